@@ -1,0 +1,120 @@
+//! Rows: addresses, options, and what is said about wrong ones.
+
+use super::*;
+
+/// `scheme://…` text, then the address as `host port user password db`, or a part of the error.
+const ADDRESSES: &[(&str, Result<&str, &str>)] = &[
+    ("redis://127.0.0.1:6379", Ok("127.0.0.1 6379 - - 0")),
+    ("redis://localhost", Ok("localhost 6379 - - 0")),
+    ("redis://10.0.0.5:7000/3", Ok("10.0.0.5 7000 - - 3")),
+    ("redis://:secret@h", Ok("h 6379 - secret 0")),
+    ("redis://gmod:p%40ss%3Aword@h:1/2", Ok("h 1 gmod p@ss:word 2")),
+    ("redis://gmod@h", Ok("h 6379 gmod - 0")),
+    ("redis://[::1]:6380", Ok("::1 6380 - - 0")),
+    ("redis://[::1]", Ok("::1 6379 - - 0")),
+    ("redis://h/", Ok("h 6379 - - 0")),
+    ("", Err("no `redis://`")),
+    ("127.0.0.1:6379", Err("no `redis://`")),
+    ("http://h", Err("scheme `http`")),
+    ("rediss://h", Err("TLS")),
+    ("redis://", Err("no usable host")),
+    ("redis://:6379", Err("no usable host")),
+    ("redis://h:0", Err("port")),
+    ("redis://h:65536", Err("port")),
+    ("redis://h:port", Err("port")),
+    ("redis://h/x", Err("database")),
+    ("redis://[::1", Err("unclosed")),
+    ("redis://user:%zz@h", Err("escape")),
+    ("redis://ho st", Err("no usable host")),
+];
+
+#[test]
+fn addresses() {
+    for (text, expected) in ADDRESSES {
+        let found = Address::parse(text).map(|a| {
+            let password = a.password.as_ref().map_or("-", Secret::reveal);
+            format!("{} {} {} {password} {}", a.host, a.port, a.user.as_deref().unwrap_or("-"), a.database)
+        });
+        match (expected, &found) {
+            (Ok(row), Ok(found)) => assert_eq!(row, found, "{text}"),
+            (Err(part), Err(found)) => assert!(found.contains(part), "{text}: {found}"),
+            _ => panic!("{text}: expected {expected:?}, found {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_password_shows_nowhere() {
+    let address = Address::parse("redis://gmod:hunter2@h").unwrap();
+    assert!(!format!("{address:?} {address}").contains("hunter2"));
+    for bad in ["redis://gmod:hunter2@h:x", "redis://gmod:hunter2@", "rediss://gmod:hunter2@h", "hunter2"] {
+        assert!(!Address::parse(bad).unwrap_err().contains("hunter2"), "{bad}");
+    }
+}
+
+/// Text of realtime.json, then what is reported (a part each), then the server name after it.
+const FILES: &[(&str, &[&str], &str)] = &[
+    ("{}", &[], "box-27015"),
+    (r#"{"server":"eu-1"}"#, &[], "eu-1"),
+    (r#"{"server":"no spaces"}"#, &["option `server` of realtime.json: expected 1 to 32"], "box-27015"),
+    (
+        r#"{"serber":"eu-1"}"#,
+        &["option `serber` of realtime.json: unknown option, did you mean `server`?"],
+        "box-27015",
+    ),
+    (r#"{"colour":"red"}"#, &["unknown option"], "box-27015"),
+    (r#"{"tick_budget_us":99}"#, &["from 100 to 20000 (microseconds), found \"99\""], "box-27015"),
+    (r#"{"tick_budget_us":"800","server":"a"}"#, &[], "a"),
+    (r#"{"tick_budget_us":true,"server":"a"}"#, &["expected a string or a number, found a boolean"], "a"),
+    (r#"{"prefix":"a\nb"}"#, &["control character"], "box-27015"),
+    ("[]", &["cannot use realtime.json: expected an object, found an array"], "box-27015"),
+    ("{", &["cannot use realtime.json: is not JSON"], "box-27015"),
+    (r#"{"redis":"nope:hunter2"}"#, &["no `redis://` at its start"], "box-27015"),
+];
+
+#[test]
+fn files() {
+    for (text, expected, server) in FILES {
+        let mut config = Config::defaults("box", 27015);
+        let errors = config.apply_json("realtime.json", text);
+        assert_eq!(errors.len(), expected.len(), "{text}: {errors:?}");
+        for (error, part) in errors.iter().zip(*expected) {
+            let said = error.to_string();
+            assert!(said.contains(part) && !said.contains("hunter2"), "{text}: {said}");
+        }
+        assert_eq!(config.server, *server, "{text}");
+    }
+}
+
+#[test]
+fn the_environment_has_the_last_word() {
+    let mut config = Config::defaults("box", 27015);
+    assert!(config.apply_json("realtime.json", r#"{"server":"file","prefix":"f:"}"#).is_empty());
+    let errors = config.apply_environment(|name| match name {
+        "REALTIME_SERVER" => Some("env".to_owned()),
+        "REALTIME_TICK_BUDGET_US" => Some("x".to_owned()),
+        _ => None,
+    });
+    assert_eq!((config.server.as_str(), config.prefix.as_str()), ("env", "f:"));
+    assert_eq!(errors.len(), 1);
+    assert_eq!(config.tick_budget, Duration::from_micros(500));
+}
+
+#[test]
+fn every_default_passes_its_own_check_and_is_the_default() {
+    let defaults = Config::defaults("box", 27015);
+    for row in OPTIONS.iter().filter(|row| !row.default.starts_with('<')) {
+        let mut config = defaults.clone();
+        config.apply("defaults", row.name, row.default).unwrap();
+        assert_eq!(config, defaults, "{}", row.name);
+    }
+}
+
+#[test]
+fn host_names_become_server_names() {
+    for (host, name) in [("box", "box-27015"), ("", "gmod-27015"), ("Élan rp", "-lan-rp-27015")] {
+        assert_eq!(Config::defaults(host, 27015).server, name);
+    }
+    let long = Config::defaults(&"x".repeat(80), 27015).server;
+    assert!(is_server_name(&long) && long.ends_with("-27015"), "{long}");
+}

@@ -1,0 +1,262 @@
+//! The engine: everything the game thread owns, without Lua. One per process; a Lua state is its guest.
+//! Runs on the game thread only and never waits there, but for the flush of [`Flush`], bounded.
+//! It calls nobody: the pump asks it for the next [`Call`], runs it, and reports back (`pump.rs`).
+//!
+//! Life of a state: [`Engine::attach`], then scripts listen and emit, then [`Engine::detach`]. In between, the
+//! threads live on: what arrives waits in the inbox, and the subscriptions stay until [`KEEP_SUBSCRIPTIONS`] after the
+//! first tick of the next state, when those that nobody asked for again are dropped.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::engine::pump::Pump;
+use crate::engine::registry::{CallbackRef, Registry};
+use crate::routes::Routes;
+use crate::stats::QueueStats;
+use crate::threads::{Publish, Shared, Workers};
+
+pub mod pump;
+pub mod registry;
+
+pub use pump::{Call, Deliver, Outcome};
+
+/// What the game thread owns.
+pub struct Engine {
+    shared: Arc<Shared>,
+    workers: Workers,
+    registry: Registry,
+    pump: Pump,
+    /// Which Lua state is attached, counted from 1; 0 while none is.
+    generation: u64,
+    attached_before: u64,
+    /// The routes that the other threads have.
+    routes_version: u64,
+}
+
+impl Engine {
+    /// Starts the threads. They connect on their own: a Redis that is away delays nothing here.
+    pub fn start(shared: Shared) -> io::Result<Engine> {
+        let shared = Arc::new(shared);
+        let workers = Workers::start(&shared)?;
+        Ok(Engine {
+            shared,
+            workers,
+            registry: Registry::default(),
+            pump: Pump::default(),
+            generation: 0,
+            attached_before: 0,
+            routes_version: 0,
+        })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A new Lua state: its number.
+    pub fn attach(&mut self) -> u64 {
+        self.attached_before += 1;
+        self.generation = self.attached_before;
+        self.shared.inbox.raise_attention();
+        self.generation
+    }
+
+    pub fn is_attached(&self) -> bool {
+        self.generation != 0
+    }
+
+    /// The Lua state goes away: forgets its callbacks, which are worthless from now on, and keeps its subscriptions
+    /// for the next one. The callbacks are returned for the state to release.
+    pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
+        self.generation = 0;
+        self.pump.interrupt(&self.shared);
+        let callbacks = self.registry.detach();
+        (callbacks, Flush(Arc::clone(&self.shared)))
+    }
+
+    /// Ends the threads. True if all of them ended by the deadline.
+    pub fn stop(self, deadline: Instant) -> bool {
+        self.shared.stop();
+        self.workers.join_by(deadline).is_empty()
+    }
+
+    // ---- events ---------------------------------------------------------------------------------------------
+
+    /// Queues one event. `payload` is JSON text.
+    pub fn emit(&mut self, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        name_fits("channel", channel)?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Refusal::TooLarge { what: "payload", bytes: payload.len(), max: PAYLOAD_BYTES_MAX });
+        }
+        self.publish_changes();
+        let prefix = self.shared.config.prefix.as_bytes();
+        let publish = Publish::new(prefix, channel, payload, self.routes_version);
+        self.shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting })
+    }
+
+    /// Registers a listener; without an id it gets one of its own. Returns the id, and the callback that the same id
+    /// had before.
+    pub fn on(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        callback: CallbackRef,
+        wants_meta: bool,
+    ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        name_fits("channel", channel)?;
+        name_fits("id", id.unwrap_or_default())?;
+        let registered = self.registry.add(channel, id, callback, wants_meta);
+        self.shared.inbox.raise_attention();
+        Ok(registered)
+    }
+
+    /// Removes the listener of this id, or all of the channel. Returns their callbacks.
+    pub fn off(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
+        let removed = self.registry.remove(channel, id);
+        if !removed.is_empty() {
+            self.shared.inbox.raise_attention();
+        }
+        removed
+    }
+
+    /// Tells the other threads what is wanted now, if that changed.
+    fn publish_changes(&mut self) {
+        if self.registry.take_changed() {
+            let routes = Routes::new(self.registry.wanted(), &self.shared.config.prefix);
+            self.routes_version = self.shared.publish_routes(routes);
+        }
+    }
+
+    // ---- the pump -------------------------------------------------------------------------------------------
+
+    /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`.
+    pub fn begin_tick(&mut self, now: Instant) {
+        self.pump.begin(now, self.shared.config.tick_budget);
+        if self.registry.keep_until_is_unset() {
+            self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
+        }
+        self.registry.drop_kept(now);
+        self.publish_changes();
+        if self.registry.keeps_any() {
+            self.shared.inbox.raise_attention();
+        }
+    }
+
+    /// The next thing for Lua to run in this tick, if the budget allows one more. At least one a tick.
+    pub fn next_call(&mut self, now: Instant) -> Option<Call> {
+        let call = self.pump.next(&self.shared, &self.registry, now);
+        if call.is_none() {
+            self.publish_changes();
+        }
+        call
+    }
+
+    /// What became of a call.
+    pub fn complete(&mut self, call: Deliver, outcome: Outcome) {
+        self.pump.complete(&self.shared, call, outcome);
+    }
+
+    // ---- what it tells about itself -------------------------------------------------------------------------
+
+    /// `connected` or `connecting`, and a sentence.
+    pub fn status(&self) -> (&'static str, String) {
+        if !self.is_attached() {
+            return ("closed", String::new());
+        }
+        let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
+        match links.iter().find(|link| !link.is_ready()) {
+            None => ("connected", format!("redis at {}", self.shared.config.redis)),
+            Some(link) => ("connecting", link.trouble()),
+        }
+    }
+
+    /// The numbers of `Stats()`, as a tree of names.
+    pub fn stats(&self) -> Value {
+        let stats = &self.shared.stats;
+        let drops = |list: Vec<(&'static str, u64)>| -> Value {
+            list.into_iter()
+                .map(|(name, count)| (name.to_owned(), json!(count)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let queue = |offered: u64, delivered: u64, dropped: Value, waiting: usize| json!({ "in": offered, "delivered": delivered, "dropped": dropped, "waiting": waiting });
+        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        let QueueStats { offered, delivered, dropped } = &stats.outbox;
+        let outbox = queue(offered.get(), delivered.get(), drops(dropped.list()), self.shared.outbox.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.inbox;
+        let waiting = self.shared.inbox.waiting() + self.pump.waiting();
+        let inbox = queue(offered.get(), delivered.get(), drops(dropped.list()), waiting);
+        let ticks = self.pump.times();
+        json!({
+            "outbox": outbox,
+            "inbox": inbox,
+            "listeners": self.registry.len(),
+            "calls": stats.calls.get(),
+            "call_errors": stats.call_errors.get(),
+            "reconnects": stats.reconnects.get(),
+            "non_finite": stats.non_finite.get(),
+            "raw": stats.raw.get(),
+            "panics": stats.panics.get(),
+            "console_lines_dropped": stats.console_lines_dropped.get(),
+            "pump": {
+                "ticks": ticks.count(),
+                "p50_us": micros(ticks.percentile(0.5)),
+                "p99_us": micros(ticks.percentile(0.99)),
+                "max_us": micros(ticks.max()),
+            },
+        })
+    }
+}
+
+fn name_fits(what: &'static str, name: &[u8]) -> Result<(), Refusal> {
+    match name.len() {
+        0..=NAME_BYTES_MAX => Ok(()),
+        bytes => Err(Refusal::TooLarge { what, bytes, max: NAME_BYTES_MAX }),
+    }
+}
+
+/// Waits for what is queued when a state detaches: it may be the end of the process.
+pub struct Flush(Arc<Shared>);
+
+impl Flush {
+    /// Until Redis has answered everything, at most [`CLOSE_FLUSH_MAX`]. While the link is down it does not wait:
+    /// the queue outlives the state, and each map change would cost the full time.
+    pub fn wait(self) -> bool {
+        self.0.outbox.waiting() == 0
+            || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(Instant::now() + CLOSE_FLUSH_MAX)
+    }
+}
+
+/// Why a writer did nothing. `Display` starts with the stable code that scripts match on.
+#[derive(Debug, PartialEq)]
+pub enum Refusal {
+    QueueFull { waiting: usize },
+    TooLarge { what: &'static str, bytes: usize, max: usize },
+    Closed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::QueueFull { waiting } => write!(f, "queue_full: {waiting} commands wait for redis"),
+            Refusal::TooLarge { what, bytes, max } => {
+                write!(f, "too_large: the {what} has {bytes} bytes, {max} are allowed")
+            }
+            Refusal::Closed => f.write_str("closed: the Lua state is closing"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

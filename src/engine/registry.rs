@@ -1,0 +1,258 @@
+//! Who listens to what: the listeners of the attached Lua state, by channel and in order of registration.
+//! Game thread only. Holds Lua references as plain numbers and hands each back exactly once, to be released.
+//! Says what is wanted ([`Registry::wanted`]): the listened topics, and after a map change those still kept.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::routes::Topic;
+
+/// A reference to a Lua function, as the Lua edge numbers it (`luaL_ref`). Worth nothing in another state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallbackRef(pub i32);
+
+/// One registration.
+pub struct Listener {
+    pub id: Arc<[u8]>,
+    pub callback: CallbackRef,
+    /// The function takes a third argument.
+    pub wants_meta: bool,
+}
+
+#[derive(Default)]
+struct Listeners {
+    topic: Option<Arc<Topic>>,
+    /// By serial: the order of registration.
+    by_serial: BTreeMap<u64, Listener>,
+    by_id: HashMap<Arc<[u8]>, u64>,
+}
+
+#[derive(Default)]
+pub struct Registry {
+    topics: HashMap<Box<[u8]>, Listeners>,
+    /// Topics of the state before, until `keep_until`.
+    kept: HashSet<Arc<Topic>>,
+    keep_until: Option<Instant>,
+    serial: u64,
+    changed: bool,
+}
+
+impl Registry {
+    /// Adds a listener at the end of its channel's order. The same id replaces: the old callback is returned.
+    pub fn add(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        callback: CallbackRef,
+        wants_meta: bool,
+    ) -> (Arc<[u8]>, Option<CallbackRef>) {
+        self.serial += 1;
+        let serial = self.serial;
+        let listeners = self.topics.entry(channel.into()).or_default();
+        if listeners.topic.is_none() {
+            listeners.topic = Some(Arc::new(Topic::new(channel)));
+            self.changed = true;
+        }
+        let id: Arc<[u8]> = match id {
+            Some(id) => id.into(),
+            None => own_id(serial, &listeners.by_id),
+        };
+        let before = listeners.by_id.insert(Arc::clone(&id), serial);
+        let replaced = before.and_then(|before| listeners.by_serial.remove(&before)).map(|listener| listener.callback);
+        listeners.by_serial.insert(serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        (id, replaced)
+    }
+
+    /// Removes one listener or all of the channel.
+    pub fn remove(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
+        let Some(listeners) = self.topics.get_mut(channel) else { return Vec::new() };
+        let removed: Vec<CallbackRef> = match id {
+            None => std::mem::take(&mut listeners.by_serial).into_values().map(|listener| listener.callback).collect(),
+            Some(id) => {
+                let serial = listeners.by_id.remove(id);
+                let listener = serial.and_then(|serial| listeners.by_serial.remove(&serial));
+                listener.map(|listener| listener.callback).into_iter().collect()
+            }
+        };
+        if listeners.by_serial.is_empty() {
+            self.topics.remove(channel);
+            self.changed = true;
+        }
+        removed
+    }
+
+    /// The first listener of the topic registered after `after` and not after `until`.
+    pub fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<(u64, &Listener)> {
+        if after >= until {
+            return None;
+        }
+        let listeners = self.topics.get(topic.name())?;
+        let range = (Bound::Excluded(after), Bound::Included(until));
+        listeners.by_serial.range(range).next().map(|(serial, listener)| (*serial, listener))
+    }
+
+    /// The serial of the newest registration of all.
+    pub fn newest(&self) -> u64 {
+        self.serial
+    }
+
+    /// Forgets every listener and keeps their topics.
+    pub fn detach(&mut self) -> Vec<CallbackRef> {
+        self.keep_until = None;
+        let mut callbacks = Vec::new();
+        for listeners in std::mem::take(&mut self.topics).into_values() {
+            self.kept.extend(listeners.topic);
+            callbacks.extend(listeners.by_serial.into_values().map(|listener| listener.callback));
+        }
+        callbacks
+    }
+
+    pub fn keep_until_is_unset(&self) -> bool {
+        self.keep_until.is_none()
+    }
+
+    pub fn keep_until(&mut self, deadline: Instant) {
+        self.keep_until = Some(deadline);
+    }
+
+    pub fn keeps_any(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// After the deadline: what was not asked for again is not wanted any more.
+    pub fn drop_kept(&mut self, now: Instant) {
+        if self.keeps_any() && self.keep_until.is_some_and(|deadline| now >= deadline) {
+            self.kept.clear();
+            self.changed = true;
+        }
+    }
+
+    /// Whether the wanted topics changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub fn wanted(&self) -> impl Iterator<Item = Arc<Topic>> + '_ {
+        self.topics.values().filter_map(|listeners| listeners.topic.clone()).chain(self.kept.iter().cloned())
+    }
+
+    /// Listeners in all.
+    pub fn len(&self) -> usize {
+        self.topics.values().map(|listeners| listeners.by_serial.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+}
+
+/// An id nobody chose: `listener 7`, or the next that is free.
+fn own_id(serial: u64, taken: &HashMap<Arc<[u8]>, u64>) -> Arc<[u8]> {
+    let mut id = format!("listener {serial}").into_bytes();
+    while taken.contains_key(id.as_slice()) {
+        id.push(b'+');
+    }
+    id.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn order(registry: &Registry, channel: &str) -> Vec<i32> {
+        let topic = Topic::new(channel.as_bytes());
+        let (mut after, mut found) = (0, Vec::new());
+        while let Some((serial, listener)) = registry.next_listener(&topic, after, registry.newest()) {
+            found.push(listener.callback.0);
+            after = serial;
+        }
+        found
+    }
+
+    fn add(registry: &mut Registry, channel: &str, id: Option<&str>, callback: i32) -> (String, Option<i32>) {
+        let (id, replaced) = registry.add(channel.as_bytes(), id.map(str::as_bytes), CallbackRef(callback), false);
+        (String::from_utf8(id.to_vec()).unwrap(), replaced.map(|callback| callback.0))
+    }
+
+    #[test]
+    fn order_of_registration_and_replacement() {
+        let mut registry = Registry::default();
+        assert_eq!(add(&mut registry, "a", Some("x"), 1), ("x".into(), None));
+        assert_eq!(add(&mut registry, "a", Some("y"), 2), ("y".into(), None));
+        assert_eq!(add(&mut registry, "b", Some("x"), 3), ("x".into(), None));
+        assert_eq!(add(&mut registry, "a", Some("x"), 4), ("x".into(), Some(1)));
+        assert_eq!(
+            (order(&registry, "a"), order(&registry, "b"), order(&registry, "c")),
+            (vec![2, 4], vec![3], vec![])
+        );
+        assert_eq!(registry.remove(b"a", Some(b"y")), [CallbackRef(2)]);
+        assert_eq!(registry.remove(b"a", Some(b"y")), []);
+        assert_eq!(registry.remove(b"a", None), [CallbackRef(4)]);
+        assert_eq!((registry.remove(b"a", None), registry.len()), (vec![], 1));
+    }
+
+    #[test]
+    fn ids_of_their_own_never_collide() {
+        let mut registry = Registry::default();
+        add(&mut registry, "a", Some("listener 2"), 1);
+        let (id, replaced) = add(&mut registry, "a", None, 2);
+        assert_eq!((id.as_str(), replaced), ("listener 2+", None));
+        assert_ne!(add(&mut registry, "a", None, 3).0, id);
+        assert_eq!(order(&registry, "a"), [1, 2, 3]);
+    }
+
+    #[test]
+    fn topics_of_the_state_before_are_kept_for_a_while() {
+        let (mut registry, start) = (Registry::default(), Instant::now());
+        add(&mut registry, "a", None, 1);
+        add(&mut registry, "b*", None, 2);
+        assert_eq!(registry.detach().len(), 2);
+        add(&mut registry, "a", None, 3);
+        let wanted = |registry: &Registry| {
+            let names = registry.wanted().map(|topic| String::from_utf8(topic.name().into()).unwrap());
+            names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(&registry), ["a", "b*"]);
+        registry.keep_until(start + Duration::from_secs(5));
+        registry.drop_kept(start + Duration::from_secs(4));
+        assert_eq!(wanted(&registry), ["a", "b*"]);
+        registry.take_changed();
+        registry.drop_kept(start + Duration::from_secs(5));
+        assert!(registry.take_changed());
+        assert_eq!(wanted(&registry), ["a"]);
+    }
+
+    /// Against a plain list of (channel, id, callback).
+    #[test]
+    fn as_a_plain_list_would() {
+        proptest::proptest!(|(steps: Vec<(u8, u8, bool)>)| {
+            let mut registry = Registry::default();
+            let mut list: Vec<(String, String, i32)> = Vec::new();
+            for (callback, (channel, id, add_it)) in steps.into_iter().enumerate() {
+                let (channel, callback) = (format!("c{}", channel % 3), callback as i32);
+                let id = (id % 5 > 0).then(|| format!("i{}", id % 5));
+                let known = |row: &(String, String, i32)| row.0 == channel && id.as_ref().is_none_or(|id| row.1 == *id);
+                if add_it {
+                    let (id, replaced) = add(&mut registry, &channel, id.as_deref(), callback);
+                    let at = list.iter().position(|row| row.0 == channel && row.1 == id);
+                    assert_eq!(replaced, at.map(|at| list.remove(at).2));
+                    list.push((channel, id, callback));
+                } else {
+                    let removed = registry.remove(channel.as_bytes(), id.as_ref().map(|id| id.as_bytes()));
+                    let expected: Vec<i32> = list.iter().filter(|row| known(row)).map(|row| row.2).collect();
+                    assert_eq!(removed.iter().map(|callback| callback.0).collect::<Vec<_>>(), expected);
+                    list.retain(|row| !known(row));
+                }
+                for channel in ["c0", "c1", "c2"] {
+                    let expected: Vec<i32> = list.iter().filter(|row| row.0 == channel).map(|row| row.2).collect();
+                    assert_eq!(order(&registry, channel), expected);
+                }
+                assert_eq!(registry.len(), list.len());
+            }
+        });
+    }
+}

@@ -1,0 +1,419 @@
+//! Decodes JSON text to a tape: flat bytes that the game thread replays into Lua without parsing anything.
+//! [`parse`] runs on the thread that got the text (`rt-subscriber`), [`Reader`] on the game thread.
+//! Decides what Lua will see: big integers as strings, null absent from objects, keys never changed.
+//! No input panics, recurses or takes more than three times its own bytes; depth ends at [`DECODE_DEPTH_MAX`].
+//!
+//! ```text
+//! NIL 00 | NULL 01 | FALSE 02 | TRUE 03 | I8 04 i8 | I32 05 i32 | F64 06 f64
+//! TEXT8 07 len u8 bytes … | TEXT32 08 len u32 bytes …
+//! ARRAY 09 count u32, then its values | OBJECT 0a count u32, then its (text, value) pairs      little-endian
+//!
+//! {"a":[1,null]}   0a 01000000  07 01 'a'  09 02000000  04 01  01
+//! ```
+//! Bytes of 0x80 and above stand in strings as they came: GMod cuts names in the middle of a character, and a Lua
+//! string holds any byte. So text that is no UTF-8 is still JSON here.
+
+use crate::config::DECODE_DEPTH_MAX;
+use crate::json::text::WHOLE_MAX;
+
+const NIL: u8 = 0;
+const NULL: u8 = 1;
+const FALSE: u8 = 2;
+const TRUE: u8 = 3;
+const I8: u8 = 4;
+const I32: u8 = 5;
+const F64: u8 = 6;
+const TEXT8: u8 = 7;
+const TEXT32: u8 = 8;
+const ARRAY: u8 = 9;
+const OBJECT: u8 = 10;
+
+/// The text is no JSON, or nested too deeply to be taken for it.
+#[derive(Debug, PartialEq)]
+pub struct NotJson {
+    /// Byte of the text at which that became clear.
+    pub at: usize,
+}
+
+/// Appends the tape of one JSON text. On an error `tape` is as it was.
+pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), NotJson> {
+    let start = tape.len();
+    let mut parser = Parser { text, at: 0, tape };
+    match parser.document() {
+        Some(()) => Ok(()),
+        None => {
+            let at = parser.at;
+            tape.truncate(start);
+            Err(NotJson { at })
+        }
+    }
+}
+
+/// Appends the tape of a string: what stands for a payload that is no JSON.
+pub fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
+    match u8::try_from(bytes.len()) {
+        Ok(len) => tape.extend_from_slice(&[TEXT8, len]),
+        Err(_) => {
+            tape.push(TEXT32);
+            // Payloads are capped far below 4 GiB (`config::PAYLOAD_BYTES_MAX`).
+            tape.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        }
+    }
+    tape.extend_from_slice(bytes);
+}
+
+/// True if the text is one JSON object or array and nothing else.
+pub fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
+    let first = text.iter().find(|byte| !b" \t\r\n".contains(byte));
+    if !matches!(first, Some(b'{' | b'[')) {
+        return false;
+    }
+    scratch.clear();
+    let is_json = parse(text, scratch).is_ok();
+    scratch.clear();
+    is_json
+}
+
+/// An array or object whose end was not seen yet.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Where its count stands in the tape.
+    count_at: usize,
+    count: u32,
+    object: bool,
+}
+
+struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+    tape: &'a mut Vec<u8>,
+}
+
+impl Parser<'_> {
+    /// One value with nothing but white space around it. `None`: no JSON at `self.at`.
+    fn document(&mut self) -> Option<()> {
+        let mut open = [Open::default(); DECODE_DEPTH_MAX];
+        let mut depth = 0;
+        loop {
+            // A value stands here.
+            self.skip_space();
+            let byte = self.peek()?;
+            if byte == b'{' || byte == b'[' {
+                self.at += 1;
+                let object = byte == b'{';
+                self.tape.push(if object { OBJECT } else { ARRAY });
+                *open.get_mut(depth)? = Open { count_at: self.tape.len(), count: 0, object };
+                depth += 1;
+                self.tape.extend_from_slice(&[0; 4]);
+                self.skip_space();
+                if self.peek()? == (if object { b'}' } else { b']' }) {
+                    self.at += 1;
+                    depth -= 1; // Its count is zero already.
+                } else {
+                    if object {
+                        self.key()?;
+                    }
+                    continue;
+                }
+            } else {
+                let in_object = depth > 0 && open[depth - 1].object;
+                self.scalar(byte, in_object)?;
+            }
+            // A value ended here; so may any number of containers.
+            loop {
+                self.skip_space();
+                let Some(top) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) else {
+                    return (self.at == self.text.len()).then_some(());
+                };
+                top.count += 1;
+                let byte = self.peek()?;
+                if byte == b',' {
+                    self.at += 1;
+                    if top.object {
+                        self.skip_space();
+                        self.key()?;
+                    }
+                    break;
+                }
+                if byte != (if top.object { b'}' } else { b']' }) {
+                    return None;
+                }
+                self.at += 1;
+                self.tape.get_mut(top.count_at..top.count_at + 4)?.copy_from_slice(&top.count.to_le_bytes());
+                depth -= 1;
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    /// `"name" :`
+    fn key(&mut self) -> Option<()> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        self.string()?;
+        self.skip_space();
+        if self.peek()? != b':' {
+            return None;
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    fn scalar(&mut self, byte: u8, in_object: bool) -> Option<()> {
+        match byte {
+            b'"' => self.string(),
+            b't' => self.word(b"true", TRUE),
+            b'f' => self.word(b"false", FALSE),
+            b'n' => self.word(b"null", if in_object { NIL } else { NULL }),
+            _ => self.number(),
+        }
+    }
+
+    fn word(&mut self, word: &[u8], tag: u8) -> Option<()> {
+        if !self.rest().starts_with(word) {
+            return None;
+        }
+        self.at += word.len();
+        self.tape.push(tag);
+        Some(())
+    }
+
+    /// A string, its opening quote at `self.at`.
+    fn string(&mut self) -> Option<()> {
+        self.at += 1;
+        let start = self.at;
+        self.skip_plain();
+        let plain = self.text.get(start..self.at)?;
+        if self.peek()? == b'"' {
+            self.at += 1;
+            push_text(self.tape, plain);
+            return Some(());
+        }
+        // An escape (or an error): decode in place, then write the length.
+        self.tape.push(TEXT32);
+        let length_at = self.tape.len();
+        self.tape.extend_from_slice(&[0; 4]);
+        self.tape.extend_from_slice(plain);
+        loop {
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => self.escape()?,
+                0..0x20 => return None,
+                _ => {
+                    let start = self.at;
+                    self.skip_plain();
+                    self.tape.extend_from_slice(self.text.get(start..self.at)?);
+                }
+            }
+        }
+        self.at += 1;
+        let len = self.tape.len() - length_at - 4;
+        self.tape.get_mut(length_at..length_at + 4)?.copy_from_slice(&(len as u32).to_le_bytes());
+        Some(())
+    }
+
+    /// To the next quote, backslash or control character.
+    fn skip_plain(&mut self) {
+        let plain = self.rest().iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
+        self.at = plain.map_or(self.text.len(), |len| self.at + len);
+    }
+
+    /// A backslash and what follows it. A surrogate without its pair becomes U+FFFD.
+    fn escape(&mut self) -> Option<()> {
+        let letter = *self.text.get(self.at + 1)?;
+        self.at += 2;
+        let byte = match letter {
+            b'"' | b'\\' | b'/' => letter,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let high = self.hex4()?;
+                let mut code = high;
+                if (0xd800..0xdc00).contains(&high) && self.rest().starts_with(b"\\u") {
+                    let back = self.at;
+                    self.at += 2;
+                    let low = self.hex4()?;
+                    match low {
+                        0xdc00..0xe000 => code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00),
+                        _ => self.at = back,
+                    }
+                }
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.tape.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                return Some(());
+            }
+            _ => return None,
+        };
+        self.tape.push(byte);
+        Some(())
+    }
+
+    fn hex4(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + 4)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
+    }
+
+    /// A number, by the grammar of RFC 8259: whole ones up to 2^53 as numbers, longer ones as their digits (a
+    /// SteamID64 keeps its last ones); a fraction or exponent as the nearest `f64`, past its range as its text.
+    fn number(&mut self) -> Option<()> {
+        let start = self.at;
+        let negative = self.peek()? == b'-';
+        if negative {
+            self.at += 1;
+        }
+        let first = self.at;
+        let mut magnitude: u64 = 0;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            // Saturates: anything past 2^53 is kept as text.
+            magnitude = magnitude.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+            self.at += 1;
+        }
+        let digits = self.at - first;
+        if digits == 0 || (digits > 1 && self.text.get(first) == Some(&b'0')) {
+            return None;
+        }
+        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
+            self.fraction_and_exponent()?;
+            let text = std::str::from_utf8(self.text.get(start..self.at)?).ok()?;
+            let number: f64 = text.parse().ok()?;
+            match number.is_finite() {
+                true => self.push_f64(number),
+                false => push_text(self.tape, text.as_bytes()),
+            }
+            return Some(());
+        }
+        if magnitude as f64 > WHOLE_MAX || magnitude > WHOLE_MAX as u64 {
+            push_text(self.tape, self.text.get(start..self.at)?);
+        } else if let Ok(whole) = i32::try_from(magnitude as i64 * if negative { -1 } else { 1 }) {
+            self.push_i32(whole);
+        } else {
+            self.push_f64(if negative { -(magnitude as f64) } else { magnitude as f64 });
+        }
+        Some(())
+    }
+
+    fn fraction_and_exponent(&mut self) -> Option<()> {
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Some(())
+    }
+
+    /// At least one digit.
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn push_i32(&mut self, whole: i32) {
+        match i8::try_from(whole) {
+            Ok(small) => self.tape.extend_from_slice(&[I8, small as u8]),
+            Err(_) => {
+                self.tape.push(I32);
+                self.tape.extend_from_slice(&whole.to_le_bytes());
+            }
+        }
+    }
+
+    fn push_f64(&mut self, number: f64) {
+        self.tape.push(F64);
+        self.tape.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// One step of a tape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Item<'a> {
+    /// A null in an object: the member is absent.
+    Nil,
+    /// A null elsewhere.
+    Null,
+    Boolean(bool),
+    Number(f64),
+    Text(&'a [u8]),
+    /// That many values follow.
+    Array(u32),
+    /// That many pairs of a text and a value follow.
+    Object(u32),
+}
+
+/// Reads a tape from front to back. Cannot panic: it runs between Lua frames, where nothing may unwind.
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn new(tape: &'a [u8]) -> Reader<'a> {
+        Reader(tape)
+    }
+
+    /// The next item; `None` at the end (or if the bytes are no tape).
+    #[inline]
+    pub fn next_item(&mut self) -> Option<Item<'a>> {
+        let [tag] = self.take::<1>()?;
+        Some(match tag {
+            NIL => Item::Nil,
+            NULL => Item::Null,
+            FALSE => Item::Boolean(false),
+            TRUE => Item::Boolean(true),
+            I8 => Item::Number(f64::from(i8::from_le_bytes(self.take()?))),
+            I32 => Item::Number(f64::from(i32::from_le_bytes(self.take()?))),
+            F64 => Item::Number(f64::from_le_bytes(self.take()?)),
+            TEXT8 => {
+                let [len] = self.take::<1>()?;
+                Item::Text(self.bytes(usize::from(len))?)
+            }
+            TEXT32 => {
+                let len = u32::from_le_bytes(self.take()?);
+                Item::Text(self.bytes(len as usize)?)
+            }
+            ARRAY => Item::Array(u32::from_le_bytes(self.take()?)),
+            OBJECT => Item::Object(u32::from_le_bytes(self.take()?)),
+            _ => return None,
+        })
+    }
+
+    #[inline]
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*bytes)
+    }
+
+    #[inline]
+    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

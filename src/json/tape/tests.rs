@@ -1,0 +1,202 @@
+//! Rows of `testdata/json/decode.txt`, and properties against serde_json as the naive reader.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+/// A tape as the rows show it.
+fn shown(tape: &[u8]) -> String {
+    let mut reader = Reader::new(tape);
+    let mut out = String::new();
+    show(&mut reader, &mut out);
+    assert_eq!(reader.next_item(), None, "something follows the value");
+    out
+}
+
+fn show(reader: &mut Reader<'_>, out: &mut String) {
+    let list = |reader: &mut Reader<'_>, out: &mut String, count: u32, object: bool| {
+        for i in 0..count {
+            if i > 0 {
+                out.push_str(", ");
+            }
+            if object {
+                show(reader, out);
+                out.push_str(": ");
+            }
+            show(reader, out);
+        }
+    };
+    match reader.next_item().expect("a value") {
+        Item::Nil => out.push_str("nil"),
+        Item::Null => out.push_str("null"),
+        Item::Boolean(value) => out.push_str(&value.to_string()),
+        Item::Number(number) => out.push_str(&(number + 0.0).to_string()),
+        Item::Text(bytes) => {
+            out.push('\'');
+            for byte in bytes {
+                match byte {
+                    b'\\' => out.push_str("\\\\"),
+                    0x20..0x7f => out.push(char::from(*byte)),
+                    _ => out.push_str(&format!("\\x{byte:02x}")),
+                }
+            }
+            out.push('\'');
+        }
+        Item::Array(count) => {
+            out.push('[');
+            list(reader, out, count, false);
+            out.push(']');
+        }
+        Item::Object(count) => {
+            out.push('{');
+            list(reader, out, count, true);
+            out.push('}');
+        }
+    }
+}
+
+#[test]
+fn rows() {
+    let text = include_str!("../../../testdata/json/decode.txt");
+    let mut checked = 0;
+    for row in text.lines().filter(|line| !line.starts_with('#')) {
+        let (json, expected) = row.rsplit_once(" | ").expect("a row has two columns");
+        let mut tape = b"before".to_vec();
+        match parse(json.as_bytes(), &mut tape) {
+            Ok(()) => assert_eq!(shown(&tape[6..]), expected, "{json}"),
+            Err(_) => {
+                assert_eq!("not JSON", expected, "{json}");
+                assert_eq!(tape, b"before", "{json}: an error leaves the tape as it was");
+            }
+        }
+        checked += 1;
+    }
+    assert!(checked > 60);
+}
+
+#[test]
+fn odd_bytes_stand_as_they_came() {
+    let mut tape = Vec::new();
+    parse(b"\"cut \xf0\x9f\"", &mut tape).unwrap();
+    assert_eq!(Reader::new(&tape).next_item(), Some(Item::Text(b"cut \xf0\x9f")));
+    assert!(parse(b"\"a\x01b\"", &mut tape).is_err(), "a bare control character");
+    assert!(parse(b"\"a\\n\x01b\"", &mut tape).is_err(), "the same after an escape");
+}
+
+#[test]
+fn depth_ends_at_the_limit() {
+    for (depth, ok) in [(DECODE_DEPTH_MAX, true), (DECODE_DEPTH_MAX + 1, false), (100_000, false)] {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let inside = if open == "[" { "" } else { "1" };
+            let text = open.repeat(depth) + inside + &close.repeat(depth);
+            assert_eq!(parse(text.as_bytes(), &mut Vec::new()).is_ok(), ok, "{depth} of {open}");
+        }
+    }
+}
+
+#[test]
+fn containers() {
+    for (text, expected) in [
+        ("{}", true),
+        (" \n[1]", true),
+        ("[1", false),
+        ("\"{}\"", false),
+        ("5", false),
+        ("", false),
+        ("[Important: read this]", false),
+        ("{killer} died", false),
+    ] {
+        assert_eq!(is_container(text.as_bytes(), &mut Vec::new()), expected, "{text}");
+    }
+}
+
+/// Rebuilds the value a tape stands for, as far as serde_json's own value can hold it.
+fn value(reader: &mut Reader<'_>) -> Value {
+    match reader.next_item().expect("a value") {
+        Item::Nil | Item::Null => Value::Null,
+        Item::Boolean(value) => Value::Bool(value),
+        Item::Number(number) => serde_json::json!(number),
+        Item::Text(bytes) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        Item::Array(count) => (0..count).map(|_| value(reader)).collect(),
+        Item::Object(count) => Value::Object(
+            (0..count)
+                .map(|_| match value(reader) {
+                    Value::String(key) => (key, value(reader)),
+                    other => panic!("a key is {other}"),
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// The same rules applied to serde_json's reading of a text.
+fn by_our_rules(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if float.abs() <= WHOLE_MAX || !number.is_i64() && !number.is_u64() => serde_json::json!(float),
+            _ => Value::String(number.to_string()),
+        },
+        Value::Array(values) => values.into_iter().map(by_our_rules).collect(),
+        Value::Object(members) => members.into_iter().map(|(key, value)| (key, by_our_rules(value))).collect(),
+        other => other,
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i32>().prop_map(|n| serde_json::json!(n)),
+        (-(1i64 << 53)..=1i64 << 53).prop_map(|n| serde_json::json!(n)),
+        // Halves: exact in any reader, so that the naive one need not round well.
+        (-1_000_000i32..1_000_000).prop_map(|n| serde_json::json!(f64::from(n) + 0.5)),
+        any::<String>().prop_map(Value::String),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::Array),
+            prop::collection::hash_map(any::<String>(), inner, 0..8)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_value_written_is_the_value_read(json in any_json(), pretty: bool) {
+        let text = if pretty { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) }.unwrap();
+        let mut tape = Vec::new();
+        parse(text.as_bytes(), &mut tape).unwrap();
+        prop_assert!(tape.len() <= text.len() * 3 + 5);
+        let mut reader = Reader::new(&tape);
+        prop_assert_eq!(value(&mut reader), by_our_rules(json));
+        prop_assert_eq!(reader.next_item(), None);
+    }
+
+    #[test]
+    fn the_same_texts_are_json(json in any_json(), at: prop::sample::Index, byte in "[\\[\\]{}\",:0-9a-z.+\\-\\\\ ]", remove: bool) {
+        let mut text = serde_json::to_string(&json).unwrap().into_bytes();
+        let at = at.index(text.len());
+        if remove { text.remove(at); } else { text[at] = byte.as_bytes()[0]; }
+        // serde_json refuses numbers past f64 and checks UTF-8 and surrogates, where we are lenient by design.
+        let ours = parse(&text, &mut Vec::new());
+        match serde_json::from_slice::<Value>(&text) {
+            Ok(_) => prop_assert_eq!(ours, Ok(())),
+            Err(err) => {
+                let lenient = ["number out of range", "unicode", "surrogate", "hex escape"];
+                prop_assert!(ours.is_err() || lenient.iter().any(|part| err.to_string().contains(part)), "{err}: {}", String::from_utf8_lossy(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let mut tape = Vec::new();
+        if parse(&bytes, &mut tape).is_ok() {
+            shown(&tape);
+        }
+        let mut reader = Reader::new(&bytes);
+        while reader.next_item().is_some() {}
+    }
+}

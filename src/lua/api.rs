@@ -1,0 +1,205 @@
+//! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed.
+//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+
+use crate::engine::registry::CallbackRef;
+use crate::json::tape;
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua, upvalue};
+use crate::lua::{PROCESS, Process, json};
+use crate::threads::lock;
+
+/// Puts the table `realtime` into the globals. `describe` and `takes_meta` are indices of the prelude's functions.
+/// Raises what a guarded global table raises; owns nothing.
+pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32) {
+    lua.push_globals();
+    lua.push_bytes(b"realtime");
+    lua.push_table(0, 16);
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 5] = [
+        ("Emit", emit, Some(describe)),
+        ("On", on, Some(takes_meta)),
+        ("Off", off, None),
+        ("Status", status, None),
+        ("Stats", stats, None),
+    ];
+    for (name, function, helper) in functions {
+        lua.push_bytes(name.as_bytes());
+        if let Some(helper) = helper {
+            lua.push_value(helper);
+        }
+        lua.push_function(function, i32::from(helper.is_some()));
+        lua.raw_set(-3);
+    }
+    lua.push_bytes(b"Version");
+    lua.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
+    lua.raw_set(-3);
+    lua.push_bytes(b"Null");
+    lua.push_null();
+    lua.raw_set(-3);
+    lua.raw_set(-3);
+    lua.pop(1);
+}
+
+/// `falsy, reason`.
+fn refused(lua: Lua, falsy: Option<bool>, reason: &str) -> Answer {
+    match falsy {
+        Some(value) => lua.push_boolean(value),
+        None => lua.push_nil(),
+    }
+    lua.push_bytes(reason.as_bytes());
+    Answer::Values(2)
+}
+
+/// The argument error for whatever stands at `argument`.
+fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'static str) -> Answer {
+    Answer::BadArgument { argument, function, expected, found: Lua::type_name(lua.type_of(argument)) }
+}
+
+fn process() -> Result<&'static Process, &'static str> {
+    PROCESS.get().ok_or("closed: the module is not open")
+}
+
+// ---- Emit -----------------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.Emit(channel, data) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    emit, run_emit
+}
+
+fn run_emit(lua: Lua) -> Answer {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Emit", "string") };
+    if !json::can_start(lua.type_of(2)) {
+        return bad(lua, 2, "Emit", "table, string, number or boolean");
+    }
+    let process = match process() {
+        Ok(process) => process,
+        Err(reason) => return refused(lua, Some(false), reason),
+    };
+    let mut payload = std::mem::take(&mut *lock(&process.scratch));
+    payload.clear();
+    let outcome = write_payload(lua, process, &mut payload)
+        .and_then(|()| process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string()));
+    // One huge event must not keep its memory for ever.
+    payload.clear();
+    payload.shrink_to(64 * 1024);
+    *lock(&process.scratch) = payload;
+    match outcome {
+        Ok(()) => {
+            lua.push_boolean(true);
+            Answer::Values(1)
+        }
+        Err(reason) => refused(lua, Some(false), &reason),
+    }
+}
+
+/// The JSON text of argument 2. A string that is itself an object or array goes out as that JSON.
+fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
+    if lua.type_of(2) == LUA_TSTRING {
+        let text = lua.bytes(2);
+        if tape::is_container(text, payload) {
+            payload.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+            return Ok(());
+        }
+    }
+    if !lua.check_stack(json::ENCODE_SLOTS) {
+        return Err("encode: Lua has no stack left".to_owned());
+    }
+    let non_finite = json::encode(lua, 2, upvalue(1), payload).map_err(|err| format!("encode: {err}"))?;
+    process.stats.non_finite.add(non_finite);
+    Ok(())
+}
+
+// ---- On, Off --------------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Upvalue 1: the prelude's `takes_meta`.
+    on, run_on
+}
+
+fn run_on(lua: Lua) -> Answer {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "On", "string") };
+    let (id, callback) = match lua.type_of(2) {
+        LUA_TFUNCTION => (None, 2),
+        LUA_TSTRING if lua.type_of(3) == LUA_TFUNCTION => (Some(lua.bytes(2)), 3),
+        LUA_TSTRING => return bad(lua, 3, "On", "function"),
+        _ => return bad(lua, 2, "On", "function"),
+    };
+    let process = match process() {
+        Ok(process) => process,
+        Err(reason) => return refused(lua, None, reason),
+    };
+    lua.push_value(upvalue(1));
+    lua.push_value(callback);
+    let wants_meta = !lua.pcall(1, 1, 0) || lua.boolean(-1);
+    lua.pop(1);
+    lua.push_value(callback);
+    let kept = lua.keep();
+    let registered = process.engine().on(channel, id, kept, wants_meta);
+    match registered {
+        Ok((id, replaced)) => {
+            replaced.into_iter().for_each(|callback| lua.release(callback));
+            lua.push_bytes(&id);
+            Answer::Values(1)
+        }
+        Err(refusal) => {
+            lua.release(kept);
+            refused(lua, None, &refusal.to_string())
+        }
+    }
+}
+
+entry! {
+    /// `realtime.Off(channel [, id]) -> number` of listeners removed.
+    off, run_off
+}
+
+fn run_off(lua: Lua) -> Answer {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Off", "string") };
+    let id = match lua.type_of(2) {
+        LUA_TNONE | LUA_TNIL => None,
+        LUA_TSTRING => Some(lua.bytes(2)),
+        _ => return bad(lua, 2, "Off", "string"),
+    };
+    let removed: Vec<CallbackRef> = match process() {
+        Ok(process) => process.engine().off(channel, id),
+        Err(_) => Vec::new(),
+    };
+    let count = removed.len();
+    removed.into_iter().for_each(|callback| lua.release(callback));
+    lua.push_number(count as f64);
+    Answer::Values(1)
+}
+
+// ---- Status, Stats --------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.Status() -> state, detail`
+    status, run_status
+}
+
+fn run_status(lua: Lua) -> Answer {
+    let (state, detail) = match process() {
+        Ok(process) => process.engine().status(),
+        Err(reason) => ("closed", reason.to_owned()),
+    };
+    lua.push_bytes(state.as_bytes());
+    lua.push_bytes(detail.as_bytes());
+    Answer::Values(2)
+}
+
+entry! {
+    /// `realtime.Stats() -> table`, the numbers of `Engine::stats`.
+    stats, run_stats
+}
+
+fn run_stats(lua: Lua) -> Answer {
+    let numbers = match process() {
+        Ok(process) => process.engine().stats().to_string(),
+        Err(_) => "{}".to_owned(),
+    };
+    let mut decoded = Vec::new();
+    if tape::parse(numbers.as_bytes(), &mut decoded).is_err() {
+        lua.push_nil();
+        return Answer::Values(1);
+    }
+    json::push(lua, &mut tape::Reader::new(&decoded));
+    Answer::Values(1)
+}

@@ -1,0 +1,244 @@
+//! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
+//! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use gmod::lua::State;
+
+use crate::engine::{Call, Deliver, Outcome};
+use crate::json::tape::Reader;
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
+use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, stack, start, wants_attention};
+
+thread_local! {
+    /// The delivery under way, for [`context`] alone. Set around each pcall by [`deliver_one`].
+    static UNDER_WAY: Cell<*const Deliver> = const { Cell::new(std::ptr::null()) };
+    /// Pumps since the prelude last asked.
+    static PUMPED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The name under which a state's registry tells that this module is open in it.
+const OPEN_MARK: &[u8] = b"realtime.open";
+
+/// `gmod13_open`: nothing is registered yet, so this cannot be an `entry!`.
+///
+/// # Safety
+/// `state` is the calling Lua state, on the game thread.
+pub(super) unsafe fn open(state: State) -> i32 {
+    // SAFETY: as this function's own contract.
+    let loaded = guarded(|| unsafe { stack::load(state) });
+    if !matches!(loaded, Some(Ok(()))) {
+        // Without the Lua library there is no way to say so in Lua. The globals stay without `realtime`.
+        return 0;
+    }
+    never_unmap();
+    // SAFETY: `load` succeeded, and the entry was called with `state`.
+    let lua = unsafe { Lua::new(state) };
+    if !lua.check_stack(8) {
+        return 0;
+    }
+    lua.push_function(set_up, 0);
+    match lua.pcall(0, 0, 0) {
+        true => 0,
+        false => lua.raise_top(),
+    }
+}
+
+/// Registers everything in this state. Runs under pcall and owns nothing: it may raise anywhere.
+unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
+    // SAFETY: called by `open` through pcall, after `load`.
+    let lua = unsafe { Lua::new(state) };
+    if is_open(lua) {
+        return 0;
+    }
+    let port = host_port(lua);
+    let ready = guarded(|| match start(port) {
+        Ok(process) => {
+            process.engine().attach();
+            true
+        }
+        Err(message) => {
+            lua.push_bytes(message.as_bytes());
+            false
+        }
+    });
+    match ready {
+        Some(true) => {}
+        Some(false) => return lua.raise_top(),
+        None => return lua.raise(b"internal error while realtime starts"),
+    }
+    lua.set_top(0);
+    if !lua.load_chunk(include_str!("prelude.lua"), c"=realtime") {
+        return lua.raise_top();
+    }
+    lua.push_function(context, 0);
+    lua.push_function(pumped, 0);
+    lua.call(2, 6);
+    let [on_error, report, say, describe, takes_meta, start] = [1, 2, 3, 4, 5, 6];
+    api::register(lua, describe, takes_meta);
+    // start(pump): the pump's upvalues are what it calls.
+    lua.push_value(start);
+    lua.push_value(on_error);
+    lua.push_value(report);
+    lua.push_value(say);
+    lua.push_function(deliver, 0);
+    lua.push_function(pump, 4);
+    lua.call(1, 0);
+    lua.push_registry();
+    lua.push_bytes(OPEN_MARK);
+    lua.push_boolean(true);
+    lua.raw_set(-3);
+    0
+}
+
+fn is_open(lua: Lua) -> bool {
+    lua.push_registry();
+    lua.push_bytes(OPEN_MARK);
+    lua.raw_get(-2);
+    let open = lua.type_of(-1) != LUA_TNIL;
+    lua.pop(2);
+    open
+}
+
+/// The game's port, by its console variable: part of the server's default name.
+fn host_port(lua: Lua) -> u16 {
+    let chunk = "local port = GetConVar(\"hostport\") return port and port:GetInt()";
+    let known = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
+    // Saturates, and a port is no fraction.
+    let port = if known { lua.number(-1) as u16 } else { 27015 };
+    lua.pop(1);
+    port
+}
+
+/// Upvalues of [`pump`].
+const ON_ERROR: i32 = upvalue(1);
+const REPORT: i32 = upvalue(2);
+const SAY: i32 = upvalue(3);
+const DELIVER: i32 = upvalue(4);
+
+/// Called by the game's timer at every tick. An idle tick costs two loads and a store.
+unsafe extern "C-unwind" fn pump(state: State) -> i32 {
+    PUMPED.set(PUMPED.get().saturating_add(1));
+    if wants_attention() {
+        // SAFETY: called by Lua with its running state, after `load`.
+        let lua = unsafe { Lua::new(state) };
+        // A panic was counted and logged; the next tick goes on with the next call.
+        let _ = guarded(|| run_tick(lua));
+    }
+    0
+}
+
+fn run_tick(lua: Lua) {
+    let Some(process) = PROCESS.get() else { return };
+    let mut now = Instant::now();
+    {
+        let mut engine = process.engine();
+        if !engine.is_attached() || !engine.shared().inbox.take_attention() {
+            return;
+        }
+        engine.begin_tick(now);
+    }
+    print_lines(lua, process);
+    loop {
+        // The engine is borrowed for this statement only: a callback may call anything of `realtime`.
+        let call = process.engine().next_call(now);
+        let Some(Call::Deliver(delivery)) = call else { return };
+        let outcome = deliver_one(lua, &delivery);
+        process.engine().complete(delivery, outcome);
+        now = Instant::now();
+    }
+}
+
+/// Lines of the text log for the console.
+fn print_lines(lua: Lua, process: &Process) {
+    while let Ok(line) = process.console.try_recv() {
+        lua.push_value(SAY);
+        lua.push_bytes(line.as_bytes());
+        if !lua.pcall(1, 0, 0) {
+            lua.pop(1); // The script environment has no working `print`; the log file has the line.
+        }
+    }
+}
+
+fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
+    let top = lua.top();
+    UNDER_WAY.set(delivery);
+    lua.push_value(ON_ERROR);
+    lua.push_value(DELIVER);
+    lua.push_pointer(std::ptr::from_ref(delivery).cast_mut().cast());
+    let done = lua.pcall(1, 0, top + 1);
+    // The handler returns `true` when it has reported.
+    if !done && !lua.boolean(-1) || !done && lua.string(-1).is_some() {
+        lua.push_value(REPORT);
+        lua.push_value(-2);
+        lua.pcall(1, 0, 0);
+    }
+    lua.set_top(top);
+    UNDER_WAY.set(std::ptr::null());
+    if done { Outcome::Done } else { Outcome::Failed }
+}
+
+/// Builds the arguments and calls the listener; runs under the pcall of [`deliver_one`]. Owns nothing: an error of
+/// the callback passes through this frame.
+unsafe extern "C-unwind" fn deliver(state: State) -> i32 {
+    // SAFETY: called by `deliver_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the delivery that `deliver_one` borrows until its pcall returns; only it has this
+    // function, as an upvalue of the pump.
+    let Some(delivery) = (unsafe { lua.userdata(1).cast::<Deliver>().as_ref() }) else { return 0 };
+    lua.push_kept(delivery.callback);
+    if lua.type_of(-1) != LUA_TFUNCTION {
+        return 0;
+    }
+    let event = &delivery.event;
+    json::push(lua, &mut Reader::new(event.tape()));
+    lua.push_bytes(event.channel());
+    let mut arguments = 2;
+    if delivery.wants_meta {
+        lua.push_table(0, 2);
+        if event.topic().is_pattern() {
+            lua.push_bytes(b"pattern");
+            lua.push_bytes(event.topic().name());
+            lua.raw_set(-3);
+        }
+        if event.is_raw() {
+            lua.push_bytes(b"raw");
+            lua.push_boolean(true);
+            lua.raw_set(-3);
+        }
+        arguments = 3;
+    }
+    lua.call(arguments, 0);
+    0
+}
+
+fn push_context(lua: Lua) -> Answer {
+    // SAFETY: set by `deliver_one` to a delivery that it borrows while scripts run, and null otherwise.
+    let text = match unsafe { UNDER_WAY.get().as_ref() } {
+        Some(delivery) => format!(
+            "listener `{}` of `{}`, event on `{}`",
+            String::from_utf8_lossy(&delivery.id),
+            String::from_utf8_lossy(delivery.event.topic().name()),
+            String::from_utf8_lossy(delivery.event.channel()),
+        ),
+        None => "pump".to_owned(),
+    };
+    lua.push_bytes(crate::text_log::escaped(&text).as_bytes());
+    Answer::Values(1)
+}
+
+entry! {
+    /// For the prelude: what is being called, as an error report names it.
+    context, push_context
+}
+
+fn push_pumped(lua: Lua) -> Answer {
+    lua.push_number(f64::from(PUMPED.take()));
+    Answer::Values(1)
+}
+
+entry! {
+    /// For the prelude: how often the pump ran since this was asked last.
+    pumped, push_pumped
+}

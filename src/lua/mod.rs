@@ -1,0 +1,176 @@
+//! The Lua edge: what the game loads, and the only module with `unsafe`.
+//! Runs on the game thread. Owns the one [`Engine`] of the process and the functions it shows to Lua.
+//!
+//! Rules of this edge (each because the opposite ends the server):
+//! - Nothing unwinds out of it: every entry runs its body in [`guarded`]; a panic is counted, logged and answered.
+//! - Inside that body no Lua call may raise: types are tested first, and what can raise runs under `pcall`.
+//! - An entry raises last, from a frame with nothing left to drop ([`stack::entry!`]): LuaJIT may jump over Rust
+//!   frames without running destructors.
+//! - The state is the one passed to the entry, never a remembered one: it may be a coroutine's.
+
+#![allow(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use crossbeam_channel::Receiver;
+use gmod::lua::State;
+
+use crate::config::Config;
+use crate::engine::{Engine, Flush};
+use crate::lua::stack::Lua;
+use crate::stats::Stats;
+use crate::text_log;
+use crate::threads::{Shared, lock};
+
+#[macro_use]
+mod stack;
+mod api;
+mod callbacks;
+mod json;
+
+/// What outlives every Lua state.
+struct Process {
+    engine: Mutex<Engine>,
+    stats: Arc<Stats>,
+    /// Raised when something waits for the pump: all that an idle tick reads.
+    attention: Arc<AtomicBool>,
+    /// Lines for the game console.
+    console: Receiver<String>,
+    /// Where Emit writes its JSON, reused. Taken while in use, so a re-entrant Emit gets an empty one.
+    scratch: Mutex<Vec<u8>>,
+}
+
+static PROCESS: OnceLock<Process> = OnceLock::new();
+
+impl Process {
+    /// The engine, for the length of one call into it: never held while Lua runs.
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.engine)
+    }
+}
+
+/// Starts the engine once in the life of the process.
+fn start(host_port: u16) -> Result<&'static Process, String> {
+    if let Some(process) = PROCESS.get() {
+        return Ok(process);
+    }
+    let stats = Arc::new(Stats::default());
+    let attention = Arc::new(AtomicBool::new(true));
+    // srcds runs in the folder that holds `garrysmod`.
+    let data = Path::new("garrysmod/data");
+    let directory = data.is_dir().then(|| data.join("realtime"));
+    let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
+    report_panics();
+    let config = configuration(host_port);
+    let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
+    let engine = Engine::start(shared).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
+    let process = Process { engine: Mutex::new(engine), stats, attention, console, scratch: Mutex::default() };
+    Ok(PROCESS.get_or_init(|| process))
+}
+
+/// Defaults, then `garrysmod/cfg/realtime.json`, then the environment.
+fn configuration(host_port: u16) -> Config {
+    let mut config = Config::defaults(&host_name(), host_port);
+    let path = "garrysmod/cfg/realtime.json";
+    let mut errors = Vec::new();
+    match std::fs::read_to_string(path) {
+        Ok(text) => errors.extend(config.apply_json(path, &text)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+        Err(err) => log::warn!("cannot read {path}: {err}"),
+    }
+    errors.extend(config.apply_environment(|name| std::env::var(name).ok()));
+    for error in errors {
+        log::warn!("{error}");
+    }
+    config
+}
+
+/// The operating system's name of this machine, or nothing.
+fn host_name() -> String {
+    let from_file = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = from_file.or_else(|| std::env::var("COMPUTERNAME").ok()).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Sends the message and place of any panic to the text log; the default prints to the console's stderr.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::error!("internal error, please report it: {message} at {place}");
+    }));
+}
+
+/// Runs the body of an entry; a panic is counted and becomes `None`.
+fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    if outcome.is_err() {
+        if let Some(process) = PROCESS.get() {
+            process.stats.panics.add(1);
+        }
+    }
+    outcome.ok()
+}
+
+/// The game calls this at `require("realtime")`, also a second time in one state.
+///
+/// # Safety
+/// `state` is the calling Lua state, on the game thread.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn gmod13_open(state: State) -> i32 {
+    // SAFETY: the game passes the running state to this function, as `entry!` demands.
+    unsafe { callbacks::open(state) }
+}
+
+/// The game calls this before it closes the Lua state: at every map change and at the end.
+/// Prints nothing, raises nothing, runs no Lua; waits for the flush at most [`crate::config::CLOSE_FLUSH_MAX`].
+///
+/// # Safety
+/// `state` is the Lua state that is about to be closed, on the game thread.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
+    guarded(|| {
+        let Some(process) = PROCESS.get() else { return };
+        let flush: Option<Flush> = {
+            let mut engine = process.engine();
+            engine.is_attached().then(|| {
+                let (references, flush) = engine.detach();
+                // SAFETY: `state` is alive until this function returns, and these are references of its registry.
+                let lua = unsafe { Lua::new(state) };
+                references.into_iter().for_each(|callback| lua.release(callback));
+                flush
+            })
+        };
+        if let Some(flush) = flush {
+            flush.wait();
+        }
+        log::logger().flush();
+    });
+    0
+}
+
+/// True if the pump has something to do; cheap enough for every tick.
+fn wants_attention() -> bool {
+    PROCESS.get().is_some_and(|process| process.attention.load(Ordering::Relaxed))
+}
+
+/// Windows unmaps a library with its last handle; a handle of our own is never given back.
+#[cfg(windows)]
+fn never_unmap() {
+    unsafe extern "system" {
+        fn GetModuleHandleExW(flags: u32, name: *const u16, module: *mut *mut std::ffi::c_void) -> i32;
+    }
+    const PIN: u32 = 1;
+    const FROM_ADDRESS: u32 = 4;
+    let mut module = std::ptr::null_mut();
+    // SAFETY: with FROM_ADDRESS the second argument is any address inside the module, here a static of ours; `module`
+    // is a valid place for the handle. Source: learn.microsoft.com, GetModuleHandleExW.
+    unsafe { GetModuleHandleExW(PIN | FROM_ADDRESS, (&raw const PROCESS).cast(), &mut module) };
+}
+
+/// Linux keeps the library because it is linked with `-z nodelete` (build.rs).
+#[cfg(not(windows))]
+fn never_unmap() {}

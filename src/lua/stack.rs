@@ -1,0 +1,400 @@
+//! The Lua stack, as far as this module needs it. Each method states its stack effect `[-popped, +pushed]` and
+//! whether it can raise; "never raises" leaves out of memory aside, which LuaJIT raises anywhere it allocates.
+//! [`Lua`] lives for one call of one entry and stays on the game thread.
+
+use std::ffi::{c_char, c_void};
+use std::sync::OnceLock;
+
+use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
+
+use crate::engine::registry::CallbackRef;
+
+pub(super) use gmod::lua::{
+    LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE,
+    LUA_TUSERDATA,
+};
+
+/// Index of upvalue `n` (from 1) of the running C function.
+pub(super) const fn upvalue(n: i32) -> i32 {
+    gmod::lua::LUA_GLOBALSINDEX - n
+}
+
+/// What the crate `gmod` does not bind.
+struct Extra {
+    rawget: unsafe extern "C-unwind" fn(State, i32),
+    rawset: unsafe extern "C-unwind" fn(State, i32),
+    checkstack: unsafe extern "C-unwind" fn(State, i32) -> i32,
+    concat: unsafe extern "C-unwind" fn(State, i32),
+    where_: unsafe extern "C-unwind" fn(State, i32),
+}
+
+static EXTRA: OnceLock<Extra> = OnceLock::new();
+
+/// Finds the Lua library of the game, once in the life of the process.
+///
+/// # Safety
+/// `state` is a Lua state of the game, on the game thread.
+pub(super) unsafe fn load(state: State) -> Result<(), String> {
+    if EXTRA.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: on the game thread, before any other use of the crate's bindings.
+    unsafe { gmod::set_lua_state(state.0) };
+    // SAFETY: the signatures are those of the Lua 5.1 C API, which LuaJIT keeps.
+    let extra = unsafe {
+        Extra {
+            rawget: state.raw_bind(b"lua_rawget\0").map_err(|err| err.to_string())?,
+            rawset: state.raw_bind(b"lua_rawset\0").map_err(|err| err.to_string())?,
+            checkstack: state.raw_bind(b"lua_checkstack\0").map_err(|err| err.to_string())?,
+            concat: state.raw_bind(b"lua_concat\0").map_err(|err| err.to_string())?,
+            where_: state.raw_bind(b"luaL_where\0").map_err(|err| err.to_string())?,
+        }
+    };
+    let _ = EXTRA.set(extra); // Already set means the same functions.
+    Ok(())
+}
+
+/// The stack of the running entry.
+#[derive(Clone, Copy)]
+pub(super) struct Lua {
+    state: State,
+    extra: &'static Extra,
+}
+
+/// Calls a function of the crate's table. One place for the argument why that is sound.
+macro_rules! shared {
+    ($lua:ident . $function:ident ( $($argument:expr),* )) => {{
+        // SAFETY: `Lua` exists only after `load` filled the table, on the game thread, for a state that its entry was
+        // called with and that lives until the entry returns; callers pass indices that exist (checked by type tests)
+        // and leave the room they push into (`check_stack`, or LUA_MINSTACK of a fresh C function).
+        unsafe { (LUA_SHARED.$function)($lua.state $(, $argument)*) }
+    }};
+}
+
+/// The same for what the crate does not bind.
+macro_rules! extra {
+    ($lua:ident . $function:ident ( $($argument:expr),* )) => {{
+        // SAFETY: as for `shared!`.
+        unsafe { ($lua.extra.$function)($lua.state $(, $argument)*) }
+    }};
+}
+
+impl Lua {
+    /// # Safety
+    /// `state` is the state an entry was called with, that entry has not returned, and [`load`] succeeded before.
+    pub(super) unsafe fn new(state: State) -> Lua {
+        match EXTRA.get() {
+            Some(extra) => Lua { state, extra },
+            // No entry is registered before `load`, so none can get here; an abort beats a jump through null.
+            None => std::process::abort(),
+        }
+    }
+
+    /// Type of the value. `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn type_of(self, index: i32) -> i32 {
+        shared!(self.lua_type(index))
+    }
+
+    /// The usual name of a type number. `[-0, +0]`, never raises.
+    pub(super) fn type_name(kind: i32) -> &'static str {
+        match kind {
+            LUA_TNONE => "no value",
+            LUA_TNIL => "nil",
+            LUA_TBOOLEAN => "boolean",
+            LUA_TNUMBER => "number",
+            LUA_TSTRING => "string",
+            LUA_TTABLE => "table",
+            LUA_TFUNCTION => "function",
+            LUA_TUSERDATA | LUA_TLIGHTUSERDATA => "userdata",
+            gmod::lua::LUA_TTHREAD => "thread",
+            _ => "cdata",
+        }
+    }
+
+    /// `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn top(self) -> i32 {
+        shared!(self.lua_gettop())
+    }
+
+    /// `[-?, +?]`, never raises.
+    #[inline]
+    pub(super) fn set_top(self, index: i32) {
+        shared!(self.lua_settop(index));
+    }
+
+    /// `[-n, +0]`, never raises.
+    #[inline]
+    pub(super) fn pop(self, n: i32) {
+        self.set_top(-n - 1);
+    }
+
+    /// Room for `n` more values. False if Lua has none. `[-0, +0]`; some LuaJITs raise when out of memory.
+    #[inline]
+    pub(super) fn check_stack(self, n: i32) -> bool {
+        extra!(self.checkstack(n)) != 0
+    }
+
+    /// The bytes of a string, which must be one: a number would be changed in place. Borrowed from Lua for as long as
+    /// the value stays on the stack. `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn bytes<'a>(self, index: i32) -> &'a [u8] {
+        debug_assert_eq!(self.type_of(index), LUA_TSTRING);
+        let mut len = 0;
+        let data = shared!(self.lua_tolstring(index, &mut len));
+        if data.is_null() {
+            return &[];
+        }
+        // SAFETY: `lua_tolstring` returned a string of `len` bytes; Lua keeps it while it is on the stack, and every
+        // caller uses it before it pops the value.
+        unsafe { std::slice::from_raw_parts(data.cast(), len) }
+    }
+
+    /// A string argument, or nothing if it is no string. `[-0, +0]`, never raises.
+    pub(super) fn string<'a>(self, index: i32) -> Option<&'a [u8]> {
+        (self.type_of(index) == LUA_TSTRING).then(|| self.bytes(index))
+    }
+
+    /// `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn number(self, index: i32) -> f64 {
+        shared!(self.lua_tonumber(index))
+    }
+
+    /// `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn boolean(self, index: i32) -> bool {
+        shared!(self.lua_toboolean(index)) != 0
+    }
+
+    /// The address of a userdata of either kind. `[-0, +0]`, never raises.
+    pub(super) fn userdata(self, index: i32) -> *mut c_void {
+        shared!(self.lua_touserdata(index))
+    }
+
+    /// A border of the table, without metamethods. `[-0, +0]`, never raises.
+    #[inline]
+    pub(super) fn raw_len(self, index: i32) -> i32 {
+        shared!(self.lua_objlen(index))
+    }
+
+    /// The next pair of the table, its key on top. `[-1, +2]` or `[-1, +0]` at the end; never raises for a key that
+    /// came from here.
+    #[inline]
+    pub(super) fn next(self, index: i32) -> bool {
+        shared!(self.lua_next(index)) != 0
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn raw_get_index(self, table: i32, index: i32) {
+        shared!(self.lua_rawgeti(table, index));
+    }
+
+    /// `[-1, +0]`, never raises.
+    #[inline]
+    pub(super) fn raw_set_index(self, table: i32, index: i32) {
+        shared!(self.lua_rawseti(table, index));
+    }
+
+    /// Key and value on top into the table. `[-2, +0]`; raises for a nil or NaN key only.
+    #[inline]
+    pub(super) fn raw_set(self, table: i32) {
+        extra!(self.rawset(table));
+    }
+
+    /// The value of the key on top. `[-1, +1]`, never raises.
+    pub(super) fn raw_get(self, table: i32) {
+        extra!(self.rawget(table));
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_value(self, index: i32) {
+        shared!(self.lua_pushvalue(index));
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_bytes(self, bytes: &[u8]) {
+        shared!(self.lua_pushlstring(bytes.as_ptr().cast::<c_char>(), bytes.len()));
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_number(self, number: f64) {
+        shared!(self.lua_pushnumber(number));
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_boolean(self, value: bool) {
+        shared!(self.lua_pushboolean(i32::from(value)));
+    }
+
+    /// `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_nil(self) {
+        shared!(self.lua_pushnil());
+    }
+
+    /// `realtime.Null`: the null pointer, as other JSON modules have it. `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_null(self) {
+        self.push_pointer(std::ptr::null_mut());
+    }
+
+    /// A light userdata. `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_pointer(self, pointer: *mut c_void) {
+        shared!(self.lua_pushlightuserdata(pointer));
+    }
+
+    /// An empty table with room. `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_table(self, array: i32, members: i32) {
+        shared!(self.lua_createtable(array, members));
+    }
+
+    /// A C function with the `n` values on top as its upvalues. `[-n, +1]`, never raises.
+    pub(super) fn push_function(self, function: LuaFunction, n: i32) {
+        shared!(self.lua_pushcclosure(function, n));
+    }
+
+    /// The function on top, kept in the registry. `[-1, +0]`, never raises.
+    pub(super) fn keep(self) -> CallbackRef {
+        CallbackRef(shared!(self.lual_ref(LUA_REGISTRYINDEX)))
+    }
+
+    /// Forgets a kept function. `[-0, +0]`, never raises.
+    pub(super) fn release(self, callback: CallbackRef) {
+        shared!(self.lual_unref(LUA_REGISTRYINDEX, callback.0));
+    }
+
+    /// A kept function. `[-0, +1]`, never raises.
+    #[inline]
+    pub(super) fn push_kept(self, callback: CallbackRef) {
+        self.raw_get_index(LUA_REGISTRYINDEX, callback.0);
+    }
+
+    /// The registry, for what a state keeps under a name. `[-0, +1]`, never raises.
+    pub(super) fn push_registry(self) {
+        self.push_value(LUA_REGISTRYINDEX);
+    }
+
+    /// The globals. `[-0, +1]`, never raises.
+    pub(super) fn push_globals(self) {
+        self.push_value(gmod::lua::LUA_GLOBALSINDEX);
+    }
+
+    /// Compiles a chunk. `[-0, +1]`: the function, or (false) the message. Never raises.
+    pub(super) fn load_chunk(self, text: &str, name: &std::ffi::CStr) -> bool {
+        shared!(self.lual_loadbuffer(text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr())) == 0
+    }
+
+    /// Calls the function below its arguments. `[-(arguments + 1), +results]`, or (false) one error value. Never
+    /// raises; a Lua error below ends here.
+    pub(super) fn pcall(self, arguments: i32, results: i32, handler: i32) -> bool {
+        shared!(self.lua_pcall(arguments, results, handler)) == 0
+    }
+
+    /// Calls the function below its arguments. `[-(arguments + 1), +results]`. **Raises** what the function raises:
+    /// only from a frame with nothing to drop.
+    pub(super) fn call(self, arguments: i32, results: i32) {
+        shared!(self.lua_call(arguments, results));
+    }
+
+    /// Raises `message` with the place of the calling Lua line before it. Only from a frame with nothing to drop.
+    pub(super) fn raise(self, message: &[u8]) -> i32 {
+        extra!(self.where_(1));
+        self.push_bytes(message);
+        extra!(self.concat(2));
+        self.raise_top()
+    }
+
+    /// Raises the value on top. Only from a frame with nothing to drop.
+    pub(super) fn raise_top(self) -> i32 {
+        shared!(self.lua_error())
+    }
+}
+
+/// What the body of an entry decided. Nothing in it needs dropping, so the entry may raise with it in hand.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// That many values on top of the stack are the results.
+    Values(i32),
+    /// `bad argument #n to 'function' (expected, got found)`
+    BadArgument { argument: i32, function: &'static str, expected: &'static str, found: &'static str },
+}
+
+/// Defines a function that Lua calls: `body(lua)` runs guarded, a panic is answered with `falsy, "closed: …"`, and
+/// what is raised is raised here, where no value is left to drop.
+macro_rules! entry {
+    ($(#[$doc:meta])* $name:ident, $body:path) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// Called by Lua, or with the state that Lua passed to another entry, on the game thread.
+        pub(super) unsafe extern "C-unwind" fn $name(state: ::gmod::lua::State) -> i32 {
+            // SAFETY: Lua called this with its running state, and could do so only after `stack::load`.
+            let lua = unsafe { $crate::lua::stack::Lua::new(state) };
+            let answer = $crate::lua::guarded(|| $body(lua));
+            $crate::lua::stack::finish(lua, answer)
+        }
+    };
+}
+
+/// Ends an entry: returns its results or raises.
+pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
+    match answer {
+        Some(Answer::Values(n)) => n,
+        Some(Answer::BadArgument { argument, function, expected, found }) => {
+            let mut text = Line::default();
+            text.push("bad argument #");
+            text.push(match argument {
+                1 => "1",
+                2 => "2",
+                _ => "3",
+            });
+            for part in [" to '", function, "' (", expected, " expected, got ", found, ")"] {
+                text.push(part);
+            }
+            lua.raise(text.as_bytes())
+        }
+        None => {
+            lua.set_top(0);
+            lua.push_boolean(false);
+            lua.push_bytes(b"closed: internal error of realtime, its log has the details");
+            2
+        }
+    }
+}
+
+/// A text on the Rust stack: a frame that raises must own no heap.
+struct Line {
+    bytes: [u8; 160],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line { bytes: [0; 160], len: 0 }
+    }
+}
+
+impl Line {
+    /// Appends what fits.
+    fn push(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}

@@ -1,0 +1,26 @@
+//! RESP2 over TCP: [`reply`] and [`push`] read bytes, [`command`] writes them, [`connection`] is the only socket.
+//! Everything but the connection is pure and knows no socket. Protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+
+pub mod backoff;
+pub mod command;
+pub mod connection;
+pub mod push;
+pub mod reply;
+
+use crate::config;
+
+/// What the publisher's connection accepts: values and replies to commands.
+pub const REPLY_LIMITS: reply::Limits = reply::Limits {
+    depth_max: config::REPLY_DEPTH_MAX,
+    elements_max: config::REPLY_ELEMENTS_MAX,
+    line_bytes_max: config::REPLY_LINE_BYTES_MAX,
+    bulk_bytes_max: config::VALUE_BYTES_MAX,
+    reply_bytes_max: config::REPLY_BYTES_MAX,
+};
+
+/// What the subscribed connection accepts: events. A longer payload is skipped on the wire.
+pub const PUSH_LIMITS: reply::Limits = reply::Limits {
+    elements_max: config::PUSH_ELEMENTS_MAX,
+    bulk_bytes_max: config::PAYLOAD_BYTES_MAX,
+    ..REPLY_LIMITS
+};

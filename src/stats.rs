@@ -1,0 +1,187 @@
+//! Our own numbers: what each queue was offered, handed on and lost, by reason; how long the pump took.
+//! Counters are atomics that any thread adds to; nothing here blocks or allocates.
+//! At rest, for every queue: `in = delivered + dropped + waiting`, with `waiting` counted from the queue itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Declares a group of counters and lists them by name for `Stats()`.
+macro_rules! counters {
+    ($(#[$doc:meta])* $group:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub struct $group { $($(#[$field_doc])* pub $field: Counter,)* }
+
+        impl $group {
+            /// Every counter with its name, in order of declaration.
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field.get()),)*]
+            }
+
+            pub fn sum(&self) -> u64 {
+                self.list().iter().map(|(_, count)| count).sum()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Why a publish was lost.
+    OutboxDrops {
+        /// Refused at Emit: the queue was full.
+        queue_full,
+        /// Redis answered with an error.
+        redis,
+        /// Written, and the connection ended before the answer: Redis may have it or not.
+        unknown,
+    }
+}
+
+counters! {
+    /// Why an event from Redis did not reach a listener.
+    InboxDrops {
+        /// The queue was full: the oldest made room.
+        overflow,
+        /// Nobody listened any more when its turn came.
+        no_listener,
+        /// Longer than the payload limit; skipped on the wire.
+        too_large,
+    }
+}
+
+/// One queue, or one direction of it.
+#[derive(Default)]
+pub struct QueueStats<Drops> {
+    /// Everything offered, refused ones included.
+    pub offered: Counter,
+    pub delivered: Counter,
+    pub dropped: Drops,
+}
+
+/// What the process counted since it started.
+#[derive(Default)]
+pub struct Stats {
+    /// Publishes: delivered means Redis answered.
+    pub outbox: QueueStats<OutboxDrops>,
+    /// Events: delivered means every listener was called.
+    pub inbox: QueueStats<InboxDrops>,
+    /// Listeners called, and those of them that ended in an error.
+    pub calls: Counter,
+    pub call_errors: Counter,
+    /// Connections lost after they were ready, both kinds.
+    pub reconnects: Counter,
+    /// NaN and infinities sent as `null`.
+    pub non_finite: Counter,
+    /// Payloads that are no JSON and were delivered as strings.
+    pub raw: Counter,
+    /// Panics caught at an edge or in a thread: each is a bug of ours.
+    pub panics: Counter,
+    /// Lines the console never saw because too many waited; the log file has them.
+    pub console_lines_dropped: Counter,
+}
+
+/// How often durations occurred, in buckets an eighth of a power of two wide: percentiles are at most 12.5 % high.
+pub struct Histogram {
+    counts: Box<[u32; Histogram::BUCKETS]>,
+    total: u64,
+    max: Duration,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { counts: Box::new([0; Histogram::BUCKETS]), total: 0, max: Duration::ZERO }
+    }
+}
+
+impl Histogram {
+    /// 8 buckets for each power of two up to 2^40 ns (18 minutes).
+    const BUCKETS: usize = 40 * 8;
+
+    pub fn record(&mut self, duration: Duration) {
+        let bucket = Histogram::bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(1);
+        }
+        self.total += 1;
+        self.max = self.max.max(duration);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.total
+    }
+
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// The duration that this share (0 to 1) of all did not pass: the upper edge of its bucket, at most the maximum.
+    pub fn percentile(&self, share: f64) -> Duration {
+        let wanted = (self.total as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += u64::from(*count);
+            if seen >= wanted {
+                return Duration::from_nanos(Histogram::upper_edge(bucket)).min(self.max);
+            }
+        }
+        self.max
+    }
+
+    /// Exponent in the high bits, the three bits below the leading one in the low ones. Under 8 ns: one each.
+    fn bucket(nanos: u64) -> usize {
+        let exponent = 63 - (nanos | 1).leading_zeros() as usize;
+        let bucket = match exponent {
+            0..3 => nanos as usize,
+            _ => (exponent - 2) * 8 + (nanos >> (exponent - 3) & 7) as usize,
+        };
+        bucket.min(Histogram::BUCKETS - 1)
+    }
+
+    fn upper_edge(bucket: usize) -> u64 {
+        match bucket / 8 {
+            0 => bucket as u64,
+            octave => ((8 + bucket as u64 % 8 + 1) << (octave - 1)) - 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_what_they_say() {
+        for nanos in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 35) - 1]) {
+            let bucket = Histogram::bucket(nanos);
+            assert!(nanos <= Histogram::upper_edge(bucket), "{nanos}");
+            assert!(bucket == 0 || nanos > Histogram::upper_edge(bucket - 1), "{nanos}");
+        }
+        assert_eq!(Histogram::bucket(u64::MAX), Histogram::BUCKETS - 1);
+    }
+
+    #[test]
+    fn percentiles_are_near() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.percentile(0.5), Duration::ZERO);
+        (1..=1000).for_each(|us| histogram.record(Duration::from_micros(us)));
+        for (share, exact) in [(0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
+            let found = histogram.percentile(share).as_secs_f64() * 1e6;
+            assert!((exact..=exact * 1.125).contains(&found), "{share}: {found}");
+        }
+        assert_eq!(histogram.max(), Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,176 @@
+//! The text log: `garrysmod/data/realtime/realtime.log`, and the lines that the game console shows.
+//! Any thread writes through the crate `log`; the console's lines wait in a bounded queue for the next tick.
+//! Every message is one line: control characters are escaped here, whoever sent them. Never holds a secret: callers
+//! log addresses (`config::Address` hides its password), not settings.
+//!
+//! Levels: error = data lost, warn = retrying or misconfigured, info = connected, stopped; debug and trace are not
+//! written. The console shows what the file gets.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use log::{LevelFilter, Log, Metadata, Record};
+use simplelog::{ConfigBuilder, WriteLogger};
+
+use crate::config::{CONSOLE_LINES_MAX, LOG_FILE_BYTES_MAX};
+use crate::stats::Stats;
+
+/// Installs the log of this process; the second call of a process keeps the first log. Returns the console's lines.
+/// Without a directory there is no file, only the console.
+pub fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
+    let (tx, rx) = crossbeam_channel::bounded(CONSOLE_LINES_MAX);
+    let console = Console { tx, attention, stats };
+    let file = directory.map(BoundedFile::open).transpose();
+    let (file, problem) = match file {
+        Ok(file) => (file, None),
+        Err(err) => (None, Some(err)),
+    };
+    let settings = ConfigBuilder::new().set_thread_level(LevelFilter::Error).set_target_level(LevelFilter::Off).build();
+    let file = file.map(|file| WriteLogger::new(LevelFilter::Info, settings, file));
+    if log::set_boxed_logger(Box::new(OneLine { console, file })).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+    if let (Some(err), Some(directory)) = (problem, directory) {
+        log::warn!("cannot open the text log in `{}`: {err}", directory.display());
+    }
+    rx
+}
+
+/// Escapes what could end a line or steer a terminal, then hands the message to the file and the console.
+struct OneLine {
+    console: Console,
+    file: Option<Box<WriteLogger<BoundedFile>>>,
+}
+
+impl Log for OneLine {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= LevelFilter::Info
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = escaped(&record.args().to_string());
+        if let Some(file) = &self.file {
+            file.log(&Record::builder().metadata(record.metadata().clone()).args(format_args!("{line}")).build());
+        }
+        self.console.push(line);
+    }
+
+    fn flush(&self) {
+        if let Some(file) = &self.file {
+            file.flush();
+        }
+    }
+}
+
+struct Console {
+    tx: Sender<String>,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+}
+
+impl Console {
+    fn push(&self, line: String) {
+        match self.tx.try_send(line) {
+            Ok(()) => self.attention.store(true, Ordering::Release),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.console_lines_dropped.add(1),
+        }
+    }
+}
+
+/// The message on one line, with no control characters.
+pub fn escaped(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for character in message.chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            other if other.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "\\x{:02x}", u32::from(other));
+            }
+            other => line.push(other),
+        }
+    }
+    line
+}
+
+/// A file that is set aside when it reaches its limit: `realtime.log` becomes `realtime.old.log`.
+struct BoundedFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl BoundedFile {
+    fn open(directory: &Path) -> io::Result<BoundedFile> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join("realtime.log");
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(BoundedFile { file, path, bytes })
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        fs::rename(&self.path, self.path.with_extension("old.log"))?;
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+impl Write for BoundedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes + bytes.len() as u64 > LOG_FILE_BYTES_MAX && self.bytes > 0 {
+            self.set_aside()?;
+        }
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line() {
+        for (message, line) in [
+            ("plain é", "plain é"),
+            ("a\nb\r\tc", "a\\nb\\r\\tc"),
+            ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+            ("\u{9b}31m", "\\x9b31m"),
+        ] {
+            assert_eq!(escaped(message), line);
+        }
+    }
+
+    #[test]
+    fn the_file_never_passes_its_limit() {
+        let directory = std::env::temp_dir().join(format!("realtime-log-{}", std::process::id()));
+        let mut file = BoundedFile::open(&directory).unwrap();
+        let line = [b'x'; 1000];
+        for _ in 0..LOG_FILE_BYTES_MAX / 1000 * 3 {
+            file.write_all(&line).unwrap();
+        }
+        for name in ["realtime.log", "realtime.old.log"] {
+            let bytes = fs::metadata(directory.join(name)).unwrap().len();
+            assert!((1..=LOG_FILE_BYTES_MAX).contains(&bytes), "{name}: {bytes}");
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
