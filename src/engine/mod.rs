@@ -17,7 +17,7 @@ use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::routes::Routes;
-use crate::stats::QueueStats;
+use crate::stats::{Histogram, QueueStats};
 use crate::threads::{Publish, Shared, Workers};
 
 pub mod pump;
@@ -191,13 +191,16 @@ impl Engine {
                 .into()
         };
         let queue = |offered: u64, delivered: u64, dropped: Value, waiting: usize| json!({ "in": offered, "delivered": delivered, "dropped": dropped, "waiting": waiting });
-        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        let percentiles = |of: &Histogram| {
+            let micros = |duration: Duration| (duration.as_secs_f64() * 1e7).round() / 10.0;
+            let (p50, p99) = (micros(of.percentile(0.5)), micros(of.percentile(0.99)));
+            json!({ "count": of.count(), "p50_us": p50, "p99_us": p99, "max_us": micros(of.max()) })
+        };
         let QueueStats { offered, delivered, dropped } = &stats.outbox;
         let outbox = queue(offered.get(), delivered.get(), drops(dropped.list()), self.shared.outbox.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.inbox;
         let waiting = self.shared.inbox.waiting() + self.pump.waiting();
         let inbox = queue(offered.get(), delivered.get(), drops(dropped.list()), waiting);
-        let ticks = self.pump.times();
         json!({
             "outbox": outbox,
             "inbox": inbox,
@@ -209,12 +212,8 @@ impl Engine {
             "raw": stats.raw.get(),
             "panics": stats.panics.get(),
             "console_lines_dropped": stats.console_lines_dropped.get(),
-            "pump": {
-                "ticks": ticks.count(),
-                "p50_us": micros(ticks.percentile(0.5)),
-                "p99_us": micros(ticks.percentile(0.99)),
-                "max_us": micros(ticks.max()),
-            },
+            "pump": percentiles(self.pump.times()),
+            "wait": percentiles(self.pump.waits()),
         })
     }
 }
@@ -257,6 +256,3 @@ impl fmt::Display for Refusal {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -53,6 +53,7 @@ pub struct Pump {
     deadline: Option<Instant>,
     calls_this_tick: u32,
     times: Histogram,
+    waits: Histogram,
 }
 
 impl Pump {
@@ -66,7 +67,7 @@ impl Pump {
     pub fn next(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            if let Some(deliver) = self.next_delivery(shared, registry) {
+            if let Some(deliver) = self.next_delivery(shared, registry, now) {
                 self.calls_this_tick += 1;
                 self.out = true;
                 return Some(Call::Deliver(deliver));
@@ -81,11 +82,15 @@ impl Pump {
         None
     }
 
-    fn next_delivery(&mut self, shared: &Shared, registry: &Registry) -> Option<Deliver> {
+    fn next_delivery(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Deliver> {
         loop {
             let current = match self.current.take() {
                 Some(current) => current,
-                None => Current { event: shared.inbox.pop()?, after: 0, until: registry.newest() },
+                None => {
+                    let event = shared.inbox.pop()?;
+                    self.waits.record(now.saturating_duration_since(event.received()));
+                    Current { event, after: 0, until: registry.newest() }
+                }
             };
             let Current { event, after, until } = current;
             if let Some((serial, listener)) = registry.next_listener(event.topic(), after, until) {
@@ -130,7 +135,13 @@ impl Pump {
         usize::from(self.current.is_some() || self.out)
     }
 
+    /// How long each tick's work took.
     pub fn times(&self) -> &Histogram {
         &self.times
+    }
+
+    /// How long each event waited, from its arrival on the socket to its turn: mostly for the tick.
+    pub fn waits(&self) -> &Histogram {
+        &self.waits
     }
 }

@@ -1,0 +1,304 @@
+//! The whole engine without Lua, against a real Redis: a loop that asks for Calls stands in for the game.
+//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it. Two engines are two servers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use realtime::config::{Config, INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
+use realtime::engine::registry::CallbackRef;
+use realtime::engine::{Call, Engine, Outcome, Refusal};
+use realtime::json::tape::{Item, Reader};
+use realtime::stats::Stats;
+use realtime::threads::Shared;
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One server. Every test has a prefix of its own, so that they can share a Redis.
+struct Server {
+    engine: Engine,
+    /// `callback channel payload` of each delivery; the payload is a number or a text.
+    heard: Vec<String>,
+}
+
+impl Server {
+    fn start(prefix: &str) -> Server {
+        let redis = std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker");
+        Server::at(&redis, prefix)
+    }
+
+    fn at(redis: &str, prefix: &str) -> Server {
+        let mut config = Config::defaults("test", 1);
+        let settings = serde_json::json!({ "redis": redis, "prefix": format!("{prefix}:{}:", std::process::id()) });
+        assert_eq!(config.apply_json("test", &settings.to_string()), []);
+        let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
+        let mut engine = Engine::start(shared).unwrap();
+        engine.attach();
+        Server { engine, heard: Vec::new() }
+    }
+
+    fn on(&mut self, channel: &str, callback: i32) {
+        self.engine.on(channel.as_bytes(), None, CallbackRef(callback), false).unwrap();
+    }
+
+    fn emit(&mut self, channel: &str, payload: &str) -> Result<(), Refusal> {
+        self.engine.emit(channel.as_bytes(), payload.as_bytes())
+    }
+
+    /// One tick. Returns how many calls it made.
+    fn tick(&mut self) -> usize {
+        let calls = self.heard.len();
+        if self.engine.shared().inbox.take_attention() {
+            let mut now = Instant::now();
+            self.engine.begin_tick(now);
+            while let Some(Call::Deliver(delivery)) = self.engine.next_call(now) {
+                let payload = match Reader::new(delivery.event.tape()).next_item() {
+                    Some(Item::Number(number)) => number.to_string(),
+                    Some(Item::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+                    other => format!("{other:?}"),
+                };
+                let channel = String::from_utf8_lossy(delivery.event.channel()).into_owned();
+                self.heard.push(format!("{} {channel} {payload}", delivery.callback.0));
+                self.engine.complete(delivery, Outcome::Done);
+                now = Instant::now();
+            }
+        }
+        self.heard.len() - calls
+    }
+
+    /// Ticks until that many deliveries were heard in all.
+    fn hear(&mut self, count: usize) {
+        self.wait(|server| server.heard.len() >= count);
+        assert_eq!(self.heard.len(), count);
+    }
+
+    fn wait(&mut self, done: impl Fn(&Server) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < deadline, "heard {:?}, stats {}", self.heard, self.engine.stats());
+            if self.tick() == 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn wait_ready(&mut self) {
+        self.wait(|server| server.engine.status().0 == "connected");
+    }
+
+    fn stat(&self, path: &str) -> u64 {
+        let stats = self.engine.stats();
+        stats.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {stats}"))
+    }
+
+    /// At rest: for each queue, in = delivered + dropped + waiting.
+    fn assert_balanced(&self) {
+        let stats = self.engine.stats();
+        for queue in ["outbox", "inbox"] {
+            let number = |name: &str| stats[queue][name].as_u64().unwrap();
+            let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");
+        }
+    }
+
+    fn stop(self) {
+        assert!(self.engine.stop(Instant::now() + PATIENCE), "a thread did not end");
+    }
+}
+
+#[test]
+fn on_then_emit_is_heard_from_the_first_event_on() {
+    let mut server = Server::start("first");
+    server.on("a", 1);
+    for n in 0..100 {
+        server.emit("a", &n.to_string()).unwrap();
+    }
+    server.on("b", 2);
+    server.emit("b", "\"late\"").unwrap();
+    server.hear(101);
+    let expected: Vec<String> = (0..100).map(|n| format!("1 a {n}")).chain(["2 b late".to_owned()]).collect();
+    assert_eq!(server.heard, expected);
+    server.assert_balanced();
+    server.stop();
+}
+
+#[test]
+fn each_listener_once_and_in_order_of_registration() {
+    let (mut here, mut there) = (Server::start("once"), Server::start("once"));
+    there.on("player:death", 1);
+    there.on("player:*", 2);
+    there.on("player:death", 3);
+    there.on("other", 4);
+    there.wait_ready();
+    here.emit("player:death", "7").unwrap();
+    there.hear(3);
+    let mut heard = there.heard.clone();
+    // Exact and pattern frames of one publish come in an order of Redis' choosing; within a topic it is ours.
+    assert_eq!(
+        heard.iter().filter(|line| !line.starts_with('2')).collect::<Vec<_>>(),
+        ["1 player:death 7", "3 player:death 7"]
+    );
+    heard.sort();
+    assert_eq!(heard, ["1 player:death 7", "2 player:death 7", "3 player:death 7"]);
+    there.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+#[test]
+fn a_removed_listener_hears_nothing_more_and_its_subscription_goes() {
+    let mut server = Server::start("off");
+    server.on("a", 1);
+    server.on("b", 2);
+    server.emit("a", "1").unwrap();
+    server.hear(1);
+    assert_eq!(server.engine.off(b"a", None), [CallbackRef(1)]);
+    server.emit("a", "2").unwrap();
+    server.emit("b", "3").unwrap();
+    server.hear(2);
+    assert_eq!(server.heard[1], "2 b 3");
+    server.stop();
+}
+
+#[test]
+fn the_prefix_separates_servers_and_never_shows() {
+    let (mut one, mut two) = (Server::start("[one]*"), Server::start("o1"));
+    one.on("*", 1);
+    two.on("x", 2);
+    one.wait_ready();
+    two.wait_ready();
+    one.emit("x", "1").unwrap();
+    two.emit("x", "2").unwrap();
+    one.hear(1);
+    two.hear(1);
+    assert_eq!((one.heard[0].as_str(), two.heard[0].as_str()), ("1 x 1", "2 x 2"));
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn a_full_outbox_refuses_and_counts() {
+    let mut server = Server::at("redis://127.0.0.1:1", "full");
+    for n in 0..OUTBOX_JOBS_MAX {
+        server.emit("a", &n.to_string()).unwrap();
+    }
+    let refusal = server.emit("a", "1").unwrap_err();
+    assert_eq!(refusal.to_string(), format!("queue_full: {OUTBOX_JOBS_MAX} commands wait for redis"));
+    let too_large = server.emit("a", &" ".repeat(PAYLOAD_BYTES_MAX + 1)).unwrap_err();
+    assert!(too_large.to_string().starts_with("too_large: the payload has "), "{too_large}");
+    assert_eq!(server.stat("/outbox/dropped/queue_full"), 1);
+    assert_eq!(server.stat("/outbox/waiting"), OUTBOX_JOBS_MAX as u64);
+    server.assert_balanced();
+    // Few big ones reach the bound in bytes first.
+    let mut big = Server::at("redis://127.0.0.1:1", "bytes");
+    let payload = " ".repeat(PAYLOAD_BYTES_MAX);
+    let taken = (0..100).take_while(|_| big.emit("a", &payload).is_ok()).count();
+    assert_eq!(taken, 31, "16 MiB less what each costs beside its bytes");
+    server.stop();
+    big.stop();
+}
+
+#[test]
+fn a_full_inbox_drops_the_oldest_and_counts() {
+    let (mut here, mut there) = (Server::start("inbox"), Server::start("inbox"));
+    there.on("a", 1);
+    there.wait_ready();
+    let extra = 1000;
+    let mut sent = 0;
+    while sent < INBOX_EVENTS_MAX + extra {
+        match here.emit("a", &sent.to_string()) {
+            Ok(()) => sent += 1,
+            Err(_) => std::thread::yield_now(), // The outbox is full for a moment.
+        }
+    }
+    // The game sleeps: nothing is taken until all of it arrived.
+    let arrived = |server: &Server| server.stat("/inbox/in") >= sent as u64;
+    let deadline = Instant::now() + PATIENCE;
+    while !arrived(&there) {
+        assert!(Instant::now() < deadline, "{}", there.engine.stats());
+        std::thread::yield_now();
+    }
+    assert_eq!(there.stat("/inbox/waiting"), INBOX_EVENTS_MAX as u64);
+    there.hear(INBOX_EVENTS_MAX);
+    assert_eq!(there.heard[0], format!("1 a {extra}"));
+    assert_eq!(there.stat("/inbox/dropped/overflow"), extra as u64);
+    there.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+#[test]
+fn a_tick_keeps_to_its_budget_and_starves_nobody() {
+    let mut server = Server::start("budget");
+    server.on("a", 1);
+    (0..50).for_each(|n| server.emit("a", &n.to_string()).unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    while server.stat("/inbox/waiting") < 50 {
+        assert!(Instant::now() < deadline);
+        if server.engine.shared().inbox.take_attention() {
+            // Sends the subscription, takes nothing: the tick begins and is over.
+            server.engine.begin_tick(Instant::now());
+        }
+        std::thread::yield_now();
+    }
+    // A clock that says the budget is spent after the first call of each tick.
+    for tick in 0..50 {
+        let now = Instant::now();
+        server.engine.begin_tick(now);
+        let Some(Call::Deliver(delivery)) = server.engine.next_call(now) else { panic!("tick {tick} made no call") };
+        server.engine.complete(delivery, Outcome::Done);
+        assert!(server.engine.next_call(now + Duration::from_millis(1)).is_none(), "tick {tick} made a second call");
+    }
+    assert_eq!(server.stat("/inbox/delivered"), 49, "the last is done when the next tick finds no more listeners");
+    server.tick();
+    server.assert_balanced();
+    server.stop();
+}
+
+#[test]
+fn events_wait_for_the_next_state() {
+    let (mut here, mut there) = (Server::start("maps"), Server::start("maps"));
+    there.on("a", 1);
+    there.wait_ready();
+    for map in 0..20 {
+        let (callbacks, flush) = there.engine.detach();
+        assert_eq!(callbacks, [CallbackRef(map + 1)]);
+        assert!(flush.wait());
+        assert_eq!(there.emit("a", "1"), Err(Refusal::Closed));
+        here.emit("a", &map.to_string()).unwrap();
+        there.engine.attach();
+        there.on("a", map + 2);
+        there.hear(map as usize + 1);
+        assert_eq!(there.heard[map as usize], format!("{} a {map}", map + 2));
+    }
+    there.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+#[test]
+fn what_was_emitted_before_redis_came_arrives_in_order() {
+    // A port that is free now; the server comes later.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Server::at(&format!("redis://127.0.0.1:{port}"), "later");
+    server.on("a", 1);
+    for n in 0..500 {
+        server.emit("a", &n.to_string()).unwrap();
+    }
+    server.wait(|server| server.engine.status().1.contains("cannot connect to redis"));
+    let mut redis = std::process::Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("cannot run redis-server");
+    server.hear(500);
+    assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")));
+    // It goes away for good: the module says so and stays.
+    redis.kill().unwrap();
+    redis.wait().unwrap();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    assert!(server.stat("/reconnects") >= 1);
+    server.assert_balanced();
+    server.stop();
+}
