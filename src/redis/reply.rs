@@ -1,0 +1,201 @@
+//! Replies of Redis (RESP2): bytes of one connection in, [`Reply`] values out; knows no socket.
+//!
+//! [`Decoder`] owns one reused buffer and hands out views into it: a reply costs no allocation, and lives until the
+//! next call of `next`. What is well-formed but over a cap of [`Limits`] is skipped without being kept and comes out
+//! once as [`Reply::TooLarge`], so the connection stays in step. What is not RESP2, or is past all reason, is a
+//! [`ProtocolError`]: the connection is to be closed.
+//!
+//! Contract: no input panics, recurses, or allocates out of proportion to the bytes that really arrived; a byte is
+//! looked at a bounded number of times however the stream is cut, and every cut gives the same replies.
+
+mod buffer;
+mod decoder;
+mod error;
+mod node;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use decoder::Decoder;
+pub use error::ProtocolError;
+pub use node::{Array, Elements};
+
+/// What one connection accepts of well-formed replies. Above it a reply is skipped; see [`Reply::TooLarge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Arrays inside each other.
+    pub depth_max: usize,
+    /// Elements of one reply in all, those of inner arrays included: it bounds the table of nodes, 12 bytes each.
+    pub elements_max: usize,
+    /// A status, error or other line. The only cap that is an error: past it there is no saying where the line ends.
+    pub line_bytes_max: usize,
+    /// One bulk string.
+    pub bulk_bytes_max: usize,
+    /// One whole reply as it stands in the buffer, headers included.
+    pub reply_bytes_max: usize,
+}
+
+/// One reply, borrowed from the decoder's buffer.
+#[derive(Clone, Copy)]
+pub enum Reply<'a> {
+    /// `+OK`
+    Simple(&'a [u8]),
+    /// `-ERR no such thing`, without the dash.
+    Error(&'a [u8]),
+    /// `:42`
+    Integer(i64),
+    /// `$5 hello`
+    Bulk(&'a [u8]),
+    /// `$-1` and `*-1`: no value.
+    Nil,
+    /// `*2 ...`
+    Array(Array<'a>),
+    /// A whole reply that was skipped; only ever the outermost value.
+    TooLarge(TooLarge<'a>),
+}
+
+/// What is known of a reply that was skipped.
+#[derive(Clone, Copy)]
+pub struct TooLarge<'a> {
+    /// Size of the whole reply on the wire.
+    pub bytes: u64,
+    /// The first cap it broke.
+    pub cap: Cap,
+    /// The first elements of an outermost array, as far as they came before the cap was broken and are short values:
+    /// of a pub/sub message whose payload is too large, its kind and channel.
+    pub head: Array<'a>,
+}
+
+/// Which of the [`Limits`] a reply broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    Depth,
+    Elements,
+    BulkBytes,
+    ReplyBytes,
+}
+
+/// A reply that owns its bytes, to be kept or sent to another thread.
+#[derive(Clone, PartialEq, Eq)]
+pub enum OwnedReply {
+    Simple(Vec<u8>),
+    Error(Vec<u8>),
+    Integer(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    Array(Vec<OwnedReply>),
+    TooLarge { bytes: u64, cap: Cap },
+}
+
+impl<'a> Reply<'a> {
+    /// A copy that outlives the buffer. Recursion is bounded: a reply is never deeper than `depth_max`.
+    pub fn keep(&self) -> OwnedReply {
+        match *self {
+            Reply::Simple(text) => OwnedReply::Simple(text.to_vec()),
+            Reply::Error(text) => OwnedReply::Error(text.to_vec()),
+            Reply::Integer(value) => OwnedReply::Integer(value),
+            Reply::Bulk(bytes) => OwnedReply::Bulk(bytes.to_vec()),
+            Reply::Nil => OwnedReply::Nil,
+            Reply::Array(array) => OwnedReply::Array(array.iter().map(|element| element.keep()).collect()),
+            Reply::TooLarge(lost) => OwnedReply::TooLarge { bytes: lost.bytes, cap: lost.cap },
+        }
+    }
+
+    /// The bytes of a bulk string or status line, which Redis uses interchangeably for text.
+    #[inline]
+    pub fn text(&self) -> Option<&'a [u8]> {
+        match *self {
+            Reply::Bulk(text) | Reply::Simple(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of an integer reply.
+    #[inline]
+    pub fn integer(&self) -> Option<i64> {
+        match *self {
+            Reply::Integer(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array reply.
+    #[inline]
+    pub fn array(&self) -> Option<Array<'a>> {
+        match *self {
+            Reply::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// What it is, for "expected an integer, found an array".
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Reply::Simple(_) => "a status",
+            Reply::Error(_) => "an error",
+            Reply::Integer(_) => "an integer",
+            Reply::Bulk(_) => "a string",
+            Reply::Nil => "nil",
+            Reply::Array(_) => "an array",
+            Reply::TooLarge(_) => "a reply over the limit",
+        }
+    }
+}
+
+impl OwnedReply {
+    /// What it is, in the words of [`Reply::describe`].
+    pub fn describe(&self) -> &'static str {
+        match self {
+            OwnedReply::Simple(_) => "a status",
+            OwnedReply::Error(_) => "an error",
+            OwnedReply::Integer(_) => "an integer",
+            OwnedReply::Bulk(_) => "a string",
+            OwnedReply::Nil => "nil",
+            OwnedReply::Array(_) => "an array",
+            OwnedReply::TooLarge { .. } => "a reply over the limit",
+        }
+    }
+}
+
+impl Cap {
+    /// The name of the field of [`Limits`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Cap::Depth => "depth_max",
+            Cap::Elements => "elements_max",
+            Cap::BulkBytes => "bulk_bytes_max",
+            Cap::ReplyBytes => "reply_bytes_max",
+        }
+    }
+}
+
+// Debug output goes to logs and failed assertions: lengths and kinds, never the bytes, which may be a player's data.
+impl fmt::Debug for Reply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Simple(text) | Reply::Error(text) | Reply::Bulk(text) => {
+                write!(f, "{} of {} bytes", self.describe(), text.len())
+            }
+            Reply::Integer(value) => write!(f, "{value}"),
+            Reply::Nil => f.write_str("nil"),
+            Reply::Array(array) => write!(f, "an array of {}", array.len()),
+            Reply::TooLarge(lost) => write!(f, "a reply of {} bytes over {}", lost.bytes, lost.cap.name()),
+        }
+    }
+}
+
+impl fmt::Debug for OwnedReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OwnedReply::Simple(text) | OwnedReply::Error(text) | OwnedReply::Bulk(text) => {
+                write!(f, "{} of {} bytes", self.describe(), text.len())
+            }
+            OwnedReply::Integer(value) => write!(f, "{value}"),
+            OwnedReply::Nil => f.write_str("nil"),
+            OwnedReply::Array(elements) => write!(f, "an array of {}", elements.len()),
+            OwnedReply::TooLarge { bytes, cap } => write!(f, "a reply of {bytes} bytes over {}", cap.name()),
+        }
+    }
+}

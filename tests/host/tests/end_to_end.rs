@@ -1,0 +1,219 @@
+//! The module in the stand-in server, against a real Redis: Lua scripts of `tests/lua`, one or two servers each.
+//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it. Every test has a prefix of its own. A script
+//! prints `N passed, 0 failed` and ends by itself; the host's own watchdog ends one that does not.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use realtime::config::Address;
+use realtime::redis::connection::Connection;
+use realtime::redis::push::Push;
+use realtime::redis::reply::{Decoder, Reply};
+use realtime::redis::{PUSH_LIMITS, command};
+
+/// The LuaJITs that the host can run: errors unwind Rust frames, or jump over them.
+const UNWINDING: [&str; 2] = ["external", "internal"];
+
+fn redis() -> String {
+    std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker")
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
+}
+
+/// Cargo builds the module beside the tests, because this crate depends on it for them.
+fn module() -> PathBuf {
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    deps.join("librealtime.so")
+}
+
+fn prefix(test: &str) -> String {
+    format!("{test}:{}:", std::process::id())
+}
+
+/// One running stand-in server.
+struct Host {
+    child: Child,
+    lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+    said: Vec<String>,
+}
+
+impl Host {
+    fn start(script: &str, prefix: &str, options: &[&str]) -> Host {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gmod-host"))
+            .args(["--max-seconds", "100", "--module"])
+            .arg(module())
+            .args(options)
+            .arg(project(&format!("tests/lua/{script}.lua")))
+            .env("REALTIME_REDIS", redis())
+            .env("REALTIME_PREFIX", prefix)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Box::new(BufReader::new(child.stdout.take().unwrap()).lines());
+        Host { child, lines, said: Vec::new() }
+    }
+
+    /// The next line that starts so.
+    fn line(&mut self, start: &str) -> String {
+        for line in self.lines.by_ref() {
+            self.said.push(line.unwrap());
+            let last = self.said.last().unwrap();
+            if last.starts_with(start) {
+                return last.clone();
+            }
+        }
+        panic!("the server ended before it said `{start}`:\n{}", self.said.join("\n"));
+    }
+
+    /// Waits for its end, which must be a good one; everything it said.
+    fn finish(mut self) -> String {
+        self.said.extend(self.lines.by_ref().map(Result::unwrap));
+        let status = self.child.wait().unwrap();
+        let said = self.said.join("\n");
+        assert!(status.success(), "{status}:\n{said}");
+        said
+    }
+
+    /// The same for a script that counts its own checks.
+    fn pass(self) -> String {
+        let said = self.finish();
+        assert!(said.contains(" passed, 0 failed"), "{said}");
+        said
+    }
+}
+
+/// A plain client that publishes, or reads what is published.
+struct Client {
+    connection: Connection,
+    decoder: Decoder,
+}
+
+impl Client {
+    fn connect() -> Client {
+        let connection = Connection::open(&Address::parse(&redis()).unwrap()).unwrap();
+        Client { connection, decoder: Decoder::new(PUSH_LIMITS) }
+    }
+
+    fn send(&mut self, arguments: &[&[u8]]) {
+        let mut bytes = Vec::new();
+        command::encode(&mut bytes, arguments);
+        self.connection.write_all(&bytes).unwrap();
+    }
+
+    /// Reads until `take` has what it wants of a reply.
+    fn read<T>(&mut self, take: impl Fn(Reply<'_>) -> Option<T>) -> T {
+        loop {
+            if let Some(reply) = self.decoder.next().unwrap() {
+                if let Some(found) = take(reply) {
+                    return found;
+                }
+                continue;
+            }
+            assert!(self.decoder.read_from(&mut self.connection.reader()).unwrap() > 0, "redis closed the connection");
+        }
+    }
+
+    fn subscribe(&mut self, channel: &str) {
+        self.send(&[b"SUBSCRIBE", channel.as_bytes()]);
+        self.read(|reply| matches!(Push::from_reply(reply), Push::Subscribed { .. }).then_some(()));
+    }
+
+    fn message(&mut self) -> Vec<u8> {
+        self.read(|reply| match Push::from_reply(reply) {
+            Push::Message { payload, .. } => Some(payload.to_vec()),
+            _ => None,
+        })
+    }
+}
+
+/// `left | right` of each row; the right side may be empty.
+fn rows(file: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(project(file)).unwrap();
+    let rows = text.lines().filter(|line| !line.starts_with('#'));
+    rows.map(|row| row.split_once(" | ").map(|(left, right)| (left.to_owned(), right.to_owned())).expect(row)).collect()
+}
+
+#[test]
+fn every_rule_of_encoding() {
+    let file = "testdata/json/encode.txt";
+    let rows = rows(file);
+    let set = format!("rows={}", project(file).display());
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("encode-{unwinding}"));
+        let mut client = Client::connect();
+        client.subscribe(&format!("{prefix}row"));
+        let said = Host::start("encode", &prefix, &["--set", &set, "--unwind", unwinding]).finish();
+        for (number, (expression, expected)) in rows.iter().enumerate() {
+            let refused = format!("refused {} ", number + 1);
+            match said.lines().find_map(|line| line.strip_prefix(&refused)) {
+                Some(reason) => assert!(reason.starts_with(expected), "{expression}: {reason}"),
+                None => assert_eq!(String::from_utf8(client.message()).unwrap(), *expected, "{expression}"),
+            }
+        }
+        assert_eq!(client.message(), b"\"end\"", "something was sent twice, or a refused row was sent");
+        assert!(said.contains(&format!("emitted {}", rows.len())), "{said}");
+    }
+}
+
+#[test]
+fn every_rule_of_decoding() {
+    let file = "testdata/json/deliver.txt";
+    let set = format!("rows={}", project(file).display());
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("deliver-{unwinding}"));
+        let mut host = Host::start("deliver", &prefix, &["--set", &set, "--unwind", unwinding]);
+        host.line("ready");
+        let mut client = Client::connect();
+        for (payload, _) in rows(file) {
+            client.send(&[b"PUBLISH", format!("{prefix}row").as_bytes(), payload.as_bytes()]);
+        }
+        host.pass();
+    }
+}
+
+#[test]
+fn rules_of_the_api() {
+    for unwinding in UNWINDING {
+        let said = Host::start("api", &prefix(&format!("api-{unwinding}")), &["--unwind", unwinding, "--allow-errors"]).pass();
+        assert!(said.contains("listener `raises` of `errors`, event on `errors`"), "{said}");
+    }
+}
+
+#[test]
+fn the_wishes_as_written() {
+    Host::start("wish", &prefix("wish"), &[]).pass();
+}
+
+#[test]
+fn ten_thousand_events_each_once_in_order() {
+    let prefix = prefix("seq");
+    let listener = Host::start("listener", &prefix, &["--name", "two", "--set", "count=10000"]);
+    let emitter = Host::start("emitter", &prefix, &["--name", "one", "--set", "count=10000", "--set", "rate=1000"]);
+    let said = listener.pass();
+    emitter.finish();
+    // Shown with `cargo test -- --nocapture`; figures are judged by people, not by a test.
+    for line in said.lines().filter(|line| line.contains(" p50 ")) {
+        eprintln!("{line}");
+    }
+}
+
+#[test]
+fn twenty_map_changes_under_traffic() {
+    for unload in ["dlclose-first", "dlclose-last"] {
+        for unwinding in UNWINDING {
+            let prefix = prefix(&format!("maps-{unload}-{unwinding}"));
+            let options = ["--set", "changes=20", "--unload", unload, "--unwind", unwinding];
+            let said = Host::start("maps", &prefix, &options).pass();
+            said.lines().filter(|line| line.starts_with("after ")).for_each(|line| eprintln!("{unload}, {unwinding}: {line}"));
+        }
+    }
+}
+
+#[test]
+fn a_hibernating_server_still_hears() {
+    Host::start("api", &prefix("asleep"), &["--hibernate", "--allow-errors"]).pass();
+}

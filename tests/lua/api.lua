@@ -1,0 +1,122 @@
+-- Rules of the API that one server can show alone.
+require("realtime")
+require("realtime") -- A second one is harmless.
+
+local api = {}
+for _, name in ipairs({ "Emit", "On", "Off", "Status", "Stats" }) do api[name] = realtime[name] end
+
+local function fails_with(expected, f, ...)
+	local ok, message = pcall(f, ...)
+	assert(not ok, "no error")
+	assert(string.find(message, expected, 1, true), "said: " .. tostring(message))
+end
+
+local tests, heard = {}, {}
+local function eventually(name, done) tests[#tests + 1] = { name = name, done = done } end
+
+-- Wrong argument types are Lua errors in the usual words, with the line of the caller.
+fails_with("bad argument #1 to 'Emit' (string expected, got no value)", realtime.Emit)
+fails_with("bad argument #1 to 'Emit' (string expected, got number)", realtime.Emit, 5, {})
+fails_with("bad argument #2 to 'Emit' (table, string, number or boolean expected, got nil)", realtime.Emit, "a", nil)
+fails_with("bad argument #2 to 'Emit' (table, string, number or boolean expected, got userdata)", realtime.Emit, "a", realtime.Null)
+fails_with("bad argument #1 to 'On' (string expected, got nil)", realtime.On, nil, print)
+fails_with("bad argument #2 to 'On' (function expected, got nil)", realtime.On, "a", nil)
+fails_with("bad argument #3 to 'On' (function expected, got no value)", realtime.On, "a", "id")
+fails_with("bad argument #1 to 'Off' (string expected, got table)", realtime.Off, {})
+fails_with("bad argument #2 to 'Off' (string expected, got number)", realtime.Off, "a", 5)
+fails_with("api.lua:", function() realtime.Emit(5) end)
+-- Also from inside a coroutine, where the running state is another.
+local co = coroutine.wrap(function() return pcall(realtime.Emit, 5) end)
+local ok, message = co()
+assert(ok == false and message:find("bad argument #1 to 'Emit'", 1, true), message)
+for _ = 1, 2000 do pcall(realtime.On, "a", 5) end
+assert(coroutine.wrap(function() return realtime.Emit("coroutine", { 1 }) end)() == true)
+
+-- Names over the limit are refused, not cut.
+local ok, reason = realtime.Emit(string.rep("x", 1025), { 1 })
+assert(ok == false and reason == "too_large: the channel has 1025 bytes, 1024 are allowed", reason)
+local id, reason = realtime.On(string.rep("x", 1025), print)
+assert(id == nil and reason:find("^too_large: the channel"), reason)
+
+-- Ids.
+assert(realtime.On("ids", "mine", function() heard.first = true end) == "mine")
+assert(realtime.On("ids", "mine", function() heard.second = true end) == "mine")
+local own = realtime.On("ids", function() heard.own = true end)
+assert(type(own) == "string" and own ~= "mine")
+realtime.Emit("ids", { 1 })
+eventually("the same id replaces, none adds", function() return heard.second and heard.own and not heard.first end)
+
+-- One event, exact and pattern listeners: each once, with its meta.
+local exact, pattern, order = 0, 0, {}
+realtime.On("meta:x", "1", function(data, channel, meta)
+	exact = exact + 1
+	order[#order + 1] = "1"
+	assert(channel == "meta:x" and meta.pattern == nil and meta.raw == nil)
+	data.changed = true
+end)
+realtime.On("meta:x", "2", function(data) order[#order + 1] = data.changed and "shared" or "2" end)
+realtime.On("meta:*", "p", function(data, channel, meta)
+	pattern = pattern + 1
+	assert(channel == "meta:x" and meta.pattern == "meta:*" and data.n == 1)
+end)
+realtime.On("meta:?", function(...) heard.varargs = select("#", ...) end)
+realtime.Emit("meta:x", { n = 1 })
+eventually("each listener hears an event once", function() return exact == 1 and pattern == 1 and heard.varargs == 3 end)
+eventually("in order of registration, each with its own table", function() return table.concat(order) == "12" end)
+
+-- Errors stop nobody else; what is called from a callback works.
+local before = host.errors()
+realtime.On("errors", "raises", function() error("on purpose") end)
+realtime.On("errors", "overflows", function() local function f() return 1 + f() end f() end)
+realtime.On("errors", "odd", function() error(setmetatable({}, { __tostring = function() error("twice") end })) end)
+realtime.On("errors", "yields", function() coroutine.yield() end)
+realtime.On("errors", "last", function() heard.last = true end)
+realtime.Emit("errors", { 1 })
+eventually("an error is reported and stops nobody", function() return heard.last and host.errors() >= before + 4 end)
+
+local selfless = 0
+realtime.On("self", "off", function()
+	selfless = selfless + 1
+	assert(realtime.Off("self", "off") == 1)
+	realtime.Emit("self", { 2 })
+	realtime.On("self:again", "x", function() heard.again = true end)
+	realtime.Emit("self:again", { 3 })
+end)
+realtime.Emit("self", { 1 })
+eventually("a callback removes itself, listens and emits", function() return heard.again and selfless == 1 end)
+
+local replaced = 0
+local function replace()
+	replaced = replaced + 1
+	realtime.On("replace", "x", replace)
+end
+realtime.On("replace", "x", replace)
+realtime.Emit("replace", { 1 })
+eventually("On of the same id inside its own callback", function() return replaced == 1 end)
+
+realtime.On("off", "a", print)
+realtime.On("off", "b", print)
+assert(realtime.Off("off", "nobody") == 0 and realtime.Off("off", "a") == 1 and realtime.Off("off") == 1)
+assert(realtime.Off("off") == 0 and realtime.Off("never") == 0)
+
+-- Nobody's `print`, `pcall` or `type` is needed once the module is open.
+assert(type(realtime.Version) == "string" and type(realtime.Null) == "userdata")
+
+local deadline = host.mono() + 20
+timer.Create("tests", 0, 0, function()
+	local left = {}
+	for _, test in ipairs(tests) do if not test.done() then left[#left + 1] = test.name end end
+	local late = host.mono() > deadline
+	if #left > 0 and not late then return end
+	for _, name in ipairs(left) do print("FAIL " .. name) end
+	local stats = realtime.Stats()
+	for name, queue in pairs({ outbox = stats.outbox, inbox = stats.inbox }) do
+		local dropped = 0
+		for _, count in pairs(queue.dropped) do dropped = dropped + count end
+		assert(queue["in"] == queue.delivered + dropped + queue.waiting, name .. " does not balance")
+	end
+	assert(stats.panics == 0, "panics: " .. stats.panics)
+	assert(realtime.Status() == "connected")
+	print((#tests - #left) .. " passed, " .. #left .. " failed")
+	host.quit(#left == 0 and 0 or 1)
+end)
