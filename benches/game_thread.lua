@@ -12,7 +12,7 @@ if not mode:find("^cjson") then require("realtime") end
 
 local typical = host.arg.TYPICAL
 local cjson
-if host.arg.CJSON then cjson = assert(package.loadlib(host.arg.CJSON, "luaopen_cjson"))() end
+if host.arg.CJSON then cjson = assert(host.loadlib(host.arg.CJSON, "luaopen_cjson"))() end
 local shapes = {
 	event = { killer = "John Doe", victim = "Alice", weapon = "weapon_crossbow", timestamp = 1763942400, headshot = true,
 		pos = { x = -1234.5, y = 345.03125, z = 64.03125 } },

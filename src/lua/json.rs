@@ -12,6 +12,7 @@ pub(super) const ENCODE_SLOTS: i32 = ENCODE_DEPTH_MAX as i32 * 3 + 16;
 
 /// Bytes of a path shown in an error.
 const PATH_BYTES_MAX: usize = 120;
+const LEFT_OUT: &str = "[...]";
 
 /// Why a value has no JSON. `Display` is the reason string that Emit returns.
 pub(super) struct EncodeError {
@@ -28,8 +29,8 @@ impl EncodeError {
     fn within(mut self, step: String) -> EncodeError {
         if self.path.len() + step.len() <= PATH_BYTES_MAX {
             self.path.insert_str(0, &step);
-        } else if !self.path.starts_with("...") {
-            self.path.insert_str(0, "...");
+        } else if !self.path.starts_with(LEFT_OUT) {
+            self.path.insert_str(0, LEFT_OUT);
         }
         self
     }

@@ -1,6 +1,8 @@
 -- What is easier said in Lua: reporting, telling userdata apart, and hanging the pump on the game.
 -- Run once by gmod13_open in each Lua state. Returns the functions that the native side calls, all under pcall.
 local context, pumped = ...
+-- The game's own, whatever a script puts in its place later.
+local print = print
 
 -- Called on the stack of the error, so that the stack that ErrorNoHaltWithStack prints is the script's own.
 local function on_error(message)

@@ -95,12 +95,20 @@ impl fmt::Debug for Command {
     }
 }
 
+/// A count or length. Those of up to three digits, nearly all, are one store of a known size.
 #[inline]
 fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
-    let mut digits = itoa::Buffer::new();
-    out.push(tag);
-    out.extend_from_slice(digits.format(number).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let digit = |unit: usize| b'0' + (number / unit % 10) as u8;
+    match number {
+        0..10 => out.extend_from_slice(&[tag, digit(1), b'\r', b'\n']),
+        10..100 => out.extend_from_slice(&[tag, digit(10), digit(1), b'\r', b'\n']),
+        100..1000 => out.extend_from_slice(&[tag, digit(100), digit(10), digit(1), b'\r', b'\n']),
+        _ => {
+            out.push(tag);
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 #[inline]

@@ -54,7 +54,7 @@ impl<'a> Push<'a> {
             Reply::Array(array) => from_array(array),
             Reply::Error(text) => Some(Push::Error(text)),
             Reply::Simple(b"PONG") => Some(Push::Pong { payload: b"" }),
-            Reply::TooLarge(lost) => Some(Push::TooLarge { channel: lost_channel(lost.head), bytes: lost.bytes }),
+            Reply::TooLarge(lost) => Some(Push::TooLarge { channel: lost_channel(lost.head()), bytes: lost.bytes() }),
             _ => None,
         };
         push.unwrap_or(Push::Unexpected(reply))

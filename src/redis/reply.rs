@@ -11,16 +11,19 @@
 mod buffer;
 mod decoder;
 mod error;
+mod line;
 mod node;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fmt;
 
 pub use decoder::Decoder;
 pub use error::ProtocolError;
 pub use node::{Array, Elements};
+
+use node::Node;
 
 /// What one connection accepts of well-formed replies. Above it a reply is skipped; see [`Reply::TooLarge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,21 +62,27 @@ pub enum Reply<'a> {
 /// What is known of a reply that was skipped.
 #[derive(Clone, Copy)]
 pub struct TooLarge<'a> {
-    /// Size of the whole reply on the wire.
-    pub bytes: u64,
-    /// The first cap it broke.
-    pub cap: Cap,
-    /// The first elements of an outermost array, as far as they came before the cap was broken and are short values:
-    /// of a pub/sub message whose payload is too large, its kind and channel.
-    pub head: Array<'a>,
+    lost: &'a Lost,
+}
+
+/// The decoder's note of the last reply it skipped, or is skipping.
+#[derive(Default)]
+struct Lost {
+    bytes: u64,
+    cap: Cap,
+    /// The first bytes of the reply, as far as `nodes` speak of them.
+    head: Vec<u8>,
+    /// An array of the elements that are kept.
+    nodes: Vec<Node>,
 }
 
 /// Which of the [`Limits`] a reply broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cap {
     Depth,
     Elements,
     BulkBytes,
+    #[default]
     ReplyBytes,
 }
 
@@ -99,7 +108,7 @@ impl<'a> Reply<'a> {
             Reply::Bulk(bytes) => OwnedReply::Bulk(bytes.to_vec()),
             Reply::Nil => OwnedReply::Nil,
             Reply::Array(array) => OwnedReply::Array(array.iter().map(|element| element.keep()).collect()),
-            Reply::TooLarge(lost) => OwnedReply::TooLarge { bytes: lost.bytes, cap: lost.cap },
+            Reply::TooLarge(lost) => OwnedReply::TooLarge { bytes: lost.bytes(), cap: lost.cap() },
         }
     }
 
@@ -144,6 +153,24 @@ impl<'a> Reply<'a> {
     }
 }
 
+impl<'a> TooLarge<'a> {
+    /// Size of the whole reply on the wire.
+    pub fn bytes(&self) -> u64 {
+        self.lost.bytes
+    }
+
+    /// The first cap it broke.
+    pub fn cap(&self) -> Cap {
+        self.lost.cap
+    }
+
+    /// The first elements of an outermost array, as far as they came before the cap was broken and are short values:
+    /// of a message whose payload is too large, its kind and channel.
+    pub fn head(&self) -> Array<'a> {
+        Array::new(&self.lost.head, &self.lost.nodes)
+    }
+}
+
 impl OwnedReply {
     /// What it is, in the words of [`Reply::describe`].
     pub fn describe(&self) -> &'static str {
@@ -181,7 +208,7 @@ impl fmt::Debug for Reply<'_> {
             Reply::Integer(value) => write!(f, "{value}"),
             Reply::Nil => f.write_str("nil"),
             Reply::Array(array) => write!(f, "an array of {}", array.len()),
-            Reply::TooLarge(lost) => write!(f, "a reply of {} bytes over {}", lost.bytes, lost.cap.name()),
+            Reply::TooLarge(lost) => write!(f, "a reply of {} bytes over {}", lost.bytes(), lost.cap().name()),
         }
     }
 }
@@ -198,4 +225,11 @@ impl fmt::Debug for OwnedReply {
             OwnedReply::TooLarge { bytes, cap } => write!(f, "a reply of {bytes} bytes over {}", cap.name()),
         }
     }
+}
+
+/// Values begun, line bytes searched and bytes moved: what the linearity tests count. Nothing outside them.
+#[inline(always)]
+fn count_work(_units: usize) {
+    #[cfg(test)]
+    tests::WORK.with(|work| work.set(work.get() + _units as u64));
 }

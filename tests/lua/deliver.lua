@@ -2,7 +2,7 @@
 require("realtime")
 
 local expected = {}
-for line in string.gmatch(host.read(host.arg.rows), "[^\n]+") do
+for line in string.gmatch(host.io.open(host.arg.rows, "rb"):read("*a"), "[^\n]+") do
 	if line:sub(1, 1) ~= "#" then expected[#expected + 1] = line:match(" | (.*)$") end
 end
 
@@ -16,7 +16,7 @@ end
 local row, bad = 0, 0
 realtime.On("row", "check", function(data, channel, meta)
 	row = row + 1
-	local want = assert(loadstring("return " .. expected[row]))()
+	local want = CompileString("return " .. expected[row], "row")()
 	local raw = expected[row] == [["not json"]] or expected[row] == [["{\"a\":1"]] or expected[row] == [[""]]
 	if not same(data, want) or channel ~= "row" or (meta.raw or false) ~= raw or meta.pattern ~= nil then
 		bad = bad + 1
@@ -27,9 +27,6 @@ realtime.On("row", "check", function(data, channel, meta)
 		host.quit(bad == 0 and 0 or 1)
 	end
 end)
-timer.Create("ready", 0, 0, function()
-	if realtime.Status() == "connected" then
-		print("ready")
-		timer.Remove("ready")
-	end
-end)
+-- Heard means that everything asked for before it stands.
+realtime.On("ready", function() print("ready") end)
+realtime.Emit("ready", { 1 })

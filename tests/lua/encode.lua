@@ -10,12 +10,12 @@ function deep(n) local t = {} for _ = 1, n do t = { t } end return t end
 function wide(n) local t = {} for i = 1, n do t[i] = 0 end return t end
 
 local rows = {}
-for line in string.gmatch(host.read(host.arg.rows), "[^\n]+") do
+for line in string.gmatch(host.io.open(host.arg.rows, "rb"):read("*a"), "[^\n]+") do
 	if line:sub(1, 1) ~= "#" then rows[#rows + 1] = line:match("^(.-) | ") end
 end
 
 for i, expression in ipairs(rows) do
-	local value = assert(loadstring("return " .. expression, expression))()
+	local value = CompileString("return " .. expression, expression)()
 	local ok, reason = realtime.Emit("row", value)
 	if not ok then print("refused " .. i .. " " .. reason) end
 end

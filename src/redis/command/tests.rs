@@ -1,1 +1,89 @@
+//! Rows of `testdata/resp/commands.txt`, every way to encode the same command, and the way back through the decoder.
 
+use proptest::prelude::*;
+
+use super::super::reply::tests::{rows, unescape};
+use super::super::reply::{Decoder, Limits};
+use super::*;
+
+fn encoded(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out, arguments);
+    out
+}
+
+#[test]
+fn command_rows() {
+    for (line, input, expected) in rows(include_str!("../../../testdata/resp/commands.txt")) {
+        // A repetition holds blanks of its own.
+        let input = input.replace(" x ", "\u{1}x\u{1}");
+        let arguments: Vec<Vec<u8>> = input
+            .split(' ')
+            .map(|word| if word == "''" { Vec::new() } else { unescape(&word.replace('\u{1}', " ")) })
+            .collect();
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        assert_eq!(
+            encoded(&arguments).escape_ascii().to_string(),
+            unescape(expected).escape_ascii().to_string(),
+            "line {line}"
+        );
+    }
+}
+
+#[test]
+fn a_command_is_what_encode_makes_of_its_arguments() {
+    let mut out = b"before".to_vec();
+    let command = Command::new("SET").arg("key").arg(b"\x00\xff").arg_parts(&[b"pre:", b"", b"fix"]).arg_int(-42);
+    command.encode_into(&mut out);
+    let plain = encoded(&[b"SET", b"key", b"\x00\xff", b"pre:fix", b"-42"]);
+    assert_eq!(out, [b"before", plain.as_slice()].concat());
+    assert!(command.bytes_max() >= plain.len());
+    let many = Command::new("MGET").args((0..20).map(|key| format!("key{key}")));
+    let mut out = Vec::new();
+    many.encode_into(&mut out);
+    assert!(out.starts_with(b"*21\r\n$4\r\nMGET\r\n$4\r\nkey0\r\n"));
+}
+
+#[test]
+fn debug_output_shows_no_argument() {
+    let command = Command::new("AUTH").arg("gmod").arg("hunter2");
+    assert_eq!(command.name(), "AUTH");
+    assert_eq!(format!("{command:?}"), "AUTH with 2 arguments, 33 bytes");
+}
+
+#[test]
+fn publishing_into_a_warm_buffer_allocates_nothing() {
+    let mut out = Vec::with_capacity(64 * 1024);
+    for _ in 0..1000 {
+        out.clear();
+        encode_publish(&mut out, b"realtime:", b"death", &[b'x'; 120]);
+    }
+    assert_eq!(out.capacity(), 64 * 1024);
+}
+
+proptest! {
+    #[test]
+    fn decodes_to_its_arguments(arguments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..1200), 1..12)) {
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        let limits = Limits {
+            depth_max: 1, elements_max: 12, line_bytes_max: 64, bulk_bytes_max: 1200, reply_bytes_max: 100_000,
+        };
+        let mut decoder = Decoder::new(limits);
+        decoder.feed(&encoded(&arguments));
+        let reply = decoder.next().unwrap().unwrap();
+        let decoded: Vec<&[u8]> = reply.array().unwrap().iter().map(|argument| argument.text().unwrap()).collect();
+        prop_assert_eq!(decoded, arguments);
+        prop_assert!(decoder.is_idle());
+    }
+
+    #[test]
+    fn publish_is_encode(
+        prefix in prop::collection::vec(any::<u8>(), 0..20),
+        channel in prop::collection::vec(any::<u8>(), 0..120),
+        payload in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        let mut out = Vec::new();
+        encode_publish(&mut out, &prefix, &channel, &payload);
+        prop_assert_eq!(out, encoded(&[b"PUBLISH", &[prefix, channel].concat(), &payload]));
+    }
+}

@@ -9,6 +9,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
+use super::count_work;
+
 /// One read of a busy connection; also what an idle connection keeps.
 pub(super) const BUFFER_BYTES_START: usize = 16 * 1024;
 /// Less room than this is not worth a system call.
@@ -29,9 +31,6 @@ pub(super) struct Buffer {
     /// The furthest any read of this window came.
     window_peak: usize,
     window_reads: u32,
-    /// Bytes moved by compaction and growth, for the linearity test.
-    #[cfg(test)]
-    pub(super) moved: u64,
 }
 
 impl Buffer {
@@ -41,18 +40,12 @@ impl Buffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Declares the first `count` pending bytes dead and returns where they begin; they stay readable until the next read.
+    /// Declares the first `count` pending bytes dead and returns them; they stay readable until the next read.
     #[inline(always)]
-    pub(super) fn consume(&mut self, count: usize) -> usize {
-        let from = self.start;
-        self.start = (from + count).min(self.end);
-        from
-    }
-
-    /// The bytes consumed since `from`.
-    #[inline(always)]
-    pub(super) fn consumed(&self, from: usize) -> &[u8] {
-        self.bytes.get(from..self.start).unwrap_or_default()
+    pub(super) fn consume(&mut self, count: usize) -> &[u8] {
+        let consumed = self.bytes.get(self.start..self.start + count).unwrap_or_default();
+        self.start += consumed.len();
+        consumed
     }
 
     /// One read of `source` into spare room. 0 is its end.
@@ -122,16 +115,14 @@ impl Buffer {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        #[cfg(test)]
-        (self.moved += self.end as u64);
+        count_work(self.end);
     }
 
     /// At least `len` long, at least the start size, a power of two.
     fn resize(&mut self, len: usize) {
         let len = len.max(BUFFER_BYTES_START).checked_next_power_of_two().unwrap_or(len);
         if len > self.bytes.len() {
-            #[cfg(test)]
-            (self.moved += self.end as u64);
+            count_work(self.end);
             self.bytes.reserve_exact(len - self.bytes.len());
             self.bytes.resize(len, 0);
         } else {

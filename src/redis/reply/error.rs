@@ -49,7 +49,7 @@ pub struct Excerpt {
     cut: bool,
 }
 
-/// Enough to tell `HTTP/1.1 400 Bad` from a broken length, little enough to leak nothing.
+/// Enough to see what kind of bytes they are, too little to leak a value.
 const EXCERPT_BYTES_MAX: usize = 16;
 
 impl Excerpt {

@@ -5,12 +5,14 @@
 //!  *3 $7 message *1 :5 $2 hi
 //!  node     0         1             2         3         4
 //!           Array     Bulk          Array     Integer   Bulk
-//!  (a, b)   (3, 5)    (8, 7)        (1, 4)    (5, 0)    (27, 2)       Array: (elements, first node after it)
+//!  (a, b)   (3, 5)    (8, 7)        (1, 2)    (5, 0)    (29, 2)      Array: (elements, nodes with itself and all inside)
 //! ```
 
 use super::Reply;
 
-#[derive(Clone, Copy)]
+/// As wide as its neighbours in [`Node`], or copying one would move padding by the byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(super) enum Kind {
     Simple,
     Error,
@@ -31,7 +33,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) const NIL: Self = Self { kind: Kind::Nil, a: 0, b: 0 };
 
-    /// Bytes at `at..at + len` of the frame. Both fit: a reply is no longer than `REPLY_BYTES_CEILING`.
+    /// Bytes at `at..at + len` of the frame. Both fit: no reply is longer than the decoder's `REPLY_BYTES_CEILING`.
     #[inline(always)]
     pub(super) fn bytes(kind: Kind, at: usize, len: usize) -> Self {
         Self { kind, a: at as u32, b: len as u32 }
@@ -42,20 +44,20 @@ impl Node {
         Self { kind: Kind::Integer, a: value as u32, b: (value >> 32) as u32 }
     }
 
-    /// An array of `count` elements that ends, as long as none has come, right after itself.
+    /// An array of `count` elements, none of which has come.
     #[inline(always)]
-    pub(super) fn array(count: usize, index: usize) -> Self {
-        Self { kind: Kind::Array, a: count as u32, b: index as u32 + 1 }
+    pub(super) fn array(count: usize) -> Self {
+        Self { kind: Kind::Array, a: count as u32, b: 1 }
     }
 
-    /// Sets where an array ends, once its last element has come.
+    /// Sets how many nodes an array takes, once its last element has come.
     #[inline(always)]
-    pub(super) fn close(&mut self, next: usize) {
-        self.b = next as u32;
+    pub(super) fn close(&mut self, nodes: usize) {
+        self.b = nodes as u32;
     }
 
     pub(super) fn is_array(&self) -> bool {
-        matches!(self.kind, Kind::Array)
+        self.kind == Kind::Array
     }
 
     /// Where its bytes end in the frame; 0 if it has none.
@@ -66,20 +68,19 @@ impl Node {
         }
     }
 
-    /// The value of this node, which is number `index` of `nodes`, and the number of the node after it.
+    /// The value of this node. `nodes` starts with it and holds all that is inside, if it is an array.
     #[inline(always)]
-    pub(super) fn view<'a>(self, frame: &'a [u8], nodes: &'a [Node], index: u32) -> (Reply<'a>, u32) {
+    pub(super) fn view<'a>(self, frame: &'a [u8], nodes: &'a [Node]) -> Reply<'a> {
         let (at, len) = (self.a as usize, self.b as usize);
-        let bytes = || frame.get(at..at + len).unwrap_or_default();
-        let reply = match self.kind {
-            Kind::Bulk => Reply::Bulk(bytes()),
-            Kind::Simple => Reply::Simple(bytes()),
-            Kind::Error => Reply::Error(bytes()),
+        let bytes = frame.get(at..at + len).unwrap_or_default();
+        match self.kind {
+            Kind::Bulk => Reply::Bulk(bytes),
+            Kind::Simple => Reply::Simple(bytes),
+            Kind::Error => Reply::Error(bytes),
             Kind::Integer => Reply::Integer(i64::from(self.b as i32) << 32 | i64::from(self.a)),
             Kind::Nil => Reply::Nil,
-            Kind::Array => return (Reply::Array(Array::new(frame, nodes, index + 1, self.a)), self.b),
-        };
-        (reply, index + 1)
+            Kind::Array => Reply::Array(Array::new(frame, nodes)),
+        }
     }
 }
 
@@ -87,30 +88,29 @@ impl Node {
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     frame: &'a [u8],
+    /// Its own node and all inside it.
     nodes: &'a [Node],
-    first: u32,
-    count: u32,
 }
 
 impl<'a> Array<'a> {
     #[inline(always)]
-    pub(super) fn new(frame: &'a [u8], nodes: &'a [Node], first: u32, count: u32) -> Self {
-        Self { frame, nodes, first, count }
+    pub(super) fn new(frame: &'a [u8], nodes: &'a [Node]) -> Self {
+        Self { frame, nodes }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.nodes.first().map_or(0, |own| own.a as usize)
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 
     #[inline]
     pub fn iter(&self) -> Elements<'a> {
-        Elements { frame: self.frame, nodes: self.nodes, next: self.first, left: self.count }
+        Elements { frame: self.frame, nodes: self.nodes.get(1..).unwrap_or_default() }
     }
 }
 
@@ -129,8 +129,6 @@ impl<'a> IntoIterator for Array<'a> {
 pub struct Elements<'a> {
     frame: &'a [u8],
     nodes: &'a [Node],
-    next: u32,
-    left: u32,
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -138,16 +136,17 @@ impl<'a> Iterator for Elements<'a> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Reply<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let node = self.nodes.get(self.next as usize)?;
-        let (reply, next) = node.view(self.frame, self.nodes, self.next);
-        self.next = next;
-        Some(reply)
+        let (node, rest) = self.nodes.split_first()?;
+        if node.kind != Kind::Array {
+            self.nodes = rest;
+            return Some(node.view(self.frame, &[]));
+        }
+        let (own, rest) = self.nodes.split_at_checked(node.b as usize)?;
+        self.nodes = rest;
+        Some(Reply::Array(Array::new(self.frame, own)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        (0, Some(self.nodes.len()))
     }
 }
-
-impl ExactSizeIterator for Elements<'_> {}

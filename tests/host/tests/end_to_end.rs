@@ -192,7 +192,9 @@ fn the_wishes_as_written() {
 fn ten_thousand_events_each_once_in_order() {
     let prefix = prefix("seq");
     let listener = Host::start("listener", &prefix, &["--name", "two", "--set", "count=10000"]);
-    let emitter = Host::start("emitter", &prefix, &["--name", "one", "--set", "count=10000", "--set", "rate=1000"]);
+    // Another tick rate, so that the two servers' frames drift past each other and every phase is seen.
+    let options = ["--name", "one", "--tickrate", "65", "--set", "count=10000", "--set", "rate=1000"];
+    let emitter = Host::start("emitter", &prefix, &options);
     let said = listener.pass();
     emitter.finish();
     // Shown with `cargo test -- --nocapture`; figures are judged by people, not by a test.

@@ -1,0 +1,51 @@
+//! A stand-in Garry's Mod dedicated server: real LuaJIT in a real `lua_shared.so`, the game's directories, module
+//! loading, frames, hibernation and map changes, and enough of its Lua library to run scripts. For tests, benches and
+//! trying things out; no world, no physics, no network. Linux only, one server per process, on the main thread.
+
+use std::fmt;
+use std::path::Path;
+
+mod comments;
+mod ffi;
+mod files;
+mod frames;
+mod modules;
+mod natives;
+pub mod options;
+mod process;
+mod root;
+mod server;
+mod value;
+mod watchdog;
+mod world;
+
+pub use frames::FrameStats;
+pub use options::{Options, Unload, Unwind};
+pub use server::Server;
+
+/// Why the server could not start or go on. Lua errors are not among these: they are printed, as in the game.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl Error {
+    pub(crate) fn new(text: impl Into<String>) -> Error {
+        Error(text.into())
+    }
+
+    pub(crate) fn io(doing: &str, path: &Path, err: &std::io::Error) -> Error {
+        Error(format!("{doing} `{}`: {err}", path.display()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Ends the process at once, as a crash would: nothing is closed, nothing is cleaned up.
+pub(crate) fn exit_now(code: i32) -> ! {
+    ffi::exit_now(code)
+}

@@ -1,0 +1,68 @@
+-- The table `host`: what a script may ask of the stand-in server itself. The game has none of it.
+
+local H = debug.getregistry().host
+local native = H.native
+
+-- A native whose refusal is the caller's error.
+local function strict(name)
+    local fn = native[name]
+    return function(...)
+        local value, message = fn(...)
+        if value == nil and message then error(message, 2) end
+        return value
+    end
+end
+
+host = {
+    now = native.now, mono = native.mono, frame_start = native.frame_start,
+    hibernate = strict("hibernate"), hibernating = native.hibernating, block = strict("block"),
+    store = strict("store"), load = strict("load"), map_changes = native.map_changes,
+    frames = native.frames, frames_reset = native.frames_reset, errors = native.errors,
+    env = strict("env"), pid = native.pid, exit_now = native.exit_now, changelevel = strict("changelevel"),
+    player = function(spec) return H.player(spec or {}) end,
+    entity = function(spec) return H.entity(spec or {}) end,
+    remove = function(entity) H.remove(entity) end,
+    -- What the game lacks and a test may want: files outside data/, C modules of stock Lua.
+    io = H.io, package = H.package, require = H.require, loadlib = H.package.loadlib, cpath = H.package.cpath,
+    arg = {},
+}
+
+local index = 1
+while true do
+    local key, value = native.arg(index)
+    if key == nil then break end
+    host.arg[key], index = value, index + 1
+end
+
+function host.quit(code) native.quit(tonumber(code) or 0) end
+-- At once, not in the next frame.
+function host.command(line) H.command(tostring(line)) end
+
+function host.resources()
+    local out = native.resources()
+    out.lua_kb = collectgarbage("count")
+    return out
+end
+
+function host.fail(message)
+    native.fail()
+    MsgN("FAIL: ", tostring(message))
+end
+
+-- Runs every function of the table, by name. Gives the number that failed, and fails the run if there are any.
+function host.run_tests(tests)
+    local passed, failed = 0, 0
+    for name, test in SortedPairs(tests) do
+        local ok, report = xpcall(test, H.handler)
+        if ok then
+            passed = passed + 1
+            MsgN("ok ", name)
+        else
+            failed = failed + 1
+            native.fail()
+            MsgN("FAIL ", name, ": ", istable(report) and report.message or tostring(report))
+        end
+    end
+    MsgN(passed, " passed, ", failed, " failed")
+    return failed
+end

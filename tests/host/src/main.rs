@@ -1,0 +1,45 @@
+//! The program `gmod-host`: the command line in front of [`gmod_host::Server`].
+//! Prints what the server has to say to standard output, its own troubles to standard error.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use gmod_host::options::{self, HELP, Request};
+use gmod_host::{Error, Server};
+
+/// The server could not start or go on.
+const EXIT_BROKEN: u8 = 2;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(err) => {
+            let _ = writeln!(std::io::stderr(), "gmod-host: {err}");
+            ExitCode::from(EXIT_BROKEN)
+        }
+    }
+}
+
+fn run() -> Result<i32, Error> {
+    let mut options = match options::parse(std::env::args_os().skip(1))? {
+        Request::Run(options) => *options,
+        Request::Help => {
+            let _ = std::io::stdout().write_all(HELP.as_bytes());
+            return Ok(0);
+        }
+    };
+    if !options.modules.iter().any(|(name, _)| name == "realtime")
+        && let Some(module) = options::default_module()
+    {
+        options.modules.push(("realtime".to_owned(), module));
+    }
+    let report = options.report;
+    let mut server = Server::new(options)?;
+    server.run_until_quit()?;
+    // Ended in two steps, because errors at shutdown count for the report too.
+    server.stop();
+    if report {
+        let _ = writeln!(std::io::stdout(), "{}", server.report_json());
+    }
+    Ok(server.shutdown())
+}

@@ -1,0 +1,54 @@
+//! Binary modules: found, opened and closed as the game does it.
+//! Main thread. The list of loaded ones is in the world; this file owns the order of unloading.
+
+use std::ffi::c_int;
+use std::path::Path;
+
+use crate::ffi::{self, CFunction};
+use crate::root::{inside, module_path};
+use crate::value::Lua;
+use crate::world::{self, Module};
+
+pub(crate) fn installed(name: &str) -> bool {
+    inside("", &module_path(name).to_string_lossy()).is_some_and(|path| path.is_file())
+}
+
+/// Opens the library for `require(name)` and gives its `gmod13_open`, which the Lua side calls.
+/// Required again, the library is opened again and one handle is lost, as in the game.
+pub(crate) fn load(name: &str) -> Result<CFunction, String> {
+    if !installed(name) {
+        return Err("Module not found!".to_owned());
+    }
+    let path = Path::new(".").join(module_path(name));
+    let flags: c_int = libc::RTLD_NOW | libc::RTLD_LOCAL;
+    let handle = ffi::dlopen(&path, flags).map_err(|err| format!("Couldn't load module library! ({err})"))?;
+    let open = ffi::c_function(handle, "gmod13_open").map_err(|_| {
+        ffi::dlclose(handle);
+        "Failed to load module: gmod13_open is missing".to_owned()
+    })?;
+    let close = ffi::c_function(handle, "gmod13_close").ok();
+    world::with(|world| {
+        if !world.modules.iter().any(|module| module.name == name) {
+            world.modules.push(Module { name: name.to_owned(), handle, close });
+        }
+    });
+    Ok(open)
+}
+
+/// Calls `gmod13_close` of every module, newest first; gives the modules back for [`unmap`].
+pub(crate) fn close_all(lua: &Lua) -> Vec<Module> {
+    let mut modules = world::with(|world| std::mem::take(&mut world.modules)).unwrap_or_default();
+    modules.reverse();
+    for module in &modules {
+        if let Some(close) = module.close
+            && let Err(message) = lua.call_c(close)
+        {
+            crate::server::report(&format!("gmod13_close of {}: {message}", module.name));
+        }
+    }
+    modules
+}
+
+pub(crate) fn unmap(modules: Vec<Module>) {
+    modules.into_iter().for_each(|module| ffi::dlclose(module.handle));
+}

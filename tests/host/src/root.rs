@@ -1,0 +1,99 @@
+//! The game's directory tree, real on disk: a temporary one, or one the user keeps.
+//! Main thread at start and end; removes the temporary tree when dropped.
+//! Refuses paths that would leave the folder they are relative to.
+
+use std::path::{Component, Path, PathBuf};
+use std::{env, fs, io};
+
+use crate::Error;
+use crate::options::{Options, Unwind};
+
+/// What the game calls its own Linux builds, by pointer width.
+pub(crate) const MODULE_SUFFIX: &str = if cfg!(target_pointer_width = "64") { "linux64" } else { "linux" };
+/// Where the game, and so a module, looks for `lua_shared.so`, from the root.
+pub(crate) const LUA_SHARED: &str =
+    if cfg!(target_pointer_width = "64") { "bin/linux64/lua_shared.so" } else { "bin/linux32/lua_shared.so" };
+
+pub(crate) struct Root {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Root {
+    /// Makes the tree and puts Lua and the modules into it.
+    pub(crate) fn new(options: &Options) -> Result<Root, Error> {
+        let root = match &options.root {
+            Some(path) => {
+                create(path)?;
+                let path = fs::canonicalize(path).map_err(|err| Error::io("cannot find", path, &err))?;
+                Root { path, temporary: false }
+            }
+            None => Root { path: temporary_dir()?, temporary: true },
+        };
+        for dir in ["garrysmod/lua/bin", "garrysmod/lua/autorun/server", "garrysmod/data", "garrysmod/cfg"] {
+            create(&root.path.join(dir))?;
+        }
+        let library = Path::new(match options.unwind {
+            Unwind::External => env!("LUA_SHARED_EXTERNAL"),
+            Unwind::Internal => env!("LUA_SHARED_INTERNAL"),
+        });
+        let place = root.path.join(LUA_SHARED);
+        create(place.parent().unwrap_or(&root.path))?;
+        let _ = fs::remove_file(&place);
+        std::os::unix::fs::symlink(library, &place).map_err(|err| Error::io("cannot link", &place, &err))?;
+        for (name, source) in &options.modules {
+            root.install(name, source)?;
+        }
+        Ok(root)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Copies a library to the place where `require(name)` finds it. The old file is unlinked, not written over: another
+    /// process may have it mapped.
+    fn install(&self, name: &str, source: &Path) -> Result<(), Error> {
+        let place = self.path.join(module_path(name));
+        let fresh = place.with_extension("new");
+        fs::copy(source, &fresh).map_err(|err| Error::io("cannot install module", source, &err))?;
+        fs::rename(&fresh, &place).map_err(|err| Error::io("cannot install module as", &place, &err))
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// `garrysmod/lua/bin/gmsv_<name>_linux64.dll`, from the root.
+pub(crate) fn module_path(name: &str) -> PathBuf {
+    PathBuf::from(format!("garrysmod/lua/bin/gmsv_{name}_{MODULE_SUFFIX}.dll"))
+}
+
+/// `relative` under `base`; `None` when it is absolute or climbs out.
+pub(crate) fn inside(base: &str, relative: &str) -> Option<PathBuf> {
+    let relative = Path::new(relative);
+    let stays = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    stays.then(|| Path::new(base).join(relative))
+}
+
+fn create(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(|err| Error::io("cannot make directory", dir, &err))
+}
+
+fn temporary_dir() -> Result<PathBuf, Error> {
+    let base = env::temp_dir();
+    for attempt in 0..1000 {
+        let path = base.join(format!("gmod-host-{}-{attempt}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => return fs::canonicalize(&path).map_err(|err| Error::io("cannot find", &path, &err)),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(err) => return Err(Error::io("cannot make directory", &path, &err)),
+        }
+    }
+    Err(Error::new(format!("no free name for a directory in `{}`", base.display())))
+}
