@@ -37,6 +37,8 @@ pub(super) enum Stop {
     TooDeep,
 }
 
+const _: () = assert!(size_of::<Stop>() == 8);
+
 /// The length in the `$` line that starts `value`, nothing for `$-1`; and the size of the line.
 #[inline(always)]
 pub(super) fn bulk_len(value: &[u8]) -> Result<(Option<usize>, usize), Stop> {

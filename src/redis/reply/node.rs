@@ -77,7 +77,7 @@ impl Node {
             Kind::Bulk => Reply::Bulk(bytes),
             Kind::Simple => Reply::Simple(bytes),
             Kind::Error => Reply::Error(bytes),
-            Kind::Integer => Reply::Integer(i64::from(self.b as i32) << 32 | i64::from(self.a)),
+            Kind::Integer => Reply::Integer(i64::from(self.b) << 32 | i64::from(self.a)),
             Kind::Nil => Reply::Nil,
             Kind::Array => Reply::Array(Array::new(frame, nodes)),
         }

@@ -379,6 +379,26 @@ fn memory_of_large_replies_is_given_back() {
 }
 
 #[test]
+fn reads_that_bring_nothing_shrink_the_buffer_around_what_is_pending() {
+    struct Silent;
+    impl Read for Silent {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+    let mut decoder = Decoder::new(LARGE);
+    decoder.feed(format!("$400000\r\n{}\r\n$60000\r\n{}", "x".repeat(400_000), "y".repeat(50_000)).as_bytes());
+    assert!(matches!(decoder.next(), Ok(Some(Reply::Bulk(_)))));
+    assert!(decoder.capacity() > 400_000);
+    for _ in 0..200 {
+        assert!(decoder.read_from(&mut Silent).is_err());
+    }
+    assert!(decoder.capacity() < 100_000, "{}", decoder.capacity());
+    decoder.feed(format!("{}\r\n", "y".repeat(10_000)).as_bytes());
+    assert!(matches!(decoder.next(), Ok(Some(Reply::Bulk(bytes))) if bytes == "y".repeat(60_000).as_bytes()));
+}
+
+#[test]
 fn a_steady_stream_takes_no_more_memory_over_time() {
     let frame = b"*3\r\n$7\r\nmessage\r\n$4\r\nchat\r\n$5\r\nhello\r\n".repeat(1000);
     let mut decoder = Decoder::new(LARGE);

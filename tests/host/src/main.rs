@@ -12,7 +12,8 @@ const EXIT_BROKEN: u8 = 2;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(code) => ExitCode::from(code as u8),
+        // What does not fit in a byte must not wrap around to success.
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(err) => {
             let _ = writeln!(std::io::stderr(), "gmod-host: {err}");
             ExitCode::from(EXIT_BROKEN)

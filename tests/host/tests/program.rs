@@ -28,6 +28,7 @@ fn exit_codes() {
         ("", &["--ticks", "3"][..], 0),
         ("", &["--seconds", "0.02"], 0),
         ("host.quit(7)", &[], 7),
+        ("host.quit(256)", &[], 1),
         ("error('x') host.quit()", &["--ticks", "1"], 1),
         ("error('x')", &["--ticks", "1", "--allow-errors"], 0),
         ("syntax error", &["--ticks", "1"], 1),
@@ -37,11 +38,21 @@ fn exit_codes() {
         ("concommand.Add('x', function() error('x') end) RunConsoleCommand('x')", &["--ticks", "2"], 1),
         ("host.fail('x') host.quit()", &[], 1),
         ("host.fail('x') host.quit()", &["--allow-errors"], 1),
-        ("host.exit_now(9)", &[], 9),
     ] {
         let run = script(lua, args);
         assert_eq!(run.code, Some(code), "{lua}\n{}\n{}", run.out, run.err);
     }
+}
+
+#[test]
+fn exit_now_ends_at_once() {
+    // A root of its own, because nothing is cleaned up.
+    let dir = Dir::new();
+    let root = dir.0.join("game");
+    let lua =
+        "hook.Add('ShutDown', 'x', function() print('shut down') end) print('before') host.exit_now(9) print('after')";
+    let run = script(lua, &["--root", root.to_str().expect("UTF-8")]);
+    assert_eq!((run.code, run.out.as_str()), (Some(9), "before\n"));
 }
 
 #[test]
