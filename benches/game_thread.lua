@@ -69,23 +69,27 @@ else
 		time_pump(shapes.event, n)
 	else
 		local rounds = 15
-		print(string.format("%-8s %14s %14s %7s | %14s %14s %7s", "payload", "Emit ns", "cjson.encode", "ratio",
-			"pump ns/event", "cjson.decode", "ratio"))
+		-- "same queue": cjson.encode and an Emit of `true`, which is the queue and the call without a table.
+		print(string.format("%-8s %9s %13s %7s %11s %7s | %14s %13s %7s", "payload", "Emit ns", "cjson.encode", "ratio",
+			"same queue", "ratio", "pump ns/event", "cjson.decode", "ratio"))
 		for _, name in ipairs({ "plain", "event" }) do
 			local shape, text = shapes[name], cjson.encode(shapes[name])
-			local rows = { {}, {}, {}, {}, {}, {} }
+			local rows = { {}, {}, {}, {}, {}, {}, {}, {} }
 			for round = 1, rounds do
 				local encode = time(n, function() cjson.encode(shape) end)
 				local emit = time(n, function() realtime.Emit("other", shape) end)
 				until_sent()
+				local queue = time(n, function() realtime.Emit("other", true) end)
+				until_sent()
 				local decode = time(n, function() pcall(callback, cjson.decode(text)) end)
 				local deliver = time_pump(shape, n)
-				for i, value in ipairs({ emit, encode, emit / encode, deliver, decode, deliver / decode }) do
+				local peer = encode + queue
+				for i, value in ipairs({ emit, encode, emit / encode, peer, emit / peer, deliver, decode, deliver / decode }) do
 					rows[i][round] = value
 				end
 			end
-			for i = 1, 6 do rows[i] = median(rows[i]) end
-			print(string.format("%-8s %14.0f %14.0f %7.2f | %14.0f %14.0f %7.2f", name, unpack(rows)))
+			for i = 1, 8 do rows[i] = median(rows[i]) end
+			print(string.format("%-8s %9.0f %13.0f %7.2f %11.0f %7.2f | %14.0f %13.0f %7.2f", name, unpack(rows)))
 		end
 		local idle = {}
 		for round = 1, rounds do idle[round] = time(100000, pump) end

@@ -1,7 +1,7 @@
 //! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
 //! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
 
 use gmod::lua::State;
@@ -9,14 +9,12 @@ use gmod::lua::State;
 use crate::engine::{Call, Deliver, Outcome};
 use crate::json::tape::Reader;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
-use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, stack, start, wants_attention};
+use crate::lua::{PROCESS, Process, api, fail_point, guarded, json, never_unmap, stack, start, wants_attention};
 
-thread_local! {
-    /// The delivery under way, for [`context`] alone. Set around each pcall by [`deliver_one`].
-    static UNDER_WAY: Cell<*const Deliver> = const { Cell::new(std::ptr::null()) };
-    /// Pumps since the prelude last asked.
-    static PUMPED: Cell<u32> = const { Cell::new(0) };
-}
+/// The delivery under way, for [`context`] alone. Set around each pcall by [`deliver_one`]; game thread only.
+static UNDER_WAY: AtomicPtr<Deliver> = AtomicPtr::new(std::ptr::null_mut());
+/// Pumps since the prelude last asked; game thread only.
+static PUMPED: AtomicU32 = AtomicU32::new(0);
 
 /// The name under which a state's registry tells that this module is open in it.
 const OPEN_MARK: &[u8] = b"realtime.open";
@@ -55,6 +53,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     let port = host_port(lua);
     let ready = guarded(|| match start(port) {
         Ok(process) => {
+            fail_point("open");
             process.engine().attach();
             true
         }
@@ -119,7 +118,8 @@ const DELIVER: i32 = upvalue(4);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
-    PUMPED.set(PUMPED.get().saturating_add(1));
+    // One thread writes it, so it needs no locked instruction.
+    PUMPED.store(PUMPED.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     if wants_attention() {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
@@ -129,7 +129,10 @@ unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     0
 }
 
+/// Not inlined, so that `scripts/bench` can count its instructions.
+#[inline(never)]
 fn run_tick(lua: Lua) {
+    fail_point("pump");
     let Some(process) = PROCESS.get() else { return };
     let mut now = Instant::now();
     {
@@ -163,7 +166,7 @@ fn print_lines(lua: Lua, process: &Process) {
 
 fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
     let top = lua.top();
-    UNDER_WAY.set(delivery);
+    UNDER_WAY.store(std::ptr::from_ref(delivery).cast_mut(), Ordering::Relaxed);
     lua.push_value(ON_ERROR);
     lua.push_value(DELIVER);
     lua.push_pointer(std::ptr::from_ref(delivery).cast_mut().cast());
@@ -175,7 +178,7 @@ fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
         lua.pcall(1, 0, 0);
     }
     lua.set_top(top);
-    UNDER_WAY.set(std::ptr::null());
+    UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
     if done { Outcome::Done } else { Outcome::Failed }
 }
 
@@ -215,7 +218,7 @@ unsafe extern "C-unwind" fn deliver(state: State) -> i32 {
 
 fn push_context(lua: Lua) -> Answer {
     // SAFETY: set by `deliver_one` to a delivery that it borrows while scripts run, and null otherwise.
-    let text = match unsafe { UNDER_WAY.get().as_ref() } {
+    let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
         Some(delivery) => format!(
             "listener `{}` of `{}`, event on `{}`",
             String::from_utf8_lossy(&delivery.id),
@@ -234,7 +237,7 @@ entry! {
 }
 
 fn push_pumped(lua: Lua) -> Answer {
-    lua.push_number(f64::from(PUMPED.take()));
+    lua.push_number(f64::from(PUMPED.swap(0, Ordering::Relaxed)));
     Answer::Values(1)
 }
 

@@ -339,7 +339,10 @@ macro_rules! entry {
         pub(super) unsafe extern "C-unwind" fn $name(state: ::gmod::lua::State) -> i32 {
             // SAFETY: Lua called this with its running state, and could do so only after `stack::load`.
             let lua = unsafe { $crate::lua::stack::Lua::new(state) };
-            let answer = $crate::lua::guarded(|| $body(lua));
+            let answer = $crate::lua::guarded(|| {
+                $crate::lua::fail_point(stringify!($name));
+                $body(lua)
+            });
             $crate::lua::stack::finish(lua, answer)
         }
     };

@@ -2,6 +2,9 @@
 //! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it. Every test has a prefix of its own. A script
 //! prints `N passed, 0 failed` and ends by itself; the host's own watchdog ends one that does not.
 
+// Latencies and resources are for people to read, with `cargo test -- --nocapture`.
+#![allow(clippy::print_stderr)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,6 +45,10 @@ struct Host {
 
 impl Host {
     fn start(script: &str, prefix: &str, options: &[&str]) -> Host {
+        Host::start_with(script, prefix, options, &[])
+    }
+
+    fn start_with(script: &str, prefix: &str, options: &[&str], environment: &[(&str, &str)]) -> Host {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gmod-host"))
             .args(["--max-seconds", "100", "--module"])
             .arg(module())
@@ -49,6 +56,7 @@ impl Host {
             .arg(project(&format!("tests/lua/{script}.lua")))
             .env("REALTIME_REDIS", redis())
             .env("REALTIME_PREFIX", prefix)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -178,8 +186,21 @@ fn every_rule_of_decoding() {
 #[test]
 fn rules_of_the_api() {
     for unwinding in UNWINDING {
-        let said = Host::start("api", &prefix(&format!("api-{unwinding}")), &["--unwind", unwinding, "--allow-errors"]).pass();
+        let said =
+            Host::start("api", &prefix(&format!("api-{unwinding}")), &["--unwind", unwinding, "--allow-errors"]).pass();
         assert!(said.contains("listener `raises` of `errors`, event on `errors`"), "{said}");
+    }
+}
+
+#[test]
+fn a_panic_inside_is_answered_and_the_server_lives() {
+    for unwinding in UNWINDING {
+        for place in ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context"] {
+            let set = format!("place={place}");
+            let prefix = prefix(&format!("panic-{place}-{unwinding}"));
+            let options = ["--set", &set, "--unwind", unwinding, "--allow-errors"];
+            Host::start_with("panic", &prefix, &options, &[("REALTIME_TEST_PANIC", place)]).pass();
+        }
     }
 }
 
@@ -197,7 +218,6 @@ fn ten_thousand_events_each_once_in_order() {
     let emitter = Host::start("emitter", &prefix, &options);
     let said = listener.pass();
     emitter.finish();
-    // Shown with `cargo test -- --nocapture`; figures are judged by people, not by a test.
     for line in said.lines().filter(|line| line.contains(" p50 ")) {
         eprintln!("{line}");
     }
@@ -210,7 +230,9 @@ fn twenty_map_changes_under_traffic() {
             let prefix = prefix(&format!("maps-{unload}-{unwinding}"));
             let options = ["--set", "changes=20", "--unload", unload, "--unwind", unwinding];
             let said = Host::start("maps", &prefix, &options).pass();
-            said.lines().filter(|line| line.starts_with("after ")).for_each(|line| eprintln!("{unload}, {unwinding}: {line}"));
+            said.lines()
+                .filter(|line| line.starts_with("after "))
+                .for_each(|line| eprintln!("{unload}, {unwinding}: {line}"));
         }
     }
 }

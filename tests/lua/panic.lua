@@ -1,0 +1,37 @@
+-- A panic is injected in the place that `place` names: the call is answered, everything else works on.
+local place = host.arg.place
+local opened, message = pcall(require, "realtime")
+if place == "open" then
+	assert(not opened and tostring(message):find("internal error", 1, true), tostring(message))
+	print("1 passed, 0 failed")
+	return host.quit(0)
+end
+assert(opened, message)
+
+-- What a call that panicked answers.
+local function answered(ok, reason) return ok == false and reason:find("^closed: internal error") ~= nil end
+
+local heard
+local on = { realtime.On("panic", "x", function() heard = true error("for the context") end) }
+local emitted = { realtime.Emit("panic", { 1 }) }
+local off = { realtime.Off("nobody") }
+local status, stats = { realtime.Status() }, { realtime.Stats() }
+assert(answered(unpack(on)) == (place == "on"))
+assert(answered(unpack(emitted)) == (place == "emit"))
+assert(answered(unpack(off)) == (place == "off"))
+assert(answered(unpack(status)) == (place == "status"))
+assert(answered(unpack(stats)) == (place == "stats"))
+
+local start = host.mono()
+timer.Create("end", 0, 0, function()
+	-- Where events cannot flow, a second of ticks is enough; `pumped` is asked once a second.
+	local flows = place ~= "pump" and place ~= "on" and place ~= "emit"
+	local waited = host.mono() - start
+	if flows and not heard and waited < 20 or waited < (place == "pumped" and 1.5 or 0.2) then return end
+	local fine = heard == (flows or nil)
+	if place ~= "stats" then
+		fine = fine and realtime.Stats().panics > 0
+	end
+	print(fine and "1 passed, 0 failed" or "0 passed, 1 failed")
+	host.quit(fine and 0 or 1)
+end)
