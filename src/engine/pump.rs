@@ -66,12 +66,10 @@ impl Pump {
     /// The next call of this tick; `None` ends the tick's work.
     pub fn next(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
-        if !spent {
-            if let Some(deliver) = self.next_delivery(shared, registry, now) {
-                self.calls_this_tick += 1;
-                self.out = true;
-                return Some(Call::Deliver(deliver));
-            }
+        if !spent && let Some(deliver) = self.next_delivery(shared, registry, now) {
+            self.calls_this_tick += 1;
+            self.out = true;
+            return Some(Call::Deliver(deliver));
         }
         if self.current.is_some() || shared.inbox.waiting() > 0 {
             shared.inbox.raise_attention();

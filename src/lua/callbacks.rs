@@ -171,8 +171,8 @@ fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
     lua.push_value(DELIVER);
     lua.push_pointer(std::ptr::from_ref(delivery).cast_mut().cast());
     let done = lua.pcall(1, 0, top + 1);
-    // The handler returns `true` when it has reported.
-    if !done && !lua.boolean(-1) || !done && lua.string(-1).is_some() {
+    // The handler returns `true` when it has reported; what Lua leaves without it is a text.
+    if !done && lua.string(-1).is_some() {
         lua.push_value(REPORT);
         lua.push_value(-2);
         lua.pcall(1, 0, 0);

@@ -2,9 +2,9 @@
 //! Runs on the game thread. Owns the one [`Engine`] of the process and the functions it shows to Lua.
 //!
 //! Rules of this edge (each because the opposite ends the server):
-//! - Nothing unwinds out of it: every entry runs its body in [`guarded`]; a panic is counted, logged and answered.
+//! - Nothing unwinds out of it: every entry runs its body in `guarded`; a panic is counted, logged and answered.
 //! - Inside that body no Lua call may raise: types are tested first, and what can raise runs under `pcall`.
-//! - An entry raises last, from a frame with nothing left to drop ([`stack::entry!`]): LuaJIT may jump over Rust
+//! - An entry raises last, from a frame with nothing left to drop (`entry!` in `stack.rs`): LuaJIT may jump over Rust
 //!   frames without running destructors.
 //! - The state is the one passed to the entry, never a remembered one: it may be a coroutine's.
 
@@ -115,10 +115,10 @@ fn fail_point(name: &str) {
 /// Runs the body of an entry; a panic is counted and becomes `None`.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(body));
-    if outcome.is_err() {
-        if let Some(process) = PROCESS.get() {
-            process.stats.panics.add(1);
-        }
+    if outcome.is_err()
+        && let Some(process) = PROCESS.get()
+    {
+        process.stats.panics.add(1);
     }
     outcome.ok()
 }
