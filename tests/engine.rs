@@ -250,8 +250,7 @@ fn a_tick_keeps_to_its_budget_and_starves_nobody() {
         server.engine.complete(delivery, Outcome::Done);
         assert!(server.engine.next_call(now + Duration::from_millis(1)).is_none(), "tick {tick} made a second call");
     }
-    assert_eq!(server.stat("/inbox/delivered"), 49, "the last is done when the next tick finds no more listeners");
-    server.tick();
+    assert_eq!(server.stat("/inbox/delivered"), 50);
     server.assert_balanced();
     server.stop();
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::registry::{CallbackRef, Registry};
+use crate::engine::registry::{CallbackRef, Listener, Registry};
 use crate::event::Event;
 use crate::stats::Histogram;
 use crate::threads::Shared;
@@ -25,6 +25,7 @@ pub struct Deliver {
     pub id: Arc<[u8]>,
     serial: u64,
     until: u64,
+    is_last: bool,
 }
 
 /// What came of a Call.
@@ -91,9 +92,11 @@ impl Pump {
                 }
             };
             let Current { event, after, until } = current;
-            if let Some((serial, listener)) = registry.next_listener(event.topic(), after, until) {
-                let (callback, wants_meta, id) = (listener.callback, listener.wants_meta, Arc::clone(&listener.id));
-                return Some(Deliver { event, callback, wants_meta, id, serial, until });
+            if let Some(turn) = registry.next_listener(event.topic(), after, until) {
+                let Listener { id, callback, wants_meta } = turn.listener;
+                let (id, callback, wants_meta) = (Arc::clone(id), *callback, *wants_meta);
+                let (serial, is_last) = (turn.serial, turn.is_last);
+                return Some(Deliver { event, callback, wants_meta, id, serial, until, is_last });
             }
             // Nobody (more) to call.
             match after {
@@ -108,11 +111,11 @@ impl Pump {
         if outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
-        if self.out {
-            self.out = false;
+        // Not out any more: the state went away inside the callback, and the event ended with it.
+        let goes_on = std::mem::take(&mut self.out) && !call.is_last;
+        if goes_on {
             self.current = Some(Current { event: call.event, after: call.serial, until: call.until });
         } else {
-            // The state went away inside the callback, and the event with it.
             shared.stats.inbox.delivered.add(1);
         }
     }

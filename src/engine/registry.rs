@@ -21,6 +21,14 @@ pub struct Listener {
     pub wants_meta: bool,
 }
 
+/// One listener in its turn.
+pub struct Turn<'a> {
+    pub serial: u64,
+    pub listener: &'a Listener,
+    /// No other comes after it: removals in between can only make that truer.
+    pub is_last: bool,
+}
+
 #[derive(Default)]
 struct Listeners {
     topic: Option<Arc<Topic>>,
@@ -84,13 +92,15 @@ impl Registry {
     }
 
     /// The first listener of the topic registered after `after` and not after `until`.
-    pub fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<(u64, &Listener)> {
+    pub fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<Turn<'_>> {
         if after >= until {
             return None;
         }
         let listeners = self.topics.get(topic.name())?;
         let range = (Bound::Excluded(after), Bound::Included(until));
-        listeners.by_serial.range(range).next().map(|(serial, listener)| (*serial, listener))
+        let mut turns = listeners.by_serial.range(range);
+        let (serial, listener) = turns.next()?;
+        Some(Turn { serial: *serial, listener, is_last: turns.next().is_none() })
     }
 
     /// The serial of the newest registration of all.
@@ -166,9 +176,10 @@ mod tests {
     fn order(registry: &Registry, channel: &str) -> Vec<i32> {
         let topic = Topic::new(channel.as_bytes());
         let (mut after, mut found) = (0, Vec::new());
-        while let Some((serial, listener)) = registry.next_listener(&topic, after, registry.newest()) {
-            found.push(listener.callback.0);
-            after = serial;
+        while let Some(turn) = registry.next_listener(&topic, after, registry.newest()) {
+            found.push(turn.listener.callback.0);
+            after = turn.serial;
+            assert_eq!(turn.is_last, registry.next_listener(&topic, after, registry.newest()).is_none());
         }
         found
     }

@@ -1,11 +1,12 @@
 //! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
+use std::cell::Cell;
+
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua, upvalue};
 use crate::lua::{PROCESS, Process, json};
-use crate::threads::lock;
 
 /// Puts the table `realtime` into the globals. `describe` and `takes_meta` are indices of the prelude's functions.
 /// Raises what a guarded global table raises; owns nothing.
@@ -59,6 +60,11 @@ fn process() -> Result<&'static Process, &'static str> {
 
 // ---- Emit -----------------------------------------------------------------------------------------------------
 
+thread_local! {
+    /// Where Emit writes its JSON, reused. Taken while in use, so a re-entrant Emit gets an empty one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 entry! {
     /// `realtime.Emit(channel, data) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
     emit, run_emit
@@ -73,14 +79,14 @@ fn run_emit(lua: Lua) -> Answer {
         Ok(process) => process,
         Err(reason) => return refused(lua, Some(false), reason),
     };
-    let mut payload = std::mem::take(&mut *lock(&process.scratch));
+    let mut payload = SCRATCH.take();
     payload.clear();
     let outcome = write_payload(lua, process, &mut payload)
         .and_then(|()| process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string()));
     // One huge event must not keep its memory for ever.
     payload.clear();
     payload.shrink_to(64 * 1024);
-    *lock(&process.scratch) = payload;
+    SCRATCH.set(payload);
     match outcome {
         Ok(()) => {
             lua.push_boolean(true);

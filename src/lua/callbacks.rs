@@ -143,12 +143,19 @@ fn run_tick(lua: Lua) {
         engine.begin_tick(now);
     }
     print_lines(lua, process);
+    let mut finished = None;
     loop {
-        // The engine is borrowed for this statement only: a callback may call anything of `realtime`.
-        let call = process.engine().next_call(now);
+        let call = {
+            // The engine is borrowed in this block only: a callback may call anything of `realtime`.
+            let mut engine = process.engine();
+            if let Some((delivery, outcome)) = finished.take() {
+                engine.complete(delivery, outcome);
+            }
+            engine.next_call(now)
+        };
         let Some(Call::Deliver(delivery)) = call else { return };
         let outcome = deliver_one(lua, &delivery);
-        process.engine().complete(delivery, outcome);
+        finished = Some((delivery, outcome));
         now = Instant::now();
     }
 }

@@ -307,45 +307,48 @@ fn shown(bytes: &[u8]) -> String {
 /// Pushes the value that stands next on the tape. `[-0, +1]`; raises only when Lua is out of memory or stack, so the
 /// caller's frame owns nothing.
 pub(super) fn push(lua: Lua, tape: &mut Reader<'_>) {
-    match tape.next_item() {
-        Some(item) => push_item(lua, tape, item),
-        None => lua.push_nil(),
-    }
+    push_at(lua, tape, 0);
 }
 
-#[inline]
-fn push_item(lua: Lua, tape: &mut Reader<'_>, item: Item<'_>) {
-    match item {
-        Item::Nil => lua.push_nil(),
-        Item::Null => lua.push_null(),
-        Item::Boolean(value) => lua.push_boolean(value),
-        Item::Number(number) => lua.push_number(number),
-        Item::Text(bytes) => lua.push_bytes(bytes),
-        Item::Array(count) => push_array(lua, tape, count),
-        Item::Object(count) => push_object(lua, tape, count),
-    }
-}
+/// Levels of tables that fit the twenty slots every C function starts with, three a level.
+const LEVELS_IN_MINSTACK: u32 = 4;
 
 /// Depth is bounded by the tape's (`DECODE_DEPTH_MAX`), so recursion is too.
-fn push_array(lua: Lua, tape: &mut Reader<'_>, count: u32) {
-    lua.check_stack(8);
+fn push_at(lua: Lua, tape: &mut Reader<'_>, depth: u32) {
+    match tape.next_item() {
+        None | Some(Item::Nil) => lua.push_nil(),
+        Some(Item::Null) => lua.push_null(),
+        Some(Item::Boolean(value)) => lua.push_boolean(value),
+        Some(Item::Number(number)) => lua.push_number(number),
+        Some(Item::Text(bytes)) => lua.push_bytes(bytes),
+        Some(Item::Array(count)) => push_array(lua, tape, count, depth + 1),
+        Some(Item::Object(count)) => push_object(lua, tape, count, depth + 1),
+    }
+}
+
+fn push_array(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
+    if depth > LEVELS_IN_MINSTACK {
+        lua.check_stack(8);
+    }
     let hint = i32::try_from(count).unwrap_or(i32::MAX);
     lua.push_table(hint, 0);
     for i in 1..=hint {
-        push(lua, tape);
+        push_at(lua, tape, depth);
         lua.raw_set_index(-2, i);
     }
 }
 
-fn push_object(lua: Lua, tape: &mut Reader<'_>, count: u32) {
-    lua.check_stack(8);
+fn push_object(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
+    if depth > LEVELS_IN_MINSTACK {
+        lua.check_stack(8);
+    }
     lua.push_table(0, i32::try_from(count).unwrap_or(i32::MAX));
     for _ in 0..count {
         match tape.next_item() {
             Some(Item::Text(key)) => lua.push_bytes(key),
             _ => return, // Not written by `tape::parse`.
         }
-        push(lua, tape);
+        push_at(lua, tape, depth);
         lua.raw_set(-3);
     }
 }

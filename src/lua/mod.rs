@@ -39,8 +39,6 @@ struct Process {
     attention: Arc<AtomicBool>,
     /// Lines for the game console.
     console: Receiver<String>,
-    /// Where Emit writes its JSON, reused. Taken while in use, so a re-entrant Emit gets an empty one.
-    scratch: Mutex<Vec<u8>>,
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -67,7 +65,7 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     let config = configuration(host_port);
     let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
     let engine = Engine::start(shared).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
-    let process = Process { engine: Mutex::new(engine), stats, attention, console, scratch: Mutex::default() };
+    let process = Process { engine: Mutex::new(engine), stats, attention, console };
     Ok(PROCESS.get_or_init(|| process))
 }
 
