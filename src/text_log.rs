@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{LevelFilter, Log, Metadata, Record};
@@ -81,6 +82,35 @@ impl Console {
         match self.tx.try_send(line) {
             Ok(()) => self.attention.store(true, Ordering::Release),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.console_lines_dropped.add(1),
+        }
+    }
+}
+
+/// Lets one line of a cause through in ten seconds, and counts the others.
+#[derive(Default)]
+pub struct Throttle {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Throttle {
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    pub const fn new() -> Throttle {
+        Throttle { last: None, held_back: 0 }
+    }
+
+    /// What to write after the line about what just happened: nothing, or how often it happened unsaid. `None`: say
+    /// nothing now.
+    pub fn pass(&mut self, now: Instant) -> Option<String> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Throttle::PAUSE) {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        match std::mem::take(&mut self.held_back) {
+            0 => Some(String::new()),
+            more => Some(format!(" (and {more} more since the last such line)")),
         }
     }
 }
@@ -156,6 +186,18 @@ mod tests {
         ] {
             assert_eq!(escaped(message), line);
         }
+    }
+
+    #[test]
+    fn one_line_of_a_cause_in_ten_seconds() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let mut at = |seconds| throttle.pass(start + Duration::from_secs(seconds));
+        assert_eq!(at(0), Some(String::new()));
+        assert_eq!((at(1), at(9)), (None, None));
+        assert_eq!(at(10), Some(" (and 2 more since the last such line)".to_owned()));
+        assert_eq!(at(11), None);
+        assert_eq!(at(100), Some(" (and 1 more since the last such line)".to_owned()));
+        assert_eq!(at(200), Some(String::new()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
 //! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -27,7 +28,9 @@ pub(super) unsafe fn open(state: State) -> i32 {
     // SAFETY: as this function's own contract.
     let loaded = guarded(|| unsafe { stack::load(state) });
     if !matches!(loaded, Some(Ok(()))) {
-        // Without the Lua library there is no way to say so in Lua. The globals stay without `realtime`.
+        // Without the Lua library there is no way to say so in Lua, and no log yet.
+        let reason = loaded.and_then(Result::err).unwrap_or_else(|| "internal error".to_owned());
+        let _ = writeln!(std::io::stderr(), "[realtime] cannot use the Lua library of this game: {reason}");
         return 0;
     }
     never_unmap();

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use gmod::lua::State;
@@ -22,7 +23,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Flush};
 use crate::lua::stack::Lua;
 use crate::stats::Stats;
-use crate::text_log;
+use crate::text_log::{self, Throttle};
 use crate::threads::{Shared, lock};
 
 #[macro_use]
@@ -42,6 +43,8 @@ struct Process {
 }
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
+
+static PANICS_SAID: Mutex<Throttle> = Mutex::new(Throttle::new());
 
 impl Process {
     /// The engine, for the length of one call into it: never held while Lua runs.
@@ -98,7 +101,10 @@ fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        log::error!("internal error, please report it: {message} at {place}");
+        // A panic of every tick must not fill the log.
+        if let Some(more) = lock(&PANICS_SAID).pass(Instant::now()) {
+            log::error!("internal error, please report it: {message} at {place}{more}");
+        }
     }));
 }
 

@@ -12,6 +12,7 @@ use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
 use crate::redis::reply::{Decoder, Reply};
 use crate::redis::{REPLY_LIMITS, command};
+use crate::text_log::Throttle;
 use crate::threads::{Job, Publish, Shared};
 
 /// How soon an answer is looked for after a write, and the longest pause between two looks. An answer only settles
@@ -63,6 +64,7 @@ struct Publisher<'a> {
     /// The routes that [`Shared::subscriptions`] was last told of.
     synced: u64,
     poll: Duration,
+    refusals: Throttle,
 }
 
 impl<'a> Publisher<'a> {
@@ -77,6 +79,7 @@ impl<'a> Publisher<'a> {
             held,
             synced: 0,
             poll: ANSWER_POLL_FIRST,
+            refusals: Throttle::new(),
         }
     }
 
@@ -166,7 +169,9 @@ impl<'a> Publisher<'a> {
                 Reply::Integer(_) => delivered += 1,
                 Reply::Error(text) => {
                     self.shared.stats.outbox.dropped.redis.add(1);
-                    log::error!("redis refused a publish: {}", String::from_utf8_lossy(text));
+                    if let Some(more) = self.refusals.pass(Instant::now()) {
+                        log::error!("redis refused a publish: {}{more}", String::from_utf8_lossy(text));
+                    }
                 }
                 _ => {
                     self.shared.stats.outbox.dropped.unknown.add(1);

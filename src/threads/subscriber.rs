@@ -17,6 +17,7 @@ use crate::redis::push::Push;
 use crate::redis::reply::Decoder;
 use crate::redis::{PUSH_LIMITS, command};
 use crate::routes::{Routes, Topic};
+use crate::text_log::Throttle;
 use crate::threads::{Shared, lock};
 
 /// The thread's whole life: connect, read, wait, again, until stop.
@@ -43,9 +44,9 @@ pub fn run(shared: &Arc<Shared>) {
         if shared.is_stopping() {
             return;
         }
-        if shared.subscriber_link.down(&trouble) {
-            // The publisher says the same of an address that does not answer; the log needs it once.
-            log::debug!("{trouble}");
+        // The publisher says the same of an address that does not answer; the log needs it once.
+        if shared.subscriber_link.down(&trouble) && shared.publisher_link.is_ready() {
+            log::warn!("{trouble}; retrying");
         }
         if shared.pause(backoff.next_delay()) {
             return;
@@ -61,12 +62,22 @@ struct Subscriber<'a> {
     routes_version: u64,
     /// Where each event is put together, reused.
     scratch: Vec<u8>,
+    skipped: Throttle,
+    refusals: Throttle,
 }
 
 impl<'a> Subscriber<'a> {
     fn new(shared: &'a Arc<Shared>) -> Subscriber<'a> {
         let (routes_version, routes) = shared.published.current();
-        Subscriber { shared, decoder: Decoder::new(PUSH_LIMITS), routes, routes_version, scratch: Vec::new() }
+        Subscriber {
+            shared,
+            decoder: Decoder::new(PUSH_LIMITS),
+            routes,
+            routes_version,
+            scratch: Vec::new(),
+            skipped: Throttle::new(),
+            refusals: Throttle::new(),
+        }
     }
 
     /// Reads until the connection ends; says why.
@@ -90,7 +101,7 @@ impl<'a> Subscriber<'a> {
         if self.shared.published.version() != self.routes_version {
             (self.routes_version, self.routes) = self.shared.published.current();
         }
-        let Subscriber { shared, decoder, routes, scratch, .. } = self;
+        let Subscriber { shared, decoder, routes, scratch, skipped, refusals, .. } = self;
         loop {
             let reply = match decoder.next() {
                 Ok(Some(reply)) => reply,
@@ -110,11 +121,16 @@ impl<'a> Subscriber<'a> {
                 Push::TooLarge { channel, bytes } => {
                     shared.stats.inbox.offered.add(1);
                     shared.stats.inbox.dropped.too_large.add(1);
+                    let Some(more) = skipped.pass(received) else { continue };
                     let channel = channel.map_or("?".into(), String::from_utf8_lossy);
-                    log::error!("skipped an event of {bytes} bytes on `{channel}`: {PAYLOAD_BYTES_MAX} are allowed");
+                    log::error!(
+                        "skipped an event of {bytes} bytes on `{channel}`: {PAYLOAD_BYTES_MAX} are allowed{more}"
+                    );
                 }
                 Push::Error(text) => {
-                    log::error!("redis refused a subscription: {}", String::from_utf8_lossy(text));
+                    if let Some(more) = refusals.pass(received) {
+                        log::error!("redis refused a subscription: {}{more}", String::from_utf8_lossy(text));
+                    }
                 }
                 Push::Unexpected(reply) => {
                     let found = format!("expected an event, found {}", reply.describe());

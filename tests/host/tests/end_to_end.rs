@@ -238,6 +238,11 @@ fn twenty_map_changes_under_traffic() {
 }
 
 #[test]
+fn the_pump_comes_back_when_an_addon_removes_its_timer() {
+    Host::start("pump_again", &prefix("again"), &[]).pass();
+}
+
+#[test]
 fn a_hibernating_server_still_hears() {
     Host::start("api", &prefix("asleep"), &["--hibernate", "--allow-errors"]).pass();
 }
