@@ -169,13 +169,16 @@ impl Engine {
 
     // ---- what it tells about itself -------------------------------------------------------------------------
 
-    /// `connected` or `connecting`, and a sentence.
+    /// `connected` or `connecting`, and a sentence. Connected means that every subscription asked for stands.
     pub fn status(&self) -> (&'static str, String) {
         if !self.is_attached() {
             return ("closed", String::new());
         }
         let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
         match links.iter().find(|link| !link.is_ready()) {
+            None if self.registry.has_changed() || !self.shared.settled.is_reached(self.routes_version) => {
+                ("connecting", format!("redis at {} has not confirmed every subscription", self.shared.config.redis))
+            }
             None => ("connected", format!("redis at {}", self.shared.config.redis)),
             Some(link) => ("connecting", link.trouble()),
         }

@@ -139,6 +139,11 @@ impl Registry {
         }
     }
 
+    /// Whether the wanted topics changed since [`Registry::take_changed`].
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Whether the wanted topics changed since this was asked last.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

@@ -105,9 +105,6 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(
             return Ok(());
         }
     }
-    if !lua.check_stack(json::ENCODE_SLOTS) {
-        return Err("encode: Lua has no stack left".to_owned());
-    }
     let non_finite = json::encode(lua, 2, upvalue(1), payload).map_err(|err| format!("encode: {err}"))?;
     process.stats.non_finite.add(non_finite);
     Ok(())

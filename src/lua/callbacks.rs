@@ -127,7 +127,9 @@ unsafe extern "C-unwind" fn pump(state: State) -> i32 {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
         // A panic was counted and logged; the next tick goes on with the next call.
-        let _ = guarded(|| run_tick(lua));
+        if lua.check_stack(stack::ROOM) {
+            let _ = guarded(|| run_tick(lua));
+        }
     }
     0
 }

@@ -7,9 +7,6 @@ use crate::json::tape::{Item, Reader};
 use crate::json::text;
 use crate::lua::stack::{LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua};
 
-/// Stack slots that [`encode`] may use: a key and a value for each level, and what describing a userdata takes.
-pub(super) const ENCODE_SLOTS: i32 = ENCODE_DEPTH_MAX as i32 * 3 + 16;
-
 /// Bytes of a path shown in an error.
 const PATH_BYTES_MAX: usize = 120;
 const LEFT_OUT: &str = "[...]";
@@ -43,7 +40,7 @@ impl std::fmt::Display for EncodeError {
 }
 
 /// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function that tells
-/// what a userdata is. Returns how many NaN and infinities became `null`.
+/// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became `null`.
 pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
     let mut encoder = Encoder { lua, describe, bytes_max: out.len() + PAYLOAD_BYTES_MAX, out, nodes: 0, non_finite: 0 };
     encoder.value(index, 0)?;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
 
+use crate::config::ENCODE_DEPTH_MAX;
 use crate::engine::registry::CallbackRef;
 
 pub(super) use gmod::lua::{
@@ -18,6 +19,10 @@ pub(super) use gmod::lua::{
 pub(super) const fn upvalue(n: i32) -> i32 {
     gmod::lua::LUA_GLOBALSINDEX - n
 }
+
+/// Stack slots that the body of any entry may use: Emit's encoder needs a key and a value for each level, and what
+/// telling userdata apart takes.
+pub(super) const ROOM: i32 = ENCODE_DEPTH_MAX as i32 * 3 + 16;
 
 /// What the crate `gmod` does not bind.
 struct Extra {
@@ -130,7 +135,8 @@ impl Lua {
         self.set_top(-n - 1);
     }
 
-    /// Room for `n` more values. False if Lua has none. `[-0, +0]`; some LuaJITs raise when out of memory.
+    /// Room for `n` more values. False if Lua has none. `[-0, +0]`; **raises** in older LuaJITs instead of answering
+    /// false, so only from a frame with nothing to drop.
     #[inline]
     pub(super) fn check_stack(self, n: i32) -> bool {
         extra!(self.checkstack(n)) != 0
@@ -339,6 +345,10 @@ macro_rules! entry {
         pub(super) unsafe extern "C-unwind" fn $name(state: ::gmod::lua::State) -> i32 {
             // SAFETY: Lua called this with its running state, and could do so only after `stack::load`.
             let lua = unsafe { $crate::lua::stack::Lua::new(state) };
+            // Here, where nothing needs dropping: near the end of its stack an older LuaJIT raises instead of refusing.
+            if !lua.check_stack($crate::lua::stack::ROOM) {
+                return lua.raise(b"stack overflow");
+            }
             let answer = $crate::lua::guarded(|| {
                 $crate::lua::fail_point(stringify!($name));
                 $body(lua)

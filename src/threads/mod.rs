@@ -333,7 +333,7 @@ impl Settled {
         *since = Some(Instant::now());
     }
 
-    fn is_reached(&self, version: u64) -> bool {
+    pub fn is_reached(&self, version: u64) -> bool {
         self.version.load(Ordering::Acquire) >= version
     }
 

@@ -32,6 +32,11 @@ assert(ok == false and message:find("bad argument #1 to 'Emit'", 1, true), messa
 for _ = 1, 2000 do pcall(realtime.On, "a", 5) end
 assert(coroutine.wrap(function() return realtime.Emit("coroutine", { 1 }) end)() == true)
 
+-- At the end of the Lua stack, at every depth near it.
+local function deeper(n) realtime.Emit("deep", { { print } }) return deeper(n + 1) + 1 end
+local ok, message = pcall(deeper, 1)
+assert(not ok and message:find("stack overflow", 1, true), message)
+
 -- Names over the limit are refused, not cut.
 local ok, reason = realtime.Emit(string.rep("x", 1025), { 1 })
 assert(ok == false and reason == "too_large: the channel has 1025 bytes, 1024 are allowed", reason)
