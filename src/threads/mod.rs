@@ -139,17 +139,26 @@ pub struct Outbox {
     rx: Receiver<Job>,
     /// Of everything waiting, in the queue and taken.
     bytes: AtomicUsize,
-    /// Taken from the queue and not answered yet.
-    taken: AtomicUsize,
+    /// Publishes accepted and not answered, in the queue and taken. Wake-ups do not count.
+    waiting: AtomicUsize,
+    wake_waits: AtomicBool,
     empty: (Mutex<()>, Condvar),
     stats: Arc<Stats>,
 }
 
 impl Outbox {
     fn new(stats: Arc<Stats>) -> Outbox {
-        // A little more room than the bound, so that a wake-up always fits.
-        let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 8);
-        Outbox { tx, rx, bytes: AtomicUsize::new(0), taken: AtomicUsize::new(0), empty: Default::default(), stats }
+        // One place more than the bound: a wake-up always fits.
+        let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 1);
+        Outbox {
+            tx,
+            rx,
+            bytes: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            wake_waits: AtomicBool::new(false),
+            empty: Default::default(),
+            stats,
+        }
     }
 
     /// Takes the publish, or refuses it when full. Never waits.
@@ -158,11 +167,14 @@ impl Outbox {
         let weight = publish.weight();
         let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
         if !full {
+            // Before the push: the publisher may answer for it at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
+            self.waiting.fetch_add(1, Ordering::AcqRel);
             if self.tx.try_send(Job::Publish(publish)).is_ok() {
                 return Ok(());
             }
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
         }
         self.stats.outbox.dropped.queue_full.add(1);
         Err(QueueFull { waiting: self.waiting() })
@@ -170,7 +182,7 @@ impl Outbox {
 
     /// Publishes accepted and not yet answered.
     pub fn waiting(&self) -> usize {
-        self.rx.len() + self.taken.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
@@ -181,9 +193,13 @@ impl Outbox {
         !wait.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
+    /// Puts one wake-up into the queue, unless one is there already.
     fn wake(&self) {
-        // A full queue needs no wake-up: its reader has work, and looks at everything else between two batches.
+        if self.wake_waits.swap(true, Ordering::AcqRel) {
+            return;
+        }
         match self.tx.try_send(Job::Wake) {
+            // Never full: the queue has a place for it beyond its bound.
             Ok(()) | Err(TrySendError::Full(_)) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
@@ -194,8 +210,9 @@ impl Outbox {
             true => self.rx.try_recv().ok(),
             false => self.rx.recv_timeout(patience).ok(),
         };
-        if let Some(Job::Publish(_)) = job {
-            self.taken.fetch_add(1, Ordering::AcqRel);
+        if let Some(Job::Wake) = job {
+            // Before its reader looks at what changed: a change after that wakes it again.
+            self.wake_waits.store(false, Ordering::Release);
         }
         job
     }
@@ -203,8 +220,7 @@ impl Outbox {
     /// The publisher's side: the fate of `count` taken publishes of `weight` bytes in all is counted.
     fn settle(&self, count: usize, weight: usize) {
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        self.taken.fetch_sub(count, Ordering::AcqRel);
-        if self.waiting() == 0 {
+        if self.waiting.fetch_sub(count, Ordering::AcqRel) == count {
             drop(lock(&self.empty.0));
             self.empty.1.notify_all();
         }

@@ -87,21 +87,20 @@ impl<'a> Publisher<'a> {
     fn serve(&mut self) -> io::Result<()> {
         self.connection.set_nonblocking(true)?;
         while !self.shared.is_stopping() {
+            self.sync_subscriptions();
             let patience = match (&self.held, self.in_flight.is_empty()) {
                 (Some(_), _) => Duration::ZERO,
                 (None, true) => IDLE_CHECK,
                 (None, false) => self.poll,
             };
             let job = self.held.take().map(Job::Publish).or_else(|| self.shared.outbox.take(patience));
-            if self.shared.published.version() != self.synced {
-                self.synced = self.shared.subscriptions.sync(self.shared);
-            }
             let answered = self.in_flight.len();
             if let Some(job) = job {
                 self.gather(job);
                 if !self.batch.is_empty() {
                     self.connection.write_all(&self.batch)?;
                     self.batch.clear();
+                    self.batch.shrink_to(2 * BATCH_BYTES_MAX);
                     self.poll = ANSWER_POLL_FIRST;
                 }
             }
@@ -112,6 +111,13 @@ impl<'a> Publisher<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the subscriptions of new routes, if there are any.
+    fn sync_subscriptions(&mut self) {
+        if self.shared.published.version() != self.synced {
+            self.synced = self.shared.subscriptions.sync(self.shared);
+        }
     }
 
     /// Encodes the job and all that waits behind it, up to a batch; stops at a publish whose subscriptions do not
@@ -125,6 +131,8 @@ impl<'a> Publisher<'a> {
                         self.held = Some(publish);
                         return;
                     }
+                    // This thread is the one that asks: what is waited for must have been asked.
+                    self.sync_subscriptions();
                     let shared = self.shared;
                     shared.settled.wait(publish.routes_version, self.ready, || shared.is_stopping());
                 }

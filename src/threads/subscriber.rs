@@ -20,6 +20,9 @@ use crate::routes::{Routes, Topic};
 use crate::text_log::Throttle;
 use crate::threads::{Shared, lock};
 
+/// One huge event must not keep its memory for ever.
+const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+
 /// The thread's whole life: connect, read, wait, again, until stop.
 pub fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
@@ -29,6 +32,10 @@ pub fn run(shared: &Arc<Shared>) {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 shared.subscriptions.connected(&connection);
+                // A stop that came before the line above found no connection to end.
+                if shared.is_stopping() {
+                    return;
+                }
                 shared.subscriptions.sync(shared);
                 let err = Subscriber::new(shared).serve(&connection);
                 shared.subscriptions.disconnect();
@@ -153,6 +160,7 @@ fn deliver(
     let Some(topic) = topic else { return };
     let channel = wire_channel.strip_prefix(shared.config.prefix.as_bytes()).unwrap_or(wire_channel);
     scratch.clear();
+    scratch.shrink_to(SCRATCH_BYTES_KEPT);
     scratch.extend_from_slice(channel);
     let raw = tape::parse(payload, scratch).is_err();
     if raw {
