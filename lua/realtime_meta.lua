@@ -63,6 +63,9 @@ function realtime.Status() end
 ---@field calls integer
 ---@field call_errors integer
 ---@field reconnects integer
+---@field refused_too_large integer emits over a size limit
+---@field refused_encode integer emits with a value that has no JSON
+---@field subscriptions_refused integer by Redis, such as NOPERM
 ---@field non_finite integer NaN and infinities sent as null
 ---@field raw integer payloads that are no JSON
 ---@field panics integer

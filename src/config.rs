@@ -37,8 +37,6 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Publishes gathered into one socket write.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
-/// Channels named in one SUBSCRIBE.
-pub const SUBSCRIBE_BATCH_MAX: usize = 256;
 
 /// Depth of a Lua table in Emit; a cycle ends here.
 pub const ENCODE_DEPTH_MAX: usize = 32;

@@ -60,6 +60,8 @@ counters! {
         no_listener,
         /// Longer than the payload limit; skipped on the wire.
         too_large,
+        /// Lost in a panic of ours.
+        panic,
     }
 }
 
@@ -84,6 +86,11 @@ pub struct Stats {
     pub call_errors: Counter,
     /// Connections lost after they were ready, both kinds.
     pub reconnects: Counter,
+    /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
+    pub refused_too_large: Counter,
+    pub refused_encode: Counter,
+    /// Subscriptions that Redis refused.
+    pub subscriptions_refused: Counter,
     /// NaN and infinities sent as `null`.
     pub non_finite: Counter,
     /// Payloads that are no JSON and were delivered as strings.

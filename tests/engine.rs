@@ -29,8 +29,12 @@ impl Server {
     }
 
     fn at(redis: &str, prefix: &str) -> Server {
+        Server::with_prefix(redis, &format!("{prefix}:{}:", std::process::id()))
+    }
+
+    fn with_prefix(redis: &str, prefix: &str) -> Server {
         let mut config = Config::defaults("test", 1);
-        let settings = serde_json::json!({ "redis": redis, "prefix": format!("{prefix}:{}:", std::process::id()) });
+        let settings = serde_json::json!({ "redis": redis, "prefix": prefix });
         assert_eq!(config.apply_json("test", &settings.to_string()), []);
         let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         let mut engine = Engine::start(shared).unwrap();
@@ -105,6 +109,66 @@ impl Server {
     fn stop(self) {
         assert!(self.engine.stop(Instant::now() + PATIENCE), "a thread did not end");
     }
+}
+
+/// A redis-server of the test's own, killed at its end.
+struct Redis(std::process::Child);
+
+impl Redis {
+    fn start(port: u16, settings: &[&str]) -> Redis {
+        let mut command = std::process::Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        let child = command.args(settings).stdout(std::process::Stdio::null()).spawn();
+        Redis(child.expect("cannot run redis-server"))
+    }
+
+    /// A port that is free now.
+    fn port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn one_forbidden_channel_takes_no_other_down() {
+    let port = Redis::port();
+    let _redis = Redis::start(port, &["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"]);
+    let mut server = Server::with_prefix(&format!("redis://127.0.0.1:{port}"), "");
+    server.on("ok:1", 1);
+    server.on("forbidden", 2);
+    server.on("ok:*", 3);
+    server.on("ok:2", 4);
+    server.emit("ok:2", "5").unwrap();
+    server.hear(1);
+    server.wait(|server| server.stat("/subscriptions_refused") == 2); // `forbidden`, and `ok:*`, which is no `ok*`.
+    // A publish while routes go on changing waits for nothing that will never come.
+    for n in 0..50 {
+        server.on(&format!("ok:more:{n}"), 5);
+        server.emit("ok:1", &n.to_string()).unwrap();
+    }
+    server.hear(51);
+    assert_eq!(server.engine.status().0, "connected");
+    server.stop();
+}
+
+#[test]
+fn wake_ups_take_no_room_of_the_outbox() {
+    let mut server = Server::at("redis://127.0.0.1:1", "wakes");
+    for n in 0..OUTBOX_JOBS_MAX {
+        server.on(&format!("channel {n}"), 1);
+        server.emit("a", "1").unwrap();
+        server.engine.off(format!("channel {n}").as_bytes(), None);
+    }
+    assert_eq!(server.stat("/outbox/waiting"), OUTBOX_JOBS_MAX as u64);
+    assert!(server.emit("a", "1").is_err());
+    server.assert_balanced();
+    server.stop();
 }
 
 #[test]
@@ -278,24 +342,19 @@ fn events_wait_for_the_next_state() {
 
 #[test]
 fn what_was_emitted_before_redis_came_arrives_in_order() {
-    // A port that is free now; the server comes later.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The server comes later.
+    let port = Redis::port();
     let mut server = Server::at(&format!("redis://127.0.0.1:{port}"), "later");
     server.on("a", 1);
     for n in 0..500 {
         server.emit("a", &n.to_string()).unwrap();
     }
     server.wait(|server| server.engine.status().1.contains("cannot connect to redis"));
-    let mut redis = std::process::Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("cannot run redis-server");
+    let redis = Redis::start(port, &[]);
     server.hear(500);
     assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")));
     // It goes away for good: the module says so and stays.
-    redis.kill().unwrap();
-    redis.wait().unwrap();
+    drop(redis);
     server.wait(|server| server.engine.status().0 == "connecting");
     assert!(server.stat("/reconnects") >= 1);
     server.assert_balanced();

@@ -92,9 +92,9 @@ impl Engine {
         if !self.is_attached() {
             return Err(Refusal::Closed);
         }
-        name_fits("channel", channel)?;
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Refusal::TooLarge { what: "payload", bytes: payload.len(), max: PAYLOAD_BYTES_MAX });
+        if let Err(refusal) = name_fits("channel", channel).and_then(|()| payload_fits(payload)) {
+            self.shared.stats.refused_too_large.add(1);
+            return Err(refusal);
         }
         self.publish_changes();
         let prefix = self.shared.config.prefix.as_bytes();
@@ -142,7 +142,7 @@ impl Engine {
 
     /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`.
     pub fn begin_tick(&mut self, now: Instant) {
-        self.pump.begin(now, self.shared.config.tick_budget);
+        self.pump.begin(&self.shared, now, self.shared.config.tick_budget);
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
         }
@@ -211,6 +211,9 @@ impl Engine {
             "calls": stats.calls.get(),
             "call_errors": stats.call_errors.get(),
             "reconnects": stats.reconnects.get(),
+            "refused_too_large": stats.refused_too_large.get(),
+            "refused_encode": stats.refused_encode.get(),
+            "subscriptions_refused": stats.subscriptions_refused.get(),
             "non_finite": stats.non_finite.get(),
             "raw": stats.raw.get(),
             "panics": stats.panics.get(),
@@ -225,6 +228,13 @@ fn name_fits(what: &'static str, name: &[u8]) -> Result<(), Refusal> {
     match name.len() {
         0..=NAME_BYTES_MAX => Ok(()),
         bytes => Err(Refusal::TooLarge { what, bytes, max: NAME_BYTES_MAX }),
+    }
+}
+
+fn payload_fits(payload: &[u8]) -> Result<(), Refusal> {
+    match payload.len() {
+        0..=PAYLOAD_BYTES_MAX => Ok(()),
+        bytes => Err(Refusal::TooLarge { what: "payload", bytes, max: PAYLOAD_BYTES_MAX }),
     }
 }
 

@@ -58,7 +58,11 @@ pub struct Pump {
 }
 
 impl Pump {
-    pub fn begin(&mut self, now: Instant, budget: Duration) {
+    pub fn begin(&mut self, shared: &Shared, now: Instant, budget: Duration) {
+        if std::mem::take(&mut self.out) {
+            // The call of the last tick never came back: its event was lost in a panic.
+            shared.stats.inbox.dropped.panic.add(1);
+        }
         self.began = Some(now);
         self.deadline = Some(now + budget);
         self.calls_this_tick = 0;

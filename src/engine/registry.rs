@@ -48,7 +48,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a listener at the end of its channel's order. The same id replaces: the old callback is returned.
+    /// Adds a listener at the end of its channel's order. The same id replaces, in its place in the order: the old
+    /// callback is returned. An event that is under way reaches the new one if it had not reached the old one.
     pub fn add(
         &mut self,
         channel: &[u8],
@@ -56,8 +57,6 @@ impl Registry {
         callback: CallbackRef,
         wants_meta: bool,
     ) -> (Arc<[u8]>, Option<CallbackRef>) {
-        self.serial += 1;
-        let serial = self.serial;
         let listeners = self.topics.entry(channel.into()).or_default();
         if listeners.topic.is_none() {
             listeners.topic = Some(Arc::new(Topic::new(channel)));
@@ -65,12 +64,15 @@ impl Registry {
         }
         let id: Arc<[u8]> = match id {
             Some(id) => id.into(),
-            None => own_id(serial, &listeners.by_id),
+            None => own_id(self.serial + 1, &listeners.by_id),
         };
-        let before = listeners.by_id.insert(Arc::clone(&id), serial);
-        let replaced = before.and_then(|before| listeners.by_serial.remove(&before)).map(|listener| listener.callback);
-        listeners.by_serial.insert(serial, Listener { id: Arc::clone(&id), callback, wants_meta });
-        (id, replaced)
+        let serial = listeners.by_id.get(&id).copied().unwrap_or_else(|| {
+            self.serial += 1;
+            self.serial
+        });
+        listeners.by_id.insert(Arc::clone(&id), serial);
+        let replaced = listeners.by_serial.insert(serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        (id, replaced.map(|listener| listener.callback))
     }
 
     /// Removes one listener or all of the channel.
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(add(&mut registry, "a", Some("x"), 4), ("x".into(), Some(1)));
         assert_eq!(
             (order(&registry, "a"), order(&registry, "b"), order(&registry, "c")),
-            (vec![2, 4], vec![3], vec![])
+            (vec![4, 2], vec![3], vec![])
         );
         assert_eq!(registry.remove(b"a", Some(b"y")), [CallbackRef(2)]);
         assert_eq!(registry.remove(b"a", Some(b"y")), []);
@@ -255,8 +257,10 @@ mod tests {
                 if add_it {
                     let (id, replaced) = add(&mut registry, &channel, id.as_deref(), callback);
                     let at = list.iter().position(|row| row.0 == channel && row.1 == id);
-                    assert_eq!(replaced, at.map(|at| list.remove(at).2));
-                    list.push((channel, id, callback));
+                    match at {
+                        Some(at) => assert_eq!(replaced, Some(std::mem::replace(&mut list[at].2, callback))),
+                        None => list.push((channel, id, callback)),
+                    }
                 } else {
                     let removed = registry.remove(channel.as_bytes(), id.as_ref().map(|id| id.as_bytes()));
                     let expected: Vec<i32> = list.iter().filter(|row| known(row)).map(|row| row.2).collect();

@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use crate::config::PAYLOAD_BYTES_MAX;
+use crate::engine::Refusal;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua, upvalue};
@@ -100,14 +102,28 @@ fn run_emit(lua: Lua) -> Answer {
 fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
     if lua.type_of(2) == LUA_TSTRING {
         let text = lua.bytes(2);
+        if text.len() > PAYLOAD_BYTES_MAX {
+            process.stats.refused_too_large.add(1);
+            let refusal = Refusal::TooLarge { what: "payload", bytes: text.len(), max: PAYLOAD_BYTES_MAX };
+            return Err(refusal.to_string());
+        }
         if tape::is_container(text, payload) {
             payload.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
             return Ok(());
         }
     }
-    let non_finite = json::encode(lua, 2, upvalue(1), payload).map_err(|err| format!("encode: {err}"))?;
-    process.stats.non_finite.add(non_finite);
-    Ok(())
+    match json::encode(lua, 2, upvalue(1), payload) {
+        Ok(non_finite) => {
+            process.stats.non_finite.add(non_finite);
+            Ok(())
+        }
+        Err(err) => {
+            let stats = &process.stats;
+            let refused = if err.is_too_large() { &stats.refused_too_large } else { &stats.refused_encode };
+            refused.add(1);
+            Err(err.to_string())
+        }
+    }
 }
 
 // ---- On, Off --------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ use gmod::lua::State;
 use crate::engine::{Call, Deliver, Outcome};
 use crate::json::tape::Reader;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
-use crate::lua::{PROCESS, Process, api, fail_point, guarded, json, never_unmap, stack, start, wants_attention};
+use crate::lua::{
+    PROCESS, Process, api, fail_point, guarded, json, never_unmap, raise_attention, stack, start, wants_attention,
+};
 
 /// The delivery under way, for [`context`] alone. Set around each pcall by [`deliver_one`]; game thread only.
 static UNDER_WAY: AtomicPtr<Deliver> = AtomicPtr::new(std::ptr::null_mut());
@@ -126,9 +128,9 @@ unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     if wants_attention() {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
-        // A panic was counted and logged; the next tick goes on with the next call.
-        if lua.check_stack(stack::ROOM) {
-            let _ = guarded(|| run_tick(lua));
+        if lua.check_stack(stack::ROOM) && guarded(|| run_tick(lua)).is_none() {
+            // The panic was counted and logged; the next tick goes on with the next call.
+            raise_attention();
         }
     }
     0

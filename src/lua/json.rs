@@ -16,11 +16,17 @@ pub(super) struct EncodeError {
     /// From the value outwards: `.weapon`, `.attacker`.
     path: String,
     what: String,
+    too_large: bool,
 }
 
 impl EncodeError {
     fn new(what: impl Into<String>) -> EncodeError {
-        EncodeError { path: String::new(), what: what.into() }
+        EncodeError { path: String::new(), what: what.into(), too_large: false }
+    }
+
+    /// The text grew past its limit; any other error is a value that has no JSON.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.too_large
     }
 
     fn within(mut self, step: String) -> EncodeError {
@@ -35,7 +41,8 @@ impl EncodeError {
 
 impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "data{} {}", self.path, self.what)
+        let code = if self.too_large { "too_large" } else { "encode" };
+        write!(f, "{code}: data{} {}", self.path, self.what)
     }
 }
 
@@ -64,7 +71,8 @@ impl Encoder<'_> {
         }
         // Checked once a value, so the text passes its limit by one string at most.
         if self.out.len() > self.bytes_max {
-            return Err(EncodeError::new(format!("passes {PAYLOAD_BYTES_MAX} bytes of text")));
+            let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
+            return Err(EncodeError { too_large: true, ..EncodeError::new(what) });
         }
         match self.lua.type_of(index) {
             LUA_TSTRING => text::push_string(self.out, self.lua.bytes(index)),
@@ -88,51 +96,17 @@ impl Encoder<'_> {
         self.non_finite += u64::from(!text::push_number(self.out, self.lua.number(index)));
     }
 
-    /// Most tables tell what they are by their first key; only a mixed one is walked twice.
+    /// Keys first, values after: a table whose values were written twice would double the work of every level.
     fn table(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
-        let start = self.out.len();
         let border = self.lua.raw_len(table);
-        if border > 0 {
-            if self.sequence(table, border, depth)? {
-                return Ok(());
-            }
-            self.out.truncate(start);
-            if self.is_unordered_sequence(table, border) {
-                return self.elements(table, border, depth);
-            }
+        match border > 0 && self.is_sequence(table, border) {
+            true => self.elements(table, border, depth),
+            false => self.object(table, depth),
         }
-        self.object(table, depth)
     }
 
-    /// Writes an array while the keys come as 1, 2, 3...; false if they do not (the text is to be cut back).
-    fn sequence(&mut self, table: i32, border: i32, depth: usize) -> Result<bool, EncodeError> {
-        let nodes = self.nodes;
-        let mut expected = 0;
-        self.out.push(b'[');
-        self.lua.push_nil();
-        while self.lua.next(table) {
-            let value = self.lua.top();
-            expected += 1;
-            let in_order =
-                self.lua.type_of(value - 1) == LUA_TNUMBER && self.lua.number(value - 1) == f64::from(expected);
-            if !in_order {
-                self.lua.pop(2);
-                self.nodes = nodes;
-                return Ok(false);
-            }
-            if expected > 1 {
-                self.out.push(b',');
-            }
-            self.value(value, depth).map_err(|err| err.within(format!("[{expected}]")))?;
-            self.lua.pop(1);
-        }
-        self.out.push(b']');
-        self.nodes = if expected == border { self.nodes } else { nodes };
-        Ok(expected == border)
-    }
-
-    /// True if the keys are 1 to `border` in some order and no others.
-    fn is_unordered_sequence(&self, table: i32, border: i32) -> bool {
+    /// True if the keys are 1 to `border`, in any order, and no others.
+    fn is_sequence(&self, table: i32, border: i32) -> bool {
         let mut count = 0;
         self.lua.push_nil();
         while self.lua.next(table) {

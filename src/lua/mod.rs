@@ -169,6 +169,13 @@ fn wants_attention() -> bool {
     PROCESS.get().is_some_and(|process| process.attention.load(Ordering::Relaxed))
 }
 
+/// Has the pump look at the next tick.
+fn raise_attention() {
+    if let Some(process) = PROCESS.get() {
+        process.attention.store(true, Ordering::Release);
+    }
+}
+
 /// Windows unmaps a library with its last handle; a handle of our own is never given back.
 #[cfg(windows)]
 fn never_unmap() {

@@ -4,6 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fmt, io::Error};
 
 use crate::config::{Address, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
@@ -13,6 +14,7 @@ use crate::redis::{REPLY_LIMITS, command};
 /// An open socket, and the decoder of what comes from it stays with its reader.
 pub struct Connection {
     stream: TcpStream,
+    nonblocking: AtomicBool,
 }
 
 impl Connection {
@@ -24,7 +26,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(|err| failed("connect", err))?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(|err| failed("connect", err))?;
         stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(|err| failed("connect", err))?;
-        let connection = Connection { stream };
+        let connection = Connection { stream, nonblocking: AtomicBool::new(false) };
         connection.log_in(address)?;
         connection.stream.set_read_timeout(None).map_err(|err| failed("connect", err))?;
         Ok(connection)
@@ -80,6 +82,7 @@ impl Connection {
 
     /// With `true`, a read that would wait answers `WouldBlock` instead; writes still wait, up to their timeout.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
         self.stream.set_nonblocking(nonblocking)
     }
 
@@ -90,6 +93,10 @@ impl Connection {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                // In blocking mode this is how Linux says that the write timeout passed.
+                Err(err) if err.kind() == ErrorKind::WouldBlock && !self.nonblocking.load(Ordering::Relaxed) => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
                     // Non-blocking mode and a full socket: wait in blocking mode, where the timeout holds.
                     self.stream.set_nonblocking(false)?;

@@ -63,7 +63,10 @@ impl Shared {
     /// Publishes a new snapshot and has the publisher thread ask Redis for the difference.
     pub fn publish_routes(&self, routes: Routes) -> u64 {
         let version = self.published.replace(routes);
-        self.settled.asked_now();
+        // While there is no subscribed connection nothing can be asked, and no publish waits for it any longer.
+        if self.subscriber_link.is_ready() {
+            self.settled.asked_now();
+        }
         self.outbox.wake();
         version
     }
@@ -357,9 +360,10 @@ impl Settled {
     /// `ready` if that is later, or until `give_up`.
     fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) {
         let mut since = lock(&self.since);
+        // Fixed here: what is asked for meanwhile must not make this publish wait longer.
+        let deadline = since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
         loop {
-            let from = since.map_or(ready, |since| since.max(ready));
-            let left = (from + SETTLE_MAX).saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if self.is_reached(version) || left.is_zero() || give_up() {
                 return;
             }

@@ -34,7 +34,8 @@ pub fn run(shared: &Arc<Shared>) {
                 log::info!("connected to redis at {address}");
                 let mut publisher = Publisher::new(shared, &connection, held.take());
                 let end = publisher.serve();
-                held = publisher.abandon();
+                held = publisher.held.take();
+                drop(publisher);
                 let Err(err) = end else { return };
                 shared.stats.reconnects.add(1);
                 format!("lost the connection to redis at {address}: {err}")
@@ -193,13 +194,16 @@ impl<'a> Publisher<'a> {
         }
         outcome
     }
+}
 
-    /// The connection is over: counts what Redis may or may not have, and gives back what it cannot have.
-    fn abandon(self) -> Option<Publish> {
-        if !self.in_flight.is_empty() {
-            self.shared.stats.outbox.dropped.unknown.add(self.in_flight.len() as u64);
-            self.shared.outbox.settle(self.in_flight.len(), self.in_flight.iter().sum());
+/// The connection is over, also by a panic: what Redis may or may not have is counted.
+impl Drop for Publisher<'_> {
+    fn drop(&mut self) {
+        let count = self.in_flight.len() + usize::from(self.held.is_some());
+        if count > 0 {
+            let weight = self.in_flight.iter().sum::<usize>() + self.held.as_ref().map_or(0, Publish::weight);
+            self.shared.stats.outbox.dropped.unknown.add(count as u64);
+            self.shared.outbox.settle(count, weight);
         }
-        self.held
     }
 }

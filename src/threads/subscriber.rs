@@ -3,12 +3,12 @@
 //! so that the game thread need not. A full inbox costs the oldest event, never the connection.
 //! [`Subscriptions`] is what was asked of that connection; the publisher thread asks, since this one waits in a read.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::config::{PAYLOAD_BYTES_MAX, SUBSCRIBE_BATCH_MAX};
+use crate::config::PAYLOAD_BYTES_MAX;
 use crate::event::Event;
 use crate::json::tape;
 use crate::redis::backoff::Backoff;
@@ -122,9 +122,13 @@ impl<'a> Subscriber<'a> {
                 Push::PatternMessage { pattern, channel, payload } => {
                     deliver(shared, routes.pattern(pattern), channel, payload, scratch, received);
                 }
-                Push::Subscribed { channel, .. } => shared.subscriptions.acknowledged(shared, channel, false),
-                Push::PatternSubscribed { pattern, .. } => shared.subscriptions.acknowledged(shared, pattern, true),
-                Push::Unsubscribed { .. } | Push::PatternUnsubscribed { .. } | Push::Pong { .. } => {}
+                Push::Subscribed { .. }
+                | Push::PatternSubscribed { .. }
+                | Push::Unsubscribed { .. }
+                | Push::PatternUnsubscribed { .. } => {
+                    shared.subscriptions.answered(shared);
+                }
+                Push::Pong { .. } => {}
                 Push::TooLarge { channel, bytes } => {
                     shared.stats.inbox.offered.add(1);
                     shared.stats.inbox.dropped.too_large.add(1);
@@ -135,8 +139,12 @@ impl<'a> Subscriber<'a> {
                     );
                 }
                 Push::Error(text) => {
+                    // Asked for again at the next connection, as rights may change.
+                    shared.stats.subscriptions_refused.add(1);
+                    let name = shared.subscriptions.answered(shared).unwrap_or_default();
                     if let Some(more) = refusals.pass(received) {
-                        log::error!("redis refused a subscription: {}{more}", String::from_utf8_lossy(text));
+                        let (name, text) = (String::from_utf8_lossy(&name), String::from_utf8_lossy(text));
+                        log::error!("redis refused the subscription to `{name}`: {text}{more}");
                     }
                 }
                 Push::Unexpected(reply) => {
@@ -183,20 +191,13 @@ pub struct Subscriptions {
 #[derive(Default)]
 struct State {
     connection: Option<Arc<Connection>>,
-    /// By wire name: acknowledged or not. Channels and patterns are two name spaces of Redis.
-    channels: HashMap<Box<[u8]>, bool>,
-    patterns: HashMap<Box<[u8]>, bool>,
-    pending: usize,
+    /// Asked for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
+    channels: HashSet<Box<[u8]>>,
+    patterns: HashSet<Box<[u8]>>,
+    /// Names whose answer is due, in the order of the commands. One name a command, so that each has one answer: an
+    /// ACL that forbids one channel must not take others down with it.
+    unanswered: VecDeque<Box<[u8]>>,
     version: u64,
-}
-
-impl State {
-    fn asked(&mut self, pattern: bool) -> &mut HashMap<Box<[u8]>, bool> {
-        match pattern {
-            true => &mut self.patterns,
-            false => &mut self.channels,
-        }
-    }
 }
 
 impl Subscriptions {
@@ -222,10 +223,10 @@ impl Subscriptions {
             let mut state = lock(&self.state);
             let Some(connection) = state.connection.clone() else { return version };
             state.version = version;
-            for pattern in [false, true] {
-                difference(&mut state, &routes, pattern, &mut bytes);
-            }
-            self.announce_if_settled(shared, &state);
+            let State { channels, patterns, unanswered, .. } = &mut *state;
+            difference(channels, &routes, false, unanswered, &mut bytes);
+            difference(patterns, &routes, true, unanswered, &mut bytes);
+            announce_if_settled(shared, &state);
             connection
         };
         if !bytes.is_empty() && connection.write_all(&bytes).is_err() {
@@ -236,49 +237,49 @@ impl Subscriptions {
         version
     }
 
-    fn acknowledged(&self, shared: &Shared, wire_name: &[u8], pattern: bool) {
+    /// The oldest request was answered. Its name.
+    fn answered(&self, shared: &Shared) -> Option<Box<[u8]>> {
         let mut state = lock(&self.state);
-        if let Some(acknowledged @ false) = state.asked(pattern).get_mut(wire_name) {
-            *acknowledged = true;
-            state.pending -= 1;
-            self.announce_if_settled(shared, &state);
-        }
+        let name = state.unanswered.pop_front();
+        announce_if_settled(shared, &state);
+        name
     }
+}
 
-    fn announce_if_settled(&self, shared: &Shared, state: &State) {
-        if state.pending == 0 && state.connection.is_some() {
-            shared.subscriber_link.up();
-            shared.settled.reached(state.version);
-        }
+/// Every request has its answer: what can stand, stands.
+fn announce_if_settled(shared: &Shared, state: &State) {
+    if state.unanswered.is_empty() && state.connection.is_some() {
+        shared.subscriber_link.up();
+        shared.settled.reached(state.version);
     }
 }
 
 /// Writes the commands that bring one name space from what was asked to what is wanted.
-fn difference(state: &mut State, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
+fn difference(
+    asked: &mut HashSet<Box<[u8]>>,
+    routes: &Routes,
+    pattern: bool,
+    unanswered: &mut VecDeque<Box<[u8]>>,
+    bytes: &mut Vec<u8>,
+) {
     let [subscribe, unsubscribe]: [&[u8]; 2] = match pattern {
         true => [b"PSUBSCRIBE", b"PUNSUBSCRIBE"],
         false => [b"SUBSCRIBE", b"UNSUBSCRIBE"],
     };
-    let asked = state.asked(pattern);
     let wanted = |name: &[u8]| match pattern {
         true => routes.pattern(name).is_some(),
         false => routes.channel(name).is_some(),
     };
-    let gone: Vec<Box<[u8]>> = asked.keys().filter(|name| !wanted(name)).cloned().collect();
-    let mut forgotten = 0;
-    for name in &gone {
-        forgotten += usize::from(asked.remove(name) == Some(false));
-    }
-    let new: Vec<&[u8]> = routes.wire_names(pattern).filter(|name| !asked.contains_key(*name)).collect();
-    for name in &new {
-        asked.insert((*name).into(), false);
-    }
-    state.pending = state.pending - forgotten + new.len();
-    let gone: Vec<&[u8]> = gone.iter().map(AsRef::as_ref).collect();
+    let gone: Vec<Box<[u8]>> = asked.iter().filter(|name| !wanted(name)).cloned().collect();
+    let new: Vec<Box<[u8]>> = routes.wire_names(pattern).filter(|name| !asked.contains(*name)).map(Box::from).collect();
     for (verb, names) in [(unsubscribe, gone), (subscribe, new)] {
-        for chunk in names.chunks(SUBSCRIBE_BATCH_MAX) {
-            let arguments: Vec<&[u8]> = std::iter::once(verb).chain(chunk.iter().copied()).collect();
-            command::encode(bytes, &arguments);
+        for name in names {
+            command::encode(bytes, &[verb, &name]);
+            match verb == subscribe {
+                true => asked.insert(name.clone()),
+                false => asked.remove(&name),
+            };
+            unanswered.push_back(name);
         }
     }
 }

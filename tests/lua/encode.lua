@@ -7,6 +7,8 @@ ent = host.entity({ class = "prop_physics", index = 42 })
 loop = {}
 loop.loop = loop
 function deep(n) local t = {} for _ = 1, n do t = { t } end return t end
+-- Array and object at once, at every level: keys 1 and name.
+function mixed(n) local t = { x = 1 } for _ = 1, n do t = { t, name = "x" } end return t end
 function wide(n) local t = {} for i = 1, n do t[i] = 0 end return t end
 
 local rows = {}
