@@ -193,7 +193,9 @@ impl Engine {
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
-        let queue = |offered: u64, delivered: u64, dropped: Value, waiting: usize| json!({ "in": offered, "delivered": delivered, "dropped": dropped, "waiting": waiting });
+        let queue = |offered: u64, delivered: u64, dropped: Value, waiting: usize| {
+            json!({ "in": offered, "delivered": delivered, "dropped": dropped, "waiting": waiting })
+        };
         let percentiles = |of: &Histogram| {
             let micros = |duration: Duration| (duration.as_secs_f64() * 1e7).round() / 10.0;
             let (p50, p99) = (micros(of.percentile(0.5)), micros(of.percentile(0.99)));

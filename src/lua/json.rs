@@ -47,7 +47,8 @@ impl std::fmt::Display for EncodeError {
 }
 
 /// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function that tells
-/// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became `null`.
+/// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became
+/// `null`.
 pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
     let mut encoder = Encoder { lua, describe, bytes_max: out.len() + PAYLOAD_BYTES_MAX, out, nodes: 0, non_finite: 0 };
     encoder.value(index, 0)?;
