@@ -17,7 +17,7 @@ use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::routes::Routes;
-use crate::stats::{Histogram, QueueStats};
+use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::{Publish, Shared, Workers};
 
 pub mod pump;
@@ -187,25 +187,16 @@ impl Engine {
     /// The numbers of `Stats()`, as a tree of names.
     pub fn stats(&self) -> Value {
         let stats = &self.shared.stats;
-        let drops = |list: Vec<(&'static str, u64)>| -> Value {
-            list.into_iter()
-                .map(|(name, count)| (name.to_owned(), json!(count)))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        let queue = |offered: u64, delivered: u64, dropped: Value, waiting: usize| {
-            json!({ "in": offered, "delivered": delivered, "dropped": dropped, "waiting": waiting })
-        };
         let percentiles = |of: &Histogram| {
             let micros = |duration: Duration| (duration.as_secs_f64() * 1e7).round() / 10.0;
             let (p50, p99) = (micros(of.percentile(0.5)), micros(of.percentile(0.99)));
             json!({ "count": of.count(), "p50_us": p50, "p99_us": p99, "max_us": micros(of.max()) })
         };
         let QueueStats { offered, delivered, dropped } = &stats.outbox;
-        let outbox = queue(offered.get(), delivered.get(), drops(dropped.list()), self.shared.outbox.waiting());
+        let outbox = queue_numbers(offered, delivered, dropped.list(), self.shared.outbox.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.inbox;
         let waiting = self.shared.inbox.waiting() + self.pump.waiting();
-        let inbox = queue(offered.get(), delivered.get(), drops(dropped.list()), waiting);
+        let inbox = queue_numbers(offered, delivered, dropped.list(), waiting);
         json!({
             "outbox": outbox,
             "inbox": inbox,
@@ -224,6 +215,13 @@ impl Engine {
             "wait": percentiles(self.pump.waits()),
         })
     }
+}
+
+/// One queue's part of [`Engine::stats`].
+fn queue_numbers(offered: &Counter, delivered: &Counter, drops: Vec<(&str, u64)>, waiting: usize) -> Value {
+    let dropped: serde_json::Map<_, _> =
+        drops.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": dropped, "waiting": waiting })
 }
 
 fn name_fits(what: &'static str, name: &[u8]) -> Result<(), Refusal> {
