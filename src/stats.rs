@@ -31,10 +31,6 @@ macro_rules! counters {
             pub fn list(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($field), self.$field.get()),)*]
             }
-
-            pub fn sum(&self) -> u64 {
-                self.list().iter().map(|(_, count)| count).sum()
-            }
         }
     };
 }

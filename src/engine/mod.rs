@@ -92,7 +92,8 @@ impl Engine {
         if !self.is_attached() {
             return Err(Refusal::Closed);
         }
-        if let Err(refusal) = name_fits("channel", channel).and_then(|()| payload_fits(payload)) {
+        let fit = fits("channel", channel, NAME_BYTES_MAX).and_then(|()| fits("payload", payload, PAYLOAD_BYTES_MAX));
+        if let Err(refusal) = fit {
             self.shared.stats.refused_too_large.add(1);
             return Err(refusal);
         }
@@ -114,8 +115,8 @@ impl Engine {
         if !self.is_attached() {
             return Err(Refusal::Closed);
         }
-        name_fits("channel", channel)?;
-        name_fits("id", id.unwrap_or_default())?;
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
         let registered = self.registry.add(channel, id, callback, wants_meta);
         self.shared.inbox.raise_attention();
         Ok(registered)
@@ -224,17 +225,11 @@ fn queue_numbers(offered: &Counter, delivered: &Counter, drops: Vec<(&str, u64)>
     json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": dropped, "waiting": waiting })
 }
 
-fn name_fits(what: &'static str, name: &[u8]) -> Result<(), Refusal> {
-    match name.len() {
-        0..=NAME_BYTES_MAX => Ok(()),
-        bytes => Err(Refusal::TooLarge { what, bytes, max: NAME_BYTES_MAX }),
-    }
-}
-
-fn payload_fits(payload: &[u8]) -> Result<(), Refusal> {
-    match payload.len() {
-        0..=PAYLOAD_BYTES_MAX => Ok(()),
-        bytes => Err(Refusal::TooLarge { what: "payload", bytes, max: PAYLOAD_BYTES_MAX }),
+/// Refuses what is over its limit.
+pub fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal> {
+    match bytes.len() > max {
+        true => Err(Refusal::TooLarge { what, bytes: bytes.len(), max }),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use crate::config::PAYLOAD_BYTES_MAX;
-use crate::engine::Refusal;
+use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua, upvalue};
@@ -102,9 +102,9 @@ fn run_emit(lua: Lua) -> Answer {
 fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
     if lua.type_of(2) == LUA_TSTRING {
         let text = lua.bytes(2);
-        if text.len() > PAYLOAD_BYTES_MAX {
+        // Before it is parsed: a huge string must cost the tick nothing.
+        if let Err(refusal) = engine::fits("payload", text, PAYLOAD_BYTES_MAX) {
             process.stats.refused_too_large.add(1);
-            let refusal = Refusal::TooLarge { what: "payload", bytes: text.len(), max: PAYLOAD_BYTES_MAX };
             return Err(refusal.to_string());
         }
         if tape::is_container(text, payload) {

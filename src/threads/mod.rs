@@ -4,7 +4,7 @@
 //! it is counted, logged and the thread's loop starts again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -375,13 +375,13 @@ impl Settled {
 /// How one connection stands, for `Status()`.
 #[derive(Default)]
 pub struct Link {
-    ready: AtomicU8,
+    ready: AtomicBool,
     trouble: Mutex<String>,
 }
 
 impl Link {
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) != 0
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Why it is not ready, as far as known.
@@ -391,12 +391,12 @@ impl Link {
 
     fn up(&self) {
         lock(&self.trouble).clear();
-        self.ready.store(1, Ordering::Release);
+        self.ready.store(true, Ordering::Release);
     }
 
     /// True if this is news: another reason than before, or the end of a ready connection.
     fn down(&self, reason: &str) -> bool {
-        let was_ready = self.ready.swap(0, Ordering::AcqRel) != 0;
+        let was_ready = self.ready.swap(false, Ordering::AcqRel);
         let mut trouble = lock(&self.trouble);
         let news = was_ready || *trouble != reason;
         reason.clone_into(&mut trouble);
