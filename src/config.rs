@@ -9,6 +9,11 @@ use std::time::Duration;
 
 /// Above this no Lua table or chat line is a sensible event: a bigger payload is a caller's bug.
 pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+/// The member `_rt` that Emit adds to an object, with the fingerprints of the hooks that acted: a receiver accepts this
+/// much more than the payload limit.
+pub const IDENTITY_BYTES_MAX: usize = 1024;
+/// Channels whose events are numbered, and sources (a server's channel) whose numbers a receiver keeps.
+pub const NUMBERED_CHANNELS_MAX: usize = 16_384;
 /// Longest channel, pattern or listener id. Redis allows more, but a name this long is a payload in the wrong place.
 pub const NAME_BYTES_MAX: usize = 1024;
 
@@ -22,6 +27,9 @@ pub const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ITEM_OVERHEAD_BYTES: usize = 64;
 /// Lines for the game console waiting for the next tick; more are dropped (the log file has them).
 pub const CONSOLE_LINES_MAX: usize = 64;
+
+/// News for game hooks (a gap, a lost connection) waiting for Lua; equal ones are merged first.
+pub const NOTICES_MAX: usize = 256;
 
 /// Nesting of a reply: nothing we send is answered deeper, and scripts of users stay below it.
 pub const REPLY_DEPTH_MAX: usize = 8;
@@ -45,13 +53,20 @@ pub const ENCODE_NODES_MAX: usize = 15_000;
 /// Depth of JSON decoded for Lua: deeper text is not refused, it arrives as the raw string.
 pub const DECODE_DEPTH_MAX: usize = 128;
 
-/// One resolution-and-connect attempt to Redis, and one blocked write.
+/// Connecting to one address of the host, and one blocked write. Name resolution takes what the system lets it take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Waiting for the answer to one command of the handshake.
+/// The whole handshake, TLS included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle publisher looks whether its connection is still there.
+/// How often an idle publisher looks whether its connection is still there, and a disconnected one what has expired.
 pub const IDLE_CHECK: Duration = Duration::from_secs(1);
+/// A connection this long without bytes from Redis is asked for some. Also keeps the ways through a NAT open.
+pub const HEARTBEAT: Duration = Duration::from_millis(4800);
+/// Silence after which a connection counts as dead, the question included: under 15 s in all. Shorter makes false
+/// alarms under `CLIENT PAUSE` and slow commands.
+pub const SILENCE_MAX: Duration = Duration::from_millis(3 * 4800);
+/// What Redis refuses for the moment (BUSY, LOADING) is asked again after this.
+pub const REFUSED_RETRY: Duration = Duration::from_millis(250);
 /// A publish waits this long at most for the subscriptions asked for before it.
 pub const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// After the first tick of a new Lua state, subscriptions of the one before that nobody asked for again are dropped.
@@ -65,6 +80,7 @@ pub const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
 // A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYTES < INBOX_BYTES_MAX);
+const _: () = assert!(HEARTBEAT.as_millis() * 3 == SILENCE_MAX.as_millis() && SILENCE_MAX.as_secs() < 15);
 const _: () = assert!(ENCODE_DEPTH_MAX < DECODE_DEPTH_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MAX < VALUE_BYTES_MAX && VALUE_BYTES_MAX < REPLY_BYTES_MAX);
 
@@ -73,8 +89,10 @@ const _: () = assert!(PAYLOAD_BYTES_MAX < VALUE_BYTES_MAX && VALUE_BYTES_MAX < R
 /// What a value of an option must be.
 #[derive(Clone, Copy)]
 pub enum Kind {
-    /// `redis://[user[:password]@]host[:port][/db]`
+    /// `redis://[user[:password]@]host[:port][/db]`, or `rediss://` for TLS
     Url,
+    /// `true` or `false`
+    Switch,
     /// 1 to 32 of `A-Z a-z 0-9 _ . -`
     Name,
     /// At most this many bytes, no control characters.
@@ -97,7 +115,19 @@ pub const OPTIONS: &[Row] = &[
         name: "redis",
         kind: Kind::Url,
         default: "redis://127.0.0.1:6379",
-        sentence: "where Redis is: `redis://[user[:password]@]host[:port][/db]`",
+        sentence: "where Redis is: `redis://[user[:password]@]host[:port][/db]`, or `rediss://...` for TLS",
+    },
+    Row {
+        name: "tls_ca_file",
+        kind: Kind::Text { bytes_max: 1024 },
+        default: "",
+        sentence: "PEM file of further authorities whose certificate Redis may have, beside the public ones",
+    },
+    Row {
+        name: "tls_server_name",
+        kind: Kind::Text { bytes_max: 253 },
+        default: "",
+        sentence: "the name that Redis' certificate must have, if it is not the host of `redis`",
     },
     Row {
         name: "server",
@@ -110,6 +140,18 @@ pub const OPTIONS: &[Row] = &[
         kind: Kind::Text { bytes_max: 64 },
         default: "",
         sentence: "stands before every channel and key, so that two sets of servers can share one Redis",
+    },
+    Row {
+        name: "identity",
+        kind: Kind::Switch,
+        default: "true",
+        sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
+    },
+    Row {
+        name: "emit_age_max_s",
+        kind: Kind::Whole { min: 1, max: 86_400, unit: "seconds" },
+        default: "60",
+        sentence: "an event that waited this long for Redis is dropped",
     },
     Row {
         name: "tick_budget_us",
@@ -130,7 +172,11 @@ pub struct Config {
     pub redis: Address,
     pub server: String,
     pub prefix: String,
+    pub identity: bool,
+    pub emit_age_max: Duration,
     pub tick_budget: Duration,
+    pub tls_ca_file: String,
+    pub tls_server_name: String,
 }
 
 impl Config {
@@ -140,7 +186,11 @@ impl Config {
             redis: Address::default(),
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
+            identity: true,
+            emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
+            tls_ca_file: String::new(),
+            tls_server_name: String::new(),
         }
     }
 
@@ -155,8 +205,9 @@ impl Config {
                     let text = match value {
                         serde_json::Value::String(text) => text,
                         serde_json::Value::Number(number) => number.to_string(),
+                        serde_json::Value::Bool(switch) => switch.to_string(),
                         other => {
-                            let found = format!("expected a string or a number, found {}", kind_of(&other));
+                            let found = format!("expected a string, number or boolean, found {}", kind_of(&other));
                             errors.push(ConfigError { source: source.to_owned(), option: name, found });
                             continue;
                         }
@@ -196,6 +247,10 @@ impl Config {
             "redis" => self.redis = Address::parse(text).map_err(wrong)?,
             "server" => self.server = text.to_owned(),
             "prefix" => self.prefix = text.to_owned(),
+            "tls_ca_file" => self.tls_ca_file = text.to_owned(),
+            "tls_server_name" => self.tls_server_name = text.to_owned(),
+            "identity" => self.identity = number == 1,
+            "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
             other => return Err(wrong(format!("`{other}` is listed but has no setter"))),
         }
@@ -204,10 +259,15 @@ impl Config {
 }
 
 impl Kind {
-    /// The number of a `Whole`, else 0; or what is wrong with the text.
+    /// The number of a `Whole`, 1 for a `Switch` that is on, else 0; or what is wrong with the text.
     fn check(&self, text: &str) -> Result<u64, String> {
         match *self {
             Kind::Url => Ok(0),
+            Kind::Switch => match text {
+                "true" => Ok(1),
+                "false" => Ok(0),
+                _ => Err(format!("expected true or false, found {text:?}")),
+            },
             Kind::Name if is_server_name(text) => Ok(0),
             Kind::Name => Err("expected 1 to 32 of the characters A-Z a-z 0-9 _ . -".to_owned()),
             Kind::Text { bytes_max } if text.len() > bytes_max => Err(format!("is longer than {bytes_max} bytes")),
@@ -223,7 +283,8 @@ impl Kind {
     }
 }
 
-fn is_server_name(text: &str) -> bool {
+/// Whether the text may name a server.
+pub fn is_server_name(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
@@ -323,11 +384,13 @@ pub struct Address {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub database: u32,
+    /// `rediss://`
+    pub tls: bool,
 }
 
 impl Default for Address {
     fn default() -> Address {
-        Address { host: "127.0.0.1".to_owned(), port: 6379, user: None, password: None, database: 0 }
+        Address { host: "127.0.0.1".to_owned(), port: 6379, user: None, password: None, database: 0, tls: false }
     }
 }
 
@@ -341,25 +404,28 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Reads `redis://[user[:password]@]host[:port][/db]`; user and password percent-encoded. The errors never
-    /// repeat the text, which may hold a password.
+    /// Reads `redis://[user[:password]@]host[:port][/db]` or `rediss://...`; user and password percent-encoded. The
+    /// errors never repeat the text, which may hold a password.
     pub fn parse(url: &str) -> Result<Address, String> {
         let expected = |what: &str| format!("expected redis://[user[:password]@]host[:port][/db], found {what}");
-        let Some(rest) = url.strip_prefix("redis://") else {
-            return Err(match url.split_once("://") {
-                Some(("rediss", _)) => "rediss:// (TLS) is not built into this version".to_owned(),
-                Some((scheme, _)) if scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                    expected(&format!("scheme `{scheme}`"))
-                }
-                _ => expected("no `redis://` at its start"),
-            });
+        let (tls, rest) = match (url.strip_prefix("redis://"), url.strip_prefix("rediss://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => {
+                return Err(match url.split_once("://") {
+                    Some((scheme, _)) if scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                        expected(&format!("scheme `{scheme}`"))
+                    }
+                    _ => expected("no `redis://` at its start"),
+                });
+            }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, place) = match authority.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
             None => (None, authority),
         };
-        let mut address = Address::default();
+        let mut address = Address { tls, ..Address::default() };
         if let Some(login) = login {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
             let decode = |text| percent_decode(text).ok_or_else(|| expected("a bad % escape before the @"));

@@ -60,14 +60,9 @@ impl Routes {
         routes
     }
 
-    /// The topic of a `message` frame on this channel.
-    pub fn channel(&self, wire: &[u8]) -> Option<&Arc<Topic>> {
-        self.channels.get(wire)
-    }
-
-    /// The topic of a `pmessage` frame for this pattern.
-    pub fn pattern(&self, wire: &[u8]) -> Option<&Arc<Topic>> {
-        self.patterns.get(wire)
+    /// The topic of a `message` frame on this channel, or of a `pmessage` frame for this pattern.
+    pub fn topic(&self, pattern: bool, wire: &[u8]) -> Option<&Arc<Topic>> {
+        if pattern { self.patterns.get(wire) } else { self.channels.get(wire) }
     }
 
     /// The wire names of one kind.
@@ -115,8 +110,8 @@ mod tests {
     #[test]
     fn channels_and_patterns_are_apart() {
         let routes = Routes::new([Arc::new(Topic::new(b"a")), Arc::new(Topic::new(b"a*"))], "p:");
-        assert!(routes.channel(b"p:a").is_some() && routes.pattern(b"p:a").is_none());
-        assert!(routes.pattern(b"p:a*").is_some() && routes.channel(b"p:a*").is_none());
+        assert!(routes.topic(false, b"p:a").is_some() && routes.topic(true, b"p:a").is_none());
+        assert!(routes.topic(true, b"p:a*").is_some() && routes.topic(false, b"p:a*").is_none());
         assert_eq!(routes.len(), 2);
     }
 }

@@ -40,9 +40,11 @@ counters! {
     OutboxDrops {
         /// Refused at Emit: the queue was full.
         queue_full,
+        /// Waited longer than `emit_age_max_s` for Redis, and was never written.
+        expired,
         /// Redis answered with an error.
         redis,
-        /// Written, and the connection ended before the answer: Redis may have it or not.
+        /// Written, never answered, and not to be written again: Redis may have it or not.
         unknown,
     }
 }
@@ -52,10 +54,24 @@ counters! {
     InboxDrops {
         /// The queue was full: the oldest made room.
         overflow,
+        /// A resend of an event that came before.
+        repeat,
         /// Nobody listened any more when its turn came.
         no_listener,
         /// Longer than the payload limit; skipped on the wire.
         too_large,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
+counters! {
+    /// Why a game hook was not run.
+    NoticeDrops {
+        /// Too many waited.
+        queue_full,
+        /// It spoke of a state of the connection that is past.
+        outdated,
         /// Lost in a panic of ours.
         panic,
     }
@@ -77,11 +93,21 @@ pub struct Stats {
     pub outbox: QueueStats<OutboxDrops>,
     /// Events: delivered means every listener was called.
     pub inbox: QueueStats<InboxDrops>,
+    /// News for game hooks: delivered means the hook was run.
+    pub notices: QueueStats<NoticeDrops>,
     /// Listeners called, and those of them that ended in an error.
     pub calls: Counter,
     pub call_errors: Counter,
     /// Connections lost after they were ready, both kinds.
     pub reconnects: Counter,
+    /// Attempts to connect that failed, both kinds.
+    pub connect_failures: Counter,
+    /// Publishes written again because their connection ended before the answer, or Redis was busy.
+    pub resent: Counter,
+    /// Events of other servers that never came, by their numbers, and those told of (`RealtimeGap`).
+    pub missed: Counter,
+    /// Events with an identity that speaks of another channel: somebody relayed them.
+    pub relayed: Counter,
     /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
     pub refused_too_large: Counter,
     pub refused_encode: Counter,

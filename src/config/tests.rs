@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// `scheme://…` text, then the address as `host port user password db`, or a part of the error.
+/// `scheme://…` text, then the address as `host port user password db [tls]`, or a part of the error.
 const ADDRESSES: &[(&str, Result<&str, &str>)] = &[
     ("redis://127.0.0.1:6379", Ok("127.0.0.1 6379 - - 0")),
     ("redis://localhost", Ok("localhost 6379 - - 0")),
@@ -16,7 +16,8 @@ const ADDRESSES: &[(&str, Result<&str, &str>)] = &[
     ("", Err("no `redis://`")),
     ("127.0.0.1:6379", Err("no `redis://`")),
     ("http://h", Err("scheme `http`")),
-    ("rediss://h", Err("TLS")),
+    ("rediss://h", Ok("h 6379 - - 0 tls")),
+    ("rediss://:secret@h:6380/1", Ok("h 6380 - secret 1 tls")),
     ("redis://", Err("no usable host")),
     ("redis://:6379", Err("no usable host")),
     ("redis://h:0", Err("port")),
@@ -33,7 +34,8 @@ fn addresses() {
     for (text, expected) in ADDRESSES {
         let found = Address::parse(text).map(|a| {
             let password = a.password.as_ref().map_or("-", Secret::reveal);
-            format!("{} {} {} {password} {}", a.host, a.port, a.user.as_deref().unwrap_or("-"), a.database)
+            let (user, tls) = (a.user.as_deref().unwrap_or("-"), if a.tls { " tls" } else { "" });
+            format!("{} {} {user} {password} {}{tls}", a.host, a.port, a.database)
         });
         match (expected, &found) {
             (Ok(row), Ok(found)) => assert_eq!(row, found, "{text}"),
@@ -47,7 +49,7 @@ fn addresses() {
 fn a_password_shows_nowhere() {
     let address = Address::parse("redis://gmod:hunter2@h").unwrap();
     assert!(!format!("{address:?} {address}").contains("hunter2"));
-    for bad in ["redis://gmod:hunter2@h:x", "redis://gmod:hunter2@", "rediss://gmod:hunter2@h", "hunter2"] {
+    for bad in ["redis://gmod:hunter2@h:x", "redis://gmod:hunter2@", "rediss://gmod:hunter2@", "hunter2"] {
         assert!(!Address::parse(bad).unwrap_err().contains("hunter2"), "{bad}");
     }
 }
@@ -65,7 +67,10 @@ const FILES: &[(&str, &[&str], &str)] = &[
     (r#"{"colour":"red"}"#, &["unknown option"], "box-27015"),
     (r#"{"tick_budget_us":99}"#, &["from 100 to 20000 (microseconds), found \"99\""], "box-27015"),
     (r#"{"tick_budget_us":"800","server":"a"}"#, &[], "a"),
-    (r#"{"tick_budget_us":true,"server":"a"}"#, &["expected a string or a number, found a boolean"], "a"),
+    (r#"{"tick_budget_us":true,"server":"a"}"#, &["(microseconds), found \"true\""], "a"),
+    (r#"{"identity":null,"server":"a"}"#, &["expected a string, number or boolean, found null"], "a"),
+    (r#"{"identity":"yes"}"#, &["expected true or false, found \"yes\""], "box-27015"),
+    (r#"{"identity":false,"emit_age_max_s":5}"#, &[], "box-27015"),
     (r#"{"prefix":"a\nb"}"#, &["control character"], "box-27015"),
     ("[]", &["cannot use realtime.json: expected an object, found an array"], "box-27015"),
     ("{", &["cannot use realtime.json: is not JSON"], "box-27015"),

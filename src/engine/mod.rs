@@ -9,16 +9,18 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
+use crate::identity::{self, Numbering};
 use crate::routes::Routes;
 use crate::stats::{Counter, Histogram, QueueStats};
-use crate::threads::{Publish, Shared, Workers};
+use crate::threads::outbox::Publish;
+use crate::threads::{Shared, Workers};
 
 pub mod pump;
 pub mod registry;
@@ -31,6 +33,7 @@ pub struct Engine {
     workers: Workers,
     registry: Registry,
     pump: Pump,
+    numbering: Numbering,
     /// Which Lua state is attached, counted from 1; 0 while none is.
     generation: u64,
     attached_before: u64,
@@ -44,6 +47,7 @@ impl Engine {
         let shared = Arc::new(shared);
         let workers = Workers::start(&shared)?;
         Ok(Engine {
+            numbering: Numbering::new(&shared.config.server, shared.boot),
             shared,
             workers,
             registry: Registry::default(),
@@ -62,6 +66,7 @@ impl Engine {
     pub fn attach(&mut self) -> u64 {
         self.attached_before += 1;
         self.generation = self.attached_before;
+        self.shared.greet();
         self.shared.inbox.raise_attention();
         self.generation
     }
@@ -98,9 +103,19 @@ impl Engine {
             return Err(refusal);
         }
         self.publish_changes();
-        let prefix = self.shared.config.prefix.as_bytes();
-        let publish = Publish::new(prefix, channel, payload, self.routes_version);
-        self.shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting })
+        let Engine { shared, numbering, routes_version, .. } = self;
+        let (prefix, now) = (shared.config.prefix.as_bytes(), Instant::now());
+        let object = if shared.config.identity { identity::open_object(payload) } else { None };
+        let Some((open, comma)) = object else {
+            let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
+            return shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting });
+        };
+        let next = numbering.next(prefix, channel, identity::unix_ms(SystemTime::now()));
+        let payload = [open, comma, next.member];
+        let publish = Publish::new(prefix, channel, payload, next.is_numbered(), *routes_version, now);
+        shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting })?;
+        next.taken();
+        Ok(())
     }
 
     /// Registers a listener; without an id it gets one of its own. Returns the id, and the callback that the same id
@@ -164,13 +179,13 @@ impl Engine {
     }
 
     /// What became of a call.
-    pub fn complete(&mut self, call: Deliver, outcome: Outcome) {
+    pub fn complete(&mut self, call: Call, outcome: Outcome) {
         self.pump.complete(&self.shared, call, outcome);
     }
 
     // ---- what it tells about itself -------------------------------------------------------------------------
 
-    /// `connected` or `connecting`, and a sentence. Connected means that every subscription asked for stands.
+    /// `connected`, `connecting` or `auth_failed`, and a sentence. Connected means that every subscription asked for stands.
     pub fn status(&self) -> (&'static str, String) {
         if !self.is_attached() {
             return ("closed", String::new());
@@ -181,7 +196,10 @@ impl Engine {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.shared.config.redis))
             }
             None => ("connected", format!("redis at {}", self.shared.config.redis)),
-            Some(link) => ("connecting", link.trouble()),
+            Some(link) => {
+                let trouble = link.trouble();
+                (if trouble.login { "auth_failed" } else { "connecting" }, trouble.reason)
+            }
         }
     }
 
@@ -198,13 +216,20 @@ impl Engine {
         let QueueStats { offered, delivered, dropped } = &stats.inbox;
         let waiting = self.shared.inbox.waiting() + self.pump.waiting();
         let inbox = queue_numbers(offered, delivered, dropped.list(), waiting);
+        let QueueStats { offered, delivered, dropped } = &stats.notices;
+        let notices = queue_numbers(offered, delivered, dropped.list(), self.shared.notices.waiting());
         json!({
             "outbox": outbox,
             "inbox": inbox,
+            "notices": notices,
             "listeners": self.registry.len(),
             "calls": stats.calls.get(),
             "call_errors": stats.call_errors.get(),
             "reconnects": stats.reconnects.get(),
+            "connect_failures": stats.connect_failures.get(),
+            "resent": stats.resent.get(),
+            "missed": stats.missed.get(),
+            "relayed": stats.relayed.get(),
             "refused_too_large": stats.refused_too_large.get(),
             "refused_encode": stats.refused_encode.get(),
             "subscriptions_refused": stats.subscriptions_refused.get(),
@@ -214,6 +239,7 @@ impl Engine {
             "console_lines_dropped": stats.console_lines_dropped.get(),
             "pump": percentiles(self.pump.times()),
             "wait": percentiles(self.pump.waits()),
+            "latency": percentiles(self.pump.latencies()),
         })
     }
 }

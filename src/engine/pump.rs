@@ -1,4 +1,4 @@
-//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough.
+//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.
@@ -6,17 +6,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// An overflow is told at most this often.
+const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
+
 use crate::engine::registry::{CallbackRef, Listener, Registry};
 use crate::event::Event;
+use crate::notice::Notice;
 use crate::stats::Histogram;
 use crate::threads::Shared;
 
-/// What the engine wants Lua to run.
+/// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
 pub enum Call {
     Deliver(Deliver),
+    /// A game hook is to be run.
+    Notice(Notice),
 }
 
-/// An event for one listener. The edge gives it back with [`crate::engine::Engine::complete`].
+/// An event for one listener.
 pub struct Deliver {
     pub event: Event,
     pub callback: CallbackRef,
@@ -45,38 +51,69 @@ struct Current {
     until: u64,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Out {
+    Delivery,
+    Notice,
+}
+
 #[derive(Default)]
 pub struct Pump {
     current: Option<Current>,
-    /// A call is out: its event comes back with `complete`.
-    out: bool,
+    /// A call is out: it comes back with `complete`.
+    out: Option<Out>,
     began: Option<Instant>,
     deadline: Option<Instant>,
     calls_this_tick: u32,
     times: Histogram,
     waits: Histogram,
+    latencies: Histogram,
+    /// Events dropped by a full inbox that Lua was told of, and when.
+    overflow_told: u64,
+    overflow_told_at: Option<Instant>,
 }
 
 impl Pump {
     pub fn begin(&mut self, shared: &Shared, now: Instant, budget: Duration) {
-        if std::mem::take(&mut self.out) {
-            // The call of the last tick never came back: its event was lost in a panic.
-            shared.stats.inbox.dropped.panic.add(1);
+        // A call of the last tick that never came back was lost in a panic.
+        match self.out.take() {
+            Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
+            Some(Out::Notice) => shared.stats.notices.dropped.panic.add(1),
+            None => {}
         }
         self.began = Some(now);
         self.deadline = Some(now + budget);
         self.calls_this_tick = 0;
+        self.tell_overflow(shared, now);
+    }
+
+    /// Tells Lua what a full inbox dropped, now and then.
+    fn tell_overflow(&mut self, shared: &Shared, now: Instant) {
+        let dropped = shared.stats.inbox.dropped.overflow.get();
+        let recently = self.overflow_told_at.is_some_and(|told| now.saturating_duration_since(told) < OVERFLOW_PAUSE);
+        if dropped > self.overflow_told && !recently {
+            let more = dropped - std::mem::replace(&mut self.overflow_told, dropped);
+            self.overflow_told_at = Some(now);
+            shared.notices.push(Notice::Overflow { queue: "inbox", dropped: more });
+        }
     }
 
     /// The next call of this tick; `None` ends the tick's work.
     pub fn next(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
-        if !spent && let Some(deliver) = self.next_delivery(shared, registry, now) {
-            self.calls_this_tick += 1;
-            self.out = true;
-            return Some(Call::Deliver(deliver));
+        if !spent {
+            let call = match shared.notices.pop() {
+                Some(notice) => Some((Call::Notice(notice), Out::Notice)),
+                None => self.next_delivery(shared, registry, now).map(|call| (Call::Deliver(call), Out::Delivery)),
+            };
+            if let Some((call, out)) = call {
+                self.calls_this_tick += 1;
+                self.out = Some(out);
+                return Some(call);
+            }
         }
-        if self.current.is_some() || shared.inbox.waiting() > 0 {
+        let overflow_untold = shared.stats.inbox.dropped.overflow.get() > self.overflow_told;
+        if self.current.is_some() || shared.inbox.waiting() + shared.notices.waiting() > 0 || overflow_untold {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -91,7 +128,11 @@ impl Pump {
                 Some(current) => current,
                 None => {
                     let event = shared.inbox.pop()?;
-                    self.waits.record(now.saturating_duration_since(event.received()));
+                    let wait = now.saturating_duration_since(event.received());
+                    self.waits.record(wait);
+                    if let Some(origin) = event.origin() {
+                        self.latencies.record(origin.travel.saturating_add(wait));
+                    }
                     Current { event, after: 0, until: registry.newest() }
                 }
             };
@@ -110,13 +151,26 @@ impl Pump {
         }
     }
 
-    pub fn complete(&mut self, shared: &Shared, call: Deliver, outcome: Outcome) {
+    pub fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
+        match call {
+            Call::Deliver(deliver) => self.complete_delivery(shared, deliver, outcome),
+            Call::Notice(_) => {
+                self.out = None;
+                shared.stats.notices.delivered.add(1);
+                if outcome == Outcome::Failed {
+                    shared.stats.call_errors.add(1);
+                }
+            }
+        }
+    }
+
+    fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: Outcome) {
         shared.stats.calls.add(1);
         if outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
         // Not out any more: the state went away inside the callback, and the event ended with it.
-        let goes_on = std::mem::take(&mut self.out) && !call.is_last;
+        let goes_on = self.out.take().is_some() && !call.is_last;
         if goes_on {
             self.current = Some(Current { event: call.event, after: call.serial, until: call.until });
         } else {
@@ -126,7 +180,7 @@ impl Pump {
 
     /// The Lua state goes away: an event half-way through its listeners ends here.
     pub fn interrupt(&mut self, shared: &Shared) {
-        self.out = false;
+        self.out = None;
         if let Some(current) = self.current.take() {
             match current.after {
                 0 => shared.stats.inbox.dropped.no_listener.add(1),
@@ -137,12 +191,17 @@ impl Pump {
 
     /// Events taken from the inbox and not done with.
     pub fn waiting(&self) -> usize {
-        usize::from(self.current.is_some() || self.out)
+        usize::from(self.current.is_some() || self.out == Some(Out::Delivery))
     }
 
     /// How long each tick's work took.
     pub fn times(&self) -> &Histogram {
         &self.times
+    }
+
+    /// From the sending of each event to its turn, by the clocks of both servers.
+    pub fn latencies(&self) -> &Histogram {
+        &self.latencies
     }
 
     /// How long each event waited, from its arrival on the socket to its turn: mostly for the tick.

@@ -37,8 +37,20 @@ pub struct NotJson {
 
 /// Appends the tape of one JSON text. On an error `tape` is as it was.
 pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), NotJson> {
+    parse_without(text, None, tape, &mut Vec::new())
+}
+
+/// As [`parse`], but of an outermost object every member of the name `cut` is left out. If the last of them is a text,
+/// `member` holds its bytes afterwards, else it is empty. A name is at most 255 bytes.
+pub fn parse_without(
+    text: &[u8],
+    cut: Option<&str>,
+    tape: &mut Vec<u8>,
+    member: &mut Vec<u8>,
+) -> Result<(), NotJson> {
     let start = tape.len();
-    let mut parser = Parser { text, at: 0, tape };
+    member.clear();
+    let mut parser = Parser { text, at: 0, tape, cut: cut.map(str::as_bytes), cut_at: None, member };
     match parser.document() {
         Some(()) => Ok(()),
         None => {
@@ -74,6 +86,14 @@ pub fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     is_json
 }
 
+/// The text whose tag stands at `at`, if one does.
+fn text_at(tape: &[u8], at: usize) -> Option<&[u8]> {
+    match Reader::new(tape.get(at..)?).next_item()? {
+        Item::Text(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
 /// An array or object whose end was not seen yet.
 #[derive(Clone, Copy, Default)]
 struct Open {
@@ -87,6 +107,12 @@ struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     tape: &'a mut Vec<u8>,
+    /// The member of the outermost object that is left out.
+    cut: Option<&'a [u8]>,
+    /// Where on the tape that member's key began, while its value is read.
+    cut_at: Option<usize>,
+    /// The value of that member.
+    member: &'a mut Vec<u8>,
 }
 
 impl Parser<'_> {
@@ -111,7 +137,7 @@ impl Parser<'_> {
                     depth -= 1; // Its count is zero already.
                 } else {
                     if object {
-                        self.key()?;
+                        self.key(depth)?;
                     }
                     continue;
                 }
@@ -125,13 +151,16 @@ impl Parser<'_> {
                 let Some(top) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) else {
                     return (self.at == self.text.len()).then_some(());
                 };
-                top.count += 1;
+                match self.cut_at {
+                    Some(start) if depth == 1 => self.cut_out(start),
+                    _ => top.count += 1,
+                }
                 let byte = self.peek()?;
                 if byte == b',' {
                     self.at += 1;
                     if top.object {
                         self.skip_space();
-                        self.key()?;
+                        self.key(depth)?;
                     }
                     break;
                 }
@@ -159,18 +188,33 @@ impl Parser<'_> {
         }
     }
 
-    /// `"name" :`
-    fn key(&mut self) -> Option<()> {
+    /// `"name" :` of an object at this depth, 1 being the outermost.
+    fn key(&mut self, depth: usize) -> Option<()> {
         if self.peek()? != b'"' {
             return None;
         }
+        let start = self.tape.len();
         self.string()?;
+        if depth == 1 && self.cut.is_some_and(|cut| text_at(self.tape, start) == Some(cut)) {
+            self.cut_at = Some(start);
+        }
         self.skip_space();
         if self.peek()? != b':' {
             return None;
         }
         self.at += 1;
         Some(())
+    }
+
+    /// Takes back the member whose key stands at `start`, and keeps its value if that is a text.
+    fn cut_out(&mut self, start: usize) {
+        self.cut_at = None;
+        self.member.clear();
+        let value = self.cut.map_or(start, |cut| start + 2 + cut.len());
+        // A key with escapes has the longer form, three bytes more.
+        let value = if self.tape.get(start) == Some(&TEXT32) { value + 3 } else { value };
+        self.member.extend_from_slice(text_at(self.tape, value).unwrap_or_default());
+        self.tape.truncate(start);
     }
 
     fn scalar(&mut self, byte: u8, in_object: bool) -> Option<()> {

@@ -7,15 +7,18 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
+use crate::event::Event;
 use crate::engine::{Call, Deliver, Outcome};
+use crate::fail_point::fail_point;
 use crate::json::tape::Reader;
+use crate::notice::{Argument, Notice};
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
 use crate::lua::{
-    PROCESS, Process, api, fail_point, guarded, json, never_unmap, raise_attention, stack, start, wants_attention,
+    PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention,
 };
 
-/// The delivery under way, for [`context`] alone. Set around each pcall by [`deliver_one`]; game thread only.
-static UNDER_WAY: AtomicPtr<Deliver> = AtomicPtr::new(std::ptr::null_mut());
+/// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
+static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
 /// Pumps since the prelude last asked; game thread only.
 static PUMPED: AtomicU32 = AtomicU32::new(0);
 
@@ -78,8 +81,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     }
     lua.push_function(context, 0);
     lua.push_function(pumped, 0);
-    lua.call(2, 6);
-    let [on_error, report, say, describe, takes_meta, start] = [1, 2, 3, 4, 5, 6];
+    lua.call(2, 7);
+    let [on_error, report, say, describe, takes_meta, notify, start] = [1, 2, 3, 4, 5, 6, 7];
     api::register(lua, describe, takes_meta);
     // start(pump): the pump's upvalues are what it calls.
     lua.push_value(start);
@@ -87,7 +90,9 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_value(report);
     lua.push_value(say);
     lua.push_function(deliver, 0);
-    lua.push_function(pump, 4);
+    lua.push_value(notify);
+    lua.push_function(tell, 1);
+    lua.push_function(pump, 5);
     lua.call(1, 0);
     lua.push_registry();
     lua.push_bytes(OPEN_MARK);
@@ -120,6 +125,7 @@ const ON_ERROR: i32 = upvalue(1);
 const REPORT: i32 = upvalue(2);
 const SAY: i32 = upvalue(3);
 const DELIVER: i32 = upvalue(4);
+const TELL: i32 = upvalue(5);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
@@ -155,14 +161,14 @@ fn run_tick(lua: Lua) {
         let call = {
             // The engine is borrowed in this block only: a callback may call anything of `realtime`.
             let mut engine = process.engine();
-            if let Some((delivery, outcome)) = finished.take() {
-                engine.complete(delivery, outcome);
+            if let Some((call, outcome)) = finished.take() {
+                engine.complete(call, outcome);
             }
             engine.next_call(now)
         };
-        let Some(Call::Deliver(delivery)) = call else { return };
-        let outcome = deliver_one(lua, &delivery);
-        finished = Some((delivery, outcome));
+        let Some(call) = call else { return };
+        let outcome = run_one(lua, &call);
+        finished = Some((call, outcome));
         now = Instant::now();
     }
 }
@@ -178,12 +184,16 @@ fn print_lines(lua: Lua, process: &Process) {
     }
 }
 
-fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
+fn run_one(lua: Lua, call: &Call) -> Outcome {
     let top = lua.top();
-    UNDER_WAY.store(std::ptr::from_ref(delivery).cast_mut(), Ordering::Relaxed);
+    let (function, subject) = match call {
+        Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast::<std::ffi::c_void>()),
+        Call::Notice(notice) => (TELL, std::ptr::from_ref(notice).cast()),
+    };
+    UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
     lua.push_value(ON_ERROR);
-    lua.push_value(DELIVER);
-    lua.push_pointer(std::ptr::from_ref(delivery).cast_mut().cast());
+    lua.push_value(function);
+    lua.push_pointer(subject.cast_mut());
     let done = lua.pcall(1, 0, top + 1);
     // The handler returns `true` when it has reported; what Lua leaves without it is a text.
     if !done && lua.string(-1).is_some() {
@@ -196,13 +206,13 @@ fn deliver_one(lua: Lua, delivery: &Deliver) -> Outcome {
     if done { Outcome::Done } else { Outcome::Failed }
 }
 
-/// Builds the arguments and calls the listener; runs under the pcall of [`deliver_one`]. Owns nothing: an error of
+/// Builds the arguments and calls the listener; runs under the pcall of [`run_one`]. Owns nothing: an error of
 /// the callback passes through this frame.
 unsafe extern "C-unwind" fn deliver(state: State) -> i32 {
-    // SAFETY: called by `deliver_one` through pcall.
+    // SAFETY: called by `run_one` through pcall.
     let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the delivery that `deliver_one` borrows until its pcall returns; only it has this
-    // function, as an upvalue of the pump.
+    // SAFETY: the argument is the delivery that `run_one` borrows until its pcall returns; only it has this function,
+    // as an upvalue of the pump.
     let Some(delivery) = (unsafe { lua.userdata(1).cast::<Deliver>().as_ref() }) else { return 0 };
     lua.push_kept(delivery.callback);
     if lua.type_of(-1) != LUA_TFUNCTION {
@@ -213,27 +223,72 @@ unsafe extern "C-unwind" fn deliver(state: State) -> i32 {
     lua.push_bytes(event.channel());
     let mut arguments = 2;
     if delivery.wants_meta {
-        lua.push_table(0, 2);
-        if event.topic().is_pattern() {
-            lua.push_bytes(b"pattern");
-            lua.push_bytes(event.topic().name());
-            lua.raw_set(-3);
-        }
-        if event.is_raw() {
-            lua.push_bytes(b"raw");
-            lua.push_boolean(true);
-            lua.raw_set(-3);
-        }
+        push_meta(lua, event);
         arguments = 3;
     }
     lua.call(arguments, 0);
     0
 }
 
+/// Pushes the table `{pattern=, raw=, server=, seq=, sent=, own=}`, as far as known. `[-0, +1]`; raises only when out
+/// of memory, so it owns nothing.
+fn push_meta(lua: Lua, event: &Event) {
+    lua.push_table(0, 4);
+    if event.topic().is_pattern() {
+        lua.push_bytes(b"pattern");
+        lua.push_bytes(event.topic().name());
+        lua.raw_set(-3);
+    }
+    if event.is_raw() {
+        lua.push_bytes(b"raw");
+        lua.push_boolean(true);
+        lua.raw_set(-3);
+    }
+    let Some(origin) = event.origin() else { return };
+    lua.push_bytes(b"server");
+    lua.push_bytes(event.server());
+    lua.raw_set(-3);
+    if origin.seq > 0 {
+        lua.push_bytes(b"seq");
+        lua.push_number(origin.seq as f64);
+        lua.raw_set(-3);
+    }
+    lua.push_bytes(b"sent");
+    lua.push_number(origin.sent_ms as f64 / 1000.0);
+    lua.raw_set(-3);
+    lua.push_bytes(b"own");
+    lua.push_boolean(origin.own);
+    lua.raw_set(-3);
+}
+
+/// Upvalue of [`tell`].
+const NOTIFY: i32 = upvalue(1);
+
+/// Runs a game hook with what a notice says; runs under the pcall of [`run_one`]. Owns nothing.
+unsafe extern "C-unwind" fn tell(state: State) -> i32 {
+    // SAFETY: called by `run_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the notice that `run_one` borrows until its pcall returns; only it has this function.
+    let Some(notice) = (unsafe { lua.userdata(1).cast::<Notice>().as_ref() }) else { return 0 };
+    lua.push_value(NOTIFY);
+    lua.push_bytes(notice.hook().as_bytes());
+    let mut count = 1;
+    for argument in notice.arguments().into_iter().flatten() {
+        match argument {
+            Argument::Text(bytes) => lua.push_bytes(bytes),
+            Argument::Number(number) => lua.push_number(number as f64),
+        }
+        count += 1;
+    }
+    lua.call(count, 0);
+    0
+}
+
 fn push_context(lua: Lua) -> Answer {
-    // SAFETY: set by `deliver_one` to a delivery that it borrows while scripts run, and null otherwise.
+    // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
     let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
-        Some(delivery) => format!(
+        Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
+        Some(Call::Deliver(delivery)) => format!(
             "listener `{}` of `{}`, event on `{}`",
             String::from_utf8_lossy(&delivery.id),
             String::from_utf8_lossy(delivery.event.topic().name()),

@@ -108,14 +108,6 @@ fn report_panics() {
     }));
 }
 
-/// Panics in the debug build if `REALTIME_TEST_PANIC` names this place: how tests reach every [`guarded`].
-#[inline]
-fn fail_point(name: &str) {
-    if cfg!(debug_assertions) && std::env::var("REALTIME_TEST_PANIC").is_ok_and(|place| place == name) {
-        panic!("fail point {name}");
-    }
-}
-
 /// Runs the body of an entry; a panic is counted and becomes `None`.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(body));

@@ -38,6 +38,11 @@ local function takes_meta(callback)
 	return not info or not info.nparams or info.isvararg or info.nparams > 2
 end
 
+-- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.
+local function notify(name, ...)
+	hook.Run(name, ...)
+end
+
 local function start(pump)
 	local function hang()
 		timer.Create("realtime.pump", 0, 0, pump)
@@ -53,4 +58,4 @@ local function start(pump)
 	end)
 end
 
-return on_error, report, say, describe, takes_meta, start
+return on_error, report, say, describe, takes_meta, notify, start

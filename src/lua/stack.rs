@@ -350,7 +350,7 @@ macro_rules! entry {
                 return lua.raise(b"stack overflow");
             }
             let answer = $crate::lua::guarded(|| {
-                $crate::lua::fail_point(stringify!($name));
+                $crate::fail_point::fail_point(stringify!($name));
                 $body(lua)
             });
             $crate::lua::stack::finish(lua, answer)

@@ -1,83 +1,69 @@
-//! One TCP connection to Redis, logged in. Owned by one worker; others may write to it or shut it down.
+//! One TCP connection to Redis, logged in, to a master. Owned by one worker; others may write to it or shut it down.
 //! Every call is bounded by a timeout of [`crate::config`], name resolution by the system's own.
 //! Errors name the address and what was being done, never the password.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, io::Error};
+use std::time::{Duration, Instant};
 
-use crate::config::{Address, CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
-use crate::redis::reply::{Decoder, ProtocolError, Reply};
-use crate::redis::{REPLY_LIMITS, command};
+use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
+use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
+use crate::redis::tls::Tls;
+use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 
-/// An open socket, and the decoder of what comes from it stays with its reader.
+pub use error::ConnectError;
+
+mod error;
+
+/// Addresses of one host that are tried, each for its own timeout.
+const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// An open socket; the decoder of what comes from it stays with its reader.
 pub struct Connection {
     stream: TcpStream,
+    tls: Option<Tls>,
     nonblocking: AtomicBool,
+    tells_role: bool,
 }
 
 impl Connection {
-    /// Resolves, connects and logs in. The connection is in blocking mode, without a read timeout.
-    pub fn open(address: &Address) -> Result<Connection, ConnectError> {
-        let failed = |doing, err| ConnectError::Io { doing, address: address.to_string(), err };
-        let stream = connect(address).map_err(|err| failed("connect", err))?;
+    /// Resolves, connects, shakes hands and logs in; makes sure that a master answers. The connection is then in
+    /// blocking mode, without a read timeout. `purpose` stands in the name that `CLIENT LIST` shows.
+    pub fn open(config: &Config, purpose: &str) -> Result<Connection, ConnectError> {
+        let address = &config.redis;
+        let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
+        let stream = connect(address).map_err(failed)?;
         // Small commands must leave at once; they are gathered into batches before the socket sees them.
-        stream.set_nodelay(true).map_err(|err| failed("connect", err))?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(|err| failed("connect", err))?;
-        stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(|err| failed("connect", err))?;
-        let connection = Connection { stream, nonblocking: AtomicBool::new(false) };
-        connection.log_in(address)?;
-        connection.stream.set_read_timeout(None).map_err(|err| failed("connect", err))?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let mut tls = None;
+        if address.tls {
+            let name = if config.tls_server_name.is_empty() { &address.host } else { &config.tls_server_name };
+            let session = Tls::open(Timed { stream: &stream, deadline }, name, &config.tls_ca_file);
+            tls = Some(session.map_err(|found| ConnectError::Tls { address: address.to_string(), found })?);
+        }
+        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
+        let mut connection = Connection { stream, tls, nonblocking: AtomicBool::new(false), tells_role: true };
+        let handshake = Handshake { connection: &connection, address, deadline, decoder: Decoder::new(REPLY_LIMITS) };
+        connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server))?;
+        connection.stream.set_read_timeout(None).map_err(failed)?;
         Ok(connection)
     }
 
-    /// AUTH and SELECT as the address asks for them, one answer each. An address that asks for neither sends PING, so
-    /// that a server that wants a password, or is no Redis, is found out here.
-    fn log_in(&self, address: &Address) -> Result<(), ConnectError> {
-        let mut decoder = Decoder::new(REPLY_LIMITS);
-        if let Some(password) = &address.password {
-            let mut arguments = vec![b"AUTH".as_slice()];
-            arguments.extend(address.user.as_deref().map(str::as_bytes));
-            arguments.push(password.reveal().as_bytes());
-            self.ask("log in", address, &arguments, &mut decoder)?;
-        }
-        let database = address.database.to_string();
-        match address.database {
-            0 => self.ask("log in", address, &[b"PING"], &mut decoder),
-            _ => self.ask("select the database", address, &[b"SELECT", database.as_bytes()], &mut decoder),
-        }
-    }
-
-    /// Sends one command and takes any answer but an error.
-    fn ask(
-        &self,
-        doing: &'static str,
-        address: &Address,
-        arguments: &[&[u8]],
-        decoder: &mut Decoder,
-    ) -> Result<(), ConnectError> {
-        let failed = |err| ConnectError::Io { doing, address: address.to_string(), err };
-        let mut bytes = Vec::new();
-        command::encode(&mut bytes, arguments);
-        self.write_all(&bytes).map_err(failed)?;
-        loop {
-            let reply = decoder.next().map_err(|err| ConnectError::Protocol { address: address.to_string(), err })?;
-            if let Some(reply) = reply {
-                let Reply::Error(text) = reply else { return Ok(()) };
-                let user = address.user.clone();
-                let reply = String::from_utf8_lossy(text).into_owned();
-                return Err(ConnectError::Refused { doing, address: address.to_string(), user, reply });
-            }
-            if decoder.read_from(&mut self.reader()).map_err(failed)? == 0 {
-                return Err(failed(Error::new(ErrorKind::UnexpectedEof, "closed by redis")));
-            }
-        }
+    /// Whether Redis lets us ask for its role. An ACL may forbid it.
+    pub fn tells_role(&self) -> bool {
+        self.tells_role
     }
 
     /// The bytes from Redis; several readers would steal from each other.
-    pub fn reader(&self) -> impl Read + '_ {
-        &self.stream
+    pub fn reader(&self) -> Incoming<'_> {
+        Incoming(self)
+    }
+
+    /// A read that found nothing for this long ends with `WouldBlock` or `TimedOut`. For blocking mode.
+    pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(timeout))
     }
 
     /// With `true`, a read that would wait answers `WouldBlock` instead; writes still wait, up to their timeout.
@@ -86,28 +72,44 @@ impl Connection {
         self.stream.set_nonblocking(nonblocking)
     }
 
-    /// Writes everything, within the write timeout, in either mode.
-    pub fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
+    /// Writes everything within the write timeout, in either mode; else the connection is of no use any more.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        match &self.tls {
+            Some(tls) => tls.write_all(bytes, |records| self.send_all(records, deadline)),
+            None => self.send_all(bytes, deadline),
+        }
+    }
+
+    fn send_all(&self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let mut waits = false;
+        let outcome = loop {
+            if bytes.is_empty() {
+                break Ok(());
+            }
             match (&self.stream).write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                // In blocking mode this is how Linux says that the write timeout passed.
-                Err(err) if err.kind() == ErrorKind::WouldBlock && !self.nonblocking.load(Ordering::Relaxed) => {
-                    return Err(ErrorKind::TimedOut.into());
-                }
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                    if waits || !self.nonblocking.load(Ordering::Relaxed) {
+                        // In blocking mode this is how Linux says that the write timeout passed.
+                        break Err(ErrorKind::TimedOut.into());
+                    }
                     // Non-blocking mode and a full socket: wait in blocking mode, where the timeout holds.
                     self.stream.set_nonblocking(false)?;
-                    let outcome = (&self.stream).write_all(bytes);
-                    self.stream.set_nonblocking(true)?;
-                    return outcome;
+                    waits = true;
                 }
-                Err(err) => return Err(err),
+                Err(err) => break Err(err),
             }
+            if waits && Instant::now() >= deadline && !bytes.is_empty() {
+                break Err(ErrorKind::TimedOut.into());
+            }
+        };
+        if waits {
+            self.stream.set_nonblocking(true)?;
         }
-        Ok(())
+        outcome
     }
 
     /// Ends the connection; a read or write that waits on it returns.
@@ -117,10 +119,23 @@ impl Connection {
     }
 }
 
-/// Tries every address of the host in turn.
+/// Reads what Redis sent, decrypted if need be.
+pub struct Incoming<'a>(&'a Connection);
+
+impl Read for Incoming<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Incoming(Connection { stream, tls, .. }) = self;
+        match tls {
+            Some(tls) => tls.read(stream, buffer),
+            None => (&*stream).read(buffer),
+        }
+    }
+}
+
+/// Tries the addresses of the host in turn.
 fn connect(address: &Address) -> io::Result<TcpStream> {
     let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
-    for place in (address.host.as_str(), address.port).to_socket_addrs()? {
+    for place in (address.host.as_str(), address.port).to_socket_addrs()?.take(ADDRESSES_TRIED_MAX) {
         match TcpStream::connect_timeout(&place, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(err) => last = err,
@@ -129,28 +144,125 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum ConnectError {
-    Io { doing: &'static str, address: String, err: Error },
-    Protocol { address: String, err: ProtocolError },
-    Refused { doing: &'static str, address: String, user: Option<String>, reply: String },
+/// A socket whose every read and write ends at the deadline.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
 }
 
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConnectError::Io { doing, address, err } => {
-                let to = if *doing == "connect" { "to redis at" } else { "at redis" };
-                write!(f, "cannot {doing} {to} {address}: {err}")
+impl Timed<'_> {
+    /// The time left; an error when none is.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is said before the connection is of use: AUTH, SELECT, a name, and the question who answers.
+struct Handshake<'a> {
+    connection: &'a Connection,
+    address: &'a Address,
+    deadline: Instant,
+    decoder: Decoder,
+}
+
+impl Handshake<'_> {
+    /// True if Redis told its role.
+    fn run(mut self, client_name: &str) -> Result<bool, ConnectError> {
+        if let Some(password) = &self.address.password {
+            let mut arguments = vec![b"AUTH".as_slice()];
+            arguments.extend(self.address.user.as_deref().map(str::as_bytes));
+            arguments.push(password.reveal().as_bytes());
+            self.demand("log in", &arguments)?;
+        }
+        if self.address.database != 0 {
+            self.demand("select the database", &[b"SELECT", self.address.database.to_string().as_bytes()])?;
+        }
+        // For the operator's eyes only: an ACL may forbid it.
+        self.offer(&[b"CLIENT", b"SETNAME", client_name.as_bytes()])?;
+        let Some(reply) = self.offer(&[b"ROLE"])? else { return Ok(false) };
+        match role(&reply) {
+            Some("master") => Ok(true),
+            Some(role) => Err(ConnectError::Role { address: self.address.to_string(), role: role.to_owned() }),
+            None => Ok(false),
+        }
+    }
+
+    /// Sends one command that may be forbidden or unknown: then `None`. Without a login, or without room for us, this
+    /// is where Redis says so.
+    fn offer(&mut self, arguments: &[&[u8]]) -> Result<Option<OwnedReply>, ConnectError> {
+        match self.request("log in", arguments)? {
+            OwnedReply::Error(text) => match Refusal::new(&text) {
+                refusal if refusal.class == Class::Never => Ok(None),
+                refusal => Err(self.refused("log in", refusal)),
+            },
+            reply => Ok(Some(reply)),
+        }
+    }
+
+    /// Sends one command and takes any answer but an error.
+    fn demand(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<(), ConnectError> {
+        match self.request(doing, arguments)? {
+            OwnedReply::Error(text) => Err(self.refused(doing, Refusal::new(&text))),
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, doing: &'static str, refusal: Refusal) -> ConnectError {
+        ConnectError::Refused { doing, address: self.address.to_string(), user: self.address.user.clone(), refusal }
+    }
+
+    /// Sends one command; its answer.
+    fn request(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<OwnedReply, ConnectError> {
+        let address = self.address;
+        let failed = |err| ConnectError::Io { doing, address: address.to_string(), err };
+        let mut bytes = Vec::new();
+        command::encode(&mut bytes, arguments);
+        self.connection.write_all(&bytes).map_err(failed)?;
+        loop {
+            match self.decoder.next() {
+                Ok(Some(reply)) => return Ok(reply.keep()),
+                Ok(None) => {}
+                Err(err) => return Err(self.not_redis(err)),
             }
-            ConnectError::Protocol { address, err } => write!(f, "cannot talk to redis at {address}: {err}"),
-            ConnectError::Refused { doing, address, user: Some(user), reply } => {
-                write!(f, "cannot {doing} at redis {address} as `{user}`: {reply}")
-            }
-            ConnectError::Refused { doing, address, user: None, reply } => {
-                write!(f, "cannot {doing} at redis {address}: {reply}")
+            let timed = Timed { stream: &self.connection.stream, deadline: self.deadline };
+            let left = timed.left().map_err(failed)?;
+            self.connection.stream.set_read_timeout(left).map_err(failed)?;
+            if self.decoder.read_from(&mut self.connection.reader()).map_err(failed)? == 0 {
+                let hint = if address.tls { "closed by redis" } else { "closed by redis (if it wants TLS, use rediss://)" };
+                return Err(failed(Error::new(ErrorKind::UnexpectedEof, hint)));
             }
         }
     }
+
+    fn not_redis(&self, err: ProtocolError) -> ConnectError {
+        ConnectError::Protocol { address: self.address.to_string(), err }
+    }
+}
+
+/// The first word of ROLE's answer: `master`, `slave` or `sentinel`.
+pub fn role(reply: &OwnedReply) -> Option<&str> {
+    let OwnedReply::Array(elements) = reply else { return None };
+    let Some(OwnedReply::Bulk(role)) = elements.first() else { return None };
+    std::str::from_utf8(role).ok()
 }

@@ -1,11 +1,13 @@
 //! RESP2 over TCP: [`reply`] and [`push`] read bytes, [`command`] writes them, [`connection`] is the only socket.
-//! Everything but the connection is pure and knows no socket. Protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+//! Everything but the connection and its TLS is pure and knows no socket. Protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 pub mod backoff;
 pub mod command;
 pub mod connection;
 pub mod push;
+pub mod refusal;
 pub mod reply;
+mod tls;
 
 use crate::config;
 
@@ -21,6 +23,6 @@ pub const REPLY_LIMITS: reply::Limits = reply::Limits {
 /// What the subscribed connection accepts: events. A longer payload is skipped on the wire.
 pub const PUSH_LIMITS: reply::Limits = reply::Limits {
     elements_max: config::PUSH_ELEMENTS_MAX,
-    bulk_bytes_max: config::PAYLOAD_BYTES_MAX,
+    bulk_bytes_max: config::PAYLOAD_BYTES_MAX + config::IDENTITY_BYTES_MAX,
     ..REPLY_LIMITS
 };

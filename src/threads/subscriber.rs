@@ -1,102 +1,147 @@
 //! Turns the bytes of one subscribed connection into events for Lua.
 //! Runs on `rt-subscriber`, which always reads: Redis cuts off a subscriber that falls behind. Decodes the JSON here,
-//! so that the game thread need not. A full inbox costs the oldest event, never the connection.
-//! [`Subscriptions`] is what was asked of that connection; the publisher thread asks, since this one waits in a read.
+//! so that the game thread need not, and looks at each event's number: repeats end here, gaps are told.
+//! A full inbox costs the oldest event, never the connection.
 
-use std::collections::{HashSet, VecDeque};
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Instant, SystemTime};
 
-use crate::config::PAYLOAD_BYTES_MAX;
-use crate::event::Event;
+use crate::config::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
+use crate::event::{Arrival, Decoded, Event};
+use crate::fail_point::fail_point;
+use crate::identity::{self, Identity, Ledger, Sight};
 use crate::json::tape;
+use crate::notice::Notice;
+use crate::redis::PUSH_LIMITS;
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
 use crate::redis::push::Push;
+use crate::redis::refusal::{Class, Refusal};
 use crate::redis::reply::Decoder;
-use crate::redis::{PUSH_LIMITS, command};
-use crate::routes::{Routes, Topic};
+use crate::routes::Routes;
 use crate::text_log::Throttle;
-use crate::threads::{Shared, lock};
+use crate::threads::links::Trouble;
+use crate::threads::subscriptions::Asked;
+use crate::threads::{Shared, Side, lock};
 
 /// One huge event must not keep its memory for ever.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
+/// Reads in a row that may find nothing, [`HEARTBEAT`] each. Counted, not timed: a process that was stopped for an
+/// hour finds what came meanwhile at its next read.
+const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
 
 /// The thread's whole life: connect, read, wait, again, until stop.
 pub fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
         let address = &shared.config.redis;
-        let trouble = match Connection::open(address) {
+        let (trouble, class) = match Connection::open(&shared.config, "subscriber") {
             Ok(connection) => {
-                let connection = Arc::new(connection);
-                shared.subscriptions.connected(&connection);
+                let (connection, began) = (Arc::new(connection), Instant::now());
+                let subscribed = Subscribed::begin(shared, &connection);
                 // A stop that came before the line above found no connection to end.
                 if shared.is_stopping() {
                     return;
                 }
                 shared.subscriptions.sync(shared);
                 let err = Subscriber::new(shared).serve(&connection);
-                shared.subscriptions.disconnect();
-                shared.settled.lost();
                 if shared.subscriber_link.is_ready() {
                     shared.stats.reconnects.add(1);
-                    backoff.reset();
+                    backoff.was_ready(began.elapsed());
                 }
-                format!("lost the subscribed connection to redis at {address}: {err}")
+                drop(subscribed);
+                (format!("lost the subscribed connection to redis at {address}: {err}"), Class::Reconnect)
             }
-            Err(err) => err.to_string(),
+            Err(err) => {
+                shared.stats.connect_failures.add(1);
+                (err.to_string(), err.class())
+            }
         };
         if shared.is_stopping() {
             return;
         }
-        // The publisher says the same of an address that does not answer; the log needs it once.
-        if shared.subscriber_link.down(&trouble) && shared.publisher_link.is_ready() {
-            log::warn!("{trouble}; retrying");
+        let trouble = Trouble::new(trouble, class);
+        if shared.link_down(Side::Subscriber, &trouble) {
+            log::warn!("{}; retrying", trouble.reason);
         }
-        if shared.pause(backoff.next_delay()) {
+        if shared.pause(backoff.next_delay(class, shared.random())) {
             return;
+        }
+    }
+}
+
+/// While it lives, others may ask for subscriptions on the connection. Its end, also by a panic, is their end.
+struct Subscribed<'a>(&'a Shared);
+
+impl<'a> Subscribed<'a> {
+    fn begin(shared: &'a Shared, connection: &Arc<Connection>) -> Subscribed<'a> {
+        shared.subscriptions.connected(connection);
+        Subscribed(shared)
+    }
+}
+
+impl Drop for Subscribed<'_> {
+    fn drop(&mut self) {
+        self.0.subscriptions.disconnect();
+        self.0.settled.lost();
+        if std::thread::panicking() {
+            let reason = "internal error, the subscriber starts again".to_owned();
+            self.0.link_down(Side::Subscriber, &Trouble::new(reason, Class::Wait));
         }
     }
 }
 
 /// One connection's subscriber.
 struct Subscriber<'a> {
-    shared: &'a Arc<Shared>,
     decoder: Decoder,
-    routes: Arc<Routes>,
-    routes_version: u64,
-    /// Where each event is put together, reused.
-    scratch: Vec<u8>,
-    skipped: Throttle,
-    refusals: Throttle,
+    intake: Intake<'a>,
 }
 
 impl<'a> Subscriber<'a> {
     fn new(shared: &'a Arc<Shared>) -> Subscriber<'a> {
         let (routes_version, routes) = shared.published.current();
-        Subscriber {
+        // Where a subscription was taken back while there was no connection, nothing was missed.
+        let mut ledger = lock(&shared.ledger);
+        ledger.keep_only(|pattern, name| routes.topic(pattern, name).is_some());
+        let arrival = Arrival { at: Instant::now(), unix_ms: 0, own_boot: shared.boot };
+        let intake = Intake {
             shared,
-            decoder: Decoder::new(PUSH_LIMITS),
             routes,
             routes_version,
-            scratch: Vec::new(),
+            ledger,
+            tape: Vec::new(),
+            identity: Vec::new(),
+            arrival,
             skipped: Throttle::new(),
             refusals: Throttle::new(),
-        }
+        };
+        Subscriber { decoder: Decoder::new(PUSH_LIMITS), intake }
     }
 
     /// Reads until the connection ends; says why.
     fn serve(mut self, connection: &Connection) -> io::Error {
+        if let Err(err) = connection.set_read_timeout(HEARTBEAT) {
+            return err;
+        }
+        let mut empty_reads = 0;
         loop {
             match self.decoder.read_from(&mut connection.reader()) {
                 Ok(0) => return io::Error::new(ErrorKind::UnexpectedEof, "closed by redis"),
                 Ok(_) => {
-                    let received = Instant::now();
-                    if let Err(err) = self.handle_pushes(received) {
+                    empty_reads = 0;
+                    if let Err(err) = self.handle_pushes() {
                         return err;
                     }
+                }
+                // How a read says that its time is up depends on the system.
+                Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    empty_reads += 1;
+                    if empty_reads >= EMPTY_READS_MAX {
+                        let found = format!("no answer for {} s", SILENCE_MAX.as_secs());
+                        return io::Error::new(ErrorKind::TimedOut, found);
+                    }
+                    self.intake.shared.subscriptions.ping();
                 }
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) => return err,
@@ -104,182 +149,151 @@ impl<'a> Subscriber<'a> {
         }
     }
 
-    fn handle_pushes(&mut self, received: Instant) -> io::Result<()> {
-        if self.shared.published.version() != self.routes_version {
-            (self.routes_version, self.routes) = self.shared.published.current();
-        }
-        let Subscriber { shared, decoder, routes, scratch, skipped, refusals, .. } = self;
+    fn handle_pushes(&mut self) -> io::Result<()> {
+        fail_point("subscriber");
+        self.intake.begin();
         loop {
-            let reply = match decoder.next() {
-                Ok(Some(reply)) => reply,
+            match self.decoder.next() {
+                Ok(Some(reply)) => self.intake.handle(Push::from_reply(reply))?,
                 Ok(None) => return Ok(()),
                 Err(err) => return Err(io::Error::new(ErrorKind::InvalidData, err.to_string())),
-            };
-            match Push::from_reply(reply) {
-                Push::Message { channel, payload } => {
-                    deliver(shared, routes.channel(channel), channel, payload, scratch, received);
-                }
-                Push::PatternMessage { pattern, channel, payload } => {
-                    deliver(shared, routes.pattern(pattern), channel, payload, scratch, received);
-                }
-                Push::Subscribed { .. }
-                | Push::PatternSubscribed { .. }
-                | Push::Unsubscribed { .. }
-                | Push::PatternUnsubscribed { .. } => {
-                    shared.subscriptions.answered(shared);
-                }
-                Push::Pong { .. } => {}
-                Push::TooLarge { channel, bytes } => {
-                    shared.stats.inbox.offered.add(1);
-                    shared.stats.inbox.dropped.too_large.add(1);
-                    let Some(more) = skipped.pass(received) else { continue };
-                    let channel = channel.map_or("?".into(), String::from_utf8_lossy);
-                    log::error!(
-                        "skipped an event of {bytes} bytes on `{channel}`: {PAYLOAD_BYTES_MAX} are allowed{more}"
-                    );
-                }
-                Push::Error(text) => {
-                    // Asked for again at the next connection, as rights may change.
-                    shared.stats.subscriptions_refused.add(1);
-                    let name = shared.subscriptions.answered(shared).unwrap_or_default();
-                    if let Some(more) = refusals.pass(received) {
-                        let (name, text) = (String::from_utf8_lossy(&name), String::from_utf8_lossy(text));
-                        log::error!("redis refused the subscription to `{name}`: {text}{more}");
-                    }
-                }
-                Push::Unexpected(reply) => {
-                    let found = format!("expected an event, found {}", reply.describe());
-                    return Err(io::Error::new(ErrorKind::InvalidData, found));
-                }
             }
         }
     }
 }
 
-/// Puts one event into the inbox. Without a topic nobody listens any more: the UNSUBSCRIBE is on its way.
-fn deliver(
-    shared: &Shared,
-    topic: Option<&Arc<Topic>>,
-    wire_channel: &[u8],
-    payload: &[u8],
-    scratch: &mut Vec<u8>,
-    received: Instant,
-) {
-    let Some(topic) = topic else { return };
-    let channel = wire_channel.strip_prefix(shared.config.prefix.as_bytes()).unwrap_or(wire_channel);
-    scratch.clear();
-    scratch.shrink_to(SCRATCH_BYTES_KEPT);
-    scratch.extend_from_slice(channel);
-    let raw = tape::parse(payload, scratch).is_err();
-    if raw {
-        shared.stats.raw.add(1);
-        tape::push_text(scratch, payload);
-    }
-    let block = scratch.as_slice().into();
-    shared.inbox.push(Event::new(Arc::clone(topic), block, channel.len(), raw, received));
+/// What is done with each push.
+struct Intake<'a> {
+    shared: &'a Arc<Shared>,
+    routes: Arc<Routes>,
+    routes_version: u64,
+    ledger: MutexGuard<'a, Ledger>,
+    /// Where each event is put together, reused.
+    tape: Vec<u8>,
+    identity: Vec<u8>,
+    arrival: Arrival,
+    skipped: Throttle,
+    refusals: Throttle,
 }
 
-/// What was asked of the subscribed connection, and what of it Redis has acknowledged.
-#[derive(Default)]
-pub struct Subscriptions {
-    /// Held while a command is built and written, so that commands leave in the order they were decided. Never taken
-    /// by the thread that reads: it must go on reading while somebody waits here to write.
-    writing: Mutex<()>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    connection: Option<Arc<Connection>>,
-    /// Asked for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
-    channels: HashSet<Box<[u8]>>,
-    patterns: HashSet<Box<[u8]>>,
-    /// Names whose answer is due, in the order of the commands. One name a command, so that each has one answer: an
-    /// ACL that forbids one channel must not take others down with it.
-    unanswered: VecDeque<Box<[u8]>>,
-    version: u64,
-}
-
-impl Subscriptions {
-    /// A new connection: nothing is asked of it yet.
-    fn connected(&self, connection: &Arc<Connection>) {
-        *lock(&self.state) = State { connection: Some(Arc::clone(connection)), ..State::default() };
-    }
-
-    /// Ends the connection, if there is one; its reader wakes up.
-    pub(crate) fn disconnect(&self) {
-        if let Some(connection) = lock(&self.state).connection.take() {
-            connection.shut_down();
+impl Intake<'_> {
+    /// Bytes came in.
+    fn begin(&mut self) {
+        self.arrival.at = Instant::now();
+        self.arrival.unix_ms = identity::unix_ms(SystemTime::now());
+        if self.shared.published.version() != self.routes_version {
+            (self.routes_version, self.routes) = self.shared.published.current();
         }
     }
 
-    /// Asks Redis for the difference between the newest routes and what was asked. Returns their version.
-    /// Without a connection there is nothing to do: the next one asks for everything.
-    pub(crate) fn sync(&self, shared: &Shared) -> u64 {
-        let writing = lock(&self.writing);
-        let (version, routes) = shared.published.current();
-        let mut bytes = Vec::new();
-        let connection = {
-            let mut state = lock(&self.state);
-            let Some(connection) = state.connection.clone() else { return version };
-            state.version = version;
-            let State { channels, patterns, unanswered, .. } = &mut *state;
-            difference(channels, &routes, false, unanswered, &mut bytes);
-            difference(patterns, &routes, true, unanswered, &mut bytes);
-            announce_if_settled(shared, &state);
-            connection
+    fn handle(&mut self, push: Push<'_>) -> io::Result<()> {
+        match push {
+            Push::Message { channel, payload } => self.event(false, channel, channel, payload),
+            Push::PatternMessage { pattern, channel, payload } => self.event(true, pattern, channel, payload),
+            Push::Subscribed { channel, .. } => {
+                return self.answered(Asked::Subscribe { pattern: false, name: channel.into() });
+            }
+            Push::PatternSubscribed { pattern, .. } => {
+                return self.answered(Asked::Subscribe { pattern: true, name: pattern.into() });
+            }
+            Push::Unsubscribed { channel, .. } => {
+                let name = channel.unwrap_or_default();
+                self.ledger.forget(false, name);
+                return self.answered(Asked::Unsubscribe { pattern: false, name: name.into() });
+            }
+            Push::PatternUnsubscribed { pattern, .. } => {
+                let name = pattern.unwrap_or_default();
+                self.ledger.forget(true, name);
+                return self.answered(Asked::Unsubscribe { pattern: true, name: name.into() });
+            }
+            Push::Pong { .. } => return self.answered(Asked::Ping),
+            Push::TooLarge { channel, bytes } => self.too_large(channel, bytes),
+            Push::Error(text) => return self.refused(Refusal::new(text)),
+            Push::Unexpected(reply) => {
+                let found = format!("expected an event, found {}", reply.describe());
+                return Err(io::Error::new(ErrorKind::InvalidData, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one event into the inbox. Without a topic nobody listens any more: the UNSUBSCRIBE is on its way.
+    fn event(&mut self, pattern: bool, name: &[u8], wire_channel: &[u8], payload: &[u8]) {
+        let Some(topic) = self.routes.topic(pattern, name).map(Arc::clone) else { return };
+        let stats = &self.shared.stats;
+        self.tape.clear();
+        self.tape.shrink_to(SCRATCH_BYTES_KEPT);
+        let parsed = tape::parse_without(payload, Some(identity::MEMBER), &mut self.tape, &mut self.identity);
+        let raw = parsed.is_err();
+        if raw {
+            stats.raw.add(1);
+            tape::push_text(&mut self.tape, payload);
+        }
+        let identity = Identity::parse(&self.identity, wire_channel);
+        if identity.is_none() && !self.identity.is_empty() {
+            stats.relayed.add(1);
+        }
+        let channel = self.shared.unprefixed(wire_channel);
+        if let Some(identity) = &identity {
+            match self.ledger.see(pattern, name, wire_channel, identity) {
+                Sight::New { missed: 0 } => {}
+                Sight::New { missed } => {
+                    stats.missed.add(missed);
+                    let server = identity.server.into();
+                    self.shared.notices.push(Notice::Gap { channel: channel.into(), server, missed });
+                }
+                Sight::Repeat => {
+                    stats.inbox.offered.add(1);
+                    stats.inbox.dropped.repeat.add(1);
+                    return;
+                }
+            }
+        }
+        let decoded = Decoded { tape: &self.tape, raw, identity };
+        self.shared.inbox.push(Event::new(topic, channel, decoded, self.arrival));
+    }
+
+    /// An event over the limit was skipped on the wire.
+    fn too_large(&mut self, wire_channel: Option<&[u8]>, bytes: u64) {
+        self.shared.stats.inbox.offered.add(1);
+        self.shared.stats.inbox.dropped.too_large.add(1);
+        if let Some(more) = self.skipped.pass(self.arrival.at) {
+            let channel = wire_channel.map_or(b"?".as_slice(), |channel| self.shared.unprefixed(channel));
+            let reason = format!("too_large: an event of {bytes} bytes was skipped, {PAYLOAD_BYTES_MAX} are allowed");
+            log::error!("`{}`: {reason}{more}", String::from_utf8_lossy(channel));
+            self.shared.notices.push(Notice::Error { operation: "receive", target: channel.into(), reason });
+        }
+    }
+
+    /// Answers come in the order of the questions: another order means that we misunderstand each other.
+    fn answered(&self, answer: Asked) -> io::Result<()> {
+        match self.shared.subscriptions.answered(self.shared, &answer) {
+            true => Ok(()),
+            false => Err(io::Error::new(ErrorKind::InvalidData, "an answer to another question than ours")),
+        }
+    }
+
+    /// A question was refused. For the moment: it is asked again. Else it is told, and asked again at the next
+    /// connection, as rights may change.
+    fn refused(&mut self, refusal: Refusal) -> io::Result<()> {
+        let Some(asked) = self.shared.subscriptions.refused(self.shared, &refusal) else {
+            return Err(io::Error::other(refusal.to_string()));
         };
-        if !bytes.is_empty() && connection.write_all(&bytes).is_err() {
-            // Its reader sees the end of it and connects again.
-            connection.shut_down();
-        }
-        drop(writing);
-        version
-    }
-
-    /// The oldest request was answered. Its name.
-    fn answered(&self, shared: &Shared) -> Option<Box<[u8]>> {
-        let mut state = lock(&self.state);
-        let name = state.unanswered.pop_front();
-        announce_if_settled(shared, &state);
-        name
-    }
-}
-
-/// Every request has its answer: what can stand, stands.
-fn announce_if_settled(shared: &Shared, state: &State) {
-    if state.unanswered.is_empty() && state.connection.is_some() {
-        shared.subscriber_link.up();
-        shared.settled.reached(state.version);
-    }
-}
-
-/// Writes the commands that bring one name space from what was asked to what is wanted.
-fn difference(
-    asked: &mut HashSet<Box<[u8]>>,
-    routes: &Routes,
-    pattern: bool,
-    unanswered: &mut VecDeque<Box<[u8]>>,
-    bytes: &mut Vec<u8>,
-) {
-    let [subscribe, unsubscribe]: [&[u8]; 2] = match pattern {
-        true => [b"PSUBSCRIBE", b"PUNSUBSCRIBE"],
-        false => [b"SUBSCRIBE", b"UNSUBSCRIBE"],
-    };
-    let wanted = |name: &[u8]| match pattern {
-        true => routes.pattern(name).is_some(),
-        false => routes.channel(name).is_some(),
-    };
-    let gone: Vec<Box<[u8]>> = asked.iter().filter(|name| !wanted(name)).cloned().collect();
-    let new: Vec<Box<[u8]>> = routes.wire_names(pattern).filter(|name| !asked.contains(*name)).map(Box::from).collect();
-    for (verb, names) in [(unsubscribe, gone), (subscribe, new)] {
-        for name in names {
-            command::encode(bytes, &[verb, &name]);
-            match verb == subscribe {
-                true => asked.insert(name.clone()),
-                false => asked.remove(&name),
-            };
-            unanswered.push_back(name);
+        match (asked, refusal.class) {
+            (_, Class::Wait) | (Asked::Ping | Asked::Unsubscribe { .. }, Class::Never) => Ok(()),
+            (Asked::Subscribe { name, .. }, Class::Never) => {
+                self.shared.stats.subscriptions_refused.add(1);
+                let name = self.shared.unprefixed(&name);
+                if let Some(more) = self.refusals.pass(self.arrival.at) {
+                    let name = String::from_utf8_lossy(name);
+                    log::error!("redis refused the subscription to `{name}`: {refusal}{more}");
+                }
+                let (target, reason) = (name.into(), format!("redis: {refusal}"));
+                self.shared.notices.push(Notice::Error { operation: "subscribe", target, reason });
+                Ok(())
+            }
+            // The connection itself is refused, or leads to the wrong server.
+            _ => Err(io::Error::other(refusal.to_string())),
         }
     }
 }

@@ -200,3 +200,32 @@ proptest! {
         while reader.next_item().is_some() {}
     }
 }
+
+/// Text, what Lua sees without the members `_rt`, and the last one's text.
+const CUT: &[(&str, &str, &str)] = &[
+    (r#"{"a":1,"_rt":"x"}"#, "{'a': 1}", "x"),
+    (r#"{"_rt":"x","a":1}"#, "{'a': 1}", "x"),
+    (r#"{"_rt":"x"}"#, "{}", "x"),
+    (r#"{ "_rt" : "x" , "a" : {"_rt":"inner"} , "_rt" : "y" }"#, "{'a': {'_rt': 'inner'}}", "y"),
+    (r#"{"\u005frt":"x\n"}"#, "{}", "x\n"),
+    (r#"{"_rt":{"a":[1,{"_rt":"deep"}]},"b":2}"#, "{'b': 2}", ""),
+    (r#"{"_rt":"x","_rt":5}"#, "{}", ""),
+    (r#"{"_rt":null}"#, "{}", ""),
+    (r#"[{"_rt":"x"}]"#, "[{'_rt': 'x'}]", ""),
+    (r#"{"_rtx":"x","_r":"y"}"#, "{'_rtx': 'x', '_r': 'y'}", ""),
+    (r#""_rt""#, "'_rt'", ""),
+];
+
+#[test]
+fn a_member_is_cut_out_of_the_outermost_object() {
+    for (text, seen, value) in CUT {
+        let (mut tape, mut member) = (Vec::new(), b"left from before".to_vec());
+        parse_without(text.as_bytes(), Some("_rt"), &mut tape, &mut member).unwrap();
+        assert_eq!((shown(&tape).as_str(), member.as_slice()), (*seen, value.as_bytes()), "{text}");
+        for cut in 0..text.len() {
+            let before = tape.clone();
+            assert!(parse_without(&text.as_bytes()[..cut], Some("_rt"), &mut tape, &mut member).is_err());
+            assert_eq!(tape, before, "{text} cut at {cut}");
+        }
+    }
+}

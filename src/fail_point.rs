@@ -1,0 +1,21 @@
+//! Panics on demand, in debug builds only: how tests reach every place that has to survive one.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Panics if `REALTIME_TEST_PANIC` names this place: `pump` always, `pump*3` the first three times.
+#[inline]
+pub fn fail_point(name: &str) {
+    if cfg!(debug_assertions) {
+        reach(name);
+    }
+}
+
+fn reach(name: &str) {
+    static REACHED: AtomicU32 = AtomicU32::new(0);
+    let Ok(wanted) = std::env::var("REALTIME_TEST_PANIC") else { return };
+    let (place, times) = wanted.split_once('*').unwrap_or((&wanted, ""));
+    if place == name {
+        let reached = REACHED.fetch_add(1, Ordering::Relaxed);
+        assert!(times.parse().is_ok_and(|times: u32| reached >= times), "fail point {name}");
+    }
+}

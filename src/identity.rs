@@ -1,0 +1,160 @@
+//! Who sent an event and as which number: the member `_rt` that Emit appends to an object, and its reader.
+//! Pure values. [`Numbering`] belongs to the game thread, [`Identity::parse`] and the [`Ledger`] to `rt-subscriber`.
+//! A member that is not exactly of this form is no identity; the event is then treated as anybody's.
+//!
+//! ```text
+//! {"victim":"Jo","_rt":"eu-1/5d0c…9a:42:1732460000123:1c291ca3"}
+//!                       |    |       |  |             |
+//!                       |    |       |  |             CRC-32 of the channel on the wire, 8 hex digits
+//!                       |    |       |  sent, in milliseconds of Unix time
+//!                       |    |       number of the event on its channel, from 1; 0: not numbered
+//!                       |    the sender's process, 16 hex digits
+//!                       the sender's name (`server`)           (then, after one more colon: fingerprints of hooks)
+//! ```
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+use crate::config::NUMBERED_CHANNELS_MAX;
+
+pub use ledger::{Ledger, Sight};
+
+mod ledger;
+
+/// The member's name.
+pub const MEMBER: &str = "_rt";
+
+/// 64 bits that are this process's own.
+pub fn new_boot() -> u64 {
+    // Its keys come from the system's random source; one hash of nothing is as random as they are.
+    RandomState::new().build_hasher().finish()
+}
+
+/// Milliseconds of Unix time; 0 before 1970.
+pub fn unix_ms(now: SystemTime) -> u64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What one event says of its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity<'a> {
+    pub server: &'a str,
+    pub boot: u64,
+    /// 0: the sender does not number this channel.
+    pub seq: u64,
+    pub sent_ms: u64,
+}
+
+impl<'a> Identity<'a> {
+    /// Reads the member's text. `None` if it is malformed, or speaks of another channel: somebody relayed the event.
+    pub fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
+        let (server, rest) = std::str::from_utf8(text).ok()?.split_once('/')?;
+        let mut parts = rest.split(':');
+        let boot = hex(parts.next()?, 16)?;
+        let (seq, sent_ms) = (decimal(parts.next()?)?, decimal(parts.next()?)?);
+        let channel_crc = hex(parts.next()?, 8)?;
+        let is_server = crate::config::is_server_name(server);
+        let matches = is_server && channel_crc == u64::from(crc32fast::hash(wire_channel));
+        matches.then_some(Identity { server, boot, seq, sent_ms })
+    }
+}
+
+/// Exactly `digits` digits of hexadecimal, lower case.
+fn hex(text: &str, digits: usize) -> Option<u64> {
+    let lower = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if lower { u64::from_str_radix(text, 16).ok() } else { None }
+}
+
+/// A number that Lua can hold: at most 2^53.
+fn decimal(text: &str) -> Option<u64> {
+    let digits = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok().filter(|number| *number <= 1 << 53) } else { None }
+}
+
+/// Numbers the events of this process, channel by channel.
+pub struct Numbering {
+    /// `"_rt":"<server>/<boot>:`
+    head: String,
+    channels: HashMap<Box<[u8]>, Channel>,
+    /// Where the member of the event at hand is written, reused.
+    member: Vec<u8>,
+}
+
+struct Channel {
+    /// Of the last event taken.
+    seq: u64,
+    /// `:<crc>"}`
+    tail: [u8; 11],
+}
+
+/// The number that an event will have if it is taken.
+pub struct Next<'a> {
+    /// The member and the object's closing brace.
+    pub member: &'a [u8],
+    channel: Option<&'a mut Channel>,
+}
+
+impl Numbering {
+    pub fn new(server: &str, boot: u64) -> Numbering {
+        Numbering { head: format!("\"{MEMBER}\":\"{server}/{boot:016x}:"), channels: HashMap::new(), member: Vec::new() }
+    }
+
+    /// The member for the next event on `prefix` + `channel`. Beyond [`NUMBERED_CHANNELS_MAX`] channels: number 0.
+    pub fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64) -> Next<'_> {
+        if !self.channels.contains_key(channel) && self.channels.len() < NUMBERED_CHANNELS_MAX {
+            self.channels.insert(channel.into(), Channel { seq: 0, tail: tail(prefix, channel) });
+        }
+        let numbered = self.channels.get_mut(channel);
+        let (seq, tail) = match &numbered {
+            Some(known) => (known.seq + 1, known.tail),
+            None => (0, tail(prefix, channel)),
+        };
+        let mut digits = itoa::Buffer::new();
+        self.member.clear();
+        self.member.extend_from_slice(self.head.as_bytes());
+        self.member.extend_from_slice(digits.format(seq).as_bytes());
+        self.member.push(b':');
+        self.member.extend_from_slice(digits.format(sent_ms).as_bytes());
+        self.member.extend_from_slice(&tail);
+        Next { member: &self.member, channel: numbered }
+    }
+}
+
+impl Next<'_> {
+    /// Whether a receiver can tell a repeat of this event.
+    pub fn is_numbered(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// The event is on its way: its number is used up.
+    pub fn taken(self) {
+        if let Some(channel) = self.channel {
+            channel.seq += 1;
+        }
+    }
+}
+
+fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 11] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(prefix);
+    hasher.update(channel);
+    let crc = hasher.finalize();
+    let digit = |at: usize| b"0123456789abcdef"[(crc >> (28 - 4 * at) & 15) as usize];
+    let mut tail = *b":........\"}";
+    tail.iter_mut().skip(1).take(8).enumerate().for_each(|(at, byte)| *byte = digit(at));
+    tail
+}
+
+/// The parts that make an object with the member as its last: text up to the closing brace, then a comma if it needs
+/// one. `None` if the text is no object. `text` is JSON.
+pub fn open_object(text: &[u8]) -> Option<(&[u8], &'static [u8])> {
+    let text = text.trim_ascii();
+    let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let comma: &[u8] = if inner.trim_ascii_start().is_empty() { b"" } else { b"," };
+    Some((text.strip_suffix(b"}")?, comma))
+}
+
+#[cfg(test)]
+mod tests;

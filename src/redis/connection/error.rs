@@ -1,0 +1,79 @@
+//! Why there is no connection: doing what, at which address, found what; and how soon to try again.
+
+use std::fmt;
+use std::io::{Error, ErrorKind};
+
+use crate::redis::refusal::{Class, Refusal};
+use crate::redis::reply::ProtocolError;
+
+#[derive(Debug)]
+pub enum ConnectError {
+    Io {
+        doing: &'static str,
+        address: String,
+        err: Error,
+    },
+    /// The handshake of TLS failed.
+    Tls {
+        address: String,
+        found: String,
+    },
+    /// What answered is no Redis.
+    Protocol {
+        address: String,
+        err: ProtocolError,
+    },
+    Refused {
+        doing: &'static str,
+        address: String,
+        user: Option<String>,
+        refusal: Refusal,
+    },
+    /// A replica or a sentinel: what is published there reaches few or nobody.
+    Role {
+        address: String,
+        role: String,
+    },
+}
+
+impl ConnectError {
+    /// Decides the pace of the attempts.
+    pub fn class(&self) -> Class {
+        match self {
+            ConnectError::Io { .. } | ConnectError::Protocol { .. } | ConnectError::Role { .. } => Class::Reconnect,
+            // Only an operator can help.
+            ConnectError::Tls { .. } => Class::Full,
+            ConnectError::Refused { refusal, .. } if refusal.class == Class::Never => Class::Full,
+            ConnectError::Refused { refusal, .. } => refusal.class,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::Io { doing, address, err } => {
+                let to = if *doing == "connect" { "to redis at" } else { "at redis" };
+                write!(f, "cannot {doing} {to} {address}: ")?;
+                match err.kind() {
+                    // How a socket says it depends on the system; to its owner it is one thing.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => f.write_str("no answer in time"),
+                    _ => write!(f, "{err}"),
+                }
+            }
+            ConnectError::Tls { address, found } => write!(f, "cannot use TLS with redis at {address}: {found}"),
+            ConnectError::Protocol { address, err } => write!(f, "cannot talk to redis at {address}: {err}"),
+            ConnectError::Refused { doing, address, user, refusal } => {
+                write!(f, "cannot {doing} at redis {address}")?;
+                if let Some(user) = user {
+                    write!(f, " as `{user}`")?;
+                }
+                write!(f, ": {refusal}")
+            }
+            ConnectError::Role { address, role } => {
+                let role = if role == "slave" { "replica" } else { role };
+                write!(f, "cannot use redis at {address}: it is a {role}, events published there are lost; name the master")
+            }
+        }
+    }
+}

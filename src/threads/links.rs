@@ -1,0 +1,138 @@
+//! How the connections stand, and what is subscribed: what the workers and the game thread tell each other.
+//! Short locks only; the one wait is the publisher's, bounded, for subscriptions.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::config::SETTLE_MAX;
+use crate::redis::refusal::Class;
+use crate::routes::Routes;
+use crate::threads::lock;
+
+/// How one connection stands, for `Status()`.
+#[derive(Default)]
+pub struct Link {
+    ready: AtomicBool,
+    trouble: Mutex<Trouble>,
+}
+
+/// Why a connection is not ready, as far as known.
+#[derive(Clone, Default, PartialEq)]
+pub struct Trouble {
+    pub reason: String,
+    /// Redis refused the login: only an operator can help.
+    pub login: bool,
+}
+
+impl Trouble {
+    pub fn new(reason: String, class: Class) -> Trouble {
+        Trouble { reason, login: class == Class::Login }
+    }
+}
+
+impl Link {
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub fn trouble(&self) -> Trouble {
+        lock(&self.trouble).clone()
+    }
+
+    pub(super) fn up(&self) {
+        if !self.is_ready() {
+            *lock(&self.trouble) = Trouble::default();
+            self.ready.store(true, Ordering::Release);
+        }
+    }
+
+    /// True if this is news: another reason than before, or the end of a ready connection.
+    pub(super) fn down(&self, trouble: &Trouble) -> bool {
+        let was_ready = self.ready.swap(false, Ordering::AcqRel);
+        let mut known = lock(&self.trouble);
+        let news = was_ready || *known != *trouble;
+        known.clone_from(trouble);
+        news
+    }
+}
+
+/// The newest routes and their number.
+#[derive(Default)]
+pub struct Published {
+    current: Mutex<(u64, Arc<Routes>)>,
+    version: AtomicU64,
+}
+
+impl Published {
+    pub(super) fn replace(&self, routes: Routes) -> u64 {
+        let mut current = lock(&self.current);
+        *current = (current.0 + 1, Arc::new(routes));
+        self.version.store(current.0, Ordering::Release);
+        current.0
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub fn current(&self) -> (u64, Arc<Routes>) {
+        lock(&self.current).clone()
+    }
+}
+
+/// Up to which routes Redis has acknowledged every subscription. The publisher waits here, a bounded time, so that a
+/// script hears what it emits right after `On`.
+#[derive(Default)]
+pub struct Settled {
+    version: AtomicU64,
+    /// When something was last asked for, or lost.
+    since: Mutex<Option<Instant>>,
+    changed: Condvar,
+}
+
+impl Settled {
+    pub(super) fn asked_now(&self) {
+        *lock(&self.since) = Some(Instant::now());
+    }
+
+    /// Every subscription of this version stands.
+    pub(super) fn reached(&self, version: u64) {
+        let since = lock(&self.since);
+        self.version.fetch_max(version, Ordering::AcqRel);
+        drop(since);
+        self.changed.notify_all();
+    }
+
+    /// The subscribed connection is gone, and all subscriptions with it.
+    pub(super) fn lost(&self) {
+        let mut since = lock(&self.since);
+        self.version.store(0, Ordering::Release);
+        *since = Some(Instant::now());
+    }
+
+    pub fn is_reached(&self, version: u64) -> bool {
+        self.version.load(Ordering::Acquire) >= version
+    }
+
+    /// Has who waits look at its `give_up` again.
+    pub(super) fn wake(&self) {
+        drop(lock(&self.since));
+        self.changed.notify_all();
+    }
+
+    /// Waits until the subscriptions of `version` stand: at most [`SETTLE_MAX`] after they were asked for, or after
+    /// `ready` if that is later, or until `give_up`.
+    pub(super) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) {
+        let mut since = lock(&self.since);
+        // Fixed here: what is asked for meanwhile must not make this publish wait longer.
+        let deadline = since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.is_reached(version) || left.is_zero() || give_up() {
+                return;
+            }
+            since = self.changed.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

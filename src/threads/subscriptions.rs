@@ -1,0 +1,184 @@
+//! What was asked of the subscribed connection, and what of it Redis has acknowledged.
+//! rt-subscriber reads that connection and waits in the read, so rt-publisher writes the commands; this is between
+//! the two. One name a command, so that each has one answer: an ACL that forbids one channel must not take others
+//! down with it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Instant;
+
+use crate::config::REFUSED_RETRY;
+use crate::redis::command;
+use crate::redis::connection::Connection;
+use crate::redis::refusal::{Class, Refusal};
+use crate::routes::Routes;
+use crate::threads::{Shared, Side, lock};
+
+#[derive(Default)]
+pub struct Subscriptions {
+    /// Held while a command is built and written, so that commands leave in the order they were decided. The thread
+    /// that reads takes it only if it is free: it must go on reading while somebody waits here to write.
+    writing: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// Asked for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
+    channels: HashSet<Box<[u8]>>,
+    patterns: HashSet<Box<[u8]>>,
+    /// What is due an answer, in the order of the commands.
+    unanswered: VecDeque<Asked>,
+    /// Something was refused for the moment: when to ask again.
+    retry_at: Option<Instant>,
+    version: u64,
+}
+
+/// One question on the subscribed connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    Subscribe { pattern: bool, name: Box<[u8]> },
+    Unsubscribe { pattern: bool, name: Box<[u8]> },
+    Ping,
+}
+
+impl Asked {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Asked::Subscribe { pattern: false, name } => command::encode(bytes, &[b"SUBSCRIBE", name]),
+            Asked::Subscribe { pattern: true, name } => command::encode(bytes, &[b"PSUBSCRIBE", name]),
+            Asked::Unsubscribe { pattern: false, name } => command::encode(bytes, &[b"UNSUBSCRIBE", name]),
+            Asked::Unsubscribe { pattern: true, name } => command::encode(bytes, &[b"PUNSUBSCRIBE", name]),
+            Asked::Ping => command::encode(bytes, &[b"PING"]),
+        }
+    }
+}
+
+impl State {
+    fn asked(&mut self, pattern: bool) -> &mut HashSet<Box<[u8]>> {
+        if pattern { &mut self.patterns } else { &mut self.channels }
+    }
+
+    /// Notes and encodes what brings one name space from what was asked to what is wanted.
+    fn ask_difference(&mut self, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
+        let asked = self.asked(pattern);
+        let gone = asked.iter().filter(|name| routes.topic(pattern, name).is_none());
+        let gone: Vec<Box<[u8]>> = gone.cloned().collect();
+        let new = routes.wire_names(pattern).filter(|name| !asked.contains(*name));
+        let new: Vec<Box<[u8]>> = new.map(Box::from).collect();
+        gone.iter().for_each(|name| _ = asked.remove(name));
+        asked.extend(new.iter().cloned());
+        let unsubscribe = gone.into_iter().map(|name| Asked::Unsubscribe { pattern, name });
+        let subscribe = new.into_iter().map(|name| Asked::Subscribe { pattern, name });
+        for question in unsubscribe.chain(subscribe) {
+            question.encode(bytes);
+            self.unanswered.push_back(question);
+        }
+    }
+
+    /// Every request has its answer: what can stand, stands.
+    fn announce_if_settled(&self, shared: &Shared) {
+        if self.unanswered.iter().all(|asked| *asked == Asked::Ping)
+            && self.retry_at.is_none()
+            && self.connection.is_some()
+        {
+            shared.link_up(Side::Subscriber);
+            shared.settled.reached(self.version);
+        }
+    }
+}
+
+impl Subscriptions {
+    /// A new connection: nothing is asked of it yet.
+    pub(super) fn connected(&self, connection: &Arc<Connection>) {
+        *lock(&self.state) = State { connection: Some(Arc::clone(connection)), ..State::default() };
+    }
+
+    /// Ends the connection, if there is one; its reader wakes up.
+    pub(super) fn disconnect(&self) {
+        if let Some(connection) = lock(&self.state).connection.take() {
+            connection.shut_down();
+        }
+    }
+
+    /// Whether it is time to ask again for what was refused for the moment.
+    pub(super) fn are_due(&self, now: Instant) -> bool {
+        lock(&self.state).retry_at.is_some_and(|retry_at| now >= retry_at)
+    }
+
+    /// Asks Redis for the difference between the newest routes and what was asked. Returns their version.
+    /// Without a connection there is nothing to do: the next one asks for everything.
+    pub(super) fn sync(&self, shared: &Shared) -> u64 {
+        let writing = lock(&self.writing);
+        let (version, routes) = shared.published.current();
+        let mut bytes = Vec::new();
+        let connection = {
+            let mut state = lock(&self.state);
+            let Some(connection) = state.connection.clone() else { return version };
+            state.version = version;
+            if state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at) {
+                state.retry_at = None;
+            }
+            state.ask_difference(&routes, false, &mut bytes);
+            state.ask_difference(&routes, true, &mut bytes);
+            state.announce_if_settled(shared);
+            connection
+        };
+        if !bytes.is_empty() && connection.write_all(&bytes).is_err() {
+            // Its reader sees the end of it and connects again.
+            connection.shut_down();
+        }
+        drop(writing);
+        version
+    }
+
+    /// Asks only to hear an answer; unless somebody is writing, who will be answered as well.
+    pub(super) fn ping(&self) {
+        let _writing = match self.writing.try_lock() {
+            Ok(writing) => writing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let connection = {
+            let mut state = lock(&self.state);
+            let Some(connection) = state.connection.clone() else { return };
+            state.unanswered.push_back(Asked::Ping);
+            connection
+        };
+        let mut bytes = Vec::new();
+        Asked::Ping.encode(&mut bytes);
+        if connection.write_all(&bytes).is_err() {
+            connection.shut_down();
+        }
+    }
+
+    /// The oldest question was answered as asked. False if `answer` belongs to another one.
+    pub(super) fn answered(&self, shared: &Shared, answer: &Asked) -> bool {
+        let mut state = lock(&self.state);
+        let fits = state.unanswered.pop_front().is_some_and(|asked| asked == *answer);
+        if fits {
+            state.announce_if_settled(shared);
+        }
+        fits
+    }
+
+    /// The oldest question was refused. What is refused for the moment is asked again. The question, unless nothing
+    /// was asked.
+    pub(super) fn refused(&self, shared: &Shared, refusal: &Refusal) -> Option<Asked> {
+        let mut state = lock(&self.state);
+        let asked = state.unanswered.pop_front()?;
+        if refusal.class == Class::Wait {
+            match &asked {
+                Asked::Subscribe { pattern, name } => _ = state.asked(*pattern).remove(name),
+                Asked::Unsubscribe { pattern, name } => _ = state.asked(*pattern).insert(name.clone()),
+                Asked::Ping => {}
+            }
+            if asked != Asked::Ping {
+                state.retry_at = Some(Instant::now() + REFUSED_RETRY);
+            }
+        }
+        state.announce_if_settled(shared);
+        Some(asked)
+    }
+}
