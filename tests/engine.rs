@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use realtime::config::{Config, INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
 use realtime::engine::registry::CallbackRef;
-use realtime::engine::{Call, Engine, Outcome, Refusal};
+use realtime::engine::{Call, Deliver, Engine, Outcome, Refusal};
 use realtime::json::tape::{Item, Reader};
+use realtime::notice::Notice;
 use realtime::stats::Stats;
 use realtime::threads::Shared;
 use serde_json::Value;
@@ -18,8 +19,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One server. Every test has a prefix of its own, so that they can share a Redis.
 struct Server {
     engine: Engine,
-    /// `callback channel payload` of each delivery; the payload is a number or a text.
+    /// `callback channel payload` of each delivery; the payload is a number or a text, or an object's first value.
     heard: Vec<String>,
+    /// News for game hooks.
+    told: Vec<Notice>,
+}
+
+fn shown(delivery: &Deliver) -> String {
+    let mut tape = Reader::new(delivery.event.tape());
+    let payload = loop {
+        match tape.next_item() {
+            Some(Item::Number(number)) => break number.to_string(),
+            Some(Item::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
+            // To its first value.
+            Some(Item::Object(1..)) => _ = tape.next_item(),
+            other => break format!("{other:?}"),
+        }
+    };
+    format!("{} {} {payload}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
 }
 
 impl Server {
@@ -39,7 +56,7 @@ impl Server {
         let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         let mut engine = Engine::start(shared).unwrap();
         engine.attach();
-        Server { engine, heard: Vec::new() }
+        Server { engine, heard: Vec::new(), told: Vec::new() }
     }
 
     fn on(&mut self, channel: &str, callback: i32) {
@@ -56,15 +73,12 @@ impl Server {
         if self.engine.shared().inbox.take_attention() {
             let mut now = Instant::now();
             self.engine.begin_tick(now);
-            while let Some(Call::Deliver(delivery)) = self.engine.next_call(now) {
-                let payload = match Reader::new(delivery.event.tape()).next_item() {
-                    Some(Item::Number(number)) => number.to_string(),
-                    Some(Item::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-                    other => format!("{other:?}"),
-                };
-                let channel = String::from_utf8_lossy(delivery.event.channel()).into_owned();
-                self.heard.push(format!("{} {channel} {payload}", delivery.callback.0));
-                self.engine.complete(delivery, Outcome::Done);
+            while let Some(call) = self.engine.next_call(now) {
+                match &call {
+                    Call::Deliver(delivery) => self.heard.push(shown(delivery)),
+                    Call::Notice(notice) => self.told.push(notice.clone()),
+                }
+                self.engine.complete(call, Outcome::Done);
                 now = Instant::now();
             }
         }
@@ -99,7 +113,7 @@ impl Server {
     /// At rest: for each queue, in = delivered + dropped + waiting.
     fn assert_balanced(&self) {
         let stats = self.engine.stats();
-        for queue in ["outbox", "inbox"] {
+        for queue in ["outbox", "inbox", "notices"] {
             let number = |name: &str| stats[queue][name].as_u64().unwrap();
             let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
             assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");
@@ -306,12 +320,12 @@ fn a_tick_keeps_to_its_budget_and_starves_nobody() {
         }
         std::thread::yield_now();
     }
-    // A clock that says the budget is spent after the first call of each tick.
-    for tick in 0..50 {
+    // A clock that says the budget is spent after the first call of each tick; one call more tells of the connection.
+    for tick in 0..51 {
         let now = Instant::now();
         server.engine.begin_tick(now);
-        let Some(Call::Deliver(delivery)) = server.engine.next_call(now) else { panic!("tick {tick} made no call") };
-        server.engine.complete(delivery, Outcome::Done);
+        let Some(call) = server.engine.next_call(now) else { panic!("tick {tick} made no call") };
+        server.engine.complete(call, Outcome::Done);
         assert!(server.engine.next_call(now + Duration::from_millis(1)).is_none(), "tick {tick} made a second call");
     }
     assert_eq!(server.stat("/inbox/delivered"), 50);

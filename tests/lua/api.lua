@@ -115,7 +115,7 @@ timer.Create("tests", 0, 0, function()
 	if #left > 0 and not late then return end
 	for _, name in ipairs(left) do print("FAIL " .. name) end
 	local stats = realtime.Stats()
-	for name, queue in pairs({ outbox = stats.outbox, inbox = stats.inbox }) do
+	for name, queue in pairs({ outbox = stats.outbox, inbox = stats.inbox, notices = stats.notices }) do
 		local dropped = 0
 		for _, count in pairs(queue.dropped) do dropped = dropped + count end
 		assert(queue["in"] == queue.delivered + dropped + queue.waiting, name .. " does not balance")

@@ -25,6 +25,7 @@ assert(answered(unpack(stats)) == (place == "stats"))
 local start = host.mono()
 timer.Create("end", 0, 0, function()
 	-- Where events cannot flow, a second of ticks is enough; `pumped` is asked once a second.
+	-- The workers panic three times each, then go on.
 	local flows = place ~= "pump" and place ~= "on" and place ~= "emit"
 	local waited = host.mono() - start
 	if flows and not heard and waited < 20 or waited < (place == "pumped" and 1.5 or 0.2) then return end

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use realtime::config::Address;
+use realtime::config::{Address, Config};
 use realtime::redis::connection::Connection;
 use realtime::redis::push::Push;
 use realtime::redis::reply::{Decoder, Reply};
@@ -102,7 +102,9 @@ struct Client {
 
 impl Client {
     fn connect() -> Client {
-        let connection = Connection::open(&Address::parse(&redis()).unwrap()).unwrap();
+        let mut config = Config::defaults("client", 1);
+        config.redis = Address::parse(&redis()).unwrap();
+        let connection = Connection::open(&config, "test").unwrap();
         Client { connection, decoder: Decoder::new(PUSH_LIMITS) }
     }
 
@@ -154,7 +156,8 @@ fn every_rule_of_encoding() {
         let prefix = prefix(&format!("encode-{unwinding}"));
         let mut client = Client::connect();
         client.subscribe(&format!("{prefix}row"));
-        let said = Host::start("encode", &prefix, &["--set", &set, "--unwind", unwinding]).finish();
+        let options = ["--set", &set, "--unwind", unwinding];
+        let said = Host::start_with("encode", &prefix, &options, &[("REALTIME_IDENTITY", "false")]).finish();
         for (number, (expression, expected)) in rows.iter().enumerate() {
             let refused = format!("refused {} ", number + 1);
             match said.lines().find_map(|line| line.strip_prefix(&refused)) {
@@ -192,14 +195,64 @@ fn rules_of_the_api() {
     }
 }
 
+/// What other programs see of an event, and what Lua sees of theirs.
+#[test]
+fn identity_on_the_wire_and_in_meta() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("identity-{unwinding}"));
+        let mut client = Client::connect();
+        client.subscribe(&format!("{prefix}out"));
+        let mut host = Host::start_with(
+            "identity",
+            &prefix,
+            &["--unwind", unwinding, "--allow-errors"],
+            &[("REALTIME_SERVER", "eu-1")],
+        );
+        host.line("ready");
+        let plain = [r#"[1]"#, r#""text""#, "5", "true", "[]"];
+        plain.iter().for_each(|text| assert_eq!(client.message(), text.as_bytes()));
+        let mut boot = String::new();
+        for (seq, text) in [(1, r#"{"a":1"#), (2, r#"{ "text":true "#), (3, "{")] {
+            let message = String::from_utf8(client.message()).unwrap();
+            let comma = if text == "{" { "" } else { "," };
+            let rest = message.strip_prefix(&format!("{text}{comma}\"_rt\":\"eu-1/")).expect(&message);
+            let [b, s, sent, crc] = rest.strip_suffix("\"}").unwrap().split(':').collect::<Vec<_>>()[..] else {
+                panic!("{message}")
+            };
+            assert!(b.len() == 16 && (boot.is_empty() || b == boot) && s == seq.to_string(), "{message}");
+            assert!(sent.len() == 13 && crc.len() == 8, "{message}");
+            boot = b.to_owned();
+        }
+        // A peer: numbers 1, 2, 2 again, 5; then a relay of it elsewhere, and a member that is no identity.
+        let crc = crc32fast::hash(format!("{prefix}in").as_bytes());
+        let event = |n: u32, seq: u32| format!(r#"{{"n":{n},"_rt":"us-9/00000000000000ab:{seq}:1500:{crc:08x}"}}"#);
+        let mut publish = |channel: &str, text: &str| {
+            client.send(&[b"PUBLISH", format!("{prefix}{channel}").as_bytes(), text.as_bytes()]);
+        };
+        for (n, seq) in [(1, 1), (2, 2), (3, 2), (4, 5)] {
+            publish("in", &event(n, seq));
+        }
+        publish("relay", &event(5, 9));
+        publish("relay", r#"{"_rt":{"a":1},"n":6}"#);
+        publish("in", r#"{"n":7}"#);
+        host.pass();
+    }
+}
+
 #[test]
 fn a_panic_inside_is_answered_and_the_server_lives() {
     for unwinding in UNWINDING {
-        for place in ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context"] {
+        for place in ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context", "publisher", "subscriber"]
+        {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));
             let options = ["--set", &set, "--unwind", unwinding, "--allow-errors"];
-            Host::start_with("panic", &prefix, &options, &[("REALTIME_TEST_PANIC", place)]).pass();
+            // The workers start again, three times; an entry panics whenever it is called.
+            let panic = match place {
+                "publisher" | "subscriber" => format!("{place}*3"),
+                _ => place.to_owned(),
+            };
+            Host::start_with("panic", &prefix, &options, &[("REALTIME_TEST_PANIC", &panic)]).pass();
         }
     }
 }
