@@ -226,8 +226,9 @@ fn identity_on_the_wire_and_in_meta() {
         // A peer: numbers 1, 2, 2 again, 5; then a relay of it elsewhere, and a member that is no identity.
         let crc = crc32fast::hash(format!("{prefix}in").as_bytes());
         let event = |n: u32, seq: u32| format!(r#"{{"n":{n},"_rt":"us-9/00000000000000ab:{seq}:1500:{crc:08x}"}}"#);
+        let mut peer = Client::connect();
         let mut publish = |channel: &str, text: &str| {
-            client.send(&[b"PUBLISH", format!("{prefix}{channel}").as_bytes(), text.as_bytes()]);
+            peer.send(&[b"PUBLISH", format!("{prefix}{channel}").as_bytes(), text.as_bytes()]);
         };
         for (n, seq) in [(1, 1), (2, 2), (3, 2), (4, 5)] {
             publish("in", &event(n, seq));

@@ -1,159 +1,18 @@
-//! The whole engine without Lua, against a real Redis: a loop that asks for Calls stands in for the game.
-//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it. Two engines are two servers.
+//! The whole engine without Lua, against a real Redis. Two servers are two engines.
+//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use realtime::config::{Config, INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
+use fault_kit::{PATIENCE, Redis, Server};
+use realtime::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
 use realtime::engine::registry::CallbackRef;
-use realtime::engine::{Call, Deliver, Engine, Outcome, Refusal};
-use realtime::json::tape::{Item, Reader};
-use realtime::notice::Notice;
-use realtime::stats::Stats;
-use realtime::threads::Shared;
-use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// One server. Every test has a prefix of its own, so that they can share a Redis.
-struct Server {
-    engine: Engine,
-    /// `callback channel payload` of each delivery; the payload is a number or a text, or an object's first value.
-    heard: Vec<String>,
-    /// News for game hooks.
-    told: Vec<Notice>,
-}
-
-fn shown(delivery: &Deliver) -> String {
-    let mut tape = Reader::new(delivery.event.tape());
-    let payload = loop {
-        match tape.next_item() {
-            Some(Item::Number(number)) => break number.to_string(),
-            Some(Item::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
-            // To its first value.
-            Some(Item::Object(1..)) => _ = tape.next_item(),
-            other => break format!("{other:?}"),
-        }
-    };
-    format!("{} {} {payload}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
-}
-
-impl Server {
-    fn start(prefix: &str) -> Server {
-        let redis = std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker");
-        Server::at(&redis, prefix)
-    }
-
-    fn at(redis: &str, prefix: &str) -> Server {
-        Server::with_prefix(redis, &format!("{prefix}:{}:", std::process::id()))
-    }
-
-    fn with_prefix(redis: &str, prefix: &str) -> Server {
-        let mut config = Config::defaults("test", 1);
-        let settings = serde_json::json!({ "redis": redis, "prefix": prefix });
-        assert_eq!(config.apply_json("test", &settings.to_string()), []);
-        let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
-        let mut engine = Engine::start(shared).unwrap();
-        engine.attach();
-        Server { engine, heard: Vec::new(), told: Vec::new() }
-    }
-
-    fn on(&mut self, channel: &str, callback: i32) {
-        self.engine.on(channel.as_bytes(), None, CallbackRef(callback), false).unwrap();
-    }
-
-    fn emit(&mut self, channel: &str, payload: &str) -> Result<(), Refusal> {
-        self.engine.emit(channel.as_bytes(), payload.as_bytes())
-    }
-
-    /// One tick. Returns how many calls it made.
-    fn tick(&mut self) -> usize {
-        let calls = self.heard.len();
-        if self.engine.shared().inbox.take_attention() {
-            let mut now = Instant::now();
-            self.engine.begin_tick(now);
-            while let Some(call) = self.engine.next_call(now) {
-                match &call {
-                    Call::Deliver(delivery) => self.heard.push(shown(delivery)),
-                    Call::Notice(notice) => self.told.push(notice.clone()),
-                }
-                self.engine.complete(call, Outcome::Done);
-                now = Instant::now();
-            }
-        }
-        self.heard.len() - calls
-    }
-
-    /// Ticks until that many deliveries were heard in all.
-    fn hear(&mut self, count: usize) {
-        self.wait(|server| server.heard.len() >= count);
-        assert_eq!(self.heard.len(), count);
-    }
-
-    fn wait(&mut self, done: impl Fn(&Server) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self) {
-            assert!(Instant::now() < deadline, "heard {:?}, stats {}", self.heard, self.engine.stats());
-            if self.tick() == 0 {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    fn wait_ready(&mut self) {
-        self.wait(|server| server.engine.status().0 == "connected");
-    }
-
-    fn stat(&self, path: &str) -> u64 {
-        let stats = self.engine.stats();
-        stats.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {stats}"))
-    }
-
-    /// At rest: for each queue, in = delivered + dropped + waiting.
-    fn assert_balanced(&self) {
-        let stats = self.engine.stats();
-        for queue in ["outbox", "inbox", "notices"] {
-            let number = |name: &str| stats[queue][name].as_u64().unwrap();
-            let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
-            assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");
-        }
-    }
-
-    fn stop(self) {
-        assert!(self.engine.stop(Instant::now() + PATIENCE), "a thread did not end");
-    }
-}
-
-/// A redis-server of the test's own, killed at its end.
-struct Redis(std::process::Child);
-
-impl Redis {
-    fn start(port: u16, settings: &[&str]) -> Redis {
-        let mut command = std::process::Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        let child = command.args(settings).stdout(std::process::Stdio::null()).spawn();
-        Redis(child.expect("cannot run redis-server"))
-    }
-
-    /// A port that is free now.
-    fn port() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+use realtime::engine::Refusal;
+use realtime::engine::Outcome;
 
 #[test]
 fn one_forbidden_channel_takes_no_other_down() {
-    let port = Redis::port();
-    let _redis = Redis::start(port, &["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"]);
-    let mut server = Server::with_prefix(&format!("redis://127.0.0.1:{port}"), "");
+    let redis = Redis::start(&["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"]);
+    let mut server = Server::with_prefix(&redis.url(), "");
     server.on("ok:1", 1);
     server.on("forbidden", 2);
     server.on("ok:*", 3);
@@ -356,15 +215,15 @@ fn events_wait_for_the_next_state() {
 
 #[test]
 fn what_was_emitted_before_redis_came_arrives_in_order() {
-    // The server comes later.
-    let port = Redis::port();
-    let mut server = Server::at(&format!("redis://127.0.0.1:{port}"), "later");
+    let mut redis = Redis::start(&[]);
+    redis.kill();
+    let mut server = Server::at(&redis.url(), "later");
     server.on("a", 1);
     for n in 0..500 {
         server.emit("a", &n.to_string()).unwrap();
     }
     server.wait(|server| server.engine.status().1.contains("cannot connect to redis"));
-    let redis = Redis::start(port, &[]);
+    redis.start_again();
     server.hear(500);
     assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")));
     // It goes away for good: the module says so and stays.

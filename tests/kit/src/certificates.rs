@@ -1,0 +1,76 @@
+//! An authority of the test's own, and certificates of it, good and bad, as PEM files that go with their folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use time::{Duration, OffsetDateTime};
+
+/// When a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    Now,
+    Expired,
+    NotYet,
+}
+
+pub struct Authority {
+    folder: PathBuf,
+    file: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A server's certificate and its key.
+pub struct Certificates {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("realtime-certificates-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("cannot make the certificates' folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let file = folder.join("authority.pem");
+        std::fs::write(&file, certificate.pem()).expect("cannot write a certificate");
+        Authority { folder, file, issuer: Issuer::new(params, key) }
+    }
+}
+
+impl Authority {
+    /// The file that makes a client trust it.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub fn server(&self, name: &str, validity: Validity) -> Certificates {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let (now, year) = (OffsetDateTime::now_utc(), Duration::days(365));
+        (params.not_before, params.not_after) = match validity {
+            Validity::Now => (now - year, now + year),
+            Validity::Expired => (now - year, now - Duration::days(1)),
+            Validity::NotYet => (now + Duration::days(1), now + year),
+        };
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let files = Certificates {
+            cert: self.folder.join(format!("{name}-{validity:?}.pem")),
+            key: self.folder.join(format!("{name}-{validity:?}.key")),
+        };
+        std::fs::write(&files.cert, certificate.pem()).expect("cannot write a certificate");
+        std::fs::write(&files.key, key.serialize_pem()).expect("cannot write a key");
+        files
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder); // Left behind is no harm.
+    }
+}

@@ -1,0 +1,236 @@
+//! A redis-server of the test's own: on loopback, with a folder of its own, gone with its [`Redis`].
+//! Talks to it through a client of a few lines, so that the module's own codec is not tested with itself.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::certificates::Certificates;
+use crate::{PATIENCE, comes_true, wait_until};
+
+pub struct Redis {
+    child: Child,
+    host: Ipv4Addr,
+    /// For commands, and for the module unless there is one for TLS.
+    port: u16,
+    tls_port: Option<u16>,
+    settings: Vec<String>,
+    /// What goes before `redis-server`, as to another network.
+    before: Vec<String>,
+    folder: PathBuf,
+    login: Vec<String>,
+}
+
+impl Redis {
+    /// Starts it with further settings (`["--maxclients", "10"]`) and waits until it answers.
+    pub fn start(settings: &[&str]) -> Redis {
+        Redis::launch(settings, None, Ipv4Addr::LOCALHOST, &[])
+    }
+
+    /// With TLS on a port of its own; [`Redis::url`] then names that one.
+    pub fn start_tls(certificates: &Certificates, settings: &[&str]) -> Redis {
+        Redis::launch(settings, Some(certificates), Ipv4Addr::LOCALHOST, &[])
+    }
+
+    /// In another network: at `host`, through the command `before`.
+    pub fn start_far(host: Ipv4Addr, before: &[String]) -> Redis {
+        Redis::launch(&["--protected-mode", "no"], None, host, before)
+    }
+
+    fn launch(settings: &[&str], tls: Option<&Certificates>, host: Ipv4Addr, before: &[String]) -> Redis {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("realtime-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("cannot make redis' folder");
+        let mut settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        let tls_port = tls.map(|certificates| {
+            let port = free_port();
+            let path = |path: &PathBuf| path.display().to_string();
+            let files = [
+                ("--tls-port", port.to_string()),
+                ("--tls-cert-file", path(&certificates.cert)),
+                ("--tls-key-file", path(&certificates.key)),
+                ("--tls-ca-cert-file", path(&certificates.cert)),
+                ("--tls-auth-clients", "no".to_owned()),
+            ];
+            files.into_iter().for_each(|(name, value)| settings.extend([name.to_owned(), value]));
+            port
+        });
+        let port = free_port();
+        let before = before.to_vec();
+        let child = spawn(host, port, &settings, &before, &folder);
+        let mut redis = Redis { child, host, port, tls_port, settings, before, folder, login: Vec::new() };
+        redis.wait_ready();
+        redis
+    }
+
+    pub fn port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (self.host, self.port).into()
+    }
+
+    /// As the option `redis` wants it.
+    pub fn url(&self) -> String {
+        match self.tls_port {
+            Some(port) => format!("rediss://localhost:{port}"),
+            None => format!("redis://{}", self.address()),
+        }
+    }
+
+    /// SIGSTOP: it lives and does nothing.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to redis");
+    }
+
+    /// SIGKILL
+    pub fn kill(&mut self) {
+        self.child.kill().expect("cannot kill redis");
+        self.child.wait().expect("cannot wait for redis");
+    }
+
+    /// The same again after [`Redis::kill`], without waiting for it.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.host, self.port, &self.settings, &self.before, &self.folder);
+    }
+
+    /// Kills it if need be, starts it again and waits until it answers.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+        self.wait_ready();
+    }
+
+    fn wait_ready(&mut self) {
+        let address = self.address();
+        wait_until("redis-server answers", || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("redis-server ended: {status}, settings {:?}", self.settings);
+            }
+            ask(address, &[], &["PING"]).is_ok()
+        });
+    }
+
+    /// Logs in before each command from now on: `["password"]` or `["user", "password"]`.
+    pub fn log_in(&mut self, arguments: &[&str]) {
+        self.login = arguments.iter().map(|text| (*text).to_owned()).collect();
+    }
+
+    /// One command on a connection of its own. Its reply as text: an error starts with `-`, elements stand on lines.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        self.try_command(arguments).unwrap_or_else(|err| panic!("{arguments:?}: {err}"))
+    }
+
+    pub fn try_command(&self, arguments: &[&str]) -> io::Result<String> {
+        ask(self.address(), &self.login, arguments)
+    }
+
+    /// Sends a command and does not wait for its answer; it is carried out as long as this lives.
+    pub fn begin(&self, arguments: &[&str]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).expect("cannot connect to redis");
+        stream.write_all(&encode(arguments)).expect("cannot write to redis");
+        stream
+    }
+
+    /// CLIENT LIST, those of this kind (`normal`, `pubsub`) that the module made.
+    pub fn clients(&self, kind: &str) -> Vec<String> {
+        let list = self.command(&["CLIENT", "LIST", "TYPE", kind]);
+        list.lines().filter(|line| line.contains(" name=realtime-")).map(str::to_owned).collect()
+    }
+
+    /// Waits until this many clients of the module are there.
+    pub fn wait_clients(&self, kind: &str, count: usize) {
+        let seen = comes_true(PATIENCE, || self.clients(kind).len() == count);
+        assert!(seen, "{kind}: {:?}", self.clients(kind));
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // Either may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+fn spawn(host: Ipv4Addr, port: u16, settings: &[String], before: &[String], folder: &PathBuf) -> Child {
+    let mut words = before.to_vec();
+    words.push("redis-server".to_owned());
+    let (program, rest) = words.split_first().expect("a program");
+    let mut command = Command::new(program);
+    command.args(rest).args(["--port", &port.to_string(), "--bind", &host.to_string()]);
+    command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(folder).args(settings);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("cannot run redis-server")
+}
+
+fn encode(arguments: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(format!("${}\r\n{argument}\r\n", argument.len()).as_bytes());
+    }
+    bytes
+}
+
+fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    if !login.is_empty() {
+        let words: Vec<&str> = std::iter::once("AUTH").chain(login.iter().map(String::as_str)).collect();
+        stream.write_all(&encode(&words))?;
+        reply(&mut reader)?;
+    }
+    stream.write_all(&encode(arguments))?;
+    reply(&mut reader)
+}
+
+fn reply(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at(1);
+    let number = || rest.parse::<i64>().map_err(|_| io::Error::other(format!("bad reply {line:?}")));
+    match kind {
+        "+" | ":" => Ok(rest.to_owned()),
+        "-" => Ok(line.to_owned()),
+        "$" => match usize::try_from(number()?) {
+            Err(_) => Ok("nil".to_owned()),
+            Ok(length) => {
+                let mut bytes = vec![0; length + 2];
+                reader.read_exact(&mut bytes)?;
+                bytes.truncate(length);
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+        },
+        "*" => {
+            let elements: io::Result<Vec<String>> = (0..number()?).map(|_| reply(reader)).collect();
+            Ok(elements?.join("\n"))
+        }
+        _ => Err(io::Error::other(format!("bad reply {line:?}"))),
+    }
+}

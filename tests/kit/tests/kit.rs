@@ -1,0 +1,127 @@
+//! The kit itself: each fault does what it says.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use fault_kit::certificates::{Authority, Validity};
+use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, wait_until};
+
+/// Sends back what it gets.
+fn echo() -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut reader = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut reader, &mut stream);
+            });
+        }
+    });
+    Proxy::start(address)
+}
+
+/// What comes back of `sent` until the end, or until nothing comes for a moment.
+fn back(proxy: &Proxy, sent: &[u8]) -> (Vec<u8>, Option<ErrorKind>) {
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.write_all(sent).unwrap();
+    let (mut got, mut buffer) = (Vec::new(), [0; 100]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (got, None),
+            Ok(length) => got.extend_from_slice(&buffer[..length]),
+            Err(err) => return (got, Some(err.kind())),
+        }
+    }
+}
+
+#[test]
+fn the_proxy_makes_each_fault() {
+    let silence = Some(ErrorKind::WouldBlock);
+    let rows: [(Fault, &[u8], Option<ErrorKind>); 9] = [
+        (Fault::None, b"hello", silence),
+        (Fault::CutAfter(3), b"hel", None),
+        (Fault::ResetAfter(3), b"hel", Some(ErrorKind::ConnectionReset)),
+        (Fault::Slice, b"hello", silence),
+        (Fault::Delay(Duration::from_millis(20)), b"hello", silence),
+        (Fault::SwallowAfter(2), b"he", silence),
+        (Fault::StallAfter(5), b"hello", silence),
+        (Fault::FlipAt(1), b"hdllo", silence),
+        (Fault::TwiceAt(3), b"hellolo", silence),
+    ];
+    for (fault, expected, end) in rows {
+        let proxy = echo();
+        proxy.set(Direction::ToClient, fault);
+        let (got, ended) = back(&proxy, b"hello");
+        // A reset may take the bytes before it along.
+        let cut = end == Some(ErrorKind::ConnectionReset) && got.is_empty();
+        assert!((got == expected || cut) && ended == end, "{fault:?}: {got:?} {ended:?}");
+    }
+}
+
+#[test]
+fn the_proxy_ends_and_refuses() {
+    let proxy = echo();
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    proxy.cut_all();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    proxy.refuse(true);
+    assert_eq!(back(&proxy, b"").0, b"");
+    assert_eq!((proxy.connections(), proxy.forwarded(Direction::ToServer)), (2, 1));
+    proxy.refuse(false);
+    assert_eq!(back(&proxy, b"again").0, b"again");
+}
+
+#[test]
+fn redis_comes_and_goes() {
+    let mut redis = Redis::start(&["--maxclients", "50"]);
+    assert_eq!(redis.command(&["SET", "k", "v"]), "OK");
+    assert_eq!(redis.command(&["MGET", "k", "none"]), "v\nnil");
+    assert!(redis.command(&["NO"]).starts_with("-ERR"));
+    redis.stop();
+    assert!(redis.try_command(&["PING"]).is_err());
+    redis.resume();
+    wait_until("it goes on", || redis.try_command(&["PING"]).is_ok());
+    redis.restart();
+    assert_eq!(redis.command(&["GET", "k"]), "nil");
+    redis.command(&["CONFIG", "SET", "requirepass", "secret"]);
+    assert!(redis.command(&["PING"]).starts_with("-NOAUTH"));
+    redis.log_in(&["secret"]);
+    assert_eq!(redis.command(&["PING"]), "PONG");
+}
+
+#[test]
+fn redis_speaks_tls() {
+    let authority = Authority::default();
+    let redis = Redis::start_tls(&authority.server("localhost", Validity::Now), &[]);
+    assert!(redis.url().starts_with("rediss://") && TcpStream::connect(("127.0.0.1", redis.port())).is_ok());
+}
+
+#[test]
+fn a_script_answers() {
+    let server = Scripted::start(|client| {
+        let question = client.question().unwrap();
+        client.send(question.join(" ").as_bytes());
+    });
+    let address = server.url().replace("redis://", "");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), server.connections()), ("+PONG\r\nECHO hi", 1));
+}
+
+#[test]
+fn randomness_repeats() {
+    let take = |seed| {
+        let mut random = Random::from_seed(seed);
+        [random.below(1000), random.below(1000), *random.pick(&[1, 2, 3])]
+    };
+    assert_eq!(take(5), take(5));
+    assert_ne!(take(5), take(6));
+}
