@@ -96,7 +96,7 @@ impl Server {
         assert_eq!(self.heard.len(), count);
     }
 
-    pub fn wait(&mut self, done: impl Fn(&Server) -> bool) {
+    pub fn wait(&mut self, mut done: impl FnMut(&Server) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < deadline, "heard {:?}, stats {}", self.heard, self.engine.stats());

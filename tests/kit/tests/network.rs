@@ -1,0 +1,355 @@
+//! Connections that end, stall, crawl and come back: nothing is lost without being counted, nothing comes twice.
+
+use std::time::{Duration, Instant};
+
+use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until};
+use realtime::config::OUTBOX_JOBS_MAX;
+use realtime::notice::Notice;
+use serde_json::json;
+
+/// Two servers on one Redis: the second listens on `a`.
+fn pair(url: &str) -> (Server, Server) {
+    let [here, mut there] = ["here", "there"].map(|name| Server::with(json!({ "redis": url, "server": name })));
+    there.on("a", 1);
+    (here, there)
+}
+
+/// The numbers heard on `a`: each once and in order. Those missing between the first and the last must be those told.
+fn audit(there: &Server) -> (usize, u64) {
+    let heard: Vec<u64> = there.heard.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {heard:?}");
+    let missing = heard.last().unwrap_or(&0) + 1 - heard.first().unwrap_or(&0) - heard.len() as u64;
+    let told: u64 = there.told.iter().map(|notice| if let Notice::Gap { missed, .. } = notice { *missed } else { 0 }).sum();
+    assert_eq!(missing, told, "of {} heard", heard.len());
+    (heard.len(), missing)
+}
+
+fn emit(here: &mut Server, n: u64) {
+    while here.emit("a", &format!("{{\"n\":{n}}}")).is_err() {
+        here.tick();
+        std::thread::yield_now(); // The outbox is full for a moment.
+    }
+}
+
+/// Ticks both until the other has heard number `last`.
+fn hear_last(here: &mut Server, there: &mut Server, last: u64) {
+    let end = format!(" {last}");
+    there.wait(|there| {
+        here.tick();
+        there.heard.last().is_some_and(|line| line.ends_with(&end))
+    });
+}
+
+/// Fault 2.
+#[test]
+fn redis_killed_under_load() {
+    let mut redis = Redis::start(&[]);
+    let (mut here, mut there) = pair(&redis.url());
+    there.wait_ready();
+    let mut n = 0;
+    for _ in 0..5 {
+        for _ in 0..500 {
+            emit(&mut here, n);
+            n += 1;
+            there.tick();
+        }
+        redis.kill();
+        for _ in 0..500 {
+            emit(&mut here, n);
+            n += 1;
+        }
+        there.wait(|there| there.engine.status().0 == "connecting");
+        redis.start_again();
+        let started = Instant::now();
+        there.wait_ready();
+        assert!(started.elapsed() < Duration::from_secs(3), "ready after {:?}", started.elapsed());
+    }
+    emit(&mut here, n);
+    hear_last(&mut here, &mut there, n);
+    let (heard, missing) = audit(&there);
+    assert_eq!(heard as u64 + missing, n + 1, "from the first to the last");
+    here.wait(|here| here.stat("/outbox/waiting") == 0);
+    assert_eq!(here.stat("/outbox/delivered"), n + 1, "each was written again until it was answered");
+    for server in [&here, &there] {
+        server.assert_balanced();
+    }
+    here.stop();
+    there.stop();
+}
+
+/// The answers of publishes are lost, and the publishes are not: each is written again, and heard once.
+#[test]
+fn lost_answers_are_asked_for_again_and_heard_once() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut here = Server::with(json!({ "redis": proxy.url() }));
+    let mut there = Server::with(json!({ "redis": redis.url() }));
+    there.on("a", 1);
+    there.wait_ready();
+    here.wait_ready();
+    for n in 0..50 {
+        proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
+        emit(&mut here, n);
+        hear_last(&mut here, &mut there, n);
+        proxy.set(Direction::ToClient, Fault::None);
+        proxy.cut_all();
+        here.wait(|here| here.stat("/outbox/waiting") == 0);
+    }
+    here.wait_ready();
+    assert_eq!(here.stat("/resent"), 50);
+    assert_eq!(here.stat("/outbox/delivered"), 50);
+    emit(&mut here, 50);
+    hear_last(&mut here, &mut there, 50);
+    assert_eq!((audit(&there), there.stat("/inbox/dropped/repeat")), ((51, 0), 50));
+    there.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+/// What carries no number is never written twice.
+#[test]
+fn what_has_no_number_is_unknown_when_its_answer_is_lost() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut here = Server::with(json!({ "redis": proxy.url() }));
+    let mut there = Server::with(json!({ "redis": redis.url() }));
+    there.on("a", 1);
+    there.wait_ready();
+    here.wait_ready();
+    proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
+    here.emit("a", "[1]").unwrap();
+    there.hear(1);
+    proxy.set(Direction::ToClient, Fault::None);
+    proxy.cut_all();
+    here.wait(|here| here.stat("/outbox/dropped/unknown") == 1);
+    here.wait(|here| here.told.iter().any(|told| matches!(told, Notice::Error { operation: "publish", .. })));
+    here.wait_ready();
+    assert_eq!((here.stat("/resent"), there.heard.len()), (0, 1));
+    here.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+/// Fault 4, in half the time: SIGSTOP until it is noticed, then SIGCONT.
+#[test]
+fn a_stopped_redis_is_noticed_and_nothing_comes_twice() {
+    let redis = Redis::start(&[]);
+    let (mut here, mut there) = pair(&redis.url());
+    there.wait_ready();
+    here.wait_ready();
+    emit(&mut here, 0);
+    hear_last(&mut here, &mut there, 0);
+    redis.stop();
+    let stopped = Instant::now();
+    for n in 1..=OUTBOX_JOBS_MAX as u64 {
+        emit(&mut here, n);
+    }
+    assert!(here.emit("a", "{}").is_err(), "the queue is bounded");
+    there.wait(|there| {
+        here.tick();
+        [&here, there].iter().all(|server| server.engine.status().0 == "connecting")
+    });
+    assert!(stopped.elapsed() < Duration::from_secs(16), "noticed after {:?}", stopped.elapsed());
+    redis.resume();
+    let last = OUTBOX_JOBS_MAX as u64 + 1;
+    emit(&mut here, last);
+    hear_last(&mut here, &mut there, last);
+    audit(&there);
+    here.wait(|here| here.stat("/outbox/waiting") == 0);
+    assert_eq!(here.stat("/outbox/delivered"), last + 1);
+    here.assert_balanced();
+    there.assert_balanced();
+    here.stop();
+    there.stop();
+}
+
+/// Fault 5.
+#[test]
+fn a_slow_redis_is_no_dead_one() {
+    let redis = Redis::start(&["--enable-debug-command", "yes"]);
+    let (mut here, mut there) = pair(&redis.url());
+    there.wait_ready();
+    here.wait_ready();
+    for (n, slow) in [["DEBUG", "SLEEP", "5"], ["CLIENT", "PAUSE", "5000"]].iter().enumerate() {
+        let _asked = redis.begin(slow);
+        // A question that is not answered at once shows that it has begun.
+        let ping = redis.begin(&["PING"]);
+        ping.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        assert!(ping.peek(&mut [0]).is_err(), "{slow:?} is quick");
+        let began = Instant::now();
+        emit(&mut here, n as u64);
+        hear_last(&mut here, &mut there, n as u64);
+        assert!(began.elapsed() > Duration::from_secs(3), "{slow:?} was quick");
+    }
+    assert_eq!(here.stat("/reconnects") + there.stat("/reconnects"), 0);
+    assert_eq!(redis.clients("pubsub").len(), 1);
+    here.stop();
+    there.stop();
+}
+
+/// Fault 6, without the pauses.
+#[test]
+fn a_killed_subscriber_has_its_subscriptions_back() {
+    let redis = Redis::start(&[]);
+    let (mut here, mut there) = pair(&redis.url());
+    there.on("b*", 2);
+    there.wait_ready();
+    for round in 0..30 {
+        assert_ne!(redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]), "0");
+        there.wait(|there| there.stat("/reconnects") == round + 1);
+        let lost = Instant::now();
+        there.wait_ready();
+        assert!(lost.elapsed() < Duration::from_millis(1500), "round {round}: {:?}", lost.elapsed());
+        emit(&mut here, round);
+        here.emit("bc", "{\"n\":1}").unwrap();
+        there.hear(2 * (round as usize + 1));
+    }
+    assert_eq!(redis.command(&["PUBSUB", "CHANNELS"]), "a");
+    let told = |notice: &Notice| there.told.iter().filter(|told| *told == notice).count();
+    assert_eq!(told(&Notice::Connected), 31);
+    here.stop();
+    there.stop();
+}
+
+/// Fault 8, and a few others that change nothing but the time.
+#[test]
+fn pieces_of_any_size_make_the_same_events() {
+    for fault in [Fault::Slice, Fault::Delay(Duration::from_millis(5))] {
+        let redis = Redis::start(&[]);
+        let proxy = Proxy::start(redis.address());
+        [Direction::ToClient, Direction::ToServer].into_iter().for_each(|to| proxy.set(to, fault));
+        let (mut here, mut there) = pair(&proxy.url());
+        there.wait_ready();
+        (0..200).for_each(|n| emit(&mut here, n));
+        hear_last(&mut here, &mut there, 199);
+        assert_eq!(audit(&there), (200, 0));
+        here.stop();
+        there.stop();
+    }
+}
+
+/// Bytes flipped or repeated by a broken middlebox: no wrong number is heard out of its order, whatever comes.
+#[test]
+fn spoiled_bytes_end_the_connection_or_are_heard_as_raw() {
+    let mut random = Random::announced("spoiled bytes");
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut here = Server::with(json!({ "redis": redis.url() }));
+    let mut there = Server::with(json!({ "redis": proxy.url() }));
+    there.on("a", 1);
+    there.wait_ready();
+    for n in 0..60 {
+        let at = random.below(250);
+        let fault = if random.below(2) == 0 { Fault::FlipAt(at) } else { Fault::TwiceAt(at) };
+        proxy.set_now(Direction::ToClient, fault);
+        proxy.set(Direction::ToClient, Fault::None);
+        emit(&mut here, 2 * n);
+        emit(&mut here, 2 * n + 1);
+        here.wait(|here| here.stat("/outbox/waiting") == 0);
+        there.tick();
+    }
+    proxy.set_now(Direction::ToClient, Fault::None);
+    proxy.cut_all();
+    there.wait_ready();
+    emit(&mut here, 1000);
+    let heard = there.heard.len();
+    there.wait(|there| there.heard.len() > heard && there.heard.last().unwrap().ends_with(" 1000"));
+    there.assert_balanced();
+    assert_eq!(there.stat("/panics"), 0);
+    here.stop();
+    there.stop();
+}
+
+/// Fault 25.
+#[test]
+fn what_is_wanted_in_the_end_is_subscribed() {
+    let mut redis = Redis::start(&[]);
+    let mut server = Server::with(json!({ "redis": redis.url() }));
+    server.wait_ready();
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    for n in 0..10_000 {
+        let channel = format!("c{}", n % 500);
+        match (n * 7 + n / 500) % 3 {
+            0 => _ = server.engine.off(channel.as_bytes(), None),
+            _ => server.on(&channel, n),
+        }
+        if n % 100 == 0 {
+            server.engine.begin_tick(Instant::now());
+        }
+    }
+    for n in 0..500 {
+        server.engine.off(format!("c{n}").as_bytes(), None);
+        if n % 5 == 0 {
+            server.on(&format!("c{n}"), n);
+        }
+    }
+    redis.start_again();
+    server.wait_ready();
+    let mut channels: Vec<String> = redis.command(&["PUBSUB", "CHANNELS"]).lines().map(str::to_owned).collect();
+    channels.sort();
+    let mut expected: Vec<String> = (0..500).step_by(5).map(|n| format!("c{n}")).collect();
+    expected.sort();
+    assert_eq!(channels, expected);
+    server.stop();
+}
+
+/// Fault 63: an idle connection says something every five seconds, both ways, on both connections.
+#[test]
+fn idle_connections_keep_talking() {
+    let redis = Redis::start(&[]);
+    let mut server = Server::with(json!({ "redis": redis.url() }));
+    server.on("a", 1);
+    server.wait_ready();
+    let asked = || {
+        let last = |kind: &str, word: &str| redis.clients(kind).iter().any(|line| line.contains(word));
+        last("normal", " cmd=role ") && last("pubsub", " cmd=ping ")
+    };
+    assert!(!asked());
+    wait_until("both are asked", asked);
+    assert!(comes_true(PATIENCE, || redis.clients("normal").iter().any(|line| line.contains(" idle=4 "))));
+    wait_until("and asked again", || redis.clients("normal").iter().any(|line| line.contains(" idle=0 ")));
+    assert_eq!(server.stat("/reconnects"), 0);
+    server.stop();
+}
+
+/// Fault 59: Redis is a black hole, at any moment of a connection, and the map changes.
+#[test]
+fn a_black_hole_does_not_hold_up_a_map_change() {
+    let hole = Scripted::start(|client| while client.command().is_some() {});
+    let redis = Redis::start(&[]);
+    let mut answering = Server::with(json!({ "redis": redis.url() }));
+    answering.wait_ready();
+    redis.stop();
+    for (mut server, most) in [(Server::with(json!({ "redis": hole.url() })), 100), (answering, 1600)] {
+        server.on("a", 1);
+        server.emit("a", "{}").unwrap();
+        let began = Instant::now();
+        let (_, flush) = server.engine.detach();
+        assert!(!flush.wait());
+        assert!(began.elapsed() < Duration::from_millis(most), "{:?}", began.elapsed());
+        server.engine.attach();
+        server.assert_balanced();
+        assert_eq!(server.stat("/outbox/waiting"), 1);
+        server.stop();
+    }
+}
+
+/// What waits too long is dropped and told, oldest first; what is younger is sent.
+#[test]
+fn events_expire_while_redis_is_away() {
+    let mut redis = Redis::start(&[]);
+    redis.kill();
+    let mut here = Server::with(json!({ "redis": redis.url(), "emit_age_max_s": 1 }));
+    (0..100).for_each(|n| emit(&mut here, n));
+    here.wait(|here| here.stat("/outbox/dropped/expired") == 100);
+    here.wait(|here| here.told.iter().any(|told| matches!(told, Notice::Error { operation: "publish", .. })));
+    redis.start_again();
+    here.wait_ready();
+    here.on("a", 1);
+    emit(&mut here, 100);
+    here.hear(1);
+    assert_eq!(here.heard, ["1 a 100"]);
+    here.assert_balanced();
+    here.stop();
+}

@@ -1,0 +1,254 @@
+//! A Redis that answers, and says no: to the login, to a client too many, to a channel, for the moment, for ever.
+
+use std::time::{Duration, Instant};
+
+use fault_kit::{Redis, Scripted, Server, comes_true, wait_until};
+use realtime::notice::Notice;
+use serde_json::json;
+
+fn at(url: &str) -> Server {
+    Server::with(json!({ "redis": url }))
+}
+
+/// The errors told, as `operation target: reason`.
+fn errors(server: &Server) -> Vec<String> {
+    let told = server.told.iter().filter_map(|notice| match notice {
+        Notice::Error { operation, target, reason } => {
+            Some(format!("{operation} {}: {reason}", String::from_utf8_lossy(target)))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+/// Fault 11.
+#[test]
+fn no_more_clients_allowed() {
+    let redis = Redis::start(&["--maxclients", "3"]);
+    let full: Vec<_> = (0..3).map(|_| redis.begin(&["PING"])).collect();
+    let mut server = at(&redis.url());
+    server.wait(|server| server.engine.status().1.contains("raise maxclients"));
+    assert_eq!(server.engine.status().0, "connecting");
+    server.wait(|server| !errors(server).is_empty());
+    assert!(errors(&server)[0].contains("maxclients"), "{:?}", errors(&server));
+    let attempts = server.stat("/connect_failures");
+    // Two connections, each at most once in five seconds.
+    assert!(!comes_true(Duration::from_secs(3), || server.stat("/connect_failures") > attempts.max(2)));
+    drop(full);
+    server.wait_ready();
+    server.stop();
+}
+
+/// Fault 12.
+#[test]
+fn a_login_that_is_refused() {
+    let rows: [(&[&str], &str, &str); 5] = [
+        (&["--requirepass", "right"], "", "NOAUTH"),
+        (&["--requirepass", "right"], ":hunter2@", "WRONGPASS"),
+        (&[], ":hunter2@", "without any password configured"),
+        (&["--user", "gmod", "off", ">hunter2", "+@all"], "gmod:hunter2@", "as `gmod`: WRONGPASS"),
+        (&["--user", "gmod", "on", ">right", "+@all"], "gmod:hunter2@", "as `gmod`: WRONGPASS"),
+    ];
+    for (settings, login, found) in rows {
+        let redis = Redis::start(settings);
+        let mut server = at(&redis.url().replace("redis://", &format!("redis://{login}")));
+        server.wait(|server| server.engine.status().0 == "auth_failed" && !server.told.is_empty());
+        let said = format!("{:?} {:?} {}", server.engine.status(), server.told, server.engine.stats());
+        assert!(said.contains(found) && !said.contains("hunter2"), "{said}");
+        // Not before half a minute: Redis may lock out who goes on trying.
+        server.wait(|server| server.stat("/connect_failures") == 2);
+        assert!(!comes_true(Duration::from_millis(500), || server.stat("/connect_failures") > 2));
+        server.stop();
+    }
+}
+
+#[test]
+fn a_login_that_works() {
+    let settings = ["--user", "gmod", "on", ">hunter2", "~*", "&*", "+@all", "--requirepass", "p@ss:w/rd"];
+    let redis = Redis::start(&settings);
+    for login in ["gmod:hunter2@", ":p%40ss%3Aw%2Frd@"] {
+        let mut server = at(&format!("{}/3", redis.url().replace("redis://", &format!("redis://{login}"))));
+        server.on("a", 1);
+        server.emit("a", "{\"n\":1}").unwrap();
+        server.hear(1);
+        server.stop();
+    }
+}
+
+/// Fault 13. The names are longer than the rule, so that `ok:*` as a pattern is no `ok*`.
+#[test]
+fn one_forbidden_channel_is_told_and_takes_no_other_down() {
+    let rules = ["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"];
+    let redis = Redis::start(&rules);
+    let mut server = at(&redis.url());
+    for (callback, channel) in (1..).zip(["ok:1", "forbidden", "ok:2"]) {
+        server.on(channel, callback);
+    }
+    server.emit("ok:2", "{\"n\":5}").unwrap();
+    server.hear(1);
+    server.wait(|server| !errors(server).is_empty());
+    assert!(errors(&server)[0].starts_with("subscribe forbidden: redis: NOPERM"), "{:?}", errors(&server));
+    server.emit("forbidden", "{\"n\":5}").unwrap();
+    server.wait(|server| errors(server).len() == 2);
+    assert!(errors(&server)[1].starts_with("publish forbidden: redis refused it: NOPERM"), "{:?}", errors(&server));
+    assert_eq!((server.engine.status().0, server.stat("/outbox/dropped/redis")), ("connected", 1));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Fault 14.
+#[test]
+fn rights_taken_away_while_connected() {
+    let redis = Redis::start(&["--user", "gmod", "on", ">pw", "~*", "&*", "+@all"]);
+    let mut server = at(&redis.url().replace("redis://", "redis://gmod:pw@"));
+    server.on("a", 1);
+    server.on("b", 2);
+    server.wait_ready();
+    redis.command(&["ACL", "SETUSER", "gmod", "resetchannels", "&b"]);
+    server.wait(|server| server.stat("/reconnects") >= 1 && !errors(server).is_empty());
+    assert!(errors(&server).iter().any(|error| error.starts_with("subscribe a: redis: NOPERM")), "{:?}", errors(&server));
+    server.wait_ready();
+    server.emit("b", "{\"n\":1}").unwrap();
+    server.hear(1);
+    let reconnects = server.stat("/reconnects");
+    assert!(!comes_true(Duration::from_secs(1), || server.stat("/reconnects") > reconnects), "it goes round and round");
+    server.stop();
+}
+
+/// Fault 15, as far as events go: publishing is allowed while Redis loads, and nothing floods it.
+#[test]
+fn redis_that_loads_its_data() {
+    // A millisecond a key, and an ear for clients in between.
+    let slowly = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
+    let settings = [&["--enable-debug-command", "yes"], slowly.as_slice()].concat();
+    let redis = Redis::start(&settings);
+    redis.command(&["DEBUG", "POPULATE", "3000"]);
+    let mut server = at(&redis.url());
+    server.on("a", 1);
+    server.wait_ready();
+    let _reload = redis.begin(&["DEBUG", "RELOAD"]);
+    wait_until("redis loads", || redis.try_command(&["GET", "k"]).is_ok_and(|said| said.starts_with("-LOADING")));
+    let mut late = at(&redis.url());
+    late.on("a", 1);
+    late.wait_ready();
+    server.emit("a", "{\"n\":1}").unwrap();
+    server.hear(1);
+    late.hear(1);
+    assert!(redis.command(&["GET", "k"]).starts_with("-LOADING"), "it was over too soon to show anything");
+    assert_eq!(server.stat("/reconnects") + late.stat("/connect_failures"), 0);
+    server.stop();
+    late.stop();
+}
+
+/// Fault 16.
+#[test]
+fn a_busy_redis_is_asked_again() {
+    let redis = Redis::start(&["--busy-reply-threshold", "50"]);
+    let mut server = at(&redis.url());
+    server.wait_ready();
+    let _script = redis.begin(&["EVAL", "while true do end", "0"]);
+    wait_until("redis is busy", || redis.try_command(&["GET", "k"]).is_ok_and(|said| said.starts_with("-BUSY")));
+    server.on("a", 1);
+    for n in 0..20 {
+        server.emit("a", &format!("{{\"n\":{n}}}")).unwrap();
+    }
+    server.tick();
+    assert!(!comes_true(Duration::from_secs(1), || server.engine.status().0 == "connected"), "it is not subscribed");
+    assert_eq!(server.stat("/outbox/waiting"), 20);
+    redis.command(&["SCRIPT", "KILL"]);
+    server.hear(20);
+    assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")), "{:?}", server.heard);
+    server.wait_ready();
+    server.wait(|server| server.stat("/outbox/delivered") == 20);
+    assert_eq!((server.stat("/reconnects"), server.stat("/subscriptions_refused")), (0, 0));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A publish that was refused for the moment never comes after a later one of its channel; it is lost, and counted.
+#[test]
+fn a_busy_redis_never_turns_the_order_round() {
+    let redis = Scripted::start(|client| {
+        let mut count = 0;
+        while let Some(command) = client.question() {
+            match command[0].as_str() {
+                "SUBSCRIBE" => client.acknowledge(&command),
+                // The first two are refused; by then the next two were written, and go through.
+                _ if count < 2 => {}
+                _ if count == 3 => client.send(b"-BUSY a script\r\n-BUSY a script\r\n:1\r\n:1\r\n"),
+                _ if count > 3 => client.send(b":1\r\n"),
+                _ => {}
+            }
+            count += usize::from(command[0] == "PUBLISH");
+        }
+    });
+    let mut server = at(&redis.url());
+    server.wait_ready();
+    for channel in ["a", "b", "a", "c"] {
+        server.emit(channel, "{}").unwrap();
+    }
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!((server.stat("/outbox/dropped/redis"), server.stat("/outbox/delivered")), (1, 3));
+    assert!(errors(&server)[0].starts_with("publish a: redis was busy"), "{:?}", errors(&server));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Fault 17.
+#[test]
+fn a_replica_is_refused() {
+    let master = Redis::start(&[]);
+    let redis = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", master.port())]);
+    let mut server = at(&redis.url());
+    server.wait(|server| server.engine.status().1.contains("it is a replica"));
+    server.emit("a", "{}").unwrap();
+    redis.command(&["REPLICAOF", "NO", "ONE"]);
+    server.wait_ready();
+    server.wait(|server| server.stat("/outbox/delivered") == 1);
+    // And a master that becomes a replica is left.
+    redis.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+    let demoted = Instant::now();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    assert!(demoted.elapsed() < Duration::from_secs(6), "{:?}", demoted.elapsed());
+    server.wait(|server| server.told.iter().any(|told| matches!(told, Notice::Disconnected { .. })));
+    server.emit("a", "{}").unwrap();
+    assert!(!comes_true(Duration::from_secs(1), || server.stat("/outbox/delivered") > 1));
+    server.stop();
+}
+
+/// Faults 18 and 19, as far as a publish can be refused so: given up, counted, said once.
+#[test]
+fn what_will_never_succeed_is_not_tried_again() {
+    for (answer, found) in [("-OOM command not allowed", "OOM"), ("-MOVED 1 127.0.0.1:1", "cluster is not supported")] {
+        let redis = Scripted::start(move |client| {
+            while let Some(command) = client.question() {
+                match command[0].as_str() {
+                    "SUBSCRIBE" => client.acknowledge(&command),
+                    _ => client.send(format!("{answer}\r\n").as_bytes()),
+                }
+            }
+        });
+        let mut server = at(&redis.url());
+        server.wait_ready();
+        (0..100).for_each(|_| server.emit("a", "{}").unwrap());
+        server.wait(|server| server.stat("/outbox/dropped/redis") == 100 && !errors(server).is_empty());
+        assert!(errors(&server).len() == 1 && errors(&server)[0].contains(found), "{:?}", errors(&server));
+        assert_eq!((redis.connections(), server.stat("/resent")), (2, 0));
+        server.assert_balanced();
+        server.stop();
+    }
+}
+
+/// Fault 19 at a real node: events work there, another database does not, and the reason is named.
+#[test]
+fn a_cluster_node() {
+    let redis = Redis::start(&["--cluster-enabled", "yes"]);
+    let mut server = at(&format!("{}/1", redis.url()));
+    server.wait(|server| server.engine.status().1.contains("a Redis cluster is not supported"));
+    server.stop();
+    let mut server = at(&redis.url());
+    server.on("a", 1);
+    server.emit("a", "{\"n\":1}").unwrap();
+    server.hear(1);
+    server.stop();
+}
