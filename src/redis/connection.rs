@@ -235,7 +235,7 @@ impl Handshake<'_> {
     /// Sends one command; its answer.
     fn request(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<OwnedReply, ConnectError> {
         let address = self.address;
-        let failed = |err| ConnectError::Io { doing, address: address.to_string(), err };
+        let failed = |err: Error| ConnectError::Io { doing, address: address.to_string(), err: hint(err, address.tls) };
         let mut bytes = Vec::new();
         command::encode(&mut bytes, arguments);
         self.connection.write_all(&bytes).map_err(failed)?;
@@ -249,14 +249,25 @@ impl Handshake<'_> {
             let left = timed.left().map_err(failed)?;
             self.connection.stream.set_read_timeout(left).map_err(failed)?;
             if self.decoder.read_from(&mut self.connection.reader()).map_err(failed)? == 0 {
-                let hint = if address.tls { "closed by redis" } else { "closed by redis (if it wants TLS, use rediss://)" };
-                return Err(failed(Error::new(ErrorKind::UnexpectedEof, hint)));
+                return Err(failed(Error::new(ErrorKind::UnexpectedEof, "closed by redis")));
             }
         }
     }
 
     fn not_redis(&self, err: ProtocolError) -> ConnectError {
         ConnectError::Protocol { address: self.address.to_string(), err }
+    }
+}
+
+/// A server that expects TLS ends a plain connection at its first words.
+fn hint(err: Error, tls: bool) -> Error {
+    match err.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+            if !tls =>
+        {
+            Error::new(err.kind(), format!("{err} (if it wants TLS, use rediss://)"))
+        }
+        _ => err,
     }
 }
 

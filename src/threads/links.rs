@@ -47,7 +47,7 @@ impl Link {
         }
     }
 
-    /// True if this is news: another reason than before, or the end of a ready connection.
+    /// True if this is another reason than before, also than none.
     pub(super) fn down(&self, trouble: &Trouble) -> bool {
         let was_ready = self.ready.swap(false, Ordering::AcqRel);
         let mut known = lock(&self.trouble);

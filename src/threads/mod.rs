@@ -158,21 +158,23 @@ impl Shared {
         }
     }
 
-    /// The connection is lost, or could not be made. True if that is worth a line in the log.
+    /// The connection is lost, or could not be made. True if that is worth a line in the log: both sides say the same
+    /// of a Redis that does not answer, again and again, and once is enough.
     fn link_down(&self, side: Side, trouble: &Trouble) -> bool {
         let mut told = lock(&self.told_connected);
-        let news = self.link(side).down(trouble);
+        let other = match side {
+            Side::Publisher => &self.subscriber_link,
+            Side::Subscriber => &self.publisher_link,
+        };
+        let was_ready = self.link(side).is_ready();
+        let news = self.link(side).down(trouble) && other.trouble() != *trouble;
         if std::mem::take(&mut *told) {
             self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
-            return news;
-        }
-        // Both sides say the same of a Redis that does not answer; once is enough.
-        let first = news && (side == Side::Publisher || self.publisher_link.is_ready());
-        if first {
+        } else if news && !was_ready {
             let target = self.config.redis.to_string().into_bytes().into_boxed_slice();
             self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
         }
-        first
+        news
     }
 }
 

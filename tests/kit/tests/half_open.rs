@@ -1,0 +1,51 @@
+//! A link that is gone and says nothing, in network namespaces of the test's own. Linux only.
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr, reason = "a test that cannot run must say so")]
+
+use std::time::{Duration, Instant};
+
+use fault_kit::namespace::{self, Link};
+use fault_kit::Server;
+use realtime::notice::Notice;
+use serde_json::json;
+
+/// Fault 3: noticed within 15 s on both connections, subscribed again, one gap told.
+#[test]
+fn a_silent_link_is_noticed() {
+    let ran = namespace::run_inside("a_silent_link_is_noticed", || {
+        let link = Link::default();
+        let redis = link.redis();
+        let mut there = Server::with(json!({ "redis": redis.url(), "server": "there" }));
+        there.on("a", 1);
+        there.wait_ready();
+        // A peer that Redis hears all the time.
+        let emit = |n: u32| {
+            let crc = crc32fast::hash(b"a");
+            format!("{{\"n\":{n},\"_rt\":\"peer/00000000000000ab:{}:1:{crc:08x}\"}}", n + 1)
+        };
+        redis.command(&["PUBLISH", "a", &emit(0)]);
+        there.hear(1);
+        // Redis itself goes on: what it publishes meanwhile is missed.
+        let script = "local n = 0 while n < 5 do n = n + 1 redis.call('PUBLISH', 'a', ARGV[n]) end";
+        let texts: Vec<String> = (1..=5).map(emit).collect();
+        let arguments: Vec<&str> = ["EVAL", script, "0"].into_iter().chain(texts.iter().map(String::as_str)).collect();
+        link.cut();
+        let cut = Instant::now();
+        there.wait(|there| there.stat("/reconnects") == 2);
+        assert!(cut.elapsed() < Duration::from_secs(15), "noticed after {:?}", cut.elapsed());
+        assert!(cut.elapsed() > Duration::from_secs(5), "noticed after {:?}: the link did not die silently", cut.elapsed());
+        link.mend();
+        // Before the module is back: its own connections are still being made.
+        redis.command(&arguments);
+        there.wait_ready();
+        redis.command(&["PUBLISH", "a", &emit(6)]);
+        there.wait(|there| there.heard.last().is_some_and(|line| line == "1 a 6"));
+        let gaps: Vec<&Notice> = there.told.iter().filter(|told| matches!(told, Notice::Gap { .. })).collect();
+        let missed = 7 - there.heard.len() as u64;
+        assert!(missed == 0 || gaps == [&Notice::Gap { channel: (*b"a").into(), server: "peer".into(), missed }], "{gaps:?}");
+        there.stop();
+    });
+    if let Err(reason) = ran {
+        eprintln!("NOT RUN: no network namespaces here: {reason}");
+    }
+}

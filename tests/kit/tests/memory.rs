@@ -1,0 +1,55 @@
+//! What the process takes while a server says the worst, and while Redis is away. A program of its own, because it
+//! looks at the whole process: one test.
+#![cfg(target_os = "linux")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fault_kit::{Redis, Scripted, Server, comes_true};
+use realtime::config::{OUTBOX_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use serde_json::json;
+
+fn resident_kb() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Faults 9 and 26: announced sizes take nothing, a full outbox takes its bound.
+#[test]
+fn memory_stays_within_the_bounds() {
+    // A first round warms up the allocator and the threads' stacks.
+    let mut grown = Vec::new();
+    for _ in 0..2 {
+        let before = resident_kb();
+        for bytes in ["$2147483647\r\n", "*999999999\r\n", "*1048576\r\n", "$524288\r\n"] {
+            let said = Arc::new(AtomicUsize::new(0));
+            let saying = Arc::clone(&said);
+            let redis = Scripted::start(move |client| {
+                while client.question().is_some() {
+                    client.send(format!("{bytes}{}", "*1\r\n".repeat(1000)).as_bytes());
+                    saying.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            let mut server = Server::with(json!({ "redis": redis.url() }));
+            server.on("a", 1);
+            server.wait(|_| said.load(Ordering::SeqCst) > 0);
+            // Whatever it does about that, it does now.
+            assert!(!comes_true(Duration::from_millis(200), || resident_kb() > before + 8192));
+            server.stop();
+        }
+        grown.push(resident_kb() - before);
+    }
+    assert!(grown[1] < 2048, "grown by {grown:?} kB");
+
+    let mut redis = Redis::start(&[]);
+    redis.kill();
+    let mut server = Server::with(json!({ "redis": redis.url() }));
+    let before = resident_kb();
+    let payload = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX - 2));
+    let taken = (0..1000).filter(|_| server.emit("a", &payload).is_ok()).count();
+    let grown = resident_kb() - before;
+    assert!(taken > 0 && grown < (OUTBOX_BYTES_MAX / 1024) as i64 + 4096, "grown by {grown} kB with {taken} taken");
+    server.stop();
+}
