@@ -5,94 +5,14 @@
 // Latencies and resources are for people to read, with `cargo test -- --nocapture`.
 #![allow(clippy::print_stderr)]
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod running;
 
+use running::{Host, UNWINDING, prefix, project, redis};
 use realtime::config::{Address, Config};
 use realtime::redis::connection::Connection;
 use realtime::redis::push::Push;
 use realtime::redis::reply::{Decoder, Reply};
 use realtime::redis::{PUSH_LIMITS, command};
-
-/// The LuaJITs that the host can run: errors unwind Rust frames, or jump over them.
-const UNWINDING: [&str; 2] = ["external", "internal"];
-
-fn redis() -> String {
-    std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker")
-}
-
-fn project(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
-}
-
-/// Cargo builds the module beside the tests, because this crate depends on it for them.
-fn module() -> PathBuf {
-    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    deps.join("librealtime.so")
-}
-
-fn prefix(test: &str) -> String {
-    format!("{test}:{}:", std::process::id())
-}
-
-/// One running stand-in server.
-struct Host {
-    child: Child,
-    lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
-    said: Vec<String>,
-}
-
-impl Host {
-    fn start(script: &str, prefix: &str, options: &[&str]) -> Host {
-        Host::start_with(script, prefix, options, &[])
-    }
-
-    fn start_with(script: &str, prefix: &str, options: &[&str], environment: &[(&str, &str)]) -> Host {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gmod-host"))
-            .args(["--max-seconds", "100", "--module"])
-            .arg(module())
-            .args(options)
-            .arg(project(&format!("tests/lua/{script}.lua")))
-            .env("REALTIME_REDIS", redis())
-            .env("REALTIME_PREFIX", prefix)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Box::new(BufReader::new(child.stdout.take().unwrap()).lines());
-        Host { child, lines, said: Vec::new() }
-    }
-
-    /// The next line that starts so.
-    fn line(&mut self, start: &str) -> String {
-        for line in self.lines.by_ref() {
-            self.said.push(line.unwrap());
-            let last = self.said.last().unwrap();
-            if last.starts_with(start) {
-                return last.clone();
-            }
-        }
-        panic!("the server ended before it said `{start}`:\n{}", self.said.join("\n"));
-    }
-
-    /// Waits for its end, which must be a good one; everything it said.
-    fn finish(mut self) -> String {
-        self.said.extend(self.lines.by_ref().map(Result::unwrap));
-        let status = self.child.wait().unwrap();
-        let said = self.said.join("\n");
-        assert!(status.success(), "{status}:\n{said}");
-        said
-    }
-
-    /// The same for a script that counts its own checks.
-    fn pass(self) -> String {
-        let said = self.finish();
-        assert!(said.contains(" passed, 0 failed"), "{said}");
-        said
-    }
-}
 
 /// A plain client that publishes, or reads what is published.
 struct Client {

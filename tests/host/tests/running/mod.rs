@@ -1,0 +1,94 @@
+//! A running stand-in server with the module, as the end-to-end tests drive it.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The LuaJITs that the host can run: errors unwind Rust frames, or jump over them.
+pub(crate) const UNWINDING: [&str; 2] = ["external", "internal"];
+
+pub(crate) fn redis() -> String {
+    std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker")
+}
+
+pub(crate) fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
+}
+
+/// Cargo builds the module beside the tests, because this crate depends on it for them.
+pub(crate) fn module() -> PathBuf {
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    deps.join("librealtime.so")
+}
+
+pub(crate) fn prefix(test: &str) -> String {
+    format!("{test}:{}:", std::process::id())
+}
+
+/// One running stand-in server.
+pub(crate) struct Host {
+    child: Child,
+    lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+    said: Vec<String>,
+}
+
+impl Host {
+    pub(crate) fn start(script: &str, prefix: &str, options: &[&str]) -> Host {
+        Host::start_with(script, prefix, options, &[])
+    }
+
+    pub(crate) fn start_with(script: &str, prefix: &str, options: &[&str], environment: &[(&str, &str)]) -> Host {
+        let environment: Vec<_> = [("REALTIME_REDIS", redis().as_str()), ("REALTIME_PREFIX", prefix)]
+            .into_iter()
+            .chain(environment.iter().copied())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Host::launch(script, 100, options, environment)
+    }
+
+    /// With this environment only, for so long at most.
+    pub(crate) fn launch(script: &str, seconds: u64, options: &[&str], environment: Vec<(String, String)>) -> Host {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gmod-host"))
+            .args(["--max-seconds", &seconds.to_string(), "--module"])
+            .arg(module())
+            .args(options)
+            .arg(project(&format!("tests/lua/{script}.lua")))
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Box::new(BufReader::new(child.stdout.take().unwrap()).lines());
+        Host { child, lines, said: Vec::new() }
+    }
+
+    /// The next line that starts so.
+    pub(crate) fn line(&mut self, start: &str) -> String {
+        for line in self.lines.by_ref() {
+            self.said.push(line.unwrap());
+            let last = self.said.last().unwrap();
+            if last.starts_with(start) {
+                return last.clone();
+            }
+        }
+        panic!("the server ended before it said `{start}`:\n{}", self.said.join("\n"));
+    }
+
+    /// Waits for its end, which must be a good one; everything it said.
+    pub(crate) fn finish(mut self) -> String {
+        self.said.extend(self.lines.by_ref().map(Result::unwrap));
+        let status = self.child.wait().unwrap();
+        let said = self.said.join("\n");
+        assert!(status.success(), "{status}:\n{said}");
+        said
+    }
+
+    /// The same for a script that counts its own checks.
+    pub(crate) fn pass(self) -> String {
+        let said = self.finish();
+        assert!(said.contains(" passed, 0 failed"), "{said}");
+        said
+    }
+}
+
