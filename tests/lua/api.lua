@@ -99,6 +99,19 @@ realtime.On("replace", "x", replace)
 realtime.Emit("replace", { 1 })
 eventually("On of the same id inside its own callback", function() return replaced == 1 end)
 
+-- References made are freed again.
+local function references() return #debug.getregistry() end
+for n = 1, 100 do realtime.On("references", "x" .. n, print) end
+realtime.Off("references")
+local before = references()
+for round = 1, 1000 do
+	realtime.On("references", "x", function() return round end)
+	realtime.On("references", function() return round end)
+	realtime.On("references", "x", print)
+	assert(realtime.Off("references") == 2)
+end
+assert(references() == before, references() - before .. " references leaked")
+
 realtime.On("off", "a", print)
 realtime.On("off", "b", print)
 assert(realtime.Off("off", "nobody") == 0 and realtime.Off("off", "a") == 1 and realtime.Off("off") == 1)

@@ -7,6 +7,7 @@
 
 mod running;
 
+use fault_kit::Scripted;
 use running::{Host, UNWINDING, prefix, project, redis};
 use realtime::config::{Address, Config};
 use realtime::redis::connection::Connection;
@@ -197,12 +198,62 @@ fn ten_thousand_events_each_once_in_order() {
     }
 }
 
+/// Faults 1 and 53: no Redis, one that accepts and says nothing, a name that leads nowhere, one that stops answering.
+#[test]
+fn a_redis_that_is_absent_or_mute_holds_up_nothing() {
+    let hole = Scripted::start(|client| while client.command().is_some() {});
+    let nobody = "redis://127.0.0.1:1".to_owned();
+    for redis in [nobody, hole.url(), "redis://no-such-host.invalid".to_owned()] {
+        for unwinding in UNWINDING {
+            let options = ["--set", "most=0.5", "--unwind", unwinding];
+            Host::start_with("absent", "absent:", &options, &[("REALTIME_REDIS", &redis)]).pass();
+        }
+    }
+}
+
+/// Fault 54: quit and exit under load, with and without close, and a state that never loaded the module.
+#[test]
+fn the_ways_a_server_ends() {
+    for unwinding in UNWINDING {
+        for (how, expected) in [("quit", 500), ("shutdown", 501), ("skipped", 1000)] {
+            let prefix = prefix(&format!("ends-{how}-{unwinding}"));
+            let mut client = Client::connect();
+            client.subscribe(&format!("{prefix}ends"));
+            let set = format!("how={how}");
+            Host::start("ends", &prefix, &["--set", &set, "--unwind", unwinding]).pass();
+            // What was emitted before the end is on its way.
+            let messages: Vec<Vec<u8>> = (0..expected).map(|_| client.message()).collect();
+            let last = String::from_utf8_lossy(&messages[expected - 1]).into_owned();
+            assert_eq!(last.contains("\"last\":true"), how == "shutdown", "{last}");
+        }
+        let set = ["--set", "how=exit_now", "--unwind", unwinding];
+        assert_eq!(Host::start("ends", &prefix(&format!("exit-{unwinding}")), &set).end().code(), Some(7));
+    }
+}
+
+/// Fault 57: what comes from outside stays on its line.
+#[test]
+fn no_name_writes_lines_of_its_own() {
+    let prefix = prefix("escapes");
+    let mut host = Host::start("escapes", &prefix, &["--allow-errors"]);
+    host.line("ready");
+    let huge = "x".repeat(600_000);
+    Client::connect().send(&[b"PUBLISH", format!("{prefix}evil\n\x1b[31mFAKE\r").as_bytes(), huge.as_bytes()]);
+    let said = host.pass();
+    assert!(said.contains("`evil\\n\\x1b[31mFAKE\\r`: too_large"), "{said}");
+    assert!(said.contains("listener `y` of `evil\\n\\x1bx`"), "{said}");
+    assert!(!said.contains('\x1b') && !said.lines().any(|line| line.starts_with("FAKE")), "{said}");
+}
+
+/// `REALTIME_MAP_CHANGES` makes it a thousand.
 #[test]
 fn twenty_map_changes_under_traffic() {
+    let changes = std::env::var("REALTIME_MAP_CHANGES").unwrap_or("20".to_owned());
     for unload in ["dlclose-first", "dlclose-last"] {
         for unwinding in UNWINDING {
             let prefix = prefix(&format!("maps-{unload}-{unwinding}"));
-            let options = ["--set", "changes=20", "--unload", unload, "--unwind", unwinding];
+            let set = format!("changes={changes}");
+            let options = ["--set", &set, "--unload", unload, "--unwind", unwinding];
             let said = Host::start("maps", &prefix, &options).pass();
             said.lines()
                 .filter(|line| line.starts_with("after "))
