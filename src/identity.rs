@@ -98,7 +98,11 @@ pub struct Next<'a> {
 
 impl Numbering {
     pub fn new(server: &str, boot: u64) -> Numbering {
-        Numbering { head: format!("\"{MEMBER}\":\"{server}/{boot:016x}:"), channels: HashMap::new(), member: Vec::new() }
+        Numbering {
+            head: format!("\"{MEMBER}\":\"{server}/{boot:016x}:"),
+            channels: HashMap::new(),
+            member: Vec::new(),
+        }
     }
 
     /// The member for the next event on `prefix` + `channel`. Beyond [`NUMBERED_CHANNELS_MAX`] channels: number 0.

@@ -27,12 +27,12 @@
 
 // 0 values: what flows and what is counted; no I/O, no threads.
 pub mod config;
-pub mod identity;
 pub mod event;
+pub mod fail_point;
+pub mod identity;
 pub mod notice;
 pub mod routes;
 pub mod stats;
-pub mod fail_point;
 
 // 1 codecs: bytes in, values out.
 pub mod json;

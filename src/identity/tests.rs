@@ -42,7 +42,7 @@ fn no_text_panics() {
     proptest::proptest!(|(text: Vec<u8>)| { Identity::parse(&text, b"chat"); });
     let whole = format!("eu-1/{:016x}:42:1:{:08x}", 7, crc32fast::hash(b"chat"));
     for cut in 0..whole.len() {
-        assert_eq!(Identity::parse(whole[..cut].as_bytes(), b"chat"), None, "{cut}");
+        assert_eq!(Identity::parse(&whole.as_bytes()[..cut], b"chat"), None, "{cut}");
     }
 }
 
@@ -59,10 +59,7 @@ fn member_of(numbering: &mut Numbering, channel: &str, text: &str) -> String {
 fn what_is_written_is_what_is_read() {
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let sent = member_of(&mut numbering, "chat", r#"{"a":1}"#);
-    assert_eq!(
-        sent,
-        format!(r#"{{"a":1,"_rt":"eu-1/0000000000000abc:1:1000:{:08x}"}}"#, crc32fast::hash(b"p:chat"))
-    );
+    assert_eq!(sent, format!(r#"{{"a":1,"_rt":"eu-1/0000000000000abc:1:1000:{:08x}"}}"#, crc32fast::hash(b"p:chat")));
     assert!(sent.len() - 7 <= crate::config::IDENTITY_BYTES_MAX);
     let text = sent.split('"').nth(5).unwrap();
     let identity = Identity::parse(text.as_bytes(), b"p:chat").unwrap();

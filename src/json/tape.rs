@@ -42,12 +42,7 @@ pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), NotJson> {
 
 /// As [`parse`], but of an outermost object every member of the name `cut` is left out. If the last of them is a text,
 /// `member` holds its bytes afterwards, else it is empty. A name is at most 255 bytes.
-pub fn parse_without(
-    text: &[u8],
-    cut: Option<&str>,
-    tape: &mut Vec<u8>,
-    member: &mut Vec<u8>,
-) -> Result<(), NotJson> {
+pub fn parse_without(text: &[u8], cut: Option<&str>, tape: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), NotJson> {
     let start = tape.len();
     member.clear();
     let mut parser = Parser { text, at: 0, tape, cut: cut.map(str::as_bytes), cut_at: None, member };

@@ -7,15 +7,13 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::event::Event;
 use crate::engine::{Call, Deliver, Outcome};
+use crate::event::Event;
 use crate::fail_point::fail_point;
 use crate::json::tape::Reader;
-use crate::notice::{Argument, Notice};
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
-use crate::lua::{
-    PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention,
-};
+use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention};
+use crate::notice::{Argument, Notice};
 
 /// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
 static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());

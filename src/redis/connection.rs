@@ -262,7 +262,10 @@ impl Handshake<'_> {
 /// A server that expects TLS ends a plain connection at its first words.
 fn hint(err: Error, tls: bool) -> Error {
     match err.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+        ErrorKind::UnexpectedEof
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
             if !tls =>
         {
             Error::new(err.kind(), format!("{err} (if it wants TLS, use rediss://)"))

@@ -23,7 +23,8 @@ pub(super) struct Tls {
 impl Tls {
     /// Shakes hands over `stream`, whose reads and writes are bounded. `name` is what the certificate must be for.
     pub(super) fn open(mut stream: impl Read + Write, name: &str, ca_file: &str) -> Result<Tls, String> {
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can be no certificate's name"))?;
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can be no certificate's name"))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -184,6 +184,9 @@ struct Stopping {
     changed: Condvar,
 }
 
+/// A worker's whole life.
+type Work = fn(&Arc<Shared>);
+
 /// The running workers.
 pub struct Workers(Vec<JoinHandle<()>>);
 
@@ -191,8 +194,7 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, fn(&Arc<Shared>)); 2] =
-            [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run)];
+        let all: [(&str, Work); 2] = [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run)];
         for (name, work) in all {
             match spawn(name, shared, work) {
                 Ok(worker) => workers.0.push(worker),
@@ -223,7 +225,7 @@ impl Workers {
 }
 
 /// Runs `work` on a named thread until stop; a panic is counted and the work starts again after a pause.
-fn spawn(name: &str, shared: &Arc<Shared>, work: fn(&Arc<Shared>)) -> io::Result<JoinHandle<()>> {
+fn spawn(name: &str, shared: &Arc<Shared>, work: Work) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     // No recursion and no big frames in any worker: a small stack keeps the memory at rest small.
     thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(move || {

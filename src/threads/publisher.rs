@@ -86,6 +86,8 @@ struct Backlog<'a> {
     /// What Redis was asked and has not answered, in the order written.
     in_flight: VecDeque<Asked>,
     refused: Refused,
+    /// Redis was busy: one publish at a time, until one goes through.
+    careful: bool,
     losses: Throttle,
 }
 
@@ -109,7 +111,7 @@ struct Refused {
 impl<'a> Backlog<'a> {
     fn new(shared: &'a Arc<Shared>) -> Backlog<'a> {
         let (unsent, in_flight) = (VecDeque::new(), VecDeque::new());
-        Backlog { shared, unsent, in_flight, refused: Refused::default(), losses: Throttle::new() }
+        Backlog { shared, unsent, in_flight, refused: Refused::default(), careful: false, losses: Throttle::new() }
     }
 
     /// The fate of one publish is known.
@@ -293,10 +295,12 @@ impl<'a, 'b> Session<'a, 'b> {
             // Nothing may overtake what was refused: first all answers, then a pause, then it goes first.
             if self.backlog.in_flight.is_empty() && Instant::now() >= retry_at {
                 self.backlog.release_refused();
-            } else {
-                self.shared.pause(self.poll);
-                return;
+                self.backlog.careful = true;
             }
+        }
+        if self.backlog.refused.retry_at.is_some() || self.backlog.careful && !self.backlog.in_flight.is_empty() {
+            self.shared.pause(self.poll);
+            return;
         }
         let patience = match (self.backlog.unsent.is_empty(), self.backlog.in_flight.is_empty()) {
             (false, _) => Duration::ZERO,
@@ -330,7 +334,7 @@ impl<'a, 'b> Session<'a, 'b> {
                     return;
                 }
             }
-            if self.batch.len() >= BATCH_BYTES_MAX {
+            if self.batch.len() >= BATCH_BYTES_MAX || self.backlog.careful && !self.batch.is_empty() {
                 return;
             }
             let unsent = self.backlog.unsent.pop_front().map(Job::Publish);
@@ -409,6 +413,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 (Some(Asked::Publish(publish)), Reply::Integer(_)) => {
                     delivered += 1;
                     weight += publish.weight();
+                    self.backlog.careful = false;
                     self.backlog.refused.note_success(&publish);
                 }
                 (Some(Asked::Publish(publish)), Reply::Error(text)) => {

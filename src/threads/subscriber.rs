@@ -101,9 +101,8 @@ struct Subscriber<'a> {
 impl<'a> Subscriber<'a> {
     fn new(shared: &'a Arc<Shared>) -> Subscriber<'a> {
         let (routes_version, routes) = shared.published.current();
-        // Where a subscription was taken back while there was no connection, nothing was missed.
         let mut ledger = lock(&shared.ledger);
-        ledger.keep_only(|pattern, name| routes.topic(pattern, name).is_some());
+        forget_unwanted(&mut ledger, &routes);
         let arrival = Arrival { at: Instant::now(), unix_ms: 0, own_boot: shared.boot };
         let intake = Intake {
             shared,
@@ -162,6 +161,11 @@ impl<'a> Subscriber<'a> {
     }
 }
 
+/// While nobody listens nothing is missed, whether Redis heard of it or not.
+fn forget_unwanted(ledger: &mut Ledger, routes: &Routes) {
+    ledger.keep_only(|pattern, name| routes.topic(pattern, name).is_some());
+}
+
 /// What is done with each push.
 struct Intake<'a> {
     shared: &'a Arc<Shared>,
@@ -183,6 +187,7 @@ impl Intake<'_> {
         self.arrival.unix_ms = identity::unix_ms(SystemTime::now());
         if self.shared.published.version() != self.routes_version {
             (self.routes_version, self.routes) = self.shared.published.current();
+            forget_unwanted(&mut self.ledger, &self.routes);
         }
     }
 

@@ -72,7 +72,10 @@ impl fmt::Display for ConnectError {
             }
             ConnectError::Role { address, role } => {
                 let role = if role == "slave" { "replica" } else { role };
-                write!(f, "cannot use redis at {address}: it is a {role}, events published there are lost; name the master")
+                write!(
+                    f,
+                    "cannot use redis at {address}: it is a {role}, events published there are lost; name the master"
+                )
             }
         }
     }

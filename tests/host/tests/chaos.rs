@@ -8,8 +8,8 @@ mod running;
 
 use std::time::{Duration, Instant};
 
-use running::Host;
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, comes_true};
+use running::Host;
 
 /// One fault, and how long it lasts. Every other time there is peace, so that something gets through.
 fn one_fault(random: &mut Random, redis: &mut Redis, proxy: &Proxy) -> String {
@@ -96,7 +96,8 @@ fn chaos() {
     let mut redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
     let start = |script: &str, url: String, server: &str, options: &[&str]| {
-        let environment = [("REALTIME_REDIS", url.as_str()), ("REALTIME_SERVER", server), ("REALTIME_PREFIX", "chaos:")];
+        let environment =
+            [("REALTIME_REDIS", url.as_str()), ("REALTIME_SERVER", server), ("REALTIME_PREFIX", "chaos:")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Host::launch(script, seconds + 120, options, environment)
     };

@@ -8,12 +8,12 @@
 mod running;
 
 use fault_kit::Scripted;
-use running::{Host, UNWINDING, prefix, project, redis};
 use realtime::config::{Address, Config};
 use realtime::redis::connection::Connection;
 use realtime::redis::push::Push;
 use realtime::redis::reply::{Decoder, Reply};
 use realtime::redis::{PUSH_LIMITS, command};
+use running::{Host, UNWINDING, prefix, project, redis};
 
 /// A plain client that publishes, or reads what is published.
 struct Client {
@@ -164,7 +164,8 @@ fn identity_on_the_wire_and_in_meta() {
 #[test]
 fn a_panic_inside_is_answered_and_the_server_lives() {
     for unwinding in UNWINDING {
-        for place in ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context", "publisher", "subscriber"]
+        for place in
+            ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context", "publisher", "subscriber"]
         {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));

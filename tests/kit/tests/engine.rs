@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
 use realtime::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
-use realtime::engine::registry::CallbackRef;
-use realtime::engine::Refusal;
 use realtime::engine::Outcome;
+use realtime::engine::Refusal;
+use realtime::engine::registry::CallbackRef;
 
 #[test]
 fn one_forbidden_channel_takes_no_other_down() {
@@ -232,4 +232,39 @@ fn what_was_emitted_before_redis_came_arrives_in_order() {
     assert!(server.stat("/reconnects") >= 1);
     server.assert_balanced();
     server.stop();
+}
+
+/// What was published while nobody listened is no gap, whether Redis heard of it or not.
+#[test]
+fn a_listener_that_comes_and_goes_misses_nothing() {
+    let (mut here, mut there) = (Server::start("comes"), Server::start("comes"));
+    there.on("a", 0);
+    there.wait_ready();
+    let mut last = 0;
+    for round in 1..300 {
+        for _ in 0..round % 7 {
+            last += 1;
+            here.emit("a", &format!("{{\"n\":{last}}}")).unwrap();
+        }
+        if round % 3 == 0 {
+            there.engine.off(b"a", None);
+            // Sometimes the others hear of it before it is back, sometimes not.
+            if round % 2 == 0 {
+                there.engine.begin_tick(Instant::now());
+            }
+            if round % 4 == 0 {
+                here.wait(|here| here.stat("/outbox/waiting") == 0);
+            }
+            there.on("a", round);
+        }
+        there.tick();
+    }
+    here.wait(|here| here.stat("/outbox/waiting") == 0);
+    there.wait_ready();
+    here.emit("a", "{\"n\":\"end\"}").unwrap();
+    there.wait(|there| there.heard.last().is_some_and(|line| line.ends_with(" end")));
+    assert_eq!((there.stat("/missed"), there.stat("/inbox/dropped/repeat")), (0, 0));
+    there.assert_balanced();
+    here.stop();
+    there.stop();
 }

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use fault_kit::namespace::{self, Link};
 use fault_kit::Server;
+use fault_kit::namespace::{self, Link};
 use realtime::notice::Notice;
 use serde_json::json;
 
@@ -33,7 +33,11 @@ fn a_silent_link_is_noticed() {
         let cut = Instant::now();
         there.wait(|there| there.stat("/reconnects") == 2);
         assert!(cut.elapsed() < Duration::from_secs(15), "noticed after {:?}", cut.elapsed());
-        assert!(cut.elapsed() > Duration::from_secs(5), "noticed after {:?}: the link did not die silently", cut.elapsed());
+        assert!(
+            cut.elapsed() > Duration::from_secs(5),
+            "noticed after {:?}: the link did not die silently",
+            cut.elapsed()
+        );
         link.mend();
         // Before the module is back: its own connections are still being made.
         redis.command(&arguments);
@@ -42,7 +46,10 @@ fn a_silent_link_is_noticed() {
         there.wait(|there| there.heard.last().is_some_and(|line| line == "1 a 6"));
         let gaps: Vec<&Notice> = there.told.iter().filter(|told| matches!(told, Notice::Gap { .. })).collect();
         let missed = 7 - there.heard.len() as u64;
-        assert!(missed == 0 || gaps == [&Notice::Gap { channel: (*b"a").into(), server: "peer".into(), missed }], "{gaps:?}");
+        assert!(
+            missed == 0 || gaps == [&Notice::Gap { channel: (*b"a").into(), server: "peer".into(), missed }],
+            "{gaps:?}"
+        );
         there.stop();
     });
     if let Err(reason) = ran {

@@ -19,7 +19,8 @@ fn audit(there: &Server) -> (usize, u64) {
     let heard: Vec<u64> = there.heard.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {heard:?}");
     let missing = heard.last().unwrap_or(&0) + 1 - heard.first().unwrap_or(&0) - heard.len() as u64;
-    let told: u64 = there.told.iter().map(|notice| if let Notice::Gap { missed, .. } = notice { *missed } else { 0 }).sum();
+    let told: u64 =
+        there.told.iter().map(|notice| if let Notice::Gap { missed, .. } = notice { *missed } else { 0 }).sum();
     assert_eq!(missing, told, "of {} heard", heard.len());
     (heard.len(), missing)
 }

@@ -76,7 +76,9 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
         server.hear(1);
         assert_eq!(server.heard, ["1 a 7"], "{what}");
         let told = server.told.iter().filter_map(|notice| match notice {
-            Notice::Error { operation: "connect", reason, .. } | Notice::Disconnected { reason } => Some(reason.as_str()),
+            Notice::Error { operation: "connect", reason, .. } | Notice::Disconnected { reason } => {
+                Some(reason.as_str())
+            }
             _ => None,
         });
         let told: Vec<&str> = told.collect();
@@ -90,7 +92,8 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
 /// The same to a publisher: what was written is written again on the next connection, until it is answered.
 #[test]
 fn a_publisher_survives_any_answer() {
-    let answers = ["$2147483647\r\n", "*-7\r\n", "?\r\n", "+OK\r\n", "$1\r\n1\r\n", "", "-READONLY no\r\n", ":1\r\n:1\r\n"];
+    let answers =
+        ["$2147483647\r\n", "*-7\r\n", "?\r\n", "+OK\r\n", "$1\r\n1\r\n", "", "-READONLY no\r\n", ":1\r\n:1\r\n"];
     let asked = AtomicUsize::new(0);
     let redis = Scripted::start(move |client| {
         while let Some(command) = client.question() {

@@ -106,7 +106,11 @@ fn rights_taken_away_while_connected() {
     server.wait_ready();
     redis.command(&["ACL", "SETUSER", "gmod", "resetchannels", "&b"]);
     server.wait(|server| server.stat("/reconnects") >= 1 && !errors(server).is_empty());
-    assert!(errors(&server).iter().any(|error| error.starts_with("subscribe a: redis: NOPERM")), "{:?}", errors(&server));
+    assert!(
+        errors(&server).iter().any(|error| error.starts_with("subscribe a: redis: NOPERM")),
+        "{:?}",
+        errors(&server)
+    );
     server.wait_ready();
     server.emit("b", "{\"n\":1}").unwrap();
     server.hear(1);
