@@ -13,7 +13,7 @@ use realtime::redis::connection::Connection;
 use realtime::redis::push::Push;
 use realtime::redis::reply::{Decoder, Reply};
 use realtime::redis::{PUSH_LIMITS, command};
-use running::{Host, UNWINDING, prefix, project, redis};
+use running::{Host, UNWINDING, prefix, project, redis, variables};
 
 /// A plain client that publishes, or reads what is published.
 struct Client {
@@ -249,13 +249,13 @@ fn no_name_writes_lines_of_its_own() {
 /// `REALTIME_MAP_CHANGES` makes it a thousand.
 #[test]
 fn twenty_map_changes_under_traffic() {
-    let changes = std::env::var("REALTIME_MAP_CHANGES").unwrap_or("20".to_owned());
+    let changes: u64 = std::env::var("REALTIME_MAP_CHANGES").map_or(20, |text| text.parse().expect("a number"));
     for unload in ["dlclose-first", "dlclose-last"] {
         for unwinding in UNWINDING {
             let prefix = prefix(&format!("maps-{unload}-{unwinding}"));
             let set = format!("changes={changes}");
             let options = ["--set", &set, "--unload", unload, "--unwind", unwinding];
-            let said = Host::start("maps", &prefix, &options).pass();
+            let said = Host::launch("maps", 100 + changes, &options, variables(&prefix, &[])).pass();
             said.lines()
                 .filter(|line| line.starts_with("after "))
                 .for_each(|line| eprintln!("{unload}, {unwinding}: {line}"));

@@ -26,6 +26,13 @@ pub(crate) fn prefix(test: &str) -> String {
     format!("{test}:{}:", std::process::id())
 }
 
+/// The environment of a server on the shared Redis.
+pub(crate) fn variables(prefix: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let shared = [("REALTIME_REDIS", redis()), ("REALTIME_PREFIX", prefix.to_owned())];
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    shared.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// One running stand-in server.
 pub(crate) struct Host {
     child: Child,
@@ -39,12 +46,7 @@ impl Host {
     }
 
     pub(crate) fn start_with(script: &str, prefix: &str, options: &[&str], environment: &[(&str, &str)]) -> Host {
-        let environment: Vec<_> = [("REALTIME_REDIS", redis().as_str()), ("REALTIME_PREFIX", prefix)]
-            .into_iter()
-            .chain(environment.iter().copied())
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        Host::launch(script, 100, options, environment)
+        Host::launch(script, 100, options, variables(prefix, environment))
     }
 
     /// With this environment only, for so long at most.
