@@ -131,14 +131,18 @@ impl<'a> Backlog<'a> {
         }
     }
 
-    /// Everything unanswered waits for the next connection, in the order it was emitted, or is counted as unknown.
-    fn connection_ended(&mut self) {
-        let in_flight = std::mem::take(&mut self.in_flight);
-        let publishes = in_flight.into_iter().filter_map(|asked| match asked {
+    fn take_in_flight(&mut self) -> Vec<Publish> {
+        let publish = |asked| match asked {
             Asked::Publish(publish) => Some(publish),
             Asked::Heartbeat => None,
-        });
-        let (again, uncertain): (Vec<_>, Vec<_>) = publishes.partition(|publish| publish.repeatable);
+        };
+        self.in_flight.drain(..).filter_map(publish).collect()
+    }
+
+    /// Everything unanswered waits for the next connection, in the order it was emitted, or is counted as unknown.
+    fn connection_ended(&mut self) {
+        let in_flight = self.take_in_flight();
+        let (again, uncertain): (Vec<_>, Vec<_>) = in_flight.into_iter().partition(|publish| publish.repeatable);
         for publish in uncertain {
             let shared = self.shared;
             let reason = "the connection ended before its answer, and it carries no number to be sent again";
@@ -210,12 +214,9 @@ impl<'a> Backlog<'a> {
 /// The thread ends, also by a panic: what Redis may or may not have is counted.
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
-        let in_flight = std::mem::take(&mut self.in_flight).into_iter().filter_map(|asked| match asked {
-            Asked::Publish(publish) => Some(publish),
-            Asked::Heartbeat => None,
-        });
-        let taken: Vec<Publish> =
-            in_flight.chain(self.unsent.drain(..)).chain(self.refused.publishes.drain(..)).collect();
+        let mut taken = self.take_in_flight();
+        taken.extend(self.unsent.drain(..));
+        taken.append(&mut self.refused.publishes);
         let shared = self.shared;
         taken.iter().for_each(|publish| self.settle(publish, &shared.stats.outbox.dropped.unknown));
     }

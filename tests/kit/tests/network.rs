@@ -80,9 +80,8 @@ fn redis_killed_under_load() {
     there.stop();
 }
 
-/// The answers of publishes are lost, and the publishes are not: each is written again, and heard once.
-#[test]
-fn lost_answers_are_asked_for_again_and_heard_once() {
+/// Both connected; only the emitter goes through the proxy.
+fn emitter_behind_a_proxy() -> (Redis, Proxy, Server, Server) {
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
     let mut here = Server::with(json!({ "redis": proxy.url() }));
@@ -90,6 +89,13 @@ fn lost_answers_are_asked_for_again_and_heard_once() {
     there.on("a", 1);
     there.wait_ready();
     here.wait_ready();
+    (redis, proxy, here, there)
+}
+
+/// The answers of publishes are lost, and the publishes are not: each is written again, and heard once.
+#[test]
+fn lost_answers_are_asked_for_again_and_heard_once() {
+    let (_redis, proxy, mut here, mut there) = emitter_behind_a_proxy();
     for n in 0..15 {
         proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
         emit(&mut here, n);
@@ -112,13 +118,7 @@ fn lost_answers_are_asked_for_again_and_heard_once() {
 /// What carries no number is never written twice.
 #[test]
 fn what_has_no_number_is_unknown_when_its_answer_is_lost() {
-    let redis = Redis::start(&[]);
-    let proxy = Proxy::start(redis.address());
-    let mut here = Server::with(json!({ "redis": proxy.url() }));
-    let mut there = Server::with(json!({ "redis": redis.url() }));
-    there.on("a", 1);
-    there.wait_ready();
-    here.wait_ready();
+    let (_redis, proxy, mut here, mut there) = emitter_behind_a_proxy();
     proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
     here.emit("a", "[1]").unwrap();
     there.hear(1);
