@@ -14,6 +14,8 @@ use crate::threads::lock;
 #[derive(Default)]
 pub struct Link {
     ready: AtomicBool,
+    /// It was ready when Lua was told that the connection stands.
+    announced: AtomicBool,
     trouble: Mutex<Trouble>,
 }
 
@@ -38,6 +40,11 @@ impl Link {
 
     pub fn trouble(&self) -> Trouble {
         lock(&self.trouble).clone()
+    }
+
+    /// What it was before.
+    pub(super) fn set_announced(&self, announced: bool) -> bool {
+        self.announced.swap(announced, Ordering::Relaxed)
     }
 
     pub(super) fn up(&self) {

@@ -154,6 +154,8 @@ impl Shared {
         self.link(side).up();
         if !*told && self.publisher_link.is_ready() && self.subscriber_link.is_ready() {
             *told = true;
+            self.publisher_link.set_announced(true);
+            self.subscriber_link.set_announced(true);
             self.notices.push(Notice::Connected);
         }
     }
@@ -166,11 +168,12 @@ impl Shared {
             Side::Publisher => &self.subscriber_link,
             Side::Subscriber => &self.publisher_link,
         };
-        let was_ready = self.link(side).is_ready();
+        // Its end is part of the news that the connection is gone.
+        let was_announced = self.link(side).set_announced(false);
         let news = self.link(side).down(trouble) && other.trouble() != *trouble;
         if std::mem::take(&mut *told) {
             self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
-        } else if news && !was_ready {
+        } else if news && !was_announced {
             let target = self.config.redis.to_string().into_bytes().into_boxed_slice();
             self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
         }
