@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::NUMBERED_CHANNELS_MAX;
 
@@ -35,6 +35,27 @@ pub fn new_boot() -> u64 {
 pub fn unix_ms(now: SystemTime) -> u64 {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Unix time by the monotonic clock, set by the system's once a second: one clock to read for each event.
+#[derive(Default)]
+pub struct UnixClock {
+    set: Option<(Instant, u64)>,
+}
+
+impl UnixClock {
+    /// Milliseconds of Unix time at `now`; `read` asks the system.
+    pub fn ms(&mut self, now: Instant, read: impl FnOnce() -> SystemTime) -> u64 {
+        if let Some((at, ms)) = self.set {
+            let since = now.saturating_duration_since(at);
+            if since < Duration::from_secs(1) {
+                return ms + u64::from(since.subsec_millis());
+            }
+        }
+        let ms = unix_ms(read());
+        self.set = Some((now, ms));
+        ms
+    }
 }
 
 /// What one event says of its origin.
@@ -77,7 +98,9 @@ fn decimal(text: &str) -> Option<u64> {
 pub struct Numbering {
     /// `"_rt":"<server>/<boot>:`
     head: String,
-    channels: HashMap<Box<[u8]>, Channel>,
+    /// Where in `numbers` each channel stands: one look-up an event.
+    channels: HashMap<Box<[u8]>, usize>,
+    numbers: Vec<Channel>,
     /// Where the member of the event at hand is written, reused.
     member: Vec<u8>,
 }
@@ -101,16 +124,22 @@ impl Numbering {
         Numbering {
             head: format!("\"{MEMBER}\":\"{server}/{boot:016x}:"),
             channels: HashMap::new(),
+            numbers: Vec::new(),
             member: Vec::new(),
         }
     }
 
     /// The member for the next event on `prefix` + `channel`. Beyond [`NUMBERED_CHANNELS_MAX`] channels: number 0.
     pub fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64) -> Next<'_> {
-        if !self.channels.contains_key(channel) && self.channels.len() < NUMBERED_CHANNELS_MAX {
-            self.channels.insert(channel.into(), Channel { seq: 0, tail: tail(prefix, channel) });
-        }
-        let numbered = self.channels.get_mut(channel);
+        let known = self.channels.get(channel).copied();
+        let numbered = match known {
+            None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
+                self.channels.insert(channel.into(), self.numbers.len());
+                self.numbers.push(Channel { seq: 0, tail: tail(prefix, channel) });
+                self.numbers.last_mut()
+            }
+            known => known.and_then(|at| self.numbers.get_mut(at)),
+        };
         let (seq, tail) = match &numbered {
             Some(known) => (known.seq + 1, known.tail),
             None => (0, tail(prefix, channel)),

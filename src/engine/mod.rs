@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
-use crate::identity::{self, Numbering};
+use crate::identity::{self, Numbering, UnixClock};
 use crate::routes::Routes;
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::Publish;
@@ -34,6 +34,7 @@ pub struct Engine {
     registry: Registry,
     pump: Pump,
     numbering: Numbering,
+    clock: UnixClock,
     /// Which Lua state is attached, counted from 1; 0 while none is.
     generation: u64,
     attached_before: u64,
@@ -48,6 +49,7 @@ impl Engine {
         let workers = Workers::start(&shared)?;
         Ok(Engine {
             numbering: Numbering::new(&shared.config.server, shared.boot),
+            clock: UnixClock::default(),
             shared,
             workers,
             registry: Registry::default(),
@@ -103,14 +105,14 @@ impl Engine {
             return Err(refusal);
         }
         self.publish_changes();
-        let Engine { shared, numbering, routes_version, .. } = self;
+        let Engine { shared, numbering, clock, routes_version, .. } = self;
         let (prefix, now) = (shared.config.prefix.as_bytes(), Instant::now());
         let object = if shared.config.identity { identity::open_object(payload) } else { None };
         let Some((open, comma)) = object else {
             let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
             return shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting });
         };
-        let next = numbering.next(prefix, channel, identity::unix_ms(SystemTime::now()));
+        let next = numbering.next(prefix, channel, clock.ms(now, SystemTime::now));
         let payload = [open, comma, next.member];
         let publish = Publish::new(prefix, channel, payload, next.is_numbered(), *routes_version, now);
         shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting })?;

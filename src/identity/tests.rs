@@ -106,7 +106,7 @@ fn channels_beyond_the_limit_have_no_numbers() {
     assert!(!next.is_numbered() && String::from_utf8_lossy(next.member).contains(":0:0:"));
     next.taken();
     assert!(numbering.next(b"", b"0", 0).is_numbered());
-    assert_eq!(numbering.channels.len(), NUMBERED_CHANNELS_MAX);
+    assert_eq!((numbering.channels.len(), numbering.numbers.len()), (NUMBERED_CHANNELS_MAX, NUMBERED_CHANNELS_MAX));
 }
 
 fn of(boot: u64, seq: u64) -> Identity<'static> {
@@ -194,4 +194,16 @@ fn as_a_plain_set_would() {
             assert_eq!(told, (*first..=newest).filter(|seq| !seen.contains(seq)).count() as u64);
         }
     });
+}
+
+#[test]
+fn the_clock_follows_the_system() {
+    let (mut clock, start) = (UnixClock::default(), Instant::now());
+    let mut at = |ms, system_ms| {
+        let system = SystemTime::UNIX_EPOCH + Duration::from_millis(system_ms);
+        clock.ms(start + Duration::from_millis(ms), || system)
+    };
+    assert_eq!((at(0, 5000), at(7, 0), at(999, 0)), (5000, 5007, 5999));
+    assert_eq!((at(1000, 9000), at(1001, 0)), (9000, 9001), "the system's clock was set");
+    assert_eq!(unix_ms(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), 0);
 }
