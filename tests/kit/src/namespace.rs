@@ -26,7 +26,10 @@ pub fn run_inside(name: &str, test: impl FnOnce()) -> Result<(), String> {
         Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(err) => return Err(format!("unshare: {err}")),
     }
-    assert!(command.status().expect("cannot run unshare").success(), "the test failed inside its namespace");
+    let output = command.output().expect("cannot run unshare");
+    let said = String::from_utf8_lossy(&output.stdout);
+    // No test of that name would be a success, too.
+    assert!(output.status.success() && said.contains("1 passed"), "inside its namespace:\n{said}\n{output:?}");
     Ok(())
 }
 
