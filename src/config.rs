@@ -5,6 +5,12 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use address::{Address, Secret};
+pub use sources::Sources;
+
+mod address;
+mod sources;
+
 // ---- limits -----------------------------------------------------------------------------------------------
 
 /// Above this no Lua table or chat line is a sensible event: a bigger payload is a caller's bug.
@@ -42,9 +48,27 @@ pub const REPLY_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One whole reply as it stands in memory.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Callbacks of commands that Redis has not answered yet, and answers waiting for their tick. An answer that would pass
+/// the bytes becomes an error, so that its callback still hears.
+pub const CALLBACKS_MAX: usize = 8192;
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Arguments of one `Command`: as many as a table in Emit may have values.
+pub const COMMAND_ARGUMENTS_MAX: usize = 15_000;
 
-/// Publishes gathered into one socket write.
+/// Keys that a leaderboard with `*` may match: what is kept of each is a hash, 4 MiB in all.
+pub const BOARD_KEYS_MAX: usize = 262_144;
+/// Rows of a leaderboard: more is no board any more.
+pub const BOARD_ROWS_MAX: usize = 10_000;
+/// Keys that one SCAN step looks at: some tenths of a millisecond of Redis' time.
+pub const BOARD_STEP_KEYS: usize = 1000;
+/// Longest search of such a board, when a callback waits for it.
+pub const BOARD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Commands gathered into one socket write.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Commands that Redis was asked and has not answered. While it works on one batch the next may be on its way; a
+/// reader comes behind no more than that.
+pub const UNANSWERED_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
 /// Depth of a Lua table in Emit; a cycle ends here.
 pub const ENCODE_DEPTH_MAX: usize = 32;
@@ -67,6 +91,13 @@ pub const HEARTBEAT: Duration = Duration::from_millis(4800);
 pub const SILENCE_MAX: Duration = Duration::from_millis(3 * 4800);
 /// What Redis refuses for the moment (BUSY, LOADING) is asked again after this.
 pub const REFUSED_RETRY: Duration = Duration::from_millis(250);
+/// A read with a callback that waited this long for Redis is answered with an error: what it would tell is old news.
+pub const READ_AGE_MAX: Duration = Duration::from_secs(5);
+/// Redis remembers this long which counter of a process it applied last. A counter whose answer was lost is not sent
+/// again when half of it has passed.
+pub const COUNTER_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Settings changed: how long the old connection may take to answer what it was asked.
+pub const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// A publish waits this long at most for the subscriptions asked for before it.
 pub const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// After the first tick of a new Lua state, subscriptions of the one before that nobody asked for again are dropped.
@@ -83,6 +114,8 @@ const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYT
 const _: () = assert!(HEARTBEAT.as_millis() * 3 == SILENCE_MAX.as_millis() && SILENCE_MAX.as_secs() < 15);
 const _: () = assert!(ENCODE_DEPTH_MAX < DECODE_DEPTH_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MAX < VALUE_BYTES_MAX && VALUE_BYTES_MAX < REPLY_BYTES_MAX);
+const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REPLY_BYTES_MAX <= ANSWERS_BYTES_MAX);
+const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
 
 // ---- options ----------------------------------------------------------------------------------------------
 
@@ -159,6 +192,12 @@ pub const OPTIONS: &[Row] = &[
         default: "500",
         sentence: "longest time spent on events in one tick",
     },
+    Row {
+        name: "sync_timeout_ms",
+        kind: Kind::Whole { min: 1, max: 1000, unit: "milliseconds" },
+        default: "50",
+        sentence: "longest wait of a `Get` without callback, and of all of them together in any second",
+    },
 ];
 
 /// The name of the environment variable of an option: `tick_budget_us` is `REALTIME_TICK_BUDGET_US`.
@@ -175,6 +214,7 @@ pub struct Config {
     pub identity: bool,
     pub emit_age_max: Duration,
     pub tick_budget: Duration,
+    pub sync_timeout: Duration,
     pub tls_ca_file: String,
     pub tls_server_name: String,
 }
@@ -189,9 +229,19 @@ impl Config {
             identity: true,
             emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
+            sync_timeout: Duration::from_millis(50),
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
         }
+    }
+
+    /// Whether a connection made with `other` is not the one these settings ask for.
+    pub fn needs_other_connection(&self, other: &Config) -> bool {
+        let key = |config: &Config| {
+            let Config { redis, server, tls_ca_file, tls_server_name, .. } = config;
+            (redis.clone(), server.clone(), tls_ca_file.clone(), tls_server_name.clone())
+        };
+        key(self) != key(other)
     }
 
     /// Applies the options of one JSON object (`garrysmod/cfg/realtime.json`). Every member that is wrong is
@@ -252,6 +302,7 @@ impl Config {
             "identity" => self.identity = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
+            "sync_timeout_ms" => self.sync_timeout = Duration::from_millis(number),
             other => return Err(wrong(format!("`{other}` is listed but has no setter"))),
         }
         Ok(())
@@ -351,136 +402,6 @@ impl fmt::Display for ConfigError {
             false => write!(f, "cannot use option `{}` of {}: {}", self.option, self.source, self.found),
         }
     }
-}
-
-// ---- the address of Redis ---------------------------------------------------------------------------------
-
-/// A text that no log, error or `Debug` may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// For the wire only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Where Redis is and how to log in. `Display` is `host:port`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
-    pub user: Option<String>,
-    pub password: Option<Secret>,
-    pub database: u32,
-    /// `rediss://`
-    pub tls: bool,
-}
-
-impl Default for Address {
-    fn default() -> Address {
-        Address { host: "127.0.0.1".to_owned(), port: 6379, user: None, password: None, database: 0, tls: false }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-impl Address {
-    /// Reads `redis://[user[:password]@]host[:port][/db]` or `rediss://...`; user and password percent-encoded. The
-    /// errors never repeat the text, which may hold a password.
-    pub fn parse(url: &str) -> Result<Address, String> {
-        let expected = |what: &str| format!("expected redis://[user[:password]@]host[:port][/db], found {what}");
-        let (tls, rest) = match (url.strip_prefix("redis://"), url.strip_prefix("rediss://")) {
-            (Some(rest), _) => (false, rest),
-            (None, Some(rest)) => (true, rest),
-            (None, None) => {
-                return Err(match url.split_once("://") {
-                    Some((scheme, _)) if scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                        expected(&format!("scheme `{scheme}`"))
-                    }
-                    _ => expected("no `redis://` at its start"),
-                });
-            }
-        };
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, authority),
-        };
-        let mut address = Address { tls, ..Address::default() };
-        if let Some(login) = login {
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            let decode = |text| percent_decode(text).ok_or_else(|| expected("a bad % escape before the @"));
-            address.user = Some(decode(user)?).filter(|user| !user.is_empty());
-            address.password = Some(decode(password)?).filter(|text| !text.is_empty()).map(Secret::new);
-        }
-        let (host, port) = split_port(place).ok_or_else(|| expected("an unclosed `[` in the host"))?;
-        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:%".contains(&b)) {
-            return Err(expected("no usable host"));
-        }
-        address.host = host.to_owned();
-        if let Some(port) = port {
-            address.port = match port.parse() {
-                Ok(port) if port > 0 => port,
-                _ => return Err(expected("a port that is not 1 to 65535")),
-            };
-        }
-        if !path.is_empty() {
-            address.database = path.parse().map_err(|_| expected("a database that is not a whole number"))?;
-        }
-        Ok(address)
-    }
-}
-
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
-    if let Some(v6) = place.strip_prefix('[') {
-        let (host, rest) = v6.split_once(']')?;
-        return match rest.strip_prefix(':') {
-            Some(port) => Some((host, Some(port))),
-            None if rest.is_empty() => Some((host, None)),
-            None => None,
-        };
-    }
-    match place.split_once(':') {
-        Some((host, port)) => Some((host, Some(port))),
-        None => Some((place, None)),
-    }
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let [high, low, tail @ ..] = rest else { return None };
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

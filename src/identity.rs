@@ -96,6 +96,7 @@ fn decimal(text: &str) -> Option<u64> {
 
 /// Numbers the events of this process, channel by channel.
 pub struct Numbering {
+    boot: u64,
     /// `"_rt":"<server>/<boot>:`
     head: String,
     /// Where in `numbers` each channel stands: one look-up an event.
@@ -121,11 +122,17 @@ pub struct Next<'a> {
 
 impl Numbering {
     pub fn new(server: &str, boot: u64) -> Numbering {
-        Numbering {
-            head: format!("\"{MEMBER}\":\"{server}/{boot:016x}:"),
-            channels: HashMap::new(),
-            numbers: Vec::new(),
-            member: Vec::new(),
+        Numbering { boot, head: head(server, boot), channels: HashMap::new(), numbers: Vec::new(), member: Vec::new() }
+    }
+
+    /// Another name or prefix from now on. Numbers go on: under a prefix of before, a number of before would be
+    /// taken for a repeat.
+    pub fn rename(&mut self, server: &str, prefix: &[u8]) {
+        self.head = head(server, self.boot);
+        for (channel, at) in &self.channels {
+            if let Some(known) = self.numbers.get_mut(*at) {
+                known.tail = tail(prefix, channel);
+            }
         }
     }
 
@@ -167,6 +174,10 @@ impl Next<'_> {
             channel.seq += 1;
         }
     }
+}
+
+fn head(server: &str, boot: u64) -> String {
+    format!("\"{MEMBER}\":\"{server}/{boot:016x}:")
 }
 
 fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 11] {

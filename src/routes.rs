@@ -45,11 +45,13 @@ impl Topic {
 pub struct Routes {
     channels: HashMap<Box<[u8]>, Arc<Topic>>,
     patterns: HashMap<Box<[u8]>, Arc<Topic>>,
+    /// What stands before every name on the wire.
+    prefix: Box<str>,
 }
 
 impl Routes {
     pub fn new(topics: impl IntoIterator<Item = Arc<Topic>>, prefix: &str) -> Routes {
-        let mut routes = Routes::default();
+        let mut routes = Routes { prefix: prefix.into(), ..Routes::default() };
         for topic in topics {
             let wire = topic.wire_name(prefix).into_boxed_slice();
             match topic.is_pattern() {
@@ -63,6 +65,11 @@ impl Routes {
     /// The topic of a `message` frame on this channel, or of a `pmessage` frame for this pattern.
     pub fn topic(&self, pattern: bool, wire: &[u8]) -> Option<&Arc<Topic>> {
         if pattern { self.patterns.get(wire) } else { self.channels.get(wire) }
+    }
+
+    /// A channel on the wire as scripts name it.
+    pub fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
+        wire.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire)
     }
 
     /// The wire names of one kind.
@@ -113,5 +120,6 @@ mod tests {
         assert!(routes.topic(false, b"p:a").is_some() && routes.topic(true, b"p:a").is_none());
         assert!(routes.topic(true, b"p:a*").is_some() && routes.topic(false, b"p:a*").is_none());
         assert_eq!(routes.len(), 2);
+        assert_eq!((routes.unprefixed(b"p:a"), routes.unprefixed(b"q:a")), (b"a".as_slice(), b"q:a".as_slice()));
     }
 }

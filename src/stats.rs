@@ -36,16 +36,18 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Why a publish was lost.
+    /// Why an event, a value or a counter was lost.
     OutboxDrops {
-        /// Refused at Emit: the queue was full.
+        /// Refused at once: the queue was full.
         queue_full,
-        /// Waited longer than `emit_age_max_s` for Redis, and was never written.
+        /// A publish that waited longer than `emit_age_max_s` for Redis, and was never written.
         expired,
         /// Redis answered with an error.
         redis,
         /// Written, never answered, and not to be written again: Redis may have it or not.
         unknown,
+        /// A read whose answer nobody waits for any more.
+        timeout,
     }
 }
 
@@ -60,6 +62,16 @@ counters! {
         no_listener,
         /// Longer than the payload limit; skipped on the wire.
         too_large,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
+counters! {
+    /// Why the answer of a command did not reach its callback.
+    ReplyDrops {
+        /// The Lua state that asked is gone.
+        no_state,
         /// Lost in a panic of ours.
         panic,
     }
@@ -89,12 +101,19 @@ pub struct QueueStats<Drops> {
 /// What the process counted since it started.
 #[derive(Default)]
 pub struct Stats {
-    /// Publishes: delivered means Redis answered.
+    /// Publishes, values and counters: delivered means Redis did it.
     pub outbox: QueueStats<OutboxDrops>,
     /// Events: delivered means every listener was called.
     pub inbox: QueueStats<InboxDrops>,
     /// News for game hooks: delivered means the hook was run.
     pub notices: QueueStats<NoticeDrops>,
+    /// Answers for callbacks: delivered means it was called.
+    pub replies: QueueStats<ReplyDrops>,
+    /// Answers that were replaced by an error, as too many bytes waited for the tick.
+    pub replies_too_large: Counter,
+    /// Readers that waited in vain, and those that did not wait because Redis was silent or their share was used up.
+    pub reads_timed_out: Counter,
+    pub reads_failed_fast: Counter,
     /// Listeners called, and those of them that ended in an error.
     pub calls: Counter,
     pub call_errors: Counter,
@@ -102,7 +121,7 @@ pub struct Stats {
     pub reconnects: Counter,
     /// Attempts to connect that failed, both kinds.
     pub connect_failures: Counter,
-    /// Publishes written again because their connection ended before the answer, or Redis was busy.
+    /// Commands written again because their connection ended before the answer, or Redis was busy.
     pub resent: Counter,
     /// Events of other servers that never came, by their numbers, and those told of (`RealtimeGap`).
     pub missed: Counter,
@@ -111,6 +130,8 @@ pub struct Stats {
     /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
     pub refused_too_large: Counter,
     pub refused_encode: Counter,
+    /// Times to live of counters that Redis refused, where scripts are forbidden.
+    pub ttl_failures: Counter,
     /// Subscriptions that Redis refused.
     pub subscriptions_refused: Counter,
     /// NaN and infinities sent as `null`.

@@ -1,5 +1,6 @@
 //! The engine: everything the game thread owns, without Lua. One per process; a Lua state is its guest.
-//! Runs on the game thread only and never waits there, but for the flush of [`Flush`], bounded.
+//! Runs on the game thread only. Waits there twice, both bounded: [`Flush`] at the end of a state, and [`Reading`] for
+//! a reader without callback.
 //! It calls nobody: the pump asks it for the next [`Call`], runs it, and reports back (`pump.rs`).
 //!
 //! Life of a state: [`Engine::attach`], then scripts listen and emit, then [`Engine::detach`]. In between, the
@@ -13,25 +14,43 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::config::{CLOSE_FLUSH_MAX, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::config::{
+    CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, Sources,
+};
+use crate::engine::patience::{Impatience, Patience};
+use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
+use crate::engine::requests::{Request, Requests};
 use crate::identity::{self, Numbering, UnixClock};
+use crate::redis::answer;
 use crate::routes::Routes;
 use crate::stats::{Counter, Histogram, QueueStats};
-use crate::threads::outbox::Publish;
+use crate::threads::outbox::{Item, Publish, QueueFull};
+use crate::threads::replies::ReplyTo;
 use crate::threads::{Shared, Workers};
 
+pub mod patience;
+pub mod pending;
 pub mod pump;
 pub mod registry;
+pub mod requests;
 
+pub use pending::Answered;
 pub use pump::{Call, Deliver, Outcome};
 
 /// What the game thread owns.
 pub struct Engine {
     shared: Arc<Shared>,
     workers: Workers,
+    /// Where the settings come from, and those in force.
+    sources: Sources,
+    config: Arc<Config>,
+    /// The key of the last counter of this process (`redis/counter.rs`).
+    done_key: Arc<[u8]>,
     registry: Registry,
+    pending: Pending,
+    patience: Patience,
     pump: Pump,
     numbering: Numbering,
     clock: UnixClock,
@@ -43,16 +62,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the threads. They connect on their own: a Redis that is away delays nothing here.
-    pub fn start(shared: Shared) -> io::Result<Engine> {
+    /// Starts the threads under the settings of `sources`, which `shared` has already. They connect on their own: a
+    /// Redis that is away delays nothing here.
+    pub fn start(shared: Shared, sources: Sources) -> io::Result<Engine> {
         let shared = Arc::new(shared);
         let workers = Workers::start(&shared)?;
+        let config = shared.settings.current();
         Ok(Engine {
-            numbering: Numbering::new(&shared.config.server, shared.boot),
+            numbering: Numbering::new(&config.server, shared.boot),
             clock: UnixClock::default(),
+            sources,
+            done_key: done_key(&config.prefix, shared.boot),
+            config,
             shared,
             workers,
             registry: Registry::default(),
+            pending: Pending::default(),
+            patience: Patience::default(),
             pump: Pump::default(),
             generation: 0,
             attached_before: 0,
@@ -82,7 +108,8 @@ impl Engine {
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
         self.pump.interrupt(&self.shared);
-        let callbacks = self.registry.detach();
+        let mut callbacks = self.registry.detach();
+        callbacks.append(&mut self.pending.detach());
         (callbacks, Flush(Arc::clone(&self.shared)))
     }
 
@@ -105,17 +132,18 @@ impl Engine {
             return Err(refusal);
         }
         self.publish_changes();
-        let Engine { shared, numbering, clock, routes_version, .. } = self;
-        let (prefix, now) = (shared.config.prefix.as_bytes(), Instant::now());
-        let object = if shared.config.identity { identity::open_object(payload) } else { None };
+        let Engine { shared, config, numbering, clock, routes_version, .. } = self;
+        let (prefix, now) = (config.prefix.as_bytes(), Instant::now());
+        let object = if config.identity { identity::open_object(payload) } else { None };
         let Some((open, comma)) = object else {
             let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
-            return shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting });
+            shared.outbox.push(Item::Publish(publish))?;
+            return Ok(());
         };
         let next = numbering.next(prefix, channel, clock.ms(now, SystemTime::now));
         let payload = [open, comma, next.member];
         let publish = Publish::new(prefix, channel, payload, next.is_numbered(), *routes_version, now);
-        shared.outbox.push(publish).map_err(|full| Refusal::QueueFull { waiting: full.waiting })?;
+        shared.outbox.push(Item::Publish(publish))?;
         next.taken();
         Ok(())
     }
@@ -151,16 +179,116 @@ impl Engine {
     /// Tells the other threads what is wanted now, if that changed.
     fn publish_changes(&mut self) {
         if self.registry.take_changed() {
-            let routes = Routes::new(self.registry.wanted(), &self.shared.config.prefix);
+            let routes = Routes::new(self.registry.wanted(), &self.config.prefix);
             self.routes_version = self.shared.publish_routes(routes);
         }
+    }
+
+    // ---- values ---------------------------------------------------------------------------------------------
+
+    /// Makes requests under the settings of the moment.
+    pub fn requests(&self) -> Requests<'_> {
+        Requests { prefix: &self.config.prefix, done: &self.done_key }
+    }
+
+    /// Queues a command. Its answer goes to the callback, if there is one; a failure that nobody waits for is told.
+    pub fn submit(&mut self, request: Request, callback: Option<CallbackRef>) -> Result<(), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        let now = Instant::now();
+        let Some(callback) = callback else {
+            self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
+            return Ok(());
+        };
+        if self.pending.len() >= CALLBACKS_MAX {
+            return Err(Refusal::QueueFull { waiting: self.pending.len() });
+        }
+        let ticket = self.pending.ticket();
+        self.pending.add(ticket, callback, request.operation, &request.target);
+        let queued = self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
+        if queued.is_err() {
+            self.pending.remove(ticket);
+        }
+        Ok(queued?)
+    }
+
+    /// Queues a command that the game thread will wait for: [`Reading::wait`], with the engine not borrowed.
+    pub fn begin_read(&mut self, request: Request) -> Result<Reading, Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        let (now, link, bound) = (Instant::now(), &self.shared.publisher_link, self.config.sync_timeout);
+        let granted = match link.is_ready() || link.is_untried() {
+            true => self.patience.grant(now, bound, self.shared.replies.heard()),
+            false => {
+                self.shared.stats.reads_failed_fast.add(1);
+                return Err(Refusal::Disconnected(link.trouble().reason));
+            }
+        };
+        let deadline = match granted {
+            Ok(granted) => now + granted,
+            Err(impatience) => {
+                self.shared.stats.reads_failed_fast.add(1);
+                return Err(Refusal::Impatient(impatience, bound));
+            }
+        };
+        let ticket = self.pending.ticket();
+        self.shared.replies.expect(ticket);
+        self.shared.outbox.push_reader(request.run(ReplyTo::Reader { ticket, deadline }, now))?;
+        self.shared.settled.wake();
+        Ok(Reading { shared: Arc::clone(&self.shared), began: now, deadline, bound })
+    }
+
+    /// What a reader's wait came to.
+    pub fn end_read(&mut self, reading: Reading, outcome: Option<answer::Outcome>) -> answer::Outcome {
+        let Reading { shared, began, deadline, bound } = reading;
+        let now = Instant::now();
+        self.patience.waited(began, now, outcome.is_some(), shared.replies.heard());
+        outcome.unwrap_or_else(|| {
+            shared.stats.reads_timed_out.add(1);
+            let waited = deadline.saturating_duration_since(began).as_millis();
+            let share = if deadline.saturating_duration_since(began) < bound {
+                ", what was left of this second's share"
+            } else {
+                ""
+            };
+            Err(format!("timeout: redis did not answer within {waited} ms{share}"))
+        })
+    }
+
+    // ---- settings -------------------------------------------------------------------------------------------
+
+    /// Takes the options of a script, all or none: `text` is a JSON object. The operator's own stay in force.
+    pub fn configure(&mut self, text: &str) -> Result<(), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        self.sources
+            .configure(text)
+            .map_err(|errors| Refusal::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        // What is wrong with the operator's sources was said when they were read.
+        let (config, _) = self.sources.resolve();
+        if config == *self.config {
+            return Ok(());
+        }
+        let prefix_changes = config.prefix != self.config.prefix;
+        self.numbering.rename(&config.server, config.prefix.as_bytes());
+        self.done_key = done_key(&config.prefix, self.shared.boot);
+        self.shared.reconfigure(config);
+        self.config = self.shared.settings.current();
+        if prefix_changes {
+            self.registry.set_changed();
+        }
+        self.shared.inbox.raise_attention();
+        Ok(())
     }
 
     // ---- the pump -------------------------------------------------------------------------------------------
 
     /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`.
     pub fn begin_tick(&mut self, now: Instant) {
-        self.pump.begin(&self.shared, now, self.shared.config.tick_budget);
+        self.pump.begin(&self.shared, now, self.config.tick_budget);
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
         }
@@ -173,7 +301,7 @@ impl Engine {
 
     /// The next thing for Lua to run in this tick, if the budget allows one more. At least one a tick.
     pub fn next_call(&mut self, now: Instant) -> Option<Call> {
-        let call = self.pump.next(&self.shared, &self.registry, now);
+        let call = self.pump.next(&self.shared, &self.registry, &mut self.pending, now);
         if call.is_none() {
             self.publish_changes();
         }
@@ -195,9 +323,9 @@ impl Engine {
         let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
         match links.iter().find(|link| !link.is_ready()) {
             None if self.registry.has_changed() || !self.shared.settled.is_reached(self.routes_version) => {
-                ("connecting", format!("redis at {} has not confirmed every subscription", self.shared.config.redis))
+                ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
             }
-            None => ("connected", format!("redis at {}", self.shared.config.redis)),
+            None => ("connected", format!("redis at {}", self.config.redis)),
             Some(link) => {
                 let trouble = link.trouble();
                 (if trouble.login { "auth_failed" } else { "connecting" }, trouble.reason)
@@ -220,10 +348,18 @@ impl Engine {
         let inbox = queue_numbers(offered, delivered, dropped.list(), waiting);
         let QueueStats { offered, delivered, dropped } = &stats.notices;
         let notices = queue_numbers(offered, delivered, dropped.list(), self.shared.notices.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.replies;
+        let replies = queue_numbers(offered, delivered, dropped.list(), self.shared.replies.waiting());
         json!({
             "outbox": outbox,
             "inbox": inbox,
             "notices": notices,
+            "replies": replies,
+            "callbacks": self.pending.len(),
+            "replies_too_large": stats.replies_too_large.get(),
+            "reads_timed_out": stats.reads_timed_out.get(),
+            "reads_failed_fast": stats.reads_failed_fast.get(),
+            "ttl_failures": stats.ttl_failures.get(),
             "listeners": self.registry.len(),
             "calls": stats.calls.get(),
             "call_errors": stats.call_errors.get(),
@@ -261,6 +397,27 @@ pub fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal>
     }
 }
 
+/// The key under which Redis keeps the number of this process's last counter.
+fn done_key(prefix: &str, boot: u64) -> Arc<[u8]> {
+    format!("{prefix}rt:done:{boot:016x}").into_bytes().into()
+}
+
+/// A command whose answer the game thread waits for.
+pub struct Reading {
+    shared: Arc<Shared>,
+    began: Instant,
+    deadline: Instant,
+    /// The option `sync_timeout_ms`.
+    bound: Duration,
+}
+
+impl Reading {
+    /// Waits for the answer, until the deadline at most.
+    pub fn wait(&self) -> Option<answer::Outcome> {
+        self.shared.replies.wait(self.deadline)
+    }
+}
+
 /// Waits for what is queued when a state detaches: it may be the end of the process.
 pub struct Flush(Arc<Shared>);
 
@@ -276,9 +433,28 @@ impl Flush {
 /// Why a writer did nothing. `Display` starts with the stable code that scripts match on.
 #[derive(Debug, PartialEq)]
 pub enum Refusal {
-    QueueFull { waiting: usize },
-    TooLarge { what: &'static str, bytes: usize, max: usize },
+    QueueFull {
+        waiting: usize,
+    },
+    TooLarge {
+        what: &'static str,
+        bytes: usize,
+        max: usize,
+    },
+    /// A value or argument that cannot be sent, and why.
+    Encode(String),
+    /// There is no connection, and why.
+    Disconnected(String),
+    /// A reader does not wait, and the bound it has.
+    Impatient(Impatience, Duration),
+    Config(String),
     Closed,
+}
+
+impl From<QueueFull> for Refusal {
+    fn from(full: QueueFull) -> Refusal {
+        Refusal::QueueFull { waiting: full.waiting }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -288,6 +464,19 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge { what, bytes, max } => {
                 write!(f, "too_large: the {what} has {bytes} bytes, {max} are allowed")
             }
+            Refusal::Encode(found) => write!(f, "encode: {found}"),
+            Refusal::Disconnected(reason) => write!(f, "disconnected: {reason}"),
+            Refusal::Impatient(Impatience::Silent, _) => {
+                f.write_str("timeout: redis has not answered since a reader waited in vain")
+            }
+            Refusal::Impatient(Impatience::Spent, bound) => {
+                write!(
+                    f,
+                    "timeout: readers have waited {} ms of this second already, use a callback",
+                    bound.as_millis()
+                )
+            }
+            Refusal::Config(found) => write!(f, "config: {found}"),
             Refusal::Closed => f.write_str("closed: the Lua state is closing"),
         }
     }

@@ -1,4 +1,5 @@
-//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first.
+//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first,
+//! then answers to callbacks, then events.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 /// An overflow is told at most this often.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
+use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
 use crate::event::Event;
 use crate::notice::Notice;
-use crate::stats::Histogram;
+use crate::stats::{Counter, Histogram};
 use crate::threads::Shared;
 
 /// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
@@ -20,6 +22,8 @@ pub enum Call {
     Deliver(Deliver),
     /// A game hook is to be run.
     Notice(Notice),
+    /// A callback gets its answer. The edge releases it afterwards.
+    Answer(Answered),
 }
 
 /// An event for one listener.
@@ -55,6 +59,7 @@ struct Current {
 enum Out {
     Delivery,
     Notice,
+    Answer,
 }
 
 #[derive(Default)]
@@ -79,6 +84,7 @@ impl Pump {
         match self.out.take() {
             Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
             Some(Out::Notice) => shared.stats.notices.dropped.panic.add(1),
+            Some(Out::Answer) => shared.stats.replies.dropped.panic.add(1),
             None => {}
         }
         self.began = Some(now);
@@ -99,12 +105,15 @@ impl Pump {
     }
 
     /// The next call of this tick; `None` ends the tick's work.
-    pub fn next(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Call> {
+    pub fn next(&mut self, shared: &Shared, registry: &Registry, pending: &mut Pending, now: Instant) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            let call = match shared.notices.pop() {
-                Some(notice) => Some((Call::Notice(notice), Out::Notice)),
-                None => self.next_delivery(shared, registry, now).map(|call| (Call::Deliver(call), Out::Delivery)),
+            let call = if let Some(notice) = shared.notices.pop() {
+                Some((Call::Notice(notice), Out::Notice))
+            } else if let Some(answered) = next_answer(shared, pending) {
+                Some((Call::Answer(answered), Out::Answer))
+            } else {
+                self.next_delivery(shared, registry, now).map(|call| (Call::Deliver(call), Out::Delivery))
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -113,7 +122,8 @@ impl Pump {
             }
         }
         let overflow_untold = shared.stats.inbox.dropped.overflow.get() > self.overflow_told;
-        if self.current.is_some() || shared.inbox.waiting() + shared.notices.waiting() > 0 || overflow_untold {
+        let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
+        if self.current.is_some() || waiting > 0 || overflow_untold {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -154,13 +164,16 @@ impl Pump {
     pub fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         match call {
             Call::Deliver(deliver) => self.complete_delivery(shared, deliver, outcome),
-            Call::Notice(_) => {
-                self.out = None;
-                shared.stats.notices.delivered.add(1);
-                if outcome == Outcome::Failed {
-                    shared.stats.call_errors.add(1);
-                }
-            }
+            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
+            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
+        }
+    }
+
+    fn complete_once(&mut self, delivered: &Counter, shared: &Shared, outcome: Outcome) {
+        self.out = None;
+        delivered.add(1);
+        if outcome == Outcome::Failed {
+            shared.stats.call_errors.add(1);
         }
     }
 
@@ -207,5 +220,16 @@ impl Pump {
     /// How long each event waited, from its arrival on the socket to its turn: mostly for the tick.
     pub fn waits(&self) -> &Histogram {
         &self.waits
+    }
+}
+
+/// The next answer that somebody still waits for.
+fn next_answer(shared: &Shared, pending: &mut Pending) -> Option<Answered> {
+    loop {
+        let answered = pending.answered(shared.replies.pop()?);
+        if answered.is_some() {
+            return answered;
+        }
+        shared.stats.replies.dropped.no_state.add(1);
     }
 }

@@ -146,6 +146,11 @@ impl Registry {
         self.changed
     }
 
+    /// The wanted topics have other names on the wire now.
+    pub fn set_changed(&mut self) {
+        self.changed = true;
+    }
+
     /// Whether the wanted topics changed since this was asked last.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

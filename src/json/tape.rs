@@ -69,6 +69,51 @@ pub fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
     tape.extend_from_slice(bytes);
 }
 
+/// Appends the tape of a truth value.
+pub fn push_boolean(tape: &mut Vec<u8>, value: bool) {
+    tape.push(if value { TRUE } else { FALSE });
+}
+
+/// Appends the tape of no value: the member of an object is absent, an element of an array is `realtime.Null`.
+pub fn push_none(tape: &mut Vec<u8>, in_array: bool) {
+    tape.push(if in_array { NULL } else { NIL });
+}
+
+/// Appends the tape of a number.
+pub fn push_f64(tape: &mut Vec<u8>, number: f64) {
+    tape.push(F64);
+    tape.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Appends the tape of a whole number: past 2^53 as its digits, as [`parse`] has it.
+pub fn push_i64(tape: &mut Vec<u8>, whole: i64) {
+    if whole.unsigned_abs() > WHOLE_MAX as u64 {
+        push_text(tape, itoa::Buffer::new().format(whole).as_bytes());
+        return;
+    }
+    match (i8::try_from(whole), i32::try_from(whole)) {
+        (Ok(small), _) => tape.extend_from_slice(&[I8, small as u8]),
+        (Err(_), Ok(whole)) => {
+            tape.push(I32);
+            tape.extend_from_slice(&whole.to_le_bytes());
+        }
+        (Err(_), Err(_)) => push_f64(tape, whole as f64),
+    }
+}
+
+/// Begins an array: that many values are to be appended.
+pub fn push_array(tape: &mut Vec<u8>, count: usize) {
+    tape.push(ARRAY);
+    // Counts come from replies, whose elements are capped (`config::REPLY_ELEMENTS_MAX`).
+    tape.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+/// Begins an object: that many pairs of a text and a value are to be appended.
+pub fn push_object(tape: &mut Vec<u8>, count: usize) {
+    tape.push(OBJECT);
+    tape.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
 /// True if the text is one JSON object or array and nothing else.
 pub fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     let first = text.iter().find(|byte| !b" \t\r\n".contains(byte));
@@ -334,17 +379,15 @@ impl Parser<'_> {
             let text = std::str::from_utf8(self.text.get(start..self.at)?).ok()?;
             let number: f64 = text.parse().ok()?;
             match number.is_finite() {
-                true => self.push_f64(number),
+                true => push_f64(self.tape, number),
                 false => push_text(self.tape, text.as_bytes()),
             }
             return Some(());
         }
-        if magnitude as f64 > WHOLE_MAX || magnitude > WHOLE_MAX as u64 {
+        if magnitude > WHOLE_MAX as u64 {
             push_text(self.tape, self.text.get(start..self.at)?);
-        } else if let Ok(whole) = i32::try_from(magnitude as i64 * if negative { -1 } else { 1 }) {
-            self.push_i32(whole);
         } else {
-            self.push_f64(if negative { -(magnitude as f64) } else { magnitude as f64 });
+            push_i64(self.tape, magnitude as i64 * if negative { -1 } else { 1 });
         }
         Some(())
     }
@@ -371,21 +414,6 @@ impl Parser<'_> {
             self.at += 1;
         }
         (self.at > start).then_some(())
-    }
-
-    fn push_i32(&mut self, whole: i32) {
-        match i8::try_from(whole) {
-            Ok(small) => self.tape.extend_from_slice(&[I8, small as u8]),
-            Err(_) => {
-                self.tape.push(I32);
-                self.tape.extend_from_slice(&whole.to_le_bytes());
-            }
-        }
-    }
-
-    fn push_f64(&mut self, number: f64) {
-        self.tape.push(F64);
-        self.tape.extend_from_slice(&number.to_le_bytes());
     }
 }
 

@@ -1,4 +1,5 @@
-//! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed.
+//! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed. Those for events and
+//! for the module itself stand here, those for values in `lua/values.rs`.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
 use std::cell::Cell;
@@ -7,19 +8,29 @@ use crate::config::PAYLOAD_BYTES_MAX;
 use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua, upvalue};
-use crate::lua::{PROCESS, Process, json};
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
+use crate::lua::{PROCESS, Process, json, values};
 
 /// Puts the table `realtime` into the globals. `describe` and `takes_meta` are indices of the prelude's functions.
 /// Raises what a guarded global table raises; owns nothing.
 pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
-    lua.push_table(0, 16);
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 5] = [
+    lua.push_table(0, 24);
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 15] = [
         ("Emit", emit, Some(describe)),
         ("On", on, Some(takes_meta)),
         ("Off", off, None),
+        ("Set", values::set, Some(describe)),
+        ("SetEx", values::set_ex, Some(describe)),
+        ("Get", values::get, None),
+        ("GetTable", values::get_table, None),
+        ("Incr", values::incr, None),
+        ("Del", values::del, None),
+        ("Expire", values::expire, None),
+        ("Command", values::command, None),
+        ("GetLeaderboard", values::get_leaderboard, None),
+        ("Configure", configure, Some(describe)),
         ("Status", status, None),
         ("Stats", stats, None),
     ];
@@ -42,7 +53,7 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32) {
 }
 
 /// `falsy, reason`.
-fn refused(lua: Lua, falsy: Option<bool>, reason: &str) -> Answer {
+pub(super) fn refused(lua: Lua, falsy: Option<bool>, reason: &str) -> Answer {
     match falsy {
         Some(value) => lua.push_boolean(value),
         None => lua.push_nil(),
@@ -52,11 +63,11 @@ fn refused(lua: Lua, falsy: Option<bool>, reason: &str) -> Answer {
 }
 
 /// The argument error for whatever stands at `argument`.
-fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'static str) -> Answer {
+pub(super) fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'static str) -> Answer {
     Answer::BadArgument { argument, function, expected, found: Lua::type_name(lua.type_of(argument)) }
 }
 
-fn process() -> Result<&'static Process, &'static str> {
+pub(super) fn process() -> Result<&'static Process, &'static str> {
     PROCESS.get().ok_or("closed: the module is not open")
 }
 
@@ -185,6 +196,33 @@ fn run_off(lua: Lua) -> Answer {
     removed.into_iter().for_each(|callback| lua.release(callback));
     lua.push_number(count as f64);
     Answer::Values(1)
+}
+
+// ---- Configure ------------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.Configure(options) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    configure, run_configure
+}
+
+fn run_configure(lua: Lua) -> Answer {
+    if lua.type_of(1) != LUA_TTABLE {
+        return bad(lua, 1, "Configure", "table");
+    }
+    let mut text = Vec::new();
+    let outcome = process().map_err(str::to_owned).and_then(|process| {
+        json::encode(lua, 1, upvalue(1), &mut text).map_err(|err| err.to_string())?;
+        // An empty table is written as an array.
+        let text = if text == b"[]" { "{}".into() } else { String::from_utf8_lossy(&text) };
+        process.engine().configure(&text).map_err(|refusal| refusal.to_string())
+    });
+    match outcome {
+        Ok(()) => {
+            lua.push_boolean(true);
+            Answer::Values(1)
+        }
+        Err(reason) => refused(lua, Some(false), &reason),
+    }
 }
 
 // ---- Status, Stats --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::engine::{Call, Deliver, Outcome};
+use crate::engine::{Answered, Call, Deliver, Outcome};
 use crate::event::Event;
 use crate::fail_point::fail_point;
 use crate::json::tape::Reader;
@@ -90,7 +90,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_function(deliver, 0);
     lua.push_value(notify);
     lua.push_function(tell, 1);
-    lua.push_function(pump, 5);
+    lua.push_function(respond, 0);
+    lua.push_function(pump, 6);
     lua.call(1, 0);
     lua.push_registry();
     lua.push_bytes(OPEN_MARK);
@@ -124,6 +125,7 @@ const REPORT: i32 = upvalue(2);
 const SAY: i32 = upvalue(3);
 const DELIVER: i32 = upvalue(4);
 const TELL: i32 = upvalue(5);
+const RESPOND: i32 = upvalue(6);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
@@ -187,6 +189,7 @@ fn run_one(lua: Lua, call: &Call) -> Outcome {
     let (function, subject) = match call {
         Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast::<std::ffi::c_void>()),
         Call::Notice(notice) => (TELL, std::ptr::from_ref(notice).cast()),
+        Call::Answer(answered) => (RESPOND, std::ptr::from_ref(answered).cast()),
     };
     UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
     lua.push_value(ON_ERROR);
@@ -201,6 +204,9 @@ fn run_one(lua: Lua, call: &Call) -> Outcome {
     }
     lua.set_top(top);
     UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+    if let Call::Answer(answered) = call {
+        lua.release(answered.callback);
+    }
     if done { Outcome::Done } else { Outcome::Failed }
 }
 
@@ -282,10 +288,44 @@ unsafe extern "C-unwind" fn tell(state: State) -> i32 {
     0
 }
 
+/// Calls the callback of a command with its answer: `value`, or `nil, reason`; of a leaderboard `map, nil, ranked`.
+/// Runs under the pcall of [`run_one`]. Owns nothing.
+unsafe extern "C-unwind" fn respond(state: State) -> i32 {
+    // SAFETY: called by `run_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the answer that `run_one` borrows until its pcall returns; only it has this function.
+    let Some(answered) = (unsafe { lua.userdata(1).cast::<Answered>().as_ref() }) else { return 0 };
+    lua.push_kept(answered.callback);
+    if lua.type_of(-1) != LUA_TFUNCTION {
+        return 0;
+    }
+    let count = match &answered.outcome {
+        Ok(answer) => {
+            let mut tape = Reader::new(&answer.tape);
+            json::push(lua, &mut tape);
+            for _ in 1..answer.values {
+                lua.push_nil();
+                json::push(lua, &mut tape);
+            }
+            i32::from(answer.values) * 2 - 1
+        }
+        Err(reason) => {
+            lua.push_nil();
+            lua.push_bytes(reason.as_bytes());
+            2
+        }
+    };
+    lua.call(count, 0);
+    0
+}
+
 fn push_context(lua: Lua) -> Answer {
     // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
     let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
+        Some(Call::Answer(answered)) => {
+            format!("callback of {} `{}`", answered.operation, String::from_utf8_lossy(&answered.target))
+        }
         Some(Call::Deliver(delivery)) => format!(
             "listener `{}` of `{}`, event on `{}`",
             String::from_utf8_lossy(&delivery.id),

@@ -19,7 +19,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use gmod::lua::State;
 
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::engine::{Engine, Flush};
 use crate::lua::stack::Lua;
 use crate::stats::Stats;
@@ -31,6 +31,7 @@ mod stack;
 mod api;
 mod callbacks;
 mod json;
+mod values;
 
 /// What outlives every Lua state.
 struct Process {
@@ -65,28 +66,28 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     let directory = data.is_dir().then(|| data.join("realtime"));
     let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
-    let config = configuration(host_port);
+    let sources = sources(host_port);
+    let (config, errors) = sources.resolve();
+    errors.iter().for_each(|error| log::warn!("{error}"));
     let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
-    let engine = Engine::start(shared).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
+    let engine =
+        Engine::start(shared, sources).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
     let process = Process { engine: Mutex::new(engine), stats, attention, console };
     Ok(PROCESS.get_or_init(|| process))
 }
 
-/// Defaults, then `garrysmod/cfg/realtime.json`, then the environment.
-fn configuration(host_port: u16) -> Config {
-    let mut config = Config::defaults(&host_name(), host_port);
+/// The defaults and what the operator says.
+fn sources(host_port: u16) -> Sources {
     let path = "garrysmod/cfg/realtime.json";
-    let mut errors = Vec::new();
-    match std::fs::read_to_string(path) {
-        Ok(text) => errors.extend(config.apply_json(path, &text)),
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
-        Err(err) => log::warn!("cannot read {path}: {err}"),
-    }
-    errors.extend(config.apply_environment(|name| std::env::var(name).ok()));
-    for error in errors {
-        log::warn!("{error}");
-    }
-    config
+    let file = match std::fs::read_to_string(path) {
+        Ok(text) => Some((path.to_owned(), text)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => None,
+        Err(err) => {
+            log::warn!("cannot read {path}: {err}");
+            None
+        }
+    };
+    Sources::new(Config::defaults(&host_name(), host_port), file, |name| std::env::var(name).ok())
 }
 
 /// The operating system's name of this machine, or nothing.

@@ -365,11 +365,7 @@ pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
         Some(Answer::BadArgument { argument, function, expected, found }) => {
             let mut text = Line::default();
             text.push("bad argument #");
-            text.push(match argument {
-                1 => "1",
-                2 => "2",
-                _ => "3",
-            });
+            text.push(itoa::Buffer::new().format(argument));
             for part in [" to '", function, "' (", expected, " expected, got ", found, ")"] {
                 text.push(part);
             }

@@ -33,17 +33,15 @@ pub fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload:
 /// One command, encoded as it is built: to be queued, sent, and sent again.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command {
-    name: &'static str,
-    arguments: usize,
+    /// Its name and what follows.
+    words: usize,
     /// Everything after the count.
     body: Vec<u8>,
 }
 
 impl Command {
-    pub fn new(name: &'static str) -> Self {
-        let mut body = Vec::with_capacity(name.len() + 2 * ARGUMENT_OVERHEAD_BYTES);
-        put_argument(&mut body, &[name.as_bytes()]);
-        Self { name, arguments: 0, body }
+    pub fn new(name: impl AsRef<[u8]>) -> Self {
+        Self { words: 0, body: Vec::new() }.arg(name)
     }
 
     #[must_use]
@@ -55,7 +53,7 @@ impl Command {
     #[must_use]
     pub fn arg_parts(mut self, parts: &[&[u8]]) -> Self {
         put_argument(&mut self.body, parts);
-        self.arguments += 1;
+        self.words += 1;
         self
     }
 
@@ -70,11 +68,6 @@ impl Command {
         each.into_iter().fold(self, |command, bytes| command.arg(bytes))
     }
 
-    /// The name, for error messages.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Size on the wire, at most: what a byte-capped queue charges for it.
     pub fn bytes_max(&self) -> usize {
         self.body.len() + ARGUMENT_OVERHEAD_BYTES
@@ -83,7 +76,7 @@ impl Command {
     /// Appends the command.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.bytes_max());
-        put_header(out, b'*', self.arguments + 1);
+        put_header(out, b'*', self.words);
         out.extend_from_slice(&self.body);
     }
 }
@@ -91,7 +84,7 @@ impl Command {
 // Arguments hold passwords, webhook addresses and players' data: none is ever shown.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {} arguments, {} bytes", self.name, self.arguments, self.body.len())
+        write!(f, "a command of {} words, {} bytes", self.words, self.body.len())
     }
 }
 

@@ -1,9 +1,13 @@
 //! RESP2 over TCP: [`reply`] and [`push`] read bytes, [`command`] writes them, [`connection`] is the only socket.
+//! Above them, still without a socket: [`counter`]s applied once, the [`leaderboard`] search, [`answer`]s for Lua.
 //! Everything but the connection and its TLS is pure and knows no socket. Protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
+pub mod answer;
 pub mod backoff;
 pub mod command;
 pub mod connection;
+pub mod counter;
+pub mod leaderboard;
 pub mod push;
 pub mod refusal;
 pub mod reply;

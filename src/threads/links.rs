@@ -38,6 +38,11 @@ impl Link {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// The first attempt to connect is under way.
+    pub fn is_untried(&self) -> bool {
+        !self.is_ready() && *lock(&self.trouble) == Trouble::default()
+    }
+
     pub fn trouble(&self) -> Trouble {
         lock(&self.trouble).clone()
     }
@@ -123,7 +128,7 @@ impl Settled {
     }
 
     /// Has who waits look at its `give_up` again.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         drop(lock(&self.since));
         self.changed.notify_all();
     }

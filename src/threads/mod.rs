@@ -23,12 +23,17 @@ pub mod inbox;
 pub mod links;
 pub mod outbox;
 pub mod publisher;
+pub mod replies;
+pub mod run;
+pub mod settings;
 pub mod subscriber;
 pub mod subscriptions;
 
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
 use outbox::Outbox;
+use replies::Replies;
+use settings::Settings;
 use subscriptions::Subscriptions;
 
 /// Locks although a thread panicked while it held the lock: what these locks guard is whole between any two
@@ -39,13 +44,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What the game thread and the workers share for the life of the process.
 pub struct Shared {
-    pub config: Config,
+    pub settings: Settings,
     /// This process, in the identity of its events.
     pub boot: u64,
     pub stats: Arc<Stats>,
     pub outbox: Outbox,
     pub inbox: Inbox,
     pub notices: Notices,
+    pub replies: Replies,
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
@@ -73,7 +79,8 @@ impl Shared {
             boot: identity::new_boot(),
             outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
-            notices: Notices::new(Arc::clone(&stats), attention),
+            notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
+            replies: Replies::new(Arc::clone(&stats), attention),
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),
@@ -83,7 +90,7 @@ impl Shared {
             told_connected: Mutex::default(),
             stopping: Stopping::default(),
             jitter: RandomState::new(),
-            config,
+            settings: Settings::new(config),
             stats,
         }
     }
@@ -108,6 +115,17 @@ impl Shared {
         }
     }
 
+    /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
+    pub fn reconfigure(&self, config: Config) {
+        if self.settings.replace(config) {
+            // Waits and backoffs are over, and the subscriber's read.
+            drop(lock(&self.stopping.flag));
+            self.stopping.changed.notify_all();
+            self.subscriptions.disconnect();
+        }
+        self.outbox.wake();
+    }
+
     pub fn is_stopping(&self) -> bool {
         *lock(&self.stopping.flag)
     }
@@ -128,9 +146,21 @@ impl Shared {
         *wait.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// A channel on the wire as scripts name it: the prefix cut off.
+    /// As [`Shared::pause`], and ends when the settings ask for another connection than the one of number `seen`.
+    fn pause_unless_changed(&self, duration: Duration, seen: u64) -> Pause {
+        let flag = lock(&self.stopping.flag);
+        let goes_on = |stopping: &mut bool| !*stopping && self.settings.reconnects() == seen;
+        let wait = self.stopping.changed.wait_timeout_while(flag, duration, goes_on);
+        match *wait.unwrap_or_else(PoisonError::into_inner).0 {
+            true => Pause::Stop,
+            false if self.settings.reconnects() != seen => Pause::Settings,
+            false => Pause::Over,
+        }
+    }
+
+    /// A channel on the wire as scripts name it: the prefix cut off. For errors; an event's own is its routes'.
     fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
-        wire.strip_prefix(self.config.prefix.as_bytes()).unwrap_or(wire)
+        wire.strip_prefix(self.settings.current().prefix.as_bytes()).unwrap_or(wire)
     }
 
     /// Any number, another at each call.
@@ -174,11 +204,19 @@ impl Shared {
         if std::mem::take(&mut *told) {
             self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
         } else if news && !was_announced {
-            let target = self.config.redis.to_string().into_bytes().into_boxed_slice();
+            let target = self.settings.current().redis.to_string().into_bytes().into_boxed_slice();
             self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
         }
         news
     }
+}
+
+/// How a pause ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    Over,
+    Stop,
+    Settings,
 }
 
 #[derive(Default)]

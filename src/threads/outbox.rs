@@ -1,6 +1,6 @@
-//! The queue from the game thread to `rt-publisher`: publishes, in order, until their fate is known.
-//! One producer, the game thread, which never waits here: a push is taken or refused at once. Bounded by count and
-//! bytes; what the publisher has taken and Redis has not answered still counts.
+//! The queue to `rt-publisher`: publishes, values and counters, in order, until their fate is known.
+//! No producer waits here: a push is taken or refused at once. Bounded by count and bytes; what the publisher has
+//! taken and Redis has not answered still counts.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,12 +11,30 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crate::config::{ITEM_OVERHEAD_BYTES, OUTBOX_BYTES_MAX, OUTBOX_JOBS_MAX};
 use crate::stats::Stats;
 use crate::threads::lock;
+use crate::threads::run::Run;
 
-/// What the publisher can be asked, served strictly in order.
+/// What the publisher can be asked, served in order; only a reader, with all commands before it, goes ahead of the
+/// publishes that wait.
 pub enum Job {
-    Publish(Publish),
-    /// Look again: the routes changed, or it is time to stop.
+    Send(Item),
+    /// Look again: the routes or the settings changed, or it is time to stop.
     Wake,
+}
+
+/// One thing for Redis: each is one item of the queue until its fate is known.
+pub enum Item {
+    Publish(Publish),
+    Run(Box<Run>),
+}
+
+impl Item {
+    /// What it takes of the queue's bound.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Item::Publish(publish) => publish.weight(),
+            Item::Run(run) => run.weight(),
+        }
+    }
 }
 
 /// One event on its way to Redis.
@@ -60,15 +78,17 @@ impl Publish {
     }
 }
 
-/// Publishes waiting for Redis, until it has answered each.
+/// What waits for Redis, until it has answered each.
 pub struct Outbox {
     tx: Sender<Job>,
     rx: Receiver<Job>,
     /// Of everything waiting, in the queue and taken.
     bytes: AtomicUsize,
-    /// Publishes accepted and not answered, in the queue and taken. Wake-ups do not count.
+    /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
     waiting: AtomicUsize,
     wake_waits: AtomicBool,
+    /// A reader is in the queue.
+    reader_waits: AtomicBool,
     empty: (Mutex<()>, Condvar),
     stats: Arc<Stats>,
 }
@@ -83,21 +103,22 @@ impl Outbox {
             bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             wake_waits: AtomicBool::new(false),
+            reader_waits: AtomicBool::new(false),
             empty: Default::default(),
             stats,
         }
     }
 
-    /// Takes the publish, or refuses it when full. Never waits.
-    pub fn push(&self, publish: Publish) -> Result<(), QueueFull> {
+    /// Takes the item, or refuses it when full. Never waits.
+    pub fn push(&self, item: Item) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
-        let weight = publish.weight();
+        let weight = item.weight();
         let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
         if !full {
             // Before the push: the publisher may answer for it at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
             self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.tx.try_send(Job::Publish(publish)).is_ok() {
+            if self.tx.try_send(Job::Send(item)).is_ok() {
                 return Ok(());
             }
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -107,7 +128,25 @@ impl Outbox {
         Err(QueueFull { waiting: self.waiting() })
     }
 
-    /// Publishes accepted and not yet answered.
+    /// As [`Outbox::push`], for a command that the game thread waits for.
+    pub fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
+        self.push(Item::Run(Box::new(run)))?;
+        // After it is in the queue: who sees the mark finds it there.
+        self.reader_waits.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether a reader waits in the queue.
+    pub(super) fn has_reader(&self) -> bool {
+        self.reader_waits.load(Ordering::Acquire)
+    }
+
+    /// Takes the mark back, before the queue is emptied.
+    pub(super) fn take_reader(&self) -> bool {
+        self.has_reader() && self.reader_waits.swap(false, Ordering::AcqRel)
+    }
+
+    /// Items accepted and not yet answered.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
@@ -144,7 +183,7 @@ impl Outbox {
         job
     }
 
-    /// The publisher's side: the fate of `count` taken publishes of `weight` bytes in all is counted.
+    /// The publisher's side: the fate of `count` taken items of `weight` bytes in all is counted.
     pub(super) fn settle(&self, count: usize, weight: usize) {
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
         if self.waiting.fetch_sub(count, Ordering::AcqRel) == count {

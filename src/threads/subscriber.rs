@@ -23,7 +23,7 @@ use crate::routes::Routes;
 use crate::text_log::Throttle;
 use crate::threads::links::Trouble;
 use crate::threads::subscriptions::Asked;
-use crate::threads::{Shared, Side, lock};
+use crate::threads::{Pause, Shared, Side, lock};
 
 /// One huge event must not keep its memory for ever.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
@@ -35,8 +35,10 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 pub fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
-        let address = &shared.config.redis;
-        let (trouble, class) = match Connection::open(&shared.config, "subscriber") {
+        let seen = shared.settings.reconnects();
+        let config = shared.settings.current();
+        let address = &config.redis;
+        let (trouble, class) = match Connection::open(&config, "subscriber") {
             Ok(connection) => {
                 let (connection, began) = (Arc::new(connection), Instant::now());
                 let subscribed = Subscribed::begin(shared, &connection);
@@ -45,7 +47,17 @@ pub fn run(shared: &Arc<Shared>) {
                     return;
                 }
                 shared.subscriptions.sync(shared);
+                // So did other settings.
+                if shared.settings.reconnects() != seen {
+                    connection.shut_down();
+                }
                 let err = Subscriber::new(shared).serve(&connection);
+                if shared.settings.reconnects() != seen && !shared.is_stopping() {
+                    drop(subscribed);
+                    let reason = format!("left redis at {address}: the settings changed");
+                    shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
+                    continue;
+                }
                 if shared.subscriber_link.is_ready() {
                     shared.stats.reconnects.add(1);
                     backoff.was_ready(began.elapsed());
@@ -65,7 +77,7 @@ pub fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Subscriber, &trouble) {
             log::warn!("{}; retrying", trouble.reason);
         }
-        if shared.pause(backoff.next_delay(class, shared.random())) {
+        if shared.pause_unless_changed(backoff.next_delay(class, shared.random()), seen) == Pause::Stop {
             return;
         }
     }
@@ -238,7 +250,7 @@ impl Intake<'_> {
         if identity.is_none() && !self.identity.is_empty() {
             stats.relayed.add(1);
         }
-        let channel = self.shared.unprefixed(wire_channel);
+        let channel = self.routes.unprefixed(wire_channel);
         if let Some(identity) = &identity {
             match self.ledger.see(pattern, name, wire_channel, identity) {
                 Sight::New { missed: 0 } => {}
@@ -263,7 +275,7 @@ impl Intake<'_> {
         self.shared.stats.inbox.offered.add(1);
         self.shared.stats.inbox.dropped.too_large.add(1);
         if let Some(more) = self.skipped.pass(self.arrival.at) {
-            let channel = wire_channel.map_or(b"?".as_slice(), |channel| self.shared.unprefixed(channel));
+            let channel = wire_channel.map_or(b"?".as_slice(), |channel| self.routes.unprefixed(channel));
             let reason = format!("too_large: an event of {bytes} bytes was skipped, {PAYLOAD_BYTES_MAX} are allowed");
             log::error!("`{}`: {reason}{more}", String::from_utf8_lossy(channel));
             self.shared.notices.push(Notice::Error { operation: "receive", target: channel.into(), reason });
@@ -288,7 +300,7 @@ impl Intake<'_> {
             (_, Class::Wait) | (Asked::Ping | Asked::Unsubscribe { .. }, Class::Never) => Ok(()),
             (Asked::Subscribe { name, .. }, Class::Never) => {
                 self.shared.stats.subscriptions_refused.add(1);
-                let name = self.shared.unprefixed(&name);
+                let name = self.routes.unprefixed(&name);
                 if let Some(more) = self.refusals.pass(self.arrival.at) {
                     let name = String::from_utf8_lossy(name);
                     log::error!("redis refused the subscription to `{name}`: {refusal}{more}");

@@ -47,8 +47,7 @@ fn a_command_is_what_encode_makes_of_its_arguments() {
 #[test]
 fn debug_output_shows_no_argument() {
     let command = Command::new("AUTH").arg("gmod").arg("hunter2");
-    assert_eq!(command.name(), "AUTH");
-    assert_eq!(format!("{command:?}"), "AUTH with 2 arguments, 33 bytes");
+    assert_eq!(format!("{command:?}"), "a command of 3 words, 33 bytes");
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use realtime::config::Config;
+use realtime::config::{Config, Sources};
 use realtime::engine::registry::CallbackRef;
+use realtime::engine::requests::{Request, Requests};
 use realtime::engine::{Call, Deliver, Engine, Outcome, Refusal};
 use realtime::json::tape::{Item, Reader};
 use realtime::notice::Notice;
+use realtime::redis::answer;
 use realtime::stats::Stats;
 use realtime::threads::Shared;
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ pub struct Server {
     pub heard: Vec<String>,
     /// News for game hooks.
     pub told: Vec<Notice>,
+    /// Answers to callbacks: the callback and what it was told, values as `shown_answer` writes them.
+    pub answers: Vec<(i32, String)>,
 }
 
 fn shown(delivery: &Deliver) -> String {
@@ -36,6 +40,35 @@ fn shown(delivery: &Deliver) -> String {
         }
     };
     format!("{} {} {payload}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
+}
+
+/// The values of an answer as Lua would write them, or the reason.
+fn shown_outcome(outcome: &answer::Outcome) -> String {
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(reason) => return reason.clone(),
+    };
+    let mut tape = Reader::new(&answer.tape);
+    (0..answer.values).map(|_| shown_value(&mut tape)).collect::<Vec<_>>().join(" ")
+}
+
+fn shown_value(tape: &mut Reader<'_>) -> String {
+    match tape.next_item() {
+        Some(Item::Nil | Item::Null) => "nil".to_owned(),
+        Some(Item::Boolean(value)) => value.to_string(),
+        Some(Item::Number(number)) => number.to_string(),
+        Some(Item::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
+        Some(Item::Array(count)) => {
+            let values: Vec<String> = (0..count).map(|_| shown_value(tape)).collect();
+            format!("{{{}}}", values.join(","))
+        }
+        Some(Item::Object(count)) => {
+            let member = |_| format!("{}={}", shown_value(tape).trim_matches('\''), shown_value(tape));
+            let members: Vec<String> = (0..count).map(member).collect();
+            format!("{{{}}}", members.join(","))
+        }
+        None => "the end".to_owned(),
+    }
 }
 
 impl Server {
@@ -54,14 +87,16 @@ impl Server {
         Server::with(json!({ "redis": redis, "prefix": prefix }))
     }
 
-    /// With these options.
+    /// With these options, which [`Engine::configure`] can change.
     pub fn with(settings: Value) -> Server {
-        let mut config = Config::defaults("test", 1);
-        assert_eq!(config.apply_json("test", &settings.to_string()), []);
+        let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
+        sources.configure(&settings.to_string()).unwrap();
+        let (config, errors) = sources.resolve();
+        assert_eq!(errors, []);
         let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
-        let mut engine = Engine::start(shared).unwrap();
+        let mut engine = Engine::start(shared, sources).unwrap();
         engine.attach();
-        Server { engine, heard: Vec::new(), told: Vec::new() }
+        Server { engine, heard: Vec::new(), told: Vec::new(), answers: Vec::new() }
     }
 
     pub fn on(&mut self, channel: &str, callback: i32) {
@@ -70,6 +105,58 @@ impl Server {
 
     pub fn emit(&mut self, channel: &str, payload: &str) -> Result<(), Refusal> {
         self.engine.emit(channel.as_bytes(), payload.as_bytes())
+    }
+
+    /// A command with a callback of that number, or with none.
+    pub fn submit(
+        &mut self,
+        callback: Option<i32>,
+        make: impl FnOnce(Requests<'_>) -> Result<Request, Refusal>,
+    ) -> Result<(), Refusal> {
+        let request = make(self.engine.requests())?;
+        self.engine.submit(request, callback.map(CallbackRef))
+    }
+
+    /// A reader that waits.
+    pub fn read(&mut self, make: impl FnOnce(Requests<'_>) -> Result<Request, Refusal>) -> String {
+        let reading = make(self.engine.requests()).and_then(|request| self.engine.begin_read(request));
+        match reading {
+            Ok(reading) => {
+                let outcome = reading.wait();
+                shown_outcome(&self.engine.end_read(reading, outcome))
+            }
+            Err(refusal) => refusal.to_string(),
+        }
+    }
+
+    pub fn get(&mut self, key: &str) -> String {
+        self.read(|requests| requests.get(key.as_bytes()))
+    }
+
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Refusal> {
+        self.submit(None, |requests| requests.set(key.as_bytes(), value.as_bytes()))
+    }
+
+    pub fn incr(&mut self, key: &str, callback: Option<i32>) -> Result<(), Refusal> {
+        self.submit(callback, |requests| requests.incr(key.as_bytes(), 1.0))
+    }
+
+    /// Waits for that many answers in all, and returns them.
+    pub fn answered(&mut self, count: usize) -> Vec<(i32, String)> {
+        self.wait(|server| server.answers.len() >= count);
+        assert_eq!(self.answers.len(), count);
+        self.answers.clone()
+    }
+
+    /// The errors told, as `operation target: reason`.
+    pub fn errors(&self) -> Vec<String> {
+        let told = self.told.iter().filter_map(|notice| match notice {
+            Notice::Error { operation, target, reason } => {
+                Some(format!("{operation} {}: {reason}", String::from_utf8_lossy(target)))
+            }
+            _ => None,
+        });
+        told.collect()
     }
 
     /// One tick. Returns how many calls it made.
@@ -82,6 +169,9 @@ impl Server {
                 match &call {
                     Call::Deliver(delivery) => self.heard.push(shown(delivery)),
                     Call::Notice(notice) => self.told.push(notice.clone()),
+                    Call::Answer(answered) => {
+                        self.answers.push((answered.callback.0, shown_outcome(&answered.outcome)));
+                    }
                 }
                 self.engine.complete(call, Outcome::Done);
                 now = Instant::now();
@@ -118,7 +208,7 @@ impl Server {
     /// At rest: for each queue, in = delivered + dropped + waiting.
     pub fn assert_balanced(&self) {
         let stats = self.engine.stats();
-        for queue in ["outbox", "inbox", "notices"] {
+        for queue in ["outbox", "inbox", "notices", "replies"] {
             let number = |name: &str| stats[queue][name].as_u64().unwrap();
             let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
             assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");

@@ -10,17 +10,6 @@ fn at(url: &str) -> Server {
     Server::with(json!({ "redis": url }))
 }
 
-/// The errors told, as `operation target: reason`.
-fn errors(server: &Server) -> Vec<String> {
-    let told = server.told.iter().filter_map(|notice| match notice {
-        Notice::Error { operation, target, reason } => {
-            Some(format!("{operation} {}: {reason}", String::from_utf8_lossy(target)))
-        }
-        _ => None,
-    });
-    told.collect()
-}
-
 /// Fault 11.
 #[test]
 fn no_more_clients_allowed() {
@@ -29,8 +18,8 @@ fn no_more_clients_allowed() {
     let mut server = at(&redis.url());
     server.wait(|server| server.engine.status().1.contains("raise maxclients"));
     assert_eq!(server.engine.status().0, "connecting");
-    server.wait(|server| !errors(server).is_empty());
-    assert!(errors(&server)[0].contains("maxclients"), "{:?}", errors(&server));
+    server.wait(|server| !server.errors().is_empty());
+    assert!(server.errors()[0].contains("maxclients"), "{:?}", server.errors());
     let attempts = server.stat("/connect_failures");
     // Two connections, each at most once in five seconds.
     assert!(!comes_true(Duration::from_secs(3), || server.stat("/connect_failures") > attempts.max(2)));
@@ -86,11 +75,11 @@ fn one_forbidden_channel_is_told_and_takes_no_other_down() {
     }
     server.emit("ok:2", "{\"n\":5}").unwrap();
     server.hear(1);
-    server.wait(|server| !errors(server).is_empty());
-    assert!(errors(&server)[0].starts_with("subscribe forbidden: redis: NOPERM"), "{:?}", errors(&server));
+    server.wait(|server| !server.errors().is_empty());
+    assert!(server.errors()[0].starts_with("subscribe forbidden: redis: NOPERM"), "{:?}", server.errors());
     server.emit("forbidden", "{\"n\":5}").unwrap();
-    server.wait(|server| errors(server).len() == 2);
-    assert!(errors(&server)[1].starts_with("publish forbidden: redis refused it: NOPERM"), "{:?}", errors(&server));
+    server.wait(|server| server.errors().len() == 2);
+    assert!(server.errors()[1].starts_with("publish forbidden: redis refused it: NOPERM"), "{:?}", server.errors());
     assert_eq!((server.engine.status().0, server.stat("/outbox/dropped/redis")), ("connected", 1));
     server.assert_balanced();
     server.stop();
@@ -105,11 +94,11 @@ fn rights_taken_away_while_connected() {
     server.on("b", 2);
     server.wait_ready();
     redis.command(&["ACL", "SETUSER", "gmod", "resetchannels", "&b"]);
-    server.wait(|server| server.stat("/reconnects") >= 1 && !errors(server).is_empty());
+    server.wait(|server| server.stat("/reconnects") >= 1 && !server.errors().is_empty());
     assert!(
-        errors(&server).iter().any(|error| error.starts_with("subscribe a: redis: NOPERM")),
+        server.errors().iter().any(|error| error.starts_with("subscribe a: redis: NOPERM")),
         "{:?}",
-        errors(&server)
+        server.errors()
     );
     server.wait_ready();
     server.emit("b", "{\"n\":1}").unwrap();
@@ -193,7 +182,7 @@ fn a_busy_redis_never_turns_the_order_round() {
     }
     server.wait(|server| server.stat("/outbox/waiting") == 0);
     assert_eq!((server.stat("/outbox/dropped/redis"), server.stat("/outbox/delivered")), (1, 3));
-    assert!(errors(&server)[0].starts_with("publish a: redis was busy"), "{:?}", errors(&server));
+    assert!(server.errors()[0].starts_with("publish a: redis was busy"), "{:?}", server.errors());
     server.assert_balanced();
     server.stop();
 }
@@ -235,8 +224,8 @@ fn what_will_never_succeed_is_not_tried_again() {
         let mut server = at(&redis.url());
         server.wait_ready();
         (0..100).for_each(|_| server.emit("a", "{}").unwrap());
-        server.wait(|server| server.stat("/outbox/dropped/redis") == 100 && !errors(server).is_empty());
-        assert!(errors(&server).len() == 1 && errors(&server)[0].contains(found), "{:?}", errors(&server));
+        server.wait(|server| server.stat("/outbox/dropped/redis") == 100 && !server.errors().is_empty());
+        assert!(server.errors().len() == 1 && server.errors()[0].contains(found), "{:?}", server.errors());
         assert_eq!((redis.connections(), server.stat("/resent")), (2, 0));
         server.assert_balanced();
         server.stop();

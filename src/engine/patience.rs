@@ -1,0 +1,114 @@
+//! How long readers without callback may hold up the game thread: together no more than the bound in any second, and
+//! not at all while Redis is known to be silent. Pure: clocks are arguments.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub struct Patience {
+    /// Waits of the last second: when each ended, and how long it took.
+    waits: VecDeque<(Instant, Duration)>,
+    /// A reader waited in vain, and this was heard of Redis by then.
+    silent_since: Option<u64>,
+}
+
+/// Why a reader is not to wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Impatience {
+    /// The last one waited in vain, and Redis was not heard of since.
+    Silent,
+    /// This second's share is used up.
+    Spent,
+}
+
+impl Patience {
+    /// How long a reader may wait now. `heard` changes whenever Redis is heard of.
+    pub fn grant(&mut self, now: Instant, bound: Duration, heard: u64) -> Result<Duration, Impatience> {
+        if self.silent_since.is_some_and(|silent| silent == heard) {
+            return Err(Impatience::Silent);
+        }
+        self.silent_since = None;
+        while self.waits.front().is_some_and(|(end, _)| now.saturating_duration_since(*end) >= SECOND) {
+            self.waits.pop_front();
+        }
+        let spent: Duration = self.waits.iter().map(|(_, wait)| *wait).sum();
+        match bound.checked_sub(spent) {
+            None | Some(Duration::ZERO) => Err(Impatience::Spent),
+            Some(left) => Ok(left),
+        }
+    }
+
+    /// A reader waited from `began` to `now`; in vain if it has no answer.
+    pub fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
+        let wait = now.saturating_duration_since(began);
+        match self.waits.back_mut() {
+            // Waits that follow each other closely are one entry, so that there are few.
+            Some((end, sum)) if began.saturating_duration_since(*end) < Duration::from_millis(10) => {
+                (*end, *sum) = (now, *sum + wait);
+            }
+            _ => self.waits.push_back((now, wait)),
+        }
+        if !answered {
+            self.silent_since = Some(heard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Duration = Duration::from_millis(50);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_second_has_one_share() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        assert_eq!(patience.grant(start, BOUND, 0), Ok(BOUND));
+        patience.waited(start, start + ms(20), true, 1);
+        assert_eq!(patience.grant(start + ms(20), BOUND, 1), Ok(ms(30)));
+        patience.waited(start + ms(200), start + ms(230), true, 2);
+        assert_eq!(patience.grant(start + ms(231), BOUND, 2), Err(Impatience::Spent));
+        assert_eq!(patience.grant(start + ms(1019), BOUND, 2), Err(Impatience::Spent));
+        assert_eq!(patience.grant(start + ms(1020), BOUND, 2), Ok(ms(20)));
+        assert_eq!(patience.grant(start + ms(1230), BOUND, 2), Ok(BOUND));
+    }
+
+    #[test]
+    fn after_a_wait_in_vain_redis_must_be_heard_of() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        patience.waited(start, start + BOUND, false, 7);
+        assert_eq!(patience.grant(start + ms(60), BOUND, 7), Err(Impatience::Silent));
+        assert_eq!(patience.grant(start + ms(5000), BOUND, 7), Err(Impatience::Silent));
+        // Heard of, but the second is not over.
+        assert_eq!(patience.grant(start + ms(500), BOUND, 8), Err(Impatience::Spent));
+        assert_eq!(patience.grant(start + ms(1050), BOUND, 8), Ok(BOUND));
+    }
+
+    /// Against the definition: in every window of a second that ends now, the waits sum up to the bound at most.
+    #[test]
+    fn no_second_has_more_than_the_bound() {
+        proptest::proptest!(|(steps in proptest::collection::vec((0..400u64, 0..80u64), 1..60))| {
+            let (mut patience, start) = (Patience::default(), Instant::now());
+            let (mut now, mut waits) = (start, Vec::<(Instant, Instant)>::new());
+            for (pause, wanted) in steps {
+                now += ms(pause);
+                if let Ok(granted) = patience.grant(now, BOUND, 0) {
+                    let end = now + granted.min(ms(wanted));
+                    patience.waited(now, end, true, 0);
+                    waits.push((now, end));
+                    now = end;
+                }
+                let spent: Duration = waits.iter().map(|(began, end)| {
+                    end.saturating_duration_since((*began).max(now.checked_sub(SECOND).unwrap_or(start)))
+                }).sum();
+                assert!(spent <= BOUND, "{spent:?}");
+            }
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! What scripts ask of Redis beside events, checked and made into a command: keys with the prefix, values as bytes.
+//! Game thread; pure but for the sizes it counts. Refusals are the reason strings of the API.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::{BOARD_ROWS_MAX, COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::engine::{Refusal, fits};
+use crate::json::text;
+use crate::redis::answer::Expect;
+use crate::redis::command::Command;
+use crate::redis::counter::Count;
+use crate::redis::leaderboard::Board;
+use crate::threads::replies::ReplyTo;
+use crate::threads::run::{Again, CountJob, Run, Work};
+
+/// One command that is ready to be queued.
+pub struct Request {
+    work: Work,
+    /// As `RealtimeError` names it.
+    pub operation: &'static str,
+    /// The key, as the script named it.
+    pub target: Box<[u8]>,
+}
+
+/// Makes requests under the settings of the moment.
+pub struct Requests<'a> {
+    pub(super) prefix: &'a str,
+    /// The key of the last counter of this process.
+    pub(super) done: &'a Arc<[u8]>,
+}
+
+type Made = Result<Request, Refusal>;
+
+impl Request {
+    pub(super) fn run(self, reply_to: ReplyTo, now: Instant) -> Run {
+        Run::new(self.work, self.operation, &self.target, reply_to, now)
+    }
+}
+
+impl Requests<'_> {
+    pub fn set(&self, key: &[u8], value: &[u8]) -> Made {
+        fits("value", value, VALUE_BYTES_MAX)?;
+        self.ask("set", "SET", key, Expect::Done, Again::Write, |command| command.arg(value))
+    }
+
+    pub fn set_ex(&self, key: &[u8], value: &[u8], seconds: f64) -> Made {
+        fits("value", value, VALUE_BYTES_MAX)?;
+        let seconds = whole("seconds", seconds, 1)?;
+        self.ask("setex", "SETEX", key, Expect::Done, Again::Write, |command| command.arg_int(seconds).arg(value))
+    }
+
+    pub fn get(&self, key: &[u8]) -> Made {
+        self.ask("get", "GET", key, Expect::Text, Again::Read, |command| command)
+    }
+
+    pub fn get_table(&self, key: &[u8]) -> Made {
+        self.ask("gettable", "GET", key, Expect::Json, Again::Read, |command| command)
+    }
+
+    pub fn expire(&self, key: &[u8], seconds: f64) -> Made {
+        let seconds = whole("seconds", seconds, i64::MIN)?;
+        self.ask("expire", "EXPIRE", key, Expect::Number, Again::Write, |command| command.arg_int(seconds))
+    }
+
+    pub fn del(&self, keys: &[&[u8]]) -> Made {
+        let first = keys.first().copied().unwrap_or_default();
+        keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
+        self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
+            let more = keys.iter().skip(1);
+            more.fold(command, |command, key| command.arg_parts(&[self.prefix.as_bytes(), key]))
+        })
+    }
+
+    pub fn incr(&self, key: &[u8], by: f64) -> Made {
+        fits("key", key, NAME_BYTES_MAX)?;
+        if !by.is_finite() {
+            return Err(Refusal::Encode(format!("by is {by}, expected a number")));
+        }
+        let mut digits = Vec::new();
+        text::push_number(&mut digits, by);
+        let by = String::from_utf8_lossy(&digits).into_owned().into_boxed_str();
+        let key_on_wire = [self.prefix.as_bytes(), key].concat().into_boxed_slice();
+        let count = Count { key: key_on_wire, member: None, by, ttl: 0 };
+        let work = Work::Count(CountJob::new(count, Arc::clone(self.done)));
+        Ok(Request { work, operation: "incr", target: key.into() })
+    }
+
+    /// Any command but those that would change the connection under the module. Raw: no prefix.
+    pub fn command(&self, words: &[Vec<u8>]) -> Made {
+        let Some((name, arguments)) = words.split_first() else {
+            return Err(Refusal::Encode("the command has no name".to_owned()));
+        };
+        if words.len() > COMMAND_ARGUMENTS_MAX {
+            let found = words.len();
+            return Err(Refusal::Encode(format!("the command has {found} words, {COMMAND_ARGUMENTS_MAX} are allowed")));
+        }
+        if let Some(why) = forbidden(name, arguments) {
+            let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+            return Err(Refusal::Encode(format!("{name} cannot be sent: {why}")));
+        }
+        let bytes = words.iter().map(Vec::len).sum::<usize>();
+        if bytes > VALUE_BYTES_MAX {
+            return Err(Refusal::TooLarge { what: "command", bytes, max: VALUE_BYTES_MAX });
+        }
+        let command = Command::new(name).args(arguments);
+        let target = arguments.first().map_or(name.as_slice(), Vec::as_slice);
+        let target = target.get(..NAME_BYTES_MAX).unwrap_or(target).into();
+        let work = Work::Ask { command, expect: Expect::Any, again: Again::Never };
+        Ok(Request { work, operation: "command", target })
+    }
+
+    /// With one `*` the counters whose keys match, else a sorted set.
+    pub fn leaderboard(&self, board: &[u8], rows: f64) -> Made {
+        fits("board", board, NAME_BYTES_MAX)?;
+        let rows = whole("n", rows, 1)?;
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        if rows > BOARD_ROWS_MAX {
+            return Err(Refusal::Encode(format!("n is {rows}, {BOARD_ROWS_MAX} are allowed")));
+        }
+        let operation = "getleaderboard";
+        if !board.contains(&b'*') {
+            return self.ask(operation, "ZREVRANGE", board, Expect::Ranked, Again::Read, |command| {
+                command.arg("0").arg_int(rows as i64 - 1).arg("WITHSCORES")
+            });
+        }
+        let Some(search) = Board::new(self.prefix.as_bytes(), board, rows) else {
+            return Err(Refusal::Encode("the board has more than one `*`".to_owned()));
+        };
+        Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into() })
+    }
+
+    /// A command whose first argument is a key.
+    fn ask(
+        &self,
+        operation: &'static str,
+        name: &str,
+        key: &[u8],
+        expect: Expect,
+        again: Again,
+        arguments: impl FnOnce(Command) -> Command,
+    ) -> Made {
+        fits("key", key, NAME_BYTES_MAX)?;
+        let command = arguments(Command::new(name).arg_parts(&[self.prefix.as_bytes(), key]));
+        Ok(Request { work: Work::Ask { command, expect, again }, operation, target: key.into() })
+    }
+}
+
+/// A whole number that Lua can hold exactly, `min` at least.
+fn whole(what: &str, number: f64, min: i64) -> Result<i64, Refusal> {
+    let whole = number as i64;
+    if whole as f64 == number && number.abs() < text::WHOLE_MAX && whole >= min {
+        return Ok(whole);
+    }
+    let expected = if min == i64::MIN { "a whole number".to_owned() } else { format!("a whole number from {min} on") };
+    Err(Refusal::Encode(format!("{what} is {number}, expected {expected}")))
+}
+
+const CONNECTION: &str = "it changes the connection that the module itself needs";
+const BLOCKS: &str = "it would hold up every other command";
+
+/// Why a command may not be sent, by its name. Names: <https://redis.io/docs/latest/commands/>.
+fn forbidden(name: &[u8], arguments: &[Vec<u8>]) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    let first = arguments.first().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
+    match name.as_slice() {
+        b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => {
+            Some("use realtime.On and realtime.Off")
+        }
+        b"SELECT" | b"AUTH" | b"HELLO" | b"RESET" | b"QUIT" | b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF"
+        | b"ASKING" | b"READONLY" | b"READWRITE" => Some(CONNECTION),
+        b"MULTI" | b"EXEC" | b"DISCARD" | b"WATCH" | b"UNWATCH" => {
+            Some("a transaction belongs to one connection's order of commands, use a script (EVAL)")
+        }
+        b"CLIENT" if [b"REPLY".as_slice(), b"TRACKING", b"CACHING"].contains(&first.as_slice()) => Some(CONNECTION),
+        b"SCRIPT" if first == b"DEBUG" => Some(CONNECTION),
+        b"BLPOP" | b"BRPOP" | b"BRPOPLPUSH" | b"BLMOVE" | b"BLMPOP" | b"BZPOPMIN" | b"BZPOPMAX" | b"BZMPOP"
+        | b"WAIT" | b"WAITAOF" => Some(BLOCKS),
+        b"XREAD" | b"XREADGROUP" if arguments.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK")) => Some(BLOCKS),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<Vec<u8>> {
+        text.split(' ').filter(|word| !word.is_empty()).map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    fn with<T>(test: impl FnOnce(Requests<'_>) -> T) -> T {
+        test(Requests { prefix: "p:", done: &Arc::from(b"p:rt:done:1".as_slice()) })
+    }
+
+    #[test]
+    fn commands_that_change_the_connection_or_block_it() {
+        for (text, allowed) in [
+            ("PING", true),
+            ("ZADD k 1 a", true),
+            ("client list", true),
+            ("XREAD COUNT 1 STREAMS s 0", true),
+            ("EVAL x 0", true),
+            ("subscribe a", false),
+            ("Select 1", false),
+            ("MULTI", false),
+            ("client reply off", false),
+            ("CLIENT TRACKING on", false),
+            ("BLPOP k 0", false),
+            ("xread block 0 streams s 0", false),
+            ("", false),
+        ] {
+            assert_eq!(with(|requests| requests.command(&words(text)).is_ok()), allowed, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let long = vec![b'k'; NAME_BYTES_MAX + 1];
+        let said = |made: Made| made.err().map_or("made".to_owned(), |refusal| refusal.to_string());
+        with(|requests| {
+            for (made, expected) in [
+                (requests.get(&long), "too_large: the key has 1025 bytes, 1024 are allowed"),
+                (requests.del(&[b"a", &long]), "too_large: the key has 1025 bytes"),
+                (requests.set(b"k", &vec![0; VALUE_BYTES_MAX + 1]), "too_large: the value has 8388609 bytes"),
+                (requests.set_ex(b"k", b"v", 0.0), "encode: seconds is 0, expected a whole number from 1 on"),
+                (requests.set_ex(b"k", b"v", 1.5), "encode: seconds is 1.5"),
+                (requests.expire(b"k", f64::NAN), "encode: seconds is NaN, expected a whole number"),
+                (requests.expire(b"k", -1.0), "made"),
+                (requests.incr(b"k", f64::INFINITY), "encode: by is inf"),
+                (requests.incr(b"k", 0.5), "made"),
+                (requests.leaderboard(b"a*b*", 10.0), "encode: the board has more than one `*`"),
+                (requests.leaderboard(b"a", 0.0), "encode: n is 0"),
+                (requests.leaderboard(b"a", 10_001.0), "encode: n is 10001, 10000 are allowed"),
+                (requests.command(&[vec![b'x'; VALUE_BYTES_MAX + 1]]), "too_large: the command"),
+                (requests.command(&vec![vec![b'x']; COMMAND_ARGUMENTS_MAX + 1]), "encode: the command has 15001 words"),
+            ] {
+                let found = said(made);
+                assert!(found.starts_with(expected), "{found}, expected {expected}");
+            }
+        });
+    }
+}

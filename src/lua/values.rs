@@ -1,0 +1,325 @@
+//! The functions of the table `realtime` that read and write values: arguments checked, a request made, queued, and
+//! for a reader without callback, waited for with nothing of the engine borrowed.
+//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+
+use gmod::lua::State;
+
+use crate::engine::Refusal;
+use crate::engine::requests::{Request, Requests};
+use crate::json::tape::Reader;
+use crate::json::text;
+use crate::lua::api::{bad, process, refused};
+use crate::lua::json;
+use crate::lua::stack::{
+    Answer, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, upvalue,
+};
+use crate::redis::answer;
+
+// ---- arguments ------------------------------------------------------------------------------------------------
+
+/// A string argument.
+fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'a [u8], Answer> {
+    lua.string(at).ok_or_else(|| bad(lua, at, function, "string"))
+}
+
+/// A number argument.
+fn number(lua: Lua, at: i32, function: &'static str) -> Result<f64, Answer> {
+    match lua.type_of(at) {
+        LUA_TNUMBER => Ok(lua.number(at)),
+        _ => Err(bad(lua, at, function, "number")),
+    }
+}
+
+/// Where the callback stands, if there is one.
+fn callback(lua: Lua, at: i32, function: &'static str) -> Result<Option<i32>, Answer> {
+    match lua.type_of(at) {
+        LUA_TNONE | LUA_TNIL => Ok(None),
+        LUA_TFUNCTION => Ok(Some(at)),
+        _ => Err(bad(lua, at, function, "function")),
+    }
+}
+
+/// The bytes under which a value is stored: a string as it is, a number as decimal text, a table as JSON. Telling
+/// userdata apart runs Lua code, so the engine must not be borrowed.
+fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let out = &mut bytes;
+    match lua.type_of(at) {
+        LUA_TSTRING => out.extend_from_slice(lua.bytes(at)),
+        LUA_TBOOLEAN => out.extend_from_slice(if lua.boolean(at) { b"true" } else { b"false" }),
+        LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
+        LUA_TNUMBER => _ = text::push_number(out, lua.number(at)),
+        _ => {
+            let non_finite = json::encode(lua, at, upvalue(1), out).map_err(|err| err.to_string())?;
+            if let Ok(process) = process() {
+                process.stats.non_finite.add(non_finite);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// The types of values that can be stored.
+fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), Answer> {
+    match json::can_start(lua.type_of(at)) {
+        true => Ok(()),
+        false => Err(bad(lua, at, function, "string, number, boolean or table")),
+    }
+}
+
+// ---- what becomes of a request ----------------------------------------------------------------------------------
+
+type Made = Result<Request, Refusal>;
+
+/// Makes a request of what was `prepared`, with the engine borrowed, and queues it: `true`, or `falsy, reason`.
+fn submit<T>(
+    lua: Lua,
+    falsy: Option<bool>,
+    callback: Option<i32>,
+    prepared: Result<T, String>,
+    make: impl FnOnce(Requests<'_>, T) -> Made,
+) -> Answer {
+    let process = match process() {
+        Ok(process) => process,
+        Err(reason) => return refused(lua, falsy, reason),
+    };
+    let made = prepared.and_then(|of| make(process.engine().requests(), of).map_err(|refusal| refusal.to_string()));
+    let request = match made {
+        Ok(request) => request,
+        Err(reason) => {
+            let too_large = reason.starts_with("too_large");
+            let stats = &process.stats;
+            (if too_large { &stats.refused_too_large } else { &stats.refused_encode }).add(1);
+            return refused(lua, falsy, &reason);
+        }
+    };
+    let kept = callback.map(|at| {
+        lua.push_value(at);
+        lua.keep()
+    });
+    let queued = process.engine().submit(request, kept);
+    match queued {
+        Ok(()) => {
+            lua.push_boolean(true);
+            Answer::Values(1)
+        }
+        Err(refusal) => {
+            kept.into_iter().for_each(|callback| lua.release(callback));
+            refused(lua, falsy, &refusal.to_string())
+        }
+    }
+}
+
+/// A writer: returns at once.
+fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+    submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
+}
+
+/// A reader: with a callback it returns at once, else with the answer, after a bounded wait.
+fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+    if callback.is_some() {
+        return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
+    }
+    let process = match process() {
+        Ok(process) => process,
+        Err(reason) => return refused(lua, None, reason),
+    };
+    let reading = {
+        let mut engine = process.engine();
+        let made = make(engine.requests());
+        made.and_then(|request| engine.begin_read(request))
+    };
+    let outcome = match reading {
+        // The engine is not borrowed while this thread waits.
+        Ok(reading) => {
+            let outcome = reading.wait();
+            process.engine().end_read(reading, outcome)
+        }
+        Err(refusal) => Err(refusal.to_string()),
+    };
+    match outcome {
+        Ok(answer) => push_answer(lua, &answer),
+        Err(reason) => refused(lua, None, &reason),
+    }
+}
+
+/// Pushes the values of an answer. A big one may run Lua out of memory, which it says by an error: hence the pcall.
+fn push_answer(lua: Lua, answer: &answer::Answer) -> Answer {
+    lua.push_function(replay, 0);
+    lua.push_pointer(std::ptr::from_ref(answer).cast_mut().cast());
+    let values = i32::from(answer.values);
+    if lua.pcall(1, values, 0) {
+        return Answer::Values(values);
+    }
+    lua.pop(1);
+    refused(lua, None, "decode: Lua has no memory for the answer")
+}
+
+/// Pushes the values of the answer at the pointer. Owns nothing.
+unsafe extern "C-unwind" fn replay(state: State) -> i32 {
+    // SAFETY: called by `push_answer` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the answer that `push_answer` borrows until its pcall returns; only it has this function.
+    let Some(answer) = (unsafe { lua.userdata(1).cast::<answer::Answer>().as_ref() }) else { return 0 };
+    let mut tape = Reader::new(&answer.tape);
+    (0..answer.values).for_each(|_| json::push(lua, &mut tape));
+    i32::from(answer.values)
+}
+
+/// An argument error is an answer, too.
+fn either(answer: Result<Answer, Answer>) -> Answer {
+    answer.unwrap_or_else(|bad_argument| bad_argument)
+}
+
+// ---- writers --------------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    set, run_set
+}
+
+fn run_set(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "Set")?;
+        stored(lua, 2, "Set")?;
+        let callback = callback(lua, 3, "Set")?;
+        Ok(submit(lua, Some(false), callback, value(lua, 2), |requests, value| requests.set(key, &value)))
+    })())
+}
+
+entry! {
+    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    set_ex, run_set_ex
+}
+
+fn run_set_ex(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "SetEx")?;
+        stored(lua, 2, "SetEx")?;
+        let seconds = number(lua, 3, "SetEx")?;
+        let callback = callback(lua, 4, "SetEx")?;
+        Ok(submit(lua, Some(false), callback, value(lua, 2), |requests, value| requests.set_ex(key, &value, seconds)))
+    })())
+}
+
+entry! {
+    /// `realtime.Incr(key [, by] [, cb]) -> true | false, reason`
+    incr, run_incr
+}
+
+fn run_incr(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "Incr")?;
+        let (by, at) = match lua.type_of(2) {
+            LUA_TFUNCTION => (1.0, 2),
+            LUA_TNONE | LUA_TNIL => (1.0, 3),
+            _ => (number(lua, 2, "Incr")?, 3),
+        };
+        let callback = callback(lua, at, "Incr")?;
+        Ok(write(lua, callback, |requests| requests.incr(key, by)))
+    })())
+}
+
+entry! {
+    /// `realtime.Del(key... [, cb]) -> true | false, reason`
+    del, run_del
+}
+
+fn run_del(lua: Lua) -> Answer {
+    either((|| {
+        let last = lua.top();
+        let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
+        let count = if callback.is_some() { last - 1 } else { last.max(1) };
+        let keys = (1..=count).map(|at| string(lua, at, "Del")).collect::<Result<Vec<_>, _>>()?;
+        Ok(write(lua, callback, |requests| requests.del(&keys)))
+    })())
+}
+
+entry! {
+    /// `realtime.Expire(key, seconds [, cb]) -> true | false, reason`
+    expire, run_expire
+}
+
+fn run_expire(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "Expire")?;
+        let seconds = number(lua, 2, "Expire")?;
+        let callback = callback(lua, 3, "Expire")?;
+        Ok(write(lua, callback, |requests| requests.expire(key, seconds)))
+    })())
+}
+
+entry! {
+    /// `realtime.Command({word, ...} [, cb]) -> true | false, reason`
+    command, run_command
+}
+
+fn run_command(lua: Lua) -> Answer {
+    either((|| {
+        if lua.type_of(1) != LUA_TTABLE {
+            return Err(bad(lua, 1, "Command", "table"));
+        }
+        let callback = callback(lua, 2, "Command")?;
+        Ok(submit(lua, Some(false), callback, command_words(lua), |requests, words| requests.command(&words)))
+    })())
+}
+
+/// The words in the table at 1.
+fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
+    let mut words = Vec::new();
+    for index in 1..=lua.raw_len(1) {
+        lua.raw_get_index(1, index);
+        let at = lua.top();
+        let kind = lua.type_of(at);
+        if !matches!(kind, LUA_TSTRING | LUA_TNUMBER | LUA_TBOOLEAN) {
+            lua.pop(1);
+            return Err(format!("encode: word {index} of the command is a {}", Lua::type_name(kind)));
+        }
+        let word = value(lua, at);
+        lua.pop(1);
+        words.push(word?);
+    }
+    Ok(words)
+}
+
+// ---- readers --------------------------------------------------------------------------------------------------
+
+entry! {
+    /// `realtime.Get(key [, cb]) -> string | nil [, reason]`; with a callback `true | nil, reason`
+    get, run_get
+}
+
+fn run_get(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "Get")?;
+        let callback = callback(lua, 2, "Get")?;
+        Ok(read(lua, callback, |requests| requests.get(key)))
+    })())
+}
+
+entry! {
+    /// `realtime.GetTable(key [, cb])`: as `Get`, decoded
+    get_table, run_get_table
+}
+
+fn run_get_table(lua: Lua) -> Answer {
+    either((|| {
+        let key = string(lua, 1, "GetTable")?;
+        let callback = callback(lua, 2, "GetTable")?;
+        Ok(read(lua, callback, |requests| requests.get_table(key)))
+    })())
+}
+
+entry! {
+    /// `realtime.GetLeaderboard(board, n [, cb]) -> map, ranked | nil, reason`
+    get_leaderboard, run_get_leaderboard
+}
+
+fn run_get_leaderboard(lua: Lua) -> Answer {
+    either((|| {
+        let board = string(lua, 1, "GetLeaderboard")?;
+        let rows = number(lua, 2, "GetLeaderboard")?;
+        let callback = callback(lua, 3, "GetLeaderboard")?;
+        Ok(read(lua, callback, |requests| requests.leaderboard(board, rows)))
+    })())
+}

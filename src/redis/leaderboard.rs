@@ -1,0 +1,175 @@
+//! A leaderboard made of counters whose keys match `kills:*:daily`: SCAN in steps, MGET of what each step found.
+//! Pure: hands out the next command and is given its reply, so other commands go in between. Bounded: of each key a
+//! hash is kept (SCAN may name a key twice), of the rows the best `rows_max`. Never KEYS, which stops Redis.
+//! Order: by score, then name, both descending, as ZREVRANGE has it. Rules of SCAN: <https://redis.io/docs/latest/commands/scan/>.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+
+use crate::config::{BOARD_KEYS_MAX, BOARD_STEP_KEYS};
+use crate::redis::answer::{self, Answer};
+use crate::redis::command;
+use crate::redis::reply::Reply;
+
+/// The search for one board.
+pub struct Board {
+    /// `prefix` and what stands before and after the `*`, as keys have it.
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    rows_max: usize,
+    hasher: RandomState,
+    seen: HashSet<u64>,
+    /// The worst of the best on top.
+    best: BinaryHeap<Reverse<Row>>,
+    cursor: Vec<u8>,
+    /// Keys of the last step, whose values are to be asked for.
+    keys: Vec<Box<[u8]>>,
+}
+
+/// One row, ordered as on the board.
+#[derive(PartialEq)]
+struct Row {
+    score: f64,
+    name: Box<[u8]>,
+}
+
+impl Eq for Row {}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Row) -> Ordering {
+        // Scores are never NaN: that is no number here.
+        self.score.total_cmp(&other.score).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Row) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a reply led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// [`Board::encode`] has another command.
+    More,
+    Done(Answer),
+}
+
+impl Board {
+    /// `None` unless the board has exactly one `*`.
+    pub fn new(prefix: &[u8], board: &[u8], rows_max: usize) -> Option<Board> {
+        let mut parts = board.split(|byte| *byte == b'*');
+        let (head, tail) = (parts.next()?, parts.next()?);
+        parts.next().is_none().then(|| Board {
+            head: [prefix, head].concat(),
+            tail: tail.to_vec(),
+            rows_max,
+            hasher: RandomState::new(),
+            seen: HashSet::new(),
+            best: BinaryHeap::new(),
+            cursor: b"0".to_vec(),
+            keys: Vec::new(),
+        })
+    }
+
+    /// Starts again: a cursor is worth nothing on another connection, which may lead to another server.
+    pub fn restart(&mut self) {
+        self.seen.clear();
+        self.best.clear();
+        self.cursor = b"0".to_vec();
+        self.keys.clear();
+    }
+
+    /// Appends the next command: the values of the last step's keys, or the next step.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        if !self.keys.is_empty() {
+            let keys = self.keys.iter().map(AsRef::as_ref);
+            command::encode(out, &std::iter::once(b"MGET".as_slice()).chain(keys).collect::<Vec<_>>());
+            return;
+        }
+        let pattern = [literal(&self.head), b"*".to_vec(), literal(&self.tail)].concat();
+        let step = BOARD_STEP_KEYS.to_string();
+        command::encode(out, &[b"SCAN", &self.cursor, b"MATCH", &pattern, b"COUNT", step.as_bytes()]);
+    }
+
+    /// Takes the reply to the command that [`Board::encode`] made. An error is a reason string.
+    pub fn take(&mut self, reply: Reply<'_>) -> Result<Progress, String> {
+        match reply {
+            Reply::Error(text) => return Err(answer::redis_error(text)),
+            Reply::TooLarge(lost) => return Err(answer::too_large(lost)),
+            _ => {}
+        }
+        let taken = match self.keys.is_empty() {
+            true => self.take_step(reply),
+            false => self.take_values(reply),
+        };
+        taken.ok_or_else(|| format!("redis: expected the reply of SCAN or MGET, found {}", reply.describe()))?;
+        if self.seen.len() > BOARD_KEYS_MAX {
+            return Err(format!(
+                "too_large: more than {BOARD_KEYS_MAX} keys match, use a sorted set (a leaderboard hook)"
+            ));
+        }
+        match self.keys.is_empty() && self.cursor == b"0" {
+            true => Ok(Progress::Done(self.finish())),
+            false => Ok(Progress::More),
+        }
+    }
+
+    /// `cursor, [key, ...]`
+    fn take_step(&mut self, reply: Reply<'_>) -> Option<()> {
+        let mut parts = reply.array()?.iter();
+        let (cursor, keys) = (parts.next()?.text()?, parts.next()?.array()?);
+        self.cursor = cursor.to_vec();
+        for key in keys.iter().filter_map(|key| key.text()) {
+            if self.name(key).is_some() && self.seen.insert(self.hasher.hash_one(key)) {
+                self.keys.push(key.into());
+            }
+        }
+        Some(())
+    }
+
+    /// One value for each key, in their order; nil where it is none of our kind. What is no number is skipped.
+    fn take_values(&mut self, reply: Reply<'_>) -> Option<()> {
+        let values = reply.array()?;
+        for (key, value) in std::mem::take(&mut self.keys).iter().zip(values) {
+            let score = value.text().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
+            let Some(score) = score.filter(|score: &f64| !score.is_nan()) else { continue };
+            let Some(name) = self.name(key) else { continue };
+            let row = Row { score, name: name.into() };
+            if self.best.len() < self.rows_max {
+                self.best.push(Reverse(row));
+            } else if let Some(mut worst) = self.best.peek_mut()
+                && row > worst.0
+            {
+                *worst = Reverse(row);
+            }
+        }
+        Some(())
+    }
+
+    /// What stands in the place of the `*`.
+    fn name<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        key.strip_prefix(self.head.as_slice())?.strip_suffix(self.tail.as_slice())
+    }
+
+    fn finish(&mut self) -> Answer {
+        // The order of `Reverse`, ascending: best first.
+        let rows = std::mem::take(&mut self.best).into_sorted_vec();
+        let rows: Vec<(Box<[u8]>, f64)> = rows.into_iter().map(|Reverse(row)| (row.name, row.score)).collect();
+        answer::ranked(&rows)
+    }
+}
+
+/// A glob pattern that matches just these bytes.
+fn literal(bytes: &[u8]) -> Vec<u8> {
+    let escaped = bytes.iter().flat_map(|byte| match byte {
+        b'*' | b'?' | b'[' | b']' | b'\\' => vec![b'\\', *byte],
+        _ => vec![*byte],
+    });
+    escaped.collect()
+}
+
+#[cfg(test)]
+mod tests;

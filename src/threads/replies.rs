@@ -1,0 +1,154 @@
+//! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread.
+//! Callbacks wait in a queue for the next tick; a reader without callback waits right here, a bounded time.
+//! Answers are never dropped. There are no more of them than callbacks ([`crate::config::CALLBACKS_MAX`]), and what
+//! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::config::{ANSWERS_BYTES_MAX, ITEM_OVERHEAD_BYTES};
+use crate::redis::answer::Outcome;
+use crate::stats::Stats;
+use crate::threads::lock;
+
+/// Which command an answer is to.
+pub type Ticket = u64;
+
+/// Who waits for the answer to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyTo {
+    /// Nobody: a failure is told by `RealtimeError`.
+    Nobody,
+    /// The game thread, until the deadline.
+    Reader { ticket: Ticket, deadline: Instant },
+    /// A function, in some later tick.
+    Callback(Ticket),
+}
+
+/// An answer on its way to a callback.
+pub struct Reply {
+    pub ticket: Ticket,
+    pub outcome: Outcome,
+}
+
+/// Answers for the game thread.
+pub struct Replies {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// The queue's length, to be looked at without its lock.
+    waiting: AtomicUsize,
+    /// Counts answers and connections: whether Redis was heard of since a reader waited in vain.
+    heard: AtomicU64,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Reply>,
+    bytes: usize,
+    /// The ticket that the game thread waits for, and its answer.
+    reader: Option<(Ticket, Option<Outcome>)>,
+}
+
+fn weight(outcome: &Outcome) -> usize {
+    ITEM_OVERHEAD_BYTES
+        + match outcome {
+            Ok(answer) => answer.tape.len(),
+            Err(reason) => reason.len(),
+        }
+}
+
+impl Replies {
+    pub(super) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Replies {
+        Replies {
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            heard: AtomicU64::new(0),
+            attention,
+            stats,
+        }
+    }
+
+    /// Hands an answer on. One whose reader does not wait any more ends here.
+    pub(super) fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+        match reply_to {
+            ReplyTo::Nobody => {}
+            ReplyTo::Reader { ticket, .. } => {
+                let mut state = lock(&self.state);
+                match &mut state.reader {
+                    Some((waited_for, answer)) if *waited_for == ticket => *answer = Some(outcome),
+                    _ => return,
+                }
+                drop(state);
+                self.arrived.notify_one();
+            }
+            ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
+        }
+    }
+
+    fn push(&self, mut reply: Reply) {
+        self.stats.replies.offered.add(1);
+        let mut state = lock(&self.state);
+        if state.bytes + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
+            self.stats.replies_too_large.add(1);
+            reply.outcome = Err(format!("too_large: answers of {ANSWERS_BYTES_MAX} bytes wait for the tick already"));
+        }
+        state.bytes += weight(&reply.outcome);
+        state.queue.push_back(reply);
+        self.waiting.store(state.queue.len(), Ordering::Release);
+        drop(state);
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// The oldest answer to a callback.
+    pub fn pop(&self) -> Option<Reply> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let mut state = lock(&self.state);
+        let reply = state.queue.pop_front()?;
+        state.bytes -= weight(&reply.outcome);
+        self.waiting.store(state.queue.len(), Ordering::Release);
+        Some(reply)
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
+    pub fn expect(&self, ticket: Ticket) {
+        lock(&self.state).reader = Some((ticket, None));
+    }
+
+    /// Waits for the announced answer. After the deadline it is not waited for any more.
+    pub fn wait(&self, deadline: Instant) -> Option<Outcome> {
+        let mut state = lock(&self.state);
+        loop {
+            match state.reader.take() {
+                Some((_, Some(outcome))) => return Some(outcome),
+                waited_for => state.reader = waited_for,
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.reader = None;
+                return None;
+            }
+            state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Redis answered something, or a connection to it was made.
+    pub(super) fn note_heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes whenever Redis was heard of.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+}
