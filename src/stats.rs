@@ -140,6 +140,8 @@ pub struct Stats {
     pub raw: Counter,
     /// Panics caught at an edge or in a thread: each is a bug of ours.
     pub panics: Counter,
+    /// Lines of the text log that were one of many of their cause in ten seconds.
+    pub log_lines_held_back: Counter,
     /// Lines the console never saw because too many waited; the log file has them.
     pub console_lines_dropped: Counter,
 }

@@ -5,17 +5,21 @@
 //!
 //! Levels: error = data lost, warn = retrying or misconfigured, info = connected, stopped; debug and trace are not
 //! written. The console shows what the file gets.
+//!
+//! One line of a cause in ten seconds, the next one with the count of those between. A cause is a level and a message
+//! up to its first `;`: what changes from line to line stands behind it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
 use crate::config::{CONSOLE_LINES_MAX, LOG_FILE_BYTES_MAX};
@@ -33,7 +37,8 @@ pub fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<
     };
     let settings = ConfigBuilder::new().set_thread_level(LevelFilter::Error).set_target_level(LevelFilter::Off).build();
     let file = file.map(|file| WriteLogger::new(LevelFilter::Info, settings, file));
-    if log::set_boxed_logger(Box::new(OneLine { console, file })).is_ok() {
+    let logger = OneLine { console, file, causes: Mutex::default() };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
     if let (Some(err), Some(directory)) = (problem, directory) {
@@ -46,6 +51,7 @@ pub fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<
 struct OneLine {
     console: Console,
     file: Option<Box<WriteLogger<BoundedFile>>>,
+    causes: Mutex<Causes>,
 }
 
 impl Log for OneLine {
@@ -57,7 +63,14 @@ impl Log for OneLine {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = escaped(&record.args().to_string());
+        let message = record.args().to_string();
+        let passed =
+            self.causes.lock().unwrap_or_else(PoisonError::into_inner).pass(record.level(), &message, Instant::now());
+        let Some(more) = passed else {
+            self.console.stats.log_lines_held_back.add(1);
+            return;
+        };
+        let line = escaped(&(message + &more));
         if let Some(file) = &self.file {
             file.log(&Record::builder().metadata(record.metadata().clone()).args(format_args!("{line}")).build());
         }
@@ -112,6 +125,25 @@ impl Throttle {
             0 => Some(String::new()),
             more => Some(format!(" (and {more} more since the last such line)")),
         }
+    }
+}
+
+/// What was written lately, by cause.
+#[derive(Default)]
+struct Causes(HashMap<(Level, String), Throttle>);
+
+impl Causes {
+    /// Causes kept; with more, the one longest ago is forgotten.
+    const MAX: usize = 128;
+
+    /// As [`Throttle::pass`], for the message's cause.
+    fn pass(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
+        let cause = (level, message.split(';').next().unwrap_or_default().to_owned());
+        if self.0.len() >= Causes::MAX && !self.0.contains_key(&cause) {
+            let oldest = self.0.iter().min_by_key(|(_, throttle)| throttle.last).map(|(cause, _)| cause.clone());
+            oldest.map(|cause| self.0.remove(&cause));
+        }
+        self.0.entry(cause).or_default().pass(now)
     }
 }
 
@@ -198,6 +230,21 @@ mod tests {
         assert_eq!(at(11), None);
         assert_eq!(at(100), Some(" (and 1 more since the last such line)".to_owned()));
         assert_eq!(at(200), Some(String::new()));
+    }
+
+    #[test]
+    fn a_cause_is_a_level_and_a_message_up_to_its_semicolon() {
+        let (mut causes, start) = (Causes::default(), Instant::now());
+        let mut at = |seconds, level, message: &str| causes.pass(level, message, start + Duration::from_secs(seconds));
+        assert_eq!(at(0, Level::Warn, "lost; 1 waits"), Some(String::new()));
+        assert_eq!(at(1, Level::Warn, "lost; 2 wait"), None);
+        assert_eq!(at(1, Level::Error, "lost; 2 wait"), Some(String::new()));
+        assert_eq!(at(1, Level::Warn, "lost again"), Some(String::new()));
+        assert_eq!(at(10, Level::Warn, "lost"), Some(" (and 1 more since the last such line)".to_owned()));
+        for n in 0..1000 {
+            assert_eq!(at(11, Level::Info, &format!("number {n}")), Some(String::new()));
+        }
+        assert_eq!(causes.0.len(), Causes::MAX);
     }
 
     #[test]

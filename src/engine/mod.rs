@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,12 +29,13 @@ use crate::routes::Routes;
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::{Item, Publish, QueueFull};
 use crate::threads::replies::ReplyTo;
-use crate::threads::{Shared, Workers};
+use crate::threads::{Shared, Workers, selftest};
 
 pub mod patience;
 pub mod pending;
 pub mod pump;
 pub mod registry;
+pub mod report;
 pub mod requests;
 
 pub use pending::Answered;
@@ -233,27 +235,24 @@ impl Engine {
                 return Err(Refusal::Impatient(impatience, bound));
             }
         };
+        let advice = request.advice();
         let ticket = self.pending.ticket();
         self.shared.replies.expect(ticket);
         self.shared.outbox.push_reader(request.run(ReplyTo::Reader { ticket, deadline }, now))?;
         self.shared.settled.wake();
-        Ok(Reading { shared: Arc::clone(&self.shared), began: now, deadline, bound })
+        Ok(Reading { shared: Arc::clone(&self.shared), began: now, deadline, bound, advice })
     }
 
     /// What a reader's wait came to.
     pub fn end_read(&mut self, reading: Reading, outcome: Option<answer::Outcome>) -> answer::Outcome {
-        let Reading { shared, began, deadline, bound } = reading;
+        let Reading { shared, began, deadline, bound, advice } = reading;
         let now = Instant::now();
         self.patience.waited(began, now, outcome.is_some(), shared.replies.heard());
         outcome.unwrap_or_else(|| {
             shared.stats.reads_timed_out.add(1);
-            let waited = deadline.saturating_duration_since(began).as_millis();
-            let share = if deadline.saturating_duration_since(began) < bound {
-                ", what was left of this second's share"
-            } else {
-                ""
-            };
-            Err(format!("timeout: redis did not answer within {waited} ms{share}"))
+            let granted = deadline.saturating_duration_since(began);
+            let share = if granted < bound { ", all that was left of this second's share" } else { "" };
+            Err(format!("timeout: redis did not answer within {} ms{share}; {}", granted.as_millis(), advice))
         })
     }
 
@@ -333,6 +332,17 @@ impl Engine {
         }
     }
 
+    /// What `realtime_status` prints.
+    pub fn report(&self) -> Vec<String> {
+        let (state, detail) = self.status();
+        report::lines(state, &detail, &self.config, &self.stats())
+    }
+
+    /// Begins `realtime_selftest` on a thread of its own. `data` is the game's folder for data.
+    pub fn begin_selftest(&self, data: PathBuf) -> Result<(), String> {
+        selftest::begin(&self.shared, data)
+    }
+
     /// The numbers of `Stats()`, as a tree of names.
     pub fn stats(&self) -> Value {
         let stats = &self.shared.stats;
@@ -374,6 +384,7 @@ impl Engine {
             "non_finite": stats.non_finite.get(),
             "raw": stats.raw.get(),
             "panics": stats.panics.get(),
+            "log_lines_held_back": stats.log_lines_held_back.get(),
             "console_lines_dropped": stats.console_lines_dropped.get(),
             "pump": percentiles(self.pump.times()),
             "wait": percentiles(self.pump.waits()),
@@ -409,6 +420,8 @@ pub struct Reading {
     deadline: Instant,
     /// The option `sync_timeout_ms`.
     bound: Duration,
+    /// What to do about an answer that takes too long.
+    advice: &'static str,
 }
 
 impl Reading {

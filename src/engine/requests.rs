@@ -33,6 +33,14 @@ pub struct Requests<'a> {
 type Made = Result<Request, Refusal>;
 
 impl Request {
+    /// What to do when its answer takes too long for a reader without callback.
+    pub(super) fn advice(&self) -> &'static str {
+        match self.work {
+            Work::Board(_) => "use a callback, or a leaderboard hook",
+            Work::Ask { .. } | Work::Count(_) => "use a callback",
+        }
+    }
+
     pub(super) fn run(self, reply_to: ReplyTo, now: Instant) -> Run {
         Run::new(self.work, self.operation, &self.target, reply_to, now)
     }
@@ -78,7 +86,7 @@ impl Requests<'_> {
             return Err(Refusal::Encode(format!("by is {by}, expected a number")));
         }
         let mut digits = Vec::new();
-        text::push_number(&mut digits, by);
+        text::push_decimal(&mut digits, by);
         let by = String::from_utf8_lossy(&digits).into_owned().into_boxed_str();
         let key_on_wire = [self.prefix.as_bytes(), key].concat().into_boxed_slice();
         let count = Count { key: key_on_wire, member: None, by, ttl: 0 };

@@ -76,6 +76,16 @@ pub fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
     true
 }
 
+/// Appends a finite number as the decimal text of a stored value: every whole number that fits Redis' own as its
+/// digits, so that it can be counted on.
+pub fn push_decimal(out: &mut Vec<u8>, number: f64) {
+    const FITS: f64 = 9_223_372_036_854_775_808.0; // 2^63
+    match number.fract() == 0.0 && number.abs() < FITS {
+        true => out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes()),
+        false => push_finite(out, number),
+    }
+}
+
 /// Appends the text of a number used as a key of an object.
 pub fn push_number_key(out: &mut Vec<u8>, number: f64) {
     out.push(b'"');
@@ -190,6 +200,22 @@ mod tests {
             let text = written(|out| assert!(push_number(out, number)));
             assert_eq!(text.parse::<f64>().unwrap(), number);
         });
+    }
+
+    #[test]
+    fn numbers_as_stored_values() {
+        let rows = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (-7.0, "-7"),
+            (0.5, "0.5"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1e18, "1000000000000000000"),
+            (1e19, "1e+19"),
+        ];
+        for (number, expected) in rows {
+            assert_eq!(written(|out| push_decimal(out, number)), expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{PROCESS, Process, json, values};
+use crate::lua::{DATA, PROCESS, Process, json, values};
+use crate::text_log;
 
 /// Puts the table `realtime` into the globals. `describe` and `takes_meta` are indices of the prelude's functions.
 /// Raises what a guarded global table raises; owns nothing.
@@ -259,4 +260,36 @@ fn run_stats(lua: Lua) -> Answer {
     }
     json::push(lua, &mut tape::Reader::new(&decoded));
     Answer::Values(1)
+}
+
+// ---- console commands -----------------------------------------------------------------------------------------
+
+entry! {
+    /// For the prelude: what `realtime_status` prints, one text a line.
+    report, run_report
+}
+
+fn run_report(lua: Lua) -> Answer {
+    let lines = match process() {
+        Ok(process) => process.engine().report(),
+        Err(reason) => vec![reason.to_owned()],
+    };
+    lua.push_bytes(lines.iter().map(|line| text_log::escaped(line)).collect::<Vec<_>>().join("\n").as_bytes());
+    Answer::Values(1)
+}
+
+entry! {
+    /// For the prelude: begins `realtime_selftest`. `true`, or `false, reason`.
+    begin_selftest, run_begin_selftest
+}
+
+fn run_begin_selftest(lua: Lua) -> Answer {
+    let begun = process().map_err(str::to_owned).and_then(|process| process.engine().begin_selftest(DATA.into()));
+    match begun {
+        Ok(()) => {
+            lua.push_boolean(true);
+            Answer::Values(1)
+        }
+        Err(reason) => refused(lua, Some(false), &reason),
+    }
 }

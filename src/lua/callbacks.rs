@@ -2,6 +2,7 @@
 //! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::json::tape::Reader;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
 use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention};
 use crate::notice::{Argument, Notice};
+use crate::threads::selftest::Selftest;
 
 /// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
 static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
@@ -79,7 +81,9 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     }
     lua.push_function(context, 0);
     lua.push_function(pumped, 0);
-    lua.call(2, 7);
+    lua.push_function(api::report, 0);
+    lua.push_function(api::begin_selftest, 0);
+    lua.call(4, 7);
     let [on_error, report, say, describe, takes_meta, notify, start] = [1, 2, 3, 4, 5, 6, 7];
     api::register(lua, describe, takes_meta);
     // start(pump): the pump's upvalues are what it calls.
@@ -148,14 +152,15 @@ fn run_tick(lua: Lua) {
     fail_point("pump");
     let Some(process) = PROCESS.get() else { return };
     let mut now = Instant::now();
-    {
+    let shared = {
         let mut engine = process.engine();
         if !engine.is_attached() || !engine.shared().inbox.take_attention() {
             return;
         }
         engine.begin_tick(now);
-    }
-    print_lines(lua, process);
+        Arc::clone(engine.shared())
+    };
+    print_lines(lua, process, &shared.selftest);
     let mut finished = None;
     loop {
         let call = {
@@ -173,14 +178,22 @@ fn run_tick(lua: Lua) {
     }
 }
 
-/// Lines of the text log for the console.
-fn print_lines(lua: Lua, process: &Process) {
+/// Lines of the text log for the console, and those of a self-test for who asked.
+fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     while let Ok(line) = process.console.try_recv() {
-        lua.push_value(SAY);
-        lua.push_bytes(line.as_bytes());
-        if !lua.pcall(1, 0, 0) {
-            lua.pop(1); // The script environment has no working `print`; the log file has the line.
-        }
+        print_line(lua, &line, false);
+    }
+    while let Some(line) = selftest.pop() {
+        print_line(lua, &line, true);
+    }
+}
+
+fn print_line(lua: Lua, line: &str, for_asker: bool) {
+    lua.push_value(SAY);
+    lua.push_bytes(line.as_bytes());
+    lua.push_boolean(for_asker);
+    if !lua.pcall(2, 0, 0) {
+        lua.pop(1); // The script environment has no working `print`; the log file has what is of the log.
     }
 }
 

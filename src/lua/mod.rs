@@ -43,6 +43,9 @@ struct Process {
     console: Receiver<String>,
 }
 
+/// The game's folder for data: srcds runs in the folder that holds `garrysmod`.
+const DATA: &str = "garrysmod/data";
+
 static PROCESS: OnceLock<Process> = OnceLock::new();
 
 static PANICS_SAID: Mutex<Throttle> = Mutex::new(Throttle::new());
@@ -61,8 +64,7 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     }
     let stats = Arc::new(Stats::default());
     let attention = Arc::new(AtomicBool::new(true));
-    // srcds runs in the folder that holds `garrysmod`.
-    let data = Path::new("garrysmod/data");
+    let data = Path::new(DATA);
     let directory = data.is_dir().then(|| data.join("realtime"));
     let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
     report_panics();

@@ -1,6 +1,6 @@
 -- What is easier said in Lua: reporting, telling userdata apart, and hanging the pump on the game.
 -- Run once by gmod13_open in each Lua state. Returns the functions that the native side calls, all under pcall.
-local context, pumped = ...
+local context, pumped, status_report, begin_selftest = ...
 -- The game's own, whatever a script puts in its place later.
 local print = print
 
@@ -15,8 +15,44 @@ local function report(message)
 	ErrorNoHaltWithStack("[realtime] " .. context() .. ": " .. tostring(message) .. "\n")
 end
 
-local function say(line)
-	print("[realtime] " .. line)
+-- The player whose console asked for a self-test; nil for the server's.
+local asker
+
+local function tell(player, line)
+	if IsValid(player) then
+		player:PrintMessage(2, "[realtime] " .. line .. "\n") -- 2: to the player's console
+	else
+		print("[realtime] " .. line)
+	end
+end
+
+-- A line of the text log, or one that was asked for.
+local function say(line, for_asker)
+	tell(for_asker and asker or nil, line)
+end
+
+-- Console commands are for the server's console and superadmins.
+local function add_command(name, help, run)
+	concommand.Add(name, function(player)
+		if IsValid(player) and not player:IsSuperAdmin() then
+			tell(player, name .. " is for superadmins")
+			return
+		end
+		run(player)
+	end, nil, help)
+end
+
+local function add_commands()
+	if not concommand then return end
+	add_command("realtime_status", "How the realtime module is doing", function(player)
+		local report, reason = status_report()
+		for line in string.gmatch(report or reason, "[^\n]+") do tell(player, line) end
+	end)
+	add_command("realtime_selftest", "Tries all that the realtime module needs, step by step", function(player)
+		local begun, reason = begin_selftest()
+		if not begun then return tell(player, reason) end
+		asker = IsValid(player) and player or nil
+	end)
 end
 
 -- kind, then up to three values; any other kind is an error that names it.
@@ -44,6 +80,7 @@ local function notify(name, ...)
 end
 
 local function start(pump)
+	add_commands()
 	local function hang()
 		timer.Create("realtime.pump", 0, 0, pump)
 	end

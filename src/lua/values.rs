@@ -48,7 +48,7 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
         LUA_TSTRING => out.extend_from_slice(lua.bytes(at)),
         LUA_TBOOLEAN => out.extend_from_slice(if lua.boolean(at) { b"true" } else { b"false" }),
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
-        LUA_TNUMBER => _ = text::push_number(out, lua.number(at)),
+        LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
         _ => {
             let non_finite = json::encode(lua, at, upvalue(1), out).map_err(|err| err.to_string())?;
             if let Ok(process) = process() {

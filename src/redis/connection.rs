@@ -2,6 +2,7 @@
 //! Every call is bounded by a timeout of [`crate::config`], name resolution by the system's own.
 //! Errors name the address and what was being done, never the password.
 
+use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 
-pub use error::ConnectError;
+pub use error::{ConnectError, Stage};
 
 mod error;
 
@@ -112,10 +113,58 @@ impl Connection {
         outcome
     }
 
+    /// Sends one command and waits for its answer, until the deadline; for whoever has nothing else to do on this
+    /// connection, in blocking mode.
+    pub fn ask(&self, decoder: &mut Decoder, arguments: &[&[u8]], deadline: Instant) -> Result<OwnedReply, AskError> {
+        let mut bytes = Vec::new();
+        command::encode(&mut bytes, arguments);
+        self.write_all(&bytes)?;
+        self.next_reply(decoder, deadline)
+    }
+
+    /// The next reply, until the deadline.
+    pub fn next_reply(&self, decoder: &mut Decoder, deadline: Instant) -> Result<OwnedReply, AskError> {
+        loop {
+            if let Some(reply) = decoder.next().map_err(AskError::Protocol)? {
+                return Ok(reply.keep());
+            }
+            let left = Timed { stream: &self.stream, deadline }.left()?;
+            self.stream.set_read_timeout(left)?;
+            if decoder.read_from(&mut self.reader())? == 0 {
+                return Err(AskError::Io(Error::new(ErrorKind::UnexpectedEof, "closed by redis")));
+            }
+        }
+    }
+
     /// Ends the connection; a read or write that waits on it returns.
     pub fn shut_down(&self) {
         // Fails only when it is closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub enum AskError {
+    Io(Error),
+    Protocol(ProtocolError),
+}
+
+impl From<Error> for AskError {
+    fn from(err: Error) -> AskError {
+        AskError::Io(err)
+    }
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskError::Io(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                f.write_str("no answer in time")
+            }
+            AskError::Io(err) => write!(f, "{err}"),
+            AskError::Protocol(err) => write!(f, "{err}"),
+        }
     }
 }
 
@@ -236,26 +285,11 @@ impl Handshake<'_> {
     fn request(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<OwnedReply, ConnectError> {
         let address = self.address;
         let failed = |err: Error| ConnectError::Io { doing, address: address.to_string(), err: hint(err, address.tls) };
-        let mut bytes = Vec::new();
-        command::encode(&mut bytes, arguments);
-        self.connection.write_all(&bytes).map_err(failed)?;
-        loop {
-            match self.decoder.next() {
-                Ok(Some(reply)) => return Ok(reply.keep()),
-                Ok(None) => {}
-                Err(err) => return Err(self.not_redis(err)),
-            }
-            let timed = Timed { stream: &self.connection.stream, deadline: self.deadline };
-            let left = timed.left().map_err(failed)?;
-            self.connection.stream.set_read_timeout(left).map_err(failed)?;
-            if self.decoder.read_from(&mut self.connection.reader()).map_err(failed)? == 0 {
-                return Err(failed(Error::new(ErrorKind::UnexpectedEof, "closed by redis")));
-            }
-        }
-    }
-
-    fn not_redis(&self, err: ProtocolError) -> ConnectError {
-        ConnectError::Protocol { address: self.address.to_string(), err }
+        let asked = self.connection.ask(&mut self.decoder, arguments, self.deadline);
+        asked.map_err(|err| match err {
+            AskError::Io(err) => failed(err),
+            AskError::Protocol(err) => ConnectError::Protocol { address: address.to_string(), err },
+        })
     }
 }
 

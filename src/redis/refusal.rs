@@ -51,6 +51,9 @@ impl Refusal {
             (Class::Full, _) => " (this Redis takes no more clients: raise maxclients)",
             (_, "NOAUTH") => " (this Redis wants a password)",
             (_, "MOVED" | "ASK" | "CROSSSLOT") => CLUSTER,
+            (_, "NOPERM") => " (an ACL forbids it: ACL SETUSER can allow it)",
+            (_, "OOM") => " (this Redis is full: raise maxmemory, or let it evict)",
+            (_, "MISCONF") => " (Redis cannot save to its disk: its log says why)",
             _ if self.text.contains("cluster mode") => CLUSTER,
             _ => NO_LOGIN.iter().find(|(start, _)| self.text.starts_with(start)).map_or("", |(_, advice)| advice),
         }

@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod publisher;
 pub mod replies;
 pub mod run;
+pub mod selftest;
 pub mod settings;
 pub mod subscriber;
 pub mod subscriptions;
@@ -33,6 +34,7 @@ use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
 use outbox::Outbox;
 use replies::Replies;
+use selftest::Selftest;
 use settings::Settings;
 use subscriptions::Subscriptions;
 
@@ -52,6 +54,7 @@ pub struct Shared {
     pub inbox: Inbox,
     pub notices: Notices,
     pub replies: Replies,
+    pub selftest: Selftest,
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
@@ -81,6 +84,7 @@ impl Shared {
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
             notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
             replies: Replies::new(Arc::clone(&stats), attention),
+            selftest: Selftest::default(),
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),

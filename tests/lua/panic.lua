@@ -16,6 +16,20 @@ local on = { realtime.On("panic", "x", function() heard = true error("for the co
 local emitted = { realtime.Emit("panic", { 1 }) }
 local off = { realtime.Off("nobody") }
 local status, stats = { realtime.Status() }, { realtime.Stats() }
+local calls = {
+	set = { realtime.Set, "k", 1 }, set_ex = { realtime.SetEx, "k", 1, 1 }, get = { realtime.Get, "k" },
+	get_table = { realtime.GetTable, "k" }, incr = { realtime.Incr, "n" }, del = { realtime.Del, "k" },
+	expire = { realtime.Expire, "k", 1 }, command = { realtime.Command, { "PING" } },
+	get_leaderboard = { realtime.GetLeaderboard, "b", 1 }, configure = { realtime.Configure, {} },
+}
+for name, call in pairs(calls) do
+	assert(answered(call[1](unpack(call, 2))) == (place == name), name)
+end
+-- The console commands panic where nobody is to be told but the console.
+local before = host.errors()
+host.command("realtime_status")
+host.command("realtime_selftest")
+assert(host.errors() == before)
 assert(answered(unpack(on)) == (place == "on"))
 assert(answered(unpack(emitted)) == (place == "emit"))
 assert(answered(unpack(off)) == (place == "off"))

@@ -49,6 +49,56 @@ impl ConnectError {
     }
 }
 
+/// How far a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Connect,
+    Tls,
+    LogIn,
+    Role,
+}
+
+impl ConnectError {
+    /// Where it failed.
+    pub fn stage(&self) -> Stage {
+        match self {
+            ConnectError::Io { doing: "connect", .. } => Stage::Connect,
+            ConnectError::Tls { .. } => Stage::Tls,
+            ConnectError::Io { .. } | ConnectError::Protocol { .. } | ConnectError::Refused { .. } => Stage::LogIn,
+            ConnectError::Role { .. } => Stage::Role,
+        }
+    }
+
+    /// What the owner of the server may do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            ConnectError::Io { doing: "connect", err, .. } => match err.kind() {
+                ErrorKind::ConnectionRefused => {
+                    "nothing listens there: start redis-server, or correct host and port in the option `redis`"
+                }
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    "a firewall drops the connection, or the address is wrong: open the port of redis to this machine"
+                }
+                _ => "check host and port in the option `redis`, and the network between the machines",
+            },
+            ConnectError::Io { .. } => {
+                "what listens there does not answer as redis: check the port, and whether it wants TLS"
+            }
+            ConnectError::Tls { .. } => {
+                "check redis:// against rediss://, and the options tls_ca_file and tls_server_name"
+            }
+            ConnectError::Protocol { .. } => "what listens there is no redis: check the port in the option `redis`",
+            ConnectError::Refused { refusal, .. } => match refusal.class {
+                Class::Login => "correct user and password in the option `redis`",
+                Class::Full => "close other clients of this redis, or raise its maxclients",
+                Class::Wait => "wait until redis is ready",
+                Class::Reconnect | Class::Never => "the answer of redis says what it wants",
+            },
+            ConnectError::Role { .. } => "name the master in the option `redis`",
+        }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

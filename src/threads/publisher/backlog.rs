@@ -347,6 +347,8 @@ impl<'a> Backlog<'a> {
                 let counter = if publish.written { &drops.unknown } else { &drops.expired };
                 self.lose(item, counter, &reason);
             }
+            // It has gone: its own deadline passed.
+            Item::Run(run) if run.is_reader() && run.is_late(now) => self.settle(&item, &drops.timeout),
             Item::Run(run) if run.is_late(now) => {
                 let reason = match (shared.publisher_link.is_ready(), self.refused.reason.is_empty()) {
                     (true, true) => "timeout: redis did not answer in time".to_owned(),

@@ -156,7 +156,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let settings = &self.shared.settings;
         if settings.version() != self.config_version {
             (self.config_version, self.config) = (settings.version(), settings.current());
-            if settings.reconnects() != self.seen {
+            if self.is_outdated() {
                 self.drain_until.get_or_insert(Instant::now() + DRAIN_MAX);
             }
         }
@@ -207,11 +207,16 @@ impl<'a, 'b> Session<'a, 'b> {
         let now = Instant::now();
         for item in std::mem::take(&mut self.backlog.unsent) {
             match self.backlog.keep_unless_late(item, now, Duration::MAX) {
-                Some(Item::Run(run)) => self.encode_run(run),
-                Some(publish) => self.backlog.unsent.push_back(publish),
+                Some(Item::Run(run)) if !self.is_outdated() => self.encode_run(run),
+                Some(item) => self.backlog.unsent.push_back(item),
                 None => {}
             }
         }
+    }
+
+    /// The settings ask for another connection: what was queued after that must not go out on this one.
+    fn is_outdated(&self) -> bool {
+        self.shared.settings.reconnects() != self.seen
     }
 
     /// Encodes the job and all that waits behind it, up to a batch; stops at a publish whose subscriptions do not
@@ -221,6 +226,9 @@ impl<'a, 'b> Session<'a, 'b> {
         let mut next = Some(first);
         while let Some(job) = next {
             if let Job::Send(item) = job {
+                if self.is_outdated() {
+                    return self.backlog.unsent.push_front(item);
+                }
                 match self.backlog.keep_unless_late(item, now, age_max) {
                     Some(Item::Publish(publish)) if !self.stands(&publish) => {
                         self.backlog.unsent.push_front(Item::Publish(publish));

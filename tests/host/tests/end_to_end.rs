@@ -165,7 +165,10 @@ fn identity_on_the_wire_and_in_meta() {
 fn a_panic_inside_is_answered_and_the_server_lives() {
     for unwinding in UNWINDING {
         for place in
-            ["open", "pump", "emit", "on", "off", "status", "stats", "pumped", "context", "publisher", "subscriber"]
+            ["open", "pump", "emit", "on", "off", "set", "set_ex", "get", "get_table", "incr", "del", "expire", "command"]
+                .into_iter()
+                .chain(["get_leaderboard", "configure", "status", "stats", "report", "begin_selftest"])
+                .chain(["pumped", "context", "publisher", "subscriber"])
         {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));
@@ -183,6 +186,17 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
 #[test]
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
+    Host::start("wish_values", &prefix("wish-values"), &[]).pass();
+}
+
+#[test]
+fn values_settings_and_console_commands() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("values-{unwinding}"));
+        let set = format!("prefix={prefix}");
+        let said = Host::start("values", &prefix, &["--set", &set, "--unwind", unwinding, "--allow-errors"]).pass();
+        assert!(said.contains("callback of get `n`: ") && !said.contains("hunter2"), "{said}");
+    }
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! What `realtime_status` prints: the state, the settings that matter, and the numbers of `Stats()` that are not zero.
+//! Pure: lines of text, no secret.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// The lines, for a person.
+pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
+    let mut lines = vec![format!("realtime {}: {state}: {detail}", env!("CARGO_PKG_VERSION"))];
+    let prefix = if config.prefix.is_empty() { "none".to_owned() } else { format!("`{}`", config.prefix) };
+    lines.push(format!(
+        "server `{}`, prefix {prefix}, budget {} us a tick",
+        config.server,
+        config.tick_budget.as_micros()
+    ));
+    let Some(groups) = stats.as_object() else { return lines };
+    for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
+        lines.push(queue_line(name, group));
+    }
+    for (name, group) in groups.iter().filter(|(_, group)| group.get("p50_us").is_some()) {
+        let micros = |member: &str| group[member].as_f64().unwrap_or_default();
+        if micros("count") > 0.0 {
+            let (p50, p99, max) = (micros("p50_us"), micros("p99_us"), micros("max_us"));
+            lines.push(format!("{name}: p50 {p50} us, p99 {p99} us, longest {max} us"));
+        }
+    }
+    let mut others = String::new();
+    for (name, number) in groups.iter().filter_map(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?))) {
+        // Writing to a String cannot fail.
+        let _ = write!(others, "{}{name} {number}", if others.is_empty() { "" } else { ", " });
+    }
+    lines.extend((!others.is_empty()).then_some(others));
+    lines
+}
+
+fn queue_line(name: &str, group: &Value) -> String {
+    let mut line =
+        format!("{name}: in {}, delivered {}, waiting {}", group["in"], group["delivered"], group["waiting"]);
+    for (reason, count) in group["dropped"].as_object().into_iter().flatten() {
+        if count.as_u64() > Some(0) {
+            let _ = write!(line, ", dropped as {reason} {count}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_for_a_person() {
+        let mut config = Config::defaults("box", 27015);
+        assert!(config.apply_json("test", r#"{"redis":"redis://gmod:hunter2@h","prefix":"p:"}"#).is_empty());
+        let stats = json!({
+            "outbox": { "in": 5, "delivered": 3, "dropped": { "expired": 2, "redis": 0 }, "waiting": 0 },
+            "pump": { "count": 2, "p50_us": 1.5, "p99_us": 2.5, "max_us": 3.0 },
+            "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
+            "resent": 7,
+            "missed": 0,
+        });
+        let said = lines("connected", "redis at h:6379", &config, &stats);
+        assert!(said[0].ends_with(": connected: redis at h:6379"), "{said:?}");
+        assert_eq!(
+            said[1..],
+            [
+                "server `box-27015`, prefix `p:`, budget 500 us a tick",
+                "outbox: in 5, delivered 3, waiting 0, dropped as expired 2",
+                "pump: p50 1.5 us, p99 2.5 us, longest 3 us",
+                "resent 7",
+            ]
+        );
+        assert!(!said.concat().contains("hunter2"));
+    }
+}

@@ -1,0 +1,335 @@
+//! `realtime_selftest`: what the module needs of Redis and of the disk, tried step by step on connections of its own.
+//! Each step is ok, or says what was found and what to do. Runs on `rt-selftest`, which ends with it; one at a time.
+//! Its lines wait for the tick in [`Selftest`]. They hold no secret: addresses are `host:port`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use crate::config::Config;
+use crate::redis::connection::{AskError, Connection, Stage};
+use crate::redis::counter::{Count, Form};
+use crate::redis::refusal::Refusal;
+use crate::redis::reply::{Decoder, OwnedReply};
+use crate::redis::{REPLY_LIMITS, counter};
+use crate::threads::{Shared, lock};
+
+/// Longest time for everything that is asked on one connection once it stands.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines of a self-test that wait for the tick.
+#[derive(Default)]
+pub struct Selftest {
+    runs: AtomicBool,
+    lines: Mutex<VecDeque<String>>,
+    /// Their number, to be looked at without the lock.
+    waiting: AtomicUsize,
+}
+
+impl Selftest {
+    fn say(&self, line: String) {
+        let mut lines = lock(&self.lines);
+        lines.push_back(line);
+        self.waiting.store(lines.len(), Ordering::Release);
+    }
+
+    /// The oldest line.
+    pub fn pop(&self) -> Option<String> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut lines = lock(&self.lines);
+        let line = lines.pop_front();
+        self.waiting.store(lines.len(), Ordering::Release);
+        line
+    }
+}
+
+/// Begins a self-test; its lines come by and by. `data` is the game's folder for data.
+pub fn begin(shared: &Arc<Shared>, data: PathBuf) -> Result<(), String> {
+    if shared.selftest.runs.swap(true, Ordering::AcqRel) {
+        return Err("a self-test is running already".to_owned());
+    }
+    let shared_there = Arc::clone(shared);
+    let spawned = thread::Builder::new().name("rt-selftest".to_owned()).stack_size(256 * 1024).spawn(move || {
+        let running = Running(&shared_there);
+        let config = shared_there.settings.current();
+        let mut failed = 0;
+        run(&config, &data, &mut |step| {
+            failed += usize::from(step.outcome.is_err());
+            running.say(step.to_string());
+        });
+        running.say(match failed {
+            0 => "self-test passed".to_owned(),
+            _ => format!("self-test failed: {failed} of its steps"),
+        });
+    });
+    spawned.map(drop).map_err(|err| {
+        shared.selftest.runs.store(false, Ordering::Release);
+        format!("cannot start the thread of the self-test: {err}")
+    })
+}
+
+/// While it lives, no other self-test begins; also a panic ends it.
+struct Running<'a>(&'a Shared);
+
+impl Running<'_> {
+    fn say(&self, line: String) {
+        self.0.selftest.say(line);
+        self.0.inbox.raise_attention();
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stats.panics.add(1);
+            self.say("self-test ended by an internal error, the log has the details".to_owned());
+        }
+        self.0.selftest.runs.store(false, Ordering::Release);
+    }
+}
+
+/// One step and what came of it.
+#[derive(Debug)]
+pub struct Step {
+    pub name: &'static str,
+    pub outcome: Result<String, Failure>,
+}
+
+/// What was found, and what the owner of the server may do about it.
+#[derive(Debug)]
+pub struct Failure {
+    pub found: String,
+    pub advice: String,
+}
+
+impl Failure {
+    fn new(found: impl ToString, advice: impl ToString) -> Failure {
+        Failure { found: found.to_string().trim_end_matches('.').to_owned(), advice: advice.to_string() }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Ok(detail) => write!(f, "{:<9} ok     {detail}", self.name),
+            Err(Failure { found, advice }) if advice.is_empty() => write!(f, "{:<9} FAILED {found}", self.name),
+            Err(Failure { found, advice }) => write!(f, "{:<9} FAILED {found}. What to do: {advice}", self.name),
+        }
+    }
+}
+
+/// Tries everything, and reports each step as it ends. What needs a step that failed is left out.
+pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
+    report(Step {
+        name: "platform",
+        outcome: Ok(format!("{}, version {}", platform_file(), env!("CARGO_PKG_VERSION"))),
+    });
+    let outcome = write_file(data);
+    report(Step { name: "file", outcome });
+    let resolved = resolve(config);
+    let found = resolved.is_ok();
+    report(Step { name: "resolve", outcome: resolved });
+    if found && let Some(connection) = connect(config, report) {
+        use_redis(config, &connection, report);
+    }
+}
+
+/// The name under which the game looks for this library.
+fn platform_file() -> &'static str {
+    match (cfg!(windows), cfg!(target_pointer_width = "64")) {
+        (true, true) => "gmsv_realtime_win64.dll",
+        (true, false) => "gmsv_realtime_win32.dll",
+        (false, true) => "gmsv_realtime_linux64.dll",
+        (false, false) => "gmsv_realtime_linux.dll",
+    }
+}
+
+/// A file like those that the module writes.
+fn write_file(data: &Path) -> Result<String, Failure> {
+    let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
+    let path = folder.join("selftest.tmp");
+    let tried =
+        fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).and_then(|()| fs::read(&path)).and_then(
+            |read| if read == text { fs::remove_file(&path) } else { Err(io::Error::other("it reads back changed")) },
+        );
+    match tried {
+        Ok(()) => Ok(format!("wrote and read {}", path.display())),
+        Err(err) => Err(Failure::new(
+            format!("cannot write {}: {err}", path.display()),
+            "give the user that runs the game server the right to write there, and make room on the disk",
+        )),
+    }
+}
+
+fn resolve(config: &Config) -> Result<String, Failure> {
+    let address = &config.redis;
+    let advice = "check the host in the option `redis`, and this machine's name servers";
+    match (address.host.as_str(), address.port).to_socket_addrs() {
+        Ok(places) => {
+            let places: Vec<String> = places.map(|place| place.ip().to_string()).collect();
+            match places.is_empty() {
+                true => Err(Failure::new(format!("`{}` has no address", address.host), advice)),
+                false => Ok(format!("{} is {}", address.host, places.join(", "))),
+            }
+        }
+        Err(err) => Err(Failure::new(format!("cannot resolve `{}`: {err}", address.host), advice)),
+    }
+}
+
+/// Connects and logs in; tells of each stage.
+fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> {
+    let address = &config.redis;
+    let opened = Connection::open(config, "selftest");
+    let failed_at = opened.as_ref().err().map(|err| err.stage());
+    let mut stages = vec![
+        (Stage::Connect, "connect", format!("redis at {address}")),
+        (
+            Stage::LogIn,
+            "log in",
+            match (&address.user, &address.password) {
+                (Some(user), _) => format!("as `{user}`"),
+                (None, Some(_)) => "with the password".to_owned(),
+                (None, None) => "without a password".to_owned(),
+            },
+        ),
+        (
+            Stage::Role,
+            "role",
+            match opened.as_ref().is_ok_and(Connection::tells_role) {
+                true => "a master".to_owned(),
+                false => "not told (an ACL forbids ROLE): a replica would not be noticed".to_owned(),
+            },
+        ),
+    ];
+    if address.tls {
+        stages.insert(1, (Stage::Tls, "tls", "the certificate is good".to_owned()));
+    }
+    for (stage, name, detail) in stages {
+        if failed_at.is_none_or(|failed| stage < failed) {
+            report(Step { name, outcome: Ok(detail) });
+        } else if let (Some(failed), Err(err)) = (failed_at, &opened)
+            && stage == failed
+        {
+            report(Step { name, outcome: Err(Failure::new(err, err.advice())) });
+        }
+    }
+    opened.ok()
+}
+
+/// Asks on one connection; what came that is no answer is a failure.
+struct Asking<'a> {
+    connection: &'a Connection,
+    decoder: Decoder,
+    deadline: Instant,
+}
+
+impl<'a> Asking<'a> {
+    fn new(connection: &'a Connection) -> Asking<'a> {
+        Asking { connection, decoder: Decoder::new(REPLY_LIMITS), deadline: Instant::now() + PATIENCE }
+    }
+
+    fn ask(&mut self, arguments: &[&[u8]]) -> Result<OwnedReply, Failure> {
+        let name = String::from_utf8_lossy(arguments.first().copied().unwrap_or_default()).into_owned();
+        match self.connection.ask(&mut self.decoder, arguments, self.deadline) {
+            Ok(OwnedReply::Error(text)) => Err(refused(&name, &text)),
+            Ok(reply) => Ok(reply),
+            Err(err) => Err(Failure::new(format!("{name}: {err}"), "see whether redis is overloaded or restarts")),
+        }
+    }
+}
+
+fn refused(name: &str, text: &[u8]) -> Failure {
+    let advice = match text {
+        _ if text.starts_with(b"NOPERM") => "give this user the rights that the README lists",
+        _ if text.starts_with(b"OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
+        _ if text.starts_with(b"CLUSTERDOWN") || text.starts_with(b"MOVED") => "use a redis that is no cluster",
+        _ => "",
+    };
+    Failure::new(format!("{name} was refused: {}", Refusal::new(text)), advice)
+}
+
+fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
+    let mut asking = Asking::new(connection);
+    let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::identity::new_boot());
+    let mut step = |name, outcome| report(Step { name, outcome });
+    step("kind", kind(&mut asking));
+    step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
+    step("values", write_and_read(&mut asking, mine.as_bytes()));
+    step("counters", count(&mut asking, mine.as_bytes()));
+}
+
+/// What kind of server it is: the module works with a single one.
+fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
+    let info = match asking.ask(&[b"INFO", b"server"]) {
+        Ok(OwnedReply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
+        // An ACL may forbid it, and nothing depends on it.
+        _ => return Ok("not told (INFO was refused)".to_owned()),
+    };
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
+    match value("redis_mode:").as_str() {
+        "cluster" => Err(Failure::new("this is a node of a redis cluster", "use a redis that is no cluster")),
+        mode => Ok(format!("{mode}, version {}", value("redis_version:"))),
+    }
+}
+
+/// A second connection subscribes, the first publishes, the second hears it.
+fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -> Result<String, Failure> {
+    let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err, err.advice()))?;
+    let mut listening = Asking::new(&second);
+    listening.ask(&[b"SUBSCRIBE", channel])?;
+    let began = Instant::now();
+    // Measured with the answer of PUBLISH, which comes after the event.
+    asking.ask(&[b"PUBLISH", channel, b"selftest"])?;
+    let heard = second.next_reply(&mut listening.decoder, listening.deadline);
+    match heard {
+        Ok(OwnedReply::Array(parts)) if parts.last() == Some(&OwnedReply::Bulk(b"selftest".to_vec())) => {
+            Ok(format!("heard itself after {:.2} ms", began.elapsed().as_secs_f64() * 1e3))
+        }
+        Ok(other) => Err(Failure::new(format!("expected the event, found {}", other.describe()), "")),
+        Err(err) => {
+            Err(Failure::new(format!("did not hear its own event: {err}"), "see whether a proxy stands before redis"))
+        }
+    }
+}
+
+/// A key that expires by itself, should this end half-way.
+fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
+    asking.ask(&[b"SET", key, b"selftest", b"EX", b"60"])?;
+    let value = asking.ask(&[b"GET", key])?;
+    let seconds = asking.ask(&[b"TTL", key])?;
+    asking.ask(&[b"DEL", key])?;
+    match (&value, &seconds) {
+        (OwnedReply::Bulk(text), OwnedReply::Integer(1..=60)) if text == b"selftest" => {
+            Ok("a key was written, read, and would have expired".to_owned())
+        }
+        _ => Err(Failure::new(format!("read back {} with {}", value.describe(), seconds.describe()), "")),
+    }
+}
+
+/// The script that counts, with keys that expire.
+fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
+    let done = [key, b":done"].concat();
+    let job = Count { key: key.into(), member: None, by: "1".into(), ttl: 60 };
+    let mut bytes = Vec::new();
+    job.encode(&mut bytes, Form::Eval, &done, 1);
+    let sent = asking.connection.write_all(&bytes).map_err(AskError::from);
+    let reply = sent.and_then(|()| asking.connection.next_reply(&mut asking.decoder, asking.deadline));
+    let outcome = match reply {
+        Ok(OwnedReply::Error(text)) if counter::forbids_scripts(&text) => {
+            Ok("work, but an ACL forbids scripts (EVAL, EVALSHA): a counter whose answer is lost is not sent again"
+                .to_owned())
+        }
+        Ok(OwnedReply::Error(text)) => Err(refused("EVAL", &text)),
+        Ok(_) => Ok("count once, however often they are sent".to_owned()),
+        Err(err) => Err(Failure::new(format!("EVAL: {err}"), "see whether redis is overloaded or restarts")),
+    };
+    asking.ask(&[b"DEL", key, &done])?;
+    outcome
+}

@@ -1,0 +1,575 @@
+//! Values, counters and leaderboards against a real Redis: each function, what is read after a write, what a lost
+//! answer and a refusal do, how long a reader waits.
+
+use std::time::{Duration, Instant};
+
+use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until};
+use realtime::config::{OUTBOX_JOBS_MAX, READ_AGE_MAX};
+use realtime::redis::counter::{SCRIPT, SCRIPT_SHA};
+use serde_json::json;
+
+fn at(url: &str) -> Server {
+    let mut server = Server::with(json!({ "redis": url, "prefix": "p:" }));
+    server.wait_ready();
+    server
+}
+
+/// Calls of one command, as Redis counts them.
+fn calls(redis: &Redis, command: &str) -> u64 {
+    let stats = redis.command(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn each_function_and_its_answers() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    assert_eq!(server.get("none"), "nil");
+    server.set("k", "v\0\r\n").unwrap();
+    assert_eq!(server.get("k"), "'v\0\r\n'");
+    assert_eq!(redis.command(&["GET", "p:k"]), "v\0\r\n");
+    server.submit(Some(1), |requests| requests.set(b"t", b"{\"a\":[1,null]}")).unwrap();
+    server.submit(Some(2), |requests| requests.get_table(b"t")).unwrap();
+    server.submit(Some(3), |requests| requests.get_table(b"k")).unwrap();
+    server.submit(Some(4), |requests| requests.set_ex(b"e", b"v", 100.0)).unwrap();
+    server.submit(Some(5), |requests| requests.expire(b"k", 50.0)).unwrap();
+    server.submit(Some(6), |requests| requests.del(&[b"k", b"none", b"t"])).unwrap();
+    server.submit(Some(7), |requests| requests.incr(b"n", 1.0)).unwrap();
+    server.submit(Some(8), |requests| requests.incr(b"n", -3.0)).unwrap();
+    server.submit(Some(9), |requests| requests.incr(b"f", 0.5)).unwrap();
+    let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    server.submit(Some(10), |requests| requests.command(&words("ZADD p:board 50 John 45 Alice 7 Bob"))).unwrap();
+    server.submit(Some(11), |requests| requests.leaderboard(b"board", 2.0)).unwrap();
+    server.submit(Some(12), |requests| requests.command(&words("NO SUCH"))).unwrap();
+    server.submit(Some(13), |requests| requests.command(&words("MGET p:n p:none"))).unwrap();
+    let answers = server.answered(13);
+    for (at, (callback, answer)) in answers.iter().enumerate() {
+        assert_eq!(*callback as usize, at + 1, "answers come in order: {answers:?}");
+        let expected = [
+            "true",
+            "{a={1,nil}}",
+            "decode: the value has 4 bytes and is no JSON from byte 1 on",
+            "true",
+            "1",
+            "2",
+            "1",
+            "-2",
+            "0.5",
+            "3",
+            "{John=50,Alice=45} {{rank=1,name='John',score=50},{rank=2,name='Alice',score=45}}",
+            "redis: ERR unknown command 'NO', with args beginning with: 'SUCH' ",
+            "{'-2',nil}",
+        ][at];
+        assert_eq!(answer, expected, "callback {callback}");
+    }
+    assert_eq!(redis.command(&["TTL", "p:e"]), "100");
+    assert_eq!(server.read(|requests| requests.leaderboard(b"nobody", 5.0)), "{} {}");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Whatever waits in the queue: a reader sees all that was written before it, and does not wait for the publishes.
+#[test]
+fn a_reader_sees_what_was_written_and_overtakes_the_publishes() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(1500));
+    for round in 0..30 {
+        while server.emit("flood", &payload).is_ok() {}
+        // The queue is full; the publisher is making room.
+        let value = round.to_string();
+        wait_until("there is room", || server.set("k", &value).is_ok());
+        let count = wait_until_some(|| server.incr("n", None).ok().map(|()| round + 1));
+        let waiting = server.engine.shared().outbox.waiting();
+        let began = Instant::now();
+        assert_eq!(server.get("k"), format!("'{value}'"), "with {waiting} waiting");
+        assert!(began.elapsed() < Duration::from_millis(60));
+        assert_eq!(server.get("n"), format!("'{count}'"));
+        server.wait(|server| server.stat("/outbox/waiting") == 0);
+    }
+    assert_eq!(server.stat("/reads_timed_out"), 0);
+    server.assert_balanced();
+    server.stop();
+}
+
+fn wait_until_some<T>(mut get: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    wait_until("there is room", || {
+        found = get();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// A publish that waits for its subscription (half a second at most) does not hold up a reader.
+#[test]
+fn a_reader_does_not_wait_for_subscriptions() {
+    // Everything is answered but SUBSCRIBE.
+    let scripted = Scripted::start(|client| {
+        while let Some(command) = client.question() {
+            match command[0].as_str() {
+                "SUBSCRIBE" => {}
+                "GET" => client.send(b"$2\r\nhi\r\n"),
+                "PUBLISH" => client.send(b":1\r\n"),
+                _ => client.acknowledge(&command),
+            }
+        }
+    });
+    let mut server = Server::with(json!({ "redis": scripted.url() }));
+    server.wait_ready();
+    server.on("a", 1);
+    server.emit("a", "1").unwrap();
+    let began = Instant::now();
+    assert_eq!(server.get("k"), "'hi'");
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    server.stop();
+}
+
+/// The reader's bound: 50 ms in any second, none after a wait in vain, none while the connection is down.
+#[test]
+fn a_reader_waits_no_longer_than_its_bound() {
+    let mut redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    redis.stop();
+    let began = Instant::now();
+    let said = server.get("k");
+    assert!(said.starts_with("timeout: redis did not answer within "), "{said}");
+    assert!((45..100).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(server.get("k"), "timeout: redis has not answered since a reader waited in vain");
+    }
+    assert!(began.elapsed() < Duration::from_millis(20), "{:?}", began.elapsed());
+    redis.resume();
+    // The late answer is heard of; then the second must be over.
+    wait_until("it reads again", || server.get("k") == "nil");
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    let (began, said) = (Instant::now(), server.get("k"));
+    assert!(said.starts_with("disconnected: ") && began.elapsed() < Duration::from_millis(5), "{said}");
+    assert_eq!(server.stat("/reads_timed_out"), 1);
+    assert!(server.stat("/reads_failed_fast") > 1000);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// During the first attempt of the process a reader waits for the connection.
+#[test]
+fn the_first_read_waits_for_the_connection() {
+    let redis = Redis::start(&[]);
+    redis.command(&["SET", "p:k", "v"]);
+    let mut server = Server::with(json!({ "redis": redis.url(), "prefix": "p:", "sync_timeout_ms": 1000 }));
+    assert_eq!(server.get("k"), "'v'");
+    server.stop();
+}
+
+/// A read with a callback is answered although Redis is away, if only with an error; a write waits.
+#[test]
+fn callbacks_hear_when_redis_is_away() {
+    let mut redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    let began = Instant::now();
+    server.submit(Some(1), |requests| requests.get(b"k")).unwrap();
+    server.submit(Some(2), |requests| requests.set(b"k", b"v")).unwrap();
+    let answers = server.answered(1);
+    assert!(answers[0].0 == 1 && answers[0].1.starts_with("disconnected: "), "{answers:?}");
+    assert!(began.elapsed() >= READ_AGE_MAX);
+    redis.start_again();
+    assert_eq!(server.answered(2)[1], (2, "true".to_owned()));
+    assert_eq!(redis.command(&["GET", "p:k"]), "v");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Fault 15: reads end with Redis' own word, writes wait for the end of it, nobody floods.
+#[test]
+fn redis_that_loads_its_data() {
+    let redis = Redis::start(&["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"]);
+    let mut server = at(&redis.url());
+    for n in 0..20 {
+        redis.command(&["SET", &format!("fill{n}"), &"x".repeat(10_000)]);
+    }
+    redis.command(&["CONFIG", "SET", "key-load-delay", "400000"]);
+    let _reload = redis.begin(&["DEBUG", "RELOAD"]);
+    wait_until("it loads", || redis.command(&["GET", "x"]).starts_with("-LOADING"));
+    let calls = server.stat("/resent");
+    server.set("k", "v").unwrap();
+    server.wait(|server| server.stat("/resent") > calls);
+    let (began, said) = (Instant::now(), server.get("k"));
+    assert!(said.starts_with("redis: LOADING") || said.starts_with("timeout"), "{said}");
+    assert!(began.elapsed() < Duration::from_millis(100));
+    server.submit(Some(1), |requests| requests.get(b"k")).unwrap();
+    let answers = server.answered(1);
+    let loaded = answers[0].1 == "'v'";
+    assert!(loaded || answers[0].1.starts_with("redis: LOADING"), "{answers:?}");
+    redis.command(&["CONFIG", "SET", "key-load-delay", "0"]);
+    wait_until("it has loaded", || !redis.command(&["GET", "x"]).starts_with('-'));
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!(redis.command(&["GET", "p:k"]), "v");
+    // One attempt in a quarter of a second, of one command.
+    assert!(server.stat("/resent") - calls < 80, "{}", server.stat("/resent"));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Fault 18: refused for good, told with the key, not tried again.
+#[test]
+fn what_redis_refuses_for_good() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    redis.command(&["LPUSH", "p:list", "x"]);
+    redis.command(&["SET", "p:full", "9223372036854775807"]);
+    redis.command(&["SET", "p:text", "abc"]);
+    for key in ["list", "full", "text"] {
+        server.incr(key, None).unwrap();
+    }
+    server.incr("list", Some(1)).unwrap();
+    server.submit(Some(2), |requests| requests.get(b"list")).unwrap();
+    let answers = server.answered(2);
+    assert!(answers.iter().all(|(_, said)| said.starts_with("redis: WRONGTYPE ")), "{answers:?}");
+    server.wait(|server| server.errors().len() == 3);
+    let errors = server.errors().join("\n");
+    for part in [
+        "incr list: redis: WRONGTYPE",
+        "incr full: redis: ERR",
+        "overflow",
+        "incr text: redis: ERR value is not an integer",
+    ] {
+        assert!(errors.contains(part), "{errors}");
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    server.incr("n", None).unwrap();
+    server.set("k", "v").unwrap();
+    server.wait(|server| server.errors().len() == 5);
+    assert!(server.errors()[3..].iter().all(|error| error.contains("redis: OOM")), "{:?}", server.errors());
+    assert_eq!(server.stat("/outbox/dropped/redis"), 7);
+    assert_eq!(server.stat("/resent"), 0);
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.incr("n", Some(3)).unwrap();
+    assert_eq!(server.answered(3)[2], (3, "1".to_owned()));
+    server.assert_balanced();
+    server.stop();
+}
+
+// ---- counters ---------------------------------------------------------------------------------------------------
+
+/// Fault 20: a hundred answers of INCR are lost, and the counter is exact.
+#[test]
+fn a_counter_is_exact_when_answers_are_lost() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut server = at(&proxy.url());
+    for round in 1..=10 {
+        proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
+        (0..10).for_each(|_| server.incr("kills", None).unwrap());
+        wait_until("redis has counted", || redis.command(&["GET", "p:kills"]) == (round * 10).to_string());
+        proxy.set(Direction::ToClient, Fault::None);
+        proxy.cut_all();
+        server.wait(|server| server.stat("/outbox/waiting") == 0);
+    }
+    assert_eq!(redis.command(&["GET", "p:kills"]), "100");
+    assert_eq!((server.stat("/resent"), server.stat("/outbox/delivered")), (100, 100));
+    server.incr("kills", Some(1)).unwrap();
+    assert_eq!(server.answered(1)[0].1, "101");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// The same with connections cut anywhere while many are under way; and none may be lost either.
+#[test]
+fn a_counter_is_exact_when_connections_are_cut_at_random() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut server = at(&proxy.url());
+    let mut random = Random::announced("counters behind cuts");
+    let mut sent = 0;
+    for _ in 0..40 {
+        let direction = if random.below(2) == 0 { Direction::ToClient } else { Direction::ToServer };
+        proxy.set(direction, Fault::CutAfter(400 + random.below(3000)));
+        for _ in 0..random.below(60) {
+            if server.incr("kills", None).is_ok() {
+                sent += 1;
+            }
+        }
+        let cuts = server.stat("/reconnects");
+        proxy.cut_all();
+        server.wait(|server| server.stat("/reconnects") > cuts || server.engine.status().0 == "connected");
+    }
+    [Direction::ToClient, Direction::ToServer].into_iter().for_each(|direction| proxy.set(direction, Fault::None));
+    proxy.cut_all();
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!(redis.command(&["GET", "p:kills"]), sent.to_string());
+    assert_eq!(server.stat("/outbox/delivered"), sent);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// The script is sent once a connection, then named; a Redis that forgot it is told again.
+#[test]
+fn the_script_is_sent_once_and_again_when_forgotten() {
+    let redis = Redis::start(&[]);
+    assert_eq!(redis.command(&["SCRIPT", "LOAD", SCRIPT]), SCRIPT_SHA);
+    redis.command(&["SCRIPT", "FLUSH"]);
+    let mut server = at(&redis.url());
+    for _ in 0..10 {
+        server.incr("n", None).unwrap();
+    }
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!((calls(&redis, "eval"), calls(&redis, "evalsha")), (1, 9));
+    redis.command(&["SCRIPT", "FLUSH"]);
+    for n in 0..10 {
+        server.incr("n", Some(n)).unwrap();
+    }
+    let mut answers: Vec<u32> = server.answered(10).iter().map(|(_, value)| value.parse().unwrap()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, (11..=20).collect::<Vec<_>>());
+    assert_eq!(redis.command(&["GET", "p:n"]), "20");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A counter that Redis was too busy for is not taken for one that was applied.
+#[test]
+fn a_busy_redis_loses_no_counter() {
+    let redis = Redis::start(&["--busy-reply-threshold", "50"]);
+    let mut server = at(&redis.url());
+    for n in 0..5 {
+        let _busy = redis.begin(&["EVAL", "while true do end", "0"]);
+        wait_until("it is busy", || redis.command(&["GET", "x"]).starts_with("-BUSY"));
+        let resent = server.stat("/resent");
+        for _ in 0..20 {
+            server.incr("n", None).unwrap();
+        }
+        server.wait(|server| server.stat("/resent") > resent);
+        let said = server.get("n");
+        assert!(said.starts_with("redis: BUSY") || said.starts_with("timeout"), "{said}");
+        redis.command(&["SCRIPT", "KILL"]);
+        server.wait(|server| server.stat("/outbox/waiting") == 0);
+        assert_eq!(redis.command(&["GET", "p:n"]), ((n + 1) * 20).to_string());
+    }
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Where an ACL forbids scripts: plain commands, never sent again, the doubtful ones counted and told.
+#[test]
+fn without_scripts_a_lost_answer_is_a_doubt() {
+    let redis = Redis::start(&["--user", "gmod", "on", ">pw", "~*", "&*", "+@all", "-eval", "-evalsha"]);
+    let proxy = Proxy::start(redis.address());
+    let mut server = at(&proxy.url().replace("redis://", "redis://gmod:pw@"));
+    for _ in 0..10 {
+        server.incr("n", None).unwrap();
+    }
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!(redis.command(&["GET", "p:n"]), "10");
+    proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
+    server.incr("n", None).unwrap();
+    server.incr("n", Some(1)).unwrap();
+    wait_until("redis has counted", || redis.command(&["GET", "p:n"]) == "12");
+    proxy.set(Direction::ToClient, Fault::None);
+    proxy.cut_all();
+    let told = "disconnected: the connection ended before the answer, redis may have done it or not";
+    assert_eq!(server.answered(1), [(1, told.to_owned())]);
+    server.wait(|server| server.stat("/outbox/dropped/unknown") == 2);
+    server.wait(|server| server.errors().contains(&format!("incr n: {told}")));
+    server.wait_ready();
+    server.incr("n", Some(2)).unwrap();
+    assert_eq!(server.answered(2)[1].1, "13");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// What is not safe to do twice is not done twice, and who asked is told.
+#[test]
+fn a_command_is_never_sent_again() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut server = at(&proxy.url());
+    proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
+    let words = ["RPUSH", "list", "x"].map(|word| word.as_bytes().to_vec());
+    server.submit(Some(1), |requests| requests.command(&words)).unwrap();
+    server.submit(Some(2), |requests| requests.set(b"k", b"v")).unwrap();
+    server.submit(Some(3), |requests| requests.get(b"k")).unwrap();
+    wait_until("redis has done it", || redis.command(&["LLEN", "list"]) == "1");
+    proxy.set(Direction::ToClient, Fault::None);
+    proxy.cut_all();
+    let answers = server.answered(3);
+    assert!(answers[0].1.starts_with("disconnected: ") && answers[0].1.ends_with("done it or not"), "{answers:?}");
+    assert_eq!(answers[1..], [(2, "true".to_owned()), (3, "'v'".to_owned())]);
+    assert_eq!(redis.command(&["LLEN", "list"]), "1");
+    assert_eq!((server.stat("/resent"), server.stat("/outbox/dropped/unknown")), (2, 1));
+    server.assert_balanced();
+    server.stop();
+}
+
+// ---- leaderboards -----------------------------------------------------------------------------------------------
+
+/// A hundred thousand matching keys among a million.
+#[test]
+fn a_board_of_a_hundred_thousand_among_a_million() {
+    let redis = Redis::start(&[]);
+    let fill = "for i = 1, tonumber(ARGV[1]) do redis.call('SET', ARGV[2] .. i .. ARGV[3], i) end";
+    redis.command(&["EVAL", fill, "0", "100000", "p:kills:", ":daily"]);
+    for part in 0..9 {
+        redis.command(&["EVAL", fill, "0", "100000", &format!("other:{part}:"), ""]);
+    }
+    redis.command(&["SET", "p:kills:none:daily", "no number"]);
+    redis.command(&["LPUSH", "p:kills:list:daily", "x"]);
+    let mut server = at(&redis.url());
+    let began = Instant::now();
+    let said = server.read(|requests| requests.leaderboard(b"kills:*:daily", 3.0));
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(said.starts_with("timeout: ") && said.ends_with("use a callback, or a leaderboard hook"), "{said}");
+    server.submit(Some(1), |requests| requests.leaderboard(b"kills:*:daily", 3.0)).unwrap();
+    // Other commands go in between.
+    server.submit(Some(2), |requests| requests.set(b"k", b"v")).unwrap();
+    let began = Instant::now();
+    let answers = server.answered(2);
+    println!("board of 100,000 among 1,000,000 keys: {:?}", began.elapsed());
+    assert_eq!(answers[0], (2, "true".to_owned()));
+    assert_eq!(
+        answers[1].1,
+        "{100000=100000,99999=99999,99998=99998} {{rank=1,name='100000',score=100000},\
+         {rank=2,name='99999',score=99999},{rank=3,name='99998',score=99998}}"
+    );
+    server.assert_balanced();
+    server.stop();
+}
+
+#[test]
+fn a_small_board_is_read_at_once() {
+    let redis = Redis::start(&[]);
+    for (name, kills) in [("John", "50"), ("Al*ce", "45"), ("Bob", "7")] {
+        redis.command(&["SET", &format!("p:kills:{name}:daily"), kills]);
+    }
+    redis.command(&["SET", "p:kills:John:weekly", "99"]);
+    let mut server = at(&redis.url());
+    let expected = "{John=50,Al*ce=45} {{rank=1,name='John',score=50},{rank=2,name='Al*ce',score=45}}";
+    assert_eq!(server.read(|requests| requests.leaderboard(b"kills:*:daily", 2.0)), expected);
+    server.assert_balanced();
+    server.stop();
+}
+
+// ---- settings ---------------------------------------------------------------------------------------------------
+
+/// Another Redis, prefix and name while events flow: the old connection answers first, nothing is lost or repeated.
+#[test]
+fn settings_change_under_way() {
+    let [first, second] = [Redis::start(&[]), Redis::start(&[])];
+    let mut server = Server::with(json!({ "redis": first.url(), "server": "one" }));
+    server.on("a", 1);
+    server.wait_ready();
+    for n in 0..100 {
+        server.emit("a", &format!("{{\"n\":{n}}}")).unwrap();
+        server.incr("n", None).unwrap();
+    }
+    let other = json!({ "redis": second.url(), "server": "two", "prefix": "q:" });
+    server.engine.configure(&other.to_string()).unwrap();
+    server.incr("n", None).unwrap();
+    server.wait(|server| !second.clients("pubsub").is_empty() && server.engine.status().0 == "connected");
+    assert!(second.clients("pubsub")[0].contains("realtime-two-subscriber"));
+    first.wait_clients("normal", 0);
+    first.wait_clients("pubsub", 0);
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    let counted = |redis: &Redis, key: &str| redis.command(&["GET", key]).parse().unwrap_or(0);
+    assert_eq!((counted(&first, "n") + counted(&second, "n"), counted(&second, "q:n")), (100, 1));
+    let heard = server.heard.len();
+    server.emit("a", "{\"n\":1000}").unwrap();
+    server.wait(|server| server.heard.last().is_some_and(|last| last == "1 a 1000"));
+    assert_eq!(server.heard.len(), heard + 1);
+    assert_eq!(server.stat("/inbox/dropped/repeat"), 0);
+    // Back under the old prefix: the numbers have gone on.
+    server.engine.configure("{\"prefix\":\"\"}").unwrap();
+    server.wait_ready();
+    server.emit("a", "{\"n\":2000}").unwrap();
+    server.wait(|server| server.heard.last().is_some_and(|last| last == "1 a 2000"));
+    // What needs no other connection keeps it.
+    let connects = server.stat("/reconnects");
+    server.engine.configure("{\"tick_budget_us\":1000,\"emit_age_max_s\":5,\"identity\":false}").unwrap();
+    server.emit("a", "{\"n\":3000}").unwrap();
+    server.wait(|server| server.heard.last().is_some_and(|last| last == "1 a 3000"));
+    assert_eq!(server.stat("/reconnects"), connects);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A login that was refused is tried again at once with another password.
+#[test]
+fn a_new_password_is_tried_at_once() {
+    let redis = Redis::start(&["--requirepass", "right"]);
+    let with = |password: &str| redis.url().replace("redis://", &format!("redis://:{password}@"));
+    let mut server = Server::with(json!({ "redis": with("wrong") }));
+    server.wait(|server| server.engine.status().0 == "auth_failed");
+    server.engine.configure(&json!({ "redis": with("right") }).to_string()).unwrap();
+    let began = Instant::now();
+    server.wait_ready();
+    assert!(began.elapsed() < Duration::from_secs(2));
+    server.stop();
+}
+
+#[test]
+fn wrong_settings_change_nothing() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    for (text, expected) in [
+        (
+            "{\"tick_budget_us\":5,\"server\":\"x\"}",
+            "config: cannot use option `tick_budget_us` of Configure: expected",
+        ),
+        (
+            "{\"serber\":\"x\"}",
+            "config: cannot use option `serber` of Configure: unknown option, did you mean `server`?",
+        ),
+        ("{\"redis\":\"redis://:hunter2@:1\"}", "config: cannot use option `redis` of Configure: expected redis://"),
+    ] {
+        let said = server.engine.configure(text).unwrap_err().to_string();
+        assert!(said.starts_with(expected) && !said.contains("hunter2"), "{said}");
+    }
+    assert!(!comes_true(Duration::from_millis(50), || server.engine.status().0 != "connected"));
+    assert_eq!(server.get("k"), "nil");
+    server.stop();
+}
+
+// ---- bounds -----------------------------------------------------------------------------------------------------
+
+/// As many callbacks as the outbox has places; one more is refused, and nothing of it happens.
+#[test]
+fn callbacks_are_bounded() {
+    let mut redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    let taken = (0..OUTBOX_JOBS_MAX + 10).filter(|_| server.incr("n", Some(1)).is_ok()).count();
+    assert_eq!((taken, server.stat("/callbacks")), (OUTBOX_JOBS_MAX, OUTBOX_JOBS_MAX as u64));
+    assert!(server.incr("n", Some(1)).unwrap_err().to_string().starts_with("queue_full: 8192 "));
+    redis.start_again();
+    server.wait(|server| server.answers.len() == OUTBOX_JOBS_MAX);
+    assert_eq!(redis.command(&["GET", "p:n"]), OUTBOX_JOBS_MAX.to_string());
+    assert_eq!(server.stat("/callbacks"), 0);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// The state that asked is gone: the command is done, its answer is counted as nobody's.
+#[test]
+fn a_map_change_forgets_callbacks_and_keeps_commands() {
+    let mut redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    for _ in 0..10 {
+        server.incr("n", Some(1)).unwrap();
+    }
+    let (callbacks, _) = server.engine.detach();
+    assert_eq!(callbacks.len(), 10);
+    server.engine.attach();
+    redis.start_again();
+    server.wait(|server| server.stat("/replies/dropped/no_state") == 10);
+    assert_eq!((redis.command(&["GET", "p:n"]), server.answers.len()), ("10".to_owned(), 0));
+    server.assert_balanced();
+    server.stop();
+}
