@@ -54,6 +54,88 @@ function realtime.Status() end
 ---@field dropped table<string, integer> by reason
 ---@field waiting integer
 
+---@alias realtime.Callback fun(value: any, err?: string) called in a later tick; err starts with a code
+
+---@class realtime.Row
+---@field rank integer from 1
+---@field name string
+---@field score number
+
+---Stores a value; never waits. A string is stored as its bytes, a number as decimal text, a table as JSON.
+---@param key string
+---@param value string|number|boolean|table
+---@param callback? realtime.Callback told `true`, or nil and why
+---@return boolean queued false: nothing happened
+---@return string? reason starts with a code: `queue_full`, `too_large`, `encode`, `closed`
+function realtime.Set(key, value, callback) end
+
+---As `Set`, with an expiry.
+---@param key string
+---@param value string|number|boolean|table
+---@param seconds integer from 1 on
+---@param callback? realtime.Callback
+---@return boolean queued
+---@return string? reason
+function realtime.SetEx(key, value, seconds, callback) end
+
+---The stored bytes, or nil for no key. Without a callback it waits `sync_timeout_ms` at most; with one it returns true.
+---@param key string
+---@return string? value
+---@return string? reason starts with a code: `timeout`, `disconnected`, `redis`, `too_large`, `closed`
+---@overload fun(key: string, callback: realtime.Callback): true?, string?
+function realtime.Get(key) end
+
+---As `Get`, with the stored JSON decoded.
+---@param key string
+---@return any value
+---@return string? reason also `decode`
+---@overload fun(key: string, callback: realtime.Callback): true?, string?
+function realtime.GetTable(key) end
+
+---Counts, once even if an answer is lost; never waits.
+---@param key string
+---@param by number 1 if left out
+---@param callback? realtime.Callback told the new value
+---@return boolean queued
+---@return string? reason
+---@overload fun(key: string, callback?: realtime.Callback): boolean, string?
+function realtime.Incr(key, by, callback) end
+
+---Deletes keys. A function in the last place is the callback, told how many there were.
+---@param key string
+---@param ... string|realtime.Callback
+---@return boolean queued
+---@return string? reason
+function realtime.Del(key, ...) end
+
+---@param key string
+---@param seconds integer
+---@param callback? realtime.Callback told 1, or 0 if there is no such key
+---@return boolean queued
+---@return string? reason
+function realtime.Expire(key, seconds, callback) end
+
+---Any Redis command that does not change the connection or block it. Raw: without the prefix. Never sent twice.
+---@param words (string|number|boolean)[]
+---@param callback? realtime.Callback told the reply
+---@return boolean queued
+---@return string? reason
+function realtime.Command(words, callback) end
+
+---The best `n` of a sorted set, or with one `*` in the name, of the counters whose keys match.
+---@param board string
+---@param n integer from 1 on
+---@return table<string, number>? map
+---@return realtime.Row[]|string ranked the rows, best first; or the reason
+---@overload fun(board: string, n: integer, callback: fun(map?: table<string, number>, err?: string, ranked?: realtime.Row[])): true?, string?
+function realtime.GetLeaderboard(board, n) end
+
+---Changes settings: all of them or none. The operator's file and environment stay above them.
+---@param options table<string, string|number|boolean>
+---@return boolean taken
+---@return string? reason
+function realtime.Configure(options) end
+
 ---@class realtime.Percentiles
 ---@field count integer
 ---@field p50_us number
@@ -61,15 +143,21 @@ function realtime.Status() end
 ---@field max_us number
 
 ---@class realtime.Stats
----@field outbox realtime.Queue publishes: delivered means Redis answered
+---@field outbox realtime.Queue publishes, values and counters: delivered means Redis did it
 ---@field inbox realtime.Queue events: delivered means every listener was called
 ---@field notices realtime.Queue game hooks: delivered means it was run
+---@field replies realtime.Queue answers for callbacks: delivered means it was called
+---@field callbacks integer those that wait for an answer
+---@field replies_too_large integer answers replaced by an error, as too many bytes waited for the tick
+---@field reads_timed_out integer readers that waited in vain
+---@field reads_failed_fast integer readers that did not wait
+---@field ttl_failures integer times to live that Redis refused, where scripts are forbidden
 ---@field listeners integer
 ---@field calls integer
 ---@field call_errors integer
 ---@field reconnects integer connections lost after they were ready
 ---@field connect_failures integer attempts to connect that failed
----@field resent integer publishes written again
+---@field resent integer commands written again
 ---@field missed integer events of other servers that never came, as told by `RealtimeGap`
 ---@field relayed integer events whose `_rt` is of another channel, or malformed
 ---@field refused_too_large integer emits over a size limit
@@ -78,6 +166,7 @@ function realtime.Status() end
 ---@field non_finite integer NaN and infinities sent as null
 ---@field raw integer payloads that are no JSON
 ---@field panics integer
+---@field log_lines_held_back integer one of many of their cause in ten seconds
 ---@field console_lines_dropped integer
 ---@field pump realtime.Percentiles work of each tick that had any
 ---@field wait realtime.Percentiles an event's wait from its arrival to its turn
@@ -92,4 +181,4 @@ function realtime.Stats() end
 -- RealtimeDisconnected(reason: string)
 -- RealtimeGap(channel: string, server: string, missed: integer)
 -- RealtimeOverflow(queue: string, dropped: integer)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command", target: string, reason: string)

@@ -3,19 +3,22 @@
 //! ```text
 //!  game thread                  rt-publisher               Redis       rt-subscriber
 //!  lua/api.rs Emit ───Job────▶ threads/publisher.rs ─RESP─▶ ▒▒▒ ─RESP─▶ threads/subscriber.rs
-//!    table -> JSON text           batch, one write                        Push -> Event (json/tape.rs)
-//!    identity (identity.rs)       resend, heartbeat                       repeats, gaps (identity/ledger.rs)
-//!                                                                           │
+//!    table -> JSON text           batch, one write         │              Push -> Event (json/tape.rs)
+//!    identity (identity.rs)       resend, heartbeat        │              repeats, gaps (identity/ledger.rs)
+//!  lua/values.rs ─────Job────▶    values, counters         │                │
+//!    engine/requests.rs             redis/answer.rs ◀──────┘                │
+//!                                     │ replies                             │
 //!  game thread: timer "realtime.pump" every tick                            ▼
-//!    engine/pump.rs next_call ◀────────────────────────── inbox of events, news (both bounded)
-//!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; game hooks
+//!    engine/pump.rs next_call ◀───────┴────────────────── inbox of events, news (all bounded)
+//!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; callbacks; game hooks
 //! ```
 //!
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
-//! | game thread | [`lua`], [`engine`] | nothing (close: at most [`config::CLOSE_FLUSH_MAX`]) | the game |
+//! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), close ([`config::CLOSE_FLUSH_MAX`]) | an answer, the game |
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).

@@ -123,3 +123,56 @@ fn host_names_become_server_names() {
     let long = Config::defaults(&"x".repeat(80), 27015).server;
     assert!(is_server_name(&long) && long.ends_with("-27015"), "{long}");
 }
+
+/// What scripts say, the file, the environment; what is in force, and how many errors of the operator's there are.
+#[test]
+fn the_operator_has_the_last_word() {
+    let rows = [
+        (None, None, None, "box-27015", 0),
+        (Some("script"), None, None, "script", 0),
+        (Some("script"), Some("file"), None, "file", 0),
+        (Some("script"), None, Some("environment"), "environment", 0),
+        (Some("script"), Some("file"), Some("environment"), "environment", 0),
+        (Some("script"), Some("no name!"), None, "script", 1),
+    ];
+    for (script, file, environment, expected, wrong) in rows {
+        let file = file.map(|name| ("realtime.json".to_owned(), format!("{{\"server\":\"{name}\"}}")));
+        let lookup = |name: &str| environment.filter(|_| name == "REALTIME_SERVER").map(str::to_owned);
+        let mut sources = Sources::new(Config::defaults("box", 27015), file, lookup);
+        if let Some(name) = script {
+            sources.configure(&format!("{{\"server\":\"{name}\"}}")).unwrap();
+        }
+        let (config, errors) = sources.resolve();
+        assert_eq!((config.server.as_str(), errors.len()), (expected, wrong));
+    }
+}
+
+#[test]
+fn scripts_configure_all_or_nothing_and_the_last_one_counts() {
+    let mut sources = Sources::new(Config::defaults("box", 27015), None, |_| None);
+    sources.configure(r#"{"server":"one","prefix":"a:","tick_budget_us":600}"#).unwrap();
+    sources.configure(r#"{"server":"two"}"#).unwrap();
+    let errors = sources.configure(r#"{"server":"three","tick_budget_us":1}"#).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    let (config, _) = sources.resolve();
+    let expected = ("two", "a:", Duration::from_micros(600));
+    assert_eq!((config.server.as_str(), config.prefix.as_str(), config.tick_budget), expected);
+}
+
+/// Which options need another connection.
+#[test]
+fn what_changes_under_a_connection() {
+    let config = Config::defaults("box", 27015);
+    for row in OPTIONS {
+        let text = match row.name {
+            "redis" => "redis://:other@127.0.0.1",
+            "identity" => "false",
+            "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
+            _ => "x",
+        };
+        let mut other = config.clone();
+        other.apply("test", row.name, text).unwrap();
+        let needs = ["redis", "server", "tls_ca_file", "tls_server_name"].contains(&row.name);
+        assert_eq!(other.needs_other_connection(&config), needs, "{}", row.name);
+    }
+}

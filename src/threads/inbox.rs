@@ -1,9 +1,8 @@
 //! The queues from the workers to the game thread: events for Lua, and news for game hooks.
 //! Neither makes a worker wait: a full inbox drops its oldest event, full news are merged or dropped, all counted.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -11,7 +10,7 @@ use crate::config::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX, NOTICES_MAX};
 use crate::event::Event;
 use crate::notice::Notice;
 use crate::stats::Stats;
-use crate::threads::lock;
+use crate::threads::queue::Queue;
 
 /// Events waiting for Lua. One producer, one consumer; when full the oldest makes room.
 pub struct Inbox {
@@ -73,55 +72,50 @@ impl Inbox {
 
 /// News waiting to become game hooks.
 pub struct Notices {
-    queue: Mutex<VecDeque<Notice>>,
-    /// The queue's length, to be looked at without its lock.
-    waiting: AtomicUsize,
+    queue: Queue<Notice>,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
 impl Notices {
     pub(super) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Notices {
-        Notices { queue: Mutex::default(), waiting: AtomicUsize::new(0), attention, stats }
+        Notices { queue: Queue::default(), attention, stats }
     }
 
     /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it.
     pub fn push(&self, notice: Notice) {
-        let mut queue = lock(&self.queue);
-        if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
-            return;
+        let taken = self.queue.change(|queue| {
+            if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
+                return false;
+            }
+            self.stats.notices.offered.add(1);
+            if queue.len() >= NOTICES_MAX {
+                self.stats.notices.dropped.queue_full.add(1);
+                return false;
+            }
+            queue.push_back(notice);
+            true
+        });
+        if taken {
+            self.attention.store(true, Ordering::Release);
         }
-        self.stats.notices.offered.add(1);
-        if queue.len() >= NOTICES_MAX {
-            self.stats.notices.dropped.queue_full.add(1);
-            return;
-        }
-        queue.push_back(notice);
-        self.waiting.store(queue.len(), Ordering::Release);
-        drop(queue);
-        self.attention.store(true, Ordering::Release);
     }
 
     pub fn pop(&self) -> Option<Notice> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        let mut queue = lock(&self.queue);
-        let notice = queue.pop_front();
-        self.waiting.store(queue.len(), Ordering::Release);
-        notice
+        self.queue.pop()
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.queue.waiting()
     }
 
     /// Drops what is past: a new Lua state is told how the connection stands now, not how it came to that.
     pub(super) fn drop_past(&self) {
-        let mut queue = lock(&self.queue);
-        let before = queue.len();
-        queue.retain(|notice| !matches!(notice, Notice::Connected | Notice::Disconnected { .. }));
-        self.stats.notices.dropped.outdated.add((before - queue.len()) as u64);
-        self.waiting.store(queue.len(), Ordering::Release);
+        let dropped = self.queue.change(|queue| {
+            let before = queue.len();
+            queue.retain(|notice| !matches!(notice, Notice::Connected | Notice::Disconnected { .. }));
+            before - queue.len()
+        });
+        self.stats.notices.dropped.outdated.add(dropped as u64);
     }
 }

@@ -23,6 +23,7 @@ pub mod inbox;
 pub mod links;
 pub mod outbox;
 pub mod publisher;
+mod queue;
 pub mod replies;
 pub mod run;
 pub mod selftest;

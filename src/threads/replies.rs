@@ -3,7 +3,6 @@
 //! Answers are never dropped. There are no more of them than callbacks ([`crate::config::CALLBACKS_MAX`]), and what
 //! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,6 +11,7 @@ use crate::config::{ANSWERS_BYTES_MAX, ITEM_OVERHEAD_BYTES};
 use crate::redis::answer::Outcome;
 use crate::stats::Stats;
 use crate::threads::lock;
+use crate::threads::queue::Queue;
 
 /// Which command an answer is to.
 pub type Ticket = u64;
@@ -35,22 +35,16 @@ pub struct Reply {
 
 /// Answers for the game thread.
 pub struct Replies {
-    state: Mutex<State>,
+    queue: Queue<Reply>,
+    /// Of everything in the queue.
+    bytes: AtomicUsize,
+    /// The ticket that the game thread waits for, and its answer.
+    reader: Mutex<Option<(Ticket, Option<Outcome>)>>,
     arrived: Condvar,
-    /// The queue's length, to be looked at without its lock.
-    waiting: AtomicUsize,
     /// Counts answers and connections: whether Redis was heard of since a reader waited in vain.
     heard: AtomicU64,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
-}
-
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Reply>,
-    bytes: usize,
-    /// The ticket that the game thread waits for, and its answer.
-    reader: Option<(Ticket, Option<Outcome>)>,
 }
 
 fn weight(outcome: &Outcome) -> usize {
@@ -64,9 +58,10 @@ fn weight(outcome: &Outcome) -> usize {
 impl Replies {
     pub(super) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Replies {
         Replies {
-            state: Mutex::default(),
+            queue: Queue::default(),
+            bytes: AtomicUsize::new(0),
+            reader: Mutex::default(),
             arrived: Condvar::new(),
-            waiting: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
             attention,
             stats,
@@ -78,12 +73,10 @@ impl Replies {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Reader { ticket, .. } => {
-                let mut state = lock(&self.state);
-                match &mut state.reader {
+                match &mut *lock(&self.reader) {
                     Some((waited_for, answer)) if *waited_for == ticket => *answer = Some(outcome),
                     _ => return,
                 }
-                drop(state);
                 self.arrived.notify_one();
             }
             ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
@@ -92,53 +85,45 @@ impl Replies {
 
     fn push(&self, mut reply: Reply) {
         self.stats.replies.offered.add(1);
-        let mut state = lock(&self.state);
-        if state.bytes + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
+        if self.bytes.load(Ordering::Relaxed) + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
             self.stats.replies_too_large.add(1);
             reply.outcome = Err(format!("too_large: answers of {ANSWERS_BYTES_MAX} bytes wait for the tick already"));
         }
-        state.bytes += weight(&reply.outcome);
-        state.queue.push_back(reply);
-        self.waiting.store(state.queue.len(), Ordering::Release);
-        drop(state);
+        self.bytes.fetch_add(weight(&reply.outcome), Ordering::Relaxed);
+        self.queue.change(|queue| queue.push_back(reply));
         self.attention.store(true, Ordering::Release);
     }
 
     /// The oldest answer to a callback.
     pub fn pop(&self) -> Option<Reply> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        let mut state = lock(&self.state);
-        let reply = state.queue.pop_front()?;
-        state.bytes -= weight(&reply.outcome);
-        self.waiting.store(state.queue.len(), Ordering::Release);
+        let reply = self.queue.pop()?;
+        self.bytes.fetch_sub(weight(&reply.outcome), Ordering::Relaxed);
         Some(reply)
     }
 
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.queue.waiting()
     }
 
     /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
     pub fn expect(&self, ticket: Ticket) {
-        lock(&self.state).reader = Some((ticket, None));
+        *lock(&self.reader) = Some((ticket, None));
     }
 
     /// Waits for the announced answer. After the deadline it is not waited for any more.
     pub fn wait(&self, deadline: Instant) -> Option<Outcome> {
-        let mut state = lock(&self.state);
+        let mut reader = lock(&self.reader);
         loop {
-            match state.reader.take() {
+            match reader.take() {
                 Some((_, Some(outcome))) => return Some(outcome),
-                waited_for => state.reader = waited_for,
+                waited_for => *reader = waited_for,
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                state.reader = None;
+                *reader = None;
                 return None;
             }
-            state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            reader = self.arrived.wait_timeout(reader, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

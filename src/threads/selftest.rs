@@ -2,12 +2,11 @@
 //! Each step is ok, or says what was found and what to do. Runs on `rt-selftest`, which ends with it; one at a time.
 //! Its lines wait for the tick in [`Selftest`]. They hold no secret: addresses are `host:port`.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -17,7 +16,8 @@ use crate::redis::counter::{Count, Form};
 use crate::redis::refusal::Refusal;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
-use crate::threads::{Shared, lock};
+use crate::threads::Shared;
+use crate::threads::queue::Queue;
 
 /// Longest time for everything that is asked on one connection once it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,27 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Selftest {
     runs: AtomicBool,
-    lines: Mutex<VecDeque<String>>,
-    /// Their number, to be looked at without the lock.
-    waiting: AtomicUsize,
+    lines: Queue<String>,
 }
 
 impl Selftest {
-    fn say(&self, line: String) {
-        let mut lines = lock(&self.lines);
-        lines.push_back(line);
-        self.waiting.store(lines.len(), Ordering::Release);
-    }
-
     /// The oldest line.
     pub fn pop(&self) -> Option<String> {
-        if self.waiting.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut lines = lock(&self.lines);
-        let line = lines.pop_front();
-        self.waiting.store(lines.len(), Ordering::Release);
-        line
+        self.lines.pop()
     }
 }
 
@@ -80,7 +66,7 @@ struct Running<'a>(&'a Shared);
 
 impl Running<'_> {
     fn say(&self, line: String) {
-        self.0.selftest.say(line);
+        self.0.selftest.lines.change(|lines| lines.push_back(line));
         self.0.inbox.raise_attention();
     }
 }

@@ -81,7 +81,7 @@ fn as_a_plain_sort_would() {
         let found = play(&mut board, &keys, portion).unwrap();
         let mut rows: Vec<(Vec<u8>, f64)> = keys.iter().filter_map(|(key, value)| {
             let score: f64 = value.parse().ok().filter(|score: &f64| !score.is_nan())?;
-            Some((key[2..key.len() - 2].as_bytes().to_vec(), score))
+            Some((key.as_bytes()[2..key.len() - 2].to_vec(), score))
         }).collect();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(&a.0)));
         rows.truncate(rows_max);

@@ -378,7 +378,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
                 (Some(Asked::Item(item)), Reply::Error(text)) => {
                     let mut reactions = Reactions { script: &mut self.script, put_back: &mut put_back };
-                    reactions.to_error(self.backlog, item, text)
+                    reactions.error_reply(self.backlog, item, text)
                 }
                 (Some(Asked::Item(Item::Run(run))), reply) => {
                     self.backlog.careful = false;
@@ -421,7 +421,7 @@ struct Reactions<'s> {
 }
 
 impl Reactions<'_> {
-    fn to_error(&mut self, backlog: &mut Backlog<'_>, mut item: Item, text: &[u8]) -> Result<(), End> {
+    fn error_reply(&mut self, backlog: &mut Backlog<'_>, mut item: Item, text: &[u8]) -> Result<(), End> {
         if let Item::Run(run) = &mut item
             && let Work::Count(_) = run.work
         {

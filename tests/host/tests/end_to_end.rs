@@ -164,11 +164,24 @@ fn identity_on_the_wire_and_in_meta() {
 #[test]
 fn a_panic_inside_is_answered_and_the_server_lives() {
     for unwinding in UNWINDING {
-        for place in
-            ["open", "pump", "emit", "on", "off", "set", "set_ex", "get", "get_table", "incr", "del", "expire", "command"]
-                .into_iter()
-                .chain(["get_leaderboard", "configure", "status", "stats", "report", "begin_selftest"])
-                .chain(["pumped", "context", "publisher", "subscriber"])
+        for place in [
+            "open",
+            "pump",
+            "emit",
+            "on",
+            "off",
+            "set",
+            "set_ex",
+            "get",
+            "get_table",
+            "incr",
+            "del",
+            "expire",
+            "command",
+        ]
+        .into_iter()
+        .chain(["get_leaderboard", "configure", "status", "stats", "report", "begin_selftest"])
+        .chain(["pumped", "context", "publisher", "subscriber"])
         {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));

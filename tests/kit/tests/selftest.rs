@@ -104,20 +104,62 @@ fn twelve_mistakes_each_in_its_step() {
     let with = |redis: &Redis, login: &str| redis.url().replace("redis://", &format!("redis://{login}@"));
     // What is wrong, the settings, the step that finds it, what it says, what to do.
     let rows: Vec<(&str, Value, &str, &str, &str)> = vec![
-        ("no server", json!({ "redis": format!("redis://127.0.0.1:{free_port}") }), "connect", "refused", "start redis-server"),
-        ("wrong port", json!({ "redis": format!("redis://127.0.0.1:{other_port}") }), "log in", "cannot talk to redis", "check the port"),
-        ("a firewall drops", json!({ "redis": format!("redis://127.0.0.1:{dropping_port}") }), "connect", "no answer in time", "firewall"),
-        ("wrong password", json!({ "redis": with(&locked, ":hunter2") }), "log in", "WRONGPASS", "correct user and password"),
+        (
+            "no server",
+            json!({ "redis": format!("redis://127.0.0.1:{free_port}") }),
+            "connect",
+            "refused",
+            "start redis-server",
+        ),
+        (
+            "wrong port",
+            json!({ "redis": format!("redis://127.0.0.1:{other_port}") }),
+            "log in",
+            "cannot talk to redis",
+            "check the port",
+        ),
+        (
+            "a firewall drops",
+            json!({ "redis": format!("redis://127.0.0.1:{dropping_port}") }),
+            "connect",
+            "no answer in time",
+            "firewall",
+        ),
+        (
+            "wrong password",
+            json!({ "redis": with(&locked, ":hunter2") }),
+            "log in",
+            "WRONGPASS",
+            "correct user and password",
+        ),
         ("no password", json!({ "redis": locked.url() }), "log in", "NOAUTH", "correct user and password"),
         ("a user without rights", json!({ "redis": with(&users, "gmod:hunter2") }), "publish", "NOPERM", "rights"),
-        ("TLS to a plain port", json!({ "redis": plain.url().replace("redis://", "rediss://") }), "tls", "redis://", "redis://"),
-        ("plain to a TLS port", json!({ "redis": format!("redis://127.0.0.1:{}", tls.port()) }), "log in", "rediss://", "TLS"),
+        (
+            "TLS to a plain port",
+            json!({ "redis": plain.url().replace("redis://", "rediss://") }),
+            "tls",
+            "redis://",
+            "redis://",
+        ),
+        (
+            "plain to a TLS port",
+            json!({ "redis": format!("redis://127.0.0.1:{}", tls.port()) }),
+            "log in",
+            "rediss://",
+            "TLS",
+        ),
         ("a bad certificate", json!({ "redis": expired.url(), "tls_ca_file": ca }), "tls", "expired", "tls_ca_file"),
         ("a replica", json!({ "redis": replica.url() }), "role", "it is a replica", "name the master"),
         ("a cluster node", json!({ "redis": cluster.url() }), "kind", "cluster", "no cluster"),
         ("full memory", json!({ "redis": full.url() }), "values", "OOM", "maxmemory"),
         // Longer than a name may be: no name server is asked.
-        ("an unknown host", json!({ "redis": format!("redis://{}", "x".repeat(70)) }), "resolve", "xxx", "name servers"),
+        (
+            "an unknown host",
+            json!({ "redis": format!("redis://{}", "x".repeat(70)) }),
+            "resolve",
+            "xxx",
+            "name servers",
+        ),
     ];
     for (mistake, settings, step, found, advice) in rows {
         let failures = failed(settings, &data);

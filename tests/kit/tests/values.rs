@@ -1,6 +1,8 @@
 //! Values, counters and leaderboards against a real Redis: each function, what is read after a write, what a lost
 //! answer and a refusal do, how long a reader waits.
 
+#![allow(clippy::print_stdout, reason = "how long a big leaderboard takes is for people to read")]
+
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until};
@@ -306,6 +308,38 @@ fn a_counter_is_exact_when_connections_are_cut_at_random() {
     assert_eq!(server.stat("/outbox/delivered"), sent);
     server.assert_balanced();
     server.stop();
+}
+
+/// Fault 21, and the rest of what the script promises: one call does it all, the time to live counts from the birth, a
+/// number that was applied is not applied again, an error leaves no trace.
+#[test]
+fn the_script_counts_once_and_never_without_its_time_to_live() {
+    let redis = Redis::start(&[]);
+    let run = |key: &str, number: u32, ttl: u32, by: &str, member: Option<&str>| {
+        let (number, ttl) = (number.to_string(), ttl.to_string());
+        let mut words = vec!["EVAL", SCRIPT, "2", "done", key, &number, "1000", &ttl, by];
+        words.extend(member);
+        redis.command(&words)
+    };
+    let ttl = |key: &str| redis.command(&["TTL", key]).parse::<i64>().unwrap();
+    assert_eq!((run("n", 1, 50, "1", None).as_str(), ttl("n")), ("1", 50));
+    redis.command(&["EXPIRE", "n", "20"]);
+    assert_eq!((run("n", 2, 50, "5", None).as_str(), ttl("n")), ("6", 20), "not begun again");
+    assert_eq!(
+        (run("n", 2, 50, "5", None).as_str(), run("n", 1, 50, "5", None).as_str()),
+        ("6", "6"),
+        "applied already"
+    );
+    redis.command(&["SET", "old", "7"]);
+    assert_eq!((run("old", 3, 50, "1", None).as_str(), ttl("old")), ("8", 50), "one that had none");
+    assert_eq!((run("f", 4, 50, "0.5", None).as_str(), ttl("f")), ("0.5", 50));
+    assert_eq!((run("z", 5, 50, "2", Some("Jo")).as_str(), ttl("z")), ("2", 50));
+    assert_eq!(run("z", 5, 50, "2", Some("Jo")), "2", "applied already");
+    assert_eq!((run("plain", 6, 0, "1", None).as_str(), ttl("plain")), ("1", -1));
+    assert!(run("z", 7, 50, "1", None).starts_with("-WRONGTYPE"));
+    assert_eq!((redis.command(&["GET", "done"]).as_str(), ttl("done")), ("6", 1000), "7 was not applied");
+    assert_eq!(run("n", 7, 50, "1", None), "7");
+    assert_eq!(run("big", 8, 0, "9007199254740993", None), "9007199254740993", "exact past 2^53");
 }
 
 /// The script is sent once a connection, then named; a Redis that forgot it is told again.
