@@ -27,16 +27,23 @@
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
 // 0 values: what flows and what is counted; no I/O, no threads.
+pub mod action;
+pub mod condition;
 pub mod config;
 pub mod event;
 pub mod fail_point;
 pub mod identity;
+pub mod json;
+mod nearest;
 pub mod notice;
 pub mod routes;
+#[cfg(test)]
+mod rows;
 pub mod stats;
+pub mod template;
+pub mod url;
 
 // 1 codecs: bytes in, values out.
-pub mod json;
 pub mod redis;
 
 // 2 I/O is redis/connection.rs and this file.
