@@ -9,6 +9,10 @@
 //!  game thread: timer "realtime.pump" every tick                            ▼
 //!    engine/pump.rs next_call ◀────────────────────────── inbox of events, news (both bounded)
 //!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; game hooks
+//!
+//!  any thread                   rt-webhooks                            rt-send-1..4
+//!  threads/webhooks.rs push ──▶ webhooks/worker.rs  webhook/schedule ──▶ webhooks/senders.rs ──HTTP──▶ Discord, anybody
+//!    hook (action.rs), event      template -> post     limits, retries     webhook/client.rs
 //! ```
 //!
 //! | thread | runs | blocks on | woken by |
@@ -16,6 +20,9 @@
 //! | game thread | [`lua`], [`engine`] | nothing (close: at most [`config::CLOSE_FLUSH_MAX`]) | the game |
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
+//! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, the network, shutdown of the socket, stop |
+//! | `rt-resolve` | [`webhook::resolve`] | one look-up of the system, however long | its end; at most four at once, left behind when they hang |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).
@@ -45,8 +52,11 @@ pub mod url;
 
 // 1 codecs: bytes in, values out.
 pub mod redis;
+pub mod webhook;
 
-// 2 I/O is redis/connection.rs and this file.
+// 2 I/O is redis/connection.rs, webhook/{client,resolve,dead_letter,spool}.rs and these files.
+mod bounded_file;
+mod net;
 pub mod text_log;
 
 // 3 threads: one file per worker, and the queues between them and the game thread.

@@ -67,6 +67,9 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     report_panics();
     let config = configuration(host_port);
     let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
+    if let Some(directory) = directory {
+        shared.webhooks.keep_files_in(directory);
+    }
     let engine = Engine::start(shared).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
     let process = Process { engine: Mutex::new(engine), stats, attention, console };
     Ok(PROCESS.get_or_init(|| process))
