@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::nearest::unknown;
+
 pub use address::{Address, Secret};
 pub use sources::Sources;
 
@@ -117,6 +119,77 @@ const _: () = assert!(PAYLOAD_BYTES_MAX < VALUE_BYTES_MAX && VALUE_BYTES_MAX < R
 const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REPLY_BYTES_MAX <= ANSWERS_BYTES_MAX);
 const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
 
+// ---- limits of hooks and webhooks ---------------------------------------------------------------------------
+
+/// Actions of one conditional hook or aggregator, conditions of one `where`, values of one `one_of`, headers of one
+/// request: more is a program, which belongs in Lua.
+pub const ACTIONS_MAX: usize = 16;
+pub const CONDITIONS_MAX: usize = 32;
+pub const ONE_OF_MAX: usize = 256;
+pub const HEADERS_MAX: usize = 32;
+/// A template, far longer than the longest text that Discord takes.
+pub const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
+/// A URL as it is written, its path with the values in it, a header's value: what web servers take by default.
+pub const URL_BYTES_MAX: usize = 2048;
+pub const TARGET_BYTES_MAX: usize = 8192;
+pub const HEADER_BYTES_MAX: usize = 4096;
+/// A counter's life and an aggregator's window.
+pub const TTL_S_MAX: u64 = 10 * 366 * 86_400;
+pub const INTERVAL_S_MAX: u64 = 86_400;
+/// Events that one window of an aggregator keeps.
+pub const AGGREGATE_EVENTS_MAX: u64 = 100_000;
+pub const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
+
+/// What waits for one destination, and for all together. The oldest makes room.
+pub const WEBHOOK_JOBS_MAX: usize = 1000;
+pub const WEBHOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Jobs that `rt-webhooks` has not looked at yet: it does no I/O but to files, and empties this at once.
+pub const WEBHOOK_INTAKE_MAX: usize = 8192;
+/// Places that are posted to. One that is at rest is forgotten for a new one.
+pub const DESTINATIONS_MAX: usize = 256;
+/// Threads that make requests: three destinations may hang, and a fourth is served.
+pub const SENDERS_MAX: usize = 4;
+/// Name look-ups under way at once: the system may take half a minute for one, and nothing can stop it.
+pub const LOOKUPS_MAX: usize = 4;
+/// For this long an address that was found is used again, and much longer if a new look-up fails.
+pub const LOOKUP_FRESH: Duration = Duration::from_secs(30);
+/// Hosts whose addresses are kept.
+pub const LOOKUP_HOSTS_MAX: usize = 64;
+
+/// One request from the look-up to the last byte of the answer's head, and the most that a hook may ask for.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// The head of an answer decides; this much longer is given to its body, which only explains it.
+pub const BODY_PATIENCE: Duration = Duration::from_secs(1);
+/// An answer's head (Discord's has under 2 KiB), its interim heads, and what is kept of its body.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const RESPONSE_INTERIM_MAX: usize = 4;
+pub const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The wait before the second attempt; it doubles up to the longest. Taken off at random: up to a half.
+pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+pub const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// Older, or tried more often, a message goes to the dead-letter file.
+pub const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3600);
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
+/// Failures in a row that make a destination known as broken: it never holds the last free sender.
+pub const BROKEN_AFTER: u32 = 3;
+/// Failures in a row of one message, each answered by the destination, after which it lets the others pass.
+pub const STEP_BEHIND_AFTER: u32 = 3;
+/// Longest pause that a destination may ask for.
+pub const PAUSE_MAX: Duration = Duration::from_secs(86_400);
+
+/// The dead-letter file (the one before it is kept), and the payload shown in one line.
+pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// What is kept for the next process.
+pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
+const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1);
+const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
+const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
+
 // ---- options ----------------------------------------------------------------------------------------------
 
 /// What a value of an option must be.
@@ -161,6 +234,12 @@ pub const OPTIONS: &[Row] = &[
         kind: Kind::Text { bytes_max: 253 },
         default: "",
         sentence: "the name that Redis' certificate must have, if it is not the host of `redis`",
+    },
+    Row {
+        name: "webhook_ca_file",
+        kind: Kind::Text { bytes_max: 1024 },
+        default: "",
+        sentence: "PEM file of further authorities that webhooks trust, beside the public ones",
     },
     Row {
         name: "server",
@@ -217,6 +296,7 @@ pub struct Config {
     pub sync_timeout: Duration,
     pub tls_ca_file: String,
     pub tls_server_name: String,
+    pub webhook_ca_file: String,
 }
 
 impl Config {
@@ -232,6 +312,7 @@ impl Config {
             sync_timeout: Duration::from_millis(50),
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
+            webhook_ca_file: String::new(),
         }
     }
 
@@ -287,10 +368,7 @@ impl Config {
     fn apply(&mut self, source: &str, name: &str, text: &str) -> Result<(), ConfigError> {
         let wrong = |found: String| ConfigError { source: source.to_owned(), option: name.to_owned(), found };
         let Some(row) = OPTIONS.iter().find(|row| row.name == name) else {
-            return Err(wrong(match nearest(name) {
-                Some(near) => format!("unknown option, did you mean `{near}`?"),
-                None => "unknown option".to_owned(),
-            }));
+            return Err(wrong(unknown("option", name, OPTIONS.iter().map(|row| row.name))));
         };
         let number = row.kind.check(text).map_err(wrong)?;
         match row.name {
@@ -299,6 +377,7 @@ impl Config {
             "prefix" => self.prefix = text.to_owned(),
             "tls_ca_file" => self.tls_ca_file = text.to_owned(),
             "tls_server_name" => self.tls_server_name = text.to_owned(),
+            "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
             "identity" => self.identity = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
@@ -363,27 +442,6 @@ fn kind_of(value: &serde_json::Value) -> &'static str {
         serde_json::Value::Array(_) => "an array",
         serde_json::Value::Object(_) => "an object",
     }
-}
-
-/// The option whose name is closest, if it is close enough to be what was meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    OPTIONS.iter().map(|row| (edit_distance(name, row.name), row.name)).min().filter(|near| near.0 <= 3).map(|n| n.1)
-}
-
-/// Levenshtein distance in characters.
-fn edit_distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 /// An option that was not taken: where it stands, its name, what is wrong. Never holds a password.

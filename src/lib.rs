@@ -11,6 +11,10 @@
 //!  game thread: timer "realtime.pump" every tick                            ▼
 //!    engine/pump.rs next_call ◀───────┴────────────────── inbox of events, news (all bounded)
 //!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; callbacks; game hooks
+//!
+//!  any thread                   rt-webhooks                            rt-send-1..4
+//!  threads/webhooks.rs push ──▶ webhooks/worker.rs  webhook/schedule ──▶ webhooks/senders.rs ──HTTP──▶ Discord, anybody
+//!    hook (action.rs), event      template -> post     limits, retries     webhook/client.rs
 //! ```
 //!
 //! | thread | runs | blocks on | woken by |
@@ -19,6 +23,9 @@
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
+//! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
+//! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, the network, shutdown of the socket, stop |
+//! | `rt-resolve` | [`webhook::resolve`] | one look-up of the system, however long | its end; at most four at once, left behind when they hang |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).
@@ -30,19 +37,29 @@
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
 // 0 values: what flows and what is counted; no I/O, no threads.
+pub mod action;
+pub mod condition;
 pub mod config;
 pub mod event;
 pub mod fail_point;
 pub mod identity;
+pub mod json;
+mod nearest;
 pub mod notice;
 pub mod routes;
+#[cfg(test)]
+mod rows;
 pub mod stats;
+pub mod template;
+pub mod url;
 
 // 1 codecs: bytes in, values out.
-pub mod json;
 pub mod redis;
+pub mod webhook;
 
-// 2 I/O is redis/connection.rs and this file.
+// 2 I/O is redis/connection.rs, webhook/{client,resolve,dead_letter,spool}.rs and these files.
+mod bounded_file;
+mod net;
 pub mod text_log;
 
 // 3 threads: one file per worker, and the queues between them and the game thread.

@@ -2,6 +2,8 @@
 //! A pure value, made on any thread, told on the game thread. Names and arguments are the contract of `Notice`'s
 //! variants, in this order.
 
+use std::sync::Arc;
+
 /// One piece of news. Texts hold no secret: addresses are `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -15,6 +17,8 @@ pub enum Notice {
     Overflow { queue: &'static str, dropped: u64 },
     /// `RealtimeError(operation, target, reason)`: something failed that nobody waits for.
     Error { operation: &'static str, target: Box<[u8]>, reason: String },
+    /// `RealtimeActionFailed(hook, kind, reason)`: an action of this hook was given up.
+    ActionFailed { hook: Arc<[u8]>, kind: &'static str, reason: String },
 }
 
 /// An argument of a game hook.
@@ -33,6 +37,7 @@ impl Notice {
             Notice::Gap { .. } => "RealtimeGap",
             Notice::Overflow { .. } => "RealtimeOverflow",
             Notice::Error { .. } => "RealtimeError",
+            Notice::ActionFailed { .. } => "RealtimeActionFailed",
         }
     }
 
@@ -49,6 +54,7 @@ impl Notice {
             Notice::Error { operation, target, reason } => {
                 [text(operation.as_bytes()), text(target), text(reason.as_bytes())]
             }
+            Notice::ActionFailed { hook, kind, reason } => [text(hook), text(kind.as_bytes()), text(reason.as_bytes())],
         }
     }
 
@@ -67,6 +73,9 @@ impl Notice {
             }
             (Notice::Error { operation, target, reason }, Notice::Error { operation: o, target: t, reason: r }) => {
                 operation == o && target == t && reason == r
+            }
+            (Notice::ActionFailed { hook, kind, reason }, Notice::ActionFailed { hook: h, kind: k, reason: r }) => {
+                hook == h && kind == k && reason == r
             }
             _ => false,
         }

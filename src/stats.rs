@@ -89,6 +89,30 @@ counters! {
     }
 }
 
+counters! {
+    /// Why a Discord message or request was not delivered.
+    WebhookDrops {
+        /// Refused when it was handed in: too much waited to be looked at.
+        queue_full,
+        /// The event lacks what a URL needs, or the message would be empty.
+        unmade,
+        /// Too much waited: the oldest made room.
+        overflow,
+        /// Older than an hour.
+        expired,
+        /// Tried too often.
+        attempts,
+        /// Refused by the destination.
+        refused,
+        /// The destination takes nothing any more.
+        closed,
+        /// There are too many destinations.
+        crowded,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
 /// One queue, or one direction of it.
 #[derive(Default)]
 pub struct QueueStats<Drops> {
@@ -114,6 +138,11 @@ pub struct Stats {
     /// Readers that waited in vain, and those that did not wait because Redis was silent or their share was used up.
     pub reads_timed_out: Counter,
     pub reads_failed_fast: Counter,
+    /// Discord messages and requests: delivered means an answer of success.
+    pub webhooks: QueueStats<WebhookDrops>,
+    /// Lines that could not be written to the dead-letter file, or read from the spool.
+    pub dead_letters_lost: Counter,
+    pub spool_unreadable: Counter,
     /// Listeners called, and those of them that ended in an error.
     pub calls: Counter,
     pub call_errors: Counter,

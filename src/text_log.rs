@@ -11,9 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
+use crate::bounded_file::BoundedFile;
 use crate::config::{CONSOLE_LINES_MAX, LOG_FILE_BYTES_MAX};
 use crate::stats::Stats;
 
@@ -30,7 +29,8 @@ use crate::stats::Stats;
 pub fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
     let (tx, rx) = crossbeam_channel::bounded(CONSOLE_LINES_MAX);
     let console = Console { tx, attention, stats };
-    let file = directory.map(BoundedFile::open).transpose();
+    let open = |directory: &Path| BoundedFile::open(directory.join("realtime.log"), LOG_FILE_BYTES_MAX);
+    let file = directory.map(open).transpose();
     let (file, problem) = match file {
         Ok(file) => (file, None),
         Err(err) => (None, Some(err)),
@@ -165,45 +165,6 @@ pub fn escaped(message: &str) -> String {
     line
 }
 
-/// A file that is set aside when it reaches its limit: `realtime.log` becomes `realtime.old.log`.
-struct BoundedFile {
-    file: File,
-    path: PathBuf,
-    bytes: u64,
-}
-
-impl BoundedFile {
-    fn open(directory: &Path) -> io::Result<BoundedFile> {
-        fs::create_dir_all(directory)?;
-        let path = directory.join("realtime.log");
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(BoundedFile { file, path, bytes })
-    }
-
-    fn set_aside(&mut self) -> io::Result<()> {
-        fs::rename(&self.path, self.path.with_extension("old.log"))?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.bytes = 0;
-        Ok(())
-    }
-}
-
-impl Write for BoundedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes + bytes.len() as u64 > LOG_FILE_BYTES_MAX && self.bytes > 0 {
-            self.set_aside()?;
-        }
-        let written = self.file.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,21 +206,5 @@ mod tests {
             assert_eq!(at(11, Level::Info, &format!("number {n}")), Some(String::new()));
         }
         assert_eq!(causes.0.len(), Causes::MAX);
-    }
-
-    #[test]
-    fn the_file_never_passes_its_limit() {
-        let directory = std::env::temp_dir().join(format!("realtime-log-{}", std::process::id()));
-        let mut file = BoundedFile::open(&directory).unwrap();
-        let line = [b'x'; 1000];
-        for _ in 0..LOG_FILE_BYTES_MAX / 1000 * 3 {
-            file.write_all(&line).unwrap();
-        }
-        for name in ["realtime.log", "realtime.old.log"] {
-            let bytes = fs::metadata(directory.join(name)).unwrap().len();
-            assert!((1..=LOG_FILE_BYTES_MAX).contains(&bytes), "{name}: {bytes}");
-        }
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! JSON text: written from values ([`text`]), checked and turned into what Lua needs ([`tape`]).
-//! Pure functions over bytes; knows neither Lua nor a socket.
+//! [`find`] reads single fields off a tape. Pure functions over bytes; knows neither Lua nor a socket.
 
+pub mod find;
 pub mod tape;
 pub mod text;

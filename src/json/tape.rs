@@ -467,6 +467,25 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What was not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Passes over one value and all that is in it.
+    pub fn skip(&mut self) -> Option<()> {
+        let mut values: u64 = 1;
+        while values > 0 {
+            values += match self.next_item()? {
+                Item::Array(count) => u64::from(count),
+                Item::Object(pairs) => u64::from(pairs) * 2,
+                _ => 0,
+            };
+            values -= 1;
+        }
+        Some(())
+    }
+
     #[inline]
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk::<N>()?;

@@ -35,7 +35,7 @@ pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends the inside of a JSON string.
-fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let plain = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).unwrap_or(bytes.len());
     let (head, tail) = bytes.split_at(plain);
     out.extend_from_slice(head);

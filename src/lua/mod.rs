@@ -72,6 +72,9 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     let (config, errors) = sources.resolve();
     errors.iter().for_each(|error| log::warn!("{error}"));
     let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
+    if let Some(directory) = directory {
+        shared.webhooks.keep_files_in(directory);
+    }
     let engine =
         Engine::start(shared, sources).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
     let process = Process { engine: Mutex::new(engine), stats, attention, console };

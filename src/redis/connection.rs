@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
+use crate::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
@@ -16,9 +17,6 @@ use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 pub use error::{ConnectError, Stage};
 
 mod error;
-
-/// Addresses of one host that are tried, each for its own timeout.
-const ADDRESSES_TRIED_MAX: usize = 4;
 
 /// An open socket; the decoder of what comes from it stays with its reader.
 pub struct Connection {
@@ -191,40 +189,6 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// A socket whose every read and write ends at the deadline.
-struct Timed<'a> {
-    stream: &'a TcpStream,
-    deadline: Instant,
-}
-
-impl Timed<'_> {
-    /// The time left; an error when none is.
-    fn left(&self) -> io::Result<Option<Duration>> {
-        match self.deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
-impl Read for Timed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        self.stream.read(buffer)
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What is said before the connection is of use: AUTH, SELECT, a name, and the question who answers.

@@ -4,11 +4,15 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+
+use crate::net;
+
+/// The option that names further authorities.
+const CA_OPTION: &str = "tls_ca_file";
 
 /// What is encrypted at once: one record.
 const RECORD_BYTES: usize = 16 * 1024;
@@ -25,13 +29,8 @@ impl Tls {
     pub(super) fn open(mut stream: impl Read + Write, name: &str, ca_file: &str) -> Result<Tls, String> {
         let name =
             ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can be no certificate's name"))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|err| err.to_string())?
-            .with_root_certificates(authorities(ca_file)?)
-            .with_no_client_auth();
-        let mut session = ClientConnection::new(Arc::new(config), name).map_err(|err| err.to_string())?;
+        let config = net::tls_config(CA_OPTION, ca_file)?;
+        let mut session = ClientConnection::new(config, name).map_err(|err| err.to_string())?;
         while session.is_handshaking() {
             session.complete_io(&mut stream).map_err(|err| trouble(&err))?;
         }
@@ -96,42 +95,13 @@ impl Tls {
     }
 }
 
-/// The built-in authorities and those of the file.
-fn authorities(ca_file: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if !ca_file.is_empty() {
-        let unusable = |found: String| format!("cannot use tls_ca_file `{ca_file}`: {found}");
-        let before = roots.len();
-        for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|err| unusable(err.to_string()))? {
-            let certificate = certificate.map_err(|err| unusable(err.to_string()))?;
-            roots.add(certificate).map_err(|err| unusable(err.to_string()))?;
-        }
-        if roots.len() == before {
-            return Err(unusable("it holds no certificate".to_owned()));
-        }
-    }
-    Ok(roots)
-}
-
 /// Why the handshake failed, in the words of somebody who set up a server.
 fn trouble(err: &io::Error) -> String {
     let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
-        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
-            CertificateError::UnknownIssuer => {
-                "no known authority signed its certificate: name the authority's file in tls_ca_file".to_owned()
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                format!("its certificate has expired ({certificate})")
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                format!("its certificate is not valid yet, or the clock here is wrong ({certificate})")
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("its certificate is for another name: set tls_server_name ({certificate})")
-            }
-            other => format!("its certificate is not to be trusted: {other}"),
-        },
+        Some(rustls::Error::InvalidCertificate(certificate)) => {
+            net::certificate_trouble(certificate, CA_OPTION, ": set tls_server_name")
+        }
         Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => {
             "it does not speak TLS (if it is a plain Redis, use redis://)".to_owned()
         }

@@ -30,6 +30,7 @@ pub mod selftest;
 pub mod settings;
 pub mod subscriber;
 pub mod subscriptions;
+pub mod webhooks;
 
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
@@ -38,6 +39,7 @@ use replies::Replies;
 use selftest::Selftest;
 use settings::Settings;
 use subscriptions::Subscriptions;
+use webhooks::Webhooks;
 
 /// Locks although a thread panicked while it held the lock: what these locks guard is whole between any two
 /// statements, and the panic was counted where it was caught.
@@ -59,6 +61,7 @@ pub struct Shared {
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
+    pub webhooks: Webhooks,
     pub publisher_link: Link,
     pub subscriber_link: Link,
     /// What was seen of other servers' numbers. rt-subscriber holds it while it is connected.
@@ -79,8 +82,9 @@ pub(crate) enum Side {
 impl Shared {
     /// `attention` is raised whenever something waits for the pump.
     pub fn new(config: Config, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
+        let boot = identity::new_boot();
         Shared {
-            boot: identity::new_boot(),
+            boot,
             outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
             notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
@@ -89,6 +93,7 @@ impl Shared {
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),
+            webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
             publisher_link: Link::default(),
             subscriber_link: Link::default(),
             ledger: Mutex::default(),
@@ -141,6 +146,7 @@ impl Shared {
         self.stopping.changed.notify_all();
         self.settled.wake();
         self.outbox.wake();
+        self.webhooks.wake();
         self.subscriptions.disconnect();
     }
 
@@ -240,7 +246,8 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 2] = [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run)];
+        let all: [(&str, Work); 3] =
+            [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run), ("rt-webhooks", webhooks::run)];
         for (name, work) in all {
             match spawn(name, shared, work) {
                 Ok(worker) => workers.0.push(worker),

@@ -1,0 +1,307 @@
+//! The two actions that make requests, `discord` and `http`: what their members become.
+//! Read on the game thread, rendered on `rt-webhooks` (`webhook/`); pure. Holds secrets: URLs and headers show masked.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::action::COMMON;
+use crate::action::error::SpecError;
+use crate::action::members::{Members, describe};
+use crate::config::{HEADER_BYTES_MAX, HEADERS_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, Secret};
+use crate::template::{Place, Template};
+use crate::url::{Url, UrlTemplate};
+
+/// Something that is posted for an event.
+#[derive(Debug)]
+pub enum Webhook {
+    Discord(Box<Discord>),
+    Http(Http),
+}
+
+impl Webhook {
+    /// The `type` it was made from.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Webhook::Discord(_) => "discord",
+            Webhook::Http(_) => "http",
+        }
+    }
+}
+
+/// A message to a Discord webhook.
+#[derive(Debug)]
+pub struct Discord {
+    pub url: Url,
+    pub content: Option<Template>,
+    pub embed: Option<Embed>,
+    pub username: Option<String>,
+    pub avatar_url: Option<UrlTemplate>,
+    /// Mentions that the hook itself writes may ping. Those in values never do.
+    pub allow_mentions: bool,
+}
+
+/// The box below a message.
+#[derive(Debug, Default)]
+pub struct Embed {
+    pub title: Option<Template>,
+    pub description: Option<Template>,
+    pub url: Option<UrlTemplate>,
+    pub color: Option<u32>,
+    pub fields: Vec<EmbedField>,
+    pub footer: Option<Label>,
+    pub author: Option<Label>,
+    pub image: Option<UrlTemplate>,
+    pub thumbnail: Option<UrlTemplate>,
+    /// Whether the time of the event is shown.
+    pub timestamp: bool,
+}
+
+#[derive(Debug)]
+pub struct EmbedField {
+    pub name: Template,
+    pub value: Template,
+    pub inline: bool,
+}
+
+/// A footer or an author: a text with a small picture.
+#[derive(Debug)]
+pub struct Label {
+    pub text: Template,
+    pub icon_url: Option<UrlTemplate>,
+    /// An author's link.
+    pub url: Option<UrlTemplate>,
+}
+
+/// A request to anybody.
+#[derive(Debug)]
+pub struct Http {
+    pub url: UrlTemplate,
+    pub method: &'static str,
+    pub headers: Vec<(Box<str>, Secret)>,
+    pub body: Body,
+    pub timeout: Duration,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    /// The event's own JSON, without its identity.
+    Event,
+    Template(Template),
+}
+
+/// What Discord takes in one embed, and in a name.
+const FIELDS_MAX: usize = 25;
+const USERNAME_CHARS_MAX: usize = 80;
+const COLOR_MAX: u64 = 0xff_ffff;
+
+const METHODS: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
+
+/// Headers that belong to the connection or to the retries.
+const OWN_HEADERS: [&str; 9] =
+    ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "webhook-id"];
+
+pub(super) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
+    let own =
+        ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"].as_slice();
+    members.only("member", &COMMON, own)?;
+    let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
+    let content = members.either("format", "message")?;
+    let discord = Discord {
+        url: members.url(url_name, url)?,
+        content: content.map(|(name, text)| members.template(name, text, Place::Markdown)).transpose()?,
+        embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
+        username: username(members)?,
+        avatar_url: members.url_at("avatar_url")?,
+        allow_mentions: members.switch("allow_mentions")?.unwrap_or(false),
+    };
+    match discord.content.is_none() && discord.embed.is_none() {
+        true => Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: one of them must be there")),
+        false => Ok(discord),
+    }
+}
+
+fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
+    let Some(name) = members.text("username")? else { return Ok(None) };
+    if name.chars().count() > USERNAME_CHARS_MAX {
+        let found = format!("is longer than {USERNAME_CHARS_MAX} characters");
+        return Err(SpecError::new(&members.at("username"), found));
+    }
+    // Discord refuses some names, and a player's could be one of them.
+    match members.template("username", name, Place::Plain)?.has_placeholders() {
+        true => Err(SpecError::new(&members.at("username"), "takes no placeholders")),
+        false => Ok(Some(name.to_owned())),
+    }
+}
+
+fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
+    let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
+    members.only("member", &[], &own)?;
+    let embed = Embed {
+        title: members.template_at("title", Place::Markdown)?,
+        description: members.template_at("description", Place::Markdown)?,
+        url: members.url_at("url")?,
+        color: color(members)?,
+        fields: fields(members)?,
+        footer: label(members, "footer", &["text", "icon_url"])?,
+        author: label(members, "author", &["name", "icon_url", "url"])?,
+        image: picture(members, "image")?,
+        thumbnail: picture(members, "thumbnail")?,
+        timestamp: members.switch("timestamp")?.unwrap_or(false),
+    };
+    let shows = embed.title.is_some()
+        || embed.description.is_some()
+        || !embed.fields.is_empty()
+        || embed.footer.is_some()
+        || embed.author.is_some()
+        || embed.image.is_some()
+        || embed.thumbnail.is_some();
+    match shows {
+        true => Ok(embed),
+        false => Err(SpecError::new(&members.at("description"), "is missing, and nothing else would be shown")),
+    }
+}
+
+/// `0x2ecc71`, or `"#2ecc71"` as the web writes it.
+fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
+    let Some(Value::String(text)) = members.get("color") else {
+        return Ok(members.whole("color", 0..=COLOR_MAX)?.and_then(|color| u32::try_from(color).ok()));
+    };
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && !digits.starts_with('+'));
+    match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+        Some(color) => Ok(Some(color)),
+        None => Err(SpecError::new(&members.at("color"), "expected a number, or \"#\" and six hexadecimal digits")),
+    }
+}
+
+fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
+    let list = members.list("fields", 0..=FIELDS_MAX)?.unwrap_or_default();
+    let each = list.iter().enumerate().map(|(at, value)| {
+        let place = format!("{}[{}]", members.at("fields"), at + 1);
+        let field = Members::of(value, &place, "a table with `name` and `value`")?;
+        field.only("member", &[], &["name", "value", "inline"])?;
+        Ok(EmbedField {
+            name: field.template("name", field.needed_text("name")?, Place::Markdown)?,
+            value: field.template("value", field.needed_text("value")?, Place::Markdown)?,
+            inline: field.switch("inline")?.unwrap_or(false),
+        })
+    });
+    each.collect()
+}
+
+/// `footer = "text"` or `footer = {text = "text", icon_url = ...}`; the first name is the text's.
+fn label(members: &Members<'_>, name: &str, own: &[&str]) -> Result<Option<Label>, SpecError> {
+    if let Some(Value::String(_)) = members.get(name) {
+        let text = members.template_at(name, Place::Plain)?;
+        return Ok(text.map(|text| Label { text, icon_url: None, url: None }));
+    }
+    let Some(label) = members.table(name, "a string, or a table of its members")? else { return Ok(None) };
+    label.only("member", &[], own)?;
+    let text = own.first().copied().unwrap_or_default();
+    Ok(Some(Label {
+        text: label.template(text, label.needed_text(text)?, Place::Plain)?,
+        icon_url: label.url_at("icon_url")?,
+        url: label.url_at("url")?,
+    }))
+}
+
+/// `image = "https://..."` or `image = {url = "https://..."}`.
+fn picture(members: &Members<'_>, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
+    if let Some(Value::String(_)) = members.get(name) {
+        return members.url_at(name);
+    }
+    let Some(picture) = members.table(name, "a URL, or a table with `url`")? else { return Ok(None) };
+    picture.only("member", &[], &["url"])?;
+    picture.url_template("url", picture.needed_text("url")?).map(Some)
+}
+
+pub(super) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
+    members.only("member", &COMMON, &["url", "method", "headers", "format", "timeout"])?;
+    Ok(Http {
+        url: members.url_template("url", members.needed_text("url")?)?,
+        method: members.word("method", &METHODS)?.unwrap_or("POST"),
+        headers: headers(members)?,
+        body: body(members)?,
+        timeout: timeout(members)?,
+    })
+}
+
+fn body(members: &Members<'_>) -> Result<Body, SpecError> {
+    let text = match members.text("format")? {
+        None | Some("json") => return Ok(Body::Event),
+        Some(text) => text,
+    };
+    let template = members.template("format", text, Place::Body)?;
+    match template.has_placeholders() {
+        true => Ok(Body::Template(template)),
+        false => {
+            let found = "expected \"json\", or a text with at least one placeholder like {killer}";
+            Err(SpecError::new(&members.at("format"), found))
+        }
+    }
+}
+
+fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
+    const RANGE: RangeInclusive<f64> = 0.1..=REQUEST_TIMEOUT_MAX.as_secs() as f64;
+    match members.number("timeout")? {
+        None => Ok(REQUEST_TIMEOUT),
+        Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(seconds) => {
+            let found = format!("expected {} to {} seconds, found {seconds}", RANGE.start(), RANGE.end());
+            Err(SpecError::new(&members.at("timeout"), found))
+        }
+    }
+}
+
+fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, Secret)>, SpecError> {
+    let Some(table) = members.table("headers", "a table of names and values")? else { return Ok(Vec::new()) };
+    let mut headers: Vec<(Box<str>, Secret)> = Vec::new();
+    for (name, value) in table.iter() {
+        let wrong = |found: String| SpecError::new(&table.at(name), found);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(wrong("is no name of a header".to_owned()));
+        }
+        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(wrong("is set by the module itself".to_owned()));
+        }
+        if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            return Err(wrong("stands there twice, in other letters".to_owned()));
+        }
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
+        };
+        check_header_value(&value).map_err(wrong)?;
+        headers.push((name.as_str().into(), Secret::new(value)));
+    }
+    match headers.len() > HEADERS_MAX {
+        true => {
+            let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
+            Err(SpecError::new(&members.at("headers"), found))
+        }
+        false => Ok(headers),
+    }
+}
+
+/// What RFC 9110 allows in a header's name.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A value on one line of plain ASCII; whatever else it is could end the header and begin another.
+fn check_header_value(value: &str) -> Result<(), String> {
+    if value.len() > HEADER_BYTES_MAX {
+        return Err(format!("is longer than {HEADER_BYTES_MAX} bytes"));
+    }
+    if value.trim_ascii() != value {
+        return Err("begins or ends with white space".to_owned());
+    }
+    match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
+        Some('\r' | '\n') => Err("holds a line break".to_owned()),
+        Some(found) if found.is_ascii() => Err(format!("holds the control character {found:?}")),
+        Some(_) => Err("holds a character that is not ASCII".to_owned()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Values written so that they stay values: no markdown, no mention, no link and no control of the text around them.
+//! Pure; whatever the bytes, what is appended is UTF-8.
+//!
+//! What Discord's markdown reads, and what is done about it (a backslash before any punctuation makes it plain:
+//! <https://support.discord.com/hc/en-us/articles/210298617>):
+//! - emphasis, code, spoilers, links, `<@1>` `<#1>` `<t:1>` `<:e:1>`, quotes: `` \ * _ ~ ` | [ ] ( ) < > `` are escaped
+//! - bare links and invitations want `//` or `gg/`: `/` is escaped
+//! - `@everyone` and every other `@word`: a zero-width space follows each `@`. Only the look: who may be pinged is said
+//!   by `allowed_mentions` (`webhook/discord.rs`)
+//! - headings and lists begin a line: `#`, `-`, `+` and the dot of `1.` are escaped there, the start of a value included
+
+/// Appends a value to a text that Discord reads as markdown.
+pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut line_starts = true;
+    let mut digits = false;
+    for character in cleaned(bytes) {
+        let special = match character {
+            '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '(' | ')' | '<' | '>' | '/' => true,
+            '#' | '-' | '+' => line_starts && !digits,
+            '.' => line_starts && digits,
+            _ => false,
+        };
+        if special {
+            out.push(b'\\');
+        }
+        push_char(out, character);
+        if character == '@' {
+            push_char(out, '\u{200b}');
+        }
+        digits = character.is_ascii_digit();
+        line_starts = character == '\n' || line_starts && (digits || character == ' ');
+    }
+}
+
+/// Appends a value to a text that is shown as it is.
+pub(super) fn push_plain(out: &mut Vec<u8>, bytes: &[u8]) {
+    cleaned(bytes).for_each(|character| push_char(out, character));
+}
+
+/// Appends a value to a path or query: all but letters, digits and `-._~` as `%xx`.
+pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+            other => {
+                let digit = |nibble: u8| b"0123456789ABCDEF".get(usize::from(nibble)).copied().unwrap_or(b'0');
+                out.extend_from_slice(&[b'%', digit(other >> 4), digit(other & 15)]);
+            }
+        }
+    }
+}
+
+/// The characters of a value: bad bytes as U+FFFD, tabs and line separators as a space, no other control characters,
+/// and none that change the direction of what follows (U+202A to 202E, U+2066 to 2069).
+fn cleaned(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let characters = bytes.utf8_chunks().flat_map(|chunk| {
+        let bad = if chunk.invalid().is_empty() { None } else { Some(char::REPLACEMENT_CHARACTER) };
+        chunk.valid().chars().chain(bad)
+    });
+    characters.filter_map(|character| match character {
+        '\n' => Some('\n'),
+        '\t' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        other => (!other.is_control()).then_some(other),
+    })
+}
+
+fn push_char(out: &mut Vec<u8>, character: char) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}

@@ -1,0 +1,137 @@
+//! Rows of `testdata/template.txt`, and what holds for every text.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rows::rows;
+
+fn tape_of(json: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    tape::parse(json, &mut found).unwrap();
+    found
+}
+
+fn fields(tape: &[u8]) -> Fields<'_> {
+    Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
+}
+
+fn place(name: &str) -> Place {
+    match name {
+        "markdown" => Place::Markdown,
+        "plain" => Place::Plain,
+        "body" => Place::Body,
+        "url" => Place::Url,
+        "key" => Place::Key,
+        other => panic!("no place `{other}`"),
+    }
+}
+
+#[test]
+fn template_rows() {
+    for row in rows(include_str!("../../testdata/template.txt")) {
+        let template = Template::parse(&row.text(1), place(&row.text(0))).unwrap();
+        let tape = tape_of(row.bytes(2));
+        let mut out = b"before".to_vec();
+        match template.render(&fields(&tape), &mut out) {
+            Ok(()) => assert_eq!(
+                out.escape_ascii().to_string(),
+                [b"before", row.bytes(3)].concat().escape_ascii().to_string(),
+                "line {}",
+                row.line
+            ),
+            Err(missing) => {
+                assert_eq!(format!("missing: {}", missing.field), row.text(3), "line {}", row.line);
+                assert_eq!(out, b"before", "line {}", row.line);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_template_is_bounded() {
+    let longest = "x".repeat(TEMPLATE_BYTES_MAX);
+    assert!(Template::parse(&longest, Place::Key).is_ok());
+    let err = Template::parse(&format!("{longest}x"), Place::Key).unwrap_err();
+    assert_eq!(err.to_string(), "has 16385 bytes, 16384 are allowed");
+}
+
+/// What a template is cut at, found the slow way.
+fn naive_placeholders(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let inner = text[at..].strip_prefix('{').and_then(|rest| rest.find('}').map(|end| &rest[..end]));
+        let path = inner.filter(|path| {
+            path.split('.').all(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        });
+        found.extend(path);
+        at += path.map_or(text[at..].chars().next().unwrap().len_utf8(), |path| path.len() + 2);
+    }
+    found
+}
+
+/// The characters of Discord's markdown that no backslash precedes.
+fn bare(text: &str) -> String {
+    let (mut bare, mut escaped) = (String::new(), false);
+    for character in text.chars() {
+        match std::mem::take(&mut escaped) {
+            true => {}
+            false if character == '\\' => escaped = true,
+            false => bare.push(character),
+        }
+    }
+    bare
+}
+
+proptest! {
+    #[test]
+    fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
+        let template = Template::parse(&text, Place::Plain).unwrap();
+        let found: Vec<&str> = template.parts.iter().filter_map(|part| match part {
+            Part::Field { path, .. } => Some(&**path),
+            Part::Literal(_) => None,
+        }).collect();
+        prop_assert_eq!(&found, &naive_placeholders(&text));
+        prop_assert_eq!(template.has_placeholders(), !found.is_empty());
+        // Put together again it is the text.
+        let again: String = template.parts.iter().map(|part| match part {
+            Part::Field { path, .. } => format!("{{{path}}}"),
+            Part::Literal(text) => text.to_string(),
+        }).collect();
+        prop_assert_eq!(again, text);
+    }
+
+    #[test]
+    fn a_value_in_markdown_is_inert(value in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut json = Vec::new();
+        text::push_string(&mut json, &value);
+        let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
+        let rendered = Template::parse("{v}", Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+        let bare = bare(&rendered);
+        prop_assert!(!bare.contains(['*', '_', '~', '`', '|', '[', ']', '(', ')', '<', '>', '/']), "{}", rendered);
+        prop_assert!(rendered.split('@').skip(1).all(|after| after.starts_with('\u{200b}')), "{}", rendered);
+        prop_assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{}", rendered);
+    }
+
+    #[test]
+    fn a_json_body_stays_json(value in ".{0,16}", number: i32) {
+        let event = serde_json::json!({ "v": value, "n": number, "o": { "k": [value] } });
+        let tape = tape_of(event.to_string().as_bytes());
+        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body).unwrap();
+        prop_assert!(template.is_json());
+        let body: serde_json::Value = serde_json::from_str(&template.render_text(&fields(&tape)).unwrap()).unwrap();
+        let inner = event["o"].to_string();
+        let expected = serde_json::json!({
+            "a": format!("<{value}|{inner}>"), "b": value, "c": number, "d": event["o"], "e": "?",
+        });
+        prop_assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_value_in_a_url_stays_in_its_place(value in ".{0,16}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let path = Template::parse("/a/{v}/b?q={v}", Place::Url).unwrap().render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
+        prop_assert!(path.is_ascii());
+    }
+}

@@ -1,0 +1,171 @@
+//! The threads that make the requests, `rt-send-1` to `rt-send-4`: each takes an order, waits for the network, and
+//! reports. Started when all that run are busy; they live as long as the process. A panic costs one attempt.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::config::{Config, SENDERS_MAX};
+use crate::fail_point::fail_point;
+use crate::stats::Stats;
+use crate::threads::lock;
+use crate::webhook::client::{Client, Interrupt};
+use crate::webhook::http::Request;
+use crate::webhook::resolve::Resolver;
+use crate::webhook::response::Response;
+
+/// One request to make.
+pub(super) struct Order {
+    /// The destination's number in the schedule.
+    pub(super) at: usize,
+    pub(super) id: String,
+    pub(super) request: Request,
+}
+
+/// What came of an order.
+pub(super) struct Done {
+    pub(super) at: usize,
+    /// The answer, or why there is none.
+    pub(super) answer: Result<Response, String>,
+}
+
+enum Task {
+    Send(Box<Order>),
+    Stop,
+}
+
+/// All senders, and the orders under way.
+pub(super) struct Senders {
+    client: Arc<Client>,
+    tasks_tx: Sender<Task>,
+    tasks_rx: Receiver<Task>,
+    done_tx: Sender<Done>,
+    done_rx: Receiver<Done>,
+    running: Mutex<Vec<Running>>,
+    /// Destinations of orders that are not reported yet.
+    under_way: Mutex<Vec<usize>>,
+    stats: Arc<Stats>,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Senders {
+    pub(super) fn new(config: &Config, stats: Arc<Stats>) -> Senders {
+        // There are as many orders as senders at most, then as many tasks to stop: nothing here is ever full.
+        let (tasks_tx, tasks_rx) = crossbeam_channel::bounded(SENDERS_MAX * 2);
+        let (done_tx, done_rx) = crossbeam_channel::bounded(SENDERS_MAX);
+        Senders {
+            client: Arc::new(Client::new(Resolver::default(), &config.webhook_ca_file)),
+            tasks_tx,
+            tasks_rx,
+            done_tx,
+            done_rx,
+            running: Mutex::default(),
+            under_way: Mutex::default(),
+            stats,
+        }
+    }
+
+    /// How many orders could be taken now.
+    pub(super) fn free(&self) -> usize {
+        SENDERS_MAX.saturating_sub(lock(&self.under_way).len())
+    }
+
+    /// The destinations of the orders under way.
+    pub(super) fn under_way(&self) -> Vec<usize> {
+        lock(&self.under_way).clone()
+    }
+
+    /// Hands the order to a sender that is free, a new one if need be.
+    pub(super) fn send(&self, order: Order) -> Result<(), String> {
+        let mut under_way = lock(&self.under_way);
+        let mut running = lock(&self.running);
+        if running.len() <= under_way.len() {
+            let sender = self.start(running.len() + 1);
+            running.push(sender.map_err(|err| format!("cannot start a sender: {err}"))?);
+        }
+        under_way.push(order.at);
+        self.tasks_tx.try_send(Task::Send(Box::new(order))).map_err(|_| "the senders take no orders".to_owned())
+    }
+
+    fn start(&self, number: usize) -> std::io::Result<Running> {
+        let interrupt = Arc::new(Interrupt::default());
+        let sender = SenderThread {
+            client: Arc::clone(&self.client),
+            tasks_rx: self.tasks_rx.clone(),
+            done_tx: self.done_tx.clone(),
+            interrupt: Arc::clone(&interrupt),
+            stats: Arc::clone(&self.stats),
+        };
+        // TLS needs more than the other workers do.
+        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(512 * 1024);
+        Ok(Running { thread: builder.spawn(move || sender.run())?, interrupt })
+    }
+
+    /// Where reports come in; each is to be [`Senders::settle`]d.
+    pub(super) fn reports(&self) -> &Receiver<Done> {
+        &self.done_rx
+    }
+
+    /// The order for this destination is no longer under way.
+    pub(super) fn settle(&self, at: usize) {
+        lock(&self.under_way).retain(|under_way| *under_way != at);
+    }
+
+    /// Ends every sender: what waits on a socket is interrupted. The names of those that did not end in time; they
+    /// end with their request's own deadline.
+    pub(super) fn stop(&self, patience: Duration) -> Vec<String> {
+        let running = std::mem::take(&mut *lock(&self.running));
+        for sender in &running {
+            sender.interrupt.set();
+            // Never full, and a second stop finds nobody running.
+            let _ = self.tasks_tx.try_send(Task::Stop);
+        }
+        let deadline = Instant::now() + patience;
+        let mut late = Vec::new();
+        for Running { thread, .. } in running {
+            let name = thread.thread().name().unwrap_or("?").to_owned();
+            while !thread.is_finished() && Instant::now() < deadline {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            // A panic was counted inside the thread.
+            if !thread.is_finished() || thread.join().is_err() {
+                late.push(name);
+            }
+        }
+        late
+    }
+}
+
+/// One sender's side.
+struct SenderThread {
+    client: Arc<Client>,
+    tasks_rx: Receiver<Task>,
+    done_tx: Sender<Done>,
+    interrupt: Arc<Interrupt>,
+    stats: Arc<Stats>,
+}
+
+impl SenderThread {
+    fn run(&self) {
+        while let Ok(Task::Send(order)) = self.tasks_rx.recv() {
+            let attempt = || {
+                fail_point("sender");
+                self.client.send(&order.request, &order.id, &self.interrupt).map_err(|err| err.to_string())
+            };
+            let answer = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
+                self.stats.panics.add(1);
+                Err("internal error".to_owned())
+            });
+            if self.done_tx.send(Done { at: order.at, answer }).is_err() {
+                return; // The process ends.
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The thread `rt-webhooks`: makes posts of jobs, hands them to senders when the schedule says so, and settles what came
+//! of them. Owns the dead-letter file and the spool; never waits for the network. Every job that is not delivered is
+//! counted under its cause, written to the dead-letter file and told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::select;
+
+use super::failures::Failures;
+use super::senders::{Done, Order};
+use super::{Ask, Job, Webhooks, address_of};
+use crate::action::webhook::Webhook;
+use crate::config::WEBHOOK_AGE_MAX;
+use crate::fail_point::fail_point;
+use crate::identity;
+use crate::json::tape;
+use crate::notice::Notice;
+use crate::stats::Counter;
+use crate::template::Fields;
+use crate::text_log::escaped;
+use crate::threads::{Shared, lock};
+use crate::webhook::answer::{self, Answer};
+use crate::webhook::dead_letter::DeadLetters;
+use crate::webhook::discord::Message;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::schedule::{Cause, Dead};
+use crate::webhook::spool::{self, Now};
+
+/// Jobs looked at before the senders are served again.
+const INTAKE_AT_ONCE: usize = 256;
+/// The longest wait when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+/// Given to senders at the end, when their sockets are shut down.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The thread's whole life: until stop.
+pub fn run(shared: &Arc<Shared>) {
+    let mut worker = Worker::new(shared);
+    worker.recover();
+    while !shared.is_stopping() {
+        fail_point("webhooks");
+        worker.wait();
+        worker.intake();
+        worker.settle_reports();
+        worker.expire();
+        worker.dispatch();
+        worker.drop_spool_when_drained();
+    }
+    worker.end();
+}
+
+struct Worker<'a> {
+    shared: &'a Arc<Shared>,
+    webhooks: &'a Webhooks,
+    dead_letters: Option<DeadLetters>,
+    failures: Failures,
+    /// The tape of the event at hand, reused.
+    tape: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
+        let webhooks = &shared.webhooks;
+        let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
+        Worker { shared, webhooks, dead_letters, failures: Failures::default(), tape: Vec::new() }
+    }
+
+    /// Takes what the process before left, once; and after a panic what was on its way to a sender.
+    fn recover(&mut self) {
+        lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
+        if self.webhooks.spool_was_read.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(directory) = self.webhooks.directory.get() else { return };
+        match spool::take(directory, now()) {
+            Ok((posts, unreadable)) => {
+                self.shared.stats.spool_unreadable.add(unreadable as u64);
+                if !posts.is_empty() || unreadable > 0 {
+                    let count = posts.len();
+                    log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
+                }
+                for post in posts {
+                    self.shared.stats.webhooks.offered.add(post.jobs());
+                    self.offer(post);
+                }
+            }
+            Err(err) => log::error!("cannot read the posts of the last run in `{}`: {err}", directory.display()),
+        }
+        self.dispatch();
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let due = lock(&self.webhooks.schedule).due(now);
+        // What is due at once may be held up by something else, such as senders that are all busy.
+        let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
+        select! {
+            recv(self.webhooks.jobs_rx) -> job => job.into_iter().for_each(|job| self.make(job)),
+            recv(self.webhooks.senders.reports()) -> done => done.into_iter().for_each(|done| self.settle(done)),
+            recv(self.webhooks.asks_rx) -> ask => ask.into_iter().for_each(|ask| self.answer(ask)),
+            default(patience) => {}
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Wake => {}
+            Ask::Reopen(address) => lock(&self.webhooks.schedule).reopen(&address),
+            Ask::Spool(reply) => {
+                // What was pushed before belongs into it.
+                while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
+                    self.make(job);
+                }
+                // Written or not, whoever asked has waited long enough; the log has the reason.
+                self.write_spool();
+                let _ = reply.try_send(());
+                self.dispatch();
+            }
+        }
+    }
+
+    /// Makes posts of the jobs that wait.
+    fn intake(&mut self) {
+        for _ in 0..INTAKE_AT_ONCE {
+            let Ok(job) = self.webhooks.jobs_rx.try_recv() else { return };
+            self.make(job);
+        }
+    }
+
+    /// Makes one post and queues it.
+    fn make(&mut self, job: Job) {
+        self.webhooks.intake_bytes.fetch_sub(job.weight(), Ordering::AcqRel);
+        let stats = &self.shared.stats.webhooks;
+        let made = {
+            let _lost = LostInPanic(&stats.dropped.panic);
+            fail_point("webhook");
+            self.post_of(&job)
+        };
+        match made {
+            Ok(post) => self.offer(post),
+            Err(reason) => {
+                stats.dropped.unmade.add(1);
+                self.tell(&job.hook, job.webhook.kind(), address_of(&job.webhook).name(), &reason);
+            }
+        }
+    }
+
+    fn post_of(&mut self, job: &Job) -> Result<Post, String> {
+        let event = &*job.event;
+        self.tape.clear();
+        if tape::parse(&event.json, &mut self.tape).is_err() {
+            tape::push_text(&mut self.tape, &event.json);
+        }
+        let fields = Fields { tape: &self.tape, channel: &event.channel, unix_ms: event.unix_ms };
+        let content = match &*job.webhook {
+            Webhook::Discord(discord) => {
+                let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
+                Content::Message { url: answered_url(&discord.url), message }
+            }
+            Webhook::Http(http) => {
+                Content::Request(Request::of(http, &fields, &event.json).map_err(|err| err.to_string())?)
+            }
+        };
+        let number = self.webhooks.numbers.fetch_add(1, Ordering::Relaxed);
+        Ok(Post {
+            id: PostId { boot: self.webhooks.boot, number },
+            address: address_of(&job.webhook),
+            hooks: vec![Arc::clone(&job.hook)],
+            content,
+            expires: Instant::now() + WEBHOOK_AGE_MAX,
+            attempts: 0,
+            refusals: 0,
+        })
+    }
+
+    fn offer(&mut self, post: Post) {
+        let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
+        self.bury(dead);
+    }
+
+    /// Hands out as much as the schedule and the senders allow.
+    fn dispatch(&mut self) {
+        loop {
+            let order = {
+                let mut schedule = lock(&self.webhooks.schedule);
+                let Some((at, post)) = schedule.next(Instant::now(), self.webhooks.senders.free()) else { return };
+                Order { at, id: post.id.to_string(), request: post.request() }
+            };
+            let at = order.at;
+            if let Err(reason) = self.webhooks.senders.send(order) {
+                self.settle(Done { at, answer: Err(reason) });
+            }
+        }
+    }
+
+    fn settle_reports(&mut self) {
+        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+            self.settle(done);
+        }
+    }
+
+    /// What came of one request.
+    fn settle(&mut self, done: Done) {
+        let Done { at, answer } = done;
+        self.webhooks.senders.settle(at);
+        let mut schedule = lock(&self.webhooks.schedule);
+        let Some(post) = schedule.in_flight(at) else { return };
+        let (jobs, asked, name) = (post.jobs(), post.address.asked(), post.address.name().to_owned());
+        let status = answer.as_ref().map_or(0, |response| response.status);
+        let mut answer = match &answer {
+            Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
+            Err(reason) => answer::trouble(reason.clone()),
+        };
+        if !answer.reason.is_empty() {
+            answer.reason = answer::redacted(&answer.reason, post.secrets().into_iter());
+        }
+        let delivered = answer.verdict == answer::Verdict::Delivered;
+        let trouble = self.trouble(&answer, &name);
+        schedule.count_status(at, status);
+        let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
+        drop(schedule);
+        if delivered {
+            self.shared.stats.webhooks.delivered.add(jobs);
+        }
+        if let Some(trouble) = trouble.filter(|_| dead.is_empty()) {
+            log::warn!("{trouble}");
+        }
+        self.bury(dead);
+    }
+
+    /// What to say of an attempt that is made again.
+    fn trouble(&mut self, answer: &Answer, name: &str) -> Option<String> {
+        if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
+            return None;
+        }
+        let more = self.failures.pass(&[name.as_bytes(), answer.reason.as_bytes()], Instant::now())?;
+        Some(format!("cannot post to {name}: {}; trying again{more}", answer.reason))
+    }
+
+    fn expire(&mut self) {
+        let dead = lock(&self.webhooks.schedule).expire(Instant::now());
+        self.bury(dead);
+    }
+
+    /// Counts, writes down and tells what is given up.
+    fn bury(&mut self, dead: Vec<Dead>) {
+        let dropped = &self.shared.stats.webhooks.dropped;
+        for dead in &dead {
+            let counter = match dead.cause {
+                Cause::Overflow => &dropped.overflow,
+                Cause::Expired => &dropped.expired,
+                Cause::Attempts => &dropped.attempts,
+                Cause::Refused => &dropped.refused,
+                Cause::Closed => &dropped.closed,
+                Cause::Crowded => &dropped.crowded,
+            };
+            counter.add(dead.post.jobs());
+        }
+        let unix_ms = identity::unix_ms(SystemTime::now());
+        for dead in &dead {
+            if let Some(Err(err)) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms)) {
+                self.shared.stats.dead_letters_lost.add(1);
+                if let Some(more) = self.failures.pass(&[b"dead letters"], Instant::now()) {
+                    log::error!("cannot write to the dead-letter file: {err}{more}");
+                }
+            }
+            let mut hooks = dead.post.hooks.clone();
+            hooks.sort();
+            hooks.dedup();
+            for hook in hooks {
+                self.tell(&hook, dead.post.address.kind(), dead.post.address.name(), &dead.reason);
+            }
+        }
+    }
+
+    /// Says that something of this hook is lost, in the log and to Lua.
+    fn tell(&mut self, hook: &Arc<[u8]>, kind: &'static str, name: &str, reason: &str) {
+        let Some(more) = self.failures.pass(&[hook, reason.as_bytes()], Instant::now()) else { return };
+        let reason = format!("{}{more}", escaped(reason));
+        log::error!("lost a post of hook `{}` to {name}: {reason}", String::from_utf8_lossy(hook));
+        self.shared.notices.push(Notice::ActionFailed { hook: Arc::clone(hook), kind, reason });
+    }
+
+    // ---- the spool ------------------------------------------------------------------------------------------------
+
+    fn write_spool(&mut self) {
+        let Some(directory) = self.webhooks.directory.get() else { return };
+        let lines = spool::lines(lock(&self.webhooks.schedule).posts(), now());
+        if lines.posts == 0 {
+            return;
+        }
+        if lines.left_out > 0 {
+            log::error!("{} posts found no room in the spool; a restart now would lose them", lines.left_out);
+        }
+        match spool::write(directory, &lines) {
+            Ok(()) => self.webhooks.spool_is_written.store(true, Ordering::Release),
+            Err(err) => log::error!("cannot write what is not posted to `{}`: {err}", directory.display()),
+        }
+    }
+
+    /// The process lived on and posted all that it had written down.
+    fn drop_spool_when_drained(&mut self) {
+        if !self.webhooks.spool_is_written.load(Ordering::Acquire) || self.webhooks.waiting() > 0 {
+            return;
+        }
+        self.webhooks.spool_is_written.store(false, Ordering::Release);
+        if let Some(Err(err)) = self.webhooks.directory.get().map(|directory| spool::remove(directory)) {
+            log::warn!("cannot remove the spool, what is in it may be posted again: {err}");
+        }
+    }
+
+    /// Stop: interrupts the senders, and writes down what they did not deliver.
+    fn end(&mut self) {
+        let late = self.webhooks.senders.stop(STOP_PATIENCE);
+        if !late.is_empty() {
+            log::warn!("did not end in time: {}", late.join(", "));
+        }
+        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+            // One that was interrupted is not to blame: it stays in flight, and goes into the spool.
+            if done.answer.is_ok() {
+                self.settle(done);
+            }
+        }
+        while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
+            self.make(job);
+        }
+        self.write_spool();
+        self.drop_spool_when_drained();
+    }
+}
+
+/// Discord answers only if it is asked to; otherwise a refused message would look delivered.
+fn answered_url(url: &crate::url::Url) -> crate::url::Url {
+    let query = url.target().split_once('?').map_or("", |(_, query)| query);
+    match query.split('&').any(|member| member.starts_with("wait=")) {
+        true => url.clone(),
+        false => url.with_query("wait=true"),
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), unix_ms: identity::unix_ms(SystemTime::now()) }
+}
+
+/// Counts a job that is lost because making its post panics.
+struct LostInPanic<'a>(&'a Counter);
+
+impl Drop for LostInPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.add(1);
+        }
+    }
+}

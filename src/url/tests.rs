@@ -1,0 +1,134 @@
+//! Rows: what is a URL, how it shows, and what its template makes of values.
+
+use super::*;
+use crate::json::tape;
+
+/// text | origin and target, or a part of the error
+const URLS: &[(&str, Result<&str, &str>)] = &[
+    ("http://monsite.com/api/kill", Ok("http://monsite.com /api/kill")),
+    ("https://Discord.COM/api/webhooks/1/t-T_k", Ok("https://discord.com /api/webhooks/1/t-T_k")),
+    ("https://h", Ok("https://h /")),
+    ("https://h?a=1", Ok("https://h /?a=1")),
+    ("https://h:443/x", Ok("https://h /x")),
+    ("http://h:8080/x?y=%20&z", Ok("http://h:8080 /x?y=%20&z")),
+    ("http://[::1]:81/", Ok("http://[::1]:81 /")),
+    ("HTTP://127.0.0.1/", Ok("http://127.0.0.1 /")),
+    ("http://h/a@b:c", Ok("http://h /a@b:c")),
+    ("file:///etc/passwd", Err("does not begin with http")),
+    ("ftp://h/", Err("does not begin with http")),
+    ("h/x", Err("does not begin with http")),
+    ("//h/x", Err("does not begin with http")),
+    ("http:/h", Err("does not begin with http")),
+    ("", Err("does not begin with http")),
+    ("http://localhost@evil/x", Err("holds a login")),
+    ("http://user:hunter2@h/", Err("holds a login")),
+    ("http:///x", Err("no usable host")),
+    ("http://ho st/", Err("no usable host")),
+    ("http://h\\evil/", Err("no usable host")),
+    ("http://é.fr/", Err("no usable host")),
+    ("http://[::1/", Err("no usable host")),
+    ("http://[x]/", Err("no usable host")),
+    ("http://[::1]x/", Err("no usable host")),
+    ("http://h:/", Err("port")),
+    ("http://h:0/", Err("port")),
+    ("http://h:65536/", Err("port")),
+    ("http://h:+80/", Err("port")),
+    ("http://h:80:80/", Err("port")),
+    ("http://h/#f", Err("`#`")),
+    ("http://h/a b", Err("holds ' '")),
+    ("http://h/a\r\nX: y", Err("holds '\\r'")),
+    ("http://h/a\0", Err("holds '\\0'")),
+    ("http://h/\u{e9}", Err("holds 'é'")),
+    ("http://h/a\\b", Err("holds '\\\\'")),
+    ("http://h/<x>", Err("holds '<'")),
+    ("http://h/%", Err("a `%`")),
+    ("http://h/%2", Err("a `%`")),
+    ("http://h/%zz", Err("a `%`")),
+    ("http://h/a/../b", Err("`..`")),
+    ("http://h/.", Err("`..`")),
+];
+
+#[test]
+fn urls() {
+    for (text, expected) in URLS {
+        let found = Url::parse(text).map(|url| format!("{} {}", url.origin, url.target()));
+        match (expected, &found) {
+            (Ok(row), Ok(found)) => assert_eq!(row, found, "{text}"),
+            (Err(part), Err(found)) => {
+                let said = found.to_string();
+                assert!(said.contains(part) && !said.contains("hunter2"), "{text}: {said}");
+            }
+            _ => panic!("{text}: expected {expected:?}, found {found:?}"),
+        }
+        // A template without placeholders is a URL.
+        assert_eq!(UrlTemplate::parse(text).is_ok(), expected.is_ok(), "{text}");
+    }
+    let long = format!("http://h/{}", "x".repeat(URL_BYTES_MAX));
+    assert_eq!(Url::parse(&long).unwrap_err().to_string(), "is longer than 2048 bytes");
+}
+
+/// A URL | as it is shown
+const SHOWN: &[(&str, &str)] = &[
+    ("https://discord.com/api/webhooks/123456/aB3-x_Yz", "https://discord.com/api/webhooks/123456/***"),
+    ("https://discord.com/api/v10/webhooks/123/secret", "https://discord.com/api/v10/webhooks/123/***"),
+    ("https://discord.com/api/webhooks/123/secret?thread_id=5", "https://discord.com/api/webhooks/123/***?***"),
+    ("https://hooks.example/services/T00/B00/hunter2", "https://hooks.example/services/***/***/***"),
+    ("http://monsite.com:81/api/kill", "http://monsite.com:81/api/kill"),
+    ("http://h/?key=hunter2", "http://h/?***"),
+    ("http://h/abcdefghijklmnopqrstuvwx", "http://h/***"),
+];
+
+#[test]
+fn secrets_are_not_shown() {
+    for (text, shown) in SHOWN {
+        let (url, template) = (Url::parse(text).unwrap(), UrlTemplate::parse(text).unwrap());
+        assert_eq!(url.reveal(), *text);
+        for said in [format!("{url}"), format!("{url:?}"), format!("{template}"), format!("{template:?}")] {
+            assert_eq!(said, *shown, "{text}");
+        }
+    }
+    let secret = Url::parse("https://discord.com/api/webhooks/123/secret?thread_id=567890&x").unwrap();
+    assert_eq!(secret.secrets().collect::<Vec<_>>(), ["secret", "567890"]);
+}
+
+#[test]
+fn a_query_is_joined_properly() {
+    for (target, joined) in
+        [("/x", "/x?wait=true"), ("/x?a=1", "/x?a=1&wait=true"), ("/x?", "/x?wait=true"), ("/x?a&", "/x?a&wait=true")]
+    {
+        let url = Url::parse(&format!("http://h{target}")).unwrap();
+        assert_eq!(url.with_query("wait=true").target(), joined);
+    }
+}
+
+/// URL template | the value of `v` | URL, or a part of the error
+const TEMPLATES: &[(&str, &str, Result<&str, &str>)] = &[
+    ("http://h/p/{v}?q={v}", "a b", Ok("http://h/p/a%20b?q=a%20b")),
+    ("http://h/p/{v}", "../../x", Ok("http://h/p/..%2F..%2Fx")),
+    ("http://h/p/{v}", "..", Err("`..`")),
+    ("http://h/p/.{v}", ".", Err("`..`")),
+    ("http://h/p?x={v}", "..", Ok("http://h/p?x=..")),
+    ("http://h/p/{absent}", "x", Err("no `absent`")),
+    ("http://h/%{v}", "41", Ok("http://h/%41")),
+    ("http://h/%{v}", "zz", Err("a `%`")),
+];
+
+#[test]
+fn templates() {
+    for (text, value, expected) in TEMPLATES {
+        let mut found = Vec::new();
+        tape::parse(serde_json::json!({ "v": value }).to_string().as_bytes(), &mut found).unwrap();
+        let fields = Fields { tape: &found, channel: b"c", unix_ms: 0 };
+        match (UrlTemplate::parse(text).unwrap().render(&fields), expected) {
+            (Ok(url), Ok(row)) => assert_eq!(url.reveal(), *row),
+            (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{text}: {err}"),
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+    for bad in ["{v}://h/", "http://{v}/", "http://h:{v}/", "http://{v}.h/x"] {
+        assert_eq!(UrlTemplate::parse(bad).unwrap_err(), UrlError::Placeholder, "{bad}");
+    }
+    for bad in ["http://h/{a b}", "http://h/{", "http://h/{}"] {
+        assert_eq!(UrlTemplate::parse(bad).unwrap_err(), UrlError::Character('{'), "{bad}");
+    }
+}

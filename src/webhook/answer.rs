@@ -1,0 +1,162 @@
+//! What an answer means: delivered, again later, never, or nothing more to this destination. Pure.
+//!
+//! | answer | verdict |
+//! |---|---|
+//! | 2xx | delivered |
+//! | 429 | again when it says; a global one holds all of Discord |
+//! | 408, 5xx but 501, no answer | again, later each time |
+//! | 401, 403, 404, 410; Discord's codes 10015 (unknown webhook), 50027 (invalid token) | the destination is closed |
+//! | 404, 410 where the URL has placeholders | never: another event may have another URL |
+//! | 3xx (never followed), all else | never |
+//!
+//! Rate limits: <https://docs.discord.com/developers/topics/rate-limits>.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::PAUSE_MAX;
+use crate::webhook::date;
+use crate::webhook::response::Response;
+
+/// Who answered, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Discord,
+    Http {
+        /// The URL is another for each event.
+        varies: bool,
+    },
+}
+
+/// What is to become of the post.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    Delivered,
+    /// Too many: not before this time, if it was said.
+    Limited {
+        after: Option<Duration>,
+        global: bool,
+    },
+    /// Another attempt may succeed.
+    Again {
+        after: Option<Duration>,
+        answered: bool,
+    },
+    /// No attempt of this post will.
+    Never,
+    /// Nor of any other.
+    Closed,
+}
+
+/// The verdict, why, and how long the destination asks for a pause although all is well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub verdict: Verdict,
+    /// Empty when delivered. Holds words of the other end: to be redacted, and escaped where it is shown.
+    pub reason: String,
+    pub pause: Option<Duration>,
+}
+
+/// Characters of a body that are shown.
+const EXCERPT_CHARS_MAX: usize = 200;
+
+/// Reads an answer that came at `unix_s`.
+pub fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
+    let discord = if asked == Asked::Discord { serde_json::from_slice(&response.body).ok() } else { None };
+    let number = |name: &str| discord.as_ref().and_then(|body: &Value| body.get(name)).and_then(Value::as_f64);
+    let code = number("code").unwrap_or(0.0) as u64;
+    let status = response.status;
+    let verdict = match status {
+        200..300 => Verdict::Delivered,
+        _ if code == 10015 || code == 50027 => Verdict::Closed,
+        429 => limited(asked, response, discord.as_ref(), unix_s),
+        408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
+        404 | 410 if asked == (Asked::Http { varies: true }) => Verdict::Never,
+        401 | 403 | 404 | 410 => Verdict::Closed,
+        501 => Verdict::Never,
+        500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
+        _ => Verdict::Never,
+    };
+    let reason = if verdict == Verdict::Delivered { String::new() } else { reason(response, code, discord.as_ref()) };
+    Answer { verdict, reason, pause: if asked == Asked::Discord { bucket_pause(response) } else { None } }
+}
+
+/// No answer came.
+pub fn trouble(reason: String) -> Answer {
+    Answer { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
+}
+
+/// Discord's next request would be one too many: the seconds until its bucket is full again.
+fn bucket_pause(response: &Response) -> Option<Duration> {
+    let remaining: u64 = response.header("x-ratelimit-remaining")?.parse().ok()?;
+    if remaining == 0 { seconds(response.header("x-ratelimit-reset-after")?) } else { None }
+}
+
+fn limited(asked: Asked, response: &Response, body: Option<&Value>, unix_s: u64) -> Verdict {
+    let reset = response.header("x-ratelimit-reset-after").and_then(seconds);
+    let said = body.and_then(|body| body.get("retry_after")).and_then(Value::as_f64).and_then(duration);
+    // Old versions of the API say milliseconds here, and seconds in the header.
+    let said = match (said, reset) {
+        (Some(said), Some(reset)) if !reset.is_zero() && said >= reset * 500 => Some(said / 1000),
+        (said, _) => said,
+    };
+    let after = said.or_else(|| retry_after(response, unix_s)).or(reset);
+    let flag = body.and_then(|body| body.get("global")) == Some(&Value::Bool(true));
+    let scope =
+        response.header("x-ratelimit-scope") == Some("global") || response.header("x-ratelimit-global").is_some();
+    // Whoever stands before Discord and shuts this address out speaks no JSON.
+    let shut_out = body.is_none() && response.header("server").is_some_and(|server| server.contains("cloudflare"));
+    Verdict::Limited { after, global: asked == Asked::Discord && (flag || scope || shut_out) }
+}
+
+/// Seconds, with or without a fraction, or a date.
+fn retry_after(response: &Response, unix_s: u64) -> Option<Duration> {
+    let text = response.header("retry-after")?;
+    let date = || date::parse_http(text).map(|at| Duration::from_secs(at.saturating_sub(unix_s)).min(PAUSE_MAX));
+    seconds(text).or_else(date)
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if digits { duration(text.parse().ok()?) } else { None }
+}
+
+fn duration(seconds: f64) -> Option<Duration> {
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(PAUSE_MAX.as_secs_f64())))
+}
+
+/// `HTTP 400, code 50035: Invalid Form Body`
+fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
+    let mut reason = format!("HTTP {}", response.status);
+    if (300..400).contains(&response.status) {
+        return reason + ": it points elsewhere, which is not followed";
+    }
+    if code > 0 {
+        reason.push_str(&format!(", code {code}"));
+    }
+    let message = body.and_then(|body| body.get("message")).and_then(Value::as_str).map(str::to_owned);
+    let errors = body.and_then(|body| body.get("errors")).map(|errors| format!(" {errors}")).unwrap_or_default();
+    let text = match message {
+        Some(message) => message + &errors,
+        None => String::from_utf8_lossy(&response.body).into_owned(),
+    };
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let excerpt: String = words.chars().take(EXCERPT_CHARS_MAX).collect();
+    if !excerpt.is_empty() {
+        reason.push_str(": ");
+        reason.push_str(&excerpt);
+    }
+    reason
+}
+
+/// The text without these secrets.
+pub fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+    // Longest first: one may be part of another.
+    let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Rows of `testdata/hooks/answers.txt`, and redaction.
+
+use super::*;
+use crate::rows::rows;
+
+fn shown(answer: &Answer) -> String {
+    let wait = |after: &Option<Duration>| after.map(|after| format!(" {}s", after.as_secs_f64())).unwrap_or_default();
+    let verdict = match &answer.verdict {
+        Verdict::Delivered => "delivered".to_owned(),
+        Verdict::Limited { after, global } => format!("limited{}{}", wait(after), if *global { " global" } else { "" }),
+        Verdict::Again { after, answered } => {
+            assert!(answered);
+            format!("again{}", wait(after))
+        }
+        Verdict::Never => "never".to_owned(),
+        Verdict::Closed => "closed".to_owned(),
+    };
+    let pause = answer.pause.map(|_| format!(", then{}", wait(&answer.pause))).unwrap_or_default();
+    let reason = if answer.reason.is_empty() { String::new() } else { format!(": {}", answer.reason) };
+    format!("{verdict}{pause}{reason}")
+}
+
+#[test]
+fn answer_rows() {
+    for row in rows(include_str!("../../../testdata/hooks/answers.txt")) {
+        let asked = match row.text(0).as_str() {
+            "discord" => Asked::Discord,
+            word => Asked::Http { varies: word == "varies" },
+        };
+        let headers = row.text(2);
+        let headers = headers.split("; ").filter_map(|header| header.split_once(": "));
+        let response = Response {
+            status: row.text(1).parse().unwrap(),
+            headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
+            body: row.bytes(3).to_vec(),
+        };
+        assert_eq!(shown(&read(asked, &response, 784_111_777)), row.text(4), "line {}", row.line);
+    }
+}
+
+#[test]
+fn an_excerpt_is_short() {
+    let response = Response { status: 500, headers: Vec::new(), body: "é ".repeat(5000).into_bytes() };
+    let answer = read(Asked::Discord, &response, 0);
+    assert_eq!(answer.reason.chars().count(), "HTTP 500: ".len() + EXCERPT_CHARS_MAX);
+}
+
+#[test]
+fn secrets_are_redacted() {
+    for (text, secrets, expected) in [
+        ("POST /hunter2 failed: hunter2x", vec!["hunter2"], "POST /*** failed: ***x"),
+        ("Bearer hunter2", vec!["hunter2", "Bearer hunter2"], "***"),
+        ("nothing", vec!["", "hunter2"], "nothing"),
+    ] {
+        assert_eq!(redacted(text, secrets.into_iter()), expected);
+    }
+}

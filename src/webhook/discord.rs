@@ -1,0 +1,312 @@
+//! Messages to Discord: built from an event, cut to what Discord takes, merged while they wait.
+//! Runs on `rt-webhooks`; pure. A message that comes out of here is within every limit.
+//!
+//! Discord counts code points: <https://github.com/discord/discord-api-docs/issues/1315>. Its limits for embeds:
+//! <https://docs.discord.com/developers/resources/message#embed-object-embed-limits>.
+//!
+//! Nobody is pinged by a value: `allowed_mentions` names nobody, or with `allow_mentions` only those that the hook's own
+//! text mentions. A value cannot look like such a mention (`template/escape.rs`), so what the finished text mentions is
+//! the hook's own, also where a value gives the number: `<@{discord_id}>`.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::action::webhook::{Discord, Embed, Label};
+use crate::template::{Fields, Missing, Template};
+use crate::url::{UrlError, UrlTemplate};
+use crate::webhook::date;
+
+const CONTENT_CHARS_MAX: usize = 2000;
+const TITLE_CHARS_MAX: usize = 256;
+const DESCRIPTION_CHARS_MAX: usize = 4096;
+const FIELD_NAME_CHARS_MAX: usize = 256;
+const FIELD_VALUE_CHARS_MAX: usize = 1024;
+const FOOTER_CHARS_MAX: usize = 2048;
+const AUTHOR_CHARS_MAX: usize = 256;
+/// Of all embeds of a message together.
+const EMBEDS_CHARS_MAX: usize = 6000;
+const EMBEDS_MAX: usize = 10;
+/// Names in each list of `allowed_mentions`.
+const MENTIONS_MAX: usize = 100;
+
+/// One message, or several in one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    content: String,
+    embeds: Vec<Value>,
+    embeds_chars: usize,
+    username: Option<String>,
+    avatar_url: Option<String>,
+    mentions: Option<Mentions>,
+}
+
+/// Who may be pinged.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Mentions {
+    everyone: bool,
+    users: Vec<String>,
+    roles: Vec<String>,
+}
+
+impl Message {
+    /// The message of one event.
+    pub fn of(discord: &Discord, fields: &Fields<'_>) -> Result<Message, NoMessage> {
+        let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
+        let content = cut(content, CONTENT_CHARS_MAX);
+        let mut budget = EMBEDS_CHARS_MAX;
+        let embed = discord.embed.as_ref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
+        if content.trim().is_empty() && embed.is_none() {
+            return Err(NoMessage::Empty);
+        }
+        let mentions = discord.allow_mentions.then(|| Mentions::of(discord.content.as_ref(), &content));
+        Ok(Message {
+            mentions,
+            content,
+            embeds: embed.into_iter().collect(),
+            embeds_chars: EMBEDS_CHARS_MAX - budget,
+            username: discord.username.clone(),
+            avatar_url: url(discord.avatar_url.as_ref(), fields)?,
+        })
+    }
+
+    /// Takes in a later message to the same place, if one message can be both. False: `next` is untouched.
+    pub fn merge(&mut self, next: &Message) -> bool {
+        let (one, other) = (self.content.chars().count(), next.content.chars().count());
+        let joint = usize::from(one > 0 && other > 0);
+        let fits = one + joint + other <= CONTENT_CHARS_MAX
+            && self.embeds.len() + next.embeds.len() <= EMBEDS_MAX
+            && self.embeds_chars + next.embeds_chars <= EMBEDS_CHARS_MAX;
+        let same = self.username == next.username && self.avatar_url == next.avatar_url;
+        let mentions = match (&self.mentions, &next.mentions) {
+            (None, None) => None,
+            (Some(mine), Some(theirs)) => match mine.and(theirs) {
+                Some(both) => Some(both),
+                None => return false,
+            },
+            _ => return false,
+        };
+        if !fits || !same {
+            return false;
+        }
+        if joint > 0 {
+            self.content.push('\n');
+        }
+        self.content.push_str(&next.content);
+        self.embeds.extend(next.embeds.iter().cloned());
+        self.embeds_chars += next.embeds_chars;
+        self.mentions = mentions;
+        true
+    }
+
+    /// The body of the request.
+    pub fn body(&self) -> String {
+        let mut body = Map::new();
+        if !self.content.is_empty() {
+            body.insert("content".to_owned(), json!(self.content));
+        }
+        if !self.embeds.is_empty() {
+            body.insert("embeds".to_owned(), json!(self.embeds));
+        }
+        if let Some(username) = &self.username {
+            body.insert("username".to_owned(), json!(username));
+        }
+        if let Some(avatar_url) = &self.avatar_url {
+            body.insert("avatar_url".to_owned(), json!(avatar_url));
+        }
+        let allowed = self.mentions.as_ref().map_or(json!({ "parse": [] }), Mentions::to_json);
+        body.insert("allowed_mentions".to_owned(), allowed);
+        Value::Object(body).to_string()
+    }
+
+    /// About the bytes it takes in memory.
+    pub fn weight(&self) -> usize {
+        let labels = self.username.as_ref().map_or(0, String::len) + self.avatar_url.as_ref().map_or(0, String::len);
+        // A character has up to four bytes, and each text of an embed some around it.
+        self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
+    }
+}
+
+impl Mentions {
+    /// Those of the hook's own text.
+    fn of(template: Option<&Template>, content: &str) -> Mentions {
+        let literal = |word: &str| template.is_some_and(|text| text.literals().any(|text| text.contains(word)));
+        let mut mentions = Mentions { everyone: literal("@everyone") || literal("@here"), ..Mentions::default() };
+        for (at, _) in content.match_indices("<@") {
+            let is_escaped = content.get(..at).is_some_and(|before| before.ends_with('\\'));
+            let inner = content.get(at + 2..).and_then(|rest| rest.split_once('>')).map_or("", |(inner, _)| inner);
+            let (list, number) = match inner.strip_prefix('&') {
+                Some(role) => (&mut mentions.roles, role),
+                None => (&mut mentions.users, inner.strip_prefix('!').unwrap_or(inner)),
+            };
+            let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+            if is_number && !is_escaped && list.len() < MENTIONS_MAX && !list.iter().any(|known| known == number) {
+                list.push(number.to_owned());
+            }
+        }
+        mentions
+    }
+
+    /// Both together, if that is not too many.
+    fn and(&self, other: &Mentions) -> Option<Mentions> {
+        let union = |mine: &[String], theirs: &[String]| {
+            let new = theirs.iter().filter(|name| !mine.contains(name));
+            let both: Vec<String> = mine.iter().chain(new).cloned().collect();
+            (both.len() <= MENTIONS_MAX).then_some(both)
+        };
+        Some(Mentions {
+            // A value of the one must not be pinged because the other's text may.
+            everyone: (self.everyone == other.everyone).then_some(self.everyone)?,
+            users: union(&self.users, &other.users)?,
+            roles: union(&self.roles, &other.roles)?,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let parse: &[&str] = if self.everyone { &["everyone"] } else { &[] };
+        json!({ "parse": parse, "users": self.users, "roles": self.roles })
+    }
+}
+
+/// One embed of at most `budget` characters, which it takes off; `None` if nothing of it is left.
+fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Option<Value>, NoMessage> {
+    let mut built = Map::new();
+    if let Some(title) = text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)? {
+        built.insert("title".to_owned(), json!(title));
+    }
+    if let Some(author) = label(embed.author.as_ref(), "name", fields, AUTHOR_CHARS_MAX, budget)? {
+        built.insert("author".to_owned(), author);
+    }
+    if let Some(footer) = label(embed.footer.as_ref(), "text", fields, FOOTER_CHARS_MAX, budget)? {
+        built.insert("footer".to_owned(), footer);
+    }
+    if let Some(description) = text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)? {
+        built.insert("description".to_owned(), json!(description));
+    }
+    let mut rows = Vec::new();
+    for field in &embed.fields {
+        // Discord wants both; what is empty gets a space that does not show.
+        let filled = |text: Option<String>| text.unwrap_or_else(|| "\u{200b}".to_owned());
+        if *budget < 2 {
+            break;
+        }
+        // One character is left for the value.
+        let mut for_name = *budget - 1;
+        let name = filled(text(Some(&field.name), fields, FIELD_NAME_CHARS_MAX, &mut for_name)?);
+        *budget = budget.saturating_sub(name.chars().count());
+        let mut for_value = *budget;
+        let value = filled(text(Some(&field.value), fields, FIELD_VALUE_CHARS_MAX, &mut for_value)?);
+        *budget = budget.saturating_sub(value.chars().count());
+        rows.push(json!({ "name": name, "value": value, "inline": field.inline }));
+    }
+    if !rows.is_empty() {
+        built.insert("fields".to_owned(), Value::Array(rows));
+    }
+    for (name, picture) in [("image", &embed.image), ("thumbnail", &embed.thumbnail)] {
+        if let Some(url) = url(picture.as_ref(), fields)? {
+            built.insert(name.to_owned(), json!({ "url": url }));
+        }
+    }
+    if built.is_empty() {
+        return Ok(None);
+    }
+    if let Some(url) = url(embed.url.as_ref(), fields)? {
+        built.insert("url".to_owned(), json!(url));
+    }
+    if let Some(color) = embed.color {
+        built.insert("color".to_owned(), json!(color));
+    }
+    if embed.timestamp {
+        built.insert("timestamp".to_owned(), json!(date::iso8601(fields.unix_ms)));
+    }
+    Ok(Some(Value::Object(built)))
+}
+
+/// A text of an embed, cut to its own limit and to what is left for all; `None` if it is empty.
+fn text(
+    template: Option<&Template>,
+    fields: &Fields<'_>,
+    chars_max: usize,
+    budget: &mut usize,
+) -> Result<Option<String>, Missing> {
+    let Some(template) = template else { return Ok(None) };
+    let text = cut(template.render_text(fields)?, chars_max.min(*budget));
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    *budget = budget.saturating_sub(text.chars().count());
+    Ok(Some(text))
+}
+
+fn label(
+    label: Option<&Label>,
+    name: &str,
+    fields: &Fields<'_>,
+    chars_max: usize,
+    budget: &mut usize,
+) -> Result<Option<Value>, NoMessage> {
+    let Some(label) = label else { return Ok(None) };
+    let Some(text) = text(Some(&label.text), fields, chars_max, budget)? else { return Ok(None) };
+    let mut built = Map::new();
+    built.insert(name.to_owned(), json!(text));
+    for (name, link) in [("icon_url", &label.icon_url), ("url", &label.url)] {
+        if let Some(url) = url(link.as_ref(), fields)? {
+            built.insert(name.to_owned(), json!(url));
+        }
+    }
+    Ok(Some(Value::Object(built)))
+}
+
+fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
+    template.map(|template| template.render(fields).map(|url| url.reveal())).transpose()
+}
+
+/// At most so many characters; a longer text ends in `…`, and never in the middle of an escape.
+fn cut(mut text: String, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text;
+    }
+    let kept = text.char_indices().nth(chars_max.saturating_sub(1)).map_or(0, |(at, _)| at);
+    text.truncate(kept);
+    let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    if backslashes % 2 == 1 {
+        text.pop();
+    }
+    if chars_max > 0 {
+        text.push('…');
+    }
+    text
+}
+
+/// Why an event makes no message.
+#[derive(Debug, PartialEq)]
+pub enum NoMessage {
+    Url(UrlError),
+    Missing(Missing),
+    Empty,
+}
+
+impl From<UrlError> for NoMessage {
+    fn from(err: UrlError) -> NoMessage {
+        NoMessage::Url(err)
+    }
+}
+
+impl From<Missing> for NoMessage {
+    fn from(missing: Missing) -> NoMessage {
+        NoMessage::Missing(missing)
+    }
+}
+
+impl fmt::Display for NoMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoMessage::Url(err) => write!(f, "a url of the message {err}"),
+            NoMessage::Missing(missing) => write!(f, "the message cannot be made: {missing}"),
+            NoMessage::Empty => f.write_str("the message would be empty"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

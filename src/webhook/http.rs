@@ -1,0 +1,140 @@
+//! Requests: built from an event, and written as HTTP/1.1 bytes.
+//! Runs on `rt-webhooks`; pure. Each request has a connection of its own: a kept one may be closed by the other end
+//! just when it is used, and then nobody knows whether the request arrived.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::action::webhook::{Body, Http};
+use crate::config::Secret;
+use crate::identity::MEMBER;
+use crate::json::find;
+use crate::template::{Fields, Missing};
+use crate::url::{Url, UrlError};
+
+/// Who asks. No web address: there is none to give.
+const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " (Garry's Mod server module)");
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// All that is asked of one destination.
+#[derive(Clone, PartialEq)]
+pub struct Request {
+    pub url: Url,
+    pub method: Box<str>,
+    pub headers: Vec<(Box<str>, Secret)>,
+    pub body: Vec<u8>,
+    pub timeout: Duration,
+}
+
+impl Request {
+    /// The request of one event, whose JSON text `json` is.
+    pub fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
+        let url = http.url.render(fields).map_err(NoRequest::Url)?;
+        let mut request = Request {
+            url,
+            method: http.method.into(),
+            headers: http.headers.clone(),
+            body: Vec::new(),
+            timeout: http.timeout,
+        };
+        if matches!(http.method, "GET" | "HEAD") {
+            return Ok(request);
+        }
+        let is_json = match &http.body {
+            Body::Event => {
+                find::push_without(&mut request.body, json, MEMBER);
+                true
+            }
+            Body::Template(template) => {
+                template.render(fields, &mut request.body).map_err(NoRequest::Missing)?;
+                template.is_json()
+            }
+        };
+        if !request.has_header("content-type") {
+            let value = if is_json { JSON } else { TEXT };
+            request.headers.push(("Content-Type".into(), Secret::new(value.to_owned())));
+        }
+        Ok(request)
+    }
+
+    /// A POST of JSON.
+    pub fn post_json(url: Url, body: String, timeout: Duration) -> Request {
+        let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
+        Request { url, method: "POST".into(), headers, body: body.into_bytes(), timeout }
+    }
+
+    fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    /// The bytes on the wire; `id` is the same for every attempt.
+    pub fn encode(&self, id: &str) -> Vec<u8> {
+        let mut out =
+            format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.url.target(), self.url.origin.authority());
+        let mut push = |name: &str, value: &str| {
+            out.push_str(name);
+            out.push_str(": ");
+            out.push_str(value);
+            out.push_str("\r\n");
+        };
+        for (name, value) in [("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity")] {
+            if !self.has_header(name) {
+                push(name, value);
+            }
+        }
+        for (name, value) in &self.headers {
+            push(name, value.reveal());
+        }
+        push("webhook-id", id);
+        push("Connection", "close");
+        if !matches!(&*self.method, "GET" | "HEAD") {
+            push("Content-Length", &self.body.len().to_string());
+        }
+        out.push_str("\r\n");
+        [out.as_bytes(), &self.body].concat()
+    }
+
+    /// The bytes it takes in memory.
+    pub fn weight(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.reveal().len()).sum();
+        self.body.len() + self.url.target().len() + headers
+    }
+
+    /// The texts in it that nobody may see.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let public = |name: &str| name.eq_ignore_ascii_case("content-type");
+        let headers = self.headers.iter().filter(move |(name, _)| !public(name));
+        // `Bearer <token>`: the token alone is as secret.
+        let values = headers.flat_map(|(_, value)| value.reveal().split(' ').chain([value.reveal()]));
+        self.url.secrets().chain(values.filter(|text| text.len() > 3))
+    }
+}
+
+/// Shows neither token, header nor body.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request { url, method, headers, body, .. } = self;
+        write!(f, "{method} {url}, {} headers, {} bytes", headers.len(), body.len())
+    }
+}
+
+/// Why an event makes no request.
+#[derive(Debug, PartialEq)]
+pub enum NoRequest {
+    Url(UrlError),
+    Missing(Missing),
+}
+
+impl fmt::Display for NoRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoRequest::Url(err) => write!(f, "the url {err}"),
+            NoRequest::Missing(missing) => write!(f, "the body cannot be made: {missing}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Requests as they stand on the wire.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::action::webhook::Webhook;
+use crate::action::{Kind, Spec};
+use crate::json::tape;
+
+fn request(mut spec: Value, event: &str) -> Result<Request, NoRequest> {
+    spec["type"] = json!("http");
+    let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+    let Webhook::Http(http) = &*webhook else { panic!("not http") };
+    let mut found = Vec::new();
+    tape::parse(event.as_bytes(), &mut found).unwrap();
+    let fields = Fields { tape: &found, channel: b"c", unix_ms: 1_700_000_000_000 };
+    Request::of(http, &fields, event.as_bytes())
+}
+
+fn wire(spec: Value, event: &str) -> String {
+    String::from_utf8(request(spec, event).unwrap().encode("the-id")).unwrap()
+}
+
+#[test]
+fn requests_on_the_wire() {
+    let agent = format!("User-Agent: realtime-gmod/{} (Garry's Mod server module)", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        wire(json!({ "url": "http://h:81/api", "headers": { "Authorization": "Bearer T" } }), r#"{"a":1,"_rt":"x"}"#),
+        format!(
+            "POST /api HTTP/1.1\r\nHost: h:81\r\n{agent}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
+             Authorization: Bearer T\r\nContent-Type: application/json\r\nwebhook-id: the-id\r\nConnection: close\r\n\
+             Content-Length: 7\r\n\r\n{{\"a\":1}}"
+        )
+    );
+    assert_eq!(
+        wire(json!({ "url": "https://[::1]/x?k={k}", "method": "GET" }), r#"{"k":"a b"}"#),
+        format!(
+            "GET /x?k=a%20b HTTP/1.1\r\nHost: [::1]\r\n{agent}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
+             webhook-id: the-id\r\nConnection: close\r\n\r\n"
+        )
+    );
+}
+
+#[test]
+fn bodies_and_their_kind() {
+    for (format, body, kind) in [
+        ("json", r#"{"k":"a\"b"}"#, "application/json"),
+        (r#"{"text":"{k}"}"#, r#"{"text":"a\"b"}"#, "application/json"),
+        ("say {k}", r#"say a\"b"#, "text/plain; charset=utf-8"),
+    ] {
+        let request = request(json!({ "url": "http://h/", "format": format }), r#"{"k":"a\"b"}"#).unwrap();
+        assert_eq!(String::from_utf8(request.body.clone()).unwrap(), body);
+        let kinds: Vec<&str> = request.headers.iter().map(|(_, value)| value.reveal()).collect();
+        assert_eq!(kinds, [kind]);
+    }
+    // Numbers, big ones too, stay as they came.
+    let event = r#"{"id":76561198000000001,"x":1.50,"n":null}"#;
+    assert_eq!(request(json!({ "url": "http://h/" }), event).unwrap().body, event.as_bytes());
+}
+
+#[test]
+fn headers_of_the_hook_replace_ours() {
+    let headers = json!({ "user-agent": "x", "CONTENT-TYPE": "text/x", "Accept": "y" });
+    let wire = wire(json!({ "url": "http://h/", "headers": headers }), "{}").to_lowercase();
+    for name in ["user-agent: ", "content-type: ", "accept: "] {
+        assert_eq!(wire.matches(name).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn an_event_without_the_field_makes_no_request() {
+    let err = request(json!({ "url": "http://h/{k}" }), "{}").unwrap_err();
+    assert_eq!(err.to_string(), "the url cannot be made: the event has no `k`");
+}
+
+#[test]
+fn a_request_shows_no_secret() {
+    let spec = json!({ "url": "http://h/hunter2?key=hunter2", "headers": { "Authorization": "Bearer hunter2" } });
+    let request = request(spec, r#"{"a":"hunter2"}"#).unwrap();
+    assert_eq!(format!("{request:?}"), "POST http://h/***?***, 2 headers, 15 bytes");
+    let secrets: Vec<&str> = request.secrets().collect();
+    assert_eq!(secrets, ["hunter2", "hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
+}

@@ -1,0 +1,109 @@
+//! Look-ups that answer, fail, hang and panic, in place of the system's.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use super::*;
+
+const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(50)
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+#[test]
+fn addresses_need_no_look_up() {
+    let resolver = Arc::new(Resolver::new(|host| panic!("looked up {host}")));
+    assert_eq!(resolver.resolve("127.0.0.1", soon()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("::1", soon()).unwrap()[0].to_string(), "::1");
+}
+
+#[test]
+fn what_was_found_is_used_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let resolver = Arc::new(Resolver::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(vec![ADDRESS])
+    }));
+    for _ in 0..3 {
+        assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn failures_are_told_and_not_kept() {
+    let resolver = Arc::new(Resolver::new(|host| match host {
+        "nothing" => Ok(Vec::new()),
+        "panics" => panic!("a look-up that panics"),
+        _ => Err(io::Error::other("no such host")),
+    }));
+    for (host, found) in [
+        ("x", "no such host"),
+        ("nothing", "the name has no address"),
+        ("panics", "internal error"),
+        ("x", "no such host"),
+    ] {
+        assert_eq!(resolver.resolve(host, later()).unwrap_err().to_string(), found);
+    }
+}
+
+#[test]
+fn a_hanging_look_up_ends_at_the_deadline_and_holds_up_no_other_host() {
+    let (release_tx, release_rx) = mpsc::channel::<()>();
+    let release_rx = Mutex::new(release_rx);
+    let hung = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hung);
+    let resolver = Arc::new(Resolver::new(move |host| {
+        if host.starts_with("hangs") {
+            counted.fetch_add(1, Ordering::SeqCst);
+            // Ends when the test does.
+            let _ = release_rx.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        }
+        Ok(vec![ADDRESS])
+    }));
+    // Again and again: one thread each, and never more than the bound.
+    for round in 0..3 {
+        for host in ["hangs1", "hangs2", "hangs3"] {
+            assert_eq!(resolver.resolve(host, soon()), Err(NoAddress::NotInTime), "{round}");
+        }
+    }
+    assert_eq!(hung.load(Ordering::SeqCst), 3);
+    assert_eq!(resolver.resolve("good", later()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("hangs4", soon()), Err(NoAddress::NotInTime));
+    assert_eq!(resolver.resolve("no-place-left", soon()), Err(NoAddress::NotInTime));
+    assert_eq!(hung.load(Ordering::SeqCst), LOOKUPS_MAX);
+    // Those that are known go on.
+    assert_eq!(resolver.resolve("good", soon()), Ok(vec![ADDRESS]));
+    drop(release_tx);
+    assert_eq!(resolver.resolve("hangs1", later()), Ok(vec![ADDRESS]));
+}
+
+#[test]
+fn an_old_address_serves_while_look_ups_fail() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let resolver = Arc::new(Resolver::new(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => Ok(vec![ADDRESS]),
+        _ => Err(io::Error::other("server failure")),
+    }));
+    assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+    resolver.hosts().get_mut("a").unwrap().found = Instant::now().checked_sub(LOOKUP_FRESH);
+    assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn hosts_are_bounded() {
+    let resolver = Arc::new(Resolver::new(|_| Ok(vec![ADDRESS])));
+    for n in 0..LOOKUP_HOSTS_MAX * 2 {
+        resolver.resolve(&format!("h{n}"), later()).unwrap();
+    }
+    assert_eq!(resolver.hosts().len(), LOOKUP_HOSTS_MAX);
+    assert!(resolver.hosts().contains_key(&*format!("h{}", LOOKUP_HOSTS_MAX * 2 - 1)));
+}

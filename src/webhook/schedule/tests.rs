@@ -1,0 +1,511 @@
+//! The schedule under a clock of the test's own: each rule alone, then all of them against random use.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::action::{Kind, Spec};
+use crate::json::tape;
+use crate::template::Fields;
+use crate::url::Url;
+use crate::webhook::answer;
+use crate::webhook::discord::Message;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, PostId};
+
+/// A schedule, and the time.
+struct Clocked {
+    schedule: Schedule,
+    now: Instant,
+    number: u64,
+}
+
+impl Clocked {
+    fn new() -> Clocked {
+        Clocked { schedule: Schedule::default(), now: Instant::now(), number: 0 }
+    }
+
+    fn pass(&mut self, seconds: f64) {
+        self.now += Duration::from_secs_f64(seconds);
+    }
+
+    fn post(&mut self, address: Address, content: Content) -> Post {
+        self.number += 1;
+        let id = PostId { boot: 1, number: self.number };
+        let expires = self.now + crate::config::WEBHOOK_AGE_MAX;
+        Post { id, address, hooks: vec![Arc::from(b"h".as_slice())], content, expires, attempts: 0, refusals: 0 }
+    }
+
+    /// A request to `http://<host>/`.
+    fn http(&mut self, host: &str) -> Vec<Dead> {
+        self.http_of(host, 10)
+    }
+
+    fn http_of(&mut self, host: &str, bytes: usize) -> Vec<Dead> {
+        let url = Url::parse(&format!("http://{host}/")).unwrap();
+        let address = Address::http(url.reveal(), url.to_string(), false);
+        let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
+        let request = Request { url, method: "POST".into(), headers, body, timeout };
+        let post = self.post(address, Content::Request(request));
+        self.schedule.offer(self.now, post)
+    }
+
+    /// A message to the Discord webhook of this number; `thread` is its query, if any.
+    fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<Dead> {
+        let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token{thread}")).unwrap();
+        let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
+        let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+        let crate::action::webhook::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
+        let mut found = Vec::new();
+        tape::parse(b"{}", &mut found).unwrap();
+        let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();
+        let post = self.post(Address::discord(&url), Content::Message { url, message });
+        self.schedule.offer(self.now, post)
+    }
+
+    /// The next to send with four free senders: the number of its destination, and of its post.
+    fn next(&mut self) -> Option<(usize, u64)> {
+        self.next_of(4)
+    }
+
+    fn next_of(&mut self, free: usize) -> Option<(usize, u64)> {
+        self.schedule.next(self.now, free).map(|(at, post)| (at, post.id.number))
+    }
+
+    fn done(&mut self, at: usize, verdict: Verdict) -> Vec<Dead> {
+        let reason = if verdict == Verdict::Delivered { String::new() } else { "why".to_owned() };
+        self.schedule.done(self.now, 0, at, Answer { verdict, reason, pause: None })
+    }
+
+    /// The seconds until the destination is asked again.
+    fn pause_of(&self, at: usize) -> f64 {
+        let until = self.schedule.held_until(&self.schedule.places[at]);
+        until.map_or(0.0, |until| until.saturating_duration_since(self.now).as_secs_f64())
+    }
+
+    /// in = delivered + dead + waiting, everywhere.
+    fn check(&self) {
+        let mut waiting = 0;
+        for standing in self.schedule.standings(self.now) {
+            let Tally { offered, delivered, dead, .. } = standing.tally;
+            assert_eq!(offered, delivered + dead + standing.waiting, "{standing:?}");
+            waiting += standing.waiting;
+        }
+        assert_eq!(waiting, self.schedule.jobs() as u64);
+        let bytes: usize = self.schedule.posts().map(weight).sum();
+        assert_eq!(bytes, self.schedule.bytes());
+        assert!(bytes <= WEBHOOK_BYTES_MAX);
+    }
+}
+
+const AGAIN: Verdict = Verdict::Again { after: None, answered: false };
+
+fn limited(seconds: f64, global: bool) -> Verdict {
+    Verdict::Limited { after: Some(Duration::from_secs_f64(seconds)), global }
+}
+
+#[test]
+fn one_at_a_time_for_a_destination_and_in_order() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    clocked.http("a");
+    clocked.http("b");
+    assert_eq!(clocked.next(), Some((0, 1)));
+    assert_eq!(clocked.next(), Some((1, 3)));
+    assert_eq!(clocked.next(), None);
+    assert!(clocked.done(0, Verdict::Delivered).is_empty());
+    assert_eq!(clocked.next(), Some((0, 2)));
+    clocked.check();
+}
+
+#[test]
+fn without_a_free_sender_nothing_is_sent() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    assert_eq!(clocked.next_of(0), None);
+    assert_eq!(clocked.next_of(1), Some((0, 1)));
+}
+
+#[test]
+fn a_destination_in_trouble_leaves_the_last_sender_to_others() {
+    let mut clocked = Clocked::new();
+    clocked.http("bad");
+    clocked.next();
+    clocked.done(0, AGAIN);
+    clocked.pass(60.0);
+    assert_eq!(clocked.next_of(1), None);
+    clocked.http("good");
+    assert_eq!(clocked.next_of(1), Some((1, 2)));
+    assert_eq!(clocked.next_of(2), Some((0, 1)));
+}
+
+#[test]
+fn those_served_longest_ago_come_first() {
+    let mut clocked = Clocked::new();
+    for host in ["a", "b", "c"] {
+        (0..3).for_each(|_| drop(clocked.http(host)));
+    }
+    let mut order = Vec::new();
+    while let Some((at, _)) = clocked.next_of(1) {
+        order.push(at);
+        clocked.done(at, Verdict::Delivered);
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn failures_double_the_wait() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    let mut waits = Vec::new();
+    for _ in 0..11 {
+        assert_eq!(clocked.next(), Some((0, 1)));
+        clocked.done(0, AGAIN);
+        waits.push(clocked.pause_of(0));
+        let pause = clocked.pause_of(0);
+        clocked.pass(pause - 0.001);
+        assert_eq!(clocked.next(), None);
+        clocked.pass(0.001);
+    }
+    assert_eq!(waits, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]);
+    // All the same post, whose name does not change; a success forgets it all.
+    assert_eq!(clocked.next(), Some((0, 1)));
+    clocked.done(0, Verdict::Delivered);
+    clocked.http("a");
+    clocked.next();
+    clocked.done(0, AGAIN);
+    assert_eq!(clocked.pause_of(0), 1.0);
+}
+
+#[test]
+fn a_random_part_is_taken_off_the_wait() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    for random in (0..64).map(|n| u64::MAX / 63 * n) {
+        let wait = clocked.schedule.backoff(0, random);
+        assert!((RETRY_FIRST / 2..=RETRY_FIRST).contains(&wait), "{wait:?}");
+    }
+}
+
+#[test]
+fn what_is_tried_too_often_is_given_up() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    for attempt in 1..=WEBHOOK_ATTEMPTS_MAX {
+        let pause = clocked.pause_of(0);
+        clocked.pass(pause);
+        // Its age does not end it first here.
+        let place = &mut clocked.schedule.places[0];
+        place.queue.iter_mut().for_each(|queued| queued.post.expires = clocked.now + Duration::from_secs(9999));
+        assert_eq!(clocked.next(), Some((0, 1)), "{attempt}");
+        let dead = clocked.done(0, AGAIN);
+        assert_eq!(dead.len(), usize::from(attempt == WEBHOOK_ATTEMPTS_MAX));
+        assert!(dead.iter().all(|dead| dead.cause == Cause::Attempts && dead.reason == "why"));
+    }
+    clocked.check();
+}
+
+#[test]
+fn what_is_too_old_is_given_up_in_flight_or_not() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    clocked.http("a");
+    clocked.next();
+    clocked.done(0, AGAIN);
+    clocked.pass(10.0);
+    clocked.http("a");
+    clocked.pass(3590.0);
+    let dead = clocked.schedule.expire(clocked.now);
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(dead.iter().all(|dead| dead.cause == Cause::Expired && dead.reason == "it waited too long; last: why"));
+    // One that was in flight meanwhile comes back, and is too old at the next look.
+    assert_eq!(clocked.next(), Some((0, 3)));
+    clocked.pass(20.0);
+    assert!(clocked.schedule.expire(clocked.now).is_empty());
+    clocked.done(0, AGAIN);
+    clocked.pass(1.0);
+    assert_eq!(clocked.schedule.expire(clocked.now).len(), 1);
+    clocked.check();
+}
+
+#[test]
+fn limited_means_nothing_until_then_and_others_flow() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "", "a");
+    clocked.discord(2, "", "b");
+    clocked.http("c");
+    clocked.next();
+    assert!(clocked.done(0, limited(45.3, false)).is_empty());
+    assert_eq!((clocked.next(), clocked.next()), (Some((1, 2)), Some((2, 3))));
+    clocked.pass(45.2);
+    assert_eq!(clocked.next(), None);
+    clocked.pass(0.1);
+    assert_eq!(clocked.next(), Some((0, 1)));
+    // Not an attempt: a storm of them ends nothing but by age.
+    for _ in 0..WEBHOOK_ATTEMPTS_MAX * 2 {
+        assert!(clocked.done(0, limited(1.0, false)).is_empty());
+        clocked.pass(1.0);
+        assert!(clocked.next().is_some());
+    }
+    assert_eq!(clocked.schedule.in_flight(0).unwrap().attempts, 0);
+    clocked.check();
+}
+
+#[test]
+fn a_global_limit_holds_all_of_discord_and_nobody_else() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "", "a");
+    clocked.next();
+    clocked.done(0, limited(5.0, true));
+    clocked.discord(2, "", "b");
+    clocked.http("c");
+    assert_eq!(clocked.next(), Some((2, 3)));
+    assert_eq!(clocked.next(), None);
+    assert_eq!(clocked.schedule.standings(clocked.now)[1].state, State::Paused(Duration::from_secs(5)));
+    clocked.pass(5.0);
+    assert!(clocked.next().is_some() && clocked.next().is_some());
+}
+
+#[test]
+fn threads_of_one_webhook_pause_together() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "?thread_id=5", "a");
+    clocked.discord(1, "?thread_id=6", "b");
+    clocked.discord(2, "", "c");
+    clocked.next();
+    let answer = Answer { verdict: Verdict::Delivered, reason: String::new(), pause: Some(Duration::from_secs(2)) };
+    clocked.schedule.done(clocked.now, 0, 0, answer);
+    assert_eq!(clocked.next(), Some((2, 3)));
+    assert_eq!(clocked.next(), None);
+    clocked.pass(2.0);
+    assert_eq!(clocked.next(), Some((1, 2)));
+}
+
+#[test]
+fn a_closed_destination_gets_one_request_only() {
+    let mut clocked = Clocked::new();
+    (0..3).for_each(|_| drop(clocked.http("a")));
+    clocked.next();
+    let dead = clocked.done(0, Verdict::Closed);
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(dead.iter().all(|dead| dead.cause == Cause::Closed));
+    assert_eq!((clocked.http("a").len(), clocked.next()), (1, None));
+    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed("why".to_owned()));
+    // Until its hook is added again.
+    let url = Url::parse("http://a/").unwrap();
+    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    assert!(clocked.http("a").is_empty());
+    assert_eq!(clocked.next(), Some((0, 5)));
+    clocked.check();
+}
+
+#[test]
+fn what_will_never_be_taken_holds_up_nothing() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    clocked.http("a");
+    clocked.next();
+    assert_eq!(clocked.done(0, Verdict::Never)[0].cause, Cause::Refused);
+    assert_eq!(clocked.next(), Some((0, 2)));
+}
+
+#[test]
+fn a_post_that_is_refused_again_and_again_lets_the_others_pass() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    clocked.http("a");
+    for _ in 0..STEP_BEHIND_AFTER {
+        assert_eq!(clocked.next(), Some((0, 1)));
+        clocked.done(0, Verdict::Again { after: None, answered: true });
+        clocked.pass(300.0);
+    }
+    assert_eq!(clocked.next(), Some((0, 2)));
+}
+
+#[test]
+fn the_oldest_makes_room_for_its_own_destination() {
+    let mut clocked = Clocked::new();
+    for _ in 0..WEBHOOK_JOBS_MAX {
+        assert!(clocked.http("a").is_empty());
+    }
+    let dead = clocked.http("a");
+    assert_eq!((dead.len(), dead[0].post.id.number, dead[0].cause), (1, 1, Cause::Overflow));
+    assert!(clocked.http("b").is_empty());
+    clocked.check();
+}
+
+#[test]
+fn the_oldest_of_all_makes_room_in_memory() {
+    let mut clocked = Clocked::new();
+    let (mut dead, third) = (Vec::new(), WEBHOOK_BYTES_MAX / 3);
+    for host in ["a", "b", "a", "c"] {
+        dead.extend(clocked.http_of(host, third));
+    }
+    // The bookkeeping of three does not fit beside three thirds.
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
+    clocked.check();
+}
+
+#[test]
+fn destinations_are_bounded_and_those_at_rest_make_room() {
+    let mut clocked = Clocked::new();
+    for n in 0..DESTINATIONS_MAX {
+        assert!(clocked.http(&format!("h{n}")).is_empty());
+    }
+    let dead = clocked.http("one-more");
+    assert_eq!((dead.len(), dead[0].cause), (1, Cause::Crowded));
+    let (at, _) = clocked.next().unwrap();
+    clocked.done(at, Verdict::Delivered);
+    assert!(clocked.http("one-more").is_empty());
+    clocked.check();
+    let standings = clocked.schedule.standings(clocked.now);
+    assert_eq!(standings.len(), DESTINATIONS_MAX + 1);
+    let others = standings.last().unwrap();
+    assert_eq!((others.name.as_str(), others.tally.delivered, others.tally.dead), ("others", 1, 1));
+}
+
+#[test]
+fn waiting_messages_are_merged_until_one_was_tried() {
+    let mut clocked = Clocked::new();
+    for text in ["a", "b", "c"] {
+        clocked.discord(1, "", text);
+    }
+    assert_eq!(clocked.next(), Some((0, 1)));
+    let body = |clocked: &Clocked| String::from_utf8(clocked.schedule.in_flight(0).unwrap().request().body).unwrap();
+    assert!(body(&clocked).contains(r#""content":"a\nb\nc""#), "{}", body(&clocked));
+    clocked.check();
+    // Refused for now, nothing arrived: what came meanwhile joins in.
+    clocked.discord(1, "", "d");
+    clocked.done(0, limited(1.0, false));
+    clocked.pass(1.0);
+    clocked.next();
+    assert!(body(&clocked).contains(r#""content":"a\nb\nc\nd""#));
+    // It may have arrived: its name stands for just this.
+    clocked.discord(1, "", "e");
+    clocked.done(0, AGAIN);
+    clocked.pass(10.0);
+    assert_eq!(clocked.next(), Some((0, 1)));
+    assert!(body(&clocked).contains(r#""content":"a\nb\nc\nd""#));
+    clocked.done(0, Verdict::Delivered);
+    assert_eq!(clocked.next(), Some((0, 5)));
+    clocked.done(0, Verdict::Delivered);
+    assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.delivered, 5);
+    clocked.check();
+}
+
+#[test]
+fn lost_orders_are_put_back() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    clocked.http("b");
+    clocked.next();
+    clocked.next();
+    clocked.schedule.recover(&[1]);
+    assert_eq!(clocked.next(), Some((0, 1)));
+    assert_eq!(clocked.next(), None);
+}
+
+#[test]
+fn it_says_when_to_look_again() {
+    let mut clocked = Clocked::new();
+    assert_eq!(clocked.schedule.due(clocked.now), None);
+    clocked.http("a");
+    clocked.schedule.expire(clocked.now);
+    clocked.next();
+    assert_eq!(clocked.schedule.due(clocked.now), None);
+    clocked.done(0, limited(0.5, false));
+    assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(500)));
+    clocked.pass(0.5);
+    // Ready, and looked at for its age within the second.
+    assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(500)));
+}
+
+#[test]
+fn standings_tell_what_happened() {
+    let mut clocked = Clocked::new();
+    clocked.http("a");
+    for (status, pause) in [(0, 1.0), (500, 2.0), (429, 4.0)] {
+        clocked.next();
+        clocked.schedule.count_status(0, status);
+        clocked.done(0, AGAIN);
+        assert_eq!(clocked.pause_of(0), pause);
+        clocked.pass(pause);
+    }
+    let standing = clocked.schedule.standings(clocked.now).remove(0);
+    assert_eq!((standing.name.as_str(), standing.kind, standing.waiting), ("http://a/", "http", 1));
+    assert_eq!(standing.state, State::Broken("why".to_owned()));
+    let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = standing.tally;
+    assert_eq!((status_2xx, status_4xx, status_429, status_5xx, no_answer), (0, 0, 1, 1, 1));
+}
+
+#[derive(Debug, Clone)]
+enum Use {
+    Offer { place: u8, discord: bool },
+    Send { free: usize },
+    Answer { which: usize, verdict: u8, random: u64 },
+    Pass { seconds: u16 },
+}
+
+fn uses() -> impl Strategy<Value = Use> {
+    prop_oneof![
+        3 => (0..6_u8, any::<bool>()).prop_map(|(place, discord)| Use::Offer { place, discord }),
+        3 => (0..5_usize).prop_map(|free| Use::Send { free }),
+        3 => (any::<usize>(), 0..8_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
+        1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: nothing is lost uncounted, one post is in flight for a destination, nobody is asked while it
+    /// pauses, and what is delivered first was offered first (but for what stepped behind).
+    #[test]
+    fn nothing_gets_lost(uses in prop::collection::vec(uses(), 1..200)) {
+        let mut clocked = Clocked::new();
+        let (mut offered, mut dead, mut delivered) = (0_u64, 0_u64, 0_u64);
+        let mut in_flight: Vec<usize> = Vec::new();
+        for step in uses {
+            match step {
+                Use::Offer { place, discord } => {
+                    offered += 1;
+                    let lost = match discord {
+                        true => clocked.discord(u32::from(place), "", "m"),
+                        false => clocked.http(&format!("h{place}")),
+                    };
+                    dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
+                }
+                Use::Send { free } => {
+                    let paused: Vec<bool> = (0..clocked.schedule.places.len()).map(|at| clocked.pause_of(at) > 0.0).collect();
+                    if let Some((at, _)) = clocked.next_of(free) {
+                        prop_assert!(free > 0 && !paused[at] && !in_flight.contains(&at));
+                        in_flight.push(at);
+                    }
+                }
+                Use::Answer { which, verdict, random } if !in_flight.is_empty() => {
+                    let at = in_flight.remove(which % in_flight.len());
+                    let jobs = clocked.schedule.in_flight(at).unwrap().jobs();
+                    let verdict = match verdict {
+                        0..3 => Verdict::Delivered,
+                        3 => limited(1.0, random % 2 == 0),
+                        4 => AGAIN,
+                        5 => Verdict::Again { after: None, answered: true },
+                        6 => Verdict::Never,
+                        _ => Verdict::Closed,
+                    };
+                    delivered += if verdict == Verdict::Delivered { jobs } else { 0 };
+                    let answer = Answer { verdict, ..answer::trouble("why".to_owned()) };
+                    let lost = clocked.schedule.done(clocked.now, random, at, answer);
+                    dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
+                }
+                Use::Answer { .. } => {}
+                Use::Pass { seconds } => {
+                    clocked.pass(f64::from(seconds));
+                    let lost = clocked.schedule.expire(clocked.now);
+                    dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
+                }
+            }
+            clocked.check();
+            prop_assert_eq!(offered, delivered + dead + clocked.schedule.jobs() as u64);
+        }
+    }
+}
