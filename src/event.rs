@@ -1,16 +1,67 @@
-//! The one thing that flows: an [`Event`] that came from Redis and waits for Lua.
-//! Made on `rt-subscriber` in one allocation, read on the game thread; immutable.
-//! Holds no Lua value and no JSON: the payload is already decoded to a tape (`json/tape.rs`).
+//! The one thing that flows: an [`Event`] that waits for Lua, and the [`EventText`] that hooks act on.
+//! Made in one allocation where the event came from, read by whoever acts on it; immutable.
+//! An `Event` holds no Lua value: its payload is already decoded to a tape (`json/tape.rs`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::ITEM_OVERHEAD_BYTES;
+use crate::hook::{Hook, Scopes};
 use crate::identity::Identity;
 use crate::routes::Topic;
 
-/// An event on its way to the listeners of one topic.
+/// An event as it was published, shared by all that act on it.
+#[derive(Debug)]
+pub struct EventText {
+    /// `channel … | payload …` in one block.
+    block: Box<[u8]>,
+    channel_bytes: usize,
+    /// Milliseconds of Unix time at which this server saw it.
+    pub unix_ms: u64,
+}
+
+impl EventText {
+    /// `channel` is without the prefix; `payload` is given in pieces.
+    pub fn new(channel: &[u8], payload: &[&[u8]], unix_ms: u64) -> EventText {
+        let mut block = Vec::with_capacity(channel.len() + payload.iter().map(|piece| piece.len()).sum::<usize>());
+        block.extend_from_slice(channel);
+        payload.iter().for_each(|piece| block.extend_from_slice(piece));
+        EventText { block: block.into_boxed_slice(), channel_bytes: channel.len(), unix_ms }
+    }
+
+    pub fn channel(&self) -> &[u8] {
+        self.block.get(..self.channel_bytes).unwrap_or_default()
+    }
+
+    /// JSON, with or without the member `_rt`; or whatever somebody published.
+    pub fn payload(&self) -> &[u8] {
+        self.block.get(self.channel_bytes..).unwrap_or_default()
+    }
+
+    /// What it takes of a queue's bound.
+    pub fn weight(&self) -> usize {
+        self.block.len() + ITEM_OVERHEAD_BYTES
+    }
+}
+
+/// What Lua is to do with an event.
+pub enum Purpose {
+    /// The listeners of its topic are called.
+    Listeners,
+    /// A hook's function decides whether the hook acts.
+    Condition(Box<Undecided>),
+}
+
+/// A hook that waits for its function's word.
+pub struct Undecided {
+    pub hook: Arc<Hook>,
+    pub scopes: Scopes,
+    pub text: Arc<EventText>,
+}
+
+/// An event on its way to Lua.
 pub struct Event {
+    purpose: Purpose,
     topic: Arc<Topic>,
     /// `channel … | server … | tape …` in one block.
     block: Box<[u8]>,
@@ -48,7 +99,19 @@ impl Event {
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
-        Event { topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
+        let purpose = Purpose::Listeners;
+        Event { purpose, topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
+    }
+
+    /// The same event for a hook's function.
+    #[must_use]
+    pub fn undecided(mut self, undecided: Undecided) -> Event {
+        self.purpose = Purpose::Condition(Box::new(undecided));
+        self
+    }
+
+    pub fn purpose(&self) -> &Purpose {
+        &self.purpose
     }
 
     /// The channel or pattern whose frame this was.
@@ -85,7 +148,11 @@ impl Event {
 
     /// What it takes of a queue's bound.
     pub fn weight(&self) -> usize {
-        self.block.len() + ITEM_OVERHEAD_BYTES
+        let text = match &self.purpose {
+            Purpose::Listeners => 0,
+            Purpose::Condition(undecided) => undecided.text.weight(),
+        };
+        self.block.len() + text + ITEM_OVERHEAD_BYTES
     }
 }
 

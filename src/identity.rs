@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::action::Fingerprint;
 use crate::config::NUMBERED_CHANNELS_MAX;
 
 pub use ledger::{Ledger, Sight};
@@ -66,20 +67,36 @@ pub struct Identity<'a> {
     /// 0: the sender does not number this channel.
     pub seq: u64,
     pub sent_ms: u64,
+    /// Fingerprints of the hooks that have acted, 16 hex digits each, with colons between.
+    acted: &'a str,
 }
 
 impl<'a> Identity<'a> {
     /// Reads the member's text. `None` if it is malformed, or speaks of another channel: somebody relayed the event.
     pub fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
         let (server, rest) = std::str::from_utf8(text).ok()?.split_once('/')?;
-        let mut parts = rest.split(':');
+        let mut parts = rest.splitn(5, ':');
         let boot = hex(parts.next()?, 16)?;
         let (seq, sent_ms) = (decimal(parts.next()?)?, decimal(parts.next()?)?);
         let channel_crc = hex(parts.next()?, 8)?;
+        let acted = parts.next().unwrap_or_default();
         let is_server = crate::config::is_server_name(server);
         let matches = is_server && channel_crc == u64::from(crc32fast::hash(wire_channel));
-        matches.then_some(Identity { server, boot, seq, sent_ms })
+        matches.then_some(Identity { server, boot, seq, sent_ms, acted })
     }
+
+    /// Whether the hook of this fingerprint has acted on the event, by its sender's word.
+    pub fn has_acted(&self, fingerprint: Fingerprint) -> bool {
+        !self.acted.is_empty() && {
+            let wanted = fingerprint.to_string();
+            self.acted.split(':').any(|acted| acted == wanted)
+        }
+    }
+}
+
+/// What an event's identity tells of the hooks that act on it where it is sent: `:<fingerprint>` for each.
+pub fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
+    fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect::<String>().into_bytes().into()
 }
 
 /// Exactly `digits` digits of hexadecimal, lower case.
@@ -109,8 +126,8 @@ pub struct Numbering {
 struct Channel {
     /// Of the last event taken.
     seq: u64,
-    /// `:<crc>"}`
-    tail: [u8; 11],
+    /// `:<crc>`
+    tail: [u8; 9],
 }
 
 /// The number that an event will have if it is taken.
@@ -136,8 +153,9 @@ impl Numbering {
         }
     }
 
-    /// The member for the next event on `prefix` + `channel`. Beyond [`NUMBERED_CHANNELS_MAX`] channels: number 0.
-    pub fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64) -> Next<'_> {
+    /// The member for the next event on `prefix` + `channel`; `acted` is made by [`acted`]. Beyond
+    /// [`NUMBERED_CHANNELS_MAX`] channels: number 0.
+    pub fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> Next<'_> {
         let known = self.channels.get(channel).copied();
         let numbered = match known {
             None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
@@ -158,6 +176,8 @@ impl Numbering {
         self.member.push(b':');
         self.member.extend_from_slice(digits.format(sent_ms).as_bytes());
         self.member.extend_from_slice(&tail);
+        self.member.extend_from_slice(acted);
+        self.member.extend_from_slice(b"\"}");
         Next { member: &self.member, channel: numbered }
     }
 }
@@ -180,13 +200,13 @@ fn head(server: &str, boot: u64) -> String {
     format!("\"{MEMBER}\":\"{server}/{boot:016x}:")
 }
 
-fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 11] {
+fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 9] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(prefix);
     hasher.update(channel);
     let crc = hasher.finalize();
     let digit = |at: usize| b"0123456789abcdef"[(crc >> (28 - 4 * at) & 15) as usize];
-    let mut tail = *b":........\"}";
+    let mut tail = *b":........";
     tail.iter_mut().skip(1).take(8).enumerate().for_each(|(at, byte)| *byte = digit(at));
     tail
 }

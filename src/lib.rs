@@ -42,6 +42,7 @@ pub mod condition;
 pub mod config;
 pub mod event;
 pub mod fail_point;
+pub mod glob;
 pub mod identity;
 pub mod json;
 mod nearest;

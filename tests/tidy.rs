@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("identity", 0),
     ("notice", 0),
     ("fail_point", 0),
+    ("glob", 0),
     ("json", 0),
     ("nearest", 0),
     ("routes", 0),
