@@ -24,8 +24,8 @@
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
-//! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, the network, shutdown of the socket, stop |
-//! | `rt-resolve` | [`webhook::resolve`] | one look-up of the system, however long | its end; at most four at once, left behind when they hang |
+//! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
+//! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).

@@ -62,6 +62,7 @@ pub struct Webhooks {
     intake_bytes: AtomicUsize,
     asks_tx: Sender<Ask>,
     asks_rx: Receiver<Ask>,
+    /// Never held during I/O: the game thread looks at it too.
     schedule: Mutex<Schedule>,
     senders: Senders,
     /// Posts made so far.
@@ -74,15 +75,14 @@ pub struct Webhooks {
 
 /// What `rt-webhooks` is asked beside jobs.
 enum Ask {
-    /// Write what is not posted to the spool, and answer.
-    Spool(Sender<()>),
-    Reopen(Address),
+    /// Write what is not posted to the spool, and tell whether it is written.
+    Spool(Sender<bool>),
     /// Look again: it is time to stop.
     Wake,
 }
 
-/// Asks waiting at once: hooks are added in bursts when scripts load, and [`Webhooks::reopen`] waits for none.
-const ASKS_MAX: usize = 1024;
+/// Asks waiting at once: one who closes, and one who stops.
+const ASKS_MAX: usize = 4;
 
 impl Webhooks {
     pub(super) fn new(boot: u64, config: &Config, stats: Arc<Stats>) -> Webhooks {
@@ -127,10 +127,7 @@ impl Webhooks {
 
     /// A hook with this action was added: if its destination was given up, it gets another try.
     pub fn reopen(&self, webhook: &Webhook) {
-        match self.asks_tx.try_send(Ask::Reopen(address_of(webhook))) {
-            // Full: it stays closed until the hook is added again.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
+        lock(&self.schedule).reopen(&address_of(webhook));
     }
 
     /// Writes what is not posted yet to the spool, until the deadline; it may be the end of the process. True if it is
@@ -140,7 +137,7 @@ impl Webhooks {
             return self.waiting() == 0;
         }
         let (reply_tx, reply_rx) = crossbeam_channel::bounded(1);
-        self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline).is_ok()
+        self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline) == Ok(true)
     }
 
     /// Jobs taken and neither delivered nor given up.

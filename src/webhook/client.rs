@@ -193,6 +193,9 @@ fn io_trouble(err: &io::Error) -> String {
         Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS: use http://".to_owned(),
         Some(other) => other.to_string(),
         None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
+        None if err.kind() == ErrorKind::UnexpectedEof => {
+            "it closed the connection (if it has no TLS, use http://)".to_owned()
+        }
         None if err.kind() == ErrorKind::Interrupted => "the module is stopping".to_owned(),
         None => err.to_string(),
     }

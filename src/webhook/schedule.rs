@@ -268,14 +268,7 @@ impl Schedule {
             self.pause(at, now + pause);
         }
         match verdict {
-            Verdict::Delivered => {
-                self.let_go(&queued.post);
-                if let Some(place) = self.places.get_mut(at) {
-                    place.failures = 0;
-                    place.tally.delivered += queued.post.jobs();
-                }
-                Vec::new()
-            }
+            Verdict::Delivered => self.delivered(at, &queued.post),
             Verdict::Limited { after, global } => {
                 // It was not taken, so it is not an attempt: only its age ends it.
                 let until = now + after.unwrap_or_else(|| self.backoff(at, random));
@@ -284,29 +277,38 @@ impl Schedule {
                 }
                 self.pause(at, until);
                 self.put_back(at, queued, reason, false);
-                Vec::new()
             }
             Verdict::Again { after, answered } => {
                 queued.post.attempts += 1;
                 queued.post.refusals += u32::from(answered);
-                if let Some(place) = self.places.get_mut(at) {
-                    place.failures = place.failures.saturating_add(1);
-                }
+                self.set_failures(at, |failures| failures.saturating_add(1));
                 self.pause(at, now + after.unwrap_or_default().max(self.backoff(at, random)));
                 if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
                     return vec![self.bury(at, queued.post, Cause::Attempts, reason)];
                 }
                 let steps_behind = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
                 self.put_back(at, queued, reason, steps_behind);
-                Vec::new()
             }
             Verdict::Never => {
-                if let Some(place) = self.places.get_mut(at) {
-                    place.failures = 0;
-                }
-                vec![self.bury(at, queued.post, Cause::Refused, reason)]
+                self.set_failures(at, |_| 0);
+                return vec![self.bury(at, queued.post, Cause::Refused, reason)];
             }
-            Verdict::Closed => self.close(at, queued.post, reason),
+            Verdict::Closed => return self.close(at, queued.post, reason),
+        }
+        Vec::new()
+    }
+
+    fn delivered(&mut self, at: usize, post: &Post) {
+        self.let_go(post);
+        self.set_failures(at, |_| 0);
+        if let Some(place) = self.places.get_mut(at) {
+            place.tally.delivered += post.jobs();
+        }
+    }
+
+    fn set_failures(&mut self, at: usize, change: impl FnOnce(u32) -> u32) {
+        if let Some(place) = self.places.get_mut(at) {
+            place.failures = change(place.failures);
         }
     }
 
@@ -394,11 +396,6 @@ impl Schedule {
                 place.queue.push_front(queued);
             }
         }
-    }
-
-    /// Failures in a row of this destination, and how it may be named.
-    pub fn failures(&self, at: usize) -> Option<(u32, &Address)> {
-        self.places.get(at).map(|place| (place.failures, &place.address))
     }
 
     /// The post in flight for this destination.

@@ -110,16 +110,14 @@ impl<'a> Worker<'a> {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Wake => {}
-            Ask::Reopen(address) => lock(&self.webhooks.schedule).reopen(&address),
             Ask::Spool(reply) => {
                 // What was pushed before belongs into it.
                 while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
                     self.make(job);
                 }
-                // Written or not, whoever asked has waited long enough; the log has the reason.
-                self.write_spool();
-                let _ = reply.try_send(());
-                self.dispatch();
+                let written = self.write_spool();
+                // Whoever asked may have stopped waiting.
+                let _ = reply.try_send(written);
             }
         }
     }
@@ -288,19 +286,21 @@ impl<'a> Worker<'a> {
 
     // ---- the spool ------------------------------------------------------------------------------------------------
 
-    fn write_spool(&mut self) {
-        let Some(directory) = self.webhooks.directory.get() else { return };
+    /// True unless something waits that could not be written.
+    fn write_spool(&mut self) -> bool {
+        let Some(directory) = self.webhooks.directory.get() else { return false };
         let lines = spool::lines(lock(&self.webhooks.schedule).posts(), now());
-        if lines.posts == 0 {
-            return;
-        }
         if lines.left_out > 0 {
             log::error!("{} posts found no room in the spool; a restart now would lose them", lines.left_out);
         }
-        match spool::write(directory, &lines) {
-            Ok(()) => self.webhooks.spool_is_written.store(true, Ordering::Release),
-            Err(err) => log::error!("cannot write what is not posted to `{}`: {err}", directory.display()),
+        if lines.posts > 0 {
+            if let Err(err) = spool::write(directory, &lines) {
+                log::error!("cannot write what is not posted to `{}`: {err}", directory.display());
+                return false;
+            }
+            self.webhooks.spool_is_written.store(true, Ordering::Release);
         }
+        lines.left_out == 0
     }
 
     /// The process lived on and posted all that it had written down.

@@ -6,6 +6,7 @@
 //! | bytes cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
 //! | any answer, in any pieces, from something that says it is Redis | [`Scripted`] |
 //! | Redis stopped, killed, started again, full, busy, a replica, with users or TLS | [`Redis`], a redis-server of the test's own |
+//! | any answer, or none, or one without end, from something that says it is Discord or a web server | [`Web`] |
 //! | certificates of every quality | [`certificates`] |
 //! | a link that is silently gone | [`namespace`] |
 //! | all of it in a random order that can be repeated | [`Random`], which prints its seed |
@@ -14,17 +15,21 @@ use std::time::{Duration, Instant};
 
 pub mod certificates;
 pub mod namespace;
+mod poster;
 mod proxy;
 mod random;
 mod redis;
 mod scripted;
 mod server;
+mod web;
 
+pub use poster::{Folder, Hook, Poster};
 pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;
 pub use redis::Redis;
 pub use scripted::{Client, Scripted};
 pub use server::Server;
+pub use web::{Answer, Bucket, Seen, Web};
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,174 @@
+//! What posts for hooks, without Redis and without a game: the threads, and hooks from their specs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+use realtime::action::webhook::Webhook;
+use realtime::action::{Kind, Spec};
+use realtime::config::Config;
+use realtime::notice::Notice;
+use realtime::stats::Stats;
+use realtime::threads::webhooks::{EventText, Job, Refused};
+use realtime::threads::{Shared, Workers};
+use realtime::webhook::schedule::Standing;
+use serde_json::{Value, json};
+
+use crate::{PATIENCE, wait_until};
+
+pub struct Poster {
+    pub shared: Arc<Shared>,
+    workers: Workers,
+    folder: Folder,
+}
+
+/// A folder for the files of one server, removed at the end.
+#[derive(Clone)]
+pub struct Folder(Arc<Removed>);
+
+struct Removed(PathBuf);
+
+impl Default for Folder {
+    fn default() -> Folder {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        Folder(Arc::new(Removed(std::env::temp_dir().join(format!("realtime-poster-{}-{number}", std::process::id())))))
+    }
+}
+
+impl Folder {
+    pub fn path(&self) -> &Path {
+        &self.0.0
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // It may never have been made.
+    }
+}
+
+impl Default for Poster {
+    fn default() -> Poster {
+        Poster::with(json!({}), Folder::default())
+    }
+}
+
+impl Poster {
+    /// With these options, and its files in this folder.
+    pub fn with(mut settings: Value, folder: Folder) -> Poster {
+        // Nobody listens there: webhooks need no Redis.
+        settings["redis"] = json!("redis://127.0.0.1:1");
+        let mut config = Config::defaults("test", 1);
+        assert_eq!(config.apply_json("test", &settings.to_string()), []);
+        let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
+        shared.webhooks.keep_files_in(folder.path().to_owned());
+        let shared = Arc::new(shared);
+        let workers = Workers::start(&shared).unwrap();
+        Poster { shared, workers, folder }
+    }
+
+    /// Posts one event for the hook.
+    pub fn post(&self, hook: &Hook, event: Value) {
+        self.try_post(hook, &event.to_string()).unwrap();
+    }
+
+    pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), Refused> {
+        let event = EventText { channel: (*b"test").into(), json: json.as_bytes().into(), unix_ms: 1_700_000_000_000 };
+        let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
+        self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
+    }
+
+    /// How the destination of this name, or a part of it, stands, once its first post was looked at.
+    pub fn standing(&self, part: &str) -> Standing {
+        let mut found = None;
+        wait_until(part, || {
+            let standings = self.shared.webhooks.standings();
+            found = standings.into_iter().find(|standing| standing.name.contains(part));
+            found.is_some()
+        });
+        found.expect("waited for")
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.shared.stats.webhooks.delivered.get()
+    }
+
+    /// Given up for this reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let list = self.shared.stats.webhooks.dropped.list();
+        list.iter().find(|(name, _)| *name == reason).unwrap_or_else(|| panic!("no {reason} in {list:?}")).1
+    }
+
+    pub fn wait_delivered(&self, count: u64) {
+        wait_until(&format!("{count} delivered"), || self.delivered() >= count);
+        assert_eq!(self.delivered(), count);
+    }
+
+    /// Waits until nothing waits any more.
+    pub fn wait_drained(&self) {
+        wait_until("nothing waits", || self.shared.webhooks.waiting() == 0);
+        self.assert_balanced();
+    }
+
+    /// At rest: in = delivered + dropped + waiting.
+    pub fn assert_balanced(&self) {
+        let stats = &self.shared.stats.webhooks;
+        let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
+        let waiting = self.shared.webhooks.waiting() as u64;
+        assert_eq!(stats.offered.get(), stats.delivered.get() + dropped + waiting, "{:?}", stats.dropped.list());
+    }
+
+    /// Failed actions that were told: hook, kind, reason.
+    pub fn told(&self) -> Vec<(String, &'static str, String)> {
+        let mut told = Vec::new();
+        while let Some(notice) = self.shared.notices.pop() {
+            if let Notice::ActionFailed { hook, kind, reason } = notice {
+                told.push((String::from_utf8_lossy(&hook).into_owned(), kind, reason));
+            }
+        }
+        told
+    }
+
+    /// The lines of the dead-letter file.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("dead_letter.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool.jsonl")
+    }
+
+    pub fn stop(self) -> Folder {
+        self.shared.stop();
+        assert_eq!(self.workers.join_by(Instant::now() + PATIENCE), Vec::<String>::new(), "did not end");
+        self.folder
+    }
+}
+
+/// A hook that posts.
+pub struct Hook {
+    name: Arc<[u8]>,
+    pub webhook: Arc<Webhook>,
+}
+
+impl Hook {
+    pub fn new(name: &str, spec: Value) -> Hook {
+        match Spec::parse(&spec).unwrap().actions.remove(0).kind {
+            Kind::Webhook(webhook) => Hook { name: name.as_bytes().into(), webhook },
+            other => panic!("{other:?} posts nothing"),
+        }
+    }
+
+    /// `{text}` to a Discord webhook.
+    pub fn discord(url: &str) -> Hook {
+        Hook::new("d", json!({ "type": "discord", "webhook_url": url, "format": "{text}" }))
+    }
+
+    /// The event as it is, within two seconds.
+    pub fn http(url: &str) -> Hook {
+        Hook::new("h", json!({ "type": "http", "url": url, "timeout": 2 }))
+    }
+}

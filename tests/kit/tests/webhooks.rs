@@ -1,0 +1,605 @@
+//! Discord and HTTP against servers that limit, refuse, hang, drip and flood: everything is delivered or given up with a
+//! reason, everybody else goes on, and no answer costs more than its bounds.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fault_kit::certificates::{Authority, Validity};
+use fault_kit::{Answer, Bucket, Folder, Hook, Poster, Scripted, Web, comes_true, wait_until};
+use realtime::config::{SENDERS_MAX, WEBHOOK_JOBS_MAX};
+use realtime::webhook::schedule::State;
+use serde_json::{Value, json};
+
+const DISCORD_OK: Answer = Answer::Status(204);
+
+fn limited(seconds: f64, global: bool) -> Answer {
+    let body = json!({ "message": "You are being rate limited.", "retry_after": seconds, "global": global });
+    let headers = format!("X-RateLimit-Remaining: 3\nRetry-After: {}", seconds.ceil());
+    Answer::Full(429, headers, body.to_string())
+}
+
+/// Answers as `first` says once, then as `then` says.
+fn once(first: Answer, then: Answer) -> impl Fn(&fault_kit::Seen) -> Answer {
+    let asked = AtomicUsize::new(0);
+    move |_| if asked.fetch_add(1, Ordering::SeqCst) == 0 { first.clone() } else { then.clone() }
+}
+
+// ---- what arrives -------------------------------------------------------------------------------------------------
+
+#[test]
+fn messages_and_requests_arrive() {
+    let web = Web::start(|_| DISCORD_OK);
+    let poster = Poster::default();
+    let discord = Hook::discord(&web.url("/api/webhooks/1/token?thread_id=5"));
+    poster.post(&discord, json!({ "text": "*hi* @everyone" }));
+    let spec = json!({
+        "type": "http", "method": "PUT", "url": web.url("/kill/{k}"), "headers": { "Authorization": "Bearer T" },
+    });
+    poster.post(&Hook::new("h", spec), json!({ "k": "a b", "_rt": "identity" }));
+    poster.wait_delivered(2);
+    let mut seen = web.seen();
+    seen.sort_by(|a, b| a.method.cmp(&b.method));
+    let [message, request] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(message.target, "/api/webhooks/1/token?thread_id=5&wait=true");
+    let expected = json!({ "content": "\\*hi\\* @\u{200b}everyone", "allowed_mentions": { "parse": [] } });
+    assert_eq!(message.json(), expected);
+    assert!(message.header("user-agent").starts_with("realtime-gmod/"));
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("PUT", "/kill/a%20b"));
+    assert_eq!((request.json(), request.header("authorization")), (json!({ "k": "a b" }), "Bearer T"));
+    assert_ne!(message.header("webhook-id"), request.header("webhook-id"));
+    poster.wait_drained();
+    poster.stop();
+}
+
+#[test]
+fn waiting_messages_are_merged_in_order() {
+    let bucket = Arc::new(Bucket::new(2, Duration::from_millis(300)));
+    let limits = Arc::clone(&bucket);
+    let web = Web::start(move |_| limits.answer());
+    let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/token")));
+    for n in 0..200 {
+        poster.post(&hook, json!({ "text": format!("m{n}") }));
+    }
+    poster.wait_delivered(200);
+    let seen = web.seen();
+    let lines: Vec<String> =
+        seen.iter().flat_map(|seen| seen.content().lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(lines, (0..200).map(|n| format!("m{n}")).collect::<Vec<_>>());
+    assert!(seen.len() < 20, "{} requests", seen.len());
+    assert_eq!(bucket.broken(), 0);
+    assert_eq!(poster.standing("webhooks").tally.status_429, 0);
+    poster.stop();
+}
+
+// ---- limits -------------------------------------------------------------------------------------------------------
+
+/// Fault 31, in real time; with 45.3 s and a clock of its own in `webhook/schedule/tests.rs`.
+#[test]
+fn a_limit_holds_one_webhook_and_others_flow() {
+    let first = Mutex::new(None);
+    let web = Web::start(move |seen| match seen.target.contains("/1/") {
+        false => DISCORD_OK,
+        true => match first.lock().unwrap().replace(()) {
+            None => limited(0.7, false),
+            Some(()) => DISCORD_OK,
+        },
+    });
+    let poster = Poster::default();
+    let [limited, free] = [1, 2].map(|n| Hook::discord(&web.url(&format!("/api/webhooks/{n}/token"))));
+    poster.post(&limited, json!({ "text": "a" }));
+    wait_until("the limit is known", || poster.standing("webhooks/1").tally.status_429 == 1);
+    let began = Instant::now();
+    poster.post(&limited, json!({ "text": "b" }));
+    poster.post(&free, json!({ "text": "c" }));
+    poster.wait_delivered(3);
+    let seen = web.seen();
+    let at = |text: &str| seen.iter().rfind(|seen| seen.content() == text).unwrap().at;
+    assert!(at("c") < began + Duration::from_millis(500));
+    // Refused, so not delivered: both go in one now, with the name that the first had.
+    assert!(at("a\nb") >= seen[0].at + Duration::from_millis(700));
+    let ids: Vec<&str> =
+        seen.iter().filter(|seen| seen.target.contains("/1/")).map(|seen| seen.header("webhook-id")).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    poster.stop();
+}
+
+/// Fault 32.
+#[test]
+fn a_global_limit_holds_discord_and_http_flows() {
+    let web = Web::start(once(limited(0.7, true), DISCORD_OK));
+    let other = Web::start(|_| Answer::Status(200));
+    let poster = Poster::default();
+    let hooks = [1, 2, 3].map(|n| Hook::discord(&web.url(&format!("/api/webhooks/{n}/token"))));
+    poster.post(&hooks[0], json!({ "text": "a" }));
+    wait_until("the limit is known", || poster.standing("webhooks/1").tally.status_429 == 1);
+    hooks.iter().for_each(|hook| poster.post(hook, json!({ "text": "b" })));
+    poster.post(&Hook::http(&other.url("/")), json!({}));
+    poster.wait_delivered(5);
+    let seen = web.seen();
+    assert!(other.seen()[0].at < seen[0].at + Duration::from_millis(600));
+    assert!(seen.iter().skip(1).all(|later| later.at >= seen[0].at + Duration::from_millis(700)));
+    poster.stop();
+}
+
+#[test]
+fn a_storm_of_limits_loses_nothing() {
+    let asked = AtomicUsize::new(0);
+    let web = Web::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0..30 => limited(0.01, false),
+        _ => DISCORD_OK,
+    });
+    let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/token")));
+    for n in 0..50 {
+        poster.post(&hook, json!({ "text": format!("m{n}") }));
+    }
+    poster.wait_delivered(50);
+    let tally = poster.standing("webhooks").tally;
+    assert_eq!((tally.status_429, tally.dead), (30, 0));
+    poster.wait_drained();
+    poster.stop();
+}
+
+// ---- refusals -----------------------------------------------------------------------------------------------------
+
+/// Fault 33.
+#[test]
+fn a_destination_that_is_gone_gets_one_request() {
+    for (status, body) in [
+        (401, r#"{"message":"Invalid Webhook Token","code":50027}"#),
+        (403, "{}"),
+        (404, r#"{"message":"Unknown Webhook","code":10015}"#),
+        (410, ""),
+    ] {
+        let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
+        let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
+        poster.post(&hook, json!({ "text": "first" }));
+        wait_until("it is closed", || matches!(poster.standing("webhooks").state, State::Closed(_)));
+        for _ in 0..10 {
+            poster.post(&hook, json!({ "text": "later" }));
+        }
+        poster.wait_drained();
+        assert_eq!((web.seen().len(), poster.dropped("closed")), (1, 11), "{status}");
+        let State::Closed(reason) = poster.standing("webhooks").state else { panic!("open again") };
+        assert!(reason.starts_with(&format!("HTTP {status}")), "{reason}");
+        wait_until("all is written down", || poster.dead_letters().len() == 11);
+        assert!(
+            poster.dead_letters().iter().all(|line| line["cause"] == "closed" && line["reason"] == reason.as_str())
+        );
+        // The first tells that it is so; ten more of the same within ten seconds do not.
+        assert_eq!(poster.told(), [("d".to_owned(), "discord", reason)]);
+        // Somebody added the hook again: one more try.
+        poster.shared.webhooks.reopen(&hook.webhook);
+        assert_eq!(poster.standing("webhooks").state, State::Ok);
+        poster.post(&hook, json!({ "text": "again" }));
+        poster.wait_drained();
+        assert_eq!(web.seen().len(), 2);
+        poster.stop();
+    }
+}
+
+/// Fault 34.
+#[test]
+fn what_is_refused_goes_to_the_dead_letters_without_secrets() {
+    let body = r#"{"code":50035,"message":"Invalid Form Body hunter2","errors":{"content":{"_errors":["x"]}}}"#;
+    let web = Web::start(move |seen| match seen.body.windows(3).any(|part| part == b"bad") {
+        true => Answer::Full(400, String::new(), body.to_owned()),
+        false => DISCORD_OK,
+    });
+    let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
+    poster.post(&hook, json!({ "text": "bad\u{1b}[31m\u{9b}" }));
+    wait_until("it is given up", || poster.dropped("refused") == 1);
+    poster.post(&hook, json!({ "text": "good" }));
+    poster.wait_drained();
+    assert_eq!((web.seen().len(), poster.delivered()), (2, 1));
+    wait_until("it is written down", || poster.dead_letters().len() == 1);
+    let line = &poster.dead_letters()[0];
+    assert_eq!(line["reason"], r#"HTTP 400, code 50035: Invalid Form Body *** {"content":{"_errors":["x"]}}"#);
+    assert_eq!(line["destination"], format!("http://127.0.0.1:{}/api/webhooks/1/***", web.port()));
+    assert_eq!(line["payload"]["content"], "bad\\[31m");
+    let folder = poster.stop();
+    let text = std::fs::read_to_string(folder.path().join("dead_letter.jsonl")).unwrap();
+    assert!(!text.contains("hunter2") && text.lines().count() == 1);
+}
+
+/// Fault 37.
+#[test]
+fn redirections_are_not_followed() {
+    let target = Web::start(|_| Answer::Status(200));
+    let elsewhere = target.url("/hunter2");
+    let web = Web::start(move |_| Answer::Full(302, format!("Location: {elsewhere}"), String::new()));
+    let poster = Poster::default();
+    poster.post(&Hook::http(&web.url("/")), json!({}));
+    poster.wait_drained();
+    assert_eq!((poster.dropped("refused"), target.connections()), (1, 0));
+    assert_eq!(poster.told()[0].2, "HTTP 302: it points elsewhere, which is not followed");
+    poster.stop();
+}
+
+#[test]
+fn an_event_that_makes_no_post_is_told() {
+    let web = Web::start(|_| DISCORD_OK);
+    let poster = Poster::default();
+    poster.post(&Hook::http(&web.url("/{player}")), json!({}));
+    poster.post(&Hook::discord(&web.url("/api/webhooks/1/token")), json!({ "text": " " }));
+    poster.wait_drained();
+    assert_eq!((poster.dropped("unmade"), web.connections()), (2, 0));
+    let reasons: Vec<String> = poster.told().into_iter().map(|(_, _, reason)| reason).collect();
+    assert_eq!(reasons, ["the url cannot be made: the event has no `player`", "the message would be empty"]);
+    poster.stop();
+}
+
+// ---- trouble ------------------------------------------------------------------------------------------------------
+
+/// Fault 35: each kind of trouble, then a good answer, with the same name.
+#[test]
+fn trouble_is_tried_again() {
+    let troubles = [
+        Answer::Status(500),
+        Answer::Status(503),
+        Answer::Status(408),
+        Answer::Close,
+        Answer::Raw(b"HTTP/1.1 200".to_vec()),
+        Answer::Raw(b"-ERR unknown command\r\n".to_vec()),
+        Answer::Full(503, "Retry-After: 1".to_owned(), String::new()),
+    ];
+    // All at once: each waits for its second attempt.
+    let runs: Vec<_> = troubles
+        .into_iter()
+        .map(|trouble| {
+            let web = Web::start(once(trouble, Answer::Status(200)));
+            let poster = Poster::default();
+            poster.post(&Hook::http(&web.url("/")), json!({ "n": 1 }));
+            (web, poster)
+        })
+        .collect();
+    for (web, poster) in runs {
+        poster.wait_delivered(1);
+        let seen = web.seen();
+        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
+        assert_eq!(seen[0].body, seen[1].body);
+        assert!(seen[1].at - seen[0].at >= Duration::from_millis(500), "{:?}", seen[1].at - seen[0].at);
+        poster.wait_drained();
+        poster.stop();
+    }
+}
+
+/// Fault 35: nobody there, no such name, no TLS. The words of each.
+#[test]
+fn trouble_has_its_words() {
+    let plain = Web::start(|_| Answer::Status(200));
+    let mute = plain.url("/").replace("http://", "https://");
+    let plain = Scripted::start(|client| client.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let talks = plain.url().replace("redis://", "https://") + "/";
+    let poster = Poster::default();
+    let rows = [
+        ("http://127.0.0.1:1/", "cannot connect to http://127.0.0.1:1: "),
+        ("http://no-such-host.invalid/", "cannot connect to http://no-such-host.invalid: "),
+        (mute.as_str(), "it closed the connection (if it has no TLS, use http://)"),
+        (talks.as_str(), "it does not speak TLS: use http://"),
+    ];
+    for (url, _) in rows {
+        poster.post(&Hook::http(url), json!({}));
+    }
+    for (url, words) in rows {
+        let host = url.trim_end_matches('/');
+        wait_until(&format!("{url} is broken"), || matches!(poster.standing(host).state, State::Broken(_)));
+        let State::Broken(reason) = poster.standing(host).state else { panic!("not any more") };
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(poster.standing(host).tally.delivered, 0);
+    }
+    poster.assert_balanced();
+    poster.stop();
+}
+
+/// Fault 41.
+#[test]
+fn certificates_are_checked() {
+    let (authority, other) = (Authority::default(), Authority::default());
+    let serve = |name, validity| Web::start_tls(&authority.server(name, validity), |_| Answer::Status(200));
+    let good = serve("localhost", Validity::Now);
+    let bad = [
+        (serve("localhost", Validity::Expired), "its certificate has expired"),
+        (serve("localhost", Validity::NotYet), "not valid yet"),
+        (serve("elsewhere.example", Validity::Now), "its certificate is for another name"),
+        (
+            Web::start_tls(&other.server("localhost", Validity::Now), |_| Answer::Status(200)),
+            "no known authority signed its certificate: name the authority's file in webhook_ca_file",
+        ),
+    ];
+    let poster = Poster::with(json!({ "webhook_ca_file": authority.file() }), Folder::default());
+    poster.post(&Hook::http(&good.url("/a")), json!({ "n": 1 }));
+    poster.wait_delivered(1);
+    assert_eq!(good.seen()[0].json(), json!({ "n": 1 }));
+    for (web, _) in &bad {
+        poster.post(&Hook::http(&web.url("/")), json!({}));
+    }
+    for (web, words) in &bad {
+        let name = web.url("/");
+        wait_until(&name, || matches!(poster.standing(&name).state, State::Broken(_)));
+        let State::Broken(reason) = poster.standing(&name).state else { panic!("not any more") };
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(web.seen().len(), 0);
+    }
+    poster.stop();
+    // Without the file nobody vouches for the good one, and a file that is none is said to be.
+    for (file, words) in [("", "no known authority"), ("/nowhere.pem", "cannot use webhook_ca_file `/nowhere.pem`")] {
+        let poster = Poster::with(json!({ "webhook_ca_file": file }), Folder::default());
+        poster.post(&Hook::http(&good.url("/b")), json!({}));
+        wait_until(words, || matches!(poster.standing("localhost").state, State::Broken(_)));
+        assert!(format!("{:?}", poster.standing("localhost").state).contains(words));
+        poster.stop();
+    }
+    assert_eq!(good.seen().len(), 1);
+}
+
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks
+        .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name)))
+        .count()
+}
+
+/// Fault 36: what never ends is ended, with its words, and its thread is free for others.
+#[test]
+fn answers_without_end_are_ended() {
+    let rows = [
+        (Answer::Hang, "no answer in time"),
+        (Answer::Drip, "no answer in time"),
+        (Answer::LongHead(100_000_000), "the head of its answer is longer than 16384 bytes"),
+        (Answer::Endless(500), "HTTP 500: xxx"),
+        (Answer::DripBody(500), "HTTP 500"),
+    ];
+    let runs: Vec<_> = rows
+        .into_iter()
+        .map(|(answer, words)| {
+            let web = Web::start(once(answer, Answer::Status(200)));
+            let poster = Poster::default();
+            let began = Instant::now();
+            poster.post(&Hook::http(&web.url("/")), json!({}));
+            (web, poster, words, began)
+        })
+        .collect();
+    for (web, poster, words, began) in &runs {
+        let in_trouble = || poster.standing("127").tally.status_5xx + poster.standing("127").tally.no_answer == 1;
+        wait_until(words, in_trouble);
+        assert!(began.elapsed() < Duration::from_millis(3500), "{words} after {:?}", began.elapsed());
+        // Far from the 100 MB, and from a stream without end: what fits into the sockets' own buffers.
+        assert!(web.bytes_sent() < 16 * 1024 * 1024, "{words}: {}", web.bytes_sent());
+    }
+    for (_, poster, ..) in runs {
+        poster.wait_delivered(1);
+        poster.stop();
+    }
+}
+
+/// A good head is a delivery, whatever its body does: it is not posted twice.
+#[test]
+fn a_body_without_end_is_a_delivery() {
+    for answer in [Answer::Endless(200), Answer::DripBody(200)] {
+        let web = Web::start(move |_| answer.clone());
+        let poster = Poster::default();
+        let began = Instant::now();
+        poster.post(&Hook::http(&web.url("/")), json!({}));
+        poster.wait_delivered(1);
+        assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
+        assert_eq!(web.seen().len(), 1);
+        poster.stop();
+    }
+}
+
+/// Fault 36: three destinations hang, a fourth is served within a second.
+#[test]
+fn three_hung_destinations_hold_up_nobody() {
+    let webs: Vec<Web> = (0..3).map(|_| Web::start(|_| Answer::Hang)).collect();
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let arrivals = Arc::clone(&arrived);
+    let good = Web::start(move |seen| {
+        arrivals.lock().unwrap().push((seen.json()["n"].as_u64().unwrap(), Instant::now()));
+        Answer::Status(200)
+    });
+    let poster = Poster::default();
+    for web in &webs {
+        (0..5).for_each(|_| poster.post(&Hook::http(&web.url("/")), json!({})));
+    }
+    wait_until("all three hang", || webs.iter().all(|web| web.connections() == 1));
+    let hook = Hook::http(&good.url("/"));
+    let mut sent = Vec::new();
+    // While all of them hang for two seconds, fail, wait, and hang again.
+    while webs.iter().any(|web| web.connections() < 3) {
+        let n = sent.len() as u64;
+        sent.push(Instant::now());
+        poster.post(&hook, json!({ "n": n }));
+        comes_true(Duration::from_millis(10), || false);
+    }
+    poster.wait_delivered(sent.len() as u64);
+    let mut waits: Vec<Duration> = arrived.lock().unwrap().iter().map(|(n, at)| *at - sent[*n as usize]).collect();
+    waits.sort();
+    let p99 = waits[waits.len() * 99 / 100];
+    assert!(waits.len() > 100 && p99 < Duration::from_secs(1), "p99 {p99:?} of {}", waits.len());
+    poster.assert_balanced();
+    let began = Instant::now();
+    poster.stop();
+    // Those that hang were interrupted.
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_bounded_and_end() {
+    // A process of its own: other tests have such threads too.
+    let inner = "REALTIME_TEST_INNER";
+    if std::env::var_os(inner).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let run = std::process::Command::new(program)
+            .args(["--exact", "threads_are_bounded_and_end", "--nocapture"])
+            .env(inner, "1")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"));
+        return;
+    }
+    let mut files = Vec::new();
+    for round in 0..3 {
+        let webs: Vec<Web> = (0..SENDERS_MAX * 3).map(|_| Web::start(|_| Answer::Hang)).collect();
+        let poster = Poster::default();
+        for web in &webs {
+            // By name: each look-up has a thread.
+            poster.post(&Hook::http(&web.url("/").replace("127.0.0.1", "localhost")), json!({}));
+        }
+        wait_until("the first ones failed", || {
+            let standings = poster.shared.webhooks.standings();
+            standings.iter().filter(|standing| standing.tally.no_answer > 0).count() > SENDERS_MAX
+        });
+        assert_eq!(threads("rt-send-"), SENDERS_MAX, "{round}");
+        poster.stop();
+        wait_until("all of them ended", || threads("rt-") == 0);
+        drop(webs);
+        files.push(std::fs::read_dir("/proc/self/fd").unwrap().count());
+    }
+    wait_until("no socket is left open", || std::fs::read_dir("/proc/self/fd").unwrap().count() <= files[0]);
+}
+
+// ---- bounds -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn too_much_for_one_destination_goes_to_the_dead_letters() {
+    let web = Web::start(|_| Answer::Hang);
+    let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
+    let more = 100;
+    for n in 0..WEBHOOK_JOBS_MAX + more {
+        while poster.try_post(&hook, &json!({ "n": n }).to_string()).is_err() {
+            std::thread::yield_now(); // Counted as refused.
+        }
+    }
+    wait_until("all were looked at", || poster.standing("127").tally.offered == (WEBHOOK_JOBS_MAX + more) as u64);
+    // One is in flight.
+    assert_eq!(poster.dropped("overflow"), more as u64 - 1);
+    wait_until("they are written down", || poster.dead_letters().len() == more - 1);
+    let numbers: Vec<u64> = poster.dead_letters().iter().map(|line| line["payload"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..more as u64).collect::<Vec<_>>());
+    poster.assert_balanced();
+    poster.stop();
+}
+
+#[test]
+fn a_flood_is_refused_or_counted() {
+    let web = Web::start(|_| Answer::Status(200));
+    let (poster, hook) = (Arc::new(Poster::default()), Arc::new(Hook::http(&web.url("/"))));
+    let payload = json!({ "text": "x".repeat(100_000) }).to_string();
+    let pushers: Vec<_> = (0..2)
+        .map(|_| {
+            let (poster, hook, payload) = (Arc::clone(&poster), Arc::clone(&hook), payload.clone());
+            std::thread::spawn(move || (0..2000).filter(|_| poster.try_post(&hook, &payload).is_ok()).count())
+        })
+        .collect();
+    let taken: usize = pushers.into_iter().map(|pusher| pusher.join().unwrap()).sum();
+    poster.wait_drained();
+    let stats = &poster.shared.stats.webhooks;
+    assert_eq!((stats.offered.get(), poster.dropped("queue_full")), (4000, 4000 - taken as u64));
+    assert_eq!(taken as u64, poster.delivered() + poster.dropped("overflow"));
+    Arc::into_inner(poster).unwrap().stop();
+}
+
+// ---- the end, and after it ------------------------------------------------------------------------------------------
+
+/// Fault 62: what could not be sent is sent by the next process, once.
+#[test]
+fn the_next_process_posts_what_is_left() {
+    let folder = Folder::default();
+    let web = Web::start(|_| Answer::Hang);
+    let poster = Poster::with(json!({}), folder.clone());
+    let hooks = [Hook::http(&web.url("/a")), Hook::discord(&web.url("/api/webhooks/1/hunter2"))];
+    for n in 0..3 {
+        hooks.iter().for_each(|hook| poster.post(hook, json!({ "text": n.to_string(), "n": n })));
+    }
+    wait_until("two are in flight", || web.seen().len() == 2);
+    let first: Vec<String> = web.seen().iter().map(|seen| seen.header("webhook-id").to_owned()).collect();
+    poster.assert_balanced();
+    poster.stop();
+    drop(web);
+
+    let text = std::fs::read_to_string(folder.path().join("spool.jsonl")).unwrap();
+    let urls: Vec<String> =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["url"].to_string()).collect();
+    assert!(urls.len() >= 4 && urls.iter().any(|url| url.contains("hunter2")), "{urls:?}");
+    // The server came back elsewhere, as far as this test is concerned.
+    let web = Web::start(|_| DISCORD_OK);
+    let port = |text: &str| text.split("127.0.0.1:").nth(1).unwrap()[..5].trim_end_matches('/').to_owned();
+    let text = text.replace(&port(&text), &web.port().to_string());
+    std::fs::write(folder.path().join("spool.jsonl"), text).unwrap();
+
+    let poster = Poster::with(json!({}), folder.clone());
+    poster.wait_delivered(6);
+    assert!(!poster.spool().exists());
+    let seen = web.seen();
+    let numbers: Vec<u64> =
+        seen.iter().filter(|seen| seen.target == "/a").map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2]);
+    let texts: Vec<String> = seen.iter().filter(|seen| seen.target != "/a").map(|seen| seen.content()).collect();
+    assert_eq!(texts.join("\n"), "0\n1\n2");
+    assert!(first.iter().all(|id| seen.iter().any(|seen| seen.header("webhook-id") == id)));
+    poster.wait_drained();
+    poster.stop();
+    let again = Poster::with(json!({}), folder);
+    again.assert_balanced();
+    assert_eq!(again.shared.stats.webhooks.offered.get(), 0);
+    again.stop();
+}
+
+/// A map change: the spool is written, and goes when the living process has posted what is in it.
+#[test]
+fn a_process_that_lives_on_removes_its_spool() {
+    let open = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let gate = Arc::clone(&open);
+    let web = Web::start(move |_| {
+        drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+        Answer::Status(200)
+    });
+    let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
+    let deadline = || Instant::now() + Duration::from_millis(1500);
+    assert!(poster.shared.webhooks.spool(deadline()));
+    assert!(!poster.spool().exists());
+    for n in 0..3 {
+        poster.post(&hook, json!({ "n": n }));
+    }
+    assert!(poster.shared.webhooks.spool(deadline()));
+    let lines = std::fs::read_to_string(poster.spool()).unwrap().lines().count();
+    assert_eq!(lines, 3);
+    *open.0.lock().unwrap() = true;
+    open.1.notify_all();
+    poster.wait_delivered(3);
+    wait_until("the spool is gone", || !poster.spool().exists());
+    assert_eq!(web.seen().len(), 3);
+    poster.stop();
+}
+
+// ---- panics of ours ---------------------------------------------------------------------------------------------------
+
+/// Fault 55: in each of the threads; what it cost is counted, the rest is delivered.
+#[test]
+fn panics_cost_an_attempt_at_most() {
+    let inner = "REALTIME_TEST_PANIC";
+    if let Ok(place) = std::env::var(inner) {
+        let web = Web::start(|_| Answer::Status(200));
+        let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
+        (0..5).for_each(|n| poster.post(&hook, json!({ "n": n })));
+        poster.wait_drained();
+        let lost = poster.dropped("panic");
+        assert_eq!((poster.delivered() + lost, lost), (5, u64::from(place.starts_with("webhook*"))));
+        assert_eq!(poster.shared.stats.panics.get(), 1);
+        poster.stop();
+        return;
+    }
+    for place in ["sender*1", "webhook*1", "webhooks*1"] {
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "panics_cost_an_attempt_at_most", "--nocapture"])
+            .env(inner, place)
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{place}: {}", String::from_utf8_lossy(&run.stderr));
+        assert!(String::from_utf8_lossy(&run.stdout).contains("1 passed"), "{place}");
+    }
+}
