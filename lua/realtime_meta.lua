@@ -151,7 +151,7 @@ function realtime.Configure(options) end
 ---@field replies_too_large integer answers replaced by an error, as too many bytes waited for the tick
 ---@field reads_timed_out integer readers that waited in vain
 ---@field reads_failed_fast integer readers that did not wait
----@field ttl_failures integer times to live that Redis refused, where scripts are forbidden
+---@field beside_failures integer times to live and leases that Redis refused
 ---@field listeners integer
 ---@field calls integer
 ---@field call_errors integer

@@ -121,6 +121,8 @@ const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX
 
 // ---- limits of hooks and webhooks ---------------------------------------------------------------------------
 
+/// Hooks of one server: each has its lease in Redis, renewed every few seconds.
+pub const HOOKS_MAX: usize = 4096;
 /// Actions of one conditional hook or aggregator, conditions of one `where`, values of one `one_of`, headers of one
 /// request: more is a program, which belongs in Lua.
 pub const ACTIONS_MAX: usize = 16;
@@ -139,6 +141,19 @@ pub const INTERVAL_S_MAX: u64 = 86_400;
 /// Events that one window of an aggregator keeps.
 pub const AGGREGATE_EVENTS_MAX: u64 = 100_000;
 pub const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
+
+/// Events of this server's own waiting to be acted on: `rt-actions` waits for nothing itself.
+pub const ACTIONS_WAITING_MAX: usize = 8192;
+pub const ACTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Hooks that an event's identity lists. With more on one channel all hooks are taken to have acted.
+pub const ACTED_MAX: usize = 48;
+/// How long Redis keeps the right to act for the fleet for one server, when that server gives it up by its own clock,
+/// and how often it is renewed.
+pub const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE_OWN: Duration = Duration::from_secs(9);
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(3);
+/// Leases asked for in one script.
+pub const LEASE_KEYS_MAX: usize = 256;
 
 /// What waits for one destination, and for all together. The oldest makes room.
 pub const WEBHOOK_JOBS_MAX: usize = 1000;
@@ -185,6 +200,9 @@ pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// What is kept for the next process.
 pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+// The rest of an identity takes some hundred bytes, a fingerprint 17.
+const _: () = assert!(128 + ACTED_MAX * 17 < IDENTITY_BYTES_MAX);
+const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE_OWN.as_secs() < LEASE.as_secs());
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
 const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1);
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());

@@ -9,7 +9,8 @@
 //!                       |    |       |  sent, in milliseconds of Unix time
 //!                       |    |       number of the event on its channel, from 1; 0: not numbered
 //!                       |    the sender's process, 16 hex digits
-//!                       the sender's name (`server`)           (then, after one more colon: fingerprints of hooks)
+//!                       the sender's name (`server`)           (then, each after a colon: fingerprints of hooks that
+//!                                                              acted on it where it was sent, 16 hex digits)
 //! ```
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::action::Fingerprint;
-use crate::config::NUMBERED_CHANNELS_MAX;
+use crate::config::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
 
 pub use ledger::{Ledger, Sight};
 
@@ -89,14 +90,21 @@ impl<'a> Identity<'a> {
     pub fn has_acted(&self, fingerprint: Fingerprint) -> bool {
         !self.acted.is_empty() && {
             let wanted = fingerprint.to_string();
-            self.acted.split(':').any(|acted| acted == wanted)
+            self.acted.split(':').any(|acted| acted == wanted || acted == EVERY_HOOK)
         }
     }
 }
 
+/// In the place of fingerprints: there are too many to list, so every hook is taken to have acted.
+const EVERY_HOOK: &str = "*";
+
 /// What an event's identity tells of the hooks that act on it where it is sent: `:<fingerprint>` for each.
 pub fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
-    fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect::<String>().into_bytes().into()
+    let list: Vec<String> = fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect();
+    match list.len() > ACTED_MAX {
+        true => format!(":{EVERY_HOOK}").into_bytes().into(),
+        false => list.concat().into_bytes().into(),
+    }
 }
 
 /// Exactly `digits` digits of hexadecimal, lower case.

@@ -43,6 +43,7 @@ pub mod config;
 pub mod event;
 pub mod fail_point;
 pub mod glob;
+pub mod hook;
 pub mod identity;
 pub mod json;
 mod nearest;

@@ -1,9 +1,14 @@
 //! Who wants what: the immutable snapshot that the game thread publishes and the other threads read.
-//! Built anew when listeners change; a reader keeps its `Arc` for as long as one event takes.
-//! Knows names only, no Lua reference: those stay on the game thread (`engine/registry.rs`).
+//! Built anew when listeners or hooks change; a reader keeps its `Arc` for as long as one event takes.
+//! Knows names and hooks, no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use crate::action::{Fingerprint, Scope};
+use crate::glob;
+use crate::hook::{Hook, Lease};
+use crate::identity;
 
 /// A channel or a pattern that somebody listens to, as Lua names it: without the prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,31 +45,79 @@ impl Topic {
     }
 }
 
+/// Who wants what comes of one topic.
+pub struct Route {
+    pub topic: Arc<Topic>,
+    /// Lua listeners.
+    pub is_listened: bool,
+    pub hooks: Vec<Arc<Hook>>,
+}
+
+/// The hooks that act on the events of one channel.
+#[derive(Default)]
+pub struct Matched {
+    pub hooks: Vec<Arc<Hook>>,
+    /// What an event's identity says of those of them that act for the fleet.
+    pub acted: Box<[u8]>,
+}
+
 /// Everything wanted at one moment, by its name on the wire.
 #[derive(Default)]
 pub struct Routes {
-    channels: HashMap<Box<[u8]>, Arc<Topic>>,
-    patterns: HashMap<Box<[u8]>, Arc<Topic>>,
+    channels: HashMap<Box<[u8]>, Route>,
+    patterns: HashMap<Box<[u8]>, Route>,
     /// What stands before every name on the wire.
     prefix: Box<str>,
+    /// The rights to act for the fleet that this server wants.
+    leases: Vec<(Fingerprint, Arc<Lease>)>,
 }
 
 impl Routes {
-    pub fn new(topics: impl IntoIterator<Item = Arc<Topic>>, prefix: &str) -> Routes {
+    /// Of the topics that Lua listens to, and the hooks.
+    pub fn new(
+        listened: impl IntoIterator<Item = Arc<Topic>>,
+        hooks: impl IntoIterator<Item = Arc<Hook>>,
+        prefix: &str,
+    ) -> Routes {
         let mut routes = Routes { prefix: prefix.into(), ..Routes::default() };
-        for topic in topics {
-            let wire = topic.wire_name(prefix).into_boxed_slice();
-            match topic.is_pattern() {
-                true => routes.patterns.insert(wire, topic),
-                false => routes.channels.insert(wire, topic),
-            };
+        for topic in listened {
+            routes.route(topic).is_listened = true;
+        }
+        for hook in hooks {
+            if hook.has(Scope::Fleet) {
+                routes.leases.push((hook.fingerprint, Arc::clone(&hook.lease)));
+            }
+            routes.route(Arc::clone(&hook.topic)).hooks.push(hook);
         }
         routes
     }
 
-    /// The topic of a `message` frame on this channel, or of a `pmessage` frame for this pattern.
-    pub fn topic(&self, pattern: bool, wire: &[u8]) -> Option<&Arc<Topic>> {
+    fn route(&mut self, topic: Arc<Topic>) -> &mut Route {
+        let wire = topic.wire_name(&self.prefix).into_boxed_slice();
+        let space = if topic.is_pattern() { &mut self.patterns } else { &mut self.channels };
+        space.entry(wire).or_insert_with(|| Route { topic, is_listened: false, hooks: Vec::new() })
+    }
+
+    /// Who wants a `message` frame on this channel, or a `pmessage` frame for this pattern.
+    pub fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
         if pattern { self.patterns.get(wire) } else { self.channels.get(wire) }
+    }
+
+    /// The hooks that act on an event on `channel`, which has no prefix.
+    pub fn matched(&self, channel: &[u8]) -> Matched {
+        let wire = [self.prefix.as_bytes(), channel].concat();
+        let exact = self.channels.get(wire.as_slice()).into_iter();
+        let patterns = self.patterns.values().filter(|route| !route.hooks.is_empty());
+        let patterns = patterns.filter(|route| glob::matches(route.topic.name(), channel));
+        let hooks: Vec<_> = exact.chain(patterns).flat_map(|route| route.hooks.iter().cloned()).collect();
+        let fleet = hooks.iter().filter(|hook| hook.has(Scope::Fleet));
+        let acted = identity::acted(fleet.map(|hook| hook.fingerprint));
+        Matched { hooks, acted }
+    }
+
+    /// The rights to act for the fleet that this server wants.
+    pub fn leases(&self) -> &[(Fingerprint, Arc<Lease>)] {
+        &self.leases
     }
 
     /// A channel on the wire as scripts name it.
@@ -116,10 +169,35 @@ mod tests {
 
     #[test]
     fn channels_and_patterns_are_apart() {
-        let routes = Routes::new([Arc::new(Topic::new(b"a")), Arc::new(Topic::new(b"a*"))], "p:");
-        assert!(routes.topic(false, b"p:a").is_some() && routes.topic(true, b"p:a").is_none());
-        assert!(routes.topic(true, b"p:a*").is_some() && routes.topic(false, b"p:a*").is_none());
+        let routes = Routes::new([Arc::new(Topic::new(b"a")), Arc::new(Topic::new(b"a*"))], [], "p:");
+        assert!(routes.get(false, b"p:a").is_some() && routes.get(true, b"p:a").is_none());
+        assert!(routes.get(true, b"p:a*").is_some() && routes.get(false, b"p:a*").is_none());
         assert_eq!(routes.len(), 2);
         assert_eq!((routes.unprefixed(b"p:a"), routes.unprefixed(b"q:a")), (b"a".as_slice(), b"q:a".as_slice()));
+    }
+
+    #[test]
+    fn hooks_by_channel() {
+        let hook = |name: &str| {
+            let spec = serde_json::json!({ "type": "file", "path": "x.log" });
+            Arc::new(Hook {
+                id: name.as_bytes().into(),
+                fingerprint: Fingerprint::of(name.as_bytes(), &spec),
+                topic: Arc::new(Topic::new(name.as_bytes())),
+                spec: crate::action::Spec::parse(&spec).unwrap(),
+                lease: Arc::default(),
+            })
+        };
+        let names = ["a:b", "a:*", "*", "b:*", "a:b"];
+        let routes = Routes::new([Arc::new(Topic::new(b"a:b"))], names.map(hook), "p:");
+        let mut found: Vec<_> = routes.matched(b"a:b").hooks.iter().map(|hook| hook.id.to_vec()).collect();
+        found.sort();
+        assert_eq!(found, [b"*".to_vec(), b"a:*".to_vec(), b"a:b".to_vec(), b"a:b".to_vec()]);
+        assert_eq!(routes.matched(b"c").hooks.len(), 1);
+        let route = routes.get(false, b"p:a:b").unwrap();
+        assert!(route.is_listened && route.hooks.len() == 2);
+        assert!(!routes.get(true, b"p:*").unwrap().is_listened);
+        // What only each server does needs no lease.
+        assert!(routes.leases().is_empty());
     }
 }

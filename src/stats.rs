@@ -68,6 +68,16 @@ counters! {
 }
 
 counters! {
+    /// Why the hooks of an event of this server's own did not act.
+    ActionDrops {
+        /// Too many events waited.
+        queue_full,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
+counters! {
     /// Why the answer of a command did not reach its callback.
     ReplyDrops {
         /// The Lua state that asked is gone.
@@ -138,6 +148,13 @@ pub struct Stats {
     /// Readers that waited in vain, and those that did not wait because Redis was silent or their share was used up.
     pub reads_timed_out: Counter,
     pub reads_failed_fast: Counter,
+    /// Events of this server's own that hooks act on: delivered means that each action was handed on.
+    pub actions: QueueStats<ActionDrops>,
+    /// Actions that could not be made from their event: a key lacks a field.
+    pub actions_unmade: Counter,
+    /// Conditions in Lua that were asked, and those that raised an error.
+    pub conditions: Counter,
+    pub condition_errors: Counter,
     /// Discord messages and requests: delivered means an answer of success.
     pub webhooks: QueueStats<WebhookDrops>,
     /// Lines that could not be written to the dead-letter file, or read from the spool.
@@ -159,8 +176,8 @@ pub struct Stats {
     /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
     pub refused_too_large: Counter,
     pub refused_encode: Counter,
-    /// Times to live of counters that Redis refused, where scripts are forbidden.
-    pub ttl_failures: Counter,
+    /// Commands beside another that Redis refused: a counter's time to live, a hook's lease.
+    pub beside_failures: Counter,
     /// Subscriptions that Redis refused.
     pub subscriptions_refused: Counter,
     /// NaN and infinities sent as `null`.

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("notice", 0),
     ("fail_point", 0),
     ("glob", 0),
+    ("hook", 0),
     ("json", 0),
     ("nearest", 0),
     ("routes", 0),

@@ -7,6 +7,7 @@
 //! threads live on: what arrives waits in the inbox, and the subscriptions stay until [`KEEP_SUBSCRIPTIONS`] after the
 //! first tick of the next state, when those that nobody asked for again are dropped.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -16,21 +17,25 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use crate::config::{
-    CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, Sources,
+    CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX,
+    PAYLOAD_BYTES_MAX, Sources,
 };
+use crate::engine::hooks::Hooks;
 use crate::engine::patience::{Impatience, Patience};
 use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::engine::requests::{Request, Requests};
+use crate::event::EventText;
 use crate::identity::{self, Numbering, UnixClock};
 use crate::redis::answer;
-use crate::routes::Routes;
+use crate::routes::{Matched, Routes};
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::{Item, Publish, QueueFull};
 use crate::threads::replies::ReplyTo;
 use crate::threads::{Shared, Workers, selftest};
 
+pub mod hooks;
 pub mod patience;
 pub mod pending;
 pub mod pump;
@@ -39,7 +44,7 @@ pub mod report;
 pub mod requests;
 
 pub use pending::Answered;
-pub use pump::{Call, Deliver, Outcome};
+pub use pump::{Call, Condition, Deliver, Outcome};
 
 /// What the game thread owns.
 pub struct Engine {
@@ -51,6 +56,9 @@ pub struct Engine {
     /// The key of the last counter of this process (`redis/counter.rs`).
     done_key: Arc<[u8]>,
     registry: Registry,
+    hooks: Hooks,
+    /// The hooks that act on each channel, by the newest routes; as far as asked.
+    matched: HashMap<Box<[u8]>, Option<Arc<Matched>>>,
     pending: Pending,
     patience: Patience,
     pump: Pump,
@@ -74,11 +82,13 @@ impl Engine {
             numbering: Numbering::new(&config.server, shared.boot),
             clock: UnixClock::default(),
             sources,
-            done_key: done_key(&config.prefix, shared.boot),
+            done_key: shared.done_key(&config.prefix),
             config,
             shared,
             workers,
             registry: Registry::default(),
+            hooks: Hooks::default(),
+            matched: HashMap::new(),
             pending: Pending::default(),
             patience: Patience::default(),
             pump: Pump::default(),
@@ -112,6 +122,7 @@ impl Engine {
         self.pump.interrupt(&self.shared);
         let mut callbacks = self.registry.detach();
         callbacks.append(&mut self.pending.detach());
+        callbacks.append(&mut self.hooks.detach());
         (callbacks, Flush(Arc::clone(&self.shared)))
     }
 
@@ -134,20 +145,74 @@ impl Engine {
             return Err(refusal);
         }
         self.publish_changes();
+        let matched = self.matched(channel);
         let Engine { shared, config, numbering, clock, routes_version, .. } = self;
         let (prefix, now) = (config.prefix.as_bytes(), Instant::now());
         let object = if config.identity { identity::open_object(payload) } else { None };
         let Some((open, comma)) = object else {
+            // It cannot say who sent it: hooks act on it when it comes back.
             let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
             shared.outbox.push(Item::Publish(publish))?;
             return Ok(());
         };
-        let next = numbering.next(prefix, channel, clock.ms(now, SystemTime::now));
-        let payload = [open, comma, next.member];
-        let publish = Publish::new(prefix, channel, payload, next.is_numbered(), *routes_version, now);
+        let unix_ms = clock.ms(now, SystemTime::now);
+        let acted = matched.as_ref().map_or(&[][..], |matched| &matched.acted);
+        let next = numbering.next(prefix, channel, unix_ms, acted);
+        let pieces = [open, comma, next.member];
+        let publish = Publish::new(prefix, channel, pieces, next.is_numbered(), *routes_version, now);
         shared.outbox.push(Item::Publish(publish))?;
         next.taken();
+        if let Some(matched) = matched {
+            shared.actions.push(Arc::new(EventText::new(channel, &[payload], unix_ms)), matched);
+        }
         Ok(())
+    }
+
+    /// The hooks that act on the events of this channel; `None`: none.
+    fn matched(&mut self, channel: &[u8]) -> Option<Arc<Matched>> {
+        if self.hooks.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.matched.get(channel) {
+            return known.clone();
+        }
+        let matched = self.shared.published.current().1.matched(channel);
+        let matched = (!matched.hooks.is_empty()).then(|| Arc::new(matched));
+        if self.matched.len() < NUMBERED_CHANNELS_MAX {
+            self.matched.insert(channel.into(), matched.clone());
+        }
+        matched
+    }
+
+    // ---- hooks ----------------------------------------------------------------------------------------------
+
+    /// Adds a hook, checked whole. `condition` is the function of a conditional. Returns its id, and the function that
+    /// the same id on the channel had before.
+    pub fn add_hook(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        spec: &Value,
+        condition: Option<CallbackRef>,
+    ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
+        let added = self.hooks.add(channel, id, spec, condition).map_err(|err| Refusal::Config(err.to_string()))?;
+        added.webhooks().for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        self.shared.inbox.raise_attention();
+        Ok((Arc::clone(&added.hook.id), added.replaced))
+    }
+
+    /// Removes every hook of this id. `None`: there was none; else the functions they had.
+    pub fn remove_hook(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        let removed = self.hooks.remove(id);
+        if removed.is_some() {
+            self.shared.inbox.raise_attention();
+        }
+        removed
     }
 
     /// Registers a listener; without an id it gets one of its own. Returns the id, and the callback that the same id
@@ -180,9 +245,11 @@ impl Engine {
 
     /// Tells the other threads what is wanted now, if that changed.
     fn publish_changes(&mut self) {
-        if self.registry.take_changed() {
-            let routes = Routes::new(self.registry.wanted(), &self.config.prefix);
+        // Both are asked: each takes its own mark back.
+        if self.registry.take_changed() | self.hooks.take_changed() {
+            let routes = Routes::new(self.registry.wanted(), self.hooks.all(), &self.config.prefix);
             self.routes_version = self.shared.publish_routes(routes);
+            self.matched.clear();
         }
     }
 
@@ -273,7 +340,7 @@ impl Engine {
         }
         let prefix_changes = config.prefix != self.config.prefix;
         self.numbering.rename(&config.server, config.prefix.as_bytes());
-        self.done_key = done_key(&config.prefix, self.shared.boot);
+        self.done_key = self.shared.done_key(&config.prefix);
         self.shared.reconfigure(config);
         self.config = self.shared.settings.current();
         if prefix_changes {
@@ -291,16 +358,18 @@ impl Engine {
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
         }
-        self.registry.drop_kept(now);
+        if self.registry.drop_kept(now) {
+            self.hooks.drop_kept();
+        }
         self.publish_changes();
-        if self.registry.keeps_any() {
+        if self.registry.keeps_any() || self.hooks.keeps_any() {
             self.shared.inbox.raise_attention();
         }
     }
 
     /// The next thing for Lua to run in this tick, if the budget allows one more. At least one a tick.
     pub fn next_call(&mut self, now: Instant) -> Option<Call> {
-        let call = self.pump.next(&self.shared, &self.registry, &mut self.pending, now);
+        let call = self.pump.next(&self.shared, &self.registry, &self.hooks, &mut self.pending, now);
         if call.is_none() {
             self.publish_changes();
         }
@@ -321,7 +390,10 @@ impl Engine {
         }
         let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
         match links.iter().find(|link| !link.is_ready()) {
-            None if self.registry.has_changed() || !self.shared.settled.is_reached(self.routes_version) => {
+            None if self.registry.has_changed()
+                || self.hooks.has_changed()
+                || !self.shared.settled.is_reached(self.routes_version) =>
+            {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
             }
             None => ("connected", format!("redis at {}", self.config.redis)),
@@ -360,16 +432,28 @@ impl Engine {
         let notices = queue_numbers(offered, delivered, dropped.list(), self.shared.notices.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.replies;
         let replies = queue_numbers(offered, delivered, dropped.list(), self.shared.replies.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.actions;
+        let actions = queue_numbers(offered, delivered, dropped.list(), self.shared.actions.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.webhooks;
+        let webhooks = queue_numbers(offered, delivered, dropped.list(), self.shared.webhooks.waiting());
         json!({
             "outbox": outbox,
             "inbox": inbox,
             "notices": notices,
             "replies": replies,
+            "actions": actions,
+            "webhooks": webhooks,
+            "hooks": self.hooks.len(),
+            "conditions": stats.conditions.get(),
+            "condition_errors": stats.condition_errors.get(),
+            "actions_unmade": stats.actions_unmade.get(),
+            "dead_letters_lost": stats.dead_letters_lost.get(),
+            "spool_unreadable": stats.spool_unreadable.get(),
             "callbacks": self.pending.len(),
             "replies_too_large": stats.replies_too_large.get(),
             "reads_timed_out": stats.reads_timed_out.get(),
             "reads_failed_fast": stats.reads_failed_fast.get(),
-            "ttl_failures": stats.ttl_failures.get(),
+            "beside_failures": stats.beside_failures.get(),
             "listeners": self.registry.len(),
             "calls": stats.calls.get(),
             "call_errors": stats.call_errors.get(),
@@ -406,11 +490,6 @@ pub fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal>
         true => Err(Refusal::TooLarge { what, bytes: bytes.len(), max }),
         false => Ok(()),
     }
-}
-
-/// The key under which Redis keeps the number of this process's last counter.
-fn done_key(prefix: &str, boot: u64) -> Arc<[u8]> {
-    format!("{prefix}rt:done:{boot:016x}").into_bytes().into()
 }
 
 /// A command whose answer the game thread waits for.

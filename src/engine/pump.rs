@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 /// An overflow is told at most this often.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
+use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
-use crate::event::Event;
+use crate::event::{Event, Purpose, Undecided};
 use crate::notice::Notice;
 use crate::stats::{Counter, Histogram};
-use crate::threads::Shared;
+use crate::threads::{Shared, dispatch};
 
 /// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
 pub enum Call {
@@ -24,6 +25,24 @@ pub enum Call {
     Notice(Notice),
     /// A callback gets its answer. The edge releases it afterwards.
     Answer(Answered),
+    /// A hook's function is asked whether the hook acts.
+    Condition(Condition),
+}
+
+/// An event for the function of a hook.
+pub struct Condition {
+    pub event: Event,
+    pub callback: CallbackRef,
+}
+
+impl Condition {
+    /// The hook, and what else it needs to act.
+    pub fn undecided(&self) -> Option<&Undecided> {
+        match self.event.purpose() {
+            Purpose::Condition(undecided) => Some(undecided),
+            Purpose::Listeners => None,
+        }
+    }
 }
 
 /// An event for one listener.
@@ -44,6 +63,8 @@ pub enum Outcome {
     Done,
     /// The callback raised an error, which was reported.
     Failed,
+    /// A condition holds, or not.
+    Holds(bool),
 }
 
 /// An event part of whose listeners were called.
@@ -105,7 +126,14 @@ impl Pump {
     }
 
     /// The next call of this tick; `None` ends the tick's work.
-    pub fn next(&mut self, shared: &Shared, registry: &Registry, pending: &mut Pending, now: Instant) -> Option<Call> {
+    pub fn next(
+        &mut self,
+        shared: &Shared,
+        registry: &Registry,
+        hooks: &Hooks,
+        pending: &mut Pending,
+        now: Instant,
+    ) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
             let call = if let Some(notice) = shared.notices.pop() {
@@ -113,7 +141,7 @@ impl Pump {
             } else if let Some(answered) = next_answer(shared, pending) {
                 Some((Call::Answer(answered), Out::Answer))
             } else {
-                self.next_delivery(shared, registry, now).map(|call| (Call::Deliver(call), Out::Delivery))
+                self.next_event(shared, registry, hooks, now).map(|call| (call, Out::Delivery))
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -132,7 +160,8 @@ impl Pump {
         None
     }
 
-    fn next_delivery(&mut self, shared: &Shared, registry: &Registry, now: Instant) -> Option<Deliver> {
+    /// The next listener of an event, or the next condition.
+    fn next_event(&mut self, shared: &Shared, registry: &Registry, hooks: &Hooks, now: Instant) -> Option<Call> {
         loop {
             let current = match self.current.take() {
                 Some(current) => current,
@@ -143,6 +172,13 @@ impl Pump {
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
+                    if let Purpose::Condition(undecided) = event.purpose() {
+                        if let Some(callback) = hooks.condition(&undecided.hook) {
+                            return Some(Call::Condition(Condition { event, callback }));
+                        }
+                        shared.stats.inbox.dropped.no_listener.add(1);
+                        continue;
+                    }
                     Current { event, after: 0, until: registry.newest() }
                 }
             };
@@ -151,7 +187,7 @@ impl Pump {
                 let Listener { id, callback, wants_meta } = turn.listener;
                 let (id, callback, wants_meta) = (Arc::clone(id), *callback, *wants_meta);
                 let (serial, is_last) = (turn.serial, turn.is_last);
-                return Some(Deliver { event, callback, wants_meta, id, serial, until, is_last });
+                return Some(Call::Deliver(Deliver { event, callback, wants_meta, id, serial, until, is_last }));
             }
             // Nobody (more) to call.
             match after {
@@ -166,6 +202,17 @@ impl Pump {
             Call::Deliver(deliver) => self.complete_delivery(shared, deliver, outcome),
             Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
             Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
+            Call::Condition(condition) => {
+                self.complete_once(&shared.stats.inbox.delivered, shared, outcome);
+                shared.stats.conditions.add(1);
+                match (condition.undecided(), outcome) {
+                    (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
+                        dispatch::perform(shared, hook, *scopes, text, condition.event.tape());
+                    }
+                    (_, Outcome::Failed) => shared.stats.condition_errors.add(1),
+                    _ => {}
+                }
+            }
         }
     }
 

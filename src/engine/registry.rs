@@ -133,12 +133,14 @@ impl Registry {
         !self.kept.is_empty()
     }
 
-    /// After the deadline: what was not asked for again is not wanted any more.
-    pub fn drop_kept(&mut self, now: Instant) {
-        if self.keeps_any() && self.keep_until.is_some_and(|deadline| now >= deadline) {
+    /// After the deadline: what was not asked for again is not wanted any more. True once it has passed.
+    pub fn drop_kept(&mut self, now: Instant) -> bool {
+        let is_over = self.keep_until.is_some_and(|deadline| now >= deadline);
+        if is_over && self.keeps_any() {
             self.kept.clear();
             self.changed = true;
         }
+        is_over
     }
 
     /// Whether the wanted topics changed since [`Registry::take_changed`].

@@ -48,7 +48,7 @@ fn no_text_panics() {
 
 /// The object that Emit sends for this text.
 fn member_of(numbering: &mut Numbering, channel: &str, text: &str) -> String {
-    let next = numbering.next(b"p:", channel.as_bytes(), 1000);
+    let next = numbering.next(b"p:", channel.as_bytes(), 1000, b"");
     let (open, comma) = open_object(text.as_bytes()).unwrap();
     let sent = String::from_utf8([open, comma, next.member].concat()).unwrap();
     next.taken();
@@ -63,7 +63,7 @@ fn what_is_written_is_what_is_read() {
     assert!(sent.len() - 7 <= crate::config::IDENTITY_BYTES_MAX);
     let text = sent.split('"').nth(5).unwrap();
     let identity = Identity::parse(text.as_bytes(), b"p:chat").unwrap();
-    assert_eq!(identity, Identity { server: "eu-1", boot: 0xabc, seq: 1, sent_ms: 1000 });
+    assert_eq!(identity, Identity { server: "eu-1", boot: 0xabc, seq: 1, sent_ms: 1000, acted: "" });
     assert_eq!(Identity::parse(text.as_bytes(), b"chat"), None, "another prefix is another channel");
 }
 
@@ -89,8 +89,8 @@ fn objects_are_opened_at_their_end() {
 fn a_number_is_used_up_only_when_taken() {
     let mut numbering = Numbering::new("a", 1);
     let seq = |text: String| text.rsplit(':').nth(2).unwrap().to_owned();
-    assert!(numbering.next(b"", b"x", 0).is_numbered());
-    numbering.next(b"", b"x", 0);
+    assert!(numbering.next(b"", b"x", 0, b"").is_numbered());
+    numbering.next(b"", b"x", 0, b"");
     assert_eq!(seq(member_of(&mut numbering, "x", "{}")), "1");
     assert_eq!(seq(member_of(&mut numbering, "x", "{}")), "2");
     assert_eq!(seq(member_of(&mut numbering, "y", "{}")), "1");
@@ -100,17 +100,17 @@ fn a_number_is_used_up_only_when_taken() {
 fn channels_beyond_the_limit_have_no_numbers() {
     let mut numbering = Numbering::new("a", 1);
     for n in 0..NUMBERED_CHANNELS_MAX {
-        assert!(numbering.next(b"", n.to_string().as_bytes(), 0).is_numbered());
+        assert!(numbering.next(b"", n.to_string().as_bytes(), 0, b"").is_numbered());
     }
-    let next = numbering.next(b"", b"one more", 0);
+    let next = numbering.next(b"", b"one more", 0, b"");
     assert!(!next.is_numbered() && String::from_utf8_lossy(next.member).contains(":0:0:"));
     next.taken();
-    assert!(numbering.next(b"", b"0", 0).is_numbered());
+    assert!(numbering.next(b"", b"0", 0, b"").is_numbered());
     assert_eq!((numbering.channels.len(), numbering.numbers.len()), (NUMBERED_CHANNELS_MAX, NUMBERED_CHANNELS_MAX));
 }
 
 fn of(boot: u64, seq: u64) -> Identity<'static> {
-    Identity { server: "s", boot, seq, sent_ms: 0 }
+    Identity { server: "s", boot, seq, sent_ms: 0, acted: "" }
 }
 
 fn missed(missed: u64) -> Sight {
@@ -206,4 +206,23 @@ fn the_clock_follows_the_system() {
     assert_eq!((at(0, 5000), at(7, 0), at(999, 0)), (5000, 5007, 5999));
     assert_eq!((at(1000, 9000), at(1001, 0)), (9000, 9001), "the system's clock was set");
     assert_eq!(unix_ms(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), 0);
+}
+
+#[test]
+fn hooks_that_acted_are_listed_and_found() {
+    let [one, two, three] = ["a", "b", "c"].map(|name| Fingerprint::of(name.as_bytes(), &serde_json::Value::Null));
+    let mut numbering = Numbering::new("eu-1", 0xabc);
+    let list = acted([one, two]);
+    let next = numbering.next(b"", b"x", 1000, &list);
+    let text = String::from_utf8(next.member.to_vec()).unwrap();
+    let inside = text.strip_prefix("\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
+    let identity = Identity::parse(inside.as_bytes(), b"x").unwrap();
+    assert!(identity.has_acted(one) && identity.has_acted(two) && !identity.has_acted(three));
+    assert!(!Identity::parse(inside.split_at(inside.len() - 34).0.as_bytes(), b"x").unwrap().has_acted(one));
+    let many = acted((0..100).map(|n| Fingerprint::of(&[n], &serde_json::Value::Null)));
+    assert_eq!(*many, *b":*");
+    let next = numbering.next(b"", b"x", 1000, &many);
+    let text = String::from_utf8(next.member.to_vec()).unwrap();
+    let inside = text.strip_prefix("\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
+    assert!(Identity::parse(inside.as_bytes(), b"x").unwrap().has_acted(three));
 }

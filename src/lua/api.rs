@@ -9,16 +9,17 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{DATA, PROCESS, Process, json, values};
+use crate::lua::{DATA, PROCESS, Process, hooks, json, values};
 use crate::text_log;
 
-/// Puts the table `realtime` into the globals. `describe` and `takes_meta` are indices of the prelude's functions.
+/// Puts the table `realtime` into the globals. `describe`, `takes_meta` and `strip` are indices of the prelude's
+/// functions.
 /// Raises what a guarded global table raises; owns nothing.
-pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32) {
+pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
     lua.push_table(0, 24);
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 15] = [
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 17] = [
         ("Emit", emit, Some(describe)),
         ("On", on, Some(takes_meta)),
         ("Off", off, None),
@@ -31,6 +32,8 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32) {
         ("Expire", values::expire, None),
         ("Command", values::command, None),
         ("GetLeaderboard", values::get_leaderboard, None),
+        ("AddHook", hooks::add_hook, Some(strip)),
+        ("RemoveHook", hooks::remove_hook, None),
         ("Configure", configure, Some(describe)),
         ("Status", status, None),
         ("Stats", stats, None),

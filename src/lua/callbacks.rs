@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::engine::{Answered, Call, Deliver, Outcome};
+use crate::engine::{Answered, Call, Condition, Deliver, Outcome};
 use crate::event::Event;
 use crate::fail_point::fail_point;
 use crate::json::tape::Reader;
@@ -83,9 +83,9 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_function(pumped, 0);
     lua.push_function(api::report, 0);
     lua.push_function(api::begin_selftest, 0);
-    lua.call(4, 7);
-    let [on_error, report, say, describe, takes_meta, notify, start] = [1, 2, 3, 4, 5, 6, 7];
-    api::register(lua, describe, takes_meta);
+    lua.call(4, 8);
+    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [1, 2, 3, 4, 5, 6, 7, 8];
+    api::register(lua, describe, takes_meta, strip);
     // start(pump): the pump's upvalues are what it calls.
     lua.push_value(start);
     lua.push_value(on_error);
@@ -95,7 +95,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_value(notify);
     lua.push_function(tell, 1);
     lua.push_function(respond, 0);
-    lua.push_function(pump, 6);
+    lua.push_function(decide, 0);
+    lua.push_function(pump, 7);
     lua.call(1, 0);
     lua.push_registry();
     lua.push_bytes(OPEN_MARK);
@@ -130,6 +131,7 @@ const SAY: i32 = upvalue(3);
 const DELIVER: i32 = upvalue(4);
 const TELL: i32 = upvalue(5);
 const RESPOND: i32 = upvalue(6);
+const DECIDE: i32 = upvalue(7);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
@@ -203,12 +205,15 @@ fn run_one(lua: Lua, call: &Call) -> Outcome {
         Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast::<std::ffi::c_void>()),
         Call::Notice(notice) => (TELL, std::ptr::from_ref(notice).cast()),
         Call::Answer(answered) => (RESPOND, std::ptr::from_ref(answered).cast()),
+        Call::Condition(condition) => (DECIDE, std::ptr::from_ref(condition).cast()),
     };
     UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
     lua.push_value(ON_ERROR);
     lua.push_value(function);
     lua.push_pointer(subject.cast_mut());
-    let done = lua.pcall(1, 0, top + 1);
+    let asks = matches!(call, Call::Condition(_));
+    let done = lua.pcall(1, i32::from(asks), top + 1);
+    let holds = done && asks && lua.boolean(-1);
     // The handler returns `true` when it has reported; what Lua leaves without it is a text.
     if !done && lua.string(-1).is_some() {
         lua.push_value(REPORT);
@@ -220,7 +225,11 @@ fn run_one(lua: Lua, call: &Call) -> Outcome {
     if let Call::Answer(answered) = call {
         lua.release(answered.callback);
     }
-    if done { Outcome::Done } else { Outcome::Failed }
+    match done {
+        true if asks => Outcome::Holds(holds),
+        true => Outcome::Done,
+        false => Outcome::Failed,
+    }
 }
 
 /// Builds the arguments and calls the listener; runs under the pcall of [`run_one`]. Owns nothing: an error of
@@ -301,6 +310,23 @@ unsafe extern "C-unwind" fn tell(state: State) -> i32 {
     0
 }
 
+/// Asks the function of a hook: `condition(data, channel)`; its first result is this one's. Runs under the pcall of
+/// [`run_one`]. Owns nothing.
+unsafe extern "C-unwind" fn decide(state: State) -> i32 {
+    // SAFETY: called by `run_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the condition that `run_one` borrows until its pcall returns; only it has this function.
+    let Some(condition) = (unsafe { lua.userdata(1).cast::<Condition>().as_ref() }) else { return 0 };
+    lua.push_kept(condition.callback);
+    if lua.type_of(-1) != LUA_TFUNCTION {
+        return 0;
+    }
+    json::push(lua, &mut Reader::new(condition.event.tape()));
+    lua.push_bytes(condition.event.channel());
+    lua.call(2, 1);
+    1
+}
+
 /// Calls the callback of a command with its answer: `value`, or `nil, reason`; of a leaderboard `map, nil, ranked`.
 /// Runs under the pcall of [`run_one`]. Owns nothing.
 unsafe extern "C-unwind" fn respond(state: State) -> i32 {
@@ -336,6 +362,11 @@ fn push_context(lua: Lua) -> Answer {
     // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
     let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
+        Some(Call::Condition(condition)) => format!(
+            "condition of hook `{}`, event on `{}`",
+            condition.undecided().map(|of| String::from_utf8_lossy(&of.hook.id)).unwrap_or_default(),
+            String::from_utf8_lossy(condition.event.channel()),
+        ),
         Some(Call::Answer(answered)) => {
             format!("callback of {} `{}`", answered.operation, String::from_utf8_lossy(&answered.target))
         }

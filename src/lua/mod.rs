@@ -30,6 +30,7 @@ use crate::threads::{Shared, lock};
 mod stack;
 mod api;
 mod callbacks;
+mod hooks;
 mod json;
 mod values;
 

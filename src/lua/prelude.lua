@@ -74,6 +74,24 @@ local function takes_meta(callback)
 	return not info or not info.nparams or info.isvararg or info.nparams > 2
 end
 
+-- A spec without its Lua functions: in their places stand marks that name their source. Returns the copy, and the last
+-- function found (the native side accepts one only).
+local function strip(spec)
+	local found
+	local function copy(value, depth)
+		if type(value) == "function" then
+			found = value
+			local info = debug.getinfo(value, "S")
+			return { ["\0function"] = info and info.short_src .. ":" .. info.linedefined or "?" }
+		end
+		if type(value) ~= "table" or depth > 8 then return value end
+		local out = {}
+		for key, inner in pairs(value) do out[key] = copy(inner, depth + 1) end
+		return out
+	end
+	return copy(spec, 0), found
+end
+
 -- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.
 local function notify(name, ...)
 	hook.Run(name, ...)
@@ -95,4 +113,4 @@ local function start(pump)
 	end)
 end
 
-return on_error, report, say, describe, takes_meta, notify, start
+return on_error, report, say, describe, takes_meta, strip, notify, start

@@ -8,6 +8,7 @@ pub mod command;
 pub mod connection;
 pub mod counter;
 pub mod leaderboard;
+pub mod lease;
 pub mod push;
 pub mod refusal;
 pub mod reply;

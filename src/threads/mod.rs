@@ -19,6 +19,8 @@ use crate::redis::refusal::Class;
 use crate::routes::Routes;
 use crate::stats::Stats;
 
+pub mod actions;
+pub mod dispatch;
 pub mod inbox;
 pub mod links;
 pub mod outbox;
@@ -32,6 +34,7 @@ pub mod subscriber;
 pub mod subscriptions;
 pub mod webhooks;
 
+use actions::Actions;
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
 use outbox::Outbox;
@@ -61,6 +64,7 @@ pub struct Shared {
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
+    pub actions: Actions,
     pub webhooks: Webhooks,
     pub publisher_link: Link,
     pub subscriber_link: Link,
@@ -93,6 +97,7 @@ impl Shared {
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),
+            actions: Actions::new(Arc::clone(&stats)),
             webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
             publisher_link: Link::default(),
             subscriber_link: Link::default(),
@@ -146,6 +151,7 @@ impl Shared {
         self.stopping.changed.notify_all();
         self.settled.wake();
         self.outbox.wake();
+        self.actions.wake();
         self.webhooks.wake();
         self.subscriptions.disconnect();
     }
@@ -167,6 +173,11 @@ impl Shared {
             false if self.settings.reconnects() != seen => Pause::Settings,
             false => Pause::Over,
         }
+    }
+
+    /// The key under which Redis keeps the number of this process's last counter (`redis/counter.rs`).
+    pub fn done_key(&self, prefix: &str) -> Arc<[u8]> {
+        format!("{prefix}rt:done:{:016x}", self.boot).into_bytes().into()
     }
 
     /// A channel on the wire as scripts name it: the prefix cut off. For errors; an event's own is its routes'.
@@ -246,8 +257,12 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 3] =
-            [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run), ("rt-webhooks", webhooks::run)];
+        let all: [(&str, Work); 4] = [
+            ("rt-publisher", publisher::run),
+            ("rt-subscriber", subscriber::run),
+            ("rt-actions", actions::run),
+            ("rt-webhooks", webhooks::run),
+        ];
         for (name, work) in all {
             match spawn(name, shared, work) {
                 Ok(worker) => workers.0.push(worker),

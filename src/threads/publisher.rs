@@ -16,6 +16,7 @@ use backlog::Backlog;
 use session::{End, Session};
 
 mod backlog;
+mod leases;
 mod session;
 
 /// The thread's whole life: connect, serve, wait, again, until stop.

@@ -7,9 +7,11 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, SystemTime};
 
+use crate::action::Scope;
 use crate::config::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
-use crate::event::{Arrival, Decoded, Event};
+use crate::event::{Arrival, Decoded, Event, EventText};
 use crate::fail_point::fail_point;
+use crate::hook::Scopes;
 use crate::identity::{self, Identity, Ledger, Sight};
 use crate::json::tape;
 use crate::notice::Notice;
@@ -19,8 +21,9 @@ use crate::redis::connection::Connection;
 use crate::redis::push::Push;
 use crate::redis::refusal::{Class, Refusal};
 use crate::redis::reply::Decoder;
-use crate::routes::Routes;
+use crate::routes::{Route, Routes};
 use crate::text_log::Throttle;
+use crate::threads::dispatch::{self, Occasion};
 use crate::threads::links::Trouble;
 use crate::threads::subscriptions::Asked;
 use crate::threads::{Pause, Shared, Side, lock};
@@ -175,7 +178,7 @@ impl<'a> Subscriber<'a> {
 
 /// While nobody listens nothing is missed, whether Redis heard of it or not.
 fn forget_unwanted(ledger: &mut Ledger, routes: &Routes) {
-    ledger.keep_only(|pattern, name| routes.topic(pattern, name).is_some());
+    ledger.keep_only(|pattern, name| routes.get(pattern, name).is_some());
 }
 
 /// What is done with each push.
@@ -234,9 +237,10 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Puts one event into the inbox. Without a topic nobody listens any more: the UNSUBSCRIBE is on its way.
+    /// Lets hooks act on one event, and puts it into the inbox for its listeners. Without a route nobody wants it any
+    /// more: the UNSUBSCRIBE is on its way.
     fn event(&mut self, pattern: bool, name: &[u8], wire_channel: &[u8], payload: &[u8]) {
-        let Some(topic) = self.routes.topic(pattern, name).map(Arc::clone) else { return };
+        let Some(route) = self.routes.get(pattern, name) else { return };
         let stats = &self.shared.stats;
         self.tape.clear();
         self.tape.shrink_to(SCRATCH_BYTES_KEPT);
@@ -266,8 +270,32 @@ impl Intake<'_> {
                 }
             }
         }
-        let decoded = Decoded { tape: &self.tape, raw, identity };
-        self.shared.inbox.push(Event::new(topic, channel, decoded, self.arrival));
+        if !route.hooks.is_empty() {
+            self.act(route, channel, payload, raw, identity.as_ref());
+        }
+        if route.is_listened {
+            let decoded = Decoded { tape: &self.tape, raw, identity };
+            self.shared.inbox.push(Event::new(Arc::clone(&route.topic), channel, decoded, self.arrival));
+        }
+    }
+
+    /// What this server itself sent, its hooks have acted on at Emit, if the event could say so. On what others sent
+    /// acts each server for itself, and for the fleet the one that holds the hook's lease, unless the sender did.
+    fn act(&self, route: &Route, channel: &[u8], payload: &[u8], raw: bool, identity: Option<&Identity<'_>>) {
+        if identity.is_some_and(|identity| identity.boot == self.shared.boot) {
+            return;
+        }
+        let mut text = None;
+        for hook in &route.hooks {
+            let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));
+            let scopes = Scopes { each: true, fleet: !acted && hook.lease.holds(self.arrival.at) };
+            if !(scopes.fleet || hook.has(Scope::Each)) {
+                continue;
+            }
+            let text = text.get_or_insert_with(|| Arc::new(EventText::new(channel, &[payload], self.arrival.unix_ms)));
+            let occasion = Occasion { text, tape: &self.tape, raw, arrival: self.arrival };
+            dispatch::act(self.shared, hook, scopes, occasion);
+        }
     }
 
     /// An event over the limit was skipped on the wire.

@@ -63,7 +63,7 @@ impl State {
     /// Notes and encodes what brings one name space from what was asked to what is wanted.
     fn ask_difference(&mut self, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
         let asked = self.asked(pattern);
-        let gone = asked.iter().filter(|name| routes.topic(pattern, name).is_none());
+        let gone = asked.iter().filter(|name| routes.get(pattern, name).is_none());
         let gone: Vec<Box<[u8]>> = gone.cloned().collect();
         let new = routes.wire_names(pattern).filter(|name| !asked.contains(*name));
         let new: Vec<Box<[u8]>> = new.map(Box::from).collect();

@@ -10,7 +10,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::action::webhook::Webhook;
-use crate::config::{Config, ITEM_OVERHEAD_BYTES, WEBHOOK_BYTES_MAX, WEBHOOK_INTAKE_MAX};
+use crate::config::{Config, WEBHOOK_BYTES_MAX, WEBHOOK_INTAKE_MAX};
+use crate::event::EventText;
 use crate::stats::Stats;
 use crate::threads::lock;
 use crate::webhook::post::Address;
@@ -24,15 +25,6 @@ mod failures;
 mod senders;
 mod worker;
 
-/// An event as its posts are made from.
-pub struct EventText {
-    /// Without the prefix.
-    pub channel: Box<[u8]>,
-    /// JSON, with or without the member `_rt`.
-    pub json: Box<[u8]>,
-    pub unix_ms: u64,
-}
-
 /// One thing to post for one event.
 pub struct Job {
     /// The id of the hook, for what is said about it.
@@ -44,7 +36,7 @@ pub struct Job {
 impl Job {
     /// What it takes of the bound. An event that several hooks want counts for each.
     fn weight(&self) -> usize {
-        self.event.json.len() + self.event.channel.len() + ITEM_OVERHEAD_BYTES
+        self.event.weight()
     }
 }
 

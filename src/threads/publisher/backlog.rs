@@ -13,6 +13,7 @@ use crate::redis::refusal::{Class, Refusal};
 use crate::stats::Counter;
 use crate::text_log::Throttle;
 use crate::threads::outbox::{Item, Job, Publish};
+use crate::threads::publisher::leases::{Leases, Taking};
 use crate::threads::replies::ReplyTo;
 use crate::threads::run::{Run, Work};
 use crate::threads::{Pause, Shared};
@@ -32,13 +33,16 @@ pub(super) struct Backlog<'a> {
     failures: Throttle,
     /// That scripts are forbidden was said.
     pub(super) scripts_said: bool,
+    pub(super) leases: Leases,
 }
 
 /// One question to Redis.
 pub(super) enum Asked {
     Item(Item),
-    /// A command beside a counter without the script: only its failure counts.
+    /// A command beside another, such as that for a counter's time to live: only its failure counts.
     Beside,
+    /// Who holds some leases.
+    Leases(Taking),
     /// ROLE, or PING where that is forbidden: bytes prove that the connection lives, and the role that it is of use.
     Heartbeat,
 }
@@ -98,7 +102,7 @@ impl InFlight {
         let all = std::mem::take(self).queue;
         let item = |asked| match asked {
             Asked::Item(item) => Some(item),
-            Asked::Beside | Asked::Heartbeat => None,
+            Asked::Beside | Asked::Leases(_) | Asked::Heartbeat => None,
         };
         all.into_iter().filter_map(item).collect()
     }
@@ -149,6 +153,7 @@ impl<'a> Backlog<'a> {
             losses: Throttle::new(),
             failures: Throttle::new(),
             scripts_said: false,
+            leases: Leases::default(),
         }
     }
 

@@ -87,6 +87,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let ready = Instant::now();
         let (config_version, config) = (shared.settings.version(), shared.settings.current());
         shared.replies.note_heard();
+        backlog.leases.reconnected();
         Session {
             shared,
             config,
@@ -124,7 +125,9 @@ impl<'a, 'b> Session<'a, 'b> {
             let answered = self.backlog.in_flight.len();
             if self.drain_until.is_none() {
                 self.gather_next();
-                self.ask_for_life(Instant::now());
+                let now = Instant::now();
+                self.ask_for_life(now);
+                self.ask_for_leases(now);
             } else if self.is_drained() {
                 return Ok(End::Settings);
             }
@@ -191,7 +194,7 @@ impl<'a, 'b> Session<'a, 'b> {
             return;
         }
         let patience = match (self.backlog.unsent.is_empty(), self.backlog.in_flight.is_empty()) {
-            (true, true) => IDLE_CHECK.min((self.heartbeat + HEARTBEAT).saturating_duration_since(Instant::now())),
+            (true, true) => self.idle_patience(Instant::now()),
             (true, false) if !self.backlog.in_flight.has_awaited() => self.poll,
             _ => Duration::ZERO,
         };
@@ -199,6 +202,12 @@ impl<'a, 'b> Session<'a, 'b> {
         if let Some(job) = next {
             self.gather(job);
         }
+    }
+
+    /// How long nothing has to be looked at.
+    fn idle_patience(&self, now: Instant) -> Duration {
+        let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due()];
+        due.into_iter().flatten().map(|due| due.saturating_duration_since(now)).fold(IDLE_CHECK, Duration::min)
     }
 
     /// Encodes all commands up to the reader that waits; the publishes between them stay where they are.
@@ -309,6 +318,11 @@ impl<'a, 'b> Session<'a, 'b> {
         }
     }
 
+    fn ask_for_leases(&mut self, now: Instant) {
+        let Backlog { leases, in_flight, .. } = &mut *self.backlog;
+        leases.ask(self.shared, now, self.script != Script::Forbidden, &mut self.batch, in_flight);
+    }
+
     fn write(&mut self, was_idle: bool) -> Result<(), End> {
         if self.batch.is_empty() {
             return Ok(());
@@ -392,6 +406,15 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
                 (Some(Asked::Beside), reply) => {
                     note_beside(self.shared, reply);
+                    Ok(())
+                }
+                (Some(Asked::Leases(_)), Reply::Error(text)) if counter::forbids_scripts(text) => {
+                    self.script = Script::Forbidden;
+                    self.backlog.leases.reconnected();
+                    Ok(())
+                }
+                (Some(Asked::Leases(taking)), reply) => {
+                    taking.answered(reply, self.shared.boot);
                     Ok(())
                 }
                 (Some(Asked::Heartbeat), reply) => {
@@ -486,11 +509,11 @@ fn finish_run(backlog: &mut Backlog<'_>, mut run: Box<Run>, reply: Reply<'_>) {
     }
 }
 
-/// A time to live that could not be set.
+/// A command beside another that was refused.
 fn note_beside(shared: &Shared, reply: Reply<'_>) {
     if let Reply::Error(text) = reply {
-        shared.stats.ttl_failures.add(1);
-        log::warn!("redis refused a counter's time to live: {}", Refusal::new(text));
+        shared.stats.beside_failures.add(1);
+        log::warn!("redis refused a counter's time to live, or a hook's lease; {}", Refusal::new(text));
     }
 }
 

@@ -151,17 +151,17 @@ impl<'a> Worker<'a> {
     fn post_of(&mut self, job: &Job) -> Result<Post, String> {
         let event = &*job.event;
         self.tape.clear();
-        if tape::parse(&event.json, &mut self.tape).is_err() {
-            tape::push_text(&mut self.tape, &event.json);
+        if tape::parse(event.payload(), &mut self.tape).is_err() {
+            tape::push_text(&mut self.tape, event.payload());
         }
-        let fields = Fields { tape: &self.tape, channel: &event.channel, unix_ms: event.unix_ms };
+        let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
         let content = match &*job.webhook {
             Webhook::Discord(discord) => {
                 let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
                 Content::Message { url: answered_url(&discord.url), message }
             }
             Webhook::Http(http) => {
-                Content::Request(Request::of(http, &fields, &event.json).map_err(|err| err.to_string())?)
+                Content::Request(Request::of(http, &fields, event.payload()).map_err(|err| err.to_string())?)
             }
         };
         let number = self.webhooks.numbers.fetch_add(1, Ordering::Relaxed);

@@ -8,9 +8,10 @@ use std::time::Instant;
 use realtime::action::webhook::Webhook;
 use realtime::action::{Kind, Spec};
 use realtime::config::Config;
+use realtime::event::EventText;
 use realtime::notice::Notice;
 use realtime::stats::Stats;
-use realtime::threads::webhooks::{EventText, Job, Refused};
+use realtime::threads::webhooks::{Job, Refused};
 use realtime::threads::{Shared, Workers};
 use realtime::webhook::schedule::Standing;
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ impl Poster {
     }
 
     pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), Refused> {
-        let event = EventText { channel: (*b"test").into(), json: json.as_bytes().into(), unix_ms: 1_700_000_000_000 };
+        let event = EventText::new(b"test", &[json.as_bytes()], 1_700_000_000_000);
         let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
         self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
     }

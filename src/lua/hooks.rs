@@ -1,0 +1,98 @@
+//! The functions of the table `realtime` that add and remove hooks: the spec is read out of its Lua table, its function
+//! kept, and all of it handed to the engine, which takes it whole or not at all.
+//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+
+use serde_json::Value;
+
+use crate::engine::registry::CallbackRef;
+use crate::lua::api::{bad, process, refused};
+use crate::lua::json;
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
+
+/// What an `Add...` function was given: a channel, perhaps an id, and a spec.
+struct Given<'a> {
+    channel: &'a [u8],
+    id: Option<&'a [u8]>,
+    /// Where the spec's table stands.
+    spec: i32,
+}
+
+/// Reads `(channel, [id,] spec)`.
+fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
+    let channel = lua.string(1).ok_or_else(|| bad(lua, 1, function, "string"))?;
+    match lua.type_of(2) {
+        LUA_TTABLE => Ok(Given { channel, id: None, spec: 2 }),
+        LUA_TSTRING if lua.type_of(3) == LUA_TTABLE => Ok(Given { channel, id: Some(lua.bytes(2)), spec: 3 }),
+        LUA_TSTRING => Err(bad(lua, 3, function, "table")),
+        _ => Err(bad(lua, 2, function, "table")),
+    }
+}
+
+/// The spec as JSON, a mark in the place of each function, and the function, kept. Upvalue 1 is the prelude's `strip`.
+fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>), String> {
+    let top = lua.top();
+    lua.push_value(upvalue(1));
+    lua.push_value(at);
+    if !lua.pcall(1, 2, 0) {
+        lua.set_top(top);
+        return Err("encode: the spec cannot be read".to_owned());
+    }
+    let mut text = Vec::new();
+    // No userdata has a place in a spec: the function that tells them apart would refuse what `strip` is given.
+    let encoded = json::encode(lua, top + 1, upvalue(1), &mut text).map_err(|err| err.to_string());
+    let spec = encoded.and_then(|_| serde_json::from_slice(&text).map_err(|err| format!("encode: the spec {err}")));
+    let function = (spec.is_ok() && lua.type_of(top + 2) == LUA_TFUNCTION).then(|| {
+        lua.push_value(top + 2);
+        lua.keep()
+    });
+    lua.set_top(top);
+    spec.map(|spec| (spec, function))
+}
+
+entry! {
+    /// `realtime.AddHook(channel, [id,] spec) -> id | nil, reason`. Upvalue 1: the prelude's `strip`.
+    add_hook, run_add_hook
+}
+
+fn run_add_hook(lua: Lua) -> Answer {
+    let given = match given(lua, "AddHook") {
+        Ok(given) => given,
+        Err(answer) => return answer,
+    };
+    let process = match process() {
+        Ok(process) => process,
+        Err(reason) => return refused(lua, None, reason),
+    };
+    let added = read_spec(lua, given.spec).and_then(|(spec, function)| {
+        let added = process.engine().add_hook(given.channel, given.id, &spec, function);
+        if added.is_err() {
+            function.into_iter().for_each(|function| lua.release(function));
+        }
+        added.map_err(|refusal| refusal.to_string())
+    });
+    match added {
+        Ok((id, replaced)) => {
+            replaced.into_iter().for_each(|function| lua.release(function));
+            lua.push_bytes(&id);
+            Answer::Values(1)
+        }
+        // Scripts seldom look at what AddHook returns.
+        Err(reason) => {
+            log::error!("AddHook on `{}` was refused: {reason}", String::from_utf8_lossy(given.channel));
+            refused(lua, None, &reason)
+        }
+    }
+}
+
+entry! {
+    /// `realtime.RemoveHook(id) -> boolean`: whether there was such a hook.
+    remove_hook, run_remove_hook
+}
+
+fn run_remove_hook(lua: Lua) -> Answer {
+    let Some(id) = lua.string(1) else { return bad(lua, 1, "RemoveHook", "string") };
+    let removed = process().ok().and_then(|process| process.engine().remove_hook(id));
+    lua.push_boolean(removed.is_some());
+    removed.into_iter().flatten().for_each(|function| lua.release(function));
+    Answer::Values(1)
+}

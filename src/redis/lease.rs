@@ -1,0 +1,77 @@
+//! The right to act for a fleet, as keys in Redis: `<prefix>rt:lead:<fingerprint>` holds the boot of one server and ends
+//! by itself. Pure: commands out; the clocks are those of who sends them.
+//! Where an ACL forbids scripts, two plain commands a key do: none of them can take a key from another server.
+
+use crate::action::Fingerprint;
+use crate::config::LEASE;
+use crate::redis::command;
+
+/// `KEYS` the leases, `ARGV` the boot and the milliseconds. Renews those of this server and takes the free ones; 1 for
+/// each that is held afterwards, else 0.
+const TAKE: &str = "\
+local held = {}
+for i, key in ipairs(KEYS) do
+  held[i] = 0
+  if redis.call('GET', key) == ARGV[1] then
+    redis.call('PEXPIRE', key, ARGV[2])
+    held[i] = 1
+  elseif redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then
+    held[i] = 1
+  end
+end
+return held
+";
+
+/// `KEYS` the leases, `ARGV` the boot. Frees those that this server holds.
+const FREE: &str = "\
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+end
+return 0
+";
+
+/// The keys of leases.
+pub struct Keys(Vec<Vec<u8>>);
+
+impl Keys {
+    pub fn new(prefix: &str, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Keys {
+        let keys = fingerprints.into_iter().map(|fingerprint| format!("{prefix}rt:lead:{fingerprint}").into_bytes());
+        Keys(keys.collect())
+    }
+
+    /// One command, whose reply has 1 or 0 for each key.
+    pub fn encode_take(&self, out: &mut Vec<u8>, boot: u64) {
+        self.encode_script(out, TAKE, &[&boot_text(boot), LEASE.as_millis().to_string().as_bytes()]);
+    }
+
+    /// One command.
+    pub fn encode_free(&self, out: &mut Vec<u8>, boot: u64) {
+        self.encode_script(out, FREE, &[&boot_text(boot)]);
+    }
+
+    fn encode_script(&self, out: &mut Vec<u8>, script: &str, arguments: &[&[u8]]) {
+        let count = self.0.len().to_string();
+        let mut words = vec![b"EVAL".as_slice(), script.as_bytes(), count.as_bytes()];
+        words.extend(self.0.iter().map(Vec::as_slice));
+        words.extend(arguments);
+        command::encode(out, &words);
+    }
+
+    /// Two commands a key: the second one's reply is the boot of who holds it. `held`: this server did so far, so that
+    /// the key's life can be made longer; a life made longer that is another's hurts nobody.
+    pub fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, held: impl Fn(usize) -> bool) {
+        let (boot, millis) = (boot_text(boot), LEASE.as_millis().to_string());
+        for (at, key) in self.0.iter().enumerate() {
+            match held(at) {
+                true => command::encode(out, &[b"PEXPIRE", key, millis.as_bytes()]),
+                false => command::encode(out, &[b"SET", key, &boot, b"NX", b"PX", millis.as_bytes()]),
+            }
+            command::encode(out, &[b"GET", key]);
+        }
+    }
+}
+
+/// A process as leases name it.
+pub fn boot_text(boot: u64) -> Vec<u8> {
+    format!("{boot:016x}").into_bytes()
+}

@@ -1,0 +1,126 @@
+//! An event and the hooks that want it, made into jobs for who carries them out: Discord and HTTP, files, counters.
+//! Runs where the event is known: `rt-actions` for this server's own, `rt-subscriber` for the others', the game thread
+//! after a Lua condition. Waits for nothing: every queue takes or refuses at once, and counts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::action::{Action, Counter, Kind, Leaderboard};
+use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
+use crate::hook::{Hook, Scopes};
+use crate::identity;
+use crate::json::{tape, text};
+use crate::notice::Notice;
+use crate::redis::counter::Count;
+use crate::template::{Fields, Missing, Template};
+use crate::threads::Shared;
+use crate::threads::outbox::Item;
+use crate::threads::replies::ReplyTo;
+use crate::threads::run::{CountJob, Run, Work};
+use crate::threads::webhooks::Job;
+
+/// One event, as hooks look at it.
+#[derive(Clone, Copy)]
+pub struct Occasion<'a> {
+    pub text: &'a Arc<EventText>,
+    /// The payload without `_rt`; what is no JSON is one text.
+    pub tape: &'a [u8],
+    pub raw: bool,
+    pub arrival: Arrival,
+}
+
+/// Lets a hook act on the event, or asks its function first.
+pub(super) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: Occasion<'_>) {
+    if !hook.spec.filter.holds(occasion.tape) {
+        return;
+    }
+    if hook.spec.condition.is_none() {
+        return perform(shared, hook, scopes, occasion.text, occasion.tape);
+    }
+    let Occasion { text, tape, raw, arrival } = occasion;
+    let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
+    let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };
+    shared.inbox.push(event.undecided(undecided));
+}
+
+/// Hands on each action of the hook that is asked for and whose own filter holds.
+pub fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<EventText>, tape: &[u8]) {
+    for action in &hook.spec.actions {
+        if scopes.include(action.scope) && action.filter.holds(tape) {
+            hand_on(shared, &hook.id, action, text, tape);
+        }
+    }
+}
+
+/// One action to who carries it out.
+fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
+    let fields = Fields { tape, channel: text.channel(), unix_ms: text.unix_ms };
+    let refused = match &action.kind {
+        Kind::Webhook(webhook) => {
+            let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
+            shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
+        }
+        Kind::File(_) => None,
+        Kind::Counter(counter) => count(shared, counter, &fields),
+        Kind::Leaderboard(leaderboard) => rank(shared, leaderboard, &fields),
+    };
+    if let Some(reason) = refused {
+        shared.notices.push(Notice::ActionFailed { hook: Arc::clone(id), kind: action.kind.name(), reason });
+    }
+}
+
+fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Option<String> {
+    let key = match key(&counter.key, fields) {
+        Ok(key) => key,
+        Err(missing) => return Some(unmade(shared, &missing)),
+    };
+    let by = itoa::Buffer::new().format(counter.by).into();
+    queue(shared, key, None, by, counter.ttl)
+}
+
+fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Option<String> {
+    let mut member = Vec::new();
+    let made = leaderboard.member.render(fields, &mut member);
+    let board = match made.and_then(|()| key(&leaderboard.board, fields)) {
+        Ok(board) => board,
+        Err(missing) => return Some(unmade(shared, &missing)),
+    };
+    let mut by = Vec::new();
+    text::push_decimal(&mut by, leaderboard.by);
+    let by = String::from_utf8_lossy(&by).into();
+    queue(shared, board, Some(member.into()), by, leaderboard.ttl)
+}
+
+/// A key without its prefix.
+fn key(template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, Missing> {
+    let mut key = Vec::new();
+    template.render(fields, &mut key)?;
+    Ok(key)
+}
+
+fn unmade(shared: &Shared, missing: &Missing) -> String {
+    shared.stats.actions_unmade.add(1);
+    missing.to_string()
+}
+
+/// Queues a counter job; a reason if it was refused.
+fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>, ttl: Option<u64>) -> Option<String> {
+    let settings = shared.settings.current();
+    let on_wire = [settings.prefix.as_bytes(), &key].concat().into_boxed_slice();
+    let operation = if member.is_some() { "leaderboard" } else { "counter" };
+    let count = Count { key: on_wire, member, by, ttl: ttl.unwrap_or(0) };
+    let work = Work::Count(CountJob::new(count, shared.done_key(&settings.prefix)));
+    let run = Run::new(work, operation, &key, ReplyTo::Nobody, Instant::now());
+    let queued = shared.outbox.push(Item::Run(Box::new(run)));
+    queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
+}
+
+/// The tape of an event's payload, and whether it is no JSON.
+pub(super) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let raw = tape::parse_without(payload, Some(identity::MEMBER), out, &mut Vec::new()).is_err();
+    if raw {
+        tape::push_text(out, payload);
+    }
+    raw
+}
