@@ -57,12 +57,16 @@ fn line(dead: &Dead, unix_ms: u64) -> String {
     one_line(&line.to_string())
 }
 
-/// JSON as it is; anything else, and what is too long, as a text.
+/// JSON as it is; anything else, and what is too long or too deep, as a text.
 fn payload(body: &[u8]) -> Value {
-    let shown = body.get(..DEAD_LETTER_PAYLOAD_BYTES_MAX);
-    match (shown, serde_json::from_slice(body)) {
-        (None, Ok(json)) => json,
-        (shown, _) => json!(String::from_utf8_lossy(shown.unwrap_or(body))),
+    if let Some(cut) = body.get(..DEAD_LETTER_PAYLOAD_BYTES_MAX) {
+        return json!(String::from_utf8_lossy(cut));
+    }
+    // As deep as it will stand in the line, so that whatever reads lines can read this one.
+    let nested = serde_json::from_slice::<Vec<Value>>(&[b"[", body, b"]"].concat());
+    match nested.ok().as_deref_mut() {
+        Some([json]) => json.take(),
+        _ => json!(String::from_utf8_lossy(body)),
     }
 }
 

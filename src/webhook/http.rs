@@ -2,6 +2,7 @@
 //! Runs on `rt-webhooks`; pure. Each request has a connection of its own: a kept one may be closed by the other end
 //! just when it is used, and then nobody knows whether the request arrived.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ impl Request {
         let is_json = match &http.body {
             Body::Event => {
                 find::push_without(&mut request.body, json, MEMBER);
+                if let Cow::Owned(clean) = String::from_utf8_lossy(&request.body) {
+                    // JSON is UTF-8; what other programs publish may not be.
+                    request.body = clean.into_bytes();
+                }
                 true
             }
             Body::Template(template) => {

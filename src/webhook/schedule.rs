@@ -303,6 +303,10 @@ impl Schedule {
         self.set_failures(at, |_| 0);
         if let Some(place) = self.places.get_mut(at) {
             place.tally.delivered += post.jobs();
+            if place.queue.is_empty() {
+                // What a burst needed is given back.
+                place.queue = VecDeque::new();
+            }
         }
     }
 

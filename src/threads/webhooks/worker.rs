@@ -2,6 +2,7 @@
 //! of them. Owns the dead-letter file and the spool; never waits for the network. Every job that is not delivered is
 //! counted under its cause, written to the dead-letter file and told.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -16,7 +17,7 @@ use crate::action::webhook::Webhook;
 use crate::config::WEBHOOK_AGE_MAX;
 use crate::fail_point::fail_point;
 use crate::identity;
-use crate::json::tape;
+use crate::json::{tape, text};
 use crate::notice::Notice;
 use crate::stats::Counter;
 use crate::template::Fields;
@@ -151,8 +152,13 @@ impl<'a> Worker<'a> {
     fn post_of(&mut self, job: &Job) -> Result<Post, String> {
         let event = &*job.event;
         self.tape.clear();
+        let mut json = Cow::Borrowed(event.payload());
         if tape::parse(event.payload(), &mut self.tape).is_err() {
+            // No JSON: for Lua it is a string, and so it is here.
             tape::push_text(&mut self.tape, event.payload());
+            let mut string = Vec::new();
+            text::push_string(&mut string, event.payload());
+            json = Cow::Owned(string);
         }
         let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
         let content = match &*job.webhook {
@@ -160,9 +166,7 @@ impl<'a> Worker<'a> {
                 let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
                 Content::Message { url: answered_url(&discord.url), message }
             }
-            Webhook::Http(http) => {
-                Content::Request(Request::of(http, &fields, event.payload()).map_err(|err| err.to_string())?)
-            }
+            Webhook::Http(http) => Content::Request(Request::of(http, &fields, &json).map_err(|err| err.to_string())?),
         };
         let number = self.webhooks.numbers.fetch_add(1, Ordering::Relaxed);
         Ok(Post {

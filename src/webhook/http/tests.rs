@@ -7,14 +7,18 @@ use crate::action::webhook::Webhook;
 use crate::action::{Kind, Spec};
 use crate::json::tape;
 
-fn request(mut spec: Value, event: &str) -> Result<Request, NoRequest> {
+fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
+    request_of(spec, event.as_bytes())
+}
+
+fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     spec["type"] = json!("http");
     let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
-    tape::parse(event.as_bytes(), &mut found).unwrap();
+    tape::parse(event, &mut found).unwrap();
     let fields = Fields { tape: &found, channel: b"c", unix_ms: 1_700_000_000_000 };
-    Request::of(http, &fields, event.as_bytes())
+    Request::of(http, &fields, event)
 }
 
 fn wire(spec: Value, event: &str) -> String {
@@ -56,6 +60,9 @@ fn bodies_and_their_kind() {
     // Numbers, big ones too, stay as they came.
     let event = r#"{"id":76561198000000001,"x":1.50,"n":null}"#;
     assert_eq!(request(json!({ "url": "http://h/" }), event).unwrap().body, event.as_bytes());
+    // Not so bytes that are no UTF-8: the other end could not read them.
+    let body = request_of(json!({ "url": "http://h/" }), b"{\"n\":\"cut \xc3\"}").unwrap().body;
+    assert_eq!(String::from_utf8(body).unwrap(), "{\"n\":\"cut \u{fffd}\"}");
 }
 
 #[test]

@@ -229,6 +229,23 @@ fn an_event_that_makes_no_post_is_told() {
     poster.stop();
 }
 
+#[test]
+fn what_is_no_json_is_a_string_and_depth_is_no_danger() {
+    let web = Web::start(|_| Answer::Status(400));
+    let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
+    poster.try_post(&hook, "plain \"words\"").unwrap();
+    let deep = format!("{}1{}", "[".repeat(127), "]".repeat(127));
+    poster.try_post(&hook, &deep).unwrap();
+    poster.try_post(&hook, &"[".repeat(100_000)).unwrap();
+    poster.wait_drained();
+    assert_eq!(web.seen()[0].json(), json!("plain \"words\""));
+    assert_eq!((web.seen()[1].body.as_slice(), web.seen()[2].body.len()), (deep.as_bytes(), 100_002));
+    wait_until("all is written down", || poster.dead_letters().len() == 3);
+    // One level more than most JSON readers take: a text, so that they can read the line.
+    assert_eq!(poster.dead_letters()[1]["payload"], deep.as_str());
+    poster.stop();
+}
+
 // ---- trouble ------------------------------------------------------------------------------------------------------
 
 /// Fault 35: each kind of trouble, then a good answer, with the same name.
