@@ -36,10 +36,11 @@ pub mod routes;
 pub mod stats;
 
 // 1 codecs: bytes in, values out.
+pub mod eventlog;
 pub mod json;
 pub mod redis;
 
-// 2 I/O is redis/connection.rs and this file.
+// 2 I/O is redis/connection.rs, eventlog/{disk,folder,segment,writer,reader}.rs and this file.
 pub mod text_log;
 
 // 3 threads: one file per worker, and the queues between them and the game thread.
