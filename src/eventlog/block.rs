@@ -204,8 +204,18 @@ impl Encoder {
         true
     }
 
-    /// Ends the open chunk: everything up to [`Encoder::sealed`] may be written.
-    pub(super) fn seal(&mut self) {
+    /// Ends the open chunk and hands out the block so far, which will not change any more. It is to be given back by
+    /// [`Encoder::restore`].
+    pub(super) fn seal(&mut self) -> Vec<u8> {
+        self.end_chunk();
+        std::mem::take(&mut self.block)
+    }
+
+    pub(super) fn restore(&mut self, block: Vec<u8>) {
+        self.block = block;
+    }
+
+    fn end_chunk(&mut self) {
         let Some(start) = self.chunk_at.take() else { return };
         let Some(chunk) = self.block.get_mut(start..) else { return };
         let len = (chunk.len() - CHUNK_HEADER_BYTES).min(CHUNK_BYTES_MAX) as u32;
@@ -218,11 +228,6 @@ impl Encoder {
         }
     }
 
-    /// The bytes that will not change any more, if [`Encoder::seal`] was the last call.
-    pub(super) fn sealed(&self) -> &[u8] {
-        self.block.get(..self.chunk_at.unwrap_or(self.block.len())).unwrap_or_default()
-    }
-
     /// All bytes of the block, the open chunk's included.
     pub(super) fn len(&self) -> usize {
         self.block.len()
@@ -230,9 +235,9 @@ impl Encoder {
 
     /// Ends the block: its bytes, filled up to the end of its last unit.
     pub(super) fn finish(&mut self) -> Vec<u8> {
-        self.seal();
-        self.block.resize(self.capacity, 0);
-        std::mem::take(&mut self.block)
+        let mut block = self.seal();
+        block.resize(self.capacity, 0);
+        block
     }
 }
 
@@ -409,4 +414,4 @@ impl Reading<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,8 +2,8 @@
 //! It is only ever a help: a reader that does not like it looks into the segment itself, and a writer makes it anew.
 //!
 //! ```text
-//! header   52 54 49 58 | version u8 | 00 00 00 | segment id u64 | crc32 u32                    20 bytes
-//! entry    offset u64 | first seq u64 | records u32 | earliest ms u64 | latest ms u64 | crc32 u32  40 bytes, each
+//! header   52 54 49 58 | version u8 | 00 00 00 | segment id u64 | crc32 u32                                      20 bytes
+//! entry    offset u64 | bytes u32 | records u32 | first seq u64 | earliest ms u64 | latest ms u64 | crc32 u32      44
 //! ```
 //! Little-endian; a checksum is that of the bytes before it in its header or entry. The segment id is that of the
 //! blocks; JSON lines have none, so the checksum of their first line stands for it (`eventlog/line.rs`).
@@ -12,7 +12,7 @@
 use crate::eventlog::PartInfo;
 
 pub(super) const HEADER_BYTES: usize = 20;
-pub(super) const ENTRY_BYTES: usize = 40;
+pub(super) const ENTRY_BYTES: usize = 44;
 const MAGIC: [u8; 4] = *b"RTIX";
 const VERSION: u8 = 1;
 
@@ -20,7 +20,14 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) offset: u64,
+    pub(super) bytes: u32,
     pub(super) info: PartInfo,
+}
+
+impl Entry {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + u64::from(self.bytes)
+    }
 }
 
 pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
@@ -36,9 +43,10 @@ pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
 pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
     let start = out.len();
     out.extend_from_slice(&entry.offset.to_le_bytes());
-    out.extend_from_slice(&entry.info.first_seq.to_le_bytes());
-    // A part of four thousand million records would be longer than a block can be.
+    out.extend_from_slice(&entry.bytes.to_le_bytes());
+    // Every record takes a byte of a part at least.
     out.extend_from_slice(&(entry.info.records as u32).to_le_bytes());
+    out.extend_from_slice(&entry.info.first_seq.to_le_bytes());
     out.extend_from_slice(&entry.info.earliest_ms.to_le_bytes());
     out.extend_from_slice(&entry.info.latest_ms.to_le_bytes());
     let sum = crc32fast::hash(out.get(start..).unwrap_or_default());
@@ -56,9 +64,9 @@ pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec
     for bytes in rest.chunks_exact(ENTRY_BYTES) {
         let Some(entry) = read_entry(bytes) else { break };
         let follows = entries.last().is_none_or(|last| {
-            entry.offset > last.offset && entry.info.first_seq >= last.info.first_seq + last.info.records
+            entry.offset >= last.end() && entry.info.first_seq >= last.info.first_seq + last.info.records
         });
-        if !follows || entry.offset >= segment_bytes {
+        if !follows || entry.end() > segment_bytes {
             break;
         }
         entries.push(entry);
@@ -72,11 +80,14 @@ fn read_entry(bytes: &[u8]) -> Option<Entry> {
         return None;
     }
     let long = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
-    let records = u64::from(u32::from_le_bytes(*body.get(16..)?.first_chunk()?));
-    let info = PartInfo { first_seq: long(8)?, records, earliest_ms: long(20)?, latest_ms: long(28)? };
-    // An index without overflow: sums of its numbers are made everywhere.
+    let short = |at: usize| Some(u32::from_le_bytes(*body.get(at..)?.first_chunk()?));
+    let records = u64::from(short(12)?);
+    let info = PartInfo { first_seq: long(16)?, records, earliest_ms: long(24)?, latest_ms: long(32)? };
+    let (offset, bytes) = (long(0)?, short(8)?);
+    // Sums of its numbers are made everywhere.
     info.first_seq.checked_add(records)?;
-    Some(Entry { offset: long(0)?, info })
+    offset.checked_add(u64::from(bytes))?;
+    Some(Entry { offset, bytes, info })
 }
 
 #[cfg(test)]
@@ -84,7 +95,8 @@ mod tests {
     use super::*;
 
     fn entry(offset: u64, first_seq: u64, records: u64) -> Entry {
-        Entry { offset, info: PartInfo { first_seq, records, earliest_ms: 5 * offset, latest_ms: 7 * offset } }
+        let info = PartInfo { first_seq, records, earliest_ms: offset, latest_ms: !offset };
+        Entry { offset, bytes: 32_768, info }
     }
 
     fn written(segment: u64, entries: &[Entry]) -> Vec<u8> {
@@ -100,7 +112,7 @@ mod tests {
         assert_eq!(bytes.len(), HEADER_BYTES + 3 * ENTRY_BYTES);
         assert_eq!(read(&bytes, 7, u64::MAX).unwrap(), entries);
         assert_eq!(read(&bytes, 8, u64::MAX), None, "another segment");
-        assert_eq!(read(&bytes, 7, 65_536).unwrap(), entries[..2], "stale: the segment is shorter");
+        assert_eq!(read(&bytes, 7, 98_303).unwrap(), entries[..2], "stale: the segment is shorter");
         assert_eq!(read(&bytes[..bytes.len() - 1], 7, u64::MAX).unwrap(), entries[..2], "torn");
         assert_eq!(read(&bytes[..HEADER_BYTES - 1], 7, u64::MAX), None);
     }
@@ -121,7 +133,7 @@ mod tests {
 
     #[test]
     fn entries_that_go_back_are_not_used() {
-        for second in [entry(0, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5)] {
+        for second in [entry(32_767, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5), entry(u64::MAX, 11, 5)] {
             let bytes = written(7, &[entry(0, 1, 10), second]);
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
         }

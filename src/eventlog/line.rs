@@ -16,7 +16,7 @@ use crate::json::text;
 /// A part of JSON lines is as long as a block, and the line that reaches it.
 pub(super) const PART_BYTES: usize = super::block::UNIT_BYTES;
 /// How every line begins.
-const START: &[u8] = b"{\"time\":";
+pub(super) const START: &[u8] = b"{\"time\":";
 
 /// Appends the record and a line feed. `scratch` is used again from call to call.
 pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
@@ -104,8 +104,7 @@ pub(super) struct Decoded {
     pub(super) next_seq: u64,
     /// Bytes up to the end of the last line that ends.
     pub(super) whole_bytes: usize,
-    /// Lines that are no record.
-    pub(super) bad_lines: u64,
+    /// Of lines that are no record.
     pub(super) bad_bytes: u64,
 }
 
@@ -120,10 +119,7 @@ pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> De
         decoded.whole_bytes += len + 1;
         match parse(line, &mut scratch) {
             Some(line) => decoded.take(&line, filter, out),
-            None => {
-                decoded.bad_lines += 1;
-                decoded.bad_bytes += len as u64 + 1;
-            }
+            None => decoded.bad_bytes += len as u64 + 1,
         }
     }
     decoded

@@ -109,13 +109,18 @@
 use crate::config::{EVENTLOG_READ_RECORDS_MAX, EVENTLOG_SEGMENT_BYTES, EVENTLOG_SEGMENT_BYTES_MIN};
 
 pub mod block;
+pub mod disk;
+pub mod folder;
 mod index;
 pub mod line;
 pub mod path;
+pub mod reader;
 mod record;
 mod scan;
+pub mod segment;
 mod tables;
 mod varint;
+pub mod writer;
 
 use path::LogPath;
 
@@ -298,6 +303,11 @@ pub(crate) struct Filter<'a> {
 impl<'a> Filter<'a> {
     const ALL: Filter<'static> = Filter { start_ms: 0, end_ms: u64::MAX, channel: None, seq_from: 0, seq_below: u64::MAX };
     const NONE: Filter<'static> = Filter { seq_below: 0, ..Filter::ALL };
+
+    /// True if no record of such a part can pass.
+    fn excludes(&self, info: &PartInfo) -> bool {
+        info.latest_ms < self.start_ms || self.end_ms < info.earliest_ms || self.seq_below <= info.first_seq
+    }
 
     #[inline]
     fn takes(&self, time_ms: u64, seq: u64) -> bool {
