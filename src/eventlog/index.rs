@@ -7,7 +7,8 @@
 //! ```
 //! Little-endian; a checksum is that of the bytes before it in its header or entry. The segment id is that of the
 //! blocks; JSON lines have none, so the checksum of their first line stands for it (`eventlog/line.rs`).
-//! A part that is not complete yet has no entry: behind the last one the segment must be looked at.
+//! The entries follow each other without a gap, from the beginning. A part that is not complete yet has none: behind the
+//! last entry, or the first that does not follow, the segment itself must be looked at.
 
 use crate::eventlog::PartInfo;
 
@@ -63,10 +64,8 @@ pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec
     let mut entries: Vec<Entry> = Vec::with_capacity(rest.len() / ENTRY_BYTES);
     for bytes in rest.chunks_exact(ENTRY_BYTES) {
         let Some(entry) = read_entry(bytes) else { break };
-        let follows = entries.last().is_none_or(|last| {
-            entry.offset >= last.end() && entry.info.first_seq >= last.info.first_seq + last.info.records
-        });
-        if !follows || entry.end() > segment_bytes {
+        let (end, next_seq) = entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
+        if entry.offset != end || entry.info.first_seq < next_seq || entry.end() > segment_bytes {
             break;
         }
         entries.push(entry);
@@ -132,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_go_back_are_not_used() {
-        for second in [entry(32_767, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5), entry(u64::MAX, 11, 5)] {
+    fn entries_that_do_not_follow_each_other_are_not_used() {
+        for second in [entry(0, 11, 5), entry(32_769, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5)] {
             let bytes = written(7, &[entry(0, 1, 10), second]);
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
         }

@@ -314,3 +314,6 @@ impl<'a> Filter<'a> {
         self.start_ms <= time_ms && time_ms <= self.end_ms && self.seq_from <= seq && seq < self.seq_below
     }
 }
+
+#[cfg(test)]
+mod golden;

@@ -98,6 +98,8 @@ struct Part {
     at: PartAt,
     info: PartInfo,
     bytes: Vec<u8>,
+    /// The index has its entry.
+    indexed: bool,
 }
 
 /// The part that is being filled; its bytes are with the encoder.
@@ -188,7 +190,7 @@ impl Writer {
 
     /// True if a complete part waits to be written.
     pub fn wants_write(&self) -> bool {
-        self.held.back().is_some_and(|part| part.at.written < part.bytes.len())
+        self.held.back().is_some_and(|part| !part.indexed)
     }
 
     /// Does what is due: writes complete parts, or all there is if `everything`; syncs as the log's policy says.
@@ -338,7 +340,7 @@ impl Writer {
         self.next.offset = at.offset + bytes.len() as u64;
         self.next.begins_segment = false;
         self.held_len += bytes.len();
-        self.held.push_back(Part { at, info, bytes });
+        self.held.push_back(Part { at, info, bytes, indexed: false });
     }
 
     // ---- writing --------------------------------------------------------------------------------------------
@@ -347,11 +349,11 @@ impl Writer {
     fn write(&mut self, everything: bool) -> Result<(), WriteError> {
         for number in 0..self.held.len() {
             let Some(mut part) = self.held.get_mut(number).map(std::mem::take) else { break };
-            let was_written = part.at.written == part.bytes.len();
             let result = self.write_part(&mut part.at, part.info.first_seq, &part.bytes);
             let next_seq = part.info.first_seq + part.info.records;
-            if result.is_ok() && !was_written {
+            if result.is_ok() && !part.indexed {
                 self.wrote_up_to(next_seq);
+                part.indexed = true;
                 let bytes = part.bytes.len() as u32;
                 self.index.add(&Entry { offset: part.at.offset, bytes, info: part.info });
             }
@@ -421,6 +423,8 @@ impl Writer {
         if self.file.is_some() {
             if self.spec.fsync != Fsync::Never {
                 self.sync_file()?;
+                // So a segment that is abandoned is always the last one.
+                self.synced_seq = self.written_seq;
             }
             self.file = None;
             self.retire = Retire::Rename;
@@ -494,6 +498,9 @@ impl Writer {
     /// Writes everything and makes it safe.
     fn sync(&mut self, now: Instant) -> Result<(), WriteError> {
         self.last_sync = now;
+        if !self.is_unsafe() {
+            return Ok(());
+        }
         if let Some(file) = &self.file
             && !file.is_at(self.place.active())
         {
@@ -528,7 +535,7 @@ impl Writer {
     fn forget_safe(&mut self) {
         while let Some(part) = self.held.front()
             && part.info.first_seq + part.info.records <= self.synced_seq
-            && part.at.written == part.bytes.len()
+            && part.indexed
         {
             let Some(part) = self.held.pop_front() else { break };
             self.held_len -= part.bytes.len();
@@ -662,7 +669,7 @@ impl Lines {
 impl Default for Part {
     fn default() -> Part {
         let at = PartAt { offset: 0, begins_segment: None, written: 0 };
-        Part { at, info: PartInfo::default(), bytes: Vec::new() }
+        Part { at, info: PartInfo::default(), bytes: Vec::new(), indexed: false }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::disk::Disk;
 use crate::eventlog::folder::{LockError, Place, index_of};
 use crate::eventlog::index::Entry;
-use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
-use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
+use crate::eventlog::segment::{Finding, FindingKind, PartRead, Segment, SegmentError};
+use crate::eventlog::{Filter, Format, LogSpec, Records};
 
 use super::index_file::IndexFile;
 use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
@@ -150,13 +150,14 @@ impl Writer {
         let mut entries = Vec::with_capacity(complete);
         let mut buffer = Vec::new();
         for part in segment.parts.clone().into_iter().take(complete) {
+            if part.offset != entries.last().map_or(0, Entry::end) {
+                break; // Behind a gap an index is of no use.
+            }
             let info = match part.info {
                 Some(info) => info,
                 None => segment.read(part, &Filter::NONE, &mut Records::default(), &mut buffer)?.info,
             };
-            if info.records > 0 {
-                entries.push(entry(part, info));
-            }
+            entries.push(Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
         }
         self.index.start(&active, segment.id, &entries);
         Ok(())
@@ -179,8 +180,4 @@ impl Encoder {
         }
         whole
     }
-}
-
-fn entry(part: Part, info: PartInfo) -> Entry {
-    Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info }
 }

@@ -260,14 +260,14 @@ fn a_deadline_that_passed_ends_the_reading() {
 #[test]
 fn a_reader_sees_every_record_once_while_segments_rotate() {
     for (format, newest_first) in FORMATS.into_iter().flat_map(|format| [(format, false), (format, true)]) {
-        let (folder, samples) = (Folder::new(), many(8000));
+        let (folder, samples) = (Folder::new(), many(12_000));
         let mut writer = open(&folder, spec(format));
         append(&mut writer, &samples[..2000]);
         writer.advance(Instant::now(), true).unwrap();
         let before = expected(&samples[..2000]);
         let place = Place::below(&folder.0, &log_path());
         let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
-        let mut more = samples[2000..].chunks(500);
+        let mut more = samples[2000..].chunks(2500);
         while scan.step().unwrap() == Progress::More {
             if let Some(piece) = more.next() {
                 append(&mut writer, piece);
@@ -322,7 +322,7 @@ fn an_index_may_be_gone_stale_or_garbage() {
             assert_eq!(scan(&folder, query.clone()).unwrap().0, oracle(&expected(&samples[..4000]), &query));
             // The writer makes that of the youngest segment anew.
             drop(open(&folder, spec(format)));
-            let (path, original) = indexes.iter().zip(&originals).next().unwrap();
+            let (path, original) = indexes.iter().zip(&originals).next_back().unwrap();
             assert!(fs::read(path).unwrap() == *original, "{}", path.display());
         }
         for (path, other) in indexes.iter().zip(originals.iter().rev()) {
@@ -611,7 +611,7 @@ fn a_full_disk_costs_nothing_while_there_is_memory() {
                     }
                 }
             }
-            assert!(failures > 5 && writer.unwritten() > 0, "{format:?} {room}: {failures}");
+            assert!(failures > 3 && writer.unwritten() > 0, "{format:?} {room}: {failures}");
             disk.plan(|plan| plan.room = None);
             writer.advance(now + EVENTLOG_RETRY, true).unwrap();
             assert!(read_all(&folder) == expected(&samples), "{format:?} {room}");
@@ -706,7 +706,7 @@ fn a_disk_that_never_syncs_leaves_one_segment_and_backs_off() {
 fn failed_writes_and_names_lose_nothing() {
     for format in FORMATS {
         for kind in 0..3 {
-            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(1500));
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(6000));
             let mut writer = open_on(&disk, &folder, spec(format));
             let mut now = Instant::now();
             let mut failures = 0;
@@ -728,7 +728,7 @@ fn failed_writes_and_names_lose_nothing() {
             writer.advance(now + EVENTLOG_ABANDON_RETRY_MAX, true).unwrap();
             assert!(failures > 0, "{format:?} {kind}");
             assert!(read_all(&folder) == expected(&samples), "{format:?} {kind}");
-            assert_eq!(writer.take_counts().written, 1500);
+            assert_eq!(writer.take_counts().written, 6000);
         }
     }
 }
@@ -864,7 +864,8 @@ proptest! {
                         (plan.bad_creates, plan.bad_renames) = (0, 0);
                     });
                     open.sync_now(now).unwrap();
-                    writer = None;
+                    // The lock is free only when the old one is gone.
+                    drop(writer.take());
                     writer = Some(open_on(&disk, &folder, spec(format)));
                 }
             }
