@@ -79,6 +79,8 @@ pub const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 // -- event log --
 
+/// Everything that scripts name by a path is below this, seen from where the server runs.
+pub const DATA_FOLDER: &str = "garrysmod/data";
 /// Records waiting for `rt-files`: minutes of a busy server's events while a disk does not answer.
 pub const EVENTLOG_JOBS_MAX: usize = 65_536;
 pub const EVENTLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -108,6 +110,11 @@ pub const EVENTLOG_RECORD_BYTES_MAX: usize = 1024 * 1024;
 /// Records and bytes of one answer: a Lua table of more would stop the game.
 pub const EVENTLOG_READ_RECORDS_MAX: usize = 100_000;
 pub const EVENTLOG_READ_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records taken from the queue before the disk is looked after again.
+pub const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
+/// A log that was closed to be written in another format is not closed for that again before this: two hooks that do
+/// not agree would make a file of every event.
+pub const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
 /// How long `rt-files` reads for a callback before it looks after its queue again.
 pub const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
 /// Longest path below `garrysmod/data/`, and longest name in it: with our endings it must fit 255 bytes.

@@ -16,6 +16,7 @@
 //! | game thread | [`lua`], [`engine`] | nothing (close: at most [`config::CLOSE_FLUSH_MAX`]) | the game |
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).

@@ -64,7 +64,8 @@ pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec
     let mut entries: Vec<Entry> = Vec::with_capacity(rest.len() / ENTRY_BYTES);
     for bytes in rest.chunks_exact(ENTRY_BYTES) {
         let Some(entry) = read_entry(bytes) else { break };
-        let (end, next_seq) = entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
+        let (end, next_seq) =
+            entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
         if entry.offset != end || entry.info.first_seq < next_seq || entry.end() > segment_bytes {
             break;
         }

@@ -80,10 +80,14 @@
 //! `{"by":"Al","hp":40}`.
 //!
 //! ```text
-//! 52 54 45 4c 01 01 00 00  88 77 66 55 44 33 22 11  header: one unit
-//! 01 00 00 00 00 00 00 00  00 78 5f b1 9a 01 00 00          seq 1, time
-//! 00 00 00 00 XX XX XX XX                                   unit 0, crc
-//! XX XX XX XX 2c 00 00 01                           chunk: 44 bytes, fresh
+//! 52 54 45 4c 01 01 00 00 88 77 66 55 44 33 22 11   header: one unit, the segment
+//! 01 00 00 00 00 00 00 00 00 00 29 b3 9a 01 00 00   seq 1, time 1763942400000
+//! 00 00 00 00 2c ef 38 a8                           unit 0, crc
+//! e7 d7 88 3f 26 00 00 01                           chunk: crc, 38 bytes, fresh
+//! 00 03 04 6b 69 6c 6c 02                           record of a new form: channel "kill" (string 0), a new shape
+//! 0f 7b 22 62 79 22 3a 00 2c 22 68 70 22 3a 00 7d   whose skeleton is {"by":_,"hp":_}
+//! 00 03 02 41 6c 10 d5 05                           no time later; "Al" (string 1); 725, one digit behind the point
+//! 01 d0 0f 81 06 28                                 record of form 1, 1000 ms later; string 1; 40
 //! ```
 //!
 //! # Damage, and what a reader does
@@ -106,7 +110,7 @@
 //! The magic, the version byte and the place of the header's crc never change. Whatever changes the meaning of a byte
 //! gets a new version; readers know all versions up to their own, and refuse later ones. Writers write one.
 
-use crate::config::{EVENTLOG_READ_RECORDS_MAX, EVENTLOG_SEGMENT_BYTES, EVENTLOG_SEGMENT_BYTES_MIN};
+use crate::config::{EVENTLOG_SEGMENT_BYTES, EVENTLOG_SEGMENT_BYTES_MIN};
 
 pub mod block;
 pub mod disk;
@@ -188,7 +192,8 @@ pub struct Query {
     pub end_ms: u64,
     /// Only those of exactly this channel.
     pub channel: Option<Vec<u8>>,
-    /// At most so many: the first of all that match, or the last if the newest come first.
+    /// At most so many: the first of all that match, or the last if the newest come first. A script gets
+    /// [`crate::config::EVENTLOG_READ_RECORDS_MAX`] at most.
     pub limit: usize,
     pub newest_first: bool,
 }
@@ -196,13 +201,6 @@ pub struct Query {
 impl Default for Query {
     fn default() -> Query {
         Query { start_ms: 0, end_ms: u64::MAX, channel: None, limit: 1000, newest_first: false }
-    }
-}
-
-impl Query {
-    /// The limit that is kept: a larger one than [`EVENTLOG_READ_RECORDS_MAX`] is not.
-    pub fn limit_kept(&self) -> usize {
-        self.limit.min(EVENTLOG_READ_RECORDS_MAX)
     }
 }
 
@@ -301,7 +299,8 @@ pub(crate) struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    const ALL: Filter<'static> = Filter { start_ms: 0, end_ms: u64::MAX, channel: None, seq_from: 0, seq_below: u64::MAX };
+    const ALL: Filter<'static> =
+        Filter { start_ms: 0, end_ms: u64::MAX, channel: None, seq_from: 0, seq_below: u64::MAX };
     const NONE: Filter<'static> = Filter { seq_below: 0, ..Filter::ALL };
 
     /// True if no record of such a part can pass.
@@ -316,4 +315,4 @@ impl<'a> Filter<'a> {
 }
 
 #[cfg(test)]
-mod golden;
+mod tests;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fmt, io};
 
-use crate::config::EVENTLOG_READ_BYTES_MAX;
+use crate::config::{EVENTLOG_READ_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::eventlog::folder::Place;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::segment::{Finding, FindingKind, Part, Segment, SegmentError};
@@ -20,7 +20,7 @@ const FINDINGS_MAX: usize = 100;
 
 /// All matching records of the log at this path below `root`, unless that takes longer than the deadline.
 pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Result<ReadOutcome, ReadError> {
-    let mut scan = Scan::open(Place::below(root, path), query.clone())?;
+    let mut scan = Scan::of_script(root, path, query.clone())?;
     while scan.step()? == Progress::More {
         if Instant::now() >= deadline {
             return Err(ReadError::Timeout);
@@ -111,6 +111,12 @@ struct Reading {
 }
 
 impl Scan {
+    /// For a script: below its folder, and no more than one answer may have.
+    pub fn of_script(root: &Path, path: &LogPath, query: Query) -> Result<Scan, ReadError> {
+        let limit = query.limit.min(EVENTLOG_READ_RECORDS_MAX);
+        Scan::open(Place::below(root, path), Query { limit, ..query })
+    }
+
     /// Opens the youngest segment and lists the others.
     pub fn open(place: Place, query: Query) -> Result<Scan, ReadError> {
         Scan::open_by(place, query, true)
@@ -159,7 +165,7 @@ impl Scan {
 
     /// Reads one part, or opens the next segment.
     pub fn step(&mut self) -> Result<Progress, ReadError> {
-        if self.records.len() >= self.query.limit_kept() {
+        if self.records.len() >= self.query.limit {
             return Ok(Progress::Done);
         }
         let Some(reading) = &mut self.current else { return self.next_segment() };
@@ -186,7 +192,7 @@ impl Scan {
         {
             new.reverse();
         }
-        self.records.rows.truncate(self.query.limit_kept());
+        self.records.rows.truncate(self.query.limit);
         if self.records.text.len() > EVENTLOG_READ_BYTES_MAX {
             return Err(ReadError::TooLarge);
         }
@@ -213,8 +219,13 @@ impl Scan {
     }
 
     pub fn finish(mut self) -> ReadOutcome {
+        self.take_outcome()
+    }
+
+    /// The same for a scan that somebody else holds: it is at its end.
+    pub fn take_outcome(&mut self) -> ReadOutcome {
         self.leave_segment();
-        ReadOutcome { records: self.records, damage: self.damage }
+        ReadOutcome { records: std::mem::take(&mut self.records), damage: std::mem::take(&mut self.damage) }
     }
 
     fn leave_segment(&mut self) {
@@ -312,10 +323,21 @@ impl Tally {
 /// Why a log was not read.
 #[derive(Debug)]
 pub enum ReadError {
-    Missing { path: PathBuf },
-    Io { path: PathBuf, err: io::Error },
-    Foreign { path: PathBuf, found: Vec<u8> },
-    Newer { path: PathBuf, version: u8 },
+    Missing {
+        path: PathBuf,
+    },
+    Io {
+        path: PathBuf,
+        err: io::Error,
+    },
+    Foreign {
+        path: PathBuf,
+        found: Vec<u8>,
+    },
+    Newer {
+        path: PathBuf,
+        version: u8,
+    },
     /// The deadline passed first.
     Timeout,
     /// What matches is more than one answer may hold.

@@ -391,9 +391,8 @@ impl Encoder {
     }
 
     fn find_shape(&self, block: &[u8], skeleton: &[u8]) -> Option<u32> {
-        let is = |shape: &usize| {
-            self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton)
-        };
+        let is =
+            |shape: &usize| self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton);
         self.shapes.candidates(hash(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
     }
 

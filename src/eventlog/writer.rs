@@ -164,6 +164,11 @@ impl Writer {
         &self.spec
     }
 
+    /// Takes other settings for what comes. The format stays: another one needs another segment, so another writer.
+    pub fn set_spec(&mut self, spec: LogSpec) {
+        self.spec = LogSpec { format: self.spec.format, ..spec };
+    }
+
     /// Encodes a record into memory. Writes nothing: see [`Writer::advance`].
     pub fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
         if self.held_bytes() + channel.len() + payload.len() > EVENTLOG_LOG_HELD_BYTES_MAX {
@@ -207,7 +212,7 @@ impl Writer {
             }
             Fsync::Never => false,
         };
-        let result = if due && self.is_unsafe() { self.sync(now) } else { self.write(everything) };
+        let result = if due && self.has_unsynced() { self.sync(now) } else { self.write(everything) };
         self.note(now, result)
     }
 
@@ -217,19 +222,38 @@ impl Writer {
         self.note(now, result)
     }
 
+    /// Writes everything, and syncs it unless the log is never synced: the last call before it is closed.
+    pub fn finish(&mut self, now: Instant) -> Result<(), WriteError> {
+        let result = match self.spec.fsync {
+            Fsync::Always | Fsync::EverySecond => self.sync(now),
+            Fsync::Never => self.write(true),
+        };
+        if result.is_err() {
+            // Once more, into a new segment if that is what it takes: there is no later.
+            self.note(now, result).or_else(|_| self.sync_now(now))?;
+        }
+        self.index.end();
+        Ok(())
+    }
+
+    /// A failure was not long ago, and nothing is tried yet.
+    pub fn is_pausing(&self, now: Instant) -> bool {
+        self.retry.not_before.is_some_and(|at| now < at)
+    }
+
     /// When [`Writer::advance`] has something to do again. `None`: not before the next record.
     pub fn due(&self) -> Option<Instant> {
-        if let Some(at) = self.retry.not_before.filter(|_| self.unwritten() > 0 || self.is_unsafe()) {
+        if let Some(at) = self.retry.not_before.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);
         }
         match self.spec.fsync {
-            Fsync::EverySecond if self.is_unsafe() => Some(self.last_sync + EVENTLOG_SYNC_INTERVAL),
+            Fsync::EverySecond if self.has_unsynced() => Some(self.last_sync + EVENTLOG_SYNC_INTERVAL),
             _ => None,
         }
     }
 
     /// There are records that an end of the machine would take.
-    fn is_unsafe(&self) -> bool {
+    fn has_unsynced(&self) -> bool {
         self.synced_seq < self.next_seq
     }
 
@@ -498,7 +522,7 @@ impl Writer {
     /// Writes everything and makes it safe.
     fn sync(&mut self, now: Instant) -> Result<(), WriteError> {
         self.last_sync = now;
-        if !self.is_unsafe() {
+        if !self.has_unsynced() {
             return Ok(());
         }
         if let Some(file) = &self.file

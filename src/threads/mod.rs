@@ -5,13 +5,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use crate::config::Config;
+use crate::config::{Config, DATA_FOLDER};
+use crate::eventlog::disk::SystemDisk;
 use crate::identity::{self, Ledger};
 use crate::notice::Notice;
 use crate::redis::backoff::Backoff;
@@ -19,6 +21,7 @@ use crate::redis::refusal::Class;
 use crate::routes::Routes;
 use crate::stats::Stats;
 
+pub mod files;
 pub mod inbox;
 pub mod links;
 pub mod outbox;
@@ -26,6 +29,7 @@ pub mod publisher;
 pub mod subscriber;
 pub mod subscriptions;
 
+use files::Files;
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
 use outbox::Outbox;
@@ -46,6 +50,7 @@ pub struct Shared {
     pub outbox: Outbox,
     pub inbox: Inbox,
     pub notices: Notices,
+    pub files: Files,
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
@@ -74,6 +79,7 @@ impl Shared {
             outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
             notices: Notices::new(Arc::clone(&stats), attention),
+            files: Files::new(PathBuf::from(DATA_FOLDER), Arc::new(SystemDisk), Arc::clone(&stats)),
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),
@@ -119,6 +125,7 @@ impl Shared {
         self.settled.wake();
         self.outbox.wake();
         self.subscriptions.disconnect();
+        self.files.stop();
     }
 
     /// Waits, unless it is time to stop. True if the worker is to stop.
@@ -197,7 +204,8 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 2] = [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run)];
+        let all: [(&str, Work); 3] =
+            [("rt-publisher", publisher::run), ("rt-subscriber", subscriber::run), ("rt-files", files::run)];
         for (name, work) in all {
             match spawn(name, shared, work) {
                 Ok(worker) => workers.0.push(worker),

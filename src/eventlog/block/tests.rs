@@ -24,7 +24,10 @@ pub(crate) fn events() -> Vec<Sample> {
     let mut records = Records::default();
     let decoded = line::decode(text.as_bytes(), &Filter::ALL, &mut records);
     assert_eq!((decoded.bad_bytes, decoded.info.records), (0, 600));
-    records.iter().map(|r| Sample { time_ms: r.time_ms, channel: r.channel.into(), payload: r.payload.into() }).collect()
+    records
+        .iter()
+        .map(|r| Sample { time_ms: r.time_ms, channel: r.channel.into(), payload: r.payload.into() })
+        .collect()
 }
 
 /// A block of these, a chunk for each inner slice.
@@ -81,7 +84,8 @@ fn payloads_come_back_as_they_were() {
 #[test]
 fn white_space_between_values_goes_and_nothing_else() {
     let spaced = " { \"a b\" : [ 1 , { \"c\" : \" d \" } , [ ] , { } ] ,\n\t\"e\" :\r1.50 } ";
-    let bytes = block_of(HEADER, &[&[sample(0, "c", spaced), sample(0, "c", "{\"a b\":[],\"e\":1}"), sample(0, "c", spaced)]]);
+    let bytes =
+        block_of(HEADER, &[&[sample(0, "c", spaced), sample(0, "c", "{\"a b\":[],\"e\":1}"), sample(0, "c", spaced)]]);
     let (records, _) = read(&bytes, &Filter::ALL);
     let payloads: Vec<_> = records.iter().map(|record| (record.payload, record.raw)).collect();
     let normal = &b"{\"a b\":[1,{\"c\":\" d \"},[],{}],\"e\":1.50}"[..];
@@ -106,7 +110,8 @@ fn what_is_no_json_is_marked_and_kept_to_the_byte() {
         (b"-0.0e-0", false),
     ] {
         // After a record of the shape that it nearly has.
-        let samples = [sample(0, "c", "{\"a\":1}"), Sample { time_ms: 0, channel: b"c".into(), payload: payload.into() }];
+        let samples =
+            [sample(0, "c", "{\"a\":1}"), Sample { time_ms: 0, channel: b"c".into(), payload: payload.into() }];
         let bytes = block_of(HEADER, &[&samples]);
         let (records, _) = read(&bytes, &Filter::ALL);
         let last = records.iter().next_back().unwrap();
@@ -276,7 +281,8 @@ fn a_filter_takes_what_it_should() {
     let samples: Vec<_> =
         (0..20).map(|n| sample(100 + n, if n % 3 == 0 { "a" } else { "b" }, &format!("{{\"n\":{n}}}"))).collect();
     let bytes = block_of(HEADER, &[&samples]);
-    let numbers = |filter: Filter<'_>| -> Vec<u64> { read(&bytes, &filter).0.iter().map(|record| record.seq).collect() };
+    let numbers =
+        |filter: Filter<'_>| -> Vec<u64> { read(&bytes, &filter).0.iter().map(|record| record.seq).collect() };
     let all = Filter::ALL;
     assert_eq!(numbers(Filter { start_ms: 105, end_ms: 108, ..all }), [6, 7, 8, 9]);
     assert_eq!(numbers(Filter { channel: Some(b"a"), start_ms: 110, ..all }), [13, 16, 19]);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::EVENTLOG_READ_RECORDS_MAX;
 use crate::eventlog::Query;
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
@@ -55,9 +56,8 @@ fn rows(records: &Records) -> Vec<Row> {
 }
 
 fn expected(samples: &[Sample]) -> Vec<Row> {
-    let row = |(n, sample): (usize, &Sample)| {
-        (n as u64 + 1, sample.time_ms, sample.channel.clone(), sample.payload.clone())
-    };
+    let row =
+        |(n, sample): (usize, &Sample)| (n as u64 + 1, sample.time_ms, sample.channel.clone(), sample.payload.clone());
     samples.iter().enumerate().map(row).collect()
 }
 
@@ -240,11 +240,13 @@ fn every_query_finds_what_the_plain_way_finds() {
 #[test]
 fn a_limit_is_kept_to() {
     let folder = Folder::new();
-    let mut writer = open(&folder, spec(Format::Binary));
-    append(&mut writer, &many(10));
+    let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) });
+    let sample = Sample { time_ms: 1, channel: b"c".into(), payload: b"1".into() };
+    append(&mut writer, &vec![sample; EVENTLOG_READ_RECORDS_MAX + 10]);
     writer.advance(Instant::now(), true).unwrap();
-    assert!(scan(&folder, Query { limit: 0, ..Query::default() }).unwrap().0.is_empty());
-    assert_eq!(Query { limit: 1_000_000_000, ..Query::default() }.limit_kept(), 100_000);
+    for (limit, expected) in [(0, 0), (1, 1), (1_000_000_000, EVENTLOG_READ_RECORDS_MAX)] {
+        assert_eq!(scan(&folder, Query { limit, ..Query::default() }).unwrap().0.len(), expected);
+    }
 }
 
 #[test]
@@ -648,23 +650,23 @@ fn a_full_disk_fills_bounded_memory_and_then_refuses() {
 fn a_failed_fsync_is_answered_by_a_new_segment_and_loses_nothing() {
     for format in FORMATS {
         // With nothing safe in the segment, something, and a rotation on the way.
-        for (safe, unsafe_) in [(0, 50), (50, 50), (300, 1200), (0, 1200)] {
-            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(safe + unsafe_ + 10));
+        for (safe, unsynced) in [(0, 50), (50, 50), (300, 1200), (0, 1200)] {
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(safe + unsynced + 10));
             let mut writer = open_on(&disk, &folder, spec(format));
             let now = Instant::now();
             append(&mut writer, &samples[..safe]);
             writer.sync_now(now).unwrap();
-            append(&mut writer, &samples[safe..safe + unsafe_ / 2]);
+            append(&mut writer, &samples[safe..safe + unsynced / 2]);
             writer.advance(now, true).unwrap();
-            append(&mut writer, &samples[safe + unsafe_ / 2..safe + unsafe_]);
+            append(&mut writer, &samples[safe + unsynced / 2..safe + unsynced]);
             disk.plan(|plan| plan.bad_syncs = 1);
             let err = writer.sync_now(now).unwrap_err().to_string();
             assert_eq!(err, format!("cannot sync event log `{}`: injected I/O error", active(&folder).display()));
-            append(&mut writer, &samples[safe + unsafe_..]);
+            append(&mut writer, &samples[safe + unsynced..]);
             // The pause first, then a file that was never asked in vain.
             assert!(writer.advance(now, true).is_ok() && writer.unwritten() > 0);
             writer.advance(now + EVENTLOG_RETRY, true).unwrap();
-            assert!(read_all(&folder) == expected(&samples), "{format:?} {safe} {unsafe_}");
+            assert!(read_all(&folder) == expected(&samples), "{format:?} {safe} {unsynced}");
             let counts = writer.take_counts();
             assert_eq!((counts.fsync_errors, counts.written), (1, samples.len() as u64));
             assert!(counts.rewritten > 0);
@@ -762,7 +764,7 @@ fn the_policies_sync_as_often_as_they_say() {
             writer.advance(now, true).unwrap();
             assert_eq!(writer.unwritten(), 0);
             let due = writer.due();
-            assert_eq!(due.is_some(), fsync == Fsync::EverySecond && writer.is_unsafe());
+            assert_eq!(due.is_some(), fsync == Fsync::EverySecond && writer.has_unsynced());
             assert!(due.is_none_or(|due| due <= now + EVENTLOG_SYNC_INTERVAL));
         }
         disk.plan(|plan| plan.syncs)

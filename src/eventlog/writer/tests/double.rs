@@ -68,14 +68,14 @@ impl DoubleDisk {
     }
 
     /// The folder as a crash of the machine leaves it: what was not synced is gone, but for `kept` of every file's
-    /// unsafe bytes in per cent.
+    /// unsynced bytes in per cent.
     pub(crate) fn crash(&self, root: &Path, into: &Path, kept: usize) {
         self.plan(|plan| {
             for (path, inode) in &plan.safe_names {
                 let Inode { bytes, safe_bytes, .. } = &plan.inodes[inode];
                 let mut left = safe_bytes.clone();
-                if let Some(unsafe_bytes) = bytes.get(safe_bytes.len()..) {
-                    left.extend_from_slice(&unsafe_bytes[..unsafe_bytes.len() * kept / 100]);
+                if let Some(unsynced) = bytes.get(safe_bytes.len()..) {
+                    left.extend_from_slice(&unsynced[..unsynced.len() * kept / 100]);
                 }
                 let target = into.join(path.strip_prefix(root).unwrap());
                 fs::create_dir_all(target.parent().unwrap()).unwrap();
