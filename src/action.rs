@@ -10,7 +10,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::config::{ACTIONS_MAX, AGGREGATE_EVENTS_DEFAULT, AGGREGATE_EVENTS_MAX, INTERVAL_S_MAX, TTL_S_MAX};
+use crate::config::{
+    ACTIONS_MAX, AGGREGATE_EVENTS_DEFAULT, AGGREGATE_EVENTS_MAX, EVENTLOG_SEGMENT_BYTES_MIN, INTERVAL_S_MAX, TTL_S_MAX,
+};
+use crate::eventlog::path::LogPath;
+use crate::eventlog::spec::{Format, LogSpec};
 use crate::json::text::WHOLE_MAX;
 use crate::template::{Place, Template};
 use error::SpecError;
@@ -52,26 +56,10 @@ pub enum Scope {
 #[derive(Debug)]
 pub enum Kind {
     Webhook(Arc<Webhook>),
-    File(File),
+    /// A record in an event log.
+    File(Arc<LogSpec>),
     Counter(Counter),
     Leaderboard(Leaderboard),
-}
-
-/// A record in an event log.
-#[derive(Debug)]
-pub struct File {
-    pub path: String,
-    pub format: FileFormat,
-    /// At which size a file is put aside; the event log's own limit if it is not said.
-    pub max_bytes: Option<u64>,
-    /// How many files are kept; 0: all.
-    pub max_files: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileFormat {
-    JsonLines,
-    Binary,
 }
 
 /// A number in Redis that goes up or down.
@@ -175,7 +163,7 @@ fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecE
     let kind = match members.needed_word("type", &TYPES)? {
         "discord" => Kind::Webhook(Arc::new(Webhook::Discord(Box::new(webhook::discord(members)?)))),
         "http" => Kind::Webhook(Arc::new(Webhook::Http(webhook::http(members)?))),
-        "file" => Kind::File(file(members)?),
+        "file" => Kind::File(Arc::new(file(members)?)),
         "counter" => Kind::Counter(counter(members)?),
         _ => Kind::Leaderboard(leaderboard(members)?),
     };
@@ -193,20 +181,18 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
     Ok(word.map(|word| if word == "each" { Scope::Each } else { Scope::Fleet }))
 }
 
-fn file(members: &Members<'_>) -> Result<File, SpecError> {
+fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     members.only("member", &COMMON, &["path", "format", "max_bytes", "max_files"])?;
-    let format = members.word("format", &["json", "binary"])?;
-    Ok(File {
-        path: log_path(members)?,
-        format: if format == Some("binary") { FileFormat::Binary } else { FileFormat::JsonLines },
-        max_bytes: members.whole("max_bytes", 1..=WHOLE_MAX as u64)?,
-        max_files: members.whole("max_files", 0..=u64::from(u32::MAX))?.unwrap_or(0),
-    })
-}
-
-/// Where a log may stand is the event log's to say; a path is at least a text here.
-fn log_path(members: &Members<'_>) -> Result<String, SpecError> {
-    members.needed_text("path").map(str::to_owned)
+    let path = LogPath::parse(members.needed_text("path")?.as_bytes());
+    let path = path.map_err(|err| SpecError::new(&members.at("path"), err.to_string()))?;
+    let mut log = LogSpec::new(path);
+    if members.word("format", &["json", "binary"])? == Some("binary") {
+        log.format = Format::Binary;
+    }
+    log.max_bytes = members.whole("max_bytes", EVENTLOG_SEGMENT_BYTES_MIN..=WHOLE_MAX as u64)?.unwrap_or(log.max_bytes);
+    let max_files = members.whole("max_files", 0..=u64::from(u32::MAX))?;
+    log.max_files = max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(log.max_files);
+    Ok(log)
 }
 
 fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {

@@ -110,6 +110,55 @@ pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(1500);
 /// The text log's file; the one before it is kept, so the disk holds twice this at most.
 pub const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+// -- event log --
+
+/// Everything that scripts name by a path is below this, seen from where the server runs.
+pub const DATA_FOLDER: &str = "garrysmod/data";
+/// Records waiting for `rt-files`: minutes of a busy server's events while a disk does not answer.
+pub const EVENTLOG_JOBS_MAX: usize = 65_536;
+pub const EVENTLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Reads waiting for `rt-files`. Each answers a callback, and a script with more of them open asks in a loop.
+pub const EVENTLOG_READS_MAX: usize = 64;
+/// Logs open at once, 60 KiB of memory and two files each; the least recently used is closed for another.
+pub const EVENTLOG_OPEN_MAX: usize = 32;
+/// Records in memory until they are on disk, of all logs together: what a full disk may hold back, and what an fsync
+/// that fails may have to be written again.
+pub const EVENTLOG_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The same of one log. A log that comes this far is synced before its second is over.
+pub const EVENTLOG_LOG_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A segment that a write would take beyond this is rotated first, unless the log says otherwise.
+pub const EVENTLOG_SEGMENT_BYTES: u64 = 100_000_000;
+/// The least that a log may say: two blocks. Less would make a file of every few events.
+pub const EVENTLOG_SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// How often a log is synced by default. What a crash of the machine may cost.
+pub const EVENTLOG_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// A log that cannot be written or opened is tried again after this.
+pub const EVENTLOG_RETRY: Duration = Duration::from_secs(1);
+/// An abandoned segment after a failed fsync is tried again after this at first, and at most this at last.
+pub const EVENTLOG_ABANDON_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Payloads up to this are taken apart. Longer ones are rare, unlike each other, and would fill a block alone.
+pub const EVENTLOG_SHAPED_BYTES_MAX: usize = 12 * 1024;
+/// What a record may grow to when it is read: no writer makes larger ones, a forged file might try.
+pub const EVENTLOG_RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// Records and bytes of one answer: a Lua table of more would stop the game.
+pub const EVENTLOG_READ_RECORDS_MAX: usize = 100_000;
+pub const EVENTLOG_READ_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records taken from the queue before the disk is looked after again.
+pub const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
+/// A log that was closed to be written in another format is not closed for that again before this: two hooks that do
+/// not agree would make a file of every event.
+pub const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
+/// How long `rt-files` reads for a callback before it looks after its queue again.
+pub const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
+/// Longest path below `garrysmod/data/`, and longest name in it: with our endings it must fit 255 bytes.
+pub const EVENTLOG_PATH_BYTES_MAX: usize = 512;
+pub const EVENTLOG_NAME_BYTES_MAX: usize = 200;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX + IDENTITY_BYTES_MAX + NAME_BYTES_MAX < EVENTLOG_RECORD_BYTES_MAX);
+const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_LOG_HELD_BYTES_MAX);
+const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
+const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_READ_BYTES_MAX);
+
 const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
 // A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYTES < INBOX_BYTES_MAX);

@@ -23,6 +23,8 @@
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
+//! | `rt-actions` | [`threads::actions`] | its queue | an event of this server's own, stop |
+//! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
 //! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
@@ -56,10 +58,12 @@ pub mod template;
 pub mod url;
 
 // 1 codecs: bytes in, values out.
+pub mod eventlog;
 pub mod redis;
 pub mod webhook;
 
-// 2 I/O is redis/connection.rs, webhook/{client,resolve,dead_letter,spool}.rs and these files.
+// 2 I/O is redis/connection.rs, eventlog/{disk,folder,segment,writer,reader}.rs,
+// webhook/{client,resolve,dead_letter,spool}.rs and these files.
 mod bounded_file;
 mod net;
 pub mod text_log;

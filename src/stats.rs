@@ -123,6 +123,43 @@ counters! {
     }
 }
 
+counters! {
+    /// Why a record did not reach its event log.
+    FileDrops {
+        /// Refused: the queue was full.
+        queue_full,
+        /// The disk was full, and so was the memory for what it did not take.
+        disk_full,
+        /// The log cannot be written: a bad path, another process, a file that is no log.
+        refused,
+        /// The disk had not taken it when its log had to be closed.
+        unwritten,
+        /// Came after the end.
+        closed,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
+counters! {
+    /// What the event logs did to the disk.
+    FileCounts {
+        /// Written into segments; indexes are not counted.
+        bytes,
+        rotations,
+        /// Syncs that failed: the segment was left for a new one.
+        fsync_errors,
+        write_errors,
+        /// Records written once more after a failure, so that they are safe.
+        rewritten,
+        /// Indexes that could not be written: reading is slower there.
+        index_errors,
+        /// Logs read for scripts, and damaged places met on the way.
+        reads,
+        damaged,
+    }
+}
+
 /// One queue, or one direction of it.
 #[derive(Default)]
 pub struct QueueStats<Drops> {
@@ -160,6 +197,9 @@ pub struct Stats {
     /// Lines that could not be written to the dead-letter file, or read from the spool.
     pub dead_letters_lost: Counter,
     pub spool_unreadable: Counter,
+    /// Records for event logs: delivered means written.
+    pub files: QueueStats<FileDrops>,
+    pub file_counts: FileCounts,
     /// Listeners called, and those of them that ended in an error.
     pub calls: Counter,
     pub call_errors: Counter,

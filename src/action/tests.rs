@@ -27,8 +27,8 @@ fn shown_action(action: &Action) -> String {
             }
         },
         Kind::File(file) => {
-            let format = if file.format == FileFormat::Binary { "binary" } else { "json" };
-            format!("{} {format} {:?} {}", file.path, file.max_bytes, file.max_files)
+            let format = file.format.name();
+            format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
         }
         Kind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
         Kind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),

@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -410,9 +409,9 @@ impl Engine {
         report::lines(state, &detail, &self.config, &self.stats())
     }
 
-    /// Begins `realtime_selftest` on a thread of its own. `data` is the game's folder for data.
-    pub fn begin_selftest(&self, data: PathBuf) -> Result<(), String> {
-        selftest::begin(&self.shared, data)
+    /// Begins `realtime_selftest` on a thread of its own.
+    pub fn begin_selftest(&self) -> Result<(), String> {
+        selftest::begin(&self.shared)
     }
 
     /// The numbers of `Stats()`, as a tree of names.
@@ -436,6 +435,9 @@ impl Engine {
         let actions = queue_numbers(offered, delivered, dropped.list(), self.shared.actions.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.webhooks;
         let webhooks = queue_numbers(offered, delivered, dropped.list(), self.shared.webhooks.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.files;
+        let files = queue_numbers(offered, delivered, dropped.list(), self.shared.files.waiting());
+        let destinations: Vec<Value> = self.shared.webhooks.standings().iter().map(report::destination).collect();
         json!({
             "outbox": outbox,
             "inbox": inbox,
@@ -443,6 +445,9 @@ impl Engine {
             "replies": replies,
             "actions": actions,
             "webhooks": webhooks,
+            "destinations": destinations,
+            "files": files,
+            "event_logs": names(stats.file_counts.list()),
             "hooks": self.hooks.len(),
             "conditions": stats.conditions.get(),
             "condition_errors": stats.condition_errors.get(),
@@ -479,9 +484,12 @@ impl Engine {
 
 /// One queue's part of [`Engine::stats`].
 fn queue_numbers(offered: &Counter, delivered: &Counter, drops: Vec<(&str, u64)>, waiting: usize) -> Value {
-    let dropped: serde_json::Map<_, _> =
-        drops.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
-    json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": dropped, "waiting": waiting })
+    json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": names(drops), "waiting": waiting })
+}
+
+/// Counters by name.
+fn names(counters: Vec<(&str, u64)>) -> serde_json::Map<String, Value> {
+    counters.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect()
 }
 
 /// Refuses what is over its limit.

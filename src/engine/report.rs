@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::webhook::schedule::{Standing, State};
 
 /// The lines, for a person.
 pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
@@ -27,6 +28,7 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
             lines.push(format!("{name}: p50 {p50} us, p99 {p99} us, longest {max} us"));
         }
     }
+    lines.extend(stats["destinations"].as_array().into_iter().flatten().map(destination_line));
     let mut others = String::new();
     for (name, number) in groups.iter().filter_map(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?))) {
         // Writing to a String cannot fail.
@@ -34,6 +36,30 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
     }
     lines.extend((!others.is_empty()).then_some(others));
     lines
+}
+
+/// One destination of webhooks, for `Stats()`.
+pub fn destination(standing: &Standing) -> Value {
+    let Standing { name, kind, tally, waiting, state } = standing;
+    let (word, detail) = match state {
+        State::Ok => ("ok", String::new()),
+        State::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
+        State::Broken(trouble) => ("broken", trouble.clone()),
+        State::Closed(reason) => ("closed", reason.clone()),
+    };
+    json!({
+        "name": name, "type": kind, "state": word, "detail": detail, "in": tally.offered, "delivered": tally.delivered,
+        "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx, "4xx": tally.status_4xx,
+        "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
+    })
+}
+
+fn destination_line(stats: &Value) -> String {
+    let text = |member: &str| stats[member].as_str().unwrap_or_default().to_owned();
+    let (name, state, detail) = (text("name"), text("state"), text("detail"));
+    let between = if detail.is_empty() { "" } else { " " };
+    let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
+    format!("to {name}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}")
 }
 
 fn queue_line(name: &str, group: &Value) -> String {
@@ -49,8 +75,6 @@ fn queue_line(name: &str, group: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -63,6 +87,9 @@ mod tests {
             "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
             "resent": 7,
             "missed": 0,
+            "destinations": [
+                { "name": "h/***", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
+            ],
         });
         let said = lines("connected", "redis at h:6379", &config, &stats);
         assert!(said[0].ends_with(": connected: redis at h:6379"), "{said:?}");
@@ -72,6 +99,7 @@ mod tests {
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
                 "outbox: in 5, delivered 3, waiting 0, dropped as expired 2",
                 "pump: p50 1.5 us, p99 2.5 us, longest 3 us",
+                "to h/***: broken no answer, in 3, delivered 1, dead 1, waiting 1",
                 "resent 7",
             ]
         );

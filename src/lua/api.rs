@@ -9,7 +9,7 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{DATA, PROCESS, Process, hooks, json, values};
+use crate::lua::{PROCESS, Process, hooks, json, values};
 use crate::text_log;
 
 /// Puts the table `realtime` into the globals. `describe`, `takes_meta` and `strip` are indices of the prelude's
@@ -287,7 +287,7 @@ entry! {
 }
 
 fn run_begin_selftest(lua: Lua) -> Answer {
-    let begun = process().map_err(str::to_owned).and_then(|process| process.engine().begin_selftest(DATA.into()));
+    let begun = process().map_err(str::to_owned).and_then(|process| process.engine().begin_selftest());
     match begun {
         Ok(()) => {
             lua.push_boolean(true);

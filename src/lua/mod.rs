@@ -19,7 +19,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use gmod::lua::State;
 
-use crate::config::{Config, Sources};
+use crate::config::{Config, DATA_FOLDER, Sources};
 use crate::engine::{Engine, Flush};
 use crate::lua::stack::Lua;
 use crate::stats::Stats;
@@ -44,9 +44,6 @@ struct Process {
     console: Receiver<String>,
 }
 
-/// The game's folder for data: srcds runs in the folder that holds `garrysmod`.
-const DATA: &str = "garrysmod/data";
-
 static PROCESS: OnceLock<Process> = OnceLock::new();
 
 static PANICS_SAID: Mutex<Throttle> = Mutex::new(Throttle::new());
@@ -65,14 +62,14 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     }
     let stats = Arc::new(Stats::default());
     let attention = Arc::new(AtomicBool::new(true));
-    let data = Path::new(DATA);
+    let data = Path::new(DATA_FOLDER);
     let directory = data.is_dir().then(|| data.join("realtime"));
     let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
     let sources = sources(host_port);
     let (config, errors) = sources.resolve();
     errors.iter().for_each(|error| log::warn!("{error}"));
-    let shared = Shared::new(config, Arc::clone(&stats), Arc::clone(&attention));
+    let shared = Shared::new(config, data.to_owned(), Arc::clone(&stats), Arc::clone(&attention));
     if let Some(directory) = directory {
         shared.webhooks.keep_files_in(directory);
     }

@@ -7,17 +7,18 @@ use std::time::Instant;
 
 use crate::action::{Action, Counter, Kind, Leaderboard};
 use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
+use crate::eventlog::spec::LogSpec;
 use crate::hook::{Hook, Scopes};
 use crate::identity;
-use crate::json::{tape, text};
+use crate::json::{find, tape, text};
 use crate::notice::Notice;
 use crate::redis::counter::Count;
 use crate::template::{Fields, Missing, Template};
-use crate::threads::Shared;
 use crate::threads::outbox::Item;
 use crate::threads::replies::ReplyTo;
 use crate::threads::run::{CountJob, Run, Work};
 use crate::threads::webhooks::Job;
+use crate::threads::{Shared, files};
 
 /// One event, as hooks look at it.
 #[derive(Clone, Copy)]
@@ -60,13 +61,24 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
-        Kind::File(_) => None,
+        Kind::File(log) => record(shared, log, text),
         Kind::Counter(counter) => count(shared, counter, &fields),
         Kind::Leaderboard(leaderboard) => rank(shared, leaderboard, &fields),
     };
     if let Some(reason) = refused {
         shared.notices.push(Notice::ActionFailed { hook: Arc::clone(id), kind: action.kind.name(), reason });
     }
+}
+
+/// A record in an event log: the event as Lua would see it.
+fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<String> {
+    let mut payload = Vec::new();
+    find::push_without(&mut payload, text.payload(), identity::MEMBER);
+    let refused = shared.files.append(log, text.unix_ms, text.channel(), &payload).err()?;
+    Some(match refused {
+        files::Refused::Full { waiting } => format!("queue_full: {waiting} records wait for the disk"),
+        files::Refused::Closed => "closed: the event logs are closed".to_owned(),
+    })
 }
 
 fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Option<String> {

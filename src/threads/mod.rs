@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::config::Config;
+use crate::eventlog::disk::SystemDisk;
 use crate::identity::{self, Ledger};
 use crate::notice::Notice;
 use crate::redis::backoff::Backoff;
@@ -21,6 +23,7 @@ use crate::stats::Stats;
 
 pub mod actions;
 pub mod dispatch;
+pub mod files;
 pub mod inbox;
 pub mod links;
 pub mod outbox;
@@ -35,6 +38,7 @@ pub mod subscriptions;
 pub mod webhooks;
 
 use actions::Actions;
+use files::Files;
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
 use outbox::Outbox;
@@ -53,6 +57,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the game thread and the workers share for the life of the process.
 pub struct Shared {
     pub settings: Settings,
+    /// The game's folder for data.
+    pub data: PathBuf,
     /// This process, in the identity of its events.
     pub boot: u64,
     pub stats: Arc<Stats>,
@@ -61,6 +67,7 @@ pub struct Shared {
     pub notices: Notices,
     pub replies: Replies,
     pub selftest: Selftest,
+    pub files: Files,
     pub published: Published,
     pub settled: Settled,
     pub subscriptions: Subscriptions,
@@ -84,8 +91,8 @@ pub(crate) enum Side {
 }
 
 impl Shared {
-    /// `attention` is raised whenever something waits for the pump.
-    pub fn new(config: Config, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
+    /// `data` is the game's folder for data; `attention` is raised whenever something waits for the pump.
+    pub fn new(config: Config, data: PathBuf, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
         let boot = identity::new_boot();
         Shared {
             boot,
@@ -94,6 +101,7 @@ impl Shared {
             notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
             replies: Replies::new(Arc::clone(&stats), attention),
             selftest: Selftest::default(),
+            files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),
             published: Published::default(),
             settled: Settled::default(),
             subscriptions: Subscriptions::default(),
@@ -105,6 +113,7 @@ impl Shared {
             told_connected: Mutex::default(),
             stopping: Stopping::default(),
             jitter: RandomState::new(),
+            data,
             settings: Settings::new(config),
             stats,
         }
@@ -154,6 +163,7 @@ impl Shared {
         self.actions.wake();
         self.webhooks.wake();
         self.subscriptions.disconnect();
+        self.files.stop();
     }
 
     /// Waits, unless it is time to stop. True if the worker is to stop.
@@ -257,10 +267,11 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 4] = [
+        let all: [(&str, Work); 5] = [
             ("rt-publisher", publisher::run),
             ("rt-subscriber", subscriber::run),
             ("rt-actions", actions::run),
+            ("rt-files", files::run),
             ("rt-webhooks", webhooks::run),
         ];
         for (name, work) in all {

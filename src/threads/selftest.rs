@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::ToSocketAddrs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,8 +36,8 @@ impl Selftest {
     }
 }
 
-/// Begins a self-test; its lines come by and by. `data` is the game's folder for data.
-pub fn begin(shared: &Arc<Shared>, data: PathBuf) -> Result<(), String> {
+/// Begins a self-test; its lines come by and by.
+pub fn begin(shared: &Arc<Shared>) -> Result<(), String> {
     if shared.selftest.runs.swap(true, Ordering::AcqRel) {
         return Err("a self-test is running already".to_owned());
     }
@@ -46,7 +46,7 @@ pub fn begin(shared: &Arc<Shared>, data: PathBuf) -> Result<(), String> {
         let running = Running(&shared_there);
         let config = shared_there.settings.current();
         let mut failed = 0;
-        run(&config, &data, &mut |step| {
+        run(&config, &shared_there.data, &mut |step| {
             failed += usize::from(step.outcome.is_err());
             running.say(step.to_string());
         });

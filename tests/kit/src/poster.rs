@@ -63,7 +63,8 @@ impl Poster {
         settings["redis"] = json!("redis://127.0.0.1:1");
         let mut config = Config::defaults("test", 1);
         assert_eq!(config.apply_json("test", &settings.to_string()), []);
-        let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
+        let shared =
+            Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         shared.webhooks.keep_files_in(folder.path().to_owned());
         let shared = Arc::new(shared);
         let workers = Workers::start(&shared).unwrap();

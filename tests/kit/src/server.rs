@@ -16,6 +16,7 @@ use realtime::threads::Shared;
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
+use crate::poster::Folder;
 
 /// One server. Every test has a prefix of its own, so that they can share a Redis.
 pub struct Server {
@@ -24,8 +25,12 @@ pub struct Server {
     pub heard: Vec<String>,
     /// News for game hooks.
     pub told: Vec<Notice>,
-    /// Answers to callbacks: the callback and what it was told, values as `shown_answer` writes them.
+    /// Answers to callbacks: the callback and what it was told, values as Lua would write them.
     pub answers: Vec<(i32, String)>,
+    /// What every condition in Lua answers.
+    pub conditions_hold: bool,
+    /// Its folder for data.
+    pub folder: Folder,
 }
 
 fn shown(delivery: &Deliver) -> String {
@@ -91,12 +96,14 @@ impl Server {
     pub fn with(settings: Value) -> Server {
         let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
         sources.configure(&settings.to_string()).unwrap();
+        let folder = Folder::default();
         let (config, errors) = sources.resolve();
         assert_eq!(errors, []);
-        let shared = Shared::new(config, Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
+        let shared =
+            Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         let mut engine = Engine::start(shared, sources).unwrap();
         engine.attach();
-        Server { engine, heard: Vec::new(), told: Vec::new(), answers: Vec::new() }
+        Server { engine, heard: Vec::new(), told: Vec::new(), answers: Vec::new(), conditions_hold: true, folder }
     }
 
     pub fn on(&mut self, channel: &str, callback: i32) {
@@ -105,6 +112,11 @@ impl Server {
 
     pub fn emit(&mut self, channel: &str, payload: &str) -> Result<(), Refusal> {
         self.engine.emit(channel.as_bytes(), payload.as_bytes())
+    }
+
+    pub fn hook(&mut self, channel: &str, spec: Value) {
+        let condition = (spec["type"] == "conditional").then_some(CallbackRef(1));
+        self.engine.add_hook(channel.as_bytes(), None, &spec, condition).unwrap();
     }
 
     /// A command with a callback of that number, or with none.
@@ -166,14 +178,16 @@ impl Server {
             let mut now = Instant::now();
             self.engine.begin_tick(now);
             while let Some(call) = self.engine.next_call(now) {
+                let mut outcome = Outcome::Done;
                 match &call {
+                    Call::Condition(_) => outcome = Outcome::Holds(self.conditions_hold),
                     Call::Deliver(delivery) => self.heard.push(shown(delivery)),
                     Call::Notice(notice) => self.told.push(notice.clone()),
                     Call::Answer(answered) => {
                         self.answers.push((answered.callback.0, shown_outcome(&answered.outcome)));
                     }
                 }
-                self.engine.complete(call, Outcome::Done);
+                self.engine.complete(call, outcome);
                 now = Instant::now();
             }
         }
@@ -208,7 +222,7 @@ impl Server {
     /// At rest: for each queue, in = delivered + dropped + waiting.
     pub fn assert_balanced(&self) {
         let stats = self.engine.stats();
-        for queue in ["outbox", "inbox", "notices", "replies"] {
+        for queue in ["outbox", "inbox", "notices", "replies", "actions", "files", "webhooks"] {
             let number = |name: &str| stats[queue][name].as_u64().unwrap();
             let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
             assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");

@@ -1,0 +1,141 @@
+//! The sparse time index beside a segment: for each part of it, where it is and which times it spans.
+//! It is only ever a help: a reader that does not like it looks into the segment itself, and a writer makes it anew.
+//!
+//! ```text
+//! header   52 54 49 58 | version u8 | 00 00 00 | segment id u64 | crc32 u32                                      20 bytes
+//! entry    offset u64 | bytes u32 | records u32 | first seq u64 | earliest ms u64 | latest ms u64 | crc32 u32      44
+//! ```
+//! Little-endian; a checksum is that of the bytes before it in its header or entry. The segment id is that of the
+//! blocks; JSON lines have none, so the checksum of their first line stands for it (`eventlog/line.rs`).
+//! The entries follow each other without a gap, from the beginning. A part that is not complete yet has none: behind the
+//! last entry, or the first that does not follow, the segment itself must be looked at.
+
+use crate::eventlog::PartInfo;
+
+pub(super) const HEADER_BYTES: usize = 20;
+pub(super) const ENTRY_BYTES: usize = 44;
+const MAGIC: [u8; 4] = *b"RTIX";
+const VERSION: u8 = 1;
+
+/// One part of a segment: a block, or some lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+    pub(super) info: PartInfo,
+}
+
+impl Entry {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + u64::from(self.bytes)
+    }
+}
+
+pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..4].copy_from_slice(&MAGIC);
+    bytes[4] = VERSION;
+    bytes[8..16].copy_from_slice(&segment.to_le_bytes());
+    let sum = crc32fast::hash(&bytes[..16]);
+    bytes[16..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
+    let start = out.len();
+    out.extend_from_slice(&entry.offset.to_le_bytes());
+    out.extend_from_slice(&entry.bytes.to_le_bytes());
+    // Every record takes a byte of a part at least.
+    out.extend_from_slice(&(entry.info.records as u32).to_le_bytes());
+    out.extend_from_slice(&entry.info.first_seq.to_le_bytes());
+    out.extend_from_slice(&entry.info.earliest_ms.to_le_bytes());
+    out.extend_from_slice(&entry.info.latest_ms.to_le_bytes());
+    let sum = crc32fast::hash(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// The entries of an index of this segment, as far as they are good and lie below `segment_bytes`, one after the other.
+/// `None`: it is none of this segment. Fewer than it holds: what follows them is not to be used.
+pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<Entry>> {
+    let (head, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    if *head != header(segment) {
+        return None;
+    }
+    let mut entries: Vec<Entry> = Vec::with_capacity(rest.len() / ENTRY_BYTES);
+    for bytes in rest.chunks_exact(ENTRY_BYTES) {
+        let Some(entry) = read_entry(bytes) else { break };
+        let (end, next_seq) =
+            entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
+        if entry.offset != end || entry.info.first_seq < next_seq || entry.end() > segment_bytes {
+            break;
+        }
+        entries.push(entry);
+    }
+    Some(entries)
+}
+
+fn read_entry(bytes: &[u8]) -> Option<Entry> {
+    let (body, sum) = bytes.split_at_checked(ENTRY_BYTES - 4)?;
+    if crc32fast::hash(body).to_le_bytes() != *sum {
+        return None;
+    }
+    let long = |at: usize| Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?));
+    let short = |at: usize| Some(u32::from_le_bytes(*body.get(at..)?.first_chunk()?));
+    let records = u64::from(short(12)?);
+    let info = PartInfo { first_seq: long(16)?, records, earliest_ms: long(24)?, latest_ms: long(32)? };
+    let (offset, bytes) = (long(0)?, short(8)?);
+    // Sums of its numbers are made everywhere.
+    info.first_seq.checked_add(records)?;
+    offset.checked_add(u64::from(bytes))?;
+    Some(Entry { offset, bytes, info })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(offset: u64, first_seq: u64, records: u64) -> Entry {
+        let info = PartInfo { first_seq, records, earliest_ms: offset, latest_ms: !offset };
+        Entry { offset, bytes: 32_768, info }
+    }
+
+    fn written(segment: u64, entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = header(segment).to_vec();
+        entries.iter().for_each(|entry| push_entry(&mut bytes, entry));
+        bytes
+    }
+
+    #[test]
+    fn entries_come_back() {
+        let entries = [entry(0, 1, 10), entry(32_768, 11, 500), entry(65_536, 600, u64::from(u32::MAX))];
+        let bytes = written(7, &entries);
+        assert_eq!(bytes.len(), HEADER_BYTES + 3 * ENTRY_BYTES);
+        assert_eq!(read(&bytes, 7, u64::MAX).unwrap(), entries);
+        assert_eq!(read(&bytes, 8, u64::MAX), None, "another segment");
+        assert_eq!(read(&bytes, 7, 98_303).unwrap(), entries[..2], "stale: the segment is shorter");
+        assert_eq!(read(&bytes[..bytes.len() - 1], 7, u64::MAX).unwrap(), entries[..2], "torn");
+        assert_eq!(read(&bytes[..HEADER_BYTES - 1], 7, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_the_entries_from_there() {
+        let entries = [entry(0, 1, 10), entry(32_768, 11, 500)];
+        let bytes = written(7, &entries);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bad = bytes.clone();
+                bad[at] ^= 1 << bit;
+                let good = at.checked_sub(HEADER_BYTES).map(|at| entries[..at / ENTRY_BYTES].to_vec());
+                assert_eq!(read(&bad, 7, u64::MAX), good, "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_each_other_are_not_used() {
+        for second in [entry(0, 11, 5), entry(32_769, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5)] {
+            let bytes = written(7, &[entry(0, 1, 10), second]);
+            assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! JSON lines, the other format of a segment and what `realtime-log cat` prints: one object a line, made for other tools.
+//!
+//! ```text
+//! {"time":1763942400.123,"seq":12,"channel":"player:kill","data":{"killer":"Al"}}
+//! {"time":1763942401.000,"seq":13,"channel":"note","raw":true,"data":"no JSON: its bytes as text"}
+//! ```
+//! Time is Unix seconds. The members stand in this order and without white space, so that a line is read without a
+//! JSON parser; `data` is the payload as it came. Bytes that are no UTF-8 become U+FFFD: any reader takes the line.
+//! A line that was changed by hand into something else is reported as damage and skipped.
+
+use std::borrow::Cow;
+
+use crate::eventlog::{Filter, Found, PartInfo, Record, Records, Row, scan};
+use crate::json::text;
+
+/// A part of JSON lines is as long as a block, and the line that reaches it.
+pub(super) const PART_BYTES: usize = super::block::UNIT_BYTES;
+/// How every line begins.
+pub(super) const START: &[u8] = b"{\"time\":";
+
+/// Appends the record and a line feed. `scratch` is used again from call to call.
+pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(START);
+    out.extend_from_slice(digits.format(record.time_ms / 1000).as_bytes());
+    let millis = record.time_ms % 1000;
+    let digit = |value: u64| b'0' + (value % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis)]);
+    out.extend_from_slice(b",\"seq\":");
+    out.extend_from_slice(digits.format(record.seq).as_bytes());
+    out.extend_from_slice(b",\"channel\":");
+    text::push_string(out, record.channel);
+    scratch.clear();
+    if !record.raw && scan::normalise(record.payload, scratch).is_some() {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(String::from_utf8_lossy(scratch).as_bytes());
+    } else {
+        out.extend_from_slice(b",\"raw\":true,\"data\":");
+        text::push_string(out, record.payload);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// A line, without its line feed, as a record.
+struct Line<'a> {
+    time_ms: u64,
+    seq: u64,
+    channel: Cow<'a, [u8]>,
+    payload: Cow<'a, [u8]>,
+    raw: bool,
+}
+
+/// True if this may be the beginning of JSON lines.
+pub(super) fn is_start(bytes: &[u8]) -> bool {
+    bytes.starts_with(START) || START.starts_with(bytes)
+}
+
+fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
+    let rest = line.strip_prefix(START)?;
+    let (seconds, rest) = whole(rest)?;
+    let (millis, rest) = rest.strip_prefix(b".")?.split_at_checked(3)?;
+    let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
+    let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
+    let rest = rest.strip_prefix(b",\"channel\":")?;
+    let (scan::Scalar::Text(channel), len) = scan::scalar(rest)? else { return None };
+    let rest = rest.get(len..)?;
+    let (raw, rest) = match rest.strip_prefix(b",\"raw\":true") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let data = rest.strip_prefix(b",\"data\":")?.strip_suffix(b"}")?;
+    scratch.clear();
+    scan::normalise(data, scratch)?;
+    let payload = match (raw, scan::scalar(data)) {
+        (true, Some((scan::Scalar::Text(text), len))) if len == data.len() => unescaped(text)?,
+        (true, _) => return None,
+        (false, _) => Cow::Borrowed(data),
+    };
+    let time_ms = seconds.checked_mul(1000)?.checked_add(millis)?;
+    Some(Line { time_ms, seq, channel: unescaped(channel)?, payload, raw })
+}
+
+/// A whole number without a sign, and what follows it.
+fn whole(text: &[u8]) -> Option<(u64, &[u8])> {
+    let len = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(len)?;
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
+}
+
+/// The inside of a JSON string as the bytes it means.
+fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !text.contains(&b'\\') {
+        return Some(Cow::Borrowed(text));
+    }
+    let quoted = [b"\"", text, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
+}
+
+/// What was found in some lines.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    pub(super) info: PartInfo,
+    /// Number that follows the last record.
+    pub(super) next_seq: u64,
+    /// Bytes up to the end of the last line that ends.
+    pub(super) whole_bytes: usize,
+    /// Of lines that are no record.
+    pub(super) bad_bytes: u64,
+}
+
+/// Reads lines; what follows the last line feed is torn. Takes what the filter lets through.
+pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> Decoded {
+    let mut decoded = Decoded::default();
+    let mut scratch = Vec::new();
+    let mut rest = bytes;
+    while let Some(len) = memchr::memchr(b'\n', rest) {
+        let (line, tail) = rest.split_at(len);
+        rest = tail.get(1..).unwrap_or_default();
+        decoded.whole_bytes += len + 1;
+        match parse(line, &mut scratch) {
+            Some(line) => decoded.take(&line, filter, out),
+            None => decoded.bad_bytes += len as u64 + 1,
+        }
+    }
+    decoded
+}
+
+impl Decoded {
+    fn take(&mut self, line: &Line<'_>, filter: &Filter<'_>, out: &mut Records) {
+        if self.info.records == 0 {
+            self.info.first_seq = line.seq;
+        }
+        self.info.add(line.time_ms);
+        self.next_seq = line.seq.saturating_add(1);
+        let wanted = filter.channel.is_none_or(|only| only == line.channel.as_ref());
+        if !wanted || !filter.takes(line.time_ms, line.seq) {
+            return;
+        }
+        let mut put = |bytes: &[u8]| {
+            let at = out.text.len();
+            out.text.extend_from_slice(bytes);
+            Found { at, len: bytes.len() }
+        };
+        let (channel, payload) = (put(&line.channel), put(&line.payload));
+        out.rows.push(Row { time_ms: line.time_ms, seq: line.seq, channel, payload, raw: line.raw });
+    }
+}
+
+/// What stands for a segment id in the index of JSON lines: the checksum of the first line. `None`: it does not end.
+pub(super) fn segment_id(bytes: &[u8]) -> Option<u64> {
+    let len = memchr::memchr(b'\n', bytes)?;
+    bytes.get(..len).map(|line| u64::from(crc32fast::hash(line)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Where an event log may be: the rules for its path, which a script chooses. Pure: looks at no file; links are looked
+//! at when a log is opened (`eventlog/folder.rs`).
+//! The rules are those of every system at once, so that scripts work the same on Windows and Linux.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{EVENTLOG_NAME_BYTES_MAX, EVENTLOG_PATH_BYTES_MAX};
+
+/// The path of an event log below the data folder: folders and a file name, `/` between them, nothing that leaves it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogPath(String);
+
+/// Why a path is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathError {
+    path: String,
+    reason: &'static str,
+}
+
+impl LogPath {
+    pub fn parse(text: &[u8]) -> Result<LogPath, PathError> {
+        let refuse = |reason| {
+            let shown = text.get(..80).unwrap_or(text);
+            let more = if shown.len() < text.len() { "..." } else { "" };
+            Err(PathError { path: format!("{}{more}", shown.escape_ascii()), reason })
+        };
+        let Ok(path) = std::str::from_utf8(text) else { return refuse("it is no UTF-8") };
+        if path.is_empty() {
+            return refuse("it is empty");
+        }
+        if path.len() > EVENTLOG_PATH_BYTES_MAX {
+            return refuse("it is longer than 512 bytes");
+        }
+        if path.starts_with('/') {
+            return refuse("it must be relative to the data folder");
+        }
+        if path.contains('\\') {
+            return refuse("folders are separated by `/`");
+        }
+        if path.chars().any(|character| character.is_control() || ":<>\"|?*".contains(character)) {
+            return refuse("it has a control character or one of : < > \" | ? *");
+        }
+        for name in path.split('/') {
+            if let Err(reason) = check_name(name) {
+                return refuse(reason);
+            }
+        }
+        if is_ours(path) {
+            return refuse("names that end in .idx, .lock or six digits are for the log's own files");
+        }
+        Ok(LogPath(path.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn below(&self, root: &Path) -> PathBuf {
+        root.join(&self.0)
+    }
+}
+
+/// One folder or the file.
+fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("a name in it is empty");
+    }
+    if name == "." || name == ".." {
+        return Err("`.` and `..` are not allowed");
+    }
+    if name.len() > EVENTLOG_NAME_BYTES_MAX {
+        return Err("a name in it is longer than 200 bytes");
+    }
+    // Windows drops both, and what is left may be another file.
+    if name.ends_with([' ', '.']) || name.starts_with(' ') {
+        return Err("a name in it begins with a space, or ends with one or with a dot");
+    }
+    if is_device(name) {
+        return Err("a name in it is that of a device on Windows");
+    }
+    Ok(())
+}
+
+/// Windows takes these for devices in every folder, with any ending.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
+    let numbered = |prefix: &str| {
+        let number = stem.strip_prefix(prefix).unwrap_or_default();
+        matches!(number, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "\u{b9}" | "\u{b2}" | "\u{b3}")
+    };
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || numbered("COM") || numbered("LPT")
+}
+
+/// What stands beside the log `deaths.log`: `deaths.log.idx`, `deaths.log.lock`, `deaths.log.000001`.
+fn is_ours(path: &str) -> bool {
+    let ending = path.rsplit_once('.').map_or("", |(_, ending)| ending);
+    ending.eq_ignore_ascii_case("idx")
+        || ending.eq_ignore_ascii_case("lock")
+        || ending.len() >= 6 && ending.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl fmt::Display for LogPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot use `{}` as the path of an event log: {}", self.path, self.reason)
+    }
+}
+
+impl std::error::Error for PathError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows `path | reason`, without a reason for a good path. `\xNN` and the like are escapes; `*N` repeats the
+    /// character before it.
+    #[test]
+    fn rows() {
+        let rows = include_str!("../../testdata/eventlog/paths.txt");
+        let mut checked = 0;
+        for (number, line) in rows.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            let (path, reason) = line.split_once('|').unwrap_or((line, ""));
+            let (path, reason) = (unescape(path), reason.trim());
+            let found = LogPath::parse(&path).map_err(|err| err.reason);
+            match reason {
+                "" => assert_eq!(found.unwrap().as_str().as_bytes(), path, "line {}", number + 1),
+                reason => assert!(found.unwrap_err().contains(reason), "line {}", number + 1),
+            }
+            checked += 1;
+        }
+        assert!(checked > 40, "{checked}");
+    }
+
+    fn unescape(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        while let [first, tail @ ..] = rest {
+            rest = tail;
+            match (first, rest) {
+                (b'^', [high, low, tail @ ..]) => {
+                    let hex = std::str::from_utf8(&[*high, *low]).unwrap().to_owned();
+                    bytes.push(u8::from_str_radix(&hex, 16).unwrap());
+                    rest = tail;
+                }
+                (b'~', _) => {
+                    let count: usize = std::str::from_utf8(rest).unwrap().trim().parse().unwrap();
+                    let last = *bytes.last().unwrap();
+                    bytes.extend(std::iter::repeat_n(last, count - 1));
+                    rest = &[];
+                }
+                _ => bytes.push(*first),
+            }
+        }
+        // Spaces before the bar only align the rows.
+        match text.ends_with(' ') {
+            true => bytes.trim_ascii_end().to_vec(),
+            false => bytes,
+        }
+    }
+
+    #[test]
+    fn a_reason_shows_the_path_in_one_short_line() {
+        let err = LogPath::parse(b"a\n\x1b[31m/../x").unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "cannot use `a\\n\\x1b[31m/../x` as the path of an event log: \
+             it has a control character or one of : < > \" | ? *"
+        );
+        assert!(LogPath::parse(&[b'x'; 5000]).unwrap_err().to_string().len() < 200);
+    }
+
+    #[test]
+    fn no_bytes_leave_the_folder() {
+        proptest::proptest!(|(bytes in proptest::collection::vec(proptest::sample::select(b"a./\\:. C\0".to_vec()), 0..12))| {
+            if let Ok(path) = LogPath::parse(&bytes) {
+                let joined = path.below(Path::new("/data"));
+                assert!(joined.starts_with("/data") && joined != Path::new("/data"));
+                assert!(joined.components().all(|part| !matches!(part, std::path::Component::ParentDir)));
+                assert!(bytes.iter().all(|byte| !b"\\:\0".contains(byte)));
+            }
+        });
+    }
+}

@@ -1,0 +1,435 @@
+//! One record as it stands in a block: the number of its form, its time, the values for its shape's holes.
+//! [`Encoder`] runs on `rt-files`, [`Decoder`] wherever a log is read. Layout: `eventlog/mod.rs`, section Records.
+//! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
+//! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
+
+use crate::config::EVENTLOG_SHAPED_BYTES_MAX;
+use crate::eventlog::scan::{self, Scalar};
+use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, hash};
+use crate::eventlog::varint;
+
+mod decode;
+
+pub(super) use decode::Decoder;
+
+/// The first byte of a value.
+mod tag {
+    pub(super) const NULL: u8 = 0x00;
+    pub(super) const FALSE: u8 = 0x01;
+    pub(super) const TRUE: u8 = 0x02;
+    pub(super) const NEW_STRING: u8 = 0x03;
+    pub(super) const STRING: u8 = 0x04;
+    pub(super) const NUMBER: u8 = 0x05;
+    pub(super) const WHOLE: u8 = 0x06;
+    pub(super) const NEGATIVE: u8 = 0x07;
+    pub(super) const STEP: u8 = 0x08;
+    pub(super) const ARRAY: u8 = 0x09;
+    pub(super) const OBJECT: u8 = 0x0a;
+    pub(super) const END: u8 = 0x0b;
+    /// Plus scale minus one.
+    pub(super) const DECIMAL: u8 = 0x10;
+    pub(super) const NEGATIVE_DECIMAL: u8 = 0x20;
+    /// Plus the value.
+    pub(super) const SMALL: u8 = 0x40;
+    /// Plus the high five of thirteen bits; a byte follows.
+    pub(super) const FAR: u8 = 0x60;
+    /// Plus the number of the string.
+    pub(super) const NEAR: u8 = 0x80;
+}
+
+/// Whole numbers that fit into their tag.
+const SMALL_MAX: u64 = 0x1f;
+/// Strings that a tag alone can name, and those that one byte more can.
+const NEAR_STRINGS: usize = 0x80;
+const STRINGS_MAX: usize = NEAR_STRINGS + 0x2000;
+/// Longest string that gets a number: longer ones hardly come twice.
+const NUMBERED_BYTES_MAX: usize = 64;
+/// Arrays inside each other that are taken apart. It bounds the recursion of writer and reader.
+const ARRAY_DEPTH_MAX: u32 = 16;
+
+/// Why a payload is not what it was taken for.
+enum Miss {
+    /// Its text does not fit the shape.
+    Other,
+    /// Too many arrays inside each other.
+    TooDeep,
+}
+
+/// Writes records into a block and numbers what repeats.
+pub(super) struct Encoder {
+    tables: Tables,
+    strings: Finder,
+    shapes: Finder,
+    /// The last form of a channel.
+    channels: Finder,
+    forms: Finder,
+    last_form: usize,
+    normal: Vec<u8>,
+    skeleton: Vec<u8>,
+}
+
+impl Encoder {
+    pub(super) fn new() -> Encoder {
+        Encoder {
+            tables: Tables::default(),
+            strings: Finder::new(4096),
+            shapes: Finder::new(256),
+            channels: Finder::new(256),
+            forms: Finder::new(256),
+            last_form: 0,
+            normal: Vec::new(),
+            skeleton: Vec::new(),
+        }
+    }
+
+    /// Forgets everything: what follows is readable without what came before.
+    pub(super) fn clear(&mut self) {
+        self.tables.clear();
+        for finder in [&mut self.strings, &mut self.shapes, &mut self.channels, &mut self.forms] {
+            finder.clear();
+        }
+    }
+
+    /// A record begins. What [`Encoder::back_to`] needs to take it back.
+    pub(super) fn begin(&mut self, block: &[u8]) -> Mark {
+        self.tables.begin();
+        self.tables.mark(block)
+    }
+
+    pub(super) fn back_to(&mut self, mark: Mark, block: &mut Vec<u8>) {
+        self.tables.back_to(mark, block);
+    }
+
+    /// Appends a record. `step_ms` is its time less that of the one before it.
+    pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
+        let likely = self.likely_form(block, channel);
+        if let Some(number) = likely
+            && self.push_as(block, step_ms, number, payload)
+        {
+            self.last_form = number;
+            return;
+        }
+        let mut normal = std::mem::take(&mut self.normal);
+        normal.clear();
+        let is_json = scan::normalise(payload, &mut normal).is_some();
+        if !is_json || normal.len() > EVENTLOG_SHAPED_BYTES_MAX || !self.push_shaped(block, step_ms, channel, &normal) {
+            self.push_verbatim(block, step_ms, channel, payload, is_json);
+        }
+        self.normal = normal;
+    }
+
+    /// Appends a record whose payload stands there as it came.
+    pub(super) fn push_verbatim(
+        &mut self,
+        block: &mut Vec<u8>,
+        step_ms: i64,
+        channel: &[u8],
+        payload: &[u8],
+        is_json: bool,
+    ) {
+        let body = if is_json { Body::Text } else { Body::Raw };
+        match self.find_form(block, channel, body) {
+            Some(form) => varint::put(block, form as u64 + 1),
+            None => {
+                let place = self.push_channel(block, channel);
+                varint::put(block, body.code());
+                self.add_form(place, channel, body);
+            }
+        }
+        varint::put(block, varint::fold(step_ms));
+        varint::put(block, payload.len() as u64);
+        block.extend_from_slice(payload);
+    }
+
+    /// The form of the last record of this channel.
+    #[inline]
+    fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
+        let is = |form: usize| self.tables.forms.get(form).is_some_and(|form| form.channel.of(block) == channel);
+        if is(self.last_form) {
+            return Some(self.last_form);
+        }
+        self.channels.candidates(hash(channel)).into_iter().flatten().find(|form| is(*form))
+    }
+
+    /// Appends a record of this form, if it fits.
+    #[inline]
+    fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
+        let Some(Form { body: Body::Shape(shape), .. }) = self.tables.forms.get(number) else { return false };
+        let Some(shape) = self.tables.shape(*shape) else { return false };
+        let mark = self.tables.mark(block);
+        varint::put(block, number as u64 + 1);
+        varint::put(block, varint::fold(step_ms));
+        if matches!(self.fill(block, shape, payload, 0), Ok(filled) if filled == payload.len()) {
+            return true;
+        }
+        self.tables.back_to(mark, block);
+        false
+    }
+
+    /// Appends a record of a payload that fits no form known for its channel. `normal` is JSON without white space.
+    /// False, and nothing appended: it is too deep.
+    fn push_shaped(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], normal: &[u8]) -> bool {
+        let mark = self.tables.mark(block);
+        let mut skeleton = std::mem::take(&mut self.skeleton);
+        skeleton.clear();
+        let whole = scan::skeleton(normal, &mut skeleton);
+        let known = self.find_shape(block, &skeleton);
+        let form = known.and_then(|shape| self.find_form(block, channel, Body::Shape(shape)));
+        let mut shape = known;
+        match form {
+            Some(form) => varint::put(block, form as u64 + 1),
+            None => {
+                let place = self.push_channel(block, channel);
+                let next = self.tables.shapes.len() as u32;
+                varint::put(block, Body::Shape(known.unwrap_or(next)).code());
+                let number = known.unwrap_or_else(|| self.push_skeleton(block, &skeleton));
+                self.add_form(place, channel, Body::Shape(number));
+                shape = Some(number);
+            }
+        }
+        self.skeleton = skeleton;
+        varint::put(block, varint::fold(step_ms));
+        let shape = shape.and_then(|shape| self.tables.shape(shape));
+        if let (Some(()), Some(shape)) = (whole, shape)
+            && matches!(self.fill(block, shape, normal, 0), Ok(filled) if filled == normal.len())
+        {
+            return true;
+        }
+        self.tables.back_to(mark, block);
+        false
+    }
+
+    /// Appends the values that the text has for the holes of the shape. How much of the text that was.
+    #[inline]
+    fn fill(&mut self, block: &mut Vec<u8>, shape: Shape, text: &[u8], depth: u32) -> Result<usize, Miss> {
+        let mut at = 0;
+        for hole in 0..shape.holes {
+            at = self.after_piece(block, shape, hole, text, at)?;
+            let value = text.get(at..).unwrap_or_default();
+            at += match value.first() {
+                Some(b'[') => self.push_array(block, value, depth)?,
+                _ => {
+                    let (scalar, len) = scan::scalar(value).ok_or(Miss::Other)?;
+                    self.push_scalar(block, scalar, Some((shape.first_hole + hole) as usize));
+                    len
+                }
+            };
+        }
+        self.after_piece(block, shape, shape.holes, text, at)
+    }
+
+    /// The place behind the piece of text that stands before this hole.
+    #[inline]
+    fn after_piece(&self, block: &[u8], shape: Shape, hole: u32, text: &[u8], at: usize) -> Result<usize, Miss> {
+        let piece = self.tables.piece(shape, hole).of(block);
+        match text.get(at..).is_some_and(|rest| rest.starts_with(piece)) {
+            true => Ok(at + piece.len()),
+            false => Err(Miss::Other),
+        }
+    }
+
+    /// Appends the array at the start of `text`. Its length there.
+    fn push_array(&mut self, block: &mut Vec<u8>, text: &[u8], depth: u32) -> Result<usize, Miss> {
+        if depth >= ARRAY_DEPTH_MAX {
+            return Err(Miss::TooDeep);
+        }
+        block.push(tag::ARRAY);
+        let mut at = 1;
+        let mut likely = None;
+        if text.get(at) == Some(&b']') {
+            block.push(tag::END);
+            return Ok(at + 1);
+        }
+        loop {
+            let value = text.get(at..).unwrap_or_default();
+            at += match value.first() {
+                Some(b'[') => self.push_array(block, value, depth + 1)?,
+                Some(b'{') => self.push_object(block, value, &mut likely, depth + 1)?,
+                _ => {
+                    let (scalar, len) = scan::scalar(value).ok_or(Miss::Other)?;
+                    self.push_scalar(block, scalar, None);
+                    len
+                }
+            };
+            match text.get(at) {
+                Some(b',') => at += 1,
+                Some(b']') => break,
+                _ => return Err(Miss::Other),
+            }
+        }
+        block.push(tag::END);
+        Ok(at + 1)
+    }
+
+    /// Appends the object at the start of `text`, an element of an array. Its length there.
+    fn push_object(
+        &mut self,
+        block: &mut Vec<u8>,
+        text: &[u8],
+        likely: &mut Option<u32>,
+        depth: u32,
+    ) -> Result<usize, Miss> {
+        block.push(tag::OBJECT);
+        if let Some(number) = *likely
+            && let Some(shape) = self.tables.shape(number)
+        {
+            let mark = self.tables.mark(block);
+            varint::put(block, u64::from(number) + 1);
+            match self.fill(block, shape, text, depth) {
+                Err(Miss::Other) => self.tables.back_to(mark, block),
+                other => return other,
+            }
+        }
+        let mut skeleton = std::mem::take(&mut self.skeleton);
+        skeleton.clear();
+        let whole = scan::skeleton(text, &mut skeleton);
+        let number = match self.find_shape(block, &skeleton) {
+            Some(known) => {
+                varint::put(block, u64::from(known) + 1);
+                known
+            }
+            None => {
+                block.push(0);
+                self.push_skeleton(block, &skeleton)
+            }
+        };
+        self.skeleton = skeleton;
+        whole.ok_or(Miss::Other)?;
+        *likely = Some(number);
+        let shape = self.tables.shape(number).ok_or(Miss::Other)?;
+        self.fill(block, shape, text, depth)
+    }
+
+    /// Appends a scalar. `hole` is where the whole number before it in this place is kept.
+    #[inline]
+    fn push_scalar(&mut self, block: &mut Vec<u8>, scalar: Scalar<'_>, hole: Option<usize>) {
+        match scalar {
+            Scalar::Null => block.push(tag::NULL),
+            Scalar::False => block.push(tag::FALSE),
+            Scalar::True => block.push(tag::TRUE),
+            Scalar::Text(text) => {
+                self.push_string(block, text);
+            }
+            Scalar::Whole { negative, magnitude } => self.push_whole(block, negative, magnitude, hole),
+            Scalar::Decimal { negative, mantissa, scale } => {
+                let tag = if negative { tag::NEGATIVE_DECIMAL } else { tag::DECIMAL };
+                block.push(tag + scale - 1);
+                varint::put(block, mantissa);
+            }
+            Scalar::Number(text) => {
+                push_bytes(block, tag::NUMBER, text);
+            }
+        }
+    }
+
+    #[inline]
+    fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
+        let value = match (i64::try_from(magnitude), negative) {
+            (Ok(value), true) => Some(-value),
+            (Ok(value), false) => Some(value),
+            (Err(_), _) => None,
+        };
+        let mut step = None;
+        if let (Some(value), Some(hole)) = (value, hole)
+            && let Some(previous) = self.tables.replace_previous(hole, value)
+        {
+            step = value.checked_sub(previous).map(varint::fold);
+        }
+        match step {
+            _ if magnitude <= SMALL_MAX && !negative => block.push(tag::SMALL + magnitude as u8),
+            Some(step) if varint::len(step) < varint::len(magnitude) => {
+                block.push(tag::STEP);
+                varint::put(block, step);
+            }
+            _ => {
+                block.push(if negative { tag::NEGATIVE } else { tag::WHOLE });
+                varint::put(block, magnitude);
+            }
+        }
+    }
+
+    /// Appends a string, or the number it was given before. Where in the block its bytes stand.
+    #[inline]
+    fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8]) -> Slice {
+        if text.len() > NUMBERED_BYTES_MAX {
+            return push_bytes(block, tag::STRING, text);
+        }
+        let hash = hash(text);
+        for number in self.strings.candidates(hash).into_iter().flatten() {
+            if let Some(string) = self.tables.strings.get(number)
+                && string.of(block) == text
+            {
+                match number.checked_sub(NEAR_STRINGS) {
+                    None => block.push(tag::NEAR + number as u8),
+                    Some(far) => block.extend_from_slice(&[tag::FAR + (far >> 8) as u8, far as u8]),
+                }
+                return *string;
+            }
+        }
+        let number = self.tables.strings.len();
+        if number >= STRINGS_MAX {
+            return push_bytes(block, tag::STRING, text);
+        }
+        let place = push_bytes(block, tag::NEW_STRING, text);
+        self.tables.strings.push(place);
+        self.strings.insert(hash, number);
+        place
+    }
+
+    /// Begins a record of a new form.
+    fn push_channel(&mut self, block: &mut Vec<u8>, channel: &[u8]) -> Slice {
+        block.push(0);
+        self.push_string(block, channel)
+    }
+
+    fn push_skeleton(&mut self, block: &mut Vec<u8>, skeleton: &[u8]) -> u32 {
+        varint::put(block, skeleton.len() as u64);
+        block.extend_from_slice(skeleton);
+        let shape = self.tables.add_shape(block, Slice::new(block.len() - skeleton.len(), skeleton.len()));
+        self.shapes.insert(hash(skeleton), shape as usize);
+        shape
+    }
+
+    fn find_shape(&self, block: &[u8], skeleton: &[u8]) -> Option<u32> {
+        let is =
+            |shape: &usize| self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton);
+        self.shapes.candidates(hash(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
+    }
+
+    fn find_form(&mut self, block: &[u8], channel: &[u8], body: Body) -> Option<usize> {
+        let is = |form: &usize| {
+            self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
+        };
+        let channel_hash = hash(channel);
+        let found = self.forms.candidates(form_hash(channel_hash, body)).into_iter().flatten().find(is);
+        if let Some(form) = found {
+            self.last_form = form;
+            self.channels.insert(channel_hash, form);
+        }
+        found
+    }
+
+    fn add_form(&mut self, place: Slice, channel: &[u8], body: Body) {
+        let number = self.tables.forms.len();
+        self.tables.forms.push(Form { channel: place, body });
+        let channel_hash = hash(channel);
+        self.forms.insert(form_hash(channel_hash, body), number);
+        self.channels.insert(channel_hash, number);
+        self.last_form = number;
+    }
+}
+
+fn form_hash(channel_hash: u64, body: Body) -> u64 {
+    // The low bits of the code must reach the high ones, which a finder looks at.
+    channel_hash ^ body.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Slice {
+    block.push(tag);
+    varint::put(block, bytes.len() as u64);
+    block.extend_from_slice(bytes);
+    Slice::new(block.len() - bytes.len(), bytes.len())
+}
+
+#[cfg(test)]
+mod tests;

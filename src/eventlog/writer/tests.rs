@@ -1,0 +1,886 @@
+//! Writer and reader together, on real files: what was taken is read, whatever the disk does.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::EVENTLOG_READ_RECORDS_MAX;
+use crate::eventlog::Query;
+use crate::eventlog::block::tests::{Sample, events};
+use crate::eventlog::disk::SystemDisk;
+use crate::eventlog::path::LogPath;
+use crate::eventlog::reader::{Damage, Progress, ReadError, Scan};
+
+pub(crate) mod double;
+
+use double::{DoubleDisk, Folder};
+
+const FORMATS: [Format; 2] = [Format::Binary, Format::Json];
+
+fn log_path() -> LogPath {
+    LogPath::parse(b"logs/deaths.log").unwrap()
+}
+
+fn spec(format: Format) -> LogSpec {
+    LogSpec { format, max_bytes: 64 * 1024, ..LogSpec::new(log_path()) }
+}
+
+fn open(folder: &Folder, spec: LogSpec) -> Writer {
+    Writer::open(Arc::new(SystemDisk), &folder.0, spec, Instant::now()).unwrap()
+}
+
+fn open_on(disk: &DoubleDisk, folder: &Folder, spec: LogSpec) -> Writer {
+    Writer::open(Arc::new(disk.clone()), &folder.0, spec, Instant::now()).unwrap()
+}
+
+/// Appends as `rt-files` does: complete parts are written at once.
+fn append(writer: &mut Writer, samples: &[Sample]) {
+    for sample in samples {
+        writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+        if writer.wants_write() {
+            writer.advance(Instant::now(), false).unwrap();
+        }
+    }
+}
+
+fn many(count: usize) -> Vec<Sample> {
+    events().into_iter().cycle().take(count).collect()
+}
+
+type Row = (u64, u64, Vec<u8>, Vec<u8>);
+
+fn rows(records: &Records) -> Vec<Row> {
+    records.iter().map(|record| (record.seq, record.time_ms, record.channel.into(), record.payload.into())).collect()
+}
+
+fn expected(samples: &[Sample]) -> Vec<Row> {
+    let row =
+        |(n, sample): (usize, &Sample)| (n as u64 + 1, sample.time_ms, sample.channel.clone(), sample.payload.clone());
+    samples.iter().enumerate().map(row).collect()
+}
+
+fn scan(folder: &Folder, query: Query) -> Result<(Vec<Row>, Damage), ReadError> {
+    let outcome = reader::read(&folder.0, &log_path(), &query, Instant::now() + Duration::from_secs(60))?;
+    Ok((rows(&outcome.records), outcome.damage))
+}
+
+fn all() -> Query {
+    Query { limit: usize::MAX, ..Query::default() }
+}
+
+/// Everything in the log, which has no damage.
+#[track_caller]
+fn read_all(folder: &Folder) -> Vec<Row> {
+    let (rows, damage) = scan(folder, all()).unwrap();
+    assert_eq!((damage.damaged, damage.torn_bytes), (0, 0), "{:?}", damage.findings);
+    rows
+}
+
+fn files(folder: &Folder) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(folder.0.join("logs")).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len()))
+        .filter(|(name, _)| !name.ends_with(".lock"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn segments(folder: &Folder) -> Vec<(String, u64)> {
+    files(folder).into_iter().filter(|(name, _)| !name.ends_with(".idx")).collect()
+}
+
+fn active(folder: &Folder) -> PathBuf {
+    folder.0.join("logs/deaths.log")
+}
+
+#[test]
+fn what_is_appended_is_read_across_segments() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(9000));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples);
+        writer.advance(Instant::now(), true).unwrap();
+        // While the writer has it open.
+        assert!(read_all(&folder) == expected(&samples), "{format:?}");
+        let segments = segments(&folder);
+        assert!(segments.len() > 3, "{segments:?}");
+        assert!(segments.iter().all(|(_, bytes)| *bytes <= 64 * 1024), "{segments:?}");
+        let counts = writer.take_counts();
+        assert_eq!((counts.written, counts.rotations), (9000, segments.len() as u64 - 1));
+        assert_eq!((counts.index_errors, counts.write_errors, counts.rewritten), (0, 0, 0));
+        assert_eq!(counts.bytes, segments.iter().map(|(_, bytes)| bytes).sum::<u64>());
+    }
+}
+
+#[test]
+fn a_log_goes_on_where_it_was_closed() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(3000));
+        for piece in samples.chunks(100) {
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, piece);
+            writer.sync_now(Instant::now()).unwrap();
+        }
+        assert!(read_all(&folder) == expected(&samples), "{format:?}");
+        if format == Format::Binary {
+            let bytes: u64 = segments(&folder).iter().map(|(_, bytes)| bytes).sum();
+            assert!(bytes < 230 * 3000 / 2, "{bytes} bytes: each opening costs little");
+        }
+    }
+}
+
+#[test]
+fn a_log_may_change_its_format() {
+    let (folder, samples) = (Folder::new(), many(400));
+    for (number, piece) in samples.chunks(100).enumerate() {
+        let mut writer = open(&folder, spec(FORMATS[number % 2]));
+        append(&mut writer, piece);
+        writer.sync_now(Instant::now()).unwrap();
+    }
+    assert_eq!(read_all(&folder), expected(&samples));
+    assert_eq!(segments(&folder).len(), 4);
+    let newest = scan(&folder, Query { newest_first: true, limit: 150, ..Query::default() }).unwrap().0;
+    assert!(newest.iter().eq(expected(&samples).iter().rev().take(150)));
+}
+
+#[test]
+fn as_many_segments_are_kept_as_the_log_says() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(12_000));
+        let mut writer = open(&folder, LogSpec { max_files: 3, ..spec(format) });
+        append(&mut writer, &samples);
+        writer.sync_now(Instant::now()).unwrap();
+        let kept = read_all(&folder);
+        assert!(expected(&samples).ends_with(&kept) && kept.len() > 500);
+        assert_eq!(segments(&folder).len(), 3);
+        assert!(files(&folder).len() <= 6, "indexes go with their segments: {:?}", files(&folder));
+    }
+}
+
+#[test]
+fn lines_fill_a_segment_to_the_byte_and_never_pass_it() {
+    let line = |text: &str| format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{text}\"}}\n").len();
+    for spare in [0, 1] {
+        let folder = Folder::new();
+        let mut writer = open(&folder, spec(Format::Json));
+        let first = 64 * 1024 - line("") * 2 - 10 - spare;
+        for text in ["x".repeat(first), "y".repeat(10)] {
+            writer.append(1000, b"c", format!("\"{text}\"").as_bytes()).unwrap();
+        }
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(segments(&folder), [("deaths.log".to_owned(), 64 * 1024 - spare as u64)]);
+        writer.append(1000, b"c", b"\"z\"").unwrap();
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(segments(&folder).len(), 2);
+        assert_eq!(read_all(&folder).len(), 3);
+    }
+}
+
+#[test]
+fn a_record_longer_than_a_segment_has_one_alone() {
+    for format in FORMATS {
+        let folder = Folder::new();
+        let mut writer = open(&folder, spec(format));
+        let long = |letter: &str| format!("{{\"text\":\"{}\"}}", letter.repeat(200_000)).into_bytes();
+        let payloads = [b"{\"a\":1}".to_vec(), long("x"), b"{\"a\":2}".to_vec(), long("y"), long("z")];
+        for payload in &payloads {
+            writer.append(1000, b"c", payload).unwrap();
+        }
+        writer.sync_now(Instant::now()).unwrap();
+        let read: Vec<_> = read_all(&folder).into_iter().map(|row| row.3).collect();
+        assert!(read == payloads, "{format:?}");
+        assert!(segments(&folder).len() >= 4);
+    }
+}
+
+// ---- queries --------------------------------------------------------------------------------------------------
+
+/// What a query must find, the plain way.
+fn oracle(rows: &[Row], query: &Query) -> Vec<Row> {
+    let matches = |row: &&Row| {
+        (query.start_ms..=query.end_ms).contains(&row.1)
+            && query.channel.as_ref().is_none_or(|channel| *channel == row.2)
+    };
+    let mut found: Vec<Row> = rows.iter().filter(matches).cloned().collect();
+    if query.newest_first {
+        found.reverse();
+    }
+    found.truncate(query.limit);
+    found
+}
+
+#[test]
+fn every_query_finds_what_the_plain_way_finds() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(6000));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples);
+        writer.advance(Instant::now(), true).unwrap();
+        let rows = expected(&samples);
+        // The clock of the samples goes back every 600 records.
+        let times: Vec<u64> = samples.iter().map(|sample| sample.time_ms).collect();
+        let (first, last) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
+        let mut config = ProptestConfig::with_cases(150);
+        config.failure_persistence = None;
+        proptest!(config, |(
+            from in 0..=100_u64, span in 0..=100_u64, limit in prop::sample::select(vec![0, 1, 5, 1000, usize::MAX]),
+            channel in prop::sample::select(vec!["", "", "player:death", "stats:minute", "none"]), newest_first: bool,
+        )| {
+            let at = |percent: u64| first + (last - first) * percent / 100;
+            let channel = Some(channel.as_bytes().to_vec()).filter(|channel| !channel.is_empty());
+            let query = Query { start_ms: at(from), end_ms: at(from + span), channel, limit, newest_first };
+            prop_assert!(scan(&folder, query.clone()).unwrap().0 == oracle(&rows, &query), "{:?}", query);
+        });
+    }
+}
+
+#[test]
+fn a_limit_is_kept_to() {
+    let folder = Folder::new();
+    let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) });
+    let sample = Sample { time_ms: 1, channel: b"c".into(), payload: b"1".into() };
+    append(&mut writer, &vec![sample; EVENTLOG_READ_RECORDS_MAX + 10]);
+    writer.advance(Instant::now(), true).unwrap();
+    for (limit, expected) in [(0, 0), (1, 1), (1_000_000_000, EVENTLOG_READ_RECORDS_MAX)] {
+        assert_eq!(scan(&folder, Query { limit, ..Query::default() }).unwrap().0.len(), expected);
+    }
+}
+
+#[test]
+fn a_deadline_that_passed_ends_the_reading() {
+    let folder = Folder::new();
+    let mut writer = open(&folder, spec(Format::Binary));
+    append(&mut writer, &many(5000));
+    writer.advance(Instant::now(), true).unwrap();
+    let result = reader::read(&folder.0, &log_path(), &all(), Instant::now());
+    assert!(matches!(result, Err(ReadError::Timeout)));
+}
+
+#[test]
+fn a_reader_sees_every_record_once_while_segments_rotate() {
+    for (format, newest_first) in FORMATS.into_iter().flat_map(|format| [(format, false), (format, true)]) {
+        let (folder, samples) = (Folder::new(), many(12_000));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..2000]);
+        writer.advance(Instant::now(), true).unwrap();
+        let before = expected(&samples[..2000]);
+        let place = Place::below(&folder.0, &log_path());
+        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+        let mut more = samples[2000..].chunks(2500);
+        while scan.step().unwrap() == Progress::More {
+            if let Some(piece) = more.next() {
+                append(&mut writer, piece);
+            }
+        }
+        assert!(writer.take_counts().rotations > 3);
+        let mut found = rows(&scan.finish().records);
+        if newest_first {
+            found.reverse();
+        }
+        let extra = found.split_off(found.len().min(2000));
+        assert!(found == before, "{format:?} {newest_first}");
+        assert!(extra.is_empty() || extra[0].0 == 2001, "what came later follows without a gap");
+    }
+}
+
+// ---- indexes --------------------------------------------------------------------------------------------------
+
+#[test]
+fn an_index_may_be_gone_stale_or_garbage() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(5000));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..4000]);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        let whole = files(&folder);
+        let indexes: Vec<PathBuf> = whole
+            .iter()
+            .filter(|(name, _)| name.ends_with(".idx"))
+            .map(|(name, _)| folder.0.join("logs").join(name))
+            .collect();
+        assert!(indexes.len() > 1);
+        let originals: Vec<Vec<u8>> = indexes.iter().map(|path| fs::read(path).unwrap()).collect();
+        type Spoil = fn(&[u8]) -> Option<Vec<u8>>;
+        let spoils: [Spoil; 6] = [
+            |_| None,
+            |_| Some(Vec::new()),
+            |_| Some(b"garbage of some length that is no index at all".to_vec()),
+            |bytes| Some(bytes[..bytes.len() - bytes.len() / 3].to_vec()),
+            |bytes| Some([bytes, bytes].concat()),
+            |_| Some(vec![7; 3_000_000]),
+        ];
+        for spoil in spoils {
+            for (path, original) in indexes.iter().zip(&originals) {
+                match spoil(original) {
+                    Some(bytes) => fs::write(path, bytes).unwrap(),
+                    None => fs::remove_file(path).unwrap(),
+                }
+            }
+            let query = Query { start_ms: samples[100].time_ms, end_ms: samples[200].time_ms, ..all() };
+            assert_eq!(scan(&folder, query.clone()).unwrap().0, oracle(&expected(&samples[..4000]), &query));
+            // The writer makes that of the youngest segment anew.
+            drop(open(&folder, spec(format)));
+            let (path, original) = indexes.iter().zip(&originals).next_back().unwrap();
+            assert!(fs::read(path).unwrap() == *original, "{}", path.display());
+        }
+        for (path, other) in indexes.iter().zip(originals.iter().rev()) {
+            fs::write(path, other).unwrap();
+        }
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[4000..]);
+        writer.sync_now(Instant::now()).unwrap();
+        assert!(read_all(&folder) == expected(&samples), "indexes of other segments");
+    }
+}
+
+// ---- damage ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn cut_at_every_length_it_is_read_and_gone_on_with() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(30));
+        let mut writer = open(&folder, spec(format));
+        for piece in samples[..24].chunks(4) {
+            append(&mut writer, piece);
+            writer.advance(Instant::now(), true).unwrap();
+        }
+        drop(writer);
+        let whole = fs::read(active(&folder)).unwrap();
+        let (mut last, mut torn_once) = (0, false);
+        for len in 0..=whole.len() {
+            fs::write(active(&folder), &whole[..len]).unwrap();
+            let (rows, damage) = scan(&folder, all()).unwrap();
+            assert!(expected(&samples).starts_with(&rows) && rows.len() >= last, "{format:?} {len}");
+            assert_eq!(damage.damaged, 0, "{format:?} {len}: {:?}", damage.findings);
+            torn_once |= damage.torn_bytes > 0;
+            last = rows.len();
+            // Nothing half stays, and no number comes twice.
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, &samples[last..last + 2]);
+            writer.advance(Instant::now(), true).unwrap();
+            assert_eq!(read_all(&folder), expected(&samples[..last + 2]), "{format:?} {len}");
+        }
+        assert!(torn_once && last == 24);
+    }
+}
+
+#[test]
+fn each_byte_flipped_costs_at_most_its_block_and_is_told() {
+    let (folder, samples) = (Folder::new(), many(18));
+    // Three blocks of six records, each filled up with zeros.
+    let mut encoder = block::Encoder::new();
+    let mut whole = Vec::new();
+    for (unit, piece) in samples.chunks(6).enumerate() {
+        let first_seq = unit as u64 * 6 + 1;
+        encoder.begin(Header { span: 1, segment: 99, first_seq, base_ms: 0, unit: unit as u32 }, Vec::new());
+        for sample in piece {
+            assert!(encoder.append(sample.time_ms, &sample.channel, &sample.payload));
+        }
+        whole.extend(encoder.finish());
+    }
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    let rows = expected(&samples);
+    let mut checked = 0;
+    for at in (0..whole.len()).filter(|at| whole[*at] != 0 || at % 1999 == 0 || at % UNIT_BYTES < 48) {
+        for mask in [0x01, 0xff] {
+            let mut bad = whole.clone();
+            bad[at] ^= mask;
+            fs::write(active(&folder), &bad).unwrap();
+            let (found, damage) = scan(&folder, all()).unwrap();
+            let own_block = rows.chunks(6).nth(at / UNIT_BYTES).unwrap();
+            let others: Vec<_> = rows.iter().filter(|row| !own_block.contains(row)).cloned().collect();
+            assert!(found.iter().all(|row| rows.contains(row)), "byte {at}");
+            assert!(others.iter().all(|row| found.contains(row)), "byte {at}");
+            assert!(damage.damaged + damage.torn_bytes > 0, "byte {at}");
+            checked += 1;
+        }
+        if at % 7 == 0 {
+            // A writer goes on behind it, under numbers that nobody has.
+            let mut writer = open(&folder, spec(Format::Binary));
+            append(&mut writer, &samples[..1]);
+            writer.advance(Instant::now(), true).unwrap();
+            drop(writer);
+            let (found, _) = scan(&folder, all()).unwrap();
+            assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "byte {at}");
+            assert_eq!(found.last().unwrap().3, samples[0].payload);
+            assert!(found.last().unwrap().0 >= 13);
+            for (name, _) in files(&folder) {
+                fs::remove_file(folder.0.join("logs").join(name)).unwrap();
+            }
+        }
+    }
+    assert!(checked > 1000, "{checked}");
+}
+
+#[test]
+fn a_line_that_was_changed_costs_itself() {
+    let (folder, samples) = (Folder::new(), many(20));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples);
+    writer.advance(Instant::now(), true).unwrap();
+    drop(writer);
+    let whole = fs::read(active(&folder)).unwrap();
+    let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    for bad_line in 0..lines.len() {
+        for bad in [&b"\n"[..], b"{}\n", b"hello\n", &lines[bad_line][1..], b"{\"time\":1.000,\"seq\":1}\n"] {
+            let mut spoiled = lines.clone();
+            spoiled[bad_line] = bad;
+            fs::write(active(&folder), spoiled.concat()).unwrap();
+            let (found, damage) = scan(&folder, all()).unwrap();
+            let mut rest = expected(&samples);
+            rest.remove(bad_line);
+            assert_eq!(found, rest);
+            assert_eq!((damage.damaged, damage.damaged_bytes), (1, bad.len() as u64));
+        }
+    }
+}
+
+#[test]
+fn what_is_no_log_is_refused_and_not_touched() {
+    let golden = |name: &str| fs::read(format!("testdata/eventlog/{name}")).unwrap();
+    for (bytes, message) in [
+        (b"PK\x03\x04....".to_vec(), "starts with 50 4b 03 04 2e 2e 2e 2e, not an event log"),
+        (b"x".to_vec(), "starts with 78, not an event log"),
+        (golden("foreign.log"), "starts with 53 51 4c 69 74 65 20 66, not an event log"),
+        (golden("future.log"), "written in format 2, known are 1 to 1"),
+    ] {
+        let folder = Folder::new();
+        fs::create_dir_all(folder.0.join("logs")).unwrap();
+        fs::write(active(&folder), &bytes).unwrap();
+        let read = scan(&folder, all()).unwrap_err().to_string();
+        assert_eq!(read, format!("cannot read event log `{}`: {message}", active(&folder).display()));
+        for format in FORMATS {
+            let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now());
+            let opened = result.err().unwrap().to_string();
+            assert_eq!(opened, format!("cannot open event log `{}`: {message}", active(&folder).display()));
+        }
+        assert_eq!(fs::read(active(&folder)).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn missing_and_empty_logs() {
+    let folder = Folder::new();
+    assert!(matches!(scan(&folder, all()), Err(ReadError::Missing { .. })));
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    assert!(matches!(scan(&folder, all()), Err(ReadError::Missing { .. })));
+    fs::write(active(&folder), b"").unwrap();
+    assert!(read_all(&folder).is_empty());
+    let mut writer = open(&folder, spec(Format::Binary));
+    append(&mut writer, &many(3));
+    writer.sync_now(Instant::now()).unwrap();
+    assert_eq!(read_all(&folder), expected(&many(3)));
+    assert_eq!(segments(&folder).len(), 1, "an empty file is no segment to keep");
+}
+
+/// The places where a kill can leave a rotation.
+#[test]
+fn a_kill_within_a_rotation_loses_nothing() {
+    for format in FORMATS {
+        for kill in 0..4 {
+            let (folder, samples) = (Folder::new(), many(500));
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, &samples[..250]);
+            writer.sync_now(Instant::now()).unwrap();
+            drop(writer);
+            let aside = folder.0.join("logs/deaths.log.000001");
+            match kill {
+                // The index has its new name, the segment has not.
+                0 => fs::rename(folder::index_of(&active(&folder)), folder::index_of(&aside)).unwrap(),
+                // Both have, and there is no new segment.
+                1 => fs::rename(active(&folder), aside).unwrap(),
+                // There is, with nothing in it; or with the beginning of a first record.
+                other => {
+                    let head = fs::read(active(&folder)).unwrap();
+                    fs::rename(active(&folder), aside).unwrap();
+                    fs::write(active(&folder), if other == 2 { &[] } else { &head[..20] }).unwrap();
+                }
+            }
+            let (found, damage) = scan(&folder, all()).unwrap();
+            assert_eq!((found.len(), damage.damaged), (250, 0));
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, &samples[250..]);
+            writer.sync_now(Instant::now()).unwrap();
+            assert!(read_all(&folder) == expected(&samples), "{format:?} {kill}");
+        }
+    }
+}
+
+// ---- one writer, and only below the folder --------------------------------------------------------------------
+
+#[test]
+fn a_second_writer_is_told_who_writes() {
+    let folder = Folder::new();
+    let first = open(&folder, spec(Format::Binary));
+    let second = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+    let expected =
+        format!("cannot open event log `{}`: in use by process {}", active(&folder).display(), std::process::id());
+    assert_eq!(second.err().unwrap().to_string(), expected);
+    drop(first);
+    open(&folder, spec(Format::Binary));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_folder_are_refused() {
+    use std::os::unix::fs::symlink;
+    let outside = Folder::new();
+    fs::write(outside.0.join("secret.log"), b"").unwrap();
+    let names = ["logs", "logs/deaths.log", "logs/deaths.log.lock", "logs/deaths.log.idx"];
+    for (name, target) in names.iter().flat_map(|name| [(*name, "secret.log"), (*name, "nothing"), (*name, "")]) {
+        let folder = Folder::new();
+        let link = folder.0.join(name);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(outside.0.join(target), &link).unwrap();
+        let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+        assert!(result.is_err(), "{name} -> {target}");
+        assert_eq!(fs::read_dir(&outside.0).unwrap().count(), 1, "{name} -> {target}: something was made outside");
+        assert_eq!(fs::read(outside.0.join("secret.log")).unwrap(), b"");
+    }
+    // A link that stays inside is a matter of taste.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("elsewhere")).unwrap();
+    symlink(folder.0.join("elsewhere"), folder.0.join("logs")).unwrap();
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &many(3));
+    writer.sync_now(Instant::now()).unwrap();
+    assert_eq!(read_all(&folder).len(), 3);
+    // A rotated segment that leads out is not read.
+    fs::copy(active(&folder), outside.0.join("stolen")).unwrap();
+    symlink(outside.0.join("stolen"), folder.0.join("elsewhere/deaths.log.000001")).unwrap();
+    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_a_clear_error() {
+    let folder = Folder::new();
+    fs::create_dir_all(active(&folder)).unwrap();
+    assert!(Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).is_err());
+    assert!(scan(&folder, all()).is_err());
+    let folder = Folder::new();
+    fs::write(folder.0.join("logs"), b"a file").unwrap();
+    assert!(Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).is_err());
+    assert!(scan(&folder, all()).is_err());
+}
+
+#[test]
+fn segments_of_less_than_two_blocks_are_refused() {
+    let folder = Folder::new();
+    let spec = LogSpec { max_bytes: 65_535, ..spec(Format::Json) };
+    let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec, Instant::now());
+    assert!(result.err().unwrap().to_string().ends_with("max_bytes must be at least 65536, found 65535"));
+}
+
+// ---- a disk that fails ----------------------------------------------------------------------------------------
+
+#[test]
+fn short_writes_are_gone_on_with() {
+    for format in FORMATS {
+        let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(1500));
+        disk.plan(|plan| plan.write_max = Some(7));
+        let mut writer = open_on(&disk, &folder, spec(format));
+        append(&mut writer, &samples);
+        writer.sync_now(Instant::now()).unwrap();
+        assert!(read_all(&folder) == expected(&samples));
+    }
+}
+
+#[test]
+fn a_full_disk_costs_nothing_while_there_is_memory() {
+    for format in FORMATS {
+        for room in [0, 1, 30, 50, 1000, 40_000, 65_000, 70_000] {
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(3000));
+            let mut writer = open_on(&disk, &folder, spec(format));
+            disk.plan(|plan| plan.room = Some(room));
+            let mut now = Instant::now();
+            let mut failures = 0;
+            for (number, sample) in samples.iter().enumerate() {
+                writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+                if number % 100 == 99 {
+                    now += EVENTLOG_RETRY;
+                    failures += u64::from(writer.advance(now, true).is_err());
+                    // No part of a record is left behind.
+                    match scan(&folder, all()) {
+                        Ok((found, damage)) => {
+                            assert!(expected(&samples).starts_with(&found));
+                            assert_eq!((damage.damaged, damage.torn_bytes), (0, 0), "{format:?} {room}");
+                        }
+                        Err(err) => assert!(matches!(err, ReadError::Missing { .. }), "{err}"),
+                    }
+                }
+            }
+            assert!(failures > 3 && writer.unwritten() > 0, "{format:?} {room}: {failures}");
+            disk.plan(|plan| plan.room = None);
+            writer.advance(now + EVENTLOG_RETRY, true).unwrap();
+            assert!(read_all(&folder) == expected(&samples), "{format:?} {room}");
+            let counts = writer.take_counts();
+            assert_eq!((counts.written, counts.rewritten, writer.unwritten()), (3000, 0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_fills_bounded_memory_and_then_refuses() {
+    let (folder, disk) = (Folder::new(), DoubleDisk::default());
+    let mut writer = open_on(&disk, &folder, spec(Format::Json));
+    disk.plan(|plan| plan.room = Some(0));
+    let payload = format!("\"{}\"", "x".repeat(10_000));
+    let (now, mut taken) = (Instant::now(), 0);
+    while writer.append(1, b"c", payload.as_bytes()).is_ok() {
+        taken += 1;
+        // Nothing is tried while the pause lasts.
+        let result = writer.advance(now, true);
+        assert_eq!(result.is_err(), taken == 1);
+    }
+    assert!((390..420).contains(&taken), "{taken}");
+    assert!(writer.held_bytes() <= EVENTLOG_LOG_HELD_BYTES_MAX);
+    assert_eq!(writer.append(1, b"c", payload.as_bytes()), Err(Refusal::Full));
+    disk.plan(|plan| plan.room = None);
+    writer.advance(now + EVENTLOG_RETRY, true).unwrap();
+    assert_eq!(writer.append(1, b"c", b"1"), Ok(()));
+    writer.advance(now + EVENTLOG_RETRY, true).unwrap();
+    assert_eq!(read_all(&folder).len(), taken + 1);
+}
+
+#[test]
+fn a_failed_fsync_is_answered_by_a_new_segment_and_loses_nothing() {
+    for format in FORMATS {
+        // With nothing safe in the segment, something, and a rotation on the way.
+        for (safe, unsynced) in [(0, 50), (50, 50), (300, 1200), (0, 1200)] {
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(safe + unsynced + 10));
+            let mut writer = open_on(&disk, &folder, spec(format));
+            let now = Instant::now();
+            append(&mut writer, &samples[..safe]);
+            writer.sync_now(now).unwrap();
+            append(&mut writer, &samples[safe..safe + unsynced / 2]);
+            writer.advance(now, true).unwrap();
+            append(&mut writer, &samples[safe + unsynced / 2..safe + unsynced]);
+            disk.plan(|plan| plan.bad_syncs = 1);
+            let err = writer.sync_now(now).unwrap_err().to_string();
+            assert_eq!(err, format!("cannot sync event log `{}`: injected I/O error", active(&folder).display()));
+            append(&mut writer, &samples[safe + unsynced..]);
+            // The pause first, then a file that was never asked in vain.
+            assert!(writer.advance(now, true).is_ok() && writer.unwritten() > 0);
+            writer.advance(now + EVENTLOG_RETRY, true).unwrap();
+            assert!(read_all(&folder) == expected(&samples), "{format:?} {safe} {unsynced}");
+            let counts = writer.take_counts();
+            assert_eq!((counts.fsync_errors, counts.written), (1, samples.len() as u64));
+            assert!(counts.rewritten > 0);
+            assert_eq!(disk.plan(|plan| plan.retried), 0);
+            drop(writer);
+            // Nor after all that at the next start.
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, &samples[..1]);
+            writer.sync_now(now).unwrap();
+            assert_eq!(read_all(&folder).len(), samples.len() + 1);
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_never_syncs_leaves_one_segment_and_backs_off() {
+    let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(300));
+    let mut writer = open_on(&disk, &folder, spec(Format::Binary));
+    let mut now = Instant::now();
+    append(&mut writer, &samples[..100]);
+    writer.sync_now(now).unwrap();
+    disk.plan(|plan| plan.bad_syncs = u32::MAX);
+    append(&mut writer, &samples[100..200]);
+    let mut failures = 0;
+    for _ in 0..300 {
+        now += Duration::from_secs(1);
+        failures += u64::from(writer.advance(now, true).is_err());
+    }
+    assert!((8..14).contains(&failures), "{failures} in 300 s");
+    assert_eq!(segments(&folder).len(), 2, "{:?}", segments(&folder));
+    disk.plan(|plan| plan.bad_syncs = 0);
+    append(&mut writer, &samples[200..]);
+    writer.advance(now + EVENTLOG_ABANDON_RETRY_MAX, true).unwrap();
+    assert!(read_all(&folder) == expected(&samples));
+    assert_eq!(disk.plan(|plan| plan.retried), 0);
+}
+
+#[test]
+fn failed_writes_and_names_lose_nothing() {
+    for format in FORMATS {
+        for kind in 0..3 {
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(6000));
+            let mut writer = open_on(&disk, &folder, spec(format));
+            let mut now = Instant::now();
+            let mut failures = 0;
+            for (number, sample) in samples.iter().enumerate() {
+                writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+                if number % 90 == 0 {
+                    disk.plan(|plan| match kind {
+                        0 => plan.bad_writes = 1,
+                        1 => plan.bad_creates = 1,
+                        _ => plan.bad_renames = 1,
+                    });
+                }
+                if number % 10 == 0 {
+                    now += EVENTLOG_RETRY;
+                    failures += u64::from(writer.advance(now, true).is_err());
+                }
+            }
+            disk.plan(|plan| (plan.bad_writes, plan.bad_creates, plan.bad_renames) = (0, 0, 0));
+            writer.advance(now + EVENTLOG_ABANDON_RETRY_MAX, true).unwrap();
+            assert!(failures > 0, "{format:?} {kind}");
+            assert!(read_all(&folder) == expected(&samples), "{format:?} {kind}");
+            assert_eq!(writer.take_counts().written, 6000);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_taken_away_is_begun_again() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(90));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..30]);
+        writer.sync_now(Instant::now()).unwrap();
+        append(&mut writer, &samples[30..60]);
+        writer.advance(Instant::now(), true).unwrap();
+        fs::rename(active(&folder), folder.0.join("logs/kept")).unwrap();
+        append(&mut writer, &samples[60..]);
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(read_all(&folder), expected(&samples)[30..], "what was safe went with the file");
+    }
+}
+
+#[test]
+fn the_policies_sync_as_often_as_they_say() {
+    let count = |fsync: Fsync| {
+        let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(100));
+        let mut writer = open_on(&disk, &folder, LogSpec { fsync, ..spec(Format::Binary) });
+        let start = Instant::now();
+        for (number, sample) in samples.iter().enumerate() {
+            let now = start + Duration::from_millis(50 * number as u64);
+            writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+            writer.advance(now, true).unwrap();
+            assert_eq!(writer.unwritten(), 0);
+            let due = writer.due();
+            assert_eq!(due.is_some(), fsync == Fsync::EverySecond && writer.has_unsynced());
+            assert!(due.is_none_or(|due| due <= now + EVENTLOG_SYNC_INTERVAL));
+        }
+        disk.plan(|plan| plan.syncs)
+    };
+    assert_eq!(count(Fsync::Always), 100);
+    assert_eq!(count(Fsync::EverySecond), 4, "in 4.95 s");
+    assert_eq!(count(Fsync::Never), 0);
+}
+
+#[test]
+fn much_in_a_second_is_synced_before_it_is_over() {
+    let (folder, disk) = (Folder::new(), DoubleDisk::default());
+    let spec = LogSpec { max_bytes: 100_000_000, ..spec(Format::Json) };
+    let mut writer = open_on(&disk, &folder, spec);
+    let payload = format!("\"{}\"", "x".repeat(10_000));
+    let now = Instant::now();
+    for _ in 0..1000 {
+        writer.append(1, b"c", payload.as_bytes()).unwrap();
+        writer.advance(now, false).unwrap();
+    }
+    assert!((3..8).contains(&disk.plan(|plan| plan.syncs)));
+}
+
+/// Whatever the machine forgets when it crashes: what was synced is there, and the rest is a prefix.
+#[test]
+fn a_crash_of_the_machine_takes_only_what_was_not_synced() {
+    for format in FORMATS {
+        for kept in [0, 1, 50, 99, 100] {
+            let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(2400));
+            let mut writer = open_on(&disk, &folder, spec(format));
+            let mut safe = 0;
+            for (number, piece) in samples.chunks(60).enumerate() {
+                append(&mut writer, piece);
+                match number % 4 {
+                    0 => {
+                        writer.sync_now(Instant::now()).unwrap();
+                        safe = (number + 1) * 60;
+                    }
+                    2 => writer.advance(Instant::now(), true).unwrap(),
+                    _ => {}
+                }
+                let after = Folder::new();
+                disk.crash(&folder.0, &after.0, kept);
+                let found = match scan(&after, all()) {
+                    Ok((found, damage)) => {
+                        assert_eq!(damage.damaged, 0, "{:?}", damage.findings);
+                        found
+                    }
+                    Err(ReadError::Missing { .. }) => Vec::new(),
+                    Err(err) => panic!("{err}"),
+                };
+                assert!(found.len() >= safe, "{format:?} {kept}: {} of {safe}", found.len());
+                assert!(expected(&samples).starts_with(&found));
+                let mut again = open(&after, spec(format));
+                append(&mut again, &samples[found.len()..(found.len() + 5).min(2400)]);
+                again.sync_now(Instant::now()).unwrap();
+                assert!(expected(&samples).starts_with(&read_all(&after)));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any history of a log, with faults: every record once, in order, under its number.
+    #[test]
+    fn any_history_is_read_back(
+        json: bool,
+        steps in prop::collection::vec((0..12_u8, 1..250_usize), 1..30),
+    ) {
+        let format = FORMATS[usize::from(json)];
+        let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(8000));
+        let mut writer = Some(open_on(&disk, &folder, spec(format)));
+        let (mut done, mut now) = (0, Instant::now());
+        for (step, amount) in steps {
+            now += Duration::from_secs(61);
+            let open = writer.as_mut().unwrap();
+            match step {
+                0..4 => {
+                    for sample in &samples[done..done + amount] {
+                        open.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+                        if open.wants_write() && open.advance(now, false).is_err() {
+                            now += Duration::from_secs(61);
+                        }
+                    }
+                    done += amount;
+                }
+                4 => { let _ = open.advance(now, false); }
+                5 => { let _ = open.advance(now, true); }
+                6 => { let _ = open.sync_now(now); }
+                7 => disk.plan(|plan| plan.bad_syncs = 1),
+                8 => disk.plan(|plan| plan.bad_writes = 1),
+                9 => disk.plan(|plan| plan.room = Some(amount as u64)),
+                10 => disk.plan(|plan| (plan.bad_creates, plan.bad_renames) = (1, 1)),
+                _ => {
+                    disk.plan(|plan| {
+                        (plan.room, plan.bad_syncs, plan.bad_writes) = (None, 0, 0);
+                        (plan.bad_creates, plan.bad_renames) = (0, 0);
+                    });
+                    open.sync_now(now).unwrap();
+                    // The lock is free only when the old one is gone.
+                    drop(writer.take());
+                    writer = Some(open_on(&disk, &folder, spec(format)));
+                }
+            }
+        }
+        disk.plan(|plan| (plan.room, plan.bad_syncs, plan.bad_writes) = (None, 0, 0));
+        disk.plan(|plan| (plan.bad_creates, plan.bad_renames) = (0, 0));
+        let mut writer = writer.unwrap();
+        prop_assert!(writer.sync_now(now).is_ok());
+        if done > 0 {
+            let (found, damage) = scan(&folder, all()).unwrap();
+            prop_assert_eq!(damage.damaged, 0);
+            prop_assert!(found == expected(&samples[..done]));
+        }
+        prop_assert_eq!(disk.plan(|plan| plan.retried), 0);
+    }
+}

@@ -1,0 +1,213 @@
+//! A disk that fails when it is told to, and one that forgets what was not synced. Both keep the files in a real
+//! folder, so that a reader sees what it would see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
+
+/// A folder of the test's own, gone afterwards.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Memory, where there is such a folder: thousands of files are made here.
+        let base = Some(PathBuf::from("/dev/shm")).filter(|shm| shm.is_dir()).unwrap_or(std::env::temp_dir());
+        let path = base.join(format!("realtime-eventlog-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// What is to go wrong, and what was seen.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// Bytes that are left on the disk.
+    pub(crate) room: Option<u64>,
+    /// Longest single write.
+    pub(crate) write_max: Option<usize>,
+    /// So many of the next calls fail with EIO.
+    pub(crate) bad_syncs: u32,
+    pub(crate) bad_writes: u32,
+    pub(crate) bad_creates: u32,
+    pub(crate) bad_renames: u32,
+    pub(crate) syncs: u64,
+    /// Writes and syncs of a file after one of its syncs failed: there must be none.
+    pub(crate) retried: u64,
+    inodes: BTreeMap<u64, Inode>,
+    names: BTreeMap<PathBuf, u64>,
+    /// The names as they were when the folder was synced.
+    safe_names: BTreeMap<PathBuf, u64>,
+}
+
+#[derive(Default, Clone)]
+struct Inode {
+    bytes: Vec<u8>,
+    safe_bytes: Vec<u8>,
+    sync_failed: bool,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct DoubleDisk(Arc<Mutex<Plan>>);
+
+impl DoubleDisk {
+    pub(crate) fn plan<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    /// The folder as a crash of the machine leaves it: what was not synced is gone, but for `kept` of every file's
+    /// unsynced bytes in per cent.
+    pub(crate) fn crash(&self, root: &Path, into: &Path, kept: usize) {
+        self.plan(|plan| {
+            for (path, inode) in &plan.safe_names {
+                let Inode { bytes, safe_bytes, .. } = &plan.inodes[inode];
+                let mut left = safe_bytes.clone();
+                if let Some(unsynced) = bytes.get(safe_bytes.len()..) {
+                    left.extend_from_slice(&unsynced[..unsynced.len() * kept / 100]);
+                }
+                let target = into.join(path.strip_prefix(root).unwrap());
+                fs::create_dir_all(target.parent().unwrap()).unwrap();
+                fs::write(target, left).unwrap();
+            }
+        });
+    }
+}
+
+fn eio() -> io::Error {
+    io::Error::other("injected I/O error")
+}
+
+/// True, so many times.
+fn strike(times: &mut u32) -> bool {
+    let strikes = *times > 0;
+    *times = times.saturating_sub(1);
+    strikes
+}
+
+impl Disk for DoubleDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.plan(|plan| if strike(&mut plan.bad_creates) { Err(eio()) } else { Ok(()) })?;
+        let file = SystemDisk.create(path)?;
+        let inode = self.plan(|plan| {
+            let inode = plan.inodes.len() as u64;
+            plan.inodes.insert(inode, Inode::default());
+            plan.names.insert(path.to_owned(), inode);
+            inode
+        });
+        Ok(Box::new(DoubleFile { file, inode, disk: self.clone() }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = SystemDisk.open(path)?;
+        let inode = self.plan(|plan| {
+            let next = plan.inodes.len() as u64;
+            let inode = *plan.names.entry(path.to_owned()).or_insert(next);
+            let bytes = fs::read(path).unwrap();
+            plan.inodes.entry(inode).or_insert(Inode { safe_bytes: bytes.clone(), bytes, sync_failed: false });
+            inode
+        });
+        Ok(Box::new(DoubleFile { file, inode, disk: self.clone() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.plan(|plan| if strike(&mut plan.bad_renames) { Err(eio()) } else { Ok(()) })?;
+        SystemDisk.rename(from, to)?;
+        self.plan(|plan| {
+            let inode = plan.names.remove(from).unwrap_or(u64::MAX);
+            plan.names.insert(to.to_owned(), inode);
+        });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)?;
+        self.plan(|plan| plan.names.remove(path));
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.plan(|plan| {
+            plan.safe_names.retain(|path, _| path.parent() != Some(folder));
+            let names = plan.names.iter().filter(|(path, _)| path.parent() == Some(folder));
+            let names: Vec<_> = names.map(|(path, inode)| (path.clone(), *inode)).collect();
+            plan.safe_names.extend(names);
+        });
+        Ok(())
+    }
+}
+
+struct DoubleFile {
+    file: Box<dyn DiskFile>,
+    inode: u64,
+    disk: DoubleDisk,
+}
+
+impl DiskFile for DoubleFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let len = self.disk.plan(|plan| {
+            let inode = plan.inodes.get_mut(&self.inode).unwrap();
+            if inode.sync_failed {
+                plan.retried += 1;
+            }
+            if strike(&mut plan.bad_writes) {
+                return Err(eio());
+            }
+            let mut len = bytes.len().min(plan.write_max.unwrap_or(usize::MAX));
+            if let Some(room) = &mut plan.room {
+                len = len.min(usize::try_from(*room).unwrap());
+                *room -= len as u64;
+                if len == 0 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+            }
+            let end = offset as usize + len;
+            inode.bytes.resize(inode.bytes.len().max(end), 0);
+            inode.bytes[offset as usize..end].copy_from_slice(&bytes[..len]);
+            Ok(len)
+        })?;
+        self.file.write_at(&bytes[..len], offset)
+    }
+
+    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
+        self.disk.plan(|plan| {
+            let inode = plan.inodes.get_mut(&self.inode).unwrap();
+            if let Some(room) = &mut plan.room {
+                *room += (inode.bytes.len() as u64).saturating_sub(bytes);
+            }
+            inode.bytes.resize(bytes as usize, 0);
+        });
+        self.file.set_len(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.plan(|plan| {
+            plan.syncs += 1;
+            let inode = plan.inodes.get_mut(&self.inode).unwrap();
+            if inode.sync_failed {
+                plan.retried += 1;
+            }
+            if strike(&mut plan.bad_syncs) {
+                inode.sync_failed = true;
+                return Err(eio());
+            }
+            inode.safe_bytes = inode.bytes.clone();
+            Ok(())
+        })
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        self.file.is_at(path)
+    }
+}

@@ -1,0 +1,342 @@
+//! The file thread: what is counted, what is answered, and what happens when the disk or the thread fails.
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+
+use super::*;
+use crate::config::{EVENTLOG_OPEN_MAX, EVENTLOG_RETRY};
+use crate::eventlog::disk::{DiskFile, SystemDisk};
+use crate::eventlog::reader;
+use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
+use crate::eventlog::{Format, Fsync};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn files(folder: &Folder, disk: Arc<dyn Disk>) -> Files {
+    Files::new(folder.0.clone(), disk, Arc::new(Stats::default()))
+}
+
+fn log(path: &str) -> Arc<LogSpec> {
+    Arc::new(LogSpec::new(LogPath::parse(path.as_bytes()).unwrap()))
+}
+
+fn far() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn count(folder: &Folder, path: &str) -> usize {
+    let query = Query { limit: usize::MAX, ..Query::default() };
+    let outcome = reader::read(&folder.0, &LogPath::parse(path.as_bytes()).unwrap(), &query, far()).unwrap();
+    assert_eq!(outcome.damage.damaged, 0);
+    outcome.records.len()
+}
+
+/// In = delivered + dropped + waiting. Returns delivered, and the reasons with a count.
+fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
+    let stats = &files.stats.files;
+    let dropped: Vec<_> = stats.dropped.list().into_iter().filter(|(_, count)| *count > 0).collect();
+    let lost: u64 = dropped.iter().map(|(_, count)| count).sum();
+    assert_eq!(stats.offered.get(), stats.delivered.get() + lost + files.waiting() as u64);
+    if files.waiting() == 0 {
+        assert_eq!(files.bytes.load(Ordering::Acquire), 0);
+    }
+    (stats.delivered.get(), dropped)
+}
+
+/// Runs the thread's loop beside `run`, and stops it.
+fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        scope.spawn(|| files.serve());
+        let result = catch_unwind(AssertUnwindSafe(run));
+        files.stop();
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The next job of the queue, handled as the thread does it.
+fn serve_waiting(desk: &mut Desk<'_>, files: &Files, now: Instant) {
+    while let Ok(job) = files.rx.try_recv() {
+        assert!(!desk.serve(job, now));
+    }
+    desk.advance(now);
+}
+
+#[test]
+fn what_many_threads_append_is_written_and_counted() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    serving(&files, || {
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let (files, log) = (&files, log(&format!("logs/{}.log", number % 2)));
+                scope.spawn(move || {
+                    for n in 0..5000 {
+                        files.append(&log, n, b"channel", format!("{{\"n\":{n}}}").as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(files.flush(far()));
+        assert_eq!(balance(&files), (20_000, vec![]));
+        assert_eq!(count(&folder, "logs/0.log") + count(&folder, "logs/1.log"), 20_000);
+    });
+    assert_eq!(files.append(&log("x"), 0, b"c", b"1"), Err(Refused::Closed));
+    assert_eq!(balance(&files), (20_000, vec![("closed", 1)]));
+}
+
+#[test]
+fn a_full_queue_refuses_the_newest() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let log = log("a");
+    for _ in 0..EVENTLOG_JOBS_MAX {
+        files.append(&log, 0, b"c", b"1").unwrap();
+    }
+    assert_eq!(files.append(&log, 0, b"c", b"1"), Err(Refused::Full { waiting: EVENTLOG_JOBS_MAX }));
+    serving(&files, || assert!(files.flush(far())));
+    assert_eq!(balance(&files), (EVENTLOG_JOBS_MAX as u64, vec![("queue_full", 1)]));
+}
+
+#[test]
+fn a_queue_full_of_bytes_refuses_the_newest() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (log, payload) = (log("a"), vec![b'x'; 512 * 1024]);
+    let taken = (0..40).filter(|_| files.append(&log, 0, b"c", &payload).is_ok()).count();
+    assert_eq!(taken, 31);
+    serving(&files, || assert!(files.flush(far())));
+    assert_eq!(balance(&files), (31, vec![("queue_full", 9)]));
+}
+
+#[test]
+fn a_read_sees_what_was_appended_before_it() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let path = || LogPath::parse(b"logs/a.log").unwrap();
+    serving(&files, || {
+        let (tx, rx) = crossbeam_channel::bounded(8);
+        for round in 1..=5 {
+            for n in 0..1000 {
+                files.append(&log("logs/a.log"), n, b"c", b"{\"a\":1}").unwrap();
+            }
+            let tx = tx.clone();
+            let query = Query { limit: usize::MAX, ..Query::default() };
+            files.read(path(), query, Reply::new(move |result| tx.send(result).unwrap())).unwrap();
+            let outcome = rx.recv_timeout(PATIENCE).unwrap().unwrap();
+            assert!(outcome.records.len() >= round * 1000);
+        }
+        let missing = tx.clone();
+        let nowhere = LogPath::parse(b"nowhere").unwrap();
+        files.read(nowhere, Query::default(), Reply::new(move |result| missing.send(result).unwrap())).unwrap();
+        assert!(matches!(rx.recv_timeout(PATIENCE).unwrap(), Err(ReadError::Missing { .. })));
+        assert_eq!(files.stats.file_counts.reads.get(), 6);
+    });
+}
+
+#[test]
+fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let path = LogPath::parse(b"a").unwrap();
+    let mut taken = 0;
+    for _ in 0..EVENTLOG_READS_MAX + 10 {
+        let tx = tx.clone();
+        let reply = Reply::new(move |result| tx.send(result.is_ok()).unwrap());
+        taken += usize::from(files.read(path.clone(), Query::default(), reply).is_ok());
+    }
+    assert_eq!((taken, rx.len()), (EVENTLOG_READS_MAX, 10));
+    serving(&files, || assert!(files.flush(far())));
+    assert_eq!(rx.len(), EVENTLOG_READS_MAX + 10, "each is answered once");
+    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+}
+
+#[test]
+fn a_long_read_lets_the_queue_have_its_turns() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (mut desk, now) = (Desk::new(&files), Instant::now());
+    let payload = vec![b'x'; 30_000];
+    for _ in 0..400 {
+        files.append(&log("a"), 0, b"c", &payload).unwrap();
+    }
+    let (tx, rx) = crossbeam_channel::bounded(1);
+    let query = Query { limit: usize::MAX, ..Query::default() };
+    let reply = Reply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
+    files.read(LogPath::parse(b"a").unwrap(), query, reply).unwrap();
+    serve_waiting(&mut desk, &files, now);
+    let mut slices = 0;
+    while rx.is_empty() {
+        assert_eq!(desk.patience(now), Duration::ZERO);
+        let start = Instant::now();
+        desk.read_slice();
+        assert!(start.elapsed() < PATIENCE);
+        slices += 1;
+    }
+    assert_eq!(rx.try_recv().unwrap().unwrap(), 400);
+    assert!(slices > 1, "12 MB in one slice");
+    assert!(desk.patience(now) > Duration::ZERO);
+}
+
+#[test]
+fn more_logs_than_may_be_open_are_written_all_the_same() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let logs: Vec<_> = (0..EVENTLOG_OPEN_MAX + 20).map(|number| log(&format!("logs/{number}.log"))).collect();
+    let fds = || fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    serving(&files, || {
+        for round in 0..5 {
+            for log in &logs {
+                files.append(log, round, b"c", b"{\"a\":1}").unwrap();
+            }
+        }
+        assert!(files.flush(far()));
+        assert!(fds() < EVENTLOG_OPEN_MAX * 3 + 200);
+    });
+    assert_eq!(balance(&files), (5 * logs.len() as u64, vec![]));
+    for number in 0..logs.len() {
+        assert_eq!(count(&folder, &format!("logs/{number}.log")), 5);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (mut desk, mut now) = (Desk::new(&files), Instant::now());
+    fs::write(folder.0.join("bad"), b"PK\x03\x04").unwrap();
+    for _ in 0..3 {
+        files.append(&log("bad"), 0, b"c", b"1").unwrap();
+        files.append(&log("good"), 0, b"c", b"1").unwrap();
+    }
+    serve_waiting(&mut desk, &files, now);
+    assert_eq!(balance(&files), (3, vec![("refused", 3)]));
+    fs::remove_file(folder.0.join("bad")).unwrap();
+    files.append(&log("bad"), 0, b"c", b"1").unwrap();
+    serve_waiting(&mut desk, &files, now);
+    assert_eq!(balance(&files), (3, vec![("refused", 4)]), "not asked again at once");
+    now += EVENTLOG_RETRY;
+    files.append(&log("bad"), 0, b"c", b"1").unwrap();
+    serve_waiting(&mut desk, &files, now);
+    assert_eq!(balance(&files), (4, vec![("refused", 4)]));
+}
+
+#[test]
+fn settings_that_change_hold_from_then_on() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (mut desk, now) = (Desk::new(&files), Instant::now());
+    let other = |change: fn(&mut LogSpec)| {
+        let mut spec = LogSpec::clone(&log("a"));
+        change(&mut spec);
+        Arc::new(spec)
+    };
+    let steps = [
+        (log("a"), 1),
+        (other(|spec| spec.fsync = Fsync::Always), 1),
+        (other(|spec| spec.max_files = 7), 1),
+        (other(|spec| spec.format = Format::Binary), 1),
+        // Back again at once: two hooks do not agree.
+        (log("a"), 0),
+        (other(|spec| spec.format = Format::Binary), 1),
+    ];
+    let mut written = 0;
+    for (spec, more) in &steps {
+        files.append(spec, 0, b"c", b"1").unwrap();
+        serve_waiting(&mut desk, &files, now);
+        written += more;
+        assert_eq!(balance(&files).0, written);
+    }
+    files.append(&log("a"), 0, b"c", b"1").unwrap();
+    serve_waiting(&mut desk, &files, now + crate::config::EVENTLOG_REFORMAT_PAUSE);
+    assert_eq!(balance(&files), (written + 1, vec![("refused", 1)]));
+    assert_eq!(count(&folder, "a"), 6);
+    assert_eq!(files.stats.file_counts.rotations.get(), 2);
+}
+
+#[test]
+fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
+    let (folder, disk) = (Folder::new(), DoubleDisk::default());
+    let files = files(&folder, Arc::new(disk.clone()));
+    let (mut desk, mut now) = (Desk::new(&files), Instant::now());
+    disk.plan(|plan| plan.room = Some(1000));
+    let payload = format!("\"{}\"", "x".repeat(10_000));
+    for number in 0..900 {
+        files.append(&log(["a", "b"][number % 2]), 0, b"c", payload.as_bytes()).unwrap();
+        now += EVENTLOG_RETRY;
+        serve_waiting(&mut desk, &files, now);
+        balance(&files);
+    }
+    assert!(!desk.serve(Job::Flush(crossbeam_channel::bounded(1).0), now));
+    let (delivered, dropped) = balance(&files);
+    assert_eq!((delivered, dropped.len(), dropped[0].0), (0, 1, "disk_full"));
+    let kept = files.waiting();
+    assert!((750..850).contains(&kept), "{kept}");
+    disk.plan(|plan| plan.room = None);
+    now += EVENTLOG_RETRY;
+    assert!(desk.patience(now - Duration::from_millis(1)) <= EVENTLOG_RETRY);
+    desk.advance(now);
+    assert_eq!(balance(&files).0, kept as u64);
+    assert_eq!(count(&folder, "a") + count(&folder, "b"), kept);
+}
+
+#[test]
+fn what_the_disk_never_took_is_counted_at_the_end() {
+    let (folder, disk) = (Folder::new(), DoubleDisk::default());
+    let files = files(&folder, Arc::new(disk.clone()));
+    disk.plan(|plan| plan.room = Some(0));
+    serving(&files, || {
+        for _ in 0..10 {
+            files.append(&log("a"), 0, b"c", b"1").unwrap();
+        }
+        assert!(!files.flush(far()), "nothing was written");
+    });
+    assert_eq!(balance(&files), (0, vec![("unwritten", 10)]));
+}
+
+/// Panics when a file is made.
+struct PanickingDisk;
+
+impl Disk for PanickingDisk {
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        panic!("a test's panic");
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        SystemDisk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        SystemDisk.sync_folder(folder)
+    }
+}
+
+#[test]
+fn a_panic_costs_what_was_in_hand_and_is_counted() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(PanickingDisk));
+    let (tx, rx) = crossbeam_channel::bounded(1);
+    for _ in 0..10 {
+        files.append(&log("a"), 0, b"c", b"1").unwrap();
+    }
+    let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+    files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| files.serve())).is_err());
+    // The thread starts again, as every worker does.
+    files.stop();
+    files.serve();
+    assert_eq!(balance(&files), (0, vec![("panic", 10)]));
+    assert_eq!(rx.try_recv().unwrap(), "the event logs are closed");
+    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+}

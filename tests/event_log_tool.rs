@@ -1,0 +1,166 @@
+//! `realtime-log` as it is called: what it prints, where, and with which exit status.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use realtime::eventlog::disk::SystemDisk;
+use realtime::eventlog::path::LogPath;
+use realtime::eventlog::writer::Writer;
+use realtime::eventlog::{Format, LogSpec};
+
+/// A log of the test's own.
+struct Log(PathBuf);
+
+impl Log {
+    /// `count` records, a second apart from 1970-01-02 on, every fifth on channel `five`; segments of 64 KiB.
+    fn of(name: &str, format: Format, count: u64) -> Log {
+        let folder = std::env::temp_dir().join(format!("realtime-log-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = LogPath::parse(b"deaths.log").unwrap();
+        let spec = LogSpec { format, max_bytes: 64 * 1024, ..LogSpec::new(path) };
+        let mut writer = Writer::open(Arc::new(SystemDisk), &folder, spec, Instant::now()).unwrap();
+        for n in 0..count {
+            let channel: &[u8] = if n % 5 == 0 { b"five" } else { b"other" };
+            let payload = format!("{{\"n\":{n},\"text\":\"a text of its own, {n}\"}}");
+            writer.append((86_400 + n) * 1000, channel, payload.as_bytes()).unwrap();
+            if n % 1000 == 0 {
+                writer.advance(Instant::now(), true).unwrap();
+            }
+        }
+        writer.finish(Instant::now()).unwrap();
+        Log(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("deaths.log")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_realtime-log"));
+        command.arg(arguments[0]).arg(self.path()).args(&arguments[1..]).output().unwrap()
+    }
+
+    /// The numbers in the lines that `cat` prints.
+    fn cat(&self, arguments: &[&str]) -> Vec<u64> {
+        let output = self.run(&[&["cat"], arguments].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let number = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let n = line["data"]["n"].as_u64().unwrap();
+            assert_eq!(line["seq"], n + 1);
+            assert_eq!(line["time"].as_f64().unwrap(), (86_400 + n) as f64);
+            assert_eq!(line["channel"], if n.is_multiple_of(5) { "five" } else { "other" });
+            n
+        };
+        lines.lines().map(number).collect()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn cat_prints_what_is_asked_for_in_both_formats() {
+    for (name, format) in [("cat-binary", Format::Binary), ("cat-json", Format::Json)] {
+        let log = Log::of(name, format, 8000);
+        assert!(log.cat(&[]).into_iter().eq(0..8000));
+        assert!(log.cat(&["--newest-first"]).into_iter().eq((0..8000).rev()));
+        assert!(log.cat(&["--limit", "2500"]).into_iter().eq(0..2500));
+        assert!(log.cat(&["--newest-first", "--limit", "2500"]).into_iter().eq((5500..8000).rev()));
+        assert_eq!(log.cat(&["--since", "1970-01-02T00:00:10", "--until", "86415"]), [10, 11, 12, 13, 14, 15]);
+        assert_eq!(log.cat(&["--channel", "five", "--limit", "3", "--since", "86401"]), [5, 10, 15]);
+        assert!(log.cat(&["--channel", "none"]).is_empty());
+        assert!(log.cat(&["--since", "1h"]).is_empty());
+    }
+}
+
+#[test]
+fn stat_sums_up() {
+    let log = Log::of("stat", Format::Binary, 8000);
+    let output = log.run(&["stat"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "records           8000",
+        "earliest          1970-01-02T00:00:00.000Z",
+        "latest            1970-01-02T02:13:19.000Z",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+    assert!(!text.contains("damage"), "{text}");
+}
+
+#[test]
+fn verify_tells_damage_by_its_exit_status() {
+    let log = Log::of("verify", Format::Binary, 8000);
+    let output = log.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with(" files: no damage\n"));
+    // Torn is not damaged.
+    let whole = fs::read(log.path()).unwrap();
+    fs::write(log.path(), &whole[..whole.len() - 3]).unwrap();
+    let output = log.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("bytes torn at an end"));
+    let mut flipped = whole.clone();
+    flipped[100] ^= 1;
+    fs::write(log.path(), &flipped).unwrap();
+    let output = log.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("from 40: damaged"));
+    // The rest is printed all the same, and the damage told beside it.
+    let output = log.run(&["cat"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("damage in 1 places"));
+    assert!(output.stdout.len() > 100_000);
+}
+
+#[test]
+fn a_closed_pipe_is_a_proper_end() {
+    let log = Log::of("pipe", Format::Binary, 20_000);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_realtime-log"))
+        .arg("cat")
+        .arg(log.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("{\"time\":86400.000,\"seq\":1,"));
+    // The pipe is closed now.
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn wrong_calls_say_what_is_wrong() {
+    let log = Log::of("usage", Format::Json, 1);
+    for (arguments, reason) in [
+        (&["dance"][..], "there is no command `dance`"),
+        (&["cat", "--since"], "`--since` has no value"),
+        (&["cat", "--since", "soon"], "`--since` cannot be `soon`"),
+        (&["cat", "--limit", "-1"], "`--limit` cannot be `-1`"),
+        (&["cat", "--sinse", "1"], "there is no option `--sinse`"),
+        (&["stat", "--limit", "1"], "only `cat` takes `--limit`"),
+        (&["verify", "another"], "more than one log is given"),
+    ] {
+        let output = log.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(reason) && text.contains("usage: realtime-log"), "{text}");
+    }
+    for foreign in ["Cargo.toml", "no/such.log", "src"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_realtime-log")).args(["verify", foreign]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{foreign}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(foreign));
+    }
+}

@@ -1,0 +1,89 @@
+//! The event log of a process that is killed at any moment: what it called safe is there, and it goes on from there.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fault_kit::{PATIENCE, Random};
+use realtime::eventlog::Query;
+use realtime::eventlog::folder::Place;
+use realtime::eventlog::reader::{Progress, Scan};
+
+/// Kills in the suite; `REALTIME_KILLS=1000` for more.
+const KILLS: u64 = 20;
+
+/// Kills of one log, before another is begun: each kill reads it whole.
+const KILLS_PER_LOG: u64 = 10;
+
+#[test]
+fn a_killed_writer_loses_nothing_that_it_called_safe() {
+    let kills = std::env::var("REALTIME_KILLS").map_or(KILLS, |kills| kills.parse().expect("REALTIME_KILLS"));
+    let mut random = Random::announced("kills of a writer");
+    for log in 0..kills.div_ceil(KILLS_PER_LOG) {
+        let format = ["binary", "json"][log as usize % 2];
+        let folder = std::env::temp_dir().join(format!("realtime-kills-{log}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut next = 0;
+        for kill in 0..KILLS_PER_LOG {
+            let acknowledged = append_and_kill(&folder, format, next, &mut random);
+            next = check(&folder, kill, acknowledged);
+        }
+        assert!(next > KILLS_PER_LOG * 20, "{next} records: the writer hardly ran");
+        report(log, format, next, fs::read_dir(folder.join("logs")).unwrap().count());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
+/// Every record once, in order, at least as many as were called safe. How many there are.
+fn check(folder: &Path, kill: u64, acknowledged: u64) -> u64 {
+    let query = Query { limit: usize::MAX, ..Query::default() };
+    let mut scan = Scan::open(Place::anywhere(&folder.join("logs/kill.log")), query).unwrap();
+    let mut next = 0;
+    while scan.step().unwrap() == Progress::More {
+        for record in scan.take_records().iter() {
+            let payload: serde_json::Value = serde_json::from_slice(record.payload).unwrap();
+            assert_eq!((payload["n"].as_u64().unwrap(), record.seq), (next, next + 1), "kill {kill}");
+            next += 1;
+        }
+    }
+    let damage = scan.take_outcome().damage;
+    assert_eq!(damage.damaged, 0, "kill {kill}: {:?}", damage.findings);
+    assert!(damage.findings.len() <= 1, "a torn end is told once: {:?}", damage.findings);
+    assert!(next >= acknowledged, "kill {kill}: {next} of {acknowledged}");
+    next
+}
+
+#[allow(clippy::print_stderr, reason = "what the run by hand is for")]
+fn report(log: u64, format: &str, records: u64, files: usize) {
+    eprintln!("log {log}, {format}: {KILLS_PER_LOG} kills, {records} records, {files} files");
+}
+
+/// Runs the writer for a random time. The number below which it called every record safe.
+fn append_and_kill(folder: &Path, format: &str, first: u64, random: &mut Random) -> u64 {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_append-until-killed"))
+        .arg(folder)
+        .args([format, &first.to_string(), &random.below(1 << 40).to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (tx, rx) = mpsc::channel();
+    let reader = thread::spawn(move || lines.map_while(Result::ok).for_each(|line| tx.send(line).unwrap()));
+    // From its first word on, or before it.
+    let mut acknowledged = first;
+    if random.below(8) > 0 {
+        acknowledged = rx.recv_timeout(PATIENCE).expect("a first word").parse().unwrap();
+    }
+    let until = Instant::now() + Duration::from_micros(random.below(40_000));
+    while let Ok(line) = rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        acknowledged = line.parse().unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reader.join().unwrap();
+    rx.try_iter().last().map_or(acknowledged, |line| line.parse().unwrap_or(acknowledged))
+}
