@@ -58,26 +58,23 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub(super) fn push(&mut self, asked: Asked) {
-        if let Asked::Item(item) = &asked {
-            self.bytes += item.weight();
-            self.awaited += usize::from(is_awaited(item));
-        }
+        self.bytes += asked.weight();
+        self.awaited += usize::from(asked.is_awaited());
         self.queue.push_back(asked);
     }
 
     /// Back in its place: it was the oldest.
     pub(super) fn put_back(&mut self, item: Item) {
-        self.bytes += item.weight();
-        self.awaited += usize::from(is_awaited(&item));
-        self.queue.push_front(Asked::Item(item));
+        let asked = Asked::Item(item);
+        self.bytes += asked.weight();
+        self.awaited += usize::from(asked.is_awaited());
+        self.queue.push_front(asked);
     }
 
     pub(super) fn pop(&mut self) -> Option<Asked> {
         let asked = self.queue.pop_front()?;
-        if let Asked::Item(item) = &asked {
-            self.bytes -= item.weight();
-            self.awaited -= usize::from(is_awaited(item));
-        }
+        self.bytes -= asked.weight();
+        self.awaited -= usize::from(asked.is_awaited());
         Some(asked)
     }
 
@@ -108,8 +105,22 @@ impl InFlight {
     }
 }
 
-fn is_awaited(item: &Item) -> bool {
-    matches!(item, Item::Run(run) if run.is_awaited())
+impl Asked {
+    fn weight(&self) -> usize {
+        match self {
+            Asked::Item(item) => item.weight(),
+            Asked::Beside | Asked::Leases(_) | Asked::Heartbeat => 0,
+        }
+    }
+
+    /// Somebody waits for its answer right now, or events may be lost until it is there.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Asked::Item(Item::Run(run)) => run.is_awaited(),
+            Asked::Leases(_) => true,
+            Asked::Item(Item::Publish(_)) | Asked::Beside | Asked::Heartbeat => false,
+        }
+    }
 }
 
 /// What Redis refused for the moment, until everything in flight is answered.

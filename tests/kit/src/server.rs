@@ -97,6 +97,7 @@ impl Server {
         let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
         sources.configure(&settings.to_string()).unwrap();
         let folder = Folder::default();
+        std::fs::create_dir_all(folder.path()).expect("a folder for data");
         let (config, errors) = sources.resolve();
         assert_eq!(errors, []);
         let shared =

@@ -1,0 +1,370 @@
+//! Hooks of one server and of a fleet, without Lua, against a real Redis and a web server that plays Discord: who acts,
+//! how often, and what is left behind.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fault_kit::{Answer, Direction, Fault, Proxy, Random, Redis, Server, Web, comes_true, wait_until};
+use realtime::glob;
+use realtime::notice::Notice;
+use serde_json::{Value, json};
+
+fn at(url: &str, name: &str) -> Server {
+    let mut server = Server::with(json!({ "redis": url, "server": name, "prefix": "p:" }));
+    server.wait_ready();
+    server
+}
+
+fn counter(key: &str) -> Value {
+    json!({ "type": "counter", "key": key, "ttl": 86400 })
+}
+
+fn emit(server: &mut Server, channel: &str, event: &Value) {
+    let text = event.to_string();
+    wait_until("there is room", || server.emit(channel, &text).is_ok());
+}
+
+/// What Redis' own clients send.
+fn publish(redis: &Redis, channel: &str, payload: &str) {
+    redis.command(&["PUBLISH", channel, payload]);
+}
+
+fn settle(server: &mut Server) {
+    server.wait(|server| {
+        let names = ["outbox", "actions", "files", "webhooks", "inbox"];
+        names.iter().all(|name| server.stat(&format!("/{name}/waiting")) == 0)
+    });
+    server.assert_balanced();
+}
+
+/// Who holds a lease now.
+fn leases(redis: &Redis) -> Vec<String> {
+    let keys = redis.command(&["KEYS", "p:rt:lead:*"]);
+    keys.lines().filter(|key| !key.is_empty()).map(|key| redis.command(&["GET", key])).collect()
+}
+
+/// How many leases this server knows to hold.
+fn held(server: &Server) -> usize {
+    let (_, routes) = server.engine.shared().published.current();
+    let now = Instant::now();
+    routes.leases().iter().filter(|(_, lease)| lease.holds(now)).count()
+}
+
+fn wait_held(servers: &[Server], count: usize) {
+    wait_until("the leases are held", || servers.iter().map(held).sum::<usize>() == count);
+}
+
+#[test]
+fn patterns_match_as_redis_has_it() {
+    let redis = Redis::start(&[]);
+    let mut random = Random::announced("patterns");
+    let check = |patterns: &[String], channels: &[String]| {
+        let words: Vec<&str> = std::iter::once("SUBSCRIBE").chain(channels.iter().map(String::as_str)).collect();
+        let subscribed = redis.begin(&words);
+        let wanted = channels.iter().collect::<std::collections::HashSet<_>>().len();
+        wait_until("they are subscribed", || redis.command(&["PUBSUB", "CHANNELS"]).lines().count() == wanted);
+        for pattern in patterns {
+            let found = redis.command(&["PUBSUB", "CHANNELS", pattern]);
+            let found: std::collections::HashSet<&str> = found.lines().collect();
+            for channel in channels {
+                let expected = found.contains(channel.as_str());
+                assert_eq!(glob::matches(pattern.as_bytes(), channel.as_bytes()), expected, "{pattern} {channel}");
+            }
+        }
+        drop(subscribed);
+        wait_until("they are gone", || redis.command(&["PUBSUB", "CHANNELS"]).is_empty());
+    };
+    let rows = include_str!("../../../testdata/glob.txt").lines().filter(|line| !line.starts_with('#'));
+    let rows: Vec<Vec<String>> = rows.map(|row| row.split('|').map(|part| part.trim().to_owned()).collect()).collect();
+    let of = |at: usize| -> Vec<String> {
+        rows.iter().map(|row: &Vec<String>| row[at].clone()).filter(|text| !text.is_empty()).collect()
+    };
+    check(&of(0), &of(1));
+    let mut text = |letters: &[u8], longest: u64| -> String {
+        let length = 1 + random.below(longest);
+        (0..length).map(|_| char::from(letters[random.below(letters.len() as u64) as usize])).collect()
+    };
+    let channels: Vec<String> = (0..40).map(|_| text(b"ab-]^\\", 6)).collect();
+    let patterns: Vec<String> = (0..3000).map(|_| text(b"ab*?[]^-\\", 7)).collect();
+    check(&patterns, &channels);
+}
+
+/// Each kind of action for one event of this server's own, while Redis is away: only counters wait for it.
+#[test]
+fn hooks_act_at_emit_and_need_no_redis() {
+    let mut redis = Redis::start(&[]);
+    let discord = Web::start(|_| Answer::Status(204));
+    let mut server = at(&redis.url(), "one");
+    let url = discord.url("/api/webhooks/1/token");
+    server.hook("kill", json!({ "type": "discord", "webhook_url": url, "format": "**{killer}** killed {victim}" }));
+    server.hook("kill", json!({ "type": "file", "path": "kills.log", "format": "binary" }));
+    server.hook("*", json!({ "type": "counter", "key": "kills:{killer}:daily", "ttl": 86400 }));
+    server.hook("kill", json!({ "type": "leaderboard", "board": "top", "member": "{killer}", "by": 2 }));
+    server.hook("kill", json!({ "type": "counter", "key": "never", "where": { "weapon": "crowbar" } }));
+    server.hook("other", counter("other"));
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    let event = json!({ "killer": "John", "victim": "Al_ice", "weapon": "crossbow" });
+    emit(&mut server, "kill", &event);
+    wait_until("discord is told", || discord.seen().len() == 1);
+    assert_eq!(discord.seen()[0].content(), "**John** killed Al\\_ice");
+    server.wait(|server| server.stat("/files/delivered") == 1);
+    redis.start_again();
+    settle(&mut server);
+    assert_eq!(redis.command(&["GET", "p:kills:John:daily"]), "1");
+    assert_eq!(redis.command(&["TTL", "p:kills:John:daily"]), "86400");
+    assert_eq!(redis.command(&["ZSCORE", "p:top", "John"]), "2");
+    assert_eq!(redis.command(&["EXISTS", "p:never", "p:other"]), "0");
+    server.stop();
+}
+
+/// Fault 22, in full: the same hooks on three servers; a hook that one of them has; events of other programs.
+#[test]
+fn a_fleet_acts_once() {
+    const EVENTS: u64 = 1000;
+    let redis = Redis::start(&[]);
+    let discord = Web::start(|_| Answer::Status(204));
+    let mut servers = ["one", "two", "three"].map(|name| at(&redis.url(), name));
+    let webhook = discord.url("/api/webhooks/1/token");
+    for server in &mut servers {
+        server.hook("kill", json!({ "type": "discord", "webhook_url": webhook, "format": "{n}" }));
+        server.hook("kill", counter("kills"));
+        server.hook("kill", json!({ "type": "file", "path": "kills.log" }));
+        server.tick();
+    }
+    servers[2].hook("kill", counter("only"));
+    servers[2].tick();
+    servers.iter_mut().for_each(Server::wait_ready);
+    wait_held(&servers, 3);
+    for n in 0..EVENTS {
+        let [one, two, three] = &mut servers;
+        emit(
+            if n % 3 == 0 {
+                one
+            } else if n % 3 == 1 {
+                two
+            } else {
+                three
+            },
+            "kill",
+            &json!({ "n": n }),
+        );
+        if n % 50 == 0 {
+            servers.iter_mut().for_each(|server| _ = server.tick());
+        }
+    }
+    let counted = |key: &str| redis.command(&["GET", key]).parse::<u64>().unwrap_or(0);
+    let all_delivered = |servers: &[Server], count: u64| {
+        servers.iter().map(|server| server.stat("/webhooks/delivered")).sum::<u64>() == count
+            && servers.iter().all(|server| server.stat("/files/delivered") == count)
+    };
+    wait_until("all of it is done", || counted("p:only") >= EVENTS && all_delivered(&servers, EVENTS));
+    let posted = |count: u64| {
+        let mut posted: Vec<u64> = Vec::new();
+        for seen in discord.seen() {
+            posted.extend(seen.content().lines().map(|line| line.parse::<u64>().unwrap()));
+        }
+        posted.sort_unstable();
+        assert_eq!(posted, (0..count).collect::<Vec<_>>(), "each event once");
+    };
+    posted(EVENTS);
+    assert_eq!((counted("p:kills"), counted("p:only")), (EVENTS, EVENTS));
+    // A thousand more of another program, without identity.
+    let mut client = TcpStream::connect(redis.address()).unwrap();
+    for n in EVENTS..2 * EVENTS {
+        let payload = format!("{{\"n\":{n}}}");
+        let words = format!("*3\r\n$7\r\nPUBLISH\r\n$6\r\np:kill\r\n${}\r\n{payload}\r\n", payload.len());
+        client.write_all(words.as_bytes()).unwrap();
+    }
+    wait_until("those too", || counted("p:only") >= 2 * EVENTS && all_delivered(&servers, 2 * EVENTS));
+    posted(2 * EVENTS);
+    assert_eq!((counted("p:kills"), counted("p:only")), (2 * EVENTS, 2 * EVENTS));
+    for mut server in servers {
+        settle(&mut server);
+        server.stop();
+    }
+}
+
+/// Fault 23: the holder of a lease goes without a word; another acts within ten seconds and nothing is done twice.
+#[test]
+fn another_takes_over_a_lease() {
+    let redis = Redis::start(&[]);
+    let proxies = [Proxy::start(redis.address()), Proxy::start(redis.address())];
+    let mut servers: Vec<Server> = proxies.iter().map(|proxy| at(&proxy.url(), "x")).collect();
+    for server in &mut servers {
+        server.hook("kill", counter("kills"));
+        server.tick();
+    }
+    servers.iter_mut().for_each(Server::wait_ready);
+    wait_held(&servers, 1);
+    let boots: Vec<String> = servers.iter().map(|server| format!("{:016x}", server.engine.shared().boot)).collect();
+    let holder = boots.iter().position(|boot| *boot == leases(&redis)[0]).unwrap();
+    let counted = || redis.command(&["GET", "p:kills"]).parse::<u64>().unwrap_or(0);
+    let mut sent = 0;
+    let mut send = |servers: &mut [Server], count: u64| {
+        for _ in 0..count {
+            publish(&redis, "p:kill", "{}");
+            sent += 1;
+        }
+        servers.iter_mut().for_each(|server| _ = server.tick());
+        sent
+    };
+    let all = send(&mut servers, 10);
+    wait_until("they are counted", || counted() == all);
+    // Nothing from or to the holder any more; what it had is done. Its own clock ends the lease.
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxies[holder].set_now(direction, Fault::SwallowAfter(0));
+    }
+    let gone = Instant::now();
+    wait_until("another holds the lease", || held(&servers[1 - holder]) == 1);
+    assert!(gone.elapsed() < Duration::from_secs(14), "{:?}", gone.elapsed());
+    let before = counted();
+    let all = send(&mut servers, 10) - all;
+    wait_until("the other counts", || counted() == before + all);
+    assert!(!comes_true(Duration::from_millis(300), || counted() > before + all), "counted twice");
+    // It comes back, and the lease stays where it is.
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxies[holder].set(direction, Fault::None);
+    }
+    proxies[holder].cut_all();
+    servers.iter_mut().for_each(Server::wait_ready);
+    send(&mut servers, 10);
+    wait_until("still once each", || counted() == before + all + 10);
+    assert_eq!(leases(&redis), [boots[1 - holder].clone()]);
+    for mut server in servers {
+        settle(&mut server);
+        server.stop();
+    }
+}
+
+/// A hook that goes frees its lease at once; scripts are not needed for that, only slower.
+#[test]
+fn a_removed_hook_frees_its_lease() {
+    let forbidding = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all", "-eval", "-evalsha"];
+    for (settings, login) in [(&[][..], ""), (&forbidding[..], "gmod:pw@")] {
+        let redis = Redis::start(settings);
+        let url = redis.url().replace("redis://", &format!("redis://{login}"));
+        let mut servers = ["one", "two"].map(|name| at(&url, name));
+        servers[0].engine.add_hook(b"kill", Some(b"mine"), &counter("kills"), None).unwrap();
+        servers[0].tick();
+        wait_held(&servers, 1);
+        servers[1].engine.add_hook(b"kill", Some(b"mine"), &counter("kills"), None).unwrap();
+        servers[1].tick();
+        servers.iter_mut().for_each(Server::wait_ready);
+        publish(&redis, "p:kill", "{}");
+        wait_until("counted once", || redis.command(&["GET", "p:kills"]) == "1");
+        assert!(servers[0].engine.remove_hook(b"mine").is_some());
+        servers[0].tick();
+        wait_until("the second holds it", || {
+            leases(&redis) == [format!("{:016x}", servers[1].engine.shared().boot)] && held(&servers[1]) == 1
+        });
+        publish(&redis, "p:kill", "{}");
+        wait_until("counted by the second", || redis.command(&["GET", "p:kills"]) == "2");
+        for mut server in servers {
+            settle(&mut server);
+            server.stop();
+        }
+    }
+}
+
+/// Arrays, texts and numbers carry no identity: hooks act on them when they come back, each once.
+#[test]
+fn events_without_identity_of_ones_own() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "one");
+    server.hook("archive:*", json!({ "type": "file", "path": "archive.log" }));
+    server.hook("archive:*", counter("archived"));
+    server.tick();
+    server.wait_ready();
+    wait_until("the lease is held", || held(&server) == 1);
+    for text in ["[{\"killer\":\"John\"}]", "\"text\"", "5"] {
+        wait_until("there is room", || server.emit("archive:kills", text).is_ok());
+    }
+    server.wait(|server| server.stat("/files/delivered") == 3);
+    wait_until("counted", || redis.command(&["GET", "p:archived"]) == "3");
+    settle(&mut server);
+    server.stop();
+}
+
+/// A Lua condition is asked on the game thread, then the actions go their ways; an event waits for it, not the hook.
+#[test]
+fn conditions_decide() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "one");
+    let spec = json!({
+        "type": "conditional",
+        "condition": { "\u{0}function": "x.lua:1" },
+        "where": { "weapon": "crossbow" },
+        "actions": [counter("shots"), { "type": "file", "path": "shots.log" }],
+    });
+    server.hook("kill", spec);
+    server.tick();
+    server.wait_ready();
+    for (weapon, holds) in [("crossbow", true), ("crowbar", true), ("crossbow", false), ("crossbow", true)] {
+        server.conditions_hold = holds;
+        let conditions = server.stat("/conditions");
+        emit(&mut server, "kill", &json!({ "weapon": weapon }));
+        server.wait(|server| server.stat("/actions/waiting") == 0 && server.stat("/inbox/waiting") == 0);
+        assert_eq!(server.stat("/conditions") - conditions, u64::from(weapon == "crossbow"));
+    }
+    settle(&mut server);
+    assert_eq!((redis.command(&["GET", "p:shots"]).as_str(), server.stat("/files/delivered")), ("2", 2));
+    // While no state is attached its function cannot be asked; what needs no Lua goes on.
+    server.hook("kill", counter("always"));
+    server.tick();
+    server.wait_ready();
+    wait_until("the leases are held", || held(&server) == 2);
+    let (functions, _) = server.engine.detach();
+    assert_eq!(functions.len(), 1);
+    publish(&redis, "p:kill", "{\"weapon\":\"crossbow\"}");
+    wait_until("counted without Lua", || redis.command(&["GET", "p:always"]) == "1");
+    assert_eq!(redis.command(&["GET", "p:shots"]), "2");
+    server.engine.attach();
+    settle(&mut server);
+    server.stop();
+}
+
+/// A key that lacks its field is no key: the action fails, is counted and told.
+#[test]
+fn an_action_that_cannot_be_made_is_told() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "one");
+    server.engine.add_hook(b"kill", Some(b"by killer"), &counter("kills:{killer}"), None).unwrap();
+    server.tick();
+    emit(&mut server, "kill", &json!({ "victim": "Alice" }));
+    server.wait(|server| server.told.iter().any(|told| matches!(told, Notice::ActionFailed { .. })));
+    let told: Vec<&Notice> = server.told.iter().filter(|told| matches!(told, Notice::ActionFailed { .. })).collect();
+    let reason = "the event has no `killer`".to_owned();
+    let expected = Notice::ActionFailed { hook: Arc::from(b"by killer".as_slice()), kind: "counter", reason };
+    assert_eq!(told, [&expected]);
+    assert_eq!(server.stat("/actions_unmade"), 1);
+    settle(&mut server);
+    server.stop();
+}
+
+/// A thousand counters from hooks over connections that are cut: exact.
+#[test]
+fn counters_of_hooks_are_exact_behind_cuts() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(redis.address());
+    let mut server = at(&proxy.url(), "one");
+    server.hook("kill", counter("kills"));
+    server.tick();
+    let mut random = Random::announced("counters of hooks");
+    for _ in 0..20 {
+        let direction = if random.below(2) == 0 { Direction::ToClient } else { Direction::ToServer };
+        proxy.set(direction, Fault::CutAfter(600 + random.below(4000)));
+        for n in 0..50 {
+            emit(&mut server, "kill", &json!({ "n": n }));
+        }
+        proxy.cut_all();
+        server.tick();
+    }
+    [Direction::ToClient, Direction::ToServer].into_iter().for_each(|direction| proxy.set(direction, Fault::None));
+    proxy.cut_all();
+    settle(&mut server);
+    assert_eq!(redis.command(&["GET", "p:kills"]), "1000");
+    server.stop();
+}
