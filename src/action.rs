@@ -113,7 +113,7 @@ impl Spec {
             let action = Action { filter: Condition::default(), ..action(&members, None)? };
             return Ok(Spec { filter, condition: None, actions: vec![action] });
         }
-        members.only("member", &COMMON, &["condition", "actions"])?;
+        members.only(&COMMON, &["condition", "actions"])?;
         let scope = scope(&members)?;
         let condition = Some(members.function("condition")?);
         Ok(Spec { filter, condition, actions: actions(&members, scope)? })
@@ -132,7 +132,7 @@ pub struct AggregatorSpec {
 impl AggregatorSpec {
     pub fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
-        members.only("member", &[], &["interval", "aggregate", "actions", "max_events"])?;
+        members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
         let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
         Ok(AggregatorSpec {
@@ -194,7 +194,7 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
 }
 
 fn file(members: &Members<'_>) -> Result<File, SpecError> {
-    members.only("member", &COMMON, &["path", "format", "max_bytes", "max_files"])?;
+    members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
     let format = members.word("format", &["json", "binary"])?;
     Ok(File {
         path: log_path(members)?,
@@ -210,7 +210,7 @@ fn log_path(members: &Members<'_>) -> Result<String, SpecError> {
 }
 
 fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
-    members.only("member", &COMMON, &["key", "action", "by", "ttl"])?;
+    members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
     let by = members.whole_signed("by")?.unwrap_or(1);
     if by == 0 {
@@ -220,7 +220,7 @@ fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
 }
 
 fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
-    members.only("member", &COMMON, &["board", "member", "by", "ttl"])?;
+    members.only(&COMMON, &["board", "member", "by", "ttl"])?;
     Ok(Leaderboard {
         board: key(members, "board")?,
         member: key(members, "member")?,
