@@ -101,7 +101,7 @@ impl Spec {
             let action = Action { filter: Condition::default(), ..action(&members, None)? };
             return Ok(Spec { filter, condition: None, actions: vec![action] });
         }
-        members.only("member", &COMMON, &["condition", "actions"])?;
+        members.only(&COMMON, &["condition", "actions"])?;
         let scope = scope(&members)?;
         let condition = Some(members.function("condition")?);
         Ok(Spec { filter, condition, actions: actions(&members, scope)? })
@@ -120,7 +120,7 @@ pub struct AggregatorSpec {
 impl AggregatorSpec {
     pub fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
-        members.only("member", &[], &["interval", "aggregate", "actions", "max_events"])?;
+        members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
         let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
         Ok(AggregatorSpec {
@@ -182,7 +182,7 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
 }
 
 fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
-    members.only("member", &COMMON, &["path", "format", "max_bytes", "max_files"])?;
+    members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
     let path = LogPath::parse(members.needed_text("path")?.as_bytes());
     let path = path.map_err(|err| SpecError::new(&members.at("path"), err.to_string()))?;
     let mut log = LogSpec::new(path);
@@ -196,7 +196,7 @@ fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
 }
 
 fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
-    members.only("member", &COMMON, &["key", "action", "by", "ttl"])?;
+    members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
     let by = members.whole_signed("by")?.unwrap_or(1);
     if by == 0 {
@@ -206,7 +206,7 @@ fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
 }
 
 fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
-    members.only("member", &COMMON, &["board", "member", "by", "ttl"])?;
+    members.only(&COMMON, &["board", "member", "by", "ttl"])?;
     Ok(Leaderboard {
         board: key(members, "board")?,
         member: key(members, "member")?,

@@ -206,9 +206,11 @@ pub const LEASE_KEYS_MAX: usize = 256;
 
 /// What waits for one destination, and for all together. The oldest makes room.
 pub const WEBHOOK_JOBS_MAX: usize = 1000;
-pub const WEBHOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Jobs that `rt-webhooks` has not looked at yet: it does no I/O but to files, and empties this at once.
+pub const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Jobs that `rt-webhooks` has not looked at yet: it does no I/O but to files, and empties this at once. Full, it
+/// refuses the newest.
 pub const WEBHOOK_INTAKE_MAX: usize = 8192;
+pub const WEBHOOK_INTAKE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Places that are posted to. One that is at rest is forgotten for a new one.
 pub const DESTINATIONS_MAX: usize = 256;
 /// Threads that make requests: three destinations may hang, and a fourth is served.
@@ -240,8 +242,11 @@ pub const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
 pub const BROKEN_AFTER: u32 = 3;
 /// Failures in a row of one message, each answered by the destination, after which it lets the others pass.
 pub const STEP_BEHIND_AFTER: u32 = 3;
-/// Longest pause that a destination may ask for.
+/// The shortest pause after a rate limit (some servers say 0), the longest that a destination may ask for, and that of
+/// all of Discord when it does not say how long.
+pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const PAUSE_MAX: Duration = Duration::from_secs(86_400);
+pub const PAUSE_UNSAID: Duration = Duration::from_secs(10);
 
 /// The dead-letter file (the one before it is kept), and the payload shown in one line.
 pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -252,7 +257,9 @@ pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
 // The rest of an identity takes some hundred bytes, a fingerprint 17.
 const _: () = assert!(128 + ACTED_MAX * 17 < IDENTITY_BYTES_MAX);
 const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE_OWN.as_secs() < LEASE.as_secs());
-const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
+// What is promised: 16 MiB in all.
+const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
 const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1);
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);

@@ -30,10 +30,10 @@ impl<'a> Members<'a> {
     }
 
     /// Refuses any member that is in neither list.
-    pub(crate) fn only(&self, kind: &str, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
+    pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
         let known = || common.iter().chain(own).copied();
         match self.iter().find(|(name, _)| !known().any(|known| known == name.as_str())) {
-            Some((name, _)) => Err(SpecError::new(&self.at(name), unknown(kind, name, known()))),
+            Some((name, _)) => Err(SpecError::new(&self.at(name), unknown("member", name, known()))),
             None => Ok(()),
         }
     }

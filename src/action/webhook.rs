@@ -103,9 +103,8 @@ const OWN_HEADERS: [&str; 9] =
     ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "webhook-id"];
 
 pub(super) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
-    let own =
-        ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"].as_slice();
-    members.only("member", &COMMON, own)?;
+    let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
+    members.only(&COMMON, &own)?;
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
     let discord = Discord {
@@ -137,7 +136,7 @@ fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
 
 fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
     let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
-    members.only("member", &[], &own)?;
+    members.only(&[], &own)?;
     let embed = Embed {
         title: members.template_at("title", Place::Markdown)?,
         description: members.template_at("description", Place::Markdown)?,
@@ -180,7 +179,7 @@ fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
     let each = list.iter().enumerate().map(|(at, value)| {
         let place = format!("{}[{}]", members.at("fields"), at + 1);
         let field = Members::of(value, &place, "a table with `name` and `value`")?;
-        field.only("member", &[], &["name", "value", "inline"])?;
+        field.only(&[], &["name", "value", "inline"])?;
         Ok(EmbedField {
             name: field.template("name", field.needed_text("name")?, Place::Markdown)?,
             value: field.template("value", field.needed_text("value")?, Place::Markdown)?,
@@ -197,7 +196,7 @@ fn label(members: &Members<'_>, name: &str, own: &[&str]) -> Result<Option<Label
         return Ok(text.map(|text| Label { text, icon_url: None, url: None }));
     }
     let Some(label) = members.table(name, "a string, or a table of its members")? else { return Ok(None) };
-    label.only("member", &[], own)?;
+    label.only(&[], own)?;
     let text = own.first().copied().unwrap_or_default();
     Ok(Some(Label {
         text: label.template(text, label.needed_text(text)?, Place::Plain)?,
@@ -212,12 +211,12 @@ fn picture(members: &Members<'_>, name: &str) -> Result<Option<UrlTemplate>, Spe
         return members.url_at(name);
     }
     let Some(picture) = members.table(name, "a URL, or a table with `url`")? else { return Ok(None) };
-    picture.only("member", &[], &["url"])?;
+    picture.only(&[], &["url"])?;
     picture.url_template("url", picture.needed_text("url")?).map(Some)
 }
 
 pub(super) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
-    members.only("member", &COMMON, &["url", "method", "headers", "format", "timeout"])?;
+    members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
     Ok(Http {
         url: members.url_template("url", members.needed_text("url")?)?,
         method: members.word("method", &METHODS)?.unwrap_or("POST"),

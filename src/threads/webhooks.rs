@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::action::webhook::Webhook;
-use crate::config::{Config, WEBHOOK_BYTES_MAX, WEBHOOK_INTAKE_MAX};
+use crate::config::{Config, WEBHOOK_INTAKE_BYTES_MAX, WEBHOOK_INTAKE_MAX};
 use crate::event::EventText;
 use crate::stats::Stats;
 use crate::threads::lock;
@@ -107,7 +107,7 @@ impl Webhooks {
     pub fn push(&self, job: Job) -> Result<(), Refused> {
         self.stats.webhooks.offered.add(1);
         let weight = job.weight();
-        if self.intake_bytes.fetch_add(weight, Ordering::AcqRel) + weight <= WEBHOOK_BYTES_MAX
+        if self.intake_bytes.fetch_add(weight, Ordering::AcqRel) + weight <= WEBHOOK_INTAKE_BYTES_MAX
             && self.jobs_tx.try_send(job).is_ok()
         {
             return Ok(());

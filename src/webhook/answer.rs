@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 2xx | delivered |
 //! | 429 | again when it says; a global one holds all of Discord |
-//! | 408, 5xx but 501, no answer | again, later each time |
+//! | 408, 5xx but 501, 429 without a time, no answer | again, later each time |
 //! | 401, 403, 404, 410; Discord's codes 10015 (unknown webhook), 50027 (invalid token) | the destination is closed |
 //! | 404, 410 where the URL has placeholders | never: another event may have another URL |
 //! | 3xx (never followed), all else | never |
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::PAUSE_MAX;
+use crate::config::{PAUSE_MAX, PAUSE_MIN, PAUSE_UNSAID};
 use crate::webhook::date;
 use crate::webhook::response::Response;
 
@@ -33,9 +33,9 @@ pub enum Asked {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     Delivered,
-    /// Too many: not before this time, if it was said.
+    /// Too many: not before this time.
     Limited {
-        after: Option<Duration>,
+        after: Duration,
         global: bool,
     },
     /// Another attempt may succeed.
@@ -107,7 +107,12 @@ fn limited(asked: Asked, response: &Response, body: Option<&Value>, unix_s: u64)
         response.header("x-ratelimit-scope") == Some("global") || response.header("x-ratelimit-global").is_some();
     // Whoever stands before Discord and shuts this address out speaks no JSON.
     let shut_out = body.is_none() && response.header("server").is_some_and(|server| server.contains("cloudflare"));
-    Verdict::Limited { after, global: asked == Asked::Discord && (flag || scope || shut_out) }
+    let global = asked == Asked::Discord && (flag || scope || shut_out);
+    match after.or(global.then_some(PAUSE_UNSAID)) {
+        Some(after) => Verdict::Limited { after: after.max(PAUSE_MIN), global },
+        // Without a time it is a failure like others: later each time.
+        None => Verdict::Again { after: None, answered: true },
+    }
 }
 
 /// Seconds, with or without a fraction, or a date.

@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::action::webhook::{Discord, Embed, Label};
+use crate::action::webhook::{Discord, Embed, EmbedField, Label};
 use crate::template::{Fields, Missing, Template};
 use crate::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
@@ -183,22 +183,7 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
     if let Some(description) = text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)? {
         built.insert("description".to_owned(), json!(description));
     }
-    let mut rows = Vec::new();
-    for field in &embed.fields {
-        // Discord wants both; what is empty gets a space that does not show.
-        let filled = |text: Option<String>| text.unwrap_or_else(|| "\u{200b}".to_owned());
-        if *budget < 2 {
-            break;
-        }
-        // One character is left for the value.
-        let mut for_name = *budget - 1;
-        let name = filled(text(Some(&field.name), fields, FIELD_NAME_CHARS_MAX, &mut for_name)?);
-        *budget = budget.saturating_sub(name.chars().count());
-        let mut for_value = *budget;
-        let value = filled(text(Some(&field.value), fields, FIELD_VALUE_CHARS_MAX, &mut for_value)?);
-        *budget = budget.saturating_sub(value.chars().count());
-        rows.push(json!({ "name": name, "value": value, "inline": field.inline }));
-    }
+    let rows = rows(&embed.fields, fields, budget)?;
     if !rows.is_empty() {
         built.insert("fields".to_owned(), Value::Array(rows));
     }
@@ -220,6 +205,27 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
         built.insert("timestamp".to_owned(), json!(date::iso8601(fields.unix_ms)));
     }
     Ok(Some(Value::Object(built)))
+}
+
+/// The fields of an embed, as many as the budget allows.
+fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, Missing> {
+    let mut rows = Vec::new();
+    for field in templates {
+        // Discord wants both; what is empty gets a space that does not show.
+        let filled = |text: Option<String>| text.unwrap_or_else(|| "\u{200b}".to_owned());
+        if *budget < 2 {
+            break;
+        }
+        // One character is left for the value.
+        let mut for_name = *budget - 1;
+        let name = filled(text(Some(&field.name), fields, FIELD_NAME_CHARS_MAX, &mut for_name)?);
+        *budget = budget.saturating_sub(name.chars().count());
+        let mut for_value = *budget;
+        let value = filled(text(Some(&field.value), fields, FIELD_VALUE_CHARS_MAX, &mut for_value)?);
+        *budget = budget.saturating_sub(value.chars().count());
+        rows.push(json!({ "name": name, "value": value, "inline": field.inline }));
+    }
+    Ok(rows)
 }
 
 /// A text of an embed, cut to its own limit and to what is left for all; `None` if it is empty.

@@ -23,7 +23,7 @@ pub struct PostId {
 impl fmt::Display for PostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PostId { boot, number } = *self;
-        // The number uses 60 bits: 4 say what kind of UUID this is.
+        // All bits of the process, around the digits that say what kind of UUID this is, then 48 of the number.
         let (a, b, c) = (boot >> 32, boot >> 16 & 0xffff, boot & 0xfff);
         let variant = 0x8000 | boot >> 12 & 0xf;
         write!(f, "{a:08x}-{b:04x}-8{c:03x}-{variant:04x}-{:012x}", number & 0xffff_ffff_ffff)

@@ -151,12 +151,12 @@ impl Schedule {
         place.queue.push_back(Queued { post, turn });
         let mut dead = Vec::new();
         while self.places.get(at).is_some_and(|place| place.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
-            dead.extend(self.bury_oldest_of(at, "1000 others waited for the same destination"));
+            dead.extend(self.bury_oldest_of(at, "too many others waited for the same destination"));
         }
         while self.bytes > WEBHOOK_BYTES_MAX {
             let oldest = self.places.iter().enumerate().filter_map(|(at, place)| Some((place.queue.front()?.turn, at)));
             let Some((_, at)) = oldest.min() else { break };
-            dead.extend(self.bury_oldest_of(at, "16 MiB of posts waited in all"));
+            dead.extend(self.bury_oldest_of(at, "the posts of all destinations took too much memory"));
         }
         dead
     }
@@ -271,11 +271,10 @@ impl Schedule {
             Verdict::Delivered => self.delivered(at, &queued.post),
             Verdict::Limited { after, global } => {
                 // It was not taken, so it is not an attempt: only its age ends it.
-                let until = now + after.unwrap_or_else(|| self.backoff(at, random));
                 if global {
-                    self.discord_until = self.discord_until.max(Some(until));
+                    self.discord_until = self.discord_until.max(Some(now + after));
                 }
-                self.pause(at, until);
+                self.pause(at, now + after);
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Again { after, answered } => {

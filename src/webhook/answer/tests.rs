@@ -7,7 +7,9 @@ fn shown(answer: &Answer) -> String {
     let wait = |after: &Option<Duration>| after.map(|after| format!(" {}s", after.as_secs_f64())).unwrap_or_default();
     let verdict = match &answer.verdict {
         Verdict::Delivered => "delivered".to_owned(),
-        Verdict::Limited { after, global } => format!("limited{}{}", wait(after), if *global { " global" } else { "" }),
+        Verdict::Limited { after, global } => {
+            format!("limited{}{}", wait(&Some(*after)), if *global { " global" } else { "" })
+        }
         Verdict::Again { after, answered } => {
             assert!(answered);
             format!("again{}", wait(after))

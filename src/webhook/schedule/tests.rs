@@ -102,7 +102,7 @@ impl Clocked {
 const AGAIN: Verdict = Verdict::Again { after: None, answered: false };
 
 fn limited(seconds: f64, global: bool) -> Verdict {
-    Verdict::Limited { after: Some(Duration::from_secs_f64(seconds)), global }
+    Verdict::Limited { after: Duration::from_secs_f64(seconds), global }
 }
 
 #[test]
