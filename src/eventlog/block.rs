@@ -367,25 +367,24 @@ impl Reading<'_> {
     }
 
     fn record(&mut self, from: &mut Cursor<'_>, out: &mut Records) -> Option<()> {
-        let text_before = out.text.len();
-        let head = self.decoder.next(from, &mut out.text);
-        let Some(head) = head else {
-            out.text.truncate(text_before);
-            return None;
-        };
+        let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);
         let seq = self.decoded.info.first_seq + self.decoded.info.records;
+        let wanted = if self.filter.takes(time_ms, seq) { self.channel(head.form, out) } else { None };
+        match wanted {
+            None => self.decoder.skip(&head, from)?,
+            Some(channel) => {
+                let at = out.text.len();
+                if self.decoder.payload(&head, from, &mut out.text).is_none() {
+                    out.text.truncate(at);
+                    return None;
+                }
+                let payload = Found { at, len: out.text.len() - at };
+                out.rows.push(Row { time_ms, seq, channel, payload, raw: head.is_raw() });
+            }
+        }
         self.decoded.last_ms = time_ms;
         self.decoded.info.add(time_ms);
-        if !self.filter.takes(time_ms, seq) {
-            out.text.truncate(text_before);
-            return Some(());
-        }
-        let payload = Found { at: text_before, len: out.text.len() - text_before };
-        match self.channel(head.form, out) {
-            Some(channel) => out.rows.push(Row { time_ms, seq, channel, payload, raw: head.raw }),
-            None => out.text.truncate(text_before),
-        }
         Some(())
     }
 

@@ -62,8 +62,7 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
     let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
     let rest = rest.strip_prefix(b",\"channel\":")?;
-    let (scan::Scalar::Text(channel), len) = scan::scalar(rest)? else { return None };
-    let rest = rest.get(len..)?;
+    let (channel, rest) = rest.split_at_checked(scan::string_len(rest).filter(|_| rest.starts_with(b"\""))?)?;
     let (raw, rest) = match rest.strip_prefix(b",\"raw\":true") {
         Some(rest) => (true, rest),
         None => (false, rest),
@@ -71,13 +70,9 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let data = rest.strip_prefix(b",\"data\":")?.strip_suffix(b"}")?;
     scratch.clear();
     scan::normalise(data, scratch)?;
-    let payload = match (raw, scan::scalar(data)) {
-        (true, Some((scan::Scalar::Text(text), len))) if len == data.len() => unescaped(text)?,
-        (true, _) => return None,
-        (false, _) => Cow::Borrowed(data),
-    };
+    let payload = if raw { unquoted(data)? } else { Cow::Borrowed(data) };
     let time_ms = seconds.checked_mul(1000)?.checked_add(millis)?;
-    Some(Line { time_ms, seq, channel: unescaped(channel)?, payload, raw })
+    Some(Line { time_ms, seq, channel: unquoted(channel)?, payload, raw })
 }
 
 /// A whole number without a sign, and what follows it.
@@ -87,13 +82,13 @@ fn whole(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
-/// The inside of a JSON string as the bytes it means.
-fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(&b'\\') {
-        return Some(Cow::Borrowed(text));
+/// A JSON string as the bytes it means.
+fn unquoted(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if !inside.contains(&b'\\') {
+        return Some(Cow::Borrowed(inside));
     }
-    let quoted = [b"\"", text, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
+    serde_json::from_slice::<String>(text).ok().map(|text| Cow::Owned(text.into_bytes()))
 }
 
 /// What was found in some lines.
