@@ -11,6 +11,9 @@
 //!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; game hooks
 //! ```
 //!
+//! What is to stay on disk takes another way: `threads/files.rs` (rt-files) has its own queue and writes event logs
+//! (`eventlog/mod.rs`, the specification); `src/bin/realtime-log.rs` reads them without any of this.
+//!
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
 //! | game thread | [`lua`], [`engine`] | nothing (close: at most [`config::CLOSE_FLUSH_MAX`]) | the game |

@@ -2,6 +2,7 @@
 //! [`Encoder`] runs on `rt-files` and fills one block in memory; [`decode`] reads one, by whom ever a log is read.
 //! Layout and rules: `eventlog/mod.rs`. A block is readable without any other; within it a bad chunk ends it.
 
+use crate::config::EVENTLOG_BLOCK_TEXT_BYTES_MAX;
 use crate::eventlog::record;
 use crate::eventlog::varint::Cursor;
 use crate::eventlog::{Filter, Found, PartInfo, Records, Row};
@@ -13,6 +14,8 @@ pub(super) const CHUNK_HEADER_BYTES: usize = 8;
 pub(super) const MAGIC: [u8; 4] = *b"RTEL";
 /// Readers refuse what is above it.
 pub const VERSION: u8 = 1;
+/// The longest block.
+pub(super) const BLOCK_BYTES_MAX: usize = u8::MAX as usize * UNIT_BYTES;
 /// Longest chunk: what 24 bits count.
 const CHUNK_BYTES_MAX: usize = (1 << 24) - 1;
 /// Flag of a chunk: its records refer to nothing before it.
@@ -89,11 +92,12 @@ impl Header {
         if version > VERSION {
             return Err(BadHeader::Newer(version));
         }
-        if span == 0 {
-            return Err(BadHeader::Damaged);
-        }
         let [segment, first_seq, base_ms] = [8, 16, 24].map(|at| le64(head.get(at..at + 8).unwrap_or_default()));
         let unit = le32(head.get(32..36).unwrap_or_default());
+        // Numbers are counted up from it everywhere.
+        if span == 0 || first_seq > u64::MAX / 2 {
+            return Err(BadHeader::Damaged);
+        }
         Ok((Header { span, segment, first_seq, base_ms, unit }, sum))
     }
 }
@@ -221,8 +225,10 @@ impl Encoder {
         let len = (chunk.len() - CHUNK_HEADER_BYTES).min(CHUNK_BYTES_MAX) as u32;
         let flags = if self.fresh { FRESH } else { 0 };
         self.fresh = false;
-        if let Some((sum, rest)) = chunk.split_first_chunk_mut::<4>() {
-            rest[..4].copy_from_slice(&(len | flags).to_le_bytes());
+        if let Some((sum, rest)) = chunk.split_first_chunk_mut::<4>()
+            && let Some(word) = rest.first_chunk_mut::<4>()
+        {
+            *word = (len | flags).to_le_bytes();
             self.sum = chunk_sum(self.sum, rest);
             *sum = self.sum.to_le_bytes();
         }
@@ -284,6 +290,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, sum: u32, filter: &Filter<'_
         decoder: record::Decoder::default(),
         wanted: Vec::new(),
         filter,
+        text_before: out.text.len(),
         decoded: Decoded {
             info: PartInfo { first_seq: header.first_seq, ..PartInfo::default() },
             whole_bytes: HEADER_BYTES.min(bytes.len()),
@@ -316,6 +323,8 @@ struct Reading<'a> {
     /// For each form: unknown yet, or whether its channel passes the filter and where `out` has it.
     wanted: Vec<Wanted>,
     filter: &'a Filter<'a>,
+    /// Length of the text before this block.
+    text_before: usize,
     decoded: Decoded,
 }
 
@@ -351,7 +360,9 @@ impl Reading<'_> {
         let end = at + CHUNK_HEADER_BYTES + len;
         let mut from = Cursor { bytes: self.bytes.get(..end).unwrap_or_default(), at: at + CHUNK_HEADER_BYTES };
         while from.at < end {
-            if self.record(&mut from, out).is_none() {
+            if self.record(&mut from, out).is_none()
+                || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
+            {
                 return Step::End(End::Damaged);
             }
         }

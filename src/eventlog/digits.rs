@@ -83,30 +83,54 @@ fn value(word: u64, digits: usize) -> u64 {
 
 /// Appends a whole number.
 #[inline]
-pub(super) fn push_whole(out: &mut Vec<u8>, value: u64) {
-    if value >= SIXTEEN_DIGITS {
-        push_whole(out, value / SIXTEEN_DIGITS);
-        return push_word(out, sixteen(value % SIXTEEN_DIGITS), 16);
+pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
+    if magnitude >= SIXTEEN_DIGITS / 10 {
+        return push_long(out, negative, magnitude, 0);
     }
-    let word = sixteen(value);
+    let word = sixteen(magnitude);
     let digits = significant(word);
-    push_word(out, word >> (8 * (16 - digits)), digits);
+    // No branch: what comes with a sign comes with any sign.
+    push_word(out, signed(word >> (8 * (16 - digits)), negative), digits + usize::from(negative));
 }
 
 /// Appends a number whose last `scale` digits, 1 to 16, stand behind the point, at least one digit before it.
 #[inline]
-pub(super) fn push_decimal(out: &mut Vec<u8>, mantissa: u64, scale: usize) {
-    if mantissa >= SIXTEEN_DIGITS || scale >= 16 {
-        let power = POWERS.get(scale).copied().unwrap_or(SIXTEEN_DIGITS);
-        push_whole(out, mantissa / power);
-        out.push(b'.');
-        return push_word(out, sixteen(mantissa % power) >> (8 * (16 - scale.min(16))), scale);
+pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
+    // Sign, point and digits are sixteen characters at most.
+    if mantissa >= SIXTEEN_DIGITS / 100 || scale > 13 {
+        return push_long(out, negative, mantissa, scale);
     }
     let word = sixteen(mantissa);
     let whole = significant(word).max(scale + 1) - scale;
-    push_word(out, word >> (8 * (16 - scale - whole)), whole);
-    out.push(b'.');
-    push_word(out, word >> (8 * (16 - scale)), scale);
+    let text = word >> (8 * (16 - scale - whole));
+    let fraction = text >> (8 * whole) << 8 | u128::from(b'.');
+    let text = text & ((1 << (8 * whole)) - 1) | fraction << (8 * whole);
+    push_word(out, signed(text, negative), usize::from(negative) + whole + 1 + scale);
+}
+
+/// The same for any number.
+#[inline(never)]
+fn push_long(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
+    if negative {
+        out.push(b'-');
+    }
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(mantissa).as_bytes();
+    let whole = digits.len().saturating_sub(scale);
+    let (before, behind) = digits.split_at(whole);
+    out.extend_from_slice(if before.is_empty() { b"0" } else { before });
+    if scale > 0 {
+        out.push(b'.');
+        out.extend(std::iter::repeat_n(b'0', scale.saturating_sub(digits.len())));
+        out.extend_from_slice(behind);
+    }
+}
+
+/// The text with a sign before it, if there is one.
+#[inline]
+fn signed(text: u128, negative: bool) -> u128 {
+    let sign = u128::from(negative) * u128::from(b'-');
+    text << (8 * u32::from(negative)) | sign
 }
 
 /// The first `len` characters of the word.
@@ -135,10 +159,10 @@ fn sixteen(value: u64) -> u128 {
 #[inline]
 fn eight(value: u64) -> u64 {
     // Fours, pairs and single digits, each split by a division as a multiplication.
-    let fours = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = (fours * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let pairs = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     (tens | (pairs - tens * 10) << 8) + ZEROS
 }
 
@@ -156,21 +180,22 @@ mod tests {
 
     #[test]
     fn any_number_is_written_and_read() {
-        proptest::proptest!(|(value: u64, shift in 0..64_u32, scale in 1..=16_usize, tail in "[^0-9]{0,9}")| {
+        proptest::proptest!(|(value: u64, negative: bool, shift in 0..64_u32, scale in 1..=16_usize, tail in "[^0-9]{0,9}")| {
             let value = value >> shift;
+            let sign = if negative { "-" } else { "" };
             let mut out = Vec::new();
-            push_whole(&mut out, value);
-            assert_eq!(out, value.to_string().as_bytes());
+            push_whole(&mut out, negative, value);
+            assert_eq!(out, format!("{sign}{value}").as_bytes());
             let text = format!("{value}{tail}");
             let mut mantissa = 0;
-            assert_eq!(read(text.as_bytes(), &mut mantissa), out.len());
+            assert_eq!(read(text.as_bytes(), &mut mantissa), value.to_string().len());
             assert_eq!(mantissa, value);
 
             let mut out = Vec::new();
-            push_decimal(&mut out, value, scale);
+            push_decimal(&mut out, negative, value, scale);
             let padded = format!("{value:0width$}", width = scale + 1);
             let (whole, fraction) = padded.split_at(padded.len() - scale);
-            assert_eq!(out, format!("{whole}.{fraction}").as_bytes());
+            assert_eq!(out, format!("{sign}{whole}.{fraction}").as_bytes());
         });
     }
 

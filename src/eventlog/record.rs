@@ -3,7 +3,7 @@
 //! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
 //! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
 
-use crate::config::EVENTLOG_SHAPED_BYTES_MAX;
+use crate::config::{EVENTLOG_SHAPED_BYTES_MAX, EVENTLOG_SKELETON_BYTES_MAX};
 use crate::eventlog::scan::{self, Number};
 use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, cut, hash, window};
 use crate::eventlog::varint;
@@ -51,8 +51,8 @@ const ARRAY_DEPTH_MAX: u32 = 16;
 enum Miss {
     /// Its text does not fit the shape.
     Other,
-    /// Too many arrays inside each other.
-    TooDeep,
+    /// Too many arrays inside each other, or too long a skeleton: it is not taken apart at all.
+    TooMuch,
 }
 
 /// Writes records into a block and numbers what repeats.
@@ -168,12 +168,16 @@ impl Encoder {
     }
 
     /// Appends a record of a payload that fits no form known for its channel. `normal` is JSON without white space.
-    /// False, and nothing appended: it is too deep.
+    /// False, and nothing appended: it is not to be taken apart.
     fn push_shaped(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], normal: &[u8]) -> bool {
         let mark = self.tables.mark(block);
         let mut skeleton = std::mem::take(&mut self.skeleton);
         skeleton.clear();
         let whole = scan::skeleton(normal, &mut skeleton);
+        if skeleton.len() > EVENTLOG_SKELETON_BYTES_MAX {
+            self.skeleton = skeleton;
+            return false;
+        }
         let known = self.find_shape(block, &skeleton);
         let form = known.and_then(|shape| self.find_form(block, channel, Body::Shape(shape)));
         let mut shape = known;
@@ -227,7 +231,7 @@ impl Encoder {
     /// Appends the array at the start of `text`. What is left of the text.
     fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
-            return Err(Miss::TooDeep);
+            return Err(Miss::TooMuch);
         }
         block.push(tag::ARRAY);
         let mut rest = text.get(1..).unwrap_or_default();
@@ -275,6 +279,10 @@ impl Encoder {
         let mut skeleton = std::mem::take(&mut self.skeleton);
         skeleton.clear();
         let whole = scan::skeleton(text, &mut skeleton);
+        if skeleton.len() > EVENTLOG_SKELETON_BYTES_MAX {
+            self.skeleton = skeleton;
+            return Err(Miss::TooMuch);
+        }
         let number = match self.find_shape(block, &skeleton) {
             Some(known) => {
                 varint::put(block, u64::from(known) + 1);

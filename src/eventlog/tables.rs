@@ -85,6 +85,23 @@ impl Slice {
             && (len <= HEAD_BYTES || text.starts_with(self.of(block)))
     }
 
+    /// Appends it between quotes.
+    #[inline]
+    pub(super) fn push_quoted_to(self, block: &[u8], out: &mut Vec<u8>) {
+        let len = self.len();
+        if len > HEAD_BYTES - 2 {
+            out.push(b'"');
+            out.extend_from_slice(self.of(block));
+            return out.push(b'"');
+        }
+        const QUOTE: u128 = b'"' as u128;
+        let quoted = self.head << 8 | QUOTE | QUOTE << (8 * (len + 1));
+        let start = out.len();
+        // All sixteen, so that it is one store.
+        out.extend_from_slice(&quoted.to_le_bytes());
+        out.truncate(start + len + 2);
+    }
+
     #[inline]
     pub(super) fn push_to(self, block: &[u8], out: &mut Vec<u8>) {
         if self.len() > HEAD_BYTES {
@@ -286,10 +303,11 @@ impl Finder {
         let Ok(number) = u16::try_from(entry + 1) else { return };
         let place = self.place(hash);
         // The older of the two moves over, and the oldest is forgotten.
-        let [first, second] = [place, place ^ 1];
-        if let (Some(old), true) = (self.places.get(first).copied(), second < self.places.len()) {
-            self.places[second] = old;
-            self.places[first] = number;
+        let moved = self.places.get(place).copied().unwrap_or(0);
+        for (place, number) in [(place ^ 1, moved), (place, number)] {
+            if let Some(entry) = self.places.get_mut(place) {
+                *entry = number;
+            }
         }
     }
 
@@ -336,6 +354,8 @@ mod tests {
             let mut out = b"x".to_vec();
             slice.push_to(&block, &mut out);
             assert_eq!(out, [b"x", bytes].concat());
+            slice.push_quoted_to(&block, &mut out);
+            assert_eq!(out, [b"x", bytes, b"\"", bytes, b"\""].concat());
             assert!(slice.is(&block, bytes, cut(window(bytes), len)));
             for text in [bytes, &block[at..], &[bytes, b"0"].concat()] {
                 assert!(slice.begins(&block, text));

@@ -165,9 +165,9 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         match tag {
             tag::FAR.. | tag::NEW_STRING | tag::STRING => {
                 let text = string(self.tables, self.from, tag)?;
-                self.push(b"\"");
-                self.push_slice(text);
-                self.push(b"\"");
+                if KEEP {
+                    text.push_quoted_to(self.from.bytes, self.out);
+                }
             }
             tag::SMALL.. => self.whole(false, u64::from(tag - tag::SMALL), hole),
             tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
@@ -234,17 +234,8 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
             self.tables.set_previous(hole, if negative { -value } else { value });
         }
         if KEEP {
-            self.push_sign(negative);
-            digits::push_whole(self.out, magnitude);
+            digits::push_whole(self.out, negative, magnitude);
         }
-    }
-
-    #[inline]
-    fn push_sign(&mut self, negative: bool) {
-        let start = self.out.len();
-        // No branch: coordinates have any sign.
-        self.out.push(b'-');
-        self.out.truncate(start + usize::from(negative));
     }
 
     #[inline]
@@ -257,8 +248,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
             return None;
         }
         if KEEP {
-            self.push_sign(negative);
-            digits::push_decimal(self.out, mantissa, usize::from(scale) + 1);
+            digits::push_decimal(self.out, negative, mantissa, usize::from(scale) + 1);
         }
         Some(())
     }

@@ -440,6 +440,44 @@ fn a_line_that_was_changed_costs_itself() {
 }
 
 #[test]
+fn zeros_and_endless_lines_are_told_and_passed() {
+    let (folder, samples) = (Folder::new(), many(10));
+    let write = |format: Format, middle: &[u8]| {
+        let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(format) });
+        append(&mut writer, &samples[..5]);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        let mut bytes = fs::read(active(&folder)).unwrap();
+        bytes.extend_from_slice(middle);
+        fs::write(active(&folder), &bytes).unwrap();
+        bytes.len() as u64
+    };
+    // A file system that made the file longer first: it is cut off.
+    let bytes = write(Format::Binary, &vec![0; 300_000]);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.damaged, damage.torn_bytes), (5, 0, bytes - UNIT_BYTES as u64));
+    let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) });
+    append(&mut writer, &samples[5..]);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    assert_eq!(read_all(&folder), expected(&samples));
+    // Zeros with something behind them are damage, in one place.
+    let mut middle = vec![0; 300_000];
+    middle.push(1);
+    write(Format::Binary, &middle);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.torn_bytes), (15, 0));
+    assert_eq!(damage.damaged, 1, "{:?}", damage.findings);
+    fs::remove_dir_all(folder.0.join("logs")).unwrap();
+    let mut line = vec![b'x'; 9_000_000];
+    line.push(b'\n');
+    write(Format::Json, &line);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.torn_bytes), (5, 0));
+    assert_eq!(damage.damaged_bytes, 9_000_001, "{:?}", damage.findings);
+}
+
+#[test]
 fn what_is_no_log_is_refused_and_not_touched() {
     let golden = |name: &str| fs::read(format!("testdata/eventlog/{name}")).unwrap();
     for (bytes, message) in [
