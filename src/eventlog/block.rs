@@ -1,5 +1,5 @@
 //! A block of a binary segment: its header, and chunks of records each under its own checksum.
-//! [`Encoder`] runs on `rt-files` and fills one block in memory; [`decode`] reads one, by whom ever a log is read.
+//! `Encoder` runs on `rt-files` and fills one block in memory; `decode` reads one, by whom ever a log is read.
 //! Layout and rules: `eventlog/mod.rs`. A block is readable without any other; within it a bad chunk ends it.
 
 use crate::config::EVENTLOG_BLOCK_TEXT_BYTES_MAX;
@@ -8,12 +8,12 @@ use crate::eventlog::varint::Cursor;
 use crate::eventlog::{Filter, Found, PartInfo, Records, Row};
 
 /// Blocks begin at multiples of this.
-pub const UNIT_BYTES: usize = 32 * 1024;
+pub(super) const UNIT_BYTES: usize = 32 * 1024;
 pub(super) const HEADER_BYTES: usize = 40;
 pub(super) const CHUNK_HEADER_BYTES: usize = 8;
 pub(super) const MAGIC: [u8; 4] = *b"RTEL";
 /// Readers refuse what is above it.
-pub const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 /// The longest block.
 pub(super) const BLOCK_BYTES_MAX: usize = u8::MAX as usize * UNIT_BYTES;
 /// Longest chunk: what 24 bits count.
@@ -26,22 +26,22 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// What stands at the head of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// How many units the block takes.
-    pub span: u8,
+    pub(super) span: u8,
     /// The segment it belongs to.
-    pub segment: u64,
+    pub(super) segment: u64,
     /// Number of the first record in it.
-    pub first_seq: u64,
+    pub(super) first_seq: u64,
     /// Where its times start from.
-    pub base_ms: u64,
+    pub(super) base_ms: u64,
     /// Which unit of the segment it begins at.
-    pub unit: u32,
+    pub(super) unit: u32,
 }
 
 /// Why there is no block here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadHeader {
+pub(super) enum BadHeader {
     /// Fewer bytes than a header has.
     Short,
     /// It does not begin like a block.
@@ -53,7 +53,7 @@ pub enum BadHeader {
 }
 
 impl Header {
-    pub fn bytes_len(&self) -> usize {
+    pub(super) fn bytes_len(&self) -> usize {
         usize::from(self.span) * UNIT_BYTES
     }
 
@@ -71,7 +71,7 @@ impl Header {
     }
 
     /// Reads the header, and its checksum, with which those of the chunks begin.
-    pub fn read(bytes: &[u8]) -> Result<(Header, u32), BadHeader> {
+    pub(super) fn read(bytes: &[u8]) -> Result<(Header, u32), BadHeader> {
         let Some((head, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(if MAGIC.starts_with(bytes.get(..4).unwrap_or(bytes)) {
                 BadHeader::Short

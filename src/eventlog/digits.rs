@@ -12,34 +12,61 @@ const POWERS: [u64; 17] = {
     powers
 };
 const EIGHT_DIGITS: u64 = POWERS[8];
-const SIXTEEN_DIGITS: u64 = POWERS[16];
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
-/// One to seven digits.
+/// One to fifteen digits.
 pub(super) struct Run {
     pub(super) digits: usize,
     pub(super) value: u64,
-    /// The byte behind them.
+    /// The byte behind them; 0 at the end of the text.
     pub(super) next: u8,
 }
 
 impl Run {
-    /// The digits that `text` begins with. `None`: none, more than seven, or fewer than eight bytes at all.
-    #[inline]
+    /// The digits that `text` begins with. `None`: there are none, or more.
+    #[inline(always)]
     pub(super) fn read(text: &[u8]) -> Option<Run> {
-        let word = u64::from_le_bytes(*text.first_chunk()?);
+        let word = load(text);
         let digits = count(word);
-        if digits.wrapping_sub(1) >= 7 {
-            return None;
+        match digits {
+            0 => None,
+            8 => Run::read_long(value(word, 8), text.get(8..)?),
+            _ => Some(Run { digits, value: value(word, digits), next: (word >> (8 * digits)) as u8 }),
         }
-        Some(Run { digits, value: value(word, digits), next: (word >> (8 * digits)) as u8 })
     }
 
-    /// The digits of `number` and these behind them.
+    /// Eight digits were read, and this is what follows.
+    #[inline]
+    fn read_long(first: u64, text: &[u8]) -> Option<Run> {
+        let word = load(text);
+        let more = count(word);
+        let value = match more {
+            0 => first,
+            8 => return None,
+            _ => first * POWERS[more] + value(word, more),
+        };
+        Some(Run { digits: 8 + more, value, next: (word >> (8 * more)) as u8 })
+    }
+
+    /// The digits of `number` and these behind them; of both at most 19.
     #[inline]
     pub(super) fn behind(&self, number: u64) -> u64 {
-        number * POWERS[self.digits & 7] + self.value
+        number.wrapping_mul(POWERS[self.digits & 15]).wrapping_add(self.value)
     }
+}
+
+/// The first eight bytes, zeros where the text has none.
+#[inline]
+fn load(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => load_short(text),
+    }
+}
+
+#[cold]
+fn load_short(text: &[u8]) -> u64 {
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Appends the digits that `text` begins with to `mantissa`, which may overflow; how many there are.
@@ -47,11 +74,10 @@ pub(super) fn read(text: &[u8], mantissa: &mut u64) -> usize {
     let mut rest = text;
     while let Some((chunk, tail)) = rest.split_first_chunk() {
         let word = u64::from_le_bytes(*chunk);
-        let digits = count(word);
-        if digits < 8 {
+        if count(word) < 8 {
             break;
         }
-        *mantissa = mantissa.wrapping_mul(EIGHT_DIGITS).wrapping_add(value(word, digits));
+        *mantissa = mantissa.wrapping_mul(EIGHT_DIGITS).wrapping_add(value(word, 8));
         rest = tail;
     }
     while let Some((digit @ b'0'..=b'9', tail)) = rest.split_first() {
@@ -84,40 +110,45 @@ fn value(word: u64, digits: usize) -> u64 {
 /// Appends a whole number.
 #[inline]
 pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
-    if magnitude >= SIXTEEN_DIGITS / 10 {
-        return push_long(out, negative, magnitude, 0);
+    push_sign(out, negative);
+    if magnitude < EIGHT_DIGITS {
+        return push_significant(out, magnitude);
     }
-    let word = sixteen(magnitude);
+    let more = magnitude / EIGHT_DIGITS;
+    if more >= EIGHT_DIGITS {
+        return push_long(out, magnitude, 0);
+    }
+    push_significant(out, more);
+    push_word(out, eight(magnitude % EIGHT_DIGITS), 8);
+}
+
+/// Appends a number below 10^8.
+#[inline]
+fn push_significant(out: &mut Vec<u8>, value: u64) {
+    let word = eight(value);
     let digits = significant(word);
-    // No branch: what comes with a sign comes with any sign.
-    push_word(out, signed(word >> (8 * (16 - digits)), negative), digits + usize::from(negative));
+    push_word(out, word >> (8 * (8 - digits)), digits);
 }
 
 /// Appends a number whose last `scale` digits, 1 to 16, stand behind the point, at least one digit before it.
 #[inline]
 pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
-    // Sign, point and digits are sixteen characters at most.
-    if mantissa >= SIXTEEN_DIGITS / 100 || scale > 13 {
-        return push_long(out, negative, mantissa, scale);
+    push_sign(out, negative);
+    if mantissa >= EIGHT_DIGITS || scale >= 8 {
+        return push_long(out, mantissa, scale);
     }
-    let word = sixteen(mantissa);
+    let word = eight(mantissa);
     let whole = significant(word).max(scale + 1) - scale;
-    let text = word >> (8 * (16 - scale - whole));
-    let fraction = text >> (8 * whole) << 8 | u128::from(b'.');
-    let text = text & ((1 << (8 * whole)) - 1) | fraction << (8 * whole);
-    push_word(out, signed(text, negative), usize::from(negative) + whole + 1 + scale);
+    push_word(out, word >> (8 * (8 - scale - whole)), whole);
+    out.push(b'.');
+    push_word(out, word >> (8 * (8 - scale)), scale);
 }
 
 /// The same for any number.
-#[inline(never)]
-fn push_long(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
-    if negative {
-        out.push(b'-');
-    }
+fn push_long(out: &mut Vec<u8>, mantissa: u64, scale: usize) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(mantissa).as_bytes();
-    let whole = digits.len().saturating_sub(scale);
-    let (before, behind) = digits.split_at(whole);
+    let (before, behind) = digits.split_at(digits.len().saturating_sub(scale));
     out.extend_from_slice(if before.is_empty() { b"0" } else { before });
     if scale > 0 {
         out.push(b'.');
@@ -126,33 +157,28 @@ fn push_long(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
     }
 }
 
-/// The text with a sign before it, if there is one.
 #[inline]
-fn signed(text: u128, negative: bool) -> u128 {
-    let sign = u128::from(negative) * u128::from(b'-');
-    text << (8 * u32::from(negative)) | sign
+fn push_sign(out: &mut Vec<u8>, negative: bool) {
+    let start = out.len();
+    // No branch: coordinates have any sign.
+    out.push(b'-');
+    out.truncate(start + usize::from(negative));
 }
 
 /// The first `len` characters of the word.
 #[inline]
-fn push_word(out: &mut Vec<u8>, word: u128, len: usize) {
+fn push_word(out: &mut Vec<u8>, word: u64, len: usize) {
     let start = out.len();
-    // All of them, so that it is one store.
+    // All eight, so that it is one store.
     out.extend_from_slice(&word.to_le_bytes());
     out.truncate(start + len);
 }
 
-/// How many of sixteen digits there are from the first that is not zero on, the last at least.
+/// How many of eight digits there are from the first that is not zero on, the last at least.
 #[inline]
-fn significant(word: u128) -> usize {
-    let zeros = ((word ^ (u128::MAX / 255 * 0x30)) | 1 << 120).trailing_zeros() / 8;
-    16 - zeros as usize
-}
-
-/// The sixteen digits of a number below 10^16.
-#[inline]
-fn sixteen(value: u64) -> u128 {
-    u128::from(eight(value / EIGHT_DIGITS)) | u128::from(eight(value % EIGHT_DIGITS)) << 64
+fn significant(word: u64) -> usize {
+    let zeros = ((word ^ ZEROS) | 1 << 56).trailing_zeros() / 8;
+    8 - zeros as usize
 }
 
 /// The eight digits of a number below 10^8.

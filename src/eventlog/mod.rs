@@ -112,7 +112,7 @@
 
 use crate::config::{EVENTLOG_SEGMENT_BYTES, EVENTLOG_SEGMENT_BYTES_MIN};
 
-pub mod block;
+mod block;
 mod digits;
 pub mod disk;
 pub mod folder;

@@ -4,9 +4,7 @@
 
 use crate::config::DECODE_DEPTH_MAX;
 use crate::eventlog::digits::{self, Run};
-
-/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
-pub(super) const HOLE: u8 = 0;
+use crate::eventlog::tables::{HEAD_BYTES, HOLE, window};
 
 /// Digits behind the point that a [`Number::Decimal`] may have: what a tag has room for.
 const SCALE_MAX: usize = 16;
@@ -38,7 +36,7 @@ pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
         b't' => text.starts_with(b"true").then_some(4),
         b'f' => text.starts_with(b"false").then_some(5),
         b'n' => text.starts_with(b"null").then_some(4),
-        _ => Some(number(text)?.1),
+        _ => Some(any_number(text)?.1),
     }
 }
 
@@ -69,11 +67,13 @@ pub(super) fn string_len(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
         let rest = text.get(at..)?;
-        let plain = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')?;
+        // Behind the end of the text are zeros, which end a plain stretch too.
+        let plain = plain_len(window(rest));
         at += plain;
-        match text.get(at)? {
+        match rest.get(plain)? {
             b'"' => return Some(at + 1),
             b'\\' => at += escape_len(text.get(at..)?)?,
+            _ if plain == HEAD_BYTES => {}
             _ => return None,
         }
     }
@@ -89,13 +89,17 @@ fn escape_len(text: &[u8]) -> Option<usize> {
 }
 
 /// The number at the start of `text`, by the grammar of RFC 8259, and its length there.
-#[inline]
+// Inlined, or what it finds goes through memory twice, which costs as much as finding it.
+#[inline(always)]
 pub(super) fn number(text: &[u8]) -> Option<(Number<'_>, usize)> {
-    short_number(text).or_else(|| any_number(text))
+    match short_number(text) {
+        Some(found) => Some(found),
+        None => any_number(text),
+    }
 }
 
-/// The same for the usual one: less than eight digits before the point and behind it, and no exponent.
-#[inline]
+/// The same for the usual one: at most fifteen digits before the point and behind it, and no exponent.
+#[inline(always)]
 fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first()? == &b'-';
     let digits = text.get(usize::from(negative)..)?;
@@ -111,7 +115,7 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
         (scale, next) = (fraction.digits as u8, fraction.next);
         len += 1 + fraction.digits;
     }
-    if next | 0x20 == b'e' || negative && mantissa == 0 {
+    if next | 0x20 == b'e' || negative && mantissa == 0 || whole.digits + usize::from(scale) > DIGITS_MAX {
         return None;
     }
     let number = match scale {
@@ -121,6 +125,7 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     Some((number, len))
 }
 
+#[inline(never)]
 fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first() == Some(&b'-');
     let first = usize::from(negative);
@@ -161,39 +166,35 @@ fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
 /// taken for it; `out` is then of no use.
 pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(text.len());
+    let mut normal = Normal { text, at: 0, copied: 0, out };
     let mut open = [0_u8; DECODE_DEPTH_MAX];
     let mut depth = 0;
-    let mut rest = skip_space(text);
+    normal.skip_space();
     loop {
         // A value stands here.
-        match *rest.first()? {
+        match normal.byte()? {
             bracket @ (b'{' | b'[') => {
-                *open.get_mut(depth)? = bracket + 2; // `}` and `]` stand two behind their partners.
+                let close = bracket + 2; // `}` and `]` stand two behind their partners.
+                *open.get_mut(depth)? = close;
                 depth += 1;
-                out.push(bracket);
-                rest = skip_space(rest.get(1..)?);
-                if rest.first()? != &(bracket + 2) {
+                normal.take(1);
+                if normal.byte()? != close {
                     if bracket == b'{' {
-                        rest = key(rest, out)?;
+                        normal.key()?;
                     }
                     continue;
                 }
             }
-            _ => rest = copy(rest, scalar_len(rest)?, out)?,
+            _ => normal.take(scalar_len(normal.rest())?),
         }
         // A value ended here, or an empty container ends; so may any number of containers.
         loop {
-            rest = skip_space(rest);
-            let Some(close) = depth.checked_sub(1).and_then(|top| open.get(top)) else {
-                return rest.is_empty().then_some(());
-            };
-            let byte = *rest.first()?;
-            out.push(byte);
-            rest = rest.get(1..)?;
+            let Some(close) = depth.checked_sub(1).and_then(|top| open.get(top)) else { return normal.end() };
+            let byte = normal.byte()?;
+            normal.take(1);
             if byte == b',' {
-                rest = skip_space(rest);
                 if *close == b'}' {
-                    rest = key(rest, out)?;
+                    normal.key()?;
                 }
                 break;
             }
@@ -205,25 +206,68 @@ pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// `"name" :` and the space behind it.
-fn key<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    if text.first()? != &b'"' {
-        return None;
+/// A text on its way through [`normalise`]. It is copied from one white space to the next: most have none.
+struct Normal<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// What is before this is in `out`, or was white space.
+    copied: usize,
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Normal<'a> {
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
-    let rest = skip_space(copy(text, string_len(text)?, out)?);
-    out.push(b':');
-    Some(skip_space(rest.strip_prefix(b":")?))
+
+    #[inline]
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Goes over so many bytes and the white space behind them.
+    #[inline]
+    fn take(&mut self, len: usize) {
+        self.at += len;
+        if matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.skip_space();
+        }
+    }
+
+    fn skip_space(&mut self) {
+        self.out.extend_from_slice(self.text.get(self.copied..self.at).unwrap_or_default());
+        while matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+        self.copied = self.at;
+    }
+
+    /// `"name" :`
+    #[inline]
+    fn key(&mut self) -> Option<()> {
+        if self.byte()? != b'"' {
+            return None;
+        }
+        self.take(string_len(self.rest())?);
+        if self.byte()? != b':' {
+            return None;
+        }
+        self.take(1);
+        Some(())
+    }
+
+    /// The end of the text, if nothing is left.
+    fn end(self) -> Option<()> {
+        self.out.extend_from_slice(self.text.get(self.copied..)?);
+        (self.at == self.text.len()).then_some(())
+    }
 }
 
 fn copy<'a>(text: &'a [u8], len: usize, out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(len)?;
     out.extend_from_slice(head);
     Some(rest)
-}
-
-fn skip_space(text: &[u8]) -> &[u8] {
-    let space = text.iter().position(|byte| !b" \t\r\n".contains(byte));
-    text.get(space.unwrap_or(text.len())..).unwrap_or_default()
 }
 
 /// Appends the skeleton of the normalised value at the start of `text`: of an object its text, with a [`HOLE`] for

@@ -2,8 +2,6 @@
 //! Writer and reader keep the same tables by the same rules, so that only numbers need to be written. All places are
 //! offsets into the block. Bounded by the block: every entry was paid for with bytes in it.
 
-use crate::eventlog::scan::HOLE;
-
 /// Bytes of the block. Its first 16 are kept with it: most comparisons and copies need no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
@@ -13,7 +11,7 @@ pub(super) struct Slice {
 }
 
 /// How many bytes a head has.
-const HEAD_BYTES: usize = 16;
+pub(super) const HEAD_BYTES: usize = 16;
 /// The bits of a head that as many bytes take.
 const MASKS: [u128; HEAD_BYTES + 1] = {
     let mut masks = [u128::MAX; HEAD_BYTES + 1];
@@ -88,18 +86,9 @@ impl Slice {
     /// Appends it between quotes.
     #[inline]
     pub(super) fn push_quoted_to(self, block: &[u8], out: &mut Vec<u8>) {
-        let len = self.len();
-        if len > HEAD_BYTES - 2 {
-            out.push(b'"');
-            out.extend_from_slice(self.of(block));
-            return out.push(b'"');
-        }
-        const QUOTE: u128 = b'"' as u128;
-        let quoted = self.head << 8 | QUOTE | QUOTE << (8 * (len + 1));
-        let start = out.len();
-        // All sixteen, so that it is one store.
-        out.extend_from_slice(&quoted.to_le_bytes());
-        out.truncate(start + len + 2);
+        out.push(b'"');
+        self.push_to(block, out);
+        out.push(b'"');
     }
 
     #[inline]
@@ -113,6 +102,9 @@ impl Slice {
         out.truncate(start + self.len());
     }
 }
+
+/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
+pub(super) const HOLE: u8 = 0;
 
 /// A channel together with what its record's payload looks like.
 #[derive(Debug, Clone, Copy)]
