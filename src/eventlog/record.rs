@@ -460,6 +460,3 @@ fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Slice {
     block.extend_from_slice(bytes);
     Slice::new(block, block.len() - bytes.len(), bytes.len())
 }
-
-#[cfg(test)]
-mod tests;
