@@ -33,7 +33,10 @@ pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
     scratch.clear();
     if !record.raw && scan::normalise(record.payload, scratch).is_some() {
         out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(String::from_utf8_lossy(scratch).as_bytes());
+        match std::str::from_utf8(scratch) {
+            Ok(_) => out.extend_from_slice(scratch),
+            Err(_) => out.extend_from_slice(String::from_utf8_lossy(scratch).as_bytes()),
+        }
     } else {
         out.extend_from_slice(b",\"raw\":true,\"data\":");
         text::push_string(out, record.payload);

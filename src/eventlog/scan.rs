@@ -36,7 +36,7 @@ pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
         b't' => text.starts_with(b"true").then_some(4),
         b'f' => text.starts_with(b"false").then_some(5),
         b'n' => text.starts_with(b"null").then_some(4),
-        _ => Some(any_number(text)?.1),
+        _ => Some(number(text)?.1),
     }
 }
 

@@ -30,6 +30,8 @@ mod recover;
 
 use index_file::IndexFile;
 
+/// Memory for a part and a record more, which is taken back when it did not fit.
+const PART_CAPACITY: usize = UNIT_BYTES + 2048;
 /// Written to the index at once: an entry is worth little alone.
 const INDEX_BATCH: usize = 16;
 
@@ -311,7 +313,7 @@ impl Writer {
         // A segment's length is bounded by `max_bytes`, and its blocks by what 32 bits count.
         let unit = (offset / UNIT_BYTES as u64) as u32;
         let header = Header { span, segment, first_seq: self.next_seq, base_ms, unit };
-        let buffer = self.spare.pop().unwrap_or_default();
+        let buffer = self.buffer();
         if let Encoder::Blocks(encoder) = &mut self.encoder {
             encoder.begin(header, buffer);
         }
@@ -331,12 +333,23 @@ impl Writer {
             None => {}
         }
         self.place_part(line_len as u64);
+        let buffer = self.buffer();
+        if let Encoder::Lines(lines) = &mut self.encoder {
+            lines.bytes = buffer;
+        }
         let NextPart { offset, begins_segment, .. } = self.next;
         if begins_segment && let Encoder::Lines(lines) = &self.encoder {
             self.next.segment = line::segment_id(&lines.line).unwrap_or(0);
         }
         let begins_segment = begins_segment.then_some(self.next.segment);
         self.current = Some(Current { at: PartAt { offset, begins_segment, written: 0 } });
+    }
+
+    /// An empty buffer for a part.
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(PART_CAPACITY));
+        buffer.clear();
+        buffer
     }
 
     /// Has the next part begin a segment if it would take this one too far.
@@ -555,18 +568,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Complete parts whose records are safe need no memory.
+    /// Complete parts whose records are safe need no memory. Their buffers are used again: as many as this time.
     fn forget_safe(&mut self) {
+        let mut freed = 0;
         while let Some(part) = self.held.front()
             && part.info.first_seq + part.info.records <= self.synced_seq
             && part.indexed
         {
             let Some(part) = self.held.pop_front() else { break };
             self.held_len -= part.bytes.len();
-            if self.spare.len() < 2 && part.bytes.capacity() <= 2 * UNIT_BYTES {
+            if part.bytes.capacity() <= 2 * PART_CAPACITY {
                 self.spare.push(part.bytes);
+                freed += 1;
             }
         }
+        self.spare.truncate(freed.max(1));
     }
 
     /// A failure is followed by a pause; one that makes the file unfit for use, by another file too.
