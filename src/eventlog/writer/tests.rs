@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::EVENTLOG_READ_RECORDS_MAX;
-use crate::eventlog::Query;
+use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
+use crate::eventlog::folder;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{Damage, Progress, ReadError, Scan};
+use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
+
+use crate::eventlog::{Format, Query, Records};
 
 pub(crate) mod double;
 
