@@ -138,8 +138,14 @@ pub const EVENTLOG_RETRY: Duration = Duration::from_secs(1);
 pub const EVENTLOG_ABANDON_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Payloads up to this are taken apart. Longer ones are rare, unlike each other, and would fill a block alone.
 pub const EVENTLOG_SHAPED_BYTES_MAX: usize = 12 * 1024;
-/// What a record may grow to when it is read: no writer makes larger ones, a forged file might try.
+/// Longest skeleton of an object that is numbered: what a record of two bytes may stand for.
+pub const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
+/// What a record, and all records of one block, may grow to when they are read: no writer makes larger ones, a forged
+/// file might try.
 pub const EVENTLOG_RECORD_BYTES_MAX: usize = 1024 * 1024;
+pub const EVENTLOG_BLOCK_TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest stretch without a line end that is kept as lines: far more than a record.
+pub const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Records and bytes of one answer: a Lua table of more would stop the game.
 pub const EVENTLOG_READ_RECORDS_MAX: usize = 100_000;
 pub const EVENTLOG_READ_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -158,6 +164,10 @@ const _: () = assert!(PAYLOAD_BYTES_MAX + IDENTITY_BYTES_MAX + NAME_BYTES_MAX < 
 const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_LOG_HELD_BYTES_MAX);
 const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
 const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_READ_BYTES_MAX);
+// A record takes two bytes of a block at least.
+const _: () = assert!(16 * 1024 * EVENTLOG_SKELETON_BYTES_MAX < EVENTLOG_BLOCK_TEXT_BYTES_MAX);
+// Escapes make six bytes of one at most.
+const _: () = assert!((PAYLOAD_BYTES_MAX + NAME_BYTES_MAX) * 6 < EVENTLOG_LINE_BYTES_MAX);
 
 const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
 // A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.

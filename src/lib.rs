@@ -17,6 +17,9 @@
 //!    hook (action.rs), event      template -> post     limits, retries     webhook/client.rs
 //! ```
 //!
+//! What is to stay on disk takes another way: `threads/files.rs` (rt-files) has its own queue and writes event logs
+//! (`eventlog/mod.rs`, the specification); `src/bin/realtime-log.rs` reads them without any of this.
+//!
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), close ([`config::CLOSE_FLUSH_MAX`]) | an answer, the game |

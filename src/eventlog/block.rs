@@ -1,18 +1,21 @@
 //! A block of a binary segment: its header, and chunks of records each under its own checksum.
-//! [`Encoder`] runs on `rt-files` and fills one block in memory; [`decode`] reads one, by whom ever a log is read.
+//! `Encoder` runs on `rt-files` and fills one block in memory; `decode` reads one, by whom ever a log is read.
 //! Layout and rules: `eventlog/mod.rs`. A block is readable without any other; within it a bad chunk ends it.
 
+use crate::config::EVENTLOG_BLOCK_TEXT_BYTES_MAX;
 use crate::eventlog::record;
 use crate::eventlog::varint::Cursor;
 use crate::eventlog::{Filter, Found, PartInfo, Records, Row};
 
 /// Blocks begin at multiples of this.
-pub const UNIT_BYTES: usize = 32 * 1024;
+pub(super) const UNIT_BYTES: usize = 32 * 1024;
 pub(super) const HEADER_BYTES: usize = 40;
 pub(super) const CHUNK_HEADER_BYTES: usize = 8;
 pub(super) const MAGIC: [u8; 4] = *b"RTEL";
 /// Readers refuse what is above it.
-pub const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
+/// The longest block.
+pub(super) const BLOCK_BYTES_MAX: usize = u8::MAX as usize * UNIT_BYTES;
 /// Longest chunk: what 24 bits count.
 const CHUNK_BYTES_MAX: usize = (1 << 24) - 1;
 /// Flag of a chunk: its records refer to nothing before it.
@@ -23,22 +26,22 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// What stands at the head of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// How many units the block takes.
-    pub span: u8,
+    pub(super) span: u8,
     /// The segment it belongs to.
-    pub segment: u64,
+    pub(super) segment: u64,
     /// Number of the first record in it.
-    pub first_seq: u64,
+    pub(super) first_seq: u64,
     /// Where its times start from.
-    pub base_ms: u64,
+    pub(super) base_ms: u64,
     /// Which unit of the segment it begins at.
-    pub unit: u32,
+    pub(super) unit: u32,
 }
 
 /// Why there is no block here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadHeader {
+pub(super) enum BadHeader {
     /// Fewer bytes than a header has.
     Short,
     /// It does not begin like a block.
@@ -50,7 +53,7 @@ pub enum BadHeader {
 }
 
 impl Header {
-    pub fn bytes_len(&self) -> usize {
+    pub(super) fn bytes_len(&self) -> usize {
         usize::from(self.span) * UNIT_BYTES
     }
 
@@ -68,7 +71,7 @@ impl Header {
     }
 
     /// Reads the header, and its checksum, with which those of the chunks begin.
-    pub fn read(bytes: &[u8]) -> Result<(Header, u32), BadHeader> {
+    pub(super) fn read(bytes: &[u8]) -> Result<(Header, u32), BadHeader> {
         let Some((head, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(if MAGIC.starts_with(bytes.get(..4).unwrap_or(bytes)) {
                 BadHeader::Short
@@ -89,11 +92,12 @@ impl Header {
         if version > VERSION {
             return Err(BadHeader::Newer(version));
         }
-        if span == 0 {
-            return Err(BadHeader::Damaged);
-        }
         let [segment, first_seq, base_ms] = [8, 16, 24].map(|at| le64(head.get(at..at + 8).unwrap_or_default()));
         let unit = le32(head.get(32..36).unwrap_or_default());
+        // Numbers are counted up from it everywhere.
+        if span == 0 || first_seq > u64::MAX / 2 {
+            return Err(BadHeader::Damaged);
+        }
         Ok((Header { span, segment, first_seq, base_ms, unit }, sum))
     }
 }
@@ -221,8 +225,10 @@ impl Encoder {
         let len = (chunk.len() - CHUNK_HEADER_BYTES).min(CHUNK_BYTES_MAX) as u32;
         let flags = if self.fresh { FRESH } else { 0 };
         self.fresh = false;
-        if let Some((sum, rest)) = chunk.split_first_chunk_mut::<4>() {
-            rest[..4].copy_from_slice(&(len | flags).to_le_bytes());
+        if let Some((sum, rest)) = chunk.split_first_chunk_mut::<4>()
+            && let Some(word) = rest.first_chunk_mut::<4>()
+        {
+            *word = (len | flags).to_le_bytes();
             self.sum = chunk_sum(self.sum, rest);
             *sum = self.sum.to_le_bytes();
         }
@@ -284,6 +290,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header, sum: u32, filter: &Filter<'_
         decoder: record::Decoder::default(),
         wanted: Vec::new(),
         filter,
+        text_before: out.text.len(),
         decoded: Decoded {
             info: PartInfo { first_seq: header.first_seq, ..PartInfo::default() },
             whole_bytes: HEADER_BYTES.min(bytes.len()),
@@ -316,6 +323,8 @@ struct Reading<'a> {
     /// For each form: unknown yet, or whether its channel passes the filter and where `out` has it.
     wanted: Vec<Wanted>,
     filter: &'a Filter<'a>,
+    /// Length of the text before this block.
+    text_before: usize,
     decoded: Decoded,
 }
 
@@ -351,7 +360,9 @@ impl Reading<'_> {
         let end = at + CHUNK_HEADER_BYTES + len;
         let mut from = Cursor { bytes: self.bytes.get(..end).unwrap_or_default(), at: at + CHUNK_HEADER_BYTES };
         while from.at < end {
-            if self.record(&mut from, out).is_none() {
+            if self.record(&mut from, out).is_none()
+                || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
+            {
                 return Step::End(End::Damaged);
             }
         }
@@ -367,25 +378,24 @@ impl Reading<'_> {
     }
 
     fn record(&mut self, from: &mut Cursor<'_>, out: &mut Records) -> Option<()> {
-        let text_before = out.text.len();
-        let head = self.decoder.next(from, &mut out.text);
-        let Some(head) = head else {
-            out.text.truncate(text_before);
-            return None;
-        };
+        let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);
         let seq = self.decoded.info.first_seq + self.decoded.info.records;
+        let wanted = if self.filter.takes(time_ms, seq) { self.channel(head.form, out) } else { None };
+        match wanted {
+            None => self.decoder.skip(&head, from)?,
+            Some(channel) => {
+                let at = out.text.len();
+                if self.decoder.payload(&head, from, &mut out.text).is_none() {
+                    out.text.truncate(at);
+                    return None;
+                }
+                let payload = Found { at, len: out.text.len() - at };
+                out.rows.push(Row { time_ms, seq, channel, payload, raw: head.is_raw() });
+            }
+        }
         self.decoded.last_ms = time_ms;
         self.decoded.info.add(time_ms);
-        if !self.filter.takes(time_ms, seq) {
-            out.text.truncate(text_before);
-            return Some(());
-        }
-        let payload = Found { at: text_before, len: out.text.len() - text_before };
-        match self.channel(head.form, out) {
-            Some(channel) => out.rows.push(Row { time_ms, seq, channel, payload, raw: head.raw }),
-            None => out.text.truncate(text_before),
-        }
         Some(())
     }
 

@@ -11,6 +11,7 @@
 //! last entry, or the first that does not follow, the segment itself must be looked at.
 
 use crate::eventlog::PartInfo;
+use crate::eventlog::block::BLOCK_BYTES_MAX;
 
 pub(super) const HEADER_BYTES: usize = 20;
 pub(super) const ENTRY_BYTES: usize = 44;
@@ -66,7 +67,11 @@ pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec
         let Some(entry) = read_entry(bytes) else { break };
         let (end, next_seq) =
             entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
-        if entry.offset != end || entry.info.first_seq < next_seq || entry.end() > segment_bytes {
+        if entry.offset != end
+            || entry.info.first_seq < next_seq
+            || entry.end() > segment_bytes
+            || entry.bytes as usize > BLOCK_BYTES_MAX
+        {
             break;
         }
         entries.push(entry);

@@ -33,7 +33,10 @@ pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
     scratch.clear();
     if !record.raw && scan::normalise(record.payload, scratch).is_some() {
         out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(String::from_utf8_lossy(scratch).as_bytes());
+        match std::str::from_utf8(scratch) {
+            Ok(_) => out.extend_from_slice(scratch),
+            Err(_) => out.extend_from_slice(String::from_utf8_lossy(scratch).as_bytes()),
+        }
     } else {
         out.extend_from_slice(b",\"raw\":true,\"data\":");
         text::push_string(out, record.payload);
@@ -62,8 +65,7 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
     let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
     let rest = rest.strip_prefix(b",\"channel\":")?;
-    let (scan::Scalar::Text(channel), len) = scan::scalar(rest)? else { return None };
-    let rest = rest.get(len..)?;
+    let (channel, rest) = rest.split_at_checked(scan::string_len(rest).filter(|_| rest.starts_with(b"\""))?)?;
     let (raw, rest) = match rest.strip_prefix(b",\"raw\":true") {
         Some(rest) => (true, rest),
         None => (false, rest),
@@ -71,13 +73,9 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let data = rest.strip_prefix(b",\"data\":")?.strip_suffix(b"}")?;
     scratch.clear();
     scan::normalise(data, scratch)?;
-    let payload = match (raw, scan::scalar(data)) {
-        (true, Some((scan::Scalar::Text(text), len))) if len == data.len() => unescaped(text)?,
-        (true, _) => return None,
-        (false, _) => Cow::Borrowed(data),
-    };
+    let payload = if raw { unquoted(data)? } else { Cow::Borrowed(data) };
     let time_ms = seconds.checked_mul(1000)?.checked_add(millis)?;
-    Some(Line { time_ms, seq, channel: unescaped(channel)?, payload, raw })
+    Some(Line { time_ms, seq, channel: unquoted(channel)?, payload, raw })
 }
 
 /// A whole number without a sign, and what follows it.
@@ -87,13 +85,13 @@ fn whole(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
-/// The inside of a JSON string as the bytes it means.
-fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(&b'\\') {
-        return Some(Cow::Borrowed(text));
+/// A JSON string as the bytes it means.
+fn unquoted(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if !inside.contains(&b'\\') {
+        return Some(Cow::Borrowed(inside));
     }
-    let quoted = [b"\"", text, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
+    serde_json::from_slice::<String>(text).ok().map(|text| Cow::Owned(text.into_bytes()))
 }
 
 /// What was found in some lines.

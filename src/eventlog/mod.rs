@@ -110,7 +110,8 @@
 //! The magic, the version byte and the place of the header's crc never change. Whatever changes the meaning of a byte
 //! gets a new version; readers know all versions up to their own, and refuse later ones. Writers write one.
 
-pub mod block;
+mod block;
+mod digits;
 pub mod disk;
 pub mod folder;
 mod index;
@@ -249,6 +250,15 @@ impl<'a> Filter<'a> {
     /// True if no record of such a part can pass.
     fn excludes(&self, info: &PartInfo) -> bool {
         info.latest_ms < self.start_ms || self.end_ms < info.earliest_ms || self.seq_below <= info.first_seq
+    }
+
+    /// True if every record of such a part passes.
+    fn takes_all(&self, info: &PartInfo) -> bool {
+        self.start_ms <= info.earliest_ms
+            && info.latest_ms <= self.end_ms
+            && self.channel.is_none()
+            && self.seq_from <= info.first_seq
+            && info.first_seq + info.records <= self.seq_below
     }
 
     #[inline]

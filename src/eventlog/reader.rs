@@ -10,6 +10,7 @@ use std::time::Instant;
 use std::{fmt, io};
 
 use crate::config::{EVENTLOG_READ_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
+use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::folder::Place;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::segment::{Finding, FindingKind, Part, Segment, SegmentError};
@@ -173,16 +174,25 @@ impl Scan {
             self.leave_segment();
             return Ok(Progress::More);
         };
-        let filter = Filter {
+        let mut filter = Filter {
             start_ms: self.query.start_ms,
             end_ms: self.query.end_ms,
             channel: self.query.channel.as_deref(),
             seq_from: 0,
             seq_below: reading.seq_below,
         };
+        if self.query.newest_first
+            && let Some(info) = part.info.filter(|info| filter.takes_all(info))
+        {
+            // Of a part that matches whole, only its last records are asked for.
+            let wanted = (self.query.limit - self.records.len()) as u64;
+            filter.seq_from = (info.first_seq + info.records).saturating_sub(wanted);
+        }
         if part.info.is_some_and(|info| filter.excludes(&info)) {
             return Ok(Progress::More);
         }
+        // A record is some times as long in text as in its block.
+        self.records.text.reserve(4 * UNIT_BYTES);
         let before = self.records.rows.len();
         let found = reading.segment.read(part, &filter, &mut self.records, &mut self.buffer);
         let found = found.map_err(|err| ReadError::Io { path: reading.segment.path.clone(), err })?;

@@ -3,9 +3,9 @@
 //! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
 //! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
 
-use crate::config::EVENTLOG_SHAPED_BYTES_MAX;
-use crate::eventlog::scan::{self, Scalar};
-use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, hash};
+use crate::config::{EVENTLOG_SHAPED_BYTES_MAX, EVENTLOG_SKELETON_BYTES_MAX};
+use crate::eventlog::scan::{self, Number};
+use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, cut, hash, window};
 use crate::eventlog::varint;
 
 mod decode;
@@ -51,8 +51,8 @@ const ARRAY_DEPTH_MAX: u32 = 16;
 enum Miss {
     /// Its text does not fit the shape.
     Other,
-    /// Too many arrays inside each other.
-    TooDeep,
+    /// Too many arrays inside each other, or too long a skeleton: it is not taken apart at all.
+    TooMuch,
 }
 
 /// Writes records into a block and numbers what repeats.
@@ -144,11 +144,12 @@ impl Encoder {
     /// The form of the last record of this channel.
     #[inline]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
-        let is = |form: usize| self.tables.forms.get(form).is_some_and(|form| form.channel.of(block) == channel);
+        let head = cut(window(channel), channel.len());
+        let is = |form: usize| self.tables.forms.get(form).is_some_and(|form| form.channel.is(block, channel, head));
         if is(self.last_form) {
             return Some(self.last_form);
         }
-        self.channels.candidates(hash(channel)).into_iter().flatten().find(|form| is(*form))
+        self.channels.candidates(hash(channel, head)).into_iter().flatten().find(|form| is(*form))
     }
 
     /// Appends a record of this form, if it fits.
@@ -159,7 +160,7 @@ impl Encoder {
         let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
         varint::put(block, varint::fold(step_ms));
-        if matches!(self.fill(block, shape, payload, 0), Ok(filled) if filled == payload.len()) {
+        if matches!(self.fill(block, shape, payload, 0), Ok([])) {
             return true;
         }
         self.tables.back_to(mark, block);
@@ -167,12 +168,16 @@ impl Encoder {
     }
 
     /// Appends a record of a payload that fits no form known for its channel. `normal` is JSON without white space.
-    /// False, and nothing appended: it is too deep.
+    /// False, and nothing appended: it is not to be taken apart.
     fn push_shaped(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], normal: &[u8]) -> bool {
         let mark = self.tables.mark(block);
         let mut skeleton = std::mem::take(&mut self.skeleton);
         skeleton.clear();
         let whole = scan::skeleton(normal, &mut skeleton);
+        if skeleton.len() > EVENTLOG_SKELETON_BYTES_MAX {
+            self.skeleton = skeleton;
+            return false;
+        }
         let known = self.find_shape(block, &skeleton);
         let form = known.and_then(|shape| self.find_form(block, channel, Body::Shape(shape)));
         let mut shape = known;
@@ -191,7 +196,7 @@ impl Encoder {
         varint::put(block, varint::fold(step_ms));
         let shape = shape.and_then(|shape| self.tables.shape(shape));
         if let (Some(()), Some(shape)) = (whole, shape)
-            && matches!(self.fill(block, shape, normal, 0), Ok(filled) if filled == normal.len())
+            && matches!(self.fill(block, shape, normal, 0), Ok([]))
         {
             return true;
         }
@@ -199,76 +204,67 @@ impl Encoder {
         false
     }
 
-    /// Appends the values that the text has for the holes of the shape. How much of the text that was.
+    /// Appends the values that the text has for the holes of the shape. What is left of the text.
     #[inline]
-    fn fill(&mut self, block: &mut Vec<u8>, shape: Shape, text: &[u8], depth: u32) -> Result<usize, Miss> {
-        let mut at = 0;
+    fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
+        let mut rest = text;
         for hole in 0..shape.holes {
-            at = self.after_piece(block, shape, hole, text, at)?;
-            let value = text.get(at..).unwrap_or_default();
-            at += match value.first() {
+            let value = self.after_piece(block, shape, hole, rest)?;
+            rest = match value.first() {
                 Some(b'[') => self.push_array(block, value, depth)?,
-                _ => {
-                    let (scalar, len) = scan::scalar(value).ok_or(Miss::Other)?;
-                    self.push_scalar(block, scalar, Some((shape.first_hole + hole) as usize));
-                    len
-                }
+                _ => self.push_scalar(block, value, Some((shape.first_hole + hole) as usize)).ok_or(Miss::Other)?,
             };
         }
-        self.after_piece(block, shape, shape.holes, text, at)
+        self.after_piece(block, shape, shape.holes, rest)
     }
 
-    /// The place behind the piece of text that stands before this hole.
+    /// What follows the piece of text that stands before this hole.
     #[inline]
-    fn after_piece(&self, block: &[u8], shape: Shape, hole: u32, text: &[u8], at: usize) -> Result<usize, Miss> {
-        let piece = self.tables.piece(shape, hole).of(block);
-        match text.get(at..).is_some_and(|rest| rest.starts_with(piece)) {
-            true => Ok(at + piece.len()),
-            false => Err(Miss::Other),
+    fn after_piece<'t>(&self, block: &[u8], shape: Shape, hole: u32, text: &'t [u8]) -> Result<&'t [u8], Miss> {
+        let piece = self.tables.piece(shape, hole);
+        match text.get(piece.len()..) {
+            Some(rest) if piece.begins(block, text) => Ok(rest),
+            _ => Err(Miss::Other),
         }
     }
 
-    /// Appends the array at the start of `text`. Its length there.
-    fn push_array(&mut self, block: &mut Vec<u8>, text: &[u8], depth: u32) -> Result<usize, Miss> {
+    /// Appends the array at the start of `text`. What is left of the text.
+    fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
-            return Err(Miss::TooDeep);
+            return Err(Miss::TooMuch);
         }
         block.push(tag::ARRAY);
-        let mut at = 1;
+        let mut rest = text.get(1..).unwrap_or_default();
         let mut likely = None;
-        if text.get(at) == Some(&b']') {
+        if let Some(rest) = rest.strip_prefix(b"]") {
             block.push(tag::END);
-            return Ok(at + 1);
+            return Ok(rest);
         }
         loop {
-            let value = text.get(at..).unwrap_or_default();
-            at += match value.first() {
-                Some(b'[') => self.push_array(block, value, depth + 1)?,
-                Some(b'{') => self.push_object(block, value, &mut likely, depth + 1)?,
-                _ => {
-                    let (scalar, len) = scan::scalar(value).ok_or(Miss::Other)?;
-                    self.push_scalar(block, scalar, None);
-                    len
-                }
+            rest = match rest.first() {
+                Some(b'[') => self.push_array(block, rest, depth + 1)?,
+                Some(b'{') => self.push_object(block, rest, &mut likely, depth + 1)?,
+                _ => self.push_scalar(block, rest, None).ok_or(Miss::Other)?,
             };
-            match text.get(at) {
-                Some(b',') => at += 1,
-                Some(b']') => break,
+            match rest.split_first() {
+                Some((b',', more)) => rest = more,
+                Some((b']', more)) => {
+                    block.push(tag::END);
+                    return Ok(more);
+                }
                 _ => return Err(Miss::Other),
             }
         }
-        block.push(tag::END);
-        Ok(at + 1)
     }
 
-    /// Appends the object at the start of `text`, an element of an array. Its length there.
-    fn push_object(
+    /// Appends the object at the start of `text`, an element of an array. What is left of the text.
+    fn push_object<'t>(
         &mut self,
         block: &mut Vec<u8>,
-        text: &[u8],
+        text: &'t [u8],
         likely: &mut Option<u32>,
         depth: u32,
-    ) -> Result<usize, Miss> {
+    ) -> Result<&'t [u8], Miss> {
         block.push(tag::OBJECT);
         if let Some(number) = *likely
             && let Some(shape) = self.tables.shape(number)
@@ -283,6 +279,10 @@ impl Encoder {
         let mut skeleton = std::mem::take(&mut self.skeleton);
         skeleton.clear();
         let whole = scan::skeleton(text, &mut skeleton);
+        if skeleton.len() > EVENTLOG_SKELETON_BYTES_MAX {
+            self.skeleton = skeleton;
+            return Err(Miss::TooMuch);
+        }
         let number = match self.find_shape(block, &skeleton) {
             Some(known) => {
                 varint::put(block, u64::from(known) + 1);
@@ -300,23 +300,39 @@ impl Encoder {
         self.fill(block, shape, text, depth)
     }
 
-    /// Appends a scalar. `hole` is where the whole number before it in this place is kept.
+    /// Appends the scalar at the start of `text`. What is left of the text; `None`: there is no scalar. `hole` is where
+    /// the whole number before it in this place is kept.
     #[inline]
-    fn push_scalar(&mut self, block: &mut Vec<u8>, scalar: Scalar<'_>, hole: Option<usize>) {
-        match scalar {
-            Scalar::Null => block.push(tag::NULL),
-            Scalar::False => block.push(tag::FALSE),
-            Scalar::True => block.push(tag::TRUE),
-            Scalar::Text(text) => {
-                self.push_string(block, text);
+    fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
+        match text.first()? {
+            b'"' => self.push_quoted(block, text),
+            b'-' | b'0'..=b'9' => {
+                let (number, len) = scan::number(text)?;
+                self.push_number(block, number, hole);
+                text.get(len..)
             }
-            Scalar::Whole { negative, magnitude } => self.push_whole(block, negative, magnitude, hole),
-            Scalar::Decimal { negative, mantissa, scale } => {
+            first => {
+                let tag = match first {
+                    b't' => tag::TRUE,
+                    b'f' => tag::FALSE,
+                    _ => tag::NULL,
+                };
+                let len = scan::scalar_len(text)?;
+                block.push(tag);
+                text.get(len..)
+            }
+        }
+    }
+
+    #[inline]
+    fn push_number(&mut self, block: &mut Vec<u8>, number: Number<'_>, hole: Option<usize>) {
+        match number {
+            Number::Whole { negative, magnitude } => self.push_whole(block, negative, magnitude, hole),
+            Number::Decimal { negative, mantissa, scale } => {
                 let tag = if negative { tag::NEGATIVE_DECIMAL } else { tag::DECIMAL };
-                block.push(tag + scale - 1);
-                varint::put(block, mantissa);
+                varint::put_tagged(block, tag + scale - 1, mantissa);
             }
-            Scalar::Number(text) => {
+            Number::Text(text) => {
                 push_bytes(block, tag::NUMBER, text);
             }
         }
@@ -337,27 +353,36 @@ impl Encoder {
         }
         match step {
             _ if magnitude <= SMALL_MAX && !negative => block.push(tag::SMALL + magnitude as u8),
-            Some(step) if varint::len(step) < varint::len(magnitude) => {
-                block.push(tag::STEP);
-                varint::put(block, step);
-            }
-            _ => {
-                block.push(if negative { tag::NEGATIVE } else { tag::WHOLE });
-                varint::put(block, magnitude);
-            }
+            Some(step) if varint::len(step) < varint::len(magnitude) => varint::put_tagged(block, tag::STEP, step),
+            _ => varint::put_tagged(block, if negative { tag::NEGATIVE } else { tag::WHOLE }, magnitude),
         }
+    }
+
+    /// Appends the string at the start of `text`. What is left of the text.
+    #[inline]
+    fn push_quoted<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8]) -> Option<&'t [u8]> {
+        let inside = text.get(1..)?;
+        let window = window(inside);
+        let mut len = scan::plain_len(window);
+        // Longer than the window, or with an escape in it.
+        if inside.get(len) != Some(&b'"') {
+            len = scan::string_len(text)? - 2;
+        }
+        let (string, rest) = inside.split_at_checked(len)?;
+        self.push_string(block, string, cut(window, len));
+        rest.get(1..)
     }
 
     /// Appends a string, or the number it was given before. Where in the block its bytes stand.
     #[inline]
-    fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8]) -> Slice {
+    fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8], head: u128) -> Slice {
         if text.len() > NUMBERED_BYTES_MAX {
             return push_bytes(block, tag::STRING, text);
         }
-        let hash = hash(text);
+        let hash = hash(text, head);
         for number in self.strings.candidates(hash).into_iter().flatten() {
             if let Some(string) = self.tables.strings.get(number)
-                && string.of(block) == text
+                && string.is(block, text, head)
             {
                 match number.checked_sub(NEAR_STRINGS) {
                     None => block.push(tag::NEAR + number as u8),
@@ -370,37 +395,38 @@ impl Encoder {
         if number >= STRINGS_MAX {
             return push_bytes(block, tag::STRING, text);
         }
-        let place = push_bytes(block, tag::NEW_STRING, text);
-        self.tables.strings.push(place);
+        let string = push_bytes(block, tag::NEW_STRING, text);
+        self.tables.strings.push(string);
         self.strings.insert(hash, number);
-        place
+        string
     }
 
     /// Begins a record of a new form.
     fn push_channel(&mut self, block: &mut Vec<u8>, channel: &[u8]) -> Slice {
         block.push(0);
-        self.push_string(block, channel)
+        self.push_string(block, channel, cut(window(channel), channel.len()))
     }
 
     fn push_skeleton(&mut self, block: &mut Vec<u8>, skeleton: &[u8]) -> u32 {
         varint::put(block, skeleton.len() as u64);
         block.extend_from_slice(skeleton);
-        let shape = self.tables.add_shape(block, Slice::new(block.len() - skeleton.len(), skeleton.len()));
-        self.shapes.insert(hash(skeleton), shape as usize);
+        let slice = Slice::new(block, block.len() - skeleton.len(), skeleton.len());
+        let shape = self.tables.add_shape(block, slice);
+        self.shapes.insert(hash_of(skeleton), shape as usize);
         shape
     }
 
     fn find_shape(&self, block: &[u8], skeleton: &[u8]) -> Option<u32> {
         let is =
             |shape: &usize| self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton);
-        self.shapes.candidates(hash(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
+        self.shapes.candidates(hash_of(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
     }
 
     fn find_form(&mut self, block: &[u8], channel: &[u8], body: Body) -> Option<usize> {
         let is = |form: &usize| {
             self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
         };
-        let channel_hash = hash(channel);
+        let channel_hash = hash_of(channel);
         let found = self.forms.candidates(form_hash(channel_hash, body)).into_iter().flatten().find(is);
         if let Some(form) = found {
             self.last_form = form;
@@ -412,11 +438,15 @@ impl Encoder {
     fn add_form(&mut self, place: Slice, channel: &[u8], body: Body) {
         let number = self.tables.forms.len();
         self.tables.forms.push(Form { channel: place, body });
-        let channel_hash = hash(channel);
+        let channel_hash = hash_of(channel);
         self.forms.insert(form_hash(channel_hash, body), number);
         self.channels.insert(channel_hash, number);
         self.last_form = number;
     }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    hash(bytes, cut(window(bytes), bytes.len()))
 }
 
 fn form_hash(channel_hash: u64, body: Body) -> u64 {
@@ -428,8 +458,5 @@ fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Slice {
     block.push(tag);
     varint::put(block, bytes.len() as u64);
     block.extend_from_slice(bytes);
-    Slice::new(block.len() - bytes.len(), bytes.len())
+    Slice::new(block, block.len() - bytes.len(), bytes.len())
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,93 +3,80 @@
 //! [`normalise`] refuses what is no JSON; everything after it may rely on that, and is checked all the same.
 
 use crate::config::DECODE_DEPTH_MAX;
+use crate::eventlog::digits::{self, Run};
+use crate::eventlog::tables::{HEAD_BYTES, HOLE, window};
 
-/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
-pub(super) const HOLE: u8 = 0;
+/// Digits behind the point that a [`Number::Decimal`] may have: what a tag has room for.
+const SCALE_MAX: usize = 16;
+/// As many digits always fit a `u64`.
+const DIGITS_MAX: usize = 19;
 
-/// A value that is no container, as its text has it.
+/// A number as its text has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scalar<'a> {
-    Null,
-    False,
-    True,
-    /// What stands between the quotes, escapes included.
-    Text(&'a [u8]),
+pub(super) enum Number<'a> {
     Whole {
         negative: bool,
         magnitude: u64,
     },
-    /// `mantissa` with its last `scale` digits behind the point. Scale is 1 to [`SCALE_MAX`].
+    /// `mantissa` with its last `scale` digits behind the point. Scale is 1 to 16.
     Decimal {
         negative: bool,
         mantissa: u64,
         scale: u8,
     },
-    /// A number that no integer gives back digit by digit: an exponent, `-0`, more than 19 digits.
-    Number(&'a [u8]),
+    /// One that no integer gives back digit by digit: an exponent, `-0`, more than 19 digits.
+    Text(&'a [u8]),
 }
 
-/// Digits behind the point that a [`Scalar::Decimal`] may have: what a tag has room for.
-pub(super) const SCALE_MAX: u8 = 16;
-/// As many digits always fit a `u64`.
-const DIGITS_MAX: usize = 19;
-
-/// The scalar at the start of `text`, and its length there.
+/// The length of the scalar at the start of `text`.
 #[inline]
-pub(super) fn scalar(text: &[u8]) -> Option<(Scalar<'_>, usize)> {
+pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
     match text.first()? {
-        b'"' => {
-            let end = string_end(text)?;
-            Some((Scalar::Text(text.get(1..end - 1)?), end))
-        }
-        b't' => text.starts_with(b"true").then_some((Scalar::True, 4)),
-        b'f' => text.starts_with(b"false").then_some((Scalar::False, 5)),
-        b'n' => text.starts_with(b"null").then_some((Scalar::Null, 4)),
-        _ => number(text),
+        b'"' => string_len(text),
+        b't' => text.starts_with(b"true").then_some(4),
+        b'f' => text.starts_with(b"false").then_some(5),
+        b'n' => text.starts_with(b"null").then_some(4),
+        _ => Some(number(text)?.1),
     }
 }
 
-/// The length of the string at the start of `text`, quotes included.
+/// How many bytes the window has before its first quote, backslash or control character; 16 if there is none.
 #[inline]
-fn string_end(text: &[u8]) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        at += plain_len(text.get(at..)?);
-        match text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += escape_len(text.get(at..)?)?,
-            _ => return None,
-        }
-    }
+pub(super) fn plain_len(window: u128) -> usize {
+    let (low, high) = (plain_bytes(window as u64), plain_bytes((window >> 64) as u64));
+    if low < 8 { low } else { 8 + high }
 }
 
-/// How many bytes come before the first quote, backslash or control character.
+/// The same for eight bytes.
 #[inline]
-fn plain_len(text: &[u8]) -> usize {
-    let mut at = 0;
-    // Eight at a time. A borrow can only make a false hit above a true one, and the lowest is what counts.
-    while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk()) {
-        let special = specials(u64::from_le_bytes(*word));
-        if special != 0 {
-            return at + (special.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\').unwrap_or(rest.len())
-}
-
-/// The high bit of each byte that ends a plain stretch of a string.
-#[inline]
-fn specials(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
+fn plain_bytes(word: u64) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    // The high bit of each byte that ends a plain stretch. A borrow only reaches bytes above a true hit, and the lowest
+    // is what counts.
     let is = |byte: u8| {
         let zero = word ^ (ONES * u64::from(byte));
         zero.wrapping_sub(ONES) & !zero
     };
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (is(b'"') | is(b'\\') | control) & HIGHS
+    (((is(b'"') | is(b'\\') | control) & ONES << 7).trailing_zeros() / 8) as usize
+}
+
+/// The length of the string at the start of `text`, quotes included.
+#[inline]
+pub(super) fn string_len(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let rest = text.get(at..)?;
+        // Behind the end of the text are zeros, which end a plain stretch too.
+        let plain = plain_len(window(rest));
+        at += plain;
+        match rest.get(plain)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += escape_len(text.get(at..)?)?,
+            _ if plain == HEAD_BYTES => {}
+            _ => return None,
+        }
+    }
 }
 
 /// The length of the escape at the start of `text`.
@@ -101,86 +88,113 @@ fn escape_len(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The number at the start of `text`, by the grammar of RFC 8259.
-#[inline]
-fn number(text: &[u8]) -> Option<(Scalar<'_>, usize)> {
-    let negative = text.first() == Some(&b'-');
-    let first = usize::from(negative);
-    let mut mantissa = 0;
-    let point = digits(text, first, &mut mantissa)?;
-    if point > first + 1 && text.get(first) == Some(&b'0') {
-        return None;
+/// The number at the start of `text`, by the grammar of RFC 8259, and its length there.
+// Inlined, or what it finds goes through memory twice, which costs as much as finding it.
+#[inline(always)]
+pub(super) fn number(text: &[u8]) -> Option<(Number<'_>, usize)> {
+    match short_number(text) {
+        Some(found) => Some(found),
+        None => any_number(text),
     }
-    let mut end = point;
-    if text.get(point) == Some(&b'.') {
-        end = digits(text, point + 1, &mut mantissa)?;
-    }
-    if matches!(text.get(end), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
-        end = digits(text, end + 1 + sign, &mut 0)?;
-        return Some((Scalar::Number(text.get(..end)?), end));
-    }
-    let scale = (end - point).saturating_sub(1);
-    let exact = end - first - usize::from(scale > 0) <= DIGITS_MAX && scale <= usize::from(SCALE_MAX);
-    let scalar = if !exact || (negative && mantissa == 0) {
-        Scalar::Number(text.get(..end)?)
-    } else if scale == 0 {
-        Scalar::Whole { negative, magnitude: mantissa }
-    } else {
-        Scalar::Decimal { negative, mantissa, scale: scale as u8 }
-    };
-    Some((scalar, end))
 }
 
-/// The end of the digits that start at `at`, at least one. They are appended to `mantissa`, which may overflow: who
-/// uses it counts the digits.
-#[inline]
-fn digits(text: &[u8], at: usize, mantissa: &mut u64) -> Option<usize> {
-    let mut end = at;
-    while let Some(digit @ b'0'..=b'9') = text.get(end) {
-        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-        end += 1;
+/// The same for the usual one: at most fifteen digits before the point and behind it, and no exponent.
+#[inline(always)]
+fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
+    let negative = text.first()? == &b'-';
+    let digits = text.get(usize::from(negative)..)?;
+    let whole = Run::read(digits)?;
+    if whole.digits > 1 && digits.first()? == &b'0' {
+        return None;
     }
-    (end > at).then_some(end)
+    let mut len = usize::from(negative) + whole.digits;
+    let (mut mantissa, mut scale, mut next) = (whole.value, 0, whole.next);
+    if next == b'.' {
+        let fraction = Run::read(digits.get(whole.digits + 1..)?)?;
+        mantissa = fraction.behind(mantissa);
+        (scale, next) = (fraction.digits as u8, fraction.next);
+        len += 1 + fraction.digits;
+    }
+    if next | 0x20 == b'e' || negative && mantissa == 0 || whole.digits + usize::from(scale) > DIGITS_MAX {
+        return None;
+    }
+    let number = match scale {
+        0 => Number::Whole { negative, magnitude: mantissa },
+        _ => Number::Decimal { negative, mantissa, scale },
+    };
+    Some((number, len))
+}
+
+#[inline(never)]
+fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let first = usize::from(negative);
+    let digits = text.get(first..)?;
+    let mut mantissa = 0;
+    let whole = digits::read(digits, &mut mantissa);
+    if whole == 0 || whole > 1 && digits.first() == Some(&b'0') {
+        return None;
+    }
+    let mut len = whole;
+    let mut scale = 0;
+    if digits.get(len) == Some(&b'.') {
+        scale = digits::read(digits.get(len + 1..)?, &mut mantissa);
+        if scale == 0 {
+            return None;
+        }
+        len += 1 + scale;
+    }
+    if matches!(digits.get(len), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(digits.get(len + 1), Some(b'+' | b'-')));
+        let exponent = digits::read(digits.get(len + 1 + sign..)?, &mut 0);
+        let len = first + len + 1 + sign + exponent;
+        return (exponent > 0).then_some((Number::Text(text.get(..len)?), len));
+    }
+    len += first;
+    let exact = whole + scale <= DIGITS_MAX && scale <= SCALE_MAX;
+    let number = if !exact || negative && mantissa == 0 {
+        Number::Text(text.get(..len)?)
+    } else if scale == 0 {
+        Number::Whole { negative, magnitude: mantissa }
+    } else {
+        Number::Decimal { negative, mantissa, scale: scale as u8 }
+    };
+    Some((number, len))
 }
 
 /// Appends the text without the white space that means nothing. `None`: it is no JSON, or nested too deeply to be
 /// taken for it; `out` is then of no use.
 pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(text.len());
+    let mut normal = Normal { text, at: 0, copied: 0, out };
     let mut open = [0_u8; DECODE_DEPTH_MAX];
     let mut depth = 0;
-    let mut rest = skip_space(text);
+    normal.skip_space();
     loop {
         // A value stands here.
-        match *rest.first()? {
+        match normal.byte()? {
             bracket @ (b'{' | b'[') => {
-                *open.get_mut(depth)? = bracket + 2; // `}` and `]` stand two behind their partners.
+                let close = bracket + 2; // `}` and `]` stand two behind their partners.
+                *open.get_mut(depth)? = close;
                 depth += 1;
-                out.push(bracket);
-                rest = skip_space(rest.get(1..)?);
-                if rest.first()? != &(bracket + 2) {
+                normal.take(1);
+                if normal.byte()? != close {
                     if bracket == b'{' {
-                        rest = key(rest, out)?;
+                        normal.key()?;
                     }
                     continue;
                 }
             }
-            _ => rest = copy(rest, scalar(rest)?.1, out)?,
+            _ => normal.take(scalar_len(normal.rest())?),
         }
         // A value ended here, or an empty container ends; so may any number of containers.
         loop {
-            rest = skip_space(rest);
-            let Some(close) = depth.checked_sub(1).and_then(|top| open.get(top)) else {
-                return rest.is_empty().then_some(());
-            };
-            let byte = *rest.first()?;
-            out.push(byte);
-            rest = rest.get(1..)?;
+            let Some(close) = depth.checked_sub(1).and_then(|top| open.get(top)) else { return normal.end() };
+            let byte = normal.byte()?;
+            normal.take(1);
             if byte == b',' {
-                rest = skip_space(rest);
                 if *close == b'}' {
-                    rest = key(rest, out)?;
+                    normal.key()?;
                 }
                 break;
             }
@@ -192,25 +206,68 @@ pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// `"name" :` and the space behind it.
-fn key<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    if text.first()? != &b'"' {
-        return None;
+/// A text on its way through [`normalise`]. It is copied from one white space to the next: most have none.
+struct Normal<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// What is before this is in `out`, or was white space.
+    copied: usize,
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Normal<'a> {
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
-    let rest = skip_space(copy(text, string_end(text)?, out)?);
-    out.push(b':');
-    Some(skip_space(rest.strip_prefix(b":")?))
+
+    #[inline]
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Goes over so many bytes and the white space behind them.
+    #[inline]
+    fn take(&mut self, len: usize) {
+        self.at += len;
+        if matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.skip_space();
+        }
+    }
+
+    fn skip_space(&mut self) {
+        self.out.extend_from_slice(self.text.get(self.copied..self.at).unwrap_or_default());
+        while matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+        self.copied = self.at;
+    }
+
+    /// `"name" :`
+    #[inline]
+    fn key(&mut self) -> Option<()> {
+        if self.byte()? != b'"' {
+            return None;
+        }
+        self.take(string_len(self.rest())?);
+        if self.byte()? != b':' {
+            return None;
+        }
+        self.take(1);
+        Some(())
+    }
+
+    /// The end of the text, if nothing is left.
+    fn end(self) -> Option<()> {
+        self.out.extend_from_slice(self.text.get(self.copied..)?);
+        (self.at == self.text.len()).then_some(())
+    }
 }
 
 fn copy<'a>(text: &'a [u8], len: usize, out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(len)?;
     out.extend_from_slice(head);
     Some(rest)
-}
-
-fn skip_space(text: &[u8]) -> &[u8] {
-    let space = text.iter().position(|byte| !b" \t\r\n".contains(byte));
-    text.get(space.unwrap_or(text.len())..).unwrap_or_default()
 }
 
 /// Appends the skeleton of the normalised value at the start of `text`: of an object its text, with a [`HOLE`] for
@@ -237,7 +294,7 @@ pub(super) fn skeleton(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
                     rest = copy(rest, 1, out)?;
                 }
                 _ => {
-                    rest = copy(rest, string_end(rest)? + 1, out)?;
+                    rest = copy(rest, string_len(rest)? + 1, out)?;
                     break;
                 }
             }
@@ -248,7 +305,7 @@ pub(super) fn skeleton(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 /// The length of the normalised scalar or array at the start of `text`.
 fn value_len(text: &[u8]) -> Option<usize> {
     if text.first()? != &b'[' {
-        return Some(scalar(text)?.1);
+        return scalar_len(text);
     }
     let (mut at, mut depth) = (0, 0_usize);
     loop {
@@ -256,7 +313,7 @@ fn value_len(text: &[u8]) -> Option<usize> {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth -= 1,
             b'"' => {
-                at += string_end(text.get(at..)?)?;
+                at += string_len(text.get(at..)?)?;
                 continue;
             }
             _ => {}

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::block::{self, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
+use crate::config::EVENTLOG_LINE_BYTES_MAX;
+use crate::eventlog::block::{self, BLOCK_BYTES_MAX, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
 use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
 use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
@@ -143,7 +144,8 @@ impl Segment {
             return Ok(());
         }
         // A damaged first block, if any other is good.
-        for unit in 1..self.bytes.div_ceil(UNIT_BYTES as u64) {
+        let units = self.bytes.min(BLOCK_BYTES_MAX as u64 + 1).div_ceil(UNIT_BYTES as u64);
+        for unit in 1..units {
             if let Ok((header, _)) = self.header_at(unit * UNIT_BYTES as u64)? {
                 self.id = header.segment;
                 return Ok(());
@@ -189,28 +191,38 @@ impl Segment {
                     self.parts.push(Part { offset, end: end.min(self.bytes), info: None });
                     end
                 }
-                Err(bad) => {
-                    let torn = bad == BadHeader::Short || self.is_zero(offset)?;
-                    let end = if torn { self.bytes } else { (offset + UNIT_BYTES as u64).min(self.bytes) };
-                    self.find(offset, end, if torn { FindingKind::Torn } else { FindingKind::Damaged });
-                    end
+                Err(BadHeader::Short) => {
+                    self.find(offset, self.bytes, FindingKind::Torn);
+                    self.bytes
                 }
+                Err(_) => match self.first_byte(offset)? {
+                    None => {
+                        self.find(offset, self.bytes, FindingKind::Torn);
+                        self.bytes
+                    }
+                    Some(byte) => {
+                        let unit = (byte - byte % UNIT_BYTES as u64).max(offset + UNIT_BYTES as u64);
+                        self.find(offset, unit.min(self.bytes), FindingKind::Damaged);
+                        unit
+                    }
+                },
             };
             offset = end;
         }
         Ok(())
     }
 
-    /// True if there is nothing but zeros from here to the end.
-    fn is_zero(&self, mut offset: u64) -> io::Result<bool> {
+    /// Where the first byte from here on is that is not zero. `None`: there is none.
+    fn first_byte(&self, mut offset: u64) -> io::Result<Option<u64>> {
         let mut buffer = vec![0; UNIT_BYTES];
         loop {
             let read = read_at(&self.file, &mut buffer, offset)?;
-            if read == 0 {
-                return Ok(true);
+            let chunk = buffer.get(..read).unwrap_or_default();
+            if let Some(at) = chunk.iter().position(|byte| *byte != 0) {
+                return Ok(Some(offset + at as u64));
             }
-            if buffer.get(..read).is_none_or(|read| read.iter().any(|byte| *byte != 0)) {
-                return Ok(false);
+            if chunk.is_empty() {
+                return Ok(None);
             }
             offset += read as u64;
         }
@@ -219,22 +231,29 @@ impl Segment {
     /// Cuts at line ends, from the place that the index leads to.
     fn find_lines(&mut self, mut start: u64) -> io::Result<()> {
         let mut buffer = vec![0; 2 * UNIT_BYTES];
-        let mut at = start;
+        // The end of the last line that ends, and how far was looked.
+        let (mut line_end, mut at) = (start, start);
         while at < self.bytes {
             let read = read_at(&self.file, &mut buffer, at)?;
             let chunk = buffer.get(..read).unwrap_or_default();
             if chunk.is_empty() {
                 break;
             }
-            // The first line end that makes the part as long as a part is.
-            let from = usize::try_from((start + line::PART_BYTES as u64).saturating_sub(at + 1)).unwrap_or(usize::MAX);
-            match chunk.get(from..).and_then(|chunk| memchr::memchr(b'\n', chunk)) {
-                Some(found) => {
-                    at += (from + found + 1) as u64;
-                    self.parts.push(Part { offset: start, end: at, info: None });
-                    start = at;
+            for end in memchr::memchr_iter(b'\n', chunk) {
+                line_end = at + end as u64 + 1;
+                if line_end - start >= line::PART_BYTES as u64 {
+                    self.parts.push(Part { offset: start, end: line_end, info: None });
+                    start = line_end;
                 }
-                None => at += read as u64,
+            }
+            at += read as u64;
+            if at - line_end > EVENTLOG_LINE_BYTES_MAX as u64 {
+                if line_end > start {
+                    self.parts.push(Part { offset: start, end: line_end, info: None });
+                }
+                // What is left of this line will be one that is no record.
+                self.find(line_end, at, FindingKind::Damaged);
+                (start, line_end) = (at, at);
             }
         }
         if start < self.bytes {

@@ -2,27 +2,109 @@
 //! Writer and reader keep the same tables by the same rules, so that only numbers need to be written. All places are
 //! offsets into the block. Bounded by the block: every entry was paid for with bytes in it.
 
-use crate::eventlog::scan::HOLE;
-
-/// Bytes of the block.
+/// Bytes of the block. Its first 16 are kept with it: most comparisons and copies need no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
+    head: u128,
     at: u32,
     len: u32,
 }
 
+/// How many bytes a head has.
+pub(super) const HEAD_BYTES: usize = 16;
+/// The bits of a head that as many bytes take.
+const MASKS: [u128; HEAD_BYTES + 1] = {
+    let mut masks = [u128::MAX; HEAD_BYTES + 1];
+    let mut bytes = 0;
+    while bytes < HEAD_BYTES {
+        masks[bytes] = (1 << (8 * bytes)) - 1;
+        bytes += 1;
+    }
+    masks
+};
+
+/// The first 16 bytes of a text, zeros where it has none.
+#[inline]
+pub(super) fn window(text: &[u8]) -> u128 {
+    match text.first_chunk() {
+        Some(chunk) => u128::from_le_bytes(*chunk),
+        None => short_window(text),
+    }
+}
+
+/// The same for a text of less than 16 bytes: its first and last eight, which overlap.
+#[inline]
+fn short_window(text: &[u8]) -> u128 {
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let high = u128::from(u64::from_le_bytes(*last)) << 64 >> (8 * (16 - text.len()));
+            high | u128::from(u64::from_le_bytes(*first))
+        }
+        _ => u128::from(text.iter().rev().fold(0_u64, |window, byte| window << 8 | u64::from(*byte))),
+    }
+}
+
+/// The first `len` bytes of a window, zeros behind them.
+#[inline]
+pub(super) fn cut(window: u128, len: usize) -> u128 {
+    window & MASKS[len.min(HEAD_BYTES)]
+}
+
 impl Slice {
-    pub(super) fn new(at: usize, len: usize) -> Slice {
+    pub(super) fn new(block: &[u8], at: usize, len: usize) -> Slice {
+        let head = cut(window(block.get(at..).unwrap_or_default()), len);
         // A block is at most 255 units long.
-        Slice { at: at as u32, len: len as u32 }
+        Slice { head, at: at as u32, len: len as u32 }
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        self.len as usize
     }
 
     #[inline]
     pub(super) fn of(self, block: &[u8]) -> &[u8] {
         let at = self.at as usize;
-        block.get(at..at + self.len as usize).unwrap_or_default()
+        block.get(at..at + self.len()).unwrap_or_default()
+    }
+
+    /// True if these are its bytes; `head` is the head of `text`.
+    #[inline]
+    pub(super) fn is(self, block: &[u8], text: &[u8], head: u128) -> bool {
+        self.len() == text.len() && self.head == head && (self.len() <= HEAD_BYTES || self.of(block) == text)
+    }
+
+    /// True if the text begins with it.
+    #[inline]
+    pub(super) fn begins(self, block: &[u8], text: &[u8]) -> bool {
+        let len = self.len();
+        len <= text.len()
+            && cut(window(text), len) == self.head
+            && (len <= HEAD_BYTES || text.starts_with(self.of(block)))
+    }
+
+    /// Appends it between quotes.
+    #[inline]
+    pub(super) fn push_quoted_to(self, block: &[u8], out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.push_to(block, out);
+        out.push(b'"');
+    }
+
+    #[inline]
+    pub(super) fn push_to(self, block: &[u8], out: &mut Vec<u8>) {
+        if self.len() > HEAD_BYTES {
+            return out.extend_from_slice(self.of(block));
+        }
+        let start = out.len();
+        // All of the head, so that it is one store.
+        out.extend_from_slice(&self.head.to_le_bytes());
+        out.truncate(start + self.len());
     }
 }
+
+/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
+pub(super) const HOLE: u8 = 0;
 
 /// A channel together with what its record's payload looks like.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +191,7 @@ impl Tables {
         let (first_piece, first_hole) = (self.pieces.len(), self.previous.len());
         let mut at = skeleton.at as usize;
         for piece in skeleton.of(block).split(|byte| *byte == HOLE) {
-            self.pieces.push(Slice::new(at, piece.len()));
+            self.pieces.push(Slice::new(block, at, piece.len()));
             at += piece.len() + 1;
         }
         let holes = self.pieces.len() - first_piece - 1;
@@ -127,7 +209,7 @@ impl Tables {
     /// The piece of text before this hole of the shape; that of one hole too many is the last piece.
     #[inline]
     pub(super) fn piece(&self, shape: Shape, hole: u32) -> Slice {
-        self.pieces.get((shape.first_piece + hole) as usize).copied().unwrap_or(Slice::new(0, 0))
+        self.pieces.get((shape.first_piece + hole) as usize).copied().unwrap_or(Slice { head: 0, at: 0, len: 0 })
     }
 
     /// The whole number that this hole had last; 0 before the first. `None`: there is no such hole.
@@ -213,10 +295,11 @@ impl Finder {
         let Ok(number) = u16::try_from(entry + 1) else { return };
         let place = self.place(hash);
         // The older of the two moves over, and the oldest is forgotten.
-        let [first, second] = [place, place ^ 1];
-        if let (Some(old), true) = (self.places.get(first).copied(), second < self.places.len()) {
-            self.places[second] = old;
-            self.places[first] = number;
+        let moved = self.places.get(place).copied().unwrap_or(0);
+        for (place, number) in [(place ^ 1, moved), (place, number)] {
+            if let Some(entry) = self.places.get_mut(place) {
+                *entry = number;
+            }
         }
     }
 
@@ -226,31 +309,59 @@ impl Finder {
     }
 }
 
-/// A hash of the bytes, as good as a [`Finder`] needs it. Every byte counts.
+/// A hash of the bytes, as good as a [`Finder`] needs it. Every byte counts. `head` is their head.
 #[inline]
-pub(super) fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8], head: u128) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| {
         let product = (hash ^ word).wrapping_mul(FACTOR);
         product ^ product >> 29
     };
-    let mut hash = bytes.len() as u64;
-    let mut rest = bytes;
+    let mut hash = mix(mix(bytes.len() as u64, head as u64), (head >> 64) as u64);
+    let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
     while let Some((word, tail)) = rest.split_first_chunk() {
         hash = mix(hash, u64::from_le_bytes(*word));
         rest = tail;
     }
-    // The last eight bytes again, or all there are.
-    let tail = match (bytes.last_chunk(), rest) {
-        (Some(last), _) => u64::from_le_bytes(*last),
-        (None, few) => few.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    };
-    mix(hash, tail).wrapping_mul(FACTOR)
+    if !rest.is_empty() {
+        // The last eight bytes again.
+        hash = mix(hash, bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last)));
+    }
+    hash.wrapping_mul(FACTOR)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hash_of(bytes: &[u8]) -> u64 {
+        hash(bytes, cut(window(bytes), bytes.len()))
+    }
+
+    #[test]
+    fn a_slice_compares_and_copies_as_its_bytes_do() {
+        let block: Vec<u8> = (1..=60).collect();
+        for (at, len) in (0..30).flat_map(|at| (0..30).map(move |len| (at, len))) {
+            let (slice, bytes) = (Slice::new(&block, at, len), &block[at..at + len]);
+            let mut out = b"x".to_vec();
+            slice.push_to(&block, &mut out);
+            assert_eq!(out, [b"x", bytes].concat());
+            slice.push_quoted_to(&block, &mut out);
+            assert_eq!(out, [b"x", bytes, b"\"", bytes, b"\""].concat());
+            assert!(slice.is(&block, bytes, cut(window(bytes), len)));
+            for text in [bytes, &block[at..], &[bytes, b"0"].concat()] {
+                assert!(slice.begins(&block, text));
+            }
+            if let Some(short) = len.checked_sub(1) {
+                let mut other = bytes.to_vec();
+                other[short] = 0;
+                for text in [&bytes[..short], &other] {
+                    assert!(!slice.begins(&block, text));
+                    assert!(!slice.is(&block, text, cut(window(text), text.len())));
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_byte_counts_in_the_hash() {
@@ -259,9 +370,9 @@ mod tests {
             for at in 0..len {
                 let mut other = bytes.clone();
                 other[at] ^= 0x40;
-                assert_ne!(hash(&bytes), hash(&other), "byte {at} of {len}");
+                assert_ne!(hash_of(&bytes), hash_of(&other), "byte {at} of {len}");
             }
-            assert_ne!(hash(&bytes), hash(&bytes[..len - 1]));
+            assert_ne!(hash_of(&bytes), hash_of(&bytes[..len - 1]));
         }
     }
 
@@ -284,7 +395,7 @@ mod tests {
         for (at, len, pieces) in
             [(2, 13, &[&b"{\"a\":"[..], b",\"b\":", b"}"][..]), (15, 1, &[b"", b""]), (16, 2, &[b"{}"])]
         {
-            let shape = tables.add_shape(block, Slice::new(at, len));
+            let shape = tables.add_shape(block, Slice::new(block, at, len));
             let shape = tables.shape(shape).unwrap();
             assert_eq!(shape.holes as usize, pieces.len() - 1);
             for (hole, piece) in pieces.iter().enumerate() {

@@ -4,11 +4,50 @@
 /// Appends the number.
 #[inline]
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+    if value < 0x80 {
+        return out.push(value as u8);
+    }
+    if value < 1 << 56 {
+        let (start, len) = (out.len(), len(value) as usize);
+        // All eight, so that it is one store.
+        out.extend_from_slice(&spread(value, len).to_le_bytes());
+        return out.truncate(start + len);
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Appends a byte and a number.
+#[inline]
+pub(super) fn put_tagged(out: &mut Vec<u8>, tag: u8, value: u64) {
+    if value >= 1 << 49 {
+        out.push(tag);
+        return put(out, value);
+    }
+    let (start, len) = (out.len(), len(value) as usize);
+    // All eight, so that it is one store.
+    out.extend_from_slice(&(spread(value, len) << 8 | u64::from(tag)).to_le_bytes());
+    out.truncate(start + 1 + len);
+}
+
+/// The low 56 bits, seven to a byte, and the high bit in all of the `len` bytes but the last.
+#[inline]
+fn spread(value: u64, len: usize) -> u64 {
+    let value = (value & 0x00ff_ffff_f000_0000) << 4 | value & 0x0fff_ffff;
+    let value = (value & 0x0fff_c000_0fff_c000) << 2 | value & 0x0000_3fff_0000_3fff;
+    let value = (value & 0x3f80_3f80_3f80_3f80) << 1 | value & 0x007f_007f_007f_007f;
+    value | 0x0080_8080_8080_8080 >> (8 * (8 - len))
+}
+
+/// The low seven bits of each byte, one after the other.
+#[inline]
+fn gather(word: u64) -> u64 {
+    let word = (word & 0x7f00_7f00_7f00_7f00) >> 1 | word & 0x007f_007f_007f_007f;
+    let word = (word & 0x3fff_0000_3fff_0000) >> 2 | word & 0x0000_3fff_0000_3fff;
+    (word & 0x0fff_ffff_0000_0000) >> 4 | word & 0x0fff_ffff
 }
 
 /// How many bytes [`put`] appends.
@@ -46,12 +85,26 @@ impl<'a> Cursor<'a> {
     /// A number as [`put`] writes it; `None` also for one of more than 64 bits.
     #[inline]
     pub(super) fn number(&mut self) -> Option<u64> {
-        let first = self.byte()?;
+        let rest = self.bytes.get(self.at..)?;
+        let first = *rest.first()?;
         if first < 0x80 {
+            self.at += 1;
             return Some(u64::from(first));
         }
-        let mut value = u64::from(first & 0x7f);
-        for shift in (7..70).step_by(7) {
+        // Up to seven bytes at once: a loop over them would end where the processor does not expect it.
+        if let Some(word) = rest.first_chunk().map(|word| u64::from_le_bytes(*word))
+            && let ends @ 1.. = !word & 0x0080_8080_8080_8080
+        {
+            let last_bit = ends.trailing_zeros();
+            self.at += last_bit as usize / 8 + 1;
+            return Some(gather(word & u64::MAX >> (63 - last_bit)));
+        }
+        self.long_number()
+    }
+
+    fn long_number(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..70).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             if shift == 63 && bits > 1 {
@@ -116,8 +169,14 @@ mod tests {
             let value = value >> shift;
             let bytes = written(value);
             assert_eq!(bytes.len() as u32, len(value));
-            let mut cursor = Cursor { bytes: &bytes, at: 0 };
-            assert_eq!((cursor.number(), cursor.at), (Some(value), bytes.len()));
+            for more in [&b""[..], b"\x00more bytes", b"\xffmore bytes"] {
+                let all = [&bytes[..], more].concat();
+                let mut cursor = Cursor { bytes: &all, at: 0 };
+                assert_eq!((cursor.number(), cursor.at), (Some(value), bytes.len()));
+            }
+            let mut tagged = Vec::new();
+            put_tagged(&mut tagged, 7, value);
+            assert_eq!(tagged, [&[7], &bytes[..]].concat());
             assert_eq!(unfold(fold(signed)), signed);
         });
     }

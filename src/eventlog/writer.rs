@@ -10,26 +10,32 @@
 //! Refuses a record when [`EVENTLOG_LOG_HELD_BYTES_MAX`] are in memory already; who calls counts that.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_LOG_HELD_BYTES_MAX, EVENTLOG_RETRY, EVENTLOG_SYNC_INTERVAL};
+use crate::config::{EVENTLOG_LOG_HELD_BYTES_MAX, EVENTLOG_SYNC_INTERVAL};
 use crate::eventlog::block::{self, Header, UNIT_BYTES};
 use crate::eventlog::disk::{Disk, DiskFile};
-use crate::eventlog::folder::{self, Lock, Place};
+use crate::eventlog::folder::{Lock, Place};
 use crate::eventlog::index::Entry;
-use crate::eventlog::segment::SegmentError;
-use crate::eventlog::{Filter, Format, Fsync, LogSpec, PartInfo, Record, Records, line, reader, scan};
+use crate::eventlog::{Fsync, LogSpec, PartInfo, line, scan};
 
+mod encoder;
+mod error;
 mod index_file;
 mod recover;
+mod segments;
 
+pub use error::{OpenError, WriteError};
+
+use encoder::Encoder;
 use index_file::IndexFile;
 
+/// Memory for a part and a record more, which is taken back when it did not fit.
+const PART_CAPACITY: usize = UNIT_BYTES + 2048;
 /// Written to the index at once: an entry is worth little alone.
 const INDEX_BATCH: usize = 16;
 
@@ -128,20 +134,6 @@ struct NextPart {
 struct Retry {
     not_before: Option<Instant>,
     pause: Duration,
-}
-
-/// Both formats behind the few calls that the writer makes.
-enum Encoder {
-    Blocks(Box<block::Encoder>),
-    Lines(Lines),
-}
-
-#[derive(Default)]
-struct Lines {
-    bytes: Vec<u8>,
-    info: PartInfo,
-    line: Vec<u8>,
-    scratch: Vec<u8>,
 }
 
 /// Why a record was not taken.
@@ -311,7 +303,7 @@ impl Writer {
         // A segment's length is bounded by `max_bytes`, and its blocks by what 32 bits count.
         let unit = (offset / UNIT_BYTES as u64) as u32;
         let header = Header { span, segment, first_seq: self.next_seq, base_ms, unit };
-        let buffer = self.spare.pop().unwrap_or_default();
+        let buffer = self.buffer();
         if let Encoder::Blocks(encoder) = &mut self.encoder {
             encoder.begin(header, buffer);
         }
@@ -331,12 +323,23 @@ impl Writer {
             None => {}
         }
         self.place_part(line_len as u64);
+        let buffer = self.buffer();
+        if let Encoder::Lines(lines) = &mut self.encoder {
+            lines.bytes = buffer;
+        }
         let NextPart { offset, begins_segment, .. } = self.next;
         if begins_segment && let Encoder::Lines(lines) = &self.encoder {
             self.next.segment = line::segment_id(&lines.line).unwrap_or(0);
         }
         let begins_segment = begins_segment.then_some(self.next.segment);
         self.current = Some(Current { at: PartAt { offset, begins_segment, written: 0 } });
+    }
+
+    /// An empty buffer for a part.
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(PART_CAPACITY));
+        buffer.clear();
+        buffer
     }
 
     /// Has the next part begin a segment if it would take this one too far.
@@ -439,255 +442,6 @@ impl Writer {
         at.written = bytes.len();
         Ok(())
     }
-
-    // ---- segments -------------------------------------------------------------------------------------------
-
-    /// Puts a new file at the log's name, and the one before it aside. Can be called again after a failure.
-    fn make_segment(&mut self, segment: u64, first_seq: u64) -> Result<(), WriteError> {
-        if self.file.is_some() {
-            if self.spec.fsync != Fsync::Never {
-                self.sync_file()?;
-                // So a segment that is abandoned is always the last one.
-                self.synced_seq = self.written_seq;
-            }
-            self.file = None;
-            self.retire = Retire::Rename;
-        }
-        self.index.flush();
-        let active = self.place.active().to_owned();
-        self.retire_file(&active)?;
-        let file = match self.disk.create(&active) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                // Not ours to overwrite: it is put aside like a segment, and a reader looks what it is.
-                self.retire = Retire::Rename;
-                self.retire_file(&active)?;
-                self.disk.create(&active)
-            }
-            other => other,
-        };
-        self.file = Some(file.map_err(|err| WriteError { action: "make", path: active.clone(), err })?);
-        self.folder_changed = true;
-        self.segment_first_seq = first_seq;
-        self.index.begin(&active, segment);
-        self.remove_oldest();
-        Ok(())
-    }
-
-    fn retire_file(&mut self, active: &Path) -> Result<(), WriteError> {
-        let index = folder::index_of(active);
-        let done = match self.retire {
-            Retire::Nothing => return Ok(()),
-            Retire::Rename => {
-                let rotated = self.place.rotated(self.last_number + 1);
-                self.index.rename(&index, &folder::index_of(&rotated));
-                self.disk.rename(active, &rotated).map(|()| {
-                    self.last_number += 1;
-                    self.counts.rotations += 1;
-                })
-            }
-            Retire::Remove => self.disk.remove(active),
-        };
-        match done {
-            // It was taken away by hand.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(WriteError { action: "put aside", path: active.to_owned(), err }),
-            Ok(()) => {}
-        }
-        self.folder_changed = true;
-        self.retire = Retire::Nothing;
-        Ok(())
-    }
-
-    /// Keeps as many segments as the log says.
-    fn remove_oldest(&mut self) {
-        let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
-        let rotated = match self.place.rotated_segments() {
-            Ok(rotated) => rotated,
-            Err(err) => {
-                log::warn!("cannot list the segments of `{}`: {err}", self.place.active().display());
-                return;
-            }
-        };
-        let extra = rotated.len().saturating_sub(keep);
-        for (_, path) in rotated.into_iter().take(extra) {
-            if let Err(err) = self.disk.remove(&path) {
-                log::warn!("cannot remove the old event log `{}`: {err}", path.display());
-            }
-            self.index.remove(&folder::index_of(&path));
-        }
-    }
-
-    // ---- safety ---------------------------------------------------------------------------------------------
-
-    /// Writes everything and makes it safe.
-    fn sync(&mut self, now: Instant) -> Result<(), WriteError> {
-        self.last_sync = now;
-        if !self.has_unsynced() {
-            return Ok(());
-        }
-        if let Some(file) = &self.file
-            && !file.is_at(self.place.active())
-        {
-            log::warn!("the event log `{}` was moved or removed: a new one is begun", self.place.active().display());
-            self.abandon(Retire::Nothing);
-        }
-        self.write(true)?;
-        self.sync_file()?;
-        self.synced_seq = self.written_seq;
-        self.forget_safe();
-        Ok(())
-    }
-
-    fn sync_file(&mut self) -> Result<(), WriteError> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let (action, path, result) = match file.sync() {
-            Ok(()) if self.folder_changed => {
-                let folder = self.place.folder();
-                ("sync folder", folder, self.disk.sync_folder(folder))
-            }
-            other => ("sync", self.place.active(), other),
-        };
-        if let Err(err) = result {
-            self.counts.fsync_errors += 1;
-            return Err(WriteError { action, path: path.to_owned(), err });
-        }
-        self.folder_changed = false;
-        Ok(())
-    }
-
-    /// Complete parts whose records are safe need no memory.
-    fn forget_safe(&mut self) {
-        while let Some(part) = self.held.front()
-            && part.info.first_seq + part.info.records <= self.synced_seq
-            && part.indexed
-        {
-            let Some(part) = self.held.pop_front() else { break };
-            self.held_len -= part.bytes.len();
-            if self.spare.len() < 2 && part.bytes.capacity() <= 2 * UNIT_BYTES {
-                self.spare.push(part.bytes);
-            }
-        }
-    }
-
-    /// A failure is followed by a pause; one that makes the file unfit for use, by another file too.
-    fn note(&mut self, now: Instant, result: Result<(), WriteError>) -> Result<(), WriteError> {
-        let Err(err) = result else {
-            self.retry = Retry::default();
-            return Ok(());
-        };
-        // Full is no fault of the file, nor is a name that could not be changed.
-        if self.file.is_some() && !folder::is_full(&err.err) || err.action == "sync" {
-            let nothing_safe = self.synced_seq <= self.segment_first_seq;
-            self.abandon(if nothing_safe { Retire::Remove } else { Retire::Rename });
-            self.retry.pause = (self.retry.pause * 2).clamp(EVENTLOG_RETRY, EVENTLOG_ABANDON_RETRY_MAX);
-        } else {
-            self.retry.pause = EVENTLOG_RETRY;
-        }
-        self.retry.not_before = Some(now + self.retry.pause);
-        Err(err)
-    }
-
-    /// Gives the segment up. Whatever is in memory and not safe goes into a new one under its old numbers.
-    fn abandon(&mut self, retire: Retire) {
-        self.finish_part();
-        let mut records = Records::default();
-        let filter = Filter { seq_from: self.synced_seq, ..Filter::ALL };
-        self.held_len = 0;
-        for part in std::mem::take(&mut self.held) {
-            self.encoder.decode(&part.bytes, &filter, &mut records);
-        }
-        self.file = None;
-        self.retire = retire;
-        self.index.end();
-        self.begin_segment();
-        self.next_seq = records.iter().next().map_or(self.next_seq, |record| record.seq);
-        for record in records.iter() {
-            // It fitted before, and there is no bound here: it is in memory already.
-            if self.encode(record.time_ms, record.channel, record.payload).is_ok() {
-                self.counts.rewritten += u64::from(self.next_seq < self.written_seq);
-                self.next_seq += 1;
-            }
-        }
-    }
-}
-
-impl Encoder {
-    fn new(format: Format) -> Encoder {
-        match format {
-            Format::Binary => Encoder::Blocks(Box::new(block::Encoder::new())),
-            Format::Json => Encoder::Lines(Lines::default()),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Encoder::Blocks(encoder) => encoder.len(),
-            Encoder::Lines(lines) => lines.bytes.len(),
-        }
-    }
-
-    fn info(&self) -> PartInfo {
-        match self {
-            Encoder::Blocks(encoder) => *encoder.info(),
-            Encoder::Lines(lines) => lines.info,
-        }
-    }
-
-    /// The bytes of the part so far, ready to be written; to be given back by [`Encoder::restore`].
-    fn seal(&mut self) -> Vec<u8> {
-        match self {
-            Encoder::Blocks(encoder) => encoder.seal(),
-            Encoder::Lines(lines) => std::mem::take(&mut lines.bytes),
-        }
-    }
-
-    fn restore(&mut self, bytes: Vec<u8>) {
-        match self {
-            Encoder::Blocks(encoder) => encoder.restore(bytes),
-            Encoder::Lines(lines) => lines.bytes = bytes,
-        }
-    }
-
-    /// Ends the part: its bytes.
-    fn finish(&mut self) -> Vec<u8> {
-        match self {
-            Encoder::Blocks(encoder) => encoder.finish(),
-            Encoder::Lines(lines) => {
-                lines.info = PartInfo::default();
-                std::mem::take(&mut lines.bytes)
-            }
-        }
-    }
-
-    /// Reads back what this encoder has written.
-    fn decode(&self, bytes: &[u8], filter: &Filter<'_>, records: &mut Records) {
-        match (self, Header::read(bytes)) {
-            (Encoder::Blocks(_), Ok((header, sum))) => {
-                block::decode(bytes, &header, sum, filter, records);
-            }
-            (Encoder::Lines(_), _) => {
-                line::decode(bytes, filter, records);
-            }
-            // Not of this encoder.
-            (Encoder::Blocks(_), Err(_)) => {}
-        }
-    }
-}
-
-impl Lines {
-    /// Makes the line of a record, to be taken or not.
-    fn render(&mut self, time_ms: u64, seq: u64, channel: &[u8], payload: &[u8]) {
-        self.line.clear();
-        line::push(&mut self.line, &Record { time_ms, seq, channel, payload, raw: false }, &mut self.scratch);
-    }
-
-    fn take(&mut self, time_ms: u64, seq: u64) {
-        if self.info.records == 0 {
-            self.info.first_seq = seq;
-        }
-        self.info.add(time_ms);
-        self.bytes.extend_from_slice(&self.line);
-    }
 }
 
 impl Default for Part {
@@ -709,75 +463,6 @@ fn write_all(file: &mut dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::
     }
     Ok(())
 }
-
-/// Why a log cannot be written.
-#[derive(Debug)]
-pub enum OpenError {
-    InUse { path: PathBuf, pid: Option<u32> },
-    Io { path: PathBuf, err: io::Error },
-    Foreign { path: PathBuf, found: Vec<u8> },
-    Newer { path: PathBuf, version: u8 },
-    Spec { path: PathBuf, reason: String },
-}
-
-impl OpenError {
-    fn of(path: &Path, err: SegmentError) -> OpenError {
-        let path = path.to_owned();
-        match err {
-            SegmentError::Io(err) => OpenError::Io { path, err },
-            SegmentError::Foreign(found) => OpenError::Foreign { path, found },
-            SegmentError::Newer(version) => OpenError::Newer { path, version },
-        }
-    }
-
-    /// The disk is full, and may not be for long.
-    pub fn is_full(&self) -> bool {
-        matches!(self, OpenError::Io { err, .. } if folder::is_full(err))
-    }
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (OpenError::InUse { path, .. }
-        | OpenError::Io { path, .. }
-        | OpenError::Foreign { path, .. }
-        | OpenError::Newer { path, .. }
-        | OpenError::Spec { path, .. }) = self;
-        write!(f, "cannot open event log `{}`: ", path.display())?;
-        match self {
-            OpenError::InUse { pid: Some(pid), .. } => write!(f, "in use by process {pid}"),
-            OpenError::InUse { pid: None, .. } => f.write_str("in use by another process"),
-            OpenError::Io { err, .. } => write!(f, "{err}"),
-            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", reader::hex(found)),
-            OpenError::Newer { version, .. } => write!(f, "written in format {version}, known are 1 to 1"),
-            OpenError::Spec { reason, .. } => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// What could not be done with the files of a log. Nothing is lost by it: see the card of this file.
-#[derive(Debug)]
-pub struct WriteError {
-    action: &'static str,
-    path: PathBuf,
-    err: io::Error,
-}
-
-impl WriteError {
-    pub fn is_full(&self) -> bool {
-        folder::is_full(&self.err)
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} event log `{}`: {}", self.action, self.path.display(), self.err)
-    }
-}
-
-impl std::error::Error for WriteError {}
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -33,9 +33,11 @@ fn main() {
     for (name, events) in [("typical", typical()), ("events.jsonl", realistic(&testdata))] {
         println!("== {name}: {RECORDS} records, {:.1} B of JSON each ==", mean(&events, |e| e.payload.len()));
         append(&folder, &events);
-        read(&folder);
         println!();
     }
+    println!("== reading: {RECORDS} typical records ==");
+    read(&folder);
+    println!();
     checksums();
     fs::remove_dir_all(&folder).expect("the folder again");
 }
@@ -129,7 +131,13 @@ fn append(folder: &Path, events: &[Event]) {
         fs::write(folder.join("lines.zst"), zstd::encode_all(&lines[..], 3).expect("zstd")).expect("lines.zst");
     });
     let per_record = bytes as f64 / events.len() as f64;
-    println!("{:<52} {:>8} {:>8} {per_record:>8.1} {:>7.3}x", "the lines through zstd -3, as one stream", "", "", bytes as f64 / line_bytes as f64);
+    println!(
+        "{:<52} {:>8} {:>8} {per_record:>8.1} {:>7.3}x",
+        "the lines through zstd -3, as one stream",
+        "",
+        "",
+        bytes as f64 / line_bytes as f64
+    );
 }
 
 fn clear(folder: &Path) {
@@ -352,7 +360,9 @@ fn scan(folder: &Path) {
         times[1].push(micros(check));
         times[2].push(micros(decode));
     }
-    for (name, own) in ["read() of all bytes", "the same and the checksums", "verify: every record decoded"].iter().zip(&times) {
+    for (name, own) in
+        ["read() of all bytes", "the same and the checksums", "verify: every record decoded"].iter().zip(&times)
+    {
         let ratio = median(own.iter().zip(&times[0]).map(|(own, read)| own / read));
         println!("{name:<52} {:>10.2} {ratio:>9.2}x", median(own.iter().copied()) / 1000.0);
     }

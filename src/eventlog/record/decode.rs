@@ -1,7 +1,9 @@
 //! Reads records back from a block. Trusts nothing: a checksum keeps chance away, not malice, so every number is
 //! checked and what a record may grow to is bounded.
+//! A record that is not wanted is gone over without making its text; the tables learn from it all the same.
 
 use crate::config::EVENTLOG_RECORD_BYTES_MAX;
+use crate::eventlog::digits;
 use crate::eventlog::tables::{Body, Form, Shape, Slice, Tables};
 use crate::eventlog::varint::{self, Cursor};
 
@@ -11,11 +13,18 @@ use super::{ARRAY_DEPTH_MAX, NEAR_STRINGS, tag};
 pub(in crate::eventlog) struct Head {
     pub(in crate::eventlog) form: usize,
     pub(in crate::eventlog) step_ms: i64,
-    /// The payload is no JSON.
-    pub(in crate::eventlog) raw: bool,
+    body: Body,
 }
 
-/// Reads the records of one block in their order.
+impl Head {
+    /// The payload is no JSON.
+    pub(in crate::eventlog) fn is_raw(&self) -> bool {
+        self.body == Body::Raw
+    }
+}
+
+/// Reads the records of one block in their order: of each the head, then its payload.
+/// `from.bytes` is the block up to the end of the records that are known to be whole. `None`: there is no record.
 #[derive(Default)]
 pub(in crate::eventlog) struct Decoder {
     tables: Tables,
@@ -32,27 +41,41 @@ impl Decoder {
         self.tables.forms.get(form).map(|form| form.channel.of(block)).unwrap_or_default()
     }
 
-    /// Reads one record and appends its payload. `None`: there is none. `from.bytes` is the block up to the end of the
-    /// records that are known to be whole.
-    pub(in crate::eventlog) fn next(&mut self, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<Head> {
+    #[inline]
+    pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<Head> {
         let form = match from.size()? {
             0 => self.new_form(from)?,
             number => number - 1,
         };
         let step_ms = varint::unfold(from.number()?);
-        let body = self.tables.forms.get(form)?.body;
-        match body {
-            Body::Raw | Body::Text => {
-                let len = from.size()?;
-                out.extend_from_slice(from.take(len)?);
+        Some(Head { form, step_ms, body: self.tables.forms.get(form)?.body })
+    }
+
+    /// Appends the payload to `out`.
+    #[inline]
+    pub(in crate::eventlog) fn payload(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+        self.values::<true>(head, from, out)
+    }
+
+    /// Goes over the payload.
+    #[inline]
+    pub(in crate::eventlog) fn skip(&mut self, head: &Head, from: &mut Cursor<'_>) -> Option<()> {
+        self.values::<false>(head, from, &mut Vec::new())
+    }
+
+    #[inline]
+    fn values<const KEEP: bool>(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let Body::Shape(shape) = head.body else {
+            let len = from.size()?;
+            let bytes = from.take(len)?;
+            if KEEP {
+                out.extend_from_slice(bytes);
             }
-            Body::Shape(shape) => {
-                let shape = self.tables.shape(shape)?;
-                let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
-                Values { tables: &mut self.tables, from, out, full }.fill(shape, 0)?;
-            }
-        }
-        Some(Head { form, step_ms, raw: body == Body::Raw })
+            return Some(());
+        };
+        let shape = self.tables.shape(shape)?;
+        let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
+        Values::<KEEP> { tables: &mut self.tables, from, out, full }.fill(shape, 0)
     }
 
     fn new_form(&mut self, from: &mut Cursor<'_>) -> Option<usize> {
@@ -73,34 +96,37 @@ impl Decoder {
 }
 
 fn new_shape(tables: &mut Tables, from: &mut Cursor<'_>) -> Option<u32> {
+    let skeleton = take_slice(from)?;
+    Some(tables.add_shape(from.bytes, skeleton))
+}
+
+/// A length and so many bytes.
+fn take_slice(from: &mut Cursor<'_>) -> Option<Slice> {
     let len = from.size()?;
     let at = from.at;
     from.take(len)?;
-    Some(tables.add_shape(from.bytes, Slice::new(at, len)))
+    Some(Slice::new(from.bytes, at, len))
 }
 
-/// The place of the string that this tag and what follows it tell of.
+/// The string that this tag and what follows it tell of.
 #[inline]
 fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> {
     let number = match tag {
         tag::NEAR.. => usize::from(tag - tag::NEAR),
         tag::FAR.. => NEAR_STRINGS + (usize::from(tag - tag::FAR) << 8 | usize::from(from.byte()?)),
-        tag::NEW_STRING | tag::STRING => {
-            let len = from.size()?;
-            let place = Slice::new(from.at, len);
-            from.take(len)?;
-            if tag == tag::NEW_STRING {
-                tables.strings.push(place);
-            }
-            return Some(place);
+        tag::NEW_STRING => {
+            let string = take_slice(from)?;
+            tables.strings.push(string);
+            return Some(string);
         }
+        tag::STRING => return take_slice(from),
         _ => return None,
     };
     tables.strings.get(number).copied()
 }
 
-/// Turns the values of one record into text.
-struct Values<'t, 'c, 'b> {
+/// Turns the values of one record into text, if it is kept.
+struct Values<'t, 'c, 'b, const KEEP: bool> {
     tables: &'t mut Tables,
     from: &'c mut Cursor<'b>,
     out: &'t mut Vec<u8>,
@@ -108,44 +134,58 @@ struct Values<'t, 'c, 'b> {
     full: usize,
 }
 
-impl Values<'_, '_, '_> {
+impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
     /// Appends the skeleton with its values.
     fn fill(&mut self, shape: Shape, depth: u32) -> Option<()> {
         for hole in 0..shape.holes {
-            let piece = self.tables.piece(shape, hole);
-            self.out.extend_from_slice(piece.of(self.from.bytes));
+            self.push_slice(self.tables.piece(shape, hole));
             let tag = self.from.byte()?;
             self.value(tag, Some((shape.first_hole + hole) as usize), depth)?;
         }
-        let piece = self.tables.piece(shape, shape.holes);
-        self.out.extend_from_slice(piece.of(self.from.bytes));
+        self.push_slice(self.tables.piece(shape, shape.holes));
         (self.out.len() <= self.full).then_some(())
+    }
+
+    #[inline]
+    fn push_slice(&mut self, slice: Slice) {
+        if KEEP {
+            slice.push_to(self.from.bytes, self.out);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        if KEEP {
+            self.out.extend_from_slice(bytes);
+        }
     }
 
     #[inline]
     fn value(&mut self, tag: u8, hole: Option<usize>, depth: u32) -> Option<()> {
         match tag {
             tag::FAR.. | tag::NEW_STRING | tag::STRING => {
-                let text = string(self.tables, self.from, tag)?.of(self.from.bytes);
-                self.out.push(b'"');
-                self.out.extend_from_slice(text);
-                self.out.push(b'"');
+                let text = string(self.tables, self.from, tag)?;
+                if KEEP {
+                    text.push_quoted_to(self.from.bytes, self.out);
+                }
             }
-            tag::SMALL.. => self.whole(false, u64::from(tag - tag::SMALL), hole)?,
-            tag::WHOLE => self.whole_of(false, hole)?,
-            tag::NEGATIVE => self.whole_of(true, hole)?,
+            tag::SMALL.. => self.whole(false, u64::from(tag - tag::SMALL), hole),
+            tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
             tag::STEP => {
                 let step = varint::unfold(self.from.number()?);
                 let value = self.tables.previous(hole?)?.checked_add(step)?;
-                self.whole(value < 0, value.unsigned_abs(), hole)?;
+                self.whole(value < 0, value.unsigned_abs(), hole);
             }
-            tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
-            tag::NULL => self.out.extend_from_slice(b"null"),
-            tag::FALSE => self.out.extend_from_slice(b"false"),
-            tag::TRUE => self.out.extend_from_slice(b"true"),
+            tag::WHOLE | tag::NEGATIVE => {
+                let magnitude = self.from.number()?;
+                self.whole(tag == tag::NEGATIVE, magnitude, hole);
+            }
+            tag::NULL => self.push(b"null"),
+            tag::FALSE => self.push(b"false"),
+            tag::TRUE => self.push(b"true"),
             tag::NUMBER => {
-                let len = self.from.size()?;
-                self.out.extend_from_slice(self.from.take(len)?);
+                let text = take_slice(self.from)?;
+                self.push_slice(text);
             }
             tag::ARRAY => self.array(depth)?,
             _ => return None,
@@ -157,16 +197,16 @@ impl Values<'_, '_, '_> {
         if depth >= ARRAY_DEPTH_MAX {
             return None;
         }
-        self.out.push(b'[');
+        self.push(b"[");
         let mut first = true;
         loop {
             let tag = self.from.byte()?;
             if tag == tag::END {
-                self.out.push(b']');
+                self.push(b"]");
                 return Some(());
             }
             if !first {
-                self.out.push(b',');
+                self.push(b",");
             }
             first = false;
             match tag {
@@ -188,46 +228,27 @@ impl Values<'_, '_, '_> {
         self.fill(shape, depth)
     }
 
-    fn whole_of(&mut self, negative: bool, hole: Option<usize>) -> Option<()> {
-        let magnitude = self.from.number()?;
-        self.whole(negative, magnitude, hole)
-    }
-
     #[inline]
-    fn whole(&mut self, negative: bool, magnitude: u64, hole: Option<usize>) -> Option<()> {
+    fn whole(&mut self, negative: bool, magnitude: u64, hole: Option<usize>) {
         if let (Ok(value), Some(hole)) = (i64::try_from(magnitude), hole) {
             self.tables.set_previous(hole, if negative { -value } else { value });
         }
-        if negative {
-            self.out.push(b'-');
+        if KEEP {
+            digits::push_whole(self.out, negative, magnitude);
         }
-        self.out.extend_from_slice(itoa::Buffer::new().format(magnitude).as_bytes());
-        Some(())
     }
 
-    /// The digits of the mantissa with the point before the last `scale` of them, and at least one digit before it.
     #[inline]
     fn decimal(&mut self, tag: u8) -> Option<()> {
-        let (tag, negative) = if tag >= tag::NEGATIVE_DECIMAL { (tag - 0x10, true) } else { (tag, false) };
+        let negative = tag >= tag::NEGATIVE_DECIMAL;
+        let scale = tag - if negative { tag::NEGATIVE_DECIMAL } else { tag::DECIMAL };
+        let mantissa = self.from.number()?;
         // Tags 0x30 to 0x3f are free.
-        let scale = usize::from(tag.checked_sub(tag::DECIMAL).filter(|scale| *scale < 16)?) + 1;
-        let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(self.from.number()?).as_bytes();
-        if negative {
-            self.out.push(b'-');
+        if scale >= 16 {
+            return None;
         }
-        match digits.len().checked_sub(scale) {
-            Some(whole) if whole > 0 => {
-                let (whole, fraction) = digits.split_at_checked(whole)?;
-                self.out.extend_from_slice(whole);
-                self.out.push(b'.');
-                self.out.extend_from_slice(fraction);
-            }
-            _ => {
-                self.out.extend_from_slice(b"0.");
-                self.out.extend(std::iter::repeat_n(b'0', scale - digits.len()));
-                self.out.extend_from_slice(digits);
-            }
+        if KEEP {
+            digits::push_decimal(self.out, negative, mantissa, usize::from(scale) + 1);
         }
         Some(())
     }

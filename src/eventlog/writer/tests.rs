@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::EVENTLOG_READ_RECORDS_MAX;
-use crate::eventlog::Query;
+use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
+use crate::eventlog::folder;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{Damage, Progress, ReadError, Scan};
+use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
+
+use crate::eventlog::{Format, Query, Records};
 
 pub(crate) mod double;
 
@@ -437,6 +439,44 @@ fn a_line_that_was_changed_costs_itself() {
             assert_eq!((damage.damaged, damage.damaged_bytes), (1, bad.len() as u64));
         }
     }
+}
+
+#[test]
+fn zeros_and_endless_lines_are_told_and_passed() {
+    let (folder, samples) = (Folder::new(), many(10));
+    let write = |format: Format, middle: &[u8]| {
+        let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(format) });
+        append(&mut writer, &samples[..5]);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        let mut bytes = fs::read(active(&folder)).unwrap();
+        bytes.extend_from_slice(middle);
+        fs::write(active(&folder), &bytes).unwrap();
+        bytes.len() as u64
+    };
+    // A file system that made the file longer first: it is cut off.
+    let bytes = write(Format::Binary, &vec![0; 300_000]);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.damaged, damage.torn_bytes), (5, 0, bytes - UNIT_BYTES as u64));
+    let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) });
+    append(&mut writer, &samples[5..]);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    assert_eq!(read_all(&folder), expected(&samples));
+    // Zeros with something behind them are damage, in one place.
+    let mut middle = vec![0; 300_000];
+    middle.push(1);
+    write(Format::Binary, &middle);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.torn_bytes), (15, 0));
+    assert_eq!(damage.damaged, 1, "{:?}", damage.findings);
+    fs::remove_dir_all(folder.0.join("logs")).unwrap();
+    let mut line = vec![b'x'; 9_000_000];
+    line.push(b'\n');
+    write(Format::Json, &line);
+    let (found, damage) = scan(&folder, all()).unwrap();
+    assert_eq!((found.len(), damage.torn_bytes), (5, 0));
+    assert_eq!(damage.damaged_bytes, 9_000_001, "{:?}", damage.findings);
 }
 
 #[test]

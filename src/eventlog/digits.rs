@@ -1,0 +1,238 @@
+//! Decimal digits eight at a time, in the bits of a word instead of one after the other: numbers are half the work of
+//! a record. Little-endian words throughout: the first character is in the low byte.
+
+/// 10 to the power of the index.
+const POWERS: [u64; 17] = {
+    let mut powers = [1; 17];
+    let mut at = 1;
+    while at < 17 {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+const EIGHT_DIGITS: u64 = POWERS[8];
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// One to fifteen digits.
+pub(super) struct Run {
+    pub(super) digits: usize,
+    pub(super) value: u64,
+    /// The byte behind them; 0 at the end of the text.
+    pub(super) next: u8,
+}
+
+impl Run {
+    /// The digits that `text` begins with. `None`: there are none, or more.
+    #[inline(always)]
+    pub(super) fn read(text: &[u8]) -> Option<Run> {
+        let word = load(text);
+        let digits = count(word);
+        match digits {
+            0 => None,
+            8 => Run::read_long(value(word, 8), text.get(8..)?),
+            _ => Some(Run { digits, value: value(word, digits), next: (word >> (8 * digits)) as u8 }),
+        }
+    }
+
+    /// Eight digits were read, and this is what follows.
+    #[inline]
+    fn read_long(first: u64, text: &[u8]) -> Option<Run> {
+        let word = load(text);
+        let more = count(word);
+        let value = match more {
+            0 => first,
+            8 => return None,
+            _ => first * POWERS[more] + value(word, more),
+        };
+        Some(Run { digits: 8 + more, value, next: (word >> (8 * more)) as u8 })
+    }
+
+    /// The digits of `number` and these behind them; of both at most 19.
+    #[inline]
+    pub(super) fn behind(&self, number: u64) -> u64 {
+        number.wrapping_mul(POWERS[self.digits & 15]).wrapping_add(self.value)
+    }
+}
+
+/// The first eight bytes, zeros where the text has none.
+#[inline]
+fn load(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => load_short(text),
+    }
+}
+
+#[cold]
+fn load_short(text: &[u8]) -> u64 {
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Appends the digits that `text` begins with to `mantissa`, which may overflow; how many there are.
+pub(super) fn read(text: &[u8], mantissa: &mut u64) -> usize {
+    let mut rest = text;
+    while let Some((chunk, tail)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        if count(word) < 8 {
+            break;
+        }
+        *mantissa = mantissa.wrapping_mul(EIGHT_DIGITS).wrapping_add(value(word, 8));
+        rest = tail;
+    }
+    while let Some((digit @ b'0'..=b'9', tail)) = rest.split_first() {
+        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        rest = tail;
+    }
+    text.len() - rest.len()
+}
+
+/// How many of the eight characters are digits before the first other one.
+#[inline]
+fn count(word: u64) -> usize {
+    let digits = word ^ ZEROS;
+    // The high bit of each byte above 9. A carry only reaches bytes above a true hit, and the lowest is what counts.
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    (others.trailing_zeros() / 8) as usize
+}
+
+/// The value of the first one to eight characters, all of them digits.
+#[inline]
+fn value(word: u64, digits: usize) -> u64 {
+    // They move to the end, zeros before them. Then pairs, fours and all eight are added up.
+    let digits = (word ^ ZEROS) << (64 - 8 * digits);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let high = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
+    let low = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
+    high.wrapping_add(low) >> 32
+}
+
+/// Appends a whole number.
+#[inline]
+pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
+    push_sign(out, negative);
+    if magnitude < EIGHT_DIGITS {
+        return push_significant(out, magnitude);
+    }
+    let more = magnitude / EIGHT_DIGITS;
+    if more >= EIGHT_DIGITS {
+        return push_long(out, magnitude, 0);
+    }
+    push_significant(out, more);
+    push_word(out, eight(magnitude % EIGHT_DIGITS), 8);
+}
+
+/// Appends a number below 10^8.
+#[inline]
+fn push_significant(out: &mut Vec<u8>, value: u64) {
+    let word = eight(value);
+    let digits = significant(word);
+    push_word(out, word >> (8 * (8 - digits)), digits);
+}
+
+/// Appends a number whose last `scale` digits, 1 to 16, stand behind the point, at least one digit before it.
+#[inline]
+pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
+    push_sign(out, negative);
+    if mantissa >= EIGHT_DIGITS || scale >= 8 {
+        return push_long(out, mantissa, scale);
+    }
+    let word = eight(mantissa);
+    let whole = significant(word).max(scale + 1) - scale;
+    push_word(out, word >> (8 * (8 - scale - whole)), whole);
+    out.push(b'.');
+    push_word(out, word >> (8 * (8 - scale)), scale);
+}
+
+/// The same for any number.
+fn push_long(out: &mut Vec<u8>, mantissa: u64, scale: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(mantissa).as_bytes();
+    let (before, behind) = digits.split_at(digits.len().saturating_sub(scale));
+    out.extend_from_slice(if before.is_empty() { b"0" } else { before });
+    if scale > 0 {
+        out.push(b'.');
+        out.extend(std::iter::repeat_n(b'0', scale.saturating_sub(digits.len())));
+        out.extend_from_slice(behind);
+    }
+}
+
+#[inline]
+fn push_sign(out: &mut Vec<u8>, negative: bool) {
+    let start = out.len();
+    // No branch: coordinates have any sign.
+    out.push(b'-');
+    out.truncate(start + usize::from(negative));
+}
+
+/// The first `len` characters of the word.
+#[inline]
+fn push_word(out: &mut Vec<u8>, word: u64, len: usize) {
+    let start = out.len();
+    // All eight, so that it is one store.
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(start + len);
+}
+
+/// How many of eight digits there are from the first that is not zero on, the last at least.
+#[inline]
+fn significant(word: u64) -> usize {
+    let zeros = ((word ^ ZEROS) | 1 << 56).trailing_zeros() / 8;
+    8 - zeros as usize
+}
+
+/// The eight digits of a number below 10^8.
+#[inline]
+fn eight(value: u64) -> u64 {
+    // Fours, pairs and single digits, each split by a division as a multiplication.
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    (tens | (pairs - tens * 10) << 8) + ZEROS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_eight_digits() {
+        for value in (0..EIGHT_DIGITS).step_by(997).chain([EIGHT_DIGITS - 1]) {
+            assert_eq!(eight(value).to_le_bytes(), format!("{value:08}").as_bytes());
+            assert_eq!((count(eight(value)), super::value(eight(value), 8)), (8, value));
+        }
+    }
+
+    #[test]
+    fn any_number_is_written_and_read() {
+        proptest::proptest!(|(value: u64, negative: bool, shift in 0..64_u32, scale in 1..=16_usize, tail in "[^0-9]{0,9}")| {
+            let value = value >> shift;
+            let sign = if negative { "-" } else { "" };
+            let mut out = Vec::new();
+            push_whole(&mut out, negative, value);
+            assert_eq!(out, format!("{sign}{value}").as_bytes());
+            let text = format!("{value}{tail}");
+            let mut mantissa = 0;
+            assert_eq!(read(text.as_bytes(), &mut mantissa), value.to_string().len());
+            assert_eq!(mantissa, value);
+
+            let mut out = Vec::new();
+            push_decimal(&mut out, negative, value, scale);
+            let padded = format!("{value:0width$}", width = scale + 1);
+            let (whole, fraction) = padded.split_at(padded.len() - scale);
+            assert_eq!(out, format!("{sign}{whole}.{fraction}").as_bytes());
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_read_as_the_plain_way_reads_them() {
+        proptest::proptest!(|(text in "[0-9/:\\-é]{0,24}", before in 0..1000_u64)| {
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            let mut mantissa = before;
+            assert_eq!(read(text.as_bytes(), &mut mantissa), digits.len());
+            let value = digits.bytes().fold(before, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+            assert_eq!(mantissa, value);
+        });
+    }
+}
