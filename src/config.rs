@@ -63,6 +63,10 @@ pub const BOARD_KEYS_MAX: usize = 262_144;
 pub const BOARD_ROWS_MAX: usize = 10_000;
 /// Keys that one SCAN step looks at: some tenths of a millisecond of Redis' time.
 pub const BOARD_STEP_KEYS: usize = 1000;
+/// What such a search may take while it lasts, charged to the queue of commands: a few at once.
+pub const BOARD_BYTES: usize = 2 * 1024 * 1024;
+/// A write whose answer was lost is sent this often at most.
+pub const WRITE_ATTEMPTS_MAX: u32 = 5;
 /// Longest search of such a board, when a callback waits for it.
 pub const BOARD_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -82,6 +86,8 @@ pub const DECODE_DEPTH_MAX: usize = 128;
 /// Connecting to one address of the host, and one blocked write. Name resolution takes what the system lets it take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One write to Redis that makes progress: 8 MiB through a slow link.
+pub const WRITE_LONGEST: Duration = Duration::from_secs(60);
 /// The whole handshake, TLS included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle publisher looks whether its connection is still there, and a disconnected one what has expired.
@@ -406,6 +412,12 @@ impl Config {
             let Config { redis, server, tls_ca_file, tls_server_name, .. } = config;
             (redis.clone(), server.clone(), tls_ca_file.clone(), tls_server_name.clone())
         };
+        key(self) != key(other)
+    }
+
+    /// Whether `other` leads to another Redis, or another database of it.
+    pub fn is_elsewhere(&self, other: &Config) -> bool {
+        let key = |config: &Config| (config.redis.host.clone(), config.redis.port, config.redis.database);
         key(self) != key(other)
     }
 

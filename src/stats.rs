@@ -48,6 +48,8 @@ counters! {
         unknown,
         /// A read whose answer nobody waits for any more.
         timeout,
+        /// Not sent before the settings led to another Redis.
+        settings,
     }
 }
 

@@ -8,11 +8,20 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Patience {
-    /// Waits of the last second: when each ended, and how long it took.
-    waits: VecDeque<(Instant, Duration)>,
+    /// Waits of the last second: when each began and ended, and how long it took. Those close to each other are one.
+    waits: VecDeque<Waits>,
     /// A reader waited in vain, and this was heard of Redis by then.
     silent_since: Option<u64>,
 }
+
+struct Waits {
+    began: Instant,
+    end: Instant,
+    sum: Duration,
+}
+
+/// Waits that began within this time are one entry, so that there are few.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Why a reader is not to wait.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,10 +39,10 @@ impl Patience {
             return Err(Impatience::Silent);
         }
         self.silent_since = None;
-        while self.waits.front().is_some_and(|(end, _)| now.saturating_duration_since(*end) >= SECOND) {
+        while self.waits.front().is_some_and(|waits| now.saturating_duration_since(waits.end) >= SECOND) {
             self.waits.pop_front();
         }
-        let spent: Duration = self.waits.iter().map(|(_, wait)| *wait).sum();
+        let spent: Duration = self.waits.iter().map(|waits| waits.sum).sum();
         match bound.checked_sub(spent) {
             None | Some(Duration::ZERO) => Err(Impatience::Spent),
             Some(left) => Ok(left),
@@ -44,11 +53,10 @@ impl Patience {
     pub fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
         let wait = now.saturating_duration_since(began);
         match self.waits.back_mut() {
-            // Waits that follow each other closely are one entry, so that there are few.
-            Some((end, sum)) if began.saturating_duration_since(*end) < Duration::from_millis(10) => {
-                (*end, *sum) = (now, *sum + wait);
+            Some(waits) if began.saturating_duration_since(waits.began) < TOGETHER => {
+                (waits.end, waits.sum) = (now, waits.sum + wait);
             }
-            _ => self.waits.push_back((now, wait)),
+            _ => self.waits.push_back(Waits { began, end: now, sum: wait }),
         }
         if !answered {
             self.silent_since = Some(heard);
@@ -88,6 +96,16 @@ mod tests {
         // Heard of, but the second is not over.
         assert_eq!(patience.grant(start + ms(500), BOUND, 8), Err(Impatience::Spent));
         assert_eq!(patience.grant(start + ms(1050), BOUND, 8), Ok(BOUND));
+    }
+
+    #[test]
+    fn short_waits_far_apart_never_use_up_the_share() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        for round in 0..1000 {
+            let now = start + ms(8) * round;
+            assert!(patience.grant(now, BOUND, 0).is_ok(), "round {round}");
+            patience.waited(now, now + Duration::from_micros(200), true, 0);
+        }
     }
 
     /// Against the definition: in every window of a second that ends now, the waits sum up to the bound at most.

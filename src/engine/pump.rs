@@ -1,5 +1,5 @@
 //! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first,
-//! then answers to callbacks, then events.
+//! then answers to callbacks and events, in turns.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.
@@ -88,6 +88,8 @@ pub struct Pump {
     current: Option<Current>,
     /// A call is out: it comes back with `complete`.
     out: Option<Out>,
+    /// The last call was an answer.
+    answered_last: bool,
     began: Option<Instant>,
     deadline: Option<Instant>,
     calls_this_tick: u32,
@@ -136,12 +138,9 @@ impl Pump {
     ) -> Option<Call> {
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            let call = if let Some(notice) = shared.notices.pop() {
-                Some((Call::Notice(notice), Out::Notice))
-            } else if let Some(answered) = next_answer(shared, pending) {
-                Some((Call::Answer(answered), Out::Answer))
-            } else {
-                self.next_event(shared, registry, hooks, now).map(|call| (call, Out::Delivery))
+            let call = match shared.notices.pop() {
+                Some(notice) => Some((Call::Notice(notice), Out::Notice)),
+                None => self.next_answer_or_event(shared, registry, hooks, pending, now),
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -158,6 +157,27 @@ impl Pump {
             self.times.record(now.saturating_duration_since(began));
         }
         None
+    }
+
+    /// Answers and events take turns, so that neither starves the other.
+    fn next_answer_or_event(
+        &mut self,
+        shared: &Shared,
+        registry: &Registry,
+        hooks: &Hooks,
+        pending: &mut Pending,
+        now: Instant,
+    ) -> Option<(Call, Out)> {
+        let event_first = std::mem::replace(&mut self.answered_last, false);
+        if event_first && let Some(event) = self.next_event(shared, registry, hooks, now) {
+            return Some((event, Out::Delivery));
+        }
+        if let Some(answered) = next_answer(shared, pending) {
+            self.answered_last = true;
+            return Some((Call::Answer(answered), Out::Answer));
+        }
+        let event = if event_first { None } else { self.next_event(shared, registry, hooks, now) };
+        event.map(|event| (event, Out::Delivery))
     }
 
     /// The next listener of an event, or the next condition.

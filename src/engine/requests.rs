@@ -19,8 +19,9 @@ pub struct Request {
     work: Work,
     /// As `RealtimeError` names it.
     pub operation: &'static str,
-    /// The key, as the script named it.
+    /// The key, as the script named it; and further ones.
     pub target: Box<[u8]>,
+    more_targets: Vec<Box<[u8]>>,
 }
 
 /// Makes requests under the settings of the moment.
@@ -42,7 +43,9 @@ impl Request {
     }
 
     pub(super) fn run(self, reply_to: ReplyTo, now: Instant) -> Run {
-        Run::new(self.work, self.operation, &self.target, reply_to, now)
+        let mut run = Run::new(self.work, self.operation, &self.target, reply_to, now);
+        run.more_targets = self.more_targets;
+        run
     }
 }
 
@@ -74,10 +77,11 @@ impl Requests<'_> {
     pub fn del(&self, keys: &[&[u8]]) -> Made {
         let first = keys.first().copied().unwrap_or_default();
         keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
-        self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
+        let made = self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
             let more = keys.iter().skip(1);
             more.fold(command, |command, key| command.arg_parts(&[self.prefix.as_bytes(), key]))
-        })
+        })?;
+        Ok(Request { more_targets: keys.iter().skip(1).map(|key| Box::from(*key)).collect(), ..made })
     }
 
     pub fn incr(&self, key: &[u8], by: f64) -> Made {
@@ -91,7 +95,7 @@ impl Requests<'_> {
         let key_on_wire = [self.prefix.as_bytes(), key].concat().into_boxed_slice();
         let count = Count { key: key_on_wire, member: None, by, ttl: 0 };
         let work = Work::Count(CountJob::new(count, Arc::clone(self.done)));
-        Ok(Request { work, operation: "incr", target: key.into() })
+        Ok(Request { work, operation: "incr", target: key.into(), more_targets: Vec::new() })
     }
 
     /// Any command but those that would change the connection under the module. Raw: no prefix.
@@ -115,7 +119,7 @@ impl Requests<'_> {
         let target = arguments.first().map_or(name.as_slice(), Vec::as_slice);
         let target = target.get(..NAME_BYTES_MAX).unwrap_or(target).into();
         let work = Work::Ask { command, expect: Expect::Any, again: Again::Never };
-        Ok(Request { work, operation: "command", target })
+        Ok(Request { work, operation: "command", target, more_targets: Vec::new() })
     }
 
     /// With one `*` the counters whose keys match, else a sorted set.
@@ -135,7 +139,7 @@ impl Requests<'_> {
         let Some(search) = Board::new(self.prefix.as_bytes(), board, rows) else {
             return Err(Refusal::Encode("the board has more than one `*`".to_owned()));
         };
-        Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into() })
+        Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into(), more_targets: Vec::new() })
     }
 
     /// A command whose first argument is a key.
@@ -150,7 +154,12 @@ impl Requests<'_> {
     ) -> Made {
         fits("key", key, NAME_BYTES_MAX)?;
         let command = arguments(Command::new(name).arg_parts(&[self.prefix.as_bytes(), key]));
-        Ok(Request { work: Work::Ask { command, expect, again }, operation, target: key.into() })
+        Ok(Request {
+            work: Work::Ask { command, expect, again },
+            operation,
+            target: key.into(),
+            more_targets: Vec::new(),
+        })
     }
 }
 

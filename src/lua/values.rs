@@ -4,8 +4,9 @@
 
 use gmod::lua::State;
 
-use crate::engine::Refusal;
+use crate::config::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
+use crate::engine::{self, Refusal};
 use crate::json::tape::Reader;
 use crate::json::text;
 use crate::lua::api::{bad, process, refused};
@@ -45,7 +46,11 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let out = &mut bytes;
     match lua.type_of(at) {
-        LUA_TSTRING => out.extend_from_slice(lua.bytes(at)),
+        LUA_TSTRING => {
+            // Before it is copied: a huge string must cost the tick nothing.
+            engine::fits("value", lua.bytes(at), VALUE_BYTES_MAX).map_err(|refusal| refusal.to_string())?;
+            out.extend_from_slice(lua.bytes(at));
+        }
         LUA_TBOOLEAN => out.extend_from_slice(if lua.boolean(at) { b"true" } else { b"false" }),
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
         LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
@@ -266,14 +271,24 @@ fn run_command(lua: Lua) -> Answer {
 
 /// The words in the table at 1.
 fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
-    let mut words = Vec::new();
-    for index in 1..=lua.raw_len(1) {
+    let (mut words, mut bytes) = (Vec::new(), 0);
+    let count = lua.raw_len(1);
+    // Before anything is copied.
+    if usize::try_from(count).is_ok_and(|count| count > COMMAND_ARGUMENTS_MAX) {
+        return Err(format!("encode: the command has {count} words, {COMMAND_ARGUMENTS_MAX} are allowed"));
+    }
+    for index in 1..=count {
         lua.raw_get_index(1, index);
         let at = lua.top();
         let kind = lua.type_of(at);
         if !matches!(kind, LUA_TSTRING | LUA_TNUMBER | LUA_TBOOLEAN) {
             lua.pop(1);
             return Err(format!("encode: word {index} of the command is a {}", Lua::type_name(kind)));
+        }
+        bytes += if kind == LUA_TSTRING { lua.bytes(at).len() } else { 0 };
+        if bytes > VALUE_BYTES_MAX {
+            lua.pop(1);
+            return Err(format!("too_large: the command has more than {VALUE_BYTES_MAX} bytes"));
         }
         let word = value(lua, at);
         lua.pop(1);

@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
+use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_LONGEST, WRITE_TIMEOUT};
 use crate::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
@@ -71,9 +71,10 @@ impl Connection {
         self.stream.set_nonblocking(nonblocking)
     }
 
-    /// Writes everything within the write timeout, in either mode; else the connection is of no use any more.
+    /// Writes everything, in either mode, as long as Redis takes some of it within each write timeout; else the connection
+    /// is of no use any more.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + WRITE_TIMEOUT;
+        let deadline = Instant::now() + WRITE_LONGEST;
         match &self.tls {
             Some(tls) => tls.write_all(bytes, |records| self.send_all(records, deadline)),
             None => self.send_all(bytes, deadline),

@@ -1,31 +1,32 @@
 //! Counters that are applied once, however often they are sent: a script that knows the last job of this process.
 //! Pure. Numbers come from who sends; the script's text and its SHA-1 are here.
 //!
-//! A job whose answer was lost is sent again with its number, and the script finds the number applied. A job that
-//! Redis refused was not applied: it gets a new number. Where an ACL forbids scripts, [`Count::encode_plain`] does
+//! A job whose answer was lost is sent again with its number, and the script finds the number applied. That holds while
+//! numbers go up in the order of the commands: who sends sees to it. Where an ACL forbids scripts, [`Count::encode_plain`] does
 //! without, and a lost answer stays a doubt.
 
 use crate::config::COUNTER_MEMORY;
 use crate::redis::command;
 
-/// `KEYS` the last job's number of this process, the counter; `ARGV` the job's number, seconds to remember it, the
-/// counter's time to live (0: for ever), what to add, and for a sorted set the member.
+/// `KEYS` the last job's number of this process, the counter; `ARGV` the job's number (0: none, it counts in any case),
+/// seconds to remember it, the counter's time to live (0: for ever), what to add, and for a sorted set the member.
 ///
 /// The number is written first: an ACL that forbids a command of the script then stops it before it has counted.
 /// The time to live counts from the counter's birth; one that has none (it was SET) gets it now.
 pub const SCRIPT: &str = "\
-local last = redis.call('GET', KEYS[1])
+local numbered = ARGV[1] ~= '0'
+local last = numbered and redis.call('GET', KEYS[1])
 if last and tonumber(last) >= tonumber(ARGV[1]) then
   if ARGV[5] then return redis.call('ZSCORE', KEYS[2], ARGV[5]) end
   return redis.call('GET', KEYS[2])
 end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+if numbered then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
 local value
 if ARGV[5] then value = redis.pcall('ZINCRBY', KEYS[2], ARGV[4], ARGV[5])
 elseif string.find(ARGV[4], '^-?%d+$') then value = redis.pcall('INCRBY', KEYS[2], ARGV[4])
 else value = redis.pcall('INCRBYFLOAT', KEYS[2], ARGV[4]) end
 if type(value) == 'table' and value.err then
-  redis.call('SET', KEYS[1], last or '0', 'EX', ARGV[2])
+  if numbered then redis.call('SET', KEYS[1], last or '0', 'EX', ARGV[2]) end
   return value
 end
 if ARGV[3] ~= '0' and redis.call('TTL', KEYS[2]) < 0 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
@@ -34,7 +35,7 @@ return redis.call('GET', KEYS[2])
 ";
 
 /// SHA-1 of [`SCRIPT`], by which Redis knows it.
-pub const SCRIPT_SHA: &str = "1f26cbf662d9383da2b2c7d8d484b6d20891bbdc";
+pub const SCRIPT_SHA: &str = "21b2d4e1cccfeffe605429cf548b424ad47ffa8a";
 
 /// One counter job.
 #[derive(Debug, Clone, PartialEq, Eq)]

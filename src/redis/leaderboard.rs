@@ -7,7 +7,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::config::{BOARD_KEYS_MAX, BOARD_STEP_KEYS};
+use crate::config::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, NAME_BYTES_MAX};
 use crate::redis::answer::{self, Answer};
 use crate::redis::command;
 use crate::redis::reply::Reply;
@@ -38,7 +38,7 @@ impl Eq for Row {}
 
 impl Ord for Row {
     fn cmp(&self, other: &Row) -> Ordering {
-        // Scores are never NaN: that is no number here.
+        // Scores are finite: NaN and infinities are no numbers here.
         self.score.total_cmp(&other.score).then_with(|| self.name.cmp(&other.name))
     }
 }
@@ -123,7 +123,9 @@ impl Board {
         let (cursor, keys) = (parts.next()?.text()?, parts.next()?.array()?);
         self.cursor = cursor.to_vec();
         for key in keys.iter().filter_map(|key| key.text()) {
-            if self.name(key).is_some() && self.seen.insert(self.hasher.hash_one(key)) {
+            if self.name(key).is_some_and(|name| name.len() <= NAME_BYTES_MAX)
+                && self.seen.insert(self.hasher.hash_one(key))
+            {
                 self.keys.push(key.into());
             }
         }
@@ -135,7 +137,7 @@ impl Board {
         let values = reply.array()?;
         for (key, value) in std::mem::take(&mut self.keys).iter().zip(values) {
             let score = value.text().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
-            let Some(score) = score.filter(|score: &f64| !score.is_nan()) else { continue };
+            let Some(score) = score.filter(|score: &f64| score.is_finite()) else { continue };
             let Some(name) = self.name(key) else { continue };
             let row = Row { score, name: name.into() };
             if self.best.len() < self.rows_max {

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -79,6 +79,8 @@ pub struct Shared {
     ledger: Mutex<Ledger>,
     /// What was last told to game hooks: both links are ready.
     told_connected: Mutex<bool>,
+    /// The number of the last counter that was written by the script. It outlives the publisher's panics.
+    count_number: AtomicU64,
     stopping: Stopping,
     jitter: RandomState,
 }
@@ -111,6 +113,7 @@ impl Shared {
             subscriber_link: Link::default(),
             ledger: Mutex::default(),
             told_connected: Mutex::default(),
+            count_number: AtomicU64::new(0),
             stopping: Stopping::default(),
             jitter: RandomState::new(),
             data,
@@ -142,6 +145,7 @@ impl Shared {
     /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
     pub fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
+            self.outbox.set_generation(self.settings.reconnects());
             // Waits and backoffs are over, and the subscriber's read.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();

@@ -2,7 +2,7 @@
 //! No producer waits here: a push is taken or refused at once. Bounded by count and bytes; what the publisher has
 //! taken and Redis has not answered still counts.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,21 @@ impl Item {
             Item::Run(run) => run.weight(),
         }
     }
+
+    /// The settings under which it was queued, by their number of reconnections.
+    pub(super) fn generation(&self) -> u64 {
+        match self {
+            Item::Publish(publish) => publish.generation,
+            Item::Run(run) => run.generation,
+        }
+    }
+
+    fn set_generation(&mut self, generation: u64) {
+        match self {
+            Item::Publish(publish) => publish.generation = generation,
+            Item::Run(run) => run.generation = generation,
+        }
+    }
 }
 
 /// One event on its way to Redis.
@@ -49,6 +64,8 @@ pub struct Publish {
     /// Redis may have it.
     pub(super) written: bool,
     pub(super) emitted: Instant,
+    /// The settings under which it was queued, by their number of reconnections.
+    pub(super) generation: u64,
 }
 
 impl Publish {
@@ -64,7 +81,7 @@ impl Publish {
         let [first, second, third] = payload;
         let block = [prefix, channel, first, second, third].concat().into_boxed_slice();
         let channel_bytes = prefix.len() + channel.len();
-        Publish { block, channel_bytes, routes_version, repeatable, written: false, emitted }
+        Publish { block, channel_bytes, routes_version, repeatable, written: false, emitted, generation: 0 }
     }
 
     /// The channel on the wire, and the payload.
@@ -89,14 +106,16 @@ pub struct Outbox {
     wake_waits: AtomicBool,
     /// A reader is in the queue.
     reader_waits: AtomicBool,
+    /// The settings of the moment, by their number of reconnections.
+    generation: AtomicU64,
     empty: (Mutex<()>, Condvar),
     stats: Arc<Stats>,
 }
 
 impl Outbox {
     pub(super) fn new(stats: Arc<Stats>) -> Outbox {
-        // One place more than the bound: a wake-up always fits.
-        let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 1);
+        // Some places more than the bound: a wake-up always fits, and what two threads push at once.
+        let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 8);
         Outbox {
             tx,
             rx,
@@ -104,14 +123,16 @@ impl Outbox {
             waiting: AtomicUsize::new(0),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             empty: Default::default(),
             stats,
         }
     }
 
     /// Takes the item, or refuses it when full. Never waits.
-    pub fn push(&self, item: Item) -> Result<(), QueueFull> {
+    pub fn push(&self, mut item: Item) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
+        item.set_generation(self.generation.load(Ordering::Acquire));
         let weight = item.weight();
         let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
         if !full {
@@ -128,12 +149,22 @@ impl Outbox {
         Err(QueueFull { waiting: self.waiting() })
     }
 
+    /// What is pushed from now on belongs to other settings.
+    pub(super) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
     /// As [`Outbox::push`], for a command that the game thread waits for.
     pub fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
         self.push(Item::Run(Box::new(run)))?;
         // After it is in the queue: who sees the mark finds it there.
-        self.reader_waits.store(true, Ordering::Release);
+        self.mark_reader();
         Ok(())
+    }
+
+    /// The reader that was taken out of the queue waits on.
+    pub(super) fn mark_reader(&self) {
+        self.reader_waits.store(true, Ordering::Release);
     }
 
     /// Whether a reader waits in the queue.

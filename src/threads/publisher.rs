@@ -17,6 +17,7 @@ use session::{End, Session};
 
 mod backlog;
 mod leases;
+mod refused;
 mod session;
 
 /// The thread's whole life: connect, serve, wait, again, until stop.
@@ -28,8 +29,9 @@ pub fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut backlog = Backlog::new(shared);
     loop {
-        let seen = shared.settings.reconnects();
+        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
         let config = shared.settings.current();
+        backlog.follow(&config);
         let address = &config.redis;
         let (trouble, class) = match Connection::open(&config, "publisher") {
             Ok(connection) => {
@@ -46,7 +48,7 @@ pub fn run(shared: &Arc<Shared>) {
                         continue;
                     }
                     End::Lost { reason, class } => {
-                        shared.stats.reconnects.add(1);
+                        was_ready = true;
                         backoff.was_ready(ready.elapsed());
                         (format!("lost the connection to redis at {address}: {reason}"), class)
                     }
@@ -61,6 +63,8 @@ pub fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Publisher, &trouble) {
             log::warn!("{}; retrying, {} commands wait", trouble.reason, shared.outbox.waiting());
         }
+        // After it counts as lost: who sees the number finds it so.
+        shared.stats.reconnects.add(u64::from(was_ready));
         if backlog.wait(backoff.next_delay(class, shared.random()), seen) {
             return;
         }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BOARD_TIME_MAX, COUNTER_MEMORY, ITEM_OVERHEAD_BYTES, READ_AGE_MAX};
+use crate::config::{
+    BOARD_BYTES, BOARD_TIME_MAX, COUNTER_MEMORY, ITEM_OVERHEAD_BYTES, READ_AGE_MAX, WRITE_ATTEMPTS_MAX,
+};
 use crate::redis::answer::Expect;
 use crate::redis::command::Command;
 use crate::redis::counter::Count;
@@ -18,10 +20,14 @@ pub struct Run {
     pub operation: &'static str,
     /// What it was done to, as scripts name it.
     pub target: Box<[u8]>,
+    /// Further keys, as scripts name them: of a DEL.
+    pub more_targets: Vec<Box<[u8]>>,
     pub reply_to: ReplyTo,
     pub queued: Instant,
-    /// Redis may have it.
-    pub(super) written: bool,
+    /// How often it was written.
+    pub(super) attempts: u32,
+    /// The settings under which it was queued, by their number of reconnections.
+    pub(super) generation: u64,
 }
 
 /// What Redis is asked.
@@ -47,13 +53,24 @@ pub struct CountJob {
     pub count: Count,
     /// The key of the last number of this process.
     pub done: Arc<[u8]>,
-    /// Given when it is written as a script, taken back when Redis refuses it.
+    /// Given when it is written as a script, taken back when it is certain that Redis did not do it.
     pub(super) number: Option<(u64, Instant)>,
+    /// An answer was lost: Redis may have done it under its number.
+    pub(super) in_doubt: bool,
 }
 
 impl Run {
     pub fn new(work: Work, operation: &'static str, target: &[u8], reply_to: ReplyTo, queued: Instant) -> Run {
-        Run { work, operation, target: target.into(), reply_to, queued, written: false }
+        Run {
+            work,
+            operation,
+            target: target.into(),
+            more_targets: Vec::new(),
+            reply_to,
+            queued,
+            attempts: 0,
+            generation: 0,
+        }
     }
 
     /// What it takes of the outbox's bound.
@@ -61,9 +78,15 @@ impl Run {
         let bytes = match &self.work {
             Work::Ask { command, .. } => command.bytes_max(),
             Work::Count(job) => job.count.bytes(),
-            Work::Board(_) => 0,
+            // What it may keep while it searches.
+            Work::Board(_) => BOARD_BYTES,
         };
         bytes + self.target.len() + ITEM_OVERHEAD_BYTES
+    }
+
+    /// The keys it names, as scripts name them. Of a command of a script's own they are not known.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.target).chain(&self.more_targets).map(AsRef::as_ref)
     }
 
     pub(super) fn is_reader(&self) -> bool {
@@ -72,7 +95,7 @@ impl Run {
 
     /// Its answer is waited for right now: by the game thread, or to go on with.
     pub(super) fn is_awaited(&self) -> bool {
-        self.is_reader() || matches!(self.work, Work::Board(_))
+        self.is_reader() || self.is_board()
     }
 
     /// Whether its answer is of no use any more. Writes and counters wait for Redis as long as it takes.
@@ -86,31 +109,79 @@ impl Run {
         }
     }
 
-    /// Whether it may be sent again after its answer was lost.
+    /// Whether it may be sent again after its answer was lost, if nothing behind it speaks against that.
     pub(super) fn is_repeatable(&self, now: Instant) -> bool {
         match &self.work {
-            Work::Ask { again, .. } => *again != Again::Never,
+            Work::Ask { again: Again::Never, .. } => false,
+            Work::Ask { again: Again::Write, .. } => self.attempts < WRITE_ATTEMPTS_MAX,
+            Work::Ask { again: Again::Read, .. } | Work::Board(_) => true,
             Work::Count(job) => job.number.is_some_and(|(_, since)| remembers(now.saturating_duration_since(since))),
-            Work::Board(_) => true,
         }
     }
 
-    /// Whether a later command on the same key makes it meaningless: it would turn the order round.
-    pub(super) fn keeps_order(&self) -> bool {
-        matches!(&self.work, Work::Ask { again: Again::Write | Again::Never, .. })
+    /// What it does to keys, for their order.
+    pub(super) fn effect(&self) -> Effect {
+        match &self.work {
+            Work::Ask { again: Again::Read, .. } | Work::Board(_) => Effect::Reads,
+            Work::Ask { again: Again::Write, .. } => Effect::Writes,
+            Work::Ask { again: Again::Never, .. } => Effect::Unknown,
+            Work::Count(_) => Effect::Counts,
+        }
     }
 
-    /// It is certain that Redis did not do it.
+    pub(super) fn is_board(&self) -> bool {
+        matches!(self.work, Work::Board(_))
+    }
+
+    /// The number of a counter that was written with one.
+    pub(super) fn number(&self) -> Option<u64> {
+        match &self.work {
+            Work::Count(job) => job.number.map(|(number, _)| number),
+            Work::Ask { .. } | Work::Board(_) => None,
+        }
+    }
+
+    /// The number under which Redis may have done it already.
+    pub(super) fn number_in_doubt(&self) -> Option<u64> {
+        match &self.work {
+            Work::Count(job) if job.in_doubt => self.number(),
+            _ => None,
+        }
+    }
+
+    /// Its answer was lost.
+    pub(super) fn was_lost(&mut self) {
+        match &mut self.work {
+            Work::Count(job) => job.in_doubt = job.number.is_some(),
+            Work::Board(board) => board.restart(),
+            Work::Ask { .. } => {}
+        }
+    }
+
+    /// This attempt was refused: unless an earlier one is in doubt, it is certain that Redis did not do it.
     pub(super) fn was_refused(&mut self) {
-        if let Work::Count(job) = &mut self.work {
+        if let Work::Count(job) = &mut self.work
+            && !job.in_doubt
+        {
             job.number = None;
         }
     }
 }
 
+/// What a command does to the keys it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Reads,
+    Writes,
+    /// Counters go in any order among themselves.
+    Counts,
+    /// A command of a script's own: anything, to any key.
+    Unknown,
+}
+
 impl CountJob {
     pub fn new(count: Count, done: Arc<[u8]>) -> CountJob {
-        CountJob { count, done, number: None }
+        CountJob { count, done, number: None, in_doubt: false }
     }
 }
 

@@ -38,7 +38,7 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 pub fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
-        let seen = shared.settings.reconnects();
+        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
         let config = shared.settings.current();
         let address = &config.redis;
         let (trouble, class) = match Connection::open(&config, "subscriber") {
@@ -61,8 +61,8 @@ pub fn run(shared: &Arc<Shared>) {
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
                     continue;
                 }
-                if shared.subscriber_link.is_ready() {
-                    shared.stats.reconnects.add(1);
+                was_ready = shared.subscriber_link.is_ready();
+                if was_ready {
                     backoff.was_ready(began.elapsed());
                 }
                 drop(subscribed);
@@ -80,6 +80,8 @@ pub fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Subscriber, &trouble) {
             log::warn!("{}; retrying", trouble.reason);
         }
+        // After it counts as lost: who sees the number finds it so.
+        shared.stats.reconnects.add(u64::from(was_ready));
         if shared.pause_unless_changed(backoff.next_delay(class, shared.random()), seen) == Pause::Stop {
             return;
         }

@@ -69,7 +69,7 @@ fn as_a_plain_sort_would() {
     proptest!(|(
         keys in proptest::collection::vec(("[a-c]{1,2}", prop_oneof![
             (0..30i32).prop_map(|n| n.to_string()),
-            Just("1.5".to_owned()), Just("-3".to_owned()), Just("none".to_owned()), Just("nil".to_owned()), Just("nan".to_owned()),
+            Just("1.5".to_owned()), Just("-3".to_owned()), Just("none".to_owned()), Just("nil".to_owned()), Just("nan".to_owned()), Just("inf".to_owned()),
         ]), 0..60),
         portion in 1..8usize,
         rows_max in 1..6usize,
@@ -80,7 +80,7 @@ fn as_a_plain_sort_would() {
         let mut board = Board::new(b"", b"k:*:d", rows_max).unwrap();
         let found = play(&mut board, &keys, portion).unwrap();
         let mut rows: Vec<(Vec<u8>, f64)> = keys.iter().filter_map(|(key, value)| {
-            let score: f64 = value.parse().ok().filter(|score: &f64| !score.is_nan())?;
+            let score: f64 = value.parse().ok().filter(|score: &f64| score.is_finite())?;
             Some((key.as_bytes()[2..key.len() - 2].to_vec(), score))
         }).collect();
         rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(&a.0)));

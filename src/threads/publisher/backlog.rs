@@ -1,21 +1,24 @@
 //! What was taken from the outbox and is not settled; it outlives a connection.
-//! Order on a channel and on a key is kept through resends and refusals: what cannot be sent in order any more is
-//! lost, counted and told. Counters have no order among themselves; their numbers have (`redis/counter.rs`).
+//! Order on a channel and on a key is kept through resends and refusals (`publisher/refused.rs`): what cannot be sent in
+//! order any more is lost, counted and told. Counters have no order among themselves; their numbers have
+//! (`redis/counter.rs`): none is given while an older one, whose answer was lost, is still to be sent again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::config::{IDLE_CHECK, REFUSED_RETRY};
+use crate::config::{Config, IDLE_CHECK};
 use crate::notice::Notice;
 use crate::redis::answer::Answer;
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::refusal::Refusal;
 use crate::stats::Counter;
 use crate::text_log::Throttle;
 use crate::threads::outbox::{Item, Job, Publish};
 use crate::threads::publisher::leases::{Leases, Taking};
+use crate::threads::publisher::refused::{Fate, Refused};
 use crate::threads::replies::ReplyTo;
-use crate::threads::run::{Run, Work};
+use crate::threads::run::{Effect, Run, Work};
 use crate::threads::{Pause, Shared};
 
 pub(super) struct Backlog<'a> {
@@ -27,8 +30,10 @@ pub(super) struct Backlog<'a> {
     pub(super) refused: Refused,
     /// Redis was busy: one item at a time, until one goes through.
     pub(super) careful: bool,
-    /// The number of the last counter written by the script.
-    number: u64,
+    /// Some counter may wait to be sent again under its number.
+    has_doubts: bool,
+    /// The settings that everything here is for.
+    home: Option<Arc<Config>>,
     losses: Throttle,
     failures: Throttle,
     /// That scripts are forbidden was said.
@@ -123,35 +128,6 @@ impl Asked {
     }
 }
 
-/// What Redis refused for the moment, until everything in flight is answered.
-#[derive(Default)]
-pub(super) struct Refused {
-    items: Vec<Item>,
-    /// Channels and keys on which a later item went through, and how many had been refused by then: those of them on
-    /// that channel cannot be sent in order any more.
-    overtaken: HashMap<(bool, Box<[u8]>), usize>,
-    pub(super) retry_at: Option<Instant>,
-    /// What Redis said.
-    reason: String,
-}
-
-/// The name space and name of what has an order: a channel, or a key that is written.
-fn order_of(item: &Item) -> Option<(bool, &[u8])> {
-    match item {
-        Item::Publish(publish) => Some((false, publish.parts().0)),
-        Item::Run(run) => run.keeps_order().then_some((true, &run.target)),
-    }
-}
-
-impl Refused {
-    /// An item went through: what was refused before it on its channel or key is overtaken.
-    pub(super) fn note_success(&mut self, item: &Item) {
-        if let Some((space, name)) = order_of(item).filter(|_| !self.items.is_empty()) {
-            self.overtaken.insert((space, name.into()), self.items.len());
-        }
-    }
-}
-
 impl<'a> Backlog<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>) -> Backlog<'a> {
         Backlog {
@@ -160,7 +136,8 @@ impl<'a> Backlog<'a> {
             in_flight: InFlight::default(),
             refused: Refused::default(),
             careful: false,
-            number: 0,
+            has_doubts: false,
+            home: None,
             losses: Throttle::new(),
             failures: Throttle::new(),
             scripts_said: false,
@@ -168,10 +145,14 @@ impl<'a> Backlog<'a> {
         }
     }
 
-    /// The number of the next counter: higher than all that Redis may have seen of this process.
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
+    /// The number of the next counter: higher than all that Redis may have seen of this process. `None`: it must go
+    /// without one, as an older one waits behind it.
+    pub(super) fn next_number(&mut self) -> Option<u64> {
+        if self.has_doubts {
+            self.has_doubts =
+                self.unsent.iter().any(|item| matches!(item, Item::Run(run) if run.number_in_doubt().is_some()));
+        }
+        (!self.has_doubts).then(|| self.shared.count_number.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     // ---- fates --------------------------------------------------------------------------------------------------
@@ -232,46 +213,61 @@ impl<'a> Backlog<'a> {
 
     // ---- refused for the moment -----------------------------------------------------------------------------------
 
-    /// Redis was busy: the item goes again, a little later; a reader cannot wait for that.
-    pub(super) fn put_off(&mut self, mut item: Item, refusal: &Refusal) {
-        self.refused.reason = format!("redis: {refusal}");
-        self.refused.retry_at = Some(Instant::now() + REFUSED_RETRY);
+    /// Something went through: Redis is not busy any more.
+    pub(super) fn calm_down(&mut self) {
+        self.careful = false;
+        if self.refused.items.is_empty() {
+            self.refused.reason.clear();
+        }
+    }
+
+    /// Redis did not do it: the item goes again, after the pause if there is one; a reader cannot wait for that.
+    pub(super) fn put_off(&mut self, mut item: Item, refusal: &Refusal, pause: Option<Duration>) {
+        self.refused.put_off(&format!("redis: {refusal}"), pause);
         if let Item::Run(run) = &mut item {
             run.was_refused();
-            if run.is_reader() {
+            if run.is_reader() && pause.is_some() {
                 return self.refuse(item, refusal);
             }
         }
         self.refused.items.push(item);
     }
 
-    /// What was refused for the moment is to be written again, before all that is unsent.
-    pub(super) fn release_refused(&mut self) {
-        let counts = self.release_refused_in_order();
-        counts.into_iter().rev().for_each(|item| self.unsent.push_front(item));
+    /// A read that Redis answered, unless something before it on its key was refused: then the answer is of the time
+    /// before that, and the read goes again behind it.
+    pub(super) fn keep_unless_spoiled(&mut self, run: Box<Run>) -> Option<Box<Run>> {
+        if !self.refused.spoils(&run) {
+            return Some(run);
+        }
+        let (shared, reason) = (self.shared, self.refused.reason.clone());
+        match run.is_reader() && !self.refused.is_soon {
+            true => self.lose(Item::Run(run), &shared.stats.outbox.dropped.redis, &reason),
+            false => self.refused.items.push(Item::Run(run)),
+        }
+        None
     }
 
-    /// All but counters go to the front; those are returned.
-    fn release_refused_in_order(&mut self) -> Vec<Item> {
-        let Refused { items, overtaken, .. } = std::mem::take(&mut self.refused);
-        let mut counts = Vec::new();
-        for (at, item) in items.into_iter().enumerate().rev() {
-            let is_overtaken = order_of(&item)
-                .is_some_and(|(space, name)| overtaken.get(&(space, name.into())).is_some_and(|refused| *refused > at));
-            if is_overtaken {
-                let shared = self.shared;
-                let reason = match &item {
-                    Item::Publish(_) => "redis was busy, and took a later event of the channel first",
-                    Item::Run(_) => "redis: it was busy, and took a later command on the key first",
-                };
-                self.lose(item, &shared.stats.outbox.dropped.redis, reason);
-            } else if matches!(&item, Item::Run(run) if matches!(run.work, Work::Count(_))) {
-                counts.insert(0, item);
-            } else {
-                self.unsent.push_front(item);
-            }
+    /// What was refused for the moment is to be written again, before all that is unsent.
+    pub(super) fn release_refused(&mut self) {
+        let drops = &self.shared.stats.outbox.dropped;
+        let refused = std::mem::take(&mut self.refused);
+        // Until something goes through, this is why nothing does.
+        self.refused.reason.clone_from(&refused.reason);
+        for (item, fate) in refused.release().into_iter().rev() {
+            let reason = match (fate, &item) {
+                (Fate::Again, _) => {
+                    self.unsent.push_front(item);
+                    continue;
+                }
+                (_, Item::Publish(_)) => "redis was busy, and took a later event of the channel first",
+                (Fate::Overtaken, Item::Run(_)) => "redis: it was busy, and took a later command on the key first",
+                (Fate::Unknown, Item::Run(_)) => {
+                    "redis: it was busy, and a later counter hides whether this one counted"
+                }
+            };
+            let counter = if fate == Fate::Unknown { &drops.unknown } else { &drops.redis };
+            self.lose(item, counter, reason);
         }
-        counts
     }
 
     /// While Redis is busy, readers are told at once.
@@ -290,44 +286,77 @@ impl<'a> Backlog<'a> {
 
     /// Everything unanswered waits for the next connection, in its order, or is counted as unknown.
     pub(super) fn connection_ended(&mut self) {
-        let (shared, now) = (self.shared, Instant::now());
-        let mut again = Vec::new();
-        for mut item in self.in_flight.take_items() {
-            match &mut item {
-                Item::Publish(publish) if publish.repeatable => again.push(item),
-                Item::Publish(_) => {
-                    let reason = "the connection ended before its answer, and it carries no number to be sent again";
-                    self.lose(item, &shared.stats.outbox.dropped.unknown, reason);
-                }
-                Item::Run(run) if run.is_reader() => {
-                    let reason = "disconnected: the connection ended before the answer";
-                    self.lose(item, &shared.stats.outbox.dropped.timeout, reason);
-                }
-                Item::Run(run) if run.is_repeatable(now) => {
-                    if let Work::Board(board) = &mut run.work {
-                        board.restart();
-                    }
-                    again.push(item);
-                }
-                Item::Run(_) => {
-                    let reason = "disconnected: the connection ended before the answer, redis may have done it or not";
-                    self.lose(item, &shared.stats.outbox.dropped.unknown, reason);
-                }
+        let now = Instant::now();
+        let mut again = VecDeque::new();
+        // From the last to the first: what may be sent again depends on what was sent behind it.
+        let mut behind = Behind::default();
+        for item in self.in_flight.take_items().into_iter().rev() {
+            let forbidden = behind.forbids(&item);
+            behind.note(&item);
+            if let Item::Run(run) = &item {
+                self.refused.note_number(run);
+            }
+            if let Some(item) = self.after_loss(item, forbidden, now) {
+                self.has_doubts = true;
+                again.push_back(item);
             }
         }
-        // A counter that was refused gets a new number, and must not overtake one that has its number already.
-        let refused_counts = match self.refused.retry_at {
-            Some(_) => {
-                let unsent = std::mem::take(&mut self.unsent);
-                let counts = self.release_refused_in_order();
-                let refused = std::mem::replace(&mut self.unsent, unsent);
-                again.splice(0..0, refused);
-                counts
+        again.into_iter().for_each(|item| self.unsent.push_front(item));
+        self.release_refused();
+        // A cursor is worth nothing on another connection.
+        for item in &mut self.unsent {
+            if let Item::Run(run) = item
+                && let Work::Board(board) = &mut run.work
+            {
+                board.restart();
             }
-            None => Vec::new(),
-        };
-        again.into_iter().chain(refused_counts).rev().for_each(|item| self.unsent.push_front(item));
+        }
+        self.careful = false;
         self.drop_late(now);
+    }
+
+    /// An item whose answer was lost, if it is to be sent again.
+    fn after_loss(&mut self, mut item: Item, forbidden: bool, now: Instant) -> Option<Item> {
+        let drops = &self.shared.stats.outbox.dropped;
+        let (counter, reason) = match &mut item {
+            Item::Publish(publish) if publish.repeatable => return Some(item),
+            Item::Publish(_) => {
+                (&drops.unknown, "the connection ended before its answer, and it carries no number to be sent again")
+            }
+            Item::Run(run) if run.is_reader() => {
+                (&drops.timeout, "disconnected: the connection ended before the answer")
+            }
+            Item::Run(run) if run.is_repeatable(now) && !forbidden => {
+                run.was_lost();
+                return Some(item);
+            }
+            Item::Run(_) => {
+                (&drops.unknown, "disconnected: the connection ended before the answer, redis may have done it or not")
+            }
+        };
+        self.lose(item, counter, reason);
+        None
+    }
+
+    /// These settings are in force. What was written to another Redis stays in doubt there; what waited for it under
+    /// another prefix does not belong here.
+    pub(super) fn follow(&mut self, config: &Arc<Config>) {
+        let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
+        self.absorb();
+        let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.reconnects());
+        for item in std::mem::take(&mut self.unsent) {
+            let was_written = match &item {
+                Item::Publish(publish) => publish.written,
+                Item::Run(run) => run.attempts > 0 && run.effect() != Effect::Reads,
+            };
+            if was_written {
+                self.lose(item, &drops.unknown, "disconnected: the settings led to another redis before the answer");
+            } else if home.prefix != config.prefix && item.generation() < now {
+                self.lose(item, &drops.settings, "disconnected: the settings led to another redis before it was sent");
+            } else {
+                self.unsent.push_back(item);
+            }
+        }
     }
 
     /// Moves what waits in the outbox behind what is unsent.
@@ -403,7 +432,31 @@ fn is_expired(publish: &Publish, now: Instant, age_max: Duration) -> bool {
     now.saturating_duration_since(publish.emitted) >= age_max
 }
 
-/// The thread ends, also by a panic: what Redis may or may not have is counted, and who waits is told.
+/// What was sent behind an item whose answer was lost.
+#[derive(Default)]
+struct Behind {
+    counted: HashSet<Box<[u8]>>,
+    unknown: bool,
+}
+
+impl Behind {
+    fn note(&mut self, item: &Item) {
+        let Item::Run(run) = item else { return };
+        match run.effect() {
+            Effect::Counts => self.counted.extend(run.targets().map(Box::from)),
+            Effect::Unknown => self.unknown = true,
+            Effect::Reads | Effect::Writes => {}
+        }
+    }
+
+    /// A write that is sent again would undo what was done behind it and is not done again.
+    fn forbids(&self, item: &Item) -> bool {
+        let Item::Run(run) = item else { return false };
+        run.effect() == Effect::Writes && (self.unknown || run.targets().any(|key| self.counted.contains(key)))
+    }
+}
+
+/// The thread ends, also by a panic: what Redis may or may not have is counted, and told.
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
         let mut taken = self.in_flight.take_items();
@@ -411,17 +464,7 @@ impl Drop for Backlog<'_> {
         taken.append(&mut self.refused.items);
         let shared = self.shared;
         for item in taken {
-            if let Item::Run(run) = &item {
-                shared
-                    .replies
-                    .answer(run.reply_to, Err("closed: internal error, or the end of the process".to_owned()));
-            }
-            self.settle(&item, &shared.stats.outbox.dropped.unknown);
+            self.lose(item, &shared.stats.outbox.dropped.unknown, "closed: internal error, or the end of the process");
         }
     }
-}
-
-/// Whether a refusal means that another moment, or another connection, may do.
-pub(super) fn is_for_the_moment(refusal: &Refusal) -> bool {
-    refusal.class != Class::Never
 }

@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{BATCH_BYTES_MAX, Config, DRAIN_MAX, HEARTBEAT, IDLE_CHECK, SILENCE_MAX, UNANSWERED_BYTES_MAX};
+use crate::config::{
+    BATCH_BYTES_MAX, Config, DRAIN_MAX, HEARTBEAT, IDLE_CHECK, REFUSED_RETRY, SILENCE_MAX, UNANSWERED_BYTES_MAX,
+};
 use crate::fail_point::fail_point;
 use crate::redis::answer::Expect;
 use crate::redis::connection::{self, Connection};
@@ -17,8 +19,8 @@ use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::redis::{REPLY_LIMITS, command};
 use crate::threads::Shared;
 use crate::threads::outbox::{Item, Job, Publish};
-use crate::threads::publisher::backlog::{Asked, Backlog, is_for_the_moment};
-use crate::threads::run::{Run, Work};
+use crate::threads::publisher::backlog::{Asked, Backlog};
+use crate::threads::run::{Effect, Run, Work};
 
 /// How soon an answer is looked for after a write, and the longest pause between two looks. An answer only settles
 /// a count: a new publish never waits for this.
@@ -49,6 +51,8 @@ impl End {
 enum Script {
     /// The next counter brings it.
     Unknown,
+    /// A counter has brought it, and nothing goes behind that one before its answer is there.
+    Asked,
     Loaded,
     Forbidden,
 }
@@ -128,8 +132,11 @@ impl<'a, 'b> Session<'a, 'b> {
                 let now = Instant::now();
                 self.ask_for_life(now);
                 self.ask_for_leases(now);
-            } else if self.is_drained() {
-                return Ok(End::Settings);
+            } else {
+                self.gather_last();
+                if self.is_drained() {
+                    return Ok(End::Settings);
+                }
             }
             self.write(answered == 0)?;
             self.settle_answers()?;
@@ -159,8 +166,24 @@ impl<'a, 'b> Session<'a, 'b> {
         let settings = &self.shared.settings;
         if settings.version() != self.config_version {
             (self.config_version, self.config) = (settings.version(), settings.current());
-            if self.is_outdated() {
-                self.drain_until.get_or_insert(Instant::now() + DRAIN_MAX);
+        }
+        // They may have changed before this connection stood.
+        if self.is_outdated() {
+            self.drain_until.get_or_insert_with(|| Instant::now() + DRAIN_MAX);
+        }
+    }
+
+    /// Encodes what was queued before the settings changed: it belongs to this connection.
+    fn gather_last(&mut self) {
+        self.backlog.absorb();
+        let (now, age_max) = (Instant::now(), self.config.emit_age_max);
+        for item in std::mem::take(&mut self.backlog.unsent) {
+            let goes = !self.is_newer(&item) && !self.is_held() && self.batch.len() < BATCH_BYTES_MAX;
+            match self.backlog.keep_unless_late(item, now, age_max) {
+                Some(Item::Run(run)) if goes => self.encode_run(run),
+                Some(Item::Publish(publish)) if goes => self.encode_publish(publish),
+                Some(item) => self.backlog.unsent.push_back(item),
+                None => {}
             }
         }
     }
@@ -168,26 +191,46 @@ impl<'a, 'b> Session<'a, 'b> {
     /// Waits a little for the answers of a connection that is to end.
     fn is_drained(&mut self) -> bool {
         let over = self.drain_until.is_none_or(|until| Instant::now() >= until);
-        over || self.backlog.in_flight.is_empty() || self.shared.pause(self.poll)
+        let waits = !self.batch.is_empty() || self.backlog.unsent.iter().any(|item| !self.is_newer(item));
+        over || !waits && self.backlog.in_flight.is_empty() || self.batch.is_empty() && self.shared.pause(self.poll)
+    }
+
+    /// Nothing may be written: what was refused goes first, or a script's answer is to come.
+    fn is_held(&self) -> bool {
+        let is_careful = self.backlog.careful && !(self.backlog.in_flight.is_empty() && self.batch.is_empty());
+        self.backlog.refused.retry_at.is_some() || is_careful || self.script == Script::Asked
+    }
+
+    /// It was queued after the settings asked for another connection: it must not go out on this one.
+    fn is_newer(&self, item: &Item) -> bool {
+        item.generation() > self.seen
     }
 
     /// Fills the batch with what waits; waits a little itself if there is nothing.
     fn gather_next(&mut self) {
         if let Some(retry_at) = self.backlog.refused.retry_at {
-            if self.shared.outbox.has_reader() {
+            let is_soon = self.backlog.refused.is_soon;
+            if self.shared.outbox.has_reader() && !is_soon {
                 self.backlog.refuse_readers();
             }
             // Nothing may overtake what was refused: first all answers, then a pause, then it goes first.
             if self.backlog.in_flight.is_empty() && Instant::now() >= retry_at {
                 self.backlog.release_refused();
-                self.backlog.careful = true;
+                self.backlog.drop_late(Instant::now());
+                self.backlog.careful |= !is_soon;
             }
         }
-        if self.backlog.refused.retry_at.is_some() || self.backlog.careful && !self.backlog.in_flight.is_empty() {
-            self.shared.pause(self.poll);
+        let is_held = self.backlog.refused.retry_at.is_some();
+        if is_held || self.backlog.careful && !self.backlog.in_flight.is_empty() {
+            if !self.backlog.refused.is_soon {
+                self.shared.pause(self.poll);
+            }
             return;
         }
-        if self.shared.outbox.has_reader() && !self.backlog.careful {
+        if self.script == Script::Asked {
+            return;
+        }
+        if self.reader_waits() {
             return self.gather_reader();
         }
         if self.backlog.in_flight.bytes() >= UNANSWERED_BYTES_MAX {
@@ -204,6 +247,11 @@ impl<'a, 'b> Session<'a, 'b> {
         }
     }
 
+    /// A reader is in the queue, and may go ahead of the publishes.
+    fn reader_waits(&self) -> bool {
+        self.shared.outbox.has_reader() && !self.backlog.careful
+    }
+
     /// How long nothing has to be looked at.
     fn idle_patience(&self, now: Instant) -> Duration {
         let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due()];
@@ -214,16 +262,24 @@ impl<'a, 'b> Session<'a, 'b> {
     fn gather_reader(&mut self) {
         self.backlog.absorb();
         let now = Instant::now();
+        let mut has_reader = false;
         for item in std::mem::take(&mut self.backlog.unsent) {
             match self.backlog.keep_unless_late(item, now, Duration::MAX) {
-                Some(Item::Run(run)) if !self.is_outdated() => self.encode_run(run),
-                Some(item) => self.backlog.unsent.push_back(item),
+                Some(item) if self.is_newer(&item) || self.script == Script::Asked => {
+                    has_reader |= matches!(&item, Item::Run(run) if run.is_reader());
+                    self.backlog.unsent.push_back(item);
+                }
+                Some(Item::Run(run)) => self.encode_run(run),
+                Some(publish) => self.backlog.unsent.push_back(publish),
                 None => {}
             }
         }
+        if has_reader {
+            self.shared.outbox.mark_reader();
+        }
     }
 
-    /// The settings ask for another connection: what was queued after that must not go out on this one.
+    /// The settings ask for another connection.
     fn is_outdated(&self) -> bool {
         self.shared.settings.reconnects() != self.seen
     }
@@ -235,7 +291,7 @@ impl<'a, 'b> Session<'a, 'b> {
         let mut next = Some(first);
         while let Some(job) = next {
             if let Job::Send(item) = job {
-                if self.is_outdated() {
+                if self.is_newer(&item) || self.script == Script::Asked {
                     return self.backlog.unsent.push_front(item);
                 }
                 match self.backlog.keep_unless_late(item, now, age_max) {
@@ -248,7 +304,7 @@ impl<'a, 'b> Session<'a, 'b> {
                     None => {}
                 }
             }
-            let full = self.batch.len() >= BATCH_BYTES_MAX || self.shared.outbox.has_reader();
+            let full = self.batch.len() >= BATCH_BYTES_MAX || self.reader_waits();
             if full || self.backlog.careful && !self.batch.is_empty() {
                 return;
             }
@@ -269,9 +325,9 @@ impl<'a, 'b> Session<'a, 'b> {
         }
         // This thread is the one that asks: what is waited for must have been asked.
         self.sync_subscriptions();
-        let give_up = || shared.is_stopping() || shared.outbox.has_reader();
+        let give_up = || shared.is_stopping() || self.reader_waits();
         shared.settled.wait(publish.routes_version, self.ready, give_up);
-        shared.settled.is_reached(publish.routes_version) || !shared.outbox.has_reader()
+        shared.settled.is_reached(publish.routes_version) || !self.reader_waits()
     }
 
     // ---- encoding ---------------------------------------------------------------------------------------------------
@@ -285,21 +341,31 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 
     fn encode_run(&mut self, mut run: Box<Run>) {
-        self.shared.stats.resent.add(u64::from(run.written && !matches!(run.work, Work::Board(_))));
-        run.written = true;
+        self.shared.stats.resent.add(u64::from(run.attempts > 0 && !run.is_board()));
+        run.attempts = run.attempts.saturating_add(1);
         let mut beside = counter::Plain::default();
         match &mut run.work {
             Work::Ask { command, .. } => command.encode_into(&mut self.batch),
             Work::Board(board) => board.encode(&mut self.batch),
+            Work::Count(job) if self.script == Script::Forbidden && job.in_doubt => {
+                let reason = "disconnected: its answer was lost, and redis forbids the script that could tell";
+                let unknown = &self.shared.stats.outbox.dropped.unknown;
+                return self.backlog.lose(Item::Run(run), unknown, reason);
+            }
             Work::Count(job) if self.script == Script::Forbidden => {
                 job.number = None;
                 beside = job.count.encode_plain(&mut self.batch);
             }
             Work::Count(job) => {
-                let (number, _) = *job.number.get_or_insert_with(|| (self.backlog.next_number(), Instant::now()));
+                if job.number.is_none() {
+                    job.number = self.backlog.next_number().map(|number| (number, Instant::now()));
+                }
+                let number = job.number.map_or(0, |(number, _)| number);
                 let form = if self.script == Script::Loaded { Form::EvalSha } else { Form::Eval };
                 job.count.encode(&mut self.batch, form, &job.done, number);
-                self.script = Script::Loaded;
+                if form == Form::Eval {
+                    self.script = Script::Asked;
+                }
             }
         }
         (0..beside.before).for_each(|_| self.backlog.in_flight.push(Asked::Beside));
@@ -344,7 +410,8 @@ impl<'a, 'b> Session<'a, 'b> {
     /// Counts the answers that are there; waits a moment for one that somebody waits for, or that holds up the rest.
     fn settle_answers(&mut self) -> Result<(), End> {
         let in_flight = &self.backlog.in_flight;
-        if in_flight.has_awaited() || in_flight.bytes() >= UNANSWERED_BYTES_MAX {
+        let is_hurried = in_flight.has_awaited() || self.script == Script::Asked || self.backlog.refused.is_soon;
+        if is_hurried && !in_flight.is_empty() || in_flight.bytes() >= UNANSWERED_BYTES_MAX {
             self.connection.set_nonblocking(false).map_err(End::lost)?;
             let outcome = self.read_answers();
             self.connection.set_nonblocking(true).map_err(End::lost)?;
@@ -374,7 +441,6 @@ impl<'a, 'b> Session<'a, 'b> {
 
     fn match_answers(&mut self) -> Result<(), End> {
         let (mut delivered, mut weight) = (0, 0);
-        let mut put_back = Vec::new();
         self.shared.replies.note_heard();
         let outcome = loop {
             let reply = match self.decoder.next() {
@@ -386,16 +452,18 @@ impl<'a, 'b> Session<'a, 'b> {
                 (Some(Asked::Item(Item::Publish(publish))), Reply::Integer(_)) => {
                     delivered += 1;
                     weight += publish.weight();
-                    self.backlog.careful = false;
+                    self.backlog.calm_down();
                     self.backlog.refused.note_success(&Item::Publish(publish));
                     Ok(())
                 }
                 (Some(Asked::Item(item)), Reply::Error(text)) => {
-                    let mut reactions = Reactions { script: &mut self.script, put_back: &mut put_back };
-                    reactions.error_reply(self.backlog, item, text)
+                    error_reply(&mut self.script, self.backlog, item, text)
                 }
                 (Some(Asked::Item(Item::Run(run))), reply) => {
-                    self.backlog.careful = false;
+                    self.backlog.calm_down();
+                    if run.effect() == Effect::Counts && self.script == Script::Asked {
+                        self.script = Script::Loaded;
+                    }
                     finish_run(self.backlog, run, reply);
                     Ok(())
                 }
@@ -431,57 +499,62 @@ impl<'a, 'b> Session<'a, 'b> {
             self.shared.stats.outbox.delivered.add(delivered);
             self.shared.outbox.settle(delivered as usize, weight);
         }
-        put_back.into_iter().rev().for_each(|item| self.backlog.unsent.push_front(item));
         outcome
     }
 }
 
-/// What an error reply changes besides the item it is for.
-struct Reactions<'s> {
-    script: &'s mut Script,
-    /// Refused for a reason that the next writing mends.
-    put_back: &'s mut Vec<Item>,
-}
-
-impl Reactions<'_> {
-    fn error_reply(&mut self, backlog: &mut Backlog<'_>, mut item: Item, text: &[u8]) -> Result<(), End> {
-        if let Item::Run(run) = &mut item
-            && let Work::Count(_) = run.work
-        {
-            if counter::wants_script(text) {
-                *self.script = Script::Unknown;
-                run.was_refused();
-                self.put_back.push(item);
+/// What an error reply means for its item, and for what else is known of Redis.
+fn error_reply(script: &mut Script, backlog: &mut Backlog<'_>, item: Item, text: &[u8]) -> Result<(), End> {
+    let refusal = Refusal::new(text);
+    if let Item::Run(run) = &item {
+        match run.effect() {
+            // It may have said so itself, and it is never sent twice.
+            Effect::Unknown => {
+                backlog.refuse(item, &refusal);
                 return Ok(());
             }
-            if counter::forbids_scripts(text) {
+            Effect::Counts if counter::wants_script(text) => {
+                *script = Script::Unknown;
+                backlog.put_off(item, &refusal, None);
+                return Ok(());
+            }
+            Effect::Counts if counter::forbids_scripts(text) => {
                 if !std::mem::replace(&mut backlog.scripts_said, true) {
                     log::warn!(
-                        "redis lets this user run no scripts ({}): a counter whose answer is lost is not sent again",
-                        String::from_utf8_lossy(text)
+                        "redis lets this user run no scripts: a counter whose answer is lost is not sent again; {refusal}"
                     );
                 }
-                *self.script = Script::Forbidden;
-                run.was_refused();
-                self.put_back.push(item);
+                *script = Script::Forbidden;
+                backlog.put_off(item, &refusal, None);
                 return Ok(());
             }
+            Effect::Counts if *script == Script::Asked => {
+                // Redis reads a script before it runs it, but not while it refuses everything.
+                *script = if refusal.class != Class::Never { Script::Unknown } else { Script::Loaded };
+            }
+            Effect::Counts | Effect::Reads | Effect::Writes => {}
         }
-        let refusal = Refusal::new(text);
-        if !is_for_the_moment(&refusal) {
-            backlog.refuse(item, &refusal);
-            return Ok(());
-        }
-        backlog.put_off(item, &refusal);
-        match refusal.class {
-            Class::Wait => Ok(()),
-            class => Err(End::Lost { reason: refusal.to_string(), class }),
-        }
+    }
+    if refusal.class == Class::Never {
+        backlog.refuse(item, &refusal);
+        return Ok(());
+    }
+    backlog.put_off(item, &refusal, Some(REFUSED_RETRY));
+    match refusal.class {
+        Class::Wait => Ok(()),
+        class => Err(End::Lost { reason: refusal.to_string(), class }),
     }
 }
 
 /// A reply that is no error: the answer of a run, or one step towards it.
-fn finish_run(backlog: &mut Backlog<'_>, mut run: Box<Run>, reply: Reply<'_>) {
+fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
+    let mut run = match run.effect() {
+        Effect::Reads => match backlog.keep_unless_spoiled(run) {
+            Some(run) => run,
+            None => return,
+        },
+        Effect::Writes | Effect::Counts | Effect::Unknown => run,
+    };
     let outcome = match &mut run.work {
         Work::Ask { expect, .. } => expect.read(reply),
         Work::Count(_) => Expect::Number.read(reply),
