@@ -352,6 +352,10 @@ pub enum ReadError {
     Timeout,
     /// What matches is more than one answer may hold.
     TooLarge,
+    /// So many reads wait already.
+    Busy {
+        waiting: usize,
+    },
     /// Nobody is there to read: the thread ended.
     Closed,
 }
@@ -380,8 +384,9 @@ impl fmt::Display for ReadError {
             }
             ReadError::Timeout => f.write_str("the event log was not read in time"),
             ReadError::TooLarge => {
-                write!(f, "the records asked for are more than {EVENTLOG_READ_BYTES_MAX} bytes: ask for fewer")
+                f.write_str("the records asked for are more than one answer may hold: ask for fewer")
             }
+            ReadError::Busy { waiting } => write!(f, "{waiting} reads of event logs wait"),
             ReadError::Closed => f.write_str("the event logs are closed"),
         }
     }
