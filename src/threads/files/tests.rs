@@ -223,6 +223,37 @@ fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
     assert_eq!(balance(&files), (4, vec![("refused", 4)]));
 }
 
+/// Ten seconds for each cause, whatever other logs have to say.
+#[test]
+fn a_log_that_takes_nothing_is_told_now_and_then() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |notice| match notice {
+        Notice::Error { operation: "file", target, reason } => {
+            told.borrow_mut().push(format!("{} {reason}", String::from_utf8(target.into_vec()).unwrap()));
+        }
+        other => panic!("{other:?}"),
+    };
+    let (mut desk, start) = (Desk::new(&files, &tell), Instant::now());
+    fs::write(folder.0.join("bad"), b"PK\x03\x04").unwrap();
+    fs::create_dir(folder.0.join("folder")).unwrap();
+    for second in 0..=10 {
+        for path in ["bad", "folder", "good"] {
+            files.append(&log(path), 0, b"c", b"1").unwrap();
+        }
+        serve_waiting(&mut desk, &files, start + Duration::from_secs(second));
+        assert_eq!(told.borrow().len(), if second < 10 { 2 } else { 4 }, "{second} s: {told:?}");
+    }
+    let bad = format!(
+        "bad file: cannot open event log `{}`: starts with 50 4b 03 04, not an event log",
+        folder.0.join("bad").display()
+    );
+    assert_eq!(told.borrow()[0], bad);
+    assert!(told.borrow()[1].starts_with("folder file: cannot open event log `"), "{told:?}");
+    assert_eq!(balance(&files), (11, vec![("refused", 22)]));
+}
+
 #[test]
 fn settings_that_change_hold_from_then_on() {
     let folder = Folder::new();
