@@ -132,6 +132,10 @@ impl Scan {
         let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
         let active = place.active().to_owned();
         place.check(&active).map_err(|err| fail(&active, err))?;
+        // To open a pipe could take for ever.
+        if active.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(fail(&active, io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+        }
         // The youngest first: if it is rotated meanwhile it is found once more below, and known by its id.
         let youngest = match File::open(&active) {
             Ok(file) => Some(Segment::of_file(&active, file, use_index).map_err(|err| ReadError::of(&active, err))?),
