@@ -130,6 +130,29 @@ function realtime.Command(words, callback) end
 ---@overload fun(board: string, n: integer, callback: fun(map?: table<string, number>, err?: string, ranked?: realtime.Row[])): true?, string?
 function realtime.GetLeaderboard(board, n) end
 
+---@class realtime.LogOptions
+---@field start_time? number Unix seconds, fractions allowed; included
+---@field end_time? number the same
+---@field channel? string exactly this one
+---@field limit? integer 1 to 100000; 1000 if left out
+---@field newest_first? boolean
+
+---@class realtime.Record
+---@field time number Unix seconds, to the millisecond
+---@field seq integer its number in the log, from 1 on
+---@field channel string
+---@field data any as a listener would get it
+
+---Reads an event log below `garrysmod/data/`. Empty if it has no file yet. Without a callback it takes
+---`sync_timeout_ms` at most; with one it returns true.
+---@param path string
+---@param options? realtime.LogOptions
+---@return realtime.Record[]? records oldest first
+---@return string? reason starts with a code: `encode`, `file`, `timeout`, `too_large`, `queue_full`, `closed`
+---@overload fun(path: string, options: realtime.LogOptions?, callback: fun(records?: realtime.Record[], err?: string)): true?, string?
+---@overload fun(path: string, callback: fun(records?: realtime.Record[], err?: string)): true?, string?
+function realtime.ReadEventLog(path, options) end
+
 ---Changes settings: all of them or none. The operator's file and environment stay above them.
 ---@param options table<string, string|number|boolean>
 ---@return boolean taken
@@ -181,4 +204,4 @@ function realtime.Stats() end
 -- RealtimeDisconnected(reason: string)
 -- RealtimeGap(channel: string, server: string, missed: integer)
 -- RealtimeOverflow(queue: string, dropped: integer)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"file", target: string, reason: string)

@@ -166,6 +166,10 @@ pub const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
 pub const EVENTLOG_PATH_BYTES_MAX: usize = 512;
 pub const EVENTLOG_NAME_BYTES_MAX: usize = 200;
 
+/// The same once its payloads are decoded, on their way to Lua: some tens of milliseconds of making tables.
+pub const EVENTLOG_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const _: () = assert!(EVENTLOG_ANSWER_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX * 3 < ANSWERS_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MAX + IDENTITY_BYTES_MAX + NAME_BYTES_MAX < EVENTLOG_RECORD_BYTES_MAX);
 const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_LOG_HELD_BYTES_MAX);
 const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);

@@ -130,14 +130,14 @@ impl Throttle {
 
 /// What was written lately, by cause.
 #[derive(Default)]
-struct Causes(HashMap<(Level, String), Throttle>);
+pub(crate) struct Causes(HashMap<(Level, String), Throttle>);
 
 impl Causes {
     /// Causes kept; with more, the one longest ago is forgotten.
     const MAX: usize = 128;
 
     /// As [`Throttle::pass`], for the message's cause.
-    fn pass(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
+    pub(crate) fn pass(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
         let cause = (level, message.split(';').next().unwrap_or_default().to_owned());
         if self.0.len() >= Causes::MAX && !self.0.contains_key(&cause) {
             let oldest = self.0.iter().min_by_key(|(_, throttle)| throttle.last).map(|(cause, _)| cause.clone());

@@ -1,6 +1,6 @@
 //! The engine: everything the game thread owns, without Lua. One per process; a Lua state is its guest.
-//! Runs on the game thread only. Waits there twice, both bounded: [`Flush`] at the end of a state, and [`Reading`] for
-//! a reader without callback.
+//! Runs on the game thread only. Waits there for bounded times: [`Flush`] at the end of a state, [`Reading`] and
+//! [`event_log::LogReading`] for a reader without callback.
 //! It calls nobody: the pump asks it for the next [`Call`], runs it, and reports back (`pump.rs`).
 //!
 //! Life of a state: [`Engine::attach`], then scripts listen and emit, then [`Engine::detach`]. In between, the
@@ -34,6 +34,7 @@ use crate::threads::outbox::{Item, Publish, QueueFull};
 use crate::threads::replies::ReplyTo;
 use crate::threads::{Shared, Workers, selftest};
 
+pub mod event_log;
 pub mod hooks;
 pub mod patience;
 pub mod pending;
@@ -518,15 +519,25 @@ impl Reading {
     }
 }
 
-/// Waits for what is queued when a state detaches: it may be the end of the process.
+/// Waits for what is queued when a state detaches: it may be the end of the process. All waits share one deadline.
 pub struct Flush(Arc<Shared>);
 
 impl Flush {
-    /// Until Redis has answered everything, at most [`CLOSE_FLUSH_MAX`]. While the link is down it does not wait:
-    /// the queue outlives the state, and each map change would cost the full time.
+    /// Until everything is where it is to go, at most [`CLOSE_FLUSH_MAX`]. True if it is.
     pub fn wait(self) -> bool {
-        self.0.outbox.waiting() == 0
-            || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(Instant::now() + CLOSE_FLUSH_MAX)
+        let deadline = Instant::now() + CLOSE_FLUSH_MAX;
+        // What hooks make of the last events goes into the queues that come after.
+        let actions = self.0.actions.flush(deadline);
+        // The threads go on while another is waited for.
+        let files = self.0.files.flush(deadline);
+        let outbox = self.outbox(deadline);
+        actions && files && outbox
+    }
+
+    /// Until Redis has answered everything. While the link is down it does not wait: the queue outlives the state, and
+    /// each map change would cost the full time.
+    fn outbox(&self, deadline: Instant) -> bool {
+        self.0.outbox.waiting() == 0 || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(deadline)
     }
 }
 
@@ -548,6 +559,12 @@ pub enum Refusal {
     /// A reader does not wait, and the bound it has.
     Impatient(Impatience, Duration),
     Config(String),
+    /// An event log that cannot be meant, and why.
+    File(String),
+    /// So many events wait for `rt-actions`.
+    ActionsFull {
+        waiting: usize,
+    },
     Closed,
 }
 
@@ -577,6 +594,8 @@ impl fmt::Display for Refusal {
                 )
             }
             Refusal::Config(found) => write!(f, "config: {found}"),
+            Refusal::File(found) => write!(f, "file: {found}"),
+            Refusal::ActionsFull { waiting } => write!(f, "queue_full: {waiting} events wait for their hooks"),
             Refusal::Closed => f.write_str("closed: the Lua state is closing"),
         }
     }

@@ -49,6 +49,15 @@ impl Patience {
         }
     }
 
+    /// The same for a wait that Redis has no part in: its silence forbids nothing, and what it leaves of the share is
+    /// all there is. To be reported as answered, whatever comes of it.
+    pub fn grant_apart(&mut self, now: Instant, bound: Duration) -> Result<Duration, Impatience> {
+        let silent_since = self.silent_since.take();
+        let granted = self.grant(now, bound, 0);
+        self.silent_since = silent_since;
+        granted
+    }
+
     /// A reader waited from `began` to `now`; in vain if it has no answer.
     pub fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
         let wait = now.saturating_duration_since(began);
@@ -106,6 +115,18 @@ mod tests {
             assert!(patience.grant(now, BOUND, 0).is_ok(), "round {round}");
             patience.waited(now, now + Duration::from_micros(200), true, 0);
         }
+    }
+
+    #[test]
+    fn a_wait_apart_knows_the_share_only() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        patience.waited(start, start + ms(20), false, 7);
+        assert_eq!(patience.grant_apart(start + ms(30), BOUND), Ok(ms(30)));
+        patience.waited(start + ms(30), start + ms(60), true, 0);
+        assert_eq!(patience.grant_apart(start + ms(60), BOUND), Err(Impatience::Spent));
+        assert_eq!(patience.grant_apart(start + ms(2000), BOUND), Ok(BOUND));
+        assert_eq!(patience.grant(start + ms(2000), BOUND, 7), Err(Impatience::Silent));
+        assert_eq!(patience.grant(start + ms(2000), BOUND, 8), Ok(BOUND));
     }
 
     /// Against the definition: in every window of a second that ends now, the waits sum up to the bound at most.

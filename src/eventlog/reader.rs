@@ -132,6 +132,10 @@ impl Scan {
         let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
         let active = place.active().to_owned();
         place.check(&active).map_err(|err| fail(&active, err))?;
+        // To open a pipe could take for ever.
+        if active.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(fail(&active, io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+        }
         // The youngest first: if it is rotated meanwhile it is found once more below, and known by its id.
         let youngest = match File::open(&active) {
             Ok(file) => Some(Segment::of_file(&active, file, use_index).map_err(|err| ReadError::of(&active, err))?),
@@ -352,6 +356,10 @@ pub enum ReadError {
     Timeout,
     /// What matches is more than one answer may hold.
     TooLarge,
+    /// So many reads wait already.
+    Busy {
+        waiting: usize,
+    },
     /// Nobody is there to read: the thread ended.
     Closed,
 }
@@ -380,8 +388,9 @@ impl fmt::Display for ReadError {
             }
             ReadError::Timeout => f.write_str("the event log was not read in time"),
             ReadError::TooLarge => {
-                write!(f, "the records asked for are more than {EVENTLOG_READ_BYTES_MAX} bytes: ask for fewer")
+                f.write_str("the records asked for are more than one answer may hold: ask for fewer")
             }
+            ReadError::Busy { waiting } => write!(f, "{waiting} reads of event logs wait"),
             ReadError::Closed => f.write_str("the event logs are closed"),
         }
     }

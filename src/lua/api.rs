@@ -1,5 +1,5 @@
 //! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed. Those for events and
-//! for the module itself stand here, those for values in `lua/values.rs`.
+//! for the module itself stand here, those for values in `lua/values.rs`, for hooks and event logs in files of their name.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{PROCESS, Process, hooks, json, values};
+use crate::lua::{PROCESS, Process, event_log, hooks, json, values};
 use crate::text_log;
 
 /// Puts the table `realtime` into the globals. `describe`, `takes_meta` and `strip` are indices of the prelude's
@@ -19,7 +19,7 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
     lua.push_table(0, 24);
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 17] = [
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 18] = [
         ("Emit", emit, Some(describe)),
         ("On", on, Some(takes_meta)),
         ("Off", off, None),
@@ -34,6 +34,7 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
         ("GetLeaderboard", values::get_leaderboard, None),
         ("AddHook", hooks::add_hook, Some(strip)),
         ("RemoveHook", hooks::remove_hook, None),
+        ("ReadEventLog", event_log::read_event_log, Some(describe)),
         ("Configure", configure, Some(describe)),
         ("Status", status, None),
         ("Stats", stats, None),

@@ -30,6 +30,7 @@ use crate::threads::{Shared, lock};
 mod stack;
 mod api;
 mod callbacks;
+mod event_log;
 mod hooks;
 mod json;
 mod values;

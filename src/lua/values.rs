@@ -19,7 +19,7 @@ use crate::redis::answer;
 // ---- arguments ------------------------------------------------------------------------------------------------
 
 /// A string argument.
-fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'a [u8], Answer> {
+pub(super) fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'a [u8], Answer> {
     lua.string(at).ok_or_else(|| bad(lua, at, function, "string"))
 }
 
@@ -32,7 +32,7 @@ fn number(lua: Lua, at: i32, function: &'static str) -> Result<f64, Answer> {
 }
 
 /// Where the callback stands, if there is one.
-fn callback(lua: Lua, at: i32, function: &'static str) -> Result<Option<i32>, Answer> {
+pub(super) fn callback(lua: Lua, at: i32, function: &'static str) -> Result<Option<i32>, Answer> {
     match lua.type_of(at) {
         LUA_TNONE | LUA_TNIL => Ok(None),
         LUA_TFUNCTION => Ok(Some(at)),
@@ -149,7 +149,7 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
 }
 
 /// Pushes the values of an answer. A big one may run Lua out of memory, which it says by an error: hence the pcall.
-fn push_answer(lua: Lua, answer: &answer::Answer) -> Answer {
+pub(super) fn push_answer(lua: Lua, answer: &answer::Answer) -> Answer {
     lua.push_function(replay, 0);
     lua.push_pointer(std::ptr::from_ref(answer).cast_mut().cast());
     let values = i32::from(answer.values);
@@ -172,7 +172,7 @@ unsafe extern "C-unwind" fn replay(state: State) -> i32 {
 }
 
 /// An argument error is an answer, too.
-fn either(answer: Result<Answer, Answer>) -> Answer {
+pub(super) fn either(answer: Result<Answer, Answer>) -> Answer {
     answer.unwrap_or_else(|bad_argument| bad_argument)
 }
 

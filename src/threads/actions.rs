@@ -26,6 +26,8 @@ const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 enum Act {
     /// An event that this server has sent, and who wants it.
     Own(Arc<EventText>, Arc<Matched>),
+    /// To be run once everything before it was handed on.
+    Then(Box<dyn FnOnce() + Send>),
     /// Everything before it was handed on: answered by dropping this.
     Mark(Sender<()>),
     /// Look again: it is time to stop.
@@ -74,6 +76,12 @@ impl Actions {
             && rx.recv_deadline(deadline) == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
     }
 
+    /// Has `job` run on `rt-actions` when what was pushed before is handed on. Never waits; false, and nothing is run,
+    /// when too many wait.
+    pub fn after(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        self.tx.len() < ACTIONS_WAITING_MAX && self.tx.try_send(Act::Then(Box::new(job))).is_ok()
+    }
+
     pub(super) fn wake(&self) {
         // A full queue has something to look at anyway.
         let _ = self.tx.try_send(Act::Wake);
@@ -91,6 +99,7 @@ pub fn run(shared: &Arc<Shared>) {
         let Ok(act) = actions.rx.recv_timeout(PATIENCE) else { continue };
         match act {
             Act::Own(text, matched) => hand_on(shared, &text, &matched, &mut tape),
+            Act::Then(job) => job(),
             Act::Mark(reached) => drop(reached),
             Act::Wake => {}
         }

@@ -128,7 +128,7 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
 }
 
 /// The tape of an event's payload, and whether it is no JSON.
-pub(super) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let raw = tape::parse_without(payload, Some(identity::MEMBER), out, &mut Vec::new()).is_err();
     if raw {

@@ -17,6 +17,7 @@ use crate::eventlog::disk::Disk;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{ReadError, ReadOutcome};
 use crate::eventlog::{LogSpec, Query};
+use crate::notice::Notice;
 use crate::stats::Stats;
 use crate::threads::Shared;
 
@@ -155,18 +156,24 @@ impl Files {
         Ok(())
     }
 
-    /// Has the thread read a log, in slices between its batches. Sees every append before this call.
-    pub fn read(&self, path: LogPath, query: Query, reply: Reply) -> Result<(), Refused> {
+    /// Has the thread read a log, in slices between its batches. Sees every append before this call. A refusal is an
+    /// answer, too.
+    pub fn read(&self, path: LogPath, query: Query, reply: Reply) {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed);
+            return reply.give(Err(ReadError::Closed));
         }
         let waiting = self.reads.fetch_add(1, Ordering::AcqRel);
         if waiting >= EVENTLOG_READS_MAX {
             self.reads.fetch_sub(1, Ordering::AcqRel);
-            return Err(Refused::Full { waiting });
+            return reply.give(Err(ReadError::Busy { waiting }));
         }
         self.push(Job::Read { path, query, reply });
-        Ok(())
+    }
+
+    /// A log was read, on whichever thread.
+    pub fn count_read(&self, read: &Result<ReadOutcome, ReadError>) {
+        self.stats.file_counts.reads.add(1);
+        self.stats.file_counts.damaged.add(read.as_ref().map_or(0, |outcome| outcome.damage.damaged));
     }
 
     /// Waits until every append before this call is written, or until the deadline. True if they are.
@@ -201,10 +208,10 @@ impl Files {
         debug_assert!(sent);
     }
 
-    /// The thread's whole life.
-    pub fn serve(&self) {
+    /// The thread's whole life. `tell` takes what scripts should hear of.
+    pub fn serve(&self, tell: &dyn Fn(Notice)) {
         self.settle_lost();
-        let mut desk = Desk::new(self);
+        let mut desk = Desk::new(self, tell);
         loop {
             let patience = desk.patience(Instant::now()).min(IDLE);
             let job = match patience.is_zero() {
@@ -282,7 +289,7 @@ impl Files {
 
 /// The thread of a whole server.
 pub fn run(shared: &Arc<Shared>) {
-    shared.files.serve();
+    shared.files.serve(&|notice| shared.notices.push(notice));
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Replies {
     }
 
     /// Hands an answer on. One whose reader does not wait any more ends here.
-    pub(super) fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+    pub fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Reader { ticket, .. } => {

@@ -21,6 +21,7 @@ local calls = {
 	get_table = { realtime.GetTable, "k" }, incr = { realtime.Incr, "n" }, del = { realtime.Del, "k" },
 	expire = { realtime.Expire, "k", 1 }, command = { realtime.Command, { "PING" } },
 	get_leaderboard = { realtime.GetLeaderboard, "b", 1 }, configure = { realtime.Configure, {} },
+	read_event_log = { realtime.ReadEventLog, "panic.log" },
 }
 for name, call in pairs(calls) do
 	assert(answered(call[1](unpack(call, 2))) == (place == name), name)

@@ -1,5 +1,7 @@
 //! What `rt-files` has in hand: the open logs, and the reads that are under way.
-//! A log that cannot be opened is tried again after a pause; meanwhile its records are dropped and counted.
+//! A log that cannot be opened is tried again after a pause; meanwhile its records are dropped and counted, and scripts
+//! are told: by `RealtimeError`, not `RealtimeActionFailed`, since many hooks may share a log and none of them is at
+//! fault.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,8 +16,9 @@ use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
 use crate::eventlog::writer::{OpenError, Refusal, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::fail_point::fail_point;
+use crate::notice::Notice;
 use crate::stats::Counter;
-use crate::text_log::Throttle;
+use crate::text_log::{Causes, Throttle};
 
 pub(super) struct Desk<'a> {
     files: &'a Files,
@@ -24,7 +27,8 @@ pub(super) struct Desk<'a> {
     uses: u64,
     reads: VecDeque<Reading>,
     failures: Throttle,
-    refusals: Throttle,
+    refusals: Causes,
+    tell: &'a dyn Fn(Notice),
 }
 
 struct Log {
@@ -54,9 +58,9 @@ struct Reading {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(files: &'a Files) -> Desk<'a> {
-        let (failures, refusals) = (Throttle::new(), Throttle::new());
-        Desk { files, logs: HashMap::new(), uses: 0, reads: VecDeque::new(), failures, refusals }
+    pub(super) fn new(files: &'a Files, tell: &'a dyn Fn(Notice)) -> Desk<'a> {
+        let (failures, refusals) = (Throttle::new(), Causes::default());
+        Desk { files, logs: HashMap::new(), uses: 0, reads: VecDeque::new(), failures, refusals, tell }
     }
 
     /// How long there is nothing to do but to wait for a job.
@@ -108,8 +112,14 @@ impl<'a> Desk<'a> {
                     self.note(result);
                 }
             }
-            Err(Refusal::Full) => self.drop_one(append.weight(), &dropped.disk_full),
-            Err(Refusal::TooLarge) => self.drop_one(append.weight(), &dropped.refused),
+            Err(Refusal::Full) => {
+                self.drop_one(append.weight(), &dropped.disk_full);
+                self.refuse(&append.log.path, now, "the disk takes nothing, and too much waits for it in memory");
+            }
+            Err(Refusal::TooLarge) => {
+                self.drop_one(append.weight(), &dropped.refused);
+                self.refuse(&append.log.path, now, "an event is larger than a record may be");
+            }
         }
     }
 
@@ -130,7 +140,7 @@ impl<'a> Desk<'a> {
             }
             Some(Log { state: State::Open(_), reformatted: last, .. }) => {
                 if last.is_some_and(|last| now.saturating_duration_since(last) < EVENTLOG_REFORMAT_PAUSE) {
-                    self.refuse(now, &format!("the event log `{}` is written in two formats at once", spec.path));
+                    self.refuse(&spec.path, now, "two hooks write it in different formats");
                     return Err(Shut::Refused);
                 }
                 reformatted = Some(now);
@@ -145,13 +155,17 @@ impl<'a> Desk<'a> {
     }
 
     fn open(&mut self, spec: &Arc<LogSpec>, now: Instant, reformatted: Option<Instant>) -> Result<(), Shut> {
-        self.make_room(now)?;
+        if let Err(shut) = self.make_room(now) {
+            let found = format!("too many event logs: the disk takes nothing of the {EVENTLOG_OPEN_MAX} that are open");
+            self.refuse(&spec.path, now, &found);
+            return Err(shut);
+        }
         let files = self.files;
         let opened = Writer::open(Arc::clone(&files.disk), &files.root, LogSpec::clone(spec), now);
         let (state, result) = match opened {
             Ok(writer) => (State::Open(Box::new(writer)), Ok(())),
             Err(err) => {
-                self.refuse(now, &err.to_string());
+                self.refuse(&spec.path, now, &err.to_string());
                 let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
                 (State::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
             }
@@ -257,8 +271,7 @@ impl<'a> Desk<'a> {
 
     fn answer(&self, reply: Reply, result: Result<ReadOutcome, ReadError>) {
         self.files.settle_reads(1);
-        self.files.stats.file_counts.reads.add(1);
-        self.files.stats.file_counts.damaged.add(result.as_ref().map_or(0, |outcome| outcome.damage.damaged));
+        self.files.count_read(&result);
         reply.give(result);
     }
 
@@ -272,9 +285,13 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn refuse(&mut self, now: Instant, reason: &str) {
-        if let Some(more) = self.refusals.pass(now) {
-            log::error!("{reason}; its records are lost{more}");
+    /// Says that the log takes no records, once in a while for each cause.
+    fn refuse(&mut self, path: &LogPath, now: Instant, found: &str) {
+        let reason = format!("records for event log `{path}` are lost: {found}");
+        if let Some(more) = self.refusals.pass(log::Level::Error, &reason, now) {
+            log::error!("{reason}{more}");
+            let target = path.as_str().as_bytes().into();
+            (self.tell)(Notice::Error { operation: "file", target, reason: format!("file: {found}") });
         }
     }
 }

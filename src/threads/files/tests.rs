@@ -49,7 +49,7 @@ fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
 /// Runs the thread's loop beside `run`, and stops it.
 fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
-        scope.spawn(|| files.serve());
+        scope.spawn(|| files.serve(&|_| {}));
         let result = catch_unwind(AssertUnwindSafe(run));
         files.stop();
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -124,13 +124,13 @@ fn a_read_sees_what_was_appended_before_it() {
             }
             let tx = tx.clone();
             let query = Query { limit: usize::MAX, ..Query::default() };
-            files.read(path(), query, Reply::new(move |result| tx.send(result).unwrap())).unwrap();
+            files.read(path(), query, Reply::new(move |result| tx.send(result).unwrap()));
             let outcome = rx.recv_timeout(PATIENCE).unwrap().unwrap();
             assert!(outcome.records.len() >= round * 1000);
         }
         let missing = tx.clone();
         let nowhere = LogPath::parse(b"nowhere").unwrap();
-        files.read(nowhere, Query::default(), Reply::new(move |result| missing.send(result).unwrap())).unwrap();
+        files.read(nowhere, Query::default(), Reply::new(move |result| missing.send(result).unwrap()));
         assert!(matches!(rx.recv_timeout(PATIENCE).unwrap(), Err(ReadError::Missing { .. })));
         assert_eq!(files.stats.file_counts.reads.get(), 6);
     });
@@ -142,15 +142,14 @@ fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
     let files = files(&folder, Arc::new(SystemDisk));
     let (tx, rx) = crossbeam_channel::unbounded();
     let path = LogPath::parse(b"a").unwrap();
-    let mut taken = 0;
     for _ in 0..EVENTLOG_READS_MAX + 10 {
         let tx = tx.clone();
-        let reply = Reply::new(move |result| tx.send(result.is_ok()).unwrap());
-        taken += usize::from(files.read(path.clone(), Query::default(), reply).is_ok());
+        let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+        files.read(path.clone(), Query::default(), reply);
     }
-    assert_eq!((taken, rx.len()), (EVENTLOG_READS_MAX, 10));
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), vec!["64 reads of event logs wait"; 10]);
     serving(&files, || assert!(files.flush(far())));
-    assert_eq!(rx.len(), EVENTLOG_READS_MAX + 10, "each is answered once");
+    assert_eq!(rx.len(), EVENTLOG_READS_MAX, "each is answered once");
     assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
 }
 
@@ -158,7 +157,7 @@ fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
 fn a_long_read_lets_the_queue_have_its_turns() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
-    let (mut desk, now) = (Desk::new(&files), Instant::now());
+    let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
     let payload = vec![b'x'; 30_000];
     for _ in 0..400 {
         files.append(&log("a"), 0, b"c", &payload).unwrap();
@@ -166,7 +165,7 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     let (tx, rx) = crossbeam_channel::bounded(1);
     let query = Query { limit: usize::MAX, ..Query::default() };
     let reply = Reply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
-    files.read(LogPath::parse(b"a").unwrap(), query, reply).unwrap();
+    files.read(LogPath::parse(b"a").unwrap(), query, reply);
     serve_waiting(&mut desk, &files, now);
     let mut slices = 0;
     while rx.is_empty() {
@@ -206,7 +205,7 @@ fn more_logs_than_may_be_open_are_written_all_the_same() {
 fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
-    let (mut desk, mut now) = (Desk::new(&files), Instant::now());
+    let (mut desk, mut now) = (Desk::new(&files, &|_| {}), Instant::now());
     fs::write(folder.0.join("bad"), b"PK\x03\x04").unwrap();
     for _ in 0..3 {
         files.append(&log("bad"), 0, b"c", b"1").unwrap();
@@ -224,11 +223,42 @@ fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
     assert_eq!(balance(&files), (4, vec![("refused", 4)]));
 }
 
+/// Ten seconds for each cause, whatever other logs have to say.
+#[test]
+fn a_log_that_takes_nothing_is_told_now_and_then() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |notice| match notice {
+        Notice::Error { operation: "file", target, reason } => {
+            told.borrow_mut().push(format!("{} {reason}", String::from_utf8(target.into_vec()).unwrap()));
+        }
+        other => panic!("{other:?}"),
+    };
+    let (mut desk, start) = (Desk::new(&files, &tell), Instant::now());
+    fs::write(folder.0.join("bad"), b"PK\x03\x04").unwrap();
+    fs::create_dir(folder.0.join("folder")).unwrap();
+    for second in 0..=10 {
+        for path in ["bad", "folder", "good"] {
+            files.append(&log(path), 0, b"c", b"1").unwrap();
+        }
+        serve_waiting(&mut desk, &files, start + Duration::from_secs(second));
+        assert_eq!(told.borrow().len(), if second < 10 { 2 } else { 4 }, "{second} s: {told:?}");
+    }
+    let bad = format!(
+        "bad file: cannot open event log `{}`: starts with 50 4b 03 04, not an event log",
+        folder.0.join("bad").display()
+    );
+    assert_eq!(told.borrow()[0], bad);
+    assert!(told.borrow()[1].starts_with("folder file: cannot open event log `"), "{told:?}");
+    assert_eq!(balance(&files), (11, vec![("refused", 22)]));
+}
+
 #[test]
 fn settings_that_change_hold_from_then_on() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
-    let (mut desk, now) = (Desk::new(&files), Instant::now());
+    let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
     let other = |change: fn(&mut LogSpec)| {
         let mut spec = LogSpec::clone(&log("a"));
         change(&mut spec);
@@ -261,7 +291,7 @@ fn settings_that_change_hold_from_then_on() {
 fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
     let (folder, disk) = (Folder::new(), DoubleDisk::default());
     let files = files(&folder, Arc::new(disk.clone()));
-    let (mut desk, mut now) = (Desk::new(&files), Instant::now());
+    let (mut desk, mut now) = (Desk::new(&files, &|_| {}), Instant::now());
     disk.plan(|plan| plan.room = Some(1000));
     let payload = format!("\"{}\"", "x".repeat(10_000));
     for number in 0..900 {
@@ -331,11 +361,11 @@ fn a_panic_costs_what_was_in_hand_and_is_counted() {
         files.append(&log("a"), 0, b"c", b"1").unwrap();
     }
     let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
-    files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply).unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| files.serve())).is_err());
+    files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply);
+    assert!(catch_unwind(AssertUnwindSafe(|| files.serve(&|_| {}))).is_err());
     // The thread starts again, as every worker does.
     files.stop();
-    files.serve();
+    files.serve(&|_| {});
     assert_eq!(balance(&files), (0, vec![("panic", 10)]));
     assert_eq!(rx.try_recv().unwrap(), "the event logs are closed");
     assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));

@@ -180,7 +180,7 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
             "command",
         ]
         .into_iter()
-        .chain(["get_leaderboard", "configure", "status", "stats", "report", "begin_selftest"])
+        .chain(["get_leaderboard", "read_event_log", "configure", "status", "stats", "report", "begin_selftest"])
         .chain(["pumped", "context", "publisher", "subscriber"])
         {
             let set = format!("place={place}");
@@ -200,6 +200,8 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
     Host::start("wish_values", &prefix("wish-values"), &[]).pass();
+    // A busy machine must not make it fail.
+    Host::start_with("wish_log", &prefix("wish-log"), &[], &[("REALTIME_SYNC_TIMEOUT_MS", "1000")]).pass();
 }
 
 #[test]
@@ -209,6 +211,16 @@ fn values_settings_and_console_commands() {
         let set = format!("prefix={prefix}");
         let said = Host::start("values", &prefix, &["--set", &set, "--unwind", unwinding, "--allow-errors"]).pass();
         assert!(said.contains("callback of get `n`: ") && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn event_logs_are_written_and_read() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("event-log-{unwinding}"));
+        let options = ["--unwind", unwinding, "--allow-errors"];
+        let said = Host::start_with("event_log", &prefix, &options, &[("REALTIME_SYNC_TIMEOUT_MS", "500")]).pass();
+        assert!(said.contains("callback of readeventlog `logs/json.log`: "), "{said}");
     }
 }
 

@@ -1,4 +1,5 @@
 //! The event log of a process that is killed at any moment: what it called safe is there, and it goes on from there.
+//! Of a server that closes, and of one whose disk hangs.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,10 +9,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fault_kit::{PATIENCE, Random};
+use fault_kit::{PATIENCE, Random, Server};
+use realtime::engine::event_log::LogQuery;
+use realtime::engine::registry::CallbackRef;
 use realtime::eventlog::Query;
 use realtime::eventlog::folder::Place;
-use realtime::eventlog::reader::{Progress, Scan};
+use realtime::eventlog::path::LogPath;
+use realtime::eventlog::reader::{self, Progress, Scan};
+use serde_json::json;
 
 /// Kills in the suite; `REALTIME_KILLS=1000` for more.
 const KILLS: u64 = 20;
@@ -86,4 +91,69 @@ fn append_and_kill(folder: &Path, format: &str, first: u64, random: &mut Random)
     child.wait().unwrap();
     reader.join().unwrap();
     rx.try_iter().last().map_or(acknowledged, |line| line.parse().unwrap_or(acknowledged))
+}
+
+fn records(server: &Server, path: &str) -> Result<usize, String> {
+    let path = LogPath::parse(path.as_bytes()).unwrap();
+    let query = Query { limit: usize::MAX, ..Query::default() };
+    let read = reader::read(server.folder.path(), &path, &query, Instant::now() + PATIENCE);
+    read.map(|outcome| outcome.records.len()).map_err(|err| err.to_string())
+}
+
+/// A server that needs no Redis, with a hook that logs the events of this channel.
+fn logging(channel: &str, path: &str) -> Server {
+    let mut server = Server::with(json!({ "redis": "redis://127.0.0.1:1" }));
+    server.hook(channel, json!({ "type": "file", "path": path }));
+    server
+}
+
+#[test]
+fn a_close_writes_what_hooks_make_of_the_last_events() {
+    let mut server = logging("kill", "kills.log");
+    for map in 1..=3 {
+        (0..500).for_each(|n| server.emit("kill", &json!({ "n": n }).to_string()).unwrap());
+        let (_, flush) = server.engine.detach();
+        assert!(!flush.wait(), "redis has it all, and is not there");
+        assert_eq!(records(&server, "kills.log"), Ok(map * 500));
+        server.engine.attach();
+        server.hook("kill", json!({ "type": "file", "path": "kills.log" }));
+    }
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A disk that hangs: a log that is a pipe keeps `rt-files` waiting until somebody else opens it.
+#[test]
+fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
+    let mut server = logging("kill", "pipe.log");
+    let pipe = server.folder.path().join("pipe.log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is no file"));
+    server.emit("kill", "{}").unwrap();
+    let query = || LogQuery::parse(b"other.log", &json!({})).unwrap();
+    let read = |server: &mut Server| {
+        let reading = server.engine.begin_log_read(query()).map_err(|refusal| refusal.to_string())?;
+        let read = reading.wait();
+        server.engine.end_log_read(&reading, read).map(|answer| answer.values)
+    };
+    let began = Instant::now();
+    let late = "timeout: the event log was not read within 50 ms; use a callback";
+    assert_eq!(read(&mut server), Err(late.to_owned()));
+    for _ in 0..100 {
+        let spent = "timeout: readers have waited 50 ms of this second already, use a callback";
+        assert_eq!(read(&mut server), Err(spent.to_owned()));
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    server.engine.read_event_log(query(), CallbackRef(7)).unwrap();
+    let began = Instant::now();
+    let (functions, flush) = server.engine.detach();
+    assert!(functions.contains(&CallbackRef(7)) && !flush.wait());
+    assert!(began.elapsed() < Duration::from_millis(1700), "{:?}", began.elapsed());
+    server.engine.attach();
+    // Whoever opens it lets the thread go on.
+    drop(fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    server.engine.read_event_log(query(), CallbackRef(8)).unwrap();
+    assert_eq!(server.answered(1), [(8, "{}".to_owned())]);
+    server.assert_balanced();
+    server.stop();
 }

@@ -1,0 +1,191 @@
+//! Reading event logs for scripts: what is asked, checked; who reads it, and what becomes of the records.
+//! With a callback `rt-files` reads, and makes the answer; without one the game thread does, within the time that
+//! readers have. Both see what was emitted before, as far as hooks act on it at once: a condition in Lua is asked in a
+//! later tick.
+//! The disk's delays are not Redis': they take of the readers' time, and tell nothing about the connection.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::action::members::Members;
+use crate::config::{CALLBACKS_MAX, EVENTLOG_ANSWER_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
+use crate::engine::registry::CallbackRef;
+use crate::engine::{Engine, Refusal};
+use crate::eventlog::path::LogPath;
+use crate::eventlog::reader::{self, ReadError, ReadOutcome};
+use crate::eventlog::{Query, Records};
+use crate::json::tape;
+use crate::redis::answer::{Answer, Outcome};
+use crate::threads::files::Reply;
+use crate::threads::replies::ReplyTo;
+use crate::threads::{Shared, dispatch};
+
+/// Which records of which log a script asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogQuery {
+    path: LogPath,
+    query: Query,
+}
+
+impl LogQuery {
+    /// `options` is a JSON object, or an empty array, as an empty Lua table is written.
+    pub fn parse(path: &[u8], options: &Value) -> Result<LogQuery, Refusal> {
+        let path = LogPath::parse(path).map_err(|err| Refusal::File(err.to_string()))?;
+        let query = query(options).map_err(|err| Refusal::Encode(err.to_string()))?;
+        Ok(LogQuery { path, query })
+    }
+}
+
+fn query(options: &Value) -> Result<Query, crate::action::error::SpecError> {
+    let members = Members::of(options, "", "a table of options")?;
+    members.only(&[], &["start_time", "end_time", "channel", "limit", "newest_first"])?;
+    let usual = Query::default();
+    let limit = members.whole("limit", 1..=EVENTLOG_READ_RECORDS_MAX as u64)?;
+    Ok(Query {
+        start_ms: members.number("start_time")?.map_or(usual.start_ms, unix_ms),
+        end_ms: members.number("end_time")?.map_or(usual.end_ms, unix_ms),
+        channel: members.text("channel")?.map(|channel| channel.as_bytes().to_vec()),
+        limit: limit.map_or(usual.limit, |limit| limit as usize),
+        newest_first: members.switch("newest_first")?.unwrap_or(usual.newest_first),
+    })
+}
+
+/// To the nearest millisecond, so that a record's own time finds it. Saturates: before 1970 is the beginning.
+fn unix_ms(seconds: f64) -> u64 {
+    (seconds * 1000.0).round() as u64
+}
+
+impl Engine {
+    /// Has a log read for a callback.
+    pub fn read_event_log(&mut self, wanted: LogQuery, callback: CallbackRef) -> Result<(), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        if self.pending.len() >= CALLBACKS_MAX {
+            return Err(Refusal::QueueFull { waiting: self.pending.len() });
+        }
+        let ticket = self.pending.ticket();
+        self.pending.add(ticket, callback, "readeventlog", wanted.path.as_str().as_bytes());
+        let shared = Arc::clone(&self.shared);
+        // Behind the events of which hooks make records first.
+        let begun = self.shared.actions.after(move || {
+            let waiting = Arc::clone(&shared);
+            let reply = Reply::new(move |read| {
+                let read = read.and_then(|outcome| answer(&outcome.records, None));
+                waiting.replies.answer(ReplyTo::Callback(ticket), told(read));
+            });
+            shared.files.read(wanted.path, wanted.query, reply);
+        });
+        if !begun {
+            self.pending.remove(ticket);
+            return Err(Refusal::ActionsFull { waiting: self.shared.actions.waiting() });
+        }
+        Ok(())
+    }
+
+    /// Has the game thread read a log: [`LogReading::wait`], with the engine not borrowed.
+    pub fn begin_log_read(&mut self, wanted: LogQuery) -> Result<LogReading, Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        let (began, bound) = (Instant::now(), self.config.sync_timeout);
+        match self.patience.grant_apart(began, bound) {
+            Ok(granted) => {
+                Ok(LogReading { shared: Arc::clone(&self.shared), wanted, began, deadline: began + granted })
+            }
+            Err(impatience) => {
+                self.shared.stats.reads_failed_fast.add(1);
+                Err(Refusal::Impatient(impatience, bound))
+            }
+        }
+    }
+
+    /// What the reading came to.
+    pub fn end_log_read(&mut self, reading: &LogReading, read: Result<Answer, ReadError>) -> Outcome {
+        self.patience.waited(reading.began, Instant::now(), true, 0);
+        if let Err(ReadError::Timeout) = read {
+            self.shared.stats.reads_timed_out.add(1);
+            let granted = reading.granted().as_millis();
+            return Err(format!("timeout: the event log was not read within {granted} ms; use a callback"));
+        }
+        told(read)
+    }
+}
+
+/// A log that the game thread reads.
+pub struct LogReading {
+    shared: Arc<Shared>,
+    wanted: LogQuery,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl LogReading {
+    /// Reads, until the deadline at most.
+    pub fn wait(&self) -> Result<Answer, ReadError> {
+        let Shared { actions, files, .. } = self.shared.as_ref();
+        if !actions.flush(self.deadline) {
+            return Err(ReadError::Timeout);
+        }
+        // What the disk refuses is held back, and no reason not to read what it has.
+        if !files.flush(self.deadline) && Instant::now() >= self.deadline {
+            return Err(ReadError::Timeout);
+        }
+        let LogQuery { path, query } = &self.wanted;
+        let read = reader::read(files.root(), path, query, self.deadline);
+        files.count_read(&read);
+        read.and_then(|ReadOutcome { records, .. }| answer(&records, Some(self.deadline)))
+    }
+
+    fn granted(&self) -> Duration {
+        self.deadline.saturating_duration_since(self.began)
+    }
+}
+
+/// `{{time=, seq=, channel=, data=}, ...}`
+fn answer(records: &Records, deadline: Option<Instant>) -> Result<Answer, ReadError> {
+    let (mut tape, mut data) = (Vec::new(), Vec::new());
+    tape::push_array(&mut tape, records.len());
+    for record in records.iter() {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(ReadError::Timeout);
+        }
+        if tape.len() > EVENTLOG_ANSWER_BYTES_MAX {
+            return Err(ReadError::TooLarge);
+        }
+        tape::push_object(&mut tape, 4);
+        tape::push_text(&mut tape, b"time");
+        tape::push_f64(&mut tape, record.time_ms as f64 / 1000.0);
+        tape::push_text(&mut tape, b"seq");
+        tape::push_i64(&mut tape, i64::try_from(record.seq).unwrap_or(i64::MAX));
+        tape::push_text(&mut tape, b"channel");
+        tape::push_text(&mut tape, record.channel);
+        tape::push_text(&mut tape, b"data");
+        // As the listeners had it.
+        dispatch::decode(record.payload, &mut data);
+        tape.extend_from_slice(&data);
+    }
+    Ok(Answer { tape, values: 1 })
+}
+
+/// What the script is told.
+fn told(read: Result<Answer, ReadError>) -> Outcome {
+    read.or_else(|err| match err {
+        // A log has no file before its first record, which is no fault of who reads it.
+        ReadError::Missing { .. } => {
+            let mut tape = Vec::new();
+            tape::push_array(&mut tape, 0);
+            Ok(Answer { tape, values: 1 })
+        }
+        ReadError::Io { .. } | ReadError::Foreign { .. } | ReadError::Newer { .. } => Err(format!("file: {err}")),
+        ReadError::Timeout => Err(format!("timeout: {err}")),
+        ReadError::TooLarge => Err(format!("too_large: {err}")),
+        ReadError::Busy { .. } => Err(format!("queue_full: {err}")),
+        ReadError::Closed => Err(format!("closed: {err}")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The function of the table `realtime` that reads event logs: options read out of their Lua table, the engine asked,
+//! and without a callback waited for with nothing of the engine borrowed.
+//! Game thread; an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+
+use serde_json::Value;
+
+use crate::engine::event_log::LogQuery;
+use crate::lua::api::{bad, process, refused};
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua, upvalue};
+use crate::lua::values::{callback, either, push_answer, string};
+use crate::lua::{Process, json};
+
+entry! {
+    /// `realtime.ReadEventLog(path [, options] [, cb]) -> array | nil, reason`; with a callback `true | nil, reason`.
+    /// Upvalue 1: the prelude's `describe`.
+    read_event_log, run_read_event_log
+}
+
+fn run_read_event_log(lua: Lua) -> Answer {
+    either((|| {
+        let path = string(lua, 1, "ReadEventLog")?;
+        let (options, callback_at) = match lua.type_of(2) {
+            LUA_TTABLE => (Some(2), 3),
+            LUA_TNONE | LUA_TNIL => (None, 3),
+            LUA_TFUNCTION => (None, 2),
+            _ => return Err(bad(lua, 2, "ReadEventLog", "table")),
+        };
+        let callback = callback(lua, callback_at, "ReadEventLog")?;
+        let answered = process().map_err(str::to_owned).and_then(|process| {
+            let wanted = LogQuery::parse(path, &read_options(lua, options)?).map_err(|refusal| refusal.to_string())?;
+            match callback {
+                Some(at) => ask(lua, process, wanted, at),
+                None => read(lua, process, wanted),
+            }
+        });
+        Ok(answered.unwrap_or_else(|reason| refused(lua, None, &reason)))
+    })())
+}
+
+/// The options as JSON. Telling userdata apart runs Lua code, so the engine must not be borrowed.
+fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
+    let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
+    let mut text = Vec::new();
+    let non_finite = json::encode(lua, at, upvalue(1), &mut text).map_err(|err| err.to_string())?;
+    if non_finite > 0 {
+        return Err("encode: a number of the options is not finite".to_owned());
+    }
+    serde_json::from_slice(&text).map_err(|err| format!("encode: the options {err}"))
+}
+
+/// For the callback at that index.
+fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer, String> {
+    lua.push_value(at);
+    let kept = lua.keep();
+    let asked = process.engine().read_event_log(wanted, kept);
+    match asked {
+        Ok(()) => {
+            lua.push_boolean(true);
+            Ok(Answer::Values(1))
+        }
+        Err(refusal) => {
+            lua.release(kept);
+            Err(refusal.to_string())
+        }
+    }
+}
+
+/// On this thread.
+fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<Answer, String> {
+    let begun = process.engine().begin_log_read(wanted);
+    let reading = begun.map_err(|refusal| refusal.to_string())?;
+    // The engine is not borrowed while this thread reads.
+    let read = reading.wait();
+    let outcome = process.engine().end_log_read(&reading, read);
+    outcome.map(|answer| push_answer(lua, &answer))
+}
