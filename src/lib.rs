@@ -41,8 +41,12 @@
 //! - `unsafe` and every Lua call live in [`lua`]; layers 0 to 4 build and pass their tests without the `gmod` feature.
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
+// `Engine::stats` names all its numbers in one `json!`.
+#![recursion_limit = "256"]
+
 // 0 values: what flows and what is counted; no I/O, no threads.
 pub mod action;
+pub mod aggregator;
 pub mod condition;
 pub mod config;
 pub mod event;
