@@ -591,11 +591,16 @@ impl Reading {
 pub struct Flush(Arc<Shared>);
 
 impl Flush {
-    /// Until Redis has answered everything, at most [`CLOSE_FLUSH_MAX`]. While the link is down it does not wait:
-    /// the queue outlives the state, and each map change would cost the full time.
+    /// Until the hooks of the last events have acted, what is not posted is in the spool, and Redis has answered
+    /// everything; at most [`CLOSE_FLUSH_MAX`]. While the link is down it does not wait for Redis: the queue outlives the
+    /// state, and each map change would cost the full time.
     pub fn wait(self) -> bool {
-        self.0.outbox.waiting() == 0
-            || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(Instant::now() + CLOSE_FLUSH_MAX)
+        let deadline = Instant::now() + CLOSE_FLUSH_MAX;
+        let acted = self.0.actions.flush(deadline);
+        let spooled = self.0.webhooks.spool(deadline);
+        let answered =
+            self.0.outbox.waiting() == 0 || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(deadline);
+        acted && spooled && answered
     }
 }
 
