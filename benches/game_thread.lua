@@ -1,5 +1,5 @@
 -- What the game thread pays, beside lua-cjson in the same run. Run by scripts/bench in the stand-in server.
--- MODE: times of `emit_times` and `pump_times`; `emit`, `deliver`, `cjson_encode`, `cjson_decode` of N events, for
+-- MODE: times of `emit_times`, `hook_times` and `pump_times`; `emit`, `deliver`, `cjson_encode`, `cjson_decode` of N events, for
 -- counting instructions. For Emit there is no Redis, so that what is timed is the game thread alone: on two cores the
 -- publisher and Redis would take turns with it.
 local mode, n = host.arg.MODE, tonumber(host.arg.N or 4000)
@@ -84,6 +84,28 @@ elseif mode == "emit_times" then
 			return emit, encode, emit / encode, peer, emit / peer
 		end)
 		print(string.format("%-8s %9.0f %13.0f %7.2f %11.0f %7.2f", name, unpack(rows)))
+	end
+	host.exit_now(0)
+elseif mode == "hook_times" then
+	-- Emit alone, and to a channel with five hooks. The queue holds 8192: a round is 100 publishes, and 100 with a counter.
+	local nowhere = "http://127.0.0.1:1/api/webhooks/1/token"
+	for _, spec in ipairs({
+		{ type = "discord", webhook_url = nowhere, format = "**{killer}** killed {victim} with {weapon}" },
+		{ type = "http", url = "http://127.0.0.1:1/kill" },
+		{ type = "file", path = "bench.log", format = "binary" },
+		{ type = "counter", key = "kills:{killer}", ttl = 86400 },
+		{ type = "counter", key = "shots", where = { weapon = "nothing", timestamp = { gt = 5 } } },
+	}) do assert(realtime.AddHook("hooked", spec)) end
+	assert(realtime.Emit("hooked", true))
+	print(string.format("%-8s %9s %16s %7s", "payload", "Emit ns", "with five hooks", "ratio"))
+	for _, name in ipairs({ "plain", "event" }) do
+		local shape = shapes[name]
+		local rows = rounds(12, function()
+			local alone = time(100, function() assert(realtime.Emit("other", shape)) end)
+			local hooked = time(100, function() assert(realtime.Emit("hooked", shape)) end)
+			return alone, hooked, hooked / alone
+		end)
+		print(string.format("%-8s %9.0f %16.0f %7.2f", name, unpack(rows)))
 	end
 	host.exit_now(0)
 else

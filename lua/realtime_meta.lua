@@ -153,6 +153,101 @@ function realtime.GetLeaderboard(board, n) end
 ---@overload fun(path: string, callback: fun(records?: realtime.Record[], err?: string)): true?, string?
 function realtime.ReadEventLog(path, options) end
 
+---@alias realtime.Scope "fleet"|"each" one server of the fleet acts, or every one
+---@alias realtime.Test {eq?: any, ne?: any, lt?: number, le?: number, gt?: number, ge?: number, one_of?: any[]}
+---@alias realtime.Where table<string, string|number|boolean|realtime.Test> by dotted path; all must hold
+
+---@class realtime.DiscordSpec
+---@field type "discord"
+---@field webhook_url? string or `webhook`
+---@field webhook? string
+---@field format? string a template; or `message`, or `embed`
+---@field message? string
+---@field embed? table title, description, url, color, fields, footer, author, image, thumbnail, timestamp
+---@field username? string
+---@field avatar_url? string
+---@field allow_mentions? boolean false if left out
+---@field where? realtime.Where
+---@field scope? realtime.Scope
+
+---@class realtime.HttpSpec
+---@field type "http"
+---@field url string a template
+---@field method? "POST"|"PUT"|"PATCH"|"DELETE"|"GET"|"HEAD"
+---@field headers? table<string, string>
+---@field format? string "json", the default, or a template
+---@field timeout? number seconds
+---@field where? realtime.Where
+---@field scope? realtime.Scope
+
+---@class realtime.FileSpec
+---@field type "file"
+---@field path string below garrysmod/data/
+---@field format? "json"|"binary"
+---@field max_bytes? integer
+---@field max_files? integer 0: keeps all
+---@field where? realtime.Where
+---@field scope? realtime.Scope "each" if left out
+
+---@class realtime.CounterSpec
+---@field type "counter"
+---@field key string a template
+---@field action? "incr"|"decr"
+---@field by? integer
+---@field ttl? integer seconds from its birth
+---@field where? realtime.Where
+---@field scope? realtime.Scope
+
+---@class realtime.LeaderboardSpec
+---@field type "leaderboard"
+---@field board string a template
+---@field member string a template
+---@field by? number
+---@field ttl? integer
+---@field where? realtime.Where
+---@field scope? realtime.Scope
+
+---@alias realtime.ActionSpec realtime.DiscordSpec|realtime.HttpSpec|realtime.FileSpec|realtime.CounterSpec|realtime.LeaderboardSpec
+
+---@class realtime.ConditionalSpec
+---@field type "conditional"
+---@field condition fun(data: any, channel: string): boolean?
+---@field actions realtime.ActionSpec[]
+---@field where? realtime.Where
+---@field scope? realtime.Scope what its actions have if they say nothing
+
+---@class realtime.AggregatorSpec
+---@field interval integer seconds, 1 to 86400
+---@field aggregate fun(events: any[]): table? nil: no action
+---@field actions realtime.ActionSpec[]
+---@field max_events? integer 10000 if left out
+
+---Acts on every event of the channel or pattern, without Lua. The same id on the same channel replaces.
+---@param channel string
+---@param id string
+---@param spec realtime.ActionSpec|realtime.ConditionalSpec
+---@return string? id
+---@return string? reason names the member; nothing is changed
+---@overload fun(channel: string, spec: realtime.ActionSpec|realtime.ConditionalSpec): string?, string?
+function realtime.AddHook(channel, id, spec) end
+
+---@param id string
+---@return boolean removed whether there was such a hook
+function realtime.RemoveHook(id) end
+
+---Collects the events of the channel or pattern, and has a function sum up each stretch of time.
+---@param channel string
+---@param id string
+---@param spec realtime.AggregatorSpec
+---@return string? id
+---@return string? reason names the member; nothing is changed
+---@overload fun(channel: string, spec: realtime.AggregatorSpec): string?, string?
+function realtime.AddAggregator(channel, id, spec) end
+
+---@param id string
+---@return boolean removed whether there was such an aggregator
+function realtime.RemoveAggregator(id) end
+
 ---Changes settings: all of them or none. The operator's file and environment stay above them.
 ---@param options table<string, string|number|boolean>
 ---@return boolean taken
@@ -170,6 +265,21 @@ function realtime.Configure(options) end
 ---@field inbox realtime.Queue events: delivered means every listener was called
 ---@field notices realtime.Queue game hooks: delivered means it was run
 ---@field replies realtime.Queue answers for callbacks: delivered means it was called
+---@field actions realtime.Queue events of this server that hooks act on: delivered means each action was handed on
+---@field aggregates realtime.Queue events collected by aggregators: delivered means the function was called with it
+---@field webhooks realtime.Queue Discord messages and requests: delivered means an answer of success
+---@field destinations table[] each place that is posted to, and how it stands
+---@field files realtime.Queue records for event logs: delivered means written
+---@field event_logs table<string, integer> what event logs did to the disk
+---@field hooks integer
+---@field aggregators integer
+---@field windows integer those that were summed up
+---@field aggregate_errors integer functions of aggregators that raised an error or returned no event
+---@field conditions integer functions of conditionals that were asked
+---@field condition_errors integer
+---@field actions_unmade integer actions whose event lacks a field of their key
+---@field dead_letters_lost integer lines that the dead-letter file did not take
+---@field spool_unreadable integer
 ---@field callbacks integer those that wait for an answer
 ---@field replies_too_large integer answers replaced by an error, as too many bytes waited for the tick
 ---@field reads_timed_out integer readers that waited in vain
@@ -204,4 +314,5 @@ function realtime.Stats() end
 -- RealtimeDisconnected(reason: string)
 -- RealtimeGap(channel: string, server: string, missed: integer)
 -- RealtimeOverflow(queue: string, dropped: integer)
+-- RealtimeActionFailed(hook_id: string, type: string, reason: string)
 -- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"file", target: string, reason: string)

@@ -284,6 +284,18 @@ const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1);
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 
+// ---- limits of aggregators ----------------------------------------------------------------------------------
+
+pub const AGGREGATORS_MAX: usize = 1024;
+/// What the windows of all aggregators hold together until their function has summed them up.
+pub const AGGREGATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events put into a function's array in one Call, and their bytes: some tens of microseconds of a tick.
+pub const GATHER_EVENTS_MAX: usize = 32;
+pub const GATHER_BYTES_MAX: usize = 16 * 1024;
+
+// A decoded event takes at most five bytes for two of its text, and must fit.
+const _: () = assert!(PAYLOAD_BYTES_MAX * 3 < AGGREGATE_BYTES_MAX);
+
 // ---- options ----------------------------------------------------------------------------------------------
 
 /// What a value of an option must be.

@@ -17,6 +17,9 @@
 //!    hook (action.rs), event      template -> post     limits, retries     webhook/client.rs
 //! ```
 //!
+//! Aggregators collect where hooks act; a window that is over comes back to the pump (`threads/collector.rs`), which
+//! fills an array over several ticks and has its function sum it up (`engine/gathering.rs`).
+//!
 //! What is to stay on disk takes another way: `threads/files.rs` (rt-files) has its own queue and writes event logs
 //! (`eventlog/mod.rs`, the specification); `src/bin/realtime-log.rs` reads them without any of this.
 //!
@@ -26,7 +29,7 @@
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
-//! | `rt-actions` | [`threads::actions`] | its queue | an event of this server's own, stop |
+//! | `rt-actions` | [`threads::actions`], the clock of [`threads::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
@@ -41,8 +44,12 @@
 //! - `unsafe` and every Lua call live in [`lua`]; layers 0 to 4 build and pass their tests without the `gmod` feature.
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
+// `Engine::stats` names all its numbers in one `json!`.
+#![recursion_limit = "256"]
+
 // 0 values: what flows and what is counted; no I/O, no threads.
 pub mod action;
+pub mod aggregator;
 pub mod condition;
 pub mod config;
 pub mod event;

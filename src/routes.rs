@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::action::{Fingerprint, Scope};
+use crate::aggregator::Aggregator;
 use crate::glob;
 use crate::hook::{Hook, Lease};
 use crate::identity;
@@ -51,12 +52,31 @@ pub struct Route {
     /// Lua listeners.
     pub is_listened: bool,
     pub hooks: Vec<Arc<Hook>>,
+    pub aggregators: Vec<Arc<Aggregator>>,
 }
 
-/// The hooks that act on the events of one channel.
+impl Route {
+    fn new(topic: Arc<Topic>) -> Route {
+        Route { topic, is_listened: false, hooks: Vec::new(), aggregators: Vec::new() }
+    }
+
+    /// Whether anything but Lua listeners wants its events.
+    pub fn is_acted_on(&self) -> bool {
+        !(self.hooks.is_empty() && self.aggregators.is_empty())
+    }
+}
+
+impl Matched {
+    pub fn is_empty(&self) -> bool {
+        self.hooks.is_empty() && self.aggregators.is_empty()
+    }
+}
+
+/// The hooks and aggregators of the events of one channel.
 #[derive(Default)]
 pub struct Matched {
     pub hooks: Vec<Arc<Hook>>,
+    pub aggregators: Vec<Arc<Aggregator>>,
     /// What an event's identity says of those of them that act for the fleet.
     pub acted: Box<[u8]>,
 }
@@ -70,6 +90,7 @@ pub struct Routes {
     prefix: Box<str>,
     /// The rights to act for the fleet that this server wants.
     leases: Vec<(Fingerprint, Arc<Lease>)>,
+    aggregators: Vec<Arc<Aggregator>>,
 }
 
 impl Routes {
@@ -92,10 +113,25 @@ impl Routes {
         routes
     }
 
+    /// With these aggregators, whose topics are wanted too.
+    #[must_use]
+    pub fn with_aggregators(mut self, aggregators: impl IntoIterator<Item = Arc<Aggregator>>) -> Routes {
+        for aggregator in aggregators {
+            self.leases.push((aggregator.fingerprint, Arc::clone(&aggregator.lease)));
+            self.route(Arc::clone(&aggregator.topic)).aggregators.push(Arc::clone(&aggregator));
+            self.aggregators.push(aggregator);
+        }
+        self
+    }
+
+    pub fn aggregators(&self) -> &[Arc<Aggregator>] {
+        &self.aggregators
+    }
+
     fn route(&mut self, topic: Arc<Topic>) -> &mut Route {
         let wire = topic.wire_name(&self.prefix).into_boxed_slice();
         let space = if topic.is_pattern() { &mut self.patterns } else { &mut self.channels };
-        space.entry(wire).or_insert_with(|| Route { topic, is_listened: false, hooks: Vec::new() })
+        space.entry(wire).or_insert_with(|| Route::new(topic))
     }
 
     /// Who wants a `message` frame on this channel, or a `pmessage` frame for this pattern.
@@ -103,16 +139,18 @@ impl Routes {
         if pattern { self.patterns.get(wire) } else { self.channels.get(wire) }
     }
 
-    /// The hooks that act on an event on `channel`, which has no prefix.
+    /// The hooks and aggregators of an event on `channel`, which has no prefix.
     pub fn matched(&self, channel: &[u8]) -> Matched {
         let wire = [self.prefix.as_bytes(), channel].concat();
         let exact = self.channels.get(wire.as_slice()).into_iter();
-        let patterns = self.patterns.values().filter(|route| !route.hooks.is_empty());
+        let patterns = self.patterns.values().filter(|route| route.is_acted_on());
         let patterns = patterns.filter(|route| glob::matches(route.topic.name(), channel));
-        let hooks: Vec<_> = exact.chain(patterns).flat_map(|route| route.hooks.iter().cloned()).collect();
+        let routes: Vec<&Route> = exact.chain(patterns).collect();
+        let hooks: Vec<_> = routes.iter().flat_map(|route| route.hooks.iter().cloned()).collect();
+        let aggregators = routes.iter().flat_map(|route| route.aggregators.iter().cloned()).collect();
         let fleet = hooks.iter().filter(|hook| hook.has(Scope::Fleet));
         let acted = identity::acted(fleet.map(|hook| hook.fingerprint));
-        Matched { hooks, acted }
+        Matched { hooks, aggregators, acted }
     }
 
     /// The rights to act for the fleet that this server wants.

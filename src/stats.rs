@@ -80,6 +80,26 @@ counters! {
 }
 
 counters! {
+    /// Why an event of an aggregator did not reach its function.
+    AggregateDrops {
+        /// Its window had `max_events` already.
+        too_many,
+        /// The windows of all aggregators had too many bytes.
+        memory_full,
+        /// Another server of the fleet sums this window up.
+        other_server,
+        /// The new Lua state did not add the aggregator again.
+        no_function,
+        /// The aggregator was removed or replaced.
+        removed,
+        /// Lua had no memory for them.
+        no_memory,
+        /// Lost in a panic of ours.
+        panic,
+    }
+}
+
+counters! {
     /// Why the answer of a command did not reach its callback.
     ReplyDrops {
         /// The Lua state that asked is gone.
@@ -194,6 +214,11 @@ pub struct Stats {
     /// Conditions in Lua that were asked, and those that raised an error.
     pub conditions: Counter,
     pub condition_errors: Counter,
+    /// Events collected by aggregators: delivered means that the function was called with it.
+    pub aggregates: QueueStats<AggregateDrops>,
+    /// Windows whose function was called, and those of them that ended in an error.
+    pub windows: Counter,
+    pub aggregate_errors: Counter,
     /// Discord messages and requests: delivered means an answer of success.
     pub webhooks: QueueStats<WebhookDrops>,
     /// Lines that could not be written to the dead-letter file, or read from the spool.

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("engine", 4),
     ("lua", 5),
     ("action", 0),
+    ("aggregator", 0),
     ("condition", 0),
     ("config", 0),
     ("event", 0),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::action::error::SpecError;
 use crate::action::webhook::Webhook;
-use crate::action::{Fingerprint, Kind, Spec};
+use crate::action::{Action, Fingerprint, Kind, Spec};
 use crate::config::HOOKS_MAX;
 use crate::engine::registry::CallbackRef;
 use crate::hook::Hook;
@@ -148,11 +148,16 @@ impl Hooks {
 impl Added {
     /// The destinations of the hook.
     pub fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
-        self.hook.spec.actions.iter().filter_map(|action| match &action.kind {
-            Kind::Webhook(webhook) => Some(&**webhook),
-            Kind::File(_) | Kind::Counter(_) | Kind::Leaderboard(_) => None,
-        })
+        webhooks(&self.hook.spec.actions)
     }
+}
+
+/// The destinations of these actions.
+pub fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
+    actions.iter().filter_map(|action| match &action.kind {
+        Kind::Webhook(webhook) => Some(&**webhook),
+        Kind::File(_) | Kind::Counter(_) | Kind::Leaderboard(_) => None,
+    })
 }
 
 #[cfg(test)]

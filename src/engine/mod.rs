@@ -15,10 +15,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::aggregator::Aggregator;
 use crate::config::{
     CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX,
     PAYLOAD_BYTES_MAX, Sources,
 };
+use crate::engine::aggregators::{Added, Aggregators};
 use crate::engine::hooks::Hooks;
 use crate::engine::patience::{Impatience, Patience};
 use crate::engine::pending::Pending;
@@ -34,7 +36,9 @@ use crate::threads::outbox::{Item, Publish, QueueFull};
 use crate::threads::replies::ReplyTo;
 use crate::threads::{Shared, Workers, selftest};
 
+pub mod aggregators;
 pub mod event_log;
+pub mod gathering;
 pub mod hooks;
 pub mod patience;
 pub mod pending;
@@ -43,6 +47,7 @@ pub mod registry;
 pub mod report;
 pub mod requests;
 
+pub use gathering::{Aggregate, Gather};
 pub use pending::Answered;
 pub use pump::{Call, Condition, Deliver, Outcome};
 
@@ -57,6 +62,7 @@ pub struct Engine {
     done_key: Arc<[u8]>,
     registry: Registry,
     hooks: Hooks,
+    aggregators: Aggregators,
     /// The hooks that act on each channel, by the newest routes; as far as asked.
     matched: HashMap<Box<[u8]>, Option<Arc<Matched>>>,
     pending: Pending,
@@ -88,6 +94,7 @@ impl Engine {
             workers,
             registry: Registry::default(),
             hooks: Hooks::default(),
+            aggregators: Aggregators::default(),
             matched: HashMap::new(),
             pending: Pending::default(),
             patience: Patience::default(),
@@ -119,8 +126,10 @@ impl Engine {
     /// for the next one. The callbacks are returned for the state to release.
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
-        self.pump.interrupt(&self.shared);
+        let array = self.pump.interrupt(&self.shared);
         let mut callbacks = self.registry.detach();
+        callbacks.extend(array);
+        callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
         callbacks.append(&mut self.hooks.detach());
         (callbacks, Flush(Arc::clone(&self.shared)))
@@ -170,14 +179,14 @@ impl Engine {
 
     /// The hooks that act on the events of this channel; `None`: none.
     fn matched(&mut self, channel: &[u8]) -> Option<Arc<Matched>> {
-        if self.hooks.is_empty() {
+        if self.hooks.is_empty() && self.aggregators.is_empty() {
             return None;
         }
         if let Some(known) = self.matched.get(channel) {
             return known.clone();
         }
         let matched = self.shared.published.current().1.matched(channel);
-        let matched = (!matched.hooks.is_empty()).then(|| Arc::new(matched));
+        let matched = (!matched.is_empty()).then(|| Arc::new(matched));
         if self.matched.len() < NUMBERED_CHANNELS_MAX {
             self.matched.insert(channel.into(), matched.clone());
         }
@@ -215,6 +224,49 @@ impl Engine {
         removed
     }
 
+    /// Adds an aggregator, checked whole; `function` sums its windows up. Returns its id, and what is to be released of
+    /// what the same id on the channel was before.
+    pub fn add_aggregator(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        spec: &Value,
+        function: Option<CallbackRef>,
+    ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
+        let added = self.aggregators.add(channel, id, spec, function);
+        let Added { aggregator, function, replaced } = added.map_err(|err| Refusal::Config(err.to_string()))?;
+        hooks::webhooks(&aggregator.spec.actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        let array = replaced.and_then(|replaced| self.forget(&replaced, false));
+        self.shared.inbox.raise_attention();
+        Ok((Arc::clone(&aggregator.id), function.into_iter().chain(array).collect()))
+    }
+
+    /// Removes every aggregator of this id with what it collected. `None`: there was none; else what is to be released.
+    pub fn remove_aggregator(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        let removed = self.aggregators.remove(id);
+        if removed.is_empty() {
+            return None;
+        }
+        self.shared.inbox.raise_attention();
+        let mut released = Vec::new();
+        for (aggregator, function) in removed {
+            released.extend(function);
+            released.extend(self.forget(&aggregator, false));
+        }
+        Some(released)
+    }
+
+    /// Drops what an aggregator collected; the array that was being filled is returned.
+    fn forget(&mut self, aggregator: &Arc<Aggregator>, forgotten: bool) -> Option<CallbackRef> {
+        self.shared.collector.remove(aggregator, forgotten);
+        self.pump.drop_window(&self.shared, aggregator)
+    }
+
     /// Registers a listener; without an id it gets one of its own. Returns the id, and the callback that the same id
     /// had before.
     pub fn on(
@@ -245,9 +297,10 @@ impl Engine {
 
     /// Tells the other threads what is wanted now, if that changed.
     fn publish_changes(&mut self) {
-        // Both are asked: each takes its own mark back.
-        if self.registry.take_changed() | self.hooks.take_changed() {
+        // All are asked: each takes its own mark back.
+        if self.registry.take_changed() | self.hooks.take_changed() | self.aggregators.take_changed() {
             let routes = Routes::new(self.registry.wanted(), self.hooks.all(), &self.config.prefix);
+            let routes = routes.with_aggregators(self.aggregators.all());
             self.routes_version = self.shared.publish_routes(routes);
             self.matched.clear();
         }
@@ -360,16 +413,25 @@ impl Engine {
         }
         if self.registry.drop_kept(now) {
             self.hooks.drop_kept();
+            self.drop_kept_aggregators();
         }
         self.publish_changes();
-        if self.registry.keeps_any() || self.hooks.keeps_any() {
+        if self.registry.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() {
             self.shared.inbox.raise_attention();
+        }
+    }
+
+    /// Nothing of them is half-way into Lua: they have no function since the state before went away.
+    fn drop_kept_aggregators(&mut self) {
+        for aggregator in self.aggregators.drop_kept() {
+            self.shared.collector.remove(&aggregator, true);
         }
     }
 
     /// The next thing for Lua to run in this tick, if the budget allows one more. At least one a tick.
     pub fn next_call(&mut self, now: Instant) -> Option<Call> {
-        let call = self.pump.next(&self.shared, &self.registry, &self.hooks, &mut self.pending, now);
+        let Engine { shared, registry, hooks, aggregators, pending, .. } = self;
+        let call = self.pump.next(shared, registry, hooks, aggregators, pending, now);
         if call.is_none() {
             self.publish_changes();
         }
@@ -392,6 +454,7 @@ impl Engine {
         match links.iter().find(|link| !link.is_ready()) {
             None if self.registry.has_changed()
                 || self.hooks.has_changed()
+                || self.aggregators.has_changed()
                 || !self.shared.settled.is_reached(self.routes_version) =>
             {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
@@ -434,6 +497,8 @@ impl Engine {
         let replies = queue_numbers(offered, delivered, dropped.list(), self.shared.replies.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.actions;
         let actions = queue_numbers(offered, delivered, dropped.list(), self.shared.actions.waiting());
+        let QueueStats { offered, delivered, dropped } = &stats.aggregates;
+        let aggregates = queue_numbers(offered, delivered, dropped.list(), self.shared.collector.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.webhooks;
         let webhooks = queue_numbers(offered, delivered, dropped.list(), self.shared.webhooks.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.files;
@@ -445,11 +510,15 @@ impl Engine {
             "notices": notices,
             "replies": replies,
             "actions": actions,
+            "aggregates": aggregates,
             "webhooks": webhooks,
             "destinations": destinations,
             "files": files,
             "event_logs": names(stats.file_counts.list()),
             "hooks": self.hooks.len(),
+            "aggregators": self.aggregators.len(),
+            "windows": stats.windows.get(),
+            "aggregate_errors": stats.aggregate_errors.get(),
             "conditions": stats.conditions.get(),
             "condition_errors": stats.condition_errors.get(),
             "actions_unmade": stats.actions_unmade.get(),
@@ -530,8 +599,9 @@ impl Flush {
         let actions = self.0.actions.flush(deadline);
         // The threads go on while another is waited for.
         let files = self.0.files.flush(deadline);
+        let spooled = self.0.webhooks.spool(deadline);
         let outbox = self.outbox(deadline);
-        actions && files && outbox
+        actions && files && spooled && outbox
     }
 
     /// Until Redis has answered everything. While the link is down it does not wait: the queue outlives the state, and

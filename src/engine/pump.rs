@@ -1,5 +1,5 @@
 //! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first,
-//! then answers to callbacks and events, in turns.
+//! then answers to callbacks and events in turns; events and windows of aggregators alternate, too.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.
@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 /// An overflow is told at most this often.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
+use crate::aggregator::Aggregator;
+use crate::engine::aggregators::Aggregators;
+use crate::engine::gathering::{Aggregate, Gather, Gathering};
 use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
 use crate::event::{Event, Purpose, Undecided};
 use crate::notice::Notice;
 use crate::stats::{Counter, Histogram};
+use crate::threads::collector::Due;
 use crate::threads::{Shared, dispatch};
 
 /// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
@@ -27,6 +31,10 @@ pub enum Call {
     Answer(Answered),
     /// A hook's function is asked whether the hook acts.
     Condition(Condition),
+    /// Events of a window go into its array.
+    Gather(Gather),
+    /// An aggregator's function sums a window up.
+    Aggregate(Aggregate),
 }
 
 /// An event for the function of a hook.
@@ -58,13 +66,17 @@ pub struct Deliver {
 }
 
 /// What came of a Call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
     /// The callback raised an error, which was reported.
     Failed,
     /// A condition holds, or not.
     Holds(bool),
+    /// The array that the events stand in now.
+    Gathered(CallbackRef),
+    /// What a window was summed up to, as JSON. [`Outcome::Done`]: nothing.
+    Sum(Vec<u8>),
 }
 
 /// An event part of whose listeners were called.
@@ -81,11 +93,16 @@ enum Out {
     Delivery,
     Notice,
     Answer,
+    /// A window of so many events.
+    Window(usize),
 }
 
 #[derive(Default)]
 pub struct Pump {
     current: Option<Current>,
+    gathering: Gathering,
+    /// Windows and events alternate.
+    window_was_last: bool,
     /// A call is out: it comes back with `complete`.
     out: Option<Out>,
     /// The last call was an answer.
@@ -108,6 +125,7 @@ impl Pump {
             Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
             Some(Out::Notice) => shared.stats.notices.dropped.panic.add(1),
             Some(Out::Answer) => shared.stats.replies.dropped.panic.add(1),
+            Some(Out::Window(events)) => shared.stats.aggregates.dropped.panic.add(events as u64),
             None => {}
         }
         self.began = Some(now);
@@ -133,6 +151,7 @@ impl Pump {
         shared: &Shared,
         registry: &Registry,
         hooks: &Hooks,
+        aggregators: &Aggregators,
         pending: &mut Pending,
         now: Instant,
     ) -> Option<Call> {
@@ -140,7 +159,7 @@ impl Pump {
         if !spent {
             let call = match shared.notices.pop() {
                 Some(notice) => Some((Call::Notice(notice), Out::Notice)),
-                None => self.next_answer_or_event(shared, registry, hooks, pending, now),
+                None => self.next_answer_or_event(shared, registry, hooks, aggregators, pending, now),
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -150,7 +169,8 @@ impl Pump {
         }
         let overflow_untold = shared.stats.inbox.dropped.overflow.get() > self.overflow_told;
         let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
-        if self.current.is_some() || waiting > 0 || overflow_untold {
+        let windows = self.gathering.is_under_way() || shared.collector.due() > 0;
+        if self.current.is_some() || waiting > 0 || windows || overflow_untold {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -165,19 +185,51 @@ impl Pump {
         shared: &Shared,
         registry: &Registry,
         hooks: &Hooks,
+        aggregators: &Aggregators,
         pending: &mut Pending,
         now: Instant,
     ) -> Option<(Call, Out)> {
         let event_first = std::mem::replace(&mut self.answered_last, false);
-        if event_first && let Some(event) = self.next_event(shared, registry, hooks, now) {
-            return Some((event, Out::Delivery));
+        if event_first && let Some(event) = self.next_window_or_event(shared, registry, hooks, aggregators, now) {
+            return Some(event);
         }
         if let Some(answered) = next_answer(shared, pending) {
             self.answered_last = true;
             return Some((Call::Answer(answered), Out::Answer));
         }
-        let event = if event_first { None } else { self.next_event(shared, registry, hooks, now) };
-        event.map(|event| (event, Out::Delivery))
+        if event_first { None } else { self.next_window_or_event(shared, registry, hooks, aggregators, now) }
+    }
+
+    fn next_window_or_event(
+        &mut self,
+        shared: &Shared,
+        registry: &Registry,
+        hooks: &Hooks,
+        aggregators: &Aggregators,
+        now: Instant,
+    ) -> Option<(Call, Out)> {
+        let window = self.next_window(shared, aggregators);
+        window.or_else(|| self.next_event(shared, registry, hooks, now).map(|call| (call, Out::Delivery)))
+    }
+
+    /// The next part of a window, unless the last Call was one and an event waits.
+    fn next_window(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<(Call, Out)> {
+        if std::mem::take(&mut self.window_was_last) && (self.current.is_some() || shared.inbox.waiting() > 0) {
+            return None;
+        }
+        let call = self.gathering.next(shared, aggregators)?;
+        self.window_was_last = true;
+        let events = match &call {
+            Call::Gather(gather) => gather.len(),
+            Call::Aggregate(aggregate) => aggregate.due.window.len(),
+            _ => 0,
+        };
+        Some((call, Out::Window(events)))
+    }
+
+    /// This aggregator was removed: what was gathered for it goes too. The array, to be released.
+    pub fn drop_window(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
+        self.gathering.drop_of(shared, aggregator)
     }
 
     /// The next listener of an event, or the next condition.
@@ -219,11 +271,13 @@ impl Pump {
 
     pub fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         match call {
-            Call::Deliver(deliver) => self.complete_delivery(shared, deliver, outcome),
-            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
-            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
+            Call::Deliver(deliver) => self.complete_delivery(shared, deliver, &outcome),
+            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, &outcome),
+            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, &outcome),
+            Call::Gather(gather) => self.complete_gather(shared, gather, &outcome),
+            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, &outcome),
             Call::Condition(condition) => {
-                self.complete_once(&shared.stats.inbox.delivered, shared, outcome);
+                self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
                 shared.stats.conditions.add(1);
                 match (condition.undecided(), outcome) {
                     (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
@@ -236,17 +290,17 @@ impl Pump {
         }
     }
 
-    fn complete_once(&mut self, delivered: &Counter, shared: &Shared, outcome: Outcome) {
+    fn complete_once(&mut self, delivered: &Counter, shared: &Shared, outcome: &Outcome) {
         self.out = None;
         delivered.add(1);
-        if outcome == Outcome::Failed {
+        if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
     }
 
-    fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: Outcome) {
+    fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: &Outcome) {
         shared.stats.calls.add(1);
-        if outcome == Outcome::Failed {
+        if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
         // Not out any more: the state went away inside the callback, and the event ended with it.
@@ -258,8 +312,33 @@ impl Pump {
         }
     }
 
-    /// The Lua state goes away: an event half-way through its listeners ends here.
-    pub fn interrupt(&mut self, shared: &Shared) {
+    fn complete_gather(&mut self, shared: &Shared, gather: Gather, outcome: &Outcome) {
+        self.out = None;
+        match outcome {
+            Outcome::Gathered(array) => self.gathering.gathered(gather, *array),
+            // Lua had no memory for it: the window is gone, and the next one goes on.
+            _ => shared.stats.aggregates.dropped.no_memory.add(gather.len() as u64),
+        }
+    }
+
+    fn complete_sum(&mut self, shared: &Shared, aggregate: &Aggregate, outcome: &Outcome) {
+        self.out = None;
+        let Due { aggregator, window } = &aggregate.due;
+        shared.stats.aggregates.delivered.add(window.len() as u64);
+        shared.stats.windows.add(1);
+        match outcome {
+            Outcome::Sum(payload) => dispatch::perform_sum(shared, aggregator, payload, window.ended().unix_ms),
+            Outcome::Failed => {
+                shared.stats.call_errors.add(1);
+                shared.stats.aggregate_errors.add(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// The Lua state goes away: an event half-way through its listeners ends here. A window waits for the next state;
+    /// its array is to be released.
+    pub fn interrupt(&mut self, shared: &Shared) -> Option<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {
             match current.after {
@@ -267,6 +346,7 @@ impl Pump {
                 _ => shared.stats.inbox.delivered.add(1),
             }
         }
+        self.gathering.detach(shared)
     }
 
     /// Events taken from the inbox and not done with.

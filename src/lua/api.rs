@@ -19,7 +19,7 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
     lua.push_table(0, 24);
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 18] = [
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 20] = [
         ("Emit", emit, Some(describe)),
         ("On", on, Some(takes_meta)),
         ("Off", off, None),
@@ -35,6 +35,8 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
         ("AddHook", hooks::add_hook, Some(strip)),
         ("RemoveHook", hooks::remove_hook, None),
         ("ReadEventLog", event_log::read_event_log, Some(describe)),
+        ("AddAggregator", hooks::add_aggregator, Some(strip)),
+        ("RemoveAggregator", hooks::remove_aggregator, None),
         ("Configure", configure, Some(describe)),
         ("Status", status, None),
         ("Stats", stats, None),

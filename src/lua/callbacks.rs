@@ -8,11 +8,14 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::engine::{Answered, Call, Condition, Deliver, Outcome};
+use crate::aggregator::Aggregator;
+use crate::config::PAYLOAD_BYTES_MAX;
+use crate::engine::registry::CallbackRef;
+use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather, Outcome, fits};
 use crate::event::Event;
 use crate::fail_point::fail_point;
 use crate::json::tape::Reader;
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, Lua, upvalue};
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Lua, upvalue};
 use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention};
 use crate::notice::{Argument, Notice};
 use crate::threads::selftest::Selftest;
@@ -96,7 +99,10 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_function(tell, 1);
     lua.push_function(respond, 0);
     lua.push_function(decide, 0);
-    lua.push_function(pump, 7);
+    lua.push_function(gather, 0);
+    lua.push_function(sum_up, 0);
+    lua.push_value(describe);
+    lua.push_function(pump, 10);
     lua.call(1, 0);
     lua.push_registry();
     lua.push_bytes(OPEN_MARK);
@@ -132,6 +138,9 @@ const DELIVER: i32 = upvalue(4);
 const TELL: i32 = upvalue(5);
 const RESPOND: i32 = upvalue(6);
 const DECIDE: i32 = upvalue(7);
+const GATHER: i32 = upvalue(8);
+const SUM_UP: i32 = upvalue(9);
+const DESCRIBE: i32 = upvalue(10);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
@@ -201,8 +210,11 @@ fn print_line(lua: Lua, line: &str, for_asker: bool) {
 
 fn run_one(lua: Lua, call: &Call) -> Outcome {
     let top = lua.top();
+    let array = array_of(lua, call);
     let (function, subject) = match call {
-        Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast::<std::ffi::c_void>()),
+        Call::Gather(gather) => (GATHER, std::ptr::from_ref(gather).cast::<std::ffi::c_void>()),
+        Call::Aggregate(aggregate) => (SUM_UP, std::ptr::from_ref(aggregate).cast()),
+        Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast()),
         Call::Notice(notice) => (TELL, std::ptr::from_ref(notice).cast()),
         Call::Answer(answered) => (RESPOND, std::ptr::from_ref(answered).cast()),
         Call::Condition(condition) => (DECIDE, std::ptr::from_ref(condition).cast()),
@@ -211,24 +223,79 @@ fn run_one(lua: Lua, call: &Call) -> Outcome {
     lua.push_value(ON_ERROR);
     lua.push_value(function);
     lua.push_pointer(subject.cast_mut());
-    let asks = matches!(call, Call::Condition(_));
-    let done = lua.pcall(1, i32::from(asks), top + 1);
-    let holds = done && asks && lua.boolean(-1);
+    let mut arguments = 1;
+    if let Some(array) = array {
+        lua.push_kept(array);
+        arguments = 2;
+    }
+    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
+    let done = lua.pcall(arguments, i32::from(asks), top + 1);
     // The handler returns `true` when it has reported; what Lua leaves without it is a text.
     if !done && lua.string(-1).is_some() {
         lua.push_value(REPORT);
         lua.push_value(-2);
         lua.pcall(1, 0, 0);
     }
+    let outcome = match (done, call, array) {
+        (false, ..) => Outcome::Failed,
+        (true, Call::Condition(_), _) => Outcome::Holds(lua.boolean(-1)),
+        (true, Call::Aggregate(_), _) => sum_on_top(lua),
+        (true, Call::Gather(_), Some(array)) => Outcome::Gathered(array),
+        (true, ..) => Outcome::Done,
+    };
     lua.set_top(top);
     UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
-    if let Call::Answer(answered) = call {
-        lua.release(answered.callback);
+    match call {
+        Call::Answer(answered) => lua.release(answered.callback),
+        Call::Gather(_) if done => {}
+        Call::Gather(_) | Call::Aggregate(_) => array.into_iter().for_each(|array| lua.release(array)),
+        _ => {}
     }
-    match done {
-        true if asks => Outcome::Holds(holds),
-        true => Outcome::Done,
-        false => Outcome::Failed,
+    outcome
+}
+
+/// The array of a window: the one that is kept, or a new one, kept from now on.
+fn array_of(lua: Lua, call: &Call) -> Option<CallbackRef> {
+    match call {
+        Call::Gather(gather) => Some(gather.array.unwrap_or_else(|| {
+            // As many as come at once: a window of thousands must not cost its first Call a huge table.
+            lua.push_table(i32::try_from(gather.events().len()).unwrap_or(0), 0);
+            lua.keep()
+        })),
+        Call::Aggregate(aggregate) => Some(aggregate.array),
+        _ => None,
+    }
+}
+
+/// What an aggregator's function returned, as the event for its actions. What is no table, nor nil, is an error of the
+/// script, and reported as one.
+fn sum_on_top(lua: Lua) -> Outcome {
+    let kind = lua.type_of(-1);
+    if kind == LUA_TNIL {
+        return Outcome::Done;
+    }
+    let mut payload = Vec::new();
+    let encoded = match kind {
+        LUA_TTABLE => json::encode(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
+        _ => Err(format!("it returned a {}, expected a table or nil", Lua::type_name(kind))),
+    };
+    let checked = encoded.and_then(|non_finite| {
+        fits("payload", &payload, PAYLOAD_BYTES_MAX).map_err(|refusal| refusal.to_string())?;
+        Ok(non_finite)
+    });
+    match checked {
+        Ok(non_finite) => {
+            if let Some(process) = PROCESS.get() {
+                process.stats.non_finite.add(non_finite);
+            }
+            Outcome::Sum(payload)
+        }
+        Err(reason) => {
+            lua.push_value(REPORT);
+            lua.push_bytes(reason.as_bytes());
+            lua.pcall(1, 0, 0);
+            Outcome::Failed
+        }
     }
 }
 
@@ -327,6 +394,38 @@ unsafe extern "C-unwind" fn decide(state: State) -> i32 {
     1
 }
 
+/// Puts the next events of a window into its array, argument 2; runs under the pcall of [`run_one`]. Owns nothing.
+unsafe extern "C-unwind" fn gather(state: State) -> i32 {
+    // SAFETY: called by `run_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the window that `run_one` borrows until its pcall returns; only it has this function.
+    let Some(gather) = (unsafe { lua.userdata(1).cast::<Gather>().as_ref() }) else { return 0 };
+    // A window is far below 2^31 events (`AGGREGATE_EVENTS_MAX`).
+    let mut at = gather.filled as i32;
+    for event in gather.events() {
+        at += 1;
+        json::push(lua, &mut Reader::new(event));
+        lua.raw_set_index(2, at);
+    }
+    0
+}
+
+/// Calls an aggregator's function with the array of a window, argument 2; its first result is this one's. Runs under
+/// the pcall of [`run_one`]. Owns nothing.
+unsafe extern "C-unwind" fn sum_up(state: State) -> i32 {
+    // SAFETY: called by `run_one` through pcall.
+    let lua = unsafe { Lua::new(state) };
+    // SAFETY: the argument is the window that `run_one` borrows until its pcall returns; only it has this function.
+    let Some(aggregate) = (unsafe { lua.userdata(1).cast::<Aggregate>().as_ref() }) else { return 0 };
+    lua.push_kept(aggregate.function);
+    if lua.type_of(-1) != LUA_TFUNCTION {
+        return 0;
+    }
+    lua.push_value(2);
+    lua.call(1, 1);
+    1
+}
+
 /// Calls the callback of a command with its answer: `value`, or `nil, reason`; of a leaderboard `map, nil, ranked`.
 /// Runs under the pcall of [`run_one`]. Owns nothing.
 unsafe extern "C-unwind" fn respond(state: State) -> i32 {
@@ -358,6 +457,11 @@ unsafe extern "C-unwind" fn respond(state: State) -> i32 {
     0
 }
 
+fn aggregator_name(aggregator: &Aggregator) -> String {
+    let (id, channel) = (&aggregator.id, aggregator.topic.name());
+    format!("aggregator `{}` of `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
+}
+
 fn push_context(lua: Lua) -> Answer {
     // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
     let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
@@ -367,6 +471,8 @@ fn push_context(lua: Lua) -> Answer {
             condition.undecided().map(|of| String::from_utf8_lossy(&of.hook.id)).unwrap_or_default(),
             String::from_utf8_lossy(condition.event.channel()),
         ),
+        Some(Call::Gather(gather)) => aggregator_name(gather.aggregator()),
+        Some(Call::Aggregate(aggregate)) => aggregator_name(&aggregate.due.aggregator),
         Some(Call::Answer(answered)) => {
             format!("callback of {} `{}`", answered.operation, String::from_utf8_lossy(&answered.target))
         }

@@ -1,13 +1,16 @@
-//! The functions of the table `realtime` that add and remove hooks: the spec is read out of its Lua table, its function
+//! The functions of the table `realtime` that add and remove hooks and aggregators: the spec is read out of its Lua table, its function
 //! kept, and all of it handed to the engine, which takes it whole or not at all.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use crate::engine::Refusal;
 use crate::engine::registry::CallbackRef;
 use crate::lua::api::{bad, process, refused};
-use crate::lua::json;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
+use crate::lua::{Process, json};
 
 /// What an `Add...` function was given: a channel, perhaps an id, and a spec.
 struct Given<'a> {
@@ -55,7 +58,17 @@ entry! {
 }
 
 fn run_add_hook(lua: Lua) -> Answer {
-    let given = match given(lua, "AddHook") {
+    add(lua, "AddHook", |process, given, spec, function| {
+        let added = process.engine().add_hook(given.channel, given.id, spec, function);
+        added.map(|(id, replaced)| (id, replaced.into_iter().collect()))
+    })
+}
+
+/// What an `Add...` function does with the engine. Returns the id, and what is to be released.
+type Adding = fn(&Process, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
+
+fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
+    let given = match given(lua, name) {
         Ok(given) => given,
         Err(answer) => return answer,
     };
@@ -64,7 +77,7 @@ fn run_add_hook(lua: Lua) -> Answer {
         Err(reason) => return refused(lua, None, reason),
     };
     let added = read_spec(lua, given.spec).and_then(|(spec, function)| {
-        let added = process.engine().add_hook(given.channel, given.id, &spec, function);
+        let added = adding(process, &given, &spec, function);
         if added.is_err() {
             function.into_iter().for_each(|function| lua.release(function));
         }
@@ -76,9 +89,9 @@ fn run_add_hook(lua: Lua) -> Answer {
             lua.push_bytes(&id);
             Answer::Values(1)
         }
-        // Scripts seldom look at what AddHook returns.
+        // Scripts seldom look at what these functions return.
         Err(reason) => {
-            log::error!("AddHook on `{}` was refused: {reason}", String::from_utf8_lossy(given.channel));
+            log::error!("{name} on `{}` was refused: {reason}", String::from_utf8_lossy(given.channel));
             refused(lua, None, &reason)
         }
     }
@@ -90,8 +103,32 @@ entry! {
 }
 
 fn run_remove_hook(lua: Lua) -> Answer {
-    let Some(id) = lua.string(1) else { return bad(lua, 1, "RemoveHook", "string") };
-    let removed = process().ok().and_then(|process| process.engine().remove_hook(id));
+    remove(lua, "RemoveHook", |process, id| process.engine().remove_hook(id))
+}
+
+entry! {
+    /// `realtime.AddAggregator(channel, [id,] spec) -> id | nil, reason`. Upvalue 1: the prelude's `strip`.
+    add_aggregator, run_add_aggregator
+}
+
+fn run_add_aggregator(lua: Lua) -> Answer {
+    add(lua, "AddAggregator", |process, given, spec, function| {
+        process.engine().add_aggregator(given.channel, given.id, spec, function)
+    })
+}
+
+entry! {
+    /// `realtime.RemoveAggregator(id) -> boolean`: whether there was such an aggregator.
+    remove_aggregator, run_remove_aggregator
+}
+
+fn run_remove_aggregator(lua: Lua) -> Answer {
+    remove(lua, "RemoveAggregator", |process, id| process.engine().remove_aggregator(id))
+}
+
+fn remove(lua: Lua, name: &'static str, removing: fn(&Process, &[u8]) -> Option<Vec<CallbackRef>>) -> Answer {
+    let Some(id) = lua.string(1) else { return bad(lua, 1, name, "string") };
+    let removed = process().ok().and_then(|process| removing(process, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
     Answer::Values(1)

@@ -4,20 +4,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::aggregator::Moment;
 use crate::config::{ACTIONS_BYTES_MAX, ACTIONS_WAITING_MAX};
 use crate::event::{Arrival, EventText};
 use crate::fail_point::fail_point;
 use crate::hook::Scopes;
+use crate::identity;
 use crate::routes::Matched;
 use crate::stats::Stats;
 use crate::threads::Shared;
 use crate::threads::dispatch::{self, Occasion};
 
-/// How often an idle thread looks whether it is time to stop; stop wakes it.
+/// How often an idle thread looks whether it is time to stop (stop wakes it), and at the windows of aggregators.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// One huge event must not keep its memory for ever.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
@@ -95,8 +97,13 @@ pub fn run(shared: &Arc<Shared>) {
         actions.stats.actions.dropped.panic.add(1);
     }
     let mut tape = Vec::new();
+    let mut look_at = Instant::now();
     while !shared.is_stopping() {
-        let Ok(act) = actions.rx.recv_timeout(PATIENCE) else { continue };
+        let now = Instant::now();
+        if now >= look_at {
+            look_at = now + tend(shared, now);
+        }
+        let Ok(act) = actions.rx.recv_deadline(look_at) else { continue };
         match act {
             Act::Own(text, matched) => hand_on(shared, &text, &matched, &mut tape),
             Act::Then(job) => job(),
@@ -106,7 +113,15 @@ pub fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// One event to all hooks that want it.
+/// Looks after the windows of aggregators. How long until they need that again; a clock that jumps, or an aggregator
+/// that is new, waits for it no longer than [`PATIENCE`].
+fn tend(shared: &Shared, now: Instant) -> Duration {
+    let (_, routes) = shared.published.current();
+    let moment = Moment { at: now, unix_ms: identity::unix_ms(SystemTime::now()) };
+    shared.collector.tend(&routes, moment, PATIENCE)
+}
+
+/// One event to all hooks and aggregators that want it.
 fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut Vec<u8>) {
     let actions = &shared.actions;
     actions.busy.store(true, Ordering::Release);
@@ -117,6 +132,8 @@ fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut
     for hook in &matched.hooks {
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });
     }
+    let moment = Moment { at: arrival.at, unix_ms: text.unix_ms };
+    shared.collector.collect(&matched.aggregators, tape, moment);
     tape.shrink_to(SCRATCH_BYTES_KEPT);
     actions.stats.actions.delivered.add(1);
     actions.busy.store(false, Ordering::Release);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::action::{Action, Counter, Kind, Leaderboard};
+use crate::aggregator::Aggregator;
 use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
 use crate::eventlog::spec::LogSpec;
 use crate::hook::{Hook, Scopes};
@@ -46,9 +47,28 @@ pub(super) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
 
 /// Hands on each action of the hook that is asked for and whose own filter holds.
 pub fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<EventText>, tape: &[u8]) {
-    for action in &hook.spec.actions {
+    perform_all(shared, &hook.id, &hook.spec.actions, scopes, text, tape);
+}
+
+/// Hands on the actions of an aggregator for what its function made of a window. Only the holder of its lease gets here.
+pub fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
+    let text = Arc::new(EventText::new(aggregator.topic.name(), &[payload], unix_ms));
+    let mut tape = Vec::new();
+    decode(payload, &mut tape);
+    perform_all(shared, &aggregator.id, &aggregator.spec.actions, Scopes::BOTH, &text, &tape);
+}
+
+fn perform_all(
+    shared: &Shared,
+    id: &Arc<[u8]>,
+    actions: &[Action],
+    scopes: Scopes,
+    text: &Arc<EventText>,
+    tape: &[u8],
+) {
+    for action in actions {
         if scopes.include(action.scope) && action.filter.holds(tape) {
-            hand_on(shared, &hook.id, action, text, tape);
+            hand_on(shared, id, action, text, tape);
         }
     }
 }

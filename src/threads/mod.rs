@@ -22,6 +22,7 @@ use crate::routes::Routes;
 use crate::stats::Stats;
 
 pub mod actions;
+pub mod collector;
 pub mod dispatch;
 pub mod files;
 pub mod inbox;
@@ -38,6 +39,7 @@ pub mod subscriptions;
 pub mod webhooks;
 
 use actions::Actions;
+use collector::Collector;
 use files::Files;
 use inbox::{Inbox, Notices};
 use links::{Link, Published, Settled, Trouble};
@@ -72,6 +74,7 @@ pub struct Shared {
     pub settled: Settled,
     pub subscriptions: Subscriptions,
     pub actions: Actions,
+    pub collector: Collector,
     pub webhooks: Webhooks,
     pub publisher_link: Link,
     pub subscriber_link: Link,
@@ -101,6 +104,7 @@ impl Shared {
             outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
             notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
+            collector: Collector::new(Arc::clone(&stats), Arc::clone(&attention)),
             replies: Replies::new(Arc::clone(&stats), attention),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),

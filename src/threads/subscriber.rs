@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, SystemTime};
 
 use crate::action::Scope;
+use crate::aggregator::Moment;
 use crate::config::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
 use crate::event::{Arrival, Decoded, Event, EventText};
 use crate::fail_point::fail_point;
@@ -272,7 +273,7 @@ impl Intake<'_> {
                 }
             }
         }
-        if !route.hooks.is_empty() {
+        if route.is_acted_on() {
             self.act(route, channel, payload, raw, identity.as_ref());
         }
         if route.is_listened {
@@ -281,12 +282,14 @@ impl Intake<'_> {
         }
     }
 
-    /// What this server itself sent, its hooks have acted on at Emit, if the event could say so. On what others sent
+    /// What this server itself sent, its hooks have acted on at Emit, and it was collected there, if the event could say so. On what others sent
     /// acts each server for itself, and for the fleet the one that holds the hook's lease, unless the sender did.
     fn act(&self, route: &Route, channel: &[u8], payload: &[u8], raw: bool, identity: Option<&Identity<'_>>) {
         if identity.is_some_and(|identity| identity.boot == self.shared.boot) {
             return;
         }
+        let moment = Moment { at: self.arrival.at, unix_ms: self.arrival.unix_ms };
+        self.shared.collector.collect(&route.aggregators, &self.tape, moment);
         let mut text = None;
         for hook in &route.hooks {
             let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));

@@ -13,6 +13,7 @@ local function answered(ok, reason) return ok == false and reason:find("^closed:
 
 local heard
 local on = { realtime.On("panic", "x", function() heard = true error("for the context") end) }
+local hooked = { realtime.AddHook("panic", "x", { type = "counter", key = "k" }) }
 local emitted = { realtime.Emit("panic", { 1 }) }
 local off = { realtime.Off("nobody") }
 local status, stats = { realtime.Status() }, { realtime.Stats() }
@@ -20,6 +21,9 @@ local calls = {
 	set = { realtime.Set, "k", 1 }, set_ex = { realtime.SetEx, "k", 1, 1 }, get = { realtime.Get, "k" },
 	get_table = { realtime.GetTable, "k" }, incr = { realtime.Incr, "n" }, del = { realtime.Del, "k" },
 	expire = { realtime.Expire, "k", 1 }, command = { realtime.Command, { "PING" } },
+	remove_hook = { realtime.RemoveHook, "x" },
+	add_aggregator = { realtime.AddAggregator, "x", { interval = 1, aggregate = print, actions = {} } },
+	remove_aggregator = { realtime.RemoveAggregator, "x" },
 	get_leaderboard = { realtime.GetLeaderboard, "b", 1 }, configure = { realtime.Configure, {} },
 	read_event_log = { realtime.ReadEventLog, "panic.log" },
 }
@@ -32,6 +36,7 @@ host.command("realtime_status")
 host.command("realtime_selftest")
 assert(host.errors() == before)
 assert(answered(unpack(on)) == (place == "on"))
+assert(answered(unpack(hooked)) == (place == "add_hook"))
 assert(answered(unpack(emitted)) == (place == "emit"))
 assert(answered(unpack(off)) == (place == "off"))
 assert(answered(unpack(status)) == (place == "status"))

@@ -34,7 +34,10 @@ impl Taking {
     /// Notes who holds them. `held` tells of each whether it is this server.
     fn note(&self, held: impl Iterator<Item = bool>) {
         for (lease, held) in self.leases.iter().zip(held) {
-            lease.set(held.then(|| self.asked + LEASE_OWN));
+            match held {
+                true => lease.set(Some(self.asked + LEASE_OWN)),
+                false => lease.refused(self.asked),
+            }
         }
     }
 

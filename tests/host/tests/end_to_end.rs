@@ -7,7 +7,10 @@
 
 mod running;
 
-use fault_kit::Scripted;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fault_kit::{Answer, Folder, Scripted, Web};
 use realtime::config::{Address, Config};
 use realtime::redis::connection::Connection;
 use realtime::redis::push::Push;
@@ -181,14 +184,15 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
         ]
         .into_iter()
         .chain(["get_leaderboard", "read_event_log", "configure", "status", "stats", "report", "begin_selftest"])
-        .chain(["pumped", "context", "publisher", "subscriber"])
+        .chain(["add_hook", "remove_hook", "add_aggregator", "remove_aggregator"])
+        .chain(["pumped", "context", "publisher", "subscriber", "actions", "webhooks"])
         {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));
             let options = ["--set", &set, "--unwind", unwinding, "--allow-errors"];
             // The workers start again, three times; an entry panics whenever it is called.
             let panic = match place {
-                "publisher" | "subscriber" => format!("{place}*3"),
+                "publisher" | "subscriber" | "actions" | "webhooks" => format!("{place}*3"),
                 _ => place.to_owned(),
             };
             Host::start_with("panic", &prefix, &options, &[("REALTIME_TEST_PANIC", &panic)]).pass();
@@ -202,6 +206,83 @@ fn the_wishes_as_written() {
     Host::start("wish_values", &prefix("wish-values"), &[]).pass();
     // A busy machine must not make it fail.
     Host::start_with("wish_log", &prefix("wish-log"), &[], &[("REALTIME_SYNC_TIMEOUT_MS", "1000")]).pass();
+}
+
+/// The examples of hooks, with web servers of the test's own, and what they and the disk got.
+#[test]
+fn the_wished_hooks_as_written() {
+    let (discord, web) = (Web::start(|_| Answer::Status(204)), Web::start(|_| Answer::Status(200)));
+    let folder = Folder::default();
+    let root = folder.path().display().to_string();
+    let set = [format!("discord={}", discord.url("")), format!("web={}", web.url(""))];
+    Host::start("wish_hooks", &prefix("wish-hooks"), &["--root", &root, "--set", &set[0], "--set", &set[1]]).pass();
+    let said: Vec<String> = discord.seen().iter().flat_map(|seen| lines_of(&seen.content())).collect();
+    let times = |text: &str| said.iter().filter(|line| *line == text).count();
+    assert_eq!(times("**John** tué **Alice** avec weapon\\_crossbow"), 5, "{said:?}");
+    assert_eq!((times("AWESOME SHOT: John killed Alice"), said.len()), (3, 8), "{said:?}");
+    let posted = web.seen();
+    assert!(posted.iter().all(|seen| seen.header("authorization") == "Bearer TOKEN" && seen.method == "POST"));
+    let mut hp: Vec<u64> = posted.iter().map(|seen| seen.json()["victim_hp"].as_u64().unwrap()).collect();
+    hp.sort_unstable();
+    assert_eq!(hp, [6, 12, 18, 24, 30]);
+    assert!(posted.iter().all(|seen| seen.json().get("_rt").is_none()));
+    let log = std::fs::read_to_string(folder.path().join("garrysmod/data/logs/hourly_stats.log")).unwrap();
+    let kills = log.lines().map(|line| {
+        let number = line.split("\"total_kills\":").nth(1).expect(line);
+        number.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap()
+    });
+    assert_eq!(kills.sum::<u32>(), 5, "{log}");
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hooks_that_are_wrong_raise_and_go_away() {
+    for unwinding in UNWINDING {
+        let web = Web::start(|_| Answer::Status(200));
+        let set = format!("web={}", web.url(""));
+        let options = ["--set", &set, "--unwind", unwinding, "--allow-errors"];
+        let said = Host::start("hooks", &prefix(&format!("hooks-{unwinding}")), &options).pass();
+        for expected in [
+            "condition of hook `raises`, event on `kill`: ",
+            "from a condition",
+            "aggregator `sums` of `kill`: ",
+            "from an aggregator",
+            "it returned a string, expected a table or nil",
+            "encode: data.f is a function",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+        let bodies: Vec<String> =
+            web.seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
+        assert_eq!(bodies.len(), 2, "{bodies:?}");
+        assert!(bodies[0].contains("\"nan\":null") && bodies[1].contains("\"last\":true"), "{bodies:?}");
+    }
+}
+
+/// Faults 35, 59 and 62: a post in flight, those behind it and the words of `ShutDown`, over map changes and the end of
+/// the process.
+#[test]
+fn the_last_words_arrive_or_wait_in_the_spool() {
+    for map in ["", "yes"] {
+        let folder = Folder::default();
+        let root = folder.path().display().to_string();
+        let answers = Arc::new(AtomicBool::new(false));
+        let is_up = Arc::clone(&answers);
+        let web = Web::start(move |_| if is_up.load(Ordering::SeqCst) { Answer::Status(204) } else { Answer::Hang });
+        let (prefix, map) = (prefix(&format!("last-{map}")), format!("map={map}"));
+        let discord = format!("discord={}", web.url(""));
+        let options = ["--root", &root, "--set", "how=says", "--set", &map, "--set", &discord];
+        Host::start("last_words", &prefix, &options).pass();
+        let hung = web.seen().len();
+        answers.store(true, Ordering::SeqCst);
+        Host::start("last_words", &prefix, &["--root", &root, "--set", "how=waits"]).pass();
+        let said: Vec<String> = web.seen().iter().skip(hung).flat_map(|seen| lines_of(&seen.content())).collect();
+        let expected = ["a map ends", "the server ends"];
+        assert_eq!(said, expected[usize::from(map == "map=")..]);
+    }
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct Server {
     pub answers: Vec<(i32, String)>,
     /// What every condition in Lua answers.
     pub conditions_hold: bool,
+    /// Windows that were summed up: the function, and the events as Lua would write them. Each sum is `{"n":count}`.
+    pub windows: Vec<(i32, Vec<String>)>,
+    gathered: Vec<String>,
     /// Its folder for data.
     pub folder: Folder,
 }
@@ -104,7 +107,16 @@ impl Server {
             Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         let mut engine = Engine::start(shared, sources).unwrap();
         engine.attach();
-        Server { engine, heard: Vec::new(), told: Vec::new(), answers: Vec::new(), conditions_hold: true, folder }
+        Server {
+            engine,
+            heard: Vec::new(),
+            told: Vec::new(),
+            answers: Vec::new(),
+            conditions_hold: true,
+            windows: Vec::new(),
+            gathered: Vec::new(),
+            folder,
+        }
     }
 
     pub fn on(&mut self, channel: &str, callback: i32) {
@@ -118,6 +130,11 @@ impl Server {
     pub fn hook(&mut self, channel: &str, spec: Value) {
         let condition = (spec["type"] == "conditional").then_some(CallbackRef(1));
         self.engine.add_hook(channel.as_bytes(), None, &spec, condition).unwrap();
+    }
+
+    /// An aggregator whose function has that number.
+    pub fn aggregator(&mut self, channel: &str, function: i32, spec: &Value) {
+        self.engine.add_aggregator(channel.as_bytes(), None, spec, Some(CallbackRef(function))).unwrap();
     }
 
     /// A command with a callback of that number, or with none.
@@ -182,6 +199,18 @@ impl Server {
                 let mut outcome = Outcome::Done;
                 match &call {
                     Call::Condition(_) => outcome = Outcome::Holds(self.conditions_hold),
+                    // The array is as good a reference as any here: nothing is to be released.
+                    Call::Gather(gather) => {
+                        let array = gather.array.unwrap_or(CallbackRef(1000));
+                        self.gathered.extend(gather.events().iter().map(|event| shown_value(&mut Reader::new(event))));
+                        outcome = Outcome::Gathered(array);
+                    }
+                    Call::Aggregate(aggregate) => {
+                        let window = std::mem::take(&mut self.gathered);
+                        assert_eq!(window.len(), aggregate.due.window.len());
+                        outcome = Outcome::Sum(json!({ "n": window.len() }).to_string().into_bytes());
+                        self.windows.push((aggregate.function.0, window));
+                    }
                     Call::Deliver(delivery) => self.heard.push(shown(delivery)),
                     Call::Notice(notice) => self.told.push(notice.clone()),
                     Call::Answer(answered) => {
@@ -223,7 +252,7 @@ impl Server {
     /// At rest: for each queue, in = delivered + dropped + waiting.
     pub fn assert_balanced(&self) {
         let stats = self.engine.stats();
-        for queue in ["outbox", "inbox", "notices", "replies", "actions", "files", "webhooks"] {
+        for queue in ["outbox", "inbox", "notices", "replies", "actions", "aggregates", "files", "webhooks"] {
             let number = |name: &str| stats[queue][name].as_u64().unwrap();
             let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
             assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");

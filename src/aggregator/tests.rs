@@ -1,0 +1,125 @@
+//! Windows under clocks that behave and clocks that do not.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn spec(interval_s: u64, max_events: usize) -> AggregatorSpec {
+    AggregatorSpec::parse(&json!({
+        "interval": interval_s,
+        "aggregate": { "\u{0}function": "x.lua:1" },
+        "actions": [{ "type": "file", "path": "x.log" }],
+        "max_events": max_events,
+    }))
+    .unwrap()
+}
+
+fn moment(unix_ms: u64) -> Moment {
+    Moment { at: Instant::now() + Duration::from_millis(unix_ms), unix_ms }
+}
+
+/// The numbers in each window that is over.
+fn drain(windows: &mut Windows) -> Vec<Vec<u32>> {
+    let ended = std::iter::from_fn(|| windows.take_oldest());
+    ended.map(|window| window.events_from(0).iter().map(|tape| number(tape)).collect()).collect()
+}
+
+fn number(tape: &[u8]) -> u32 {
+    u32::from_le_bytes(tape.try_into().unwrap())
+}
+
+/// what | events at these milliseconds, with windows of ten seconds | the windows
+const CLOCKS: &[(&str, &[u64], &[&[u32]])] = &[
+    ("nothing comes, nothing is called", &[], &[]),
+    (
+        "aligned to the clock, not to the first event",
+        &[9_900, 9_999, 10_000, 19_999, 20_000],
+        &[&[0, 1], &[2, 3], &[4]],
+    ),
+    ("empty windows in between", &[1_000, 95_000], &[&[0], &[1]]),
+    ("back by less than a window: still the same one", &[10_001, 9_990, 9_999, 10_002], &[&[0, 1, 2, 3]]),
+    ("back by a day", &[90_000_000, 3_600_000, 3_600_001], &[&[0], &[1, 2]]),
+    ("forth by a day and back", &[5_000, 90_000_000, 5_001, 5_002], &[&[0], &[1], &[2, 3]]),
+];
+
+#[test]
+fn events_by_the_clock() {
+    for (what, times, expected) in CLOCKS {
+        let (mut windows, meter) = (Windows::new(&spec(10, 100)), Arc::default());
+        for (n, ms) in times.iter().enumerate() {
+            windows.collect(&(n as u32).to_le_bytes(), moment(*ms), &meter).unwrap();
+        }
+        // Long after, by either clock.
+        windows.end_due(moment(1 << 40));
+        assert_eq!(drain(&mut windows), *expected, "{what}");
+        assert_eq!((meter.events(), meter.bytes()), (0, 0), "{what}");
+    }
+}
+
+#[test]
+fn a_window_ends_without_another_event() {
+    let (mut windows, meter) = (Windows::new(&spec(10, 100)), Arc::default());
+    assert_eq!(windows.due_ms(), None);
+    windows.collect(&[0; 4], moment(12_345), &meter).unwrap();
+    assert_eq!(windows.due_ms(), Some(20_000));
+    windows.end_due(moment(19_999));
+    assert!(windows.oldest().is_none());
+    windows.end_due(moment(20_003));
+    assert_eq!(windows.oldest().map(|window| window.ended().unix_ms), Some(20_003));
+    assert_eq!(windows.due_ms(), None);
+}
+
+#[test]
+fn bounds() {
+    let (mut windows, mut other) = (Windows::new(&spec(10, 2)), Windows::new(&spec(10, 100_000)));
+    let meter = Arc::default();
+    for outcome in [Ok(()), Ok(()), Err(Full::Events)] {
+        assert_eq!(windows.collect(&[0; 4], moment(1), &meter), outcome);
+    }
+    assert_eq!(windows.collect(&[0; 4], moment(10_000), &meter), Ok(()), "the next window has room");
+    let huge = vec![0; AGGREGATE_BYTES_MAX / 4];
+    let taken = (0..10).take_while(|_| other.collect(&huge, moment(1), &meter).is_ok()).count();
+    assert_eq!((taken, other.collect(&huge, moment(1), &meter)), (3, Err(Full::Bytes)));
+    assert_eq!(windows.collect(&huge, moment(20_000), &meter), Err(Full::Bytes), "of all together");
+    assert!(meter.bytes() <= AGGREGATE_BYTES_MAX && meter.events() == 6);
+    assert_eq!((windows.remove(), other.remove()), (3, 3));
+    assert_eq!(windows.collect(&[0; 4], moment(1), &meter), Err(Full::Removed));
+    assert_eq!((meter.events(), meter.bytes()), (0, 0));
+}
+
+proptest! {
+    /// Each event is in one window, in order; with a clock that only goes forward, windows are what division says.
+    #[test]
+    fn no_event_is_lost_or_told_twice(steps in proptest::collection::vec((any::<bool>(), -50_000_i64..60_000), 0..200)) {
+        let (mut windows, meter) = (Windows::new(&spec(10, 1000)), Arc::default());
+        let (mut ms, mut count, mut forward) = (1_000_000_u64, 0_u32, true);
+        let mut expected: Vec<(u64, Vec<u32>)> = Vec::new();
+        let mut found = Vec::new();
+        for (is_event, step) in steps {
+            forward &= step >= 0;
+            ms = ms.saturating_add_signed(step);
+            if is_event {
+                windows.collect(&count.to_le_bytes(), moment(ms), &meter).unwrap();
+                match expected.last_mut() {
+                    Some((number, events)) if *number == ms / 10_000 => events.push(count),
+                    _ => expected.push((ms / 10_000, vec![count])),
+                }
+                count += 1;
+            } else {
+                windows.end_due(moment(ms));
+                found.append(&mut drain(&mut windows));
+            }
+        }
+        windows.end_due(moment(1 << 50));
+        found.append(&mut drain(&mut windows));
+        prop_assert_eq!(found.concat(), (0..count).collect::<Vec<_>>());
+        prop_assert!(found.iter().all(|window| !window.is_empty()));
+        if forward {
+            prop_assert_eq!(found, expected.into_iter().map(|(_, events)| events).collect::<Vec<_>>());
+        }
+        prop_assert_eq!((meter.events(), meter.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,115 @@
+//! A window on its way into Lua: its events go into one array over as many Calls as the budget wants, then one Call
+//! sums them up. Game thread only. One window at a time; the array is a Lua value that is kept in between, and handed
+//! back once, to be released.
+
+use crate::aggregator::Aggregator;
+use crate::config::{GATHER_BYTES_MAX, GATHER_EVENTS_MAX};
+use crate::engine::aggregators::Aggregators;
+use crate::engine::pump::Call;
+use crate::engine::registry::CallbackRef;
+use crate::threads::Shared;
+use crate::threads::collector::Due;
+
+/// The next events of a window are to be put into its array.
+pub struct Gather {
+    due: Due,
+    /// The array; `None`: there is none yet.
+    pub array: Option<CallbackRef>,
+    /// How many events it has.
+    pub filled: usize,
+    /// How many come now.
+    count: usize,
+}
+
+/// A window's array is to be summed up. The edge releases the array afterwards.
+pub struct Aggregate {
+    pub due: Due,
+    pub array: CallbackRef,
+    pub function: CallbackRef,
+}
+
+impl Gather {
+    fn new(due: Due) -> Gather {
+        Gather { due, array: None, filled: 0, count: 0 }
+    }
+
+    /// The decoded payloads that come now.
+    pub fn events(&self) -> &[Box<[u8]>] {
+        let rest = self.due.window.events_from(self.filled);
+        rest.get(..self.count).unwrap_or(rest)
+    }
+
+    pub fn aggregator(&self) -> &Aggregator {
+        &self.due.aggregator
+    }
+
+    /// How many events the window has.
+    pub fn len(&self) -> usize {
+        self.due.window.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.due.window.is_empty()
+    }
+
+    /// Some events, or one that is large alone.
+    fn choose(&mut self) {
+        let mut bytes = 0;
+        let some = self.due.window.events_from(self.filled).iter().take(GATHER_EVENTS_MAX);
+        let count = some.take_while(|event| {
+            bytes += event.len();
+            bytes <= GATHER_BYTES_MAX
+        });
+        self.count = count.count().max(1);
+    }
+}
+
+#[derive(Default)]
+pub struct Gathering {
+    under_way: Option<Gather>,
+}
+
+impl Gathering {
+    /// The next Call for the window under way, or for the next one.
+    pub fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
+        let under_way = self.under_way.take();
+        let mut gather = match under_way {
+            Some(gather) => gather,
+            None => Gather::new(shared.collector.pop(|aggregator| aggregators.function(aggregator).is_some())?),
+        };
+        let Some(function) = aggregators.function(gather.aggregator()) else {
+            self.under_way = Some(gather);
+            return None;
+        };
+        if let (Some(array), true) = (gather.array, gather.filled >= gather.len()) {
+            return Some(Call::Aggregate(Aggregate { due: gather.due, array, function }));
+        }
+        gather.choose();
+        Some(Call::Gather(gather))
+    }
+
+    /// The events of the Call stand in this array.
+    pub fn gathered(&mut self, mut gather: Gather, array: CallbackRef) {
+        gather.filled += gather.count;
+        gather.array = Some(array);
+        self.under_way = Some(gather);
+    }
+
+    /// This aggregator was removed: its window goes too. Its array.
+    pub fn drop_of(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
+        let gather = self.under_way.take_if(|gather| std::ptr::eq(gather.aggregator(), aggregator))?;
+        shared.collector.drop_taken(&gather.due);
+        gather.array
+    }
+
+    /// The Lua state goes away: the window waits for the next one. Its array.
+    pub fn detach(&mut self, shared: &Shared) -> Option<CallbackRef> {
+        let gather = self.under_way.take()?;
+        shared.collector.put_back(gather.due);
+        gather.array
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+}

@@ -1,0 +1,98 @@
+-- Hooks and aggregators that are wrong, that raise errors, and that go away.
+require("realtime")
+local web = host.arg.web
+
+local function fails_with(expected, f, ...)
+	local ok, message = pcall(f, ...)
+	assert(not ok and message:find(expected, 1, true), tostring(message))
+end
+
+-- Wrong argument types are Lua errors; a wrong spec is `nil, reason`, and the reason names the member.
+for _, name in ipairs({ "AddHook", "AddAggregator" }) do
+	fails_with("bad argument #1 to '" .. name .. "' (string expected, got nil)", realtime[name], nil, {})
+	fails_with("bad argument #2 to '" .. name .. "' (table expected, got nil)", realtime[name], "kill", nil)
+	fails_with("bad argument #3 to '" .. name .. "' (table expected, got no value)", realtime[name], "kill", "id")
+end
+fails_with("bad argument #1 to 'RemoveHook' (string expected, got table)", realtime.RemoveHook, {})
+fails_with("bad argument #1 to 'RemoveAggregator' (string expected, got nil)", realtime.RemoveAggregator, nil)
+local function refused(expected, id, reason)
+	assert(id == nil and reason:find(expected, 1, true) == 1, expected .. ": " .. tostring(reason))
+end
+local sum = function() end
+local counter = { type = "counter", key = "k" }
+for _, row in ipairs({
+	{ "config: type", {} },
+	{ "config: type", { type = "discrod" } },
+	{ "config: key", { type = "counter" } },
+	{ "config: tll", { type = "counter", key = "k", tll = 5 } },
+	{ "config: webhook_url", { type = "discord", webhook_url = "ftp://h/x", format = "x" } },
+	{ "config: condition", { type = "conditional", condition = 5, actions = { counter } } },
+	{ "config: actions[2].key", { type = "conditional", condition = sum, actions = { counter, { type = "counter" } } } },
+	{ "encode: data.key is a thread", { type = "counter", key = coroutine.create(sum) } },
+}) do refused(row[1], realtime.AddHook("kill", row[2])) end
+for _, row in ipairs({
+	{ "config: interval", { aggregate = sum, actions = { counter } } },
+	{ "config: aggregate", { interval = 1, actions = { counter } } },
+	{ "config: actions", { interval = 1, aggregate = sum } },
+	{ "config: max_event", { interval = 1, aggregate = sum, actions = { counter }, max_event = 5 } },
+}) do refused(row[1], realtime.AddAggregator("kill", row[2])) end
+assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
+
+-- Ids.
+assert(realtime.AddHook("ids", "mine", counter) == "mine")
+local id = realtime.AddHook("ids", counter)
+assert(#id == 16 and realtime.AddHook("ids", counter) == id and realtime.Stats().hooks == 2)
+assert(realtime.RemoveHook("mine") and not realtime.RemoveHook("mine") and realtime.RemoveHook(id))
+local function aggregator() return realtime.AddAggregator("ids", { interval = 1, aggregate = sum, actions = { counter } }) end
+local id = aggregator()
+assert(#id == 16 and aggregator() == id and realtime.Stats().aggregators == 1)
+assert(realtime.RemoveAggregator(id) and not realtime.RemoveAggregator(id))
+assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
+
+-- A condition that raises does not hold, and stops nobody else.
+realtime.AddHook("kill", "raises", { type = "conditional", condition = function() error("from a condition") end,
+	actions = { { type = "counter", key = "never" } } })
+realtime.AddHook("kill", "plain", { type = "counter", key = "kills" })
+-- An action that cannot be made is told.
+local failed
+realtime.AddHook("kill", "keyless", { type = "counter", key = "by:{nobody}" })
+hook.Add("RealtimeActionFailed", "x", function(hook_id, kind, reason) failed = { hook_id, kind, reason } end)
+
+-- A window whose function raises, or returns what is no event, is gone; the next one goes on. NaN becomes null.
+local windows, counted = 0, 0
+realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggregate = function(events)
+	windows, counted = windows + 1, counted + #events
+	for _, event in ipairs(events) do assert(event.n and event._rt == nil) end
+	if windows == 1 then error("from an aggregator") end
+	if windows == 2 then return nil end
+	if windows == 3 then return "a text" end
+	if windows == 4 then return { f = print } end
+	if windows == 5 then return { nan = 0 / 0, events = #events > 0 } end
+	-- Its own removal included.
+	assert(realtime.RemoveAggregator("sums"))
+	return { last = true }
+end, actions = { { type = "http", url = web .. "/sum" }, { type = "counter", key = "sums:{nan.x}" } } })
+
+local emitted, next_emit, deadline = 0, 0, host.mono() + 40
+timer.Create("check", 0, 0, function()
+	if realtime.Status() ~= "connected" then return end
+	if windows < 6 and host.mono() >= next_emit then
+		next_emit = host.mono() + 0.2
+		-- A window of some hundreds, put together over several ticks.
+		for _ = 1, 100 do
+			assert(realtime.Emit("kill", { n = emitted, text = string.rep("x", 200) }))
+			emitted = emitted + 1
+		end
+	end
+	local stats = realtime.Stats()
+	local done = windows == 6 and stats.webhooks.delivered == 2 and stats.aggregates.waiting == 0
+		and stats.conditions == emitted and tonumber(realtime.Get("kills")) == emitted
+	if not done and host.mono() < deadline then return end
+	local lost = stats.aggregates.dropped
+	local fine = done and stats.aggregate_errors == 3 and stats.windows == 6 and stats.aggregates.delivered == counted
+		and counted + lost.removed == emitted and stats.condition_errors == emitted and realtime.Get("never") == nil
+		and failed and (failed[1] == "keyless" or failed[1] == "sums") and failed[2] == "counter"
+		and failed[3]:find("the event has no", 1, true) and stats.non_finite == 1 and stats.panics == 0
+	print(fine and "1 passed, 0 failed" or "0 passed, 1 failed", windows, emitted, counted, util.TableToJSON(stats))
+	host.quit(fine and 0 or 1)
+end)

@@ -1,0 +1,24 @@
+-- What is emitted in `ShutDown` still reaches its hooks, or the next process posts it. `how`: `says` it, or `waits`
+-- until what was left is posted. With `map` it is a map change first.
+require("realtime")
+if host.arg.how == "says" then
+	realtime.AddHook("end", { type = "discord", webhook_url = host.arg.discord .. "/api/webhooks/1/token", format = "{text}" })
+	local leaves = host.map_changes() == 0 and host.arg.map == "yes"
+	hook.Add("ShutDown", "x", function()
+		assert(realtime.Emit("end", { text = leaves and "a map ends" or "the server ends" }))
+	end)
+	timer.Create("end", 0.3, 1, function()
+		if leaves then return host.changelevel("gm_next") end
+		print("1 passed, 0 failed")
+		host.quit(0)
+	end)
+	return
+end
+local deadline = host.mono() + 20
+timer.Create("check", 0, 0, function()
+	local webhooks = realtime.Stats().webhooks
+	local done = webhooks.delivered > 0 and webhooks.waiting == 0
+	if not done and host.mono() < deadline then return end
+	print(done and "1 passed, 0 failed" or "0 passed, 1 failed")
+	host.quit(done and 0 or 1)
+end)
