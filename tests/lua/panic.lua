@@ -9,12 +9,12 @@ end
 assert(opened, message)
 
 -- What a call that panicked answers.
-local function answered(ok, reason) return ok == false and reason:find("^closed: internal error") ~= nil end
+local function answered(ok, reason) return ok == false and tostring(reason):find("^closed: internal error") ~= nil end
 
 local heard
 local on = { realtime.On("panic", "x", function() heard = true error("for the context") end) }
 local hooked = { realtime.AddHook("panic", "x", { type = "counter", key = "k" }) }
-local emitted = { realtime.Emit("panic", { 1 }) }
+local emitted = { realtime.Emit("panic", { n = 1 }) }
 local off = { realtime.Off("nobody") }
 local status, stats = { realtime.Status() }, { realtime.Stats() }
 local calls = {
