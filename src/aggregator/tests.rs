@@ -32,7 +32,9 @@ fn number(tape: &[u8]) -> u32 {
 }
 
 /// what | events at these milliseconds, with windows of ten seconds | the windows
-const CLOCKS: &[(&str, &[u64], &[&[u32]])] = &[
+type Clock = (&'static str, &'static [u64], &'static [&'static [u32]]);
+
+const CLOCKS: &[Clock] = &[
     ("nothing comes, nothing is called", &[], &[]),
     (
         "aligned to the clock, not to the first event",

@@ -23,7 +23,7 @@ struct Entry {
 }
 
 /// Channel and id.
-type Key = (Box<[u8]>, Arc<[u8]>);
+pub(super) type Key = (Box<[u8]>, Arc<[u8]>);
 
 #[derive(Default)]
 pub struct Hooks {

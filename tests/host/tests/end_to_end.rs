@@ -234,6 +234,43 @@ fn the_wished_hooks_as_written() {
     assert_eq!(kills.sum::<u32>(), 5, "{log}");
 }
 
+/// Three server processes with the same hooks, one of them killed half-way: no post and no count twice, and only its own
+/// may be missing.
+#[test]
+fn a_server_of_a_fleet_is_killed_half_way() {
+    const COUNT: usize = 300;
+    let discord = Web::start(|_| Answer::Status(204));
+    let prefix = prefix("fleet");
+    let url = format!("discord={}", discord.url(""));
+    let start = |name: &str| {
+        let set = [format!("fleet={name}"), format!("count={COUNT}"), "rate=200".to_owned()];
+        let options: Vec<&str> = set.iter().chain([&url]).flat_map(|pair| ["--set", pair]).collect();
+        Host::start("fleet", &prefix, &options)
+    };
+    let [mut killed, second, third] = ["a", "b", "c"].map(start);
+    killed.line("half");
+    killed.kill();
+    second.pass();
+    third.pass();
+    let mut posted: Vec<String> = discord.seen().iter().flat_map(|seen| lines_of(&seen.content())).collect();
+    posted.sort();
+    let all = posted.len();
+    posted.dedup();
+    assert_eq!(posted.len(), all, "posted twice");
+    let of = |name: &str| posted.iter().filter(|line| line.starts_with(name)).count();
+    assert_eq!((of("b "), of("c ")), (COUNT, COUNT));
+    assert!(of("a ") <= COUNT, "{}", of("a "));
+    let mut client = Client::connect();
+    let mut counted = |name: &str| {
+        client.send(&[b"GET", format!("{prefix}kills:{name}").as_bytes()]);
+        client.read(|reply| Some(reply.text().map_or(0, |text| String::from_utf8_lossy(text).parse().unwrap())))
+    };
+    assert_eq!((counted("b"), counted("c")), (COUNT, COUNT));
+    let (of_a, posted_of_a) = (counted("a"), of("a "));
+    assert!(of_a <= COUNT, "{of_a}");
+    eprintln!("killed after {} of its {COUNT}: {of_a} counted, {posted_of_a} posted", COUNT / 2);
+}
+
 fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }

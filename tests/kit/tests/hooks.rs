@@ -368,3 +368,65 @@ fn counters_of_hooks_are_exact_behind_cuts() {
     assert_eq!(redis.command(&["GET", "p:kills"]), "1000");
     server.stop();
 }
+
+/// Fault 28: the game sleeps while a busy channel goes on. What needs no Lua is done, what does is bounded and told.
+#[test]
+fn hooks_act_while_the_game_sleeps() {
+    const EVENTS: u64 = 20_000;
+    let redis = Redis::start(&[]);
+    let mut sleeping = at(&redis.url(), "asleep");
+    sleeping.on("kill", 1);
+    sleeping.hook("kill", json!({ "type": "file", "path": "kills.log", "format": "binary" }));
+    sleeping.hook("kill", counter("kills"));
+    sleeping.tick();
+    sleeping.wait_ready();
+    wait_until("the lease is held", || held(&sleeping) == 1);
+    // Nobody ticks from here on.
+    let mut other = at(&redis.url(), "other");
+    for n in 0..EVENTS {
+        emit(&mut other, "kill", &json!({ "n": n }));
+    }
+    settle(&mut other);
+    wait_until("each is counted", || redis.command(&["GET", "p:kills"]) == EVENTS.to_string());
+    wait_until("each is on disk", || sleeping.stat("/files/delivered") == EVENTS);
+    let inbox = sleeping.engine.shared().inbox.waiting() as u64;
+    assert!(inbox <= 8192, "{inbox}");
+    assert_eq!(sleeping.stat("/inbox/dropped/overflow"), EVENTS - inbox);
+    // It wakes: one overflow is told, the newest are heard.
+    settle(&mut sleeping);
+    let told = |notice: &&Notice| matches!(notice, Notice::Overflow { .. });
+    assert_eq!(sleeping.told.iter().filter(told).count(), 1);
+    assert_eq!(sleeping.heard.last().map(String::as_str), Some(format!("1 kill {}", EVENTS - 1).as_str()));
+    sleeping.stop();
+    other.stop();
+}
+
+/// Redis is away for a good while (30 s with `REALTIME_AWAY_SECONDS=30`): Discord hears at once, counters are exact later.
+#[test]
+fn redis_is_away_and_discord_hears_at_once() {
+    let seconds = std::env::var("REALTIME_AWAY_SECONDS").map_or(2, |text| text.parse().expect("seconds"));
+    let mut redis = Redis::start(&[]);
+    let discord = Web::start(|_| Answer::Status(204));
+    let mut server = at(&redis.url(), "one");
+    let url = discord.url("/api/webhooks/1/token");
+    server.hook("kill", json!({ "type": "discord", "webhook_url": url, "format": "{n}" }));
+    server.hook("kill", counter("kills"));
+    server.tick();
+    server.wait_ready();
+    redis.kill();
+    server.wait(|server| server.engine.status().0 == "connecting");
+    let (began, mut slowest, mut sent) = (Instant::now(), Duration::ZERO, 0);
+    let lines = |discord: &Web| discord.seen().iter().map(|seen| seen.content().lines().count() as u64).sum::<u64>();
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let emitted = Instant::now();
+        emit(&mut server, "kill", &json!({ "n": sent }));
+        sent += 1;
+        wait_until("discord is told", || lines(&discord) == sent);
+        slowest = slowest.max(emitted.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    redis.start_again();
+    settle(&mut server);
+    assert_eq!(redis.command(&["GET", "p:kills"]), sent.to_string());
+    server.stop();
+}

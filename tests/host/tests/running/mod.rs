@@ -77,6 +77,12 @@ impl Host {
         panic!("the server ended before it said `{start}`:\n{}", self.said.join("\n"));
     }
 
+    /// SIGKILL
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Waits for its end, whatever it is.
     pub(crate) fn end(mut self) -> std::process::ExitStatus {
         self.lines.by_ref().for_each(drop);

@@ -1,0 +1,29 @@
+-- One server of a fleet: the same hooks on all of them, `count` kills of its own at `rate` a second, then it waits until
+-- everything is done. One of them may be killed at any moment.
+require("realtime")
+local name, count, rate = host.arg.fleet, tonumber(host.arg.count), tonumber(host.arg.rate)
+
+realtime.AddHook("kill", "discord", { type = "discord", webhook_url = host.arg.discord .. "/api/webhooks/1/x", format = "{who} {n}" })
+realtime.AddHook("kill", "counter", { type = "counter", key = "kills:{who}" })
+
+local sent, began, idle_since = 0, nil, nil
+timer.Create("emit", 0, 0, function()
+	if not began then
+		if realtime.Status() ~= "connected" then return end
+		began = host.mono()
+		print("ready")
+	end
+	local due = math.min(count, math.floor((host.mono() - began) * rate) + 1)
+	while sent < due do
+		sent = sent + 1
+		assert(realtime.Emit("kill", { who = name, n = sent }))
+		if sent == count / 2 then print("half") end
+	end
+	local stats = realtime.Stats()
+	local waiting = stats.outbox.waiting + stats.actions.waiting + stats.webhooks.waiting
+	idle_since = sent == count and waiting == 0 and (idle_since or host.mono()) or nil
+	if idle_since and host.mono() > idle_since + 1 then
+		print("1 passed, 0 failed")
+		host.quit(0)
+	end
+end)
