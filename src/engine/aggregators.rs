@@ -11,6 +11,7 @@ use crate::action::error::SpecError;
 use crate::action::{AggregatorSpec, Fingerprint};
 use crate::aggregator::{Aggregator, Windows};
 use crate::config::AGGREGATORS_MAX;
+use crate::engine::hooks::Key;
 use crate::engine::registry::CallbackRef;
 use crate::routes::Topic;
 
@@ -23,8 +24,7 @@ struct Entry {
 
 #[derive(Default)]
 pub struct Aggregators {
-    /// By channel and id.
-    entries: HashMap<(Box<[u8]>, Arc<[u8]>), Entry>,
+    entries: HashMap<Key, Entry>,
     changed: bool,
 }
 

@@ -22,12 +22,14 @@ struct Entry {
     is_kept: bool,
 }
 
+/// Channel and id.
+pub(super) type Key = (Box<[u8]>, Arc<[u8]>);
+
 #[derive(Default)]
 pub struct Hooks {
     /// By serial: the order of registration.
     entries: BTreeMap<u64, Entry>,
-    /// By channel and id.
-    serials: HashMap<(Box<[u8]>, Arc<[u8]>), u64>,
+    serials: HashMap<Key, u64>,
     serial: u64,
     changed: bool,
 }
