@@ -31,10 +31,9 @@ fn number(tape: &[u8]) -> u32 {
     u32::from_le_bytes(tape.try_into().unwrap())
 }
 
-/// what | events at these milliseconds, with windows of ten seconds | the windows
-type Clock = (&'static str, &'static [u64], &'static [&'static [u32]]);
-
-const CLOCKS: &[Clock] = &[
+// what | events at these milliseconds, with windows of ten seconds | the windows
+type Row = (&'static str, &'static [u64], &'static [&'static [u32]]);
+const CLOCKS: &[Row] = &[
     ("nothing comes, nothing is called", &[], &[]),
     (
         "aligned to the clock, not to the first event",

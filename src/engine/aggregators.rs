@@ -24,7 +24,6 @@ struct Entry {
 
 #[derive(Default)]
 pub struct Aggregators {
-    /// By channel and id.
     entries: HashMap<Key, Entry>,
     changed: bool,
 }

@@ -431,7 +431,7 @@ impl Engine {
     /// The next thing for Lua to run in this tick, if the budget allows one more. At least one a tick.
     pub fn next_call(&mut self, now: Instant) -> Option<Call> {
         let Engine { shared, registry, hooks, aggregators, pending, .. } = self;
-        let call = self.pump.next(shared, registry, hooks, aggregators, pending, now);
+        let call = self.pump.next(&pump::Of { shared, registry, hooks, aggregators }, pending, now);
         if call.is_none() {
             self.publish_changes();
         }

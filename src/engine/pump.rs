@@ -97,6 +97,14 @@ enum Out {
     Window(usize),
 }
 
+/// Where calls come from, and whose functions they are for.
+pub struct Of<'a> {
+    pub shared: &'a Shared,
+    pub registry: &'a Registry,
+    pub hooks: &'a Hooks,
+    pub aggregators: &'a Aggregators,
+}
+
 #[derive(Default)]
 pub struct Pump {
     current: Option<Current>,
@@ -146,20 +154,13 @@ impl Pump {
     }
 
     /// The next call of this tick; `None` ends the tick's work.
-    pub fn next(
-        &mut self,
-        shared: &Shared,
-        registry: &Registry,
-        hooks: &Hooks,
-        aggregators: &Aggregators,
-        pending: &mut Pending,
-        now: Instant,
-    ) -> Option<Call> {
+    pub fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
+        let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
             let call = match shared.notices.pop() {
                 Some(notice) => Some((Call::Notice(notice), Out::Notice)),
-                None => self.next_answer_or_event(shared, registry, hooks, aggregators, pending, now),
+                None => self.next_answer_or_event(of, pending, now),
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -180,36 +181,21 @@ impl Pump {
     }
 
     /// Answers and events take turns, so that neither starves the other.
-    fn next_answer_or_event(
-        &mut self,
-        shared: &Shared,
-        registry: &Registry,
-        hooks: &Hooks,
-        aggregators: &Aggregators,
-        pending: &mut Pending,
-        now: Instant,
-    ) -> Option<(Call, Out)> {
+    fn next_answer_or_event(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<(Call, Out)> {
         let event_first = std::mem::replace(&mut self.answered_last, false);
-        if event_first && let Some(event) = self.next_window_or_event(shared, registry, hooks, aggregators, now) {
+        if event_first && let Some(event) = self.next_window_or_event(of, now) {
             return Some(event);
         }
-        if let Some(answered) = next_answer(shared, pending) {
+        if let Some(answered) = next_answer(of.shared, pending) {
             self.answered_last = true;
             return Some((Call::Answer(answered), Out::Answer));
         }
-        if event_first { None } else { self.next_window_or_event(shared, registry, hooks, aggregators, now) }
+        if event_first { None } else { self.next_window_or_event(of, now) }
     }
 
-    fn next_window_or_event(
-        &mut self,
-        shared: &Shared,
-        registry: &Registry,
-        hooks: &Hooks,
-        aggregators: &Aggregators,
-        now: Instant,
-    ) -> Option<(Call, Out)> {
-        let window = self.next_window(shared, aggregators);
-        window.or_else(|| self.next_event(shared, registry, hooks, now).map(|call| (call, Out::Delivery)))
+    fn next_window_or_event(&mut self, of: &Of<'_>, now: Instant) -> Option<(Call, Out)> {
+        let window = self.next_window(of.shared, of.aggregators);
+        window.or_else(|| self.next_event(of, now).map(|call| (call, Out::Delivery)))
     }
 
     /// The next part of a window, unless the last Call was one and an event waits.
@@ -233,7 +219,8 @@ impl Pump {
     }
 
     /// The next listener of an event, or the next condition.
-    fn next_event(&mut self, shared: &Shared, registry: &Registry, hooks: &Hooks, now: Instant) -> Option<Call> {
+    fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
+        let Of { shared, registry, hooks, .. } = *of;
         loop {
             let current = match self.current.take() {
                 Some(current) => current,
