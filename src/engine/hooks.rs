@@ -60,9 +60,9 @@ impl Hooks {
             return Err(SpecError { member: String::new(), found: format!("there are {HOOKS_MAX} hooks already") });
         }
         let before = known.and_then(|serial| self.entries.remove(&serial));
-        // The same hook as before, after a map change, goes on with its lease.
-        let lease = before.as_ref().filter(|entry| entry.hook.fingerprint == fingerprint);
-        let lease = lease.map(|entry| Arc::clone(&entry.hook.lease)).unwrap_or_default();
+        // The same hook as before, after a map change, goes on with its lease; one key has one lease.
+        let same = self.entries.values().chain(&before).find(|entry| entry.hook.fingerprint == fingerprint);
+        let lease = same.map(|entry| Arc::clone(&entry.hook.lease)).unwrap_or_default();
         let topic = Arc::new(Topic::new(channel));
         let hook = Arc::new(Hook { id, fingerprint, topic, spec, lease });
         let serial = known.unwrap_or_else(|| {
@@ -183,6 +183,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first.hook.lease, &second.hook.lease), "it goes on with its lease");
         let third = hooks.add(b"a", Some(b"x"), &counter("other"), None).unwrap();
         assert!(!Arc::ptr_eq(&second.hook.lease, &third.hook.lease));
+        let twin = hooks.add(b"a", Some(b"twin"), &counter("other"), None).unwrap().hook;
+        assert!(Arc::ptr_eq(&third.hook.lease, &twin.lease), "one key, one lease");
+        assert_eq!(hooks.remove(b"twin"), Some(vec![]));
         hooks.add(b"b", Some(b"x"), &counter("k"), None).unwrap();
         let own = hooks.add(b"a", None, &counter("k"), None).unwrap().hook;
         hooks.add(b"a", None, &counter("k"), None).unwrap();
