@@ -105,6 +105,7 @@ impl Server {
         assert_eq!(errors, []);
         let shared =
             Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
+        shared.webhooks.keep_files_in(folder.path().join("realtime"));
         let mut engine = Engine::start(shared, sources).unwrap();
         engine.attach();
         Server {

@@ -433,3 +433,34 @@ fn redis_is_away_and_discord_hears_at_once() {
     assert_eq!(redis.command(&["GET", "p:kills"]), sent.to_string());
     server.stop();
 }
+
+/// Fault 59: Redis is stopped and the webhook's host says nothing. A map change takes its bound, and nothing is lost.
+#[test]
+fn black_holes_on_all_sides_do_not_hold_up_a_map_change() {
+    let redis = Redis::start(&[]);
+    let hole = Web::start(|_| Answer::Hang);
+    let mut server = at(&redis.url(), "one");
+    server.hook("kill", json!({ "type": "discord", "webhook_url": hole.url("/api/webhooks/1/x"), "format": "{n}" }));
+    server.hook("kill", json!({ "type": "file", "path": "kills.log" }));
+    server.hook("kill", counter("kills"));
+    server.tick();
+    server.wait_ready();
+    redis.stop();
+    for n in 0..20 {
+        emit(&mut server, "kill", &json!({ "n": n }));
+    }
+    wait_until("a post hangs", || !hole.seen().is_empty());
+    for _ in 0..3 {
+        let began = Instant::now();
+        let (_, flush) = server.engine.detach();
+        flush.wait();
+        assert!(began.elapsed() < Duration::from_millis(1700), "{:?}", began.elapsed());
+        assert_eq!(server.stat("/files/delivered"), 20);
+        let spool = std::fs::read_to_string(server.folder.path().join("realtime/spool.jsonl")).unwrap();
+        assert!(spool.contains("discord"), "{spool}");
+        server.engine.attach();
+    }
+    redis.resume();
+    wait_until("all of it is counted", || redis.command(&["GET", "p:kills"]) == "20");
+    server.stop();
+}
