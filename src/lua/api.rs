@@ -1,5 +1,5 @@
 //! The functions of the table `realtime`: arguments checked, the engine asked, the answer pushed. Those for events and
-//! for the module itself stand here, those for values in `lua/values.rs`, for hooks and event logs in files of their name.
+//! for the module itself stand here; those for values, hooks and event logs have files of their own.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
 use std::cell::Cell;

@@ -1,4 +1,5 @@
-//! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread.
+//! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread, and
+//! what `rt-files` read for a callback.
 //! Callbacks wait in a queue for the next tick; a reader without callback waits right here, a bounded time.
 //! Answers are never dropped. There are no more of them than callbacks ([`crate::config::CALLBACKS_MAX`]), and what
 //! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
