@@ -337,7 +337,7 @@ fn event_logs_are_written_and_read() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("event-log-{unwinding}"));
         let options = ["--unwind", unwinding, "--allow-errors"];
-        let said = Host::start_with("event_log", &prefix, &options, &[("REALTIME_SYNC_TIMEOUT_MS", "500")]).pass();
+        let said = Host::start("event_log", &prefix, &options).pass();
         assert!(said.contains("callback of readeventlog `logs/json.log`: "), "{said}");
     }
 }
