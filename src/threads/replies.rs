@@ -6,13 +6,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{ANSWERS_BYTES_MAX, ITEM_OVERHEAD_BYTES};
 use crate::redis::answer::Outcome;
 use crate::stats::Stats;
 use crate::threads::lock;
 use crate::threads::queue::Queue;
+
+/// How long a reader looks for its answer before it sleeps.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// Which command an answer is to.
 pub type Ticket = u64;
@@ -42,6 +45,8 @@ pub struct Replies {
     /// The ticket that the game thread waits for, and its answer.
     reader: Mutex<Option<(Ticket, Option<Outcome>)>>,
     arrived: Condvar,
+    /// The answer that the game thread waits for is there: looked at without the lock.
+    is_there: AtomicBool,
     /// Counts answers and connections: whether Redis was heard of since a reader waited in vain.
     heard: AtomicU64,
     attention: Arc<AtomicBool>,
@@ -63,6 +68,7 @@ impl Replies {
             bytes: AtomicUsize::new(0),
             reader: Mutex::default(),
             arrived: Condvar::new(),
+            is_there: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             attention,
             stats,
@@ -78,6 +84,7 @@ impl Replies {
                     Some((waited_for, answer)) if *waited_for == ticket => *answer = Some(outcome),
                     _ => return,
                 }
+                self.is_there.store(true, Ordering::Release);
                 self.arrived.notify_one();
             }
             ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
@@ -108,11 +115,18 @@ impl Replies {
 
     /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
     pub fn expect(&self, ticket: Ticket) {
-        *lock(&self.reader) = Some((ticket, None));
+        let mut reader = lock(&self.reader);
+        self.is_there.store(false, Ordering::Release);
+        *reader = Some((ticket, None));
     }
 
     /// Waits for the announced answer. After the deadline it is not waited for any more.
     pub fn wait(&self, deadline: Instant) -> Option<Outcome> {
+        // To be woken takes as long as a nearby Redis to answer: so at first this thread, which waits in any case, looks.
+        let look_until = deadline.min(Instant::now() + LOOK);
+        while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {
+            std::hint::spin_loop();
+        }
         let mut reader = lock(&self.reader);
         loop {
             match reader.take() {
