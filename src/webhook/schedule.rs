@@ -29,8 +29,10 @@ use crate::config::{
     SENDER_HOLD, SENDERS_KEPT, STEP_BEHIND_AFTER, WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX,
     WEBHOOK_POST_BYTES_MAX,
 };
+use crate::url::Url;
 use crate::webhook::answer::{Answer, Verdict};
-use crate::webhook::post::{Address, Post};
+use crate::webhook::http::Request;
+use crate::webhook::post::{Address, Content, Post};
 
 /// How often posts are looked through for those that are too old.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
@@ -58,8 +60,10 @@ struct Destination {
     pause_until: Option<Instant>,
     /// In a row.
     failures: u32,
-    /// Posts denied in a row.
+    /// Posts denied in a row. Where the URL is another for each event, those to one URL count once.
     denied: u32,
+    /// Those URLs, fewer than [`DENIED_MAX`].
+    denied_urls: Vec<Url>,
     /// How long the last request took, if it was answered.
     took: Option<Duration>,
     /// Why nothing is sent there any more.
@@ -197,6 +201,7 @@ impl Schedule {
             pause_until: None,
             failures: 0,
             denied: 0,
+            denied_urls: Vec::new(),
             took: None,
             closed: None,
             last_trouble: String::new(),
@@ -361,7 +366,7 @@ impl Schedule {
             }
             Verdict::Denied => {
                 self.set_failures(at, |_| 0);
-                self.denied(now, at, &reason);
+                self.denied(now, at, &queued.post, &reason);
                 return self.bury(at, queued.post, Cause::Refused, &reason);
             }
             Verdict::Closed => return self.close(at, queued.post, &reason),
@@ -373,7 +378,7 @@ impl Schedule {
         self.let_go(post);
         self.set_failures(at, |_| 0);
         if let Some(place) = self.places.get_mut(at) {
-            place.denied = 0;
+            place.forgive();
             place.tally.delivered += post.jobs();
             if place.queue.is_empty() {
                 // What a burst needed is given back.
@@ -389,10 +394,20 @@ impl Schedule {
     }
 
     /// One more post in a row was denied: after [`DENIED_MAX`] of them the destination rests.
-    fn denied(&mut self, now: Instant, at: usize, reason: &str) {
+    fn denied(&mut self, now: Instant, at: usize, post: &Post, reason: &str) {
         let Some(place) = self.places.get_mut(at) else { return };
-        place.denied = place.denied.saturating_add(1);
         place.last_trouble = reason.to_owned();
+        if let Content::Request(Request { url, .. }) = &post.content
+            && place.address.varies()
+            && !place.rests()
+        {
+            // One path that is forbidden says nothing of others.
+            if place.denied_urls.contains(url) {
+                return;
+            }
+            place.denied_urls.push(url.clone());
+        }
+        place.denied = place.denied.saturating_add(1);
         if let Some(rests) = place.denied.checked_sub(DENIED_MAX) {
             self.pause(at, now + REST_FIRST.saturating_mul(1 << rests.min(16)).min(REST_LONGEST));
         }
@@ -476,7 +491,7 @@ impl Schedule {
         if let Some(place) = place.filter(|place| place.closed.is_some() || place.rests()) {
             place.closed = None;
             place.failures = 0;
-            place.denied = 0;
+            place.forgive();
             place.pause_until = None;
         }
     }
@@ -568,6 +583,11 @@ impl Destination {
     /// Forgotten only when no other place is free.
     fn is_in_trouble(&self) -> bool {
         self.failures > 0 || self.denied > 0 || self.closed.is_some()
+    }
+
+    fn forgive(&mut self) {
+        self.denied = 0;
+        self.denied_urls = Vec::new();
     }
 
     /// It denied so many posts in a row that others wait.

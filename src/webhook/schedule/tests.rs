@@ -9,11 +9,9 @@ use crate::action::{Kind, Spec};
 use crate::config::SENDERS_MAX;
 use crate::json::tape;
 use crate::template::Fields;
-use crate::url::Url;
 use crate::webhook::answer;
 use crate::webhook::discord::Message;
-use crate::webhook::http::Request;
-use crate::webhook::post::{Content, PostId};
+use crate::webhook::post::PostId;
 
 /// A schedule, and the time.
 struct Clocked {
@@ -550,6 +548,31 @@ fn a_destination_that_denies_several_in_a_row_rests() {
     clocked.http("a");
     assert!(clocked.next().is_some());
     clocked.check();
+}
+
+/// `http://a/{player}`: what is forbidden for one player is no word about the others.
+#[test]
+fn one_path_does_not_close_another_of_the_same_template() {
+    let mut clocked = Clocked::new();
+    let mut post = |path: &str, verdict: Verdict| {
+        let url = Url::parse(&format!("http://a/{path}")).unwrap();
+        let address = Address::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
+        let post = clocked.post(address, Content::Request(request));
+        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+        assert!(clocked.next().is_some(), "{path}");
+        clocked.done(0, verdict);
+        clocked.schedule.rest(clocked.now, 0).is_some()
+    };
+    for _ in 0..DENIED_MAX * 2 {
+        assert!(!post("banned", Verdict::Denied) && !post("banned2", Verdict::Denied));
+    }
+    assert!(!post("good", Verdict::Delivered));
+    // Whoever is asked for: it is the destination.
+    for n in 1..DENIED_MAX {
+        assert!(!post(&format!("p{n}"), Verdict::Denied), "{n}");
+    }
+    assert!(post("last", Verdict::Denied));
 }
 
 #[test]
