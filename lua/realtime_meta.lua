@@ -279,7 +279,7 @@ function realtime.Configure(options) end
 ---@field condition_errors integer
 ---@field actions_unmade integer actions whose event lacks a field of their key
 ---@field dead_letters_lost integer lines that the dead-letter file did not take
----@field spool_unreadable integer
+---@field spool_unreadable integer lines of a spool that could not be read, and files in its place that are none
 ---@field callbacks integer those that wait for an answer
 ---@field replies_too_large integer answers replaced by an error, as too many bytes waited for the tick
 ---@field reads_timed_out integer readers that waited in vain

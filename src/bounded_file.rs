@@ -1,6 +1,6 @@
 //! A file of lines that never grows past its limit: at the limit it is set aside, `x.log` as `x.old.log`, and begun
 //! anew. So the disk holds twice the limit at most, and the newest lines always.
-//! Owned by one writer. A line longer than the limit is written all the same, alone.
+//! Owned by one writer. A line longer than the limit is written all the same, alone. Only plain files are written to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,25 +11,74 @@ pub(crate) struct BoundedFile {
     path: PathBuf,
     bytes: u64,
     bytes_max: u64,
+    is_private: bool,
+}
+
+/// With these options a new file is readable for its owner alone (mode 0600). Windows has no modes: there it has the
+/// rights of its folder.
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Gives a file that is there the same rights, if it has others.
+fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mut rights = fs::metadata(path)?.permissions();
+        if rights.mode() & 0o077 != 0 {
+            rights.set_mode(0o600);
+            fs::set_permissions(path, rights)?;
+        }
+    }
+    #[cfg(windows)]
+    let _ = path;
+    Ok(())
 }
 
 impl BoundedFile {
     /// Opens the file for appending; makes it, and its directory.
     pub(crate) fn open(path: PathBuf, bytes_max: u64) -> io::Result<BoundedFile> {
+        BoundedFile::open_as(path, bytes_max, false)
+    }
+
+    /// The same for a file that only its owner may read, and the one set aside. The second value says why the rights
+    /// of a file that was there could not be changed; it is written to all the same.
+    pub(crate) fn open_private(path: PathBuf, bytes_max: u64) -> io::Result<(BoundedFile, Option<io::Error>)> {
+        let file = BoundedFile::open_as(path, bytes_max, true)?;
+        let old = old_name(&file.path);
+        let failed =
+            [&file.path, &old].into_iter().filter(|path| path.exists()).find_map(|path| make_private(path).err());
+        Ok((file, failed))
+    }
+
+    fn open_as(path: PathBuf, bytes_max: u64, is_private: bool) -> io::Result<BoundedFile> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = append_to(&path, is_private)?;
         let bytes = file.metadata()?.len();
-        Ok(BoundedFile { file, path, bytes, bytes_max })
+        Ok(BoundedFile { file, path, bytes, bytes_max, is_private })
     }
 
     fn set_aside(&mut self) -> io::Result<()> {
         fs::rename(&self.path, old_name(&self.path))?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.file = append_to(&self.path, self.is_private)?;
         self.bytes = 0;
         Ok(())
     }
+}
+
+fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
+    // A pipe would hold up whoever opens it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    if is_private { private(&mut options) } else { &mut options }.open(path)
 }
 
 /// `x.log` becomes `x.old.log`.
@@ -72,6 +121,39 @@ mod tests {
             assert!((1..=BYTES_MAX).contains(&bytes), "{name}: {bytes}");
         }
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_readable_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = std::env::temp_dir().join(format!("realtime-private-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let names = ["x.jsonl", "x.old.jsonl"].map(|name| directory.join(name));
+        let modes =
+            || names.clone().map(|name| fs::metadata(name).map_or(0, |found| found.permissions().mode() & 0o777));
+        // Files of an older version, and then new ones.
+        for name in &names {
+            fs::write(name, "old").unwrap();
+            fs::set_permissions(name, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        assert!(BoundedFile::open_private(names[0].clone(), 100).unwrap().1.is_none());
+        assert_eq!(modes(), [0o600, 0o600]);
+        names.iter().for_each(|name| fs::remove_file(name).unwrap());
+        let (mut file, _) = BoundedFile::open_private(names[0].clone(), 100).unwrap();
+        assert_eq!(modes(), [0o600, 0]);
+        (0..3).for_each(|_| file.write_all(&[b'x'; 60]).unwrap());
+        assert_eq!(modes(), [0o600, 0o600]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn only_plain_files_are_written_to() {
+        let directory = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
+        fs::create_dir_all(directory.join("x.jsonl")).unwrap();
+        let found = BoundedFile::open(directory.join("x.jsonl"), 100).err().map(|err| err.to_string());
+        assert_eq!(found.as_deref(), Some("it is no plain file"));
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -227,16 +227,24 @@ pub const LEASE_KEYS_MAX: usize = 256;
 /// What waits for one destination, and for all together. The oldest makes room.
 pub const WEBHOOK_JOBS_MAX: usize = 1000;
 pub const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// One post, beside what it was made from. A larger one would have all others make room.
+pub const WEBHOOK_POST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Jobs that `rt-webhooks` has not looked at yet: it does no I/O but to files, and empties this at once. Full, it
 /// refuses the newest.
 pub const WEBHOOK_INTAKE_MAX: usize = 8192;
 pub const WEBHOOK_INTAKE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Places that are posted to. One that is at rest is forgotten for a new one.
 pub const DESTINATIONS_MAX: usize = 256;
-/// Threads that make requests: three destinations may hang, and a fourth is served.
-pub const SENDERS_MAX: usize = 4;
+/// Threads that make requests to any destination, and those beside them that serve only destinations whose last
+/// request was answered soon. However many destinations hang, those that answer are served.
+pub const SENDERS_MAX: usize = 5;
+pub const SENDERS_KEPT: usize = 1;
+/// A request longer than this is ended when another destination waits for its sender. A destination whose last answer
+/// took longer has twice that time. So [`SENDERS_MAX`] hung destinations hold up a new one for this long, and for
+/// [`CONNECT_TIMEOUT`] more if a connection is still being made, which nothing can end.
+pub const SENDER_HOLD: Duration = Duration::from_secs(3);
 /// Name look-ups under way at once: the system may take half a minute for one, and nothing can stop it.
-pub const LOOKUPS_MAX: usize = 4;
+pub const LOOKUPS_MAX: usize = 16;
 /// For this long an address that was found is used again, and much longer if a new look-up fails.
 pub const LOOKUP_FRESH: Duration = Duration::from_secs(30);
 /// Hosts whose addresses are kept.
@@ -262,8 +270,13 @@ pub const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
 pub const BROKEN_AFTER: u32 = 3;
 /// Failures in a row of one message, each answered by the destination, after which it lets the others pass.
 pub const STEP_BEHIND_AFTER: u32 = 3;
-/// The shortest pause after a rate limit (some servers say 0), the longest that a destination may ask for, and that of
-/// all of Discord when it does not say how long.
+/// Posts in a row that one `http` destination denied (401, 403, 404, 410), after which it rests: first so long, twice
+/// as long each time that it denies another one, and this long at most.
+pub const DENIED_MAX: u32 = 5;
+pub const REST_FIRST: Duration = Duration::from_secs(60);
+pub const REST_LONGEST: Duration = Duration::from_secs(900);
+/// The shortest pause after a rate limit (some servers say 0), the longest that a destination may ask for, and that
+/// after a global limit that does not say how long.
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 pub const PAUSE_UNSAID: Duration = Duration::from_secs(10);
@@ -271,8 +284,10 @@ pub const PAUSE_UNSAID: Duration = Duration::from_secs(10);
 /// The dead-letter file (the one before it is kept), and the payload shown in one line.
 pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
-/// What is kept for the next process.
+/// The posts kept for the next process. The marks of those that were settled later take less than the posts.
 pub const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Processes that share one folder, each with a spool of its own.
+pub const SPOOLS_MAX: usize = 16;
 
 // The rest of an identity takes some hundred bytes, a fingerprint 17.
 const _: () = assert!(128 + ACTED_MAX * 17 < IDENTITY_BYTES_MAX);
@@ -280,7 +295,12 @@ const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE
 // What is promised: 16 MiB in all.
 const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
-const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1);
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
+const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1 && SENDERS_KEPT > 0);
+const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs() && SENDERS_MAX < LOOKUPS_MAX);
+// What waits for a destination that rests is tried before it is too old.
+const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
+const _: () = assert!(REST_LONGEST.as_secs() * 2 < WEBHOOK_AGE_MAX.as_secs());
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 

@@ -221,7 +221,8 @@ pub struct Stats {
     pub aggregate_errors: Counter,
     /// Discord messages and requests: delivered means an answer of success.
     pub webhooks: QueueStats<WebhookDrops>,
-    /// Lines that could not be written to the dead-letter file, or read from the spool.
+    /// Lines that could not be written to the dead-letter file; lines of spools that could not be read, and files in
+    /// their place that are none.
     pub dead_letters_lost: Counter,
     pub spool_unreadable: Counter,
     /// Records for event logs: delivered means written.

@@ -91,7 +91,17 @@ pub enum Body {
     Template(Template),
 }
 
-/// What Discord takes in one embed, and in a name.
+/// What Discord takes in a message, in one embed, and in a name. It counts code points:
+/// <https://github.com/discord/discord-api-docs/issues/1315>.
+pub const CONTENT_CHARS_MAX: usize = 2000;
+pub const TITLE_CHARS_MAX: usize = 256;
+pub const DESCRIPTION_CHARS_MAX: usize = 4096;
+pub const FIELD_NAME_CHARS_MAX: usize = 256;
+pub const FIELD_VALUE_CHARS_MAX: usize = 1024;
+pub const FOOTER_CHARS_MAX: usize = 2048;
+pub const AUTHOR_CHARS_MAX: usize = 256;
+/// Of the texts of all embeds of a message together.
+pub const EMBEDS_CHARS_MAX: usize = 6000;
 const FIELDS_MAX: usize = 25;
 const USERNAME_CHARS_MAX: usize = 80;
 const COLOR_MAX: u64 = 0xff_ffff;
@@ -109,20 +119,30 @@ pub(super) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     let content = members.either("format", "message")?;
     let discord = Discord {
         url: members.url(url_name, url)?,
-        content: content.map(|(name, text)| members.template(name, text, Place::Markdown)).transpose()?,
+        content: content
+            .map(|(name, text)| fits(members, name, members.template(name, text, Place::Markdown)?, CONTENT_CHARS_MAX))
+            .transpose()?,
         embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
         username: username(members)?,
         avatar_url: members.url_at("avatar_url")?,
         allow_mentions: members.switch("allow_mentions")?.unwrap_or(false),
     };
-    match discord.content.is_none() && discord.embed.is_none() {
-        true => Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: one of them must be there")),
-        false => Ok(discord),
+    match (&discord.content, &discord.embed) {
+        (None, None) => {
+            Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: one of them must be there"))
+        }
+        (Some(text), None) if !text.has_placeholders() && text.literals().all(|text| text.trim().is_empty()) => {
+            Err(SpecError::new(&members.at(content.map_or("format", |(name, _)| name)), "is empty"))
+        }
+        _ => Ok(discord),
     }
 }
 
 fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
     let Some(name) = members.text("username")? else { return Ok(None) };
+    if name.trim().is_empty() {
+        return Err(SpecError::new(&members.at("username"), "is empty"));
+    }
     if name.chars().count() > USERNAME_CHARS_MAX {
         let found = format!("is longer than {USERNAME_CHARS_MAX} characters");
         return Err(SpecError::new(&members.at("username"), found));
@@ -134,21 +154,50 @@ fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
     }
 }
 
+/// Refuses a text without placeholders that Discord would refuse. One with placeholders is cut when it is rendered.
+fn fits(members: &Members<'_>, name: &str, template: Template, chars_max: usize) -> Result<Template, SpecError> {
+    let found = fixed_chars(&template);
+    match found > chars_max {
+        true => {
+            let found = format!("has {found} characters, Discord takes {chars_max}");
+            Err(SpecError::new(&members.at(name), found))
+        }
+        false => Ok(template),
+    }
+}
+
+/// The characters of a text that is the same for each event; 0 for others.
+fn fixed_chars(template: &Template) -> usize {
+    if template.has_placeholders() { 0 } else { template.literals().map(|text| text.chars().count()).sum() }
+}
+
+fn text(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
+    members.template_at(name, Place::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
+}
+
 fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
     let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
     members.only(&[], &own)?;
     let embed = Embed {
-        title: members.template_at("title", Place::Markdown)?,
-        description: members.template_at("description", Place::Markdown)?,
+        title: text(members, "title", TITLE_CHARS_MAX)?,
+        description: text(members, "description", DESCRIPTION_CHARS_MAX)?,
         url: members.url_at("url")?,
         color: color(members)?,
         fields: fields(members)?,
-        footer: label(members, "footer", &["text", "icon_url"])?,
-        author: label(members, "author", &["name", "icon_url", "url"])?,
+        footer: label(members, "footer", &["text", "icon_url"], FOOTER_CHARS_MAX)?,
+        author: label(members, "author", &["name", "icon_url", "url"], AUTHOR_CHARS_MAX)?,
         image: picture(members, "image")?,
         thumbnail: picture(members, "thumbnail")?,
         timestamp: members.switch("timestamp")?.unwrap_or(false),
     };
+    let labels = embed.footer.iter().chain(&embed.author).map(|label| &label.text);
+    let fields = embed.fields.iter().flat_map(|field| [&field.name, &field.value]);
+    let texts = embed.title.iter().chain(&embed.description).chain(labels).chain(fields);
+    let chars: usize = texts.map(fixed_chars).sum();
+    if chars > EMBEDS_CHARS_MAX {
+        let found = format!("has {chars} characters, Discord takes {EMBEDS_CHARS_MAX} in one embed");
+        return Err(SpecError::new(&members.at("description"), found));
+    }
     let shows = embed.title.is_some()
         || embed.description.is_some()
         || !embed.fields.is_empty()
@@ -181,25 +230,30 @@ fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
         let field = Members::of(value, &place, "a table with `name` and `value`")?;
         field.only(&[], &["name", "value", "inline"])?;
         Ok(EmbedField {
-            name: field.template("name", field.needed_text("name")?, Place::Markdown)?,
-            value: field.template("value", field.needed_text("value")?, Place::Markdown)?,
+            name: needed(&field, "name", FIELD_NAME_CHARS_MAX)?,
+            value: needed(&field, "value", FIELD_VALUE_CHARS_MAX)?,
             inline: field.switch("inline")?.unwrap_or(false),
         })
     });
     each.collect()
 }
 
+fn needed(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Template, SpecError> {
+    fits(members, name, members.template(name, members.needed_text(name)?, Place::Markdown)?, chars_max)
+}
+
 /// `footer = "text"` or `footer = {text = "text", icon_url = ...}`; the first name is the text's.
-fn label(members: &Members<'_>, name: &str, own: &[&str]) -> Result<Option<Label>, SpecError> {
+fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Label>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
-        let text = members.template_at(name, Place::Plain)?;
-        return Ok(text.map(|text| Label { text, icon_url: None, url: None }));
+        let Some(text) = members.template_at(name, Place::Plain)? else { return Ok(None) };
+        let text = fits(members, name, text, chars_max)?;
+        return Ok(Some(Label { text, icon_url: None, url: None }));
     }
     let Some(label) = members.table(name, "a string, or a table of its members")? else { return Ok(None) };
     label.only(&[], own)?;
     let text = own.first().copied().unwrap_or_default();
     Ok(Some(Label {
-        text: label.template(text, label.needed_text(text)?, Place::Plain)?,
+        text: fits(&label, text, label.template(text, label.needed_text(text)?, Place::Plain)?, chars_max)?,
         icon_url: label.url_at("icon_url")?,
         url: label.url_at("url")?,
     }))

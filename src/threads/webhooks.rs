@@ -3,7 +3,7 @@
 //! Needs neither Redis nor the game thread: a job is an event's text and what a hook makes of it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::stats::Stats;
 use crate::threads::lock;
 use crate::webhook::post::Address;
 use crate::webhook::schedule::{Schedule, Standing};
+use crate::webhook::spool::Spool;
 
 pub use worker::run;
 
@@ -60,9 +61,18 @@ pub struct Webhooks {
     /// Posts made so far.
     numbers: AtomicU64,
     directory: OnceLock<PathBuf>,
-    spool_was_read: AtomicBool,
-    spool_is_written: AtomicBool,
+    /// Only for `rt-webhooks`, which a panic may start anew.
+    spool: Mutex<SpoolState>,
     stats: Arc<Stats>,
+}
+
+#[derive(Default)]
+enum SpoolState {
+    #[default]
+    Unopened,
+    Open(Spool),
+    /// It could not be opened, or the thread has ended.
+    Closed,
 }
 
 /// What `rt-webhooks` is asked beside jobs.
@@ -91,8 +101,7 @@ impl Webhooks {
             senders: Senders::new(config, Arc::clone(&stats)),
             numbers: AtomicU64::new(0),
             directory: OnceLock::new(),
-            spool_was_read: AtomicBool::new(false),
-            spool_is_written: AtomicBool::new(false),
+            spool: Mutex::default(),
             stats,
         }
     }

@@ -3,9 +3,10 @@
 //! | answer | verdict |
 //! |---|---|
 //! | 2xx | delivered |
-//! | 429 | again when it says; a global one holds all of Discord |
+//! | 429 | again when it says; a global one holds all Discord destinations of that origin |
 //! | 408, 5xx but 501, 429 without a time, no answer | again, later each time |
-//! | 401, 403, 404, 410; Discord's codes 10015 (unknown webhook), 50027 (invalid token) | the destination is closed |
+//! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | the destination is closed |
+//! | others: 401, 403, 404, 410 | denied: this post never; several in a row and the destination rests |
 //! | 404, 410 where the URL has placeholders | never: another event may have another URL |
 //! | 3xx (never followed), all else | never |
 //!
@@ -45,6 +46,8 @@ pub enum Verdict {
     },
     /// No attempt of this post will.
     Never,
+    /// Nor will this one, and perhaps the destination takes nothing at all: several in a row tell.
+    Denied,
     /// Nor of any other.
     Closed,
 }
@@ -73,7 +76,8 @@ pub fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
         429 => limited(asked, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if asked == (Asked::Http { varies: true }) => Verdict::Never,
-        401 | 403 | 404 | 410 => Verdict::Closed,
+        401 | 403 | 404 | 410 if asked == Asked::Discord => Verdict::Closed,
+        401 | 403 | 404 | 410 => Verdict::Denied,
         501 => Verdict::Never,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
@@ -103,10 +107,11 @@ fn limited(asked: Asked, response: &Response, body: Option<&Value>, unix_s: u64)
     };
     let after = said.or_else(|| retry_after(response, unix_s)).or(reset);
     let flag = body.and_then(|body| body.get("global")) == Some(&Value::Bool(true));
-    let scope =
-        response.header("x-ratelimit-scope") == Some("global") || response.header("x-ratelimit-global").is_some();
+    let says = |name: &str, word: &str| response.header(name).is_some_and(|said| said.eq_ignore_ascii_case(word));
+    let scope = says("x-ratelimit-scope", "global") || says("x-ratelimit-global", "true");
     // Whoever stands before Discord and shuts this address out speaks no JSON.
-    let shut_out = body.is_none() && response.header("server").is_some_and(|server| server.contains("cloudflare"));
+    let server = response.header("server").unwrap_or_default().to_ascii_lowercase();
+    let shut_out = body.is_none() && server.contains("cloudflare");
     let global = asked == Asked::Discord && (flag || scope || shut_out);
     match after.or(global.then_some(PAUSE_UNSAID)) {
         Some(after) => Verdict::Limited { after: after.max(PAUSE_MIN), global },
@@ -161,6 +166,23 @@ pub fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> Strin
     let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+/// The text without words that the request has and the event has not: the hook's own, which may be secret. Plain words
+/// in lower case and short ones stay.
+pub fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
+    let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
+    let is_plain = |word: &str| word.len() < 16 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_own = |word: &str| word.len() > 3 && word != "HTTP" && body.contains(word) && !event.contains(word);
+    let ends = |character: char| !character.is_alphanumeric() && !"-_.+/=".contains(character);
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(ends) {
+        let word = part.trim_end_matches(ends);
+        let end = part.get(word.len()..).unwrap_or_default();
+        shown.push_str(if is_own(word.trim_end_matches('.')) && !is_plain(word) { "***" } else { word });
+        shown.push_str(end);
+    }
+    shown
 }
 
 #[cfg(test)]

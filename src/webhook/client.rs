@@ -49,7 +49,7 @@ impl Interrupt {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For good: the request under way ends as soon as it is connected, and so does any later one.
+    /// The request under way ends now, or as soon as it is connected.
     pub fn set(&self) {
         let mut state = self.state();
         state.is_set = true;
@@ -57,6 +57,10 @@ impl Interrupt {
             // Fails only when it is closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.state().is_set
     }
 
     /// From here on this socket is what is shut down.
@@ -83,7 +87,7 @@ impl Client {
     pub fn send(&self, request: &Request, id: &str, interrupt: &Interrupt) -> Result<Response, NoAnswer> {
         let deadline = Instant::now() + request.timeout;
         let origin = &request.url.origin;
-        let stream = self.connect(origin, deadline)?;
+        let stream = self.connect(origin, deadline, interrupt)?;
         let failed = |doing| move |err: io::Error| NoAnswer::new(doing, origin, io_trouble(&err));
         stream.set_nodelay(true).and_then(|()| interrupt.watch(&stream)).map_err(failed("connect to"))?;
         let bytes = request.encode(id);
@@ -104,13 +108,14 @@ impl Client {
     }
 
     /// Tries the addresses of the host in turn.
-    fn connect(&self, origin: &Origin, deadline: Instant) -> Result<TcpStream, NoAnswer> {
+    fn connect(&self, origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> Result<TcpStream, NoAnswer> {
         let failed = |found: String| NoAnswer::new("connect to", origin, found);
-        let addresses = self.resolver.resolve(&origin.host, deadline).map_err(|err| failed(err.to_string()))?;
+        let addresses = self.resolver.resolve(&origin.host, deadline, || interrupt.is_set());
+        let addresses = addresses.map_err(|err| failed(err.to_string()))?;
         let mut last = "no answer in time".to_owned();
         for address in addresses {
             let left = deadline.saturating_duration_since(Instant::now()).min(CONNECT_TIMEOUT);
-            if left.is_zero() {
+            if left.is_zero() || interrupt.is_set() {
                 break;
             }
             match TcpStream::connect_timeout(&SocketAddr::new(address, origin.port), left) {
@@ -218,5 +223,58 @@ impl NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} {}: {}", self.doing, self.origin, self.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::url::Url;
+
+    /// A request that waits for a name, or for an answer, ends when it is told to.
+    #[test]
+    fn a_request_ends_when_it_is_interrupted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mute = format!("http://{}/", listener.local_addr().unwrap());
+        let (began_tx, began_rx) = mpsc::channel();
+        let lookup = move |_: &str| {
+            began_tx.send(()).unwrap();
+            thread::sleep(Duration::from_secs(3600));
+            Ok(Vec::new())
+        };
+        let client = Arc::new(Client::new(Resolver::new(lookup), ""));
+        for (url, words) in [("http://hangs/", "not looked up in time"), (&*mute, "it closed the connection")] {
+            let request = Request::post_json(Url::parse(url).unwrap(), "{}".to_owned(), Duration::from_secs(3600));
+            let interrupt = Arc::new(Interrupt::default());
+            let (client, own) = (Arc::clone(&client), Arc::clone(&interrupt));
+            let sender = thread::spawn(move || client.send(&request, "id", &own));
+            // Until it has begun; and the whole request has arrived where it is not answered.
+            let mut asked = if url == mute { Some(listener.accept().unwrap().0) } else { None };
+            match &mut asked {
+                Some(stream) => assert!(stream.read(&mut [0; 1024]).unwrap() > 0),
+                None => began_rx.recv().unwrap(),
+            }
+            interrupt.set();
+            let found = sender.join().unwrap().unwrap_err().to_string();
+            assert!(found.contains(words), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_interrupted_before_it_began_reaches_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let interrupt = Interrupt::default();
+        interrupt.set();
+        let client = Client::new(Resolver::default(), "");
+        let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(3600));
+        assert!(client.send(&request, "id", &interrupt).is_err());
+        assert!(listener.accept().is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The dead-letter file, `dead_letter.jsonl`: one line of JSON for each post that was given up.
-//! Owned by `rt-webhooks`. Bounded, and opened with the first line that there is. Holds no secret: the destination is
-//! masked, the reason redacted, headers are left out. Nothing in it can steer a terminal.
+//! Owned by `rt-webhooks`. Bounded, readable for its owner alone, and opened with the first line that there is. Holds no
+//! secret: the destination and the URLs of a Discord message are masked, the reason is redacted, headers are left out,
+//! and where the hook's own text makes up the body the event stands in its place. Nothing in it can steer a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,7 +11,11 @@ use serde_json::{Value, json};
 
 use crate::bounded_file::BoundedFile;
 use crate::config::{DEAD_LETTER_FILE_BYTES_MAX, DEAD_LETTER_PAYLOAD_BYTES_MAX};
+use crate::identity::MEMBER;
+use crate::json::find;
+use crate::url::Url;
 use crate::webhook::date;
+use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::Dead;
 
 /// The file, once there was something to write.
@@ -28,7 +33,13 @@ impl DeadLetters {
     pub fn write(&mut self, dead: &Dead, unix_ms: u64) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => BoundedFile::open(self.path.clone(), DEAD_LETTER_FILE_BYTES_MAX)?,
+            None => {
+                let (file, failed) = BoundedFile::open_private(self.path.clone(), DEAD_LETTER_FILE_BYTES_MAX)?;
+                if let Some(err) = failed {
+                    log::warn!("others may read `{}`, its rights cannot be changed: {err}", self.path.display());
+                }
+                file
+            }
         };
         file.write_all(line(dead, unix_ms).as_bytes())?;
         self.file = Some(file);
@@ -39,22 +50,53 @@ impl DeadLetters {
 /// The line, its end included.
 fn line(dead: &Dead, unix_ms: u64) -> String {
     let post = &dead.post;
-    let mut hooks: Vec<_> = post.hooks.iter().map(|hook| String::from_utf8_lossy(hook).into_owned()).collect();
-    hooks.dedup();
-    let body = post.request().body;
     let line = json!({
         "time": date::iso8601(unix_ms),
-        "hooks": hooks,
-        "jobs": post.jobs(),
+        "hook": String::from_utf8_lossy(&post.hook),
         "type": post.address.kind(),
         "id": post.id.to_string(),
         "destination": post.address.name(),
         "cause": dead.cause.name(),
         "reason": dead.reason,
         "attempts": post.attempts,
-        "payload": payload(&body),
+        "payload": shown(post),
     });
     one_line(&line.to_string())
+}
+
+/// What the post said, without what only the hook knows.
+fn shown(post: &Post) -> Value {
+    match (&post.event, &post.content) {
+        (Some(event), _) => {
+            let mut clean = Vec::new();
+            find::push_without(&mut clean, event.payload(), MEMBER);
+            payload(&clean)
+        }
+        (None, Content::Message { .. }) => {
+            let mut message = payload(&post.own_request().body);
+            mask_urls(&mut message);
+            message
+        }
+        (None, Content::Request(request)) => payload(&request.body),
+    }
+}
+
+/// Masks the URLs that a message shows: as deep as an embed is, which is bounded.
+fn mask_urls(message: &mut Value) {
+    match message {
+        Value::Array(items) => items.iter_mut().for_each(mask_urls),
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value {
+                    Value::String(url) if name == "url" || name.ends_with("_url") => {
+                        *url = Url::parse(url).map_or_else(|_| "***".to_owned(), |url| url.to_string());
+                    }
+                    other => mask_urls(other),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// JSON as it is; anything else, and what is too long or too deep, as a text.

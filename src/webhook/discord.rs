@@ -12,21 +12,17 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::action::webhook::{Discord, Embed, EmbedField, Label};
+use crate::action::webhook::{
+    AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
+    FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
+};
 use crate::template::{Fields, Missing, Template};
 use crate::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
 
-const CONTENT_CHARS_MAX: usize = 2000;
-const TITLE_CHARS_MAX: usize = 256;
-const DESCRIPTION_CHARS_MAX: usize = 4096;
-const FIELD_NAME_CHARS_MAX: usize = 256;
-const FIELD_VALUE_CHARS_MAX: usize = 1024;
-const FOOTER_CHARS_MAX: usize = 2048;
-const AUTHOR_CHARS_MAX: usize = 256;
-/// Of all embeds of a message together.
-const EMBEDS_CHARS_MAX: usize = 6000;
 const EMBEDS_MAX: usize = 10;
+/// Of every URL that a message shows. A longer one is left out: cut it would lead elsewhere.
+const URL_CHARS_MAX: usize = 2048;
 /// Names in each list of `allowed_mentions`.
 const MENTIONS_MAX: usize = 100;
 
@@ -56,7 +52,8 @@ impl Message {
         let content = cut(content, CONTENT_CHARS_MAX);
         let mut budget = EMBEDS_CHARS_MAX;
         let embed = discord.embed.as_ref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
-        if content.trim().is_empty() && embed.is_none() {
+        let content = if is_blank(&content) { String::new() } else { content };
+        if content.is_empty() && embed.is_none() {
             return Err(NoMessage::Empty);
         }
         let mentions = discord.allow_mentions.then(|| Mentions::of(discord.content.as_ref(), &content));
@@ -97,6 +94,24 @@ impl Message {
         self.embeds_chars += next.embeds_chars;
         self.mentions = mentions;
         true
+    }
+
+    /// The message of such a body, as [`Message::body`] makes it. `None`: it is none.
+    pub fn from_body(body: &Value) -> Option<Message> {
+        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let embeds = body.get("embeds").and_then(Value::as_array).cloned().unwrap_or_default();
+        let content = text("content").unwrap_or_default();
+        if content.is_empty() && embeds.is_empty() {
+            return None;
+        }
+        Some(Message {
+            content,
+            embeds_chars: embeds.iter().map(embed_chars).sum(),
+            embeds,
+            username: text("username"),
+            avatar_url: text("avatar_url"),
+            mentions: Mentions::from_json(body.get("allowed_mentions")?)?,
+        })
     }
 
     /// The body of the request.
@@ -166,6 +181,29 @@ impl Mentions {
         let parse: &[&str] = if self.everyone { &["everyone"] } else { &[] };
         json!({ "parse": parse, "users": self.users, "roles": self.roles })
     }
+
+    /// The other way round. `Some(None)`: the hook lets nobody be pinged.
+    fn from_json(json: &Value) -> Option<Option<Mentions>> {
+        let list = |name: &str| {
+            let names = json.get(name)?.as_array()?.iter();
+            names.map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        let parse = list("parse")?;
+        if json.get("users").is_none() {
+            return Some(None);
+        }
+        let everyone = parse.iter().any(|word| word == "everyone");
+        Some(Some(Mentions { everyone, users: list("users")?, roles: list("roles")? }))
+    }
+}
+
+/// The characters of an embed that count for the limit of all embeds.
+fn embed_chars(embed: &Value) -> usize {
+    let chars = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, |text| text.chars().count());
+    let of = |member: &str, name: &str| chars(embed.get(member).and_then(|member| member.get(name)));
+    let fields = embed.get("fields").and_then(Value::as_array).into_iter().flatten();
+    let fields: usize = fields.map(|field| chars(field.get("name")) + chars(field.get("value"))).sum();
+    chars(embed.get("title")) + chars(embed.get("description")) + of("footer", "text") + of("author", "name") + fields
 }
 
 /// One embed of at most `budget` characters, which it takes off; `None` if nothing of it is left.
@@ -237,7 +275,7 @@ fn text(
 ) -> Result<Option<String>, Missing> {
     let Some(template) = template else { return Ok(None) };
     let text = cut(template.render_text(fields)?, chars_max.min(*budget));
-    if text.trim().is_empty() {
+    if is_blank(&text) {
         return Ok(None);
     }
     *budget = budget.saturating_sub(text.chars().count());
@@ -263,8 +301,19 @@ fn label(
     Ok(Some(Value::Object(built)))
 }
 
+/// `None` without a template, and for a URL that is too long for Discord.
 fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
-    template.map(|template| template.render(fields).map(|url| url.reveal())).transpose()
+    match template.map(|template| template.render(fields)) {
+        None | Some(Err(UrlError::TooLong { .. })) => Ok(None),
+        Some(Err(err)) => Err(err),
+        // A URL is ASCII.
+        Some(Ok(url)) => Ok(Some(url.reveal()).filter(|url| url.len() <= URL_CHARS_MAX)),
+    }
+}
+
+/// Discord takes off white space and control characters at both ends, and refuses what is empty then.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|character| character.is_whitespace() || character.is_control())
 }
 
 /// At most so many characters; a longer text ends in `…`, and never in the middle of an escape.

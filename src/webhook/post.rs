@@ -1,19 +1,20 @@
 //! One request to be: the jobs in it, where it goes, and what it has been through.
-//! Made on `rt-webhooks` from a job or a line of the spool; a pure value. A Discord message that nobody tried yet takes
-//! in those behind it.
+//! Made on `rt-webhooks` from a job or a line of the spool; a pure value. A Discord message that nobody tried yet goes
+//! out in one request with those behind it, and can be parted from them again.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{REQUEST_TIMEOUT, Secret};
+use crate::config::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT, Secret};
+use crate::event::EventText;
 use crate::url::Url;
 use crate::webhook::answer::Asked;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 
 /// The name of a post on the wire, the same at every attempt: the process and a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PostId {
     pub boot: u64,
     pub number: u64,
@@ -36,9 +37,17 @@ pub struct Address {
     kind: Kind,
     /// Origin and target; a template's as it was written.
     url: Arc<str>,
+    /// How much of it is the origin.
+    origin_bytes: usize,
     /// How much of it shares a rate limit.
     limit_bytes: usize,
     name: Arc<str>,
+}
+
+/// Where the path of a URL begins.
+fn origin_bytes(url: &str) -> usize {
+    let scheme = url.find("://").map_or(0, |at| at + 3);
+    url.get(scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| scheme + at)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,14 +60,14 @@ impl Address {
     /// Of a Discord webhook: the query (a thread) makes another destination with the same limit.
     pub fn discord(url: &Url) -> Address {
         let text = url.reveal();
-        let limit_bytes = text.find('?').unwrap_or(text.len());
-        Address { kind: Kind::Discord, url: text.into(), limit_bytes, name: url.to_string().into() }
+        let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
+        Address { kind: Kind::Discord, url: text.into(), origin_bytes, limit_bytes, name: url.to_string().into() }
     }
 
     /// `text` is the URL as the hook has it, and `name` how it may be shown.
     pub fn http(text: String, name: String, varies: bool) -> Address {
-        let limit_bytes = text.len();
-        Address { kind: Kind::Http { varies }, url: text.into(), limit_bytes, name: name.into() }
+        let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.len());
+        Address { kind: Kind::Http { varies }, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
     }
 
     pub fn kind(&self) -> &'static str {
@@ -78,6 +87,11 @@ impl Address {
 
     pub fn varies(&self) -> bool {
         self.kind == Kind::Http { varies: true }
+    }
+
+    /// Scheme, host and port.
+    pub fn origin(&self) -> &str {
+        self.url.get(..self.origin_bytes).unwrap_or_default()
     }
 
     /// Without its secrets.
@@ -113,37 +127,63 @@ pub enum Content {
 pub struct Post {
     pub id: PostId,
     pub address: Address,
-    /// The hook of each job in it, oldest first.
-    pub hooks: Vec<Arc<[u8]>>,
+    pub hook: Arc<[u8]>,
     pub content: Content,
+    /// The event it was made from, where the content shows text of the hook's own that may be secret.
+    pub event: Option<Arc<EventText>>,
     /// When it is too old.
     pub expires: Instant,
     /// Requests whose fate is not known, or that failed for now.
     pub attempts: u32,
     /// Those of them that were answered.
     pub refusals: u32,
+    /// Later messages that go out in the same request, oldest first. None of them has others behind it.
+    pub behind: Vec<Post>,
 }
 
 impl Post {
     pub fn jobs(&self) -> u64 {
-        self.hooks.len() as u64
+        1 + self.behind.len() as u64
     }
 
-    /// Takes in a later post. Not once an attempt may have arrived: its name stands for what was in it then.
-    pub fn merge(&mut self, next: &Post) -> bool {
-        if self.attempts > 0 || next.attempts > 0 {
-            return false;
+    /// Itself and what goes out with it, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &Post> {
+        std::iter::once(self).chain(&self.behind)
+    }
+
+    /// The same, each a post of its own that has been through what they were through together.
+    pub fn split(mut self) -> Vec<Post> {
+        let behind = std::mem::take(&mut self.behind);
+        let (attempts, refusals) = (self.attempts, self.refusals);
+        let behind = behind.into_iter().map(|post| Post { attempts, refusals, ..post });
+        std::iter::once(self).chain(behind).collect()
+    }
+
+    /// The message that it sends, for others to join. `None` once an attempt may have arrived: its name stands for what
+    /// was in it then.
+    pub fn joint(&self) -> Option<Message> {
+        let Content::Message { message, .. } = &self.content else { return None };
+        (self.attempts == 0).then(|| self.whole(message))
+    }
+
+    /// Adds its own message to the joint one, if both can go out together.
+    pub fn joins(&self, joint: &mut Message) -> bool {
+        match &self.content {
+            Content::Message { message, .. } => self.attempts == 0 && self.behind.is_empty() && joint.merge(message),
+            Content::Request(_) => false,
         }
-        let (Content::Message { message, .. }, Content::Message { message: later, .. }) =
-            (&mut self.content, &next.content)
-        else {
-            return false;
-        };
-        let merged = message.merge(later);
-        if merged {
-            self.hooks.extend(next.hooks.iter().cloned());
+    }
+
+    /// The message of all its parts, whose first is `message`.
+    fn whole(&self, message: &Message) -> Message {
+        let mut whole = message.clone();
+        for behind in &self.behind {
+            if let Content::Message { message, .. } = &behind.content {
+                // They were merged in this order before.
+                whole.merge(message);
+            }
         }
-        merged
+        whole
     }
 
     /// The bytes it takes in memory.
@@ -152,7 +192,9 @@ impl Post {
             Content::Message { url, message } => message.weight() + url.target().len(),
             Content::Request(request) => request.weight(),
         };
-        content + self.hooks.len() * size_of::<Arc<[u8]>>()
+        let event = self.event.as_ref().map_or(0, |event| event.weight());
+        let behind: usize = self.behind.iter().map(Post::weight).sum();
+        content + event + ITEM_OVERHEAD_BYTES + behind
     }
 
     /// The texts in it that nobody may see.
@@ -163,8 +205,18 @@ impl Post {
         }
     }
 
-    /// The request it is.
+    /// The request that it and those behind it are.
     pub fn request(&self) -> Request {
+        match &self.content {
+            Content::Message { url, message } => {
+                Request::post_json(url.clone(), self.whole(message).body(), REQUEST_TIMEOUT)
+            }
+            Content::Request(request) => request.clone(),
+        }
+    }
+
+    /// The request that it is alone.
+    pub fn own_request(&self) -> Request {
         match &self.content {
             Content::Message { url, message } => Request::post_json(url.clone(), message.body(), REQUEST_TIMEOUT),
             Content::Request(request) => request.clone(),

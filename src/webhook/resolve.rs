@@ -16,6 +16,8 @@ use crate::net::ADDRESSES_TRIED_MAX;
 
 /// An old address is used after this wait for a newer one.
 const PATIENCE_WITH_OLD: Duration = Duration::from_secs(1);
+/// How often one who waits looks whether its request was ended.
+const CUT_CHECK: Duration = Duration::from_millis(100);
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
@@ -56,8 +58,13 @@ impl Resolver {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of this host, at the deadline at the latest.
-    pub fn resolve(self: &Arc<Resolver>, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, NoAddress> {
+    /// The addresses of this host, at the deadline or soon after `is_cut` at the latest.
+    pub fn resolve(
+        self: &Arc<Resolver>,
+        host: &str,
+        deadline: Instant,
+        is_cut: impl Fn() -> bool,
+    ) -> Result<Vec<IpAddr>, NoAddress> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
@@ -90,10 +97,10 @@ impl Resolver {
             }
             let patience = if entry.addresses.is_empty() { deadline } else { deadline.min(began + PATIENCE_WITH_OLD) };
             let left = patience.saturating_duration_since(now);
-            if left.is_zero() {
+            if left.is_zero() || is_cut() {
                 return entry.old().ok_or(NoAddress::NotInTime);
             }
-            hosts = self.changed.wait_timeout(hosts, left).unwrap_or_else(PoisonError::into_inner).0;
+            hosts = self.changed.wait_timeout(hosts, left.min(CUT_CHECK)).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

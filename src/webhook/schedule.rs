@@ -13,18 +13,26 @@
 //! - One post is in flight for a destination: order is kept, and a rate limit is seen before the next one.
 //! - After a failure the whole destination waits, twice as long each time, less a random part. Only a post that the
 //!   destination itself refused [`STEP_BEHIND_AFTER`] times lets the others pass.
-//! - A destination in trouble never takes the last free sender: those that answer are served.
-//! - Discord limits the webhook, whatever thread is posted to: destinations of one webhook pause together.
+//! - Messages that were merged into one request and refused are sent again one by one: only the refused one dies.
+//! - The last free sender is kept for destinations whose last request was answered soon. When a destination waits for a
+//!   sender, the request that has passed its time most ([`SENDER_HOLD`]) is ended.
+//! - Discord limits the webhook, whatever thread is posted to: destinations of one webhook pause together. A global
+//!   limit holds the Discord destinations of that origin (scheme, host and port).
+//! - An `http` destination that denies [`DENIED_MAX`] posts in a row rests for a while. Its other posts wait; the one
+//!   that is sent after the rest shows whether it takes posts again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::config::{
-    BROKEN_AFTER, DESTINATIONS_MAX, ITEM_OVERHEAD_BYTES, PAUSE_MAX, RETRY_FIRST, RETRY_LONGEST, STEP_BEHIND_AFTER,
-    WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX,
+    BROKEN_AFTER, DENIED_MAX, DESTINATIONS_MAX, PAUSE_MAX, REST_FIRST, REST_LONGEST, RETRY_FIRST, RETRY_LONGEST,
+    SENDER_HOLD, SENDERS_KEPT, STEP_BEHIND_AFTER, WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX,
+    WEBHOOK_POST_BYTES_MAX,
 };
+use crate::url::Url;
 use crate::webhook::answer::{Answer, Verdict};
-use crate::webhook::post::{Address, Post};
+use crate::webhook::http::Request;
+use crate::webhook::post::{Address, Content, Post};
 
 /// How often posts are looked through for those that are too old.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
@@ -37,8 +45,8 @@ pub struct Schedule {
     bytes: usize,
     /// Jobs waiting or in flight.
     jobs: usize,
-    /// Discord as a whole pauses until then.
-    discord_until: Option<Instant>,
+    /// Origins whose Discord destinations all pause until then. At most one for each destination.
+    global: HashMap<Box<str>, Instant>,
     /// Counts what was queued and served, for order and fairness.
     turn: u64,
     expiry_checked: Option<Instant>,
@@ -52,6 +60,12 @@ struct Destination {
     pause_until: Option<Instant>,
     /// In a row.
     failures: u32,
+    /// Posts denied in a row. Where the URL is another for each event, those to one URL count once.
+    denied: u32,
+    /// Those URLs, fewer than [`DENIED_MAX`].
+    denied_urls: Vec<Url>,
+    /// How long the last request took, if it was answered.
+    took: Option<Duration>,
     /// Why nothing is sent there any more.
     closed: Option<String>,
     last_trouble: String,
@@ -62,6 +76,14 @@ struct Destination {
 struct Queued {
     post: Post,
     turn: u64,
+    flight: Option<Flight>,
+}
+
+/// A request under way.
+struct Flight {
+    sent: Instant,
+    /// Its sender was told to end it.
+    is_cut: bool,
 }
 
 /// What a destination was given and did.
@@ -122,6 +144,7 @@ pub enum State {
     Paused(Duration),
     /// Several failures in a row, the last of which was this.
     Broken(String),
+    /// Nothing is sent there, for good or (`http`) for the time that the reason tells.
     Closed(String),
 }
 
@@ -146,9 +169,14 @@ impl Schedule {
             place.tally.dead += post.jobs();
             return vec![Dead { post, cause: Cause::Expired, reason: "it waited too long".to_owned() }];
         }
-        self.bytes += weight(&post);
+        if post.weight() > WEBHOOK_POST_BYTES_MAX {
+            place.tally.dead += post.jobs();
+            let reason = format!("it has {} bytes, {WEBHOOK_POST_BYTES_MAX} are allowed", post.weight());
+            return vec![Dead { post, cause: Cause::Overflow, reason }];
+        }
+        self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
-        place.queue.push_back(Queued { post, turn });
+        place.queue.push_back(Queued { post, turn, flight: None });
         let mut dead = Vec::new();
         while self.places.get(at).is_some_and(|place| place.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
             dead.extend(self.bury_oldest_of(at, "too many others waited for the same destination"));
@@ -172,6 +200,9 @@ impl Schedule {
             in_flight: None,
             pause_until: None,
             failures: 0,
+            denied: 0,
+            denied_urls: Vec::new(),
+            took: None,
             closed: None,
             last_trouble: String::new(),
             served: 0,
@@ -184,7 +215,7 @@ impl Schedule {
             return Some(at);
         }
         let at_rest = self.places.iter().enumerate().filter(|(_, place)| place.is_at_rest(now));
-        let at = at_rest.min_by_key(|(_, place)| place.served)?.0;
+        let at = at_rest.min_by_key(|(_, place)| (place.is_in_trouble(), place.served))?.0;
         let place = self.places.get_mut(at)?;
         self.forgotten.add(&place.tally);
         self.by_address.remove(&place.address);
@@ -193,22 +224,26 @@ impl Schedule {
         Some(at)
     }
 
-    fn bury_oldest_of(&mut self, at: usize, reason: &str) -> Option<Dead> {
-        let post = self.places.get_mut(at)?.queue.pop_front()?.post;
-        Some(self.bury(at, post, Cause::Overflow, reason.to_owned()))
+    fn bury_oldest_of(&mut self, at: usize, reason: &str) -> Vec<Dead> {
+        let Some(place) = self.places.get_mut(at) else { return Vec::new() };
+        let Some(oldest) = place.queue.pop_front() else { return Vec::new() };
+        let mut posts = oldest.post.split().into_iter();
+        let first = posts.next();
+        place.push_front(posts, oldest.turn);
+        first.map_or_else(Vec::new, |post| self.bury(at, post, Cause::Overflow, reason))
     }
 
-    /// The post was queued or in flight, and is given up.
-    fn bury(&mut self, at: usize, post: Post, cause: Cause, reason: String) -> Dead {
+    /// The post was queued or in flight, and is given up with those that were merged with it.
+    fn bury(&mut self, at: usize, post: Post, cause: Cause, reason: &str) -> Vec<Dead> {
         self.let_go(&post);
         if let Some(place) = self.places.get_mut(at) {
             place.tally.dead += post.jobs();
         }
-        Dead { post, cause, reason }
+        post.split().into_iter().map(|post| Dead { post, cause, reason: reason.to_owned() }).collect()
     }
 
     fn let_go(&mut self, post: &Post) {
-        self.bytes = self.bytes.saturating_sub(weight(post));
+        self.bytes = self.bytes.saturating_sub(post.weight());
         self.jobs = self.jobs.saturating_sub(post.jobs() as usize);
     }
 
@@ -216,8 +251,8 @@ impl Schedule {
     /// until [`Schedule::done`].
     pub fn next(&mut self, now: Instant, free: usize) -> Option<(usize, &Post)> {
         let ready = self.places.iter().enumerate().filter(|(_, place)| {
-            let last_is_kept = free < 2 && place.failures > 0;
-            !place.queue.is_empty() && place.in_flight.is_none() && !last_is_kept && self.held_until(place) <= Some(now)
+            let last_is_kept = free <= SENDERS_KEPT && !place.answers_soon();
+            self.is_ready(place, now) && !last_is_kept
         });
         // Those served longest ago come first.
         let at = ready.min_by_key(|(_, place)| place.served).filter(|_| free > 0)?.0;
@@ -226,26 +261,51 @@ impl Schedule {
         let place = self.places.get_mut(at)?;
         let mut next = place.queue.pop_front()?;
         place.served = turn;
-        let (mut bytes, mut merged) = (weight(&next.post), 0);
-        while let Some(waiting) = place.queue.front() {
-            if !next.post.merge(&waiting.post) {
-                break;
+        if let Some(mut joint) = next.post.joint() {
+            while place.queue.front().is_some_and(|waiting| waiting.post.joins(&mut joint)) {
+                next.post.behind.extend(place.queue.pop_front().map(|waiting| waiting.post));
             }
-            bytes += weight(&waiting.post);
-            merged += 1;
-            place.queue.pop_front();
         }
-        if merged > 0 {
-            self.bytes = self.bytes.saturating_sub(bytes) + weight(&next.post);
-        }
+        next.flight = Some(Flight { sent: now, is_cut: false });
         place.in_flight = Some(next);
         place.in_flight.as_ref().map(|queued| (at, &queued.post))
     }
 
+    /// Whether a post waits that may be sent as far as its destination is concerned.
+    fn is_ready(&self, place: &Destination, now: Instant) -> bool {
+        !place.queue.is_empty() && place.in_flight.is_none() && self.held_until(place) <= Some(now)
+    }
+
+    /// The destination whose request is to be ended now, so that another gets its sender: its owner asks when
+    /// [`Schedule::next`] has given all it could. `None`: nobody waits for a sender, or no request has passed its time.
+    pub fn overdue(&mut self, now: Instant) -> Option<usize> {
+        let waiting = self.places.iter().filter(|place| self.is_ready(place, now)).count();
+        let is_cut = |place: &&Destination| place.flight().is_some_and(|flight| flight.is_cut);
+        if self.places.iter().filter(is_cut).count() >= waiting {
+            return None;
+        }
+        let flights = self.places.iter().enumerate().filter_map(|(at, place)| Some((place.cut_at()?, at)));
+        let (_, at) = flights.min().filter(|(cut_at, _)| *cut_at <= now)?;
+        self.places.get_mut(at)?.in_flight.as_mut()?.flight.as_mut()?.is_cut = true;
+        Some(at)
+    }
+
     /// When the destination may be asked again; `None`: any time.
     fn held_until(&self, place: &Destination) -> Option<Instant> {
-        let all = if place.address.is_discord() { self.discord_until } else { None };
+        let all = if place.address.is_discord() { self.global.get(place.address.origin()).copied() } else { None };
         place.pause_until.max(all)
+    }
+
+    /// Pauses all Discord destinations of the origin of this one.
+    fn pause_origin(&mut self, now: Instant, at: usize, until: Instant) {
+        let Some(origin) = self.places.get(at).map(|place| place.address.origin()) else { return };
+        let until = self.global.get(origin).copied().max(Some(until)).unwrap_or(until);
+        self.global.insert(origin.into(), until);
+        if self.global.len() > DESTINATIONS_MAX {
+            self.global.retain(|_, until| *until > now);
+            let first = self.global.iter().min_by_key(|(_, until)| **until).map(|(origin, _)| origin.clone());
+            first.filter(|_| self.global.len() > DESTINATIONS_MAX).map(|origin| self.global.remove(&origin));
+        }
     }
 
     /// When there may be something to do, although nobody offers or answers anything. `None`: never.
@@ -253,9 +313,12 @@ impl Schedule {
         let waiting = self.places.iter().filter(|place| !place.queue.is_empty());
         let pauses = waiting.clone().filter(|place| place.in_flight.is_none());
         let pauses = pauses.filter_map(|place| self.held_until(place)).filter(|until| *until > now);
+        // A destination waits for a sender: the next request passes its time.
+        let waits = self.places.iter().any(|place| self.is_ready(place, now));
+        let cuts = self.places.iter().filter(|_| waits).filter_map(Destination::cut_at).filter(|at| *at > now);
         // Something waits: its age is looked at from time to time.
         let expiry = waiting.map(|_| self.expiry_checked.map_or(now, |checked| checked + EXPIRY_CHECK));
-        pauses.chain(expiry).min()
+        pauses.chain(cuts).chain(expiry).min()
     }
 
     /// What came of the post in flight for this destination. `random` is any number, another at each call. Posts that
@@ -264,6 +327,9 @@ impl Schedule {
         let Answer { verdict, reason, pause } = answer;
         let Some(place) = self.places.get_mut(at) else { return Vec::new() };
         let Some(mut queued) = place.in_flight.take() else { return Vec::new() };
+        let is_answered = !matches!(verdict, Verdict::Again { answered: false, .. });
+        let sent = queued.flight.take().map_or(now, |flight| flight.sent);
+        place.took = is_answered.then(|| now.saturating_duration_since(sent));
         if let Some(pause) = pause {
             self.pause(at, now + pause);
         }
@@ -272,7 +338,7 @@ impl Schedule {
             Verdict::Limited { after, global } => {
                 // It was not taken, so it is not an attempt: only its age ends it.
                 if global {
-                    self.discord_until = self.discord_until.max(Some(now + after));
+                    self.pause_origin(now, at, now + after);
                 }
                 self.pause(at, now + after);
                 self.put_back(at, queued, reason, false);
@@ -283,16 +349,27 @@ impl Schedule {
                 self.set_failures(at, |failures| failures.saturating_add(1));
                 self.pause(at, now + after.unwrap_or_default().max(self.backoff(at, random)));
                 if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
-                    return vec![self.bury(at, queued.post, Cause::Attempts, reason)];
+                    return self.bury(at, queued.post, Cause::Attempts, &reason);
                 }
                 let steps_behind = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
                 self.put_back(at, queued, reason, steps_behind);
             }
+            Verdict::Never | Verdict::Denied if !queued.post.behind.is_empty() => {
+                // Nobody knows which of them is not taken.
+                self.set_failures(at, |_| 0);
+                queued.post.attempts += 1;
+                self.put_back(at, queued, reason, true);
+            }
             Verdict::Never => {
                 self.set_failures(at, |_| 0);
-                return vec![self.bury(at, queued.post, Cause::Refused, reason)];
+                return self.bury(at, queued.post, Cause::Refused, &reason);
             }
-            Verdict::Closed => return self.close(at, queued.post, reason),
+            Verdict::Denied => {
+                self.set_failures(at, |_| 0);
+                self.denied(now, at, &queued.post, &reason);
+                return self.bury(at, queued.post, Cause::Refused, &reason);
+            }
+            Verdict::Closed => return self.close(at, queued.post, &reason),
         }
         Vec::new()
     }
@@ -301,6 +378,7 @@ impl Schedule {
         self.let_go(post);
         self.set_failures(at, |_| 0);
         if let Some(place) = self.places.get_mut(at) {
+            place.forgive();
             place.tally.delivered += post.jobs();
             if place.queue.is_empty() {
                 // What a burst needed is given back.
@@ -315,12 +393,37 @@ impl Schedule {
         }
     }
 
+    /// One more post in a row was denied: after [`DENIED_MAX`] of them the destination rests.
+    fn denied(&mut self, now: Instant, at: usize, post: &Post, reason: &str) {
+        let Some(place) = self.places.get_mut(at) else { return };
+        place.last_trouble = reason.to_owned();
+        if let Content::Request(Request { url, .. }) = &post.content
+            && place.address.varies()
+            && !place.rests()
+        {
+            // One path that is forbidden says nothing of others.
+            if place.denied_urls.contains(url) {
+                return;
+            }
+            place.denied_urls.push(url.clone());
+        }
+        place.denied = place.denied.saturating_add(1);
+        if let Some(rests) = place.denied.checked_sub(DENIED_MAX) {
+            self.pause(at, now + REST_FIRST.saturating_mul(1 << rests.min(16)).min(REST_LONGEST));
+        }
+    }
+
+    /// Queues what was in flight again. `steps_behind`: others are to pass it; if it is several messages, each goes on
+    /// alone in its place.
     fn put_back(&mut self, at: usize, queued: Queued, reason: String, steps_behind: bool) {
         let Some(place) = self.places.get_mut(at) else { return };
         place.last_trouble = reason;
-        match steps_behind {
-            true => place.queue.push_back(queued),
-            false => place.queue.push_front(queued),
+        if !steps_behind {
+            place.queue.push_front(queued);
+        } else if queued.post.behind.is_empty() {
+            place.queue.push_back(queued);
+        } else {
+            place.push_front(queued.post.split().into_iter(), queued.turn);
         }
     }
 
@@ -340,12 +443,12 @@ impl Schedule {
         full.mul_f64(1.0 - share / 2.0).min(PAUSE_MAX)
     }
 
-    fn close(&mut self, at: usize, post: Post, reason: String) -> Vec<Dead> {
+    fn close(&mut self, at: usize, post: Post, reason: &str) -> Vec<Dead> {
         let Some(place) = self.places.get_mut(at) else { return Vec::new() };
-        place.closed = Some(reason.clone());
+        place.closed = Some(reason.to_owned());
         let mut posts = vec![post];
         posts.extend(place.queue.drain(..).map(|queued| queued.post));
-        posts.into_iter().map(|post| self.bury(at, post, Cause::Closed, reason.clone())).collect()
+        posts.into_iter().flat_map(|post| self.bury(at, post, Cause::Closed, reason)).collect()
     }
 
     /// Gives up what is too old. Looks at most once a second.
@@ -357,14 +460,27 @@ impl Schedule {
         let mut dead = Vec::new();
         for at in 0..self.places.len() {
             let Some(place) = self.places.get_mut(at) else { continue };
-            let (old, young): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut place.queue).into_iter().partition(|queued| queued.post.expires <= now);
+            let is_old = |post: &Post| post.expires <= now;
+            if !place.queue.iter().any(|queued| queued.post.parts().any(is_old)) {
+                continue;
+            }
+            let (mut old, mut young) = (Vec::new(), VecDeque::with_capacity(place.queue.len()));
+            for queued in std::mem::take(&mut place.queue) {
+                let turn = queued.turn;
+                if queued.post.parts().any(is_old) {
+                    let (dead, alive): (Vec<_>, Vec<_>) = queued.post.split().into_iter().partition(is_old);
+                    old.extend(dead);
+                    young.extend(alive.into_iter().map(|post| Queued { post, turn, flight: None }));
+                } else {
+                    young.push_back(queued);
+                }
+            }
             place.queue = young;
             let reason = match place.last_trouble.as_str() {
                 "" => "it waited too long".to_owned(),
                 trouble => format!("it waited too long; last: {trouble}"),
             };
-            dead.extend(old.into_iter().map(|queued| self.bury(at, queued.post, Cause::Expired, reason.clone())));
+            dead.extend(old.into_iter().flat_map(|post| self.bury(at, post, Cause::Expired, &reason)));
         }
         dead
     }
@@ -372,11 +488,20 @@ impl Schedule {
     /// Takes posts for this address again: a hook was added, so somebody may have repaired it.
     pub fn reopen(&mut self, address: &Address) {
         let place = self.by_address.get(address).and_then(|at| self.places.get_mut(*at));
-        if let Some(place) = place.filter(|place| place.closed.is_some()) {
+        if let Some(place) = place.filter(|place| place.closed.is_some() || place.rests()) {
             place.closed = None;
             place.failures = 0;
+            place.forgive();
             place.pause_until = None;
         }
+    }
+
+    /// Why and for how long posts to this destination wait although it answers; `None`: it takes posts.
+    pub fn rest(&self, now: Instant, at: usize) -> Option<String> {
+        let place = self.places.get(at).filter(|place| place.rests())?;
+        let seconds = place.pause_until.map_or(0, |until| until.saturating_duration_since(now).as_secs());
+        let (trouble, denied) = (&place.last_trouble, place.denied);
+        Some(format!("{trouble}; it denied {denied} posts in a row, the next is tried in {seconds} s"))
     }
 
     /// Counts an answer's status, 0 for none.
@@ -396,7 +521,7 @@ impl Schedule {
     pub fn recover(&mut self, in_flight: &[usize]) {
         for (_, place) in self.places.iter_mut().enumerate().filter(|(at, _)| !in_flight.contains(at)) {
             if let Some(queued) = place.in_flight.take() {
-                place.queue.push_front(queued);
+                place.queue.push_front(Queued { flight: None, ..queued });
             }
         }
     }
@@ -406,10 +531,11 @@ impl Schedule {
         self.places.get(at)?.in_flight.as_ref().map(|queued| &queued.post)
     }
 
-    /// Everything that is not delivered, destination by destination in order; what is in flight first.
+    /// Everything that is not delivered, destination by destination in order; what is in flight first. Each message of
+    /// a merged one for itself.
     pub fn posts(&self) -> impl Iterator<Item = &Post> {
         let queued = self.places.iter().flat_map(|place| place.in_flight.iter().chain(&place.queue));
-        queued.map(|queued| &queued.post)
+        queued.flat_map(|queued| queued.post.parts())
     }
 
     /// Jobs waiting or in flight.
@@ -423,7 +549,7 @@ impl Schedule {
 
     /// Every destination, and last those that were forgotten, as one without a name.
     pub fn standings(&self, now: Instant) -> Vec<Standing> {
-        let mut standings: Vec<_> = self.places.iter().map(|place| self.standing(place, now)).collect();
+        let mut standings: Vec<_> = (0..self.places.len()).filter_map(|at| self.standing(at, now)).collect();
         if self.forgotten != Tally::default() {
             let (name, tally) = ("others".to_owned(), self.forgotten);
             standings.push(Standing { name, kind: "", tally, waiting: 0, state: State::Ok });
@@ -431,25 +557,62 @@ impl Schedule {
         standings
     }
 
-    fn standing(&self, place: &Destination, now: Instant) -> Standing {
+    fn standing(&self, at: usize, now: Instant) -> Option<Standing> {
+        let place = self.places.get(at)?;
         let left = self.held_until(place).map(|until| until.saturating_duration_since(now));
-        let state = match (&place.closed, left.filter(|left| !left.is_zero())) {
-            (Some(reason), _) => State::Closed(reason.clone()),
+        let closed = place.closed.clone().or_else(|| self.rest(now, at));
+        let state = match (closed, left.filter(|left| !left.is_zero())) {
+            (Some(reason), _) => State::Closed(reason),
             (None, _) if place.failures >= BROKEN_AFTER => State::Broken(place.last_trouble.clone()),
             (None, Some(left)) => State::Paused(left),
             (None, None) => State::Ok,
         };
         let waiting = place.queued_jobs() + place.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
         let (name, kind) = (place.address.name().to_owned(), place.address.kind());
-        Standing { name, kind, tally: place.tally, waiting, state }
+        Some(Standing { name, kind, tally: place.tally, waiting, state })
     }
 }
 
 impl Destination {
-    /// Nothing of it would be missed but its numbers.
+    /// Nothing of it would be missed but its numbers, and what is known of its trouble.
     fn is_at_rest(&self, now: Instant) -> bool {
-        let is_free = self.failures == 0 && self.pause_until.is_none_or(|until| until <= now);
+        let is_free = self.pause_until.is_none_or(|until| until <= now);
         self.queue.is_empty() && self.in_flight.is_none() && is_free
+    }
+
+    /// Forgotten only when no other place is free.
+    fn is_in_trouble(&self) -> bool {
+        self.failures > 0 || self.denied > 0 || self.closed.is_some()
+    }
+
+    fn forgive(&mut self) {
+        self.denied = 0;
+        self.denied_urls = Vec::new();
+    }
+
+    /// It denied so many posts in a row that others wait.
+    fn rests(&self) -> bool {
+        self.denied >= DENIED_MAX
+    }
+
+    /// Whether the last sender may be given to it.
+    fn answers_soon(&self) -> bool {
+        self.failures == 0 && self.took.is_some_and(|took| took <= SENDER_HOLD)
+    }
+
+    fn flight(&self) -> Option<&Flight> {
+        self.in_flight.as_ref()?.flight.as_ref()
+    }
+
+    /// When its request may be ended for another destination, unless it is being ended.
+    fn cut_at(&self) -> Option<Instant> {
+        let flight = self.flight().filter(|flight| !flight.is_cut)?;
+        Some(flight.sent + self.took.map_or(SENDER_HOLD, |took| SENDER_HOLD.max(took.saturating_mul(2))))
+    }
+
+    /// Queues these before all others, in this order.
+    fn push_front(&mut self, posts: impl DoubleEndedIterator<Item = Post>, turn: u64) {
+        posts.rev().for_each(|post| self.queue.push_front(Queued { post, turn, flight: None }));
     }
 
     fn queued_jobs(&self) -> u64 {
@@ -481,10 +644,6 @@ impl Cause {
             Cause::Crowded => "crowded",
         }
     }
-}
-
-fn weight(post: &Post) -> usize {
-    post.weight() + ITEM_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

@@ -1,9 +1,23 @@
-//! The spool file, `spool.jsonl`: what was not posted when the server may have ended, for the next process.
-//! Written by `rt-webhooks` in one piece (a temporary file, then a rename), for its owner's eyes only: it holds URLs and
-//! headers. The next process takes it once; the one that wrote it removes it when nothing waits any more.
-//! One line of JSON for each post. A line that cannot be read costs that post, and is counted.
+//! The spool files: what was not posted when the server may have ended, for the next process.
+//! Owned by `rt-webhooks`. Each process has one of its own, `spool.jsonl`, or `spool.2.jsonl` and so on where several
+//! run in one folder, and holds its lock file (`spool.lock`, `spool.2.lock`) while it lives. What a dead process left is
+//! taken by the one that gets its lock, and nobody takes what a living process has.
+//!
+//! ```text
+//! {"boot":"7","number":"1","type":"discord","url":...}      one line for each post, written in one piece:
+//! {"boot":"7","number":"2","type":"http","url":...}         a temporary file, synced, then a rename
+//! {"done":["7-1"]}                                          appended when a post is delivered or given up
+//! ```
+//! A mark is written at once and not synced: only a crash of the whole machine can lose it, and then a post goes out
+//! twice. The file is removed when all its posts are settled. A line that cannot be read costs that post, and is
+//! counted. A file that is not a spool is left as it is, and another name is used.
+//!
+//! A file is readable for its owner alone (mode 0600; on Windows it has the rights of the folder). It holds URLs and
+//! headers with their secrets: the next process posts what is in it before, or without, any script adding the hook
+//! again, so there is no other place to take them from.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +25,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::config::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SPOOL_BYTES_MAX, Secret, WEBHOOK_AGE_MAX};
+use crate::bounded_file;
+use crate::config::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SPOOL_BYTES_MAX, SPOOLS_MAX, Secret, WEBHOOK_AGE_MAX};
+use crate::event::EventText;
 use crate::url::Url;
+use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post, PostId};
 
@@ -23,49 +40,184 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
+/// The spool of this process.
+pub struct Spool {
+    directory: PathBuf,
+    own: Slot,
+    /// Files of dead processes whose posts this process has, until its own file holds them.
+    adopted: Vec<Slot>,
+    /// Posts in the own file that are not settled.
+    written: HashSet<PostId>,
+    /// The own file, open for marks.
+    marks: Option<File>,
+}
+
+/// A spool file that nobody else uses while this lives.
+struct Slot {
+    number: usize,
+    _lock: File,
+}
+
+/// A spool as it was found.
+pub struct Opened {
+    pub spool: Spool,
+    /// What dead processes left.
+    pub posts: Vec<Post>,
+    /// Lines that could not be read.
+    pub unreadable: usize,
+    /// Files that are left as they are, and why.
+    pub left: Vec<String>,
+}
+
 /// The text of a spool.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 pub struct Lines {
     text: Vec<u8>,
-    pub posts: usize,
+    posts: HashSet<PostId>,
     /// Posts that found no room.
     pub left_out: usize,
 }
 
-fn path(directory: &Path) -> PathBuf {
-    directory.join("spool.jsonl")
+fn file_name(number: usize, end: &str) -> String {
+    if number == 1 { format!("spool.{end}") } else { format!("spool.{number}.{end}") }
 }
 
-/// The lines of these posts.
-pub fn lines<'a>(posts: impl Iterator<Item = &'a Post>, now: Now) -> Lines {
-    let mut lines = Lines::default();
-    for post in posts {
-        let line = line(post, now);
-        if lines.text.len() + line.len() > SPOOL_BYTES_MAX {
-            lines.left_out += 1;
-            continue;
+impl Spool {
+    /// Takes a spool for this process, and the posts of all spools whose processes are dead. Their files stay until
+    /// [`Spool::write`].
+    pub fn open(directory: &Path, now: Now) -> io::Result<Opened> {
+        fs::create_dir_all(directory)?;
+        let (mut slots, mut posts, mut left, mut unreadable) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut known, mut bytes) = (HashSet::new(), 0);
+        for number in 1..=SPOOLS_MAX {
+            let path = directory.join(file_name(number, "jsonl"));
+            if !slots.is_empty() && (bytes > SPOOL_BYTES_MAX || !path.exists()) {
+                continue;
+            }
+            let slot = match Slot::take(directory, number) {
+                Ok(Some(slot)) => slot,
+                Ok(None) => continue,
+                Err(err) => {
+                    left.push(format!("`{}`: {err}", directory.join(file_name(number, "lock")).display()));
+                    continue;
+                }
+            };
+            match read(&path) {
+                Ok(text) => {
+                    bytes += text.len();
+                    match parse(&text, now) {
+                        Some(found) => {
+                            unreadable += found.unreadable;
+                            posts.extend(found.posts.into_iter().filter(|post: &Post| known.insert(post.id)));
+                            slots.push(slot);
+                        }
+                        None => left.push(format!("`{}` is not a spool", path.display())),
+                    }
+                }
+                Err(err) => left.push(format!("`{}`: {err}", path.display())),
+            }
         }
-        lines.text.extend_from_slice(line.as_bytes());
-        lines.posts += 1;
+        let mut slots = slots.into_iter();
+        let none = || {
+            let unusable: String = left.iter().map(|found| format!(", {found}")).collect();
+            io::Error::other(format!("no spool of {SPOOLS_MAX} is free{unusable}"))
+        };
+        let own = slots.next().ok_or_else(none)?;
+        let directory = directory.to_owned();
+        let spool = Spool { directory, own, adopted: slots.collect(), written: HashSet::new(), marks: None };
+        Ok(Opened { spool, posts, unreadable, left })
     }
-    lines
+
+    /// The lines of these posts.
+    pub fn lines<'a>(posts: impl Iterator<Item = &'a Post>, now: Now) -> Lines {
+        let mut lines = Lines::default();
+        for post in posts {
+            let line = line(post, now);
+            if lines.text.len() + line.len() > SPOOL_BYTES_MAX {
+                lines.left_out += 1;
+                continue;
+            }
+            lines.text.extend_from_slice(line.as_bytes());
+            lines.posts.insert(post.id);
+        }
+        lines
+    }
+
+    /// Writes the lines in place of what the file had; without any it is removed. The files of dead processes are
+    /// removed then.
+    pub fn write(&mut self, lines: Lines) -> io::Result<()> {
+        self.marks = None;
+        if !lines.posts.is_empty() {
+            let temporary = self.path("jsonl.new");
+            // One that a killed process left; its rights may be others.
+            remove_file(&temporary)?;
+            let mut file = bounded_file::private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
+            file.write_all(&lines.text)?;
+            file.sync_data()?;
+            drop(file);
+            fs::rename(&temporary, self.path("jsonl"))?;
+        }
+        self.written = lines.posts;
+        self.remove_what_is_settled()
+    }
+
+    /// These posts are delivered or given up: the next process is not to have them.
+    pub fn settled(&mut self, ids: impl Iterator<Item = PostId>) -> io::Result<()> {
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        let done: Vec<String> = ids.filter(|id| self.written.remove(id)).map(mark).collect();
+        if done.is_empty() {
+            return Ok(());
+        }
+        if self.written.is_empty() {
+            return self.remove_what_is_settled();
+        }
+        let file = match self.marks.take() {
+            Some(file) => file,
+            None => match OpenOptions::new().append(true).open(self.path("jsonl")) {
+                // Somebody removed it: nothing is left that could be posted again.
+                Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+                opened => opened?,
+            },
+        };
+        (&file).write_all(format!("{}\n", json!({ "done": done })).as_bytes())?;
+        self.marks = Some(file);
+        Ok(())
+    }
+
+    fn remove_what_is_settled(&mut self) -> io::Result<()> {
+        self.marks = None;
+        if self.written.is_empty() {
+            remove_file(&self.path("jsonl"))?;
+        }
+        while let Some(slot) = self.adopted.last() {
+            remove_file(&self.directory.join(file_name(slot.number, "jsonl")))?;
+            self.adopted.pop();
+        }
+        Ok(())
+    }
+
+    fn path(&self, end: &str) -> PathBuf {
+        self.directory.join(file_name(self.own.number, end))
+    }
 }
 
-/// Writes the lines in place of what the file had.
-pub fn write(directory: &Path, lines: &Lines) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let temporary = directory.join("spool.jsonl.new");
-    // One that a killed process left; its rights may be others.
-    remove_file(&temporary)?;
-    let mut file = create_private(&temporary)?;
-    file.write_all(&lines.text)?;
-    file.sync_data()?;
-    fs::rename(&temporary, path(directory))
-}
-
-/// Removes the file, if it is there.
-pub fn remove(directory: &Path) -> io::Result<()> {
-    remove_file(&path(directory))
+impl Slot {
+    /// `None`: another process has it.
+    fn take(directory: &Path, number: usize) -> io::Result<Option<Slot>> {
+        let path = directory.join(file_name(number, "lock"));
+        let mut options = OpenOptions::new();
+        let file = bounded_file::private(options.read(true).write(true).create(true).truncate(false)).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // A file system without locks is no place for two processes, and good enough for one.
+            Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(err)) => return Err(err),
+        }
+        Ok(Some(Slot { number, _lock: file }))
+    }
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
@@ -75,49 +227,73 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// The text of the file; empty if there is none. An error if it cannot be a spool.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Posts, and marks that take less.
+    const BYTES_MAX: u64 = SPOOL_BYTES_MAX as u64 * 2;
+    let found = match fs::symlink_metadata(path) {
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found?,
+    };
+    if !found.is_file() {
+        return Err(io::Error::other("is no plain file"));
+    }
+    if found.len() > BYTES_MAX {
+        return Err(io::Error::other(format!("has more than {BYTES_MAX} bytes")));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
 }
 
-/// What the process before left: its posts, and how many lines could not be read. The file is gone afterwards.
-pub fn take(directory: &Path, now: Now) -> io::Result<(Vec<Post>, usize)> {
-    let path = path(directory);
-    let mut text = Vec::new();
-    match File::open(&path) {
-        Ok(file) => file.take(SPOOL_BYTES_MAX as u64).read_to_end(&mut text)?,
-        Err(err) if err.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        Err(err) => return Err(err),
-    };
-    remove_file(&path)?;
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let (mut posts, mut unreadable) = (Vec::new(), 0);
-    for line in lines {
-        match serde_json::from_slice(line).ok().and_then(|line: Value| post(&line, now)) {
+/// What a spool held.
+struct Found {
+    posts: Vec<Post>,
+    unreadable: usize,
+}
+
+/// The posts of a spool that are not marked as settled. `None`: there are lines, and none of them is a spool's.
+fn parse(text: &[u8], now: Now) -> Option<Found> {
+    let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line_json: Option<Value> = serde_json::from_slice(line).ok();
+        let marks = line_json.as_ref().and_then(|line| line.get("done")).and_then(Value::as_array);
+        if let Some(marks) = marks {
+            done.extend(marks.iter().filter_map(Value::as_str).map(str::to_owned));
+            continue;
+        }
+        match line_json.and_then(|line| post(&line, now)) {
             Some(post) => posts.push(post),
+            // A mark that a killed process did not finish. Its post goes out again.
+            None if line.starts_with(br#"{"done":"#) => {}
             None => unreadable += 1,
         }
     }
-    Ok((posts, unreadable))
+    if unreadable > 0 && posts.is_empty() && done.is_empty() {
+        return None;
+    }
+    posts.retain(|post| !done.contains(&mark(post.id)));
+    Some(Found { posts, unreadable })
+}
+
+/// The name of a post in a mark.
+fn mark(id: PostId) -> String {
+    format!("{}-{}", id.boot, id.number)
 }
 
 /// The line of one post, its end included.
 fn line(post: &Post, now: Now) -> String {
-    let request = post.request();
+    let request = post.own_request();
     let left = post.expires.saturating_duration_since(now.instant);
     let headers: Vec<_> = request.headers.iter().map(|(name, value)| json!([name, value.reveal()])).collect();
-    let hooks: Vec<_> = post.hooks.iter().map(|hook| String::from_utf8_lossy(hook)).collect();
-    let line = json!({
+    let mut line = json!({
         "boot": post.id.boot.to_string(),
         "number": post.id.number.to_string(),
         "type": post.address.kind(),
         "address": post.address.reveal(),
         "name": post.address.name(),
         "varies": post.address.varies(),
-        "hooks": hooks,
+        "hook": String::from_utf8_lossy(&post.hook),
         "attempts": post.attempts,
         "refusals": post.refusals,
         "saved_ms": now.unix_ms,
@@ -128,6 +304,11 @@ fn line(post: &Post, now: Now) -> String {
         "timeout_ms": millis(request.timeout),
         "body": String::from_utf8_lossy(&request.body),
     });
+    if let (Some(event), Some(line)) = (&post.event, line.as_object_mut()) {
+        let [channel, payload] = [event.channel(), event.payload()].map(String::from_utf8_lossy);
+        let event = json!({ "channel": channel, "payload": payload, "unix_ms": event.unix_ms });
+        line.insert("event".to_owned(), event);
+    }
     format!("{line}\n")
 }
 
@@ -135,17 +316,41 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The post of a line; its clock went on while no process ran.
+/// The post of a line; its clock went on while no process ran. Older versions wrote a list, `hooks`.
 fn post(line: &Value, now: Now) -> Option<Post> {
     let text = |name: &str| line.get(name)?.as_str();
     let number = |name: &str| line.get(name)?.as_u64();
     let small = |name: &str| u32::try_from(number(name)?).ok();
-    let url = Url::parse(text("url")?).ok()?;
+    let away = Duration::from_millis(now.unix_ms.saturating_sub(number("saved_ms")?));
+    let left = Duration::from_millis(number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
     let address = match text("type")? {
         "discord" => Address::discord(&Url::parse(text("address")?).ok()?),
         "http" => Address::http(text("address")?.to_owned(), text("name")?.to_owned(), line.get("varies")?.as_bool()?),
         _ => return None,
     };
+    let content = match address.is_discord() {
+        true => {
+            let message = Message::from_body(&serde_json::from_str(text("body")?).ok()?)?;
+            Content::Message { url: Url::parse(text("url")?).ok()?, message }
+        }
+        false => Content::Request(request(line)?),
+    };
+    let event = line.get("event").map(event);
+    Some(Post {
+        id: PostId { boot: text("boot")?.parse().ok()?, number: text("number")?.parse().ok()? },
+        address,
+        hook: text("hook").or_else(|| line.get("hooks")?.get(0)?.as_str())?.as_bytes().into(),
+        content,
+        event: if let Some(event) = event { Some(event?) } else { None },
+        expires: now.instant + left,
+        attempts: small("attempts")?,
+        refusals: small("refusals")?,
+        behind: Vec::new(),
+    })
+}
+
+fn request(line: &Value) -> Option<Request> {
+    let text = |name: &str| line.get(name)?.as_str();
     let header = |pair: &Value| {
         let (name, value) = (pair.get(0)?.as_str()?, pair.get(1)?.as_str()?);
         // What could end a header was never let into one; the file may be anybody's.
@@ -154,32 +359,22 @@ fn post(line: &Value, now: Now) -> Option<Post> {
         is_clean.then(|| (name.into(), Secret::new(value.to_owned())))
     };
     let headers = line.get("headers")?.as_array()?.iter().map(header).collect::<Option<Vec<_>>>()?;
-    let hooks = line.get("hooks")?.as_array()?.iter();
-    let hooks: Vec<Arc<[u8]>> =
-        hooks.map(|hook| hook.as_str().map(|hook| hook.as_bytes().into())).collect::<Option<_>>()?;
-    let method = text("method")?;
-    if hooks.is_empty() || method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    let away = Duration::from_millis(now.unix_ms.saturating_sub(number("saved_ms")?));
-    let left = Duration::from_millis(number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
-    let timeout = Duration::from_millis(number("timeout_ms")?).min(REQUEST_TIMEOUT_MAX);
-    let request = Request {
-        url,
+    let method =
+        text("method").filter(|method| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase()))?;
+    let timeout = Duration::from_millis(line.get("timeout_ms")?.as_u64()?).min(REQUEST_TIMEOUT_MAX);
+    Some(Request {
+        url: Url::parse(text("url")?).ok()?,
         method: method.into(),
         headers,
         body: text("body")?.as_bytes().to_vec(),
         timeout: if timeout.is_zero() { REQUEST_TIMEOUT } else { timeout },
-    };
-    Some(Post {
-        id: PostId { boot: text("boot")?.parse().ok()?, number: text("number")?.parse().ok()? },
-        address,
-        hooks,
-        content: Content::Request(request),
-        expires: now.instant + left,
-        attempts: small("attempts")?,
-        refusals: small("refusals")?,
     })
+}
+
+fn event(event: &Value) -> Option<Arc<EventText>> {
+    let bytes = |name: &str| Some(event.get(name)?.as_str()?.as_bytes());
+    let unix_ms = event.get("unix_ms")?.as_u64()?;
+    Some(Arc::new(EventText::new(bytes("channel")?, &[bytes("payload")?], unix_ms)))
 }
 
 #[cfg(test)]

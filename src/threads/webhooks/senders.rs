@@ -1,5 +1,6 @@
-//! The threads that make the requests, `rt-send-1` to `rt-send-4`: each takes an order, waits for the network, and
+//! The threads that make the requests, `rt-send-1` to `rt-send-6`: each takes an order, waits for the network, and
 //! reports. Started when all that run are busy; they live as long as the process. A panic costs one attempt.
+//! An order can be ended from outside while it waits for a name, an answer or the other end's buffer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::config::{Config, SENDERS_MAX};
+use crate::config::{Config, SENDERS_KEPT, SENDERS_MAX};
 use crate::fail_point::fail_point;
 use crate::stats::Stats;
 use crate::threads::lock;
@@ -33,9 +34,12 @@ pub(super) struct Done {
 }
 
 enum Task {
-    Send(Box<Order>),
+    Send(Box<Order>, Arc<Interrupt>),
     Stop,
 }
+
+/// All of them.
+const THREADS_MAX: usize = SENDERS_MAX + SENDERS_KEPT;
 
 /// All senders, and the orders under way.
 pub(super) struct Senders {
@@ -44,22 +48,23 @@ pub(super) struct Senders {
     tasks_rx: Receiver<Task>,
     done_tx: Sender<Done>,
     done_rx: Receiver<Done>,
-    running: Mutex<Vec<Running>>,
-    /// Destinations of orders that are not reported yet.
-    under_way: Mutex<Vec<usize>>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+    /// Orders that are not reported yet.
+    under_way: Mutex<Vec<UnderWay>>,
     stats: Arc<Stats>,
 }
 
-struct Running {
-    thread: JoinHandle<()>,
+struct UnderWay {
+    /// The destination.
+    at: usize,
     interrupt: Arc<Interrupt>,
 }
 
 impl Senders {
     pub(super) fn new(config: &Config, stats: Arc<Stats>) -> Senders {
         // There are as many orders as senders at most, then as many tasks to stop: nothing here is ever full.
-        let (tasks_tx, tasks_rx) = crossbeam_channel::bounded(SENDERS_MAX * 2);
-        let (done_tx, done_rx) = crossbeam_channel::bounded(SENDERS_MAX);
+        let (tasks_tx, tasks_rx) = crossbeam_channel::bounded(THREADS_MAX * 2);
+        let (done_tx, done_rx) = crossbeam_channel::bounded(THREADS_MAX);
         Senders {
             client: Arc::new(Client::new(Resolver::default(), &config.webhook_ca_file)),
             tasks_tx,
@@ -74,12 +79,17 @@ impl Senders {
 
     /// How many orders could be taken now.
     pub(super) fn free(&self) -> usize {
-        SENDERS_MAX.saturating_sub(lock(&self.under_way).len())
+        THREADS_MAX.saturating_sub(lock(&self.under_way).len())
     }
 
     /// The destinations of the orders under way.
     pub(super) fn under_way(&self) -> Vec<usize> {
-        lock(&self.under_way).clone()
+        lock(&self.under_way).iter().map(|order| order.at).collect()
+    }
+
+    /// Ends the order for this destination; its report comes soon.
+    pub(super) fn cut(&self, at: usize) {
+        lock(&self.under_way).iter().filter(|order| order.at == at).for_each(|order| order.interrupt.set());
     }
 
     /// Hands the order to a sender that is free, a new one if need be.
@@ -90,22 +100,22 @@ impl Senders {
             let sender = self.start(running.len() + 1);
             running.push(sender.map_err(|err| format!("cannot start a sender: {err}"))?);
         }
-        under_way.push(order.at);
-        self.tasks_tx.try_send(Task::Send(Box::new(order))).map_err(|_| "the senders take no orders".to_owned())
+        let interrupt = Arc::new(Interrupt::default());
+        under_way.push(UnderWay { at: order.at, interrupt: Arc::clone(&interrupt) });
+        let task = Task::Send(Box::new(order), interrupt);
+        self.tasks_tx.try_send(task).map_err(|_| "the senders take no orders".to_owned())
     }
 
-    fn start(&self, number: usize) -> std::io::Result<Running> {
-        let interrupt = Arc::new(Interrupt::default());
+    fn start(&self, number: usize) -> std::io::Result<JoinHandle<()>> {
         let sender = SenderThread {
             client: Arc::clone(&self.client),
             tasks_rx: self.tasks_rx.clone(),
             done_tx: self.done_tx.clone(),
-            interrupt: Arc::clone(&interrupt),
             stats: Arc::clone(&self.stats),
         };
         // TLS needs more than the other workers do.
         let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(512 * 1024);
-        Ok(Running { thread: builder.spawn(move || sender.run())?, interrupt })
+        builder.spawn(move || sender.run())
     }
 
     /// Where reports come in; each is to be [`Senders::settle`]d.
@@ -115,21 +125,21 @@ impl Senders {
 
     /// The order for this destination is no longer under way.
     pub(super) fn settle(&self, at: usize) {
-        lock(&self.under_way).retain(|under_way| *under_way != at);
+        lock(&self.under_way).retain(|order| order.at != at);
     }
 
     /// Ends every sender: what waits on a socket is interrupted. The names of those that did not end in time; they
     /// end with their request's own deadline.
     pub(super) fn stop(&self, patience: Duration) -> Vec<String> {
         let running = std::mem::take(&mut *lock(&self.running));
-        for sender in &running {
-            sender.interrupt.set();
+        lock(&self.under_way).iter().for_each(|order| order.interrupt.set());
+        for _ in &running {
             // Never full, and a second stop finds nobody running.
             let _ = self.tasks_tx.try_send(Task::Stop);
         }
         let deadline = Instant::now() + patience;
         let mut late = Vec::new();
-        for Running { thread, .. } in running {
+        for thread in running {
             let name = thread.thread().name().unwrap_or("?").to_owned();
             while !thread.is_finished() && Instant::now() < deadline {
                 thread::park_timeout(Duration::from_millis(1));
@@ -148,16 +158,19 @@ struct SenderThread {
     client: Arc<Client>,
     tasks_rx: Receiver<Task>,
     done_tx: Sender<Done>,
-    interrupt: Arc<Interrupt>,
     stats: Arc<Stats>,
 }
 
 impl SenderThread {
     fn run(&self) {
-        while let Ok(Task::Send(order)) = self.tasks_rx.recv() {
+        while let Ok(Task::Send(order, interrupt)) = self.tasks_rx.recv() {
             let attempt = || {
                 fail_point("sender");
-                self.client.send(&order.request, &order.id, &self.interrupt).map_err(|err| err.to_string())
+                let answer = self.client.send(&order.request, &order.id, &interrupt);
+                answer.map_err(|err| match interrupt.is_set() {
+                    true => "no answer in time: other destinations waited for the sender".to_owned(),
+                    false => err.to_string(),
+                })
             };
             let answer = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
                 self.stats.panics.add(1);

@@ -12,8 +12,8 @@ use crossbeam_channel::select;
 
 use super::failures::Failures;
 use super::senders::{Done, Order};
-use super::{Ask, Job, Webhooks, address_of};
-use crate::action::webhook::Webhook;
+use super::{Ask, Job, SpoolState, Webhooks, address_of};
+use crate::action::webhook::{Body, Webhook};
 use crate::config::WEBHOOK_AGE_MAX;
 use crate::fail_point::fail_point;
 use crate::identity;
@@ -29,7 +29,7 @@ use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostId};
 use crate::webhook::schedule::{Cause, Dead};
-use crate::webhook::spool::{self, Now};
+use crate::webhook::spool::{Now, Opened, Spool};
 
 /// Jobs looked at before the senders are served again.
 const INTAKE_AT_ONCE: usize = 256;
@@ -49,7 +49,6 @@ pub fn run(shared: &Arc<Shared>) {
         worker.settle_reports();
         worker.expire();
         worker.dispatch();
-        worker.drop_spool_when_drained();
     }
     worker.end();
 }
@@ -73,23 +72,33 @@ impl<'a> Worker<'a> {
     /// Takes what the process before left, once; and after a panic what was on its way to a sender.
     fn recover(&mut self) {
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
-        if self.webhooks.spool_was_read.swap(true, Ordering::AcqRel) {
+        let Some(directory) = self.webhooks.directory.get() else { return };
+        if !matches!(*lock(&self.webhooks.spool), SpoolState::Unopened) {
             return;
         }
-        let Some(directory) = self.webhooks.directory.get() else { return };
-        match spool::take(directory, now()) {
-            Ok((posts, unreadable)) => {
-                self.shared.stats.spool_unreadable.add(unreadable as u64);
+        *lock(&self.webhooks.spool) = SpoolState::Closed;
+        match Spool::open(directory, now()) {
+            Ok(Opened { spool, posts, unreadable, left }) => {
+                *lock(&self.webhooks.spool) = SpoolState::Open(spool);
+                self.shared.stats.spool_unreadable.add((unreadable + left.len()) as u64);
                 if !posts.is_empty() || unreadable > 0 {
                     let count = posts.len();
                     log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
+                }
+                for left in left {
+                    log::warn!("{left}: it is left as it is, move it away if it is not yours");
                 }
                 for post in posts {
                     self.shared.stats.webhooks.offered.add(post.jobs());
                     self.offer(post);
                 }
+                // Before anything is posted: a file of its own holds them all.
+                self.write_spool();
             }
-            Err(err) => log::error!("cannot read the posts of the last run in `{}`: {err}", directory.display()),
+            Err(err) => log::error!(
+                "cannot use a spool in `{}`, what is not posted when the server ends is lost: {err}",
+                directory.display()
+            ),
         }
         self.dispatch();
     }
@@ -161,6 +170,7 @@ impl<'a> Worker<'a> {
             json = Cow::Owned(string);
         }
         let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
+        let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, Body::Template(_)));
         let content = match &*job.webhook {
             Webhook::Discord(discord) => {
                 let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
@@ -172,11 +182,13 @@ impl<'a> Worker<'a> {
         Ok(Post {
             id: PostId { boot: self.webhooks.boot, number },
             address: address_of(&job.webhook),
-            hooks: vec![Arc::clone(&job.hook)],
+            hook: Arc::clone(&job.hook),
             content,
+            event: shows_own_text.then(|| Arc::clone(&job.event)),
             expires: Instant::now() + WEBHOOK_AGE_MAX,
             attempts: 0,
             refusals: 0,
+            behind: Vec::new(),
         })
     }
 
@@ -185,12 +197,17 @@ impl<'a> Worker<'a> {
         self.bury(dead);
     }
 
-    /// Hands out as much as the schedule and the senders allow.
+    /// Hands out as much as the schedule and the senders allow, and ends requests that hold up others.
     fn dispatch(&mut self) {
         loop {
             let order = {
                 let mut schedule = lock(&self.webhooks.schedule);
-                let Some((at, post)) = schedule.next(Instant::now(), self.webhooks.senders.free()) else { return };
+                let Some((at, post)) = schedule.next(Instant::now(), self.webhooks.senders.free()) else {
+                    while let Some(at) = schedule.overdue(Instant::now()) {
+                        self.webhooks.senders.cut(at);
+                    }
+                    return;
+                };
                 Order { at, id: post.id.to_string(), request: post.request() }
             };
             let at = order.at;
@@ -220,13 +237,24 @@ impl<'a> Worker<'a> {
         };
         if !answer.reason.is_empty() {
             answer.reason = answer::redacted(&answer.reason, post.secrets().into_iter());
+            if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
+                answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
+            }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
+        let ids: Vec<PostId> = post.parts().map(|post| post.id).filter(|_| delivered).collect();
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
+        let denied = answer.verdict == answer::Verdict::Denied;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
+        let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
+        if let Some(rest) = rest {
+            // Once for each rest, which lasts longer than a cause is kept quiet.
+            log::warn!("others for {name} wait: {rest}");
+        }
         if delivered {
+            self.take_out(ids.into_iter());
             self.shared.stats.webhooks.delivered.add(jobs);
         }
         if let Some(trouble) = trouble.filter(|_| dead.is_empty()) {
@@ -271,13 +299,9 @@ impl<'a> Worker<'a> {
                     log::error!("cannot write to the dead-letter file: {err}{more}");
                 }
             }
-            let mut hooks = dead.post.hooks.clone();
-            hooks.sort();
-            hooks.dedup();
-            for hook in hooks {
-                self.tell(&hook, dead.post.address.kind(), dead.post.address.name(), &dead.reason);
-            }
+            self.tell(&dead.post.hook, dead.post.address.kind(), dead.post.address.name(), &dead.reason);
         }
+        self.take_out(dead.iter().map(|dead| dead.post.id));
     }
 
     /// Says that something of this hook is lost, in the log and to Lua.
@@ -293,28 +317,28 @@ impl<'a> Worker<'a> {
     /// True unless something waits that could not be written.
     fn write_spool(&mut self) -> bool {
         let Some(directory) = self.webhooks.directory.get() else { return false };
-        let lines = spool::lines(lock(&self.webhooks.schedule).posts(), now());
-        if lines.left_out > 0 {
-            log::error!("{} posts found no room in the spool; a restart now would lose them", lines.left_out);
+        let SpoolState::Open(spool) = &mut *lock(&self.webhooks.spool) else { return false };
+        let lines = Spool::lines(lock(&self.webhooks.schedule).posts(), now());
+        let left_out = lines.left_out;
+        if left_out > 0 {
+            log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
         }
-        if lines.posts > 0 {
-            if let Err(err) = spool::write(directory, &lines) {
-                log::error!("cannot write what is not posted to `{}`: {err}", directory.display());
-                return false;
-            }
-            self.webhooks.spool_is_written.store(true, Ordering::Release);
+        if let Err(err) = spool.write(lines) {
+            log::error!("cannot write what is not posted to `{}`: {err}", directory.display());
+            return false;
         }
-        lines.left_out == 0
+        left_out == 0
     }
 
-    /// The process lived on and posted all that it had written down.
-    fn drop_spool_when_drained(&mut self) {
-        if !self.webhooks.spool_is_written.load(Ordering::Acquire) || self.webhooks.waiting() > 0 {
-            return;
-        }
-        self.webhooks.spool_is_written.store(false, Ordering::Release);
-        if let Some(Err(err)) = self.webhooks.directory.get().map(|directory| spool::remove(directory)) {
-            log::warn!("cannot remove the spool, what is in it may be posted again: {err}");
+    /// These posts are settled: the next process is not to have them.
+    fn take_out(&mut self, ids: impl Iterator<Item = PostId>) {
+        let taken = match &mut *lock(&self.webhooks.spool) {
+            SpoolState::Open(spool) => spool.settled(ids),
+            SpoolState::Unopened | SpoolState::Closed => Ok(()),
+        };
+        let Err(err) = taken else { return };
+        if let Some(more) = self.failures.pass(&[b"spool"], Instant::now()) {
+            log::warn!("cannot take a post out of the spool, a restart may post it again: {err}{more}");
         }
     }
 
@@ -334,7 +358,8 @@ impl<'a> Worker<'a> {
             self.make(job);
         }
         self.write_spool();
-        self.drop_spool_when_drained();
+        // Another process may have it from now on.
+        *lock(&self.webhooks.spool) = SpoolState::Closed;
     }
 }
 

@@ -15,6 +15,7 @@ fn shown(answer: &Answer) -> String {
             format!("again{}", wait(after))
         }
         Verdict::Never => "never".to_owned(),
+        Verdict::Denied => "denied".to_owned(),
         Verdict::Closed => "closed".to_owned(),
     };
     let pause = answer.pause.map(|_| format!(", then{}", wait(&answer.pause))).unwrap_or_default();
@@ -45,6 +46,19 @@ fn an_excerpt_is_short() {
     let response = Response { status: 500, headers: Vec::new(), body: "é ".repeat(5000).into_bytes() };
     let answer = read(Asked::Discord, &response, 0);
     assert_eq!(answer.reason.chars().count(), "HTTP 500: ".len() + EXCERPT_CHARS_MAX);
+}
+
+#[test]
+fn words_of_the_hooks_own_body_are_redacted() {
+    let body = br#"{"token":"tok-En7","key":"Ab12/x=","text":"Bob","kind":"message","n":12}"#;
+    for (text, expected) in [
+        ("HTTP 400: bad tok-En7", "HTTP 400: bad ***"),
+        ("HTTP 400: bad tok-En7.", "HTTP 400: bad ***"),
+        (r#"HTTP 400: {"token":"Ab12/x="} Bob-9"#, r#"HTTP 400: {"token":"***"} Bob-9"#),
+        ("HTTP 400: message of Bob is wrong, 12 é", "HTTP 400: message of Bob is wrong, 12 é"),
+    ] {
+        assert_eq!(without_own_words(text, body, br#"{"name":"Bob"}"#), expected);
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::Secret;
+use crate::event::EventText;
 use crate::url::Url;
+use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post, PostId};
 use crate::webhook::schedule::Cause;
@@ -22,11 +24,13 @@ fn dead(body: &[u8]) -> Dead {
     let post = Post {
         id: PostId { boot: 0x0123_4567_89ab_cdef, number: 7 },
         address: Address::discord(&url),
-        hooks: [b"kills".as_slice(), b"kills", b"x\xff"].map(Arc::from).to_vec(),
+        hook: Arc::from(b"x\xff".as_slice()),
         content: Content::Request(request),
+        event: None,
         expires: Instant::now(),
         attempts: 3,
         refusals: 0,
+        behind: Vec::new(),
     };
     Dead { post, cause: Cause::Refused, reason: "HTTP 400".to_owned() }
 }
@@ -37,13 +41,40 @@ fn a_line_says_all_but_secrets() {
         line(&dead(br#"{"content":"hi"}"#), 1_700_000_000_000),
         concat!(
             r#"{"attempts":3,"cause":"refused","destination":"https://discord.com/api/webhooks/123/***?***","#,
-            r#""hooks":["kills","x"#,
+            r#""hook":"x"#,
             "\u{fffd}",
-            r#""],"id":"01234567-89ab-8def-800c-000000000007","jobs":3,"payload":{"content":"hi"},"reason":"HTTP 400","#,
+            r#"","id":"01234567-89ab-8def-800c-000000000007","payload":{"content":"hi"},"reason":"HTTP 400","#,
             r#""time":"2023-11-14T22:13:20.000Z","type":"discord"}"#,
             "\n"
         )
     );
+}
+
+/// What the owner wrote into a body may be a key: the event stands in its place.
+#[test]
+fn a_body_of_the_hooks_own_text_is_not_shown() {
+    let mut dead = dead(br#"{"token":"topsecret","text":"Bob"}"#);
+    dead.post.event = Some(Arc::new(EventText::new(b"kill", &[br#"{"name":"Bob","_rt":"x"}"#], 0)));
+    let line: Value = serde_json::from_str(&line(&dead, 0)).unwrap();
+    assert_eq!(line["payload"], json!({ "name": "Bob" }));
+    assert!(!line.to_string().contains("topsecret"));
+}
+
+#[test]
+fn urls_of_a_message_are_masked() {
+    let body = json!({
+        "content": "see https://u/?v=text",
+        "avatar_url": "https://u/a.png?key=hunter2",
+        "embeds": [{ "image": { "url": "https://u/?k=hunter2" }, "author": { "name": "n", "icon_url": "hunter2" } }],
+        "allowed_mentions": { "parse": [] },
+    });
+    let mut dead = dead(b"");
+    let url = Url::parse("https://h/").unwrap();
+    dead.post.content = Content::Message { url, message: Message::from_body(&body).unwrap() };
+    let line: Value = serde_json::from_str(&line(&dead, 0)).unwrap();
+    assert_eq!(line["payload"]["content"], "see https://u/?v=text");
+    assert!(line["payload"]["avatar_url"].as_str().unwrap().starts_with("https://u/"));
+    assert!(!line.to_string().contains("hunter2"), "{line}");
 }
 
 #[test]

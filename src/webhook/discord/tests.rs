@@ -81,6 +81,143 @@ fn a_name_of_five_thousand_characters() {
     assert!(body["embeds"][0]["title"].as_str().unwrap().ends_with('…'));
 }
 
+/// What is the same for each event is refused when the hook is added, not cut for each.
+#[test]
+fn fixed_texts_are_refused_beyond_the_limits() {
+    let refusal = |mut spec: Value| {
+        spec["type"] = json!("discord");
+        spec["webhook"] = json!("https://h/");
+        Spec::parse(&spec).err().map(|err| err.to_string())
+    };
+    let field = |name: &str, value: &str| json!([{ "name": "n", "value": "v" }, { "name": name, "value": value }]);
+    type Make = fn(String) -> Value;
+    let texts: [(usize, &str, Make); 9] = [
+        (2000, "format: has 2001 characters, Discord takes 2000", |text| json!({ "format": text })),
+        (2000, "message: has 2001 characters, Discord takes 2000", |text| json!({ "message": text })),
+        (256, "embed.title: has 257 characters, Discord takes 256", |text| json!({ "embed": { "title": text } })),
+        (
+            4096,
+            "embed.description: has 4097 characters, Discord takes 4096",
+            |text| json!({ "embed": { "description": text } }),
+        ),
+        (2048, "embed.footer: has 2049 characters, Discord takes 2048", |text| json!({ "embed": { "footer": text } })),
+        (
+            2048,
+            "embed.footer.text: has 2049 characters, Discord takes 2048",
+            |text| json!({ "embed": { "footer": { "text": text } } }),
+        ),
+        (
+            256,
+            "embed.author.name: has 257 characters, Discord takes 256",
+            |text| json!({ "embed": { "author": { "name": text } } }),
+        ),
+        (80, "username: is longer than 80 characters", |text| json!({ "format": "m", "username": text })),
+        (
+            2039,
+            "avatar_url: is longer than 2048 bytes",
+            |text| json!({ "format": "m", "avatar_url": "https://h/".to_owned() + &text.replace('é', "x")[1..] }),
+        ),
+    ];
+    for (max, words, make) in texts {
+        // Code points count, not bytes.
+        assert_eq!(refusal(make("é".repeat(max))), None, "{words}");
+        assert_eq!(refusal(make("é".repeat(max + 1))).as_deref(), Some(words));
+        assert_eq!(refusal(json!({ "format": "{x}".to_owned() + &"é".repeat(2001) })), None, "cut for each event");
+    }
+    let fields = [
+        ("n".repeat(257), "v".to_owned(), "embed.fields[2].name: has 257 characters, Discord takes 256"),
+        ("n".to_owned(), "v".repeat(1025), "embed.fields[2].value: has 1025 characters, Discord takes 1024"),
+    ];
+    for (name, value, words) in fields {
+        assert_eq!(refusal(json!({ "embed": { "fields": field(&name, &value) } })).as_deref(), Some(words));
+        assert_eq!(
+            refusal(
+                json!({ "embed": { "fields": field(&name[..name.len().min(256)], &value[..value.len().min(1024)]) } })
+            ),
+            None
+        );
+    }
+    let embed = |chars| json!({ "embed": { "description": "d".repeat(4096), "footer": "f".repeat(chars) } });
+    assert_eq!(refusal(embed(1904)), None);
+    let words = "embed.description: has 6001 characters, Discord takes 6000 in one embed";
+    assert_eq!(refusal(embed(1905)).as_deref(), Some(words));
+    for (spec, words) in [
+        (json!({ "format": " \n" }), "format: is empty"),
+        (json!({ "message": "" }), "message: is empty"),
+        (json!({ "format": "m", "username": " " }), "username: is empty"),
+    ] {
+        assert_eq!(refusal(spec).as_deref(), Some(words));
+    }
+    assert_eq!(refusal(json!({ "format": " ", "embed": { "title": "t" } })), None);
+}
+
+/// A URL that was cut would lead elsewhere.
+#[test]
+fn a_url_that_is_too_long_is_left_out() {
+    for (chars, is_shown) in [(2048 - "https://h/".len(), true), (2049 - "https://h/".len(), false), (9000, false)] {
+        let event = json!({ "x": "y".repeat(chars), "n": "x" }).to_string();
+        let url = "https://h/{x}";
+        let embed = json!({
+            "title": "t", "url": url, "image": url, "thumbnail": { "url": url },
+            "author": { "name": "a", "url": url, "icon_url": url }, "footer": { "text": "f", "icon_url": url },
+        });
+        let spec = json!({ "format": "{n}", "avatar_url": url, "embed": embed });
+        let body = message(spec, event.as_bytes()).unwrap().body();
+        assert_eq!(body.matches("https://h/").count(), if is_shown { 7 } else { 0 }, "{chars}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&body["embeds"][0]["author"]["name"], &body["content"]), (&json!("a"), &json!("x")));
+    }
+    // Nothing else would be shown.
+    let event = json!({ "x": "y".repeat(9000) }).to_string();
+    assert_eq!(message(json!({ "embed": { "image": "https://h/{x}" } }), event.as_bytes()), Err(NoMessage::Empty));
+}
+
+/// Discord takes white space and control characters off both ends, and wants something to be left.
+#[test]
+fn blank_texts_are_left_out() {
+    for blank in ["", " \n", "\u{a0}\u{3000}", "\u{1c}\u{1f}", "\u{85}"] {
+        let embed = json!({ "title": "{x}", "description": "d", "footer": "{x}", "author": { "name": "{x}" },
+            "fields": [{ "name": "{x}", "value": "{x}" }] });
+        let event = json!({ "x": blank }).to_string();
+        let body = message(json!({ "format": "{x}", "embed": embed }), event.as_bytes()).unwrap().body();
+        let field = r#"{"inline":false,"name":"\u{200b}","value":"\u{200b}"}"#.replace("\\u{200b}", "\u{200b}");
+        let expected =
+            format!(r#"{{"allowed_mentions":{{"parse":[]}},"embeds":[{{"description":"d","fields":[{field}]}}]}}"#);
+        assert_eq!(body, expected, "{blank:?}");
+        assert_eq!(message(json!({ "format": "{x}" }), event.as_bytes()), Err(NoMessage::Empty), "{blank:?}");
+    }
+}
+
+#[test]
+fn the_weight_covers_what_is_held() {
+    let weight = |spec: Value| message(spec, b"{}").unwrap().weight();
+    let long =
+        |name: &str| weight(json!({ "format": "é".repeat(2000), name: "https://u/".to_owned() + &"x".repeat(70) }));
+    assert_eq!(weight(json!({ "format": "é".repeat(2000) })), 4000);
+    assert_eq!((long("username"), long("avatar_url")), (4080, 4080));
+    let embed = weight(json!({ "embed": { "description": "😀".repeat(4096) } }));
+    assert!((4 * 4096..4 * 4096 + 2048).contains(&embed), "{embed}");
+}
+
+#[test]
+fn a_body_is_a_message_again() {
+    let specs = [
+        json!({ "format": "m" }),
+        json!({ "format": "<@1> @here", "allow_mentions": true }),
+        json!({ "format": "m", "allow_mentions": true }),
+        json!({ "format": "m", "username": "u", "avatar_url": "https://u/" }),
+        json!({ "embed": { "title": "tt", "description": "ddd", "footer": "ffff", "author": { "name": "aaaaa" },
+            "fields": [{ "name": "nnnnnn", "value": "vvvvvvv" }], "color": 7, "timestamp": true } }),
+    ];
+    for spec in specs {
+        let before = message(spec, b"{}").unwrap();
+        assert_eq!(Message::from_body(&serde_json::from_str(&before.body()).unwrap()), Some(before));
+    }
+    for body in [json!(null), json!({}), json!({ "content": "m" }), json!({ "content": "m", "allowed_mentions": {} })] {
+        assert_eq!(Message::from_body(&body), None, "{body}");
+    }
+}
+
 #[test]
 fn texts_are_cut_between_characters_and_not_in_an_escape() {
     for (text, max, expected) in [

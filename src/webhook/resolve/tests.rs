@@ -18,8 +18,8 @@ fn later() -> Instant {
 #[test]
 fn addresses_need_no_look_up() {
     let resolver = Arc::new(Resolver::new(|host| panic!("looked up {host}")));
-    assert_eq!(resolver.resolve("127.0.0.1", soon()), Ok(vec![ADDRESS]));
-    assert_eq!(resolver.resolve("::1", soon()).unwrap()[0].to_string(), "::1");
+    assert_eq!(resolver.resolve("127.0.0.1", soon(), || false), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("::1", soon(), || false).unwrap()[0].to_string(), "::1");
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn what_was_found_is_used_again() {
         Ok(vec![ADDRESS])
     }));
     for _ in 0..3 {
-        assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+        assert_eq!(resolver.resolve("a", later(), || false), Ok(vec![ADDRESS]));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
@@ -49,7 +49,7 @@ fn failures_are_told_and_not_kept() {
         ("panics", "internal error"),
         ("x", "no such host"),
     ] {
-        assert_eq!(resolver.resolve(host, later()).unwrap_err().to_string(), found);
+        assert_eq!(resolver.resolve(host, later(), || false).unwrap_err().to_string(), found);
     }
 }
 
@@ -70,18 +70,24 @@ fn a_hanging_look_up_ends_at_the_deadline_and_holds_up_no_other_host() {
     // Again and again: one thread each, and never more than the bound.
     for round in 0..3 {
         for host in ["hangs1", "hangs2", "hangs3"] {
-            assert_eq!(resolver.resolve(host, soon()), Err(NoAddress::NotInTime), "{round}");
+            assert_eq!(resolver.resolve(host, soon(), || false), Err(NoAddress::NotInTime), "{round}");
         }
     }
     assert_eq!(hung.load(Ordering::SeqCst), 3);
-    assert_eq!(resolver.resolve("good", later()), Ok(vec![ADDRESS]));
-    assert_eq!(resolver.resolve("hangs4", soon()), Err(NoAddress::NotInTime));
-    assert_eq!(resolver.resolve("no-place-left", soon()), Err(NoAddress::NotInTime));
+    assert_eq!(resolver.resolve("good", later(), || false), Ok(vec![ADDRESS]));
+    for n in 4..=LOOKUPS_MAX {
+        assert_eq!(resolver.resolve(&format!("hangs{n}"), soon(), || false), Err(NoAddress::NotInTime));
+    }
+    // A request that is ended waits for none of them.
+    let began = Instant::now();
+    assert_eq!(resolver.resolve("hangs1", later(), || true), Err(NoAddress::NotInTime));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(resolver.resolve("no-place-left", soon(), || false), Err(NoAddress::NotInTime));
     assert_eq!(hung.load(Ordering::SeqCst), LOOKUPS_MAX);
     // Those that are known go on.
-    assert_eq!(resolver.resolve("good", soon()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("good", soon(), || false), Ok(vec![ADDRESS]));
     drop(release_tx);
-    assert_eq!(resolver.resolve("hangs1", later()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("hangs1", later(), || false), Ok(vec![ADDRESS]));
 }
 
 #[test]
@@ -92,9 +98,9 @@ fn an_old_address_serves_while_look_ups_fail() {
         0 => Ok(vec![ADDRESS]),
         _ => Err(io::Error::other("server failure")),
     }));
-    assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("a", later(), || false), Ok(vec![ADDRESS]));
     resolver.hosts().get_mut("a").unwrap().found = Instant::now().checked_sub(LOOKUP_FRESH);
-    assert_eq!(resolver.resolve("a", later()), Ok(vec![ADDRESS]));
+    assert_eq!(resolver.resolve("a", later(), || false), Ok(vec![ADDRESS]));
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -102,7 +108,7 @@ fn an_old_address_serves_while_look_ups_fail() {
 fn hosts_are_bounded() {
     let resolver = Arc::new(Resolver::new(|_| Ok(vec![ADDRESS])));
     for n in 0..LOOKUP_HOSTS_MAX * 2 {
-        resolver.resolve(&format!("h{n}"), later()).unwrap();
+        resolver.resolve(&format!("h{n}"), later(), || false).unwrap();
     }
     assert_eq!(resolver.hosts().len(), LOOKUP_HOSTS_MAX);
     assert!(resolver.hosts().contains_key(&*format!("h{}", LOOKUP_HOSTS_MAX * 2 - 1)));

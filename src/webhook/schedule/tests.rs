@@ -6,13 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::action::{Kind, Spec};
+use crate::config::SENDERS_MAX;
 use crate::json::tape;
 use crate::template::Fields;
-use crate::url::Url;
 use crate::webhook::answer;
 use crate::webhook::discord::Message;
-use crate::webhook::http::Request;
-use crate::webhook::post::{Content, PostId};
+use crate::webhook::post::PostId;
 
 /// A schedule, and the time.
 struct Clocked {
@@ -34,7 +33,8 @@ impl Clocked {
         self.number += 1;
         let id = PostId { boot: 1, number: self.number };
         let expires = self.now + crate::config::WEBHOOK_AGE_MAX;
-        Post { id, address, hooks: vec![Arc::from(b"h".as_slice())], content, expires, attempts: 0, refusals: 0 }
+        let (hook, event, behind) = (Arc::from(b"h".as_slice()), None, Vec::new());
+        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, behind }
     }
 
     /// A request to `http://<host>/`.
@@ -53,7 +53,11 @@ impl Clocked {
 
     /// A message to the Discord webhook of this number; `thread` is its query, if any.
     fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<Dead> {
-        let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token{thread}")).unwrap();
+        self.discord_at(&format!("http://discord/api/webhooks/{webhook}/token{thread}"), text)
+    }
+
+    fn discord_at(&mut self, url: &str, text: &str) -> Vec<Dead> {
+        let url = Url::parse(url).unwrap();
         let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
         let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
         let crate::action::webhook::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
@@ -93,7 +97,9 @@ impl Clocked {
             waiting += standing.waiting;
         }
         assert_eq!(waiting, self.schedule.jobs() as u64);
-        let bytes: usize = self.schedule.posts().map(weight).sum();
+        let places = self.schedule.places.iter();
+        let queued = places.flat_map(|place| place.in_flight.iter().chain(&place.queue));
+        let bytes: usize = queued.map(|queued| queued.post.weight()).sum();
         assert_eq!(bytes, self.schedule.bytes());
         assert!(bytes <= WEBHOOK_BYTES_MAX);
     }
@@ -124,20 +130,137 @@ fn without_a_free_sender_nothing_is_sent() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     assert_eq!(clocked.next_of(0), None);
-    assert_eq!(clocked.next_of(1), Some((0, 1)));
+    assert_eq!(clocked.next_of(SENDERS_KEPT), None);
+    assert_eq!(clocked.next_of(SENDERS_KEPT + 1), Some((0, 1)));
+}
+
+/// The number of the post in flight, and what its request says.
+fn said(clocked: &Clocked, at: usize) -> (u64, String) {
+    let post = clocked.schedule.in_flight(at).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&post.request().body).unwrap();
+    (post.id.number, body["content"].as_str().unwrap().to_owned())
 }
 
 #[test]
-fn a_destination_in_trouble_leaves_the_last_sender_to_others() {
+fn the_last_sender_is_kept_for_those_that_answer_soon() {
+    let answers = [
+        (Verdict::Delivered, 1.0, true),
+        (Verdict::Never, 3.0, true),
+        (Verdict::Denied, 1.0, true),
+        (Verdict::Delivered, 3.1, false),
+        (Verdict::Again { after: None, answered: true }, 1.0, false),
+        (AGAIN, 1.0, false),
+    ];
+    for (verdict, seconds, is_good) in answers {
+        let mut clocked = Clocked::new();
+        clocked.http("new");
+        assert_eq!(clocked.next_of(1), None, "nobody knows it");
+        clocked.next();
+        clocked.pass(seconds);
+        clocked.done(0, verdict.clone());
+        clocked.pass(60.0);
+        clocked.http("new");
+        assert_eq!(clocked.next_of(1).is_some(), is_good, "{verdict:?} after {seconds} s");
+        if !is_good {
+            // It can show itself with another sender.
+            clocked.next().unwrap();
+            clocked.done(0, Verdict::Delivered);
+            clocked.http("new");
+            assert!(clocked.next_of(1).is_some(), "{verdict:?} after {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_passed_its_time_is_ended_for_one_that_waits() {
     let mut clocked = Clocked::new();
-    clocked.http("bad");
-    clocked.next();
+    for host in ["a", "b"] {
+        clocked.http(host);
+        clocked.next();
+        clocked.pass(1.0);
+    }
+    clocked.pass(100.0);
+    assert_eq!(clocked.schedule.overdue(clocked.now), None, "nobody waits");
+    clocked.http("c");
+    // The one that began first; and one for each that waits.
+    assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
+    assert_eq!(clocked.schedule.overdue(clocked.now), None);
+    clocked.http("d");
+    assert_eq!(clocked.schedule.overdue(clocked.now), Some(1));
+    clocked.http("e");
+    assert_eq!(clocked.schedule.overdue(clocked.now), None, "none is left");
     clocked.done(0, AGAIN);
-    clocked.pass(60.0);
-    assert_eq!(clocked.next_of(1), None);
-    clocked.http("good");
-    assert_eq!(clocked.next_of(1), Some((1, 2)));
-    assert_eq!(clocked.next_of(2), Some((0, 1)));
+    assert_eq!(clocked.next(), Some((2, 3)));
+    clocked.check();
+}
+
+#[test]
+fn a_request_has_its_time_before_it_is_ended() {
+    let mut clocked = Clocked::new();
+    clocked.http("new");
+    clocked.next();
+    clocked.http("waits");
+    let hold = SENDER_HOLD.as_secs_f64();
+    clocked.schedule.expire(clocked.now);
+    assert!(clocked.schedule.due(clocked.now) <= Some(clocked.now + SENDER_HOLD));
+    clocked.pass(hold - 0.001);
+    clocked.schedule.expire(clocked.now);
+    assert_eq!(clocked.schedule.overdue(clocked.now), None);
+    assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(1)));
+    clocked.pass(0.001);
+    assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
+    // One that is known to take ten seconds has twenty.
+    let mut clocked = Clocked::new();
+    (0..2).for_each(|_| drop(clocked.http("slow")));
+    clocked.next();
+    clocked.pass(10.0);
+    clocked.done(0, Verdict::Delivered);
+    clocked.next();
+    clocked.http("waits");
+    clocked.pass(19.9);
+    assert_eq!(clocked.schedule.overdue(clocked.now), None);
+    clocked.pass(0.1);
+    assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
+}
+
+/// Five new destinations hang at once: the sixth waits for [`SENDER_HOLD`], and one that answered for nothing.
+#[test]
+fn hung_destinations_hold_up_a_new_one_for_a_bounded_time() {
+    let mut clocked = Clocked::new();
+    clocked.http("known");
+    clocked.next();
+    clocked.done(0, Verdict::Delivered);
+    (0..20).for_each(|n| drop(clocked.http(&format!("hangs{n}"))));
+    let mut free = SENDERS_MAX + SENDERS_KEPT;
+    let mut hung = VecDeque::new();
+    while let Some((at, _)) = clocked.next_of(free) {
+        hung.push_back(at);
+        free -= 1;
+    }
+    assert_eq!((hung.len(), free), (SENDERS_MAX, SENDERS_KEPT));
+    clocked.http("known");
+    let (known, _) = clocked.next_of(free).unwrap();
+    assert_eq!(known, 0);
+    clocked.done(known, Verdict::Delivered);
+    clocked.http("new");
+    let new = clocked.schedule.places.len() - 1;
+    let mut waited = 0.0;
+    'waits: loop {
+        clocked.pass(SENDER_HOLD.as_secs_f64());
+        waited += SENDER_HOLD.as_secs_f64();
+        while let Some(at) = clocked.schedule.overdue(clocked.now) {
+            clocked.done(at, AGAIN);
+            free += 1;
+            match clocked.next_of(free) {
+                Some((at, _)) if at == new => break 'waits,
+                Some(_) => free -= 1,
+                None => {}
+            }
+        }
+    }
+    // Fifteen others were there before it, five of them each time.
+    assert_eq!(waited, SENDER_HOLD.as_secs_f64() * 4.0);
+    clocked.check();
 }
 
 #[test]
@@ -147,7 +270,7 @@ fn those_served_longest_ago_come_first() {
         (0..3).for_each(|_| drop(clocked.http(host)));
     }
     let mut order = Vec::new();
-    while let Some((at, _)) = clocked.next_of(1) {
+    while let Some((at, _)) = clocked.next_of(2) {
         order.push(at);
         clocked.done(at, Verdict::Delivered);
     }
@@ -186,6 +309,9 @@ fn a_random_part_is_taken_off_the_wait() {
         let wait = clocked.schedule.backoff(0, random);
         assert!((RETRY_FIRST / 2..=RETRY_FIRST).contains(&wait), "{wait:?}");
     }
+    // Evenly: none of it, a quarter, three eighths, a half.
+    let waits = [0, 1 << 63, 3 << 62, u64::MAX].map(|random| clocked.schedule.backoff(0, random).as_millis());
+    assert_eq!(waits, [1000, 750, 625, 500]);
 }
 
 #[test]
@@ -230,6 +356,23 @@ fn what_is_too_old_is_given_up_in_flight_or_not() {
 }
 
 #[test]
+fn what_is_too_old_when_it_comes_is_given_up_at_once() {
+    for (left, is_taken) in [(0, false), (1, true)] {
+        let mut clocked = Clocked::new();
+        let url = Url::parse("http://a/").unwrap();
+        let address = Address::http(url.reveal(), url.to_string(), false);
+        let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
+        let post = clocked.post(address, Content::Request(request));
+        let expires = clocked.now + Duration::from_millis(left);
+        let dead = clocked.schedule.offer(clocked.now, Post { expires, ..post });
+        assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Expired][usize::from(is_taken)..]);
+        assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.dead, u64::from(!is_taken));
+        assert_eq!(clocked.next().is_some(), is_taken);
+        clocked.check();
+    }
+}
+
+#[test]
 fn limited_means_nothing_until_then_and_others_flow() {
     let mut clocked = Clocked::new();
     clocked.discord(1, "", "a");
@@ -267,6 +410,45 @@ fn a_global_limit_holds_all_of_discord_and_nobody_else() {
     assert!(clocked.next().is_some() && clocked.next().is_some());
 }
 
+/// Another scheme, host or port is somebody else.
+#[test]
+fn a_global_limit_holds_its_own_origin_only() {
+    let mut clocked = Clocked::new();
+    clocked.discord_at("http://discord/api/webhooks/1/t", "a");
+    clocked.next();
+    clocked.done(0, limited(5.0, true));
+    for (url, is_held) in [
+        ("http://DISCORD:80/api/webhooks/2/t?thread_id=1", true),
+        ("http://discord/x", true),
+        ("https://discord/api/webhooks/2/t", false),
+        ("http://discord:8080/api/webhooks/2/t", false),
+        ("http://discord.example/api/webhooks/2/t", false),
+        ("http://evil/http://discord/", false),
+    ] {
+        clocked.discord_at(url, "b");
+        assert_eq!(clocked.next().is_none(), is_held, "{url}");
+    }
+    // A shorter one takes nothing off, and a longer one of another origin adds nothing.
+    clocked.pass(1.0);
+    clocked.done(3, limited(100.0, true));
+    clocked.pass(4.0);
+    assert!(clocked.next().is_some_and(|(at, _)| at < 3));
+}
+
+#[test]
+fn origins_with_a_global_limit_are_bounded() {
+    let mut clocked = Clocked::new();
+    for n in 0..DESTINATIONS_MAX * 2 {
+        clocked.discord_at(&format!("http://h{n}/"), "a");
+        let (at, _) = clocked.next().unwrap();
+        clocked.done(at, limited(86_400.0, true));
+        clocked.pass(4000.0);
+        clocked.schedule.expire(clocked.now);
+        clocked.schedule.places.iter_mut().for_each(|place| place.pause_until = None);
+        assert!(clocked.schedule.global.len() <= DESTINATIONS_MAX);
+    }
+}
+
 #[test]
 fn threads_of_one_webhook_pause_together() {
     let mut clocked = Clocked::new();
@@ -300,6 +482,114 @@ fn a_closed_destination_gets_one_request_only() {
     clocked.check();
 }
 
+/// A web server's 403 or 404 speaks of one post.
+#[test]
+fn a_denied_post_is_one_post() {
+    let mut clocked = Clocked::new();
+    for round in 0..DENIED_MAX * 3 {
+        clocked.http("a");
+        assert!(clocked.next().is_some(), "{round}");
+        // One is taken now and then: they are never in a row.
+        let verdict = if round % DENIED_MAX == 0 { Verdict::Delivered } else { Verdict::Denied };
+        let dead = clocked.done(0, verdict.clone());
+        assert_eq!(
+            dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(),
+            [Cause::Refused][usize::from(verdict == Verdict::Delivered)..]
+        );
+    }
+    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    clocked.check();
+}
+
+#[test]
+fn a_destination_that_denies_several_in_a_row_rests() {
+    let mut clocked = Clocked::new();
+    (0..DENIED_MAX).for_each(|_| drop(clocked.http("a")));
+    clocked.http("b");
+    for n in 0..DENIED_MAX {
+        assert_eq!(clocked.schedule.rest(clocked.now, 0), None, "{n}");
+        let (at, _) = clocked.next().unwrap();
+        if at == 1 {
+            clocked.done(1, Verdict::Delivered);
+            clocked.next().unwrap();
+        }
+        clocked.done(0, Verdict::Denied);
+    }
+    // Others wait for it, nobody else does.
+    assert!(clocked.http("a").is_empty() && clocked.http("b").is_empty());
+    assert_eq!(clocked.next().map(|(at, _)| at), Some(1));
+    assert_eq!(clocked.next(), None);
+    let reason = "why; it denied 5 posts in a row, the next is tried in 60 s";
+    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed(reason.to_owned()));
+    // One post a time finds out, later each time.
+    let mut rests = Vec::new();
+    for _ in 0..6 {
+        rests.push(clocked.pause_of(0));
+        let rest = clocked.pause_of(0);
+        clocked.pass(rest - 0.001);
+        assert_eq!(clocked.next(), None);
+        clocked.pass(0.001);
+        assert!(clocked.http("a").is_empty());
+        assert_eq!(clocked.next().map(|(at, _)| at), Some(0));
+        assert_eq!(clocked.done(0, Verdict::Denied).len(), 1);
+    }
+    assert_eq!(rests, [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]);
+    clocked.check();
+    // It takes posts again: all is forgotten.
+    clocked.pass(900.0);
+    clocked.next().unwrap();
+    clocked.done(0, Verdict::Delivered);
+    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    (1..DENIED_MAX).for_each(|_| {
+        clocked.http("a");
+        clocked.next().unwrap();
+        clocked.done(0, Verdict::Denied);
+    });
+    clocked.http("a");
+    assert!(clocked.next().is_some());
+    clocked.check();
+}
+
+/// `http://a/{player}`: what is forbidden for one player is no word about the others.
+#[test]
+fn one_path_does_not_close_another_of_the_same_template() {
+    let mut clocked = Clocked::new();
+    let mut post = |path: &str, verdict: Verdict| {
+        let url = Url::parse(&format!("http://a/{path}")).unwrap();
+        let address = Address::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
+        let post = clocked.post(address, Content::Request(request));
+        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+        assert!(clocked.next().is_some(), "{path}");
+        clocked.done(0, verdict);
+        clocked.schedule.rest(clocked.now, 0).is_some()
+    };
+    for _ in 0..DENIED_MAX * 2 {
+        assert!(!post("banned", Verdict::Denied) && !post("banned2", Verdict::Denied));
+    }
+    assert!(!post("good", Verdict::Delivered));
+    // Whoever is asked for: it is the destination.
+    for n in 1..DENIED_MAX {
+        assert!(!post(&format!("p{n}"), Verdict::Denied), "{n}");
+    }
+    assert!(post("last", Verdict::Denied));
+}
+
+#[test]
+fn a_rest_ends_when_the_hook_is_added_again() {
+    let mut clocked = Clocked::new();
+    for _ in 0..DENIED_MAX {
+        clocked.http("a");
+        clocked.next();
+        clocked.done(0, Verdict::Denied);
+    }
+    clocked.http("a");
+    assert_eq!(clocked.next(), None);
+    let url = Url::parse("http://a/").unwrap();
+    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    assert!(clocked.next().is_some());
+}
+
 #[test]
 fn what_will_never_be_taken_holds_up_nothing() {
     let mut clocked = Clocked::new();
@@ -323,6 +613,109 @@ fn a_post_that_is_refused_again_and_again_lets_the_others_pass() {
     assert_eq!(clocked.next(), Some((0, 2)));
 }
 
+/// Which of the merged messages is refused shows when they are sent one by one.
+#[test]
+fn a_refused_message_is_the_only_one_that_is_lost() {
+    let mut clocked = Clocked::new();
+    for text in ["a", "bad", "c"] {
+        clocked.discord(1, "", text);
+    }
+    clocked.next();
+    assert_eq!(said(&clocked, 0), (1, "a\nbad\nc".to_owned()));
+    assert!(clocked.done(0, Verdict::Never).is_empty());
+    clocked.check();
+    clocked.discord(1, "", "d");
+    clocked.discord(1, "", "e");
+    let mut seen = Vec::new();
+    while clocked.next().is_some() {
+        seen.push(said(&clocked, 0));
+        // The limit of the webhook holds between them.
+        let verdict = if seen.last().unwrap().1.contains("bad") { Verdict::Never } else { Verdict::Delivered };
+        let reason = if verdict == Verdict::Never { "why" } else { "" }.to_owned();
+        let pause = Some(Duration::from_secs(2));
+        let dead = clocked.schedule.done(clocked.now, 0, 0, Answer { verdict, reason, pause });
+        for dead in &dead {
+            assert_eq!(
+                (dead.post.id.number, dead.cause, dead.reason.as_str(), dead.post.jobs()),
+                (2, Cause::Refused, "why", 1)
+            );
+        }
+        assert_eq!(dead.len(), usize::from(seen.len() == 2));
+        assert_eq!(clocked.next(), None);
+        clocked.pass(2.0);
+    }
+    let expected = [(1, "a"), (2, "bad"), (3, "c"), (4, "d\ne")].map(|(number, text)| (number, text.to_owned()));
+    assert_eq!(seen, expected);
+    let Tally { offered, delivered, dead, .. } = clocked.schedule.standings(clocked.now)[0].tally;
+    assert_eq!((offered, delivered, dead), (5, 4, 1));
+    clocked.check();
+}
+
+#[test]
+fn merged_messages_that_fail_go_on_alone() {
+    let mut clocked = Clocked::new();
+    for text in ["a", "b"] {
+        clocked.discord(1, "", text);
+    }
+    for _ in 0..STEP_BEHIND_AFTER {
+        clocked.next();
+        assert_eq!(said(&clocked, 0).1, "a\nb");
+        clocked.done(0, Verdict::Again { after: None, answered: true });
+        clocked.pass(300.0);
+    }
+    clocked.next();
+    assert_eq!(said(&clocked, 0), (1, "a".to_owned()));
+    assert_eq!(clocked.schedule.in_flight(0).unwrap().attempts, STEP_BEHIND_AFTER);
+    clocked.done(0, Verdict::Delivered);
+    clocked.next();
+    assert_eq!(said(&clocked, 0), (2, "b".to_owned()));
+    clocked.check();
+}
+
+#[test]
+fn of_merged_messages_only_the_old_ones_expire() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "", "a");
+    clocked.pass(100.0);
+    clocked.discord(1, "", "b");
+    clocked.next();
+    clocked.done(0, limited(1.0, false));
+    clocked.pass(3500.0);
+    let dead = clocked.schedule.expire(clocked.now);
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1]);
+    clocked.check();
+    clocked.next();
+    assert_eq!(said(&clocked, 0), (2, "b".to_owned()));
+}
+
+#[test]
+fn of_merged_messages_only_the_oldest_make_room() {
+    let mut clocked = Clocked::new();
+    (0..3).for_each(|_| drop(clocked.discord(1, "", "m")));
+    clocked.next();
+    clocked.done(0, limited(1.0, false));
+    let mut dead = Vec::new();
+    for _ in 0..WEBHOOK_JOBS_MAX - 1 {
+        dead.extend(clocked.discord(1, "", &"x".repeat(1999)));
+    }
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(dead.iter().all(|dead| dead.cause == Cause::Overflow));
+    clocked.check();
+}
+
+#[test]
+fn merged_messages_are_given_up_one_by_one() {
+    let mut clocked = Clocked::new();
+    for text in ["a", "b", "c"] {
+        clocked.discord(1, "", text);
+    }
+    clocked.next();
+    let dead = clocked.done(0, Verdict::Closed);
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(dead.iter().all(|dead| dead.post.behind.is_empty()));
+    clocked.check();
+}
+
 #[test]
 fn the_oldest_makes_room_for_its_own_destination() {
     let mut clocked = Clocked::new();
@@ -338,12 +731,36 @@ fn the_oldest_makes_room_for_its_own_destination() {
 #[test]
 fn the_oldest_of_all_makes_room_in_memory() {
     let mut clocked = Clocked::new();
-    let (mut dead, third) = (Vec::new(), WEBHOOK_BYTES_MAX / 3);
-    for host in ["a", "b", "a", "c"] {
-        dead.extend(clocked.http_of(host, third));
+    let (mut dead, quarter) = (Vec::new(), WEBHOOK_BYTES_MAX / 4);
+    for host in ["a", "b", "a", "c", "d"] {
+        dead.extend(clocked.http_of(host, quarter));
     }
-    // The bookkeeping of three does not fit beside three thirds.
+    // The bookkeeping of four does not fit beside four quarters.
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
+    clocked.check();
+}
+
+#[test]
+fn a_post_that_is_too_large_is_the_only_one_that_is_lost() {
+    let mut clocked = Clocked::new();
+    assert!(clocked.http("a").is_empty());
+    assert!(clocked.http_of("b", WEBHOOK_POST_BYTES_MAX - 10_000).is_empty());
+    let dead = clocked.http_of("c", WEBHOOK_POST_BYTES_MAX);
+    assert_eq!(dead.iter().map(|dead| (dead.post.id.number, dead.cause)).collect::<Vec<_>>(), [(3, Cause::Overflow)]);
+    assert!(dead[0].reason.ends_with(" bytes, 4194304 are allowed"), "{}", dead[0].reason);
+    clocked.check();
+}
+
+#[test]
+fn messages_count_for_the_memory() {
+    let mut clocked = Clocked::new();
+    let (mut dead, mut offered) = (0, 0);
+    while dead == 0 {
+        offered += 1;
+        dead += clocked.discord(offered / WEBHOOK_JOBS_MAX as u32, "", &"é".repeat(2000)).len();
+    }
+    // Each has four thousand bytes at least.
+    assert!((1000..=WEBHOOK_BYTES_MAX / 4000).contains(&(offered as usize)), "{offered}");
     clocked.check();
 }
 
@@ -363,6 +780,67 @@ fn destinations_are_bounded_and_those_at_rest_make_room() {
     assert_eq!(standings.len(), DESTINATIONS_MAX + 1);
     let others = standings.last().unwrap();
     assert_eq!((others.name.as_str(), others.tally.delivered, others.tally.dead), ("others", 1, 1));
+}
+
+#[test]
+fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
+    let mut clocked = Clocked::new();
+    for n in 0..DESTINATIONS_MAX {
+        clocked.http(&format!("h{n}"));
+    }
+    // All but two fail, and what waits for them gets too old; those two are fine.
+    for n in 0..DESTINATIONS_MAX {
+        let (at, _) = clocked.next().unwrap();
+        clocked.done(at, if n < DESTINATIONS_MAX - 2 { AGAIN } else { Verdict::Delivered });
+    }
+    clocked.schedule.expiry_checked = None;
+    let later = clocked.now + crate::config::WEBHOOK_AGE_MAX;
+    assert_eq!(clocked.schedule.expire(later).len(), DESTINATIONS_MAX - 2);
+    let name = |clocked: &Clocked, at: usize| clocked.schedule.places[at].address.name().to_owned();
+    let fine = [DESTINATIONS_MAX - 2, DESTINATIONS_MAX - 1];
+    // One that is fine makes room at once, and nobody while it pauses or is busy.
+    assert!(clocked.http("new0").is_empty());
+    assert_eq!(name(&clocked, fine[0]), "http://new0/");
+    clocked.http(&format!("h{}", fine[1]));
+    assert_eq!(clocked.http("new1")[0].cause, Cause::Crowded);
+    for _ in 0..2 {
+        let (at, _) = clocked.next().unwrap();
+        clocked.done(at, Verdict::Delivered);
+    }
+    // Those that are fine go before those in trouble, though they were served later.
+    clocked.pass(60.0);
+    for (at, new) in [(fine[0], "new1"), (fine[1], "new2"), (0, "new3")] {
+        assert!(clocked.http(new).is_empty());
+        assert_eq!(name(&clocked, at), format!("http://{new}/"));
+    }
+    clocked.check();
+}
+
+#[test]
+fn the_numbers_of_forgotten_destinations_are_kept() {
+    let mut clocked = Clocked::new();
+    // As many of each as no other has.
+    let statuses = [(204, 3), (404, 5), (429, 7), (503, 11), (0, 13), (200, 1), (302, 1)];
+    for round in 1..3 {
+        clocked.http("first");
+        let (at, _) = clocked.next().unwrap();
+        statuses
+            .iter()
+            .for_each(|(status, times)| (0..*times).for_each(|_| clocked.schedule.count_status(at, *status)));
+        let tally = clocked.schedule.standings(clocked.now)[at].tally;
+        let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = tally;
+        assert_eq!([status_2xx, status_4xx, status_429, status_5xx, no_answer], [4, 6, 7, 11, 13]);
+        clocked.done(at, Verdict::Delivered);
+        // Enough others that it makes room.
+        (1..=DESTINATIONS_MAX).for_each(|n| assert!(clocked.http(&format!("h{n}")).is_empty()));
+        let others = clocked.schedule.standings(clocked.now).pop().unwrap();
+        let Tally { offered, delivered, dead, status_2xx, status_4xx, status_429, status_5xx, no_answer } =
+            others.tally;
+        assert_eq!((others.name.as_str(), offered, delivered, dead), ("others", round, round, 0));
+        let counts = [status_2xx, status_4xx, status_429, status_5xx, no_answer];
+        assert_eq!(counts, [4, 6, 7, 11, 13].map(|count| count * round));
+        clocked.schedule = Schedule { forgotten: clocked.schedule.forgotten, ..Schedule::default() };
+    }
 }
 
 #[test]
@@ -485,7 +963,8 @@ proptest! {
                     let at = in_flight.remove(which % in_flight.len());
                     let jobs = clocked.schedule.in_flight(at).unwrap().jobs();
                     let verdict = match verdict {
-                        0..3 => Verdict::Delivered,
+                        0..2 => Verdict::Delivered,
+                        2 => Verdict::Denied,
                         3 => limited(1.0, random % 2 == 0),
                         4 => AGAIN,
                         5 => Verdict::Again { after: None, answered: true },

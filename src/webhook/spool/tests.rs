@@ -1,4 +1,4 @@
-//! What goes into the spool comes out of it, as much later as it is.
+//! What goes into a spool comes out of it, as much later as it is, in exactly one process, and without what was settled.
 
 use super::*;
 
@@ -8,116 +8,345 @@ fn request(url: &str, bytes: usize) -> Request {
     Request { url: Url::parse(url).unwrap(), method, headers, body: "é".repeat(bytes / 2).into_bytes(), timeout }
 }
 
+fn message(text: &str) -> Message {
+    let mentions = json!({ "parse": ["everyone"], "users": ["1"], "roles": [] });
+    let embed = json!({ "title": "t", "fields": [{ "name": "ab", "value": "c", "inline": false }] });
+    let body = json!({ "content": text, "username": "u", "embeds": [embed], "allowed_mentions": mentions });
+    Message::from_body(&body).unwrap()
+}
+
 fn posts(now: Now) -> Vec<Post> {
-    let make = |number, address, url: &str| Post {
+    let make = |number, address, content| Post {
         id: PostId { boot: u64::MAX - 1, number },
         address,
-        hooks: vec![Arc::from(b"one".as_slice()), Arc::from(b"two".as_slice())],
-        content: Content::Request(request(url, 40)),
+        hook: Arc::from(b"one".as_slice()),
+        content,
+        event: None,
         expires: now.instant + Duration::from_secs(1000 + number),
         attempts: 2,
         refusals: 1,
+        behind: Vec::new(),
     };
-    let discord = "http://h/api/webhooks/1/hunter2?thread_id=2";
-    vec![
-        make(
-            1,
-            Address::discord(&Url::parse(discord).unwrap()),
-            "http://h/api/webhooks/1/hunter2?thread_id=2&wait=true",
-        ),
-        make(2, Address::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), "http://h/x"),
-    ]
+    let discord = Url::parse("http://h/api/webhooks/1/hunter2?thread_id=2").unwrap();
+    let said = Content::Message { url: discord.with_query("wait=true"), message: message("m") };
+    let sent = Content::Request(request("http://h/x", 40));
+    let mut posts = vec![
+        make(1, Address::discord(&discord), said),
+        make(2, Address::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
+    ];
+    posts[1].event = Some(Arc::new(EventText::new(b"kill", &[b"{\"k\":\"x\"}"], 7)));
+    posts
 }
 
-fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()))
+/// A directory of the test's own, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path); // What a killed run left.
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn open(&self, now: Now) -> Opened {
+        Spool::open(&self.0, now).unwrap()
+    }
+
+    /// The spool of a process that then dies with these posts in it.
+    fn leave(&self, posts: &[Post], now: Now) {
+        let mut opened = self.open(now);
+        opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The files but the locks, which stay.
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock")).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
 }
 
 fn clock() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }
 
+fn numbers(posts: &[Post]) -> Vec<u64> {
+    posts.iter().map(|post| post.id.number).collect()
+}
+
 #[test]
-fn what_is_written_is_taken_once() {
-    let (directory, now) = (folder("once"), clock());
+fn what_is_written_comes_back() {
+    let (directory, now) = (Directory::new("once"), clock());
     let before = posts(now);
-    let lines = lines(before.iter(), now);
-    assert_eq!((lines.posts, lines.left_out), (2, 0));
-    write(&directory, &lines).unwrap();
-    write(&directory, &lines).unwrap();
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    directory.leave(&before, now);
+    directory.leave(&before, now);
+    assert_eq!(directory.names(), ["spool.jsonl"]);
     let later = Now { instant: now.instant, unix_ms: now.unix_ms + 100_000 };
-    let (after, unreadable) = take(&directory, later).unwrap();
-    assert_eq!((after.len(), unreadable), (2, 0));
+    let Opened { mut spool, posts: after, unreadable, left } = directory.open(later);
+    assert_eq!((after.len(), unreadable, left.len()), (2, 0, 0));
     for (before, after) in before.iter().zip(&after) {
-        assert_eq!((after.id, &after.address, &after.hooks), (before.id, &before.address, &before.hooks));
+        assert_eq!((after.id, &after.address, &after.hook), (before.id, &before.address, &before.hook));
         assert_eq!((after.attempts, after.refusals), (2, 1));
         assert!(after.request() == before.request());
         assert_eq!(after.expires, before.expires - Duration::from_secs(100));
     }
-    assert!(take(&directory, later).unwrap().0.is_empty());
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
-    std::fs::remove_dir_all(&directory).unwrap();
+    // A message is one again, to be merged and parted; an event is there to be shown instead of the body.
+    let Content::Message { message: back, .. } = &after[0].content else { panic!("{:?}", after[0]) };
+    assert_eq!(*back, message("m"));
+    assert_eq!(after[1].event.as_ref().unwrap().payload(), b"{\"k\":\"x\"}");
+    // It stays until the process that took it has settled it.
+    assert_eq!(directory.names(), ["spool.jsonl"]);
+    spool.write(Spool::lines([].into_iter(), later)).unwrap();
+    assert!(directory.names().is_empty());
+}
+
+/// Messages that are merged for one request are kept one by one.
+#[test]
+fn merged_messages_are_kept_apart() {
+    let now = clock();
+    let [mut first, behind] = [1, 2].map(|number| Post {
+        id: PostId { boot: 1, number },
+        content: Content::Message { url: Url::parse("http://h/").unwrap(), message: message(&number.to_string()) },
+        ..posts(now).remove(0)
+    });
+    first.behind.push(behind);
+    let lines = Spool::lines(first.parts(), now);
+    let back = parse(&lines.text, now).unwrap().posts;
+    let bodies: Vec<Value> = back.iter().map(|post| serde_json::from_slice(&post.request().body).unwrap()).collect();
+    assert_eq!((&bodies[0]["content"], &bodies[1]["content"]), (&json!("1"), &json!("2")));
+}
+
+#[test]
+fn what_is_settled_is_taken_out_at_once() {
+    let (directory, now) = (Directory::new("settled"), clock());
+    let posts = posts(now);
+    let mut opened = directory.open(now);
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    let before = directory.text("spool.jsonl");
+    let unknown = PostId { boot: 1, number: 1 };
+    opened.spool.settled([unknown].into_iter()).unwrap();
+    assert_eq!(directory.text("spool.jsonl"), before);
+    opened.spool.settled([posts[0].id, unknown].into_iter()).unwrap();
+    assert_eq!(directory.text("spool.jsonl"), before + "{\"done\":[\"18446744073709551614-1\"]}\n");
+    // The process is killed now.
+    drop(opened);
+    let mut opened = directory.open(now);
+    assert_eq!(numbers(&opened.posts), [2]);
+    // With the last one the file goes.
+    opened.spool.write(Spool::lines(opened.posts.iter(), now)).unwrap();
+    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+    assert!(directory.names().is_empty());
+    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+}
+
+#[test]
+fn a_spool_that_somebody_removed_is_no_trouble() {
+    let (directory, now) = (Directory::new("removed"), clock());
+    let posts = posts(now);
+    let mut opened = directory.open(now);
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    fs::remove_file(directory.path("spool.jsonl")).unwrap();
+    opened.spool.settled([posts[0].id].into_iter()).unwrap();
+    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    assert_eq!(directory.names(), ["spool.jsonl"]);
+}
+
+/// Killed while it wrote a mark, or while it wrote the file anew.
+#[test]
+fn a_spool_can_be_read_after_a_kill_at_any_moment() {
+    let (directory, now) = (Directory::new("killed"), clock());
+    let posts = posts(now);
+    directory.leave(&posts, now);
+    let whole = directory.text("spool.jsonl");
+    let marked = format!("{whole}{{\"done\":[\"{}\"]}}\n", mark(posts[0].id));
+    for end in whole.len()..=marked.len() {
+        fs::write(directory.path("spool.jsonl"), &marked[..end]).unwrap();
+        fs::write(directory.path("spool.jsonl.new"), &whole[..whole.len() / 2]).unwrap();
+        let mut opened = directory.open(now);
+        // A mark counts from its last bracket on.
+        let is_marked = end >= marked.len() - 1;
+        assert_eq!(opened.posts.len(), if is_marked { 1 } else { 2 }, "{end}");
+        assert_eq!(opened.unreadable, usize::from(end > whole.len() && end < whole.len() + 8), "{end}");
+        opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+        assert_eq!(directory.names(), ["spool.jsonl"]);
+        assert_eq!(directory.text("spool.jsonl").lines().count(), 2);
+    }
+}
+
+#[test]
+fn each_process_has_its_own_and_a_dead_one_has_one_heir() {
+    let (directory, now) = (Directory::new("heirs"), clock());
+    let [one, two] = posts(now).try_into().unwrap();
+    let mut first = directory.open(now);
+    first.spool.write(Spool::lines([&one].into_iter(), now)).unwrap();
+    let mut second = directory.open(now);
+    assert!(second.posts.is_empty(), "the first one lives");
+    second.spool.write(Spool::lines([&two].into_iter(), now)).unwrap();
+    assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
+    let third = directory.open(now);
+    assert!(third.posts.is_empty(), "both live");
+    // Both die; the next one has all of it, and the one after it nothing.
+    drop((first, second, third));
+    let mut heir = directory.open(now);
+    assert_eq!(numbers(&heir.posts), [1, 2]);
+    let other = directory.open(now);
+    assert!(other.posts.is_empty());
+    drop(other);
+    // Until its own file holds everything nothing is removed.
+    assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
+    heir.spool.write(Spool::lines(heir.posts.iter(), now)).unwrap();
+    assert_eq!(directory.names(), ["spool.jsonl"]);
+    assert_eq!(directory.text("spool.jsonl").lines().count(), 2);
+    // The name is free again.
+    let mut other = directory.open(now);
+    assert!(other.posts.is_empty());
+    other.spool.write(Spool::lines([&one].into_iter(), now)).unwrap();
+    assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
+}
+
+/// It died between its own file and the removal of the one it took over.
+#[test]
+fn a_post_in_two_spools_is_one_post() {
+    let (directory, now) = (Directory::new("twice"), clock());
+    directory.leave(&posts(now), now);
+    fs::copy(directory.path("spool.jsonl"), directory.path("spool.2.jsonl")).unwrap();
+    assert_eq!(numbers(&directory.open(now).posts), [1, 2]);
+}
+
+#[test]
+fn spools_are_bounded() {
+    let (directory, now) = (Directory::new("many"), clock());
+    let open: Vec<Opened> = (0..SPOOLS_MAX).map(|_| directory.open(now)).collect();
+    let Err(err) = Spool::open(&directory.0, now) else { panic!("one too many") };
+    assert_eq!(err.to_string(), "no spool of 16 is free");
+    drop(open);
+    assert!(Spool::open(&directory.0, now).is_ok());
 }
 
 #[cfg(unix)]
 #[test]
 fn only_its_owner_may_read_it() {
     use std::os::unix::fs::PermissionsExt;
-    let (directory, now) = (folder("rights"), clock());
-    // What a killed process left does not lend its rights.
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("spool.jsonl.new"), "old").unwrap();
-    write(&directory, &lines(posts(now).iter(), now)).unwrap();
-    let rights = std::fs::metadata(path(&directory)).unwrap().permissions().mode();
-    assert_eq!(rights & 0o777, 0o600);
-    remove(&directory).unwrap();
-    remove(&directory).unwrap();
-    std::fs::remove_dir_all(&directory).unwrap();
+    let (directory, now) = (Directory::new("rights"), clock());
+    // What a killed process or an older version left does not lend its rights.
+    directory.leave(&posts(now), now);
+    for name in ["spool.jsonl.new", "spool.jsonl"] {
+        let text = directory.text("spool.jsonl");
+        fs::write(directory.path(name), text).unwrap();
+        fs::set_permissions(directory.path(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    directory.leave(&posts(now), now);
+    for entry in fs::read_dir(&directory.0).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
 }
 
 #[test]
 fn a_bad_line_costs_that_post_alone() {
-    let (directory, now) = (folder("bad"), clock());
-    std::fs::create_dir_all(&directory).unwrap();
+    let (directory, now) = (Directory::new("bad"), clock());
     let good = line(&posts(now)[1], now);
     let change = |from: &str, to: &str| {
         let changed = good.replacen(from, to, 1);
         assert_ne!(changed, good, "{from}");
         changed
     };
+    let older = change("\"hook\":\"one\"", "\"hooks\":[\"one\",\"two\"]");
+    let message = line(&posts(now)[0], now);
     let bad = [
         "not json\n".to_owned(),
         "{}\n".to_owned(),
         change("http://h/x", "ftp://h/x"),
         change("Bearer hunter2", "Bearer\\r\\nX: y"),
         change("\"PUT\"", "\"PUT / HTTP/1.1\\r\\n\""),
-        change("[\"one\",\"two\"]", "[]"),
+        change("\"hook\":\"one\"", "\"hook\":1"),
         change("\"attempts\":2", "\"attempts\":99999999999"),
         change("\"type\":\"http\"", "\"type\":\"file\""),
+        change("\"channel\":\"kill\"", "\"channel\":1"),
+        message.replacen("allowed_mentions", "x", 1),
         good.trim_end().split_at(good.len() / 2).0.to_owned(),
     ];
-    std::fs::write(path(&directory), [&good, bad.concat().as_str()].concat()).unwrap();
-    let (posts, unreadable) = take(&directory, now).unwrap();
-    assert_eq!((posts.len(), unreadable), (1, bad.len()));
-    std::fs::remove_dir_all(&directory).unwrap();
+    for good in [&good, &older] {
+        fs::write(directory.path("spool.jsonl"), [good, bad.concat().as_str()].concat()).unwrap();
+        let opened = directory.open(now);
+        assert_eq!((opened.posts.len(), opened.unreadable, opened.left.len()), (1, bad.len(), 0));
+        assert_eq!(&*opened.posts[0].hook, b"one");
+    }
+}
+
+/// Whatever it is, it stays, and the spool has another name.
+#[test]
+fn a_file_that_is_no_spool_is_left_as_it_is() {
+    type Make = fn(&Path);
+    let files: [(Make, &str); 4] = [
+        (|path| fs::write(path, "my notes\n").unwrap(), "is not a spool"),
+        (|path| fs::write(path, "{}\n[1]\n\0\0\0").unwrap(), "is not a spool"),
+        (|path| fs::create_dir(path).unwrap(), "is no plain file"),
+        (|path| File::create(path).unwrap().set_len(SPOOL_BYTES_MAX as u64 * 2 + 1).unwrap(), "bytes"),
+    ];
+    for (make, words) in files {
+        let (directory, now) = (Directory::new("foreign"), clock());
+        make(&directory.path("spool.jsonl"));
+        let found = fs::metadata(directory.path("spool.jsonl")).unwrap();
+        for round in 0..2 {
+            let mut opened = directory.open(now);
+            assert_eq!((opened.left.len(), opened.posts.len()), (1, round * 2), "{words}");
+            assert!(opened.left[0].contains(words) && opened.left[0].contains("spool.jsonl"), "{:?}", opened.left);
+            opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
+            assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
+        }
+        assert_eq!(fs::metadata(directory.path("spool.jsonl")).unwrap().modified().unwrap(), found.modified().unwrap());
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_had_costs_that_name() {
+    let (directory, now) = (Directory::new("lock"), clock());
+    fs::create_dir(directory.path("spool.lock")).unwrap();
+    let mut opened = directory.open(now);
+    assert_eq!(opened.left.len(), 1);
+    opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
+    assert_eq!(directory.names(), ["spool.2.jsonl"]);
+    fs::remove_dir(directory.path("spool.lock")).unwrap();
 }
 
 #[test]
 fn it_is_bounded() {
     let now = clock();
-    let big = Post { content: Content::Request(request("http://h/", 12 * 1024 * 1024)), ..posts(now).remove(1) };
-    let lines = lines([&big, &big, &big].into_iter(), now);
-    assert_eq!((lines.posts, lines.left_out), (2, 1));
+    let big = |number| Post {
+        content: Content::Request(request("http://h/", 12 * 1024 * 1024)),
+        id: PostId { boot: 1, number },
+        ..posts(now).remove(1)
+    };
+    let lines = Spool::lines([&big(1), &big(2), &big(3)].into_iter(), now);
+    assert_eq!((lines.posts.len(), lines.left_out), (2, 1));
     assert!(lines.text.len() <= SPOOL_BYTES_MAX);
 }
 
 #[test]
-fn what_cannot_be_read_is_said() {
-    let directory = folder("denied");
-    assert!(take(&directory, clock()).unwrap().0.is_empty());
-    // A directory in the file's place.
-    std::fs::create_dir_all(path(&directory)).unwrap();
-    assert!(take(&directory, clock()).is_err());
-    std::fs::remove_dir_all(&directory).unwrap();
+fn a_place_that_takes_no_files_is_told() {
+    let (directory, now) = (Directory::new("denied"), clock());
+    fs::write(directory.path("file"), "").unwrap();
+    assert!(Spool::open(&directory.path("file"), now).is_err());
+    // A directory in the place of the temporary file.
+    let mut opened = directory.open(now);
+    fs::create_dir(directory.path("spool.jsonl.new")).unwrap();
+    assert!(opened.spool.write(Spool::lines(posts(now).iter(), now)).is_err());
 }

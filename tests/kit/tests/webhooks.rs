@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Bucket, Folder, Hook, Poster, Scripted, Web, comes_true, wait_until};
-use realtime::config::{SENDERS_MAX, WEBHOOK_JOBS_MAX};
+use realtime::config::{DENIED_MAX, SENDERS_MAX, WEBHOOK_JOBS_MAX};
 use realtime::webhook::schedule::State;
 use serde_json::{Value, json};
 
@@ -23,6 +23,16 @@ fn limited(seconds: f64, global: bool) -> Answer {
 fn once(first: Answer, then: Answer) -> impl Fn(&fault_kit::Seen) -> Answer {
     let asked = AtomicUsize::new(0);
     move |_| if asked.fetch_add(1, Ordering::SeqCst) == 0 { first.clone() } else { then.clone() }
+}
+
+/// What is told of failed actions, once something is.
+fn wait_told(poster: &Poster) -> Vec<(String, &'static str, String)> {
+    let mut told = Vec::new();
+    wait_until("it is told", || {
+        told.extend(poster.told());
+        !told.is_empty()
+    });
+    told
 }
 
 // ---- what arrives -------------------------------------------------------------------------------------------------
@@ -122,6 +132,22 @@ fn a_global_limit_holds_discord_and_http_flows() {
     poster.stop();
 }
 
+/// A global limit is one of the origin that answered: another server that speaks as Discord is not asked to wait.
+#[test]
+fn a_global_limit_of_one_origin_is_no_limit_of_another() {
+    let web = Web::start(|_| limited(3600.0, true));
+    let other = Web::start(|_| DISCORD_OK);
+    let poster = Poster::default();
+    poster.post(&Hook::discord(&web.url("/api/webhooks/1/token")), json!({ "text": "a" }));
+    wait_until("the limit is known", || poster.standing("webhooks/1").tally.status_429 == 1);
+    for n in 2..5 {
+        poster.post(&Hook::discord(&other.url(&format!("/api/webhooks/{n}/token"))), json!({ "text": "b" }));
+    }
+    poster.wait_delivered(3);
+    assert_eq!((web.seen().len(), other.seen().len()), (1, 3));
+    poster.stop();
+}
+
 #[test]
 fn a_storm_of_limits_loses_nothing() {
     let asked = AtomicUsize::new(0);
@@ -200,6 +226,108 @@ fn what_is_refused_goes_to_the_dead_letters_without_secrets() {
     let folder = poster.stop();
     let text = std::fs::read_to_string(folder.path().join("dead_letter.jsonl")).unwrap();
     assert!(!text.contains("hunter2") && text.lines().count() == 1);
+}
+
+/// Fault 72: messages that waited together are refused for one of them; each is sent alone then.
+#[test]
+fn one_bad_message_does_not_take_others_with_it() {
+    for status in [400, 413] {
+        let asked = AtomicUsize::new(0);
+        let web = Web::start(move |seen| match seen.body.windows(3).any(|part| part == b"bad") {
+            _ if asked.fetch_add(1, Ordering::SeqCst) == 0 => limited(0.4, false),
+            true => Answer::Full(status, String::new(), r#"{"code":50035,"message":"Invalid Form Body"}"#.to_owned()),
+            false => DISCORD_OK,
+        });
+        let poster = Poster::default();
+        let url = web.url("/api/webhooks/1/hunter2");
+        let text = Hook::discord(&url);
+        let embed = json!({ "type": "discord", "webhook_url": url, "embed": { "title": "{text}" } });
+        let embed = Hook::new("e", embed);
+        poster.post(&text, json!({ "text": "first" }));
+        wait_until("the others wait", || poster.standing("webhooks").tally.status_429 == 1);
+        for (hook, text) in [(&text, "a"), (&embed, "b"), (&embed, "bad one"), (&text, "c"), (&embed, "d")] {
+            poster.post(hook, json!({ "text": text }));
+        }
+        poster.wait_drained();
+        assert_eq!((poster.delivered(), poster.dropped("refused")), (5, 1), "{status}");
+        let said = |seen: &fault_kit::Seen| {
+            let body = seen.json();
+            let titles =
+                body["embeds"].as_array().cloned().unwrap_or_default().into_iter().map(|embed| embed["title"].clone());
+            let texts = titles.chain([body["content"].clone()]);
+            texts.filter_map(|text| text.as_str().map(str::to_owned)).collect::<Vec<_>>().join(" ")
+        };
+        let said: Vec<String> = web.seen().iter().map(said).collect();
+        assert_eq!(said, ["first", "b bad one d first\na\nc", "first", "a", "b", "bad one", "c", "d"]);
+        wait_until("it is written down", || poster.dead_letters().len() == 1);
+        let line = &poster.dead_letters()[0];
+        assert_eq!((&line["hook"], &line["payload"]["embeds"][0]["title"]), (&json!("e"), &json!("bad one")));
+        let told = wait_told(&poster);
+        assert!(told.len() == 1 && told[0].0 == "e" && told[0].2.starts_with(&format!("HTTP {status}")), "{told:?}");
+        poster.stop();
+    }
+}
+
+/// Fault 72: a web server's 403 and 404 speak of one post, and of one path.
+#[test]
+fn a_denied_request_does_not_close_its_destination() {
+    let web = Web::start(|seen| match seen.json()["n"].as_u64() {
+        Some(n) if n % 3 == 1 => Answer::Status(403),
+        Some(n) if n % 3 == 2 => Answer::Status(404),
+        _ if seen.target == "/gone" => Answer::Status(410),
+        _ => Answer::Status(200),
+    });
+    let poster = Poster::default();
+    let hook = Hook::http(&web.url("/good"));
+    for n in 0..20 {
+        poster.post(&hook, json!({ "n": n }));
+        poster.post(&Hook::http(&web.url(&format!("/player/{}", n % 2))), json!({ "n": n }));
+    }
+    poster.wait_drained();
+    assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
+    assert_eq!(poster.standing("/good").state, State::Ok);
+    // A path that is gone rests in the end. Its other posts wait, and so does nobody else.
+    let gone = Hook::http(&web.url("/gone"));
+    (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
+    wait_until("it rests", || matches!(poster.standing("/gone").state, State::Closed(_)));
+    poster.post(&hook, json!({}));
+    poster.wait_delivered(15);
+    assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
+    let State::Closed(reason) = poster.standing("/gone").state else { panic!("{:?}", poster.standing("/gone")) };
+    assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
+    assert_eq!(poster.standing("/gone").waiting, 1);
+    poster.assert_balanced();
+    poster.stop();
+}
+
+/// Fault 71: what the owner wrote into a body or a header is shown nowhere, though the server says it again.
+#[test]
+fn secrets_of_templates_are_shown_nowhere() {
+    let echo = |seen: &fault_kit::Seen| {
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        Answer::Full(400, String::new(), format!("no: {body} {} {}", seen.header("authorization"), seen.target))
+    };
+    let web = Web::start(echo);
+    let poster = Poster::default();
+    let spec = json!({
+        "type": "http", "url": web.url("/hook/T0P-s3cret?key=K3y-value"), "format": r#"{"token":"Tok-3n","text":"{text}"}"#,
+        "headers": { "Authorization": "Bearer B3arer-x" },
+    });
+    poster.post(&Hook::new("h", spec), json!({ "text": "Bob" }));
+    wait_until("it is written down", || poster.dead_letters().len() == 1);
+    let line = &poster.dead_letters()[0];
+    assert_eq!(line["payload"], json!({ "text": "Bob" }));
+    let shown = format!("{line} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
+    for secret in ["T0P-s3cret", "K3y-value", "Tok-3n", "B3arer-x"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = poster.stop();
+        let rights = std::fs::metadata(folder.path().join("dead_letter.jsonl")).unwrap().permissions().mode();
+        assert_eq!(rights & 0o777, 0o600);
+    }
 }
 
 /// Fault 37.
@@ -442,6 +570,41 @@ fn three_hung_destinations_hold_up_nobody() {
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
+/// Fault 72: as many destinations as there are senders hang for their whole minute, and more behind them. Who answered
+/// before is served at once, and somebody new as soon as they have had their time.
+#[test]
+fn hung_destinations_hold_up_nobody_for_their_whole_timeout() {
+    let hung: Vec<Web> = (0..SENDERS_MAX * 2)
+        .map(|n| Web::start(move |_| if n % 2 == 0 { Answer::Hang } else { Answer::Drip }))
+        .collect();
+    let [known, new] = [(); 2].map(|()| Web::start(|_| Answer::Status(200)));
+    let poster = Poster::default();
+    let good = Hook::http(&known.url("/"));
+    poster.post(&good, json!({}));
+    poster.wait_delivered(1);
+    for web in &hung {
+        poster.post(&Hook::new("h", json!({ "type": "http", "url": web.url("/"), "timeout": 60 })), json!({}));
+    }
+    let connections = || hung.iter().map(Web::connections).sum::<usize>();
+    wait_until("all senders hang", || connections() == SENDERS_MAX);
+    // Less than their minute goes by before anything here: a test does not wait so long.
+    poster.post(&Hook::http(&new.url("/")), json!({}));
+    for n in 2..30 {
+        poster.post(&good, json!({}));
+        wait_until("the known one is served", || known.seen().len() == n);
+    }
+    wait_until("the new one is served", || new.seen().len() == 1);
+    let words = "no answer in time: other destinations waited for the sender";
+    let cut = poster.shared.webhooks.standings().into_iter().filter(|standing| standing.tally.no_answer > 0).count();
+    assert!(cut >= 1 && cut <= hung.len(), "{cut}");
+    wait_until("it is told", || {
+        let standings = poster.shared.webhooks.standings();
+        standings.iter().any(|standing| matches!(&standing.state, State::Broken(reason) if reason.contains(words)))
+    });
+    poster.assert_balanced();
+    poster.stop();
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_are_bounded_and_end() {
@@ -564,6 +727,97 @@ fn the_next_process_posts_what_is_left() {
     again.assert_balanced();
     assert_eq!(again.shared.stats.webhooks.offered.get(), 0);
     again.stop();
+}
+
+/// Fault 72: the server dies after its spool was written and some of it was posted. Only the rest goes out again, and
+/// messages that were waiting are messages: merged, and parted when one of them is refused.
+#[test]
+fn what_was_posted_before_a_crash_is_not_posted_again() {
+    let open = Arc::new((Mutex::new(0), std::sync::Condvar::new()));
+    let gate = Arc::clone(&open);
+    let web = Web::start(move |seen| {
+        let n = seen.json()["n"].as_u64().unwrap();
+        drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| *open <= n).unwrap());
+        Answer::Status(200)
+    });
+    let chat = Web::start(|_| Answer::Hang);
+    let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
+    for n in 0..5 {
+        poster.post(&hook, json!({ "n": n }));
+        let text = if n == 3 { "bad".to_owned() } else { n.to_string() };
+        poster.post(&Hook::discord(&chat.url("/api/webhooks/1/token")), json!({ "text": text }));
+    }
+    wait_until("one hangs", || chat.seen().len() == 1);
+    assert!(poster.shared.webhooks.spool(Instant::now() + Duration::from_secs(10)));
+    *open.0.lock().unwrap() = 3;
+    open.1.notify_all();
+    poster.wait_delivered(3);
+    // What the file holds now is all that a crash leaves.
+    let text = std::fs::read_to_string(poster.spool()).unwrap();
+    poster.stop();
+    drop((web, chat));
+    let (web, chat) = (
+        Web::start(|_| Answer::Status(200)),
+        Web::start(|seen| match seen.content().contains("bad") {
+            true => Answer::Status(400),
+            false => DISCORD_OK,
+        }),
+    );
+    let folder = Folder::default();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let moved: String = text
+        .lines()
+        .map(|line| {
+            let port = if line.contains("/api/webhooks") { chat.port() } else { web.port() };
+            let mut parts = line.split("127.0.0.1:");
+            let first = parts.next().unwrap().to_owned();
+            let moved = parts.fold(first, |moved, part| {
+                format!("{moved}127.0.0.1:{port}{}", part.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+            });
+            moved + "\n"
+        })
+        .collect();
+    std::fs::write(folder.path().join("spool.jsonl"), moved).unwrap();
+    let next = Poster::with(json!({}), folder);
+    wait_until("all are taken", || next.shared.stats.webhooks.offered.get() == 7);
+    next.wait_drained();
+    let numbers: Vec<u64> = web.seen().iter().map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [3, 4]);
+    let texts: Vec<String> = chat.seen().iter().map(|seen| seen.content()).collect();
+    assert_eq!(texts.last().map(String::as_str), Some("4"), "{texts:?}");
+    assert_eq!((next.delivered(), next.dropped("refused")), (6, 1));
+    wait_until("the spool is gone", || !next.spool().exists());
+    next.stop();
+}
+
+/// Fault 73: two servers in one folder.
+#[test]
+fn two_processes_in_one_folder_keep_their_spools_apart() {
+    let folder = Folder::default();
+    let web = Web::start(|_| Answer::Hang);
+    let posters = [1, 2].map(|_| Poster::with(json!({}), folder.clone()));
+    let deadline = || Instant::now() + Duration::from_secs(10);
+    for (n, poster) in posters.iter().enumerate() {
+        poster.post(&Hook::http(&web.url("/")), json!({ "n": n }));
+        assert!(poster.shared.webhooks.spool(deadline()));
+    }
+    let [one, two] = posters;
+    // The first one ends; who comes then takes what it left, and leaves what the living one has.
+    one.stop();
+    let heir = Poster::with(json!({}), folder.clone());
+    wait_until("it has the post", || heir.shared.webhooks.waiting() == 1);
+    wait_until("its own spool is there", || heir.spool().exists() && folder.path().join("spool.2.jsonl").exists());
+    assert_eq!(two.shared.webhooks.waiting(), 1);
+    two.stop();
+    heir.stop();
+    let last = Poster::with(json!({}), folder.clone());
+    wait_until("it has both", || last.shared.webhooks.waiting() == 2);
+    let other = Poster::with(json!({}), folder);
+    other.post(&Hook::http(&web.url("/other")), json!({}));
+    wait_until("it began", || web.seen().iter().any(|seen| seen.target == "/other"));
+    assert_eq!(other.shared.stats.webhooks.offered.get(), 1);
+    other.stop();
+    last.stop();
 }
 
 /// A map change: the spool is written, and goes when the living process has posted what is in it.
