@@ -73,6 +73,10 @@ pub struct Event {
     received: Instant,
 }
 
+/// An event older than this when it arrives has a sender whose clock is wrong, or who made the time up: it says nothing
+/// about latency.
+const TRAVEL_MAX: Duration = Duration::from_secs(3600);
+
 /// Where an event comes from, as far as its identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
@@ -82,8 +86,8 @@ pub struct Origin {
     pub sent_ms: u64,
     /// This process sent it.
     pub own: bool,
-    /// From its sending to its arrival here; as true as the two clocks are.
-    pub travel: Duration,
+    /// From its sending to its arrival here; as true as the two clocks are. `None`: longer than [`TRAVEL_MAX`].
+    pub travel: Option<Duration>,
 }
 
 impl Event {
@@ -95,7 +99,8 @@ impl Event {
             seq: identity.seq,
             sent_ms: identity.sent_ms,
             own: identity.boot == arrival.own_boot,
-            travel: Duration::from_millis(arrival.unix_ms.saturating_sub(identity.sent_ms)),
+            travel: Some(Duration::from_millis(arrival.unix_ms.saturating_sub(identity.sent_ms)))
+                .filter(|travel| *travel <= TRAVEL_MAX),
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
