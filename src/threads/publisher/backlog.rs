@@ -271,6 +271,11 @@ impl<'a> Backlog<'a> {
         }
     }
 
+    /// When some key's time to live is to be seen to.
+    pub(super) fn lives_due(&self, now: Instant) -> Option<Instant> {
+        (!self.lives.is_empty()).then(|| self.lives_at.unwrap_or(now))
+    }
+
     // ---- refused for the moment -----------------------------------------------------------------------------------
 
     /// Something went through: Redis is not busy any more.

@@ -153,6 +153,8 @@ impl<'a, 'b> Session<'a, 'b> {
                 false => self.poll = (self.poll * 2).min(ANSWER_POLL_LONGEST),
             }
         }
+        self.see_to_lives(Instant::now());
+        self.write(false)?;
         Ok(End::Stop)
     }
 
@@ -258,7 +260,7 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// How long nothing has to be looked at.
     fn idle_patience(&self, now: Instant) -> Duration {
-        let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due()];
+        let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due(), self.backlog.lives_due(now)];
         due.into_iter().flatten().map(|due| due.saturating_duration_since(now)).fold(IDLE_CHECK, Duration::min)
     }
 
@@ -386,7 +388,7 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// Asks for, or gives, the time to live of counters that went without a script.
     fn see_to_lives(&mut self, now: Instant) {
-        if self.backlog.lives.is_empty() || self.backlog.lives_at.is_some_and(|due| now < due) {
+        if self.backlog.lives_due(now).is_none_or(|due| now < due) {
             return;
         }
         self.backlog.lives_at = None;
