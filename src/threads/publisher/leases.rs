@@ -148,6 +148,13 @@ impl Leases {
         (self.version, self.wanted, self.prefix) = (version, wanted, prefix);
     }
 
+    /// Wants one as the routes would, and asks for it now.
+    #[cfg(test)]
+    pub(super) fn want(&mut self, fingerprint: Fingerprint, lease: Arc<Lease>) {
+        self.wanted.insert(fingerprint, lease);
+        self.due = None;
+    }
+
     /// A new connection, or another way to ask: asked at once whether they are still held.
     pub(super) fn reconnected(&mut self) {
         self.due = None;

@@ -724,3 +724,6 @@ fn check_role(shared: &Shared, reply: &OwnedReply) -> Result<(), End> {
         None | Some(Role::Master | Role::Unknown) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
