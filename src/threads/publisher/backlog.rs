@@ -60,8 +60,9 @@ pub(super) struct Life {
 /// One question to Redis.
 pub(super) enum Asked {
     Item(Item),
-    /// A command beside another, such as that for a counter's time to live, and its key: only its failure counts.
-    Beside(Box<[u8]>),
+    /// A command beside another, such as the one that a counter is born with: only its failure counts. As
+    /// `RealtimeError` names it, and its key.
+    Beside(&'static str, Box<[u8]>),
     /// How long a counter's key lives, or that it is to live so long.
     Live(Life),
     /// Who holds some leases.
@@ -125,7 +126,7 @@ impl InFlight {
             match asked {
                 Asked::Item(item) => items.push(item),
                 Asked::Live(life) => lives.push(life),
-                Asked::Beside(_) | Asked::Leases(_) | Asked::Heartbeat => {}
+                Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => {}
             }
         }
         (items, lives)
@@ -137,7 +138,7 @@ impl Asked {
         match self {
             Asked::Item(item) => item.weight(),
             Asked::Live(life) => life.key.len() + ITEM_OVERHEAD_BYTES,
-            Asked::Beside(_) | Asked::Leases(_) | Asked::Heartbeat => 0,
+            Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => 0,
         }
     }
 
@@ -146,7 +147,7 @@ impl Asked {
         match self {
             Asked::Item(Item::Run(run)) => run.is_awaited(),
             Asked::Leases(_) => true,
-            Asked::Item(Item::Publish(_)) | Asked::Beside(_) | Asked::Live(_) | Asked::Heartbeat => false,
+            Asked::Item(Item::Publish(_)) | Asked::Beside(..) | Asked::Live(_) | Asked::Heartbeat => false,
         }
     }
 }
@@ -267,7 +268,7 @@ impl<'a> Backlog<'a> {
         if self.lives.len() < OUTBOX_JOBS_MAX {
             self.lives.push_back(life);
         } else {
-            self.aside_failed("expire", &life.key, "queue_full: too many keys wait for their time to live");
+            self.aside_failed("counter", &life.key, "queue_full: too many keys wait for their time to live");
         }
     }
 
@@ -412,7 +413,11 @@ impl<'a> Backlog<'a> {
         self.shared.limits.forget();
         self.sha_is_forbidden = false;
         for life in std::mem::take(&mut self.lives) {
-            self.aside_failed("expire", &life.key, "disconnected: the settings led to another redis before the answer");
+            self.aside_failed(
+                "counter",
+                &life.key,
+                "disconnected: the settings led to another redis before the answer",
+            );
         }
         self.absorb();
         let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.reconnects());

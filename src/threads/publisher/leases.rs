@@ -140,7 +140,7 @@ impl Leases {
         // Without scripts nobody can free just his own: they end by themselves.
         for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
             Keys::new(&self.prefix, some.iter().copied()).encode_free(batch, shared.boot);
-            in_flight.push(Asked::Beside("rt:lead:*".as_bytes().into()));
+            in_flight.push(Asked::Beside("lease", b"rt:lead:*".as_slice().into()));
         }
         if wanted.keys().any(|fingerprint| moved || !self.wanted.contains_key(fingerprint)) {
             self.due = None;

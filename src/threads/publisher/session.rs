@@ -379,7 +379,7 @@ impl<'a, 'b> Session<'a, 'b> {
             }
         }
         let key = life.as_ref().map(|life| life.key.clone()).unwrap_or_default();
-        (0..before).for_each(|_| self.backlog.in_flight.push(Asked::Beside(key.clone())));
+        (0..before).for_each(|_| self.backlog.in_flight.push(Asked::Beside("counter", key.clone())));
         self.backlog.in_flight.push(Asked::Item(Item::Run(run)));
         if let Some(life) = life {
             self.backlog.in_flight.push(Asked::Live(life));
@@ -506,9 +506,9 @@ impl<'a, 'b> Session<'a, 'b> {
                     self.backlog.in_flight.put_back(publish);
                     Err(End::lost(reason))
                 }
-                (Some(Asked::Beside(key)), reply) => {
+                (Some(Asked::Beside(operation, key)), reply) => {
                     if let Reply::Error(text) = reply {
-                        self.backlog.aside_failed("counter", &key, &format!("redis: {}", Refusal::new(text)));
+                        self.backlog.aside_failed(operation, &key, &format!("redis: {}", Refusal::new(text)));
                     }
                     Ok(())
                 }

@@ -1,5 +1,7 @@
 //! A Redis that answers, and says no: to the login, to a client too many, to a channel, for the moment, for ever.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
@@ -155,6 +157,36 @@ fn a_busy_redis_is_asked_again() {
     server.wait(|server| server.stat("/outbox/delivered") == 20);
     assert_eq!((server.stat("/reconnects"), server.stat("/subscriptions_refused")), (0, 0));
     server.assert_balanced();
+    server.stop();
+}
+
+/// Many channels and a Redis that is busy for a while: it is asked for one at a time, and at the end for all.
+#[test]
+fn a_busy_redis_is_not_flooded_with_subscriptions() {
+    let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, is_busy) = (Arc::clone(&asked), Arc::clone(&busy));
+    let redis = Scripted::start(move |client| {
+        while let Some(command) = client.question() {
+            match command[0].as_str() {
+                "SUBSCRIBE" => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    if is_busy.load(Ordering::SeqCst) {
+                        client.send(b"-BUSY a script\r\n");
+                    } else {
+                        client.acknowledge(&command);
+                    }
+                }
+                _ => client.send(b":1\r\n"),
+            }
+        }
+    });
+    let mut server = at(&redis.url());
+    (0..1000).for_each(|n| server.on(&format!("c{n}"), n));
+    server.wait(|_| asked.load(Ordering::SeqCst) > 1000);
+    assert!(!comes_true(Duration::from_millis(1500), || asked.load(Ordering::SeqCst) > 1020));
+    busy.store(false, Ordering::SeqCst);
+    server.wait_ready();
+    assert!(asked.load(Ordering::SeqCst) <= 2020, "{asked:?}");
     server.stop();
 }
 
