@@ -28,7 +28,7 @@ pub struct Refusal {
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
     /// One line, fit to be shown; empty where the reply may hold a secret.
-    text: String,
+    text: Box<str>,
     advice: &'static str,
 }
 
@@ -88,18 +88,18 @@ impl Refusal {
             "NOREPLICAS" => " (too few replicas follow this Redis: see min-replicas-to-write)",
             _ => sentence.map_or("", |(.., advice)| advice),
         };
-        Refusal { class, code, text: shown(&text, &lower), advice }
+        Refusal { class, code, text: shown(&text, &lower).into(), advice }
     }
 
     /// With the arguments that a server repeats, for who sent them.
     pub fn with_arguments(text: &[u8]) -> Refusal {
-        Refusal { text: one_line(&String::from_utf8_lossy(text)), ..Refusal::new(text) }
+        Refusal { text: one_line(&String::from_utf8_lossy(text)).into(), ..Refusal::new(text) }
     }
 
     /// The answer to a command that carried a secret, which the server may repeat: of it only the code word is kept.
     pub fn of_secret(text: &[u8]) -> Refusal {
         let found = Refusal::new(text);
-        Refusal { text: String::new(), ..found }
+        Refusal { text: Box::default(), ..found }
     }
 
     /// As [`Refusal::of_secret`], for a login: what else a server may say to it, it does not let us in.
@@ -107,7 +107,7 @@ impl Refusal {
         let mut found = Refusal::of_secret(text);
         if found.advice == NO_PASSWORD {
             // Our words, not the server's.
-            found.text = "ERR AUTH without any password configured".to_owned();
+            found.text = "ERR AUTH without any password configured".into();
         }
         if found.class == Class::Never {
             found.class = Class::Login;
