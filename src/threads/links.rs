@@ -70,7 +70,7 @@ impl Link {
     }
 }
 
-/// What Redis does not do for this user, while the connection stands: for `Stats()`, `realtime_status`, and one
+/// What Redis does not do for this user, as last found: for `Stats()`, `realtime_status`, and one
 /// `RealtimeError` each.
 #[derive(Default)]
 pub struct Limits(Mutex<BTreeMap<Limit, String>>);

@@ -536,7 +536,11 @@ impl Behind {
 /// The thread ends, also by a panic: what Redis may or may not have is counted, and told.
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
-        let (mut taken, _) = self.in_flight.take();
+        let (mut taken, mut lives) = self.in_flight.take();
+        lives.extend(self.lives.drain(..));
+        for life in lives {
+            self.aside_failed("counter", &life.key, "closed: its time to live was not seen to");
+        }
         taken.extend(self.unsent.drain(..));
         taken.append(&mut self.refused.items);
         let shared = self.shared;

@@ -62,10 +62,12 @@ impl Leases {
                 false => _ = self.ours.insert(*fingerprint),
             },
             Reply::Bulk(_) => self.note_refused(*fingerprint, lease, taking.asked),
-            // Of SET: the key exists, and GET says whose it is. Of GET: it ended by itself.
+            // Of SET: the key exists, and GET says whose it is. Of GET: it ended by itself, and is free to be taken.
             Reply::Nil => {
-                self.ours.remove(fingerprint);
                 self.fresh.remove(fingerprint);
+                if self.ours.remove(fingerprint) {
+                    self.due = None;
+                }
             }
             _ => return Err(format!("expected the holder, found {}", reply.describe())),
         }

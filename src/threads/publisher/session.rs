@@ -492,11 +492,9 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
                 (Some(Asked::Item(Item::Run(run))), reply) => {
                     self.backlog.calm_down();
-                    if run.form().is_some() {
+                    if self.script == Script::Asked && run.form().is_some() {
+                        self.script = Script::Loaded;
                         self.shared.limits.lift(Limit::Scripts);
-                        if self.script == Script::Asked {
-                            self.script = Script::Loaded;
-                        }
                     }
                     finish_run(self.backlog, run, reply);
                     Ok(())
@@ -562,13 +560,15 @@ fn error_reply(script: &mut Script, backlog: &mut Backlog<'_>, item: Item, text:
 /// A command of a script's own was refused. What held a secret is answered without the words of Redis. What has a name
 /// that Redis does not know may be a misspelt AUTH: log and game hooks learn none of its arguments, its callback does.
 fn refuse_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8]) {
+    let is_unknown = ["unknown command", "not support", "unsupported"].iter().any(|part| refusal::contains(text, part));
     let refusal = match run.reply_to {
         _ if run.has_secret() => Refusal::of_secret(text),
+        ReplyTo::Nobody if is_unknown => Refusal::new(b"ERR unknown command"),
         ReplyTo::Nobody => Refusal::new(text),
         ReplyTo::Reader { .. } | ReplyTo::Callback(_) => Refusal::with_arguments(text),
     };
     if let Work::Ask { command, .. } = &run.work
-        && refusal::contains(text, "unknown command")
+        && is_unknown
     {
         run.target = command.name().into();
     }
