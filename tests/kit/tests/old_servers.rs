@@ -304,6 +304,24 @@ fn a_redis_6_that_refuses_what_it_does_not_know() {
     }
 }
 
+/// What is only good to have may be missing: the role, the client's name, PING.
+#[test]
+fn commands_that_are_not_needed() {
+    let missing = ["ROLE", "CLIENT", "INFO", "PING", "EVAL", "EVALSHA"];
+    let settings: Vec<&str> = missing.iter().flat_map(|name| ["--rename-command", name, ""]).collect();
+    let redis = Redis::start(&settings);
+    let mut server = with(&redis.url(), "one");
+    counts_two(&redis, &mut server, "without them");
+    // Longer than a heartbeat.
+    assert!(!comes_true(Duration::from_secs(6), || server.stat("/reconnects") + server.stat("/connect_failures") > 0));
+    assert_eq!(server.engine.status().0, "connected");
+    server.engine.begin_selftest().unwrap();
+    wait_until("the self-test ends", || {
+        server.engine.shared().selftest.pop().is_some_and(|line| line == "self-test passed")
+    });
+    server.stop();
+}
+
 // ---- roles -----------------------------------------------------------------------------------------------------------
 
 /// KeyDB that replicates both ways takes writes; a word that is not known is decided by a write.

@@ -304,3 +304,27 @@ fn leases_by_plain_commands() {
         });
     }
 }
+
+// ---- the role -------------------------------------------------------------------------------------------------------
+
+/// A heartbeat that finds a replica ends the connection; one that finds KeyDB's active replica, or no role, does not.
+#[test]
+fn roles_that_a_heartbeat_finds() {
+    for (reply, stays) in [
+        ("*1\r\n$6\r\nmaster\r\n", true),
+        ("*1\r\n$14\r\nactive-replica\r\n", true),
+        ("*1\r\n+Master\r\n", true),
+        ("*1\r\n$7\r\nunknown\r\n", true),
+        ("-NOPERM no ROLE\r\n", true),
+        ("*1\r\n$5\r\nslave\r\n", false),
+        ("*1\r\n$7\r\nREPLICA\r\n", false),
+        ("*1\r\n$8\r\nsentinel\r\n", false),
+    ] {
+        with_session(|session| {
+            session.ask_for_life(Instant::now() + HEARTBEAT);
+            assert_eq!(names(session), ["ROLE"]);
+            session.decoder.feed(reply.as_bytes());
+            assert_eq!(session.match_answers().is_ok(), stays, "{reply}");
+        });
+    }
+}
