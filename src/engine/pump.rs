@@ -228,8 +228,8 @@ impl Pump {
                     let event = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
                     self.waits.record(wait);
-                    if let Some(travel) = event.origin().and_then(|origin| origin.travel) {
-                        self.latencies.record(travel.saturating_add(wait));
+                    if let Some(origin) = event.origin() {
+                        self.latencies.record(origin.travel.saturating_add(wait));
                     }
                     if let Purpose::Condition(undecided) = event.purpose() {
                         if let Some(callback) = hooks.condition(&undecided.hook) {
