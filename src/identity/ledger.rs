@@ -225,7 +225,7 @@ impl<K, V> Default for Recent<K, V> {
 impl<K: Eq + Hash, V: Default> Recent<K, V> {
     /// What is kept under the key; at first its default.
     fn at(&mut self, key: K) -> &mut V {
-        if !self.young.contains_key(&key) && self.young.len() >= NUMBERED_CHANNELS_MAX {
+        if self.young.len() >= NUMBERED_CHANNELS_MAX && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
         let Recent { young, old } = self;
