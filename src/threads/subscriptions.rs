@@ -86,6 +86,14 @@ impl State {
         }
     }
 
+    /// Redis is busy no more: the other names are asked for at once.
+    fn is_not_busy(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.refusals) > 0 {
+            self.retry_at = Some(Instant::now());
+            shared.outbox.wake();
+        }
+    }
+
     /// Every request has its answer: what can stand, stands.
     fn announce_if_settled(&self, shared: &Shared) {
         if self.unanswered.iter().all(|asked| *asked == Asked::Ping)
@@ -167,10 +175,8 @@ impl Subscriptions {
         let mut state = lock(&self.state);
         let fits = state.unanswered.pop_front().is_some_and(|asked| asked == *answer);
         if fits {
-            if *answer != Asked::Ping && std::mem::take(&mut state.refusals) > 0 {
-                // Redis is busy no more: the others are asked for at once.
-                state.retry_at = Some(Instant::now());
-                shared.outbox.wake();
+            if *answer != Asked::Ping {
+                state.is_not_busy(shared);
             }
             state.announce_if_settled(shared);
         }
@@ -195,6 +201,9 @@ impl Subscriptions {
                 let pause = REFUSED_RETRY * (1 << state.refusals.saturating_sub(1).min(PAUSE_DOUBLINGS_MAX));
                 state.retry_at = Some(Instant::now() + pause);
             }
+        } else if asked != Asked::Ping {
+            // It was looked at, and refused for good.
+            state.is_not_busy(shared);
         }
         state.announce_if_settled(shared);
         Some(asked)

@@ -160,9 +160,15 @@ fn a_busy_redis_is_asked_again() {
     server.stop();
 }
 
-/// Many channels and a Redis that is busy for a while: it is asked for one at a time, and at the end for all.
+/// Many channels and a Redis that is busy for a while: it is asked for one at a time, and at the end for all, also when
+/// it forbids some of them, or all.
 #[test]
 fn a_busy_redis_is_not_flooded_with_subscriptions() {
+    many_channels_while_busy(false);
+    many_channels_while_busy(true);
+}
+
+fn many_channels_while_busy(forbidden: bool) {
     let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
     let (count, is_busy) = (Arc::clone(&asked), Arc::clone(&busy));
     let redis = Scripted::start(move |client| {
@@ -172,6 +178,8 @@ fn a_busy_redis_is_not_flooded_with_subscriptions() {
                     count.fetch_add(1, Ordering::SeqCst);
                     if is_busy.load(Ordering::SeqCst) {
                         client.send(b"-BUSY a script\r\n");
+                    } else if command[1].ends_with('7') || forbidden {
+                        client.send(b"-NOPERM No permissions to access a channel\r\n");
                     } else {
                         client.acknowledge(&command);
                     }
@@ -186,6 +194,8 @@ fn a_busy_redis_is_not_flooded_with_subscriptions() {
     assert!(!comes_true(Duration::from_millis(1500), || asked.load(Ordering::SeqCst) > 1020));
     busy.store(false, Ordering::SeqCst);
     server.wait_ready();
+    let refused = if forbidden { 1000 } else { 100 };
+    assert_eq!(server.stat("/subscriptions_refused"), refused);
     assert!(asked.load(Ordering::SeqCst) <= 2020, "{asked:?}");
     server.stop();
 }
