@@ -284,7 +284,11 @@ function realtime.Configure(options) end
 ---@field replies_too_large integer answers replaced by an error, as too many bytes waited for the tick
 ---@field reads_timed_out integer readers that waited in vain
 ---@field reads_failed_fast integer readers that did not wait
----@field beside_failures integer times to live and leases that Redis refused
+---@field limits string[] what Redis does not do for this user, and what that means; empty if all is well
+---@field beside_failures integer times to live, and ends of leases, that Redis refused
+---@field events_without_lease integer events of others on which a fleet hook did not act, as nobody was known to hold its lease
+---@field numbers_implausible integer events whose `_rt` has a number that no server reaches
+---@field numbers_renewed integer how often a server's numbers were taken anew, after forged ones
 ---@field listeners integer
 ---@field calls integer
 ---@field call_errors integer
@@ -315,4 +319,4 @@ function realtime.Stats() end
 -- RealtimeGap(channel: string, server: string, missed: integer)
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"file", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"file", target: string, reason: string)

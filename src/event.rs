@@ -73,6 +73,16 @@ pub struct Event {
     received: Instant,
 }
 
+/// See [`Origin::travel`].
+fn travel(sent_ms: u64, arrived_ms: u64) -> Duration {
+    let travel = arrived_ms.saturating_sub(sent_ms);
+    Duration::from_millis(if travel > TRAVEL_MS_MAX { 0 } else { travel })
+}
+
+/// An event older than this when it arrives has a sender whose clock is wrong, or who made the time up: it says nothing
+/// about latency.
+const TRAVEL_MS_MAX: u64 = 3_600_000;
+
 /// Where an event comes from, as far as its identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
@@ -82,7 +92,7 @@ pub struct Origin {
     pub sent_ms: u64,
     /// This process sent it.
     pub own: bool,
-    /// From its sending to its arrival here; as true as the two clocks are.
+    /// From its sending to its arrival here; as true as the two clocks are. Zero where that is over [`TRAVEL_MS_MAX`].
     pub travel: Duration,
 }
 
@@ -95,7 +105,7 @@ impl Event {
             seq: identity.seq,
             sent_ms: identity.sent_ms,
             own: identity.boot == arrival.own_boot,
-            travel: Duration::from_millis(arrival.unix_ms.saturating_sub(identity.sent_ms)),
+            travel: travel(identity.sent_ms, arrival.unix_ms),
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
@@ -173,4 +183,19 @@ pub struct Arrival {
     pub unix_ms: u64,
     /// This process.
     pub own_boot: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_no_travel() {
+        let now = 1_700_000_000_000;
+        let rows = [(now - 5, 5), (now, 0), (now + 5, 0), (0, 0), (u64::MAX, 0), (now - TRAVEL_MS_MAX, TRAVEL_MS_MAX)];
+        for (sent, expected) in rows {
+            assert_eq!(travel(sent, now), Duration::from_millis(expected), "{sent}");
+        }
+        assert_eq!(travel(now - TRAVEL_MS_MAX - 1, now), Duration::ZERO);
+    }
 }

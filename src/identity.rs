@@ -81,6 +81,9 @@ impl<'a> Identity<'a> {
         let (seq, sent_ms) = (decimal(parts.next()?)?, decimal(parts.next()?)?);
         let channel_crc = hex(parts.next()?, 8)?;
         let acted = parts.next().unwrap_or_default();
+        if acted.len() > ACTED_BYTES_MAX {
+            return None;
+        }
         let is_server = crate::config::is_server_name(server);
         let matches = is_server && channel_crc == u64::from(crc32fast::hash(wire_channel));
         matches.then_some(Identity { server, boot, seq, sent_ms, acted })
@@ -94,6 +97,9 @@ impl<'a> Identity<'a> {
         }
     }
 }
+
+/// No server lists more hooks, and each hook of a receiver looks through the list.
+const ACTED_BYTES_MAX: usize = ACTED_MAX * 17 - 1;
 
 /// In the place of fingerprints: there are too many to list, so every hook is taken to have acted.
 const EVERY_HOOK: &str = "*";

@@ -244,8 +244,14 @@ pub struct Stats {
     /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
     pub refused_too_large: Counter,
     pub refused_encode: Counter,
-    /// Commands beside another that Redis refused: a counter's time to live, a hook's lease.
+    /// Commands beside another that Redis refused: a counter's time to live, the end of a hook's lease.
     pub beside_failures: Counter,
+    /// Events of others on which a fleet hook did not act here while nobody was known to hold its lease.
+    pub events_without_lease: Counter,
+    /// Events whose number no server reaches: they are delivered, and their number is not believed.
+    pub numbers_implausible: Counter,
+    /// Sources whose numbers were taken anew, as a row of events came under numbers that were passed but never seen.
+    pub numbers_renewed: Counter,
     /// Subscriptions that Redis refused.
     pub subscriptions_refused: Counter,
     /// NaN and infinities sent as `null`.

@@ -17,6 +17,7 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
         config.server,
         config.tick_budget.as_micros()
     ));
+    lines.extend(stats["limits"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     let Some(groups) = stats.as_object() else { return lines };
     for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
         lines.push(queue_line(name, group));
@@ -87,6 +88,7 @@ mod tests {
             "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
             "resent": 7,
             "missed": 0,
+            "limits": ["redis refuses scripts; NOPERM"],
             "destinations": [
                 { "name": "h/***", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
             ],
@@ -97,6 +99,7 @@ mod tests {
             said[1..],
             [
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
+                "redis refuses scripts; NOPERM",
                 "outbox: in 5, delivered 3, waiting 0, dropped as expired 2",
                 "pump: p50 1.5 us, p99 2.5 us, longest 3 us",
                 "to h/***: broken no answer, in 3, delivered 1, dead 1, waiting 1",

@@ -8,7 +8,7 @@ use crate::config::{BOARD_ROWS_MAX, COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, VALUE
 use crate::engine::{Refusal, fits};
 use crate::json::text;
 use crate::redis::answer::Expect;
-use crate::redis::command::Command;
+use crate::redis::command::{Command, carries_secret};
 use crate::redis::counter::Count;
 use crate::redis::leaderboard::Board;
 use crate::threads::replies::ReplyTo;
@@ -115,8 +115,9 @@ impl Requests<'_> {
         if bytes > VALUE_BYTES_MAX {
             return Err(Refusal::TooLarge { what: "command", bytes, max: VALUE_BYTES_MAX });
         }
-        let command = Command::new(name).args(arguments);
-        let target = arguments.first().map_or(name.as_slice(), Vec::as_slice);
+        let has_secret = carries_secret(words);
+        let command = Command::new(name).args(arguments).with_secret(has_secret);
+        let target = arguments.first().filter(|_| !has_secret).map_or(name.as_slice(), Vec::as_slice);
         let target = target.get(..NAME_BYTES_MAX).unwrap_or(target).into();
         let work = Work::Ask { command, expect: Expect::Any, again: Again::Never };
         Ok(Request { work, operation: "command", target, more_targets: Vec::new() })

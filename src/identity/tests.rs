@@ -1,7 +1,5 @@
 //! Identity: its text, the numbers it gives out, and the ledger against a plain list.
 
-use std::collections::HashSet;
-
 use super::*;
 
 /// The text after `"_rt":`, and what stands in it for the channel `chat` (CRC-32 1ee15e1c): `server boot seq sent`.
@@ -11,6 +9,16 @@ const TEXTS: &[(&str, Option<&str>)] = &[
     ("eu-1/00000000000000ff:42:1:CRC:0011,2233", Some("eu-1 255 42 1")),
     ("eu-1/00000000000000ff:9007199254740992:1:CRC", Some("eu-1 255 9007199254740992 1")),
     ("eu-1/00000000000000ff:9007199254740993:1:CRC", None),
+    ("eu-1/00000000000000ff:18446744073709551615:1:CRC", None),
+    ("eu-1/00000000000000ff:1.5:1:CRC", None),
+    ("eu-1/00000000000000ff:1e3:1:CRC", None),
+    ("eu-1/00000000000000ff:1:9007199254740993:CRC", None),
+    ("eu-1/00000000000000ff:1:-1:CRC", None),
+    ("LONGEST/00000000000000ff:1:1:CRC", Some("12345678901234567890123456789012 255 1 1")),
+    ("LONGEST3/00000000000000ff:1:1:CRC", None),
+    ("eu-1/00000000000000ff:1:1:CRC:HOOKS", Some("eu-1 255 1 1")),
+    ("eu-1/00000000000000ff:1:1:CRC:HOOKS:", None),
+    ("eu-1/00000000000000ff:1:1:CRC:HOOKSHOOKSHOOKS", None),
     ("eu-1/00000000000000ff:42:1:00000000", None),
     ("eu-1/00000000000000ff:42:1:CR", None),
     ("eu-1/00000000000000FF:42:1:CRC", None),
@@ -29,7 +37,9 @@ const TEXTS: &[(&str, Option<&str>)] = &[
 fn texts() {
     let crc = format!("{:08x}", crc32fast::hash(b"chat"));
     for (text, expected) in TEXTS {
-        let text = text.replace("CRC", &crc);
+        let hooks = vec!["0123456789abcdef"; ACTED_MAX].join(":");
+        let text = text.replace("CRC", &crc).replace("HOOKS", &hooks);
+        let text = text.replace("LONGEST", "12345678901234567890123456789012");
         let found = Identity::parse(text.as_bytes(), b"chat");
         let found = found.map(|i| format!("{} {} {} {}", i.server, i.boot, i.seq, i.sent_ms));
         assert_eq!(found.as_deref(), *expected, "{text}");
@@ -109,6 +119,17 @@ fn channels_beyond_the_limit_have_no_numbers() {
     assert_eq!((numbering.channels.len(), numbering.numbers.len()), (NUMBERED_CHANNELS_MAX, NUMBERED_CHANNELS_MAX));
 }
 
+/// Events after this hold the new name, and go on in number.
+#[test]
+fn a_server_that_is_renamed_says_so() {
+    let mut numbering = Numbering::new("eu-1", 0xabc);
+    let first = member_of(&mut numbering, "chat", "{}");
+    numbering.rename("eu-2", b"p:");
+    let second = member_of(&mut numbering, "chat", "{}");
+    assert!(first.contains("\"eu-1/0000000000000abc:1:"), "{first}");
+    assert!(second.contains("\"eu-2/0000000000000abc:2:"), "{second}");
+}
+
 fn of(boot: u64, seq: u64) -> Identity<'static> {
     Identity { server: "s", boot, seq, sent_ms: 0, acted: "" }
 }
@@ -117,83 +138,242 @@ fn missed(missed: u64) -> Sight {
     Sight::New { missed }
 }
 
+/// A ledger, and a moment that does not pass by itself.
+struct Seeing {
+    ledger: Ledger,
+    now: Instant,
+}
+
+impl Seeing {
+    fn new() -> Seeing {
+        Seeing { ledger: Ledger::default(), now: Instant::now() }
+    }
+
+    fn see_as(&mut self, (pattern, name): (bool, &str), channel: &str, boot: u64, seq: u64) -> Sight {
+        self.ledger.see(pattern, name.as_bytes(), channel.as_bytes(), &of(boot, seq), self.now)
+    }
+
+    /// For one subscription to one channel of one sender.
+    fn see(&mut self, seq: u64) -> Sight {
+        self.see_as((false, "c"), "c", 1, seq)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+}
+
 #[test]
 fn gaps_and_repeats() {
-    let mut ledger = Ledger::default();
-    let mut see = |boot, seq| ledger.see(false, b"c", b"c", &of(boot, seq));
+    let mut seeing = Seeing::new();
+    let mut see = |boot, seq| seeing.see_as((false, "c"), "c", boot, seq);
     assert_eq!(see(1, 5), missed(0), "a first sight is a baseline");
     assert_eq!((see(1, 6), see(1, 6), see(1, 4)), (missed(0), Sight::Repeat, Sight::Repeat));
     assert_eq!((see(1, 9), see(1, 8), see(1, 10)), (missed(2), Sight::Repeat, missed(0)));
-    assert_eq!((see(2, 1), see(2, 3)), (missed(0), missed(1)), "another sender has numbers of its own");
+    assert_eq!((see(2, 1), see(2, 2), see(2, 4)), (missed(0), missed(0), missed(1)), "another sender has its own");
     assert_eq!((see(1, 0), see(1, 0)), (missed(0), missed(0)), "0 is no number");
 }
 
 #[test]
 fn each_subscription_sees_an_event_once_and_a_gap_is_told_once() {
-    let mut ledger = Ledger::default();
-    let exact = |ledger: &mut Ledger, seq| ledger.see(false, b"c:1", b"c:1", &of(1, seq));
-    let pattern = |ledger: &mut Ledger, seq| ledger.see(true, b"c:*", b"c:1", &of(1, seq));
+    let mut seeing = Seeing::new();
+    let exact = |seeing: &mut Seeing, seq| seeing.see_as((false, "c:1"), "c:1", 1, seq);
+    let pattern = |seeing: &mut Seeing, seq| seeing.see_as((true, "c:*"), "c:1", 1, seq);
     for seq in [1, 2] {
-        assert_eq!((exact(&mut ledger, seq), pattern(&mut ledger, seq)), (missed(0), missed(0)));
+        assert_eq!((exact(&mut seeing, seq), pattern(&mut seeing, seq)), (missed(0), missed(0)));
     }
-    assert_eq!((exact(&mut ledger, 7), pattern(&mut ledger, 7)), (missed(4), missed(0)));
-    assert_eq!((pattern(&mut ledger, 10), exact(&mut ledger, 9)), (missed(2), missed(0)));
-    assert_eq!(exact(&mut ledger, 12), missed(2), "10 and 11 were missed by this one, and not told yet");
+    assert_eq!((exact(&mut seeing, 7), pattern(&mut seeing, 7)), (missed(4), missed(0)));
+    assert_eq!((pattern(&mut seeing, 10), exact(&mut seeing, 9)), (missed(2), missed(0)));
+    assert_eq!(exact(&mut seeing, 12), missed(2), "10 and 11 were missed by this one, and not told yet");
+}
+
+/// A number that follows the last one is no gap for a subscription, although another one was told of a gap up to there.
+#[test]
+fn what_follows_without_a_gap_changes_nothing_that_was_told() {
+    let mut seeing = Seeing::new();
+    let exact = |seeing: &mut Seeing, seq| seeing.see_as((false, "c:1"), "c:1", 1, seq);
+    let pattern = |seeing: &mut Seeing, seq| seeing.see_as((true, "c:*"), "c:1", 1, seq);
+    // A baseline and its successors are never told as missed, so another subscription may tell of them later.
+    assert_eq!(
+        (pattern(&mut seeing, 1), exact(&mut seeing, 5), exact(&mut seeing, 6)),
+        (missed(0), missed(0), missed(0))
+    );
+    assert_eq!(pattern(&mut seeing, 7), missed(5), "2 to 6, which the exact one has but this one never saw");
 }
 
 #[test]
 fn a_subscription_asked_for_again_starts_anew() {
-    let mut ledger = Ledger::default();
-    assert_eq!(ledger.see(false, b"c", b"c", &of(1, 1)), missed(0));
-    ledger.forget(true, b"c");
-    assert_eq!(ledger.see(false, b"c", b"c", &of(1, 3)), missed(1));
-    ledger.forget(false, b"c");
-    assert_eq!(ledger.see(false, b"c", b"c", &of(1, 9)), missed(0));
-    ledger.keep_only(|pattern, name| !pattern && name == b"c");
-    assert_eq!(ledger.see(false, b"c", b"c", &of(1, 11)), missed(1));
-    ledger.keep_only(|_, _| false);
-    assert_eq!(ledger.see(false, b"c", b"c", &of(1, 20)), missed(0));
+    let mut seeing = Seeing::new();
+    assert_eq!(seeing.see(1), missed(0));
+    seeing.ledger.forget(true, b"c");
+    assert_eq!(seeing.see(3), missed(1));
+    seeing.ledger.forget(false, b"c");
+    assert_eq!(seeing.see(9), missed(0));
+    seeing.ledger.keep_only(|pattern, name| !pattern && name == b"c");
+    assert_eq!(seeing.see(11), missed(1));
+    seeing.ledger.keep_only(|_, _| false);
+    assert_eq!(seeing.see(20), missed(0));
 }
 
 #[test]
 fn the_most_recent_sources_are_kept_and_no_more_than_twice_as_many() {
-    let mut ledger = Ledger::default();
+    let mut seeing = Seeing::new();
     for boot in 0..3 * NUMBERED_CHANNELS_MAX as u64 {
-        assert_eq!(ledger.see(false, b"c", b"c", &of(boot, 1)), missed(0));
+        assert_eq!(seeing.see_as((false, "c"), "c", boot, 1), missed(0));
         // One source that is seen all the time stays.
-        assert_eq!(ledger.see(false, b"c", b"busy", &of(1, boot + 1)), missed(0));
-        assert!(ledger.seen.young.len() + ledger.seen.old.len() <= 2 * NUMBERED_CHANNELS_MAX);
+        assert_eq!(seeing.see_as((false, "c"), "busy", 1, boot + 1), missed(0));
+        assert!(seeing.ledger.seen.young.len() + seeing.ledger.seen.old.len() <= 2 * NUMBERED_CHANNELS_MAX);
     }
     let newest = 3 * NUMBERED_CHANNELS_MAX as u64 - 1;
     for boot in 0..NUMBERED_CHANNELS_MAX as u64 - 1 {
-        assert_eq!(ledger.see(false, b"c", b"c", &of(newest - boot, 1)), Sight::Repeat, "{boot}");
+        assert_eq!(seeing.see_as((false, "c"), "c", newest - boot, 1), Sight::Repeat, "{boot}");
     }
-    assert_eq!(ledger.see(false, b"c", b"c", &of(0, 5)), missed(0), "the oldest is forgotten");
+    assert_eq!(seeing.see_as((false, "c"), "c", 0, 5), missed(0), "the oldest is forgotten");
 }
 
-/// Against a set of everything seen, for one subscription: each number once, and the gaps add up.
+// ---- forged numbers -----------------------------------------------------------------------------------------------
+
 #[test]
-fn as_a_plain_set_would() {
-    proptest::proptest!(|(seqs in proptest::collection::vec(1..60u64, 0..80))| {
-        let mut ledger = Ledger::default();
-        let (mut seen, mut newest, mut told) = (HashSet::new(), None::<u64>, 0);
-        for seq in &seqs {
-            let sight = ledger.see(false, b"c", b"c", &of(1, *seq));
-            let is_repeat = newest.is_some_and(|newest| *seq <= newest);
-            match sight {
-                Sight::Repeat => assert!(is_repeat),
-                Sight::New { missed } => {
-                    assert!(!is_repeat);
-                    seen.insert(*seq);
-                    told += missed;
-                    newest = Some(*seq);
+fn a_number_that_no_server_reaches_is_not_believed() {
+    for forged in [1 << 53, ledger::NUMBER_MAX + 1, ledger::NUMBER_MAX, 10 + ledger::JUMP_MAX + 1] {
+        let mut seeing = Seeing::new();
+        (1..=10).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
+        assert_eq!(seeing.see(forged), Sight::Implausible, "{forged}");
+        assert_eq!((seeing.see(10), seeing.see(11), seeing.see(13)), (Sight::Repeat, missed(0), missed(1)), "{forged}");
+    }
+    let mut seeing = Seeing::new();
+    assert_eq!((seeing.see(1 << 53), seeing.see(3), seeing.see(4)), (Sight::Implausible, missed(0), missed(0)));
+}
+
+/// A long time away explains a far number.
+#[test]
+fn how_far_a_number_may_be_grows_with_the_time() {
+    let mut seeing = Seeing::new();
+    assert_eq!((seeing.see(1), seeing.see(2 + ledger::JUMP_MAX)), (missed(0), Sight::Implausible));
+    assert_eq!(seeing.see(1 + ledger::JUMP_MAX), missed(ledger::JUMP_MAX - 1));
+    seeing.pass(3600);
+    let far = 1 + 2 * ledger::JUMP_MAX + 3600 * ledger::JUMP_PER_SECOND;
+    assert_eq!(seeing.see(far + 1), Sight::Implausible);
+    assert_eq!(seeing.see(far), missed(far - 2 - ledger::JUMP_MAX));
+}
+
+/// Believed at first, a forged number costs the sender's next two events, and the numbers of before are still known.
+#[test]
+fn a_row_of_numbers_that_were_passed_is_a_new_baseline() {
+    let mut seeing = Seeing::new();
+    (1..=10).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
+    assert_eq!(seeing.see(900), missed(889));
+    assert_eq!((seeing.see(11), seeing.see(12), seeing.see(13)), (Sight::Repeat, Sight::Repeat, Sight::Renewed));
+    assert_eq!((seeing.see(14), seeing.see(10), seeing.see(900)), (missed(0), Sight::Repeat, Sight::Repeat));
+    assert_eq!(seeing.see(17), missed(2), "its gaps are told again");
+    (18..900).for_each(|seq| assert_eq!(seeing.see(seq), missed(0), "{seq}"));
+    assert_eq!((seeing.see(900), seeing.see(901), seeing.see(902)), (Sight::Repeat, missed(0), missed(0)));
+    // As the very first number of a source, too.
+    let mut seeing = Seeing::new();
+    let sights = [5000, 1, 2, 3, 4].map(|seq| seeing.see(seq));
+    assert_eq!(sights, [missed(0), Sight::Repeat, Sight::Repeat, Sight::Renewed, missed(0)]);
+    // And one that is too low: the sender's are far beyond it.
+    let mut seeing = Seeing::new();
+    let sights = [1, 9_000_000, 9_000_001, 9_000_002, 9_000_003].map(|seq| seeing.see(seq));
+    assert_eq!(sights, [missed(0), Sight::Implausible, Sight::Implausible, Sight::Renewed, missed(0)]);
+}
+
+/// After a lost connection a sender sends much again, in order: all of it was seen.
+#[test]
+fn a_resend_is_no_new_baseline() {
+    let mut seeing = Seeing::new();
+    (1..=9000).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
+    (800..=9000).for_each(|seq| assert_eq!(seeing.see(seq), Sight::Repeat, "{seq}"));
+    assert_eq!((seeing.see(9001), seeing.see(9010)), (missed(0), missed(8)));
+    (800..=9001).for_each(|seq| assert_eq!(seeing.see(seq), Sight::Repeat, "before the gap: {seq}"));
+    assert_eq!(seeing.see(9011), missed(0));
+}
+
+/// One source as lists of numbers: the groups in which they were seen, newest first, and the row that fits nowhere.
+#[derive(Default)]
+struct Naive {
+    groups: Vec<Vec<u64>>,
+    row: Vec<u64>,
+    told: u64,
+}
+
+impl Naive {
+    fn see(&mut self, seq: u64) -> Sight {
+        let last = self.groups.first().and_then(|group| group.last().copied());
+        let known = self.groups.iter().position(|group| group.contains(&seq));
+        let sight = match (last, known) {
+            (None, _) => missed(0),
+            (Some(last), Some(at)) => {
+                if seq == last + 1 {
+                    let reached = self.groups.remove(at);
+                    self.groups[0].extend(reached);
+                    self.row.clear();
                 }
+                return Sight::Repeat;
             }
+            (Some(last), None) if seq < last => Sight::Repeat,
+            (Some(last), None) if seq - last > ledger::JUMP_MAX => Sight::Implausible,
+            (Some(last), None) => {
+                let new = (last + 1..seq).filter(|number| *number > self.told).count() as u64;
+                self.told = if seq > last + 1 { self.told.max(seq - 1) } else { self.told };
+                missed(new)
+            }
+        };
+        let mut sight = sight;
+        if sight == Sight::Repeat || sight == Sight::Implausible {
+            if self.row.last().is_some_and(|before| *before >= seq) {
+                self.row.clear();
+            }
+            self.row.push(seq);
+            if self.row.len() < usize::from(ledger::ROW) {
+                return sight;
+            }
+            sight = Sight::Renewed;
+            self.told = self.told.min(seq);
         }
-        if let (Some(first), Some(newest)) = (seqs.first(), newest) {
-            assert_eq!(told, (*first..=newest).filter(|seq| !seen.contains(seq)).count() as u64);
+        self.row.clear();
+        match self.groups.first_mut().filter(|group| group.last() == Some(&(seq - 1)) && sight != Sight::Renewed) {
+            Some(group) => group.push(seq),
+            None => self.groups.insert(0, vec![seq]),
         }
-    });
+        self.groups.truncate(ledger::REGIONS);
+        sight
+    }
+}
+
+proptest::proptest! {
+    /// Against lists: few numbers, so that they meet; now and then a far one.
+    #[test]
+    fn as_plain_lists_would(seqs in proptest::collection::vec((1..40u64, 0..12u8), 0..120)) {
+        let (mut seeing, mut naive) = (Seeing::new(), Naive::default());
+        for (seq, far) in seqs {
+            let seq = if far == 0 { seq * 50_000 } else { seq };
+            assert_eq!(seeing.see(seq), naive.see(seq), "{seq}");
+        }
+    }
+
+    /// Whatever was forged: of the sender's own next events two are lost at most, and those whose numbers were forged.
+    #[test]
+    fn no_forged_number_silences_a_sender(
+        start in 1..1_000_000u64,
+        forged in proptest::collection::vec((0..4u8, 1..u64::MAX), 0..20),
+        pause in 0..100_000u64,
+    ) {
+        let mut seeing = Seeing::new();
+        (start..start + 10).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
+        seeing.pass(pause);
+        for (kind, number) in &forged {
+            seeing.see(match kind {
+                0 => number % 100_000,
+                1 => start + number % 100_000,
+                2 => number % (1 << 53),
+                _ => start + number % (1 << 40),
+            });
+        }
+        let own = start + 10..start + 200;
+        let lost = own.filter(|seq| seeing.see(*seq) == Sight::Repeat).count();
+        assert!(lost < usize::from(ledger::ROW) + forged.len(), "{lost} lost after {} forged", forged.len());
+    }
 }
 
 #[test]

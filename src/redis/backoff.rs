@@ -61,6 +61,27 @@ mod tests {
         assert_eq!(backoff.next_delay(Class::Reconnect, 0), Backoff::FIRST);
     }
 
+    /// Many servers that lost the same Redis do not come back in step: equal shares of the random numbers are equal shares
+    /// of the time.
+    #[test]
+    fn delays_are_spread_evenly() {
+        let share = |class, sixteenths: u64| {
+            let mut backoff = Backoff { attempts: 10 };
+            let whole = backoff.next_delay(class, 0).as_secs_f64();
+            backoff.next_delay(class, sixteenths << 60).as_secs_f64() / whole
+        };
+        for n in 0..16 {
+            let part = n as f64 / 16.0;
+            for (class, expected) in [
+                (Class::Reconnect, 1.0 - part / 2.0),
+                (Class::Full, 1.0 + part / 5.0),
+                (Class::Login, 1.0 + part / 5.0),
+            ] {
+                assert!((share(class, n) - expected).abs() < 1e-6, "{class:?} {n}: {}", share(class, n));
+            }
+        }
+    }
+
     #[test]
     fn slow_where_only_an_operator_helps() {
         let mut backoff = Backoff::default();

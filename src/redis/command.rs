@@ -37,11 +37,12 @@ pub struct Command {
     words: usize,
     /// Everything after the count.
     body: Vec<u8>,
+    has_secret: bool,
 }
 
 impl Command {
     pub fn new(name: impl AsRef<[u8]>) -> Self {
-        Self { words: 0, body: Vec::new() }.arg(name)
+        Self { words: 0, body: Vec::new(), has_secret: false }.arg(name)
     }
 
     #[must_use]
@@ -68,6 +69,23 @@ impl Command {
         each.into_iter().fold(self, |command, bytes| command.arg(bytes))
     }
 
+    /// Marks that an argument is a password or may be one: no error reply to it is ever shown.
+    #[must_use]
+    pub fn with_secret(self, has_secret: bool) -> Self {
+        Self { has_secret, ..self }
+    }
+
+    pub fn has_secret(&self) -> bool {
+        self.has_secret
+    }
+
+    /// Its first word.
+    pub fn name(&self) -> &[u8] {
+        let line = self.body.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let rest = self.body.get(line..).unwrap_or_default();
+        rest.split(|byte| *byte == b'\r').next().unwrap_or_default()
+    }
+
     /// Size on the wire, at most: what a byte-capped queue charges for it.
     pub fn bytes_max(&self) -> usize {
         self.body.len() + ARGUMENT_OVERHEAD_BYTES
@@ -79,6 +97,26 @@ impl Command {
         put_header(out, b'*', self.words);
         out.extend_from_slice(&self.body);
     }
+}
+
+/// Whether the words of a command hold a password, or may: by its name, and by a word that announces one, as commands
+/// can be renamed. Names: <https://redis.io/docs/latest/commands/>, Valkey's words beside those of Redis.
+pub fn carries_secret<Word: AsRef<[u8]>>(words: &[Word]) -> bool {
+    const NAMES: [&str; 5] = ["ACL", "AUTH", "CONFIG", "HELLO", "SENTINEL"];
+    const ANNOUNCE: [&str; 10] = [
+        "AUTH",
+        "AUTH2",
+        "AUTH-PASS",
+        "MASTERAUTH",
+        "PRIMARYAUTH",
+        "REQUIREPASS",
+        "SENTINEL-PASS",
+        "SETUSER",
+        "TLS-CLIENT-KEY-FILE-PASS",
+        "TLS-KEY-FILE-PASS",
+    ];
+    let is = |word: &Word, names: &[&str]| names.iter().any(|name| word.as_ref().eq_ignore_ascii_case(name.as_bytes()));
+    words.first().is_some_and(|name| is(name, &NAMES)) || words.iter().any(|word| is(word, &ANNOUNCE))
 }
 
 // Arguments hold passwords, webhook addresses and players' data: none is ever shown.

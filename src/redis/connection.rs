@@ -45,7 +45,7 @@ impl Connection {
         stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
         let mut connection = Connection { stream, tls, nonblocking: AtomicBool::new(false), tells_role: true };
         let handshake = Handshake { connection: &connection, address, deadline, decoder: Decoder::new(REPLY_LIMITS) };
-        connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server))?;
+        connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server), &config.prefix)?;
         connection.stream.set_read_timeout(None).map_err(failed)?;
         Ok(connection)
     }
@@ -202,12 +202,12 @@ struct Handshake<'a> {
 
 impl Handshake<'_> {
     /// True if Redis told its role.
-    fn run(mut self, client_name: &str) -> Result<bool, ConnectError> {
+    fn run(mut self, client_name: &str, prefix: &str) -> Result<bool, ConnectError> {
         if let Some(password) = &self.address.password {
             let mut arguments = vec![b"AUTH".as_slice()];
             arguments.extend(self.address.user.as_deref().map(str::as_bytes));
             arguments.push(password.reveal().as_bytes());
-            self.demand("log in", &arguments)?;
+            self.log_in(&arguments)?;
         }
         if self.address.database != 0 {
             self.demand("select the database", &[b"SELECT", self.address.database.to_string().as_bytes()])?;
@@ -216,9 +216,26 @@ impl Handshake<'_> {
         self.offer(&[b"CLIENT", b"SETNAME", client_name.as_bytes()])?;
         let Some(reply) = self.offer(&[b"ROLE"])? else { return Ok(false) };
         match role(&reply) {
-            Some("master") => Ok(true),
-            Some(role) => Err(ConnectError::Role { address: self.address.to_string(), role: role.to_owned() }),
+            Some(Role::Master) => Ok(true),
+            Some(Role::Other(role)) => Err(ConnectError::Role { address: self.address.to_string(), role }),
+            Some(Role::Unknown) => self.try_a_write(prefix).map(|()| true),
             None => Ok(false),
+        }
+    }
+
+    /// A write that changes nothing: a replica refuses it with READONLY.
+    fn try_a_write(&mut self, prefix: &str) -> Result<(), ConnectError> {
+        let key = format!("{prefix}rt:role");
+        match self.request("log in", &[b"DEL", key.as_bytes()])? {
+            OwnedReply::Error(text) => match Refusal::new(&text) {
+                refusal if refusal.is("READONLY") => {
+                    Err(ConnectError::Role { address: self.address.to_string(), role: "server that takes no writes" })
+                }
+                // An ACL may forbid it.
+                refusal if refusal.class == Class::Never => Ok(()),
+                refusal => Err(self.refused("log in", refusal)),
+            },
+            _ => Ok(()),
         }
     }
 
@@ -231,6 +248,18 @@ impl Handshake<'_> {
                 refusal => Err(self.refused("log in", refusal)),
             },
             reply => Ok(Some(reply)),
+        }
+    }
+
+    /// Sends AUTH. Nothing that comes back is ever shown, as it may repeat the password: of an error its code word at
+    /// most, and of bytes that are no single reply nothing.
+    fn log_in(&mut self, arguments: &[&[u8]]) -> Result<(), ConnectError> {
+        let hidden = |address: &Address| ConnectError::NoReply { address: address.to_string() };
+        match self.request("log in", arguments) {
+            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", Refusal::of_login(&text))),
+            Ok(OwnedReply::Simple(_)) if self.decoder.is_idle() => Ok(()),
+            Ok(_) | Err(ConnectError::Protocol { .. }) => Err(hidden(self.address)),
+            Err(err) => Err(err),
         }
     }
 
@@ -273,9 +302,26 @@ fn hint(err: Error, tls: bool) -> Error {
     }
 }
 
-/// The first word of ROLE's answer: `master`, `slave` or `sentinel`.
-pub fn role(reply: &OwnedReply) -> Option<&str> {
+/// What a server is, by its answer to ROLE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes: a master, or a server of KeyDB that replicates both ways.
+    Master,
+    /// A replica or a sentinel, by the name that is shown.
+    Other(&'static str),
+    /// A word that is not known here.
+    Unknown,
+}
+
+/// The first word of ROLE's answer: <https://redis.io/docs/latest/commands/role/>; `active-replica` is KeyDB's. `None`:
+/// it is no such answer, as where an ACL forbids the question.
+pub fn role(reply: &OwnedReply) -> Option<Role> {
     let OwnedReply::Array(elements) = reply else { return None };
-    let Some(OwnedReply::Bulk(role)) = elements.first() else { return None };
-    std::str::from_utf8(role).ok()
+    let Some(OwnedReply::Bulk(role) | OwnedReply::Simple(role)) = elements.first() else { return None };
+    Some(match role.to_ascii_lowercase().as_slice() {
+        b"master" | b"primary" | b"active-replica" => Role::Master,
+        b"slave" | b"replica" => Role::Other("replica"),
+        b"sentinel" => Role::Other("sentinel"),
+        _ => Role::Unknown,
+    })
 }

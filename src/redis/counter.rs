@@ -2,11 +2,12 @@
 //! Pure. Numbers come from who sends; the script's text and its SHA-1 are here.
 //!
 //! A job whose answer was lost is sent again with its number, and the script finds the number applied. That holds while
-//! numbers go up in the order of the commands: who sends sees to it. Where an ACL forbids scripts, [`Count::encode_plain`] does
-//! without, and a lost answer stays a doubt.
+//! numbers go up in the order of the commands: who sends sees to it. Where Redis refuses scripts, [`Count::encode_plain`]
+//! does without, and a lost answer stays a doubt. Every command and option here exists since Redis 2.8 or earlier.
 
 use crate::config::COUNTER_MEMORY;
 use crate::redis::command;
+use crate::redis::refusal::{Class, Refusal, inside_script};
 
 /// `KEYS` the last job's number of this process, the counter; `ARGV` the job's number (0: none, it counts in any case),
 /// seconds to remember it, the counter's time to live (0: for ever), what to add, and for a sorted set the member.
@@ -78,48 +79,84 @@ impl Count {
         command::encode(out, &arguments);
     }
 
-    /// Appends the job as plain commands: those before and after the one whose reply is the value are counted.
-    /// A plain counter is born with its time to live, so that no end of a process comes between.
-    pub fn encode_plain(&self, out: &mut Vec<u8>) -> Plain {
+    /// Appends the job as plain commands, and says how many replies come before the one that is the value. A counter that
+    /// is to end is born with its time to live, so that no end of a process comes between. It may still be without one
+    /// afterwards: a sorted set, a key that was SET, or one that ended between the two commands. So TTL is asked behind
+    /// the value ([`Count::asks_ttl`]), and [`encode_expire`] is sent if there is none: `EXPIRE ... NX` is of Redis 7.
+    pub fn encode_plain(&self, out: &mut Vec<u8>) -> usize {
         let ttl = self.ttl.to_string();
-        let mut plain = Plain::default();
-        if let Some(member) = &self.member {
-            command::encode(out, &[b"ZINCRBY", &self.key, self.by.as_bytes(), member]);
-            if self.ttl > 0 {
-                command::encode(out, &[b"EXPIRE", &self.key, ttl.as_bytes(), b"NX"]);
-                plain.after = 1;
-            }
-            return plain;
-        }
-        if self.ttl > 0 {
+        let is_born_with_it = self.asks_ttl() && self.member.is_none();
+        if is_born_with_it {
             command::encode(out, &[b"SET", &self.key, b"0", b"EX", ttl.as_bytes(), b"NX"]);
-            plain.before = 1;
         }
-        let name: &[u8] = if self.by.parse::<i64>().is_ok() { b"INCRBY" } else { b"INCRBYFLOAT" };
-        command::encode(out, &[name, &self.key, self.by.as_bytes()]);
-        plain
+        match &self.member {
+            Some(member) => command::encode(out, &[b"ZINCRBY", &self.key, self.by.as_bytes(), member]),
+            None if self.by.parse::<i64>().is_ok() => command::encode(out, &[b"INCRBY", &self.key, self.by.as_bytes()]),
+            None => command::encode(out, &[b"INCRBYFLOAT", &self.key, self.by.as_bytes()]),
+        }
+        if self.asks_ttl() {
+            encode_ttl(out, &self.key);
+        }
+        usize::from(is_born_with_it)
+    }
+
+    /// Whether the plain commands end with TTL.
+    pub fn asks_ttl(&self) -> bool {
+        self.ttl > 0
     }
 }
 
-/// Replies that come around the value's.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Plain {
-    pub before: usize,
-    pub after: usize,
+/// Appends the question how long a key lives; -1: for ever.
+pub fn encode_ttl(out: &mut Vec<u8>, key: &[u8]) {
+    command::encode(out, &[b"TTL", key]);
 }
 
-/// Whether an error reply says that this user may run no script, or none of this kind.
-pub fn forbids_scripts(error: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(error);
-    let of_eval = text.contains("'eval") || text.contains("`eval");
-    (of_eval && (text.starts_with("NOPERM") || text.starts_with("ERR unknown command")))
-        || text.contains("ACL failure in script")
-        || text.contains("The user executing the script")
+/// Appends the command that gives a key its time to live.
+pub fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
+    command::encode(out, &[b"EXPIRE", key, ttl.to_string().as_bytes()]);
 }
+
+/// How servers, proxies and hosts say that they do not do something. They word it in many ways and do not always name the
+/// command, so the question decides: these are looked for in the answer to a script only.
+const NOT_DONE: [&str; 14] = [
+    "acl failure in script",
+    "blocked",
+    "can't run this command",
+    "denied",
+    "disabled",
+    "forbidden",
+    "no permission",
+    "not allowed",
+    "not available",
+    "not permitted",
+    "not support",
+    "restricted",
+    "unknown",
+    "unsupported",
+];
+
+/// Whether the error reply to EVAL or EVALSHA says that this user may run no script, or none of this kind. What it says
+/// of the data (a wrong type, a full memory, a forbidden counter) is no such answer: plain commands would not help.
+pub fn forbids_scripts(error: &[u8]) -> bool {
+    let found = Refusal::new(error);
+    if found.class != Class::Never || DATA.iter().any(|code| found.is(code)) {
+        return false;
+    }
+    let lower = String::from_utf8_lossy(error).to_ascii_lowercase();
+    let text = inside_script(&lower);
+    if found.is("NOPERM") {
+        // The key of the last job's number is of the script alone.
+        return !text.contains("key") || text.contains("rt:done:");
+    }
+    NOT_DONE.iter().any(|part| text.contains(part))
+}
+
+/// Code words that speak of the data or the whole server, whatever else the sentence says.
+const DATA: [&str; 8] = ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM"];
 
 /// Whether an error reply says that Redis does not know the script any more.
 pub fn wants_script(error: &[u8]) -> bool {
-    error.starts_with(b"NOSCRIPT")
+    Refusal::new(error).is("NOSCRIPT")
 }
 
 #[cfg(test)]
@@ -151,32 +188,31 @@ mod tests {
     #[test]
     fn without_the_script() {
         let rows = [
-            (None, "1", 0, "INCRBY p:k 1", (0, 0)),
-            (None, "1", 60, "SET p:k 0 EX 60 NX INCRBY p:k 1", (1, 0)),
-            (None, "0.5", 0, "INCRBYFLOAT p:k 0.5", (0, 0)),
-            (Some("Jo"), "1", 0, "ZINCRBY p:k 1 Jo", (0, 0)),
-            (Some("Jo"), "1", 60, "ZINCRBY p:k 1 Jo EXPIRE p:k 60 NX", (0, 1)),
+            (None, "1", 0, "INCRBY p:k 1", 0),
+            (None, "1", 60, "SET p:k 0 EX 60 NX INCRBY p:k 1 TTL p:k", 1),
+            (None, "0.5", 0, "INCRBYFLOAT p:k 0.5", 0),
+            (Some("Jo"), "1", 0, "ZINCRBY p:k 1 Jo", 0),
+            (Some("Jo"), "1", 60, "ZINCRBY p:k 1 Jo TTL p:k", 0),
         ];
-        for (member, by, ttl, expected, (before, after)) in rows {
+        for (member, by, ttl, expected, before) in rows {
             let mut out = Vec::new();
-            let plain = count(member, by, ttl).encode_plain(&mut out);
-            assert_eq!((words(&out).as_str(), plain), (expected, Plain { before, after }));
+            let found = count(member, by, ttl).encode_plain(&mut out);
+            assert_eq!((words(&out).as_str(), found), (expected, before));
         }
+        let mut out = Vec::new();
+        encode_expire(&mut out, b"p:k", 60);
+        assert_eq!(words(&out), "EXPIRE p:k 60");
     }
 
     #[test]
     fn what_forbids_scripts() {
-        for (text, forbids) in [
-            ("NOPERM this user has no permissions to run the 'evalsha' command or its subcommand", true),
-            ("NOPERM User gmod has no permissions to run the 'eval' command", true),
-            ("ERR unknown command 'eval', with args beginning with: ", true),
-            ("ERR unknown command `evalsha`, with args beginning with: ", true),
-            ("ERR ACL failure in script: User gmod has no permissions to run the 'set' command script: 1", true),
-            ("NOPERM No permissions to access a key", false),
-            ("ERR value is not an integer or out of range", false),
-            ("NOSCRIPT No matching script. Please use EVAL.", false),
-        ] {
-            assert_eq!(forbids_scripts(text.as_bytes()), forbids, "{text}");
+        let rows = include_str!("../../testdata/redis/scripts.txt").lines().filter(|line| !line.starts_with('#'));
+        for row in rows {
+            let (text, forbids) = row.split_once(" | ").unwrap();
+            for text in [text.to_owned(), text.to_uppercase(), text.to_lowercase()] {
+                assert_eq!(forbids_scripts(text.as_bytes()), forbids == "yes", "{text}");
+                assert_eq!(wants_script(text.as_bytes()), text.to_uppercase().starts_with("NOSCRIPT"), "{text}");
+            }
         }
     }
 }

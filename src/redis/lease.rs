@@ -1,6 +1,6 @@
 //! The right to act for a fleet, as keys in Redis: `<prefix>rt:lead:<fingerprint>` holds the boot of one server and ends
 //! by itself. Pure: commands out; the clocks are those of who sends them.
-//! Where an ACL forbids scripts, two plain commands a key do: none of them can take a key from another server.
+//! Where Redis refuses scripts, two plain commands a key do, all of Redis 2.6.12: none can take a key from another server.
 
 use crate::action::Fingerprint;
 use crate::config::LEASE;
@@ -57,14 +57,22 @@ impl Keys {
         command::encode(out, &words);
     }
 
-    /// Two commands a key: the second one's reply is the boot of who holds it. `held`: this server did so far, so that
-    /// the key's life can be made longer; a life made longer that is another's hurts nobody.
-    pub fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, held: impl Fn(usize) -> bool) {
+    /// Without a script, two commands for each key, and their replies:
+    ///
+    /// - `SET NX PX`, which takes a free key: `OK`, else nil; or, where the key was this server's so far (`is_ours`),
+    ///   `PEXPIRE`, which makes its life longer: 1, or 0 if there is none. That may prolong the key of another server
+    ///   once, which is harmless to who holds it.
+    /// - `GET`: the boot of who holds it.
+    ///
+    /// A server holds the key when both say so: no other one writes its boot, so a key that is its own after PEXPIRE
+    /// was its own before.
+    pub fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, is_ours: impl Fn(usize) -> bool) {
         let (boot, millis) = (boot_text(boot), LEASE.as_millis().to_string());
         for (at, key) in self.0.iter().enumerate() {
-            match held(at) {
-                true => command::encode(out, &[b"PEXPIRE", key, millis.as_bytes()]),
-                false => command::encode(out, &[b"SET", key, &boot, b"NX", b"PX", millis.as_bytes()]),
+            if is_ours(at) {
+                command::encode(out, &[b"PEXPIRE", key, millis.as_bytes()]);
+            } else {
+                command::encode(out, &[b"SET", key, &boot, b"NX", b"PX", millis.as_bytes()]);
             }
             command::encode(out, &[b"GET", key]);
         }

@@ -1,6 +1,7 @@
 //! How the connections stand, and what is subscribed: what the workers and the game thread tell each other.
 //! Short locks only; the one wait is the publisher's, bounded, for subscriptions.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -66,6 +67,55 @@ impl Link {
         let news = was_ready || *known != *trouble;
         known.clone_from(trouble);
         news
+    }
+}
+
+/// What Redis does not do for this user, as last found: for `Stats()`, `realtime_status`, and one
+/// `RealtimeError` each.
+#[derive(Default)]
+pub struct Limits(Mutex<BTreeMap<Limit, String>>);
+
+/// What works less well then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// No scripts: counters and leases go by plain commands.
+    Scripts,
+    /// No leases: for the fleet this server does not act on events of others.
+    Leases,
+}
+
+impl Limits {
+    /// Notes what was found. True if it is news: the wording may name another key each time.
+    pub(super) fn note(&self, limit: Limit, found: &str) -> bool {
+        lock(&self.0).insert(limit, found.to_owned()).is_none()
+    }
+
+    /// Another Redis.
+    pub(super) fn forget(&self) {
+        lock(&self.0).clear();
+    }
+
+    /// It works.
+    pub(super) fn lift(&self, limit: Limit) {
+        lock(&self.0).remove(&limit);
+    }
+
+    /// A sentence for each.
+    pub fn list(&self) -> Vec<String> {
+        lock(&self.0).iter().map(|(limit, found)| format!("{}; {found}", limit.effect())).collect()
+    }
+}
+
+impl Limit {
+    /// What it means for the game.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Limit::Scripts => "redis refuses scripts (EVAL): a counter whose answer is lost is not sent again",
+            Limit::Leases => {
+                "redis refuses the leases of this server (keys `rt:lead:*`): its fleet hooks and aggregators do not act on \
+                 events of others"
+            }
+        }
     }
 }
 

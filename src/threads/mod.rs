@@ -42,7 +42,7 @@ use actions::Actions;
 use collector::Collector;
 use files::Files;
 use inbox::{Inbox, Notices};
-use links::{Link, Published, Settled, Trouble};
+use links::{Limits, Link, Published, Settled, Trouble};
 use outbox::Outbox;
 use replies::Replies;
 use selftest::Selftest;
@@ -78,6 +78,7 @@ pub struct Shared {
     pub webhooks: Webhooks,
     pub publisher_link: Link,
     pub subscriber_link: Link,
+    pub limits: Limits,
     /// What was seen of other servers' numbers. rt-subscriber holds it while it is connected.
     ledger: Mutex<Ledger>,
     /// What was last told to game hooks: both links are ready.
@@ -115,6 +116,7 @@ impl Shared {
             webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
             publisher_link: Link::default(),
             subscriber_link: Link::default(),
+            limits: Limits::default(),
             ledger: Mutex::default(),
             told_connected: Mutex::default(),
             count_number: AtomicU64::new(0),

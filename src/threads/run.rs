@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::redis::answer::Expect;
 use crate::redis::command::Command;
-use crate::redis::counter::Count;
+use crate::redis::counter::{Count, Form};
 use crate::redis::leaderboard::Board;
 use crate::threads::replies::ReplyTo;
 
@@ -57,6 +57,8 @@ pub struct CountJob {
     pub(super) number: Option<(u64, Instant)>,
     /// An answer was lost: Redis may have done it under its number.
     pub(super) in_doubt: bool,
+    /// How it was last written; `None`: as plain commands, or not yet.
+    pub(super) form: Option<Form>,
 }
 
 impl Run {
@@ -141,6 +143,19 @@ impl Run {
         }
     }
 
+    /// How a counter was last written, if by the script.
+    pub(super) fn form(&self) -> Option<Form> {
+        match &self.work {
+            Work::Count(job) => job.form,
+            Work::Ask { .. } | Work::Board(_) => None,
+        }
+    }
+
+    /// No reply of Redis to it is to be shown.
+    pub(super) fn has_secret(&self) -> bool {
+        matches!(&self.work, Work::Ask { command, .. } if command.has_secret())
+    }
+
     /// The number under which Redis may have done it already.
     pub(super) fn number_in_doubt(&self) -> Option<u64> {
         match &self.work {
@@ -181,7 +196,7 @@ pub(super) enum Effect {
 
 impl CountJob {
     pub fn new(count: Count, done: Arc<[u8]>) -> CountJob {
-        CountJob { count, done, number: None, in_doubt: false }
+        CountJob { count, done, number: None, in_doubt: false, form: None }
     }
 }
 

@@ -232,13 +232,14 @@ impl<'a> Asking<'a> {
 }
 
 fn refused(name: &str, text: &[u8]) -> Failure {
-    let advice = match text {
-        _ if text.starts_with(b"NOPERM") => "give this user the rights that the README lists",
-        _ if text.starts_with(b"OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
-        _ if text.starts_with(b"CLUSTERDOWN") || text.starts_with(b"MOVED") => "use a redis that is no cluster",
+    let refusal = Refusal::new(text);
+    let advice = match &refusal {
+        _ if refusal.is("NOPERM") => "give this user the rights that the README lists",
+        _ if refusal.is("OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
+        _ if refusal.is("CLUSTERDOWN") || refusal.is("MOVED") => "use a redis that is no cluster",
         _ => "",
     };
-    Failure::new(format!("{name} was refused: {}", Refusal::new(text)), advice)
+    Failure::new(format!("{name} was refused: {refusal}"), advice)
 }
 
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {

@@ -12,7 +12,7 @@ use crate::aggregator::Moment;
 use crate::config::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
 use crate::event::{Arrival, Decoded, Event, EventText};
 use crate::fail_point::fail_point;
-use crate::hook::Scopes;
+use crate::hook::{Scopes, Turn};
 use crate::identity::{self, Identity, Ledger, Sight};
 use crate::json::tape;
 use crate::notice::Notice;
@@ -259,8 +259,10 @@ impl Intake<'_> {
         }
         let channel = self.routes.unprefixed(wire_channel);
         if let Some(identity) = &identity {
-            match self.ledger.see(pattern, name, wire_channel, identity) {
+            match self.ledger.see(pattern, name, wire_channel, identity, self.arrival.at) {
                 Sight::New { missed: 0 } => {}
+                Sight::Implausible => stats.numbers_implausible.add(1),
+                Sight::Renewed => stats.numbers_renewed.add(1),
                 Sight::New { missed } => {
                     stats.missed.add(missed);
                     let server = identity.server.into();
@@ -293,7 +295,11 @@ impl Intake<'_> {
         let mut text = None;
         for hook in &route.hooks {
             let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));
-            let scopes = Scopes { each: true, fleet: !acted && hook.lease.holds(self.arrival.at) };
+            let turn = if acted { Turn::Others } else { hook.lease.turn(self.arrival.at, self.arrival.at) };
+            if turn == Turn::Unknown && hook.has(Scope::Fleet) {
+                self.shared.stats.events_without_lease.add(1);
+            }
+            let scopes = Scopes { each: true, fleet: turn == Turn::Ours };
             if !(scopes.fleet || hook.has(Scope::Each)) {
                 continue;
             }

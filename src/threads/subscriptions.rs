@@ -14,6 +14,9 @@ use crate::redis::refusal::{Class, Refusal};
 use crate::routes::Routes;
 use crate::threads::{Shared, Side, lock};
 
+/// The pause after a refusal doubles so often, from [`REFUSED_RETRY`] to two seconds.
+const PAUSE_DOUBLINGS_MAX: u32 = 3;
+
 #[derive(Default)]
 pub struct Subscriptions {
     /// Held while a command is built and written, so that commands leave in the order they were decided. The thread
@@ -32,6 +35,8 @@ struct State {
     unanswered: VecDeque<Asked>,
     /// Something was refused for the moment: when to ask again.
     retry_at: Option<Instant>,
+    /// So often in a row. Meanwhile one name is asked for at a time: a busy Redis is not flooded with thousands.
+    refusals: u32,
     version: u64,
 }
 
@@ -62,11 +67,15 @@ impl State {
 
     /// Notes and encodes what brings one name space from what was asked to what is wanted.
     fn ask_difference(&mut self, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
+        let most = match self.refusals {
+            0 => usize::MAX,
+            _ => usize::from(self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == Asked::Ping)),
+        };
         let asked = self.asked(pattern);
         let gone = asked.iter().filter(|name| routes.get(pattern, name).is_none());
-        let gone: Vec<Box<[u8]>> = gone.cloned().collect();
+        let gone: Vec<Box<[u8]>> = gone.take(most).cloned().collect();
         let new = routes.wire_names(pattern).filter(|name| !asked.contains(*name));
-        let new: Vec<Box<[u8]>> = new.map(Box::from).collect();
+        let new: Vec<Box<[u8]>> = new.take(most - gone.len()).map(Box::from).collect();
         gone.iter().for_each(|name| _ = asked.remove(name));
         asked.extend(new.iter().cloned());
         let unsubscribe = gone.into_iter().map(|name| Asked::Unsubscribe { pattern, name });
@@ -74,6 +83,14 @@ impl State {
         for question in unsubscribe.chain(subscribe) {
             question.encode(bytes);
             self.unanswered.push_back(question);
+        }
+    }
+
+    /// Redis is busy no more: the other names are asked for at once.
+    fn is_not_busy(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.refusals) > 0 {
+            self.retry_at = Some(Instant::now());
+            shared.outbox.wake();
         }
     }
 
@@ -158,6 +175,9 @@ impl Subscriptions {
         let mut state = lock(&self.state);
         let fits = state.unanswered.pop_front().is_some_and(|asked| asked == *answer);
         if fits {
+            if *answer != Asked::Ping {
+                state.is_not_busy(shared);
+            }
             state.announce_if_settled(shared);
         }
         fits
@@ -175,8 +195,15 @@ impl Subscriptions {
                 Asked::Ping => {}
             }
             if asked != Asked::Ping {
-                state.retry_at = Some(Instant::now() + REFUSED_RETRY);
+                if state.retry_at.is_none() {
+                    state.refusals = state.refusals.saturating_add(1);
+                }
+                let pause = REFUSED_RETRY * (1 << state.refusals.saturating_sub(1).min(PAUSE_DOUBLINGS_MAX));
+                state.retry_at = Some(Instant::now() + pause);
             }
+        } else if asked != Asked::Ping {
+            // It was looked at, and refused for good.
+            state.is_not_busy(shared);
         }
         state.announce_if_settled(shared);
         Some(asked)

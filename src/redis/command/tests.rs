@@ -51,6 +51,38 @@ fn debug_output_shows_no_argument() {
 }
 
 #[test]
+fn the_name_is_its_first_word() {
+    for name in ["GET", "", "a\r\nb"] {
+        let first = name.split('\r').next().unwrap();
+        assert_eq!(Command::new(name).arg("k").arg("v").name(), first.as_bytes());
+    }
+}
+
+#[test]
+fn which_commands_carry_a_secret() {
+    for (row, expected) in [
+        ("AUTH pw", true),
+        ("auth gmod pw", true),
+        ("HELLO 3 AUTH gmod pw", true),
+        ("ACL SETUSER gmod >pw", true),
+        ("Config Set requirepass pw", true),
+        ("CONFIG SET primaryauth pw", true),
+        ("renamed set MasterAuth pw", true),
+        ("renamed SetUser gmod >pw", true),
+        ("MIGRATE h 1 k 0 10 auth pw", true),
+        ("MIGRATE h 1 k 0 10 AUTH2 gmod pw", true),
+        ("SENTINEL SET m auth-pass pw", true),
+        ("MIGRATE h 1 k 0 10", false),
+        ("SET k v", false),
+        ("ZADD authors 1 a", false),
+        ("", false),
+    ] {
+        let words: Vec<&[u8]> = row.split(' ').map(str::as_bytes).collect();
+        assert_eq!(carries_secret(&words), expected, "{row}");
+    }
+}
+
+#[test]
 fn publishing_into_a_warm_buffer_allocates_nothing() {
     let mut out = Vec::with_capacity(64 * 1024);
     for _ in 0..1000 {

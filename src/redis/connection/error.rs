@@ -23,6 +23,10 @@ pub enum ConnectError {
         address: String,
         err: ProtocolError,
     },
+    /// So does this, and what it said may repeat the password.
+    NoReply {
+        address: String,
+    },
     Refused {
         doing: &'static str,
         address: String,
@@ -32,7 +36,7 @@ pub enum ConnectError {
     /// A replica or a sentinel: what is published there reaches few or nobody.
     Role {
         address: String,
-        role: String,
+        role: &'static str,
     },
 }
 
@@ -40,7 +44,10 @@ impl ConnectError {
     /// Decides the pace of the attempts.
     pub fn class(&self) -> Class {
         match self {
-            ConnectError::Io { .. } | ConnectError::Protocol { .. } | ConnectError::Role { .. } => Class::Reconnect,
+            ConnectError::Io { .. }
+            | ConnectError::Protocol { .. }
+            | ConnectError::NoReply { .. }
+            | ConnectError::Role { .. } => Class::Reconnect,
             // Only an operator can help.
             ConnectError::Tls { .. } => Class::Full,
             ConnectError::Refused { refusal, .. } if refusal.class == Class::Never => Class::Full,
@@ -64,7 +71,10 @@ impl ConnectError {
         match self {
             ConnectError::Io { doing: "connect", .. } => Stage::Connect,
             ConnectError::Tls { .. } => Stage::Tls,
-            ConnectError::Io { .. } | ConnectError::Protocol { .. } | ConnectError::Refused { .. } => Stage::LogIn,
+            ConnectError::Io { .. }
+            | ConnectError::Protocol { .. }
+            | ConnectError::NoReply { .. }
+            | ConnectError::Refused { .. } => Stage::LogIn,
             ConnectError::Role { .. } => Stage::Role,
         }
     }
@@ -87,7 +97,9 @@ impl ConnectError {
             ConnectError::Tls { .. } => {
                 "check redis:// against rediss://, and the options tls_ca_file and tls_server_name"
             }
-            ConnectError::Protocol { .. } => "what listens there is no redis: check the port in the option `redis`",
+            ConnectError::Protocol { .. } | ConnectError::NoReply { .. } => {
+                "what listens there is no redis: check the port in the option `redis`"
+            }
             ConnectError::Refused { refusal, .. } => match refusal.class {
                 Class::Login => "correct user and password in the option `redis`",
                 Class::Full => "close other clients of this redis, or raise its maxclients",
@@ -113,6 +125,9 @@ impl fmt::Display for ConnectError {
             }
             ConnectError::Tls { address, found } => write!(f, "cannot use TLS with redis at {address}: {found}"),
             ConnectError::Protocol { address, err } => write!(f, "cannot talk to redis at {address}: {err}"),
+            ConnectError::NoReply { address } => {
+                write!(f, "cannot log in at redis {address}: what it answered is no answer to AUTH")
+            }
             ConnectError::Refused { doing, address, user, refusal } => {
                 write!(f, "cannot {doing} at redis {address}")?;
                 if let Some(user) = user {
@@ -121,7 +136,6 @@ impl fmt::Display for ConnectError {
                 write!(f, ": {refusal}")
             }
             ConnectError::Role { address, role } => {
-                let role = if role == "slave" { "replica" } else { role };
                 write!(
                     f,
                     "cannot use redis at {address}: it is a {role}, events published there are lost; name the master"

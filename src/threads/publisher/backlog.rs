@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, IDLE_CHECK};
+use crate::config::{Config, IDLE_CHECK, ITEM_OVERHEAD_BYTES, OUTBOX_JOBS_MAX};
 use crate::notice::Notice;
 use crate::redis::answer::Answer;
 use crate::redis::refusal::Refusal;
 use crate::stats::Counter;
 use crate::text_log::Throttle;
+use crate::threads::links::Limit;
 use crate::threads::outbox::{Item, Job, Publish};
 use crate::threads::publisher::leases::{Leases, Taking};
 use crate::threads::publisher::refused::{Fate, Refused};
@@ -36,16 +37,34 @@ pub(super) struct Backlog<'a> {
     home: Option<Arc<Config>>,
     losses: Throttle,
     failures: Throttle,
-    /// That scripts are forbidden was said.
-    pub(super) scripts_said: bool,
+    /// Of commands beside others.
+    asides: Throttle,
+    /// Redis runs the script by its text alone. Known for longer than a connection, as what goes behind a counter that is
+    /// refused may overtake it.
+    pub(super) sha_is_forbidden: bool,
     pub(super) leases: Leases,
+    /// Keys of counters without a script whose time to live is to be asked for, or to be given.
+    pub(super) lives: VecDeque<Life>,
+    /// Redis was busy when they were asked for: not before then.
+    pub(super) lives_at: Option<Instant>,
+}
+
+/// What is to be done about a key's time to live.
+pub(super) struct Life {
+    pub(super) key: Box<[u8]>,
+    pub(super) ttl: u64,
+    /// It has none: it is to be given one.
+    pub(super) is_missing: bool,
 }
 
 /// One question to Redis.
 pub(super) enum Asked {
     Item(Item),
-    /// A command beside another, such as that for a counter's time to live: only its failure counts.
-    Beside,
+    /// A command beside another, such as the one that a counter is born with: only its failure counts. As
+    /// `RealtimeError` names it, and its key.
+    Beside(&'static str, Box<[u8]>),
+    /// How long a counter's key lives, or that it is to live so long.
+    Live(Life),
     /// Who holds some leases.
     Leases(Taking),
     /// ROLE, or PING where that is forbidden: bytes prove that the connection lives, and the role that it is of use.
@@ -100,13 +119,17 @@ impl InFlight {
         self.awaited > 0
     }
 
-    fn take_items(&mut self) -> Vec<Item> {
-        let all = std::mem::take(self).queue;
-        let item = |asked| match asked {
-            Asked::Item(item) => Some(item),
-            Asked::Beside | Asked::Leases(_) | Asked::Heartbeat => None,
-        };
-        all.into_iter().filter_map(item).collect()
+    /// All items, and the questions for a time to live.
+    fn take(&mut self) -> (Vec<Item>, Vec<Life>) {
+        let (mut items, mut lives) = (Vec::new(), Vec::new());
+        for asked in std::mem::take(self).queue {
+            match asked {
+                Asked::Item(item) => items.push(item),
+                Asked::Live(life) => lives.push(life),
+                Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => {}
+            }
+        }
+        (items, lives)
     }
 }
 
@@ -114,7 +137,8 @@ impl Asked {
     fn weight(&self) -> usize {
         match self {
             Asked::Item(item) => item.weight(),
-            Asked::Beside | Asked::Leases(_) | Asked::Heartbeat => 0,
+            Asked::Live(life) => life.key.len() + ITEM_OVERHEAD_BYTES,
+            Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => 0,
         }
     }
 
@@ -123,7 +147,7 @@ impl Asked {
         match self {
             Asked::Item(Item::Run(run)) => run.is_awaited(),
             Asked::Leases(_) => true,
-            Asked::Item(Item::Publish(_)) | Asked::Beside | Asked::Heartbeat => false,
+            Asked::Item(Item::Publish(_)) | Asked::Beside(..) | Asked::Live(_) | Asked::Heartbeat => false,
         }
     }
 }
@@ -140,8 +164,11 @@ impl<'a> Backlog<'a> {
             home: None,
             losses: Throttle::new(),
             failures: Throttle::new(),
-            scripts_said: false,
+            asides: Throttle::new(),
+            sha_is_forbidden: false,
             leases: Leases::default(),
+            lives: VecDeque::new(),
+            lives_at: None,
         }
     }
 
@@ -209,6 +236,45 @@ impl<'a> Backlog<'a> {
             Item::Run(_) => format!("redis: {refusal}"),
         };
         self.lose(item, &shared.stats.outbox.dropped.redis, &reason);
+    }
+
+    /// Redis refused a command beside another, or did not answer it as expected.
+    pub(super) fn aside_failed(&mut self, operation: &'static str, target: &[u8], reason: &str) {
+        let shared = self.shared;
+        shared.stats.beside_failures.add(1);
+        let target = shared.unprefixed(target);
+        if let Some(more) = self.asides.pass(Instant::now()) {
+            log::warn!("{operation} `{}` failed: {reason}{more}", String::from_utf8_lossy(target));
+            let (target, reason) = (target.into(), reason.to_owned());
+            shared.notices.push(Notice::Error { operation, target, reason });
+        }
+    }
+
+    /// Redis refuses something for good, or for now: said once, and shown as long as it lasts.
+    pub(super) fn note_limit(&self, limit: Limit, found: &str) {
+        if self.shared.limits.note(limit, found) {
+            let reason = format!("{}; {found}", limit.effect());
+            log::warn!("{reason}");
+            let (operation, target): (_, &[u8]) = match limit {
+                Limit::Scripts => ("script", b"EVAL"),
+                Limit::Leases => ("lease", b"rt:lead:*"),
+            };
+            self.shared.notices.push(Notice::Error { operation, target: target.into(), reason });
+        }
+    }
+
+    /// A key without a time to live is to get one. Those beyond the bound are told; the next count on them asks again.
+    pub(super) fn keep_life(&mut self, life: Life) {
+        if self.lives.len() < OUTBOX_JOBS_MAX {
+            self.lives.push_back(life);
+        } else {
+            self.aside_failed("counter", &life.key, "queue_full: too many keys wait for their time to live");
+        }
+    }
+
+    /// When some key's time to live is to be seen to.
+    pub(super) fn lives_due(&self, now: Instant) -> Option<Instant> {
+        (!self.lives.is_empty()).then(|| self.lives_at.unwrap_or(now))
     }
 
     // ---- refused for the moment -----------------------------------------------------------------------------------
@@ -290,7 +356,9 @@ impl<'a> Backlog<'a> {
         let mut again = VecDeque::new();
         // From the last to the first: what may be sent again depends on what was sent behind it.
         let mut behind = Behind::default();
-        for item in self.in_flight.take_items().into_iter().rev() {
+        let (items, lives) = self.in_flight.take();
+        lives.into_iter().for_each(|life| self.keep_life(life));
+        for item in items.into_iter().rev() {
             let forbidden = behind.forbids(&item);
             behind.note(&item);
             if let Item::Run(run) = &item {
@@ -342,6 +410,15 @@ impl<'a> Backlog<'a> {
     /// another prefix does not belong here.
     pub(super) fn follow(&mut self, config: &Arc<Config>) {
         let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
+        self.shared.limits.forget();
+        self.sha_is_forbidden = false;
+        for life in std::mem::take(&mut self.lives) {
+            self.aside_failed(
+                "counter",
+                &life.key,
+                "disconnected: the settings led to another redis before the answer",
+            );
+        }
         self.absorb();
         let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.reconnects());
         for item in std::mem::take(&mut self.unsent) {
@@ -459,7 +536,11 @@ impl Behind {
 /// The thread ends, also by a panic: what Redis may or may not have is counted, and told.
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
-        let mut taken = self.in_flight.take_items();
+        let (mut taken, mut lives) = self.in_flight.take();
+        lives.extend(self.lives.drain(..));
+        for life in lives {
+            self.aside_failed("counter", &life.key, "closed: its time to live was not seen to");
+        }
         taken.extend(self.unsent.drain(..));
         taken.append(&mut self.refused.items);
         let shared = self.shared;

@@ -1,7 +1,7 @@
 //! The leases of this server's hooks: asked for and renewed on the publisher's connection, freed when a hook goes.
 //! By this server's own clock a lease ends before Redis gives the key to another: counted from before it was asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,38 +22,72 @@ pub(super) struct Leases {
     due: Option<Instant>,
     /// The prefix under which they were asked for.
     prefix: String,
+    /// Without scripts: whose key had the boot of this server when Redis was last asked.
+    ours: HashSet<Fingerprint>,
+    /// Without scripts: whose key was just taken or prolonged. GET, whose reply comes next, says for whom.
+    fresh: HashSet<Fingerprint>,
+    /// Since they were last asked for, something was refused.
+    pub(super) has_failed: bool,
 }
 
 /// Some leases, asked for at one moment.
 pub(super) struct Taking {
-    leases: Vec<Arc<Lease>>,
+    leases: Vec<(Fingerprint, Arc<Lease>)>,
     asked: Instant,
 }
 
-impl Taking {
-    /// Notes who holds them. `held` tells of each whether it is this server.
-    fn note(&self, held: impl Iterator<Item = bool>) {
-        for (lease, held) in self.leases.iter().zip(held) {
-            match held {
-                true => lease.set(Some(self.asked + LEASE_OWN)),
-                false => lease.refused(self.asked),
-            }
-        }
-    }
-
-    /// The reply of the script, or of GET where scripts are forbidden. An error changes nothing: what is held ends by
-    /// itself.
-    pub(super) fn answered(&self, reply: Reply<'_>, boot: u64) {
-        match reply {
-            Reply::Array(held) => self.note(held.iter().map(|held| held.integer() == Some(1))),
-            Reply::Bulk(holder) => self.note(std::iter::once(holder == lease::boot_text(boot))),
-            Reply::Nil => self.note(std::iter::once(false)),
-            _ => {}
-        }
-    }
-}
-
 impl Leases {
+    /// A reply to the script, or to one of the two plain commands of a key (`redis/lease.rs`). `Err` is what was found
+    /// in place of such a reply: who holds the key is then not known, and what is held ends by itself.
+    pub(super) fn answered(&mut self, taking: &Taking, reply: Reply<'_>, boot: u64) -> Result<(), String> {
+        if let Reply::Array(held) = reply {
+            for ((fingerprint, lease), held) in taking.leases.iter().zip(held.iter()) {
+                match held.integer() {
+                    Some(1) => self.note_held(*fingerprint, lease, taking.asked),
+                    Some(0) => self.note_refused(*fingerprint, lease, taking.asked),
+                    _ => return Err(format!("expected 1 or 0 for each key, found {}", held.describe())),
+                }
+            }
+            return Ok(());
+        }
+        let Some((fingerprint, lease)) = taking.leases.first() else { return Ok(()) };
+        let is_fresh = |reply| matches!(reply, Reply::Simple(_) | Reply::Integer(1));
+        match reply {
+            // Of SET, or of PEXPIRE.
+            _ if is_fresh(reply) => _ = self.fresh.insert(*fingerprint),
+            Reply::Integer(_) => _ = self.fresh.remove(fingerprint),
+            // Of GET: ours, but perhaps about to end, as its life was not prolonged.
+            Reply::Bulk(holder) if holder == lease::boot_text(boot) => match self.fresh.remove(fingerprint) {
+                true => self.note_held(*fingerprint, lease, taking.asked),
+                false => _ = self.ours.insert(*fingerprint),
+            },
+            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, taking.asked),
+            // Of SET: the key exists, and GET says whose it is. Of GET: it ended by itself, and is free to be taken.
+            Reply::Nil => {
+                self.fresh.remove(fingerprint);
+                if self.ours.remove(fingerprint) {
+                    self.due = None;
+                }
+            }
+            _ => return Err(format!("expected the holder, found {}", reply.describe())),
+        }
+        Ok(())
+    }
+
+    /// The answer may come when nobody wants the lease any more, and its key was freed.
+    fn note_held(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
+        if self.wanted.contains_key(&fingerprint) {
+            self.ours.insert(fingerprint);
+            lease.set(Some(asked + LEASE_OWN));
+        }
+    }
+
+    fn note_refused(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
+        self.ours.remove(&fingerprint);
+        self.fresh.remove(&fingerprint);
+        lease.refused(asked);
+    }
+
     /// Asks for what is due. `scripts`: Redis lets this user run them.
     pub(super) fn ask(
         &mut self,
@@ -70,20 +104,23 @@ impl Leases {
             return;
         }
         self.due = Some(now + LEASE_RENEWAL);
+        self.has_failed = false;
         let all: Vec<(Fingerprint, Arc<Lease>)> =
             self.wanted.iter().map(|(fingerprint, lease)| (*fingerprint, Arc::clone(lease))).collect();
         for some in all.chunks(LEASE_KEYS_MAX) {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
-            let leases: Vec<Arc<Lease>> = some.iter().map(|(_, lease)| Arc::clone(lease)).collect();
             if scripts {
                 keys.encode_take(batch, shared.boot);
-                in_flight.push(Asked::Leases(Taking { leases, asked: now }));
+                in_flight.push(Asked::Leases(Taking { leases: some.to_vec(), asked: now }));
                 continue;
             }
-            keys.encode_plain(batch, shared.boot, |at| leases.get(at).is_some_and(|lease| lease.holds(now)));
-            for lease in leases {
-                in_flight.push(Asked::Beside);
-                in_flight.push(Asked::Leases(Taking { leases: vec![lease], asked: now }));
+            keys.encode_plain(batch, shared.boot, |at| {
+                some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
+            });
+            for one in some {
+                let taking = || Taking { leases: vec![one.clone()], asked: now };
+                in_flight.push(Asked::Leases(taking()));
+                in_flight.push(Asked::Leases(taking()));
             }
         }
     }
@@ -96,13 +133,16 @@ impl Leases {
         let moved = prefix != self.prefix;
         let gone: Vec<Fingerprint> =
             self.wanted.keys().copied().filter(|fingerprint| moved || !wanted.contains_key(fingerprint)).collect();
-        for lease in gone.iter().filter_map(|fingerprint| self.wanted.get(fingerprint)) {
-            lease.set(None);
+        for fingerprint in &gone {
+            self.ours.remove(fingerprint);
+            if let Some(lease) = self.wanted.get(fingerprint) {
+                lease.set(None);
+            }
         }
         // Without scripts nobody can free just his own: they end by themselves.
         for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
             Keys::new(&self.prefix, some.iter().copied()).encode_free(batch, shared.boot);
-            in_flight.push(Asked::Beside);
+            in_flight.push(Asked::Beside("lease", b"rt:lead:*".as_slice().into()));
         }
         if wanted.keys().any(|fingerprint| moved || !self.wanted.contains_key(fingerprint)) {
             self.due = None;
@@ -110,9 +150,17 @@ impl Leases {
         (self.version, self.wanted, self.prefix) = (version, wanted, prefix);
     }
 
-    /// A new connection: asked at once whether they are still held.
+    /// Wants one as the routes would, and asks for it now.
+    #[cfg(test)]
+    pub(super) fn want(&mut self, fingerprint: Fingerprint, lease: Arc<Lease>) {
+        self.wanted.insert(fingerprint, lease);
+        self.due = None;
+    }
+
+    /// A new connection, or another way to ask: asked at once whether they are still held.
     pub(super) fn reconnected(&mut self) {
         self.due = None;
+        self.fresh.clear();
     }
 
     /// How long until something is due.

@@ -11,15 +11,18 @@ use crate::config::{
 };
 use crate::fail_point::fail_point;
 use crate::redis::answer::Expect;
-use crate::redis::connection::{self, Connection};
+use crate::redis::connection::{self, Connection, Role};
 use crate::redis::counter::{self, Form};
 use crate::redis::leaderboard::Progress;
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::refusal::{self, Class, Refusal};
 use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::redis::{REPLY_LIMITS, command};
 use crate::threads::Shared;
+use crate::threads::links::Limit;
 use crate::threads::outbox::{Item, Job, Publish};
-use crate::threads::publisher::backlog::{Asked, Backlog};
+use crate::threads::publisher::backlog::{Asked, Backlog, Life};
+use crate::threads::publisher::leases::Taking;
+use crate::threads::replies::ReplyTo;
 use crate::threads::run::{Effect, Run, Work};
 
 /// How soon an answer is looked for after a write, and the longest pause between two looks. An answer only settles
@@ -132,6 +135,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 let now = Instant::now();
                 self.ask_for_life(now);
                 self.ask_for_leases(now);
+                self.see_to_lives(now);
             } else {
                 self.gather_last();
                 if self.is_drained() {
@@ -149,6 +153,8 @@ impl<'a, 'b> Session<'a, 'b> {
                 false => self.poll = (self.poll * 2).min(ANSWER_POLL_LONGEST),
             }
         }
+        self.see_to_lives(Instant::now());
+        self.write(false)?;
         Ok(End::Stop)
     }
 
@@ -254,7 +260,7 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// How long nothing has to be looked at.
     fn idle_patience(&self, now: Instant) -> Duration {
-        let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due()];
+        let due = [Some(self.heartbeat + HEARTBEAT), self.backlog.leases.due(), self.backlog.lives_due(now)];
         due.into_iter().flatten().map(|due| due.saturating_duration_since(now)).fold(IDLE_CHECK, Duration::min)
     }
 
@@ -343,7 +349,7 @@ impl<'a, 'b> Session<'a, 'b> {
     fn encode_run(&mut self, mut run: Box<Run>) {
         self.shared.stats.resent.add(u64::from(run.attempts > 0 && !run.is_board()));
         run.attempts = run.attempts.saturating_add(1);
-        let mut beside = counter::Plain::default();
+        let (mut before, mut life) = (0, None);
         match &mut run.work {
             Work::Ask { command, .. } => command.encode_into(&mut self.batch),
             Work::Board(board) => board.encode(&mut self.batch),
@@ -353,24 +359,49 @@ impl<'a, 'b> Session<'a, 'b> {
                 return self.backlog.lose(Item::Run(run), unknown, reason);
             }
             Work::Count(job) if self.script == Script::Forbidden => {
-                job.number = None;
-                beside = job.count.encode_plain(&mut self.batch);
+                (job.number, job.form) = (None, None);
+                before = job.count.encode_plain(&mut self.batch);
+                life = Some(Life { key: job.count.key.clone(), ttl: job.count.ttl, is_missing: false });
+                life = life.filter(|_| job.count.asks_ttl());
             }
             Work::Count(job) => {
                 if job.number.is_none() {
                     job.number = self.backlog.next_number().map(|number| (number, Instant::now()));
                 }
                 let number = job.number.map_or(0, |(number, _)| number);
-                let form = if self.script == Script::Loaded { Form::EvalSha } else { Form::Eval };
+                let by_sha = self.script == Script::Loaded && !self.backlog.sha_is_forbidden;
+                let form = if by_sha { Form::EvalSha } else { Form::Eval };
+                job.form = Some(form);
                 job.count.encode(&mut self.batch, form, &job.done, number);
-                if form == Form::Eval {
+                if self.script == Script::Unknown {
                     self.script = Script::Asked;
                 }
             }
         }
-        (0..beside.before).for_each(|_| self.backlog.in_flight.push(Asked::Beside));
+        let key = life.as_ref().map(|life| life.key.clone()).unwrap_or_default();
+        (0..before).for_each(|_| self.backlog.in_flight.push(Asked::Beside("counter", key.clone())));
         self.backlog.in_flight.push(Asked::Item(Item::Run(run)));
-        (0..beside.after).for_each(|_| self.backlog.in_flight.push(Asked::Beside));
+        if let Some(life) = life {
+            self.backlog.in_flight.push(Asked::Live(life));
+        }
+    }
+
+    /// Asks for, or gives, the time to live of counters that went without a script.
+    fn see_to_lives(&mut self, now: Instant) {
+        if self.backlog.lives_due(now).is_none_or(|due| now < due) {
+            return;
+        }
+        self.backlog.lives_at = None;
+        while self.batch.len() < BATCH_BYTES_MAX
+            && let Some(life) = self.backlog.lives.pop_front()
+        {
+            if life.is_missing {
+                counter::encode_expire(&mut self.batch, &life.key, life.ttl);
+            } else {
+                counter::encode_ttl(&mut self.batch, &life.key);
+            }
+            self.backlog.in_flight.push(Asked::Live(life));
+        }
     }
 
     /// A question now and then: whether anybody is there, and still a master.
@@ -461,8 +492,9 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
                 (Some(Asked::Item(Item::Run(run))), reply) => {
                     self.backlog.calm_down();
-                    if run.effect() == Effect::Counts && self.script == Script::Asked {
+                    if self.script == Script::Asked && run.form().is_some() {
                         self.script = Script::Loaded;
+                        self.shared.limits.lift(Limit::Scripts);
                     }
                     finish_run(self.backlog, run, reply);
                     Ok(())
@@ -472,19 +504,17 @@ impl<'a, 'b> Session<'a, 'b> {
                     self.backlog.in_flight.put_back(publish);
                     Err(End::lost(reason))
                 }
-                (Some(Asked::Beside), reply) => {
-                    note_beside(self.shared, reply);
+                (Some(Asked::Beside(operation, key)), reply) => {
+                    if let Reply::Error(text) = reply {
+                        self.backlog.aside_failed(operation, &key, &format!("redis: {}", Refusal::new(text)));
+                    }
                     Ok(())
                 }
-                (Some(Asked::Leases(_)), Reply::Error(text)) if counter::forbids_scripts(text) => {
-                    self.script = Script::Forbidden;
-                    self.backlog.leases.reconnected();
+                (Some(Asked::Live(life)), reply) => {
+                    note_life(self.backlog, life, reply);
                     Ok(())
                 }
-                (Some(Asked::Leases(taking)), reply) => {
-                    taking.answered(reply, self.shared.boot);
-                    Ok(())
-                }
+                (Some(Asked::Leases(taking)), reply) => leases_reply(&mut self.script, self.backlog, &taking, reply),
                 (Some(Asked::Heartbeat), reply) => {
                     self.heartbeat_is_out = false;
                     check_role(self.shared, &reply.keep())
@@ -503,46 +533,147 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 }
 
+/// From now on counters and leases do without scripts.
+fn do_without_scripts(script: &mut Script, backlog: &mut Backlog<'_>, refusal: &Refusal) {
+    backlog.note_limit(Limit::Scripts, &refusal.to_string());
+    *script = Script::Forbidden;
+    backlog.leases.reconnected();
+}
+
 /// What an error reply means for its item, and for what else is known of Redis.
 fn error_reply(script: &mut Script, backlog: &mut Backlog<'_>, item: Item, text: &[u8]) -> Result<(), End> {
     let refusal = Refusal::new(text);
-    if let Item::Run(run) = &item {
-        match run.effect() {
+    if let Item::Run(run) = item {
+        return match (run.effect(), run.form()) {
             // It may have said so itself, and it is never sent twice.
-            Effect::Unknown => {
-                backlog.refuse(item, &refusal);
-                return Ok(());
+            (Effect::Unknown, _) => {
+                refuse_command(backlog, run, text);
+                Ok(())
             }
-            Effect::Counts if counter::wants_script(text) => {
+            (Effect::Counts, Some(form)) => count_refused(script, backlog, run, form, text),
+            (Effect::Counts | Effect::Reads | Effect::Writes, _) => refused(backlog, Item::Run(run), &refusal),
+        };
+    }
+    refused(backlog, item, &refusal)
+}
+
+/// A command of a script's own was refused. What held a secret is answered without the words of Redis. What has a name
+/// that Redis does not know may be a misspelt AUTH: log and game hooks learn none of its arguments, its callback does.
+fn refuse_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8]) {
+    let is_unknown = ["unknown command", "not support", "unsupported"].iter().any(|part| refusal::contains(text, part));
+    let refusal = match run.reply_to {
+        _ if run.has_secret() => Refusal::of_secret(text),
+        ReplyTo::Nobody if is_unknown => Refusal::new(b"ERR unknown command"),
+        ReplyTo::Nobody => Refusal::new(text),
+        ReplyTo::Reader { .. } | ReplyTo::Callback(_) => Refusal::with_arguments(text),
+    };
+    if let Work::Ask { command, .. } = &run.work
+        && is_unknown
+    {
+        run.target = command.name().into();
+    }
+    backlog.refuse(Item::Run(run), &refusal);
+}
+
+/// A counter that was sent as a script's call was refused.
+fn count_refused(
+    script: &mut Script,
+    backlog: &mut Backlog<'_>,
+    run: Box<Run>,
+    form: Form,
+    text: &[u8],
+) -> Result<(), End> {
+    let (refusal, item) = (Refusal::new(text), Item::Run(run));
+    match form {
+        Form::EvalSha if counter::wants_script(text) => *script = Script::Unknown,
+        Form::EvalSha if counter::forbids_scripts(text) => {
+            backlog.sha_is_forbidden = true;
+            if *script != Script::Forbidden {
                 *script = Script::Unknown;
-                backlog.put_off(item, &refusal, None);
-                return Ok(());
             }
-            Effect::Counts if counter::forbids_scripts(text) => {
-                if !std::mem::replace(&mut backlog.scripts_said, true) {
-                    log::warn!(
-                        "redis lets this user run no scripts: a counter whose answer is lost is not sent again; {refusal}"
-                    );
-                }
-                *script = Script::Forbidden;
-                backlog.put_off(item, &refusal, None);
-                return Ok(());
-            }
-            Effect::Counts if *script == Script::Asked => {
+        }
+        // That it does not know the script whose text it was given says no less.
+        Form::Eval if counter::forbids_scripts(text) || counter::wants_script(text) => {
+            do_without_scripts(script, backlog, &refusal);
+        }
+        Form::Eval | Form::EvalSha => {
+            if *script == Script::Asked {
                 // Redis reads a script before it runs it, but not while it refuses everything.
                 *script = if refusal.class != Class::Never { Script::Unknown } else { Script::Loaded };
             }
-            Effect::Counts | Effect::Reads | Effect::Writes => {}
+            return refused(backlog, item, &refusal);
         }
     }
+    backlog.put_off(item, &refusal, None);
+    Ok(())
+}
+
+/// An item was refused for the moment, or for good.
+fn refused(backlog: &mut Backlog<'_>, item: Item, refusal: &Refusal) -> Result<(), End> {
     if refusal.class == Class::Never {
-        backlog.refuse(item, &refusal);
+        backlog.refuse(item, refusal);
         return Ok(());
     }
-    backlog.put_off(item, &refusal, Some(REFUSED_RETRY));
+    backlog.put_off(item, refusal, Some(REFUSED_RETRY));
+    goes_on(refusal)
+}
+
+/// The end of the connection, if that is what a refusal asks for.
+fn goes_on(refusal: &Refusal) -> Result<(), End> {
     match refusal.class {
-        Class::Wait => Ok(()),
+        Class::Wait | Class::Never => Ok(()),
         class => Err(End::Lost { reason: refusal.to_string(), class }),
+    }
+}
+
+/// A reply to a question for leases.
+fn leases_reply(script: &mut Script, backlog: &mut Backlog<'_>, taking: &Taking, reply: Reply<'_>) -> Result<(), End> {
+    let shared = backlog.shared;
+    let outcome = match reply {
+        Reply::Error(text) => {
+            let refusal = Refusal::new(text);
+            if *script != Script::Forbidden && (counter::forbids_scripts(text) || counter::wants_script(text)) {
+                do_without_scripts(script, backlog, &refusal);
+                return Ok(());
+            }
+            if refusal.class != Class::Never {
+                // What is held ends by itself, and is asked for again.
+                return goes_on(&refusal);
+            }
+            Err(refusal.to_string())
+        }
+        reply => backlog.leases.answered(taking, reply, shared.boot),
+    };
+    match (outcome, reply) {
+        (Err(found), _) => {
+            backlog.leases.has_failed = true;
+            backlog.note_limit(Limit::Leases, &found);
+        }
+        (Ok(()), Reply::Array(_)) => {
+            shared.limits.lift(Limit::Scripts);
+            shared.limits.lift(Limit::Leases);
+        }
+        (Ok(()), Reply::Bulk(_)) if !backlog.leases.has_failed => shared.limits.lift(Limit::Leases),
+        (Ok(()), _) => {}
+    }
+    Ok(())
+}
+
+/// The answer to TTL, or to EXPIRE: a key without an end gets one.
+fn note_life(backlog: &mut Backlog<'_>, life: Life, reply: Reply<'_>) {
+    match reply {
+        Reply::Integer(-1) if !life.is_missing => backlog.keep_life(Life { is_missing: true, ..life }),
+        Reply::Error(text) => match Refusal::new(text) {
+            refusal if refusal.class == Class::Never => {
+                backlog.aside_failed("counter", &life.key, &format!("redis: {refusal}"));
+            }
+            _ => {
+                backlog.lives_at = Some(Instant::now() + REFUSED_RETRY);
+                backlog.keep_life(life);
+            }
+        },
+        // It has an end, or ended.
+        _ => {}
     }
 }
 
@@ -582,22 +713,17 @@ fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
     }
 }
 
-/// A command beside another that was refused.
-fn note_beside(shared: &Shared, reply: Reply<'_>) {
-    if let Reply::Error(text) = reply {
-        shared.stats.beside_failures.add(1);
-        log::warn!("redis refused a counter's time to live, or a hook's lease; {}", Refusal::new(text));
-    }
-}
-
 /// A master that became a replica takes publishes and keeps them to itself.
 fn check_role(shared: &Shared, reply: &OwnedReply) -> Result<(), End> {
     match connection::role(reply) {
-        None | Some("master") => Ok(()),
-        Some(role) => {
+        Some(Role::Other(role)) => {
             // The subscriptions belong elsewhere now, too.
             shared.subscriptions.disconnect();
             Err(End::lost(format!("it is no master any more, but a {role}")))
         }
+        None | Some(Role::Master | Role::Unknown) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub use poster::{Folder, Hook, Poster};
 pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;
 pub use redis::Redis;
-pub use scripted::{Client, Scripted};
+pub use scripted::{Client, Scripted, answer_with};
 pub use server::Server;
 pub use web::{Answer, Bucket, Seen, Web};
 

@@ -186,7 +186,7 @@ fn spawn(host: Ipv4Addr, port: u16, settings: &[String], before: &[String], fold
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("cannot run redis-server")
 }
 
-fn encode(arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn encode(arguments: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
         bytes.extend_from_slice(format!("${}\r\n{argument}\r\n", argument.len()).as_bytes());

@@ -1,10 +1,12 @@
 //! Something that says it is Redis and answers as a test wants: a script for each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use crate::redis::encode;
 
 pub struct Scripted {
     port: u16,
@@ -65,6 +67,11 @@ impl Drop for Scripted {
     }
 }
 
+/// A command whose answer is this error, whatever it says.
+pub fn answer_with(error: &str) -> Vec<String> {
+    ["EVAL", "return {err=ARGV[1]}", "0", error].map(str::to_owned).to_vec()
+}
+
 /// One connection to a [`Scripted`].
 pub struct Client {
     stream: TcpStream,
@@ -106,6 +113,26 @@ impl Client {
     pub fn acknowledge(&mut self, command: &[String]) {
         let (verb, name) = (command[0].to_lowercase(), &command[1]);
         self.send(format!("*3\r\n${}\r\n{verb}\r\n${}\r\n{name}\r\n:1\r\n", verb.len(), name.len()).as_bytes());
+    }
+
+    /// Passes everything on to the Redis at `to`, until either end closes. `change` may put another command in the place
+    /// of one; [`answer_with`] makes one that has a given error for an answer.
+    pub fn relay(&mut self, to: SocketAddr, change: impl Fn(Vec<String>) -> Vec<String>) {
+        let mut redis = TcpStream::connect(to).expect("cannot connect to redis");
+        let (mut from, mut back) = (redis.try_clone().expect("clone"), self.stream.try_clone().expect("clone"));
+        let answers = thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        while let Some(command) = self.command() {
+            let command = change(command);
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            if redis.write_all(&encode(&words)).is_err() {
+                break;
+            }
+        }
+        let _ = redis.shutdown(Shutdown::Both);
+        answers.join().expect("the thread of the answers");
     }
 
     /// Answers what a well-behaved Redis would, until the other end closes: nothing is delivered.

@@ -1,8 +1,10 @@
 //! A Redis that answers, and says no: to the login, to a client too many, to a channel, for the moment, for ever.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fault_kit::{Redis, Scripted, Server, comes_true, wait_until};
+use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
 use realtime::notice::Notice;
 use serde_json::json;
 
@@ -158,6 +160,46 @@ fn a_busy_redis_is_asked_again() {
     server.stop();
 }
 
+/// Many channels and a Redis that is busy for a while: it is asked for one at a time, and at the end for all, also when
+/// it forbids some of them, or all.
+#[test]
+fn a_busy_redis_is_not_flooded_with_subscriptions() {
+    many_channels_while_busy(false);
+    many_channels_while_busy(true);
+}
+
+fn many_channels_while_busy(forbidden: bool) {
+    let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, is_busy) = (Arc::clone(&asked), Arc::clone(&busy));
+    let redis = Scripted::start(move |client| {
+        while let Some(command) = client.question() {
+            match command[0].as_str() {
+                "SUBSCRIBE" => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    if is_busy.load(Ordering::SeqCst) {
+                        client.send(b"-BUSY a script\r\n");
+                    } else if command[1].ends_with('7') || forbidden {
+                        client.send(b"-NOPERM No permissions to access a channel\r\n");
+                    } else {
+                        client.acknowledge(&command);
+                    }
+                }
+                _ => client.send(b":1\r\n"),
+            }
+        }
+    });
+    let mut server = at(&redis.url());
+    (0..1000).for_each(|n| server.on(&format!("c{n}"), n));
+    server.wait(|_| asked.load(Ordering::SeqCst) > 1000);
+    assert!(!comes_true(Duration::from_millis(1500), || asked.load(Ordering::SeqCst) > 1020));
+    busy.store(false, Ordering::SeqCst);
+    server.wait_ready();
+    let refused = if forbidden { 1000 } else { 100 };
+    assert_eq!(server.stat("/subscriptions_refused"), refused);
+    assert!(asked.load(Ordering::SeqCst) <= 2020, "{asked:?}");
+    server.stop();
+}
+
 /// A publish that was refused for the moment never comes after a later one of its channel; it is lost, and counted.
 #[test]
 fn a_busy_redis_never_turns_the_order_round() {
@@ -244,4 +286,116 @@ fn a_cluster_node() {
     server.emit("a", "{\"n\":1}").unwrap();
     server.hear(1);
     server.stop();
+}
+
+// ---- secrets --------------------------------------------------------------------------------------------------------
+
+/// Everything that the module says of itself: state, news, numbers, console.
+fn everything_said(server: &Server) -> String {
+    let engine = &server.engine;
+    format!("{:?} {:?} {:?} {} {:?}", engine.status(), server.told, server.errors(), engine.stats(), engine.report())
+}
+
+/// What answers AUTH may repeat the password, whole, in parts, escaped or in another letter case: none of it is shown.
+#[test]
+fn an_answer_to_a_login_is_never_shown() {
+    const PASSWORD: &str = "hunter2%2Fsecret";
+    let answers = [
+        "-ERR unknown command 'AUTH', with args beginning with: 'hunter2/secret' \r\n",
+        "-ERR unknown command `AUTH`, with args beginning with: `gmod`, `hunter2/s`, \r\n",
+        "-ERR UNKNOWN COMMAND AUTH HUNTER2/SECRET\r\n",
+        "-unsupported command 'auth hunter2%2Fsecret'\r\n",
+        "-hunter2/secret is wrong\r\n",
+        "-HUNTER2 is wrong\r\n",
+        "-LOADING hunter2/secret\r\n",
+        "-READONLY hunter2/secret\r\n",
+        "-ERR max number of clients reached, hunter2/secret\r\n",
+        "hunter2/secret\r\n",
+        ":hunter2/secret\r\n",
+        "$14\r\nhunter2/secret\r\n",
+        "$hunter2\r\n",
+        "*2\r\n$4\r\nAUTH\r\n$14\r\nhunter2/secret\r\n",
+        "+OK\r\n-ERR hunter2/secret\r\n",
+        "+OK\r\n*1\r\n$7\r\nhunter2\r\n",
+    ];
+    for answer in answers {
+        let redis = Scripted::start(move |client| {
+            while let Some(command) = client.command() {
+                match command[0].as_str() {
+                    "AUTH" => client.send(answer.as_bytes()),
+                    _ => client.send(b"+OK\r\n"),
+                }
+            }
+        });
+        let mut server = at(&redis.url().replace("redis://", &format!("redis://gmod:{PASSWORD}@")));
+        server.wait(|server| !server.errors().is_empty());
+        server.engine.begin_selftest().unwrap();
+        let mut said = String::new();
+        wait_until("the self-test ends", || {
+            while let Some(line) = server.engine.shared().selftest.pop() {
+                said += &line;
+            }
+            said.contains("self-test failed")
+        });
+        said += &everything_said(&server);
+        assert!(!said.to_lowercase().contains("hunter2"), "{answer:?}: {said}");
+        assert!(said.contains("cannot log in at redis"), "{answer:?}: {said}");
+        server.stop();
+    }
+}
+
+/// The same for commands that scripts send, whatever comes of them and whoever hears it.
+#[test]
+fn an_answer_to_a_command_with_a_secret_is_never_shown() {
+    // The first lets a password be set.
+    let [plain, redis] = [Redis::start(&[]), Redis::start(&[])];
+    let address = redis.address();
+    // Says what it was asked, as old and managed servers do; the rest Redis itself answers.
+    let relay = Scripted::start(move |client| {
+        client.relay(address, |command| {
+            if command.len() > 2 && command.iter().any(|word| word.contains("hunter2")) {
+                return answer_with(&format!("ERR unknown command `{}`, with args: {}", command[0], command.join(" ")));
+            }
+            command
+        });
+    });
+    let rows = [
+        "ACL|SETUSER|gmod|>hunter2!",
+        "acl|setuser|gmod|on|>hunter2",
+        "CONFIG|SET|requirepass|hunter2",
+        "config|set|masterauth|hunter2",
+        "CONFIG|SET|nosuch|hunter2",
+        "MIGRATE|127.0.0.1|1|k|0|10|AUTH|hunter2",
+        "MIGRATE|127.0.0.1|1||0|10|AUTH2|gmod|hunter2|KEYS|k",
+        "renamed-acl|SETUSER|gmod|>hunter2",
+        "renamed-config|SET|requirepass|hunter2",
+        "SENTINEL|SET|mymaster|auth-pass|hunter2",
+    ];
+    for url in [plain.url(), relay.url()] {
+        let mut server = at(&url);
+        server.wait_ready();
+        for (at, row) in rows.iter().enumerate() {
+            let words: Vec<Vec<u8>> = row.split('|').map(|word| word.as_bytes().to_vec()).collect();
+            server.submit(None, |requests| requests.command(&words)).unwrap();
+            server.submit(Some(at as i32), |requests| requests.command(&words)).unwrap();
+        }
+        // What the module itself refuses says no more.
+        for row in ["AUTH|hunter2", "HELLO|3|AUTH|gmod|hunter2"] {
+            let words: Vec<Vec<u8>> = row.split('|').map(|word| word.as_bytes().to_vec()).collect();
+            let refused = server.submit(None, |requests| requests.command(&words)).unwrap_err().to_string();
+            assert!(refused.contains("cannot be sent") && !refused.contains("hunter2"), "{refused}");
+        }
+        // A misspelt name: nobody can know the secret, but the news do not tell the arguments.
+        let misspelt = ["AUHT", "hunter2"].map(|word| word.as_bytes().to_vec());
+        server.submit(None, |requests| requests.command(&misspelt)).unwrap();
+        let answers = server.answered(rows.len());
+        server.wait(|server| server.errors().iter().any(|error| error.contains("AUHT")));
+        let said = format!("{answers:?} {}", everything_said(&server));
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(
+            answers.iter().any(|(_, answer)| answer.starts_with("redis: ERR (its words are not shown")),
+            "{answers:?}"
+        );
+        server.stop();
+    }
 }

@@ -1,0 +1,330 @@
+//! One session's steps, called by hand on a connection to a server that only shakes hands: which items go into a batch,
+//! and what an answer changes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::action::Fingerprint;
+use crate::redis::command::Command;
+use crate::redis::counter::Count;
+use crate::redis::lease::boot_text;
+use crate::stats::Stats;
+use crate::threads::run::{Again, CountJob};
+
+/// A server that answers the handshake and nothing else, and the address as the option `redis` has it.
+fn silent_master() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+            let answer: &[u8] = match line.as_str() {
+                "CLIENT" => b"+OK\r\n",
+                "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+                _ => continue,
+            };
+            // The other end may be first.
+            let _ = stream.write_all(answer);
+        }
+    });
+    url
+}
+
+/// Runs a test with a session that has just begun.
+fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
+    let mut config = Config::defaults("box", 1);
+    assert!(config.apply_json("test", &format!(r#"{{"redis":"{}"}}"#, silent_master())).is_empty());
+    let connection = Connection::open(&config, "test").unwrap();
+    let attention = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
+    let mut backlog = Backlog::new(&shared);
+    test(&mut Session::new(&shared, &connection, &mut backlog, 0));
+}
+
+fn publish(payload: &[u8]) -> Item {
+    Item::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
+}
+
+fn set(reply_to: ReplyTo) -> Item {
+    let command = Command::new("SET").arg("k").arg("v");
+    let work = Work::Ask { command, expect: Expect::Done, again: Again::Write };
+    Item::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
+}
+
+fn get(ticket: u64) -> Run {
+    let deadline = Instant::now() + Duration::from_secs(3600);
+    let work = Work::Ask { command: Command::new("GET").arg("k"), expect: Expect::Text, again: Again::Read };
+    Run::new(work, "get", b"k", ReplyTo::Reader { ticket, deadline }, Instant::now())
+}
+
+fn incr(key: &str, ttl: u64) -> Item {
+    let count = Count { key: key.as_bytes().into(), member: None, by: "1".into(), ttl };
+    let work = Work::Count(CountJob::new(count, Arc::from(b"done".as_slice())));
+    Item::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
+}
+
+/// The names of the commands in the batch, which is emptied.
+fn names(session: &mut Session<'_, '_>) -> Vec<String> {
+    let batch = std::mem::take(&mut session.batch);
+    let mut decoder = Decoder::new(REPLY_LIMITS);
+    decoder.feed(&batch);
+    let mut names = Vec::new();
+    while let Some(command) = decoder.next().unwrap() {
+        let name = command.array().and_then(|words| words.iter().next()?.text()).unwrap();
+        names.push(String::from_utf8_lossy(name).into_owned());
+    }
+    names
+}
+
+fn answer(session: &mut Session<'_, '_>, bytes: &[u8]) {
+    session.decoder.feed(bytes);
+    assert!(session.match_answers().is_ok());
+}
+
+// ---- batches --------------------------------------------------------------------------------------------------------
+
+/// What a reader found behind a script's call stays in the queue, in its order, and the reader is looked for again.
+#[test]
+fn what_a_reader_must_wait_for_is_put_off_and_not_lost() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        outbox.push(incr("n", 0)).unwrap();
+        outbox.push(publish(b"{}")).unwrap();
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        outbox.push_reader(get(1)).unwrap();
+        session.gather_next();
+        assert_eq!(names(session), ["EVAL"]);
+        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (3, 4));
+        assert!(session.reader_waits());
+        answer(session, b"$1\r\n1\r\n");
+        session.gather_next();
+        assert_eq!(names(session), ["SET", "GET"]);
+        session.gather_next();
+        assert_eq!(names(session), ["PUBLISH"]);
+        answer(session, b"+OK\r\n$1\r\nv\r\n:1\r\n");
+        assert_eq!(session.shared.outbox.waiting(), 0);
+    });
+}
+
+/// Nothing that was queued for other settings goes out on this connection.
+#[test]
+fn what_a_reader_finds_of_newer_settings_is_put_off_and_not_lost() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        outbox.set_generation(1);
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        outbox.push_reader(get(1)).unwrap();
+        session.gather_next();
+        assert_eq!(names(session), ["SET"]);
+        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (2, 3));
+    });
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    with_session(|session| {
+        let payload = vec![b'x'; 1000];
+        for _ in 0..1000 {
+            session.shared.outbox.push(publish(&payload)).unwrap();
+        }
+        session.gather_next();
+        let bytes = session.batch.len();
+        assert!((BATCH_BYTES_MAX..BATCH_BYTES_MAX + 1100).contains(&bytes), "{bytes}");
+        assert_eq!(names(session).len(), session.backlog.in_flight.len());
+    });
+}
+
+/// A reader that comes while a batch is gathered finds it closed.
+#[test]
+fn gathering_stops_for_a_reader() {
+    with_session(|session| {
+        for _ in 0..10 {
+            session.shared.outbox.push(publish(b"{}")).unwrap();
+        }
+        session.shared.outbox.mark_reader();
+        session.gather(Job::Send(publish(b"{}")));
+        assert_eq!(names(session), ["PUBLISH"]);
+    });
+}
+
+/// While Redis is busy one item goes at a time, until one goes through: an event, or a command.
+#[test]
+fn careful_until_something_goes_through() {
+    for (answer_of_the_first, first) in [(&b":1\r\n"[..], publish(b"{}")), (b"+OK\r\n", set(ReplyTo::Nobody))] {
+        with_session(|session| {
+            session.backlog.careful = true;
+            session.backlog.unsent.push_back(first);
+            (0..10).for_each(|_| session.shared.outbox.push(publish(b"{}")).unwrap());
+            // In place of the first, which the outbox did not count.
+            session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
+            session.gather_next();
+            assert_eq!(names(session).len(), 1);
+            session.gather_next();
+            assert_eq!(names(session), Vec::<String>::new(), "its answer is not there yet");
+            answer(session, answer_of_the_first);
+            assert!(!session.backlog.careful);
+            session.gather_next();
+            assert_eq!(names(session).len(), 11);
+        });
+    }
+}
+
+/// An event that waited too long was perhaps brought there by an earlier connection: then nobody knows its fate.
+#[test]
+fn a_late_event_is_expired_or_unknown() {
+    for was_written in [false, true] {
+        with_session(|session| {
+            let Item::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
+            late.written = was_written;
+            let later = Instant::now() + Duration::from_secs(61);
+            let kept = session.backlog.keep_unless_late(Item::Publish(late), later, Duration::from_secs(60));
+            let drops = &session.shared.stats.outbox.dropped;
+            assert!(kept.is_none());
+            assert_eq!((drops.expired.get(), drops.unknown.get()), (u64::from(!was_written), u64::from(was_written)));
+        });
+    }
+}
+
+// ---- scripts and leases ---------------------------------------------------------------------------------------------
+
+fn limits(session: &Session<'_, '_>) -> Vec<String> {
+    session.shared.limits.list()
+}
+
+/// By its text alone, where only EVALSHA is refused; by plain commands, where EVAL is.
+#[test]
+fn a_script_that_is_refused_by_one_name() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        (0..4).for_each(|_| outbox.push(incr("n", 60)).unwrap());
+        session.gather_next();
+        assert_eq!(names(session), ["EVAL"]);
+        answer(session, b"$1\r\n1\r\n");
+        session.gather_next();
+        assert_eq!(names(session), ["EVALSHA", "EVALSHA", "EVALSHA"]);
+        let refused = "-NOPERM User gmod has no permissions to run the 'EVALSHA' command\r\n";
+        answer(session, refused.repeat(3).as_bytes());
+        session.gather_next();
+        assert_eq!(names(session), ["EVAL"]);
+        answer(session, b"$1\r\n2\r\n");
+        session.gather_next();
+        assert_eq!(names(session), ["EVAL", "EVAL"]);
+        assert_eq!(limits(session), Vec::<String>::new());
+        answer(session, b"-ERR unknown command 'EVAL'\r\n-ERR unknown command 'EVAL'\r\n");
+        session.gather_next();
+        assert_eq!(names(session), ["SET", "INCRBY", "TTL", "SET", "INCRBY", "TTL"]);
+        assert_eq!(limits(session).len(), 1);
+        // The first has a time to live, the second has none.
+        answer(session, b"$-1\r\n:3\r\n:60\r\n$-1\r\n:4\r\n:-1\r\n");
+        session.see_to_lives(Instant::now());
+        assert_eq!(names(session), ["EXPIRE"]);
+        answer(session, b"-BUSY a script\r\n");
+        session.see_to_lives(Instant::now());
+        assert_eq!(names(session), Vec::<String>::new(), "not at once");
+        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        assert_eq!(names(session), ["EXPIRE"]);
+        answer(session, b":1\r\n");
+        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        assert_eq!(names(session), Vec::<String>::new());
+        assert_eq!((session.shared.outbox.waiting(), session.shared.stats.beside_failures.get()), (0, 0));
+    });
+}
+
+/// A server that knows no script however it is given one is not asked for ever.
+#[test]
+fn a_script_that_is_never_known() {
+    with_session(|session| {
+        session.shared.outbox.push(incr("n", 0)).unwrap();
+        for expected in ["EVAL", "INCRBY"] {
+            session.gather_next();
+            assert_eq!(names(session), [expected]);
+            let reply: &[u8] = if expected == "EVAL" { b"-NOSCRIPT No matching script.\r\n" } else { b":1\r\n" };
+            answer(session, reply);
+        }
+        assert_eq!(session.shared.outbox.waiting(), 0);
+    });
+}
+
+/// The question for a time to live survives the connection.
+#[test]
+fn a_time_to_live_that_was_not_told_is_asked_for_again() {
+    with_session(|session| {
+        session.script = Script::Forbidden;
+        session.shared.outbox.push(incr("n", 60)).unwrap();
+        session.gather_next();
+        assert_eq!(names(session), ["SET", "INCRBY", "TTL"]);
+        answer(session, b"+OK\r\n:1\r\n");
+        session.backlog.connection_ended();
+        session.see_to_lives(Instant::now());
+        assert_eq!(names(session), ["TTL"]);
+    });
+}
+
+/// Without scripts a lease is held when its key is this server's *and* lives for another ten seconds.
+#[test]
+fn leases_by_plain_commands() {
+    let ours = |session: &Session<'_, '_>| {
+        let boot = String::from_utf8(boot_text(session.shared.boot)).unwrap();
+        format!("$16\r\n{boot}\r\n")
+    };
+    let other = || "$16\r\nffffffffffffffff\r\n".to_owned();
+    // Replies to two rounds, whether it is held after each, and the command that each begins with.
+    type Round = (&'static str, bool, &'static str, bool);
+    let rows: [(Round, Round); 7] = [
+        (("+OK", true, "SET", true), (":1", true, "PEXPIRE", true)),
+        (("$-1", false, "SET", false), ("+OK", true, "SET", true)),
+        // The key is ours, but was not made to live longer: by then it may end at once.
+        (("$-1", true, "SET", false), (":1", true, "PEXPIRE", true)),
+        (("+OK", true, "SET", true), (":0", false, "PEXPIRE", false)),
+        (("+OK", true, "SET", true), (":1", false, "PEXPIRE", false)),
+        (("-NOPERM no SET", true, "SET", false), (":1", true, "PEXPIRE", true)),
+        (("+OK", false, "SET", false), ("$-1", false, "SET", false)),
+    ];
+    for (first, second) in rows {
+        with_session(|session| {
+            session.script = Script::Forbidden;
+            let lease = Arc::new(crate::hook::Lease::default());
+            let fingerprint = Fingerprint::of(b"c", &serde_json::Value::Null);
+            let mut now = Instant::now();
+            for (reply, is_ours, command, is_held) in [first, second] {
+                session.backlog.leases.want(fingerprint, Arc::clone(&lease));
+                session.ask_for_leases(now);
+                assert_eq!(names(session), [command, "GET"], "{first:?} {second:?}");
+                let holder = if is_ours { ours(session) } else { other() };
+                answer(session, format!("{reply}\r\n{holder}").as_bytes());
+                assert_eq!(lease.holds(now), is_held, "{first:?} {second:?}");
+                // Long enough that what was held before has ended by our clock.
+                now += Duration::from_secs(9);
+                assert!(!lease.holds(now));
+            }
+        });
+    }
+}
+
+// ---- the role -------------------------------------------------------------------------------------------------------
+
+/// A heartbeat that finds a replica ends the connection; one that finds KeyDB's active replica, or no role, does not.
+#[test]
+fn roles_that_a_heartbeat_finds() {
+    for (reply, stays) in [
+        ("*1\r\n$6\r\nmaster\r\n", true),
+        ("*1\r\n$14\r\nactive-replica\r\n", true),
+        ("*1\r\n+Master\r\n", true),
+        ("*1\r\n$7\r\nunknown\r\n", true),
+        ("-NOPERM no ROLE\r\n", true),
+        ("*1\r\n$5\r\nslave\r\n", false),
+        ("*1\r\n$7\r\nREPLICA\r\n", false),
+        ("*1\r\n$8\r\nsentinel\r\n", false),
+    ] {
+        with_session(|session| {
+            session.ask_for_life(Instant::now() + HEARTBEAT);
+            assert_eq!(names(session), ["ROLE"]);
+            session.decoder.feed(reply.as_bytes());
+            assert_eq!(session.match_answers().is_ok(), stays, "{reply}");
+        });
+    }
+}

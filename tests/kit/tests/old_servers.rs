@@ -1,0 +1,374 @@
+//! Servers that do less, or say it otherwise, than the Redis of the day: Redis 5 and 6, those that refuse scripts, KeyDB.
+//! There is one redis-server here, so others are played: by an ACL, by `rename-command`, and by a relay before it that
+//! gives their answers.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
+use realtime::threads::Shared;
+use serde_json::json;
+
+fn with(url: &str, name: &str) -> Server {
+    let mut server = Server::with(json!({ "redis": url, "server": name, "prefix": "p:" }));
+    // One of each, of this server's own and of others.
+    server.hook("kill", json!({ "type": "counter", "key": "kills", "ttl": 86400 }));
+    server.hook("kill", json!({ "type": "counter", "key": "blood", "by": 2 }));
+    server.hook("kill", json!({ "type": "leaderboard", "board": "day", "member": "{killer}", "ttl": 86400 }));
+    server.tick();
+    server.wait_ready();
+    server
+}
+
+fn held(shared: &Shared) -> usize {
+    let ((_, routes), now) = (shared.published.current(), Instant::now());
+    routes.leases().iter().filter(|(_, lease)| lease.holds(now)).count()
+}
+
+fn wait_held(server: &mut Server, count: usize) {
+    server.wait(|server| held(server.engine.shared()) == count);
+}
+
+fn counts(redis: &Redis, prefix: &str) -> [String; 5] {
+    let key = |name: &str| format!("{prefix}{name}");
+    [
+        redis.command(&["GET", &key("kills")]),
+        redis.command(&["GET", &key("blood")]),
+        redis.command(&["ZSCORE", &key("day"), "Jo"]),
+        redis.command(&["TTL", &key("kills")]),
+        redis.command(&["TTL", &key("day")]),
+    ]
+}
+
+/// One event of this server, one of another program: both are counted, and what is to end will end.
+fn counts_two(redis: &Redis, server: &mut Server, what: &str) {
+    wait_held(server, 3);
+    server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
+    redis.command(&["PUBLISH", "p:kill", r#"{"killer":"Jo"}"#]);
+    let expected = ["2", "4", "2", "86400", "86400"];
+    wait_until(&format!("{what}: {expected:?}"), || counts(redis, "p:") == expected);
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+}
+
+/// How many lines of `realtime_status`, and of the errors told, speak of scripts.
+fn said(server: &mut Server, part: &str) -> (usize, usize) {
+    server.tick();
+    let count = |lines: &[String]| lines.iter().filter(|line| line.contains(part)).count();
+    (count(&server.engine.report()), count(&server.errors()))
+}
+
+const REFUSES_SCRIPTS: &str = "redis refuses scripts (EVAL)";
+
+// ---- scripts are refused ------------------------------------------------------------------------------------------
+
+/// However a server says it, and in any letter case: all counts are there, hooks act on events of others, and it is
+/// said once.
+#[test]
+fn scripts_that_are_refused_in_any_words() {
+    let rows = include_str!("../../../testdata/redis/scripts.txt").lines().filter_map(|row| row.strip_suffix(" | yes"));
+    for (at, row) in rows.enumerate() {
+        let wording = if at % 2 == 0 { row.to_owned() } else { row.to_uppercase() };
+        let redis = Redis::start(&[]);
+        let (address, error) = (redis.address(), wording.clone());
+        let relay = Scripted::start(move |client| {
+            client.relay(address, |command| match command[0].as_str() {
+                "EVAL" | "EVALSHA" => answer_with(&error),
+                _ => command,
+            });
+        });
+        let mut server = with(&relay.url(), "one");
+        counts_two(&redis, &mut server, &wording);
+        assert_eq!(said(&mut server, REFUSES_SCRIPTS), (1, 1), "{wording}: {:?}", server.errors());
+        assert_eq!(server.errors().len(), 1, "{wording}: {:?}", server.errors());
+        server.assert_balanced();
+        server.stop();
+    }
+}
+
+/// By a real Redis: an ACL, and commands that were renamed away.
+#[test]
+fn scripts_that_redis_itself_refuses() {
+    let acl = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all"];
+    let rows: [(&[&str], &str, usize); 4] = [
+        (&["-eval", "-evalsha"], "gmod:pw@", 1),
+        (&["-eval"], "gmod:pw@", 1),
+        // By their text they run.
+        (&["-evalsha"], "gmod:pw@", 0),
+        (&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""], "", 1),
+    ];
+    for (settings, login, told) in rows {
+        let settings: Vec<&str> = if login.is_empty() { settings.to_vec() } else { [&acl, settings].concat() };
+        let redis = Redis::start(&settings);
+        let mut server = with(&redis.url().replace("redis://", &format!("redis://{login}")), "one");
+        counts_two(&redis, &mut server, &format!("{settings:?}"));
+        (0..20).for_each(|_| server.incr("n", None).unwrap());
+        server.wait(|server| server.stat("/outbox/waiting") == 0);
+        assert_eq!(redis.command(&["GET", "p:n"]), "20", "{settings:?}");
+        assert_eq!(said(&mut server, REFUSES_SCRIPTS), (told, told), "{settings:?}");
+        assert_eq!(server.stat("/outbox/dropped/redis") + server.stat("/outbox/dropped/unknown"), 0, "{settings:?}");
+        server.assert_balanced();
+        server.stop();
+    }
+}
+
+/// A key that lost its time to live, or never had one, gets it with the next count; one that has one keeps it.
+#[test]
+fn without_scripts_what_is_to_end_ends() {
+    let redis = Redis::start(&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]);
+    redis.command(&["SET", "p:kills", "1"]);
+    redis.command(&["ZADD", "p:day", "1", "Jo"]);
+    redis.command(&["EXPIRE", "p:day", "500"]);
+    let mut server = with(&redis.url(), "one");
+    server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
+    wait_until("counted", || counts(&redis, "p:")[..4] == ["2", "2", "2", "86400"]);
+    let left: i64 = counts(&redis, "p:")[4].parse().unwrap();
+    assert!((1..=500).contains(&left), "{left}");
+    server.stop();
+}
+
+/// Two servers without scripts: one acts at a time, and the other when it is gone.
+#[test]
+fn without_scripts_one_of_a_fleet_acts() {
+    let redis = Redis::start(&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]);
+    let mut first = with(&redis.url(), "one");
+    wait_held(&mut first, 3);
+    let mut second = with(&redis.url(), "two");
+    for n in 1..=50 {
+        redis.command(&["PUBLISH", "p:kill", r#"{"killer":"Jo"}"#]);
+        wait_until("one counts", || redis.command(&["GET", "p:kills"]) == n.to_string());
+    }
+    assert!(!comes_true(Duration::from_millis(200), || redis.command(&["GET", "p:kills"]) != "50"), "counted twice");
+    assert_eq!((held(first.engine.shared()), held(second.engine.shared())), (3, 0));
+    // It renews them: the keys of Redis do not end.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        assert_eq!((held(first.engine.shared()), held(second.engine.shared())), (3, 0));
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    let left: i64 = {
+        let key = redis.command(&["KEYS", "p:rt:lead:*"]).lines().next().unwrap().to_owned();
+        redis.command(&["PTTL", &key]).parse().unwrap()
+    };
+    assert!(left > 6500, "it was not renewed: {left} ms");
+    first.stop();
+    wait_held(&mut second, 3);
+    redis.command(&["PUBLISH", "p:kill", r#"{"killer":"Jo"}"#]);
+    wait_until("the second counts", || redis.command(&["GET", "p:kills"]) == "51");
+    second.stop();
+}
+
+/// Where not even plain commands may touch the leases, this is said once, and counted for each event.
+#[test]
+fn leases_that_are_refused_are_told() {
+    for scripts in ["+@all", "-eval"] {
+        let rules = ["--user", "gmod", "on", ">pw", "~p:kills", "~p:blood", "~p:day", "~p:rt:done:*", "&*"];
+        let redis = Redis::start(&[&rules[..], &["+@all", scripts]].concat());
+        let mut server = with(&redis.url().replace("redis://", "redis://gmod:pw@"), "one");
+        let refused = "redis refuses the leases of this server";
+        server.wait(|server| server.errors().iter().any(|error| error.contains(refused)));
+        redis.command(&["PUBLISH", "p:kill", r#"{"killer":"Jo"}"#]);
+        server.wait(|server| server.stat("/events_without_lease") == 3);
+        // Asked again every three seconds, and not told again.
+        let refused_calls = || -> u64 {
+            let stats = redis.command(&["INFO", "commandstats"]);
+            let calls = stats.split([',', '\n', '\r']).filter_map(|part| part.strip_prefix("rejected_calls="));
+            calls.map(|count| count.parse::<u64>().unwrap()).sum()
+        };
+        let before = refused_calls();
+        wait_until("they are asked for again", || refused_calls() > before);
+        assert_eq!(said(&mut server, refused), (1, 1), "{scripts}: {:?}", server.errors());
+        // Its own events are counted all the same.
+        server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
+        wait_until("counted", || counts(&redis, "p:") == ["1", "2", "1", "86400", "86400"]);
+        // Once they are allowed, it acts and says no more.
+        redis.command(&["ACL", "SETUSER", "gmod", "~p:rt:lead:*"]);
+        wait_held(&mut server, 3);
+        server.wait(|server| server.engine.report().iter().all(|line| !line.contains(refused)));
+        server.stop();
+    }
+}
+
+// ---- commands of Redis 5 --------------------------------------------------------------------------------------------
+
+/// Every command and option that is sent, in scripts too, exists since Redis 5: by a table, and by what MONITOR shows.
+#[test]
+fn every_command_exists_since_redis_5() {
+    let table: BTreeMap<&str, (f64, &str)> = include_str!("../../../testdata/redis/commands.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|row| {
+            let parts: Vec<&str> = row.split('|').map(str::trim).collect();
+            (parts[0], (parts[1].parse().unwrap(), parts[2]))
+        })
+        .collect();
+    let old = |version: &str| version.parse::<f64>().unwrap() <= 5.0;
+    for settings in [&[][..], &["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]] {
+        let redis = Redis::start(settings);
+        let seen = monitor(&redis);
+        let mut server = with(&format!("{}/3", redis.url()), "one");
+        wait_held(&mut server, 3);
+        server.on("a*", 1);
+        server.on("b", 2);
+        server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
+        server.submit(Some(1), |requests| requests.set(b"k", b"v")).unwrap();
+        server.submit(Some(1), |requests| requests.set_ex(b"k", b"v", 100.0)).unwrap();
+        server.submit(Some(1), |requests| requests.get_table(b"k")).unwrap();
+        server.submit(Some(1), |requests| requests.expire(b"k", 100.0)).unwrap();
+        server.submit(Some(1), |requests| requests.del(&[b"k"])).unwrap();
+        server.submit(Some(1), |requests| requests.incr(b"n", 0.5)).unwrap();
+        server.submit(Some(1), |requests| requests.incr(b"i", 1.0)).unwrap();
+        server.submit(Some(1), |requests| requests.leaderboard(b"day", 5.0)).unwrap();
+        server.submit(Some(1), |requests| requests.leaderboard(b"kill*", 5.0)).unwrap();
+        server.answered(9);
+        wait_until("counted", || server.get("kills") == "'1'");
+        server.engine.off(b"a*", None);
+        server.engine.off(b"b", None);
+        server.wait(|server| server.stat("/outbox/waiting") == 0);
+        server.tick();
+        server.engine.begin_selftest().unwrap();
+        wait_until("the self-test ends", || {
+            server.engine.shared().selftest.pop().is_some_and(|line| line.starts_with("self-test "))
+        });
+        wait_until("a heartbeat", || seen.lock().unwrap().iter().filter(|words| words[0] == "ROLE").count() > 2);
+        server.stop();
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        assert!(seen.len() > 40, "{}", seen.len());
+        for words in seen {
+            let name = words[0].to_uppercase();
+            let Some((since, options)) = table.get(name.as_str()) else { panic!("not in the table: {words:?}") };
+            assert!(*since <= 5.0, "{words:?} exists since {since}");
+            for word in words.iter().skip(1).filter(|word| is_option(word)) {
+                let option = options.split(", ").find_map(|option| option.strip_prefix(&format!("{word} ")));
+                assert!(option.is_some_and(old), "{word} of {words:?}: {option:?}");
+            }
+        }
+    }
+}
+
+/// A word as options are written.
+fn is_option(word: &str) -> bool {
+    word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// The commands that Redis gets from now on, those of scripts too, but not the ones of this test.
+fn monitor(redis: &Redis) -> Arc<Mutex<Vec<Vec<String>>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (stream, taken) = (redis.begin(&["MONITOR"]), Arc::clone(&seen));
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    assert_eq!(lines.next().as_deref(), Some("+OK"));
+    thread::spawn(move || {
+        for line in lines {
+            // `+1700000000.123456 [3 127.0.0.1:5555] "SET" "p:k" "v"`; a script's text has escapes in it.
+            let Some((_, command)) = line.split_once("] ") else { continue };
+            let words = command.trim_matches('"').split("\" \"").map(str::to_owned).collect::<Vec<String>>();
+            let is_ours = ["ACL", "CONFIG", "MONITOR"].contains(&words[0].to_uppercase().as_str());
+            if !is_ours {
+                taken.lock().unwrap().push(words);
+            }
+        }
+    });
+    seen
+}
+
+/// Redis 6 has no `EXPIRE ... NX`, Redis 5 no users: what they would refuse is not sent.
+#[test]
+fn a_redis_6_that_refuses_what_it_does_not_know() {
+    for scripts in [true, false] {
+        let redis = Redis::start(&[]);
+        let address = redis.address();
+        let relay = Scripted::start(move |client| {
+            client.relay(address, |command| {
+                let has = |option: &str| command.iter().any(|word| word.eq_ignore_ascii_case(option));
+                match command[0].as_str() {
+                    "EXPIRE" | "PEXPIRE" if command.len() > 3 => {
+                        answer_with("ERR wrong number of arguments for 'expire' command")
+                    }
+                    "SET" if has("GET") || has("KEEPTTL") || has("EXAT") => answer_with("ERR syntax error"),
+                    "GETEX" | "GETDEL" | "LPOS" | "ACL" | "HELLO" => {
+                        answer_with(&format!("ERR unknown command `{}`, with args beginning with: ", command[0]))
+                    }
+                    "EVAL" | "EVALSHA" if !scripts => {
+                        answer_with(&format!("ERR unknown command `{}`, with args beginning with: ", command[0]))
+                    }
+                    _ => command,
+                }
+            });
+        });
+        let mut server = with(&relay.url(), "one");
+        counts_two(&redis, &mut server, "redis 6");
+        assert_eq!(server.stat("/beside_failures"), 0);
+        server.stop();
+    }
+}
+
+/// What is only good to have may be missing: the role, the client's name, PING.
+#[test]
+fn commands_that_are_not_needed() {
+    let missing = ["ROLE", "CLIENT", "INFO", "PING", "EVAL", "EVALSHA"];
+    let settings: Vec<&str> = missing.iter().flat_map(|name| ["--rename-command", name, ""]).collect();
+    let redis = Redis::start(&settings);
+    let mut server = with(&redis.url(), "one");
+    counts_two(&redis, &mut server, "without them");
+    // Longer than a heartbeat.
+    assert!(!comes_true(Duration::from_secs(6), || server.stat("/reconnects") + server.stat("/connect_failures") > 0));
+    assert_eq!(server.engine.status().0, "connected");
+    server.engine.begin_selftest().unwrap();
+    wait_until("the self-test ends", || {
+        server.engine.shared().selftest.pop().is_some_and(|line| line == "self-test passed")
+    });
+    server.stop();
+}
+
+// ---- roles -----------------------------------------------------------------------------------------------------------
+
+/// KeyDB that replicates both ways takes writes; a word that is not known is decided by a write.
+#[test]
+fn roles_as_other_servers_name_them() {
+    let rows = [
+        ("active-replica", None, "connected"),
+        ("Master", None, "connected"),
+        ("primary", None, "connected"),
+        ("replica", None, "it is a replica"),
+        ("SLAVE", None, "it is a replica"),
+        ("sentinel", None, "it is a sentinel"),
+        ("hunter2", None, "connected"),
+        (
+            "hunter2",
+            Some("readonly You can't write against a read only replica."),
+            "it is a server that takes no writes",
+        ),
+        ("hunter2", Some("NOPERM User default has no permissions to run the 'del' command"), "connected"),
+    ];
+    for (role, refusal, expected) in rows {
+        let scripted = Scripted::start(move |client| {
+            while let Some(command) = client.command() {
+                match (command[0].as_str(), refusal) {
+                    ("ROLE", _) => client.send(format!("*2\r\n${}\r\n{role}\r\n*0\r\n", role.len()).as_bytes()),
+                    ("DEL", Some(refusal)) => client.send(format!("-{refusal}\r\n").as_bytes()),
+                    ("DEL", None) => client.send(b":0\r\n"),
+                    ("PUBLISH", _) => client.send(b":1\r\n"),
+                    ("SUBSCRIBE" | "PSUBSCRIBE", _) => client.acknowledge(&command),
+                    _ => client.send(b"+OK\r\n"),
+                }
+            }
+        });
+        let mut server = Server::with(json!({ "redis": scripted.url() }));
+        server.wait(|server| {
+            let (state, detail) = server.engine.status();
+            state == expected || detail.contains(expected)
+        });
+        let said = format!("{:?} {:?}", server.engine.status(), server.told);
+        assert!(!said.contains("hunter2"), "{said}");
+        if expected == "connected" {
+            server.emit("a", "{}").unwrap();
+            server.wait(|server| server.stat("/outbox/delivered") == 1);
+            // The heartbeat asks again.
+            let reconnects = server.stat("/reconnects");
+            assert!(!comes_true(Duration::from_millis(200), || server.stat("/reconnects") > reconnects));
+        }
+        server.stop();
+    }
+}
