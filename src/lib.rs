@@ -76,6 +76,7 @@ pub mod webhook;
 // webhook/{client,resolve,dead_letter,spool}.rs and these files.
 mod bounded_file;
 mod net;
+mod plain_file;
 pub mod text_log;
 
 // 3 threads: one file per worker, and the queues between them and the game thread.

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("webhook::spool", 2),
     ("webhook", 1),
     ("bounded_file", 2),
+    ("plain_file", 2),
     ("net", 2),
     ("eventlog::path", 0),
     ("eventlog::spec", 0),

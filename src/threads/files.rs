@@ -1,7 +1,8 @@
 //! Writes and reads event logs. Runs on `rt-files`; owns every open log and the reads that callbacks wait for.
 //! [`Files`] is the side of everybody else: an append is taken or refused at once, without I/O. Bounded by count and
 //! bytes; a record counts until it is written. A full queue refuses the newest.
-//! Takes what waits, writes it at once, syncs what is due, then reads for a slice of time, and again.
+//! Takes what waits, writes it at once, syncs what is due, then opens large logs and reads for a slice of time each, and
+//! again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -231,6 +232,7 @@ impl Files {
                 }
             }
             desk.advance(Instant::now());
+            desk.open_slice(Instant::now());
             desk.read_slice();
         }
     }
