@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("net", 2),
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
+    ("eventlog::chain", 2),
     ("eventlog::disk", 2),
     ("eventlog::folder", 2),
     ("eventlog::reader", 2),

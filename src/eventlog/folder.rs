@@ -64,24 +64,13 @@ impl Place {
     }
 
     /// What the log's lock file says of its rotated files. `None`: nothing, or it cannot be read.
-    fn claims(&self) -> Option<Claims> {
+    pub(super) fn claims(&self) -> Option<Claims> {
         let path = self.lock_path();
         // Not through a link: one that leads out of the data folder would be read.
         fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let mut bytes = Vec::new();
         plain_file::read(&path).ok()?.take(LINE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
         LockText::parse(&bytes)?.claims
-    }
-
-    /// Where a reader looks for rotated segments.
-    pub(super) fn rotated_files(&self) -> io::Result<Rotated> {
-        match self.claims() {
-            Some(claims) => {
-                let following = self.following(&claims);
-                Ok(Rotated::Known(claims.iter().chain(following).collect()))
-            }
-            None => Ok(Rotated::Listing(self.list()?)),
-        }
     }
 
     /// Numbers of the files that follow the last one claimed: the lock file may lag behind by what a full disk refused.
@@ -184,13 +173,6 @@ impl Place {
         }
         Ok(lock)
     }
-}
-
-/// The rotated files of a log, as far as anything says.
-pub(super) enum Rotated {
-    /// Their numbers, ascending.
-    Known(Vec<u64>),
-    Listing(Listing),
 }
 
 /// A folder that is being listed.

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Six digits at least, none of them a needless zero: no other name is a rotated segment's. Of the files with such names
-//! those belong to the log whose numbers stand in its lock file, and those that follow the last of them without a gap.
-//! If that file is gone or says nothing, all do that could: below 1,000,000, or next to another.
+//! those belong to the log whose numbers stand in its lock file. Those that follow the last of them without a gap may
+//! belong to it, and all, if that file is gone or says nothing: chain.rs looks at their records.
 //!
 //! A segment is binary (below) or JSON lines (`line.rs`); its first bytes tell, and one log may have both kinds.
 //! Records are numbered from 1 through all segments: that is a record's **seq**. When a segment had to be abandoned
@@ -118,6 +118,7 @@
 //! gets a new version; readers know all versions up to their own, and refuse later ones. Writers write one.
 
 mod block;
+mod chain;
 mod claims;
 mod digits;
 pub mod disk;

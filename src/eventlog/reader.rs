@@ -11,7 +11,8 @@ use std::{fmt, io};
 
 use crate::config::{EVENTLOG_READ_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::eventlog::block::UNIT_BYTES;
-use crate::eventlog::folder::{Listing, Place, Rotated};
+use crate::eventlog::chain::{Chain, Rotated};
+use crate::eventlog::folder::Place;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
 use crate::eventlog::{Filter, Query, Records};
@@ -20,6 +21,8 @@ use crate::eventlog::{Filter, Query, Records};
 const FINDINGS_MAX: usize = 100;
 /// Rotated files that are opened in one step, as long as they turn out to be gone.
 const FILES_PER_STEP: usize = 64;
+/// Steps that a log takes to be found if it is missing: an empty listing, and nothing to compare.
+const STEPS_AT_OPEN: usize = 4;
 
 /// All matching records of the log at this path below `root`, unless that takes longer than the deadline.
 pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Result<ReadOutcome, ReadError> {
@@ -82,8 +85,8 @@ pub enum Progress {
 pub struct Scan {
     place: Place,
     query: Query,
-    /// The folder, while it is listed to know which segments there are.
-    listing: Option<Listing>,
+    /// Until it is known which rotated segments there are.
+    chain: Option<Chain>,
     /// Segments still to be opened, in the order in which they are read; the youngest was opened first.
     waiting: VecDeque<Source>,
     /// The youngest, until the others are known.
@@ -153,11 +156,11 @@ impl Scan {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let rotated = place.rotated_files().map_err(|err| fail(place.folder(), err))?;
+        let chain = Chain::begin(&place, place.claims()).map_err(|err| fail(place.folder(), err))?;
         let mut scan = Scan {
             place,
             query,
-            listing: None,
+            chain: Some(chain),
             waiting: VecDeque::new(),
             youngest_id: youngest.as_ref().map(|segment| segment.id),
             youngest,
@@ -171,19 +174,36 @@ impl Scan {
             tally: Tally::default(),
             buffer: Vec::new(),
         };
-        match rotated {
-            Rotated::Known(numbers) => scan.wait_for(numbers)?,
-            Rotated::Listing(listing) => scan.listing = Some(listing),
+        // With nothing to look at this is all there is to it, and a log that is missing is told at once.
+        for _ in 0..STEPS_AT_OPEN {
+            if scan.chain.is_some() {
+                scan.find_segments()?;
+            }
         }
         Ok(scan)
     }
 
+    /// Looks a little further which segments there are.
+    fn find_segments(&mut self) -> Result<(), ReadError> {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        let found = chain.step(&self.place, self.youngest.as_mut(), &mut self.buffer);
+        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.place.folder().to_owned(), err })? {
+            self.chain = None;
+            self.wait_for(rotated)?;
+        }
+        Ok(())
+    }
+
     /// Puts the segments into the order in which they are read.
-    fn wait_for(&mut self, rotated: Vec<u64>) -> Result<(), ReadError> {
-        if self.youngest.is_none() && rotated.is_empty() {
+    fn wait_for(&mut self, rotated: Rotated) -> Result<(), ReadError> {
+        let Rotated { mut numbers, foreign, .. } = rotated;
+        // Of those it is told that they are no event logs: nothing says that they never were.
+        numbers.extend(foreign);
+        numbers.sort_unstable();
+        if self.youngest.is_none() && numbers.is_empty() {
             return Err(ReadError::Missing { path: self.place.active().to_owned() });
         }
-        self.waiting = rotated.into_iter().map(Source::Rotated).collect();
+        self.waiting = numbers.into_iter().map(Source::Rotated).collect();
         self.waiting.extend(self.youngest.take().map(Source::Open));
         if self.query.newest_first {
             self.waiting.make_contiguous().reverse();
@@ -196,13 +216,8 @@ impl Scan {
         if self.records.len() >= self.query.limit {
             return Ok(Progress::Done);
         }
-        if let Some(listing) = &mut self.listing {
-            let folder = self.place.folder().to_owned();
-            let listed = listing.step(&self.place).map_err(|err| ReadError::Io { path: folder, err })?;
-            if let Some(numbers) = listed {
-                self.listing = None;
-                self.wait_for(numbers)?;
-            }
+        if self.chain.is_some() {
+            self.find_segments()?;
             return Ok(Progress::More);
         }
         match self.current.take() {

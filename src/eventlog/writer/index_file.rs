@@ -95,6 +95,9 @@ impl IndexFile {
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) {
         self.end();
+        if !is_index(from) {
+            return;
+        }
         // Left by a kill between the names of an index and its segment.
         if is_index(to) {
             self.removed(remove_plain(to));

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::eventlog::block::UNIT_BYTES;
+use crate::eventlog::chain::{Chain, Rotated};
+use crate::eventlog::claims::Claims;
 use crate::eventlog::disk::Disk;
-use crate::eventlog::folder::{Listing, LockError, Place, index_of};
+use crate::eventlog::folder::{LockError, Place, index_of};
 use crate::eventlog::index::Entry;
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
 use crate::eventlog::{Filter, Format, LogSpec, Records};
@@ -23,22 +25,14 @@ use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry
 pub struct Opening {
     writer: Writer,
     stage: Stage,
-    /// Rotated files that may be the log's, although its lock file does not say so: ascending, taken from the end.
-    candidates: Vec<u64>,
-    /// Those of them that are, with the numbers of their first records, descending.
-    adopted: Vec<(u64, Option<u64>)>,
-    /// Rotated segments begin with a record below this.
-    seq_below: u64,
     buffer: Vec<u8>,
 }
 
 enum Stage {
-    /// The lock file says nothing about files: the folder is listed.
-    List(Listing, Option<Segment>),
+    /// It is found out which rotated files are the log's. With the youngest segment.
+    Chain(Chain, Option<Segment>),
     /// The parts of the youngest segment are looked for, then its first record.
-    Search(Option<Segment>),
-    /// Each candidate is looked at. The first is the youngest segment.
-    Adopt(Option<Segment>, Option<(u64, Segment)>),
+    Search(Segment),
     /// Parts are read from the end, so many are left, until one has a record.
     Tail(Segment, usize),
     /// The index is made anew: the parts that have entries so far, and how many are to have one.
@@ -69,18 +63,12 @@ impl Opening {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(OpenError::of(&active, err)),
         };
-        let mut candidates = Vec::new();
-        let stage = match &lock.claims {
-            None => Stage::List(place.list().map_err(fail)?, youngest),
-            Some(claims) => {
-                candidates = place.following(claims);
-                if !candidates.is_empty() {
-                    // To compare them with.
-                    candidates.splice(..0, claims.last());
-                }
-                Stage::Search(youngest)
-            }
+        let claims = match lock.claims.clone() {
+            // Nothing was written here yet, so nothing here is the log's.
+            None if !lock.had_writer && youngest.is_none() => Some(Claims::default()),
+            claims => claims,
         };
+        let chain = Chain::begin(&place, claims).map_err(fail)?;
         let encoder = Encoder::new(spec.format);
         let mut index = IndexFile::default();
         index.replaces_any = lock.had_writer;
@@ -113,8 +101,7 @@ impl Opening {
             spare: Vec::new(),
         };
         writer.begin_segment();
-        let (adopted, buffer) = (Vec::new(), Vec::new());
-        Ok(Opening { writer, stage, candidates, adopted, seq_below: u64::MAX, buffer })
+        Ok(Opening { writer, stage: Stage::Chain(chain, youngest), buffer: Vec::new() })
     }
 
     /// Does a little of it. True once the log is open.
@@ -122,25 +109,26 @@ impl Opening {
         let active = self.writer.place.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::List(mut listing, youngest) => match listing.step(&self.writer.place).map_err(fail)? {
-                None => Stage::List(listing, youngest),
-                Some(numbers) => {
-                    self.candidates = numbers;
-                    Stage::Search(youngest)
-                }
-            },
-            Stage::Search(Some(mut youngest)) => {
-                let is_searched = youngest.search(&mut self.buffer).map_err(fail)?;
-                match if is_searched { youngest.first_seq(&mut self.buffer).map_err(fail)? } else { None } {
-                    None => Stage::Search(Some(youngest)),
-                    Some(first) => {
-                        self.seq_below = first.unwrap_or(u64::MAX);
-                        Stage::Adopt(Some(youngest), None)
+            Stage::Chain(mut chain, mut youngest) => {
+                let rotated = chain.step(&self.writer.place, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
+                match (rotated, youngest) {
+                    (None, youngest) => Stage::Chain(chain, youngest),
+                    (Some(rotated), youngest) => {
+                        self.claim(&rotated);
+                        youngest.map_or_else(|| self.older(), Stage::Search)
                     }
                 }
             }
-            Stage::Search(None) => Stage::Adopt(None, None),
-            Stage::Adopt(youngest, candidate) => self.adopt(youngest, candidate).map_err(fail)?,
+            Stage::Search(mut youngest) => {
+                let is_searched = youngest.search(&mut self.buffer).map_err(fail)?;
+                match if is_searched { youngest.first_seq(&mut self.buffer).map_err(fail)? } else { None } {
+                    None => Stage::Search(youngest),
+                    Some(_) => {
+                        let parts = youngest.parts.len();
+                        Stage::Tail(youngest, parts)
+                    }
+                }
+            }
             Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
                 Tail::Found(part, number, found) => self.take_up(segment, part, number, found).map_err(fail)?,
                 Tail::More(left) => Stage::Tail(segment, left),
@@ -173,47 +161,17 @@ impl Opening {
         self.writer
     }
 
-    // ---- which rotated files are the log's ------------------------------------------------------------------
-
-    /// Looks at one file. It is the log's if it holds records from before those of all that are: a copy, which an owner
-    /// may have made of any of them, does not.
-    fn adopt(&mut self, youngest: Option<Segment>, candidate: Option<(u64, Segment)>) -> io::Result<Stage> {
-        let Some((number, mut segment)) = candidate else {
-            let Some(number) = self.candidates.pop() else { return self.end_adoption(youngest) };
-            let path = self.writer.place.rotated(number);
-            let opened = self.writer.place.check(&path).map_err(SegmentError::from);
-            let opened = opened.and_then(|()| Segment::open(&path, true));
-            // Whatever else it is, it is not this log's.
-            let next = opened.ok().filter(|segment| segment.id != 0).map(|segment| (number, segment));
-            return Ok(Stage::Adopt(youngest, next));
-        };
-        let Some(first) = segment.first_seq(&mut self.buffer)? else {
-            return Ok(Stage::Adopt(youngest, Some((number, segment))));
-        };
-        if self.writer.lock.claims.as_ref().is_some_and(|claims| claims.last() == Some(number)) {
-            // It is the log's in any case, and those that follow must go on behind it.
-            self.adopted.retain(|(_, later)| later.zip(first).is_none_or(|(later, first)| first < later));
-        } else if first.is_none_or(|seq| seq < self.seq_below) {
-            self.adopted.push((number, first));
-            self.seq_below = first.unwrap_or(self.seq_below);
+    /// Notes which rotated files are the log's.
+    fn claim(&mut self, rotated: &Rotated) {
+        let writer = &mut self.writer;
+        if writer.lock.claims.is_none() || !rotated.adopted.is_empty() {
+            writer.claim(|claims| rotated.adopted.iter().for_each(|number| claims.push(*number)));
         }
-        Ok(Stage::Adopt(youngest, None))
-    }
-
-    fn end_adoption(&mut self, youngest: Option<Segment>) -> io::Result<Stage> {
-        let adopted = std::mem::take(&mut self.adopted);
-        let is_new = self.writer.lock.claims.is_none();
-        if is_new || !adopted.is_empty() {
-            self.writer.claim(|claims| adopted.iter().rev().for_each(|(number, _)| claims.push(*number)));
+        writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
+        if !rotated.foreign.is_empty() {
+            let (count, active) = (rotated.foreign.len(), writer.place.active().display());
+            log::warn!("{count} files beside the event log `{active}` have names like its own and are left alone");
         }
-        self.writer.last_number = self.writer.lock.claims.as_ref().and_then(|claims| claims.last()).unwrap_or(0);
-        Ok(match youngest {
-            Some(segment) => {
-                let parts = segment.parts.len();
-                Stage::Tail(segment, parts)
-            }
-            None => self.older(),
-        })
     }
 
     // ---- where the log goes on ------------------------------------------------------------------------------

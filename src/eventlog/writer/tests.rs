@@ -16,6 +16,7 @@ use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
 use crate::eventlog::{Format, Query, Records};
 
 pub(crate) mod double;
+mod others;
 
 use double::{DoubleDisk, Folder};
 
