@@ -130,10 +130,10 @@ impl LogReading {
             return Err(ReadError::Timeout);
         }
         // What the disk refuses is held back, and no reason not to read what it has.
-        if !files.flush(self.deadline) && Instant::now() >= self.deadline {
+        let LogQuery { path, query } = &self.wanted;
+        if !files.flush_log(path, self.deadline) && Instant::now() >= self.deadline {
             return Err(ReadError::Timeout);
         }
-        let LogQuery { path, query } = &self.wanted;
         let read = reader::read(files.root(), path, query, self.deadline);
         files.count_read(&read);
         read.and_then(|ReadOutcome { records, .. }| answer(&records, Some(self.deadline)))

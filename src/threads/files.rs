@@ -32,8 +32,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What `rt-files` can be asked, served in order; a read only begins in order.
 enum Job {
     Append(Append),
-    /// Write all that came before; true if that was possible.
-    Flush(Sender<bool>),
+    /// Write all that came before, to this log or to any; true if that was possible.
+    Flush(Option<LogPath>, Sender<bool>),
     Read {
         path: LogPath,
         query: Query,
@@ -179,11 +179,20 @@ impl Files {
 
     /// Waits until every append before this call is written, or until the deadline. True if they are.
     pub fn flush(&self, deadline: Instant) -> bool {
+        self.flush_some(None, deadline)
+    }
+
+    /// The same for one log: others may take longer.
+    pub fn flush_log(&self, path: &LogPath, deadline: Instant) -> bool {
+        self.flush_some(Some(path.clone()), deadline)
+    }
+
+    fn flush_some(&self, path: Option<LogPath>, deadline: Instant) -> bool {
         if self.closed.load(Ordering::Acquire) {
             return self.waiting() == 0;
         }
         let (done_tx, done_rx) = crossbeam_channel::bounded(1);
-        self.push(Job::Flush(done_tx));
+        self.push(Job::Flush(path, done_tx));
         done_rx.recv_deadline(deadline).unwrap_or(false)
     }
 
@@ -283,7 +292,7 @@ impl Files {
                     self.take_read();
                     self.settle_reads(1);
                 }
-                Job::Flush(_) | Job::Stop => {}
+                Job::Flush(..) | Job::Stop => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::eventlog::disk::Disk;
 use crate::eventlog::folder::{LockError, Place, index_of};
 use crate::eventlog::index::Entry;
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
-use crate::eventlog::{Filter, Format, LogSpec, Records};
+use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
 
 use super::index_file::IndexFile;
 use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
@@ -302,7 +302,9 @@ impl Encoder {
             (Encoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
             (Encoder::Lines(lines), _) => {
                 bytes.truncate(whole);
-                lines.info = found.info;
+                // Lines that somebody took out or doubled have no numbers of their own: those to come count from here.
+                let records = found.info.records.min(found.next_seq);
+                lines.info = PartInfo { first_seq: found.next_seq - records, records, ..found.info };
                 lines.bytes = bytes;
             }
             // A part of the other format, which is not gone on with.

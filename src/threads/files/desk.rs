@@ -32,7 +32,7 @@ pub(super) struct Desk<'a> {
     uses: u64,
     reads: VecDeque<Reading>,
     /// Who waits until everything is written, while a log is being opened.
-    flushes: Vec<Sender<bool>>,
+    flushes: Vec<(Option<LogPath>, Sender<bool>)>,
     failures: Throttle,
     refusals: Causes,
     tell: &'a dyn Fn(Notice),
@@ -96,8 +96,8 @@ impl<'a> Desk<'a> {
                 fail_point("files");
                 self.append(append, now);
             }
-            Job::Flush(done) => {
-                self.flushes.push(done);
+            Job::Flush(path, done) => {
+                self.flushes.push((path, done));
                 self.answer_flushes(now);
             }
             Job::Read { path, query, reply } => {
@@ -212,12 +212,12 @@ impl<'a> Desk<'a> {
     }
 
     fn is_opening(&self) -> bool {
-        self.logs.values().any(|log| matches!(log.state, State::Opening(..)))
+        self.logs.values().any(Log::is_opening)
     }
 
     /// Opens logs for a slice of time: each in its turn.
     pub(super) fn open_slice(&mut self, now: Instant) {
-        let opening = self.logs.iter_mut().filter(|(_, log)| matches!(log.state, State::Opening(..)));
+        let opening = self.logs.iter_mut().filter(|(_, log)| log.is_opening());
         let Some((path, log)) = opening.min_by_key(|(_, log)| log.last_use) else { return };
         let path = path.clone();
         self.uses += 1;
@@ -314,24 +314,29 @@ impl<'a> Desk<'a> {
         self.note(result);
     }
 
-    /// Writes everything, and says so to who asked, unless a log is still being opened.
+    /// Writes everything, and says so to who asked, unless the log is still being opened.
     fn answer_flushes(&mut self, now: Instant) {
-        if self.flushes.is_empty() || self.is_opening() {
+        if self.flushes.is_empty() {
             return;
         }
         self.advance(now);
-        let written = self.logs.values().all(|log| log.records == 0);
-        for done in self.flushes.drain(..) {
+        let logs = &self.logs;
+        self.flushes.retain(|(path, done)| {
+            let asked = || logs.iter().filter(|(log, _)| path.as_ref().is_none_or(|path| path == *log));
+            if asked().any(|(_, log)| log.is_opening()) {
+                return true;
+            }
             // Who asked may have stopped waiting.
-            let _ = done.try_send(written);
-        }
+            let _ = done.try_send(asked().all(|(_, log)| log.records == 0));
+            false
+        });
     }
 
     // ---- reading --------------------------------------------------------------------------------------------
 
     fn begin_read(&mut self, path: LogPath, query: Query, reply: Reply, now: Instant) {
         self.advance(now);
-        let begun = if self.logs.get(&path).is_some_and(|log| matches!(log.state, State::Opening(..))) {
+        let begun = if self.logs.get(&path).is_some_and(Log::is_opening) {
             Ok(Begun::NotYet(path, query))
         } else {
             Scan::of_script(&self.files.root, &path, query).map(|scan| Begun::Scan(Box::new(scan)))
@@ -419,7 +424,11 @@ impl Log {
 
     /// To close it would lose something.
     fn is_busy(&self, now: Instant) -> bool {
-        matches!(self.state, State::Opening(..)) || self.is_stuck(now)
+        self.is_opening() || self.is_stuck(now)
+    }
+
+    fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening(..))
     }
 
     /// The disk does not take what it has.

@@ -536,6 +536,33 @@ fn an_index_of_other_lines_is_not_used() {
     assert!(read_all(&folder) == rest);
 }
 
+#[test]
+fn lines_that_somebody_took_out_or_doubled_do_not_confuse_the_count() {
+    let (folder, samples) = (Folder::new(), many(20));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    let text = fs::read(active(&folder)).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let far = |seq: u64| format!("{{\"time\":1.000,\"seq\":{seq},\"channel\":\"c\",\"data\":1}}\n").into_bytes();
+    for (name, bytes, last) in [
+        ("one is gone", [&lines[..5], &lines[6..]].concat().concat(), 20),
+        ("one is there again", [&lines[..], &lines[..1]].concat().concat(), 1),
+        ("all are the same", lines[0].repeat(30), 1),
+        ("a number is far away", [text.clone(), far(1 << 62)].concat(), 1 << 62),
+        ("a number is no number", [text.clone(), far(u64::MAX)].concat(), 20),
+    ] {
+        fs::write(active(&folder), bytes).unwrap();
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[..3]);
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!((writer.take_counts().written, writer.unwritten(), writer.has_unsynced()), (3, 0, false), "{name}");
+        let found = scan(&folder, all()).unwrap().0;
+        assert!(found.iter().rev().take(3).map(|row| row.0).eq([last + 3, last + 2, last + 1]), "{name}");
+    }
+}
+
 // ---- when there is something to do ------------------------------------------------------------------------------
 
 #[test]
