@@ -165,7 +165,7 @@ impl Place {
             let found = format!("`{}` is in the way: it is no lock file of an event log", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, found).into());
         };
-        let lock = Lock { file, had_writer: text.pid.is_some(), claims: text.claims };
+        let lock = Lock { file, was_held: text.pid.is_some(), claims: text.claims };
         match lock.write() {
             // The lock holds all the same; a full disk is for the records to tell of.
             Err(err) if is_full(&err) => {}
@@ -227,9 +227,9 @@ pub(super) fn is_full(err: &io::Error) -> bool {
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
-    /// The module wrote here before: files beside the log that look like the log's are the log's.
-    pub(super) had_writer: bool,
-    /// The rotated files that are the log's. `None`: not known yet.
+    /// Some process held it before.
+    pub(super) was_held: bool,
+    /// The rotated files that are the log's. `None`: nobody has opened the log yet, or it is not known.
     pub(super) claims: Option<Claims>,
 }
 
@@ -241,6 +241,11 @@ impl Lock {
         // Written over what is there, which a crash between the two leaves as one line or the other.
         (&self.file).write_all(text.as_bytes())?;
         self.file.set_len(text.len() as u64)
+    }
+
+    /// Makes safe what the file says.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Claims)) -> io::Result<()> {

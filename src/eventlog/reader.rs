@@ -119,7 +119,7 @@ pub struct Tally {
 enum Source {
     /// A rotated segment of this number.
     Rotated(u64),
-    Open(Segment),
+    Open(Box<Segment>),
 }
 
 struct Reading {
@@ -204,7 +204,7 @@ impl Scan {
             return Err(ReadError::Missing { path: self.place.active().to_owned() });
         }
         self.waiting = numbers.into_iter().map(Source::Rotated).collect();
-        self.waiting.extend(self.youngest.take().map(Source::Open));
+        self.waiting.extend(self.youngest.take().map(|youngest| Source::Open(Box::new(youngest))));
         if self.query.newest_first {
             self.waiting.make_contiguous().reverse();
         }
@@ -367,7 +367,7 @@ impl Scan {
         for _ in 0..FILES_PER_STEP {
             let path = match self.waiting.pop_front() {
                 None => break,
-                Some(Source::Open(segment)) => return Ok(Some(segment)),
+                Some(Source::Open(segment)) => return Ok(Some(*segment)),
                 Some(Source::Rotated(number)) => self.place.rotated(number),
             };
             let opened = match self.place.check(&path) {

@@ -25,12 +25,16 @@ use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry
 pub struct Opening {
     writer: Writer,
     stage: Stage,
+    /// The module has written this log before.
+    had_writer: bool,
+    /// The lock file says which rotated files are the log's.
+    noted: bool,
     buffer: Vec<u8>,
 }
 
 enum Stage {
     /// It is found out which rotated files are the log's. With the youngest segment.
-    Chain(Chain, Option<Segment>),
+    Chain(Box<Chain>, Option<Segment>),
     /// The parts of the youngest segment are looked for, then its first record.
     Search(Segment),
     /// Parts are read from the end, so many are left, until one has a record.
@@ -65,13 +69,13 @@ impl Opening {
         };
         let claims = match lock.claims.clone() {
             // Nothing was written here yet, so nothing here is the log's.
-            None if !lock.had_writer && youngest.is_none() => Some(Claims::default()),
+            None if !lock.was_held && youngest.is_none() => Some(Claims::default()),
             claims => claims,
         };
-        let chain = Chain::begin(&place, claims).map_err(fail)?;
+        let chain = Box::new(Chain::begin(&place, claims).map_err(fail)?);
         let encoder = Encoder::new(spec.format);
         let mut index = IndexFile::default();
-        index.replaces_any = lock.had_writer;
+        index.replaces_any = lock.claims.is_some();
         let mut writer = Writer {
             spec,
             place,
@@ -101,7 +105,8 @@ impl Opening {
             spare: Vec::new(),
         };
         writer.begin_segment();
-        Ok(Opening { writer, stage: Stage::Chain(chain, youngest), buffer: Vec::new() })
+        let had_writer = writer.lock.claims.is_some();
+        Ok(Opening { writer, stage: Stage::Chain(chain, youngest), had_writer, noted: had_writer, buffer: Vec::new() })
     }
 
     /// Does a little of it. True once the log is open.
@@ -130,7 +135,7 @@ impl Opening {
                 }
             }
             Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(part, number, found) => self.take_up(segment, part, number, found).map_err(fail)?,
+                Tail::Found(part, number, found) => self.take_up(segment, part, number, *found).map_err(fail)?,
                 Tail::More(left) => Stage::Tail(segment, left),
                 Tail::Nothing => {
                     self.leave(&segment)?;
@@ -153,7 +158,16 @@ impl Opening {
             },
             Stage::Done => Stage::Done,
         };
-        Ok(matches!(self.stage, Stage::Done))
+        let is_open = matches!(self.stage, Stage::Done);
+        if is_open && !std::mem::replace(&mut self.noted, true) {
+            // Not before: a log that could not be opened is not the module's.
+            self.writer.claim(|_| {});
+            if !self.had_writer {
+                // A crash of the machine must not leave a log that begins with zeros, and nothing that says whose it is.
+                self.writer.counts.index_errors += u64::from(self.writer.lock.sync().is_err());
+            }
+        }
+        Ok(is_open)
     }
 
     /// The writer, once [`Opening::step`] has said so.
@@ -161,12 +175,12 @@ impl Opening {
         self.writer
     }
 
-    /// Notes which rotated files are the log's.
+    /// It is known which rotated files are the log's.
     fn claim(&mut self, rotated: &Rotated) {
         let writer = &mut self.writer;
-        if writer.lock.claims.is_none() || !rotated.adopted.is_empty() {
-            writer.claim(|claims| rotated.adopted.iter().for_each(|number| claims.push(*number)));
-        }
+        let claims = writer.lock.claims.get_or_insert_default();
+        rotated.adopted.iter().for_each(|number| claims.push(*number));
+        self.noted &= rotated.adopted.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
             let (count, active) = (rotated.foreign.len(), writer.place.active().display());
@@ -181,12 +195,12 @@ impl Opening {
         let Some(number) = left.checked_sub(1) else { return Ok(Tail::Nothing) };
         let Some(part) = segment.parts.get(number).copied() else { return Ok(Tail::Nothing) };
         let found = segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?;
-        Ok(if found.info.records > 0 { Tail::Found(part, number, found) } else { Tail::More(number) })
+        Ok(if found.info.records > 0 { Tail::Found(part, number, Box::new(found)) } else { Tail::More(number) })
     }
 
     /// The youngest segment has no record.
     fn leave(&mut self, segment: &Segment) -> Result<(), OpenError> {
-        if !self.writer.lock.had_writer && segment.bytes > 0 {
+        if !self.had_writer && segment.bytes > 0 {
             // It begins like a log, and may be anything else that does.
             let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None });
             let head = head.map_err(SegmentError::from).map(SegmentError::Foreign);
@@ -288,7 +302,7 @@ impl Opening {
 /// What the last part of a segment that is left turned out to be.
 enum Tail {
     /// It has a record. So many parts stand before it.
-    Found(Part, usize, PartRead),
+    Found(Part, usize, Box<PartRead>),
     /// It has none, and so many are left.
     More(usize),
     Nothing,

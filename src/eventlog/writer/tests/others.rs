@@ -185,7 +185,6 @@ fn a_users_file_in_the_place_of_an_own_one_is_untouched() {
         fs::write(active(&folder), bytes).unwrap();
         for _ in 0..2 {
             // Nor is it the log's because somebody tried before.
-            fs::write(folder.0.join("logs/deaths.log.lock"), b"").unwrap();
             let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
             let refused = result.err().map(|err| err.to_string()).unwrap_or_default();
             assert!(refused.ends_with("not an event log"), "{bytes:?}: {refused}");
