@@ -212,7 +212,7 @@ pub(super) fn index_of(segment: &Path) -> PathBuf {
 pub(super) fn remove_plain(path: &Path) -> io::Result<()> {
     let kind = fs::symlink_metadata(path)?.file_type();
     if !kind.is_file() && !kind.is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
     }
     fs::remove_file(path)
 }
