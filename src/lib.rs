@@ -72,7 +72,7 @@ pub mod eventlog;
 pub mod redis;
 pub mod webhook;
 
-// 2 I/O is redis/connection.rs, eventlog/{disk,folder,segment,writer,reader}.rs,
+// 2 I/O is redis/connection.rs, eventlog/{chain,disk,folder,segment,writer,reader}.rs,
 // webhook/{client,resolve,dead_letter,spool}.rs and these files.
 mod bounded_file;
 mod net;

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
+#[cfg(not(windows))]
+use std::fs::TryLockError;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText};
 use crate::eventlog::disk::Disk;
-use crate::eventlog::path::LogPath;
+use crate::eventlog::path::{self, LogPath};
 use crate::plain_file;
 
 /// Files that follow the last one of the lock file, looked for one by one: a rotation leaves one at most.
@@ -113,10 +115,12 @@ impl Place {
                 None => return Err(io::ErrorKind::NotFound.into()),
             }
         };
-        match real.starts_with(&root) {
-            true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the data folder")),
-        }
+        let reason = match real.strip_prefix(&root) {
+            Err(_) => "a link leads out of the data folder",
+            Ok(inside) if path::is_own(inside) => "a link leads to the module's own files",
+            Ok(_) => return Ok(()),
+        };
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
 
     /// Makes the folder of the log, and every one above it below the root.
@@ -144,17 +148,10 @@ impl Place {
     pub(super) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.lock_path();
         self.check(&path)?;
-        let mut options = OpenOptions::new();
-        let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), &path)?;
-        let is_held = match file.try_lock() {
-            Ok(()) => false,
-            Err(TryLockError::Error(err)) => return Err(err.into()),
-            Err(TryLockError::WouldBlock) => true,
-        };
+        let (file, is_held) = hold(&path)?;
         let mut bytes = Vec::new();
         let read = (&file).take(LINE_BYTES_MAX as u64).read_to_end(&mut bytes);
         if is_held {
-            // Where locks are mandatory it cannot be read, and the process stays unnamed.
             let text = read.ok().and_then(|_| LockText::parse(&bytes));
             return Err(LockError::Held { pid: text.and_then(|text| text.pid) });
         }
@@ -172,6 +169,35 @@ impl Place {
             other => other?,
         }
         Ok(lock)
+    }
+}
+
+/// Opens the lock file and takes it for this process. True: another one has it, and the file can only be read.
+#[cfg(not(windows))]
+fn hold(path: &Path) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), path)?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, false)),
+        Err(TryLockError::WouldBlock) => Ok((file, true)),
+        Err(TryLockError::Error(err)) => Err(err),
+    }
+}
+
+/// The same on Windows, where nobody else could read a locked file: it is opened so that others can only read it.
+#[cfg(windows)]
+fn hold(path: &Path) -> io::Result<(File, bool)> {
+    use std::os::windows::fs::OpenOptionsExt;
+    /// Of `CreateFileW`.
+    const FILE_SHARE_READ: u32 = 1;
+    /// What its error is then (System Error Codes).
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).share_mode(FILE_SHARE_READ);
+    match plain_file::open(&mut options, path) {
+        Ok(file) => Ok((file, false)),
+        Err(err) if err.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok((plain_file::read(path)?, true)),
+        Err(err) => Err(err),
     }
 }
 

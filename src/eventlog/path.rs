@@ -119,6 +119,11 @@ fn is_in_own_folder(path: &str) -> bool {
     first == "realtime" || first.starts_with("realti~")
 }
 
+/// The same of a path below the data folder that has no links.
+pub(super) fn is_own(path: &Path) -> bool {
+    path.components().next().is_some_and(|first| is_in_own_folder(&first.as_os_str().to_string_lossy()))
+}
+
 impl fmt::Display for LogPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
