@@ -62,27 +62,49 @@ impl Append {
     }
 }
 
-/// Who waits for a read. It is answered once in any case: when it is dropped unanswered, with [`ReadError::Closed`].
-pub struct Reply(Option<Box<Answer>>);
+/// Who waits for a read, on `rt-files`.
+pub trait Asker: Send {
+    /// Makes a little of the answer from what was read. True once it is all made.
+    fn prepare(&mut self, _read: &ReadOutcome) -> bool {
+        true
+    }
 
-type Answer = dyn FnOnce(Result<ReadOutcome, ReadError>) + Send;
+    fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>);
+}
+
+impl<F: FnOnce(Result<ReadOutcome, ReadError>) + Send> Asker for F {
+    fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
+        self(read);
+    }
+}
+
+/// An [`Asker`] who is answered once in any case: when it is dropped unanswered, with [`ReadError::Closed`].
+pub struct Reply(Option<Box<dyn Asker>>);
 
 impl Reply {
     pub fn new(answer: impl FnOnce(Result<ReadOutcome, ReadError>) + Send + 'static) -> Reply {
-        Reply(Some(Box::new(answer)))
+        Reply::to(answer)
+    }
+
+    pub fn to(asker: impl Asker + 'static) -> Reply {
+        Reply(Some(Box::new(asker)))
+    }
+
+    fn prepare(&mut self, read: &ReadOutcome) -> bool {
+        self.0.as_mut().is_none_or(|asker| asker.prepare(read))
     }
 
     fn give(mut self, result: Result<ReadOutcome, ReadError>) {
-        if let Some(answer) = self.0.take() {
-            answer(result);
+        if let Some(asker) = self.0.take() {
+            asker.answer(result);
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(answer) = self.0.take() {
-            answer(Err(ReadError::Closed));
+        if let Some(asker) = self.0.take() {
+            asker.answer(Err(ReadError::Closed));
         }
     }
 }

@@ -82,6 +82,8 @@ impl Writer {
                 }
                 renamed
             }),
+            // It may have been some time until now: what somebody put there meanwhile stays.
+            Retire::Remove if matches!(Segment::open(active, false), Err(SegmentError::Foreign(_))) => Ok(()),
             Retire::Remove => self.disk.remove(active),
         };
         match done {

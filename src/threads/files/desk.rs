@@ -70,6 +70,8 @@ enum Begun {
     /// The log is being opened, and what waits for that is to be seen.
     NotYet(LogPath, Query),
     Scan(Box<Scan>),
+    /// All is read, and the answer is being made.
+    Read(ReadOutcome),
 }
 
 impl<'a> Desk<'a> {
@@ -349,20 +351,21 @@ impl<'a> Desk<'a> {
 
     /// Reads for a slice of time; the next read has its turn after that.
     pub(super) fn read_slice(&mut self) {
-        let Some(Reading { progress, reply }) = self.reads.pop_front() else { return };
-        let mut scan = match progress {
-            Begun::Scan(scan) => scan,
-            Begun::NotYet(path, query) => {
-                return self.begin_read(path, query, reply, Instant::now());
-            }
-        };
+        let Some(Reading { mut progress, mut reply }) = self.reads.pop_front() else { return };
         let until = Instant::now() + EVENTLOG_READ_SLICE;
         loop {
-            match scan.step() {
-                Ok(Progress::More) if Instant::now() < until => {}
-                Ok(Progress::More) => return self.reads.push_back(Reading { progress: Begun::Scan(scan), reply }),
-                Ok(Progress::Done) => return self.answer(reply, Ok(scan.finish())),
-                Err(err) => return self.answer(reply, Err(err)),
+            progress = match progress {
+                Begun::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
+                Begun::Scan(mut scan) => match scan.step() {
+                    Ok(Progress::More) => Begun::Scan(scan),
+                    Ok(Progress::Done) => Begun::Read(scan.finish()),
+                    Err(err) => return self.answer(reply, Err(err)),
+                },
+                Begun::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
+                Begun::Read(outcome) => Begun::Read(outcome),
+            };
+            if Instant::now() >= until {
+                return self.reads.push_back(Reading { progress, reply });
             }
         }
     }
