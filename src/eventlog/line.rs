@@ -63,8 +63,7 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let (seconds, rest) = whole(rest)?;
     let (millis, rest) = rest.strip_prefix(b".")?.split_at_checked(3)?;
     let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
-    // Numbers are counted up from it everywhere.
-    let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?).filter(|(seq, _)| *seq <= u64::MAX / 2)?;
+    let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
     let rest = rest.strip_prefix(b",\"channel\":")?;
     let (channel, rest) = rest.split_at_checked(scan::string_len(rest).filter(|_| rest.starts_with(b"\""))?)?;
     let (raw, rest) = match rest.strip_prefix(b",\"raw\":true") {
@@ -130,7 +129,7 @@ impl Decoded {
             self.info.first_seq = line.seq;
         }
         self.info.add(line.time_ms);
-        self.next_seq = line.seq + 1;
+        self.next_seq = line.seq.saturating_add(1);
         let wanted = filter.channel.is_none_or(|only| only == line.channel.as_ref());
         if !wanted || !filter.takes(line.time_ms, line.seq) || !filter.has_room(out) {
             return;

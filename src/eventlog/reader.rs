@@ -235,7 +235,7 @@ impl Scan {
             true => segment.parts.len().checked_sub(reading.parts_read + 1),
             false => Some(reading.parts_read),
         };
-        let Some(part) = number.and_then(|number| segment.parts.get(number).copied()) else {
+        let Some(part) = number.and_then(|number| segment.part(number)) else {
             let is_over = segment.is_searched();
             if !is_over {
                 segment.search(&mut self.buffer).map_err(|err| io_error(segment, err))?;

@@ -240,6 +240,11 @@ impl Segment {
         matches!(self.search, Search::Done)
     }
 
+    /// A part that is known for good: what an index says is not, until it was seen whole.
+    pub(super) fn part(&self, number: usize) -> Option<Part> {
+        self.parts.get(number).copied().filter(|_| !matches!(self.search, Search::Index { .. }))
+    }
+
     /// Takes the parts that the index knows.
     fn take_entries(
         &mut self,
@@ -443,7 +448,7 @@ impl Segment {
             First::Known(seq) => return Ok(Some(*seq)),
             First::After(number, bad) => (*number, std::mem::take(bad)),
         };
-        let Some(part) = self.parts.get(number).copied() else {
+        let Some(part) = self.part(number) else {
             if self.is_searched() {
                 self.findings.append(&mut bad);
                 self.first = First::Known(None);

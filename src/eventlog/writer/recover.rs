@@ -21,6 +21,9 @@ use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
 use super::index_file::IndexFile;
 use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
 
+/// Numbers are counted up from the last one everywhere. A line may say anything.
+const SEQ_MAX: u64 = u64::MAX / 2;
+
 /// A log that is being opened. No other process can write it meanwhile.
 pub struct Opening {
     writer: Writer,
@@ -159,6 +162,11 @@ impl Opening {
             Stage::Done => Stage::Done,
         };
         let is_open = matches!(self.stage, Stage::Done);
+        let last = self.writer.next_seq - 1;
+        if last > SEQ_MAX {
+            let reason = format!("its last record has number {last}, which no log comes to: put the file aside");
+            return Err(OpenError::Spec { path: active, reason });
+        }
         if is_open && !std::mem::replace(&mut self.noted, true) {
             // Not before: a log that could not be opened is not the module's.
             self.writer.claim(|_| {});
