@@ -1,10 +1,13 @@
 //! A file of lines that never grows past its limit: at the limit it is set aside, `x.log` as `x.old.log`, and begun
 //! anew. So the disk holds twice the limit at most, and the newest lines always.
 //! Owned by one writer. A line longer than the limit is written all the same, alone. Only plain files are written to.
+//! If another program moves, removes or cuts the file, it is begun anew, or goes on at its end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use crate::plain_file;
 
 pub(crate) struct BoundedFile {
     file: File,
@@ -69,16 +72,21 @@ impl BoundedFile {
         self.bytes = 0;
         Ok(())
     }
+
+    /// What other programs did to the file.
+    fn look_after(&mut self) -> io::Result<()> {
+        if !plain_file::is_at(&self.file, &self.path) {
+            self.file = append_to(&self.path, self.is_private)?;
+        }
+        self.bytes = self.file.metadata()?.len();
+        Ok(())
+    }
 }
 
 fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
-    // A pipe would hold up whoever opens it.
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is no plain file"));
-    }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    if is_private { private(&mut options) } else { &mut options }.open(path)
+    plain_file::open(if is_private { private(&mut options) } else { &mut options }, path)
 }
 
 /// `x.log` becomes `x.old.log`.
@@ -91,6 +99,7 @@ fn old_name(path: &Path) -> PathBuf {
 
 impl Write for BoundedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.look_after()?;
         if self.bytes + bytes.len() as u64 > self.bytes_max && self.bytes > 0 {
             self.set_aside()?;
         }
@@ -153,7 +162,26 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
         fs::create_dir_all(directory.join("x.jsonl")).unwrap();
         let found = BoundedFile::open(directory.join("x.jsonl"), 100).err().map(|err| err.to_string());
-        assert_eq!(found.as_deref(), Some("it is no plain file"));
+        assert_eq!(found.as_deref(), Some("it is a folder"));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_change_goes_on() {
+        let directory = std::env::temp_dir().join(format!("realtime-others-{}", std::process::id()));
+        let path = directory.join("x.log");
+        let mut file = BoundedFile::open(path.clone(), 1000).unwrap();
+        file.write_all(&[b'a'; 900]).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        file.write_all(&[b'b'; 900]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [b'b'; 900], "no hole, and nothing to set aside");
+        // Windows does not let it be renamed while it is open.
+        if cfg!(unix) {
+            fs::rename(&path, directory.join("x.log.1")).unwrap();
+            file.write_all(&[b'c'; 900]).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [b'c'; 900]);
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 

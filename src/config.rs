@@ -149,12 +149,12 @@ pub const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
 /// What a record, and all records of one block, may grow to when they are read: no writer makes larger ones, a forged
 /// file might try.
 pub const EVENTLOG_RECORD_BYTES_MAX: usize = 1024 * 1024;
-pub const EVENTLOG_BLOCK_TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const EVENTLOG_BLOCK_TEXT_BYTES_MAX: usize = 36 * 1024 * 1024;
 /// Longest stretch without a line end that is kept as lines: far more than a record.
 pub const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Records and bytes of one answer: a Lua table of more would stop the game.
 pub const EVENTLOG_READ_RECORDS_MAX: usize = 100_000;
-pub const EVENTLOG_READ_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
 /// Records taken from the queue before the disk is looked after again.
 pub const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
 /// A log that was closed to be written in another format is not closed for that again before this: two hooks that do
@@ -162,6 +162,10 @@ pub const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
 pub const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
 /// How long `rt-files` reads for a callback before it looks after its queue again.
 pub const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
+/// How long `rt-files` opens a log at once: enough for any that has its index. Longer, and it goes on in slices as above.
+pub const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
+/// How long it waits at the end for logs that are still being opened, so that their records are not lost.
+pub const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
 /// Longest path below `garrysmod/data/`, and longest name in it: with our endings it must fit 255 bytes.
 pub const EVENTLOG_PATH_BYTES_MAX: usize = 512;
 pub const EVENTLOG_NAME_BYTES_MAX: usize = 200;

@@ -72,10 +72,11 @@ pub mod eventlog;
 pub mod redis;
 pub mod webhook;
 
-// 2 I/O is redis/connection.rs, eventlog/{disk,folder,segment,writer,reader}.rs,
+// 2 I/O is redis/connection.rs, eventlog/{chain,disk,folder,segment,writer,reader}.rs,
 // webhook/{client,resolve,dead_letter,spool}.rs and these files.
 mod bounded_file;
 mod net;
+mod plain_file;
 pub mod text_log;
 
 // 3 threads: one file per worker, and the queues between them and the game thread.

@@ -176,6 +176,8 @@ counters! {
         rewritten,
         /// Indexes that could not be written: reading is slower there.
         index_errors,
+        /// Files that another program had cut, lengthened, moved or removed: new ones were begun.
+        changed,
         /// Logs read for scripts, and damaged places met on the way.
         reads,
         damaged,

@@ -124,6 +124,32 @@ fn verify_tells_damage_by_its_exit_status() {
 }
 
 #[test]
+fn files_beside_a_log_do_not_matter_and_a_damaged_one_of_it_does() {
+    let log = Log::of("beside", Format::Binary, 20_000);
+    let beside = |name: &str| log.0.join(name);
+    fs::write(beside("deaths.log.20231224"), b"notes").unwrap();
+    fs::copy(beside("deaths.log.000001"), beside("deaths.log.231224")).unwrap();
+    fs::create_dir(beside("deaths.log.000099")).unwrap();
+    #[cfg(unix)]
+    assert!(Command::new("mkfifo").arg(beside("deaths.log.000098")).status().unwrap().success());
+    // Also without the list of the log's own files.
+    for _ in 0..2 {
+        assert!(log.cat(&[]).into_iter().eq(0..20_000));
+        assert_eq!(log.run(&["verify"]).status.code(), Some(0));
+        let _ = fs::remove_file(beside("deaths.log.lock"));
+    }
+    // A segment with whole headers and no good chunk, its index gone.
+    let mut bytes = fs::read(beside("deaths.log.000002")).unwrap();
+    bytes.chunks_mut(32 * 1024).for_each(|unit| unit[60] ^= 1);
+    fs::write(beside("deaths.log.000002"), bytes).unwrap();
+    fs::remove_file(beside("deaths.log.000002.idx")).unwrap();
+    let output = log.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("deaths.log.000002: ") && text.contains(": damage in 2 places"), "{text}");
+}
+
+#[test]
 fn a_closed_pipe_is_a_proper_end() {
     let log = Log::of("pipe", Format::Binary, 20_000);
     let mut child = Command::new(env!("CARGO_BIN_EXE_realtime-log"))

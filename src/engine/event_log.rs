@@ -18,7 +18,7 @@ use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{Query, Records};
 use crate::json::tape;
 use crate::redis::answer::{Answer, Outcome};
-use crate::threads::files::Reply;
+use crate::threads::files::{Asker, Reply};
 use crate::threads::replies::ReplyTo;
 use crate::threads::{Shared, dispatch};
 
@@ -71,11 +71,8 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         // Behind the events of which hooks make records first.
         let begun = self.shared.actions.after(move || {
-            let waiting = Arc::clone(&shared);
-            let reply = Reply::new(move |read| {
-                let read = read.and_then(|outcome| answer(&outcome.records, None));
-                waiting.replies.answer(ReplyTo::Callback(ticket), told(read));
-            });
+            let asked = ForCallback { shared: Arc::clone(&shared), ticket, making: None };
+            let reply = Reply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
         if !begun {
@@ -130,13 +127,13 @@ impl LogReading {
             return Err(ReadError::Timeout);
         }
         // What the disk refuses is held back, and no reason not to read what it has.
-        if !files.flush(self.deadline) && Instant::now() >= self.deadline {
+        let LogQuery { path, query } = &self.wanted;
+        if !files.flush_log(path, self.deadline) && Instant::now() >= self.deadline {
             return Err(ReadError::Timeout);
         }
-        let LogQuery { path, query } = &self.wanted;
         let read = reader::read(files.root(), path, query, self.deadline);
         files.count_read(&read);
-        read.and_then(|ReadOutcome { records, .. }| answer(&records, Some(self.deadline)))
+        read.and_then(|ReadOutcome { records, .. }| answer(&records, self.deadline))
     }
 
     fn granted(&self) -> Duration {
@@ -144,30 +141,93 @@ impl LogReading {
     }
 }
 
-/// `{{time=, seq=, channel=, data=}, ...}`
-fn answer(records: &Records, deadline: Option<Instant>) -> Result<Answer, ReadError> {
-    let (mut tape, mut data) = (Vec::new(), Vec::new());
-    tape::push_array(&mut tape, records.len());
-    for record in records.iter() {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+/// A callback that waits for records.
+struct ForCallback {
+    shared: Arc<Shared>,
+    ticket: u64,
+    making: Option<Result<Making, ReadError>>,
+}
+
+impl Asker for ForCallback {
+    fn prepare(&mut self, read: &ReadOutcome) -> bool {
+        let making = self.making.get_or_insert_with(|| Ok(Making::begin(&read.records)));
+        let Ok(made) = making else { return true };
+        match made.go_on(&read.records) {
+            Ok(is_made) => is_made,
+            Err(err) => {
+                *making = Err(err);
+                true
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
+        let made = self.making.unwrap_or_else(|| Ok(Making::begin(&Records::default())));
+        let answer = read.and(made).map(Making::finish);
+        self.shared.replies.answer(ReplyTo::Callback(self.ticket), told(answer));
+    }
+}
+
+/// Put into an answer at once: a small part of a slice of time, unless one record is long.
+const RECORDS_PER_STEP: usize = 32;
+const ANSWER_BYTES_PER_STEP: usize = 32 * 1024;
+
+/// An answer that is being made: `{{time=, seq=, channel=, data=}, ...}`.
+struct Making {
+    tape: Vec<u8>,
+    data: Vec<u8>,
+    /// So many records are in it.
+    made: usize,
+}
+
+impl Making {
+    fn begin(records: &Records) -> Making {
+        let mut tape = Vec::new();
+        tape::push_array(&mut tape, records.len());
+        Making { tape, data: Vec::new(), made: 0 }
+    }
+
+    /// Puts some more of the records into it. True once all are.
+    fn go_on(&mut self, records: &Records) -> Result<bool, ReadError> {
+        let Making { tape, data, made } = self;
+        let full = tape.len() + ANSWER_BYTES_PER_STEP;
+        for record in records.iter().skip(*made).take(RECORDS_PER_STEP) {
+            if tape.len() > EVENTLOG_ANSWER_BYTES_MAX {
+                return Err(ReadError::TooLarge);
+            }
+            tape::push_object(tape, 4);
+            tape::push_text(tape, b"time");
+            tape::push_f64(tape, record.time_ms as f64 / 1000.0);
+            tape::push_text(tape, b"seq");
+            tape::push_i64(tape, i64::try_from(record.seq).unwrap_or(i64::MAX));
+            tape::push_text(tape, b"channel");
+            tape::push_text(tape, record.channel);
+            tape::push_text(tape, b"data");
+            // As the listeners had it.
+            dispatch::decode(record.payload, data);
+            tape.extend_from_slice(data);
+            *made += 1;
+            if tape.len() > full {
+                break;
+            }
+        }
+        Ok(*made >= records.len())
+    }
+
+    fn finish(self) -> Answer {
+        Answer { tape: self.tape, values: 1 }
+    }
+}
+
+/// For the game thread, until the deadline.
+fn answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
+    let mut making = Making::begin(records);
+    while !making.go_on(records)? {
+        if Instant::now() >= deadline {
             return Err(ReadError::Timeout);
         }
-        if tape.len() > EVENTLOG_ANSWER_BYTES_MAX {
-            return Err(ReadError::TooLarge);
-        }
-        tape::push_object(&mut tape, 4);
-        tape::push_text(&mut tape, b"time");
-        tape::push_f64(&mut tape, record.time_ms as f64 / 1000.0);
-        tape::push_text(&mut tape, b"seq");
-        tape::push_i64(&mut tape, i64::try_from(record.seq).unwrap_or(i64::MAX));
-        tape::push_text(&mut tape, b"channel");
-        tape::push_text(&mut tape, record.channel);
-        tape::push_text(&mut tape, b"data");
-        // As the listeners had it.
-        dispatch::decode(record.payload, &mut data);
-        tape.extend_from_slice(&data);
     }
-    Ok(Answer { tape, values: 1 })
+    Ok(making.finish())
 }
 
 /// What the script is told.

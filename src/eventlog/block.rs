@@ -21,6 +21,9 @@ const CHUNK_BYTES_MAX: usize = (1 << 24) - 1;
 /// Flag of a chunk: its records refer to nothing before it.
 const FRESH: u32 = 1 << 24;
 
+/// More records are in no block: beside one long record there is room for a unit of others, and none takes one byte.
+const BLOCK_RECORDS_MAX: u64 = UNIT_BYTES as u64;
+
 /// What a record may take beside its channel and payload: numbers, tags and lengths.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
@@ -362,6 +365,7 @@ impl Reading<'_> {
         while from.at < end {
             if self.record(&mut from, out).is_none()
                 || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
+                || self.decoded.info.records > BLOCK_RECORDS_MAX
             {
                 return Step::End(End::Damaged);
             }
@@ -381,7 +385,8 @@ impl Reading<'_> {
         let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);
         let seq = self.decoded.info.first_seq + self.decoded.info.records;
-        let wanted = if self.filter.takes(time_ms, seq) { self.channel(head.form, out) } else { None };
+        let is_wanted = self.filter.takes(time_ms, seq) && self.filter.has_room(out);
+        let wanted = if is_wanted { self.channel(head.form, out) } else { None };
         match wanted {
             None => self.decoder.skip(&head, from)?,
             Some(channel) => {

@@ -55,28 +55,24 @@ pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// The entries of an index of this segment, as far as they are good and lie below `segment_bytes`, one after the other.
-/// `None`: it is none of this segment. Fewer than it holds: what follows them is not to be used.
-pub(super) fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<Entry>> {
-    let (head, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-    if *head != header(segment) {
-        return None;
-    }
-    let mut entries: Vec<Entry> = Vec::with_capacity(rest.len() / ENTRY_BYTES);
-    for bytes in rest.chunks_exact(ENTRY_BYTES) {
-        let Some(entry) = read_entry(bytes) else { break };
-        let (end, next_seq) =
-            entries.last().map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
-        if entry.offset != end
-            || entry.info.first_seq < next_seq
-            || entry.end() > segment_bytes
-            || entry.bytes as usize > BLOCK_BYTES_MAX
-        {
-            break;
-        }
-        entries.push(entry);
-    }
-    Some(entries)
+/// True if an index of this segment begins so.
+pub(super) fn is_of(bytes: &[u8], segment: u64) -> bool {
+    bytes.starts_with(&header(segment))
+}
+
+/// True if an index of any segment begins so.
+pub(super) fn is_index(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
+/// The entry in these bytes, if it is good, follows the last one, and lies below `segment_bytes`. `None`: it is not to
+/// be used, and none behind it.
+pub(super) fn follow(last: Option<&Entry>, bytes: &[u8], segment_bytes: u64) -> Option<Entry> {
+    let entry = read_entry(bytes)?;
+    let (end, next_seq) = last.map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
+    let follows = entry.offset == end && entry.info.first_seq >= next_seq;
+    let is_part = entry.bytes > 0 && entry.bytes as usize <= BLOCK_BYTES_MAX && entry.end() <= segment_bytes;
+    (follows && is_part).then_some(entry)
 }
 
 fn read_entry(bytes: &[u8]) -> Option<Entry> {
@@ -110,6 +106,17 @@ mod tests {
         bytes
     }
 
+    /// All that is to be used of an index.
+    fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<Entry>> {
+        let rest = bytes.get(HEADER_BYTES..).filter(|_| is_of(bytes, segment))?;
+        let mut entries = Vec::new();
+        for bytes in rest.chunks_exact(ENTRY_BYTES) {
+            let Some(entry) = follow(entries.last(), bytes, segment_bytes) else { break };
+            entries.push(entry);
+        }
+        Some(entries)
+    }
+
     #[test]
     fn entries_come_back() {
         let entries = [entry(0, 1, 10), entry(32_768, 11, 500), entry(65_536, 600, u64::from(u32::MAX))];
@@ -141,6 +148,10 @@ mod tests {
         for second in [entry(0, 11, 5), entry(32_769, 11, 5), entry(32_768, 10, 5), entry(32_768, u64::MAX, 5)] {
             let bytes = written(7, &[entry(0, 1, 10), second]);
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
+        }
+        for bytes in [0, BLOCK_BYTES_MAX as u32 + 1] {
+            let bytes = written(7, &[Entry { bytes, ..entry(0, 1, 10) }]);
+            assert_eq!(read(&bytes, 7, u64::MAX).unwrap(), [], "no part is that long");
         }
     }
 }

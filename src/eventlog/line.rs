@@ -131,7 +131,7 @@ impl Decoded {
         self.info.add(line.time_ms);
         self.next_seq = line.seq.saturating_add(1);
         let wanted = filter.channel.is_none_or(|only| only == line.channel.as_ref());
-        if !wanted || !filter.takes(line.time_ms, line.seq) {
+        if !wanted || !filter.takes(line.time_ms, line.seq) || !filter.has_room(out) {
             return;
         }
         let mut put = |bytes: &[u8]| {

@@ -9,8 +9,13 @@
 //! ```text
 //! deaths.log.000001  deaths.log.000002  deaths.log     segments, oldest first
 //! deaths.log.000001.idx  ...            deaths.log.idx  their indexes (index.rs); may be deleted at any time
-//! deaths.log.lock                                       locked while a process writes; holds its process id
+//! deaths.log.lock                                       locked while a process writes (claims.rs): its process id,
+//!                                                       and the numbers of the files that it rotated
 //! ```
+//!
+//! Six digits at least, none of them a needless zero: no other name is a rotated segment's. Of the files with such names
+//! those belong to the log whose numbers stand in its lock file. Those that follow the last of them without a gap may
+//! belong to it, and all, if that file is gone or says nothing: chain.rs looks at their records.
 //!
 //! A segment is binary (below) or JSON lines (`line.rs`); its first bytes tell, and one log may have both kinds.
 //! Records are numbered from 1 through all segments: that is a record's **seq**. When a segment had to be abandoned
@@ -101,6 +106,8 @@
 //! | a first block of a later version, its crc right | newer | refuses the segment |
 //! | a file that begins like neither format | foreign | refuses the segment, a writer too |
 //! | a line that is no record | damaged | reports, goes on with the next line |
+//! | a block of more records, or tables of more entries, than a unit has bytes | forged | the same as a wrong crc |
+//! | a record of more than 1 MiB of text, a block of more than 36 MiB | forged | the same |
 //!
 //! A writer that opens a log cuts off what is torn, so nothing half stays, and leaves what is damaged: it goes on in the
 //! next block.
@@ -111,6 +118,8 @@
 //! gets a new version; readers know all versions up to their own, and refuse later ones. Writers write one.
 
 mod block;
+mod chain;
+mod claims;
 mod digits;
 pub mod disk;
 pub mod folder;
@@ -240,11 +249,21 @@ pub(crate) struct Filter<'a> {
     /// Records from this number on, and below that one.
     seq_from: u64,
     seq_below: u64,
+    /// What all [`Records`] that it lets through may be: no record is taken beyond so many, or behind so much text.
+    rows_max: usize,
+    text_max: usize,
 }
 
 impl<'a> Filter<'a> {
-    const ALL: Filter<'static> =
-        Filter { start_ms: 0, end_ms: u64::MAX, channel: None, seq_from: 0, seq_below: u64::MAX };
+    const ALL: Filter<'static> = Filter {
+        start_ms: 0,
+        end_ms: u64::MAX,
+        channel: None,
+        seq_from: 0,
+        seq_below: u64::MAX,
+        rows_max: usize::MAX,
+        text_max: usize::MAX,
+    };
     const NONE: Filter<'static> = Filter { seq_below: 0, ..Filter::ALL };
 
     /// True if no record of such a part can pass.
@@ -259,6 +278,12 @@ impl<'a> Filter<'a> {
             && self.channel.is_none()
             && self.seq_from <= info.first_seq
             && info.first_seq + info.records <= self.seq_below
+    }
+
+    /// True if `records` have room for one more.
+    #[inline]
+    fn has_room(&self, records: &Records) -> bool {
+        records.rows.len() < self.rows_max && records.text.len() <= self.text_max
     }
 
     #[inline]

@@ -46,8 +46,12 @@ impl LogPath {
                 return refuse(reason);
             }
         }
-        if is_ours(path) {
+        let (folders, _) = path.rsplit_once('/').unwrap_or_default();
+        if is_ours(path) || folders.split('/').any(|folder| is_beside(ending(folder))) {
             return refuse("names that end in .idx, .lock or six digits are for the log's own files");
+        }
+        if is_in_own_folder(path) {
+            return refuse("the folder `realtime` is for the module's own files");
         }
         Ok(LogPath(path.to_owned()))
     }
@@ -94,10 +98,30 @@ fn is_device(name: &str) -> bool {
 
 /// What stands beside the log `deaths.log`: `deaths.log.idx`, `deaths.log.lock`, `deaths.log.000001`.
 fn is_ours(path: &str) -> bool {
-    let ending = path.rsplit_once('.').map_or("", |(_, ending)| ending);
-    ending.eq_ignore_ascii_case("idx")
-        || ending.eq_ignore_ascii_case("lock")
-        || ending.len() >= 6 && ending.bytes().all(|byte| byte.is_ascii_digit())
+    let ending = ending(path);
+    is_beside(ending) || ending.len() >= 6 && ending.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What follows the last dot.
+fn ending(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(_, ending)| ending)
+}
+
+/// A folder of such a name would take the place of another log's index or lock.
+fn is_beside(ending: &str) -> bool {
+    ending.eq_ignore_ascii_case("idx") || ending.eq_ignore_ascii_case("lock")
+}
+
+/// `realtime/` has the text log, dead letters, the spool and more. Windows and macOS do not tell letter cases apart, and
+/// Windows knows a long name by a short one too, `REALTI~1` (Naming Files, Paths, and Namespaces: Short vs. Long Names).
+fn is_in_own_folder(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or(path).to_lowercase();
+    first == "realtime" || first.starts_with("realti~")
+}
+
+/// The same of a path below the data folder that has no links.
+pub(super) fn is_own(path: &Path) -> bool {
+    path.components().next().is_some_and(|first| is_in_own_folder(&first.as_os_str().to_string_lossy()))
 }
 
 impl fmt::Display for LogPath {

@@ -1,23 +1,28 @@
 //! Reads a log: across its segments, both formats alike, while it is written. Runs on the caller's thread, or on
 //! `rt-files` in slices; opens files for reading and changes nothing.
-//! One [`Scan::step`] reads one part (32 KiB as a rule), so whoever drives it can stop at any deadline.
+//! One [`Scan::step`] reads one part (32 KiB as a rule), or looks for some, or lists a part of the folder: less than a
+//! millisecond, so whoever drives it can stop at any deadline, and goes on where it was.
 //! Refuses a file that is no log. Of damage only what it hit is lost, and told ([`Damage`]).
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fmt, io};
 
 use crate::config::{EVENTLOG_READ_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::eventlog::block::UNIT_BYTES;
+use crate::eventlog::chain::{Chain, Rotated};
 use crate::eventlog::folder::Place;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::segment::{Finding, FindingKind, Part, Segment, SegmentError};
+use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
 use crate::eventlog::{Filter, Query, Records};
 
 /// Findings that are kept one by one; more are only counted.
 const FINDINGS_MAX: usize = 100;
+/// Rotated files that are opened in one step, as long as they turn out to be gone.
+const FILES_PER_STEP: usize = 64;
+/// Steps that a log takes to be found if it is missing: an empty listing, and nothing to compare.
+const STEPS_AT_OPEN: usize = 4;
 
 /// All matching records of the log at this path below `root`, unless that takes longer than the deadline.
 pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Result<ReadOutcome, ReadError> {
@@ -50,6 +55,12 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Takes what was found in the segment. Until that is over, the last finding may become longer.
+    fn take(&mut self, segment: &mut Segment, is_over: bool) {
+        let count = segment.findings.len().saturating_sub(usize::from(!is_over));
+        segment.findings.drain(..count).for_each(|finding| self.add(finding));
+    }
+
     fn add(&mut self, finding: Finding) {
         match finding.kind {
             FindingKind::Torn => self.torn_bytes += finding.bytes,
@@ -74,12 +85,18 @@ pub enum Progress {
 pub struct Scan {
     place: Place,
     query: Query,
+    /// Until it is known which rotated segments there are.
+    chain: Option<Chain>,
     /// Segments still to be opened, in the order in which they are read; the youngest was opened first.
     waiting: VecDeque<Source>,
+    /// The youngest, until the others are known.
+    youngest: Option<Segment>,
     youngest_id: Option<u64>,
     current: Option<Reading>,
-    /// Oldest first: opened already, because its first number ends the segment before it. Newest first: not used.
+    /// The segment to be read after the current one, and oldest first the one after that: a segment is read when it is
+    /// known with which number the next one begins.
     next: Option<Segment>,
+    after_next: Option<Segment>,
     /// Newest first: the first number of the segment that was read last.
     seq_below: u64,
     use_index: bool,
@@ -100,14 +117,15 @@ pub struct Tally {
 }
 
 enum Source {
-    File(PathBuf),
-    Open(Segment),
+    /// A rotated segment of this number.
+    Rotated(u64),
+    Open(Box<Segment>),
 }
 
 struct Reading {
     segment: Segment,
-    /// Parts still to be read, in order of reading.
-    parts: VecDeque<Part>,
+    /// Parts read so far, from whichever end.
+    parts_read: usize,
     seq_below: u64,
 }
 
@@ -132,84 +150,133 @@ impl Scan {
         let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
         let active = place.active().to_owned();
         place.check(&active).map_err(|err| fail(&active, err))?;
-        // To open a pipe could take for ever.
-        if active.metadata().is_ok_and(|found| !found.is_file()) {
-            return Err(fail(&active, io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
-        }
         // The youngest first: if it is rotated meanwhile it is found once more below, and known by its id.
-        let youngest = match File::open(&active) {
-            Ok(file) => Some(Segment::of_file(&active, file, use_index).map_err(|err| ReadError::of(&active, err))?),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-            Err(err) => return Err(fail(&active, err)),
+        let youngest = match Segment::open(&active, use_index) {
+            Ok(segment) => Some(segment),
+            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let rotated = place.rotated_segments().map_err(|err| fail(place.folder(), err))?;
-        if youngest.is_none() && rotated.is_empty() {
-            return Err(ReadError::Missing { path: active });
-        }
-        let youngest_id = youngest.as_ref().map(|segment| segment.id);
-        let mut waiting: VecDeque<Source> = rotated.into_iter().map(|(_, path)| Source::File(path)).collect();
-        waiting.extend(youngest.map(Source::Open));
-        if query.newest_first {
-            waiting = waiting.into_iter().rev().collect();
-        }
-        Ok(Scan {
+        let chain = Chain::begin(&place, place.claims()).map_err(|err| fail(place.folder(), err))?;
+        let mut scan = Scan {
             place,
             query,
-            waiting,
-            youngest_id,
+            chain: Some(chain),
+            waiting: VecDeque::new(),
+            youngest_id: youngest.as_ref().map(|segment| segment.id),
+            youngest,
             current: None,
             next: None,
+            after_next: None,
             seq_below: u64::MAX,
             use_index,
             records: Records::default(),
             damage: Damage::default(),
             tally: Tally::default(),
             buffer: Vec::new(),
-        })
+        };
+        // With nothing to look at this is all there is to it, and a log that is missing is told at once.
+        for _ in 0..STEPS_AT_OPEN {
+            if scan.chain.is_some() {
+                scan.find_segments()?;
+            }
+        }
+        Ok(scan)
     }
 
-    /// Reads one part, or opens the next segment.
+    /// Looks a little further which segments there are.
+    fn find_segments(&mut self) -> Result<(), ReadError> {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        let found = chain.step(&self.place, self.youngest.as_mut(), &mut self.buffer);
+        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.place.folder().to_owned(), err })? {
+            self.chain = None;
+            self.wait_for(rotated)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the segments into the order in which they are read.
+    fn wait_for(&mut self, rotated: Rotated) -> Result<(), ReadError> {
+        let Rotated { mut numbers, foreign, .. } = rotated;
+        // Of those it is told that they are no event logs: nothing says that they never were.
+        numbers.extend(foreign);
+        numbers.sort_unstable();
+        if self.youngest.is_none() && numbers.is_empty() {
+            return Err(ReadError::Missing { path: self.place.active().to_owned() });
+        }
+        self.waiting = numbers.into_iter().map(Source::Rotated).collect();
+        self.waiting.extend(self.youngest.take().map(|youngest| Source::Open(Box::new(youngest))));
+        if self.query.newest_first {
+            self.waiting.make_contiguous().reverse();
+        }
+        Ok(())
+    }
+
+    /// Lists some of the folder, opens the next segment, looks for some of its parts, or reads one.
     pub fn step(&mut self) -> Result<Progress, ReadError> {
         if self.records.len() >= self.query.limit {
             return Ok(Progress::Done);
         }
-        let Some(reading) = &mut self.current else { return self.next_segment() };
-        let Some(part) = reading.parts.pop_front() else {
-            self.leave_segment();
+        if self.chain.is_some() {
+            self.find_segments()?;
+            return Ok(Progress::More);
+        }
+        match self.current.take() {
+            Some(reading) => self.read_on(reading),
+            None => self.next_segment(),
+        }
+    }
+
+    /// Reads one part of the segment, or looks for some.
+    fn read_on(&mut self, mut reading: Reading) -> Result<Progress, ReadError> {
+        let (newest_first, limit, segment) = (self.query.newest_first, self.query.limit, &mut reading.segment);
+        let number = match newest_first {
+            // The last part is known when all are.
+            true if !segment.is_searched() => None,
+            true => segment.parts.len().checked_sub(reading.parts_read + 1),
+            false => Some(reading.parts_read),
+        };
+        let Some(part) = number.and_then(|number| segment.part(number)) else {
+            let is_over = segment.is_searched();
+            if !is_over {
+                segment.search(&mut self.buffer).map_err(|err| io_error(segment, err))?;
+            }
+            self.damage.take(segment, is_over);
+            self.current = Some(reading).filter(|_| !is_over);
             return Ok(Progress::More);
         };
+        reading.parts_read += 1;
         let mut filter = Filter {
             start_ms: self.query.start_ms,
             end_ms: self.query.end_ms,
             channel: self.query.channel.as_deref(),
             seq_from: 0,
             seq_below: reading.seq_below,
+            // Newest first, the last records of the part are wanted.
+            rows_max: if newest_first { usize::MAX } else { limit },
+            text_max: EVENTLOG_READ_BYTES_MAX,
         };
-        if self.query.newest_first
-            && let Some(info) = part.info.filter(|info| filter.takes_all(info))
-        {
+        if newest_first && let Some(info) = part.info.filter(|info| filter.takes_all(info)) {
             // Of a part that matches whole, only its last records are asked for.
-            let wanted = (self.query.limit - self.records.len()) as u64;
+            let wanted = (limit - self.records.len()) as u64;
             filter.seq_from = (info.first_seq + info.records).saturating_sub(wanted);
         }
-        if part.info.is_some_and(|info| filter.excludes(&info)) {
-            return Ok(Progress::More);
+        if !part.info.is_some_and(|info| filter.excludes(&info)) {
+            // A record is some times as long in text as in its block.
+            self.records.text.reserve(4 * UNIT_BYTES);
+            let before = self.records.rows.len();
+            let found = segment.read(part, &filter, &mut self.records, &mut self.buffer);
+            let found = found.map_err(|err| io_error(segment, err))?;
+            self.damage.take(segment, false);
+            self.tally.add(&found.info);
+            if newest_first && let Some(new) = self.records.rows.get_mut(before..) {
+                new.reverse();
+            }
+            self.records.rows.truncate(limit);
+            if self.records.text.len() > EVENTLOG_READ_BYTES_MAX {
+                return Err(ReadError::TooLarge);
+            }
         }
-        // A record is some times as long in text as in its block.
-        self.records.text.reserve(4 * UNIT_BYTES);
-        let before = self.records.rows.len();
-        let found = reading.segment.read(part, &filter, &mut self.records, &mut self.buffer);
-        let found = found.map_err(|err| ReadError::Io { path: reading.segment.path.clone(), err })?;
-        self.tally.add(&found.info);
-        if self.query.newest_first
-            && let Some(new) = self.records.rows.get_mut(before..)
-        {
-            new.reverse();
-        }
-        self.records.rows.truncate(self.query.limit);
-        if self.records.text.len() > EVENTLOG_READ_BYTES_MAX {
-            return Err(ReadError::TooLarge);
-        }
+        self.current = Some(reading);
         Ok(Progress::More)
     }
 
@@ -238,69 +305,70 @@ impl Scan {
 
     /// The same for a scan that somebody else holds: it is at its end.
     pub fn take_outcome(&mut self) -> ReadOutcome {
-        self.leave_segment();
+        if let Some(mut reading) = self.current.take() {
+            self.damage.take(&mut reading.segment, true);
+        }
         ReadOutcome { records: std::mem::take(&mut self.records), damage: std::mem::take(&mut self.damage) }
     }
 
-    fn leave_segment(&mut self) {
-        if let Some(reading) = self.current.take() {
-            reading.segment.findings.into_iter().for_each(|finding| self.damage.add(finding));
-        }
-    }
-
+    /// Opens a segment, or looks for the number that its last records must be below.
     fn next_segment(&mut self) -> Result<Progress, ReadError> {
-        let taken = match self.next.take() {
-            Some(segment) => Some(segment),
-            None => self.take_source()?,
-        };
-        let Some(mut segment) = taken else { return Ok(Progress::Done) };
-        let mut parts: VecDeque<Part> = segment.parts.iter().copied().collect();
-        let seq_below = if self.query.newest_first {
-            parts = parts.into_iter().rev().collect();
-            let first_seq = self.first_seq(&mut segment)?;
-            let seq_below = self.seq_below;
-            self.seq_below = first_seq.map_or(seq_below, |seq| seq.min(seq_below));
-            seq_below
-        } else {
-            self.first_seq_of_next()?
-        };
-        self.tally.segments += 1;
-        self.tally.bytes += segment.bytes;
-        self.current = Some(Reading { segment, parts, seq_below });
+        if self.next.is_none() {
+            self.next = match self.after_next.take() {
+                Some(segment) => Some(segment),
+                None => self.take_source()?,
+            };
+            let is_over = self.next.is_none() && self.waiting.is_empty();
+            return Ok(if is_over { Progress::Done } else { Progress::More });
+        }
+        let Some(seq_below) = self.bound()? else { return Ok(Progress::More) };
+        if let Some(segment) = self.next.take() {
+            self.tally.segments += 1;
+            self.tally.bytes += segment.bytes;
+            self.current = Some(Reading { segment, parts_read: 0, seq_below });
+        }
         Ok(Progress::More)
     }
 
-    /// Opens segments until one has a record: its number ends the current one.
-    fn first_seq_of_next(&mut self) -> Result<u64, ReadError> {
-        while self.next.is_none() {
-            let Some(mut segment) = self.take_source()? else { return Ok(u64::MAX) };
-            match self.first_seq(&mut segment)? {
-                Some(seq) => {
-                    self.next = Some(segment);
-                    return Ok(seq);
-                }
-                // Nothing but damage, if anything.
-                None => {
-                    self.tally.segments += 1;
-                    self.tally.bytes += segment.bytes;
-                    segment.findings.into_iter().for_each(|finding| self.damage.add(finding));
-                }
+    /// The number that the records of the next segment must be below. `None`: not known yet, or there is no record in it.
+    fn bound(&mut self) -> Result<Option<u64>, ReadError> {
+        // Newest first the segment after it was read before it.
+        let newest_first = self.query.newest_first;
+        let probed = if newest_first { &mut self.next } else { &mut self.after_next };
+        let Some(segment) = probed else {
+            if self.waiting.is_empty() {
+                return Ok(Some(u64::MAX));
+            }
+            self.after_next = self.take_source()?;
+            return Ok(None);
+        };
+        let first = segment.first_seq(&mut self.buffer).map_err(|err| io_error(segment, err))?;
+        match first {
+            None => Ok(None),
+            Some(Some(seq)) if newest_first => {
+                let below = self.seq_below;
+                self.seq_below = seq.min(below);
+                Ok(Some(below))
+            }
+            Some(Some(seq)) => Ok(Some(seq)),
+            // Nothing but damage, if anything: told now, and not read again.
+            Some(None) => {
+                self.tally.segments += 1;
+                self.tally.bytes += segment.bytes;
+                self.damage.take(segment, true);
+                *probed = None;
+                Ok(None)
             }
         }
-        Ok(u64::MAX)
     }
 
-    fn first_seq(&mut self, segment: &mut Segment) -> Result<Option<u64>, ReadError> {
-        let first = segment.first_seq(&mut self.buffer);
-        first.map_err(|err| ReadError::Io { path: segment.path.clone(), err })
-    }
-
-    /// The next segment in order of reading, if it can be read.
+    /// The next segment in order of reading, if it can be read. None: there is none in this step.
     fn take_source(&mut self) -> Result<Option<Segment>, ReadError> {
-        while let Some(source) = self.waiting.pop_front() {
-            let path = match source {
-                Source::Open(segment) => return Ok(Some(segment)),
-                Source::File(path) => path,
+        for _ in 0..FILES_PER_STEP {
+            let path = match self.waiting.pop_front() {
+                None => break,
+                Some(Source::Open(segment)) => return Ok(Some(*segment)),
+                Some(Source::Rotated(number)) => self.place.rotated(number),
             };
             let opened = match self.place.check(&path) {
                 Ok(()) => Segment::open(&path, self.use_index),
@@ -321,6 +389,10 @@ impl Scan {
         }
         Ok(None)
     }
+}
+
+fn io_error(segment: &Segment, err: io::Error) -> ReadError {
+    ReadError::Io { path: segment.path.clone(), err }
 }
 
 impl Tally {

@@ -1,6 +1,7 @@
 //! One segment as it is found on disk: which parts it has and what is in them.
-//! Reading only, at any time, also while somebody else writes it. The index is used as far as it is good; behind it the
-//! heads of the blocks (or the ends of the lines) are looked at. What is damaged is reported and left out.
+//! Reading only, at any time, also while somebody else writes or cuts it. The index is used as far as it is good; behind
+//! it the heads of the blocks (or the ends of the lines) are looked at. What is damaged is reported and left out.
+//! A segment may have any length, so its parts are looked for in steps ([`Segment::search`]) of less than a millisecond.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +11,15 @@ use crate::config::EVENTLOG_LINE_BYTES_MAX;
 use crate::eventlog::block::{self, BLOCK_BYTES_MAX, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
 use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
+use crate::eventlog::index::Entry;
 use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
+use crate::plain_file;
+
+/// Done in one step: entries of an index, heads of blocks, bytes of lines, bytes that may be zeros.
+const ENTRIES_PER_STEP: usize = 1024;
+const HEADS_PER_STEP: usize = 64;
+const LINE_BYTES_PER_STEP: usize = 2 * UNIT_BYTES;
+const ZEROS_PER_STEP: usize = 8 * UNIT_BYTES;
 
 /// A segment, opened.
 pub(super) struct Segment {
@@ -21,10 +30,43 @@ pub(super) struct Segment {
     pub(super) format: Format,
     /// What its index must have. 0: nothing in it says.
     pub(super) id: u64,
-    /// In their order.
+    /// In their order, as far as they were looked for.
     pub(super) parts: Vec<Part>,
+    search: Search,
     /// What is no part.
     pub(super) findings: Vec<Finding>,
+    first: First,
+}
+
+/// Where the next part is looked for.
+enum Search {
+    /// In the index, from this byte on; this was its last entry.
+    Index {
+        file: File,
+        at: u64,
+        last: Option<Entry>,
+    },
+    /// At the head of the block here.
+    Blocks(u64),
+    /// Here is no block; there are nothing but zeros up to the second place.
+    Zeros {
+        from: u64,
+        at: u64,
+    },
+    /// In lines: where the part begins, the last line that ends does, and how far was looked.
+    Lines {
+        start: u64,
+        line_end: u64,
+        at: u64,
+    },
+    Done,
+}
+
+/// The number of the first record.
+enum First {
+    /// So many parts have none, and this is what is wrong with them.
+    After(usize, Vec<Finding>),
+    Known(Option<u64>),
 }
 
 /// A block, or some lines.
@@ -100,26 +142,26 @@ impl PartRead {
 impl Segment {
     /// Opens the file. Without `use_index` every part is looked for.
     pub(super) fn open(path: &Path, use_index: bool) -> Result<Segment, SegmentError> {
-        Segment::of_file(path, File::open(path)?, use_index)
-    }
-
-    pub(super) fn of_file(path: &Path, file: File, use_index: bool) -> Result<Segment, SegmentError> {
+        let file = plain_file::read(path)?;
         let bytes = file.metadata()?.len();
         let path = path.to_owned();
-        let (format, id) = (Format::Binary, 0);
-        let mut segment = Segment { path, file, bytes, format, id, parts: Vec::new(), findings: Vec::new() };
+        let mut segment = Segment {
+            path,
+            file,
+            bytes,
+            format: Format::Binary,
+            id: 0,
+            parts: Vec::new(),
+            search: Search::Done,
+            findings: Vec::new(),
+            first: First::After(0, Vec::new()),
+        };
         if bytes == 0 {
             return Ok(segment);
         }
         segment.recognise()?;
-        if use_index {
-            segment.read_index();
-        }
-        let indexed_end = segment.parts.last().map_or(0, |part| part.end);
-        match segment.format {
-            Format::Binary => segment.find_blocks(indexed_end)?,
-            Format::Json => segment.find_lines(indexed_end)?,
-        }
+        let index = segment.open_index().filter(|_| use_index);
+        segment.search = index.unwrap_or_else(|| segment.search_from(0));
         Ok(segment)
     }
 
@@ -158,17 +200,91 @@ impl Segment {
         Err(SegmentError::Foreign(head))
     }
 
-    /// Takes the parts that a good index knows, if there is one.
-    fn read_index(&mut self) {
+    /// Begins with the index, if there is one of this segment.
+    fn open_index(&self) -> Option<Search> {
         let path = index_of(&self.path);
-        // An index has one entry a unit; a file that is longer by far is something else, and not to be read at once.
-        let sensible = (self.bytes / UNIT_BYTES as u64 + 2) * 2 * index::ENTRY_BYTES as u64;
-        let is_sensible = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= sensible);
         // Whatever is wrong with an index, the segment itself says the same.
-        let bytes = if is_sensible { fs::read(path).unwrap_or_default() } else { Vec::new() };
-        for entry in index::read(&bytes, self.id, self.bytes).unwrap_or_default() {
-            self.parts.push(Part { offset: entry.offset, end: entry.end(), info: Some(entry.info) });
+        let found = fs::symlink_metadata(&path).ok()?;
+        // An index has one entry a unit; a file that is longer by far is something else.
+        let sensible = (self.bytes / UNIT_BYTES as u64 + 2) * 2 * index::ENTRY_BYTES as u64;
+        if !found.is_file() || found.len() > sensible {
+            return None;
         }
+        let file = plain_file::read(&path).ok()?;
+        let mut head = [0; index::HEADER_BYTES];
+        read_at(&file, &mut head, 0).ok()?;
+        let at = index::HEADER_BYTES as u64;
+        index::is_of(&head, self.id).then_some(Search::Index { file, at, last: None })
+    }
+
+    fn search_from(&self, offset: u64) -> Search {
+        match self.format {
+            Format::Binary => Search::Blocks(offset),
+            Format::Json => Search::Lines { start: offset, line_end: offset, at: offset },
+        }
+    }
+
+    /// Looks a little further for parts. True if all are known.
+    pub(super) fn search(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        self.search = match std::mem::replace(&mut self.search, Search::Done) {
+            Search::Index { file, at, last } => self.take_entries(file, at, last, buffer)?,
+            Search::Blocks(offset) => self.find_blocks(offset)?,
+            Search::Zeros { from, at } => self.pass_zeros(from, at, buffer)?,
+            Search::Lines { start, line_end, at } => self.find_lines(start, line_end, at, buffer)?,
+            Search::Done => Search::Done,
+        };
+        Ok(self.is_searched())
+    }
+
+    pub(super) fn is_searched(&self) -> bool {
+        matches!(self.search, Search::Done)
+    }
+
+    /// A part that is known for good: what an index says is not, until it was seen whole.
+    pub(super) fn part(&self, number: usize) -> Option<Part> {
+        self.parts.get(number).copied().filter(|_| !matches!(self.search, Search::Index { .. }))
+    }
+
+    /// Takes the parts that the index knows.
+    fn take_entries(
+        &mut self,
+        file: File,
+        at: u64,
+        mut last: Option<Entry>,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Search> {
+        buffer.resize(ENTRIES_PER_STEP * index::ENTRY_BYTES, 0);
+        let read = read_at(&file, buffer, at).unwrap_or(0);
+        for bytes in buffer.get(..read).unwrap_or_default().chunks(index::ENTRY_BYTES) {
+            let Some(entry) = index::follow(last.as_ref(), bytes, self.bytes) else {
+                return self.leave_index(last);
+            };
+            self.parts.push(Part { offset: entry.offset, end: entry.end(), info: Some(entry.info) });
+            last = Some(entry);
+        }
+        if read < buffer.len() {
+            return self.leave_index(last);
+        }
+        Ok(Search::Index { file, at: at + read as u64, last })
+    }
+
+    /// Goes on behind the index, unless it is of other content: of a file that was edited, or written by somebody else.
+    fn leave_index(&mut self, last: Option<Entry>) -> io::Result<Search> {
+        let Some(last) = last else { return Ok(self.search_from(0)) };
+        let fits = match self.format {
+            Format::Binary => {
+                self.header_at(last.offset)?.is_ok_and(|(header, _)| header.first_seq == last.info.first_seq)
+            }
+            Format::Json => {
+                let mut byte = [0];
+                read_at(&self.file, &mut byte, last.end() - 1)?;
+                byte == *b"\n"
+            }
+        };
+        if !fits {
+            self.parts.clear();
+        }
+        Ok(self.search_from(if fits { last.end() } else { 0 }))
     }
 
     fn header_at(&self, offset: u64) -> io::Result<Result<(Header, u32), BadHeader>> {
@@ -182,84 +298,80 @@ impl Segment {
         })
     }
 
-    /// Goes from head to head, from the place that the index leads to.
-    fn find_blocks(&mut self, mut offset: u64) -> io::Result<()> {
-        while offset < self.bytes {
-            let end = match self.header_at(offset)? {
+    /// Goes from head to head.
+    fn find_blocks(&mut self, mut offset: u64) -> io::Result<Search> {
+        for _ in 0..HEADS_PER_STEP {
+            if offset >= self.bytes {
+                return Ok(Search::Done);
+            }
+            match self.header_at(offset)? {
                 Ok((header, _)) => {
                     let end = offset + header.bytes_len() as u64;
                     self.parts.push(Part { offset, end: end.min(self.bytes), info: None });
-                    end
+                    offset = end;
                 }
                 Err(BadHeader::Short) => {
                     self.find(offset, self.bytes, FindingKind::Torn);
-                    self.bytes
+                    return Ok(Search::Done);
                 }
-                Err(_) => match self.first_byte(offset)? {
-                    None => {
-                        self.find(offset, self.bytes, FindingKind::Torn);
-                        self.bytes
-                    }
-                    Some(byte) => {
-                        let unit = (byte - byte % UNIT_BYTES as u64).max(offset + UNIT_BYTES as u64);
-                        self.find(offset, unit.min(self.bytes), FindingKind::Damaged);
-                        unit
-                    }
-                },
-            };
-            offset = end;
+                Err(_) => return Ok(Search::Zeros { from: offset, at: offset }),
+            }
         }
-        Ok(())
+        Ok(Search::Blocks(offset))
     }
 
-    /// Where the first byte from here on is that is not zero. `None`: there is none.
-    fn first_byte(&self, mut offset: u64) -> io::Result<Option<u64>> {
-        let mut buffer = vec![0; UNIT_BYTES];
-        loop {
-            let read = read_at(&self.file, &mut buffer, offset)?;
-            let chunk = buffer.get(..read).unwrap_or_default();
-            if let Some(at) = chunk.iter().position(|byte| *byte != 0) {
-                return Ok(Some(offset + at as u64));
-            }
-            if chunk.is_empty() {
-                return Ok(None);
-            }
-            offset += read as u64;
+    /// Looks for the first byte that is not zero: the unit it is in may begin with a block.
+    fn pass_zeros(&mut self, from: u64, at: u64, buffer: &mut Vec<u8>) -> io::Result<Search> {
+        buffer.resize(if at == from { UNIT_BYTES } else { ZEROS_PER_STEP }, 0);
+        let read = read_at(&self.file, buffer, at)?;
+        let chunk = buffer.get(..read).unwrap_or_default();
+        if let Some(byte) = chunk.iter().position(|byte| *byte != 0) {
+            let byte = at + byte as u64;
+            let unit = (byte - byte % UNIT_BYTES as u64).max(from + UNIT_BYTES as u64);
+            self.find(from, unit.min(self.bytes), FindingKind::Damaged);
+            return Ok(Search::Blocks(unit));
         }
+        if chunk.is_empty() || at >= self.bytes {
+            self.find(from, self.bytes, FindingKind::Torn);
+            return Ok(Search::Done);
+        }
+        Ok(Search::Zeros { from, at: at + read as u64 })
     }
 
-    /// Cuts at line ends, from the place that the index leads to.
-    fn find_lines(&mut self, mut start: u64) -> io::Result<()> {
-        let mut buffer = vec![0; 2 * UNIT_BYTES];
-        // The end of the last line that ends, and how far was looked.
-        let (mut line_end, mut at) = (start, start);
-        while at < self.bytes {
-            let read = read_at(&self.file, &mut buffer, at)?;
-            let chunk = buffer.get(..read).unwrap_or_default();
-            if chunk.is_empty() {
-                break;
+    /// Cuts at line ends.
+    fn find_lines(
+        &mut self,
+        mut start: u64,
+        mut line_end: u64,
+        mut at: u64,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Search> {
+        buffer.resize(LINE_BYTES_PER_STEP, 0);
+        let read = if at < self.bytes { read_at(&self.file, buffer, at)? } else { 0 };
+        let chunk = buffer.get(..read).unwrap_or_default();
+        if chunk.is_empty() {
+            if start < self.bytes {
+                self.parts.push(Part { offset: start, end: self.bytes, info: None });
             }
-            for end in memchr::memchr_iter(b'\n', chunk) {
-                line_end = at + end as u64 + 1;
-                if line_end - start >= line::PART_BYTES as u64 {
-                    self.parts.push(Part { offset: start, end: line_end, info: None });
-                    start = line_end;
-                }
-            }
-            at += read as u64;
-            if at - line_end > EVENTLOG_LINE_BYTES_MAX as u64 {
-                if line_end > start {
-                    self.parts.push(Part { offset: start, end: line_end, info: None });
-                }
-                // What is left of this line will be one that is no record.
-                self.find(line_end, at, FindingKind::Damaged);
-                (start, line_end) = (at, at);
+            return Ok(Search::Done);
+        }
+        for end in memchr::memchr_iter(b'\n', chunk) {
+            line_end = at + end as u64 + 1;
+            if line_end - start >= line::PART_BYTES as u64 {
+                self.parts.push(Part { offset: start, end: line_end, info: None });
+                start = line_end;
             }
         }
-        if start < self.bytes {
-            self.parts.push(Part { offset: start, end: self.bytes, info: None });
+        at += read as u64;
+        if at - line_end > EVENTLOG_LINE_BYTES_MAX as u64 {
+            if line_end > start {
+                self.parts.push(Part { offset: start, end: line_end, info: None });
+            }
+            // What is left of this line will be one that is no record.
+            self.find(line_end, at, FindingKind::Damaged);
+            (start, line_end) = (at, at);
         }
-        Ok(())
+        Ok(Search::Lines { start, line_end, at })
     }
 
     /// Reads a part and takes what the filter lets through. `buffer` is used again from call to call. What is not whole
@@ -281,6 +393,8 @@ impl Segment {
         };
         let (start, end) = (part.offset + found.whole_bytes, part.offset + read as u64);
         match found.end {
+            // Another program has cut the file meanwhile.
+            _ if read < len => self.find(start, part.end, FindingKind::Torn),
             End::Clean => {}
             End::Torn => self.find(start, end, FindingKind::Torn),
             End::Damaged => self.find(start, end, FindingKind::Damaged),
@@ -327,21 +441,35 @@ impl Segment {
         }
     }
 
-    /// Number of the first record, as far as anything says. `None`: there is none.
-    pub(super) fn first_seq(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<u64>> {
-        for part in self.parts.clone() {
-            if let Some(info) = part.info.filter(|info| info.records > 0) {
-                return Ok(Some(info.first_seq));
+    /// Looks a little further for the number of the first record, as far as anything says. `None`: not known yet;
+    /// `Some(None)`: there is no record, and `findings` has all that is wrong with the segment.
+    pub(super) fn first_seq(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<Option<u64>>> {
+        let (number, mut bad) = match &mut self.first {
+            First::Known(seq) => return Ok(Some(*seq)),
+            First::After(number, bad) => (*number, std::mem::take(bad)),
+        };
+        let Some(part) = self.part(number) else {
+            if self.is_searched() {
+                self.findings.append(&mut bad);
+                self.first = First::Known(None);
+                return Ok(Some(None));
             }
-            let findings = self.findings.len();
-            let found = self.read(part, &Filter::NONE, &mut Records::default(), buffer)?;
-            // It will be read again, and told then.
-            self.findings.truncate(findings);
-            if found.info.records > 0 {
-                return Ok(Some(found.info.first_seq));
-            }
+            self.first = First::After(number, bad);
+            self.search(buffer)?;
+            return Ok(None);
+        };
+        let mut info = part.info.filter(|info| info.records > 0);
+        if info.is_none() {
+            let before = std::mem::take(&mut self.findings);
+            info = Some(self.read(part, &Filter::NONE, &mut Records::default(), buffer)?.info);
+            // If there is a record, the part is read again, and what is wrong with it is told then.
+            bad.append(&mut std::mem::replace(&mut self.findings, before));
         }
-        Ok(None)
+        self.first = match info.filter(|info| info.records > 0) {
+            Some(info) => First::Known(Some(info.first_seq)),
+            None => First::After(number + 1, bad),
+        };
+        Ok(if let First::Known(seq) = self.first { Some(seq) } else { None })
     }
 
     fn find(&mut self, offset: u64, end: u64, kind: FindingKind) {

@@ -1,6 +1,7 @@
 //! What the records of one block say once and then number: forms, shapes and strings.
 //! Writer and reader keep the same tables by the same rules, so that only numbers need to be written. All places are
-//! offsets into the block. Bounded by the block: every entry was paid for with bytes in it.
+//! offsets into the block. Bounded: every entry was paid for with bytes of the block, and a reader refuses more of them
+//! than a writer has room for.
 
 /// Bytes of the block. Its first 16 are kept with it: most comparisons and copies need no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,10 @@ impl Slice {
     }
 }
 
+/// Entries of a table that a reader takes. One takes two bytes at least, and a block has a unit of them beside one long
+/// record, which needs two. A forged block of 8 MiB could have millions, of 40 bytes of memory each.
+const ENTRIES_MAX: usize = crate::eventlog::block::UNIT_BYTES;
+
 /// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
 pub(super) const HOLE: u8 = 0;
 
@@ -184,6 +189,14 @@ impl Tables {
         self.pieces.clear();
         self.previous.clear();
         self.undo.clear();
+    }
+
+    /// True if a reader may add a form, a shape with this skeleton, and a string.
+    pub(super) fn have_room(&self, skeleton: &[u8]) -> bool {
+        let holes = memchr::memchr_iter(HOLE, skeleton).count();
+        [self.forms.len(), self.shapes.len(), self.strings.len(), self.pieces.len() + holes]
+            .into_iter()
+            .all(|entries| entries < ENTRIES_MAX)
     }
 
     /// Takes the skeleton that stands in the block as the next shape.

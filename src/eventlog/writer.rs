@@ -5,7 +5,9 @@
 //! lines. A part stays in memory until it is synced. So whatever the disk does, what was not safe is still here:
 //! - full: the half-written piece is cut off, records go on into memory, the same bytes are tried again later;
 //! - an fsync or write that failed: the segment is abandoned, nobody asks that file again, and what was not safe is
-//!   written into a new one under the same numbers.
+//!   written into a new one under the same numbers;
+//! - the file was cut, lengthened, moved or removed by another program: the same, after a look at its length and name
+//!   before each write.
 //!
 //! Refuses a record when [`EVENTLOG_LOG_HELD_BYTES_MAX`] are in memory already; who calls counts that.
 
@@ -30,6 +32,7 @@ mod recover;
 mod segments;
 
 pub use error::{OpenError, WriteError};
+pub use recover::Opening;
 
 use encoder::Encoder;
 use index_file::IndexFile;
@@ -44,13 +47,18 @@ pub struct Writer {
     spec: LogSpec,
     place: Place,
     disk: Arc<dyn Disk>,
-    _lock: Lock,
+    lock: Lock,
     /// The youngest segment. `None`: the next write makes one.
     file: Option<Box<dyn DiskFile>>,
+    /// How long the file is when nobody else wrote to it, and whether a failed write may have left more.
+    file_end: u64,
+    tail_unknown: bool,
     /// What is to become of the file at the log's name before a new one takes it.
     retire: Retire,
     /// Number of the last rotated segment.
     last_number: u64,
+    /// More old segments are to be removed.
+    removing: bool,
     /// Names were changed in the folder since it was synced.
     folder_changed: bool,
     index: IndexFile,
@@ -86,8 +94,10 @@ pub struct Counts {
     pub write_errors: u64,
     /// Records written once more, into the segment after one that was abandoned.
     pub rewritten: u64,
-    /// What could not be done for an index, which readers do without.
+    /// What could not be done for an index, or for the list of rotated files, which readers do without.
     pub index_errors: u64,
+    /// How often another program had cut, lengthened, moved or removed the file.
+    pub changed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,10 +156,12 @@ pub enum Refusal {
 }
 
 impl Writer {
-    /// Opens the log for writing: makes its folder, locks it, finds its end.
+    /// Opens the log for writing: makes its folder, locks it, finds its end. That takes as long as the log is large:
+    /// [`Opening`] does it in steps.
     pub fn open(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Writer, OpenError> {
-        let place = Place::below(root, &spec.path);
-        recover::open(disk, place, spec, now)
+        let mut opening = Opening::begin(disk, root, spec, now)?;
+        while !opening.step()? {}
+        Ok(opening.finish())
     }
 
     pub fn spec(&self) -> &LogSpec {
@@ -204,6 +216,9 @@ impl Writer {
             }
             Fsync::Never => false,
         };
+        if self.removing {
+            self.remove_oldest();
+        }
         let result = if due && self.has_unsynced() { self.sync(now) } else { self.write(everything) };
         self.note(now, result)
     }
@@ -237,6 +252,9 @@ impl Writer {
     pub fn due(&self) -> Option<Instant> {
         if let Some(at) = self.retry.not_before.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);
+        }
+        if self.removing {
+            return Some(self.last_sync);
         }
         match self.spec.fsync {
             Fsync::EverySecond if self.has_unsynced() => Some(self.last_sync + EVENTLOG_SYNC_INTERVAL),
@@ -374,6 +392,9 @@ impl Writer {
 
     /// Writes complete parts, or all there is.
     fn write(&mut self, everything: bool) -> Result<(), WriteError> {
+        if self.has_unsynced() {
+            self.notice_changes()?;
+        }
         for number in 0..self.held.len() {
             let Some(mut part) = self.held.get_mut(number).map(std::mem::take) else { break };
             let result = self.write_part(&mut part.at, part.info.first_seq, &part.bytes);
@@ -432,14 +453,18 @@ impl Writer {
         let rest = bytes.get(at.written..).unwrap_or_default();
         if let Err(err) = write_all(file.as_mut(), rest, start) {
             self.counts.write_errors += 1;
-            // Should this fail too, the next attempt writes over what is there.
             return match file.set_len(start) {
                 Ok(()) => Err(fail("write", err)),
-                Err(second) => Err(fail("write, then shorten", io::Error::new(err.kind(), format!("{err}; {second}")))),
+                Err(second) => {
+                    // The next attempt shortens it first.
+                    self.tail_unknown = true;
+                    Err(fail("write, then shorten", io::Error::new(err.kind(), format!("{err}; {second}"))))
+                }
             };
         }
         self.counts.bytes += rest.len() as u64;
         at.written = bytes.len();
+        self.file_end = start + rest.len() as u64;
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Writes and reads event logs. Runs on `rt-files`; owns every open log and the reads that callbacks wait for.
 //! [`Files`] is the side of everybody else: an append is taken or refused at once, without I/O. Bounded by count and
 //! bytes; a record counts until it is written. A full queue refuses the newest.
-//! Takes what waits, writes it at once, syncs what is due, then reads for a slice of time, and again.
+//! Takes what waits, writes it at once, syncs what is due, then opens large logs and reads for a slice of time each, and
+//! again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What `rt-files` can be asked, served in order; a read only begins in order.
 enum Job {
     Append(Append),
-    /// Write all that came before; true if that was possible.
-    Flush(Sender<bool>),
+    /// Write all that came before, to this log or to any; true if that was possible.
+    Flush(Option<LogPath>, Sender<bool>),
     Read {
         path: LogPath,
         query: Query,
@@ -61,27 +62,49 @@ impl Append {
     }
 }
 
-/// Who waits for a read. It is answered once in any case: when it is dropped unanswered, with [`ReadError::Closed`].
-pub struct Reply(Option<Box<Answer>>);
+/// Who waits for a read, on `rt-files`.
+pub trait Asker: Send {
+    /// Makes a little of the answer from what was read. True once it is all made.
+    fn prepare(&mut self, _read: &ReadOutcome) -> bool {
+        true
+    }
 
-type Answer = dyn FnOnce(Result<ReadOutcome, ReadError>) + Send;
+    fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>);
+}
+
+impl<F: FnOnce(Result<ReadOutcome, ReadError>) + Send> Asker for F {
+    fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
+        self(read);
+    }
+}
+
+/// An [`Asker`] who is answered once in any case: when it is dropped unanswered, with [`ReadError::Closed`].
+pub struct Reply(Option<Box<dyn Asker>>);
 
 impl Reply {
     pub fn new(answer: impl FnOnce(Result<ReadOutcome, ReadError>) + Send + 'static) -> Reply {
-        Reply(Some(Box::new(answer)))
+        Reply::to(answer)
+    }
+
+    pub fn to(asker: impl Asker + 'static) -> Reply {
+        Reply(Some(Box::new(asker)))
+    }
+
+    fn prepare(&mut self, read: &ReadOutcome) -> bool {
+        self.0.as_mut().is_none_or(|asker| asker.prepare(read))
     }
 
     fn give(mut self, result: Result<ReadOutcome, ReadError>) {
-        if let Some(answer) = self.0.take() {
-            answer(result);
+        if let Some(asker) = self.0.take() {
+            asker.answer(result);
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(answer) = self.0.take() {
-            answer(Err(ReadError::Closed));
+        if let Some(asker) = self.0.take() {
+            asker.answer(Err(ReadError::Closed));
         }
     }
 }
@@ -178,11 +201,20 @@ impl Files {
 
     /// Waits until every append before this call is written, or until the deadline. True if they are.
     pub fn flush(&self, deadline: Instant) -> bool {
+        self.flush_some(None, deadline)
+    }
+
+    /// The same for one log: others may take longer.
+    pub fn flush_log(&self, path: &LogPath, deadline: Instant) -> bool {
+        self.flush_some(Some(path.clone()), deadline)
+    }
+
+    fn flush_some(&self, path: Option<LogPath>, deadline: Instant) -> bool {
         if self.closed.load(Ordering::Acquire) {
             return self.waiting() == 0;
         }
         let (done_tx, done_rx) = crossbeam_channel::bounded(1);
-        self.push(Job::Flush(done_tx));
+        self.push(Job::Flush(path, done_tx));
         done_rx.recv_deadline(deadline).unwrap_or(false)
     }
 
@@ -231,6 +263,7 @@ impl Files {
                 }
             }
             desk.advance(Instant::now());
+            desk.open_slice(Instant::now());
             desk.read_slice();
         }
     }
@@ -281,7 +314,7 @@ impl Files {
                     self.take_read();
                     self.settle_reads(1);
                 }
-                Job::Flush(_) | Job::Stop => {}
+                Job::Flush(..) | Job::Stop => {}
             }
         }
     }

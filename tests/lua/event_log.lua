@@ -33,7 +33,7 @@ for _, callback in ipairs({ false, function() error("was called") end }) do
 	refuses("encode: data.channel is a function", read("x.log", { channel = print }, callback))
 	refuses("encode: expected a table of options, found a list", read("x.log", { "x" }, callback))
 	for _, path in ipairs({ "", "../x", "a/../../x", "/etc/x", "C:\\x", "c:x", "a\0b", "CON", "a/nul.log", string.rep("x", 5000),
-		"x.log.idx", "\255" }) do
+		"x.log.idx", "x.log.000001", "X.LOCK", "x.lock/y", "realtime/realtime.log", "RealTime/x", "realtime", "\255" }) do
 		refuses("file: cannot use `", read(path, nil, callback))
 	end
 end

@@ -61,3 +61,31 @@ fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
         assert!(reason.starts_with(expected), "{reason}");
     }
 }
+
+#[test]
+fn an_answer_is_made_in_steps_and_is_the_same() {
+    let folder = crate::eventlog::writer::tests::double::Folder::new();
+    let path = LogPath::parse(b"a.log").unwrap();
+    let disk = Arc::new(crate::eventlog::disk::SystemDisk);
+    let spec = crate::eventlog::LogSpec::new(path.clone());
+    let mut writer = crate::eventlog::writer::Writer::open(disk, &folder.0, spec, Instant::now()).unwrap();
+    for n in 0..100 {
+        let text = "x".repeat(if n < 50 { 10 } else { 50_000 });
+        writer.append(n * 1000, b"c", format!("{{\"n\":{n},\"text\":\"{text}\"}}").as_bytes()).unwrap();
+    }
+    writer.sync_now(Instant::now()).unwrap();
+    let far = Instant::now() + Duration::from_secs(60);
+    let records = reader::read(&folder.0, &path, &Query::default(), far).unwrap().records;
+    let whole = answer(&records, far).unwrap();
+    let mut making = Making::begin(&records);
+    let mut steps = 1;
+    while !making.go_on(&records).unwrap() {
+        steps += 1;
+    }
+    assert_eq!(steps, 2 + 49, "32 short ones, 18 and a long one, then each long one");
+    assert!(making.finish().tape == whole.tape);
+    let mut tape = Reader::new(&whole.tape);
+    assert_eq!(tape.next_item(), Some(Item::Array(100)));
+    let late = answer(&records, Instant::now());
+    assert!(matches!(late, Err(ReadError::Timeout)));
+}

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::EVENTLOG_RECORD_BYTES_MAX;
 use crate::eventlog::{Record, line};
 
 const HEADER: Header = Header { span: 1, segment: 0x1122_3344_5566_7788, first_seq: 1, base_ms: 0, unit: 0 };
@@ -378,4 +379,89 @@ fn typical_events_take_at_most_half_the_bytes_of_their_lines() {
     }
     bytes += encoder.seal().len();
     assert!(bytes * 2 < lines, "{bytes} of {lines} bytes");
+}
+
+// ---- forged blocks ------------------------------------------------------------------------------------------------
+
+/// A block as long as one may be, with one chunk of these bytes and all checksums right.
+fn forged(records: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let sum = Header { span: u8::MAX, ..HEADER }.write(&mut bytes);
+    let word = (records.len() as u32 | FRESH).to_le_bytes();
+    let chunk = [&word[..], records].concat();
+    bytes.extend_from_slice(&chunk_sum(sum, &chunk).to_le_bytes());
+    bytes.extend_from_slice(&chunk);
+    bytes.resize(BLOCK_BYTES_MAX, 0);
+    bytes
+}
+
+fn varint(value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    crate::eventlog::varint::put(&mut bytes, value as u64);
+    bytes
+}
+
+/// A new form for the channel `c`, whose payload is a shape with this skeleton, and its time.
+fn new_form(skeleton: &[u8]) -> Vec<u8> {
+    [b"\x00\x04\x01c\x02", &varint(skeleton.len())[..], skeleton, b"\x00"].concat()
+}
+
+#[test]
+fn a_forged_block_takes_no_more_than_a_real_one() {
+    let long = 7_000_000;
+    // A value for each hole, so that nothing but their number is wrong.
+    let holes = [new_form(&vec![0; long / 2]), vec![0; long / 2]].concat();
+    // Strings of no byte, forms of the same shape, records of two bytes.
+    let strings = [new_form(b"\0"), b"\x09".to_vec(), b"\x03\x00".repeat(long / 2), b"\x0b".to_vec()].concat();
+    let forms = [new_form(b"{}"), b"\x00\x04\x01c\x02\x00".repeat(long / 6)].concat();
+    let records = [new_form(b"{}"), b"\x01\x00".repeat(long / 2)].concat();
+    let shapes = [new_form(b"\0"), b"\x09".to_vec(), b"\x0a\x00\x02{}".repeat(long / 5), b"\x0b".to_vec()].concat();
+    for (name, bytes) in
+        [("holes", holes), ("strings", strings), ("forms", forms), ("records", records), ("shapes", shapes)]
+    {
+        for filter in [Filter::ALL, Filter::NONE] {
+            let (found, decoded) = read(&forged(&bytes), &filter);
+            assert_eq!(decoded.end, End::Damaged, "{name}");
+            assert!(decoded.info.records <= BLOCK_RECORDS_MAX + 1, "{name}: {}", decoded.info.records);
+            assert!(found.text.len() < 2 * EVENTLOG_RECORD_BYTES_MAX, "{name}: {}", found.text.len());
+        }
+    }
+}
+
+#[test]
+fn a_string_named_many_times_does_not_grow_beyond_a_record() {
+    // A string of two million bytes, and eight thousand holes that each name it with one byte.
+    let long = [b"\x03".to_vec(), varint(2_000_000), vec![b'x'; 2_000_000]].concat();
+    let bytes = [new_form(&vec![0; 8000]), long, vec![0x80; 8000]].concat();
+    let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
+    assert_eq!((decoded.end, found.len()), (End::Damaged, 0));
+    assert!(found.text.capacity() < 8_000_000, "{}", found.text.capacity());
+}
+
+#[test]
+fn a_block_of_short_records_with_long_texts_stops_at_the_bound() {
+    let skeleton = [b"\"".to_vec(), vec![b'x'; 500_000], b"\"".to_vec()].concat();
+    let bytes = [new_form(&skeleton), b"\x01\x00".repeat(20_000)].concat();
+    let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
+    assert_eq!(decoded.end, End::Damaged);
+    assert!(found.text.len() < EVENTLOG_BLOCK_TEXT_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX, "{}", found.text.len());
+    // Whoever wants less has less.
+    let (found, _) = read(&forged(&bytes), &Filter { rows_max: 3, ..Filter::ALL });
+    assert_eq!((found.len(), found.text.len()), (3, 3 * skeleton.len() + 1));
+    let (found, _) = read(&forged(&bytes), &Filter { text_max: 1_000_000, ..Filter::ALL });
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn reserved_tags_are_damage() {
+    for tag in (0x0c..0x10).chain(0x30..0x40).chain([0x0a, 0x0b]) {
+        let bytes = [new_form(b"\0"), vec![tag, 0x01, 0x01, 0x01]].concat();
+        let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
+        assert_eq!((decoded.end, found.len()), (End::Damaged, 0), "{tag:#x}");
+    }
+    for tag in (0x10..0x30).chain([0x06, 0x07, 0x08]) {
+        let bytes = [new_form(b"\0"), vec![tag, 0x01]].concat();
+        let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
+        assert_eq!((decoded.end, found.len()), (End::Clean, 1), "{tag:#x}");
+    }
 }

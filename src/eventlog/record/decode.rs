@@ -90,6 +90,9 @@ impl Decoder {
             }
             new_shape(&mut self.tables, from)?;
         }
+        if !self.tables.have_room(b"") {
+            return None;
+        }
         self.tables.forms.push(Form { channel, body });
         Some(self.tables.forms.len() - 1)
     }
@@ -97,7 +100,7 @@ impl Decoder {
 
 fn new_shape(tables: &mut Tables, from: &mut Cursor<'_>) -> Option<u32> {
     let skeleton = take_slice(from)?;
-    Some(tables.add_shape(from.bytes, skeleton))
+    tables.have_room(skeleton.of(from.bytes)).then(|| tables.add_shape(from.bytes, skeleton))
 }
 
 /// A length and so many bytes.
@@ -116,6 +119,9 @@ fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> 
         tag::FAR.. => NEAR_STRINGS + (usize::from(tag - tag::FAR) << 8 | usize::from(from.byte()?)),
         tag::NEW_STRING => {
             let string = take_slice(from)?;
+            if !tables.have_room(b"") {
+                return None;
+            }
             tables.strings.push(string);
             return Some(string);
         }
@@ -141,6 +147,10 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
             self.push_slice(self.tables.piece(shape, hole));
             let tag = self.from.byte()?;
             self.value(tag, Some((shape.first_hole + hole) as usize), depth)?;
+            // After each: a string of many bytes may be named by one.
+            if self.out.len() > self.full {
+                return None;
+            }
         }
         self.push_slice(self.tables.piece(shape, shape.holes));
         (self.out.len() <= self.full).then_some(())

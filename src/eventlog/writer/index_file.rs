@@ -1,12 +1,15 @@
 //! The index of the segment that is being written. Nothing depends on it: whatever fails here is counted, the index is
 //! given up until the next segment, and readers look into the segment itself.
+//! A file in its place that is no index is left alone, unless the module wrote the log before: then it was an index once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::eventlog::folder::index_of;
+use crate::eventlog::disk::rename_to_new;
+use crate::eventlog::folder::{index_of, remove_plain};
 use crate::eventlog::index::{self, Entry};
+use crate::plain_file;
 
 #[derive(Default)]
 pub(super) struct IndexFile {
@@ -14,6 +17,17 @@ pub(super) struct IndexFile {
     /// Entries that are not written yet.
     waiting: Vec<u8>,
     errors: u64,
+    /// Whatever has the name of the youngest segment's index was written by the module.
+    pub(super) replaces_any: bool,
+}
+
+/// True if the file begins like an index, or there is none.
+fn is_index(path: &Path) -> bool {
+    let mut head = [0; 4];
+    match plain_file::read(path).and_then(|mut file| file.read_exact(&mut head)) {
+        Ok(()) => index::is_index(&head),
+        Err(err) => err.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 impl IndexFile {
@@ -26,19 +40,23 @@ impl IndexFile {
     pub(super) fn start(&mut self, segment_path: &Path, segment: u64, entries: &[Entry]) {
         self.waiting.clear();
         let path = index_of(segment_path);
-        // Whatever is there goes first: a link must not lead what we write elsewhere.
-        self.remove(&path);
+        self.file = None;
+        // What is there goes first: a link must not lead what we write elsewhere.
+        if self.replaces_any || is_index(&path) {
+            self.removed(remove_plain(&path));
+        }
         let mut bytes = index::header(segment).to_vec();
         entries.iter().for_each(|entry| index::push_entry(&mut bytes, entry));
         let made = OpenOptions::new().write(true).create_new(true).open(&path);
         let file = made.and_then(|mut file| file.write_all(&bytes).map(|()| file));
+        self.replaces_any |= file.is_ok();
         self.file = self.good(file);
     }
 
     /// Goes on with the index of a segment behind its first `entries`.
     pub(super) fn resume(&mut self, segment_path: &Path, entries: usize) {
         let end = (index::HEADER_BYTES + entries * index::ENTRY_BYTES) as u64;
-        let opened = OpenOptions::new().write(true).open(index_of(segment_path)).and_then(|mut file| {
+        let opened = plain_file::open(OpenOptions::new().write(true), &index_of(segment_path)).and_then(|mut file| {
             file.set_len(end)?;
             file.seek(SeekFrom::Start(end))?;
             Ok(file)
@@ -77,14 +95,25 @@ impl IndexFile {
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) {
         self.end();
-        match fs::rename(from, to) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => self.errors += 1,
-            _ => {}
+        if !is_index(from) {
+            return;
+        }
+        // Left by a kill between the names of an index and its segment.
+        if is_index(to) {
+            self.removed(remove_plain(to));
+        }
+        self.removed(rename_to_new(from, to));
+    }
+
+    /// Removes the index of a segment that is removed.
+    pub(super) fn remove(&mut self, path: &Path) {
+        if is_index(path) {
+            self.removed(remove_plain(path));
         }
     }
 
-    pub(super) fn remove(&mut self, path: &Path) {
-        match fs::remove_file(path) {
+    fn removed(&mut self, result: io::Result<()>) {
+        match result {
             Err(err) if err.kind() != io::ErrorKind::NotFound => self.errors += 1,
             _ => {}
         }

@@ -1,118 +1,235 @@
 //! Opens a log for writing where the last writer left it: after a proper end, a kill, or a crash of the machine.
 //! Cuts off what is torn, leaves what is damaged, makes the index right. Refuses a file that is no log.
+//! A log may be of any size, and its index gone: so it is opened in steps, of less than a millisecond as a rule.
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::eventlog::block::UNIT_BYTES;
+use crate::eventlog::chain::{Chain, Rotated};
+use crate::eventlog::claims::Claims;
 use crate::eventlog::disk::Disk;
 use crate::eventlog::folder::{LockError, Place, index_of};
 use crate::eventlog::index::Entry;
-use crate::eventlog::segment::{Finding, FindingKind, PartRead, Segment, SegmentError};
-use crate::eventlog::{Filter, Format, LogSpec, Records};
+use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
+use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
 
 use super::index_file::IndexFile;
 use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
 
-pub(super) fn open(disk: Arc<dyn Disk>, place: Place, spec: LogSpec, now: Instant) -> Result<Writer, OpenError> {
-    let active = place.active().to_owned();
-    let fail = |err| OpenError::Io { path: active.clone(), err };
-    spec.check().map_err(|reason| OpenError::Spec { path: active.clone(), reason })?;
-    place.make_folder(disk.as_ref()).map_err(fail)?;
-    let lock = place.lock().map_err(|err| match err {
-        LockError::Held { pid } => OpenError::InUse { path: active.clone(), pid },
-        LockError::Io(err) => fail(err),
-    })?;
-    place.check(&active).map_err(fail)?;
-    place.check(&index_of(&active)).map_err(fail)?;
-    let rotated = place.rotated_segments().map_err(fail)?;
-    let last_number = rotated.last().map_or(0, |(number, _)| *number);
-    let encoder = Encoder::new(spec.format);
-    let mut writer = Writer {
-        spec,
-        place,
-        disk,
-        _lock: lock,
-        file: None,
-        retire: Retire::Nothing,
-        last_number,
-        folder_changed: true,
-        index: IndexFile::default(),
-        held: VecDeque::new(),
-        held_len: 0,
-        current: None,
-        encoder,
-        next: NextPart { segment: 0, offset: 0, begins_segment: true },
-        next_seq: 1,
-        written_seq: 1,
-        synced_seq: 1,
-        segment_first_seq: 1,
-        counts: Counts::default(),
-        last_sync: now,
-        retry: Retry::default(),
-        random: RandomState::new(),
-        spare: Vec::new(),
-    };
-    writer.begin_segment();
-    let next_seq = match Segment::open(&active, true) {
-        Ok(segment) => writer.take_up(segment).map_err(fail)?,
-        Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
-        Err(err) => return Err(OpenError::of(&active, err)),
-    };
-    let mut older = rotated.iter().rev();
-    let mut next_seq = next_seq;
-    while next_seq.is_none()
-        && let Some((_, path)) = older.next()
-    {
-        next_seq = next_seq_of(path).map_err(|err| OpenError::of(path, err))?;
-    }
-    let next_seq = next_seq.unwrap_or(1);
-    (writer.next_seq, writer.written_seq, writer.synced_seq) = (next_seq, next_seq, next_seq);
-    Ok(writer)
+/// Numbers are counted up from the last one everywhere. A line may say anything.
+const SEQ_MAX: u64 = u64::MAX / 2;
+
+/// A log that is being opened. No other process can write it meanwhile.
+pub struct Opening {
+    writer: Writer,
+    stage: Stage,
+    /// The module has written this log before.
+    had_writer: bool,
+    /// The lock file says which rotated files are the log's.
+    noted: bool,
+    buffer: Vec<u8>,
 }
 
-/// The number that follows the last record of a rotated segment. One that is no segment has none.
-fn next_seq_of(path: &Path) -> Result<Option<u64>, SegmentError> {
-    match Segment::open(path, true) {
-        Ok(mut segment) => Ok(last_part(&mut segment)?.map(|(_, found)| found.next_seq)),
-        Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(None),
-        Err(err) => Err(err),
-    }
+enum Stage {
+    /// It is found out which rotated files are the log's. With the youngest segment.
+    Chain(Box<Chain>, Option<Segment>),
+    /// The parts of the youngest segment are looked for, then its first record.
+    Search(Segment),
+    /// Parts are read from the end, so many are left, until one has a record.
+    Tail(Segment, usize),
+    /// The index is made anew: the parts that have entries so far, and how many are to have one.
+    Index(Segment, Vec<Entry>, usize),
+    /// The youngest segment has no record: the rotated ones are looked at, the last first. So many numbers are left.
+    Older(VecDeque<u64>),
+    OlderSearch(Segment, VecDeque<u64>),
+    OlderTail(Segment, usize, VecDeque<u64>),
+    Done,
 }
 
-/// The last part with a record in it, and how many parts stand before it.
-fn last_part(segment: &mut Segment) -> io::Result<Option<(usize, PartRead)>> {
-    let mut buffer = Vec::new();
-    for (number, part) in segment.parts.clone().into_iter().enumerate().rev() {
-        let found = segment.read(part, &Filter::NONE, &mut Records::default(), &mut buffer)?;
-        if found.info.records > 0 {
-            return Ok(Some((number, found)));
-        }
-    }
-    Ok(None)
-}
-
-impl Writer {
-    /// Goes on with the youngest segment, if it can be gone on with. Number of the next record, if it tells.
-    fn take_up(&mut self, mut segment: Segment) -> io::Result<Option<u64>> {
-        let Some((number, found)) = last_part(&mut segment)? else {
-            // Without a record it is only worth keeping if somebody might want to look into it.
-            let worth = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
-            self.retire = if worth { Retire::Rename } else { Retire::Remove };
-            return Ok(None);
+impl Opening {
+    /// Makes the folder of the log, locks it, and looks what kind of file there is.
+    pub fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
+        let place = Place::below(root, &spec.path);
+        let active = place.active().to_owned();
+        let fail = |err| OpenError::Io { path: active.clone(), err };
+        spec.check().map_err(|reason| OpenError::Spec { path: active.clone(), reason })?;
+        place.make_folder(disk.as_ref()).map_err(fail)?;
+        let lock = place.lock().map_err(|err| match err {
+            LockError::Held { pid } => OpenError::InUse { path: active.clone(), pid },
+            LockError::Io(err) => fail(err),
+        })?;
+        place.check(&active).map_err(fail)?;
+        place.check(&index_of(&active)).map_err(fail)?;
+        let youngest = match Segment::open(&active, true) {
+            Ok(segment) => Some(segment),
+            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
+            Err(err) => return Err(OpenError::of(&active, err)),
         };
-        let next_seq = Some(found.next_seq);
-        let Some(part) = segment.parts.get(number).copied() else { return Ok(next_seq) };
-        if segment.format != self.spec.format {
-            self.retire = Retire::Rename;
-            return Ok(next_seq);
+        let claims = match lock.claims.clone() {
+            // Nothing was written here yet, so nothing here is the log's.
+            None if !lock.was_held && youngest.is_none() => Some(Claims::default()),
+            claims => claims,
+        };
+        let chain = Box::new(Chain::begin(&place, claims).map_err(fail)?);
+        let encoder = Encoder::new(spec.format);
+        let mut index = IndexFile::default();
+        index.replaces_any = lock.claims.is_some();
+        let mut writer = Writer {
+            spec,
+            place,
+            disk,
+            lock,
+            file: None,
+            file_end: 0,
+            tail_unknown: false,
+            retire: Retire::Nothing,
+            last_number: 0,
+            removing: false,
+            folder_changed: true,
+            index,
+            held: VecDeque::new(),
+            held_len: 0,
+            current: None,
+            encoder,
+            next: NextPart { segment: 0, offset: 0, begins_segment: true },
+            next_seq: 1,
+            written_seq: 1,
+            synced_seq: 1,
+            segment_first_seq: 1,
+            counts: Counts::default(),
+            last_sync: now,
+            retry: Retry::default(),
+            random: RandomState::new(),
+            spare: Vec::new(),
+        };
+        writer.begin_segment();
+        let had_writer = writer.lock.claims.is_some();
+        Ok(Opening { writer, stage: Stage::Chain(chain, youngest), had_writer, noted: had_writer, buffer: Vec::new() })
+    }
+
+    /// Does a little of it. True once the log is open.
+    pub fn step(&mut self) -> Result<bool, OpenError> {
+        let active = self.writer.place.active().to_owned();
+        let fail = |err| OpenError::Io { path: active.clone(), err };
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Chain(mut chain, mut youngest) => {
+                let rotated = chain.step(&self.writer.place, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
+                match (rotated, youngest) {
+                    (None, youngest) => Stage::Chain(chain, youngest),
+                    (Some(rotated), youngest) => {
+                        self.claim(&rotated);
+                        youngest.map_or_else(|| self.older(), Stage::Search)
+                    }
+                }
+            }
+            Stage::Search(mut youngest) => {
+                let is_searched = youngest.search(&mut self.buffer).map_err(fail)?;
+                match if is_searched { youngest.first_seq(&mut self.buffer).map_err(fail)? } else { None } {
+                    None => Stage::Search(youngest),
+                    Some(_) => {
+                        let parts = youngest.parts.len();
+                        Stage::Tail(youngest, parts)
+                    }
+                }
+            }
+            Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
+                Tail::Found(part, number, found) => self.take_up(segment, part, number, *found).map_err(fail)?,
+                Tail::More(left) => Stage::Tail(segment, left),
+                Tail::Nothing => {
+                    self.leave(&segment)?;
+                    self.older()
+                }
+            },
+            Stage::Index(segment, entries, complete) => self.index_part(segment, entries, complete).map_err(fail)?,
+            Stage::Older(numbers) => self.open_older(numbers)?,
+            Stage::OlderSearch(mut segment, numbers) => match segment.search(&mut self.buffer).map_err(fail)? {
+                false => Stage::OlderSearch(segment, numbers),
+                true => {
+                    let parts = segment.parts.len();
+                    Stage::OlderTail(segment, parts, numbers)
+                }
+            },
+            Stage::OlderTail(mut segment, left, numbers) => match self.read_tail(&mut segment, left).map_err(fail)? {
+                Tail::Found(_, _, found) => self.number_from(found.next_seq),
+                Tail::More(left) => Stage::OlderTail(segment, left, numbers),
+                Tail::Nothing => Stage::Older(numbers),
+            },
+            Stage::Done => Stage::Done,
+        };
+        let is_open = matches!(self.stage, Stage::Done);
+        let last = self.writer.next_seq - 1;
+        if last > SEQ_MAX {
+            let reason = format!("its last record has number {last}, which no log comes to: put the file aside");
+            return Err(OpenError::Spec { path: active, reason });
         }
-        let mut file = self.disk.open(self.place.active())?;
-        self.segment_first_seq = segment.first_seq(&mut Vec::new())?.unwrap_or(0);
+        if is_open && !std::mem::replace(&mut self.noted, true) {
+            // Not before: a log that could not be opened is not the module's.
+            self.writer.claim(|_| {});
+            if !self.had_writer {
+                // A crash of the machine must not leave a log that begins with zeros, and nothing that says whose it is.
+                self.writer.counts.index_errors += u64::from(self.writer.lock.sync().is_err());
+            }
+        }
+        Ok(is_open)
+    }
+
+    /// The writer, once [`Opening::step`] has said so.
+    pub fn finish(self) -> Writer {
+        self.writer
+    }
+
+    /// It is known which rotated files are the log's.
+    fn claim(&mut self, rotated: &Rotated) {
+        let writer = &mut self.writer;
+        let claims = writer.lock.claims.get_or_insert_default();
+        rotated.adopted.iter().for_each(|number| claims.push(*number));
+        self.noted &= rotated.adopted.is_empty();
+        writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
+        if !rotated.foreign.is_empty() {
+            let (count, active) = (rotated.foreign.len(), writer.place.active().display());
+            log::warn!("{count} files beside the event log `{active}` have names like its own and are left alone");
+        }
+    }
+
+    // ---- where the log goes on ------------------------------------------------------------------------------
+
+    /// Reads the last part that is left.
+    fn read_tail(&mut self, segment: &mut Segment, left: usize) -> io::Result<Tail> {
+        let Some(number) = left.checked_sub(1) else { return Ok(Tail::Nothing) };
+        let Some(part) = segment.parts.get(number).copied() else { return Ok(Tail::Nothing) };
+        let found = segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?;
+        Ok(if found.info.records > 0 { Tail::Found(part, number, Box::new(found)) } else { Tail::More(number) })
+    }
+
+    /// The youngest segment has no record.
+    fn leave(&mut self, segment: &Segment) -> Result<(), OpenError> {
+        if !self.had_writer && segment.bytes > 0 {
+            // It begins like a log, and may be anything else that does.
+            let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None });
+            let head = head.map_err(SegmentError::from).map(SegmentError::Foreign);
+            return Err(OpenError::of(&segment.path, head.unwrap_or_else(|err| err)));
+        }
+        // Worth keeping only if somebody might want to look into it.
+        let worth = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
+        self.writer.retire = if worth { Retire::Rename } else { Retire::Remove };
+        Ok(())
+    }
+
+    /// Goes on with the youngest segment, if it can be gone on with, behind the last part that has a record.
+    fn take_up(&mut self, mut segment: Segment, part: Part, number: usize, found: PartRead) -> io::Result<Stage> {
+        let writer = &mut self.writer;
+        let next_seq = found.next_seq;
+        if segment.format != writer.spec.format {
+            writer.retire = Retire::Rename;
+            return Ok(self.number_from(next_seq));
+        }
+        let mut file = writer.disk.open(writer.place.active())?;
+        writer.segment_first_seq = segment.first_seq(&mut self.buffer)?.flatten().unwrap_or(0);
         let whole_end = part.offset + found.whole_bytes;
         let is_damage = |finding: &Finding| finding.kind == FindingKind::Damaged && finding.offset >= whole_end;
         let complete = if segment.findings.iter().any(is_damage) {
@@ -122,46 +239,81 @@ impl Writer {
                 Format::Json => segment.end_of_lines()?,
             };
             file.set_len(offset)?;
-            self.next = NextPart { segment: segment.id, offset, begins_segment: false };
+            writer.file_end = offset;
+            writer.next = NextPart { segment: segment.id, offset, begins_segment: false };
             segment.parts.len()
         } else {
             // Whatever follows the last record is torn, or was to fill the block.
             if whole_end < segment.bytes {
                 file.set_len(whole_end)?;
             }
-            self.next = NextPart { segment: segment.id, offset: part.offset, begins_segment: false };
-            let written = self.encoder.resume(segment.bytes_of(part)?, found);
-            self.current = Some(Current { at: PartAt { offset: part.offset, begins_segment: None, written } });
+            writer.file_end = whole_end;
+            writer.next = NextPart { segment: segment.id, offset: part.offset, begins_segment: false };
+            let written = writer.encoder.resume(segment.bytes_of(part)?, found);
+            writer.current = Some(Current { at: PartAt { offset: part.offset, begins_segment: None, written } });
             number
         };
-        self.file = Some(file);
-        self.take_up_index(&mut segment, complete)?;
-        Ok(next_seq)
+        writer.file = Some(file);
+        let known = segment.parts.iter().take_while(|part| part.info.is_some()).count();
+        let stage = self.number_from(next_seq);
+        if known > 0 && known >= complete {
+            self.writer.index.resume(&segment.path, complete);
+            return Ok(stage);
+        }
+        Ok(Stage::Index(segment, Vec::with_capacity(complete), complete))
     }
 
     /// Makes sure that the first `complete` parts have their entries, and no other.
-    fn take_up_index(&mut self, segment: &mut Segment, complete: usize) -> io::Result<()> {
-        let active = self.place.active().to_owned();
-        let known = segment.parts.iter().take_while(|part| part.info.is_some()).count();
-        if known > 0 && known >= complete {
-            self.index.resume(&active, complete);
-            return Ok(());
-        }
-        let mut entries = Vec::with_capacity(complete);
-        let mut buffer = Vec::new();
-        for part in segment.parts.clone().into_iter().take(complete) {
-            if part.offset != entries.last().map_or(0, Entry::end) {
-                break; // Behind a gap an index is of no use.
-            }
-            let info = match part.info {
-                Some(info) => info,
-                None => segment.read(part, &Filter::NONE, &mut Records::default(), &mut buffer)?.info,
-            };
-            entries.push(Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
-        }
-        self.index.start(&active, segment.id, &entries);
-        Ok(())
+    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<Entry>, complete: usize) -> io::Result<Stage> {
+        let part = segment.parts.get(entries.len()).copied().filter(|_| entries.len() < complete);
+        // Behind a gap an index is of no use.
+        let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, Entry::end)) else {
+            self.writer.index.start(&segment.path, segment.id, &entries);
+            return Ok(Stage::Done);
+        };
+        let info = match part.info {
+            Some(info) => info,
+            None => segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?.info,
+        };
+        entries.push(Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
+        Ok(Stage::Index(segment, entries, complete))
     }
+
+    fn older(&self) -> Stage {
+        Stage::Older(self.writer.lock.claims.iter().flat_map(|claims| claims.iter().rev()).collect())
+    }
+
+    fn open_older(&mut self, mut numbers: VecDeque<u64>) -> Result<Stage, OpenError> {
+        let Some(number) = numbers.pop_front() else { return Ok(self.number_from(1)) };
+        let path: PathBuf = self.writer.place.rotated(number);
+        match Segment::open(&path, true) {
+            Ok(segment) => Ok(Stage::OlderSearch(segment, numbers)),
+            // One that is gone, or no segment, has no number.
+            Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(Stage::Older(numbers)),
+            Err(SegmentError::Io(err))
+                if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) =>
+            {
+                Ok(Stage::Older(numbers))
+            }
+            Err(err) => Err(OpenError::of(&path, err)),
+        }
+    }
+
+    /// The next record has this number.
+    fn number_from(&mut self, seq: u64) -> Stage {
+        let writer = &mut self.writer;
+        (writer.next_seq, writer.written_seq, writer.synced_seq) = (seq, seq, seq);
+        Stage::Done
+    }
+}
+
+/// What the last part of a segment that is left turned out to be.
+enum Tail {
+    /// It has a record. So many parts stand before it.
+    Found(Part, usize, Box<PartRead>),
+    /// It has none, and so many are left.
+    More(usize),
+    Nothing,
 }
 
 impl Encoder {
@@ -172,7 +324,9 @@ impl Encoder {
             (Encoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
             (Encoder::Lines(lines), _) => {
                 bytes.truncate(whole);
-                lines.info = found.info;
+                // Lines that somebody took out or doubled have no numbers of their own: those to come count from here.
+                let records = found.info.records.min(found.next_seq);
+                lines.info = PartInfo { first_seq: found.next_seq - records, records, ..found.info };
                 lines.bytes = bytes;
             }
             // A part of the other format, which is not gone on with.

@@ -1,42 +1,56 @@
-//! How a writer changes from one segment to the next, makes them safe, and gives one up that failed.
+//! How a writer changes from one segment to the next, makes them safe, gives one up that failed, and notices what other
+//! programs did to the file.
+//! Touches only files that this log's writer made: no name that is taken is given to a segment, and only segments whose
+//! numbers stand in the lock file are removed.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Instant;
 
 use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_RETRY};
+use crate::eventlog::claims::Claims;
 use crate::eventlog::folder;
+use crate::eventlog::segment::{Segment, SegmentError};
 use crate::eventlog::{Filter, Fsync, Records};
 
 use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
+
+/// Names in a row that others may have taken, passed over at once.
+const TAKEN_MAX: u64 = 1000;
+/// Old segments removed at once: each may take its file system some milliseconds.
+const REMOVED_MAX: usize = 4;
+/// Segments beyond those to keep that are looked for, should some of them be gone.
+const COUNTED_MAX: usize = 4096;
 
 impl Writer {
     // ---- segments -------------------------------------------------------------------------------------------
 
     /// Puts a new file at the log's name, and the one before it aside. Can be called again after a failure.
     pub(super) fn make_segment(&mut self, segment: u64, first_seq: u64) -> Result<(), WriteError> {
-        if self.file.is_some() {
+        let active = self.place.active().to_owned();
+        if let Some(file) = &self.file {
+            let is_at = file.is_at(&active);
             if self.spec.fsync != Fsync::Never {
                 self.sync_file()?;
                 // So a segment that is abandoned is always the last one.
                 self.synced_seq = self.written_seq;
             }
             self.file = None;
-            self.retire = Retire::Rename;
+            self.retire = if is_at { Retire::Rename } else { Retire::Nothing };
         }
         self.index.flush();
-        let active = self.place.active().to_owned();
         self.retire_file(&active)?;
         let file = match self.disk.create(&active) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                // Not ours to overwrite: it is put aside like a segment, and a reader looks what it is.
-                self.retire = Retire::Rename;
+                self.retire = what_is_there(&active).map_err(|err| failed("make", &active, err))?;
                 self.retire_file(&active)?;
                 self.disk.create(&active)
             }
             other => other,
         };
-        self.file = Some(file.map_err(|err| WriteError { action: "make", path: active.clone(), err })?);
+        self.file = Some(file.map_err(|err| failed("make", &active, err))?);
+        (self.file_end, self.tail_unknown) = (0, false);
         self.folder_changed = true;
         self.segment_first_seq = first_seq;
         self.index.begin(&active, segment);
@@ -48,20 +62,34 @@ impl Writer {
         let index = folder::index_of(active);
         let done = match self.retire {
             Retire::Nothing => return Ok(()),
-            Retire::Rename => {
-                let rotated = self.place.rotated(self.last_number + 1);
+            Retire::Rename => self.free_number().and_then(|number| {
+                let rotated = self.place.rotated(number);
+                // First of all, so that no file has a rotated segment's name without its number in the lock file.
+                self.claim(|claims| claims.push(number));
                 self.index.rename(&index, &folder::index_of(&rotated));
-                self.disk.rename(active, &rotated).map(|()| {
-                    self.last_number += 1;
-                    self.counts.rotations += 1;
-                })
-            }
+                let renamed = self.disk.rename(active, &rotated);
+                match &renamed {
+                    Ok(()) => {
+                        self.last_number = number;
+                        self.counts.rotations += 1;
+                    }
+                    // Somebody has just made it: the next number, next time.
+                    Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                        self.last_number = number;
+                        self.claim(|claims| claims.remove(number));
+                    }
+                    Err(_) => {}
+                }
+                renamed
+            }),
+            // It may have been some time until now: what somebody put there meanwhile stays.
+            Retire::Remove if matches!(Segment::open(active, false), Err(SegmentError::Foreign(_))) => Ok(()),
             Retire::Remove => self.disk.remove(active),
         };
         match done {
             // It was taken away by hand.
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(WriteError { action: "put aside", path: active.to_owned(), err }),
+            Err(err) => return Err(failed("put aside", active, err)),
             Ok(()) => {}
         }
         self.folder_changed = true;
@@ -69,23 +97,63 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps as many segments as the log says.
-    fn remove_oldest(&mut self) {
-        let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
-        let rotated = match self.place.rotated_segments() {
-            Ok(rotated) => rotated,
-            Err(err) => {
-                log::warn!("cannot list the segments of `{}`: {err}", self.place.active().display());
-                return;
+    /// The next number that no file has.
+    fn free_number(&mut self) -> io::Result<u64> {
+        for _ in 0..TAKEN_MAX {
+            let number = self.last_number + 1;
+            if fs::symlink_metadata(self.place.rotated(number)).is_err() {
+                return Ok(number);
             }
-        };
-        let extra = rotated.len().saturating_sub(keep);
-        for (_, path) in rotated.into_iter().take(extra) {
-            if let Err(err) = self.disk.remove(&path) {
-                log::warn!("cannot remove the old event log `{}`: {err}", path.display());
-            }
-            self.index.remove(&folder::index_of(&path));
+            self.last_number = number;
         }
+        let found = format!("{TAKEN_MAX} files up to number {} are not of this log", self.last_number);
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, found))
+    }
+
+    /// Changes which files are the log's. What the lock file does not take is known here, and to the next writer by its
+    /// place behind the others.
+    pub(super) fn claim(&mut self, change: impl FnOnce(&mut Claims)) {
+        self.counts.index_errors += u64::from(self.lock.change(change).is_err());
+    }
+
+    /// Keeps as many segments as the log says. Removes some of the others, and remembers that there are more.
+    pub(super) fn remove_oldest(&mut self) {
+        self.removing = false;
+        let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
+        let claims = self.lock.claims.clone().unwrap_or_default();
+        let is_there = |number: &u64| fs::symlink_metadata(self.place.rotated(*number)).is_ok();
+        let kept = claims.iter().rev().take(keep + COUNTED_MAX).filter(is_there).take(keep).last();
+        let below = if keep == 0 { u64::MAX } else { kept.unwrap_or(0) };
+        let mut extra = claims.iter().take_while(|number| *number < below);
+        let removed: Vec<u64> =
+            extra.by_ref().take(REMOVED_MAX).filter(|number| self.remove_segment(*number)).collect();
+        self.removing = !removed.is_empty() && extra.next().is_some();
+        if !removed.is_empty() {
+            self.claim(|claims| removed.into_iter().for_each(|number| claims.remove(number)));
+        }
+    }
+
+    /// False if the file is the log's and could not be removed.
+    fn remove_segment(&mut self, number: u64) -> bool {
+        let path = self.place.rotated(number);
+        let found = match Segment::open(&path, false) {
+            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => return true,
+            Err(SegmentError::Foreign(_)) => "it is no event log any more".to_owned(),
+            // As long as what has its name is a file, it is the one that was written.
+            Ok(_) | Err(SegmentError::Newer(_)) => match self.disk.remove(&path) {
+                Ok(()) => {
+                    self.index.remove(&folder::index_of(&path));
+                    return true;
+                }
+                Err(err) => {
+                    log::warn!("cannot remove the old event log `{}`: {err}", path.display());
+                    return false;
+                }
+            },
+            Err(SegmentError::Io(err)) => err.to_string(),
+        };
+        log::warn!("the old event log `{}` is left alone: {found}", path.display());
+        true
     }
 
     // ---- safety ---------------------------------------------------------------------------------------------
@@ -96,16 +164,38 @@ impl Writer {
         if !self.has_unsynced() {
             return Ok(());
         }
-        if let Some(file) = &self.file
-            && !file.is_at(self.place.active())
-        {
-            log::warn!("the event log `{}` was moved or removed: a new one is begun", self.place.active().display());
-            self.abandon(Retire::Nothing);
-        }
         self.write(true)?;
         self.sync_file()?;
         self.synced_seq = self.written_seq;
         self.forget_safe();
+        Ok(())
+    }
+
+    /// Notices what another program did to the file since the last write, and begins a new one. What is not safe is still
+    /// in memory and goes there.
+    pub(super) fn notice_changes(&mut self) -> Result<(), WriteError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let active = self.place.active();
+        if self.tail_unknown {
+            // The end of a failed write is still there.
+            file.set_len(self.file_end).map_err(|err| failed("shorten", active, err))?;
+            self.tail_unknown = false;
+        }
+        let bytes = file.bytes().map_err(|err| failed("look at", active, err))?;
+        let (found, retire) = if !file.is_at(active) {
+            ("moved or removed", Retire::Nothing)
+        } else if bytes == self.file_end {
+            return Ok(());
+        } else if bytes == 0 {
+            ("emptied", Retire::Remove)
+        } else if bytes < self.file_end {
+            ("shortened", Retire::Rename)
+        } else {
+            ("written to", Retire::Rename)
+        };
+        log::warn!("the event log `{}` was {found} by another program: a new file is begun", active.display());
+        self.counts.changed += 1;
+        self.abandon(retire);
         Ok(())
     }
 
@@ -152,7 +242,12 @@ impl Writer {
         // Full is no fault of the file, nor is a name that could not be changed.
         if self.file.is_some() && !err.is_full() || err.action == "sync" {
             let nothing_safe = self.synced_seq <= self.segment_first_seq;
-            self.abandon(if nothing_safe { Retire::Remove } else { Retire::Rename });
+            let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.place.active()));
+            self.abandon(match (is_at, nothing_safe) {
+                (false, _) => Retire::Nothing,
+                (true, true) => Retire::Remove,
+                (true, false) => Retire::Rename,
+            });
             self.retry.pause = (self.retry.pause * 2).clamp(EVENTLOG_RETRY, EVENTLOG_ABANDON_RETRY_MAX);
         } else {
             self.retry.pause = EVENTLOG_RETRY;
@@ -182,5 +277,20 @@ impl Writer {
                 self.next_seq += 1;
             }
         }
+    }
+}
+
+fn failed(action: &'static str, path: &Path, err: io::Error) -> WriteError {
+    WriteError { action, path: path.to_owned(), err }
+}
+
+/// What becomes of a file that another program put at the log's name. Only one that is empty, as `logrotate` makes it,
+/// or that is a segment, as an owner may bring it back, can be moved out of the way.
+fn what_is_there(path: &Path) -> io::Result<Retire> {
+    let is_link = fs::symlink_metadata(path)?.is_symlink();
+    match Segment::open(path, false) {
+        Ok(found) if found.bytes == 0 && !is_link => Ok(Retire::Remove),
+        Ok(found) if found.id != 0 => Ok(Retire::Rename),
+        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no event log has its name")),
     }
 }

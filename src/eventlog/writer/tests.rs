@@ -16,6 +16,7 @@ use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
 use crate::eventlog::{Format, Query, Records};
 
 pub(crate) mod double;
+mod others;
 
 use double::{DoubleDisk, Folder};
 
@@ -581,6 +582,14 @@ fn links_out_of_the_folder_are_refused() {
         assert_eq!(fs::read_dir(&outside.0).unwrap().count(), 1, "{name} -> {target}: something was made outside");
         assert_eq!(fs::read(outside.0.join("secret.log")).unwrap(), b"");
     }
+    // Nor may one lead to the module's own files.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("realtime")).unwrap();
+    symlink(folder.0.join("realtime"), folder.0.join("logs")).unwrap();
+    let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
+    assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
+    assert_eq!(fs::read_dir(folder.0.join("realtime")).unwrap().count(), 0);
+    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
     // A link that stays inside is a matter of taste.
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("elsewhere")).unwrap();

@@ -1,4 +1,6 @@
-//! What `rt-files` has in hand: the open logs, and the reads that are under way.
+//! What `rt-files` has in hand: the open logs, those that are being opened, and the reads that are under way.
+//! A log is opened at once if that takes a moment. If it is large and its index gone, it is opened in slices of time like
+//! a read, and its records, reads and whoever waits for them wait meanwhile, while other logs are written.
 //! A log that cannot be opened is tried again after a pause; meanwhile its records are dropped and counted, and scripts
 //! are told: by `RealtimeError`, not `RealtimeActionFailed`, since many hooks may share a log and none of them is at
 //! fault.
@@ -7,13 +9,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::{Append, Files, Job, Reply};
 use crate::config::{
-    EVENTLOG_HELD_BYTES_MAX, EVENTLOG_OPEN_MAX, EVENTLOG_READ_SLICE, EVENTLOG_REFORMAT_PAUSE, EVENTLOG_RETRY,
+    EVENTLOG_CLOSE_OPENING_MAX, EVENTLOG_HELD_BYTES_MAX, EVENTLOG_OPEN_MAX, EVENTLOG_OPEN_SLICE, EVENTLOG_READ_SLICE,
+    EVENTLOG_REFORMAT_PAUSE, EVENTLOG_RETRY,
 };
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
-use crate::eventlog::writer::{OpenError, Refusal, WriteError, Writer};
+use crate::eventlog::writer::{OpenError, Opening, Refusal, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::fail_point::fail_point;
 use crate::notice::Notice;
@@ -26,6 +31,8 @@ pub(super) struct Desk<'a> {
     /// Counts up with every use of a log.
     uses: u64,
     reads: VecDeque<Reading>,
+    /// Who waits until everything is written, while a log is being opened.
+    flushes: Vec<(Option<LogPath>, Sender<bool>)>,
     failures: Throttle,
     refusals: Causes,
     tell: &'a dyn Fn(Notice),
@@ -45,6 +52,8 @@ struct Log {
 
 enum State {
     Open(Box<Writer>),
+    /// It is large, and its records wait: they are bounded as the queue is, of which they are still a part.
+    Opening(Box<Opening>, Vec<Append>),
     /// It could not be opened; not again before this.
     Shut {
         until: Instant,
@@ -53,19 +62,28 @@ enum State {
 }
 
 struct Reading {
-    scan: Scan,
+    progress: Begun,
     reply: Reply,
+}
+
+enum Begun {
+    /// The log is being opened, and what waits for that is to be seen.
+    NotYet(LogPath, Query),
+    Scan(Box<Scan>),
+    /// All is read, and the answer is being made.
+    Read(ReadOutcome),
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(files: &'a Files, tell: &'a dyn Fn(Notice)) -> Desk<'a> {
         let (failures, refusals) = (Throttle::new(), Causes::default());
-        Desk { files, logs: HashMap::new(), uses: 0, reads: VecDeque::new(), failures, refusals, tell }
+        let (logs, reads, flushes) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Desk { files, logs, uses: 0, reads, flushes, failures, refusals, tell }
     }
 
     /// How long there is nothing to do but to wait for a job.
     pub(super) fn patience(&self, now: Instant) -> Duration {
-        if !self.reads.is_empty() {
+        if !self.reads.is_empty() || self.is_opening() {
             return Duration::ZERO;
         }
         let due = self.logs.values().filter_map(|log| log.writer().and_then(Writer::due)).min();
@@ -75,21 +93,25 @@ impl<'a> Desk<'a> {
     /// Does what a job asks. True if it is to stop.
     pub(super) fn serve(&mut self, job: Job, now: Instant) -> bool {
         match job {
-            Job::Append(append) => self.append(&append, now),
-            Job::Flush(done) => {
-                let written = self.flush(now);
-                // Who asked may have stopped waiting.
-                let _ = done.try_send(written);
+            Job::Append(append) => {
+                self.files.take(append.weight());
+                fail_point("files");
+                self.append(append, now);
             }
-            Job::Read { path, query, reply } => self.begin_read(path, query, reply, now),
+            Job::Flush(path, done) => {
+                self.flushes.push((path, done));
+                self.answer_flushes(now);
+            }
+            Job::Read { path, query, reply } => {
+                self.files.take_read();
+                self.begin_read(path, query, reply, now);
+            }
             Job::Stop => return true,
         }
         false
     }
 
-    fn append(&mut self, append: &Append, now: Instant) {
-        self.files.take(append.weight());
-        fail_point("files");
+    fn append(&mut self, append: Append, now: Instant) {
         let dropped = &self.files.stats.files.dropped;
         self.uses += 1;
         if let Err(reason) = self.make_ready(&append.log, now) {
@@ -99,7 +121,11 @@ impl<'a> Desk<'a> {
         let uses = self.uses;
         let Some(log) = self.logs.get_mut(&append.log.path) else { return };
         log.last_use = uses;
-        let State::Open(writer) = &mut log.state else { return };
+        let writer = match &mut log.state {
+            State::Open(writer) => writer,
+            State::Opening(_, waiting) => return waiting.push(append),
+            State::Shut { .. } => return,
+        };
         let (channel, payload) = append.parts();
         match writer.append(append.time_ms, channel, payload) {
             Ok(()) => {
@@ -146,6 +172,7 @@ impl<'a> Desk<'a> {
                 reformatted = Some(now);
                 self.close_log(&spec.path.clone(), now);
             }
+            Some(Log { state: State::Opening(..), .. }) => return Ok(()),
             Some(Log { state: State::Shut { until, full }, .. }) if now < *until => {
                 return Err(if *full { Shut::Full } else { Shut::Refused });
             }
@@ -161,25 +188,67 @@ impl<'a> Desk<'a> {
             return Err(shut);
         }
         let files = self.files;
-        let opened = Writer::open(Arc::clone(&files.disk), &files.root, LogSpec::clone(spec), now);
-        let (state, result) = match opened {
-            Ok(writer) => (State::Open(Box::new(writer)), Ok(())),
-            Err(err) => {
-                self.refuse(&spec.path, now, &err.to_string());
-                let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
-                (State::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
-            }
-        };
+        let opening = Opening::begin(Arc::clone(&files.disk), &files.root, LogSpec::clone(spec), now);
+        let opened = opening.and_then(|opening| go_on(Box::new(opening), EVENTLOG_OPEN_SLICE));
+        let (state, result) = self.state_of(&spec.path, opened, now);
         let log = Log { state, last_use: self.uses, records: 0, weight: 0, dirty: false, reformatted };
         self.logs.insert(spec.path.clone(), log);
         result
+    }
+
+    /// What an attempt to open a log came to.
+    fn state_of(
+        &mut self,
+        path: &LogPath,
+        opened: Result<State, OpenError>,
+        now: Instant,
+    ) -> (State, Result<(), Shut>) {
+        opened.map_or_else(
+            |err| {
+                self.refuse(path, now, &err.to_string());
+                let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
+                (State::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
+            },
+            |state| (state, Ok(())),
+        )
+    }
+
+    fn is_opening(&self) -> bool {
+        self.logs.values().any(Log::is_opening)
+    }
+
+    /// Opens logs for a slice of time: each in its turn.
+    pub(super) fn open_slice(&mut self, now: Instant) {
+        let opening = self.logs.iter_mut().filter(|(_, log)| log.is_opening());
+        let Some((path, log)) = opening.min_by_key(|(_, log)| log.last_use) else { return };
+        let path = path.clone();
+        self.uses += 1;
+        log.last_use = self.uses;
+        // Should this panic, the thread begins anew with nothing in hand.
+        let taken = std::mem::replace(&mut log.state, State::Shut { until: now, full: false });
+        let State::Opening(opening, waiting) = taken else { return };
+        let (mut state, _) = self.state_of(&path, go_on(opening, EVENTLOG_READ_SLICE), now);
+        if let State::Opening(_, place) = &mut state {
+            *place = waiting;
+            return self.set_state(&path, state);
+        }
+        self.set_state(&path, state);
+        waiting.into_iter().for_each(|append| self.append(append, now));
+        self.advance(now);
+        self.answer_flushes(now);
+    }
+
+    fn set_state(&mut self, path: &LogPath, state: State) {
+        if let Some(log) = self.logs.get_mut(path) {
+            log.state = state;
+        }
     }
 
     /// Closes the log that was not used for longest, if there are too many.
     fn make_room(&mut self, now: Instant) -> Result<(), Shut> {
         while self.logs.len() >= EVENTLOG_OPEN_MAX {
             // One that the disk does not take is kept: it would lose what is in memory.
-            let idle = self.logs.iter().filter(|(_, log)| !log.is_stuck(now)).min_by_key(|(_, log)| log.last_use);
+            let idle = self.logs.iter().filter(|(_, log)| !log.is_busy(now)).min_by_key(|(_, log)| log.last_use);
             let Some(path) = idle.map(|(path, _)| path.clone()) else { return Err(Shut::Full) };
             self.close_log(&path, now);
         }
@@ -190,6 +259,11 @@ impl<'a> Desk<'a> {
         let Some(mut log) = self.logs.remove(path) else { return };
         let result = match &mut log.state {
             State::Open(writer) => writer.finish(now),
+            State::Opening(_, waiting) => {
+                let dropped = &self.files.stats.files.dropped;
+                waiting.iter().for_each(|append| self.drop_one(append.weight(), &dropped.unwritten));
+                Ok(())
+            }
             State::Shut { .. } => Ok(()),
         };
         log.settle(self.files);
@@ -202,6 +276,10 @@ impl<'a> Desk<'a> {
 
     /// Closes every log.
     pub(super) fn close(&mut self, now: Instant) {
+        let until = Instant::now() + EVENTLOG_CLOSE_OPENING_MAX;
+        while self.is_opening() && Instant::now() < until {
+            self.open_slice(now);
+        }
         let paths: Vec<LogPath> = self.logs.keys().cloned().collect();
         paths.iter().for_each(|path| self.close_log(path, now));
         self.files.settle_reads(self.reads.len());
@@ -238,33 +316,56 @@ impl<'a> Desk<'a> {
         self.note(result);
     }
 
-    /// Writes everything. True if nothing is left.
-    fn flush(&mut self, now: Instant) -> bool {
+    /// Writes everything, and says so to who asked, unless the log is still being opened.
+    fn answer_flushes(&mut self, now: Instant) {
+        if self.flushes.is_empty() {
+            return;
+        }
         self.advance(now);
-        self.logs.values().all(|log| log.records == 0)
+        let logs = &self.logs;
+        self.flushes.retain(|(path, done)| {
+            let asked = || logs.iter().filter(|(log, _)| path.as_ref().is_none_or(|path| path == *log));
+            if asked().any(|(_, log)| log.is_opening()) {
+                return true;
+            }
+            // Who asked may have stopped waiting.
+            let _ = done.try_send(asked().all(|(_, log)| log.records == 0));
+            false
+        });
     }
 
     // ---- reading --------------------------------------------------------------------------------------------
 
     fn begin_read(&mut self, path: LogPath, query: Query, reply: Reply, now: Instant) {
-        self.files.take_read();
         self.advance(now);
-        match Scan::of_script(&self.files.root, &path, query) {
-            Ok(scan) => self.reads.push_back(Reading { scan, reply }),
+        let begun = if self.logs.get(&path).is_some_and(Log::is_opening) {
+            Ok(Begun::NotYet(path, query))
+        } else {
+            Scan::of_script(&self.files.root, &path, query).map(|scan| Begun::Scan(Box::new(scan)))
+        };
+        match begun {
+            Ok(progress) => self.reads.push_back(Reading { progress, reply }),
             Err(err) => self.answer(reply, Err(err)),
         }
     }
 
     /// Reads for a slice of time; the next read has its turn after that.
     pub(super) fn read_slice(&mut self) {
-        let Some(mut reading) = self.reads.pop_front() else { return };
+        let Some(Reading { mut progress, mut reply }) = self.reads.pop_front() else { return };
         let until = Instant::now() + EVENTLOG_READ_SLICE;
         loop {
-            match reading.scan.step() {
-                Ok(Progress::More) if Instant::now() < until => {}
-                Ok(Progress::More) => return self.reads.push_back(reading),
-                Ok(Progress::Done) => return self.answer(reading.reply, Ok(reading.scan.finish())),
-                Err(err) => return self.answer(reading.reply, Err(err)),
+            progress = match progress {
+                Begun::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
+                Begun::Scan(mut scan) => match scan.step() {
+                    Ok(Progress::More) => Begun::Scan(scan),
+                    Ok(Progress::Done) => Begun::Read(scan.finish()),
+                    Err(err) => return self.answer(reply, Err(err)),
+                },
+                Begun::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
+                Begun::Read(outcome) => Begun::Read(outcome),
+            };
+            if Instant::now() >= until {
+                return self.reads.push_back(Reading { progress, reply });
             }
         }
     }
@@ -296,6 +397,19 @@ impl<'a> Desk<'a> {
     }
 }
 
+/// Opens the log for a slice of time.
+fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<State, OpenError> {
+    let until = Instant::now() + slice;
+    loop {
+        if opening.step()? {
+            return Ok(State::Open(Box::new(opening.finish())));
+        }
+        if Instant::now() >= until {
+            return Ok(State::Opening(opening, Vec::new()));
+        }
+    }
+}
+
 /// Why a log takes no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shut {
@@ -307,8 +421,17 @@ impl Log {
     fn writer(&self) -> Option<&Writer> {
         match &self.state {
             State::Open(writer) => Some(writer),
-            State::Shut { .. } => None,
+            State::Opening(..) | State::Shut { .. } => None,
         }
+    }
+
+    /// To close it would lose something.
+    fn is_busy(&self, now: Instant) -> bool {
+        self.is_opening() || self.is_stuck(now)
+    }
+
+    fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening(..))
     }
 
     /// The disk does not take what it has.
@@ -334,5 +457,6 @@ impl Log {
         total.write_errors.add(counts.write_errors);
         total.rewritten.add(counts.rewritten);
         total.index_errors.add(counts.index_errors);
+        total.changed.add(counts.changed);
     }
 }

@@ -180,6 +180,80 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     assert!(desk.patience(now) > Duration::ZERO);
 }
 
+/// Lines of a log that was written elsewhere: no index, no list of segments.
+fn put_lines(folder: &Folder, path: &str, bytes: usize) {
+    let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(9_000));
+    fs::write(folder.0.join(path), line.repeat(bytes / line.len())).unwrap();
+}
+
+#[test]
+fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
+    put_lines(&folder, "big", 60_000_000);
+    for n in 0..50 {
+        files.append(&log("big"), n, b"c", b"{\"a\":1}").unwrap();
+        files.append(&log("small"), n, b"c", b"{\"a\":1}").unwrap();
+    }
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let read = |path: &str| {
+        let (tx, name) = (tx.clone(), path.to_owned());
+        let reply = Reply::new(move |result| tx.send((name, result.map(|found| found.records.len()))).unwrap());
+        let query = Query { limit: 100, newest_first: true, channel: Some(b"c".into()), ..Query::default() };
+        files.read(LogPath::parse(path.as_bytes()).unwrap(), query, reply);
+    };
+    read("big");
+    read("small");
+    let flush = |path: Option<&str>| {
+        let (done_tx, done_rx) = crossbeam_channel::bounded(1);
+        files.push(Job::Flush(path.map(|path| LogPath::parse(path.as_bytes()).unwrap()), done_tx));
+        done_rx
+    };
+    let (all, small, big) = (flush(None), flush(Some("small")), flush(Some("big")));
+    serve_waiting(&mut desk, &files, now);
+    // The small one is written and what waits for it answered, whatever the big one takes.
+    assert_eq!(balance(&files), (50, vec![]));
+    assert_eq!((small.try_recv(), all.try_recv().is_ok(), big.try_recv().is_ok()), (Ok(true), false, false));
+    let mut slices = 0;
+    let mut answered = Vec::new();
+    while files.waiting() > 0 || answered.len() < 2 {
+        assert_eq!(desk.patience(now), Duration::ZERO);
+        desk.open_slice(now);
+        desk.read_slice();
+        answered.extend(rx.try_iter().map(|(name, result)| (name, result.unwrap())));
+        slices += 1;
+    }
+    assert!(slices > 5, "{slices}: 60 MB in a few slices");
+    assert_eq!(answered, [("small".to_owned(), 50), ("big".to_owned(), 100)]);
+    assert_eq!((all.try_recv(), big.try_recv()), (Ok(true), Ok(true)));
+    assert_eq!(balance(&files), (100, vec![]));
+    let query = Query { limit: 51, newest_first: true, ..Query::default() };
+    let found = reader::read(&folder.0, &LogPath::parse(b"big").unwrap(), &query, far()).unwrap().records;
+    assert_eq!(found.iter().filter(|record| record.payload == b"{\"a\":1}").count(), 50);
+}
+
+#[test]
+fn what_waits_for_a_large_log_is_written_before_the_end() {
+    let folder = Folder::new();
+    let files = files(&folder, Arc::new(SystemDisk));
+    let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
+    put_lines(&folder, "big", 3_000_000);
+    files.append(&log("big"), 1, b"c", b"1").unwrap();
+    serve_waiting(&mut desk, &files, now);
+    desk.close(now);
+    assert_eq!(balance(&files), (1, vec![]));
+    // One that cannot be opened in that time: its records are counted.
+    let hidden = folder.0.join("zeros");
+    fs::write(&hidden, b"RTEL").unwrap();
+    fs::write(folder.0.join("zeros.lock"), b"1").unwrap();
+    fs::OpenOptions::new().write(true).open(&hidden).unwrap().set_len(1 << 40).unwrap();
+    files.append(&log("zeros"), 1, b"c", b"1").unwrap();
+    serve_waiting(&mut desk, &files, now);
+    desk.close(now);
+    assert_eq!(balance(&files), (1, vec![("unwritten", 1)]));
+}
+
 #[test]
 fn more_logs_than_may_be_open_are_written_all_the_same() {
     let folder = Folder::new();
@@ -300,7 +374,7 @@ fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
         serve_waiting(&mut desk, &files, now);
         balance(&files);
     }
-    assert!(!desk.serve(Job::Flush(crossbeam_channel::bounded(1).0), now));
+    assert!(!desk.serve(Job::Flush(None, crossbeam_channel::bounded(1).0), now));
     let (delivered, dropped) = balance(&files);
     assert_eq!((delivered, dropped.len(), dropped[0].0), (0, 1, "disk_full"));
     let kept = files.waiting();

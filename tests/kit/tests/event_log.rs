@@ -16,6 +16,7 @@ use realtime::eventlog::Query;
 use realtime::eventlog::folder::Place;
 use realtime::eventlog::path::LogPath;
 use realtime::eventlog::reader::{self, Progress, Scan};
+use realtime::threads::files::Reply;
 use serde_json::json;
 
 /// Kills in the suite; `REALTIME_KILLS=1000` for more.
@@ -122,13 +123,28 @@ fn a_close_writes_what_hooks_make_of_the_last_events() {
     server.stop();
 }
 
-/// A disk that hangs: a log that is a pipe keeps `rt-files` waiting until somebody else opens it.
+/// A pipe in the place of a log would keep `rt-files` waiting until somebody else opens it.
 #[test]
-fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
+fn a_log_that_is_a_pipe_is_refused_and_holds_nobody_up() {
     let mut server = logging("kill", "pipe.log");
     let pipe = server.folder.path().join("pipe.log");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is no file"));
+    server.hook("kill", json!({ "type": "file", "path": "other.log" }));
+    server.emit("kill", "{}").unwrap();
+    server.wait(|server| server.stat("/files/delivered") == 1 && server.stat("/files/dropped/refused") == 1);
+    assert_eq!(records(&server, "other.log"), Ok(1));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A disk that hangs: here somebody who takes a read's answer does, on `rt-files` as well.
+#[test]
+fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
+    let mut server = logging("kill", "kills.log");
+    let (go_on_tx, go_on_rx) = mpsc::channel::<()>();
+    let hang = Reply::new(move |_| assert!(go_on_rx.recv().is_err()));
+    server.engine.shared().files.read(LogPath::parse(b"other.log").unwrap(), Query::default(), hang);
     server.emit("kill", "{}").unwrap();
     let query = || LogQuery::parse(b"other.log", &json!({})).unwrap();
     let read = |server: &mut Server| {
@@ -150,8 +166,7 @@ fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
     assert!(functions.contains(&CallbackRef(7)) && !flush.wait());
     assert!(began.elapsed() < Duration::from_millis(1700), "{:?}", began.elapsed());
     server.engine.attach();
-    // Whoever opens it lets the thread go on.
-    drop(fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    drop(go_on_tx);
     server.engine.read_event_log(query(), CallbackRef(8)).unwrap();
     assert_eq!(server.answered(1), [(8, "{}".to_owned())]);
     server.assert_balanced();

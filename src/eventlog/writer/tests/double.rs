@@ -207,6 +207,10 @@ impl DiskFile for DoubleFile {
         })
     }
 
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
     fn is_at(&self, path: &Path) -> bool {
         self.file.is_at(path)
     }

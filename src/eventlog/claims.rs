@@ -1,0 +1,173 @@
+//! Which rotated files a log has: ranges of their numbers, as the lock file of the log keeps them. Pure values.
+//! A name alone proves nothing: `deaths.log.231224` may be the copy that an owner made on that day. So a file with such
+//! a name belongs to the log only if the log's writer noted its number before it gave the name.
+//!
+//! ```text
+//! 12345 segments 1-12 14       process that writes the log, or wrote it last; its rotated files
+//! ```
+//! One line, ended by a line feed; what follows it does not count.
+
+use std::fmt;
+
+/// More ranges than this come from nothing that a writer does: the oldest are given up.
+const RANGES_MAX: usize = 256;
+/// More numbers than this would be looked for one by one: a line that says so is not believed.
+const NUMBERS_MAX: u64 = 1_000_000;
+/// Longest line: two numbers of 20 digits a range.
+pub(super) const LINE_BYTES_MAX: usize = 64 + RANGES_MAX * 42;
+
+const WORD: &str = "segments";
+
+/// Numbers of files: ranges with both ends, ascending, with a gap between any two.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Claims(Vec<(u64, u64)>);
+
+impl Claims {
+    pub(super) fn last(&self) -> Option<u64> {
+        self.0.last().map(|(_, last)| *last)
+    }
+
+    /// Ascending.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.0.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// Takes a number above all others.
+    pub(super) fn push(&mut self, number: u64) {
+        match self.0.last_mut() {
+            Some((_, last)) if *last >= number => return,
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => self.0.push((number, number)),
+        }
+        if self.0.len() > RANGES_MAX {
+            self.0.remove(0);
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u64) {
+        let Some(at) = self.0.iter().position(|(first, last)| (*first..=*last).contains(&number)) else { return };
+        let (first, last) = self.0.remove(at);
+        if number < last {
+            self.0.insert(at, (number + 1, last));
+        }
+        if first < number {
+            self.0.insert(at, (first, number - 1));
+        }
+    }
+}
+
+/// What the lock file of a log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LockText {
+    pub(super) pid: Option<u32>,
+    /// `None`: nothing is said about files.
+    pub(super) claims: Option<Claims>,
+}
+
+impl LockText {
+    /// `None`: these are no bytes of a lock file.
+    pub(super) fn parse(bytes: &[u8]) -> Option<LockText> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (line, is_whole) = text.split_once('\n').map_or((text, false), |(line, _)| (line, true));
+        let mut words = line.split(' ');
+        let pid = words.next().unwrap_or_default();
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) || words.next().is_some_and(|word| !WORD.starts_with(word)) {
+            return None;
+        }
+        let claims = Some(line).filter(|line| is_whole && line.contains(WORD)).and_then(|_| ranges(words));
+        Some(LockText { pid: pid.parse().ok(), claims })
+    }
+}
+
+fn ranges<'a>(words: impl Iterator<Item = &'a str>) -> Option<Claims> {
+    let (mut ranges, mut numbers) = (Vec::<(u64, u64)>::new(), 0_u64);
+    for word in words {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        let lowest = ranges.last().map_or(Some(1), |(_, last)| last.checked_add(2))?;
+        if first < lowest || last < first || last == u64::MAX {
+            return None;
+        }
+        numbers = numbers.saturating_add(last - first + 1);
+        ranges.push((first, last));
+    }
+    (ranges.len() <= RANGES_MAX && numbers <= NUMBERS_MAX).then_some(Claims(ranges))
+}
+
+impl fmt::Display for LockText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pid.map_or(Ok(()), |pid| write!(f, "{pid}"))?;
+        let Some(claims) = &self.claims else { return Ok(()) };
+        write!(f, " {WORD}")?;
+        for (first, last) in &claims.0 {
+            if first == last {
+                write!(f, " {first}")?;
+            } else {
+                write!(f, " {first}-{last}")?;
+            }
+        }
+        f.write_str("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(claims: &Claims) -> String {
+        LockText { pid: Some(7), claims: Some(claims.clone()) }.to_string()
+    }
+
+    #[test]
+    fn numbers_come_and_go_and_come_back_from_their_line() {
+        let mut claims = Claims::default();
+        assert_eq!(text(&claims), "7 segments\n");
+        [1, 2, 3, 3, 2, 5, 6, 9].into_iter().for_each(|number| claims.push(number));
+        assert_eq!(text(&claims), "7 segments 1-3 5-6 9\n");
+        assert!(claims.iter().eq([1, 2, 3, 5, 6, 9]));
+        for (number, left) in [(4, "1-3 5-6 9"), (2, "1 3 5-6 9"), (9, "1 3 5-6"), (5, "1 3 6"), (1, "3 6")] {
+            claims.remove(number);
+            assert_eq!(text(&claims), format!("7 segments {left}\n"));
+            assert_eq!(LockText::parse(text(&claims).as_bytes()).unwrap().claims.unwrap(), claims);
+        }
+        assert_eq!(claims.last(), Some(6));
+    }
+
+    #[test]
+    fn a_line_says_what_it_says_or_nothing() {
+        let claims = |text: &str| LockText::parse(text.as_bytes()).map(|found| found.claims.map(|claims| claims.0));
+        for (line, expected) in [
+            ("", Some(None)),
+            ("12345", Some(None)),
+            ("12345 segm", Some(None)),
+            ("12345 segments 1-3", Some(None)),
+            ("12345 segments\n", Some(Some(vec![]))),
+            ("12345 segments 1-3 5\n", Some(Some(vec![(1, 3), (5, 5)]))),
+            ("9 segments 1\nents 1-3\n", Some(Some(vec![(1, 1)]))),
+            ("9 segments 0-3\n", Some(None)),
+            ("9 segments 3-1\n", Some(None)),
+            ("9 segments 1-3 4\n", Some(None)),
+            ("9 segments 5 1\n", Some(None)),
+            ("9 segments 1-\n", Some(None)),
+            ("9 segments 1-18446744073709551615\n", Some(None)),
+            ("9 segments 18446744073709551615\n", Some(None)),
+            ("9 segments 1-1000001\n", Some(None)),
+            ("my notes", None),
+            ("12 monkeys", None),
+            ("{}", None),
+        ] {
+            assert_eq!(claims(line), expected, "{line}");
+        }
+        assert_eq!(LockText::parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn many_gaps_give_up_the_oldest_and_fit_the_line() {
+        let mut claims = Claims::default();
+        (1..=RANGES_MAX as u64 + 9).for_each(|number| claims.push(u64::MAX / 2 + number * 2));
+        assert_eq!((claims.0.len(), claims.iter().next()), (RANGES_MAX, Some(u64::MAX / 2 + 20)));
+        let line = text(&claims);
+        assert!(line.len() <= LINE_BYTES_MAX);
+        assert_eq!(LockText::parse(line.as_bytes()).unwrap().claims, Some(claims));
+    }
+}

@@ -1,0 +1,627 @@
+//! What other programs do to the files of a log, and files of theirs beside it: nothing of theirs is touched, nothing of
+//! the log's is lost without a word.
+
+use std::process::Command;
+
+use super::*;
+use crate::eventlog::reader::ReadOutcome;
+
+/// Names that a log's own files could have, or nearly, with what an owner may keep there.
+fn put_files_of_others(folder: &Folder, copy: &[u8]) -> Vec<(PathBuf, Vec<u8>)> {
+    let logs = folder.0.join("logs");
+    fs::create_dir_all(&logs).unwrap();
+    let notes = b"not an event log\n".to_vec();
+    let files: Vec<(PathBuf, Vec<u8>)> = [
+        ("deaths.log.20231224", &notes[..]),
+        ("deaths.log.20231225", copy),
+        ("deaths.log.231224", copy),
+        ("deaths.log.3", copy),
+        ("deaths.log.000002", &notes),
+        ("deaths.log.000004", copy),
+        ("deaths.log.0000001", copy),
+        ("deaths.log.000000", copy),
+        ("deaths.log.+00001", copy),
+        ("deaths.log.000003.idx", &notes),
+        ("deaths.log.18446744073709551615", copy),
+        ("deaths.log.18446744073709551616", &notes),
+        ("deaths.log.old.000001", copy),
+        ("xdeaths.log.000001", copy),
+    ]
+    .into_iter()
+    .map(|(name, bytes)| (logs.join(name), bytes.to_vec()))
+    .collect();
+    files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    files
+}
+
+/// The rotated segments that are the log's own, in a folder with files of others.
+fn own_rotated(folder: &Folder, others: &[(PathBuf, Vec<u8>)]) -> usize {
+    let is_own = |name: &str| !others.iter().any(|(path, _)| path.ends_with(name)) && name != "deaths.log";
+    segments(folder).iter().filter(|(name, _)| is_own(name)).count()
+}
+
+#[test]
+fn files_of_others_are_neither_removed_nor_read_nor_replaced() {
+    for (format, before) in FORMATS.into_iter().flat_map(|format| [(format, true), (format, false)]) {
+        let (elsewhere, folder, samples) = (Folder::new(), Folder::new(), many(12_000));
+        let mut writer = open(&elsewhere, spec(format));
+        append(&mut writer, &samples[..50]);
+        writer.sync_now(Instant::now()).unwrap();
+        let copy = fs::read(active(&elsewhere)).unwrap();
+        let mut others = if before { put_files_of_others(&folder, &copy) } else { Vec::new() };
+        let mut done = 0;
+        for piece in samples.chunks(4000) {
+            let mut writer = open(&folder, LogSpec { max_files: 3, ..spec(format) });
+            append(&mut writer, &piece[..50]);
+            writer.sync_now(Instant::now()).unwrap();
+            if others.is_empty() {
+                others = put_files_of_others(&folder, &fs::read(active(&folder)).unwrap());
+            }
+            append(&mut writer, &piece[50..]);
+            writer.sync_now(Instant::now()).unwrap();
+            done += piece.len();
+            let kept = read_all(&folder);
+            assert!(expected(&samples[..done]).ends_with(&kept) && kept.len() > 500, "{format:?} {before}");
+            let own = own_rotated(&folder, &others);
+            assert!(own == 2 || own == 1 && done == 4000, "{:?}", segments(&folder));
+            let index_errors = writer.take_counts().index_errors;
+            assert!(index_errors <= 1, "{index_errors}: the index whose name is taken, only");
+        }
+        for (path, bytes) in &others {
+            assert!(fs::read(path).unwrap() == *bytes, "{format:?} {before} {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn without_its_list_a_log_knows_its_segments_and_no_copies() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(17_000));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..11_000]);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        let own = segments(&folder).len();
+        assert!(own > 4);
+        let lock = folder.0.join("logs/deaths.log.lock");
+        let mut copies = Vec::new();
+        for (from, to) in [("deaths.log", "deaths.log.231224"), ("deaths.log.000001", "deaths.log.231225")] {
+            let copy = folder.0.join("logs").join(to);
+            fs::copy(folder.0.join("logs").join(from), &copy).unwrap();
+            copies.push((copy.clone(), fs::read(copy).unwrap()));
+        }
+        for state in [None, Some(&b""[..]), Some(b"12345"), Some(b"12345 segments 1-"), Some(&[0; 30])] {
+            match state {
+                None => fs::remove_file(&lock).unwrap(),
+                Some(bytes) => fs::write(&lock, bytes).unwrap(),
+            }
+            let writer = open(&folder, spec(format));
+            assert!(read_all(&folder) == expected(&samples[..11_000]), "{format:?} {state:?}");
+            drop(writer);
+        }
+        let mut writer = open(&folder, LogSpec { max_files: 2, ..spec(format) });
+        append(&mut writer, &samples[11_000..]);
+        while writer.removing {
+            writer.advance(Instant::now(), true).unwrap();
+        }
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(own_rotated(&folder, &copies), 1, "{:?}", segments(&folder));
+        assert!(copies.iter().all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
+        assert!(expected(&samples).ends_with(&read_all(&folder)));
+    }
+}
+
+#[test]
+fn many_old_segments_are_removed_a_few_at_a_time() {
+    let (folder, samples) = (Folder::new(), many(200));
+    let mut writer = open(&folder, LogSpec { format: Format::Json, ..spec(Format::Json) });
+    let line = format!("\"{}\"", "x".repeat(40_000));
+    for _ in 0..31 {
+        writer.append(1, b"c", line.as_bytes()).unwrap();
+        writer.sync_now(Instant::now()).unwrap();
+    }
+    assert_eq!(segments(&folder).len(), 31);
+    // One of those that stay was taken away by hand: another is kept for it.
+    fs::remove_file(folder.0.join("logs/deaths.log.000029")).unwrap();
+    writer.set_spec(LogSpec { max_files: 3, ..spec(Format::Json) });
+    writer.append(1, b"c", line.as_bytes()).unwrap();
+    writer.sync_now(Instant::now()).unwrap();
+    assert_eq!(segments(&folder).len(), 31 - 4, "four at once");
+    for round in 1.. {
+        let Some(due) = writer.due().filter(|_| writer.removing) else { break };
+        assert!(due <= Instant::now() && round < 10);
+        writer.advance(Instant::now(), true).unwrap();
+    }
+    let names: Vec<String> = segments(&folder).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["deaths.log", "deaths.log.000030", "deaths.log.000031"]);
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+}
+
+#[test]
+fn a_segment_that_became_something_else_is_left() {
+    let folder = Folder::new();
+    let mut writer = open(&folder, LogSpec { max_files: 2, ..spec(Format::Json) });
+    let line = format!("\"{}\"", "x".repeat(40_000));
+    let mut put = |rounds| {
+        for _ in 0..rounds {
+            writer.append(1, b"c", line.as_bytes()).unwrap();
+            writer.sync_now(Instant::now()).unwrap();
+        }
+    };
+    put(2);
+    let path = folder.0.join("logs/deaths.log.000001");
+    fs::write(&path, b"PK\x03\x04 my archive").unwrap();
+    put(3);
+    assert_eq!(fs::read(&path).unwrap(), b"PK\x03\x04 my archive");
+    assert_eq!(segments(&folder).len(), 3, "{:?}", segments(&folder));
+    assert_eq!(read_all(&folder).len(), 2);
+}
+
+#[test]
+fn a_users_file_in_the_place_of_an_own_one_is_untouched() {
+    for format in FORMATS {
+        let notes = b"# notes of the owner\n".to_vec();
+        let folder = Folder::new();
+        fs::create_dir_all(folder.0.join("logs")).unwrap();
+        let (lock, index) = (folder.0.join("logs/deaths.log.lock"), folder::index_of(&active(&folder)));
+        fs::write(&lock, &notes).unwrap();
+        let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now());
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.ends_with("deaths.log.lock` is in the way: it is no lock file of an event log"), "{refused}");
+        assert_eq!(fs::read(&lock).unwrap(), notes);
+        fs::remove_file(&lock).unwrap();
+        fs::write(&index, &notes).unwrap();
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &many(3));
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!((fs::read(&index).unwrap(), writer.take_counts().index_errors), (notes, 1));
+        assert_eq!(read_all(&folder), expected(&many(3)));
+    }
+    // Whatever begins like a log and has no record may be anything.
+    for bytes in [&b"{"[..], b"{\"time\": 5}", b"{\"time\": 5}\n", b"R", b"RTEL", &[0; 100_000]] {
+        let folder = Folder::new();
+        fs::create_dir_all(folder.0.join("logs")).unwrap();
+        fs::write(active(&folder), bytes).unwrap();
+        for _ in 0..2 {
+            // Nor is it the log's because somebody tried before.
+            let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+            let refused = result.err().map(|err| err.to_string()).unwrap_or_default();
+            assert!(refused.ends_with("not an event log"), "{bytes:?}: {refused}");
+            assert_eq!(segments(&folder), [("deaths.log".to_owned(), bytes.len() as u64)]);
+            assert!(fs::read(active(&folder)).unwrap() == bytes);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_put_at_the_logs_name_is_not_written_to() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(90));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..30]);
+        writer.sync_now(Instant::now()).unwrap();
+        // As `logrotate` does with `create`: an empty file takes the place of the log.
+        fs::rename(active(&folder), folder.0.join("logs/deaths.log.1")).unwrap();
+        fs::write(active(&folder), b"").unwrap();
+        append(&mut writer, &samples[30..60]);
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(read_all(&folder), expected(&samples[..60])[30..]);
+        // Something else does, and stays, until its owner takes it away.
+        fs::rename(active(&folder), folder.0.join("logs/deaths.log.2")).unwrap();
+        fs::write(active(&folder), b"PK\x03\x04").unwrap();
+        append(&mut writer, &samples[60..]);
+        let mut now = Instant::now();
+        for _ in 0..3 {
+            let err = writer.sync_now(now).unwrap_err().to_string();
+            let reason = "something that is no event log has its name";
+            assert_eq!(err, format!("cannot make event log `{}`: {reason}", active(&folder).display()));
+            assert_eq!(fs::read(active(&folder)).unwrap(), b"PK\x03\x04");
+            now += EVENTLOG_RETRY;
+        }
+        fs::remove_file(active(&folder)).unwrap();
+        writer.sync_now(now).unwrap();
+        assert_eq!(read_all(&folder), expected(&samples)[60..]);
+        // One that was a segment of the log comes back: it is put aside as one.
+        fs::rename(active(&folder), folder.0.join("kept")).unwrap();
+        fs::rename(folder.0.join("logs/deaths.log.2"), active(&folder)).unwrap();
+        writer.append(samples[0].time_ms, &samples[0].channel, &samples[0].payload).unwrap();
+        writer.sync_now(now).unwrap();
+        assert_eq!(segments(&folder).len(), 3, "{:?}", segments(&folder));
+        let seqs: Vec<u64> = read_all(&folder).iter().map(|row| row.0).collect();
+        assert!(seqs.into_iter().eq((31..=60).chain([91])), "{format:?}");
+        assert_eq!(writer.take_counts().changed, 3);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn only_plain_files_are_opened_wherever_one_is_looked_for() {
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let make: [fn(&Path); 2] =
+        [|path| fs::create_dir(path).unwrap(), |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())];
+    for make in [pipe].iter().map(|make| make as &dyn Fn(&Path)).chain(make.iter().map(|make| make as &dyn Fn(&Path))) {
+        for (name, is_refused) in [
+            ("deaths.log", true),
+            ("deaths.log.lock", true),
+            ("deaths.log.idx", false),
+            ("deaths.log.000001", false),
+            ("deaths.log.000001.idx", false),
+        ] {
+            let (folder, samples) = (Folder::new(), many(600));
+            let logs = folder.0.join("logs");
+            fs::create_dir_all(&logs).unwrap();
+            make(&logs.join(name));
+            let opened = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+            assert_eq!(opened.is_err(), is_refused, "{name}");
+            if let Ok(mut writer) = opened {
+                append(&mut writer, &samples);
+                writer.sync_now(Instant::now()).unwrap();
+                assert!(writer.take_counts().rotations > 0);
+                assert!(read_all(&folder) == expected(&samples), "{name}");
+            } else if name == "deaths.log" {
+                assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })), "{name}");
+            }
+            assert!(!fs::symlink_metadata(logs.join(name)).unwrap().is_file(), "{name} is what it was");
+        }
+    }
+    // One that takes the place of a rotated segment which is the log's own.
+    let (folder, samples) = (Folder::new(), many(600));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    let rotated = folder.0.join("logs/deaths.log.000001");
+    fs::remove_file(&rotated).unwrap();
+    pipe(&rotated);
+    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
+    let mut writer = open(&folder, LogSpec { max_files: 1, ..spec(Format::Json) });
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    assert!(!fs::symlink_metadata(&rotated).unwrap().is_file(), "not removed");
+}
+
+// ---- a log that is changed while it is open ---------------------------------------------------------------------
+
+type Change = fn(&Path);
+
+const CHANGES: [(&str, Change); 5] = [
+    ("emptied", |path| fs::write(path, b"").unwrap()),
+    ("cut to one byte", |path| cut(path, 1)),
+    ("cut in the middle", |path| cut(path, fs::metadata(path).unwrap().len() / 2)),
+    ("lengthened", |path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes.extend_from_slice(b"another program's line\n");
+        // Into the same file.
+        let file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        std::io::Write::write_all(&mut &file, &bytes[bytes.len() - 23..]).unwrap();
+    }),
+    ("removed", |path| fs::remove_file(path).unwrap()),
+];
+
+fn cut(path: &Path, bytes: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
+    for (format, fsync) in FORMATS.into_iter().flat_map(|format| {
+        [Fsync::EverySecond, Fsync::Always, Fsync::Never].into_iter().map(move |fsync| (format, fsync))
+    }) {
+        for (name, change) in CHANGES {
+            let (folder, samples) = (Folder::new(), many(120));
+            let now = Instant::now();
+            let mut writer = open(&folder, LogSpec { fsync, ..spec(format) });
+            append(&mut writer, &samples[..40]);
+            writer.sync_now(now).unwrap();
+            // Written and not safe, unless the policy says so.
+            append(&mut writer, &samples[40..60]);
+            writer.advance(now, true).unwrap();
+            change(&active(&folder));
+            append(&mut writer, &samples[60..90]);
+            writer.advance(now, true).unwrap();
+            append(&mut writer, &samples[90..]);
+            writer.advance(now, true).unwrap();
+            writer.sync_now(now).unwrap();
+            let counts = writer.take_counts();
+            assert_eq!((counts.changed, counts.written), (1, 120), "{format:?} {fsync:?} {name}");
+            let youngest = fs::read(active(&folder)).unwrap();
+            assert!(!youngest.starts_with(&[0]), "{format:?} {fsync:?} {name}: a hole");
+            let (found, damage) = scan(&folder, all()).unwrap();
+            let from = if fsync == Fsync::EverySecond { 40 } else { 60 };
+            assert!(found.ends_with(&expected(&samples)[from..]), "{format:?} {fsync:?} {name}: what was not safe");
+            assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            // Only what another program wrote, or left of a record, is no record.
+            let clean = damage.damaged + damage.torn_bytes == 0;
+            assert!(clean || !matches!(name, "emptied" | "removed"), "{format:?} {fsync:?} {name}: {damage:?}");
+            assert!(damage.damaged <= 1, "{format:?} {fsync:?} {name}: {damage:?}");
+            drop(writer);
+            let mut writer = open(&folder, LogSpec { fsync, ..spec(format) });
+            append(&mut writer, &samples[..1]);
+            writer.sync_now(now).unwrap();
+            assert_eq!(scan(&folder, all()).unwrap().0.last().unwrap().0, 121, "the numbers go on");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_emptied_between_its_write_and_its_sync_loses_nothing() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(30));
+        let mut writer = open(&folder, spec(format));
+        let now = Instant::now();
+        append(&mut writer, &samples);
+        writer.advance(now, true).unwrap();
+        cut(&active(&folder), 0);
+        writer.advance(now + EVENTLOG_SYNC_INTERVAL, true).unwrap();
+        assert_eq!(read_all(&folder), expected(&samples));
+        let counts = writer.take_counts();
+        assert_eq!((counts.changed, counts.rewritten, counts.written), (1, 30, 30));
+        assert!(!writer.has_unsynced());
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_ends_there() {
+    for (format, newest_first) in FORMATS.into_iter().flat_map(|format| [(format, false), (format, true)]) {
+        let (folder, samples) = (Folder::new(), many(4000));
+        let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(format) });
+        append(&mut writer, &samples);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        let whole = fs::read(active(&folder)).unwrap();
+        for (use_index, bytes) in [true, false].into_iter().flat_map(|index| [(index, 0), (index, 40_000), (index, 7)])
+        {
+            for steps in 0..12 {
+                fs::write(active(&folder), &whole).unwrap();
+                let place = Place::below(&folder.0, &log_path());
+                let mut scan = if use_index {
+                    Scan::open(place, Query { newest_first, ..all() }).unwrap()
+                } else {
+                    Scan::verify(place).unwrap()
+                };
+                for _ in 0..steps {
+                    scan.step().unwrap();
+                }
+                cut(&active(&folder), bytes);
+                while scan.step().unwrap() == Progress::More {}
+                let ReadOutcome { records, damage } = scan.finish();
+                let mut found = rows(&records);
+                if newest_first && use_index {
+                    found.reverse();
+                }
+                let all = expected(&samples);
+                assert!(found.iter().all(|row| all.get(row.0 as usize - 1) == Some(row)), "{format:?}");
+                let is_told = found.len() >= all.len() || damage.torn_bytes + damage.damaged_bytes > 0;
+                assert!(is_told || !use_index, "{format:?} {newest_first} {bytes} {steps}: {}", found.len());
+            }
+        }
+    }
+}
+
+// ---- bounded steps ------------------------------------------------------------------------------------------------
+
+/// How many steps a reading takes to its end.
+fn steps_of(mut scan: Scan) -> usize {
+    let mut steps = 1;
+    while scan.step().unwrap() == Progress::More {
+        steps += 1;
+    }
+    steps
+}
+
+#[test]
+fn whatever_must_be_looked_through_is_looked_through_in_steps() {
+    let query = |newest_first| Query { newest_first, limit: 1, ..Query::default() };
+    let place = |folder: &Folder| Place::below(&folder.0, &log_path());
+    let deadline = |folder: &Folder, newest_first| {
+        reader::read(&folder.0, &log_path(), &query(newest_first), Instant::now()).is_err_and(|err| {
+            let is_timeout = matches!(err, ReadError::Timeout);
+            assert!(is_timeout, "{err}");
+            is_timeout
+        })
+    };
+    // Lines without an index.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(8000));
+    fs::write(active(&folder), line.repeat(2000)).unwrap();
+    assert!(steps_of(Scan::open(place(&folder), query(true)).unwrap()) > line.len() * 2000 / (2 * UNIT_BYTES));
+    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10, "the first is found at once");
+    assert!(deadline(&folder, true) && deadline(&folder, false));
+    let mut opening = Opening::begin(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).unwrap();
+    let mut steps = 0;
+    while !opening.step().unwrap() {
+        steps += 1;
+    }
+    assert!(steps > line.len() * 2000 / (2 * UNIT_BYTES) + 2000 / 5, "{steps}: found, then read for the index");
+    drop(opening);
+    // Zeros without an end.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    fs::write(active(&folder), b"RTEL").unwrap();
+    cut(&active(&folder), 1 << 30);
+    assert!(deadline(&folder, false) && deadline(&folder, true));
+    let begun = Instant::now();
+    let mut scan = Scan::open(place(&folder), query(false)).unwrap();
+    (0..10).for_each(|_| assert_eq!(scan.step().unwrap(), Progress::More));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // A folder of many files, and no list of the log's own.
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    fs::write(active(&folder), &line).unwrap();
+    for number in 0..3000 {
+        fs::write(folder.0.join(format!("logs/{number}.txt")), b"").unwrap();
+    }
+    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 3000 / 128);
+    assert!(deadline(&folder, false));
+    // With a list it is not gone over at all.
+    drop(open(&folder, spec(Format::Json)));
+    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10);
+    // A list of many numbers, with no file to any.
+    fs::write(folder.0.join("logs/deaths.log.lock"), b"1 segments 1-200000\n").unwrap();
+    assert!(deadline(&folder, false));
+    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 200_000 / 64);
+}
+
+#[test]
+fn a_segment_of_nothing_but_damage_is_counted_and_told() {
+    for newest_first in [false, true] {
+        let (folder, samples) = (Folder::new(), many(12_000));
+        let mut writer = open(&folder, LogSpec { max_bytes: 1 << 16, ..spec(Format::Binary) });
+        append(&mut writer, &samples);
+        writer.sync_now(Instant::now()).unwrap();
+        drop(writer);
+        // Its headers are whole, its chunks are not; its index is gone.
+        let path = folder.0.join("logs/deaths.log.000002");
+        let mut bytes = fs::read(&path).unwrap();
+        for unit in bytes.chunks_mut(UNIT_BYTES) {
+            unit[60] ^= 1;
+        }
+        fs::write(&path, &bytes).unwrap();
+        fs::remove_file(folder::index_of(&path)).unwrap();
+        let place = Place::below(&folder.0, &log_path());
+        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+        while scan.step().unwrap() == Progress::More {}
+        let tally = scan.tally();
+        let sum: u64 = segments(&folder).iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!((tally.segments, tally.bytes), (segments(&folder).len() as u64, sum));
+        let damage = scan.finish().damage;
+        let units = bytes.len().div_ceil(UNIT_BYTES) as u64;
+        assert_eq!((damage.damaged, damage.findings.len() as u64), (units, units));
+        assert!(damage.findings.iter().all(|finding| finding.path == path));
+        let headers = units * (block::HEADER_BYTES as u64);
+        assert_eq!(damage.damaged_bytes + headers, bytes.len() as u64);
+    }
+}
+
+#[test]
+fn an_index_ends_before_a_gap() {
+    let (folder, samples) = (Folder::new(), many(6000));
+    let big = LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) };
+    let mut writer = open(&folder, big.clone());
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    let mut bytes = fs::read(active(&folder)).unwrap();
+    assert!(bytes.len() > 4 * UNIT_BYTES);
+    bytes[2 * UNIT_BYTES] ^= 1;
+    fs::write(active(&folder), &bytes).unwrap();
+    let index = folder::index_of(&active(&folder));
+    fs::remove_file(&index).unwrap();
+    drop(open(&folder, big));
+    // 20 bytes of header, two entries of 44.
+    assert_eq!(fs::metadata(index).unwrap().len(), 20 + 2 * 44);
+}
+
+#[test]
+fn an_index_of_other_lines_is_not_used() {
+    let (folder, samples) = (Folder::new(), many(1500));
+    let big = LogSpec { max_bytes: 100_000_000, ..spec(Format::Json) };
+    let mut writer = open(&folder, big);
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    // Somebody took a line out; the first one, by which an index knows its segment, is the same.
+    let text = fs::read(active(&folder)).unwrap();
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.remove(1);
+    fs::write(active(&folder), lines.concat()).unwrap();
+    let mut rest = expected(&samples);
+    rest.remove(1);
+    assert!(read_all(&folder) == rest);
+}
+
+#[test]
+fn lines_that_somebody_took_out_or_doubled_do_not_confuse_the_count() {
+    let (folder, samples) = (Folder::new(), many(20));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    let text = fs::read(active(&folder)).unwrap();
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let far = |seq: u64| format!("{{\"time\":1.000,\"seq\":{seq},\"channel\":\"c\",\"data\":1}}\n").into_bytes();
+    for (name, bytes, last) in [
+        ("one is gone", [&lines[..5], &lines[6..]].concat().concat(), 20),
+        ("one is there again", [&lines[..], &lines[..1]].concat().concat(), 1),
+        ("all are the same", lines[0].repeat(30), 1),
+        ("a number is far away", [text.clone(), far(1 << 62)].concat(), 1 << 62),
+    ] {
+        fs::write(active(&folder), bytes).unwrap();
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[..3]);
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!((writer.take_counts().written, writer.unwritten(), writer.has_unsynced()), (3, 0, false), "{name}");
+        let found = scan(&folder, all()).unwrap().0;
+        assert!(found.iter().rev().take(3).map(|row| row.0).eq([last + 3, last + 2, last + 1]), "{name}");
+    }
+    // One that cannot be counted on from.
+    let bytes = [text, far(u64::MAX)].concat();
+    fs::write(active(&folder), &bytes).unwrap();
+    let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
+    assert!(refused.to_string().contains("its last record has number 18446744073709551614"), "{refused}");
+    assert_eq!(fs::read(active(&folder)).unwrap(), bytes);
+}
+
+/// More entries than are looked at in one step, and the last of them of other content.
+#[test]
+fn a_long_index_is_not_used_before_it_was_seen_whole() {
+    for is_right in [true, false] {
+        let folder = Folder::new();
+        fs::create_dir_all(folder.0.join("logs")).unwrap();
+        let line = |seq: usize| {
+            format!("{{\"time\":1.000,\"seq\":{seq},\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(4000))
+        };
+        let lines: Vec<String> = (1..=11_000).map(line).collect();
+        fs::write(active(&folder), lines.concat()).unwrap();
+        let big = LogSpec { max_bytes: 100_000_000, ..spec(Format::Json) };
+        drop(open(&folder, big));
+        let index = folder::index_of(&active(&folder));
+        assert!(fs::metadata(&index).unwrap().len() > 1100 * 44);
+        if !is_right {
+            // The second line is shorter now.
+            let mut lines = lines.clone();
+            lines[1] = line(2).replace("xxxx", "");
+            fs::write(active(&folder), lines.concat()).unwrap();
+        }
+        for newest_first in [false, true] {
+            let place = Place::below(&folder.0, &log_path());
+            let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+            let mut seqs = Vec::new();
+            while scan.step().unwrap() == Progress::More {
+                seqs.extend(scan.take_records().iter().map(|record| record.seq));
+            }
+            if newest_first {
+                seqs.reverse();
+            }
+            assert!(seqs.into_iter().eq(1..=11_000), "{is_right} {newest_first}");
+            assert_eq!(scan.finish().damage.damaged, 0);
+        }
+    }
+}
+
+// ---- when there is something to do ------------------------------------------------------------------------------
+
+#[test]
+fn a_sync_is_due_a_second_after_the_last_and_failures_are_counted() {
+    let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(3));
+    let mut writer = open_on(&disk, &folder, spec(Format::Json));
+    let start = Instant::now();
+    writer.last_sync = start;
+    assert_eq!(writer.due(), None);
+    append(&mut writer, &samples[..1]);
+    writer.advance(start + Duration::from_millis(300), true).unwrap();
+    assert_eq!(writer.due(), Some(start + EVENTLOG_SYNC_INTERVAL));
+    writer.advance(start + EVENTLOG_SYNC_INTERVAL, true).unwrap();
+    assert_eq!((writer.due(), disk.plan(|plan| plan.syncs)), (None, 1));
+    disk.plan(|plan| plan.bad_writes = 1);
+    writer.append(1, b"c", b"1").unwrap();
+    let failed = start + 2 * EVENTLOG_SYNC_INTERVAL;
+    assert!(writer.advance(failed, true).is_err());
+    assert_eq!(writer.take_counts().write_errors, 1);
+    assert_eq!(writer.due(), Some(failed + EVENTLOG_RETRY));
+}

@@ -1,0 +1,102 @@
+//! Opens files in folders that other programs write to as well. Any thread.
+//! Only a plain file is opened: a pipe, a socket, a device or a folder in its place is an error, never a wait.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Linux on x86 and ARM (`asm-generic/fcntl.h`): opening a pipe that nobody writes to returns at once.
+#[cfg(target_os = "linux")]
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Opens the file as the options say. A link is followed.
+pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // To open a device may already do something.
+    if let Ok(found) = fs::metadata(path) {
+        check(&found)?;
+    }
+    // Something else may have taken its place since.
+    #[cfg(target_os = "linux")]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, O_NONBLOCK);
+    let file = options.open(path)?;
+    check(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Opens the file for reading.
+pub(crate) fn read(path: &Path) -> io::Result<File> {
+    open(OpenOptions::new().read(true), path)
+}
+
+fn check(found: &Metadata) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    let reason = if found.is_dir() { "it is a folder" } else { "it is no file" };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// True if the path leads to this open file.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// True if there is a file at the path. Windows has no stable call that compares two files; the name of a file that is
+/// open for writing can be taken away there, its data cannot.
+#[cfg(windows)]
+pub(crate) fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_a_plain_file_is_opened_and_nothing_waits() {
+        let folder = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("plain"), b"x").unwrap();
+        fs::create_dir(folder.join("folder")).unwrap();
+        assert!(Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+        let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+        std::os::unix::fs::symlink(folder.join("pipe"), folder.join("link")).unwrap();
+        for (name, reason) in [
+            ("plain", ""),
+            ("folder", "it is a folder"),
+            ("pipe", "it is no file"),
+            ("link", "it is no file"),
+            ("socket", "it is no file"),
+            ("/dev/zero", "it is no file"),
+        ] {
+            for options in [OpenOptions::new().read(true), OpenOptions::new().append(true).create(true)] {
+                let opened = open(options, &folder.join(name));
+                assert_eq!(opened.err().map_or(String::new(), |err| err.to_string()), reason, "{name}");
+            }
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_known_by_more_than_its_name() {
+        let folder = std::env::temp_dir().join(format!("realtime-known-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, aside) = (folder.join("a"), folder.join("b"));
+        fs::write(&path, b"x").unwrap();
+        let file = read(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::rename(&path, &aside).unwrap();
+        assert!(!is_at(&file, &path));
+        fs::write(&path, b"x").unwrap();
+        assert!(!is_at(&file, &path) && is_at(&file, &aside));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
