@@ -1,9 +1,10 @@
 //! A file of lines that never grows past its limit: at the limit it is set aside, `x.log` as `x.old.log`, and begun
 //! anew. So the disk holds twice the limit at most, and the newest lines always.
 //! Owned by one writer. A line longer than the limit is written all the same, alone.
+//! Also [`read_at_most`], for files that somebody else wrote.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 pub(crate) struct BoundedFile {
@@ -38,6 +39,21 @@ fn old_name(path: &Path) -> PathBuf {
         Some(end) => path.with_extension(format!("old.{}", end.display())),
         None => path.with_extension("old"),
     }
+}
+
+/// The bytes of a plain file, of `bytes_max` at most. Never waits: a pipe or a device is refused.
+pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    // Before it is opened: to open a pipe is to wait for its writer.
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() {
+        return Err(io::Error::other(if kind.is_dir() { "it is a directory" } else { "it is no plain file" }));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 impl Write for BoundedFile {

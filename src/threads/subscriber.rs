@@ -70,7 +70,7 @@ pub fn run(shared: &Arc<Shared>) {
                 (format!("lost the subscribed connection to redis at {address}: {err}"), Class::Reconnect)
             }
             Err(err) => {
-                shared.stats.connect_failures.add(1);
+                shared.stats.connect_failures.add(u64::from(config.not_understood().is_none()));
                 (err.to_string(), err.class())
             }
         };
@@ -78,7 +78,7 @@ pub fn run(shared: &Arc<Shared>) {
             return;
         }
         let trouble = Trouble::new(trouble, class);
-        if shared.link_down(Side::Subscriber, &trouble) {
+        if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
         // After it counts as lost: who sees the number finds it so.
