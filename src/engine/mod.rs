@@ -32,6 +32,7 @@ use crate::event::EventText;
 use crate::identity::{self, Numbering, UnixClock};
 use crate::net;
 use crate::redis::answer;
+use crate::redis::connection::SETTINGS_ADVICE;
 use crate::routes::{Matched, Routes};
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::{Item, Publish, QueueFull};
@@ -406,22 +407,20 @@ impl Engine {
         let sources = self.sources.with(operator);
         let (config, _) = sources.resolve();
         let mut lines = config.complaints.clone();
-        let misled = config.not_understood().is_some() && self.config.not_understood().is_none();
+        let leads_nowhere = config.not_understood().is_some();
         match self.check_files(&config, true) {
-            Ok(webhook_tls) if !misled => {
+            Ok(webhook_tls) if !leads_nowhere || self.config.not_understood().is_some() => {
                 self.sources = sources;
                 self.put_in_force(config, webhook_tls);
-                lines.push(format!(
-                    "settings read again, {}",
-                    self.config
-                        .not_understood()
-                        .map_or(format!("redis at {}", self.config.redis), |_| "not understood: nothing connects"
-                            .to_owned(),)
-                ));
+                lines.push(if leads_nowhere {
+                    format!("nothing connects to redis; {SETTINGS_ADVICE}")
+                } else {
+                    format!("settings read: redis at {}", self.config.redis)
+                });
             }
             checked => {
                 lines.extend(checked.err());
-                lines.push("nothing changed: the settings of before stay in force".to_owned());
+                lines.push(format!("nothing changed, the settings of before stay in force; {SETTINGS_ADVICE}"));
             }
         }
         lines
