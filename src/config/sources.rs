@@ -5,8 +5,17 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, ConfigError, ENVIRONMENT, OPTIONS, Row, environment_name, row_of, text};
 
-/// Variables of this beginning are for the tests of this project.
+/// Variables of this beginning, and these, are for the scripts and tests of this project.
 const OF_TESTS: &str = "REALTIME_TEST_";
+const OF_SCRIPTS: [&str; 7] = [
+    "REALTIME_AWAY_SECONDS",
+    "REALTIME_CHAOS_SECONDS",
+    "REALTIME_IN_NAMESPACE",
+    "REALTIME_KILLS",
+    "REALTIME_MAP_CHANGES",
+    "REALTIME_REDIS_IN",
+    "REALTIME_REDIS_PORTS",
+];
 
 /// What the operator says.
 #[derive(Clone, Default)]
@@ -98,7 +107,7 @@ impl Sources {
         let mut variables: Vec<(String, Result<String, String>)> = Vec::new();
         for (name, text) in &self.operator.variables {
             let text = text.as_deref().map(unquoted);
-            if !name.to_ascii_uppercase().starts_with(OF_TESTS) && text != Some("") {
+            if !name.starts_with(OF_TESTS) && !OF_SCRIPTS.contains(&name.as_str()) && text != Some("") {
                 let no_text = || "its value is no UTF-8 text: write it anew".to_owned();
                 variables.push((name.clone(), text.map(str::to_owned).ok_or_else(no_text)));
             }
