@@ -552,14 +552,15 @@ impl Config {
         }
         Ok(row.name)
     }
+}
 
-    /// Takes down what is wrong, as far as it is said.
-    fn complain(&mut self, said: &[String]) {
-        self.complaints = said.iter().take(COMPLAINTS_MAX).cloned().collect();
-        if said.len() > COMPLAINTS_MAX {
-            self.complaints.push(format!("and {} more of this kind", said.len() - COMPLAINTS_MAX));
-        }
+/// What is wrong, a sentence each, as far as it is said.
+pub fn sentences(errors: &[ConfigError]) -> Vec<String> {
+    let mut said: Vec<String> = errors.iter().take(COMPLAINTS_MAX).map(ToString::to_string).collect();
+    if errors.len() > COMPLAINTS_MAX {
+        said.push(format!("and {} more", errors.len() - COMPLAINTS_MAX));
     }
+    said
 }
 
 const ENVIRONMENT: &str = "the environment";

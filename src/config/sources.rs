@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ConfigError, ENVIRONMENT, OPTIONS, Row, environment_name, row_of, text};
+use crate::config::{Config, ConfigError, ENVIRONMENT, OPTIONS, Row, environment_name, row_of, sentences, text};
 
 /// Variables of this beginning, and these, are for the scripts and tests of this project.
 const OF_TESTS: &str = "REALTIME_TEST_";
@@ -96,8 +96,8 @@ impl Sources {
             None => {}
         }
         errors.extend(config.apply_all(ENVIRONMENT, self.variables()));
-        let said: Vec<String> = errors.iter().map(ToString::to_string).chain(self.operator.hints.clone()).collect();
-        config.complain(&said);
+        config.complaints = sentences(&errors);
+        config.complaints.extend(self.operator.hints.clone());
         (config, errors)
     }
 

@@ -103,11 +103,20 @@ fn every_default_passes_its_own_check_and_is_the_default() {
 
 #[test]
 fn host_names_become_server_names() {
-    for (host, name) in [("box", "box-27015"), ("", "gmod-27015"), ("Élan rp", "-lan-rp-27015")] {
+    for (host, name) in [
+        ("box", "box-27015"),
+        ("", "gmod-27015"),
+        ("Élan rp", "-lan-rp-27015"),
+        ("サーバー", "-----27015"),
+        ("a\u{fffd}\0\n.b_c", "a---.b_c-27015"),
+        ("DESKTOP-1A2B3C4", "DESKTOP-1A2B3C4-27015"),
+    ] {
         assert_eq!(Config::defaults(host, 27015).server, name);
     }
-    let long = Config::defaults(&"x".repeat(80), 27015).server;
-    assert!(is_server_name(&long) && long.ends_with("-27015"), "{long}");
+    for (host, port) in [("x".repeat(80), 27015), ("é".repeat(300), 65535), (String::new(), 0)] {
+        let name = Config::defaults(&host, port).server;
+        assert!(is_server_name(&name) && name.ends_with(&format!("-{port}")), "{name}");
+    }
 }
 
 /// What scripts say, the file, the environment; what is in force, and how many errors of the operator's there are.
@@ -160,5 +169,67 @@ fn what_changes_under_a_connection() {
         other.apply(row.name, text).unwrap();
         let needs = ["redis", "server", "tls_ca_file", "tls_server_name"].contains(&row.name);
         assert_eq!(other.needs_other_connection(&config), needs, "{}", row.name);
+    }
+}
+
+/// What a script sets and the operator has set already is kept, has no effect now, and is named.
+#[test]
+fn what_the_operator_overrules_is_named() {
+    let file = Some(("realtime.json".to_owned(), Ok("{\"Prefix\":\"f:\",\"server\":\"file\"}".to_owned())));
+    let variables = vec![("REALTIME_SERVER".to_owned(), Some("env".to_owned()))];
+    let mut sources = Sources::of(Config::defaults("box", 27015), Operator { file, variables, hints: Vec::new() });
+    let overruled = sources.configure(r#"{"prefix":"s:","Server":"script","tick_budget_us":600}"#).unwrap();
+    assert_eq!(overruled, [("server", "the environment".to_owned()), ("prefix", "realtime.json".to_owned())]);
+    let (config, errors) = sources.resolve();
+    assert_eq!((config.server.as_str(), config.prefix.as_str(), errors.len()), ("env", "f:", 0));
+    assert_eq!(config.tick_budget, Duration::from_micros(600));
+    // The operator says nothing any more.
+    let (config, _) = sources.with(Operator::default()).resolve();
+    assert_eq!((config.server.as_str(), config.prefix.as_str()), ("script", "s:"));
+}
+
+/// A file of other things: a bounded number of sentences, whatever it holds.
+#[test]
+fn complaints_are_bounded() {
+    let of = |count: usize| {
+        let members: Vec<String> = (0..count).map(|n| format!("\"colour{n}\":1")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        Sources::new(Config::defaults("box", 27015), Some(("f".to_owned(), text)), |_| None).resolve()
+    };
+    let (config, errors) = of(200);
+    assert_eq!((errors.len(), config.complaints.len()), (200, 17));
+    assert_eq!((config.complaints[16].as_str(), config.not_understood()), ("and 184 more", None));
+    let (config, _) = of(257);
+    assert_eq!(config.complaints, ["cannot use f: it holds 257 options, and there are 10"]);
+    assert!(config.not_understood().is_some());
+}
+
+proptest::proptest! {
+    /// Whatever stands around it, no error shows a value, and none panics.
+    #[test]
+    fn no_text_makes_an_error_show_a_value(
+        before in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
+        name in "(redis|password|Redis_url|server|tls_ca_file|prefix|[a-z]{1,8})",
+        after in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
+    ) {
+        for text in [
+            format!("{before}{{\"{name}\":\"hunter2://HUNTER2:{after}@HUNTER2\"}}"),
+            format!("{{\"{name}\":{before}\"HUNTER2\"{after}}}"),
+            format!("{before}{name}{after}HUNTER2"),
+        ] {
+            let mut config = Config::defaults("box", 27015);
+            for error in config.apply_json("realtime.json", &text) {
+                proptest::prop_assert!(!error.to_string().contains("HUNTER2"), "{text}: {error}");
+            }
+            let said = Address::parse(&text).err().unwrap_or_default();
+            proptest::prop_assert!(!said.contains("HUNTER2"), "{text}: {said}");
+        }
+    }
+
+    /// Any bytes are some text, and any text is options or an error.
+    #[test]
+    fn any_bytes_are_a_file(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let mut config = Config::defaults("box", 27015);
+        config.apply_json("realtime.json", &decode(&bytes));
     }
 }

@@ -7,12 +7,17 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::config::{OPTIONS, plain_name};
+
 /// One option as it is written.
 pub(super) struct Member {
     pub(super) name: String,
     /// Its value as a text, or why it can be none.
     pub(super) value: Result<String, String>,
 }
+
+/// Options of one source: far more than there are, so that a file of other things costs nothing.
+const MEMBERS_MAX: usize = 256;
 
 /// How a file is to look.
 const EXAMPLE: &str = "{\"redis\": \"redis://:PASSWORD@HOST:6379\"}";
@@ -59,13 +64,16 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
         },
         other => return Err(format!("expected an object, found {}: write {EXAMPLE}", kind_of(&other))),
     };
+    if members.len() > MEMBERS_MAX {
+        return Err(format!("it holds {} options, and there are {}", members.len(), OPTIONS.len()));
+    }
     let mut counts = HashMap::new();
     for (_, name) in names.into_iter().filter(|(at, _)| *at == depth) {
-        *counts.entry(name.to_ascii_lowercase()).or_insert(0) += 1;
+        *counts.entry(plain_name(&name)).or_insert(0) += 1;
     }
     let members = members.into_iter().map(|(name, value)| {
         let value = match value {
-            _ if counts.get(&name.to_ascii_lowercase()).is_some_and(|count| *count > 1) => {
+            _ if counts.get(&plain_name(&name)).is_some_and(|count| *count > 1) => {
                 Err("it stands there more than once: keep one".to_owned())
             }
             Value::String(text) if text.contains(NO_TEXT) => {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::aggregator::Aggregator;
 use crate::config::{
-    CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX, Operator,
+    self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX, Operator,
     PAYLOAD_BYTES_MAX, Sources,
 };
 use crate::engine::aggregators::{Added, Aggregators};
@@ -387,9 +387,8 @@ impl Engine {
             return Err(Refusal::Closed);
         }
         let mut sources = self.sources.clone();
-        let overruled = sources
-            .configure(text)
-            .map_err(|errors| Refusal::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        let overruled =
+            sources.configure(text).map_err(|errors| Refusal::Config(config::sentences(&errors).join("; ")))?;
         // What is wrong with the operator's sources was said when they were read.
         let (config, _) = sources.resolve();
         let webhook_tls = self.check_files(&config, false).map_err(Refusal::Config)?;
