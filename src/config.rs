@@ -492,33 +492,36 @@ impl Config {
         self.apply_all(ENVIRONMENT, variables)
     }
 
-    /// Applies the options of one source, each by itself. Of an option of [`LEADING`] the source that has the last word
-    /// counts, understood or not.
+    /// Applies the options of one source, each by itself. An option of [`LEADING`] that is not understood here stays so
+    /// until a source above sets it. A name that may only stand for one counts where the option itself is not set.
     fn apply_all(
         &mut self,
         source: &str,
         options: impl Iterator<Item = (String, Result<String, String>)>,
     ) -> Vec<ConfigError> {
-        let (mut errors, mut understood, mut misread) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut errors, mut understood) = (Vec::new(), Vec::new());
+        let (mut misread, mut misspelt) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in options {
             match value.and_then(|text| self.apply(&name, &text)) {
                 Ok(name) => understood.push(name),
                 Err(found) => {
                     let error = ConfigError { source: source.to_owned(), option: shown_name(&name), found };
-                    misread.extend(meant(&name).map(|name| (name, error.to_string())));
+                    let of_name = if row_of(&name).is_some() { &mut misread } else { &mut misspelt };
+                    of_name.extend(meant(&name).map(|name| (name, error.to_string())));
                     errors.push(error);
                 }
             }
         }
         for name in LEADING {
-            if understood.contains(&name) {
-                self.not_understood.remove(name);
-            } else if let Some(error) = misread.remove(name) {
+            let is_set = understood.contains(&name);
+            if let Some(error) = misread.remove(name).or_else(|| misspelt.remove(name).filter(|_| !is_set)) {
                 self.not_understood.insert(name, error);
-                if name == "redis" {
-                    self.redis = Address::unknown();
-                }
+            } else if is_set {
+                self.not_understood.remove(name);
             }
+        }
+        if self.not_understood.contains_key("redis") {
+            self.redis = Address::unknown();
         }
         errors
     }

@@ -188,6 +188,27 @@ fn what_the_operator_overrules_is_named() {
     assert_eq!((config.server.as_str(), config.prefix.as_str()), ("script", "s:"));
 }
 
+/// A file that is no settings at all, under an environment that names a Redis or does not.
+#[test]
+fn the_environment_makes_up_for_a_file_that_is_not_understood() {
+    for (variables, redis) in [
+        (vec![], None),
+        (vec![("REALTIME_REDIS", "")], None),
+        (vec![("REALTIME_SERVER", "a")], None),
+        (vec![("REALTIME_REDIS", "redis://env")], Some("env:6379")),
+    ] {
+        let file = Some(("realtime.json".to_owned(), Err("cannot read it: it is a directory".to_owned())));
+        let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), Some((*text).to_owned()))).collect();
+        let operator = Operator { file, variables, hints: vec!["a hint".to_owned()] };
+        let mut sources = Sources::of(Config::defaults("box", 27015), operator);
+        // Scripts have less to say than the file, also than one that is not understood.
+        sources.configure(r#"{"redis":"redis://script"}"#).unwrap();
+        let (config, _) = sources.resolve();
+        assert_eq!(config.not_understood().is_none().then(|| config.redis.to_string()).as_deref(), redis);
+        assert_eq!(config.complaints, ["cannot use realtime.json: cannot read it: it is a directory", "a hint"]);
+    }
+}
+
 /// A file of other things: a bounded number of sentences, whatever it holds.
 #[test]
 fn complaints_are_bounded() {
