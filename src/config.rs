@@ -581,35 +581,20 @@ fn row_of(name: &str) -> Option<&'static Row> {
     OPTIONS.iter().find(|row| row.name == name)
 }
 
+/// Names that may stand for the Redis, or for a part that says where it is.
+const OF_ADDRESSES: &str = "addr address auth config connection database db host hostname ip options pass passwd \
+    password port realtime settings uri url user username";
+
 /// The option of [`LEADING`] that a name is or may stand for.
 fn meant(name: &str) -> Option<&'static str> {
     let name = plain_name(name);
     if let Some(row) = row_of(&name) {
         return LEADING.into_iter().find(|leading| *leading == row.name);
     }
-    let of_addresses = [
-        "host",
-        "hostname",
-        "ip",
-        "port",
-        "address",
-        "addr",
-        "url",
-        "uri",
-        "connection",
-        "user",
-        "username",
-        "password",
-        "passwd",
-        "pass",
-        "auth",
-        "database",
-        "db",
-    ];
     match nearest(&name, OPTIONS.iter().map(|row| row.name)) {
         Some("prefix") => Some("prefix"),
         Some("redis") => Some("redis"),
-        _ if name.contains("redis") || of_addresses.contains(&name.as_str()) => Some("redis"),
+        _ if name.contains("redis") || OF_ADDRESSES.split(' ').any(|word| word == name) => Some("redis"),
         _ => None,
     }
 }

@@ -48,6 +48,9 @@ fn check(sources: &Sources, row: &Row) {
         assert!(complaint.starts_with("cannot use ") && complaint.contains(part), "{line}: {complaint}");
     }
     assert!(!format!("{config:?}").contains("hunter2"), "{line}: {config:?}");
+    // That of the Redis is what is said, if both are not understood.
+    let [prefix, redis] = LEADING.map(|name| config.not_understood.get(name).map(String::as_str));
+    assert_eq!(config.not_understood(), redis.or(prefix), "{line}");
     // What leads to the Redis is not understood, so there is no address.
     assert_eq!(config.redis == Address::unknown(), config.not_understood.contains_key("redis"), "{line}");
 }

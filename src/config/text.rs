@@ -1,13 +1,13 @@
 //! The text of `realtime.json` as people, editors and panels write it: its bytes to a text, the text to its options.
 //! Pure. Beyond JSON it takes a byte order mark, UTF-16, NUL padding, comments (`//`, `/* */`, `#`), commas before a
-//! closing bracket, and an object named `realtime` around everything. Errors say where and what to write; they show no
+//! closing bracket, and one more object around everything. Errors say where and what to write; they show no
 //! part of the text, which may hold a password.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::config::{OPTIONS, plain_name};
+use crate::config::{OPTIONS, plain_name, row_of};
 
 /// One option as it is written.
 pub(super) struct Member {
@@ -89,10 +89,10 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     Ok(members.collect())
 }
 
-/// What an object around all options holds, if it is named for this module.
+/// What an object around all options holds, whatever its name.
 fn unwrapped(members: &serde_json::Map<String, Value>) -> Option<&serde_json::Map<String, Value>> {
     let (name, inner) = members.iter().next().filter(|_| members.len() == 1)?;
-    inner.as_object().filter(|_| name.eq_ignore_ascii_case("realtime"))
+    inner.as_object().filter(|_| row_of(name).is_none())
 }
 
 /// The text with blanks in place of comments and of commas before a closing bracket, byte for byte, so that places stay

@@ -133,6 +133,14 @@ fn twelve_mistakes_each_in_its_step() {
             "WRONGPASS",
             "correct user and password",
         ),
+        ("a single word", json!({ "redis": with(&locked, "hunter2") }), "log in", "WRONGPASS", "user and password"),
+        (
+            "a password in the place of the user",
+            json!({ "redis": with(&locked, "hunter2:") }),
+            "log in",
+            "WRONGPASS",
+            "user and password",
+        ),
         ("no password", json!({ "redis": locked.url() }), "log in", "NOAUTH", "correct user and password"),
         ("a user without rights", json!({ "redis": with(&users, "gmod:hunter2") }), "publish", "NOPERM", "rights"),
         (
