@@ -401,26 +401,25 @@ impl Engine {
     }
 
     /// Takes what the operator says now; what scripts asked for stays. What to print about it, a line each. When it is
-    /// not understood where to connect, the settings of before stay in force.
+    /// not understood where to connect, or a file of authorities cannot be used, the settings of before stay in force.
     pub fn reload(&mut self, operator: Operator) -> Vec<String> {
         let sources = self.sources.with(operator);
         let (config, _) = sources.resolve();
         let mut lines = config.complaints.clone();
         let leads_nowhere = config.not_understood().is_some();
-        match self.check_files(&config, true) {
-            Ok(webhook_tls) if !leads_nowhere || self.config.not_understood().is_some() => {
-                self.sources = sources;
-                self.put_in_force(config, webhook_tls);
-                lines.push(if leads_nowhere {
-                    format!("nothing connects to redis; {SETTINGS_ADVICE}")
-                } else {
-                    format!("settings read: redis at {}", self.config.redis)
-                });
-            }
-            checked => {
-                lines.extend(checked.err());
-                lines.push(format!("nothing changed, the settings of before stay in force; {SETTINGS_ADVICE}"));
-            }
+        let checked = self.check_files(&config, true);
+        lines.extend(checked.as_ref().err().cloned());
+        // Where nothing is connected, nothing can break: what is right of the settings is taken, as at the start.
+        if self.config.not_understood().is_some() || checked.is_ok() && !leads_nowhere {
+            self.sources = sources;
+            self.put_in_force(config, checked.unwrap_or_default());
+            lines.push(if leads_nowhere {
+                format!("nothing connects to redis; {SETTINGS_ADVICE}")
+            } else {
+                format!("settings read: redis at {}", self.config.redis)
+            });
+        } else {
+            lines.push(format!("nothing changed, the settings of before stay in force; {SETTINGS_ADVICE}"));
         }
         lines
     }
@@ -438,8 +437,8 @@ impl Engine {
     }
 
     fn put_in_force(&mut self, config: Config, webhook_tls: Option<Arc<ClientConfig>>) {
-        if let Some(tls) = webhook_tls {
-            self.shared.webhooks.trust(&config.webhook_ca_file, tls);
+        if webhook_tls.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
+            self.shared.webhooks.trust(&config.webhook_ca_file, webhook_tls);
         }
         if config == *self.config {
             return;

@@ -45,7 +45,7 @@ pub fn run(shared: &Arc<Shared>) {
         let (trouble, class) = match Connection::open(&config, "subscriber") {
             Ok(connection) => {
                 let (connection, began) = (Arc::new(connection), Instant::now());
-                let subscribed = Subscribed::begin(shared, &connection);
+                let subscribed = Subscribed::begin(shared, &connection, seen);
                 // A stop that came before the line above found no connection to end.
                 if shared.is_stopping() {
                     return;
@@ -93,8 +93,8 @@ pub fn run(shared: &Arc<Shared>) {
 struct Subscribed<'a>(&'a Shared);
 
 impl<'a> Subscribed<'a> {
-    fn begin(shared: &'a Shared, connection: &Arc<Connection>) -> Subscribed<'a> {
-        shared.subscriptions.connected(connection);
+    fn begin(shared: &'a Shared, connection: &Arc<Connection>, seen: u64) -> Subscribed<'a> {
+        shared.subscriptions.connected(connection, seen);
         Subscribed(shared)
     }
 }

@@ -118,8 +118,8 @@ impl Webhooks {
         Err(Refused { waiting: self.jobs_rx.len() })
     }
 
-    /// Requests from now on trust the authorities of this file, which `tls` was made with.
-    pub fn trust(&self, ca_file: &str, tls: Arc<ClientConfig>) {
+    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         self.senders.trust(ca_file, tls);
     }
 

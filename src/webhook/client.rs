@@ -85,9 +85,9 @@ impl Client {
         Client { resolver: Arc::new(resolver), trust }
     }
 
-    /// From the next request on: the authorities of this file, which `tls` was made with.
-    pub fn trust(&self, ca_file: &str, tls: Arc<ClientConfig>) {
-        *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls: Some(tls) };
+    /// From the next request on: the authorities of this file; `tls` if it was read already.
+    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
     }
 
     /// Not to be held while a file is read: the game thread waits for it.
@@ -153,8 +153,12 @@ impl Client {
             trust.ca_file.clone()
         };
         let made = net::tls_config(CA_OPTION, &ca_file)?;
-        // Other settings, or another request, may have been first.
-        Ok(Arc::clone(self.trusted().tls.get_or_insert(made)))
+        let mut trust = self.trusted();
+        // Another request may have been first, or other settings: those are for the next one.
+        if trust.ca_file != ca_file {
+            return Ok(made);
+        }
+        Ok(Arc::clone(trust.tls.get_or_insert(made)))
     }
 }
 

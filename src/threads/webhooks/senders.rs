@@ -73,8 +73,8 @@ impl Senders {
         }
     }
 
-    /// Requests from now on trust the authorities of this file, which `tls` was made with.
-    pub(super) fn trust(&self, ca_file: &str, tls: Arc<ClientConfig>) {
+    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    pub(super) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         self.client.trust(ca_file, tls);
     }
 

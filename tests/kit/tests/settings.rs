@@ -265,6 +265,8 @@ fn settings_that_are_not_understood_lead_nowhere() {
         let lines = server.engine.reload(operator(folder.path(), right.as_bytes()));
         assert_eq!(lines, [format!("settings read: redis at 127.0.0.1:{}", redis.port())]);
         server.wait_ready();
+        // The connection that the new settings led to is not ended with those of before.
+        assert_eq!(server.stat("/reconnects"), 0);
         assert!(plain.read_until("}\r\n").contains("{\"n\":1,\"_rt\""));
         // A file that is wrong again changes nothing.
         let lines = server.engine.reload(operator(folder.path(), wrong));
@@ -318,6 +320,34 @@ fn a_reload_reads_certificates_again() {
     );
     std::fs::copy(authority.file(), &ca).unwrap();
     assert_eq!(server.engine.reload(read()).len(), 1);
+    server.wait(|_| web.seen().len() == 1);
+    server.stop();
+}
+
+/// One wrong option voids no other, also when nothing was connected before: a file of authorities that is missing.
+#[test]
+fn a_reload_out_of_nowhere_takes_what_is_right() {
+    let authority = Authority::default();
+    let (redis, folder) = (Redis::start(&[]), Folder::default());
+    let ca = folder.path().join("ca.pem");
+    let read = |redis: &str| {
+        let text = json!({ "redis": redis, "webhook_ca_file": ca }).to_string();
+        operator(folder.path(), text.as_bytes())
+    };
+    let mut server = Server::from_sources(Sources::of(Config::defaults("test", 1), operator(folder.path(), b"")));
+    server.wait(|server| server.engine.status().1.contains("is empty"));
+    let lines = server.engine.reload(read(&redis.url()));
+    assert!(
+        lines.len() == 2 && lines[0].contains("webhook_ca_file") && lines[1].starts_with("settings read"),
+        "{lines:?}"
+    );
+    server.wait_ready();
+    let web = Web::start_tls(&authority.server("localhost", Validity::Now), |_| Answer::Status(200));
+    server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+    server.emit("w", "{}").unwrap();
+    server.wait(|server| server.engine.stats()["destinations"].to_string().contains("cannot use webhook_ca_file"));
+    std::fs::copy(authority.file(), &ca).unwrap();
+    // The file is there now: the next attempt reads it.
     server.wait(|_| web.seen().len() == 1);
     server.stop();
 }
