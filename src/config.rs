@@ -2,16 +2,21 @@
 //! Pure values: reads no file and no environment itself, it is given their text.
 //! Refuses nothing at load: a bad option is reported and its default stands, so a typo never stops a server.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::nearest::unknown;
+use rustls::pki_types::ServerName;
+
+use crate::nearest::{nearest, unknown};
 
 pub use address::{Address, Secret};
-pub use sources::Sources;
+pub use sources::{Operator, Sources};
+pub use text::decode;
 
 mod address;
 mod sources;
+mod text;
 
 // ---- limits -----------------------------------------------------------------------------------------------
 
@@ -112,6 +117,11 @@ pub const SETTLE_MAX: Duration = Duration::from_millis(500);
 pub const KEEP_SUBSCRIPTIONS: Duration = Duration::from_secs(5);
 /// Longest wait of `gmod13_close` for what is queued: it may be the end of the process, and Lua cannot tell.
 pub const CLOSE_FLUSH_MAX: Duration = Duration::from_millis(1500);
+
+/// `garrysmod/cfg/realtime.json`: some hundred bytes are sensible.
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+/// A file of certificate authorities: the public ones of a system, all together, take some 220 KB.
+pub const CA_FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The text log's file; the one before it is kept, so the disk holds twice this at most.
 pub const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -325,9 +335,9 @@ const _: () = assert!(PAYLOAD_BYTES_MAX * 3 < AGGREGATE_BYTES_MAX);
 /// What a value of an option must be.
 #[derive(Clone, Copy)]
 pub enum Kind {
-    /// `redis://[user[:password]@]host[:port][/db]`, or `rediss://` for TLS
+    /// `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS
     Url,
-    /// `true` or `false`
+    /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`
     Switch,
     /// 1 to 32 of `A-Z a-z 0-9 _ . -`
     Name,
@@ -351,7 +361,7 @@ pub const OPTIONS: &[Row] = &[
         name: "redis",
         kind: Kind::Url,
         default: "redis://127.0.0.1:6379",
-        sentence: "where Redis is: `redis://[user[:password]@]host[:port][/db]`, or `rediss://...` for TLS",
+        sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS",
     },
     Row {
         name: "tls_ca_file",
@@ -427,7 +437,18 @@ pub struct Config {
     pub tls_ca_file: String,
     pub tls_server_name: String,
     pub webhook_ca_file: String,
+    /// What is wrong with the operator's settings, a sentence each, the first ones.
+    pub complaints: Vec<String>,
+    /// The options of [`LEADING`] that somebody set and nobody understood, and the error.
+    not_understood: BTreeMap<&'static str, String>,
 }
+
+/// The options that say which data this server shares: without them, or with their defaults, it would read and write
+/// those of others.
+const LEADING: [&str; 2] = ["prefix", "redis"];
+
+/// Complaints that are kept and said: a file of other things may hold thousands.
+const COMPLAINTS_MAX: usize = 16;
 
 impl Config {
     /// The settings without any file or variable, on the host of this name and the game port given.
@@ -443,85 +464,169 @@ impl Config {
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
+            complaints: Vec::new(),
+            not_understood: BTreeMap::new(),
         }
+    }
+
+    /// Why nothing may connect: somebody named a Redis or a prefix, and it was not understood. A Redis or a prefix that
+    /// has less to say is not taken instead.
+    pub fn not_understood(&self) -> Option<&str> {
+        self.not_understood.values().next_back().map(String::as_str)
     }
 
     /// Whether a connection made with `other` is not the one these settings ask for.
     pub fn needs_other_connection(&self, other: &Config) -> bool {
         let key = |config: &Config| {
-            let Config { redis, server, tls_ca_file, tls_server_name, .. } = config;
-            (redis.clone(), server.clone(), tls_ca_file.clone(), tls_server_name.clone())
+            let Config { redis, server, tls_ca_file, tls_server_name, not_understood, .. } = config;
+            (redis.clone(), server.clone(), tls_ca_file.clone(), tls_server_name.clone(), not_understood.clone())
         };
         key(self) != key(other)
     }
 
-    /// Whether `other` leads to another Redis, or another database of it.
+    /// Whether `other` leads to another Redis, or another database of it. What is not understood leads elsewhere.
     pub fn is_elsewhere(&self, other: &Config) -> bool {
-        let key = |config: &Config| (config.redis.host.clone(), config.redis.port, config.redis.database);
+        let key = |config: &Config| {
+            (config.redis.host.clone(), config.redis.port, config.redis.database, config.not_understood().is_some())
+        };
         key(self) != key(other)
     }
 
     /// Applies the options of one JSON object (`garrysmod/cfg/realtime.json`). Every member that is wrong is
     /// reported and skipped.
     pub fn apply_json(&mut self, source: &str, text: &str) -> Vec<ConfigError> {
-        let mut errors = Vec::new();
-        let whole = |found: String| ConfigError { source: source.to_owned(), option: String::new(), found };
-        match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(serde_json::Value::Object(members)) => {
-                for (name, value) in members {
-                    let text = match value {
-                        serde_json::Value::String(text) => text,
-                        serde_json::Value::Number(number) => number.to_string(),
-                        serde_json::Value::Bool(switch) => switch.to_string(),
-                        other => {
-                            let found = format!("expected a string, number or boolean, found {}", kind_of(&other));
-                            errors.push(ConfigError { source: source.to_owned(), option: name, found });
-                            continue;
-                        }
-                    };
-                    errors.extend(self.apply(source, &name, &text).err());
-                }
-            }
-            Ok(other) => errors.push(whole(format!("expected an object, found {}", kind_of(&other)))),
-            // serde_json's message carries line and column, never the text itself, which may hold a password.
-            Err(err) => errors.push(whole(format!("is not JSON: {err}"))),
+        match text::members(text) {
+            Ok(members) => self.apply_all(source, members.into_iter().map(|member| (member.name, member.value))),
+            Err(found) => self.apply_none(source, found),
         }
-        errors
+    }
+
+    /// A whole source that cannot be used: what it says of the Redis is not understood.
+    fn apply_none(&mut self, source: &str, found: String) -> Vec<ConfigError> {
+        let error = ConfigError { source: source.to_owned(), option: String::new(), found };
+        self.not_understood.insert("redis", error.to_string());
+        self.redis = Address::unknown();
+        vec![error]
     }
 
     /// Applies every option that `lookup` knows under its environment name.
     pub fn apply_environment(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Vec<ConfigError> {
-        let mut errors = Vec::new();
-        for row in OPTIONS {
-            if let Some(text) = lookup(&environment_name(row.name)) {
-                errors.extend(self.apply("environment", row.name, &text).err());
+        let variables = OPTIONS.iter().map(|row| environment_name(row.name));
+        let variables = variables.filter_map(|name| lookup(&name).map(|text| (name, Ok(text))));
+        self.apply_all(ENVIRONMENT, variables)
+    }
+
+    /// Applies the options of one source, each by itself. An option of [`LEADING`] that is not understood here stays so
+    /// until a source above sets it. A name that may only stand for one counts where the option itself is not set.
+    fn apply_all(
+        &mut self,
+        source: &str,
+        options: impl Iterator<Item = (String, Result<String, String>)>,
+    ) -> Vec<ConfigError> {
+        let (mut errors, mut understood) = (Vec::new(), Vec::new());
+        let (mut misread, mut misspelt) = (BTreeMap::new(), BTreeMap::new());
+        for (name, value) in options {
+            match value.and_then(|text| self.apply(&name, &text)) {
+                Ok(name) => understood.push(name),
+                Err(found) => {
+                    let error = ConfigError { source: source.to_owned(), option: shown_name(&name), found };
+                    let of_name = if row_of(&name).is_some() { &mut misread } else { &mut misspelt };
+                    of_name.extend(meant(&name).map(|name| (name, error.to_string())));
+                    errors.push(error);
+                }
             }
+        }
+        for name in LEADING {
+            let is_set = understood.contains(&name);
+            if let Some(error) = misread.remove(name).or_else(|| misspelt.remove(name).filter(|_| !is_set)) {
+                self.not_understood.insert(name, error);
+            } else if is_set {
+                self.not_understood.remove(name);
+            }
+        }
+        if self.not_understood.contains_key("redis") {
+            self.redis = Address::unknown();
         }
         errors
     }
 
-    /// Sets one option from its text.
-    fn apply(&mut self, source: &str, name: &str, text: &str) -> Result<(), ConfigError> {
-        let wrong = |found: String| ConfigError { source: source.to_owned(), option: name.to_owned(), found };
-        let Some(row) = OPTIONS.iter().find(|row| row.name == name) else {
-            return Err(wrong(unknown("option", name, OPTIONS.iter().map(|row| row.name))));
+    /// Sets one option from its text; its name, or what is wrong.
+    fn apply(&mut self, name: &str, text: &str) -> Result<&'static str, String> {
+        let Some(row) = row_of(name) else {
+            return Err(match meant(name) {
+                Some("redis") => format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}"),
+                _ => unknown("option", &plain_name(name), OPTIONS.iter().map(|row| row.name)),
+            });
         };
-        let number = row.kind.check(text).map_err(wrong)?;
+        // Blanks at the ends of a prefix may be meant.
+        let text = if row.name == "prefix" { text } else { text.trim() };
+        let number = row.kind.check(text)?;
         match row.name {
-            "redis" => self.redis = Address::parse(text).map_err(wrong)?,
+            "redis" => self.redis = Address::parse(text)?,
             "server" => self.server = text.to_owned(),
             "prefix" => self.prefix = text.to_owned(),
             "tls_ca_file" => self.tls_ca_file = text.to_owned(),
+            "tls_server_name" if !text.is_empty() && ServerName::try_from(text).is_err() => {
+                return Err("expected a host name or an IP address".to_owned());
+            }
             "tls_server_name" => self.tls_server_name = text.to_owned(),
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
             "identity" => self.identity = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
             "sync_timeout_ms" => self.sync_timeout = Duration::from_millis(number),
-            other => return Err(wrong(format!("`{other}` is listed but has no setter"))),
+            other => return Err(format!("`{other}` is listed but has no setter")),
         }
-        Ok(())
+        Ok(row.name)
     }
+}
+
+/// What is wrong, a sentence each, as far as it is said.
+pub fn sentences(errors: &[ConfigError]) -> Vec<String> {
+    let mut said: Vec<String> = errors.iter().take(COMPLAINTS_MAX).map(ToString::to_string).collect();
+    if errors.len() > COMPLAINTS_MAX {
+        said.push(format!("and {} more", errors.len() - COMPLAINTS_MAX));
+    }
+    said
+}
+
+const ENVIRONMENT: &str = "the environment";
+const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
+
+/// A name as options are written: `REALTIME_Tick_Budget_us` is `tick_budget_us`.
+fn plain_name(name: &str) -> String {
+    let name = name.trim().to_ascii_lowercase();
+    name.strip_prefix("realtime_").map_or(name.clone(), str::to_owned)
+}
+
+/// The option of this name, in any letter case, also by its environment name.
+fn row_of(name: &str) -> Option<&'static Row> {
+    let name = plain_name(name);
+    OPTIONS.iter().find(|row| row.name == name)
+}
+
+/// Names that may stand for the Redis, or for a part that says where it is.
+const OF_ADDRESSES: &str = "addr address auth config connection database db host hostname ip options pass passwd \
+    password port realtime settings uri url user username";
+
+/// The option of [`LEADING`] that a name is or may stand for.
+fn meant(name: &str) -> Option<&'static str> {
+    let name = plain_name(name);
+    if let Some(row) = row_of(&name) {
+        return LEADING.into_iter().find(|leading| *leading == row.name);
+    }
+    match nearest(&name, OPTIONS.iter().map(|row| row.name)) {
+        Some("prefix") => Some("prefix"),
+        Some("redis") => Some("redis"),
+        _ if name.contains("redis") || OF_ADDRESSES.split(' ').any(|word| word == name) => Some("redis"),
+        _ => None,
+    }
+}
+
+/// The name for an error: one that is no word may be something else in the wrong place.
+fn shown_name(name: &str) -> String {
+    let is_word = name.len() <= 48 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if is_word && !name.is_empty() { name.to_owned() } else { "(no word)".to_owned() }
 }
 
 impl Kind {
@@ -529,10 +634,10 @@ impl Kind {
     fn check(&self, text: &str) -> Result<u64, String> {
         match *self {
             Kind::Url => Ok(0),
-            Kind::Switch => match text {
-                "true" => Ok(1),
-                "false" => Ok(0),
-                _ => Err(format!("expected true or false, found {text:?}")),
+            Kind::Switch => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Ok(1),
+                "false" | "no" | "off" | "0" => Ok(0),
+                _ => Err(format!("expected true or false{}", found(text))),
             },
             Kind::Name if is_server_name(text) => Ok(0),
             Kind::Name => Err("expected 1 to 32 of the characters A-Z a-z 0-9 _ . -".to_owned()),
@@ -541,12 +646,19 @@ impl Kind {
                 Err("holds a control character".to_owned())
             }
             Kind::Text { .. } => Ok(0),
-            Kind::Whole { min, max, unit } => match text.parse::<u64>() {
+            // Some editors and panels write whole numbers as 500.0.
+            Kind::Whole { min, max, unit } => match text.strip_suffix(".0").unwrap_or(text).parse::<u64>() {
                 Ok(number) if (min..=max).contains(&number) => Ok(number),
-                _ => Err(format!("expected a whole number from {min} to {max} ({unit}), found {text:?}")),
+                _ => Err(format!("expected a whole number from {min} to {max} ({unit}){}", found(text))),
             },
         }
     }
+}
+
+/// The value of an option for an error, if it looks like one and not like something else in the wrong place.
+fn found(text: &str) -> String {
+    let is_shown = text.len() <= 24 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-., ".contains(&b));
+    if is_shown { format!(", found {text:?}") } else { String::new() }
 }
 
 /// Whether the text may name a server.
@@ -569,17 +681,6 @@ fn default_server_name(host_name: &str, host_port: u16) -> String {
     format!("{name}-{port}")
 }
 
-fn kind_of(value: &serde_json::Value) -> &'static str {
-    match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "a boolean",
-        serde_json::Value::Number(_) => "a number",
-        serde_json::Value::String(_) => "a string",
-        serde_json::Value::Array(_) => "an array",
-        serde_json::Value::Object(_) => "an object",
-    }
-}
-
 /// An option that was not taken: where it stands, its name, what is wrong. Never holds a password.
 #[derive(Debug, PartialEq)]
 pub struct ConfigError {
@@ -591,9 +692,10 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.option.is_empty() {
-            true => write!(f, "cannot use {}: {}", self.source, self.found),
-            false => write!(f, "cannot use option `{}` of {}: {}", self.option, self.source, self.found),
+        if self.option.is_empty() {
+            write!(f, "cannot use {}: {}", self.source, self.found)
+        } else {
+            write!(f, "cannot use option `{}` of {}: {}", self.option, self.source, self.found)
         }
     }
 }

@@ -4,12 +4,16 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::config::{self, CA_FILE_BYTES_MAX};
+use crate::plain_file::read_at_most;
 
 /// Addresses of one host that are tried, each for its own timeout.
 pub(crate) const ADDRESSES_TRIED_MAX: usize = 4;
@@ -59,18 +63,25 @@ pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig
     Ok(Arc::new(config))
 }
 
-/// The built-in authorities and those of the file.
+/// A certificate in DER form begins so: a sequence with its length in two bytes.
+const DER_START: [u8; 2] = [0x30, 0x82];
+
+/// The built-in authorities and those of the file, in PEM form, whatever the encoding of its text.
 fn authorities(option: &str, ca_file: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if !ca_file.is_empty() {
         let unusable = |found: String| format!("cannot use {option} `{ca_file}`: {found}");
         let before = roots.len();
-        for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|err| unusable(err.to_string()))? {
+        let bytes = read_at_most(Path::new(ca_file), CA_FILE_BYTES_MAX).map_err(|err| unusable(err.to_string()))?;
+        if bytes.starts_with(&DER_START) {
+            return Err(unusable("it is in DER form: convert it with openssl x509 -inform der".to_owned()));
+        }
+        for certificate in CertificateDer::pem_slice_iter(config::decode(&bytes).as_bytes()) {
             let certificate = certificate.map_err(|err| unusable(err.to_string()))?;
             roots.add(certificate).map_err(|err| unusable(err.to_string()))?;
         }
         if roots.len() == before {
-            return Err(unusable("it holds no certificate".to_owned()));
+            return Err(unusable("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
         }
     }
     Ok(roots)

@@ -2,7 +2,7 @@
 //! Only a plain file is opened: a pipe, a socket, a device or a folder in its place is an error, never a wait.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Linux on x86 and ARM (`asm-generic/fcntl.h`): opening a pipe that nobody writes to returns at once.
@@ -26,6 +26,16 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 /// Opens the file for reading.
 pub(crate) fn read(path: &Path) -> io::Result<File> {
     open(OpenOptions::new().read(true), path)
+}
+
+/// The bytes of a file that somebody else wrote, of `bytes_max` at most.
+pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn check(found: &Metadata) -> io::Result<()> {

@@ -2,6 +2,8 @@
 //! Pure. Errors never repeat the text they are about: it may hold a password.
 
 use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 /// A text that no log, error or `Debug` may show.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,11 +26,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where Redis is and how to log in. `Display` is `host:port`.
-#[derive(Clone, Debug, PartialEq)]
+/// Where Redis is and how to log in. `Display` is `host:port`; neither it nor `Debug` shows the password, or a user that
+/// may be one.
+#[derive(Clone, PartialEq)]
 pub struct Address {
+    /// Empty: no address is known ([`Address::unknown`]).
     pub host: String,
     pub port: u16,
+    /// Only beside a password, which may be empty: a single word before the `@` is the password.
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub database: u32,
@@ -44,89 +49,181 @@ impl Default for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.is_empty() {
+            f.write_str("an address that was not understood")
+        } else if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }
 
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let login = match (self.shown_user(), &self.password) {
+            (Some(user), _) => format!("{user}:***@"),
+            (None, Some(_)) => "***@".to_owned(),
+            (None, None) => String::new(),
+        };
+        write!(f, "redis{}://{login}{self}/{}", if self.tls { "s" } else { "" }, self.database)
+    }
+}
+
+/// What other programs take as the beginning of an address, and this module does not.
+const FOREIGN_SCHEMES: [&str; 11] = [
+    "http",
+    "https",
+    "redis+sentinel",
+    "redis+socket",
+    "redis+tls",
+    "redis+unix",
+    "redis-sentinel",
+    "ssl",
+    "tcp",
+    "tls",
+    "unix",
+];
+
 impl Address {
-    /// Reads `redis://[user[:password]@]host[:port][/db]` or `rediss://...`; user and password percent-encoded. The
-    /// errors never repeat the text, which may hold a password.
+    /// No address: the settings name one that was not understood. Nothing connects to it.
+    pub fn unknown() -> Address {
+        Address { host: String::new(), ..Address::default() }
+    }
+
+    /// The user, for logs: only when a password stands beside it. Alone it may be a password in the wrong place.
+    pub fn shown_user(&self) -> Option<&str> {
+        let has_password = self.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
+        self.user.as_deref().filter(|_| has_password)
+    }
+
+    /// Reads `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `valkey://` means the same. A
+    /// single word before the `@` is the password, as for `redis-cli -u`. The last `@` ends the login, so a password may
+    /// hold `@`, `:`, `/`, `?` and `#` as they are; a `%` begins an escape (`%25`). The errors never repeat the text,
+    /// which may hold a password.
     pub fn parse(url: &str) -> Result<Address, String> {
-        let expected = |what: &str| format!("expected redis://[user[:password]@]host[:port][/db], found {what}");
-        let (tls, rest) = match (url.strip_prefix("redis://"), url.strip_prefix("rediss://")) {
-            (Some(rest), _) => (false, rest),
-            (None, Some(rest)) => (true, rest),
-            (None, None) => {
-                return Err(match url.split_once("://") {
-                    Some((scheme, _)) if scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                        expected(&format!("scheme `{scheme}`"))
-                    }
-                    _ => expected("no `redis://` at its start"),
-                });
-            }
+        let (tls, rest) = split_scheme(url.trim())?;
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (login, place),
+            None => ("", rest),
         };
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, authority),
+        let (place, query) = place.split_once('?').unwrap_or((place, ""));
+        let (place, path) = place.split_once('/').unwrap_or((place, ""));
+        let (host, port) = read_place(place)?;
+        let (user, password) = match login.split_once(':') {
+            Some((user, password)) => (percent_decode(user)?, percent_decode(password)?),
+            None => (String::new(), percent_decode(login)?),
         };
-        let mut address = Address { tls, ..Address::default() };
-        if let Some(login) = login {
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            let decode = |text| percent_decode(text).ok_or_else(|| expected("a bad % escape before the @"));
-            address.user = Some(decode(user)?).filter(|user| !user.is_empty());
-            address.password = Some(decode(password)?).filter(|text| !text.is_empty()).map(Secret::new);
+        let (has_user, has_password) = (!user.is_empty(), !password.is_empty());
+        Ok(Address {
+            host,
+            port,
+            user: has_user.then_some(user),
+            password: (has_user || has_password).then_some(Secret::new(password)),
+            database: read_database(path.trim_end_matches('/'), query)?,
+            tls,
+        })
+    }
+}
+
+fn expected(found: &str) -> String {
+    format!("expected redis://[[user:]password@]host[:port][/db], found {found}")
+}
+
+/// Whether it says TLS, and what stands behind the scheme.
+fn split_scheme(url: &str) -> Result<(bool, &str), String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let scheme = scheme.to_ascii_lowercase();
+    match scheme.as_str() {
+        "redis" | "valkey" => Ok((false, rest)),
+        "rediss" | "valkeys" => Ok((true, rest)),
+        // Only names of schemes are shown: anything else may be a password.
+        scheme if FOREIGN_SCHEMES.contains(&scheme) => {
+            Err(expected(&format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")))
         }
-        let (host, port) = split_port(place).ok_or_else(|| expected("an unclosed `[` in the host"))?;
-        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:%".contains(&b)) {
-            return Err(expected("no usable host"));
-        }
-        address.host = host.to_owned();
-        if let Some(port) = port {
-            address.port = match port.parse() {
-                Ok(port) if port > 0 => port,
-                _ => return Err(expected("a port that is not 1 to 65535")),
-            };
-        }
-        if !path.is_empty() {
-            address.database = path.parse().map_err(|_| expected("a database that is not a whole number"))?;
-        }
-        Ok(address)
+        _ => Err(expected("no `redis://` at its start: write it, as in redis://127.0.0.1:6379")),
     }
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
-    if let Some(v6) = place.strip_prefix('[') {
-        let (host, rest) = v6.split_once(']')?;
-        return match rest.strip_prefix(':') {
-            Some(port) => Some((host, Some(port))),
-            None if rest.is_empty() => Some((host, None)),
-            None => None,
-        };
+fn read_place(place: &str) -> Result<(String, u16), String> {
+    let (host, port) = if let Some(v6) = place.strip_prefix('[') {
+        let (host, rest) = v6.split_once(']').ok_or_else(|| expected("an unclosed `[` in the host"))?;
+        let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+        if address.parse::<Ipv6Addr>().is_err() || !zone.bytes().all(is_of_names) {
+            return Err(expected("no IPv6 address in the brackets"));
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err(expected("something between the `]` and the port")),
+        }
+    } else {
+        match place.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err(expected(
+                    "more than one `:` in host and port: write an IPv6 address in brackets, as in redis://[::1]:6379, \
+                     and a password before an `@`",
+                ));
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        }
+    };
+    if host.contains(',') {
+        return Err(expected("no usable host: name one alone, the master"));
     }
-    match place.split_once(':') {
-        Some((host, port)) => Some((host, Some(port))),
-        None => Some((place, None)),
+    if host.is_empty() || !(place.starts_with('[') || host.bytes().all(is_of_names)) {
+        return Err(expected("no usable host: for this machine write redis://127.0.0.1:6379"));
     }
+    let port = port.map_or(Some(6379), |port| whole::<u16>(port).filter(|port| *port > 0));
+    Ok((host.to_owned(), port.ok_or_else(|| expected("a port that is not 1 to 65535"))?))
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
+}
+
+/// The number of the database: `/2` or `?db=2`.
+fn read_database(path: &str, query: &str) -> Result<u32, String> {
+    let wrong = "a database that is not a whole number: write redis://host:port/0";
+    let mut database = path;
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.strip_prefix("db=") {
+            Some(number) if database.is_empty() || database == number => database = number,
+            _ => {
+                return Err(expected(
+                    "something behind a `?`: only db=NUMBER may stand there; a password stands before the host, and \
+                     what belongs to TLS in the options tls_ca_file and tls_server_name",
+                ));
+            }
+        }
+    }
+    if database.is_empty() { Ok(0) } else { whole(database).ok_or_else(|| expected(wrong)) }
+}
+
+/// A number written in digits alone.
+fn whole<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn percent_decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
     while let [first, tail @ ..] = rest {
         rest = tail;
         if *first != b'%' {
             bytes.push(*first);
             continue;
         }
-        let [high, low, tail @ ..] = rest else { return None };
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
+        let (code, tail) = match rest {
+            [high, low, tail @ ..] => (digit(*high).zip(digit(*low)), tail),
+            _ => (None, rest),
+        };
+        let code = code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(code.ok_or_else(|| expected("a bad % escape before the @: write a `%` of the password as %25"))?);
         rest = tail;
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that make no UTF-8 text"))
 }

@@ -1,93 +1,82 @@
 //! Rows: addresses, options, and what is said about wrong ones.
 
 use super::*;
+use crate::rows::{Row, rows};
 
-/// `scheme://…` text, then the address as `host port user password db [tls]`, or a part of the error.
-const ADDRESSES: &[(&str, Result<&str, &str>)] = &[
-    ("redis://127.0.0.1:6379", Ok("127.0.0.1 6379 - - 0")),
-    ("redis://localhost", Ok("localhost 6379 - - 0")),
-    ("redis://10.0.0.5:7000/3", Ok("10.0.0.5 7000 - - 3")),
-    ("redis://:secret@h", Ok("h 6379 - secret 0")),
-    ("redis://gmod:p%40ss%3Aword@h:1/2", Ok("h 1 gmod p@ss:word 2")),
-    ("redis://gmod@h", Ok("h 6379 gmod - 0")),
-    ("redis://[::1]:6380", Ok("::1 6380 - - 0")),
-    ("redis://[::1]", Ok("::1 6379 - - 0")),
-    ("redis://h/", Ok("h 6379 - - 0")),
-    ("", Err("no `redis://`")),
-    ("127.0.0.1:6379", Err("no `redis://`")),
-    ("http://h", Err("scheme `http`")),
-    ("rediss://h", Ok("h 6379 - - 0 tls")),
-    ("rediss://:secret@h:6380/1", Ok("h 6380 - secret 1 tls")),
-    ("redis://", Err("no usable host")),
-    ("redis://:6379", Err("no usable host")),
-    ("redis://h:0", Err("port")),
-    ("redis://h:65536", Err("port")),
-    ("redis://h:port", Err("port")),
-    ("redis://h/x", Err("database")),
-    ("redis://[::1", Err("unclosed")),
-    ("redis://user:%zz@h", Err("escape")),
-    ("redis://ho st", Err("no usable host")),
-];
-
+/// `host port` and so on of an address, as the table has them.
 #[test]
 fn addresses() {
-    for (text, expected) in ADDRESSES {
-        let found = Address::parse(text).map(|a| {
-            let password = a.password.as_ref().map_or("-", Secret::reveal);
-            let (user, tls) = (a.user.as_deref().unwrap_or("-"), if a.tls { " tls" } else { "" });
-            format!("{} {} {user} {password} {}{tls}", a.host, a.port, a.database)
+    for row in rows(include_str!("../../testdata/config/addresses.txt")) {
+        let (url, first) = (row.text(0), row.text(1));
+        let found = Address::parse(&url);
+        if first == "!" {
+            let err = found.expect_err(&url);
+            assert!(err.starts_with("expected redis://[[user:]password@]host[:port][/db], found "), "{url}: {err}");
+            assert!(err.contains(&row.text(2)) && !err.contains("hunter2"), "{url}: {err}");
+            continue;
+        }
+        let address = found.unwrap_or_else(|err| panic!("{url}: {err}"));
+        let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let columns = [
+            address.to_string(),
+            or_dash(address.user.as_deref()),
+            or_dash(address.password.as_ref().map(Secret::reveal)),
+            format!("{}{}", address.database, if address.tls { " tls" } else { "" }),
+            format!("{address:?}"),
+        ];
+        assert_eq!(columns, [first, row.text(2), row.text(3), row.text(4), row.text(5)], "{url}");
+        assert!(!format!("{address:?} {address}").contains("hunter2"), "{url}");
+        assert_ne!(address.shown_user(), Some("hunter2"), "{url}");
+    }
+}
+
+/// What is in force, and the complaints: the columns of a table from the second on. Nothing shows the password.
+fn check(sources: &Sources, row: &Row) {
+    let (config, errors) = sources.resolve();
+    let line = row.line;
+    let redis = if config.not_understood().is_some() { "none".to_owned() } else { config.redis.to_string() };
+    let or_empty = |column| Some(row.text(column)).filter(|text| text != "-").unwrap_or_default();
+    assert_eq!(
+        [redis, config.server.clone(), config.prefix.clone()],
+        [row.text(1), row.text(2), or_empty(3)],
+        "{line}"
+    );
+    let (complaints, expected) = (&config.complaints, or_empty(4));
+    let parts: Vec<&str> = expected.split(";;").filter(|part| !part.is_empty()).collect();
+    assert_eq!((complaints.len(), errors.len()), (parts.len(), parts.len()), "{line}: {complaints:#?}");
+    for (complaint, part) in complaints.iter().zip(parts) {
+        assert!(complaint.starts_with("cannot use ") && complaint.contains(part), "{line}: {complaint}");
+    }
+    assert!(!format!("{config:?}").contains("hunter2"), "{line}: {config:?}");
+    // That of the Redis is what is said, if both are not understood.
+    let [prefix, redis] = LEADING.map(|name| config.not_understood.get(name).map(String::as_str));
+    assert_eq!(config.not_understood(), redis.or(prefix), "{line}");
+    // What leads to the Redis is not understood, so there is no address.
+    assert_eq!(config.redis == Address::unknown(), config.not_understood.contains_key("redis"), "{line}");
+}
+
+#[test]
+fn files_as_people_write_them() {
+    for row in rows(include_str!("../../testdata/config/files.txt")) {
+        let file = ("realtime.json".to_owned(), decode(row.bytes(0)));
+        check(&Sources::new(Config::defaults("box", 27015), Some(file), |_| None), &row);
+    }
+}
+
+#[test]
+fn environments_as_panels_write_them() {
+    for row in rows(include_str!("../../testdata/config/environment.txt")) {
+        // As bytes: a value may be no text.
+        let variables: Vec<u8> = row.bytes(0).to_vec();
+        let variables = variables.split(|byte| *byte == b';').filter(|variable| !variable.is_empty()).map(|variable| {
+            let at = variable.iter().position(|byte| *byte == b'=').unwrap();
+            let name = String::from_utf8(variable[..at].trim_ascii().to_vec()).unwrap();
+            (name, String::from_utf8(variable[at + 1..].to_vec()).ok())
         });
-        match (expected, &found) {
-            (Ok(row), Ok(found)) => assert_eq!(row, found, "{text}"),
-            (Err(part), Err(found)) => assert!(found.contains(part), "{text}: {found}"),
-            _ => panic!("{text}: expected {expected:?}, found {found:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_password_shows_nowhere() {
-    let address = Address::parse("redis://gmod:hunter2@h").unwrap();
-    assert!(!format!("{address:?} {address}").contains("hunter2"));
-    for bad in ["redis://gmod:hunter2@h:x", "redis://gmod:hunter2@", "rediss://gmod:hunter2@", "hunter2"] {
-        assert!(!Address::parse(bad).unwrap_err().contains("hunter2"), "{bad}");
-    }
-}
-
-/// Text of realtime.json, then what is reported (a part each), then the server name after it.
-const FILES: &[(&str, &[&str], &str)] = &[
-    ("{}", &[], "box-27015"),
-    (r#"{"server":"eu-1"}"#, &[], "eu-1"),
-    (r#"{"server":"no spaces"}"#, &["option `server` of realtime.json: expected 1 to 32"], "box-27015"),
-    (
-        r#"{"serber":"eu-1"}"#,
-        &["option `serber` of realtime.json: unknown option, did you mean `server`?"],
-        "box-27015",
-    ),
-    (r#"{"colour":"red"}"#, &["unknown option"], "box-27015"),
-    (r#"{"tick_budget_us":99}"#, &["from 100 to 20000 (microseconds), found \"99\""], "box-27015"),
-    (r#"{"tick_budget_us":"800","server":"a"}"#, &[], "a"),
-    (r#"{"tick_budget_us":true,"server":"a"}"#, &["(microseconds), found \"true\""], "a"),
-    (r#"{"identity":null,"server":"a"}"#, &["expected a string, number or boolean, found null"], "a"),
-    (r#"{"identity":"yes"}"#, &["expected true or false, found \"yes\""], "box-27015"),
-    (r#"{"identity":false,"emit_age_max_s":5}"#, &[], "box-27015"),
-    (r#"{"prefix":"a\nb"}"#, &["control character"], "box-27015"),
-    ("[]", &["cannot use realtime.json: expected an object, found an array"], "box-27015"),
-    ("{", &["cannot use realtime.json: is not JSON"], "box-27015"),
-    (r#"{"redis":"nope:hunter2"}"#, &["no `redis://` at its start"], "box-27015"),
-];
-
-#[test]
-fn files() {
-    for (text, expected, server) in FILES {
-        let mut config = Config::defaults("box", 27015);
-        let errors = config.apply_json("realtime.json", text);
-        assert_eq!(errors.len(), expected.len(), "{text}: {errors:?}");
-        for (error, part) in errors.iter().zip(*expected) {
-            let said = error.to_string();
-            assert!(said.contains(part) && !said.contains("hunter2"), "{text}: {said}");
-        }
-        assert_eq!(config.server, *server, "{text}");
+        let text = r#"{"redis":"redis://file","server":"file","prefix":"f:"}"#.to_owned();
+        let file = Some(("realtime.json".to_owned(), Ok(text)));
+        let operator = Operator { file, variables: variables.collect(), hints: Vec::new() };
+        check(&Sources::of(Config::defaults("box", 27015), operator), &row);
     }
 }
 
@@ -110,18 +99,27 @@ fn every_default_passes_its_own_check_and_is_the_default() {
     let defaults = Config::defaults("box", 27015);
     for row in OPTIONS.iter().filter(|row| !row.default.starts_with('<')) {
         let mut config = defaults.clone();
-        config.apply("defaults", row.name, row.default).unwrap();
+        config.apply(row.name, row.default).unwrap();
         assert_eq!(config, defaults, "{}", row.name);
     }
 }
 
 #[test]
 fn host_names_become_server_names() {
-    for (host, name) in [("box", "box-27015"), ("", "gmod-27015"), ("Élan rp", "-lan-rp-27015")] {
+    for (host, name) in [
+        ("box", "box-27015"),
+        ("", "gmod-27015"),
+        ("Élan rp", "-lan-rp-27015"),
+        ("サーバー", "-----27015"),
+        ("a\u{fffd}\0\n.b_c", "a---.b_c-27015"),
+        ("DESKTOP-1A2B3C4", "DESKTOP-1A2B3C4-27015"),
+    ] {
         assert_eq!(Config::defaults(host, 27015).server, name);
     }
-    let long = Config::defaults(&"x".repeat(80), 27015).server;
-    assert!(is_server_name(&long) && long.ends_with("-27015"), "{long}");
+    for (host, port) in [("x".repeat(80), 27015), ("é".repeat(300), 65535), (String::new(), 0)] {
+        let name = Config::defaults(&host, port).server;
+        assert!(is_server_name(&name) && name.ends_with(&format!("-{port}")), "{name}");
+    }
 }
 
 /// What scripts say, the file, the environment; what is in force, and how many errors of the operator's there are.
@@ -171,8 +169,91 @@ fn what_changes_under_a_connection() {
             _ => "x",
         };
         let mut other = config.clone();
-        other.apply("test", row.name, text).unwrap();
+        other.apply(row.name, text).unwrap();
         let needs = ["redis", "server", "tls_ca_file", "tls_server_name"].contains(&row.name);
         assert_eq!(other.needs_other_connection(&config), needs, "{}", row.name);
+    }
+}
+
+/// What a script sets and the operator has set already is kept, has no effect now, and is named.
+#[test]
+fn what_the_operator_overrules_is_named() {
+    let file = Some(("realtime.json".to_owned(), Ok("{\"Prefix\":\"f:\",\"server\":\"file\"}".to_owned())));
+    let variables = vec![("REALTIME_SERVER".to_owned(), Some("env".to_owned()))];
+    let mut sources = Sources::of(Config::defaults("box", 27015), Operator { file, variables, hints: Vec::new() });
+    let overruled = sources.configure(r#"{"prefix":"s:","Server":"script","tick_budget_us":600}"#).unwrap();
+    assert_eq!(overruled, [("server", "the environment".to_owned()), ("prefix", "realtime.json".to_owned())]);
+    let (config, errors) = sources.resolve();
+    assert_eq!((config.server.as_str(), config.prefix.as_str(), errors.len()), ("env", "f:", 0));
+    assert_eq!(config.tick_budget, Duration::from_micros(600));
+    // The operator says nothing any more.
+    let (config, _) = sources.with(Operator::default()).resolve();
+    assert_eq!((config.server.as_str(), config.prefix.as_str()), ("script", "s:"));
+}
+
+/// A file that is no settings at all, under an environment that names a Redis or does not.
+#[test]
+fn the_environment_makes_up_for_a_file_that_is_not_understood() {
+    for (variables, redis) in [
+        (vec![], None),
+        (vec![("REALTIME_REDIS", "")], None),
+        (vec![("REALTIME_SERVER", "a")], None),
+        (vec![("REALTIME_REDIS", "redis://env")], Some("env:6379")),
+    ] {
+        let file = Some(("realtime.json".to_owned(), Err("cannot read it: it is a folder".to_owned())));
+        let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), Some((*text).to_owned()))).collect();
+        let operator = Operator { file, variables, hints: vec!["a hint".to_owned()] };
+        let mut sources = Sources::of(Config::defaults("box", 27015), operator);
+        // Scripts have less to say than the file, also than one that is not understood.
+        sources.configure(r#"{"redis":"redis://script"}"#).unwrap();
+        let (config, _) = sources.resolve();
+        assert_eq!(config.not_understood().is_none().then(|| config.redis.to_string()).as_deref(), redis);
+        assert_eq!(config.complaints, ["cannot use realtime.json: cannot read it: it is a folder", "a hint"]);
+    }
+}
+
+/// A file of other things: a bounded number of sentences, whatever it holds.
+#[test]
+fn complaints_are_bounded() {
+    let of = |count: usize| {
+        let members: Vec<String> = (0..count).map(|n| format!("\"colour{n}\":1")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        Sources::new(Config::defaults("box", 27015), Some(("f".to_owned(), text)), |_| None).resolve()
+    };
+    let (config, errors) = of(200);
+    assert_eq!((errors.len(), config.complaints.len()), (200, 17));
+    assert_eq!((config.complaints[16].as_str(), config.not_understood()), ("and 184 more", None));
+    let (config, _) = of(257);
+    assert_eq!(config.complaints, ["cannot use f: it holds 257 options, and there are 10"]);
+    assert!(config.not_understood().is_some());
+}
+
+proptest::proptest! {
+    /// Whatever stands around it, no error shows a value, and none panics.
+    #[test]
+    fn no_text_makes_an_error_show_a_value(
+        before in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
+        name in "(redis|password|Redis_url|server|tls_ca_file|prefix|[a-z]{1,8})",
+        after in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
+    ) {
+        for text in [
+            format!("{before}{{\"{name}\":\"hunter2://HUNTER2:{after}@HUNTER2\"}}"),
+            format!("{{\"{name}\":{before}\"HUNTER2\"{after}}}"),
+            format!("{before}{name}{after}HUNTER2"),
+        ] {
+            let mut config = Config::defaults("box", 27015);
+            for error in config.apply_json("realtime.json", &text) {
+                proptest::prop_assert!(!error.to_string().contains("HUNTER2"), "{text}: {error}");
+            }
+            let said = Address::parse(&text).err().unwrap_or_default();
+            proptest::prop_assert!(!said.contains("HUNTER2"), "{text}: {said}");
+        }
+    }
+
+    /// Any bytes are some text, and any text is options or an error.
+    #[test]
+    fn any_bytes_are_a_file(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        let mut config = Config::defaults("box", 27015);
+        config.apply_json("realtime.json", &decode(&bytes));
     }
 }

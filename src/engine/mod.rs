@@ -13,11 +13,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::aggregator::Aggregator;
 use crate::config::{
-    CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX,
+    self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX, Operator,
     PAYLOAD_BYTES_MAX, Sources,
 };
 use crate::engine::aggregators::{Added, Aggregators};
@@ -29,7 +30,9 @@ use crate::engine::registry::{CallbackRef, Registry};
 use crate::engine::requests::{Request, Requests};
 use crate::event::EventText;
 use crate::identity::{self, Numbering, UnixClock};
+use crate::net;
 use crate::redis::answer;
+use crate::redis::connection::SETTINGS_ADVICE;
 use crate::routes::{Matched, Routes};
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::{Item, Publish, QueueFull};
@@ -383,13 +386,62 @@ impl Engine {
         if !self.is_attached() {
             return Err(Refusal::Closed);
         }
-        self.sources
-            .configure(text)
-            .map_err(|errors| Refusal::Config(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+        let mut sources = self.sources.clone();
+        let overruled =
+            sources.configure(text).map_err(|errors| Refusal::Config(config::sentences(&errors).join("; ")))?;
         // What is wrong with the operator's sources was said when they were read.
-        let (config, _) = self.sources.resolve();
+        let (config, _) = sources.resolve();
+        let webhook_tls = self.check_files(&config, false).map_err(Refusal::Config)?;
+        self.sources = sources;
+        for (option, source) in overruled {
+            log::info!("option `{option}` of Configure has no effect: {source} sets it");
+        }
+        self.put_in_force(config, webhook_tls);
+        Ok(())
+    }
+
+    /// Takes what the operator says now; what scripts asked for stays. What to print about it, a line each. When it is
+    /// not understood where to connect, or a file of authorities cannot be used, the settings of before stay in force.
+    pub fn reload(&mut self, operator: Operator) -> Vec<String> {
+        let sources = self.sources.with(operator);
+        let (config, _) = sources.resolve();
+        let mut lines = config.complaints.clone();
+        let leads_nowhere = config.not_understood().is_some();
+        let checked = self.check_files(&config, true);
+        lines.extend(checked.as_ref().err().cloned());
+        // Where nothing is connected, nothing can break: what is right of the settings is taken, as at the start.
+        if self.config.not_understood().is_some() || checked.is_ok() && !leads_nowhere {
+            self.sources = sources;
+            self.put_in_force(config, checked.unwrap_or_default());
+            lines.push(if leads_nowhere {
+                format!("nothing connects to redis; {SETTINGS_ADVICE}")
+            } else {
+                format!("settings read: redis at {}", self.config.redis)
+            });
+        } else {
+            lines.push(format!("nothing changed, the settings of before stay in force; {SETTINGS_ADVICE}"));
+        }
+        lines
+    }
+
+    /// Reads the files that these settings name, those that are new or all: what webhooks are to trust from now on, or
+    /// why one cannot be used.
+    fn check_files(&self, config: &Config, all: bool) -> Result<Option<Arc<ClientConfig>>, String> {
+        if all || config.tls_ca_file != self.config.tls_ca_file {
+            net::tls_config("tls_ca_file", &config.tls_ca_file)?;
+        }
+        if all || config.webhook_ca_file != self.config.webhook_ca_file {
+            return net::tls_config("webhook_ca_file", &config.webhook_ca_file).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn put_in_force(&mut self, config: Config, webhook_tls: Option<Arc<ClientConfig>>) {
+        if webhook_tls.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
+            self.shared.webhooks.trust(&config.webhook_ca_file, webhook_tls);
+        }
         if config == *self.config {
-            return Ok(());
+            return;
         }
         let prefix_changes = config.prefix != self.config.prefix;
         self.numbering.rename(&config.server, config.prefix.as_bytes());
@@ -400,7 +452,6 @@ impl Engine {
             self.registry.set_changed();
         }
         self.shared.inbox.raise_attention();
-        Ok(())
     }
 
     // ---- the pump -------------------------------------------------------------------------------------------

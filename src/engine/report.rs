@@ -17,6 +17,7 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
         config.server,
         config.tick_budget.as_micros()
     ));
+    lines.extend(config.complaints.iter().map(|complaint| format!("settings: {complaint}")));
     lines.extend(stats["limits"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     let Some(groups) = stats.as_object() else { return lines };
     for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {

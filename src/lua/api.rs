@@ -9,7 +9,7 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{PROCESS, Process, event_log, hooks, json, values};
+use crate::lua::{PROCESS, Process, event_log, hooks, json, operator, values};
 use crate::text_log;
 
 /// Puts the table `realtime` into the globals. `describe`, `takes_meta` and `strip` are indices of the prelude's
@@ -280,6 +280,26 @@ fn run_report(lua: Lua) -> Answer {
         Ok(process) => process.engine().report(),
         Err(reason) => vec![reason.to_owned()],
     };
+    push_lines(lua, &lines)
+}
+
+entry! {
+    /// For the prelude: reads the operator's settings again; what to print, one text a line.
+    reload, run_reload
+}
+
+fn run_reload(lua: Lua) -> Answer {
+    let lines = match process() {
+        Ok(process) => {
+            let operator = operator();
+            process.engine().reload(operator)
+        }
+        Err(reason) => vec![reason.to_owned()],
+    };
+    push_lines(lua, &lines)
+}
+
+fn push_lines(lua: Lua, lines: &[String]) -> Answer {
     lua.push_bytes(lines.iter().map(|line| text_log::escaped(line)).collect::<Vec<_>>().join("\n").as_bytes());
     Answer::Values(1)
 }

@@ -86,7 +86,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_function(pumped, 0);
     lua.push_function(api::report, 0);
     lua.push_function(api::begin_selftest, 0);
-    lua.call(4, 8);
+    lua.push_function(api::reload, 0);
+    lua.call(5, 8);
     let [on_error, report, say, describe, takes_meta, strip, notify, start] = [1, 2, 3, 4, 5, 6, 7, 8];
     api::register(lua, describe, takes_meta, strip);
     // start(pump): the pump's upvalues are what it calls.

@@ -19,11 +19,13 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use gmod::lua::State;
 
-use crate::config::{Config, DATA_FOLDER, Sources};
+use crate::config::{Config, DATA_FOLDER, Operator, Sources};
 use crate::engine::{Engine, Flush};
 use crate::lua::stack::Lua;
+use crate::redis::connection::SETTINGS_ADVICE;
 use crate::stats::Stats;
 use crate::text_log::{self, Throttle};
+use crate::threads::settings::read_operator;
 use crate::threads::{Shared, lock};
 
 #[macro_use]
@@ -67,9 +69,12 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     let directory = data.is_dir().then(|| data.join("realtime"));
     let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
-    let sources = sources(host_port);
-    let (config, errors) = sources.resolve();
-    errors.iter().for_each(|error| log::warn!("{error}"));
+    let sources = Sources::of(Config::defaults(&host_name(), host_port), operator());
+    let (config, _) = sources.resolve();
+    config.complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
+    if config.not_understood().is_some() {
+        log::error!("nothing connects to redis: the settings do not say where; {SETTINGS_ADVICE}");
+    }
     let shared = Shared::new(config, data.to_owned(), Arc::clone(&stats), Arc::clone(&attention));
     if let Some(directory) = directory {
         shared.webhooks.keep_files_in(directory);
@@ -80,25 +85,17 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     Ok(PROCESS.get_or_init(|| process))
 }
 
-/// The defaults and what the operator says.
-fn sources(host_port: u16) -> Sources {
-    let path = "garrysmod/cfg/realtime.json";
-    let file = match std::fs::read_to_string(path) {
-        Ok(text) => Some((path.to_owned(), text)),
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => None,
-        Err(err) => {
-            log::warn!("cannot read {path}: {err}");
-            None
-        }
-    };
-    Sources::new(Config::defaults(&host_name(), host_port), file, |name| std::env::var(name).ok())
+/// What the operator says now.
+fn operator() -> Operator {
+    read_operator(Path::new("garrysmod/cfg"), std::env::vars_os())
 }
 
 /// The operating system's name of this machine, or nothing.
 fn host_name() -> String {
-    let from_file = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = from_file.or_else(|| std::env::var("COMPUTERNAME").ok()).unwrap_or_default();
-    name.trim().to_owned()
+    let from_file = std::fs::read("/proc/sys/kernel/hostname").ok();
+    let name = from_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let name = name.or_else(|| Some(std::env::var_os("COMPUTERNAME")?.to_string_lossy().into_owned()));
+    name.unwrap_or_default().trim().to_owned()
 }
 
 /// Sends the message and place of any panic to the text log; the default prints to the console's stderr.

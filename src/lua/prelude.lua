@@ -1,6 +1,6 @@
 -- What is easier said in Lua: reporting, telling userdata apart, and hanging the pump on the game.
 -- Run once by gmod13_open in each Lua state. Returns the functions that the native side calls, all under pcall.
-local context, pumped, status_report, begin_selftest = ...
+local context, pumped, status_report, begin_selftest, reload = ...
 -- The game's own, whatever a script puts in its place later.
 local print = print
 
@@ -42,11 +42,19 @@ local function add_command(name, help, run)
 	end, nil, help)
 end
 
+local function tell_lines(player, lines)
+	for line in string.gmatch(lines, "[^\n]+") do tell(player, line) end
+end
+
 local function add_commands()
 	if not concommand then return end
 	add_command("realtime_status", "How the realtime module is doing", function(player)
 		local report, reason = status_report()
-		for line in string.gmatch(report or reason, "[^\n]+") do tell(player, line) end
+		tell_lines(player, report or reason)
+	end)
+	add_command("realtime_reload", "Reads the realtime module's settings again", function(player)
+		local lines, reason = reload()
+		tell_lines(player, lines or reason)
 	end)
 	add_command("realtime_selftest", "Tries all that the realtime module needs, step by step", function(player)
 		local begun, reason = begin_selftest()

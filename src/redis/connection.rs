@@ -14,7 +14,7 @@ use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 
-pub use error::{ConnectError, Stage};
+pub use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
 
@@ -30,6 +30,9 @@ impl Connection {
     /// Resolves, connects, shakes hands and logs in; makes sure that a master answers. The connection is then in
     /// blocking mode, without a read timeout. `purpose` stands in the name that `CLIENT LIST` shows.
     pub fn open(config: &Config, purpose: &str) -> Result<Connection, ConnectError> {
+        if let Some(found) = config.not_understood() {
+            return Err(ConnectError::Settings { found: found.to_owned() });
+        }
         let address = &config.redis;
         let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
         let stream = connect(address).map_err(failed)?;
@@ -272,7 +275,8 @@ impl Handshake<'_> {
     }
 
     fn refused(&self, doing: &'static str, refusal: Refusal) -> ConnectError {
-        ConnectError::Refused { doing, address: self.address.to_string(), user: self.address.user.clone(), refusal }
+        let user = self.address.shown_user().map(str::to_owned);
+        ConnectError::Refused { doing, address: self.address.to_string(), user, refusal }
     }
 
     /// Sends one command; its answer.

@@ -155,7 +155,7 @@ impl Shared {
             // Waits and backoffs are over, and the subscriber's read.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();
-            self.subscriptions.disconnect();
+            self.subscriptions.disconnect_before(self.settings.reconnects());
         }
         self.outbox.wake();
     }

@@ -55,12 +55,13 @@ pub fn run(shared: &Arc<Shared>) {
                 }
             }
             Err(err) => {
-                shared.stats.connect_failures.add(1);
+                shared.stats.connect_failures.add(u64::from(config.not_understood().is_none()));
                 (err.to_string(), err.class())
             }
         };
         let trouble = Trouble::new(trouble, class);
-        if shared.link_down(Side::Publisher, &trouble) {
+        // What is wrong with the settings was said when they were read.
+        if shared.link_down(Side::Publisher, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying, {} commands wait", trouble.reason, shared.outbox.waiting());
         }
         // After it counts as lost: who sees the number finds it so.

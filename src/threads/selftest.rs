@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use crate::config::Config;
-use crate::redis::connection::{AskError, Connection, Stage};
+use crate::net;
+use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::refusal::Refusal;
 use crate::redis::reply::{Decoder, OwnedReply};
@@ -113,18 +114,35 @@ impl fmt::Display for Step {
 
 /// Tries everything, and reports each step as it ends. What needs a step that failed is left out.
 pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
+    let outcome = settings(config);
+    report(Step { name: "settings", outcome });
     report(Step {
         name: "platform",
         outcome: Ok(format!("{}, version {}", platform_file(), env!("CARGO_PKG_VERSION"))),
     });
     let outcome = write_file(data);
     report(Step { name: "file", outcome });
+    if config.not_understood().is_some() {
+        return;
+    }
     let resolved = resolve(config);
     let found = resolved.is_ok();
     report(Step { name: "resolve", outcome: resolved });
     if found && let Some(connection) = connect(config, report) {
         use_redis(config, &connection, report);
     }
+}
+
+/// What the operator says, and the files that it names.
+fn settings(config: &Config) -> Result<String, Failure> {
+    let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
+    let unusable = files.into_iter().filter_map(|(option, file)| net::tls_config(option, file).err());
+    let found: Vec<String> = config.complaints.iter().cloned().chain(unusable).collect();
+    if found.is_empty() {
+        let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
+        return Ok(format!("server `{}`, prefix {prefix}, redis at {}", config.server, config.redis));
+    }
+    Err(Failure::new(found.join("; "), SETTINGS_ADVICE))
 }
 
 /// The name under which the game looks for this library.
@@ -179,7 +197,7 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
         (
             Stage::LogIn,
             "log in",
-            match (&address.user, &address.password) {
+            match (address.shown_user(), &address.password) {
                 (Some(user), _) => format!("as `{user}`"),
                 (None, Some(_)) => "with the password".to_owned(),
                 (None, None) => "without a password".to_owned(),

@@ -1,10 +1,44 @@
 //! The settings in force, for every thread: replaced as a whole, read as a snapshot, with a number to notice a change.
+//! Also reads what the operator says, on the game thread: one plain file of bounded size, and the environment.
 
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::config::Config;
+use crate::config::{Config, Operator, SETTINGS_BYTES_MAX, decode};
+use crate::plain_file::read_at_most;
 use crate::threads::lock;
+
+const FILE_NAME: &str = "realtime.json";
+/// Names that a file of settings gets by mistake, beside the right one. Windows hides the ends of names, and its editor
+/// adds one.
+const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
+
+/// Reads the operator's file in this folder, `garrysmod/cfg`, and the variables of this environment.
+pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Operator {
+    let path = folder.join(FILE_NAME);
+    let name = path.to_string_lossy().into_owned();
+    let mut hints = Vec::new();
+    let file = match read_at_most(&path, SETTINGS_BYTES_MAX) {
+        Ok(bytes) => Some((name, Ok(decode(&bytes)))),
+        Err(err) if err.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
+            let wrong = WRONG_NAMES.iter().find(|wrong| folder.join(wrong).is_file());
+            hints.extend(
+                wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", folder.join(wrong).display())),
+            );
+            None
+        }
+        Err(err) => Some((name, Err(format!("cannot read it: {err}")))),
+    };
+    let variables = environment.filter_map(|(name, text)| {
+        let name = name.into_string().ok().filter(|name| name.to_ascii_uppercase().starts_with("REALTIME_"))?;
+        Some((name, text.into_string().ok()))
+    });
+    Operator { file, variables: variables.collect(), hints }
+}
 
 pub struct Settings {
     current: Mutex<Arc<Config>>,
@@ -40,5 +74,108 @@ impl Settings {
         self.reconnects.fetch_add(u64::from(reconnect), Ordering::AcqRel);
         self.version.fetch_add(1, Ordering::AcqRel);
         reconnect
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::Sources;
+
+    /// A folder of the test's own, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("realtime-settings-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+
+        fn read(&self) -> Config {
+            let operator = read_operator(&self.0, std::iter::empty());
+            Sources::of(Config::defaults("box", 27015), operator).resolve().0
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0); // Left behind is no harm.
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_lead_nowhere() {
+        type Make = fn(&Path);
+        let rows: &[(&str, Make, Option<&str>)] = &[
+            ("missing", |_| {}, None),
+            ("folder", |path| fs::create_dir(path).unwrap(), Some("it is a folder")),
+            (
+                "huge",
+                |path| fs::write(path, vec![b' '; SETTINGS_BYTES_MAX + 1]).unwrap(),
+                Some("more than 65536 bytes"),
+            ),
+            ("bound", |path| fs::write(path, format!("{{}}{}", " ".repeat(SETTINGS_BYTES_MAX - 2))).unwrap(), None),
+            #[cfg(unix)]
+            ("dangling", |path| std::os::unix::fs::symlink("nowhere", path).unwrap(), Some("cannot read it: ")),
+            #[cfg(unix)]
+            (
+                "pipe",
+                |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
+                Some("it is no file"),
+            ),
+        ];
+        for &(name, make, expected) in rows {
+            let folder = Folder::new(name);
+            make(&folder.0.join(FILE_NAME));
+            let config = folder.read();
+            match expected {
+                Some(part) => {
+                    assert_eq!(config.complaints.len(), 1, "{name}: {:?}", config.complaints);
+                    assert!(config.complaints[0].contains(part), "{name}: {:?}", config.complaints);
+                    assert_eq!(config.not_understood(), Some(config.complaints[0].as_str()), "{name}");
+                }
+                None => assert_eq!((config.complaints.len(), config.not_understood()), (0, None), "{name}"),
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed() {
+        let folder = Folder::new("link");
+        fs::write(folder.0.join("other.json"), "{\"server\":\"a\"}").unwrap();
+        std::os::unix::fs::symlink("other.json", folder.0.join(FILE_NAME)).unwrap();
+        assert_eq!(folder.read().server, "a");
+    }
+
+    /// A file of a wrong name is not read and leads nowhere else, but its owner is told. Beside the right one it is a copy.
+    #[test]
+    fn a_file_of_a_wrong_name_is_named() {
+        for wrong in WRONG_NAMES {
+            let folder = Folder::new(&format!("wrong-{wrong}"));
+            fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
+            let config = folder.read();
+            let expected = format!("{} is not read: name it realtime.json", folder.0.join(wrong).display());
+            assert_eq!((config.complaints, config.server.as_str()), (vec![expected], "box-27015"));
+            fs::write(folder.0.join(FILE_NAME), "{}").unwrap();
+            assert_eq!(folder.read().complaints.len(), 0);
+        }
+    }
+
+    #[test]
+    fn the_environment_is_taken_as_it_is() {
+        let variables = [("REALTIME_SERVER", "a"), ("PATH", "x"), ("realtime_prefix", "p:"), ("REALTIME", "x")];
+        let variables = variables.map(|(name, text)| (OsString::from(name), OsString::from(text)));
+        #[cfg(unix)]
+        let no_text = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+        #[cfg(windows)]
+        let no_text = std::os::windows::ffi::OsStringExt::from_wide(&[0xd800]);
+        let variables = variables.into_iter().chain([(OsString::from("REALTIME_REDIS"), no_text)]);
+        let operator = read_operator(Path::new("nowhere"), variables);
+        let expected = [("REALTIME_SERVER", Some("a")), ("realtime_prefix", Some("p:")), ("REALTIME_REDIS", None)];
+        assert_eq!(operator.variables, expected.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))));
     }
 }

@@ -45,7 +45,7 @@ pub fn run(shared: &Arc<Shared>) {
         let (trouble, class) = match Connection::open(&config, "subscriber") {
             Ok(connection) => {
                 let (connection, began) = (Arc::new(connection), Instant::now());
-                let subscribed = Subscribed::begin(shared, &connection);
+                let subscribed = Subscribed::begin(shared, &connection, seen);
                 // A stop that came before the line above found no connection to end.
                 if shared.is_stopping() {
                     return;
@@ -70,7 +70,7 @@ pub fn run(shared: &Arc<Shared>) {
                 (format!("lost the subscribed connection to redis at {address}: {err}"), Class::Reconnect)
             }
             Err(err) => {
-                shared.stats.connect_failures.add(1);
+                shared.stats.connect_failures.add(u64::from(config.not_understood().is_none()));
                 (err.to_string(), err.class())
             }
         };
@@ -78,7 +78,7 @@ pub fn run(shared: &Arc<Shared>) {
             return;
         }
         let trouble = Trouble::new(trouble, class);
-        if shared.link_down(Side::Subscriber, &trouble) {
+        if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
         // After it counts as lost: who sees the number finds it so.
@@ -93,8 +93,8 @@ pub fn run(shared: &Arc<Shared>) {
 struct Subscribed<'a>(&'a Shared);
 
 impl<'a> Subscribed<'a> {
-    fn begin(shared: &'a Shared, connection: &Arc<Connection>) -> Subscribed<'a> {
-        shared.subscriptions.connected(connection);
+    fn begin(shared: &'a Shared, connection: &Arc<Connection>, seen: u64) -> Subscribed<'a> {
+        shared.subscriptions.connected(connection, seen);
         Subscribed(shared)
     }
 }

@@ -28,6 +28,8 @@ pub struct Subscriptions {
 #[derive(Default)]
 struct State {
     connection: Option<Arc<Connection>>,
+    /// The settings that it was made with, by their number of reconnections.
+    seen: u64,
     /// Asked for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
     channels: HashSet<Box<[u8]>>,
     patterns: HashSet<Box<[u8]>>,
@@ -107,9 +109,19 @@ impl State {
 }
 
 impl Subscriptions {
-    /// A new connection: nothing is asked of it yet.
-    pub(super) fn connected(&self, connection: &Arc<Connection>) {
-        *lock(&self.state) = State { connection: Some(Arc::clone(connection)), ..State::default() };
+    /// A new connection, made with the settings of number `seen`: nothing is asked of it yet.
+    pub(super) fn connected(&self, connection: &Arc<Connection>, seen: u64) {
+        *lock(&self.state) = State { connection: Some(Arc::clone(connection)), seen, ..State::default() };
+    }
+
+    /// Ends the connection, unless it was made with the settings of number `now`: its thread may have been faster.
+    pub(super) fn disconnect_before(&self, now: u64) {
+        let mut state = lock(&self.state);
+        if state.seen < now
+            && let Some(connection) = state.connection.take()
+        {
+            connection.shut_down();
+        }
     }
 
     /// Ends the connection, if there is one; its reader wakes up.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rustls::ClientConfig;
 
 use crate::action::webhook::Webhook;
 use crate::config::{Config, WEBHOOK_INTAKE_BYTES_MAX, WEBHOOK_INTAKE_MAX};
@@ -124,6 +125,11 @@ impl Webhooks {
         self.intake_bytes.fetch_sub(weight, Ordering::AcqRel);
         self.stats.webhooks.dropped.queue_full.add(1);
         Err(Refused { waiting: self.jobs_rx.len() })
+    }
+
+    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        self.senders.trust(ca_file, tls);
     }
 
     /// A hook with this action was added: if its destination was given up, it gets another try.

@@ -29,9 +29,14 @@ const READ_BYTES: usize = 8 * 1024;
 /// What all requests share.
 pub struct Client {
     resolver: Arc<Resolver>,
+    trust: Mutex<Trust>,
+}
+
+/// Whom the other end's certificate may be from.
+struct Trust {
     ca_file: String,
     /// Made at the first `https`; keeps sessions, so that the next handshake with the same host is short.
-    tls: Mutex<Option<Arc<ClientConfig>>>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// Ends a request from another thread.
@@ -80,7 +85,18 @@ impl Interrupt {
 
 impl Client {
     pub fn new(resolver: Resolver, ca_file: &str) -> Client {
-        Client { resolver: Arc::new(resolver), ca_file: ca_file.to_owned(), tls: Mutex::default() }
+        let trust = Mutex::new(Trust { ca_file: ca_file.to_owned(), tls: None });
+        Client { resolver: Arc::new(resolver), trust }
+    }
+
+    /// From the next request on: the authorities of this file; `tls` if it was read already.
+    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
+    }
+
+    /// Not to be held while a file is read: the game thread waits for it.
+    fn trusted(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends the request and reads its answer. `id` names the post, the same at every attempt.
@@ -129,13 +145,25 @@ impl Client {
     fn session(&self, origin: &Origin) -> Result<ClientConnection, String> {
         let name = ServerName::try_from(origin.host.to_string());
         let name = name.map_err(|_| "its name can be no certificate's".to_owned())?;
-        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = match &*tls {
-            Some(config) => Arc::clone(config),
-            None => Arc::clone(tls.insert(net::tls_config(CA_OPTION, &self.ca_file)?)),
+        ClientConnection::new(self.tls()?, name).map_err(|err| err.to_string())
+    }
+
+    /// What sessions are made with.
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        let ca_file = {
+            let trust = self.trusted();
+            if let Some(tls) = &trust.tls {
+                return Ok(Arc::clone(tls));
+            }
+            trust.ca_file.clone()
         };
-        drop(tls);
-        ClientConnection::new(config, name).map_err(|err| err.to_string())
+        let made = net::tls_config(CA_OPTION, &ca_file)?;
+        let mut trust = self.trusted();
+        // Another request may have been first, or other settings: those are for the next one.
+        if trust.ca_file != ca_file {
+            return Ok(made);
+        }
+        Ok(Arc::clone(trust.tls.get_or_insert(made)))
     }
 }
 

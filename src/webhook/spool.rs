@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use crate::bounded_file;
 use crate::config::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SPOOL_BYTES_MAX, SPOOLS_MAX, Secret, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
+use crate::plain_file;
 use crate::url::Url;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
@@ -242,7 +243,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("has more than {BYTES_MAX} bytes")));
     }
     let mut text = Vec::new();
-    File::open(path)?.take(BYTES_MAX).read_to_end(&mut text)?;
+    plain_file::read(path)?.take(BYTES_MAX).read_to_end(&mut text)?;
     Ok(text)
 }
 

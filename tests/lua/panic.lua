@@ -34,6 +34,7 @@ end
 local before = host.errors()
 host.command("realtime_status")
 host.command("realtime_selftest")
+host.command("realtime_reload")
 assert(host.errors() == before)
 assert(answered(unpack(on)) == (place == "on"))
 assert(answered(unpack(hooked)) == (place == "add_hook"))

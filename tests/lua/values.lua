@@ -190,7 +190,7 @@ local steps = {
 	end,
 	function() return saw("[realtime] self-test passed") end,
 	function()
-		for _, name in ipairs({ "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
+		for _, name in ipairs({ "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
 			assert(saw("[realtime] " .. name), name)
 		end
 		-- At the end of the Lua stack.

@@ -8,6 +8,10 @@ use crate::redis::reply::ProtocolError;
 
 #[derive(Debug)]
 pub enum ConnectError {
+    /// The settings do not say where to connect, or were not understood: the error about them.
+    Settings {
+        found: String,
+    },
     Io {
         doing: &'static str,
         address: String,
@@ -40,6 +44,9 @@ pub enum ConnectError {
     },
 }
 
+/// What to do about settings that were not understood.
+pub const SETTINGS_ADVICE: &str = "correct them, then type realtime_reload";
+
 impl ConnectError {
     /// Decides the pace of the attempts.
     pub fn class(&self) -> Class {
@@ -49,7 +56,7 @@ impl ConnectError {
             | ConnectError::NoReply { .. }
             | ConnectError::Role { .. } => Class::Reconnect,
             // Only an operator can help.
-            ConnectError::Tls { .. } => Class::Full,
+            ConnectError::Settings { .. } | ConnectError::Tls { .. } => Class::Full,
             ConnectError::Refused { refusal, .. } if refusal.class == Class::Never => Class::Full,
             ConnectError::Refused { refusal, .. } => refusal.class,
         }
@@ -69,7 +76,7 @@ impl ConnectError {
     /// Where it failed.
     pub fn stage(&self) -> Stage {
         match self {
-            ConnectError::Io { doing: "connect", .. } => Stage::Connect,
+            ConnectError::Settings { .. } | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
             ConnectError::Tls { .. } => Stage::Tls,
             ConnectError::Io { .. }
             | ConnectError::Protocol { .. }
@@ -82,6 +89,7 @@ impl ConnectError {
     /// What the owner of the server may do about it.
     pub fn advice(&self) -> &'static str {
         match self {
+            ConnectError::Settings { .. } => SETTINGS_ADVICE,
             ConnectError::Io { doing: "connect", err, .. } => match err.kind() {
                 ErrorKind::ConnectionRefused => {
                     "nothing listens there: start redis-server, or correct host and port in the option `redis`"
@@ -114,6 +122,7 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ConnectError::Settings { found } => write!(f, "settings not understood: {found}"),
             ConnectError::Io { doing, address, err } => {
                 let to = if *doing == "connect" { "to redis at" } else { "at redis" };
                 write!(f, "cannot {doing} {to} {address}: ")?;

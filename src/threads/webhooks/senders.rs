@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use rustls::ClientConfig;
 
 use crate::config::{Config, SENDERS_KEPT, SENDERS_MAX};
 use crate::fail_point::fail_point;
@@ -75,6 +76,11 @@ impl Senders {
             under_way: Mutex::default(),
             stats,
         }
+    }
+
+    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    pub(super) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        self.client.trust(ca_file, tls);
     }
 
     /// How many orders could be taken now.

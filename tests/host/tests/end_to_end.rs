@@ -183,7 +183,16 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
             "command",
         ]
         .into_iter()
-        .chain(["get_leaderboard", "read_event_log", "configure", "status", "stats", "report", "begin_selftest"])
+        .chain([
+            "get_leaderboard",
+            "read_event_log",
+            "configure",
+            "status",
+            "stats",
+            "report",
+            "begin_selftest",
+            "reload",
+        ])
         .chain(["add_hook", "remove_hook", "add_aggregator", "remove_aggregator"])
         .chain(["pumped", "context", "publisher", "subscriber", "actions", "webhooks"])
         {
@@ -197,6 +206,43 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
             };
             Host::start_with("panic", &prefix, &options, &[("REALTIME_TEST_PANIC", &panic)]).pass();
         }
+    }
+}
+
+/// `realtime.json` as an editor saved it, wrong at first: the module connects to nothing, also not to the Redis of this
+/// machine, and says so; corrected and read again, it works. The password of the file shows nowhere.
+#[test]
+fn a_file_of_settings_is_corrected_while_the_server_runs() {
+    for unwinding in UNWINDING {
+        let folder = Folder::default();
+        let cfg = folder.path().join("garrysmod/cfg");
+        std::fs::create_dir_all(&cfg).unwrap();
+        let wrong = "\u{feff}{\r\n  \"redis\": \u{201c}redis://hunter2@127.0.0.1:6379\u{201d}\r\n}";
+        let wrong: Vec<u8> = wrong.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(cfg.join("realtime.json"), wrong).unwrap();
+        let root = folder.path().to_str().unwrap().to_owned();
+        let options = ["--root", &root, "--unwind", unwinding];
+        // As a panel leaves what nobody filled in; and a name in small letters.
+        let environment = [("REALTIME_REDIS", ""), ("REALTIME_SERVER", " "), ("realtime_tick_budget_us", "'800'")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut host = Host::launch("settings", 100, &options, environment.to_vec());
+        host.line("waiting for the file");
+        let prefix = prefix(&format!("settings-{unwinding}"));
+        let right = format!(
+            "\u{feff}{{\r\n  // ours\r\n  \"Redis\": \"{}\",\r\n  \"prefix\": \"{prefix}\",\r\n}}\r\n",
+            redis()
+        );
+        std::fs::write(cfg.join("realtime.json"), right).unwrap();
+        let said = host.pass();
+        let log = std::fs::read_to_string(folder.path().join("garrysmod/data/realtime/realtime.log")).unwrap();
+        for text in [&said, &log] {
+            assert!(!text.contains("hunter2"), "{text}");
+            assert!(text.contains("at line 2 column 12; curly quotes"), "{text}");
+            assert!(text.contains("nothing connects to redis"), "{text}");
+        }
+        let mut client = Client::connect();
+        client.send(&[b"GET", format!("{prefix}early").as_bytes()]);
+        client.read(|reply| matches!(reply, Reply::Bulk(b"1")).then_some(()));
     }
 }
 

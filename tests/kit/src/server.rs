@@ -99,10 +99,15 @@ impl Server {
     pub fn with(settings: Value) -> Server {
         let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
         sources.configure(&settings.to_string()).unwrap();
+        assert_eq!(sources.resolve().1, []);
+        Server::from_sources(sources)
+    }
+
+    /// With these settings, right or wrong.
+    pub fn from_sources(sources: Sources) -> Server {
         let folder = Folder::default();
         std::fs::create_dir_all(folder.path()).expect("a folder for data");
-        let (config, errors) = sources.resolve();
-        assert_eq!(errors, []);
+        let (config, _) = sources.resolve();
         let shared =
             Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));
         shared.webhooks.keep_files_in(folder.path().join("realtime"));

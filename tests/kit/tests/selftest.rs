@@ -54,8 +54,9 @@ fn a_redis_that_works_passes_every_step() {
     let url = redis.url().replace("redis://", "redis://gmod:hunter2@");
     let found = lines(&json!({ "redis": url, "prefix": "p:" }), &data);
     let names: Vec<&str> = found.iter().map(|line| line.split("  ").next().unwrap().trim()).collect();
-    let expected =
-        ["platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters"];
+    let expected = [
+        "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters",
+    ];
     assert_eq!(names, expected, "{found:#?}");
     assert!(found.iter().all(|line| line.contains(" ok ")), "{found:#?}");
     assert_eq!(redis.command(&["KEYS", "*"]), "", "nothing is left behind");
@@ -131,6 +132,14 @@ fn twelve_mistakes_each_in_its_step() {
             "log in",
             "WRONGPASS",
             "correct user and password",
+        ),
+        ("a single word", json!({ "redis": with(&locked, "hunter2") }), "log in", "WRONGPASS", "user and password"),
+        (
+            "a password in the place of the user",
+            json!({ "redis": with(&locked, "hunter2:") }),
+            "log in",
+            "WRONGPASS",
+            "user and password",
         ),
         ("no password", json!({ "redis": locked.url() }), "log in", "NOAUTH", "correct user and password"),
         ("a user without rights", json!({ "redis": with(&users, "gmod:hunter2") }), "publish", "NOPERM", "rights"),

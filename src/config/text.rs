@@ -1,0 +1,196 @@
+//! The text of `realtime.json` as people, editors and panels write it: its bytes to a text, the text to its options.
+//! Pure. Beyond JSON it takes a byte order mark, UTF-16, NUL padding, comments (`//`, `/* */`, `#`), commas before a
+//! closing bracket, and one more object around everything. Errors say where and what to write; they show no
+//! part of the text, which may hold a password.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::config::{OPTIONS, plain_name, row_of};
+
+/// One option as it is written.
+pub(super) struct Member {
+    pub(super) name: String,
+    /// Its value as a text, or why it can be none.
+    pub(super) value: Result<String, String>,
+}
+
+/// Options of one source: far more than there are, so that a file of other things costs nothing.
+const MEMBERS_MAX: usize = 256;
+
+/// How a file is to look.
+const EXAMPLE: &str = "{\"redis\": \"redis://:PASSWORD@HOST:6379\"}";
+
+/// A bad byte becomes this character, and the value that holds it is refused.
+const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
+
+/// The text of these bytes: UTF-8, or UTF-16 as Windows Notepad saves `Unicode`. Bytes that are no text become U+FFFD.
+pub fn decode(bytes: &[u8]) -> String {
+    let wide = |little: bool, bytes: &[u8]| {
+        let units = bytes.chunks(2).map(|pair| match *pair {
+            [first, second] if little => u16::from_le_bytes([first, second]),
+            [first, second] => u16::from_be_bytes([first, second]),
+            // Half a unit at the end.
+            _ => 0xfffd,
+        });
+        String::from_utf16_lossy(&units.collect::<Vec<u16>>())
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(true, rest),
+        [0xfe, 0xff, rest @ ..] => wide(false, rest),
+        // Without a mark: JSON begins with two characters of ASCII.
+        [first, 0, ..] if *first != 0 => wide(true, bytes),
+        [0, second, ..] if *second != 0 => wide(false, bytes),
+        _ => String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned(),
+    }
+}
+
+/// The options that the text names, each once.
+pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\0', '\u{1a}']);
+    if text.trim().is_empty() {
+        return Err(format!("is empty: write {EXAMPLE}, or {{}} for no settings"));
+    }
+    let (plain, names) = plain_json(text);
+    let whole = match serde_json::from_slice(&plain) {
+        Ok(whole) => whole,
+        Err(err) => return Err(misread(text, &err)),
+    };
+    let (depth, members) = match whole {
+        Value::Object(members) => match unwrapped(&members) {
+            Some(inner) => (2, inner.clone()),
+            None => (1, members),
+        },
+        other => return Err(format!("expected an object, found {}: write {EXAMPLE}", kind_of(&other))),
+    };
+    if members.len() > MEMBERS_MAX {
+        return Err(format!("it holds {} options, and there are {}", members.len(), OPTIONS.len()));
+    }
+    let mut counts = HashMap::new();
+    for (_, name) in names.into_iter().filter(|(at, _)| *at == depth) {
+        *counts.entry(plain_name(&name)).or_insert(0) += 1;
+    }
+    let members = members.into_iter().map(|(name, value)| {
+        let value = match value {
+            _ if counts.get(&plain_name(&name)).is_some_and(|count| *count > 1) => {
+                Err("it stands there more than once: keep one".to_owned())
+            }
+            Value::String(text) if text.contains(NO_TEXT) => {
+                Err("it holds bytes that are no UTF-8 text; a file is to be saved as UTF-8".to_owned())
+            }
+            Value::String(text) => Ok(text),
+            Value::Number(number) => Ok(number.to_string()),
+            Value::Bool(switch) => Ok(switch.to_string()),
+            other => Err(format!("expected a string, number or boolean, found {}", kind_of(&other))),
+        };
+        Member { name, value }
+    });
+    Ok(members.collect())
+}
+
+/// What an object around all options holds, whatever its name.
+fn unwrapped(members: &serde_json::Map<String, Value>) -> Option<&serde_json::Map<String, Value>> {
+    let (name, inner) = members.iter().next().filter(|_| members.len() == 1)?;
+    inner.as_object().filter(|_| row_of(name).is_none())
+}
+
+/// The text with blanks in place of comments and of commas before a closing bracket, byte for byte, so that places stay
+/// the same; and the names of members with their depth.
+fn plain_json(text: &str) -> (Vec<u8>, Vec<(usize, String)>) {
+    let (bytes, mut plain) = (text.as_bytes(), text.as_bytes().to_vec());
+    let (mut names, mut depth, mut at) = (Vec::new(), 0_usize, 0);
+    // The last byte that is neither blank nor of a comment, and where it stands.
+    let mut last = (0, b' ');
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = match rest {
+            [b'"', tail @ ..] => {
+                let length = string_length(tail);
+                if matches!(last.1, b'{' | b',') {
+                    let name = tail.get(..length.saturating_sub(1)).unwrap_or_default();
+                    names.push((depth, String::from_utf8_lossy(name).into_owned()));
+                }
+                last = (at, b'"');
+                1 + length
+            }
+            [b'/', b'/', ..] | [b'#', ..] => {
+                let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+                blank(&mut plain, at, length);
+                length
+            }
+            [b'/', b'*', tail @ ..] => {
+                let length = tail.windows(2).position(|pair| pair == b"*/").map_or(rest.len(), |end| end + 4);
+                blank(&mut plain, at, length);
+                length
+            }
+            [byte, ..] => {
+                match byte {
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => {
+                        depth = depth.saturating_sub(1);
+                        if last.1 == b',' {
+                            blank(&mut plain, last.0, 1);
+                        }
+                    }
+                    _ => {}
+                }
+                if !byte.is_ascii_whitespace() {
+                    last = (at, *byte);
+                }
+                1
+            }
+            [] => break,
+        };
+        at += length;
+    }
+    (plain, names)
+}
+
+/// Blanks everything but line ends.
+fn blank(plain: &mut [u8], at: usize, length: usize) {
+    let part = plain.get_mut(at..at + length).into_iter().flatten();
+    part.filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+}
+
+/// The length of a string behind its first quote, with its last.
+fn string_length(text: &[u8]) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Where the text is no JSON, and what to write there. serde_json's own words hold no part of the text.
+fn misread(text: &str, err: &serde_json::Error) -> String {
+    let line = text.split('\n').nth(err.line().saturating_sub(1)).unwrap_or_default();
+    let (before, after) = line.split_at(line.floor_char_boundary(err.column().saturating_sub(1)));
+    let (place, said) = (format!("line {} column {}", err.line(), before.chars().count() + 1), err.to_string());
+    let said = said.split(" at line ").next().unwrap_or_default();
+    let advice = if after.starts_with(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}']) {
+        "curly quotes: write straight ones, \"".to_owned()
+    } else if said.contains("escape") {
+        "a backslash is written twice, \\\\; in paths write /".to_owned()
+    } else if after.starts_with('\'') {
+        "names and texts stand in double quotes, \"".to_owned()
+    } else {
+        format!("write it as {EXAMPLE}")
+    };
+    format!("is not JSON: {said} at {place}; {advice}")
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,353 @@
+//! Settings at run time: what `Configure` and `realtime_reload` change has its effect, or the answer says why not.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fault_kit::certificates::{Authority, Validity};
+use fault_kit::{Answer, Folder, Redis, Server, Web, comes_true};
+use realtime::config::{Config, OPTIONS, Operator, Sources};
+use realtime::threads::settings::read_operator;
+use serde_json::{Value, json};
+
+fn configure(server: &mut Server, option: &str, value: impl Into<Value>) -> Result<(), String> {
+    server.engine.configure(&json!({ option: value.into() }).to_string()).map_err(|refusal| refusal.to_string())
+}
+
+/// The next events that a plain subscriber of `channel` gets, as the bytes on its connection.
+struct Plain(std::net::TcpStream, String);
+
+impl Plain {
+    fn subscribe(redis: &Redis, channel: &str) -> Plain {
+        let mut plain = Plain(redis.begin(&["SUBSCRIBE", channel]), String::new());
+        plain.read_until(":1\r\n");
+        plain
+    }
+
+    /// Everything up to this text.
+    fn read_until(&mut self, end: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(at) = self.1.find(end) {
+                let rest = self.1.split_off(at + end.len());
+                return std::mem::replace(&mut self.1, rest);
+            }
+            let read = self.0.read(&mut buffer).unwrap();
+            assert!(read > 0, "redis closed the connection");
+            self.1.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    }
+}
+
+/// Every option, changed through `Configure` while the server runs.
+#[test]
+fn every_option_changes_at_run_time() {
+    for row in OPTIONS {
+        let redis = Redis::start(&[]);
+        let mut server = Server::with(json!({ "redis": redis.url() }));
+        server.on("a", 1);
+        server.wait_ready();
+        match row.name {
+            "redis" => {
+                let mut other = Redis::start(&["--requirepass", "hunter2"]);
+                other.log_in(&["hunter2"]);
+                let url = other.url().replace("redis://", "redis://hunter2@");
+                configure(&mut server, row.name, url).unwrap();
+                redis.wait_clients("pubsub", 0);
+                server.wait_ready();
+                server.set("k", "v").unwrap();
+                server.wait(|_| other.command(&["EXISTS", "k"]) == "1");
+                assert_eq!(server.engine.status(), ("connected", format!("redis at 127.0.0.1:{}", other.port())));
+            }
+            "server" => {
+                configure(&mut server, row.name, "renamed").unwrap();
+                server.wait(|_| redis.clients("pubsub").iter().any(|line| line.contains("realtime-renamed-")));
+                server.wait_ready();
+                let mut plain = Plain::subscribe(&redis, "a");
+                server.emit("a", "{\"n\":1}").unwrap();
+                assert!(plain.read_until("}\r\n").contains("\"_rt\":\"renamed/"));
+            }
+            "prefix" => {
+                configure(&mut server, row.name, "q:").unwrap();
+                server.hook("a", json!({ "type": "counter", "key": "hooked" }));
+                server.wait_ready();
+                assert_eq!(redis.command(&["PUBSUB", "NUMSUB", "a", "q:a"]), "a\n0\nq:a\n1");
+                server.emit("a", "{}").unwrap();
+                server.set("k", "v").unwrap();
+                server.hear(1);
+                server.wait(|_| redis.command(&["GET", "q:hooked"]) == "1");
+                server.wait(|_| redis.command(&["EXISTS", "q:k"]) == "1");
+                let keys = redis.command(&["KEYS", "*"]);
+                assert!(keys.lines().all(|key| key.starts_with("q:")), "{keys}");
+            }
+            "identity" => {
+                let mut plain = Plain::subscribe(&redis, "a");
+                server.emit("a", "{\"n\":1}").unwrap();
+                assert!(plain.read_until("}\r\n").contains("_rt"));
+                configure(&mut server, row.name, false).unwrap();
+                server.emit("a", "{\"n\":2}").unwrap();
+                assert!(plain.read_until("}\r\n").ends_with("{\"n\":2}\r\n"));
+            }
+            "emit_age_max_s" => {
+                drop(redis);
+                // Both connections: what was written to one of them is in doubt, not late.
+                server.wait(|server| server.stat("/reconnects") == 2);
+                server.emit("a", "{}").unwrap();
+                configure(&mut server, row.name, 1).unwrap();
+                server.wait(|server| server.stat("/outbox/dropped/expired") == 1);
+            }
+            "tick_budget_us" => {
+                let calls = |server: &mut Server| {
+                    for n in 0..3 {
+                        server.emit("a", &format!("{{\"n\":{n}}}")).unwrap();
+                    }
+                    let waiting = server.stat("/inbox/waiting");
+                    let begin = Instant::now();
+                    server.engine.begin_tick(begin);
+                    assert!(comes_true(Duration::from_secs(10), || server.stat("/inbox/waiting") == waiting + 3));
+                    // The second call is asked for 700 microseconds later.
+                    let first = server.engine.next_call(begin);
+                    let second = server.engine.next_call(begin + Duration::from_micros(700));
+                    (first.is_some(), second.is_some())
+                };
+                assert_eq!(calls(&mut server), (true, false));
+                configure(&mut server, row.name, 20_000).unwrap();
+                assert_eq!(calls(&mut server), (true, true));
+                continue;
+            }
+            "sync_timeout_ms" => {
+                redis.stop();
+                configure(&mut server, row.name, 7).unwrap();
+                let said = server.get("k");
+                assert!(said.contains("redis did not answer within 7 ms"), "{said}");
+                redis.resume();
+            }
+            "tls_ca_file" => {
+                let authority = Authority::default();
+                let redis = Redis::start_tls(&authority.server("localhost", Validity::Now), &[]);
+                configure(&mut server, "redis", redis.url()).unwrap();
+                server.wait(|server| server.engine.status().1.contains("no known authority"));
+                configure(&mut server, row.name, authority.file().to_str()).unwrap();
+                server.wait_ready();
+                server.stop();
+                continue;
+            }
+            "tls_server_name" => {
+                let authority = Authority::default();
+                let redis = Redis::start_tls(&authority.server("redis.example", Validity::Now), &[]);
+                let first = json!({ "redis": redis.url(), "tls_ca_file": authority.file() });
+                server.engine.configure(&first.to_string()).unwrap();
+                server.wait(|server| server.engine.status().1.contains("set tls_server_name"));
+                assert!(configure(&mut server, row.name, "no name!").unwrap_err().starts_with("config: "));
+                configure(&mut server, row.name, "redis.example").unwrap();
+                server.wait_ready();
+                server.stop();
+                continue;
+            }
+            "webhook_ca_file" => {
+                let [authority, other] = [Authority::default(), Authority::default()];
+                let web = Web::start_tls(&authority.server("localhost", Validity::Now), |_| Answer::Status(200));
+                server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+                let failures = |server: &Server| server.engine.stats()["destinations"][0]["no_answer"].as_u64();
+                server.emit("w", "{\"n\":1}").unwrap();
+                server.wait(|server| failures(server) > Some(0));
+                configure(&mut server, row.name, authority.file().to_str()).unwrap();
+                server.wait(|_| web.seen().len() == 1);
+                server.wait(|server| server.stat("/webhooks/waiting") == 0);
+                // Away from it again: the session of before is not taken up.
+                configure(&mut server, row.name, other.file().to_str()).unwrap();
+                let before = failures(&server);
+                server.emit("w", "{\"n\":2}").unwrap();
+                server.wait(|server| failures(server) > before);
+                assert_eq!(web.seen().len(), 1);
+                configure(&mut server, row.name, authority.file().to_str()).unwrap();
+                server.wait(|_| web.seen().len() == 2);
+            }
+            other => panic!("`{other}` has no test"),
+        }
+        server.stop();
+    }
+}
+
+/// A CA file that cannot be used: `false`, why, and nothing of that call changes. One that an editor saved in its own way
+/// is used.
+#[test]
+fn files_of_authorities_are_read_at_configure() {
+    let (authority, folder) = (Authority::default(), Folder::default());
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let certificates = authority.server("localhost", Validity::Now);
+    let pem = std::fs::read_to_string(authority.file()).unwrap();
+    let write = |name: &str, bytes: &[u8]| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let wide: Vec<u8> = format!("\u{feff}{pem}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let cut = pem.split("-----END").next().unwrap();
+    let bad = [
+        (PathBuf::from("/nowhere/ca.pem"), "No such file"),
+        (folder.path().to_owned(), "it is a folder"),
+        (pipe, "it is no file"),
+        (write("empty", b""), "it holds no certificate in PEM form"),
+        (write("text", b"hello"), "it holds no certificate in PEM form"),
+        (certificates.key, "it holds no certificate in PEM form"),
+        (write("der", &[0x30, 0x82, 1, 2, 0, 0]), "it is in DER form: convert it"),
+        (write("broken", broken.as_bytes()), "cannot use"),
+        (write("cut", cut.as_bytes()), "cannot use"),
+        (write("huge", &vec![b'x'; 1024 * 1024 + 1]), "it has more than 1048576 bytes"),
+    ];
+    let redis = Redis::start(&[]);
+    let mut server = Server::with(json!({ "redis": redis.url(), "server": "before" }));
+    server.wait_ready();
+    let connects = server.stat("/reconnects");
+    for option in ["tls_ca_file", "webhook_ca_file"] {
+        for (file, words) in &bad {
+            let settings = json!({ option: file, "server": "after" });
+            let said = server.engine.configure(&settings.to_string()).unwrap_err().to_string();
+            let expected = format!("config: cannot use {option} `{}`: ", file.display());
+            assert!(said.starts_with(&expected) && said.contains(words), "{said}");
+        }
+    }
+    assert!(server.engine.report().concat().contains("server `before`"));
+    assert_eq!(server.stat("/reconnects"), connects);
+    let web = Web::start_tls(&certificates_of(&authority), |_| Answer::Status(200));
+    server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+    for (n, file) in [write("bom", format!("\u{feff}{pem}").as_bytes()), write("wide", &wide)].iter().enumerate() {
+        configure(&mut server, "webhook_ca_file", file.to_str()).unwrap();
+        server.emit("w", "{}").unwrap();
+        server.wait(|_| web.seen().len() == n + 1);
+    }
+    server.stop();
+}
+
+fn certificates_of(authority: &Authority) -> fault_kit::certificates::Certificates {
+    authority.server("localhost", Validity::Now)
+}
+
+/// What the operator says in this file, and nothing in the environment.
+fn operator(folder: &Path, text: &[u8]) -> Operator {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("realtime.json"), text).unwrap();
+    read_operator(folder, std::iter::empty())
+}
+
+/// A Redis that is not understood: nothing connects, also not to the one that scripts name, until the file is right.
+#[test]
+fn settings_that_are_not_understood_lead_nowhere() {
+    let (redis, folder) = (Redis::start(&[]), Folder::default());
+    let right = format!("{{\"redis\":\"{}\"}}", redis.url());
+    for wrong in [&b"{\"redis\": hunter2@h\"}"[..], b"{\"redis_url\":\"redis://hunter2@h\"}", b"", b"{\"prefix\":null}"]
+    {
+        let mut sources = Sources::of(Config::defaults("test", 1), operator(folder.path(), wrong));
+        sources.configure(&right).unwrap();
+        let mut server = Server::from_sources(sources);
+        server.wait(|server| server.engine.status().1.starts_with("settings not understood: cannot use "));
+        let (state, detail) = server.engine.status();
+        assert_eq!(state, "connecting");
+        assert!(detail.contains("realtime.json") && !detail.contains("hunter2"), "{detail}");
+        server.emit("a", "{\"n\":1}").unwrap();
+        assert!(server.get("k").starts_with("disconnected: settings not understood: "));
+        // Scripts do not overrule the operator, understood or not.
+        server.engine.configure(&right).unwrap();
+        let report = server.engine.report().join("\n");
+        assert!(report.contains("settings: cannot use ") && !report.contains("hunter2"), "{report}");
+        server.wait(|server| !server.errors().is_empty());
+        assert!(server.errors()[0].contains("settings not understood") && !server.errors()[0].contains("hunter2"));
+        assert!(!comes_true(Duration::from_millis(50), || !redis.clients("pubsub").is_empty()));
+        assert_eq!((server.stat("/connect_failures"), server.stat("/outbox/waiting")), (0, 1));
+        // The same again, then corrected: what waited is sent.
+        let lines = server.engine.reload(operator(folder.path(), wrong));
+        assert!(lines.len() == 2 && lines[1].starts_with("nothing connects to redis"), "{lines:?}");
+        let mut plain = Plain::subscribe(&redis, "a");
+        let lines = server.engine.reload(operator(folder.path(), right.as_bytes()));
+        assert_eq!(lines, [format!("settings read: redis at 127.0.0.1:{}", redis.port())]);
+        server.wait_ready();
+        // The connection that the new settings led to is not ended with those of before.
+        assert_eq!(server.stat("/reconnects"), 0);
+        assert!(plain.read_until("}\r\n").contains("{\"n\":1,\"_rt\""));
+        // A file that is wrong again changes nothing.
+        let lines = server.engine.reload(operator(folder.path(), wrong));
+        assert!(lines.last().unwrap().starts_with("nothing changed"), "{lines:?}");
+        assert!(!comes_true(Duration::from_millis(50), || server.engine.status().0 != "connected"));
+        assert!(!server.engine.report().concat().contains("settings: "));
+        server.assert_balanced();
+        server.stop();
+    }
+}
+
+/// What was emitted while nobody knew the prefix does not go out under none.
+#[test]
+fn no_event_goes_out_under_a_prefix_that_was_not_understood() {
+    let (redis, folder) = (Redis::start(&[]), Folder::default());
+    let wrong = format!("{{\"redis\":\"{}\",\"prefix\":[]}}", redis.url());
+    let sources = Sources::of(Config::defaults("test", 1), operator(folder.path(), wrong.as_bytes()));
+    let mut server = Server::from_sources(sources);
+    server.wait(|server| server.engine.status().1.contains("option `prefix`"));
+    server.set("k", "v").unwrap();
+    let right = format!("{{\"redis\":\"{}\",\"prefix\":\"p:\"}}", redis.url());
+    assert_eq!(server.engine.reload(operator(folder.path(), right.as_bytes())).len(), 1);
+    server.wait_ready();
+    server.wait(|server| server.stat("/outbox/dropped/settings") == 1);
+    server.set("k", "v").unwrap();
+    server.wait(|_| redis.command(&["KEYS", "*"]) == "p:k");
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Files named in the operator's settings are read again, also under the same name.
+#[test]
+fn a_reload_reads_certificates_again() {
+    let [authority, other] = [Authority::default(), Authority::default()];
+    let (redis, folder) = (Redis::start(&[]), Folder::default());
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::copy(other.file(), &ca).unwrap();
+    let text = json!({ "redis": redis.url(), "webhook_ca_file": ca }).to_string();
+    let read = || operator(folder.path(), text.as_bytes());
+    let mut server = Server::from_sources(Sources::of(Config::defaults("test", 1), read()));
+    let web = Web::start_tls(&authority.server("localhost", Validity::Now), |_| Answer::Status(200));
+    server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+    server.emit("w", "{}").unwrap();
+    server.wait(|server| server.engine.stats()["destinations"][0]["no_answer"].as_u64() > Some(0));
+    std::fs::write(&ca, "nothing").unwrap();
+    let lines = server.engine.reload(read());
+    assert!(
+        lines.len() == 2 && lines[0].contains("webhook_ca_file") && lines[1].starts_with("nothing changed"),
+        "{lines:?}"
+    );
+    std::fs::copy(authority.file(), &ca).unwrap();
+    assert_eq!(server.engine.reload(read()).len(), 1);
+    server.wait(|_| web.seen().len() == 1);
+    server.stop();
+}
+
+/// One wrong option voids no other, also when nothing was connected before: a file of authorities that is missing.
+#[test]
+fn a_reload_out_of_nowhere_takes_what_is_right() {
+    let authority = Authority::default();
+    let (redis, folder) = (Redis::start(&[]), Folder::default());
+    let ca = folder.path().join("ca.pem");
+    let read = |redis: &str| {
+        let text = json!({ "redis": redis, "webhook_ca_file": ca }).to_string();
+        operator(folder.path(), text.as_bytes())
+    };
+    let mut server = Server::from_sources(Sources::of(Config::defaults("test", 1), operator(folder.path(), b"")));
+    server.wait(|server| server.engine.status().1.contains("is empty"));
+    let lines = server.engine.reload(read(&redis.url()));
+    assert!(
+        lines.len() == 2 && lines[0].contains("webhook_ca_file") && lines[1].starts_with("settings read"),
+        "{lines:?}"
+    );
+    server.wait_ready();
+    let web = Web::start_tls(&authority.server("localhost", Validity::Now), |_| Answer::Status(200));
+    server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+    server.emit("w", "{}").unwrap();
+    server.wait(|server| server.engine.stats()["destinations"].to_string().contains("cannot use webhook_ca_file"));
+    std::fs::copy(authority.file(), &ca).unwrap();
+    // The file is there now: the next attempt reads it.
+    server.wait(|_| web.seen().len() == 1);
+    server.stop();
+}
