@@ -62,7 +62,8 @@ refuses("config: cannot use option `prefx` of Configure: unknown option, did you
 refuses("config: cannot use option `redis` of Configure: expected redis://", false,
 	realtime.Configure({ redis = "redis://:hunter2@:x" }))
 assert(realtime.Configure({}) == true)
-assert(realtime.Configure({ emit_age_max_s = 30, identity = true }) == true)
+-- A busy machine must not make readers fail.
+assert(realtime.Configure({ emit_age_max_s = 30, identity = true, sync_timeout_ms = 1000 }) == true)
 
 -- A player's methods may use the module while they are asked: nothing is borrowed then.
 local ply = host.player({ name = "John", methods = { Nick = function()
@@ -101,7 +102,8 @@ local function run()
 	assert(next(map) == nil and #ranked == 0)
 	local big = string.rep("x", 4 * 1024 * 1024)
 	assert(realtime.Set("big", big))
-	assert(realtime.Get("big") == big or select(2, realtime.Get("big")):find("^timeout"))
+	local value, reason = realtime.Get("big")
+	assert(value == big or reason:find("^timeout"), reason)
 	assert(coroutine.wrap(function() return realtime.Get("n") end)() == "4")
 end
 
@@ -148,7 +150,7 @@ end
 local told = {}
 hook.Add("RealtimeError", "test", function(operation, target, reason) told[operation .. " " .. target] = reason end)
 
-local step, deadline, errors = 1, host.mono() + 30, nil
+local step, deadline, errors = 1, host.mono() + 60, nil
 local steps = {
 	function() return realtime.Status() == "connected" end,
 	function() run() errors = host.errors() ask() return true end,
