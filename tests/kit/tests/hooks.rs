@@ -452,6 +452,8 @@ fn black_holes_on_all_sides_do_not_hold_up_a_map_change() {
     wait_until("a post hangs", || !hole.seen().is_empty());
     let mut changes = 0;
     within(CLOSE_FLUSH_MAX + Duration::from_millis(200), || {
+        // Once it is known to be gone it is waited for no longer.
+        assert!(server.engine.shared().publisher_link.is_ready(), "too many tries");
         let began = Instant::now();
         let (_, flush) = server.engine.detach();
         flush.wait();

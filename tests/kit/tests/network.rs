@@ -217,7 +217,7 @@ fn a_killed_subscriber_has_its_subscriptions_back() {
     // The pause does not grow from one to the next; single ones may wait for a busy machine.
     assert!(waits.iter().all(|wait| *wait < Duration::from_secs(8)), "{waits:?}");
     waits.sort();
-    assert!(waits[7] < Duration::from_millis(1500), "{waits:?}");
+    assert!(waits[7] < Duration::from_secs(1), "{waits:?}");
     assert_eq!(redis.command(&["PUBSUB", "CHANNELS"]), "a");
     let connected = |told: &&Notice| **told == Notice::Connected;
     there.wait(|there| there.told.iter().filter(connected).count() >= 11);
@@ -344,7 +344,10 @@ fn a_black_hole_does_not_hold_up_a_map_change() {
     for (mut server, bound) in [Server::with(json!({ "redis": hole.url() })), answering].into_iter().zip(bounds) {
         server.on("a", 1);
         server.emit("a", "{}").unwrap();
+        let was_ready = server.engine.shared().publisher_link.is_ready();
         within(bound, || {
+            // Once it is known to be gone it is waited for no longer.
+            assert_eq!(server.engine.shared().publisher_link.is_ready(), was_ready, "too many tries");
             let began = Instant::now();
             let (_, flush) = server.engine.detach();
             assert!(!flush.wait());

@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout, reason = "how long a big leaderboard takes is for people to read")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
@@ -115,11 +117,13 @@ fn wait_until_some<T>(mut get: impl FnMut() -> Option<T>) -> T {
 /// A publish that waits for its subscription (half a second at most) does not hold up a reader.
 #[test]
 fn a_reader_does_not_wait_for_subscriptions() {
+    let asked = Arc::new(AtomicI32::new(0));
+    let counted = Arc::clone(&asked);
     // Everything is answered but SUBSCRIBE.
-    let scripted = Scripted::start(|client| {
+    let scripted = Scripted::start(move |client| {
         while let Some(command) = client.question() {
             match command[0].as_str() {
-                "SUBSCRIBE" => {}
+                "SUBSCRIBE" => _ = counted.fetch_add(1, Ordering::SeqCst),
                 "GET" => client.send(b"$2\r\nhi\r\n"),
                 "PUBLISH" => client.send(b":1\r\n"),
                 _ => client.acknowledge(&command),
@@ -134,6 +138,9 @@ fn a_reader_does_not_wait_for_subscriptions() {
         let channel = format!("a{number}");
         server.on(&channel, number);
         server.emit(&channel, "1").unwrap();
+        // The publish is at its turn, and waits from here on.
+        server.wait(|_| asked.load(Ordering::SeqCst) == number);
+        comes_true(Duration::from_millis(50), || false);
         let began = Instant::now();
         assert_eq!(server.get("k"), "'hi'");
         let took = began.elapsed();
