@@ -139,7 +139,7 @@ fn a_reader_does_not_wait_for_subscriptions() {
         server.on(&channel, number);
         server.emit(&channel, "1").unwrap();
         // The publish is at its turn, and waits from here on.
-        server.wait(|_| asked.load(Ordering::SeqCst) == number);
+        server.wait(|_| asked.load(Ordering::SeqCst) >= number);
         comes_true(Duration::from_millis(50), || false);
         let began = Instant::now();
         assert_eq!(server.get("k"), "'hi'");
