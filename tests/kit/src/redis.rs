@@ -51,7 +51,7 @@ impl Redis {
         std::fs::create_dir_all(&folder).expect("cannot make redis' folder");
         let mut settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
         let tls_port = tls.map(|certificates| {
-            let port = ReservedPort::new();
+            let port = ReservedPort::default();
             let path = |path: &PathBuf| path.display().to_string();
             let files = [
                 ("--tls-port", port.number().to_string()),
@@ -63,11 +63,11 @@ impl Redis {
             files.into_iter().for_each(|(name, value)| settings.extend([name.to_owned(), value]));
             port
         });
-        let bus_port = settings.iter().any(|setting| setting == "--cluster-enabled").then(ReservedPort::new);
+        let bus_port = settings.iter().any(|setting| setting == "--cluster-enabled").then(ReservedPort::default);
         if let Some(port) = &bus_port {
             settings.extend(["--cluster-port".to_owned(), port.number().to_string()]);
         }
-        let port = ReservedPort::new();
+        let port = ReservedPort::default();
         let before = before.to_vec();
         let child = spawn(host, port.number(), &settings, &before, &folder);
         let (login, _bus_port) = (Vec::new(), bus_port);
@@ -192,10 +192,6 @@ impl Default for ReservedPort {
 }
 
 impl ReservedPort {
-    pub fn new() -> ReservedPort {
-        ReservedPort::default()
-    }
-
     pub fn number(&self) -> u16 {
         let address = self.0.local_addr().expect("a bound address").as_socket();
         address.expect("an internet address").port()

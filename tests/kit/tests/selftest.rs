@@ -90,7 +90,7 @@ fn twelve_mistakes_each_in_its_step() {
     let full = Redis::start(&["--maxmemory", "1"]);
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (_drops, _full, dropping_port) = dropping();
-    let nobody = ReservedPort::new();
+    let nobody = ReservedPort::default();
     let free_port = nobody.number();
     let other_port = other.local_addr().unwrap().port();
     std::thread::spawn(move || {
