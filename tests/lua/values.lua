@@ -201,6 +201,16 @@ local steps = {
 		assert(not ok and message:find("stack overflow", 1, true), message)
 		return true
 	end,
+	-- At rest every queue balances; a worker may be between two of its counts.
+	function()
+		local stats = realtime.Stats()
+		for _, name in ipairs({ "outbox", "inbox", "notices", "replies" }) do
+			local queue, dropped = stats[name], 0
+			for _, count in pairs(queue.dropped) do dropped = dropped + count end
+			if queue["in"] ~= queue.delivered + dropped + queue.waiting then return false end
+		end
+		return true
+	end,
 }
 
 timer.Create("steps", 0, 0, function()
@@ -211,11 +221,6 @@ timer.Create("steps", 0, 0, function()
 	if not ok then real_print(done) end
 	if late then real_print("step " .. step .. " took too long") end
 	local stats = realtime.Stats()
-	for _, name in ipairs({ "outbox", "inbox", "notices", "replies" }) do
-		local queue, dropped = stats[name], 0
-		for _, count in pairs(queue.dropped) do dropped = dropped + count end
-		if queue["in"] ~= queue.delivered + dropped + queue.waiting then ok = false real_print(name .. " does not balance") end
-	end
 	if stats.panics > 0 then ok = false real_print("panics") end
 	ok = ok and step > #steps
 	real_print(ok and (#steps .. " passed, 0 failed") or "0 passed, 1 failed")
