@@ -4,6 +4,12 @@
 # without asking (Debian or Ubuntu, root or sudo without a password); elsewhere the script stops and names it.
 # shellcheck shell=bash
 
+# The test steps of scripts/test and of scripts/test-busy.
+# shellcheck disable=SC2034  # they use them
+TEST_WITHOUT_LUA=(scripts/redis-in-docker cargo test -p realtime -p fault-kit --no-default-features)
+# shellcheck disable=SC2034
+TEST_WITH_LUA=(scripts/redis-in-docker cargo test -p realtime -p gmod-host)
+
 # `say TEXT...`: one line on stderr under the script's name. Stdout belongs to whatever the script runs.
 say() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2

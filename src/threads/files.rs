@@ -307,8 +307,8 @@ impl Files {
             match job {
                 Job::Append(append) => {
                     self.take(append.weight());
-                    self.settle(1, append.weight());
                     self.stats.files.dropped.closed.add(1);
+                    self.settle(1, append.weight());
                 }
                 Job::Read { .. } => {
                     self.take_read();

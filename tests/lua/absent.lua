@@ -4,13 +4,14 @@ require("realtime")
 local took = SysTime() - began
 local change = host.load("change")
 local closed_for = change and host.mono() - change
-local most = tonumber(host.arg.most)
-assert(took < 0.05, "require took " .. took .. " s")
-assert(not closed_for or closed_for < most, "the map change took " .. tostring(closed_for) .. " s")
+-- The longest of all maps; the test judges.
+local function longest(name, seconds) host.store(name, math.max(host.load(name) or 0, seconds)) end
+longest("require", took)
+longest("change_took", closed_for or 0)
 assert(realtime.Status() == "connecting", realtime.Status())
 local began = SysTime()
 for n = 1, 100 do assert(realtime.Emit("a", { n = n })) end
-assert(SysTime() - began < 0.05)
+longest("emit", SysTime() - began)
 local ticks = 0
 timer.Create("change", 0, 0, function()
 	ticks = ticks + 1
@@ -23,6 +24,7 @@ timer.Create("change", 0, 0, function()
 	end
 	local out = realtime.Stats().outbox
 	assert(out["in"] == 500 and out.waiting == 500, "in " .. out["in"] .. " waiting " .. out.waiting)
+	print(string.format("seconds: %.6f %.6f %.6f", host.load("require"), host.load("emit"), host.load("change_took")))
 	print("1 passed, 0 failed")
 	host.quit(0)
 end)

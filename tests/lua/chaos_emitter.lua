@@ -29,9 +29,14 @@ local function emit(extra)
 	return ok
 end
 
-local function figures()
-	local stats, frames, now = realtime.Stats(), host.frames(), host.resources()
-	local out = stats.outbox
+-- At rest; a worker may be between two of its counts.
+local function balances(out)
+	return out["in"] == out.delivered + out.dropped.unknown + out.dropped.expired + out.dropped.redis
+		+ out.dropped.queue_full + out.waiting
+end
+
+local function figures(stats)
+	local frames, now, out = host.frames(), host.resources(), stats.outbox
 	print(string.format("figures: sent %d refused %d resent %d unknown %d expired %d reconnects %d failures %d maps %d",
 		sent, refused, stats.resent, out.dropped.unknown, out.dropped.expired, stats.reconnects, stats.connect_failures,
 		host.map_changes()))
@@ -39,8 +44,6 @@ local function figures()
 		frames.p50_us, frames.p99_us, frames.max_us, stats.pump.p50_us, stats.pump.p99_us, stats.pump.max_us))
 	print(string.format("figures: threads %d fds %d rss %d kB", now.threads, now.fds, now.rss_kb))
 	assert(stats.panics == 0 and now.threads == host.load("threads"))
-	assert(out["in"] == out.delivered + out.dropped.unknown + out.dropped.expired + out.dropped.redis
-		+ out.dropped.queue_full + out.waiting, "the outbox does not balance")
 end
 
 local next_mark = 0
@@ -48,7 +51,10 @@ timer.Create("emit", 0, 0, function()
 	if not began then return end
 	local elapsed = host.mono() - began
 	if ending == "heard" then
-		figures()
+		local stats = realtime.Stats()
+		-- One that never balances runs into the test's own end.
+		if not balances(stats.outbox) then return end
+		figures(stats)
 		print("1 passed, 0 failed")
 		return host.quit(0)
 	elseif elapsed < seconds then

@@ -180,10 +180,12 @@ local steps = {
 				refused = refused + 1
 			end
 		end
-		assert(refused > 2000, refused)
+		assert(refused > 2000, refused) -- A second of 3000 reads has room for a few.
 		-- Redis is not held silent for it: the share is all that is missing.
 		local _, reason = realtime.Get("none")
-		assert(reason:find("timeout: readers have waited", 1, true), reason)
+		-- On a busy machine the next second, with a share of its own, may have begun.
+		if not reason or not reason:find("timeout: readers have waited", 1, true) then return false end
+		assert(realtime.Configure({ sync_timeout_ms = 500 }))
 		return true
 	end,
 	function()

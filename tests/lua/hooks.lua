@@ -1,5 +1,7 @@
 -- Hooks and aggregators that are wrong, that raise errors, and that go away.
 require("realtime")
+-- A busy machine must not make readers fail.
+assert(realtime.Configure({ sync_timeout_ms = 1000 }))
 local web = host.arg.web
 
 local function fails_with(expected, f, ...)
@@ -73,7 +75,7 @@ realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggr
 	return { last = true }
 end, actions = { { type = "http", url = web .. "/sum" }, { type = "counter", key = "sums:{nan.x}" } } })
 
-local emitted, next_emit, deadline = 0, 0, host.mono() + 40
+local emitted, next_emit, deadline = 0, 0, host.mono() + 60
 timer.Create("check", 0, 0, function()
 	if realtime.Status() ~= "connected" then return end
 	if windows < 6 and host.mono() >= next_emit then
@@ -90,7 +92,7 @@ timer.Create("check", 0, 0, function()
 	if not done and host.mono() < deadline then return end
 	local lost = stats.aggregates.dropped
 	local fine = done and stats.aggregate_errors == 3 and stats.windows == 6 and stats.aggregates.delivered == counted
-		and counted + lost.removed == emitted and stats.condition_errors == emitted and realtime.Get("never") == nil
+		and counted + lost.removed == emitted and stats.condition_errors == emitted and select("#", realtime.Get("never")) == 1
 		and failed and (failed[1] == "keyless" or failed[1] == "sums") and failed[2] == "counter"
 		and failed[3]:find("the event has no", 1, true) and stats.non_finite == 1 and stats.panics == 0
 	print(fine and "1 passed, 0 failed" or "0 passed, 1 failed", windows, emitted, counted, util.TableToJSON(stats))

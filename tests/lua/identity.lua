@@ -29,16 +29,16 @@ hook.Add("RealtimeConnected", "test", function()
 	print("ready")
 end)
 
-local deadline = host.mono() + 20
+local deadline = host.mono() + 60
 timer.Create("end", 0, 0, function()
-	if host.mono() > deadline then print("heard " .. table.concat(heard, " ") .. ", own " .. tostring(own)) return host.quit(1) end
-	if heard[#heard] ~= 7 or not own then return end
+	if host.mono() > deadline then print("heard " .. table.concat(heard, " ") .. ", own " .. tostring(own) .. ", gaps " .. #gaps) return host.quit(1) end
+	if heard[#heard] ~= 7 or not own or #gaps == 0 then return end
 	assert(connected and table.concat(heard, " ") == "1 2 4 5 6 7", table.concat(heard, " "))
 	assert(table.concat(gaps, ",") == "in us-9 2", table.concat(gaps, ","))
 	local first, last = meta_of[1], meta_of[4]
 	assert(first.server == "us-9" and first.seq == 1 and first.sent == 1.5 and first.own == false)
 	assert(last.seq == 5 and meta_of[7].server == nil)
-	assert(own.server == "eu-1" and own.seq == 1 and own.own == true and math.abs(own.sent - os.time()) < 5)
+	assert(own.server == "eu-1" and own.seq == 1 and own.own == true and math.abs(own.sent - os.time()) < 60)
 	local stats = realtime.Stats()
 	assert(stats.missed == 2 and stats.inbox.dropped["repeat"] == 1 and stats.relayed == 1)
 	assert(stats.latency.count == 4, stats.latency.count)

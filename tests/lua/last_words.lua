@@ -14,7 +14,7 @@ if host.arg.how == "says" then
 	end)
 	return
 end
-local deadline = host.mono() + 20
+local deadline = host.mono() + 60
 timer.Create("check", 0, 0, function()
 	local webhooks = realtime.Stats().webhooks
 	local done = webhooks.delivered > 0 and webhooks.waiting == 0

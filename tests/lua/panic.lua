@@ -49,7 +49,7 @@ timer.Create("end", 0, 0, function()
 	-- The workers panic three times each, then go on.
 	local flows = place ~= "pump" and place ~= "on" and place ~= "emit"
 	local waited = host.mono() - start
-	if flows and not heard and waited < 20 or waited < (place == "pumped" and 1.5 or 0.2) then return end
+	if flows and not heard and waited < 60 or waited < (place == "pumped" and 1.5 or 0.2) then return end
 	local fine = heard == (flows or nil)
 	if place ~= "stats" then
 		fine = fine and realtime.Stats().panics > 0

@@ -62,7 +62,8 @@ refuses("config: cannot use option `prefx` of Configure: unknown option, did you
 refuses("config: cannot use option `redis` of Configure: expected redis://", false,
 	realtime.Configure({ redis = "redis://:hunter2@:x" }))
 assert(realtime.Configure({}) == true)
-assert(realtime.Configure({ emit_age_max_s = 30, identity = true }) == true)
+-- A busy machine must not make readers fail.
+assert(realtime.Configure({ emit_age_max_s = 30, identity = true, sync_timeout_ms = 1000 }) == true)
 
 -- A player's methods may use the module while they are asked: nothing is borrowed then.
 local ply = host.player({ name = "John", methods = { Nick = function()
@@ -101,7 +102,8 @@ local function run()
 	assert(next(map) == nil and #ranked == 0)
 	local big = string.rep("x", 4 * 1024 * 1024)
 	assert(realtime.Set("big", big))
-	assert(realtime.Get("big") == big or select(2, realtime.Get("big")):find("^timeout"))
+	local value, reason = realtime.Get("big")
+	assert(value == big or reason:find("^timeout"), reason)
 	assert(coroutine.wrap(function() return realtime.Get("n") end)() == "4")
 end
 
@@ -148,7 +150,7 @@ end
 local told = {}
 hook.Add("RealtimeError", "test", function(operation, target, reason) told[operation .. " " .. target] = reason end)
 
-local step, deadline, errors = 1, host.mono() + 30, nil
+local step, deadline, errors = 1, host.mono() + 60, nil
 local steps = {
 	function() return realtime.Status() == "connected" end,
 	function() run() errors = host.errors() ask() return true end,
@@ -199,6 +201,16 @@ local steps = {
 		assert(not ok and message:find("stack overflow", 1, true), message)
 		return true
 	end,
+	-- At rest every queue balances; a worker may be between two of its counts.
+	function()
+		local stats = realtime.Stats()
+		for _, name in ipairs({ "outbox", "inbox", "notices", "replies" }) do
+			local queue, dropped = stats[name], 0
+			for _, count in pairs(queue.dropped) do dropped = dropped + count end
+			if queue["in"] ~= queue.delivered + dropped + queue.waiting then return false end
+		end
+		return true
+	end,
 }
 
 timer.Create("steps", 0, 0, function()
@@ -209,11 +221,6 @@ timer.Create("steps", 0, 0, function()
 	if not ok then real_print(done) end
 	if late then real_print("step " .. step .. " took too long") end
 	local stats = realtime.Stats()
-	for _, name in ipairs({ "outbox", "inbox", "notices", "replies" }) do
-		local queue, dropped = stats[name], 0
-		for _, count in pairs(queue.dropped) do dropped = dropped + count end
-		if queue["in"] ~= queue.delivered + dropped + queue.waiting then ok = false real_print(name .. " does not balance") end
-	end
 	if stats.panics > 0 then ok = false real_print("panics") end
 	ok = ok and step > #steps
 	real_print(ok and (#steps .. " passed, 0 failed") or "0 passed, 1 failed")

@@ -50,7 +50,7 @@ local alice = host.player({ name = "Alice" })
 hook.Run("PlayerDeath", alice, john, john)
 hook.Run("HumanCityChat", alice, "bonjour")
 
-local deadline, off = host.mono() + 20, nil
+local deadline, off = host.mono() + 60, nil
 timer.Create("check", 0, 0, function()
     local kill = pattern[2]
     local done = printed[1] == "Kill: John killed Alice" and city and kill

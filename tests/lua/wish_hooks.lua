@@ -67,7 +67,7 @@ realtime.AddAggregator("player:death", {
 })
 
 local emitted = false
-local deadline = host.mono() + 20
+local deadline = host.mono() + 60
 timer.Create("check", 0, 0, function()
 	if not emitted and realtime.Status() == "connected" then
 		emitted = true

@@ -56,7 +56,7 @@ timer.Create("BatchWriteKills", 0.1, 0, function()
 end)
 
 -- A batch is an array, which says nothing of its sender: the hook acts when it comes back from Redis.
-local deadline = host.mono() + 20
+local deadline = host.mono() + 60
 timer.Create("check", 0.1, 0, function()
     local archive, reason = realtime.ReadEventLog("logs/archive.log")
     local batch = archive and archive[1]

@@ -79,7 +79,7 @@ local function case_4()
 	hook.Run("PlayerDeath", alice, john, john)
 end
 
-local deadline, begun = host.mono() + 20, false
+local deadline, begun = host.mono() + 60, false
 timer.Create("check", 0, 0, function()
 	if not begun and realtime.Status() == "connected" then
 		begun = true

@@ -43,7 +43,8 @@ fn append(writer: &mut Writer, samples: &[Sample]) {
     for sample in samples {
         writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
         if writer.wants_write() {
-            writer.advance(Instant::now(), false).unwrap();
+            // On a clock that stands still: no sync falls due because the machine is busy.
+            writer.advance(writer.last_sync, false).unwrap();
         }
     }
 }

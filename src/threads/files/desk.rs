@@ -448,8 +448,9 @@ impl Log {
         let weight = if written == self.records { self.weight } else { self.weight / self.records.max(1) * written };
         self.records -= written;
         self.weight -= weight;
-        files.settle(written, weight);
+        // Counted first: when nothing waits any more, all of it is counted.
         files.stats.files.delivered.add(written as u64);
+        files.settle(written, weight);
         let total = &files.stats.file_counts;
         total.bytes.add(counts.bytes);
         total.rotations.add(counts.rotations);

@@ -13,7 +13,7 @@ use crate::eventlog::reader;
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
 use crate::eventlog::{Format, Fsync};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn files(folder: &Folder, disk: Arc<dyn Disk>) -> Files {
     Files::new(folder.0.clone(), disk, Arc::new(Stats::default()))

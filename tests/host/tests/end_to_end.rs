@@ -249,9 +249,10 @@ fn a_file_of_settings_is_corrected_while_the_server_runs() {
 #[test]
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
-    Host::start("wish_values", &prefix("wish-values"), &[]).pass();
-    // A busy machine must not make it fail.
-    Host::start_with("wish_log", &prefix("wish-log"), &[], &[("REALTIME_SYNC_TIMEOUT_MS", "1000")]).pass();
+    // A busy machine must not make readers fail.
+    let patient = [("REALTIME_SYNC_TIMEOUT_MS", "1000")];
+    Host::start_with("wish_values", &prefix("wish-values"), &[], &patient).pass();
+    Host::start_with("wish_log", &prefix("wish-log"), &[], &patient).pass();
 }
 
 /// The examples of hooks, with web servers of the test's own, and what they and the disk got.
@@ -359,6 +360,7 @@ fn the_last_words_arrive_or_wait_in_the_spool() {
         let discord = format!("discord={}", web.url(""));
         let options = ["--root", &root, "--set", "how=says", "--set", &map, "--set", &discord];
         Host::start("last_words", &prefix, &options).pass();
+        web.catch_up();
         let hung = web.seen().len();
         answers.store(true, Ordering::SeqCst);
         Host::start("last_words", &prefix, &["--root", &root, "--set", "how=waits"]).pass();
@@ -409,8 +411,18 @@ fn a_redis_that_is_absent_or_mute_holds_up_nothing() {
     let nobody = "redis://127.0.0.1:1".to_owned();
     for redis in [nobody, hole.url(), "redis://no-such-host.invalid".to_owned()] {
         for unwinding in UNWINDING {
-            let options = ["--set", "most=0.5", "--unwind", unwinding];
-            Host::start_with("absent", "absent:", &options, &[("REALTIME_REDIS", &redis)]).pass();
+            // Waiting for any of these takes seconds, every time; a busy machine takes some milliseconds now and then.
+            let mut seen = Vec::new();
+            let is_quick = |said: &String| {
+                let line = said.lines().find_map(|line| line.strip_prefix("seconds: ")).expect("its times");
+                let times = line.split(' ').map(|time| time.parse::<f64>().expect(line));
+                times.zip([0.05, 0.05, 0.5]).all(|(time, bound)| time < bound)
+            };
+            while !seen.last().is_some_and(is_quick) {
+                assert!(seen.len() < 10, "{redis}, {unwinding}: {seen:?}");
+                let options = ["--unwind", unwinding];
+                seen.push(Host::start_with("absent", "absent:", &options, &[("REALTIME_REDIS", &redis)]).pass());
+            }
         }
     }
 }

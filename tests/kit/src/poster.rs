@@ -13,10 +13,10 @@ use realtime::notice::Notice;
 use realtime::stats::Stats;
 use realtime::threads::webhooks::{Job, Refused};
 use realtime::threads::{Shared, Workers};
-use realtime::webhook::schedule::Standing;
+use realtime::webhook::schedule::{Standing, State};
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, wait_until};
+use crate::{PATIENCE, comes_true, wait_for, wait_until};
 
 pub struct Poster {
     pub shared: Arc<Shared>,
@@ -83,6 +83,7 @@ impl Poster {
     }
 
     /// How the destination of this name, or a part of it, stands, once its first post was looked at.
+    #[track_caller]
     pub fn standing(&self, part: &str) -> Standing {
         let mut found = None;
         wait_until(part, || {
@@ -103,28 +104,57 @@ impl Poster {
         list.iter().find(|(name, _)| *name == reason).unwrap_or_else(|| panic!("no {reason} in {list:?}")).1
     }
 
+    /// Waits until the destination of this name, or a part of it, is broken. Why it is.
+    #[track_caller]
+    pub fn wait_broken(&self, part: &str) -> String {
+        let mut found = String::new();
+        wait_until(&format!("{part} is broken"), || {
+            let State::Broken(reason) = self.standing(part).state else { return false };
+            found = reason;
+            true
+        });
+        found
+    }
+
+    #[track_caller]
     pub fn wait_delivered(&self, count: u64) {
-        wait_until(&format!("{count} delivered"), || self.delivered() >= count);
-        assert_eq!(self.delivered(), count);
+        let mut last = 0;
+        let came = comes_true(PATIENCE, || {
+            last = self.delivered();
+            last >= count
+        });
+        let dropped = self.shared.stats.webhooks.dropped.list();
+        assert!(came && last == count, "{last} of {count} delivered, dropped {dropped:?}");
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until nothing waits any more, and all of it is counted.
+    #[track_caller]
     pub fn wait_drained(&self) {
-        wait_until("nothing waits", || self.shared.webhooks.waiting() == 0);
-        // The last one is counted after it was taken out of the queue.
-        wait_until("all is counted", || self.is_balanced());
+        wait_for("nothing waits", 0, || self.shared.webhooks.waiting());
+        self.assert_balanced();
     }
 
-    /// At rest: in = delivered + dropped + waiting.
+    /// In = delivered + dropped + waiting. At rest: a worker gets the time to count what it has in hand.
+    #[track_caller]
     pub fn assert_balanced(&self) {
-        wait_until("in = delivered + dropped + waiting", || self.is_balanced());
+        let stats = &self.shared.stats.webhooks;
+        wait_for("in less delivered, dropped and waiting", 0, || {
+            let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
+            let waiting = self.shared.webhooks.waiting() as u64;
+            stats.offered.get() as i64 - (stats.delivered.get() + dropped + waiting) as i64
+        });
     }
 
-    fn is_balanced(&self) -> bool {
-        let stats = &self.shared.stats.webhooks;
-        let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
-        let waiting = self.shared.webhooks.waiting() as u64;
-        stats.offered.get() == stats.delivered.get() + dropped + waiting
+    /// Waits for that many failed actions in all, and returns them.
+    #[track_caller]
+    pub fn wait_told(&self, count: usize) -> Vec<(String, &'static str, String)> {
+        let mut told = Vec::new();
+        wait_until(&format!("{count} failed actions are told"), || {
+            told.extend(self.told());
+            told.len() >= count
+        });
+        assert_eq!(told.len(), count, "{told:?}");
+        told
     }
 
     /// Failed actions that were told: hook, kind, reason.

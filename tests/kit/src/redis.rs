@@ -2,23 +2,25 @@
 //! Talks to it through a client of a few lines, so that the module's own codec is not tested with itself.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 
 use crate::certificates::Certificates;
-use crate::{PATIENCE, comes_true, wait_until};
+use crate::{PATIENCE, wait_for, wait_until};
 
 pub struct Redis {
     child: Child,
     host: Ipv4Addr,
     /// For commands, and for the module unless there is one for TLS.
-    port: u16,
-    tls_port: Option<u16>,
+    port: ReservedPort,
+    tls_port: Option<ReservedPort>,
+    /// Where the nodes of a cluster talk to each other; its default is a port that may be taken, or be none.
+    _bus_port: Option<ReservedPort>,
     settings: Vec<String>,
     /// What goes before `redis-server`, as to another network.
     before: Vec<String>,
@@ -49,10 +51,10 @@ impl Redis {
         std::fs::create_dir_all(&folder).expect("cannot make redis' folder");
         let mut settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
         let tls_port = tls.map(|certificates| {
-            let port = free_port();
+            let port = ReservedPort::default();
             let path = |path: &PathBuf| path.display().to_string();
             let files = [
-                ("--tls-port", port.to_string()),
+                ("--tls-port", port.number().to_string()),
                 ("--tls-cert-file", path(&certificates.cert)),
                 ("--tls-key-file", path(&certificates.key)),
                 ("--tls-ca-cert-file", path(&certificates.cert)),
@@ -61,26 +63,31 @@ impl Redis {
             files.into_iter().for_each(|(name, value)| settings.extend([name.to_owned(), value]));
             port
         });
-        let port = free_port();
+        let bus_port = settings.iter().any(|setting| setting == "--cluster-enabled").then(ReservedPort::default);
+        if let Some(port) = &bus_port {
+            settings.extend(["--cluster-port".to_owned(), port.number().to_string()]);
+        }
+        let port = ReservedPort::default();
         let before = before.to_vec();
-        let child = spawn(host, port, &settings, &before, &folder);
-        let mut redis = Redis { child, host, port, tls_port, settings, before, folder, login: Vec::new() };
+        let child = spawn(host, port.number(), &settings, &before, &folder);
+        let (login, _bus_port) = (Vec::new(), bus_port);
+        let mut redis = Redis { child, host, port, tls_port, _bus_port, settings, before, folder, login };
         redis.wait_ready();
         redis
     }
 
     pub fn port(&self) -> u16 {
-        self.tls_port.unwrap_or(self.port)
+        self.tls_port.as_ref().unwrap_or(&self.port).number()
     }
 
     pub fn address(&self) -> SocketAddr {
-        (self.host, self.port).into()
+        (self.host, self.port.number()).into()
     }
 
     /// As the option `redis` wants it.
     pub fn url(&self) -> String {
-        match self.tls_port {
-            Some(port) => format!("rediss://localhost:{port}"),
+        match &self.tls_port {
+            Some(port) => format!("rediss://localhost:{}", port.number()),
             None => format!("redis://{}", self.address()),
         }
     }
@@ -107,7 +114,7 @@ impl Redis {
 
     /// The same again after [`Redis::kill`], without waiting for it.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.host, self.port, &self.settings, &self.before, &self.folder);
+        self.child = spawn(self.host, self.port.number(), &self.settings, &self.before, &self.folder);
     }
 
     /// Kills it if need be, starts it again and waits until it answers.
@@ -155,9 +162,9 @@ impl Redis {
     }
 
     /// Waits until this many clients of the module are there.
+    #[track_caller]
     pub fn wait_clients(&self, kind: &str, count: usize) {
-        let seen = comes_true(PATIENCE, || self.clients(kind).len() == count);
-        assert!(seen, "{kind}: {:?}", self.clients(kind));
+        wait_for(&format!("{count} clients of kind {kind}"), count, || self.clients(kind).len());
     }
 }
 
@@ -170,10 +177,25 @@ impl Drop for Redis {
     }
 }
 
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port");
-    listener.local_addr().expect("a bound address").port()
+/// A port where nobody listens but who is told its number, as long as this lives. It is bound and does not listen, both
+/// with SO_REUSEADDR: the system gives it to nobody else, not to an outgoing connection either, and a server may still
+/// bind to it by its number, again and again.
+pub struct ReservedPort(Socket);
+
+impl Default for ReservedPort {
+    fn default() -> ReservedPort {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("set reuse");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("no free port");
+        ReservedPort(socket)
+    }
+}
+
+impl ReservedPort {
+    pub fn number(&self) -> u16 {
+        let address = self.0.local_addr().expect("a bound address").as_socket();
+        address.expect("an internet address").port()
+    }
 }
 
 fn spawn(host: Ipv4Addr, port: u16, settings: &[String], before: &[String], folder: &PathBuf) -> Child {
@@ -195,8 +217,8 @@ pub(crate) fn encode(arguments: &[&str]) -> Vec<u8> {
 }
 
 fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     if !login.is_empty() {
         let words: Vec<&str> = std::iter::once("AUTH").chain(login.iter().map(String::as_str)).collect();

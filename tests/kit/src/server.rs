@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use realtime::config::{Config, Sources};
 use realtime::engine::registry::CallbackRef;
@@ -15,8 +15,14 @@ use realtime::stats::Stats;
 use realtime::threads::Shared;
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
 use crate::poster::Folder;
+use crate::{PATIENCE, comes_true};
+
+/// Every queue of `Stats()`.
+const QUEUES: [&str; 8] = ["outbox", "inbox", "notices", "replies", "actions", "aggregates", "files", "webhooks"];
+
+/// How long a worker at rest may take to count what it has in hand.
+const BALANCE_MAX: Duration = Duration::from_secs(10);
 
 /// One server. Every test has a prefix of its own, so that they can share a Redis.
 pub struct Server {
@@ -77,6 +83,13 @@ fn shown_value(tape: &mut Reader<'_>) -> String {
         }
         None => "the end".to_owned(),
     }
+}
+
+/// Of one queue: in, delivered and dropped together, waiting.
+fn balance(stats: &Value, queue: &str) -> (u64, u64, u64) {
+    let number = |name: &str| stats[queue][name].as_u64().unwrap();
+    let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    (number("in"), number("delivered") + dropped, number("waiting"))
 }
 
 impl Server {
@@ -178,6 +191,7 @@ impl Server {
     }
 
     /// Waits for that many answers in all, and returns them.
+    #[track_caller]
     pub fn answered(&mut self, count: usize) -> Vec<(i32, String)> {
         self.wait(|server| server.answers.len() >= count);
         assert_eq!(self.answers.len(), count);
@@ -231,23 +245,61 @@ impl Server {
     }
 
     /// Ticks until that many deliveries were heard in all.
+    #[track_caller]
     pub fn hear(&mut self, count: usize) {
         self.wait(|server| server.heard.len() >= count);
         assert_eq!(self.heard.len(), count);
     }
 
+    /// Ticks until `done` answers true; the test fails after [`PATIENCE`], with all that the server knows.
+    #[track_caller]
     pub fn wait(&mut self, mut done: impl FnMut(&Server) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < deadline, "heard {:?}, stats {}", self.heard, self.engine.stats());
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {}", self.describe());
             if self.tick() == 0 {
-                std::thread::yield_now();
+                // No spinning: other threads need the processor more.
+                std::thread::park_timeout(Duration::from_micros(200));
             }
         }
     }
 
+    /// What a test that waited in vain says.
+    fn describe(&self) -> String {
+        let newest = self.heard.iter().rev().take(20).collect::<Vec<_>>();
+        format!(
+            "status {:?}\nheard {}, the newest {newest:?}\nanswers {:?}\ntold {:?}\nstats {}",
+            self.engine.status(),
+            self.heard.len(),
+            self.answers,
+            self.told,
+            self.engine.stats()
+        )
+    }
+
+    #[track_caller]
     pub fn wait_ready(&mut self) {
         self.wait(|server| server.engine.status().0 == "connected");
+    }
+
+    /// Until the game hook is told that the connection stands. The status says so a little earlier.
+    #[track_caller]
+    pub fn wait_told_connected(&mut self) {
+        self.wait(|server| server.told.contains(&Notice::Connected));
+    }
+
+    /// Ticks until nothing waits in any queue and nobody is at work on what was taken from one: each queue has
+    /// in = delivered + dropped, and none of these numbers changes any more.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        let mut before = Vec::new();
+        self.wait(|server| {
+            let stats = server.engine.stats();
+            let now: Vec<_> = QUEUES.iter().map(|queue| balance(&stats, queue)).collect();
+            let is_empty = now.iter().all(|(offered, done, waiting)| *waiting == 0 && offered == done);
+            let is_same = std::mem::replace(&mut before, now.clone()) == now;
+            is_empty && is_same
+        });
     }
 
     pub fn stat(&self, path: &str) -> u64 {
@@ -255,13 +307,16 @@ impl Server {
         stats.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {stats}"))
     }
 
-    /// At rest: for each queue, in = delivered + dropped + waiting.
+    /// For each queue, in = delivered + dropped + waiting. That holds at rest, so a worker gets the time to count what it
+    /// has in hand; numbers that are wrong stay wrong.
+    #[track_caller]
     pub fn assert_balanced(&self) {
-        let stats = self.engine.stats();
-        for queue in ["outbox", "inbox", "notices", "replies", "actions", "aggregates", "files", "webhooks"] {
-            let number = |name: &str| stats[queue][name].as_u64().unwrap();
-            let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
-            assert_eq!(number("in"), number("delivered") + dropped + number("waiting"), "{queue}: {stats}");
+        for queue in QUEUES {
+            let is_balanced = || {
+                let (offered, done, waiting) = balance(&self.engine.stats(), queue);
+                offered == done + waiting
+            };
+            assert!(comes_true(BALANCE_MAX, is_balanced), "{queue}: {}", self.engine.stats());
         }
     }
 

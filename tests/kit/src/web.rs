@@ -13,6 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 use crate::certificates::Certificates;
+use crate::{PATIENCE, wait_until};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -75,6 +76,8 @@ struct Shared {
     ended: AtomicBool,
     over: (Mutex<bool>, Condvar),
     connections: AtomicUsize,
+    /// Connections whose request was read, or never came whole.
+    asked: AtomicUsize,
     bytes_sent: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     open: Mutex<Vec<TcpStream>>,
@@ -152,6 +155,17 @@ impl Web {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// Waits until every request that was sent before is among those seen.
+    #[track_caller]
+    pub fn catch_up(&self) {
+        // Connections are accepted in order: when this one has its end, all before it were accepted.
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("cannot connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
+        stream.shutdown(Shutdown::Write).expect("end the request");
+        stream.read_to_end(&mut Vec::new()).expect("the end of the connection");
+        wait_until("every request is read", || self.shared.asked.load(Ordering::SeqCst) == self.connections());
+    }
+
     /// Bytes of answers that the other ends took.
     pub fn bytes_sent(&self) -> u64 {
         self.shared.bytes_sent.load(Ordering::SeqCst)
@@ -178,10 +192,16 @@ struct Connection<'a, S: Read> {
 
 impl<S: Read + Write> Connection<'_, S> {
     fn serve(mut self, script: &Arc<Script>) {
-        let Some(seen) = self.request() else { return };
-        let answer = script(&seen);
-        self.shared.seen.lock().expect("seen").push(seen);
-        self.answer(answer);
+        let request = self.request();
+        let answer = request.map(|seen| {
+            let answer = script(&seen);
+            self.shared.seen.lock().expect("seen").push(seen);
+            answer
+        });
+        self.shared.asked.fetch_add(1, Ordering::SeqCst);
+        if let Some(answer) = answer {
+            self.answer(answer);
+        }
     }
 
     fn request(&mut self) -> Option<Seen> {

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use fault_kit::{Redis, Server, wait_until};
+use fault_kit::{Redis, Server, wait_for, wait_until};
 use serde_json::{Value, json};
 
 fn at(url: &str, name: &str) -> Server {
@@ -55,14 +55,6 @@ fn expected(numbers: std::ops::Range<u64>) -> Vec<String> {
     all
 }
 
-fn settle(server: &mut Server) {
-    server.wait(|server| {
-        let names = ["outbox", "actions", "aggregates", "inbox"];
-        names.iter().all(|name| server.stat(&format!("/{name}/waiting")) == 0)
-    });
-    server.assert_balanced();
-}
-
 /// All of them collect all events, own ones, others' and those without identity; one sums each window up.
 #[test]
 fn a_fleet_sums_each_event_up_once() {
@@ -70,7 +62,7 @@ fn a_fleet_sums_each_event_up_once() {
     let redis = Redis::start(&[]);
     let mut servers = ["one", "two", "three"].map(|name| at(&redis.url(), name));
     servers.iter_mut().for_each(|server| add(server, "ki*", json!({})));
-    wait_until("one holds the lease", || servers.iter().filter(|server| holds(server)).count() == 1);
+    wait_for("servers that hold the lease", 1, || servers.iter().filter(|server| holds(server)).count());
     for n in 0..EVENTS {
         emit(&mut servers[n as usize % 3], n);
         if n % 10 == 0 {
@@ -85,11 +77,11 @@ fn a_fleet_sums_each_event_up_once() {
     });
     assert_eq!(summed(&servers), expected(0..all));
     let windows: u64 = servers.iter().map(|server| server.stat("/windows")).sum();
-    wait_until("each sum is acted on", || redis.command(&["GET", "p:sums"]) == windows.to_string());
+    wait_for("sums that are acted on", windows.to_string(), || redis.command(&["GET", "p:sums"]));
     let left: u64 = servers.iter().map(|server| server.stat("/aggregates/dropped/other_server")).sum();
     assert_eq!(left, 2 * all, "the others leave it to the holder");
     for mut server in servers {
-        settle(&mut server);
+        server.settle();
         server.stop();
     }
 }
@@ -101,6 +93,7 @@ fn windows_survive_a_map_change() {
     let mut server = at(&redis.url(), "one");
     add(&mut server, "kill", json!({}));
     add(&mut server, "other", json!({}));
+    server.wait_told_connected();
     wait_until("the leases are held", || {
         let (_, routes) = server.engine.shared().published.current();
         routes.leases().iter().all(|(_, lease)| lease.holds(Instant::now()))
@@ -121,7 +114,7 @@ fn windows_survive_a_map_change() {
     for n in 100..110 {
         redis.command(&["PUBLISH", "p:kill", &json!({ "n": n }).to_string()]);
     }
-    wait_until("that is collected too", || server.stat("/aggregates/in") == 115);
+    wait_for("events collected", 115, || server.stat("/aggregates/in"));
     server.engine.attach();
     server.aggregator("kill", 8, &spec(json!({})));
     server.wait(|server| server.stat("/aggregates/delivered") == 110);
@@ -129,7 +122,7 @@ fn windows_survive_a_map_change() {
     assert_eq!(summed(std::slice::from_ref(&server)), expected(0..110));
     server.wait(|server| server.stat("/aggregates/dropped/no_function") == 5);
     assert_eq!(server.stat("/aggregators"), 1);
-    settle(&mut server);
+    server.settle();
     server.stop();
 }
 
@@ -157,7 +150,7 @@ fn windows_wait_for_a_redis_that_is_away() {
     server.wait(|server| server.stat("/aggregates/delivered") == n);
     assert!(server.windows.len() >= 2, "each second has its own");
     assert_eq!(summed(std::slice::from_ref(&server)), expected(0..n));
-    settle(&mut server);
+    server.settle();
     server.stop();
 }
 
@@ -173,7 +166,7 @@ fn bounds_replacing_and_removing() {
     };
     on(&mut server, &slow);
     (0..15).for_each(|n| emit(&mut server, n));
-    server.wait(|server| server.stat("/aggregates/in") == 15);
+    server.wait(|server| server.stat("/aggregates/in") == 15 && server.stat("/aggregates/dropped/too_many") >= 5);
     assert_eq!((server.stat("/aggregates/dropped/too_many"), server.stat("/aggregates/waiting")), (5, 10));
     on(&mut server, &slow);
     assert_eq!(server.stat("/aggregates/waiting"), 10, "the same again goes on");
@@ -199,6 +192,6 @@ fn bounds_replacing_and_removing() {
     }
     let refused = server.engine.add_aggregator(b"kill", None, &slow, None).unwrap_err().to_string();
     assert_eq!(refused, "config: aggregate: expected a function");
-    settle(&mut server);
+    server.settle();
     server.stop();
 }

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fault_kit::{PATIENCE, Random, Server};
+use fault_kit::{PATIENCE, Random, Server, within};
+use realtime::config::CLOSE_FLUSH_MAX;
 use realtime::engine::event_log::LogQuery;
 use realtime::engine::registry::CallbackRef;
 use realtime::eventlog::Query;
@@ -154,18 +155,23 @@ fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
     };
     let began = Instant::now();
     let late = "timeout: the event log was not read within 50 ms; use a callback";
+    let spent = "timeout: readers have waited 50 ms of this second already, use a callback";
     assert_eq!(read(&mut server), Err(late.to_owned()));
-    for _ in 0..100 {
-        let spent = "timeout: readers have waited 50 ms of this second already, use a callback";
-        assert_eq!(read(&mut server), Err(spent.to_owned()));
-    }
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    server.engine.read_event_log(query(), CallbackRef(7)).unwrap();
-    let began = Instant::now();
-    let (functions, flush) = server.engine.detach();
-    assert!(functions.contains(&CallbackRef(7)) && !flush.wait());
-    assert!(began.elapsed() < Duration::from_millis(1700), "{:?}", began.elapsed());
-    server.engine.attach();
+    let said: Vec<String> = (0..1000).map(|_| read(&mut server).unwrap_err()).collect();
+    // Each could have waited 50 ms; on a busy machine another second may have begun, with a share of its own.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(said[0], spent);
+    let waited = said.iter().filter(|said| **said != spent).count();
+    assert!(waited as u64 <= 2 * began.elapsed().as_secs(), "{waited} waited: {said:?}");
+    within(CLOSE_FLUSH_MAX + Duration::from_millis(200), || {
+        server.engine.read_event_log(query(), CallbackRef(7)).unwrap();
+        let began = Instant::now();
+        let (functions, flush) = server.engine.detach();
+        assert!(functions.contains(&CallbackRef(7)) && !flush.wait());
+        let took = began.elapsed();
+        server.engine.attach();
+        took
+    });
     drop(go_on_tx);
     server.engine.read_event_log(query(), CallbackRef(8)).unwrap();
     assert_eq!(server.answered(1), [(8, "{}".to_owned())]);

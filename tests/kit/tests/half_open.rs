@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::Server;
 use fault_kit::namespace::{self, Link};
+use realtime::config::SILENCE_MAX;
 use realtime::notice::Notice;
 use serde_json::json;
 
@@ -32,7 +33,8 @@ fn a_silent_link_is_noticed() {
         link.cut();
         let cut = Instant::now();
         there.wait(|there| there.stat("/reconnects") == 2);
-        assert!(cut.elapsed() < Duration::from_secs(15), "noticed after {:?}", cut.elapsed());
+        // The bound, a look at it each second, and some seconds for a busy machine.
+        assert!(cut.elapsed() < SILENCE_MAX + Duration::from_secs(6), "noticed after {:?}", cut.elapsed());
         assert!(
             cut.elapsed() > Duration::from_secs(5),
             "noticed after {:?}: the link did not die silently",
@@ -44,12 +46,11 @@ fn a_silent_link_is_noticed() {
         there.wait_ready();
         redis.command(&["PUBLISH", "a", &emit(6)]);
         there.wait(|there| there.heard.last().is_some_and(|line| line == "1 a 6"));
-        let gaps: Vec<&Notice> = there.told.iter().filter(|told| matches!(told, Notice::Gap { .. })).collect();
         let missed = 7 - there.heard.len() as u64;
-        assert!(
-            missed == 0 || gaps == [&Notice::Gap { channel: (*b"a").into(), server: "peer".into(), missed }],
-            "{gaps:?}"
-        );
+        let expected = (missed > 0).then(|| Notice::Gap { channel: (*b"a").into(), server: "peer".into(), missed });
+        there.wait(|there| expected.as_ref().is_none_or(|gap| there.told.contains(gap)));
+        let gaps: Vec<&Notice> = there.told.iter().filter(|told| matches!(told, Notice::Gap { .. })).collect();
+        assert_eq!(gaps, expected.iter().collect::<Vec<_>>());
         there.stop();
     });
     if let Err(reason) = ran {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, wait_until};
+use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, wait_until};
 
 /// Sends back what it gets.
 fn echo() -> Proxy {
@@ -23,13 +23,14 @@ fn echo() -> Proxy {
     Proxy::start(address)
 }
 
-/// What comes back of `sent` until the end, or until nothing comes for a moment.
-fn back(proxy: &Proxy, sent: &[u8]) -> (Vec<u8>, Option<ErrorKind>) {
+/// What comes back of `sent` until the end, or until nothing comes for a moment after `expected` bytes.
+fn back(proxy: &Proxy, sent: &[u8], expected: usize) -> (Vec<u8>, Option<ErrorKind>) {
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     stream.write_all(sent).unwrap();
     let (mut got, mut buffer) = (Vec::new(), [0; 100]);
     loop {
+        let patience = if got.len() < expected { PATIENCE } else { Duration::from_millis(300) };
+        stream.set_read_timeout(Some(patience)).unwrap();
         match stream.read(&mut buffer) {
             Ok(0) => return (got, None),
             Ok(length) => got.extend_from_slice(&buffer[..length]),
@@ -55,7 +56,7 @@ fn the_proxy_makes_each_fault() {
     for (fault, expected, end) in rows {
         let proxy = echo();
         proxy.set(Direction::ToClient, fault);
-        let (got, ended) = back(&proxy, b"hello");
+        let (got, ended) = back(&proxy, b"hello", expected.len());
         // A reset may take the bytes before it along.
         let cut = end == Some(ErrorKind::ConnectionReset) && got.is_empty();
         assert!((got == expected || cut) && ended == end, "{fault:?}: {got:?} {ended:?}");
@@ -71,10 +72,10 @@ fn the_proxy_ends_and_refuses() {
     proxy.cut_all();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     proxy.refuse(true);
-    assert_eq!(back(&proxy, b"").0, b"");
+    assert_eq!(back(&proxy, b"", 1).0, b"");
     assert_eq!((proxy.connections(), proxy.forwarded(Direction::ToServer)), (2, 1));
     proxy.refuse(false);
-    assert_eq!(back(&proxy, b"again").0, b"again");
+    assert_eq!(back(&proxy, b"again", 5).0, b"again");
 }
 
 #[test]
@@ -84,7 +85,9 @@ fn redis_comes_and_goes() {
     assert_eq!(redis.command(&["MGET", "k", "none"]), "v\nnil");
     assert!(redis.command(&["NO"]).starts_with("-ERR"));
     redis.stop();
-    assert!(redis.try_command(&["PING"]).is_err());
+    let asked = redis.begin(&["PING"]);
+    asked.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(asked.peek(&mut [0]).is_err(), "it answers though it is stopped");
     redis.resume();
     wait_until("it goes on", || redis.try_command(&["PING"]).is_ok());
     redis.restart();

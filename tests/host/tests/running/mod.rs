@@ -51,7 +51,13 @@ impl Host {
 
     /// With this environment only, for so long at most.
     pub(crate) fn launch(script: &str, seconds: u64, options: &[&str], environment: Vec<(String, String)>) -> Host {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gmod-host"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gmod-host"));
+        // What is set where the tests run is not for the server.
+        let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("REALTIME_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["--max-seconds", &seconds.to_string(), "--module"])
             .arg(module())
             .args(options)
