@@ -37,7 +37,12 @@ impl Collector {
     }
 
     /// Takes a decoded event for each of these, or counts why not.
-    pub(super) fn collect(&self, aggregators: &[Arc<Aggregator>], tape: &[u8], moment: Moment) {
+    pub(super) fn collect<'a>(
+        &self,
+        aggregators: impl IntoIterator<Item = &'a Arc<Aggregator>>,
+        tape: &[u8],
+        moment: Moment,
+    ) {
         for aggregator in aggregators {
             self.stats.aggregates.offered.add(1);
             let taken = lock(&aggregator.windows).collect(tape, moment, &self.meter);
@@ -53,10 +58,7 @@ impl Collector {
 
     /// Ends what is over, and hands this server's share to the pump. How long nothing needs to be looked at.
     pub(super) fn tend(&self, routes: &Routes, now: Moment, longest: Duration) -> Duration {
-        routes
-            .aggregators()
-            .iter()
-            .fold(longest, |pause, aggregator| pause.min(self.tend_one(aggregator, now, longest)))
+        routes.aggregators().fold(longest, |pause, aggregator| pause.min(self.tend_one(aggregator, now, longest)))
     }
 
     fn tend_one(&self, aggregator: &Arc<Aggregator>, now: Moment, longest: Duration) -> Duration {

@@ -30,7 +30,10 @@ struct State {
     patterns: HashSet<Box<[u8]>>,
     /// What is due an answer, in the order of the commands.
     unanswered: VecDeque<Asked>,
-    /// Something was refused for the moment: when to ask again.
+    /// The routes up to which everything was asked for.
+    routes: Arc<Routes>,
+    /// What was refused for the moment, and when to ask again.
+    refused: Vec<(bool, Box<[u8]>)>,
     retry_at: Option<Instant>,
     version: u64,
 }
@@ -60,18 +63,27 @@ impl State {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
 
-    /// Notes and encodes what brings one name space from what was asked to what is wanted.
-    fn ask_difference(&mut self, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
-        let asked = self.asked(pattern);
-        let gone = asked.iter().filter(|name| routes.get(pattern, name).is_none());
-        let gone: Vec<Box<[u8]>> = gone.cloned().collect();
-        let new = routes.wire_names(pattern).filter(|name| !asked.contains(*name));
-        let new: Vec<Box<[u8]>> = new.map(Box::from).collect();
-        gone.iter().for_each(|name| _ = asked.remove(name));
-        asked.extend(new.iter().cloned());
-        let unsubscribe = gone.into_iter().map(|name| Asked::Unsubscribe { pattern, name });
-        let subscribe = new.into_iter().map(|name| Asked::Subscribe { pattern, name });
-        for question in unsubscribe.chain(subscribe) {
+    /// Notes and encodes what brings the subscriptions from what was asked to what is wanted. Looks only at what changed
+    /// since it did last, and at what was refused meanwhile.
+    fn ask_difference(&mut self, routes: &Arc<Routes>, bytes: &mut Vec<u8>) {
+        let older = std::mem::replace(&mut self.routes, Arc::clone(routes));
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        let mut look_at = |state: &mut State, pattern: bool, name: &[u8]| {
+            let is_wanted = routes.get(pattern, name).is_some();
+            if is_wanted && !state.asked(pattern).contains(name) {
+                state.asked(pattern).insert(name.into());
+                new.push(Asked::Subscribe { pattern, name: name.into() });
+            } else if !is_wanted && state.asked(pattern).remove(name) {
+                gone.push(Asked::Unsubscribe { pattern, name: name.into() });
+            }
+        };
+        for (pattern, name) in std::mem::take(&mut self.refused) {
+            look_at(self, pattern, &name);
+        }
+        for pattern in [false, true] {
+            routes.differing(&older, pattern, |name| look_at(self, pattern, name));
+        }
+        for question in gone.into_iter().chain(new) {
             question.encode(bytes);
             self.unanswered.push_back(question);
         }
@@ -120,8 +132,7 @@ impl Subscriptions {
             if state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at) {
                 state.retry_at = None;
             }
-            state.ask_difference(&routes, false, &mut bytes);
-            state.ask_difference(&routes, true, &mut bytes);
+            state.ask_difference(&routes, &mut bytes);
             state.announce_if_settled(shared);
             connection
         };
@@ -170,8 +181,14 @@ impl Subscriptions {
         let asked = state.unanswered.pop_front()?;
         if refusal.class == Class::Wait {
             match &asked {
-                Asked::Subscribe { pattern, name } => _ = state.asked(*pattern).remove(name),
-                Asked::Unsubscribe { pattern, name } => _ = state.asked(*pattern).insert(name.clone()),
+                Asked::Subscribe { pattern, name } => {
+                    state.asked(*pattern).remove(name);
+                    state.refused.push((*pattern, name.clone()));
+                }
+                Asked::Unsubscribe { pattern, name } => {
+                    state.asked(*pattern).insert(name.clone());
+                    state.refused.push((*pattern, name.clone()));
+                }
                 Asked::Ping => {}
             }
             if asked != Asked::Ping {
