@@ -414,7 +414,8 @@ mod tests {
                 routes.replace_hook(None, Some(&hook(&name)));
             }
             let snapshot = routes.clone();
-            (COPIED.set(0), VISITED.set(0));
+            COPIED.set(0);
+            VISITED.set(0);
             routes.listen(&topic("new"), true);
             let added = hook("new:*");
             routes.replace_hook(None, Some(&added));

@@ -208,7 +208,7 @@ mod tests {
         assert!(Arc::ptr_eq(&stays.lease, &again.lease));
         // It is not among the routes twice: it was taken out before.
         let changes = hooks.take_changes();
-        let known = |one: &Option<Arc<Hook>>| one.as_ref().map(|hook| Arc::as_ptr(hook));
+        let known = |one: &Option<Arc<Hook>>| one.as_ref().map(Arc::as_ptr);
         let seen: Vec<_> = changes.iter().map(|change| (known(&change.before), known(&change.after))).collect();
         let [first, second, new] = [&stays, &goes, &again].map(|hook| Some(Arc::as_ptr(hook)));
         assert_eq!(seen, [(first, None), (second, None), (None, new)]);

@@ -476,7 +476,9 @@ impl Engine {
             return Ok(());
         }
         let prefix_changes = config.prefix != self.config.prefix;
-        self.numbering.rename(&config.server, config.prefix.as_bytes());
+        if prefix_changes || config.server != self.config.server {
+            self.numbering.rename(&config.server, config.prefix.as_bytes());
+        }
         self.done_key = self.shared.done_key(&config.prefix);
         self.shared.reconfigure(config);
         self.config = self.shared.settings.current();

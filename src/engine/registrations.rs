@@ -79,6 +79,12 @@ pub struct Added<T> {
     pub displaced: bool,
 }
 
+/// What is registered no more, and the function it had.
+pub type Removed<T> = (Arc<T>, Option<CallbackRef>);
+
+/// The id and the channel of a registration.
+type Key = (Arc<[u8]>, Box<[u8]>);
+
 /// What is asked for.
 pub struct Given<'a> {
     pub channel: &'a [u8],
@@ -104,7 +110,7 @@ pub struct Registrations<T> {
     /// By serial: the order of registration.
     entries: BTreeMap<u64, Entry<T>>,
     /// By id and channel.
-    serials: BTreeMap<(Arc<[u8]>, Box<[u8]>), u64>,
+    serials: BTreeMap<Key, u64>,
     serial: u64,
     /// One key in Redis has one lease, and so many users.
     leases: HashMap<Fingerprint, (Arc<Lease>, usize)>,
@@ -236,14 +242,14 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// Removes those of this id, on one channel or on all: each with the function it had.
-    pub fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<(Arc<T>, Option<CallbackRef>)> {
+    pub fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
         let of_id = self.serials.range((Arc::from(id), Box::default())..).take_while(|((known, _), _)| **known == *id);
         let gone = of_id.filter(|((_, known), _)| channel.is_none_or(|channel| **known == *channel));
         let gone: Vec<u64> = gone.map(|(_, serial)| *serial).collect();
         self.take(&gone)
     }
 
-    fn take(&mut self, serials: &[u64]) -> Vec<(Arc<T>, Option<CallbackRef>)> {
+    fn take(&mut self, serials: &[u64]) -> Vec<Removed<T>> {
         let gone: Vec<Entry<T>> = serials.iter().filter_map(|serial| self.entries.remove(serial)).collect();
         for entry in &gone {
             self.serials.remove(&key_of(&*entry.item));
@@ -302,7 +308,7 @@ impl<T: Registered> Registrations<T> {
         self.take_all(Standing::Kept).into_iter().map(|(item, _)| item).collect()
     }
 
-    fn take_all(&mut self, standing: Standing) -> Vec<(Arc<T>, Option<CallbackRef>)> {
+    fn take_all(&mut self, standing: Standing) -> Vec<Removed<T>> {
         let gone = self.entries.iter().filter(|(_, entry)| entry.standing == standing);
         let gone: Vec<u64> = gone.map(|(serial, _)| *serial).collect();
         self.take(&gone)
@@ -324,7 +330,7 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// Every load that was under way is over: drops what was not added again.
-    pub fn end_runs(&mut self) -> Vec<(Arc<T>, Option<CallbackRef>)> {
+    pub fn end_runs(&mut self) -> Vec<Removed<T>> {
         self.runs.clear();
         if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
     }
@@ -354,7 +360,7 @@ fn own_id(fingerprint: Fingerprint) -> Arc<[u8]> {
     fingerprint.to_string().into_bytes().into()
 }
 
-fn key_of<T: Registered>(item: &T) -> (Arc<[u8]>, Box<[u8]>) {
+fn key_of<T: Registered>(item: &T) -> Key {
     (Arc::clone(item.id()), Box::from(item.topic().name()))
 }
 

@@ -290,7 +290,10 @@ mod tests {
         registry.take_changes();
         registry.remove(b"a", None);
         assert_eq!(changes(&mut registry), ["a is wanted"]);
-        assert_eq!(registry.len(), 0);
+        assert_eq!((registry.len(), registry.is_empty()), (0, true));
+        add(&mut registry, "b", None, 7);
+        add(&mut registry, "b", None, 8);
+        assert_eq!((registry.len(), registry.is_empty()), (2, false));
     }
 
     /// Against a plain list of (channel, id, callback).

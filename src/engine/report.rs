@@ -7,8 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::engine::registrations::Registered;
-use crate::engine::registry::CallbackRef;
+use crate::engine::registrations::{Registered, Removed};
 use crate::webhook::schedule::{Standing, State};
 
 /// The lines, for a person.
@@ -61,8 +60,8 @@ pub fn destination(standing: &Standing) -> Value {
 /// added before, and those that it adds no more.
 pub(super) fn say_loaded_again(
     files: &[(Arc<str>, usize)],
-    hooks: &[(Arc<impl Registered>, Option<CallbackRef>)],
-    aggregators: &[(Arc<impl Registered>, Option<CallbackRef>)],
+    hooks: &[Removed<impl Registered>],
+    aggregators: &[Removed<impl Registered>],
 ) {
     let Some((file, _)) = files.first() else { return };
     let before: usize = files.iter().map(|(_, before)| before).sum();

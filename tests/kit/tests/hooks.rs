@@ -427,7 +427,7 @@ fn an_event_that_its_hooks_have_no_room_for_is_refused_whole() {
             Err(reason) if reason.ends_with("wait for redis") => _ = other.tick(),
             Err(reason) => break reason,
         }
-        if accepted % 500 == 0 {
+        if accepted.is_multiple_of(500) {
             other.tick();
         }
     };
