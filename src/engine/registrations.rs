@@ -102,6 +102,8 @@ struct Run {
     /// The first place of either kind that it has not given away.
     next: u32,
     next_later: u32,
+    /// The line of which no function was added while the file was loaded, but for those that have their places.
+    no_more_of: Option<u32>,
     /// By the function's number.
     places: HashMap<u64, Fingerprint>,
 }
@@ -217,26 +219,29 @@ impl<T: Registered> Registrations<T> {
         let free = |kind: Fingerprint, next: u32| {
             (next..u32::MAX).find(|place| standing(kind.at(*place)).is_none_or(|known| !is_beside(known, origin)))
         };
-        let (taken, next) = if origin.load != 0 {
-            let place = free(fingerprint, run.next).unwrap_or(u32::MAX);
-            (fingerprint.at(place), place)
-        } else {
-            // A function that was added while its file was loaded, made again.
-            let known = (run.next..).map_while(|place| standing(fingerprint.at(place)).map(|known| (place, known)));
-            let again = known.into_iter().find(|(_, known)| {
-                known.newest_load == origin.newest_load && known.load != 0 && known.line == origin.line
-            });
-            if let Some((place, _)) = again {
-                (fingerprint.at(place), place)
-            } else {
-                let kind = fingerprint.with(b"later");
-                let place = free(kind, run.next_later).unwrap_or(u32::MAX);
-                run.next_later = place.saturating_add(1);
-                run.places.insert(origin.function, kind.at(place));
-                return kind.at(place);
-            }
+        // A callback may make a function again that was added while its file was loaded.
+        let again = |next: u32| {
+            let mut known = (next..).map_while(|place| standing(fingerprint.at(place)).map(|known| (place, known)));
+            let is_same = |known: &Origin| known.newest_load == origin.newest_load && known.line == origin.line;
+            known.find(|(_, known)| is_same(known)).map(|(place, _)| place)
         };
-        run.next = next.saturating_add(1);
+        let early = if origin.load != 0 {
+            free(fingerprint, run.next)
+        } else if run.no_more_of == Some(origin.line) {
+            None
+        } else {
+            again(run.next)
+        };
+        let taken = if let Some(place) = early {
+            run.next = place.saturating_add(1);
+            fingerprint.at(place)
+        } else {
+            run.no_more_of = Some(origin.line);
+            let later = fingerprint.with(b"later");
+            let place = free(later, run.next_later).unwrap_or(u32::MAX);
+            run.next_later = place.saturating_add(1);
+            later.at(place)
+        };
         run.places.insert(origin.function, taken);
         taken
     }
