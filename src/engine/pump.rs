@@ -519,4 +519,46 @@ mod tests {
         let told = server.shared.stats.notices.delivered.get();
         assert_eq!(told, 3);
     }
+
+    /// A window for the pump, of one event.
+    fn due(server: &mut Server) -> Due {
+        let actions = serde_json::json!([{ "type": "file", "path": "x.log" }]);
+        let function = serde_json::json!({ "\u{0}function": "x.lua" });
+        let spec = serde_json::json!({ "interval": 1, "aggregate": function, "actions": actions });
+        let origin = crate::engine::registrations::Origin::default();
+        let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
+        let aggregator = added.unwrap().item;
+        let moment = |unix_ms| crate::aggregator::Moment { at: server.start, unix_ms };
+        let mut windows = aggregator.windows.lock().unwrap();
+        windows.collect(b"x", moment(0), &Arc::default()).unwrap();
+        windows.end_due(moment(5000));
+        let window = windows.take_oldest().unwrap();
+        drop(windows);
+        Due { aggregator, window }
+    }
+
+    /// Ticks that have time for one Call each.
+    #[test]
+    fn attention_stays_raised_while_a_window_waits_or_is_under_way() {
+        let mut server = Server::new();
+        server.news(1);
+        let due = due(&mut server);
+        server.shared.collector.put_back(due);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            server.shared.inbox.take_attention();
+            server.pump.begin(&server.shared, server.start, Duration::ZERO);
+            let call = server.next(server.start).unwrap();
+            let (name, outcome) = match &call {
+                Call::Notice(_) => ("news", Outcome::Done),
+                Call::Gather(_) => ("gather", Outcome::Gathered(CallbackRef(5))),
+                Call::Aggregate(_) => ("sum", Outcome::Done),
+                _ => ("other", Outcome::Done),
+            };
+            server.pump.complete(&server.shared, call, outcome);
+            assert!(server.next(server.start).is_none());
+            seen.push((name, server.attention.load(std::sync::atomic::Ordering::Relaxed)));
+        }
+        assert_eq!(seen, [("news", true), ("gather", true), ("sum", false)]);
+    }
 }
