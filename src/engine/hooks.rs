@@ -178,6 +178,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_id_that_a_reloaded_file_adds_on_another_channel_moves() {
+        let mut hooks = Hooks::default();
+        let add = |hooks: &mut Hooks, channel: &[u8], file: &str, load| {
+            let origin = Origin { file: file.into(), load, newest_load: load, ..Origin::default() };
+            hooks.add_spec(channel, Some(b"x"), &counter("k"), None, &origin).unwrap().moved
+        };
+        let channels = |hooks: &Hooks| hooks.all().map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
+        assert_eq!(add(&mut hooks, b"a", "x.lua", 1) + add(&mut hooks, b"b", "x.lua", 1), 0, "of one load");
+        assert_eq!(add(&mut hooks, b"c", "y.lua", 2) + add(&mut hooks, b"d", "", 0), 0, "of others");
+        assert_eq!((add(&mut hooks, b"e", "x.lua", 3), channels(&hooks)), (2, b"cde".to_vec()));
+        assert_eq!((add(&mut hooks, b"b", "x.lua", 3), channels(&hooks)), (0, b"cdeb".to_vec()));
+        assert_eq!((hooks.end_runs().len(), channels(&hooks)), (1, b"cdeb".to_vec()));
+    }
+
     /// Fingerprints decide who acts in a fleet: they depend on nothing that differs between servers.
     #[test]
     fn fingerprints_are_those_of_every_server_that_runs_the_script() {

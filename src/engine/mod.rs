@@ -223,11 +223,18 @@ impl Engine {
         let (origin, is_again) = self.loads.of(std::mem::take(&mut self.origin));
         if is_again {
             let before = self.hooks.suspend(&origin.file) + self.aggregators.suspend(&origin.file);
-            if before > 0 {
-                self.loaded_again.push((Arc::clone(&origin.file), before));
-            }
+            self.note_loaded_again(&origin, before);
         }
         origin
+    }
+
+    /// So much of what loads before of the file added acts no more.
+    fn note_loaded_again(&mut self, origin: &Origin, before: usize) {
+        match self.loaded_again.last_mut() {
+            _ if before == 0 => {}
+            Some((file, count)) if *file == origin.file => *count += before,
+            _ => self.loaded_again.push((Arc::clone(&origin.file), before)),
+        }
     }
 
     /// Every load of a file that was under way is over: what was added before and not again is gone. Functions to be
@@ -257,6 +264,7 @@ impl Engine {
         let added = self.hooks.add_spec(channel, id, spec, condition, &origin);
         self.follow();
         let added = added.map_err(|err| Refusal::Config(err.to_string()))?;
+        self.note_loaded_again(&origin, added.moved);
         hooks::webhooks(&added.item.spec.actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
         warn_if_displaced("AddHook", channel, &origin, added.displaced);
         Ok((Arc::clone(&added.item.id), added.function))
@@ -288,7 +296,8 @@ impl Engine {
         let added = self.aggregators.add_spec(channel, id, spec, function, &origin);
         self.follow();
         let added = added.map_err(|err| Refusal::Config(err.to_string()))?;
-        let Added { item: aggregator, function, replaced, displaced } = added;
+        let Added { item: aggregator, function, replaced, displaced, moved } = added;
+        self.note_loaded_again(&origin, moved);
         hooks::webhooks(&aggregator.spec.actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
         warn_if_displaced("AddAggregator", channel, &origin, displaced);
         let array = replaced.and_then(|replaced| self.forget(&replaced, false));

@@ -5,7 +5,8 @@
 //! What has no id of its own gets its fingerprint as one. A function is part of it by the file that adds it and by its
 //! place among those of the same channel and spec that one run of the file adds, so that the rounds of a loop stay apart
 //! and a file that is loaded again finds its own. What a file adds no more when it is loaded again is dropped: it acts
-//! no more from the first registration of the new load on, and is gone at the next tick.
+//! no more from the first registration of the new load on, and is gone at the next tick. What has an id of its own
+//! stays, but for one that the file adds on another channel now.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub struct Added<T> {
     pub replaced: Option<Arc<T>>,
     /// Another function of the same place in the same load of its file lost its place.
     pub displaced: bool,
+    /// How many of the same id a load before of its file had added on other channels, which act no more.
+    pub moved: usize,
 }
 
 /// What is registered no more, and the function it had.
@@ -192,7 +195,9 @@ impl<T: Registered> Registrations<T> {
             self.changes.push(Change { before: routed, after: Some(Arc::clone(&item)) });
         }
         let replaced = before.filter(|before| !Arc::ptr_eq(before, &item));
-        Some(Added { item, function, replaced, displaced })
+        let moves = id.is_some() && origin.is_file_load();
+        let moved = if moves { self.suspend_moved(channel, item.id(), origin) } else { 0 };
+        Some(Added { item, function, replaced, displaced, moved })
     }
 
     /// The fingerprint of what has no id. What a file adds while it is loaded and what its callbacks add later have
@@ -250,7 +255,8 @@ impl<T: Registered> Registrations<T> {
     pub fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
         let of_id = self.serials.range((Arc::from(id), Box::default())..).take_while(|((known, _), _)| **known == *id);
         let gone = of_id.filter(|((_, known), _)| channel.is_none_or(|channel| **known == *channel));
-        let gone: Vec<u64> = gone.map(|(_, serial)| *serial).collect();
+        let acts = |serial: &u64| self.entries.get(serial).is_some_and(|entry| entry.standing != Standing::Suspended);
+        let gone: Vec<u64> = gone.map(|(_, serial)| *serial).filter(acts).collect();
         self.take(&gone)
     }
 
@@ -319,19 +325,38 @@ impl<T: Registered> Registrations<T> {
         self.take(&gone)
     }
 
-    /// This file is being loaded again: what its loads before added acts no more, unless it is added again. How many.
+    /// This file is being loaded again: what its loads before added without an id acts no more, unless it is added
+    /// again. How many.
     pub fn suspend(&mut self, file: &str) -> usize {
-        let Registrations { entries, changes, kept, suspended, .. } = self;
-        let before = *suspended;
-        for entry in entries.values_mut() {
-            if entry.follows_file && *entry.origin.file == *file && entry.standing != Standing::Suspended {
-                *kept -= usize::from(entry.standing == Standing::Kept);
-                *suspended += 1;
+        let of_file = |entry: &Entry<T>| entry.follows_file && *entry.origin.file == *file;
+        let gone = self.entries.iter().filter(|(_, entry)| of_file(entry)).map(|(serial, _)| *serial);
+        let gone: Vec<u64> = gone.collect();
+        self.suspend_all(&gone)
+    }
+
+    /// A file that is loaded again adds this id on this channel: on the others it acts no more if a load before added it
+    /// there, unless it is added there again. How many.
+    fn suspend_moved(&mut self, channel: &[u8], id: &Arc<[u8]>, origin: &Origin) -> usize {
+        let of_id = self.serials.range((Arc::clone(id), Box::default())..).take_while(|((known, _), _)| known == id);
+        let elsewhere = of_id.filter(|((_, known), _)| **known != *channel).map(|(_, serial)| *serial);
+        let is_older = |known: &Origin| known.load != 0 && known.load != origin.load && known.file == origin.file;
+        let gone = elsewhere.filter(|serial| self.entries.get(serial).is_some_and(|entry| is_older(&entry.origin)));
+        let gone: Vec<u64> = gone.collect();
+        self.suspend_all(&gone)
+    }
+
+    fn suspend_all(&mut self, serials: &[u64]) -> usize {
+        let before = self.suspended;
+        for serial in serials {
+            let Some(entry) = self.entries.get_mut(serial) else { continue };
+            if entry.standing != Standing::Suspended {
+                self.kept -= usize::from(entry.standing == Standing::Kept);
+                self.suspended += 1;
                 entry.standing = Standing::Suspended;
-                changes.push(Change { before: Some(Arc::clone(&entry.item)), after: None });
+                self.changes.push(Change { before: Some(Arc::clone(&entry.item)), after: None });
             }
         }
-        *suspended - before
+        self.suspended - before
     }
 
     /// Every load that was under way is over: drops what was not added again.

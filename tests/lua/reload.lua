@@ -57,6 +57,11 @@ local function in_the_first_map()
 	check("of this channel", realtime.RemoveHook("text", "named:old"), true)
 	check("twice", realtime.RemoveHook("text", "named:old"), false)
 
+	-- An id that the file adds on another channel now moves there.
+	load("moves", [[ realtime.AddHook("here", "moving", { type = "counter", key = "moving" }) ]])
+	load("moves", [[ realtime.AddHook("there", "moving", { type = "counter", key = "moving" }) ]])
+	check("moved", tostring(realtime.RemoveHook("here", "moving")) .. tostring(realtime.RemoveHook("moving")), "falsetrue")
+
 	-- A helper makes the function, and two scripts use it.
 	load("helper", [[
 		function add_by_helper(word)
