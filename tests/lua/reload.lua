@@ -52,7 +52,7 @@ local function in_the_first_map()
 	load("text", text:gsub("WORD", "new"))
 	-- What has an id stays until it is removed.
 	check("another text", standing(), "7 hooks, 2 aggregators")
-	assert(realtime.Emit("text", {}))
+	assert(realtime.Emit("text", { n = 0 }))
 	check("of another channel", realtime.RemoveHook("other", "named:old"), false)
 	check("of this channel", realtime.RemoveHook("text", "named:old"), true)
 	check("twice", realtime.RemoveHook("text", "named:old"), false)
@@ -98,7 +98,7 @@ local function in_the_first_map()
 		check("by a timer again", standing(), "14 hooks, 2 aggregators")
 		for n = 1, 3 do assert(realtime.Emit("loop", { n = n })) end
 		assert(realtime.Emit("helped", { word = "two" }) and realtime.Emit("helped", { word = "three" }))
-		assert(realtime.Emit("later", {}) and realtime.Emit("same", {}))
+		assert(realtime.Emit("later", { n = 0 }) and realtime.Emit("same", { n = 0 }))
 	end)
 end
 
@@ -109,7 +109,7 @@ local function in_the_second_map()
 	begin(2)
 	load("loop", loop)
 	check("the second map", standing(), "15 hooks, 2 aggregators")
-	assert(realtime.Emit("text", {}) and realtime.Emit("loop", { n = 2 }))
+	assert(realtime.Emit("text", { n = 0 }) and realtime.Emit("loop", { n = 2 }))
 end
 
 local expected = {
@@ -119,22 +119,29 @@ local expected = {
 local map = host.map_changes() + 1
 if map == 1 then in_the_first_map() else in_the_second_map() end
 
+-- What each key holds, by the newest answer: a busy machine has no time for readers that wait.
+local counted = {}
+local function ask()
+	for key in pairs(expected[map]) do realtime.Get(key, function(value, err) if not err then counted[key] = value end end) end
+	realtime.Get("text:old", function(value) counted["text:old"] = value end)
+end
+
 local function differing()
 	local found = {}
 	for key, value in pairs(expected[map]) do
-		local counted = realtime.Get(key)
-		if counted ~= value then found[#found + 1] = key .. " is " .. tostring(counted) .. ", expected " .. value end
+		if counted[key] ~= value then found[#found + 1] = key .. " is " .. tostring(counted[key]) .. ", expected " .. value end
 	end
-	if realtime.Get("text:old") then found[#found + 1] = "the old text acted" end
+	if counted["text:old"] then found[#found + 1] = "the old text acted" end
 	return found
 end
 
 local began = host.mono()
 timer.Create("check", 0.1, 0, function()
 	if host.mono() < began + 1 then return end
+	ask()
 	local found = differing()
 	local stats = realtime.Stats()
-	local rests = stats.actions.waiting + stats.outbox.waiting + stats.inbox.waiting == 0
+	local rests = stats.actions.waiting + stats.inbox.waiting == 0
 	if (#found > 0 or not rests) and host.mono() < began + 30 then return end
 	for _, line in ipairs(found) do failures[#failures + 1] = line end
 	if #failures == 0 and map == 1 then
