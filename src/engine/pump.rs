@@ -185,14 +185,13 @@ impl Pump {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            let mut turns = self.turns;
-            let call = turns.take(|source| match source {
-                Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
-                Source::Answers => next_answer(shared, pending).map(|answered| (Call::Answer(answered), Out::Answer)),
-                Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
-                Source::Windows => self.next_window(shared, of.aggregators),
-            });
-            self.turns = turns;
+            // Mostly only events wait: then nobody else is asked.
+            let others = shared.notices.waiting() + shared.replies.waiting() + shared.collector.due();
+            let call = if others == 0 && !self.gathering.is_under_way() {
+                self.next_event(of, now).map(|call| (call, Out::Delivery))
+            } else {
+                self.next_in_turn(of, pending, now)
+            };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
                 self.out = Some(out);
@@ -209,6 +208,21 @@ impl Pump {
             self.times.record(now.saturating_duration_since(began));
         }
         None
+    }
+
+    /// The next of all that may wait. Not inlined: deliveries alone do not come here.
+    #[inline(never)]
+    fn next_in_turn(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<(Call, Out)> {
+        let shared = of.shared;
+        let mut turns = self.turns;
+        let call = turns.take(|source| match source {
+            Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
+            Source::Answers => next_answer(shared, pending).map(|answered| (Call::Answer(answered), Out::Answer)),
+            Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
+            Source::Windows => self.next_window(shared, of.aggregators),
+        });
+        self.turns = turns;
+        call
     }
 
     /// The next part of a window.
