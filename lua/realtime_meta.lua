@@ -231,9 +231,12 @@ function realtime.ReadEventLog(path, options) end
 ---@overload fun(channel: string, spec: realtime.ActionSpec|realtime.ConditionalSpec): string?, string?
 function realtime.AddHook(channel, id, spec) end
 
+---Removes the hook of this id on the channel; without a channel, on every one.
+---@param channel string
 ---@param id string
 ---@return boolean removed whether there was such a hook
-function realtime.RemoveHook(id) end
+---@overload fun(id: string): boolean
+function realtime.RemoveHook(channel, id) end
 
 ---Collects the events of the channel or pattern, and has a function sum up each stretch of time.
 ---@param channel string
@@ -244,9 +247,12 @@ function realtime.RemoveHook(id) end
 ---@overload fun(channel: string, spec: realtime.AggregatorSpec): string?, string?
 function realtime.AddAggregator(channel, id, spec) end
 
+---Removes the aggregator of this id on the channel, with what it collected; without a channel, on every one.
+---@param channel string
 ---@param id string
 ---@return boolean removed whether there was such an aggregator
-function realtime.RemoveAggregator(id) end
+---@overload fun(id: string): boolean
+function realtime.RemoveAggregator(channel, id) end
 
 ---Changes settings: all of them or none. The operator's file and environment stay above them.
 ---@param options table<string, string|number|boolean>

@@ -67,6 +67,8 @@ pub struct Windows {
     open: Option<Window>,
     /// Over, oldest first, until it is known which server sums them up.
     ended: VecDeque<Window>,
+    /// The number of the last window that refused an event.
+    refused_in: Option<u64>,
     is_removed: bool,
 }
 
@@ -140,6 +142,7 @@ impl Windows {
             events_max: spec.max_events,
             open: None,
             ended: VecDeque::new(),
+            refused_in: None,
             is_removed: false,
         }
     }
@@ -159,6 +162,12 @@ impl Windows {
             true => Ok(()),
             false => Err(Full::Bytes),
         }
+    }
+
+    /// Notes that an event of this moment was refused. True for the first of its window.
+    pub fn is_first_refusal(&mut self, moment: Moment) -> bool {
+        let number = moment.unix_ms / self.interval_ms;
+        self.refused_in.replace(number) != Some(number)
     }
 
     /// Ends the open window if its time is over. A clock that goes back by less than a window does not end it, and what

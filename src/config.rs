@@ -206,6 +206,8 @@ const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX
 
 /// Hooks of one server: each has its lease in Redis, renewed every few seconds.
 pub const HOOKS_MAX: usize = 4096;
+/// Names of script files whose newest load is known: far more than a server has that add hooks.
+pub const LOADED_FILES_MAX: usize = 4096;
 /// Actions of one conditional hook or aggregator, conditions of one `where`, values of one `one_of`, headers of one
 /// request: more is a program, which belongs in Lua.
 pub const ACTIONS_MAX: usize = 16;

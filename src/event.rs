@@ -42,6 +42,11 @@ impl EventText {
     pub fn weight(&self) -> usize {
         self.block.len() + ITEM_OVERHEAD_BYTES
     }
+
+    /// The weight of one that is not made yet.
+    pub fn weight_of(channel: &[u8], payload: &[u8]) -> usize {
+        channel.len() + payload.len() + ITEM_OVERHEAD_BYTES
+    }
 }
 
 /// What Lua is to do with an event.

@@ -65,6 +65,7 @@ pub mod routes;
 mod rows;
 pub mod stats;
 pub mod template;
+pub mod trie;
 pub mod url;
 
 // 1 codecs: bytes in, values out.

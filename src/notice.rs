@@ -58,7 +58,13 @@ impl Notice {
         }
     }
 
-    /// Takes in news of the same kind about the same thing. False if `other` is another matter.
+    /// Whether it says how the connection stands: the newest of these must arrive.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self, Notice::Connected | Notice::Disconnected { .. })
+    }
+
+    /// Takes in news of the same kind about the same thing; reasons that differ in their numbers alone are the same.
+    /// False if `other` is another matter.
     pub fn absorb(&mut self, other: &Notice) -> bool {
         match (self, other) {
             (Notice::Gap { channel, server, missed }, Notice::Gap { channel: c, server: s, missed: more })
@@ -72,12 +78,45 @@ impl Notice {
                 true
             }
             (Notice::Error { operation, target, reason }, Notice::Error { operation: o, target: t, reason: r }) => {
-                operation == o && target == t && reason == r
+                operation == o && target == t && is_alike(reason, r)
             }
             (Notice::ActionFailed { hook, kind, reason }, Notice::ActionFailed { hook: h, kind: k, reason: r }) => {
-                hook == h && kind == k && reason == r
+                hook == h && kind == k && is_alike(reason, r)
             }
             _ => false,
         }
+    }
+}
+
+/// Whether two reasons are the same but for their digits: `queue_full: 8192 jobs wait` is no news after 8191.
+fn is_alike(one: &str, other: &str) -> bool {
+    let is_no_digit = |byte: &u8| !byte.is_ascii_digit();
+    one.bytes().filter(is_no_digit).eq(other.bytes().filter(is_no_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_news_are_told_once() {
+        let failed = |hook: &str, reason: &str| Notice::ActionFailed {
+            hook: hook.as_bytes().into(),
+            kind: "counter",
+            reason: reason.to_owned(),
+        };
+        for (hook, reason, same) in [
+            ("x", "queue_full: 8192 commands wait", true),
+            ("x", "queue_full: 77 commands wait", true),
+            ("x", "queue_full: 8192 records wait", false),
+            ("y", "queue_full: 8192 commands wait", false),
+        ] {
+            let mut waiting = failed("x", "queue_full: 8192 commands wait");
+            assert_eq!(waiting.absorb(&failed(hook, reason)), same, "{hook}: {reason}");
+        }
+        let gap = |server: &str, missed| Notice::Gap { channel: b"a".as_slice().into(), server: server.into(), missed };
+        let mut waiting = gap("s", 1);
+        assert!(waiting.absorb(&gap("s", 2)) && !waiting.absorb(&gap("t", 4)) && waiting == gap("s", 3));
+        assert!(!Notice::Connected.absorb(&Notice::Connected), "each change of the connection is one");
     }
 }

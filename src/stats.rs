@@ -58,6 +58,8 @@ counters! {
     InboxDrops {
         /// The queue was full: the oldest made room.
         overflow,
+        /// The queue was full: the oldest made room, and it waited for the function of a hook, which did not act.
+        undecided,
         /// A resend of an event that came before.
         repeat,
         /// Nobody listened any more when its turn came.

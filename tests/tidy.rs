@@ -47,6 +47,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("rows", 0),
     ("stats", 0),
     ("template", 0),
+    ("trie", 0),
     ("url", 0),
 ];
 

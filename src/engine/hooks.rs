@@ -1,8 +1,6 @@
-//! The hooks of this process, in order of registration, with the Lua functions of the attached state that decide some.
-//! Game thread only. Hooks outlive a Lua state: they go on acting through a map change, and those that the new state
-//! does not add again are dropped. Functions are handed back once, to be released.
+//! The hooks of this process, with the Lua functions of the attached state that decide some. Game thread only.
+//! How they are told apart and how long they stay is `registrations.rs`; here is what a hook is made of.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,144 +9,52 @@ use crate::action::error::SpecError;
 use crate::action::webhook::Webhook;
 use crate::action::{Action, Fingerprint, Kind, Spec};
 use crate::config::HOOKS_MAX;
+use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
 use crate::engine::registry::CallbackRef;
 use crate::hook::Hook;
 use crate::routes::Topic;
 
-struct Entry {
-    hook: Arc<Hook>,
-    condition: Option<CallbackRef>,
-    /// Of the state before.
-    is_kept: bool,
-}
+pub type Hooks = Registrations<Hook>;
 
-/// Channel and id.
-pub(super) type Key = (Box<[u8]>, Arc<[u8]>);
+impl Registered for Hook {
+    fn id(&self) -> &Arc<[u8]> {
+        &self.id
+    }
 
-#[derive(Default)]
-pub struct Hooks {
-    /// By serial: the order of registration.
-    entries: BTreeMap<u64, Entry>,
-    serials: HashMap<Key, u64>,
-    serial: u64,
-    changed: bool,
-}
+    fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
 
-/// A hook that was added.
-pub struct Added {
-    pub hook: Arc<Hook>,
-    /// The function that the same id on the same channel had before.
-    pub replaced: Option<CallbackRef>,
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
 }
 
 impl Hooks {
-    /// Checks the spec whole and adds the hook; without an id it gets its fingerprint as one. The same id on the same
-    /// channel replaces, in its place of the order.
-    pub fn add(
+    /// Checks the spec whole and adds the hook.
+    pub fn add_spec(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
         spec: &Value,
         condition: Option<CallbackRef>,
-    ) -> Result<Added, SpecError> {
-        let fingerprint = Fingerprint::of(channel, spec);
+        origin: &Origin,
+    ) -> Result<Added<Hook>, SpecError> {
+        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function: condition };
         let spec = Spec::parse(spec)?;
-        let id: Arc<[u8]> = id.map_or_else(|| fingerprint.to_string().into_bytes().into(), Arc::from);
-        let key = (Box::from(channel), Arc::clone(&id));
-        let known = self.serials.get(&key).copied();
-        if known.is_none() && self.entries.len() >= HOOKS_MAX {
-            return Err(SpecError { member: String::new(), found: format!("there are {HOOKS_MAX} hooks already") });
-        }
-        let before = known.and_then(|serial| self.entries.remove(&serial));
-        // The same hook as before, after a map change, goes on with its lease; one key has one lease.
-        let same = self.entries.values().chain(&before).find(|entry| entry.hook.fingerprint == fingerprint);
-        let lease = same.map(|entry| Arc::clone(&entry.hook.lease)).unwrap_or_default();
-        let topic = Arc::new(Topic::new(channel));
-        let hook = Arc::new(Hook { id, fingerprint, topic, spec, lease });
-        let serial = known.unwrap_or_else(|| {
-            self.serial += 1;
-            self.serial
+        let added = self.add(given, HOOKS_MAX, |id, fingerprint, lease, _| {
+            Arc::new(Hook { id, fingerprint, topic: Arc::new(Topic::new(channel)), spec, lease })
         });
-        self.serials.insert(key, serial);
-        self.entries.insert(serial, Entry { hook: Arc::clone(&hook), condition, is_kept: false });
-        self.changed = true;
-        Ok(Added { hook, replaced: before.and_then(|entry| entry.condition) })
-    }
-
-    /// Removes every hook of this id. `None`: there was none; else the functions they had.
-    pub fn remove(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        let gone: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| *entry.hook.id == *id).map(|(serial, _)| *serial).collect();
-        if gone.is_empty() {
-            return None;
-        }
-        Some(self.take(gone))
-    }
-
-    fn take(&mut self, serials: Vec<u64>) -> Vec<CallbackRef> {
-        self.changed = true;
-        let gone: Vec<Entry> = serials.into_iter().filter_map(|serial| self.entries.remove(&serial)).collect();
-        for entry in &gone {
-            self.serials.remove(&(Box::from(entry.hook.topic.name()), Arc::clone(&entry.hook.id)));
-        }
-        gone.into_iter().filter_map(|entry| entry.condition).collect()
+        added.ok_or_else(|| {
+            let found = format!("there are {HOOKS_MAX} hooks already");
+            SpecError { member: String::new(), found }
+        })
     }
 
     /// The function that decides this hook, if the attached state has one for it.
     pub fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
-        let serial = self.serials.get(&(Box::from(hook.topic.name()), Arc::clone(&hook.id)))?;
-        let entry = self.entries.get(serial).filter(|entry| entry.hook.fingerprint == hook.fingerprint)?;
-        entry.condition
-    }
-
-    /// The Lua state goes away: its functions are handed back, its hooks stay.
-    pub fn detach(&mut self) -> Vec<CallbackRef> {
-        let mut functions = Vec::new();
-        for entry in self.entries.values_mut() {
-            entry.is_kept = true;
-            functions.extend(entry.condition.take());
-        }
-        functions
-    }
-
-    pub fn keeps_any(&self) -> bool {
-        self.entries.values().any(|entry| entry.is_kept)
-    }
-
-    /// Drops what the new state did not add again.
-    pub fn drop_kept(&mut self) {
-        let gone: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.is_kept).map(|(serial, _)| *serial).collect();
-        if !gone.is_empty() {
-            self.take(gone);
-        }
-    }
-
-    pub fn has_changed(&self) -> bool {
-        self.changed
-    }
-
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = Arc<Hook>> + '_ {
-        self.entries.values().map(|entry| Arc::clone(&entry.hook))
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-}
-
-impl Added {
-    /// The destinations of the hook.
-    pub fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
-        webhooks(&self.hook.spec.actions)
+        let (known, condition) = self.known(hook)?;
+        condition.filter(|_| known.fingerprint == hook.fingerprint)
     }
 }
 
@@ -174,49 +80,155 @@ mod tests {
         hooks.all().map(|hook| String::from_utf8(hook.id.to_vec()).unwrap()).collect()
     }
 
+    fn add(hooks: &mut Hooks, channel: &str, id: Option<&str>, spec: &Value, condition: Option<i32>) -> Added<Hook> {
+        let condition = condition.map(CallbackRef);
+        hooks.add_spec(channel.as_bytes(), id.map(str::as_bytes), spec, condition, &Origin::default()).unwrap()
+    }
+
     #[test]
     fn the_same_id_replaces_and_none_is_the_fingerprint() {
         let mut hooks = Hooks::default();
-        let first = hooks.add(b"a", Some(b"x"), &counter("k"), Some(CallbackRef(1))).unwrap();
-        let second = hooks.add(b"a", Some(b"x"), &counter("k"), Some(CallbackRef(2))).unwrap();
-        assert_eq!(second.replaced, Some(CallbackRef(1)));
-        assert!(Arc::ptr_eq(&first.hook.lease, &second.hook.lease), "it goes on with its lease");
-        let third = hooks.add(b"a", Some(b"x"), &counter("other"), None).unwrap();
-        assert!(!Arc::ptr_eq(&second.hook.lease, &third.hook.lease));
-        let twin = hooks.add(b"a", Some(b"twin"), &counter("other"), None).unwrap().hook;
-        assert!(Arc::ptr_eq(&third.hook.lease, &twin.lease), "one key, one lease");
-        assert_eq!(hooks.remove(b"twin"), Some(vec![]));
-        hooks.add(b"b", Some(b"x"), &counter("k"), None).unwrap();
-        let own = hooks.add(b"a", None, &counter("k"), None).unwrap().hook;
-        hooks.add(b"a", None, &counter("k"), None).unwrap();
+        let first = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1));
+        let second = add(&mut hooks, "a", Some("x"), &counter("k"), Some(2));
+        assert_eq!(second.function, Some(CallbackRef(1)));
+        assert!(Arc::ptr_eq(&first.item.lease, &second.item.lease), "it goes on with its lease");
+        let third = add(&mut hooks, "a", Some("x"), &counter("other"), None);
+        assert!(!Arc::ptr_eq(&second.item.lease, &third.item.lease));
+        let twin = add(&mut hooks, "a", Some("twin"), &counter("other"), None).item;
+        assert!(Arc::ptr_eq(&third.item.lease, &twin.lease), "one key, one lease");
+        assert_eq!(hooks.remove(None, b"twin").len(), 1);
+        add(&mut hooks, "b", Some("x"), &counter("k"), None);
+        let own = add(&mut hooks, "a", None, &counter("k"), None).item;
+        add(&mut hooks, "a", None, &counter("k"), None);
         assert_eq!(ids(&hooks), ["x", "x", &own.fingerprint.to_string()]);
-        assert_eq!(hooks.remove(b"x"), Some(vec![]));
-        assert_eq!((hooks.remove(b"x"), hooks.len()), (None, 1));
+        assert_eq!((hooks.remove(None, b"x").len(), hooks.remove(None, b"x").len(), hooks.len()), (2, 0, 1));
+    }
+
+    #[test]
+    fn an_id_is_one_of_its_channel() {
+        let mut hooks = Hooks::default();
+        for channel in ["a", "b", "c"] {
+            add(&mut hooks, channel, Some("x"), &counter("k"), None);
+        }
+        add(&mut hooks, "b", Some("xy"), &counter("k"), None);
+        let channels = |hooks: &Hooks| hooks.all().map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
+        assert_eq!(channels(&hooks), b"abcb");
+        assert_eq!((hooks.remove(Some(b"b"), b"x").len(), hooks.remove(Some(b"b"), b"x").len()), (1, 0));
+        assert_eq!((hooks.remove(Some(b"z"), b"x").len(), channels(&hooks)), (0, b"acb".to_vec()));
+        assert_eq!((hooks.remove(None, b"x").len(), channels(&hooks)), (2, b"b".to_vec()));
     }
 
     #[test]
     fn a_wrong_spec_changes_nothing() {
         let mut hooks = Hooks::default();
-        hooks.add(b"a", Some(b"x"), &counter("k"), None).unwrap();
-        assert!(hooks.take_changed());
-        let err = hooks.add(b"a", Some(b"x"), &json!({ "type": "counter" }), None).err().unwrap();
+        add(&mut hooks, "a", Some("x"), &counter("k"), None);
+        assert_eq!(hooks.take_changes().len(), 1);
+        let wrong = json!({ "type": "counter" });
+        let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
         assert_eq!(err.member, "key");
-        assert!(!hooks.take_changed() && hooks.len() == 1);
+        assert!(hooks.take_changes().is_empty() && hooks.len() == 1);
     }
 
     #[test]
     fn hooks_outlive_a_state_and_functions_do_not() {
         let mut hooks = Hooks::default();
-        let hook = hooks.add(b"a", Some(b"x"), &counter("k"), Some(CallbackRef(1))).unwrap().hook;
-        hooks.add(b"a", Some(b"y"), &counter("k"), None).unwrap();
+        let hook = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1)).item;
+        add(&mut hooks, "a", Some("y"), &counter("k"), None);
         assert_eq!(hooks.condition(&hook), Some(CallbackRef(1)));
         assert_eq!(hooks.detach(), [CallbackRef(1)]);
         assert_eq!((hooks.condition(&hook), hooks.len(), hooks.keeps_any()), (None, 2, true));
-        hooks.add(b"a", Some(b"x"), &counter("k"), Some(CallbackRef(2))).unwrap();
+        add(&mut hooks, "a", Some("x"), &counter("k"), Some(2));
         assert_eq!(hooks.condition(&hook), Some(CallbackRef(2)), "the same hook, for an event of before");
-        hooks.take_changed();
-        hooks.drop_kept();
-        assert!(hooks.take_changed());
-        assert_eq!(ids(&hooks), ["x"]);
+        hooks.take_changes();
+        assert_eq!(hooks.drop_kept().len(), 1);
+        assert_eq!(hooks.take_changes().len(), 1);
+        assert_eq!((ids(&hooks), hooks.keeps_any()), (vec!["x".to_owned()], false));
+    }
+
+    /// Which registrations stand apart, replace, and go. Each row is one `AddHook` without an id on one channel:
+    /// `tick.load function:line spec`, and what stands after it, by the functions' numbers; 0: without a function.
+    #[test]
+    fn what_a_loaded_file_adds() {
+        let mut loads = crate::engine::loads::Loads::default();
+        let mut hooks = Hooks::default();
+        let mut tick_before = 0;
+        for row in include_str!("../../testdata/reloads.txt").lines().filter(|row| !row.starts_with('#')) {
+            let Some((given, expected)) = row.split_once('|') else { continue };
+            let words: Vec<&str> = given.split_whitespace().collect();
+            let [tick, file, load, function, line, spec] = words[..] else { panic!("{row}") };
+            let tick: u32 = tick.parse().unwrap();
+            if tick != tick_before {
+                tick_before = tick;
+                hooks.end_runs();
+            }
+            let number = |word: &str| word.parse::<u64>().unwrap();
+            let (function, line) = (number(function), u32::try_from(number(line)).unwrap());
+            let origin = Origin { file: file.into(), load: number(load), function, line, newest_load: 0 };
+            let (origin, is_again) = loads.of(origin);
+            if is_again {
+                hooks.suspend(file);
+            }
+            let callback = (function > 0).then(|| CallbackRef(i32::try_from(function).unwrap()));
+            // The file stands in the place of the function.
+            let spec = if function > 0 { format!("{spec} {file}") } else { spec.to_owned() };
+            hooks.add_spec(b"a", None, &counter(&spec), callback, &origin).unwrap();
+            let standing = hooks.all().map(|hook| hooks.condition(hook).map_or(0, |function| function.0));
+            let standing: Vec<String> = standing.map(|function| function.to_string()).collect();
+            assert_eq!(standing.join(" "), expected.trim(), "{row}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_a_reloaded_file_adds_on_another_channel_moves() {
+        let mut hooks = Hooks::default();
+        let add = |hooks: &mut Hooks, channel: &[u8], file: &str, load| {
+            let origin = Origin { file: file.into(), load, newest_load: load, ..Origin::default() };
+            hooks.add_spec(channel, Some(b"x"), &counter("k"), None, &origin).unwrap().moved
+        };
+        let channels = |hooks: &Hooks| hooks.all().map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
+        assert_eq!(add(&mut hooks, b"a", "x.lua", 1) + add(&mut hooks, b"b", "x.lua", 1), 0, "of one load");
+        assert_eq!(add(&mut hooks, b"c", "y.lua", 2) + add(&mut hooks, b"d", "", 0), 0, "of others");
+        assert_eq!((add(&mut hooks, b"e", "x.lua", 3), channels(&hooks)), (2, b"cde".to_vec()));
+        assert_eq!((add(&mut hooks, b"b", "x.lua", 3), channels(&hooks)), (0, b"cdeb".to_vec()));
+        assert_eq!((hooks.end_runs().len(), channels(&hooks)), (1, b"cdeb".to_vec()));
+    }
+
+    /// Fingerprints decide who acts in a fleet: they depend on nothing that differs between servers.
+    #[test]
+    fn fingerprints_are_those_of_every_server_that_runs_the_script() {
+        let added = |start: u64| {
+            let mut hooks = Hooks::default();
+            let mut of = |function, id: Option<&[u8]>| {
+                let origin = Origin { file: "lua/x.lua".into(), load: start, function, line: 3, newest_load: start };
+                hooks.add_spec(b"a", id, &counter("k"), None, &origin).unwrap().item.fingerprint
+            };
+            [of(start + 1, None), of(start + 2, None), of(start + 3, Some(b"x")), of(start + 4, Some(b"y"))]
+        };
+        assert_eq!(added(10), added(7000));
+        let apart: std::collections::BTreeSet<_> = added(10).into_iter().collect();
+        assert_eq!(apart.len(), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_loaded_again_keeps_its_leases_and_loses_what_it_adds_no_more() {
+        let mut hooks = Hooks::default();
+        let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
+        let add = |hooks: &mut Hooks, key: &str, load| {
+            hooks.add_spec(b"a", None, &counter(key), None, &origin(load)).unwrap().item
+        };
+        let (stays, goes) = (add(&mut hooks, "stays", 1), add(&mut hooks, "goes", 1));
+        hooks.take_changes();
+        assert_eq!((hooks.suspend("y.lua"), hooks.suspend("x.lua"), hooks.suspend("x.lua"), hooks.len()), (0, 2, 0, 0));
+        let again = add(&mut hooks, "stays", 2);
+        assert!(Arc::ptr_eq(&stays.lease, &again.lease));
+        // It is not among the routes twice: it was taken out before.
+        let changes = hooks.take_changes();
+        let known = |one: &Option<Arc<Hook>>| one.as_ref().map(Arc::as_ptr);
+        let seen: Vec<_> = changes.iter().map(|change| (known(&change.before), known(&change.after))).collect();
+        let [first, second, new] = [&stays, &goes, &again].map(|hook| Some(Arc::as_ptr(hook)));
+        assert_eq!(seen, [(first, None), (second, None), (None, new)]);
+        let gone = hooks.end_runs();
+        assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0].0, &goes) && hooks.take_changes().is_empty());
+        assert_eq!(hooks.len(), 1);
     }
 }

@@ -7,7 +7,6 @@
 //! threads live on: what arrives waits in the inbox, and the subscriptions stay until [`KEEP_SUBSCRIPTIONS`] after the
 //! first tick of the next state, when those that nobody asked for again are dropped.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -18,14 +17,17 @@ use serde_json::{Value, json};
 
 use crate::aggregator::Aggregator;
 use crate::config::{
-    self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, NUMBERED_CHANNELS_MAX, Operator,
-    PAYLOAD_BYTES_MAX, Sources,
+    self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, Operator, PAYLOAD_BYTES_MAX,
+    Sources,
 };
-use crate::engine::aggregators::{Added, Aggregators};
+use crate::engine::aggregators::Aggregators;
 use crate::engine::hooks::Hooks;
+use crate::engine::loads::Loads;
+use crate::engine::matched::ByChannel;
 use crate::engine::patience::{Impatience, Patience};
 use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
+use crate::engine::registrations::{Added, Change, Origin};
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::engine::requests::{Request, Requests};
 use crate::event::EventText;
@@ -37,15 +39,18 @@ use crate::routes::{Matched, Routes};
 use crate::stats::{Counter, Histogram, QueueStats};
 use crate::threads::outbox::{Item, Publish, QueueFull};
 use crate::threads::replies::ReplyTo;
-use crate::threads::{Shared, Workers, selftest};
+use crate::threads::{Shared, Workers, actions, selftest};
 
 pub mod aggregators;
 pub mod event_log;
 pub mod gathering;
 pub mod hooks;
+pub mod loads;
+pub mod matched;
 pub mod patience;
 pub mod pending;
 pub mod pump;
+pub mod registrations;
 pub mod registry;
 pub mod report;
 pub mod requests;
@@ -66,8 +71,15 @@ pub struct Engine {
     registry: Registry,
     hooks: Hooks,
     aggregators: Aggregators,
-    /// The hooks that act on each channel, by the newest routes; as far as asked.
-    matched: HashMap<Box<[u8]>, Option<Arc<Matched>>>,
+    /// Of script files, and what the next registration comes from.
+    loads: Loads,
+    origin: Origin,
+    /// The newest files that were loaded again since the last tick, and how much of what they added before was there.
+    loaded_again: Vec<(Arc<str>, usize)>,
+    /// What is wanted now; the other threads have a copy, which may be older.
+    routes: Routes,
+    routes_changed: bool,
+    matched: ByChannel,
     pending: Pending,
     patience: Patience,
     pump: Pump,
@@ -92,19 +104,24 @@ impl Engine {
             clock: UnixClock::default(),
             sources,
             done_key: shared.done_key(&config.prefix),
-            config,
             shared,
             workers,
             registry: Registry::default(),
             hooks: Hooks::default(),
             aggregators: Aggregators::default(),
-            matched: HashMap::new(),
+            loads: Loads::default(),
+            origin: Origin::default(),
+            loaded_again: Vec::new(),
+            routes: Routes::new(&config.prefix),
+            routes_changed: false,
+            matched: ByChannel::default(),
             pending: Pending::default(),
             patience: Patience::default(),
             pump: Pump::default(),
             generation: 0,
             attached_before: 0,
             routes_version: 0,
+            config,
         })
     }
 
@@ -129,8 +146,9 @@ impl Engine {
     /// for the next one. The callbacks are returned for the state to release.
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
+        let mut callbacks = self.end_loads();
         let array = self.pump.interrupt(&self.shared);
-        let mut callbacks = self.registry.detach();
+        callbacks.append(&mut self.registry.detach());
         callbacks.extend(array);
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
@@ -167,36 +185,74 @@ impl Engine {
             shared.outbox.push(Item::Publish(publish))?;
             return Ok(());
         };
+        let matched = match matched {
+            // First the place for its hooks: with it, and with the outbox's, all happens; without one of them, nothing.
+            Some(matched) => Some((shared.actions.reserve(EventText::weight_of(channel, payload))?, matched)),
+            None => None,
+        };
         let unix_ms = clock.ms(now, SystemTime::now);
-        let acted = matched.as_ref().map_or(&[][..], |matched| &matched.acted);
+        let acted = matched.as_ref().map_or(&[][..], |(_, matched)| &matched.acted);
         let next = numbering.next(prefix, channel, unix_ms, acted);
         let pieces = [open, comma, next.member];
         let publish = Publish::new(prefix, channel, pieces, next.is_numbered(), *routes_version, now);
         shared.outbox.push(Item::Publish(publish))?;
         next.taken();
-        if let Some(matched) = matched {
-            shared.actions.push(Arc::new(EventText::new(channel, &[payload], unix_ms)), matched);
+        if let Some((place, matched)) = matched {
+            place.fill(Arc::new(EventText::new(channel, &[payload], unix_ms)), matched);
         }
         Ok(())
     }
 
-    /// The hooks that act on the events of this channel; `None`: none.
+    /// The hooks and aggregators that act on the events of this channel; `None`: none.
     fn matched(&mut self, channel: &[u8]) -> Option<Arc<Matched>> {
         if self.hooks.is_empty() && self.aggregators.is_empty() {
             return None;
         }
-        if let Some(known) = self.matched.get(channel) {
-            return known.clone();
-        }
-        let matched = self.shared.published.current().1.matched(channel);
-        let matched = (!matched.is_empty()).then(|| Arc::new(matched));
-        if self.matched.len() < NUMBERED_CHANNELS_MAX {
-            self.matched.insert(channel.into(), matched.clone());
-        }
-        matched
+        self.matched.get(&self.routes, channel)
     }
 
     // ---- hooks ----------------------------------------------------------------------------------------------
+
+    /// Says where the next registration comes from; without it that is not known.
+    pub fn coming_from(&mut self, origin: Origin) -> &mut Engine {
+        // Numbers of an older state are others.
+        let load = if origin.load == 0 { 0 } else { self.generation << 40 | origin.load };
+        self.origin = Origin { load, ..origin };
+        self
+    }
+
+    /// The origin of the registration at hand. If it is the first of another load of its file, what the loads before
+    /// added acts no more.
+    fn take_origin(&mut self) -> Origin {
+        let (origin, is_again) = self.loads.of(std::mem::take(&mut self.origin));
+        if is_again {
+            let before = self.hooks.suspend(&origin.file) + self.aggregators.suspend(&origin.file);
+            self.note_loaded_again(&origin, before);
+        }
+        origin
+    }
+
+    /// So much of what loads before of the file added acts no more.
+    fn note_loaded_again(&mut self, origin: &Origin, before: usize) {
+        match self.loaded_again.last_mut() {
+            _ if before == 0 => {}
+            Some((file, count)) if *file == origin.file => *count += before,
+            _ => self.loaded_again.push((Arc::clone(&origin.file), before)),
+        }
+    }
+
+    /// Every load of a file that was under way is over: what was added before and not again is gone. Functions to be
+    /// released.
+    fn end_loads(&mut self) -> Vec<CallbackRef> {
+        let (hooks, aggregators) = (self.hooks.end_runs(), self.aggregators.end_runs());
+        report::say_loaded_again(&std::mem::take(&mut self.loaded_again), &hooks, &aggregators);
+        let mut released: Vec<CallbackRef> = hooks.into_iter().filter_map(|(_, function)| function).collect();
+        for (aggregator, function) in aggregators {
+            released.extend(function);
+            released.extend(self.forget(&aggregator, true));
+        }
+        released
+    }
 
     /// Adds a hook, checked whole. `condition` is the function of a conditional. Returns its id, and the function that
     /// the same id on the channel had before.
@@ -207,24 +263,27 @@ impl Engine {
         spec: &Value,
         condition: Option<CallbackRef>,
     ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
-        fits("channel", channel, NAME_BYTES_MAX)?;
-        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
-        let added = self.hooks.add(channel, id, spec, condition).map_err(|err| Refusal::Config(err.to_string()))?;
-        added.webhooks().for_each(|webhook| self.shared.webhooks.reopen(webhook));
-        self.shared.inbox.raise_attention();
-        Ok((Arc::clone(&added.hook.id), added.replaced))
+        self.can_register(channel, id)?;
+        let origin = self.take_origin();
+        let added = self.hooks.add_spec(channel, id, spec, condition, &origin);
+        self.follow();
+        let added = added.map_err(|err| Refusal::Config(err.to_string()))?;
+        self.note_loaded_again(&origin, added.moved);
+        hooks::webhooks(&added.item.spec.actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        warn_if_displaced("AddHook", channel, &origin, added.displaced);
+        Ok((Arc::clone(&added.item.id), added.function))
     }
 
     /// Removes every hook of this id. `None`: there was none; else the functions they had.
     pub fn remove_hook(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        let removed = self.hooks.remove(id);
-        if removed.is_some() {
-            self.shared.inbox.raise_attention();
-        }
-        removed
+        self.remove_hook_of(None, id)
+    }
+
+    /// The same on one channel alone, if there is one.
+    pub fn remove_hook_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        let removed = self.hooks.remove(channel, id);
+        self.follow();
+        (!removed.is_empty()).then(|| removed.into_iter().filter_map(|(_, condition)| condition).collect())
     }
 
     /// Adds an aggregator, checked whole; `function` sums its windows up. Returns its id, and what is to be released of
@@ -236,32 +295,44 @@ impl Engine {
         spec: &Value,
         function: Option<CallbackRef>,
     ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
-        fits("channel", channel, NAME_BYTES_MAX)?;
-        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
-        let added = self.aggregators.add(channel, id, spec, function);
-        let Added { aggregator, function, replaced } = added.map_err(|err| Refusal::Config(err.to_string()))?;
+        self.can_register(channel, id)?;
+        let origin = self.take_origin();
+        let added = self.aggregators.add_spec(channel, id, spec, function, &origin);
+        self.follow();
+        let added = added.map_err(|err| Refusal::Config(err.to_string()))?;
+        let Added { item: aggregator, function, replaced, displaced, moved } = added;
+        self.note_loaded_again(&origin, moved);
         hooks::webhooks(&aggregator.spec.actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        warn_if_displaced("AddAggregator", channel, &origin, displaced);
         let array = replaced.and_then(|replaced| self.forget(&replaced, false));
-        self.shared.inbox.raise_attention();
         Ok((Arc::clone(&aggregator.id), function.into_iter().chain(array).collect()))
     }
 
     /// Removes every aggregator of this id with what it collected. `None`: there was none; else what is to be released.
     pub fn remove_aggregator(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        let removed = self.aggregators.remove(id);
-        if removed.is_empty() {
-            return None;
-        }
-        self.shared.inbox.raise_attention();
+        self.remove_aggregator_of(None, id)
+    }
+
+    /// The same on one channel alone, if there is one.
+    pub fn remove_aggregator_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        let removed = self.aggregators.remove(channel, id);
+        self.follow();
+        let is_any = !removed.is_empty();
         let mut released = Vec::new();
         for (aggregator, function) in removed {
             released.extend(function);
             released.extend(self.forget(&aggregator, false));
         }
-        Some(released)
+        is_any.then_some(released)
+    }
+
+    /// Whether anything can be registered under these names.
+    fn can_register(&self, channel: &[u8], id: Option<&[u8]>) -> Result<(), Refusal> {
+        if !self.is_attached() {
+            return Err(Refusal::Closed);
+        }
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)
     }
 
     /// Drops what an aggregator collected; the array that was being filled is returned.
@@ -279,33 +350,56 @@ impl Engine {
         callback: CallbackRef,
         wants_meta: bool,
     ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
-        fits("channel", channel, NAME_BYTES_MAX)?;
-        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)?;
+        self.can_register(channel, id)?;
         let registered = self.registry.add(channel, id, callback, wants_meta);
-        self.shared.inbox.raise_attention();
+        self.follow();
         Ok(registered)
     }
 
     /// Removes the listener of this id, or all of the channel. Returns their callbacks.
     pub fn off(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
         let removed = self.registry.remove(channel, id);
-        if !removed.is_empty() {
-            self.shared.inbox.raise_attention();
-        }
+        self.follow();
         removed
+    }
+
+    /// Takes the changes of listeners, hooks and aggregators over into the routes.
+    fn follow(&mut self) {
+        let Engine { routes, matched, .. } = self;
+        let (topics, hooks) = (self.registry.take_changes(), self.hooks.take_changes());
+        let aggregators = self.aggregators.take_changes();
+        if topics.is_empty() && hooks.is_empty() && aggregators.is_empty() {
+            return;
+        }
+        for (topic, wanted) in topics {
+            routes.listen(&topic, wanted);
+        }
+        for Change { before, after } in hooks {
+            after.iter().chain(&before).take(1).for_each(|hook| matched.changed(&hook.topic));
+            routes.replace_hook(before.as_ref(), after.as_ref());
+        }
+        for Change { before, after } in aggregators {
+            after.iter().chain(&before).take(1).for_each(|aggregator| matched.changed(&aggregator.topic));
+            routes.replace_aggregator(before.as_ref(), after.as_ref());
+        }
+        self.routes_changed = true;
+        self.shared.inbox.raise_attention();
+    }
+
+    /// The names on the wire are others now: everything is wanted under its new one.
+    fn rename_routes(&mut self) {
+        self.follow();
+        self.routes = Routes::new(&self.config.prefix);
+        self.registry.wanted().for_each(|topic| self.routes.listen(&topic, true));
+        self.hooks.all().for_each(|hook| self.routes.replace_hook(None, Some(hook)));
+        self.aggregators.all().for_each(|aggregator| self.routes.replace_aggregator(None, Some(aggregator)));
+        (self.matched, self.routes_changed) = (ByChannel::default(), true);
     }
 
     /// Tells the other threads what is wanted now, if that changed.
     fn publish_changes(&mut self) {
-        // All are asked: each takes its own mark back.
-        if self.registry.take_changed() | self.hooks.take_changed() | self.aggregators.take_changed() {
-            let routes = Routes::new(self.registry.wanted(), self.hooks.all(), &self.config.prefix);
-            let routes = routes.with_aggregators(self.aggregators.all());
-            self.routes_version = self.shared.publish_routes(routes);
-            self.matched.clear();
+        if std::mem::take(&mut self.routes_changed) {
+            self.routes_version = self.shared.publish_routes(self.routes.clone());
         }
     }
 
@@ -444,21 +538,25 @@ impl Engine {
             return;
         }
         let prefix_changes = config.prefix != self.config.prefix;
-        self.numbering.rename(&config.server, config.prefix.as_bytes());
+        if prefix_changes || config.server != self.config.server {
+            self.numbering.rename(&config.server, config.prefix.as_bytes());
+        }
         self.done_key = self.shared.done_key(&config.prefix);
         self.shared.reconfigure(config);
         self.config = self.shared.settings.current();
         if prefix_changes {
-            self.registry.set_changed();
+            self.rename_routes();
         }
         self.shared.inbox.raise_attention();
     }
 
     // ---- the pump -------------------------------------------------------------------------------------------
 
-    /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`.
-    pub fn begin_tick(&mut self, now: Instant) {
+    /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`. Functions to be released.
+    pub fn begin_tick(&mut self, now: Instant) -> Vec<CallbackRef> {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
+        // The pump runs in no file that is being loaded.
+        let released = self.end_loads();
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
         }
@@ -466,10 +564,12 @@ impl Engine {
             self.hooks.drop_kept();
             self.drop_kept_aggregators();
         }
+        self.follow();
         self.publish_changes();
         if self.registry.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() {
             self.shared.inbox.raise_attention();
         }
+        released
     }
 
     /// Nothing of them is half-way into Lua: they have no function since the state before went away.
@@ -503,11 +603,7 @@ impl Engine {
         }
         let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
         match links.iter().find(|link| !link.is_ready()) {
-            None if self.registry.has_changed()
-                || self.hooks.has_changed()
-                || self.aggregators.has_changed()
-                || !self.shared.settled.is_reached(self.routes_version) =>
-            {
+            None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
             }
             None => ("connected", format!("redis at {}", self.config.redis)),
@@ -612,6 +708,18 @@ fn queue_numbers(offered: &Counter, delivered: &Counter, drops: Vec<(&str, u64)>
     json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": names(drops), "waiting": waiting })
 }
 
+/// Says that a function took the place of another: seldom what the script means.
+fn warn_if_displaced(name: &str, channel: &[u8], origin: &Origin, displaced: bool) {
+    if displaced {
+        let (channel, file) = (shown(channel), &origin.file);
+        log::warn!("{name} on `{channel}` in `{file}` replaces what it added before; give each an id to keep both");
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
 /// Counters by name.
 fn names(counters: Vec<(&str, u64)>) -> serde_json::Map<String, Value> {
     counters.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect()
@@ -696,6 +804,12 @@ pub enum Refusal {
 impl From<QueueFull> for Refusal {
     fn from(full: QueueFull) -> Refusal {
         Refusal::QueueFull { waiting: full.waiting }
+    }
+}
+
+impl From<actions::Full> for Refusal {
+    fn from(full: actions::Full) -> Refusal {
+        Refusal::ActionsFull { waiting: full.waiting }
     }
 }
 

@@ -1,5 +1,5 @@
-//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News go first,
-//! then answers to callbacks and events in turns; events and windows of aggregators alternate, too.
+//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News, answers to
+//! callbacks, events and windows of aggregators take turns ([`Turns`]): none of them can keep another waiting.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.
@@ -97,6 +97,36 @@ enum Out {
     Window(usize),
 }
 
+/// Where the next Call may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    News,
+    Answers,
+    Events,
+    Windows,
+}
+
+/// Whose turn it is, round and round, across ticks: a tick may have time for one Call only.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turns {
+    next: usize,
+}
+
+impl Turns {
+    const ORDER: [Source; 4] = [Source::News, Source::Answers, Source::Events, Source::Windows];
+
+    /// What the first source from the next one on gives that has something.
+    fn take<T>(&mut self, mut give: impl FnMut(Source) -> Option<T>) -> Option<T> {
+        let order = Turns::ORDER.iter().enumerate();
+        let (late, early) = (order.clone().skip(self.next), order.take(self.next));
+        late.chain(early).find_map(|(at, source)| {
+            let given = give(*source);
+            self.next = if given.is_some() { (at + 1) % Turns::ORDER.len() } else { self.next };
+            given
+        })
+    }
+}
+
 /// Where calls come from, and whose functions they are for.
 pub struct Of<'a> {
     pub shared: &'a Shared,
@@ -109,12 +139,9 @@ pub struct Of<'a> {
 pub struct Pump {
     current: Option<Current>,
     gathering: Gathering,
-    /// Windows and events alternate.
-    window_was_last: bool,
+    turns: Turns,
     /// A call is out: it comes back with `complete`.
     out: Option<Out>,
-    /// The last call was an answer.
-    answered_last: bool,
     began: Option<Instant>,
     deadline: Option<Instant>,
     calls_this_tick: u32,
@@ -158,9 +185,12 @@ impl Pump {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            let call = match shared.notices.pop() {
-                Some(notice) => Some((Call::Notice(notice), Out::Notice)),
-                None => self.next_answer_or_event(of, pending, now),
+            // Mostly only events wait: then nobody else is asked.
+            let others = shared.notices.waiting() + shared.replies.waiting() + shared.collector.due();
+            let call = if others == 0 && !self.gathering.is_under_way() {
+                self.next_event(of, now).map(|call| (call, Out::Delivery))
+            } else {
+                self.next_in_turn(of, pending, now)
             };
             if let Some((call, out)) = call {
                 self.calls_this_tick += 1;
@@ -180,31 +210,24 @@ impl Pump {
         None
     }
 
-    /// Answers and events take turns, so that neither starves the other.
-    fn next_answer_or_event(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<(Call, Out)> {
-        let event_first = std::mem::replace(&mut self.answered_last, false);
-        if event_first && let Some(event) = self.next_window_or_event(of, now) {
-            return Some(event);
-        }
-        if let Some(answered) = next_answer(of.shared, pending) {
-            self.answered_last = true;
-            return Some((Call::Answer(answered), Out::Answer));
-        }
-        if event_first { None } else { self.next_window_or_event(of, now) }
+    /// The next of all that may wait. Not inlined: deliveries alone do not come here.
+    #[inline(never)]
+    fn next_in_turn(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<(Call, Out)> {
+        let shared = of.shared;
+        let mut turns = self.turns;
+        let call = turns.take(|source| match source {
+            Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
+            Source::Answers => next_answer(shared, pending).map(|answered| (Call::Answer(answered), Out::Answer)),
+            Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
+            Source::Windows => self.next_window(shared, of.aggregators),
+        });
+        self.turns = turns;
+        call
     }
 
-    fn next_window_or_event(&mut self, of: &Of<'_>, now: Instant) -> Option<(Call, Out)> {
-        let window = self.next_window(of.shared, of.aggregators);
-        window.or_else(|| self.next_event(of, now).map(|call| (call, Out::Delivery)))
-    }
-
-    /// The next part of a window, unless the last Call was one and an event waits.
+    /// The next part of a window.
     fn next_window(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<(Call, Out)> {
-        if std::mem::take(&mut self.window_was_last) && (self.current.is_some() || shared.inbox.waiting() > 0) {
-            return None;
-        }
         let call = self.gathering.next(shared, aggregators)?;
-        self.window_was_last = true;
         let events = match &call {
             Call::Gather(gather) => gather.len(),
             Call::Aggregate(aggregate) => aggregate.due.window.len(),
@@ -365,5 +388,191 @@ fn next_answer(shared: &Shared, pending: &mut Pending) -> Option<Answered> {
             return answered;
         }
         shared.stats.replies.dropped.no_state.add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Arrival, Decoded};
+    use crate::json::tape;
+    use crate::routes::Topic;
+    use crate::stats::Stats;
+
+    /// All sources always have something, or some of them: each gets its share of 1,000 Calls.
+    #[test]
+    fn every_source_that_has_something_gets_its_share() {
+        use Source::{Answers, Events, News, Windows};
+        let all = [News, Answers, Events, Windows];
+        for full in 1..16_u32 {
+            let full: Vec<Source> =
+                all.iter().enumerate().filter(|(at, _)| full & 1 << at > 0).map(|(_, it)| *it).collect();
+            let (mut turns, mut gaps) = (Turns::default(), BTreeMap::new());
+            for call in 0..1000 {
+                let taken = turns.take(|source| full.contains(&source).then_some(source)).unwrap();
+                let last = gaps.insert(taken as u8, call);
+                assert!(call - last.unwrap_or(-1) <= full.len() as i32, "{taken:?} waited, with {full:?}");
+            }
+            assert_eq!(gaps.len(), full.len(), "{full:?}");
+        }
+        assert_eq!(Turns::default().take(|_| None::<()>), None);
+    }
+
+    struct Server {
+        shared: Shared,
+        attention: Arc<AtomicBool>,
+        registry: Registry,
+        hooks: Hooks,
+        aggregators: Aggregators,
+        pending: Pending,
+        pump: Pump,
+        start: Instant,
+    }
+
+    impl Server {
+        fn new() -> Server {
+            let attention = Arc::new(AtomicBool::new(false));
+            let folder = std::env::temp_dir();
+            let shared =
+                Shared::new(Config::defaults("box", 1), folder, Arc::new(Stats::default()), Arc::clone(&attention));
+            let mut registry = Registry::default();
+            registry.add(b"a", Some(b"x"), CallbackRef(1), false);
+            Server {
+                shared,
+                attention,
+                registry,
+                hooks: Hooks::default(),
+                aggregators: Aggregators::default(),
+                pending: Pending::default(),
+                pump: Pump::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn event(&self) {
+            let mut tape = Vec::new();
+            tape::push_text(&mut tape, b"x");
+            let decoded = Decoded { tape: &tape, raw: false, identity: None };
+            let arrival = Arrival { at: self.start, unix_ms: 0, own_boot: 0 };
+            self.shared.inbox.push(Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival));
+        }
+
+        fn news(&self, number: u64) {
+            let target = number.to_string().into_bytes().into();
+            self.shared.notices.push(Notice::Error { operation: "incr", target, reason: String::new() });
+        }
+
+        fn next(&mut self, now: Instant) -> Option<Call> {
+            let Server { shared, registry, hooks, aggregators, pending, pump, .. } = self;
+            pump.next(&Of { shared, registry, hooks, aggregators }, pending, now)
+        }
+    }
+
+    /// A game hook so slow that each tick has time for one Call, and news that never end.
+    #[test]
+    fn news_without_end_hold_up_no_event() {
+        let mut server = Server::new();
+        (0..50).for_each(|_| server.event());
+        let (mut events, mut now) = (0, server.start);
+        for tick in 0..100 {
+            (0..10).for_each(|more| server.news(tick * 10 + more));
+            server.pump.begin(&server.shared, now, Duration::from_micros(500));
+            let call = server.next(now).expect("at least one Call a tick");
+            now += Duration::from_millis(10);
+            events += u32::from(matches!(call, Call::Deliver(_)));
+            server.pump.complete(&server.shared, call, Outcome::Done);
+            assert!(server.next(now).is_none(), "the budget is spent");
+        }
+        assert_eq!(events, 50);
+    }
+
+    #[test]
+    fn attention_stays_raised_while_something_waits_and_only_then() {
+        let mut server = Server::new();
+        let tick = |server: &mut Server, now: Instant| {
+            server.shared.inbox.take_attention();
+            server.pump.begin(&server.shared, now, Duration::from_micros(500));
+            while let Some(call) = server.next(now) {
+                server.pump.complete(&server.shared, call, Outcome::Done);
+            }
+            server.attention.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let start = server.start;
+        assert!(!tick(&mut server, start), "an idle tick");
+        server.event();
+        server.news(1);
+        assert!(!tick(&mut server, start), "all was done");
+        // What one tick has no time for: another event, or the next listener of the same.
+        server.registry.add(b"a", Some(b"y"), CallbackRef(2), false);
+        for (events, calls) in [(2, 1), (1, 1)] {
+            (0..events).for_each(|_| server.event());
+            server.shared.inbox.take_attention();
+            server.pump.begin(&server.shared, start, Duration::ZERO);
+            for _ in 0..calls {
+                let call = server.next(start).unwrap();
+                server.pump.complete(&server.shared, call, Outcome::Done);
+            }
+            assert!(server.next(start).is_none());
+            assert!(server.attention.load(std::sync::atomic::Ordering::Relaxed));
+            assert!(!tick(&mut server, start));
+        }
+        // An overflow that Lua was told of less than a second ago waits to be told.
+        let overflow = |server: &Server| server.shared.stats.inbox.dropped.overflow.add(1);
+        overflow(&server);
+        // The news raise it themselves.
+        tick(&mut server, start);
+        assert!(!tick(&mut server, start), "it was told");
+        overflow(&server);
+        assert!(tick(&mut server, start + OVERFLOW_PAUSE / 2));
+        tick(&mut server, start + OVERFLOW_PAUSE);
+        assert!(!tick(&mut server, start + OVERFLOW_PAUSE));
+        let told = server.shared.stats.notices.delivered.get();
+        assert_eq!(told, 3);
+    }
+
+    /// A window for the pump, of one event.
+    fn due(server: &mut Server) -> Due {
+        let actions = serde_json::json!([{ "type": "file", "path": "x.log" }]);
+        let function = serde_json::json!({ "\u{0}function": "x.lua" });
+        let spec = serde_json::json!({ "interval": 1, "aggregate": function, "actions": actions });
+        let origin = crate::engine::registrations::Origin::default();
+        let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
+        let aggregator = added.unwrap().item;
+        let moment = |unix_ms| crate::aggregator::Moment { at: server.start, unix_ms };
+        let mut windows = aggregator.windows.lock().unwrap();
+        windows.collect(b"x", moment(0), &Arc::default()).unwrap();
+        windows.end_due(moment(5000));
+        let window = windows.take_oldest().unwrap();
+        drop(windows);
+        Due { aggregator, window }
+    }
+
+    /// Ticks that have time for one Call each.
+    #[test]
+    fn attention_stays_raised_while_a_window_waits_or_is_under_way() {
+        let mut server = Server::new();
+        server.news(1);
+        let due = due(&mut server);
+        server.shared.collector.put_back(due);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            server.shared.inbox.take_attention();
+            server.pump.begin(&server.shared, server.start, Duration::ZERO);
+            let call = server.next(server.start).unwrap();
+            let (name, outcome) = match &call {
+                Call::Notice(_) => ("news", Outcome::Done),
+                Call::Gather(_) => ("gather", Outcome::Gathered(CallbackRef(5))),
+                Call::Aggregate(_) => ("sum", Outcome::Done),
+                _ => ("other", Outcome::Done),
+            };
+            server.pump.complete(&server.shared, call, outcome);
+            assert!(server.next(server.start).is_none());
+            seen.push((name, server.attention.load(std::sync::atomic::Ordering::Relaxed)));
+        }
+        assert_eq!(seen, [("news", true), ("gather", true), ("sum", false)]);
     }
 }

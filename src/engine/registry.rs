@@ -1,6 +1,6 @@
 //! Who listens to what: the listeners of the attached Lua state, by channel and in order of registration.
 //! Game thread only. Holds Lua references as plain numbers and hands each back exactly once, to be released.
-//! Says what is wanted ([`Registry::wanted`]): the listened topics, and after a map change those still kept.
+//! Says what is wanted ([`Registry::wanted`], and what changed of it): the listened topics, and after a map change those still kept.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -44,7 +44,9 @@ pub struct Registry {
     kept: HashSet<Arc<Topic>>,
     keep_until: Option<Instant>,
     serial: u64,
-    changed: bool,
+    /// Listeners in all.
+    count: usize,
+    changes: Vec<(Arc<Topic>, bool)>,
 }
 
 impl Registry {
@@ -59,8 +61,9 @@ impl Registry {
     ) -> (Arc<[u8]>, Option<CallbackRef>) {
         let listeners = self.topics.entry(channel.into()).or_default();
         if listeners.topic.is_none() {
-            listeners.topic = Some(Arc::new(Topic::new(channel)));
-            self.changed = true;
+            let topic = Arc::new(Topic::new(channel));
+            self.changes.push((Arc::clone(&topic), true));
+            listeners.topic = Some(topic);
         }
         let id: Arc<[u8]> = match id {
             Some(id) => id.into(),
@@ -72,6 +75,7 @@ impl Registry {
         });
         listeners.by_id.insert(Arc::clone(&id), serial);
         let replaced = listeners.by_serial.insert(serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        self.count += usize::from(replaced.is_none());
         (id, replaced.map(|listener| listener.callback))
     }
 
@@ -86,9 +90,12 @@ impl Registry {
                 listener.map(|listener| listener.callback).into_iter().collect()
             }
         };
-        if listeners.by_serial.is_empty() {
-            self.topics.remove(channel);
-            self.changed = true;
+        self.count -= removed.len();
+        if listeners.by_serial.is_empty()
+            && let Some(topic) = self.topics.remove(channel).and_then(|listeners| listeners.topic)
+        {
+            let is_kept = self.kept.contains(&topic);
+            self.changes.push((topic, is_kept));
         }
         removed
     }
@@ -113,6 +120,7 @@ impl Registry {
     /// Forgets every listener and keeps their topics.
     pub fn detach(&mut self) -> Vec<CallbackRef> {
         self.keep_until = None;
+        self.count = 0;
         let mut callbacks = Vec::new();
         for listeners in std::mem::take(&mut self.topics).into_values() {
             self.kept.extend(listeners.topic);
@@ -137,25 +145,18 @@ impl Registry {
     pub fn drop_kept(&mut self, now: Instant) -> bool {
         let is_over = self.keep_until.is_some_and(|deadline| now >= deadline);
         if is_over && self.keeps_any() {
-            self.kept.clear();
-            self.changed = true;
+            let Registry { kept, topics, changes, .. } = self;
+            changes.extend(kept.drain().map(|topic| {
+                let is_listened = topics.contains_key(topic.name());
+                (topic, is_listened)
+            }));
         }
         is_over
     }
 
-    /// Whether the wanted topics changed since [`Registry::take_changed`].
-    pub fn has_changed(&self) -> bool {
-        self.changed
-    }
-
-    /// The wanted topics have other names on the wire now.
-    pub fn set_changed(&mut self) {
-        self.changed = true;
-    }
-
-    /// Whether the wanted topics changed since this was asked last.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// The topics that may be wanted or not since this was asked last, in order, and whether they are.
+    pub fn take_changes(&mut self) -> Vec<(Arc<Topic>, bool)> {
+        std::mem::take(&mut self.changes)
     }
 
     pub fn wanted(&self) -> impl Iterator<Item = Arc<Topic>> + '_ {
@@ -164,7 +165,7 @@ impl Registry {
 
     /// Listeners in all.
     pub fn len(&self) -> usize {
-        self.topics.values().map(|listeners| listeners.by_serial.len()).sum()
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
@@ -242,13 +243,57 @@ mod tests {
             names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
         };
         assert_eq!(wanted(&registry), ["a", "b*"]);
+        registry.take_changes();
+        assert!(!registry.drop_kept(start + Duration::from_secs(60)), "before the first tick nothing ends");
         registry.keep_until(start + Duration::from_secs(5));
-        registry.drop_kept(start + Duration::from_secs(4));
-        assert_eq!(wanted(&registry), ["a", "b*"]);
-        registry.take_changed();
-        registry.drop_kept(start + Duration::from_secs(5));
-        assert!(registry.take_changed());
-        assert_eq!(wanted(&registry), ["a"]);
+        for millis in [0, 4000, 4999] {
+            assert!(!registry.drop_kept(start + Duration::from_millis(millis)), "after {millis} ms");
+        }
+        assert_eq!((wanted(&registry).len(), registry.keeps_any(), registry.take_changes().len()), (2, true, 0));
+        assert!(registry.drop_kept(start + Duration::from_secs(5)));
+        assert_eq!(changes(&mut registry), ["a is wanted", "b* is not"]);
+        assert_eq!((wanted(&registry).concat(), registry.keeps_any()), ("a".to_owned(), false));
+        // It stays over, and there is nothing more to drop.
+        assert!(registry.drop_kept(start + Duration::from_secs(6)));
+        assert!(changes(&mut registry).is_empty());
+    }
+
+    fn changes(registry: &mut Registry) -> Vec<String> {
+        let changes = registry.take_changes().into_iter().map(|(topic, wanted)| {
+            let wanted = if wanted { "is wanted" } else { "is not" };
+            format!("{} {wanted}", String::from_utf8_lossy(topic.name()))
+        });
+        let mut changes: Vec<_> = changes.collect();
+        changes.sort();
+        changes
+    }
+
+    #[test]
+    fn a_topic_is_wanted_until_its_last_listener_goes() {
+        let mut registry = Registry::default();
+        add(&mut registry, "a", Some("x"), 1);
+        add(&mut registry, "a", Some("y"), 2);
+        assert_eq!(changes(&mut registry), ["a is wanted"]);
+        registry.remove(b"a", Some(b"x"));
+        registry.remove(b"a", Some(b"nobody"));
+        assert!(changes(&mut registry).is_empty());
+        registry.remove(b"a", Some(b"y"));
+        assert_eq!(changes(&mut registry), ["a is not"]);
+        add(&mut registry, "a", None, 3);
+        add(&mut registry, "a", None, 4);
+        registry.remove(b"a", None);
+        assert_eq!(changes(&mut registry), ["a is not", "a is wanted"]);
+        // What the state before listened to stays wanted although this one's last listener goes.
+        add(&mut registry, "a", None, 5);
+        registry.detach();
+        add(&mut registry, "a", Some("x"), 6);
+        registry.take_changes();
+        registry.remove(b"a", None);
+        assert_eq!(changes(&mut registry), ["a is wanted"]);
+        assert_eq!((registry.len(), registry.is_empty()), (0, true));
+        add(&mut registry, "b", None, 7);
+        add(&mut registry, "b", None, 8);
+        assert_eq!((registry.len(), registry.is_empty()), (2, false));
     }
 
     /// Against a plain list of (channel, id, callback).

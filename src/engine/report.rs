@@ -1,11 +1,13 @@
 //! What `realtime_status` prints: the state, the settings that matter, and the numbers of `Stats()` that are not zero.
-//! Pure: lines of text, no secret.
+//! Lines of text, no secret. And one line of the log: what became of the hooks of files that were loaded again.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::engine::registrations::{Registered, Removed};
 use crate::webhook::schedule::{Standing, State};
 
 /// The lines, for a person.
@@ -54,6 +56,38 @@ pub fn destination(standing: &Standing) -> Value {
         "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx, "4xx": tally.status_4xx,
         "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
     })
+}
+
+/// Says once what became of the hooks and aggregators of files that were loaded again: of each file how many it had
+/// added before, and those that it adds no more.
+pub(super) fn say_loaded_again(
+    files: &[(Arc<str>, usize)],
+    hooks: &[Removed<impl Registered>],
+    aggregators: &[Removed<impl Registered>],
+) {
+    let Some((file, _)) = files.first() else { return };
+    let before: usize = files.iter().map(|(_, before)| before).sum();
+    let gone = hooks.len() + aggregators.len();
+    let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
+    let replaced = before.saturating_sub(gone);
+    let mut line = format!("`{file}`{others} loaded again; {replaced} hooks and aggregators of before were replaced");
+    if gone == 0 {
+        return log::info!("{line}");
+    }
+    let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
+    let names: Vec<String> = names.take(NAMES_MAX).collect();
+    let more = if gone > names.len() { ", ..." } else { "" };
+    // Writing to a String cannot fail.
+    let _ = write!(line, ", {gone} are added no more and gone: {}{more}", names.join(", "));
+    log::warn!("{line}");
+}
+
+/// Names in one line of the log.
+const NAMES_MAX: usize = 5;
+
+fn name(registered: &impl Registered) -> String {
+    let (id, channel) = (registered.id(), registered.topic().name());
+    format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
 }
 
 fn destination_line(stats: &Value) -> String {

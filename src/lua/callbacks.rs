@@ -164,14 +164,15 @@ fn run_tick(lua: Lua) {
     fail_point("pump");
     let Some(process) = PROCESS.get() else { return };
     let mut now = Instant::now();
-    let shared = {
+    let (shared, released) = {
         let mut engine = process.engine();
         if !engine.is_attached() || !engine.shared().inbox.take_attention() {
             return;
         }
-        engine.begin_tick(now);
-        Arc::clone(engine.shared())
+        let released = engine.begin_tick(now);
+        (Arc::clone(engine.shared()), released)
     };
+    released.into_iter().for_each(|function| lua.release(function));
     print_lines(lua, process, &shared.selftest);
     let mut finished = None;
     loop {

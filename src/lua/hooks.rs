@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::Refusal;
+use crate::engine::registrations::Origin;
 use crate::engine::registry::CallbackRef;
+use crate::engine::{Engine, Refusal};
 use crate::lua::api::{bad, process, refused};
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{Process, json};
+use crate::lua::json;
+use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
 
 /// What an `Add...` function was given: a channel, perhaps an id, and a spec.
 struct Given<'a> {
@@ -31,12 +32,13 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
     }
 }
 
-/// The spec as JSON, a mark in the place of each function, and the function, kept. Upvalue 1 is the prelude's `strip`.
-fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>), String> {
+/// The spec as JSON, a mark in the place of each function; the function, kept; and where they come from. Upvalue 1 is
+/// the prelude's `strip`.
+fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), String> {
     let top = lua.top();
     lua.push_value(upvalue(1));
     lua.push_value(at);
-    if !lua.pcall(1, 2, 0) {
+    if !lua.pcall(1, 6, 0) {
         lua.set_top(top);
         return Err("encode: the spec cannot be read".to_owned());
     }
@@ -48,8 +50,13 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>), String> 
         lua.push_value(top + 2);
         lua.keep()
     });
+    // Whole numbers, made by `strip`: the casts lose nothing.
+    let number = |at: i32| lua.number(at) as u64;
+    let file = lua.string(top + 3).map(String::from_utf8_lossy).unwrap_or_default().into();
+    let (load, line) = (number(top + 4), number(top + 6) as u32);
+    let origin = Origin { file, load, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
-    spec.map(|spec| (spec, function))
+    spec.map(|spec| (spec, function, origin))
 }
 
 entry! {
@@ -58,14 +65,15 @@ entry! {
 }
 
 fn run_add_hook(lua: Lua) -> Answer {
-    add(lua, "AddHook", |process, given, spec, function| {
-        let added = process.engine().add_hook(given.channel, given.id, spec, function);
+    add(lua, "AddHook", |engine, given, spec, function| {
+        let added = engine.add_hook(given.channel, given.id, spec, function);
         added.map(|(id, replaced)| (id, replaced.into_iter().collect()))
     })
 }
 
 /// What an `Add...` function does with the engine. Returns the id, and what is to be released.
-type Adding = fn(&Process, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
+type Adding =
+    fn(&mut Engine, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
 
 fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
     let given = match given(lua, name) {
@@ -76,8 +84,8 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
         Ok(process) => process,
         Err(reason) => return refused(lua, None, reason),
     };
-    let added = read_spec(lua, given.spec).and_then(|(spec, function)| {
-        let added = adding(process, &given, &spec, function);
+    let added = read_spec(lua, given.spec).and_then(|(spec, function, origin)| {
+        let added = adding(process.engine().coming_from(origin), &given, &spec, function);
         if added.is_err() {
             function.into_iter().for_each(|function| lua.release(function));
         }
@@ -98,12 +106,12 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
 }
 
 entry! {
-    /// `realtime.RemoveHook(id) -> boolean`: whether there was such a hook.
+    /// `realtime.RemoveHook([channel,] id) -> boolean`: whether there was such a hook.
     remove_hook, run_remove_hook
 }
 
 fn run_remove_hook(lua: Lua) -> Answer {
-    remove(lua, "RemoveHook", |process, id| process.engine().remove_hook(id))
+    remove(lua, "RemoveHook", Engine::remove_hook_of)
 }
 
 entry! {
@@ -112,23 +120,31 @@ entry! {
 }
 
 fn run_add_aggregator(lua: Lua) -> Answer {
-    add(lua, "AddAggregator", |process, given, spec, function| {
-        process.engine().add_aggregator(given.channel, given.id, spec, function)
+    add(lua, "AddAggregator", |engine, given, spec, function| {
+        engine.add_aggregator(given.channel, given.id, spec, function)
     })
 }
 
 entry! {
-    /// `realtime.RemoveAggregator(id) -> boolean`: whether there was such an aggregator.
+    /// `realtime.RemoveAggregator([channel,] id) -> boolean`: whether there was such an aggregator.
     remove_aggregator, run_remove_aggregator
 }
 
 fn run_remove_aggregator(lua: Lua) -> Answer {
-    remove(lua, "RemoveAggregator", |process, id| process.engine().remove_aggregator(id))
+    remove(lua, "RemoveAggregator", Engine::remove_aggregator_of)
 }
 
-fn remove(lua: Lua, name: &'static str, removing: fn(&Process, &[u8]) -> Option<Vec<CallbackRef>>) -> Answer {
-    let Some(id) = lua.string(1) else { return bad(lua, 1, name, "string") };
-    let removed = process().ok().and_then(|process| removing(process, id));
+/// What a `Remove...` function does with the engine, given the channel, if there is one, and the id.
+type Removing = fn(&mut Engine, Option<&[u8]>, &[u8]) -> Option<Vec<CallbackRef>>;
+
+fn remove(lua: Lua, name: &'static str, removing: Removing) -> Answer {
+    let Some(first) = lua.string(1) else { return bad(lua, 1, name, "string") };
+    let (channel, id) = match lua.type_of(2) {
+        LUA_TNONE | LUA_TNIL => (None, first),
+        LUA_TSTRING => (Some(first), lua.bytes(2)),
+        _ => return bad(lua, 2, name, "string"),
+    };
+    let removed = process().ok().and_then(|process| removing(&mut process.engine(), channel, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
     Answer::Values(1)

@@ -2,7 +2,7 @@
 -- Run once by gmod13_open in each Lua state. Returns the functions that the native side calls, all under pcall.
 local context, pumped, status_report, begin_selftest, reload = ...
 -- The game's own, whatever a script puts in its place later.
-local print = print
+local print, getinfo = print, debug.getinfo
 
 -- Called on the stack of the error, so that the stack that ErrorNoHaltWithStack prints is the script's own.
 local function on_error(message)
@@ -82,22 +82,58 @@ local function takes_meta(callback)
 	return not info or not info.nparams or info.isvararg or info.nparams > 2
 end
 
--- A spec without its Lua functions: in their places stand marks that name their source. Returns the copy, and the last
--- function found (the native side accepts one only).
+-- Main chunks of files and functions of specs, each with a number of its own. Equal numbers mean the same one; no
+-- number reaches another server.
+local chunks, functions = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
+local numbers = 0
+local function number_of(known, value)
+	local number = known[value]
+	if not number then
+		numbers = numbers + 1
+		number, known[value] = numbers, numbers
+	end
+	return number
+end
+
+-- The name of a chunk: the path of a file. The source of other code may be its whole text, its short one is not.
+local function file_of(info)
+	local source = info.source
+	if source and #source <= 512 and string.byte(source) == 64 then return string.sub(source, 2) end
+	return info.short_src
+end
+
+-- Where a spec comes from: the file that is being loaded, which is the innermost on the stack, and the number of this
+-- load; else the file of the function, and 0. Then the function's number and line, 0 without one.
+local function origin(found)
+	local made = found and getinfo(found, "S")
+	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
+	for level = 3, 100 do
+		local info = getinfo(level, "Sf")
+		if not info then break end
+		if info.what == "main" then return file_of(info), number_of(chunks, info.func), number, line end
+	end
+	return made and file_of(made) or "", 0, number, line
+end
+
+-- A spec without its Lua functions: in their places stands a mark that names the file. Returns the copy, the last
+-- function found (the native side accepts one only), and its origin.
 local function strip(spec)
 	local found
+	local mark = {}
 	local function copy(value, depth)
 		if type(value) == "function" then
 			found = value
-			local info = debug.getinfo(value, "S")
-			return { ["\0function"] = info and info.short_src .. ":" .. info.linedefined or "?" }
+			return mark
 		end
 		if type(value) ~= "table" or depth > 8 then return value end
 		local out = {}
 		for key, inner in pairs(value) do out[key] = copy(inner, depth + 1) end
 		return out
 	end
-	return copy(spec, 0), found
+	local copied = copy(spec, 0)
+	local file, load, number, line = origin(found)
+	mark["\0function"] = file
+	return copied, found, file, load, number, line
 end
 
 -- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.

@@ -1,5 +1,6 @@
 //! What hooks do with this server's own events. Emit hands an event over once, however many hooks want it; looking at
-//! it and making the jobs is done here, on `rt-actions`, so that no hook costs the game a frame.
+//! it and making the jobs is done here, on `rt-actions`, so that no hook costs the game a frame. Emit keeps the place
+//! first: an event that was sent, and says that its hooks act on it, is never dropped here.
 //! Waits for nothing but its queue: it goes on when Redis is away, while a webhook hangs, and when the game sleeps.
 
 use std::sync::Arc;
@@ -40,6 +41,8 @@ enum Act {
 pub struct Actions {
     tx: Sender<Act>,
     rx: Receiver<Act>,
+    /// Events that wait or have their place, and their bytes.
+    events: AtomicUsize,
     bytes: AtomicUsize,
     /// An event was taken and not handed on.
     busy: AtomicBool,
@@ -48,21 +51,25 @@ pub struct Actions {
 
 impl Actions {
     pub(super) fn new(stats: Arc<Stats>) -> Actions {
-        // Room for marks and wake-ups beyond the bound.
-        let (tx, rx) = crossbeam_channel::bounded(ACTIONS_WAITING_MAX + 8);
-        Actions { tx, rx, bytes: AtomicUsize::new(0), busy: AtomicBool::new(false), stats }
+        // Bounded by the count of events, by the length where jobs are pushed, and by one mark and one wake-up a thread.
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let zero = AtomicUsize::default;
+        Actions { tx, rx, events: zero(), bytes: zero(), busy: AtomicBool::new(false), stats }
     }
 
-    /// Takes an event that was sent, for all hooks that want it. Never waits; refuses, counted, when too many wait.
-    pub fn push(&self, text: Arc<EventText>, matched: Arc<Matched>) {
-        self.stats.actions.offered.add(1);
-        let weight = text.weight();
+    /// Keeps a place for an event of this weight ([`EventText::weight_of`]), or refuses, counted, when too many wait.
+    /// Never waits. What has its place is taken for certain.
+    pub fn reserve(&self, weight: usize) -> Result<Place<'_>, Full> {
+        let waiting = self.events.fetch_add(1, Ordering::AcqRel);
+        let place = Place { actions: self, weight };
         let bytes = self.bytes.fetch_add(weight, Ordering::AcqRel) + weight;
-        let full = self.tx.len() >= ACTIONS_WAITING_MAX || bytes > ACTIONS_BYTES_MAX;
-        if full || self.tx.try_send(Act::Own(text, matched)).is_err() {
-            self.bytes.fetch_sub(weight, Ordering::AcqRel);
-            self.stats.actions.dropped.queue_full.add(1);
+        if waiting < ACTIONS_WAITING_MAX && bytes <= ACTIONS_BYTES_MAX {
+            return Ok(place);
         }
+        drop(place);
+        self.stats.actions.offered.add(1);
+        self.stats.actions.dropped.queue_full.add(1);
+        Err(Full { waiting })
     }
 
     /// Events that wait for their hooks.
@@ -84,9 +91,47 @@ impl Actions {
         self.tx.len() < ACTIONS_WAITING_MAX && self.tx.try_send(Act::Then(Box::new(job))).is_ok()
     }
 
+    fn give_back(&self, weight: usize) {
+        self.bytes.fetch_sub(weight, Ordering::AcqRel);
+        self.events.fetch_sub(1, Ordering::AcqRel);
+    }
+
     pub(super) fn wake(&self) {
         // A full queue has something to look at anyway.
         let _ = self.tx.try_send(Act::Wake);
+    }
+}
+
+/// Too many events wait for their hooks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full {
+    pub waiting: usize,
+}
+
+/// A place for one event. Dropped unused, it is free again.
+pub struct Place<'a> {
+    actions: &'a Actions,
+    weight: usize,
+}
+
+impl Place<'_> {
+    /// Takes an event that was sent, for all hooks that want it.
+    pub fn fill(self, text: Arc<EventText>, matched: Arc<Matched>) {
+        let Actions { tx, stats, .. } = self.actions;
+        stats.actions.offered.add(1);
+        // Never refused: the queue has no bound of its own, and its other end is beside this one.
+        if tx.send(Act::Own(text, matched)).is_ok() {
+            // The place is given back when the event is handed on.
+            std::mem::forget(self);
+        } else {
+            stats.actions.dropped.queue_full.add(1);
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.actions.give_back(self.weight);
     }
 }
 
@@ -125,16 +170,59 @@ fn tend(shared: &Shared, now: Instant) -> Duration {
 fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut Vec<u8>) {
     let actions = &shared.actions;
     actions.busy.store(true, Ordering::Release);
-    actions.bytes.fetch_sub(text.weight(), Ordering::AcqRel);
+    actions.give_back(text.weight());
     fail_point("actions");
     let raw = dispatch::decode(text.payload(), tape);
     let arrival = Arrival { at: Instant::now(), unix_ms: text.unix_ms, own_boot: shared.boot };
-    for hook in &matched.hooks {
+    for hook in matched.hooks() {
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });
     }
     let moment = Moment { at: arrival.at, unix_ms: text.unix_ms };
-    shared.collector.collect(&matched.aggregators, tape, moment);
+    shared.collector.collect(matched.aggregators(), tape, moment);
     tape.shrink_to(SCRATCH_BYTES_KEPT);
     actions.stats.actions.delivered.add(1);
     actions.busy.store(false, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actions() -> (Actions, Arc<Stats>) {
+        let stats = Arc::new(Stats::default());
+        (Actions::new(Arc::clone(&stats)), stats)
+    }
+
+    #[test]
+    fn a_place_is_there_or_nothing_happens() {
+        let (actions, stats) = actions();
+        let text = Arc::new(EventText::new(b"a", &[b"{}"], 0));
+        for _ in 0..ACTIONS_WAITING_MAX {
+            actions.reserve(text.weight()).unwrap().fill(Arc::clone(&text), Arc::default());
+        }
+        assert_eq!(actions.reserve(text.weight()).err(), Some(Full { waiting: ACTIONS_WAITING_MAX }));
+        let counts = |stats: &Stats| (stats.actions.offered.get(), stats.actions.dropped.queue_full.get());
+        let all = ACTIONS_WAITING_MAX as u64;
+        assert_eq!((counts(&stats), actions.waiting()), ((all + 1, 1), ACTIONS_WAITING_MAX));
+        // One is handed on; its place is free, and free again when it is not used.
+        actions.rx.try_recv().unwrap();
+        actions.give_back(text.weight());
+        drop(actions.reserve(text.weight()).unwrap());
+        assert_eq!(counts(&stats), (all + 1, 1));
+        let place = actions.reserve(text.weight()).unwrap();
+        assert!(actions.reserve(text.weight()).is_err());
+        place.fill(Arc::clone(&text), Arc::default());
+        assert_eq!(actions.waiting(), ACTIONS_WAITING_MAX);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let (actions, _) = actions();
+        let half = ACTIONS_BYTES_MAX / 2;
+        let places = [actions.reserve(half).unwrap(), actions.reserve(half).unwrap()];
+        assert_eq!(actions.reserve(1).err(), Some(Full { waiting: 2 }));
+        drop(places);
+        assert!(actions.reserve(ACTIONS_BYTES_MAX).is_ok());
+        assert_eq!((actions.events.load(Ordering::Relaxed), actions.bytes.load(Ordering::Relaxed)), (0, 0));
+    }
 }

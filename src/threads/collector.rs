@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::aggregator::{Aggregator, Full, Meter, Moment, Window};
+use crate::config::AGGREGATE_BYTES_MAX;
 use crate::hook::Turn;
+use crate::notice::Notice;
 use crate::routes::Routes;
 use crate::stats::Stats;
+use crate::threads::inbox::Notices;
 use crate::threads::lock;
 use crate::threads::queue::Queue;
 
@@ -27,36 +30,55 @@ pub struct Due {
 pub struct Collector {
     meter: Arc<Meter>,
     due: Queue<Due>,
+    notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
 impl Collector {
-    pub(super) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Collector {
-        Collector { meter: Arc::default(), due: Queue::default(), attention, stats }
+    pub(super) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Collector {
+        Collector { meter: Arc::default(), due: Queue::default(), notices, attention, stats }
     }
 
     /// Takes a decoded event for each of these, or counts why not.
-    pub(super) fn collect(&self, aggregators: &[Arc<Aggregator>], tape: &[u8], moment: Moment) {
+    pub(super) fn collect<'a>(
+        &self,
+        aggregators: impl IntoIterator<Item = &'a Arc<Aggregator>>,
+        tape: &[u8],
+        moment: Moment,
+    ) {
         for aggregator in aggregators {
             self.stats.aggregates.offered.add(1);
-            let taken = lock(&aggregator.windows).collect(tape, moment, &self.meter);
+            let mut windows = lock(&aggregator.windows);
+            let Err(full) = windows.collect(tape, moment, &self.meter) else { continue };
+            let is_news = windows.is_first_refusal(moment);
+            drop(windows);
             let dropped = &self.stats.aggregates.dropped;
-            match taken {
-                Ok(()) => {}
-                Err(Full::Events) => dropped.too_many.add(1),
-                Err(Full::Bytes) => dropped.memory_full.add(1),
-                Err(Full::Removed) => dropped.removed.add(1),
+            let reason = match full {
+                Full::Events => {
+                    dropped.too_many.add(1);
+                    format!("queue_full: the window has {} events, it takes no more", aggregator.spec.max_events)
+                }
+                Full::Bytes => {
+                    dropped.memory_full.add(1);
+                    format!("queue_full: all windows have {AGGREGATE_BYTES_MAX} bytes, they take no more")
+                }
+                Full::Removed => {
+                    dropped.removed.add(1);
+                    continue;
+                }
+            };
+            // Once a window.
+            if is_news {
+                let (hook, kind) = (Arc::clone(&aggregator.id), "aggregate");
+                self.notices.push(Notice::ActionFailed { hook, kind, reason });
             }
         }
     }
 
     /// Ends what is over, and hands this server's share to the pump. How long nothing needs to be looked at.
     pub(super) fn tend(&self, routes: &Routes, now: Moment, longest: Duration) -> Duration {
-        routes
-            .aggregators()
-            .iter()
-            .fold(longest, |pause, aggregator| pause.min(self.tend_one(aggregator, now, longest)))
+        routes.aggregators().fold(longest, |pause, aggregator| pause.min(self.tend_one(aggregator, now, longest)))
     }
 
     fn tend_one(&self, aggregator: &Arc<Aggregator>, now: Moment, longest: Duration) -> Duration {

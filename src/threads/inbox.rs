@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX, NOTICES_MAX};
-use crate::event::Event;
+use crate::event::{Event, Purpose};
 use crate::notice::Notice;
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
@@ -17,14 +17,15 @@ pub struct Inbox {
     tx: Sender<Event>,
     rx: Receiver<Event>,
     bytes: AtomicUsize,
+    notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
 impl Inbox {
-    pub(super) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Inbox {
+    pub(super) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Inbox {
         let (tx, rx) = crossbeam_channel::bounded(INBOX_EVENTS_MAX);
-        Inbox { tx, rx, bytes: AtomicUsize::new(0), attention, stats }
+        Inbox { tx, rx, bytes: AtomicUsize::new(0), notices, attention, stats }
     }
 
     /// Takes the event; drops as many of the oldest as it needs the room of, counted.
@@ -32,19 +33,32 @@ impl Inbox {
         self.stats.inbox.offered.add(1);
         let weight = event.weight();
         while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
-            if self.pop().is_none() {
+            if !self.drop_oldest() {
                 break; // An event fits an empty queue (asserted in config.rs).
             }
-            self.stats.inbox.dropped.overflow.add(1);
         }
         self.bytes.fetch_add(weight, Ordering::Relaxed);
         while let Err(refusal) = self.tx.try_send(event) {
             event = refusal.into_inner();
-            if self.pop().is_some() {
-                self.stats.inbox.dropped.overflow.add(1);
-            }
+            self.drop_oldest();
         }
         self.raise_attention();
+    }
+
+    /// Makes room. The pump tells what listeners lose; a hook whose function was not asked yet loses what this server
+    /// may have said that it does. False: nothing waits.
+    fn drop_oldest(&self) -> bool {
+        let Some(event) = self.pop() else { return false };
+        match event.purpose() {
+            Purpose::Listeners => self.stats.inbox.dropped.overflow.add(1),
+            Purpose::Condition(undecided) => {
+                self.stats.inbox.dropped.undecided.add(1);
+                let (hook, kind) = (Arc::clone(&undecided.hook.id), "conditional");
+                let reason = "queue_full: too much waits for Lua, the hook's function was not asked".to_owned();
+                self.notices.push(Notice::ActionFailed { hook, kind, reason });
+            }
+        }
+        true
     }
 
     /// The oldest event.
@@ -82,7 +96,8 @@ impl Notices {
         Notices { queue: Queue::default(), attention, stats }
     }
 
-    /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it.
+    /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it, unless it
+    /// says how the connection stands: then the oldest of another matter makes room, or of the same.
     pub fn push(&self, notice: Notice) {
         let taken = self.queue.change(|queue| {
             if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
@@ -91,7 +106,10 @@ impl Notices {
             self.stats.notices.offered.add(1);
             if queue.len() >= NOTICES_MAX {
                 self.stats.notices.dropped.queue_full.add(1);
-                return false;
+                if !notice.is_of_connection() {
+                    return false;
+                }
+                queue.remove(queue.iter().position(|waiting| !waiting.is_of_connection()).unwrap_or(0));
             }
             queue.push_back(notice);
             true
@@ -113,9 +131,41 @@ impl Notices {
     pub(super) fn drop_past(&self) {
         let dropped = self.queue.change(|queue| {
             let before = queue.len();
-            queue.retain(|notice| !matches!(notice, Notice::Connected | Notice::Disconnected { .. }));
+            queue.retain(|notice| !notice.is_of_connection());
             before - queue.len()
         });
         self.stats.notices.dropped.outdated.add(dropped as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_news_are_counted_and_the_state_of_the_connection_arrives() {
+        let stats = Arc::new(Stats::default());
+        let notices = Notices::new(Arc::clone(&stats), Arc::default());
+        let failed = |at: usize| {
+            let target = format!("key {}", "x".repeat(at)).into_bytes().into();
+            Notice::Error { operation: "incr", target, reason: "redis: WRONGTYPE".to_owned() }
+        };
+        (0..NOTICES_MAX + 44).for_each(|at| notices.push(failed(at)));
+        // What waits already takes its like in, which then is no news of its own.
+        (0..NOTICES_MAX).for_each(|at| notices.push(failed(at)));
+        let counts = || (stats.notices.offered.get(), stats.notices.dropped.queue_full.get(), notices.waiting());
+        let all = NOTICES_MAX as u64;
+        assert_eq!(counts(), (all + 44, 44, NOTICES_MAX));
+        notices.push(Notice::Disconnected { reason: "gone".to_owned() });
+        notices.push(Notice::Connected);
+        assert_eq!(counts(), (all + 46, 46, NOTICES_MAX));
+        let told: Vec<Notice> = std::iter::from_fn(|| notices.pop()).collect();
+        assert_eq!(told.first(), Some(&failed(2)), "the oldest made room");
+        assert_eq!(told[NOTICES_MAX - 2..], [Notice::Disconnected { reason: "gone".to_owned() }, Notice::Connected]);
+        // A connection that comes and goes all the time: the newest stays.
+        (0..NOTICES_MAX).for_each(|_| notices.push(Notice::Connected));
+        notices.push(Notice::Disconnected { reason: "at last".to_owned() });
+        let last = std::iter::from_fn(|| notices.pop()).last();
+        assert_eq!(last, Some(Notice::Disconnected { reason: "at last".to_owned() }));
     }
 }

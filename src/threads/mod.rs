@@ -66,7 +66,7 @@ pub struct Shared {
     pub stats: Arc<Stats>,
     pub outbox: Outbox,
     pub inbox: Inbox,
-    pub notices: Notices,
+    pub notices: Arc<Notices>,
     pub replies: Replies,
     pub selftest: Selftest,
     pub files: Files,
@@ -100,12 +100,13 @@ impl Shared {
     /// `data` is the game's folder for data; `attention` is raised whenever something waits for the pump.
     pub fn new(config: Config, data: PathBuf, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
         let boot = identity::new_boot();
+        let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::clone(&attention)));
         Shared {
             boot,
             outbox: Outbox::new(Arc::clone(&stats)),
-            inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&attention)),
-            notices: Notices::new(Arc::clone(&stats), Arc::clone(&attention)),
-            collector: Collector::new(Arc::clone(&stats), Arc::clone(&attention)),
+            inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
+            collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
+            notices,
             replies: Replies::new(Arc::clone(&stats), attention),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),

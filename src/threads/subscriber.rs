@@ -204,8 +204,16 @@ impl Intake<'_> {
         self.arrival.at = Instant::now();
         self.arrival.unix_ms = identity::unix_ms(SystemTime::now());
         if self.shared.published.version() != self.routes_version {
-            (self.routes_version, self.routes) = self.shared.published.current();
-            forget_unwanted(&mut self.ledger, &self.routes);
+            let (version, routes) = self.shared.published.current();
+            for pattern in [false, true] {
+                let unwanted = |name: &[u8]| routes.get(pattern, name).is_none();
+                routes.differing(&self.routes, pattern, |name| {
+                    if unwanted(name) {
+                        self.ledger.forget(pattern, name);
+                    }
+                });
+            }
+            (self.routes_version, self.routes) = (version, routes);
         }
     }
 

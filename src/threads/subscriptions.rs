@@ -35,7 +35,11 @@ struct State {
     patterns: HashSet<Box<[u8]>>,
     /// What is due an answer, in the order of the commands.
     unanswered: VecDeque<Asked>,
-    /// Something was refused for the moment: when to ask again.
+    /// The routes up to which everything was asked for.
+    routes: Arc<Routes>,
+    /// Names to look at, and whether each is a pattern: what changed with the routes, and what was refused for the moment.
+    open: VecDeque<(bool, Box<[u8]>)>,
+    /// When to ask again for what was refused.
     retry_at: Option<Instant>,
     /// So often in a row. Meanwhile one name is asked for at a time: a busy Redis is not flooded with thousands.
     refusals: u32,
@@ -67,22 +71,28 @@ impl State {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
 
-    /// Notes and encodes what brings one name space from what was asked to what is wanted.
-    fn ask_difference(&mut self, routes: &Routes, pattern: bool, bytes: &mut Vec<u8>) {
-        let most = match self.refusals {
-            0 => usize::MAX,
-            _ => usize::from(self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == Asked::Ping)),
-        };
-        let asked = self.asked(pattern);
-        let gone = asked.iter().filter(|name| routes.get(pattern, name).is_none());
-        let gone: Vec<Box<[u8]>> = gone.take(most).cloned().collect();
-        let new = routes.wire_names(pattern).filter(|name| !asked.contains(*name));
-        let new: Vec<Box<[u8]>> = new.take(most - gone.len()).map(Box::from).collect();
-        gone.iter().for_each(|name| _ = asked.remove(name));
-        asked.extend(new.iter().cloned());
-        let unsubscribe = gone.into_iter().map(|name| Asked::Unsubscribe { pattern, name });
-        let subscribe = new.into_iter().map(|name| Asked::Subscribe { pattern, name });
-        for question in unsubscribe.chain(subscribe) {
+    /// Notes and encodes what brings the subscriptions from what was asked to what is wanted. Looks only at what changed
+    /// since it did last, and at what was refused meanwhile.
+    fn ask_difference(&mut self, routes: &Arc<Routes>, bytes: &mut Vec<u8>) {
+        let older = std::mem::replace(&mut self.routes, Arc::clone(routes));
+        for pattern in [false, true] {
+            routes.differing(&older, pattern, |name| self.open.push_back((pattern, name.into())));
+        }
+        let is_quiet = self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == Asked::Ping);
+        let most = if self.refusals == 0 { usize::MAX } else { usize::from(is_quiet) };
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        while gone.len() + new.len() < most
+            && let Some((pattern, name)) = self.open.pop_front()
+        {
+            let is_wanted = routes.get(pattern, &name).is_some();
+            if is_wanted && !self.asked(pattern).contains(&name) {
+                self.asked(pattern).insert(name.clone());
+                new.push(Asked::Subscribe { pattern, name });
+            } else if !is_wanted && self.asked(pattern).remove(&name) {
+                gone.push(Asked::Unsubscribe { pattern, name });
+            }
+        }
+        for question in gone.into_iter().chain(new) {
             question.encode(bytes);
             self.unanswered.push_back(question);
         }
@@ -100,6 +110,7 @@ impl State {
     fn announce_if_settled(&self, shared: &Shared) {
         if self.unanswered.iter().all(|asked| *asked == Asked::Ping)
             && self.retry_at.is_none()
+            && self.open.is_empty()
             && self.connection.is_some()
         {
             shared.link_up(Side::Subscriber);
@@ -149,8 +160,7 @@ impl Subscriptions {
             if state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at) {
                 state.retry_at = None;
             }
-            state.ask_difference(&routes, false, &mut bytes);
-            state.ask_difference(&routes, true, &mut bytes);
+            state.ask_difference(&routes, &mut bytes);
             state.announce_if_settled(shared);
             connection
         };
@@ -202,8 +212,14 @@ impl Subscriptions {
         let asked = state.unanswered.pop_front()?;
         if refusal.class == Class::Wait {
             match &asked {
-                Asked::Subscribe { pattern, name } => _ = state.asked(*pattern).remove(name),
-                Asked::Unsubscribe { pattern, name } => _ = state.asked(*pattern).insert(name.clone()),
+                Asked::Subscribe { pattern, name } => {
+                    state.asked(*pattern).remove(name);
+                    state.open.push_back((*pattern, name.clone()));
+                }
+                Asked::Unsubscribe { pattern, name } => {
+                    state.asked(*pattern).insert(name.clone());
+                    state.open.push_back((*pattern, name.clone()));
+                }
                 Asked::Ping => {}
             }
             if asked != Asked::Ping {

@@ -17,6 +17,8 @@ for _, name in ipairs({ "AddHook", "AddAggregator" }) do
 end
 fails_with("bad argument #1 to 'RemoveHook' (string expected, got table)", realtime.RemoveHook, {})
 fails_with("bad argument #1 to 'RemoveAggregator' (string expected, got nil)", realtime.RemoveAggregator, nil)
+fails_with("bad argument #2 to 'RemoveHook' (string expected, got table)", realtime.RemoveHook, "kill", {})
+fails_with("bad argument #2 to 'RemoveAggregator' (string expected, got number)", realtime.RemoveAggregator, "kill", 5)
 local function refused(expected, id, reason)
 	assert(id == nil and reason:find(expected, 1, true) == 1, expected .. ": " .. tostring(reason))
 end
@@ -42,12 +44,16 @@ assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
 
 -- Ids.
 assert(realtime.AddHook("ids", "mine", counter) == "mine")
+-- The same id on two channels is two hooks.
+assert(realtime.AddHook("other", "mine", counter) == "mine" and realtime.Stats().hooks == 2)
+assert(realtime.RemoveHook("other", "mine") and not realtime.RemoveHook("other", "mine") and realtime.Stats().hooks == 1)
 local id = realtime.AddHook("ids", counter)
 assert(#id == 16 and realtime.AddHook("ids", counter) == id and realtime.Stats().hooks == 2)
 assert(realtime.RemoveHook("mine") and not realtime.RemoveHook("mine") and realtime.RemoveHook(id))
 local function aggregator() return realtime.AddAggregator("ids", { interval = 1, aggregate = sum, actions = { counter } }) end
 local id = aggregator()
 assert(#id == 16 and aggregator() == id and realtime.Stats().aggregators == 1)
+assert(not realtime.RemoveAggregator("other", id) and realtime.RemoveAggregator("ids", id) and aggregator() == id)
 assert(realtime.RemoveAggregator(id) and not realtime.RemoveAggregator(id))
 assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
 

@@ -10,13 +10,15 @@ use crate::config::{LEASE_KEYS_MAX, LEASE_OWN, LEASE_RENEWAL};
 use crate::hook::Lease;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
+use crate::routes::Routes;
 use crate::threads::Shared;
 use crate::threads::publisher::backlog::{Asked, InFlight};
 
 #[derive(Default)]
 pub(super) struct Leases {
-    /// Those that are wanted, as of the routes of this version.
+    /// Those that are wanted, as of these routes of this version.
     wanted: HashMap<Fingerprint, Arc<Lease>>,
+    routes: Arc<Routes>,
     version: u64,
     /// When to ask again; `None`: now.
     due: Option<Instant>,
@@ -128,26 +130,34 @@ impl Leases {
     /// Takes over what the newest routes want, and frees what they do not want any more.
     fn follow(&mut self, shared: &Shared, scripts: bool, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
         let (version, routes) = shared.published.current();
-        let prefix = shared.settings.current().prefix.clone();
-        let wanted: HashMap<_, _> = routes.leases().iter().cloned().collect();
-        let moved = prefix != self.prefix;
-        let gone: Vec<Fingerprint> =
-            self.wanted.keys().copied().filter(|fingerprint| moved || !wanted.contains_key(fingerprint)).collect();
-        for fingerprint in &gone {
+        let moved = *routes.prefix() != self.prefix;
+        let mut gone = Vec::new();
+        if moved {
+            gone.extend(self.wanted.drain());
+            self.wanted.extend(routes.leases());
+            self.due = None;
+        } else {
+            routes.differing_leases(&self.routes, |fingerprint| match routes.lease(fingerprint) {
+                Some(lease) => {
+                    let known = self.wanted.insert(fingerprint, Arc::clone(lease));
+                    if !known.is_some_and(|known| Arc::ptr_eq(&known, lease)) {
+                        self.due = None;
+                    }
+                }
+                None => gone.extend(self.wanted.remove_entry(&fingerprint)),
+            });
+        }
+        for (fingerprint, lease) in &gone {
             self.ours.remove(fingerprint);
-            if let Some(lease) = self.wanted.get(fingerprint) {
-                lease.set(None);
-            }
+            lease.set(None);
         }
         // Without scripts nobody can free just his own: they end by themselves.
         for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
-            Keys::new(&self.prefix, some.iter().copied()).encode_free(batch, shared.boot);
+            Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint)).encode_free(batch, shared.boot);
             in_flight.push(Asked::Beside("lease", b"rt:lead:*".as_slice().into()));
         }
-        if wanted.keys().any(|fingerprint| moved || !self.wanted.contains_key(fingerprint)) {
-            self.due = None;
-        }
-        (self.version, self.wanted, self.prefix) = (version, wanted, prefix);
+        (self.version, self.prefix) = (version, routes.prefix().to_owned());
+        self.routes = routes;
     }
 
     /// Wants one as the routes would, and asks for it now.

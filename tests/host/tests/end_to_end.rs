@@ -346,6 +346,20 @@ fn hooks_that_are_wrong_raise_and_go_away() {
     }
 }
 
+#[test]
+fn scripts_that_are_loaded_again_replace_what_they_added() {
+    for unwinding in UNWINDING {
+        let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();
+        // Once for all files of one tick, in each map.
+        for expected in [
+            "`lua/autorun/loop.lua` and 3 other files loaded again; 11 hooks and aggregators of before were replaced, 4 are",
+            "`lua/autorun/text.lua` and 1 other files loaded again; 4 hooks and aggregators of before were replaced, 1 are",
+        ] {
+            assert_eq!(said.matches(expected).count(), 1, "{expected}: {said}");
+        }
+    }
+}
+
 /// Faults 35, 59 and 62: a post in flight, those behind it and the words of `ShutDown`, over map changes and the end of
 /// the process.
 #[test]

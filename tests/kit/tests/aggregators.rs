@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use fault_kit::{Redis, Server, wait_for, wait_until};
+use realtime::notice::Notice;
 use serde_json::{Value, json};
 
 fn at(url: &str, name: &str) -> Server {
@@ -168,6 +169,9 @@ fn bounds_replacing_and_removing() {
     (0..15).for_each(|n| emit(&mut server, n));
     server.wait(|server| server.stat("/aggregates/in") == 15 && server.stat("/aggregates/dropped/too_many") >= 5);
     assert_eq!((server.stat("/aggregates/dropped/too_many"), server.stat("/aggregates/waiting")), (5, 10));
+    server.wait(|server| server.stat("/notices/waiting") == 0);
+    let told = |notice: &&Notice| matches!(notice, Notice::ActionFailed { kind: "aggregate", .. });
+    assert_eq!(server.told.iter().filter(told).count(), 1, "once a window: {:?}", server.told);
     on(&mut server, &slow);
     assert_eq!(server.stat("/aggregates/waiting"), 10, "the same again goes on");
     on(&mut server, &spec(json!({ "interval": 86400 })));

@@ -402,6 +402,77 @@ fn hooks_act_while_the_game_sleeps() {
     other.stop();
 }
 
+/// Emit does all or nothing: without a place for its hooks an event is not published, takes no number, and acts nowhere.
+#[test]
+fn an_event_that_its_hooks_have_no_room_for_is_refused_whole() {
+    let redis = Redis::start(&[]);
+    let (mut server, mut other) = (at(&redis.url(), "one"), at(&redis.url(), "other"));
+    server.hook("kill", json!({ "type": "file", "path": "kills.log", "format": "binary" }));
+    other.on("kill", 1);
+    for server in [&mut server, &mut other] {
+        server.tick();
+        server.wait_ready();
+    }
+    // The thread stands still.
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    assert!(server.engine.shared().actions.after(move || _ = wait.recv()));
+    let mut accepted = 0_u64;
+    let reason = loop {
+        let event = json!({ "n": accepted }).to_string();
+        match server.emit("kill", &event).map_err(|refusal| refusal.to_string()) {
+            Ok(()) => accepted += 1,
+            // Redis is behind for a moment: that takes no place from the hooks.
+            Err(reason) if reason.ends_with("wait for redis") => _ = other.tick(),
+            Err(reason) => break reason,
+        }
+        if accepted.is_multiple_of(500) {
+            other.tick();
+        }
+    };
+    assert_eq!(reason, "queue_full: 8192 events wait for their hooks");
+    let published = server.stat("/outbox/in");
+    (0..50).for_each(|_| assert!(server.emit("kill", r#"{"n":-1}"#).is_err()));
+    assert_eq!((accepted, server.stat("/outbox/in") - published), (8192, 0));
+    assert_eq!(server.stat("/actions/dropped/queue_full"), 51);
+    // What no hook wants needs no place.
+    server.emit("free", "{}").unwrap();
+    go_on.send(()).unwrap();
+    server.settle();
+    server.emit("kill", r#"{"n":"last"}"#).unwrap();
+    server.settle();
+    assert_eq!(server.stat("/files/delivered"), accepted + 1);
+    other.wait(|other| other.heard.last().is_some_and(|last| last == "1 kill last"));
+    // Without a hole in the numbers.
+    assert_eq!((other.heard.len() as u64, other.stat("/missed")), (accepted + 1, 0));
+    server.stop();
+    other.stop();
+}
+
+/// The game sleeps, and conditions wait for it: those that a full inbox drops are told apart from what listeners lose.
+#[test]
+fn conditions_that_nobody_asked_are_told() {
+    const EVENTS: u64 = 9000;
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "one");
+    let actions = json!([{ "type": "file", "path": "kills.log", "format": "binary" }]);
+    let function = json!({ "\u{0}function": "x.lua" });
+    server.hook("kill", json!({ "type": "conditional", "condition": function, "actions": actions }));
+    server.tick();
+    server.wait_ready();
+    for n in 0..EVENTS {
+        emit(&mut server, "kill", &json!({ "n": n }));
+    }
+    wait_until("all wait for Lua", || server.stat("/actions/waiting") == 0);
+    let waiting = server.engine.shared().inbox.waiting() as u64;
+    assert_eq!(server.stat("/inbox/dropped/undecided"), EVENTS - waiting);
+    assert_eq!(server.stat("/inbox/dropped/overflow"), 0);
+    server.settle();
+    assert_eq!(server.stat("/files/delivered"), waiting);
+    let told = |notice: &&Notice| matches!(notice, Notice::ActionFailed { kind: "conditional", reason, .. } if reason.starts_with("queue_full: "));
+    assert_eq!(server.told.iter().filter(told).count(), 1, "{:?}", server.told);
+    server.stop();
+}
+
 /// Redis is away for a good while (30 s with `REALTIME_AWAY_SECONDS=30`): Discord hears at once, counters are exact later.
 #[test]
 fn redis_is_away_and_discord_hears_at_once() {

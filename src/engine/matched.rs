@@ -1,0 +1,98 @@
+//! Which hooks and aggregators act on each channel that this server emits on, as far as asked. Game thread only.
+//! A change of one topic makes only the channels it covers be looked up again, each when it is emitted on next.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::config::NUMBERED_CHANNELS_MAX;
+use crate::routes::{Matched, Routes, Topic};
+
+/// Changes that are compared with a channel before it is looked up again anyway.
+const CHANGES_KEPT: usize = 64;
+
+#[derive(Default)]
+pub struct ByChannel {
+    known: HashMap<Box<[u8]>, Known>,
+    /// The topics whose hooks or aggregators changed last, and how many did so far.
+    changes: VecDeque<Arc<Topic>>,
+    count: u64,
+}
+
+struct Known {
+    /// `None`: nothing acts on it.
+    matched: Option<Arc<Matched>>,
+    /// The changes that were taken into account.
+    count: u64,
+}
+
+impl ByChannel {
+    /// The hooks and aggregators of this channel; `None`: there are none.
+    pub fn get(&mut self, routes: &Routes, channel: &[u8]) -> Option<Arc<Matched>> {
+        let ByChannel { known, changes, count } = self;
+        let Some(found) = known.get_mut(channel) else {
+            let matched = look_up(routes, channel);
+            if known.len() < NUMBERED_CHANNELS_MAX {
+                known.insert(channel.into(), Known { matched: matched.clone(), count: *count });
+            }
+            return matched;
+        };
+        if found.count != *count {
+            let missed = usize::try_from(*count - found.count).unwrap_or(usize::MAX);
+            if missed > changes.len() || changes.iter().rev().take(missed).any(|topic| topic.covers(channel)) {
+                found.matched = look_up(routes, channel);
+            }
+            found.count = *count;
+        }
+        found.matched.clone()
+    }
+
+    /// The hooks or aggregators of this topic changed.
+    pub fn changed(&mut self, topic: &Arc<Topic>) {
+        if self.changes.len() >= CHANGES_KEPT {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(Arc::clone(topic));
+        self.count += 1;
+    }
+}
+
+fn look_up(routes: &Routes, channel: &[u8]) -> Option<Arc<Matched>> {
+    let matched = routes.matched(channel);
+    (!matched.is_empty()).then(|| Arc::new(matched))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::action::{Fingerprint, Spec};
+    use crate::hook::Hook;
+
+    #[test]
+    fn only_what_a_change_covers_is_looked_up_again() {
+        let (mut routes, mut by_channel) = (Routes::new(""), ByChannel::default());
+        let spec = json!({ "type": "counter", "key": "k" });
+        let add = |routes: &mut Routes, by_channel: &mut ByChannel, channel: &str| {
+            let topic = Arc::new(Topic::new(channel.as_bytes()));
+            let (fingerprint, lease) = (Fingerprint::of(channel.as_bytes(), &spec), Arc::default());
+            let (id, spec) = (channel.as_bytes().into(), Spec::parse(&spec).unwrap());
+            routes
+                .replace_hook(None, Some(&Arc::new(Hook { id, fingerprint, topic: Arc::clone(&topic), spec, lease })));
+            by_channel.changed(&topic);
+        };
+        let count = |matched: &Option<Arc<Matched>>| matched.as_ref().map_or(0, |matched| matched.hooks().count());
+        add(&mut routes, &mut by_channel, "a");
+        let (a, b) = (by_channel.get(&routes, b"a"), by_channel.get(&routes, b"b"));
+        assert_eq!((count(&a), count(&b)), (1, 0));
+        add(&mut routes, &mut by_channel, "c*");
+        let again = by_channel.get(&routes, b"a");
+        assert!(Arc::ptr_eq(a.as_ref().unwrap(), again.as_ref().unwrap()), "it was not looked up again");
+        add(&mut routes, &mut by_channel, "*");
+        assert_eq!((count(&by_channel.get(&routes, b"a")), count(&by_channel.get(&routes, b"b"))), (2, 1));
+        // More changes than are kept.
+        add(&mut routes, &mut by_channel, "b");
+        (0..CHANGES_KEPT).for_each(|number| add(&mut routes, &mut by_channel, &format!("other {number}")));
+        assert_eq!(count(&by_channel.get(&routes, b"b")), 2);
+    }
+}

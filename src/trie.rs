@@ -1,0 +1,283 @@
+//! A map from bytes to values whose copies are cheap: a copy shares every part that neither side has changed since.
+//! Pure. The game thread keeps one and changes it, and gives copies away as snapshots; a change then costs the nodes on
+//! one path, however many entries there are. Changes without a copy in between happen in place.
+//!
+//! ```text
+//! root ── 16 branches by the lowest 4 bits of the key's hash ── 16 by the next 4 bits ── … ── leaf of some entries
+//! ```
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// Branches of one node: 4 bits of the hash.
+const BRANCHES: usize = 16;
+/// Below this many bits of the hash only keys of one hash meet, and a leaf takes them all.
+const DEPTH_MAX: u32 = u64::BITS / 4;
+/// A leaf of more entries is split.
+const LEAF_ENTRIES_MAX: usize = 8;
+
+#[derive(Clone)]
+pub struct Trie<V> {
+    root: Link<V>,
+    len: usize,
+    hasher: RandomState,
+}
+
+type Link<V> = Option<Arc<Node<V>>>;
+
+enum Node<V> {
+    Branch([Link<V>; BRANCHES]),
+    Leaf(Vec<Entry<V>>),
+}
+
+#[derive(Clone)]
+struct Entry<V> {
+    hash: u64,
+    key: Arc<[u8]>,
+    value: V,
+}
+
+impl<V> Default for Trie<V> {
+    fn default() -> Trie<V> {
+        Trie { root: None, len: 0, hasher: RandomState::new() }
+    }
+}
+
+impl<V: Clone> Clone for Node<V> {
+    fn clone(&self) -> Node<V> {
+        #[cfg(test)]
+        COPIED.set(COPIED.get() + 1);
+        match self {
+            Node::Branch(branches) => Node::Branch(branches.clone()),
+            Node::Leaf(entries) => Node::Leaf(entries.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Nodes that were copied because a snapshot shares them, for tests that count work.
+    pub static COPIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// Entries that [`Trie::differing`] looked at, for the same tests.
+    pub static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Which branch of a node `depth` levels below the root.
+fn branch(hash: u64, depth: u32) -> usize {
+    (hash >> (4 * depth)) as usize % BRANCHES
+}
+
+impl<V: Clone> Trie<V> {
+    pub fn get(&self, key: &[u8]) -> Option<&V> {
+        let hash = self.hasher.hash_one(key);
+        let (mut link, mut depth) = (&self.root, 0);
+        loop {
+            match link.as_deref()? {
+                Node::Branch(branches) => link = branches.get(branch(hash, depth))?,
+                Node::Leaf(entries) => {
+                    let entry = entries.iter().find(|entry| entry.hash == hash && *entry.key == *key)?;
+                    return Some(&entry.value);
+                }
+            }
+            depth += 1;
+        }
+    }
+
+    /// Adds, changes or removes one entry: `change` gets its value, `None` if there is none, and leaves what it is to be.
+    pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> R {
+        let hash = self.hasher.hash_one(key);
+        let mut grown = 0_isize;
+        let changed = update(&mut self.root, 0, hash, key, |value| {
+            let before = value.is_some();
+            let changed = change(value);
+            grown = isize::from(value.is_some()) - isize::from(before);
+            changed
+        });
+        self.len = self.len.saturating_add_signed(grown);
+        changed
+    }
+
+    /// In no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries().map(|entry| &entry.value)
+    }
+
+    /// In no order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries().map(|entry| &*entry.key)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry<V>> {
+        let mut waiting: Vec<&Node<V>> = self.root.as_deref().into_iter().collect();
+        let leaves = std::iter::from_fn(move || {
+            loop {
+                match waiting.pop()? {
+                    Node::Leaf(entries) => return Some(entries),
+                    Node::Branch(branches) => waiting.extend(branches.iter().flatten().map(|node| &**node)),
+                }
+            }
+        });
+        leaves.flatten()
+    }
+
+    /// Visits every entry of either map that may differ between the two, some of them twice, and a few of their
+    /// neighbors. Costs as much as was changed since one was a copy of the other.
+    pub fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
+        differing(&self.root, &older.root, &mut |entry: &Entry<V>| {
+            #[cfg(test)]
+            VISITED.set(VISITED.get() + 1);
+            visit(&entry.key, &entry.value);
+        });
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+fn update<V: Clone, R>(
+    link: &mut Link<V>,
+    depth: u32,
+    hash: u64,
+    key: &[u8],
+    change: impl FnOnce(&mut Option<V>) -> R,
+) -> R {
+    let Some(node) = link.as_mut().map(Arc::make_mut) else {
+        let mut value = None;
+        let changed = change(&mut value);
+        *link = value.map(|value| Arc::new(Node::Leaf(vec![Entry { hash, key: Arc::from(key), value }])));
+        return changed;
+    };
+    match node {
+        Node::Branch(branches) => {
+            let mut none = None;
+            let below = branches.get_mut(branch(hash, depth)).unwrap_or(&mut none);
+            let changed = update(below, depth + 1, hash, key, change);
+            if branches.iter().all(Option::is_none) {
+                *link = None;
+            }
+            changed
+        }
+        Node::Leaf(entries) => {
+            let at = entries.iter().position(|entry| entry.hash == hash && *entry.key == *key);
+            let known = at.map(|at| entries.swap_remove(at));
+            let (key, mut value) = known.map_or_else(|| (Arc::from(key), None), |entry| (entry.key, Some(entry.value)));
+            let changed = change(&mut value);
+            entries.extend(value.map(|value| Entry { hash, key, value }));
+            if entries.len() > LEAF_ENTRIES_MAX && depth < DEPTH_MAX {
+                *node = split(std::mem::take(entries), depth);
+            } else if entries.is_empty() {
+                *link = None;
+            }
+            changed
+        }
+    }
+}
+
+/// A leaf's entries by the next bits of their hashes.
+fn split<V>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
+    let mut leaves: [Vec<Entry<V>>; BRANCHES] = Default::default();
+    for entry in entries {
+        if let Some(leaf) = leaves.get_mut(branch(entry.hash, depth)) {
+            leaf.push(entry);
+        }
+    }
+    Node::Branch(leaves.map(|leaf| (!leaf.is_empty()).then(|| Arc::new(Node::Leaf(leaf)))))
+}
+
+fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&Entry<V>)) {
+    match (one.as_deref(), other.as_deref()) {
+        (Some(one), Some(other)) if std::ptr::eq(one, other) => {}
+        (Some(Node::Branch(ones)), Some(Node::Branch(others))) => {
+            ones.iter().zip(others).for_each(|(one, other)| differing(one, other, visit));
+        }
+        (one, other) => [one, other].into_iter().flatten().for_each(|node| all(node, visit)),
+    }
+}
+
+fn all<V>(node: &Node<V>, visit: &mut impl FnMut(&Entry<V>)) {
+    match node {
+        Node::Leaf(entries) => entries.iter().for_each(visit),
+        Node::Branch(branches) => branches.iter().flatten().for_each(|node| all(node, visit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn key(number: u32) -> Vec<u8> {
+        format!("channel {number}").into_bytes()
+    }
+
+    fn set(trie: &mut Trie<u32>, number: u32, value: Option<u32>) {
+        trie.update(&key(number), |slot| *slot = value);
+    }
+
+    /// Against a BTreeMap; a snapshot keeps what it had, and the difference names every key that changed.
+    #[test]
+    fn as_a_plain_map_would() {
+        proptest::proptest!(|(before: Vec<(u8, Option<u16>)>, after: Vec<(u8, Option<u16>)>)| {
+            let (mut trie, mut map) = (Trie::default(), BTreeMap::new());
+            let step = |trie: &mut Trie<u32>, map: &mut BTreeMap<u32, u32>, (number, value): (u8, Option<u16>)| {
+                let (number, value) = (u32::from(number), value.map(u32::from));
+                match value {
+                    Some(value) => _ = map.insert(number, value),
+                    None => _ = map.remove(&number),
+                }
+                set(trie, number, value);
+                assert_eq!(trie.len(), map.len());
+            };
+            before.into_iter().for_each(|row| step(&mut trie, &mut map, row));
+            let (snapshot, was) = (trie.clone(), map.clone());
+            after.into_iter().for_each(|row| step(&mut trie, &mut map, row));
+            for (trie, map) in [(&snapshot, &was), (&trie, &map)] {
+                for number in 0..=255 {
+                    assert_eq!(trie.get(&key(number)), map.get(&number));
+                }
+                assert_eq!(trie.values().sum::<u32>(), map.values().sum::<u32>());
+            }
+            let mut named = BTreeSet::new();
+            trie.differing(&snapshot, |key, _| _ = named.insert(key.to_vec()));
+            for number in (0..=255).filter(|number| was.get(number) != map.get(number)) {
+                assert!(named.contains(&key(number)), "{number} changed");
+            }
+        });
+    }
+
+    #[test]
+    fn a_change_costs_one_path_however_many_there_are() {
+        for count in [1000, 100_000] {
+            let mut trie = Trie::default();
+            (0..count).for_each(|number| set(&mut trie, number, Some(number)));
+            let mut most = (0, 0);
+            for number in [0, count / 2, count, count + 1] {
+                let snapshot = trie.clone();
+                COPIED.set(0);
+                VISITED.set(0);
+                set(&mut trie, number, Some(7));
+                // What nobody shares is changed in place.
+                let copied = COPIED.get();
+                set(&mut trie, number, Some(8));
+                assert_eq!(COPIED.get(), copied);
+                trie.differing(&snapshot, |_, _| {});
+                most = (most.0.max(COPIED.get()), most.1.max(VISITED.get()));
+            }
+            assert!(most.0 <= 8 && most.1 <= 20, "{count} entries: {most:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_stays_of_what_is_removed() {
+        let mut trie = Trie::default();
+        (0..1000).for_each(|number| set(&mut trie, number, Some(number)));
+        (0..1000).for_each(|number| set(&mut trie, number, None));
+        assert!(trie.is_empty() && trie.root.is_none());
+    }
+}
