@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::json::tape;
 use crate::rows::rows;
 
 fn tape_of(json: &[u8]) -> Vec<u8> {
@@ -19,17 +20,25 @@ fn place(name: &str) -> Place {
     match name {
         "markdown" => Place::Markdown,
         "plain" => Place::Plain,
-        "body" => Place::Body,
+        "body" => Place::Body(None),
+        "header" => Place::Header,
+        "cookie" => Place::Cookie,
         "url" => Place::Url,
         "key" => Place::Key,
-        other => panic!("no place `{other}`"),
+        kind => Place::Body(Some(Syntax::of(kind).unwrap())),
     }
 }
 
 #[test]
 fn template_rows() {
     for row in rows(include_str!("../../testdata/template.txt")) {
-        let template = Template::parse(&row.text(1), place(&row.text(0))).unwrap();
+        let template = match Template::parse(&row.text(1), place(&row.text(0))) {
+            Ok(template) => template,
+            Err(err) => {
+                assert_eq!(format!("refused: {err}"), row.text(3), "line {}", row.line);
+                continue;
+            }
+        };
         let tape = tape_of(row.bytes(2));
         let mut out = b"before".to_vec();
         match template.render(&fields(&tape), &mut out) {
@@ -39,8 +48,9 @@ fn template_rows() {
                 "line {}",
                 row.line
             ),
-            Err(missing) => {
-                assert_eq!(format!("missing: {}", missing.field), row.text(3), "line {}", row.line);
+            Err(err) => {
+                let Unmade::Missing { field } = err else { panic!("line {}: {err}", row.line) };
+                assert_eq!(format!("missing: {field}"), row.text(3), "line {}", row.line);
                 assert_eq!(out, b"before", "line {}", row.line);
             }
         }
@@ -49,10 +59,17 @@ fn template_rows() {
 
 #[test]
 fn a_template_is_bounded() {
-    let longest = "x".repeat(TEMPLATE_BYTES_MAX);
-    assert!(Template::parse(&longest, Place::Key).is_ok());
-    let err = Template::parse(&format!("{longest}x"), Place::Key).unwrap_err();
-    assert_eq!(err.to_string(), "has 16385 bytes, 16384 are allowed");
+    for (place, max) in
+        [(Place::Plain, TEMPLATE_BYTES_MAX), (Place::Key, 1024), (Place::Header, 4096), (Place::Url, 8192)]
+    {
+        let longest = "x".repeat(max);
+        assert!(Template::parse(&longest, place).is_ok());
+        let err = Template::parse(&format!("{longest}x"), place).unwrap_err();
+        assert_eq!(err.to_string(), format!("has {} bytes, {max} are allowed", max + 1));
+    }
+    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Place::Key).is_ok());
+    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Place::Key).unwrap_err();
+    assert_eq!(err.to_string(), "has more than 256 placeholders");
 }
 
 /// What a template is cut at, found the slow way.
@@ -62,7 +79,8 @@ fn naive_placeholders(text: &str) -> Vec<&str> {
     while at < text.len() {
         let inner = text[at..].strip_prefix('{').and_then(|rest| rest.find('}').map(|end| &rest[..end]));
         let path = inner.filter(|path| {
-            path.split('.').all(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+            path.split('.')
+                .all(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c)))
         });
         found.extend(path);
         at += path.map_or(text[at..].chars().next().unwrap().len_utf8(), |path| path.len() + 2);
@@ -86,7 +104,13 @@ fn bare(text: &str) -> String {
 proptest! {
     #[test]
     fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
-        let template = Template::parse(&text, Place::Plain).unwrap();
+        let Ok(template) = Template::parse(&text, Place::Plain) else {
+            // Some braces hold a letter between what is no name.
+            let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+            let odd = |inner: &str| inner.contains(['a', 'é']) && naive_placeholders(&format!("{{{inner}}}")).is_empty();
+            prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
+            return Ok(());
+        };
         let found: Vec<&str> = template.parts.iter().filter_map(|part| match part {
             Part::Field { path, .. } => Some(&**path),
             Part::Literal(_) => None,
@@ -117,7 +141,7 @@ proptest! {
     fn a_json_body_stays_json(value in ".{0,16}", number: i32) {
         let event = serde_json::json!({ "v": value, "n": number, "o": { "k": [value] } });
         let tape = tape_of(event.to_string().as_bytes());
-        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body).unwrap();
+        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body(None)).unwrap();
         prop_assert!(template.is_json());
         let body: serde_json::Value = serde_json::from_str(&template.render_text(&fields(&tape)).unwrap()).unwrap();
         let inner = event["o"].to_string();

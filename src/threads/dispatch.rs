@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::Level;
+
 use crate::action::{Action, Counter, Kind, Leaderboard};
 use crate::aggregator::Aggregator;
 use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
@@ -14,12 +16,13 @@ use crate::identity;
 use crate::json::{find, tape, text};
 use crate::notice::Notice;
 use crate::redis::counter::Count;
-use crate::template::{Fields, Missing, Template};
+use crate::template::{Fields, Template, Unmade};
+use crate::text_log::escaped;
 use crate::threads::outbox::Item;
 use crate::threads::replies::ReplyTo;
 use crate::threads::run::{CountJob, Run, Work};
 use crate::threads::webhooks::Job;
-use crate::threads::{Shared, files};
+use crate::threads::{Shared, files, lock};
 
 /// One event, as hooks look at it.
 #[derive(Clone, Copy)]
@@ -82,8 +85,14 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         Kind::File(log) => record(shared, log, text),
-        Kind::Counter(counter) => count(shared, counter, &fields),
-        Kind::Leaderboard(leaderboard) => rank(shared, leaderboard, &fields),
+        Kind::Counter(counter) => match counted(counter, &fields) {
+            Ok((key, by)) => queue(shared, key, None, by, counter.ttl),
+            Err(why) => unmade(shared, id, action, why),
+        },
+        Kind::Leaderboard(leaderboard) => match ranked(leaderboard, &fields) {
+            Ok((board, member, by)) => queue(shared, board, Some(member), by, leaderboard.ttl),
+            Err(why) => unmade(shared, id, action, why),
+        },
     };
     if let Some(reason) = refused {
         shared.notices.push(Notice::ActionFailed { hook: Arc::clone(id), kind: action.kind.name(), reason });
@@ -101,38 +110,40 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
     })
 }
 
-fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Option<String> {
-    let key = match key(&counter.key, fields) {
-        Ok(key) => key,
-        Err(missing) => return Some(unmade(shared, &missing)),
-    };
-    let by = itoa::Buffer::new().format(counter.by).into();
-    queue(shared, key, None, by, counter.ttl)
+/// A counter's key without the prefix, and what is added.
+fn counted(counter: &Counter, fields: &Fields<'_>) -> Result<(Vec<u8>, Box<str>), String> {
+    Ok((name("key", &counter.key, fields)?, itoa::Buffer::new().format(counter.by).into()))
 }
 
-fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Option<String> {
-    let mut member = Vec::new();
-    let made = leaderboard.member.render(fields, &mut member);
-    let board = match made.and_then(|()| key(&leaderboard.board, fields)) {
-        Ok(board) => board,
-        Err(missing) => return Some(unmade(shared, &missing)),
-    };
+/// A board without the prefix, its member, and what is added.
+fn ranked(leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<(Vec<u8>, Box<[u8]>, Box<str>), String> {
+    let member = name("member", &leaderboard.member, fields)?.into_boxed_slice();
     let mut by = Vec::new();
     text::push_decimal(&mut by, leaderboard.by);
-    let by = String::from_utf8_lossy(&by).into();
-    queue(shared, board, Some(member.into()), by, leaderboard.ttl)
+    Ok((name("board", &leaderboard.board, fields)?, member, String::from_utf8_lossy(&by).into()))
 }
 
-/// A key without its prefix.
-fn key(template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, Missing> {
-    let mut key = Vec::new();
-    template.render(fields, &mut key)?;
-    Ok(key)
+/// A key, board or member within the bound that `realtime.Incr` has. Without its size, the reason is the same for
+/// every event.
+fn name(what: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+    let mut name = Vec::new();
+    match template.render(fields, &mut name) {
+        Ok(()) => Ok(name),
+        Err(err @ Unmade::TooLong { .. }) => Err(format!("too_large: the {what} cannot be made: {err}")),
+        Err(err @ Unmade::Missing { .. }) => Err(err.to_string()),
+    }
 }
 
-fn unmade(shared: &Shared, missing: &Missing) -> String {
+/// Counts an action that its event cannot be made into; the reason, if it was not said lately.
+fn unmade(shared: &Shared, id: &[u8], action: &Action, reason: String) -> Option<String> {
     shared.stats.actions_unmade.add(1);
-    missing.to_string()
+    let id = String::from_utf8_lossy(id);
+    let kind = action.kind.name();
+    // A cause ends at its first `;`.
+    let cause = format!("{id}\0{kind}\0{reason}").replace(';', ",");
+    let more = lock(&shared.unmade).pass(Level::Error, &cause, Instant::now())?;
+    log::error!("hook `{}`: lost an action of type {kind}: {}{more}", escaped(&id), escaped(&reason));
+    Some(reason + &more)
 }
 
 /// Queues a counter job; a reason if it was refused.
