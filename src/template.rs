@@ -248,16 +248,23 @@ fn looks_like_a_placeholder(inner: &str) -> bool {
     inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
 }
 
-/// A value must not end an escape that the text before it begins: `%{a}`, `%4{a}`.
+/// For places with escapes like `%7B`: a value must not end one that the text before it begins, as in `%{a}` and
+/// `%4{a}`; and a placeholder in escaped braces, as browsers copy them, would go out as letters.
 fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
     let cuts = |text: &str| text.ends_with('%') || text.len() > 1 && text.as_bytes().get(text.len() - 2) == Some(&b'%');
-    match parts.iter().zip(parts.iter().skip(1)).any(|pair| match pair {
-        (Part::Literal(text), Part::Field { .. }) => cuts(text),
-        _ => false,
-    }) {
-        true => Err(TemplateError::Escape),
-        false => Ok(()),
+    for (index, part) in parts.iter().enumerate() {
+        let Part::Literal(text) = part else { continue };
+        if cuts(text) && index + 1 < parts.len() {
+            return Err(TemplateError::Escape);
+        }
+        if text.contains("%7") {
+            let text = text.replace(['{', '}'], "").replace("%7B", "{").replace("%7b", "{");
+            // Other escapes stand for punctuation, which no placeholder holds.
+            let text = text.replace("%7D", "}").replace("%7d", "}").replace("%20", " ").replace('%', "\\");
+            check_none(&text).map_err(|_| TemplateError::Braces)?;
+        }
     }
+    Ok(())
 }
 
 /// Appends the field and what keeps it apart from the text before it.
@@ -355,6 +362,8 @@ pub enum TemplateError {
     Placeholder(Box<str>),
     /// `%` or `%4` right before a placeholder.
     Escape,
+    /// `%7Bname%7D`
+    Braces,
     /// No body of the syntax that the request says it has.
     Body(&'static str),
 }
@@ -376,6 +385,9 @@ impl fmt::Display for TemplateError {
                 }
             }
             TemplateError::Escape => f.write_str("has a placeholder within an escape that `%` begins"),
+            TemplateError::Braces => {
+                f.write_str("has a placeholder in escaped braces (`%7B`, `%7D`): write `{` and `}`")
+            }
             TemplateError::Body(found) => f.write_str(found),
         }
     }

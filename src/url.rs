@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::config::{Secret, TARGET_BYTES_MAX, URL_BYTES_MAX};
-use crate::template::{self, Fields, Place, Template, TemplateError, Unmade};
+use crate::template::{Fields, Place, Template, TemplateError, Unmade};
 
 /// The part that decides who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -111,7 +111,6 @@ pub struct UrlTemplate {
 impl UrlTemplate {
     pub fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
-        check_braces(&target)?;
         let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
         if !template.has_placeholders() {
@@ -234,19 +233,6 @@ fn check_target(target: &str) -> Result<(), UrlError> {
     }
 }
 
-/// Refuses a placeholder whose braces are escaped, as browsers copy them: it would go out as letters.
-fn check_braces(target: &str) -> Result<(), UrlError> {
-    if !target.contains('%') {
-        return Ok(());
-    }
-    // Those that are not escaped are looked at when the template is parsed.
-    let text = target.replace(['{', '}'], "").replace("%7B", "{").replace("%7b", "{");
-    match template::check_none(&text.replace("%7D", "}").replace("%7d", "}")).is_err() {
-        true => Err(UrlError::Braces),
-        false => Ok(()),
-    }
-}
-
 /// Of a path as Discord's webhooks have it, `/api/webhooks/<number>/<token>`: up to the slash after the number, which
 /// is no secret, and the rest. Relays for Discord keep this form, so the host does not matter.
 fn discord_parts(path: &str) -> Option<(&str, &str)> {
@@ -281,8 +267,6 @@ pub enum UrlError {
     Character(char),
     /// A placeholder where the server is named.
     Placeholder,
-    /// `%7Bname%7D`
-    Braces,
     /// `.` or `..` as a segment of the path.
     Dots,
     Template(TemplateError),
@@ -301,7 +285,6 @@ impl fmt::Display for UrlError {
             UrlError::Character('%') => f.write_str("has a `%` that two hexadecimal digits do not follow"),
             UrlError::Character(found) => write!(f, "holds {found:?}, which a URL writes as `%` and two digits"),
             UrlError::Placeholder => f.write_str("has a placeholder in its scheme, host or port"),
-            UrlError::Braces => f.write_str("has a placeholder in escaped braces (`%7B`, `%7D`): write `{` and `}`"),
             UrlError::Dots => f.write_str("has `.` or `..` for a part of its path"),
             UrlError::Template(err) => err.fmt(f),
             UrlError::Unmade(unmade) => write!(f, "cannot be made: {unmade}"),

@@ -151,6 +151,7 @@ fn templates() {
         ("http://h/{a b}", "`{a b}` is no placeholder"),
         ("http://h/%7Ba%7D", "escaped braces"),
         ("http://h/%7ba.b%7d/{v}", "escaped braces"),
+        ("http://h/?a=%7Ba%20b%7D", "escaped braces"),
         ("http://h/%{v}", "escape"),
         ("http://h/?a=%2{v}", "escape"),
     ] {

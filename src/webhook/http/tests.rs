@@ -86,5 +86,5 @@ fn a_request_shows_no_secret() {
     let request = request(spec, r#"{"a":"hunter2"}"#).unwrap();
     assert_eq!(format!("{request:?}"), "POST http://h/***?***, 2 headers, 15 bytes");
     let secrets: Vec<&str> = request.secrets().collect();
-    assert_eq!(secrets, ["hunter2", "hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
+    assert_eq!(secrets, ["hunter2", "hunter2", "/hunter2?key=hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
 }
