@@ -54,9 +54,10 @@ pub enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Markdown,
-    /// Between code marks of markdown, on one line or on several.
+    /// Between code marks of markdown, on one line or on several; within other marks, which do not heed those of code.
     Code {
         lines: bool,
+        enclosed: bool,
     },
     /// In a URL that stands in a text.
     Link,
@@ -327,7 +328,7 @@ fn is_percent(style: Style) -> bool {
 fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
         Style::Markdown => escape::push_markdown(out, shortened(bytes)),
-        Style::Code { lines } => escape::push_code(out, shortened(bytes), lines),
+        Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
         Style::Link => escape::push_percent(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
         Style::Line => escape::push_line(out, bytes),

@@ -31,9 +31,16 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to the inside of code marks: on one line unless these marks take several.
-pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool) {
+/// Appends a value to the inside of code marks: on one line unless these marks take several. Emphasis, spoilers and
+/// links that begin before the code end at the next mark of theirs, in code or not: in a value there is none then.
+pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: bool) {
+    let mut last = ' ';
     for character in cleaned(bytes) {
+        let is_mark = last == character && "*_~|/".contains(character) || (last, character) == (']', '(');
+        if enclosed && is_mark {
+            push_char(out, '\u{200b}');
+        }
+        last = character;
         match character {
             '`' => push_char(out, '\u{2cb}'),
             '\n' if !lines => out.push(b' '),

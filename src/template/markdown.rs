@@ -112,7 +112,8 @@ pub(super) fn settle(parts: &mut [Part]) {
         let is_before_value = matches!(parts.get(index + 1), Some(Part::Field { .. }));
         match parts.get_mut(index) {
             Some(Part::Field { style, guard, .. }) => {
-                let (found, apart) = code.map_or_else(|| (outside(before), false), |code| inside(*code, &text, start));
+                let (found, apart) =
+                    code.map_or_else(|| (outside(before), false), |code| inside(*code, &codes, &text, start));
                 *style = found;
                 *guard = if apart { Guard::Apart } else { guard_of(before) };
             }
@@ -140,7 +141,7 @@ fn outside(before: &str) -> Style {
 }
 
 /// The style of a value between code marks, and whether it must be kept apart from what is before it.
-fn inside(code: Code, text: &str, start: usize) -> (Style, bool) {
+fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool) {
     let before = text.get(code.start..start).unwrap_or_default();
     let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
     // A quote ends with its line, and the code in it with it.
@@ -149,7 +150,26 @@ fn inside(code: Code, text: &str, start: usize) -> (Style, bool) {
     // The first line of a block would be the name of a language, and no code, if it was one word.
     let rest = text.get(start..code.end).unwrap_or_default();
     let may_be_a_name = is_first_line && rest.contains('\n');
-    (Style::Code { lines: code.is_block && !is_first_line && !is_quoted }, may_be_a_name)
+    let lines = code.is_block && !is_first_line && !is_quoted;
+    (Style::Code { lines, enclosed: is_enclosed(text, code.open, codes) }, may_be_a_name)
+}
+
+/// Whether emphasis, a spoiler or a link's text that begins before `at` is open there.
+fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
+    let (mut runs, mut brackets, mut last) = ([0_u32; 4], 0_i32, ' ');
+    for (index, character) in text.char_indices().take_while(|(index, _)| *index < at) {
+        let is_code = codes.iter().any(|code| (code.open..code.close()).contains(&index));
+        let is_escaped = std::mem::replace(&mut last, character) == '\\';
+        if is_code || is_escaped {
+            continue;
+        }
+        let begins = text.get(..index).is_none_or(|before| !before.ends_with(character));
+        match "*_~|".find(character).and_then(|mark| runs.get_mut(mark)) {
+            Some(count) => *count += u32::from(begins),
+            None => brackets += i32::from(character == '[') - i32::from(character == ']'),
+        }
+    }
+    brackets > 0 || runs.iter().any(|count| count % 2 == 1)
 }
 
 /// The guard against a mention that the text before a value begins.

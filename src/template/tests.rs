@@ -158,4 +158,125 @@ proptest! {
         prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
         prop_assert!(path.is_ascii());
     }
+
+    #[test]
+    fn a_value_in_code_stays_in_code(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12),
+        values in prop::collection::vec("[`\\\\a\n*]{0,6}", 3),
+    ) {
+        let text: String = pieces.concat();
+        let template = Template::parse(&text, Place::Markdown).unwrap();
+        let event = serde_json::json!({ "a": values[0], "b": values[1], "c": values[2] });
+        let tape = tape_of(event.to_string().as_bytes());
+        // The bytes of each value that is written as code.
+        let (mut out, mut written) = (Vec::new(), Vec::new());
+        for part in &template.parts {
+            match part {
+                Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Field { path, style, guard } => {
+                    let start = out.len();
+                    push_guarded(&mut out, *style, *guard, &fields(&tape), path).unwrap();
+                    if matches!(style, Style::Code { .. }) {
+                        written.push(start..out.len());
+                    }
+                }
+            }
+        }
+        let rendered = template.render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(rendered.as_bytes(), &out);
+        let (codes, _) = markdown::code(&rendered);
+        for value in written {
+            let holds = |code: &markdown::Code| code.start <= value.start && value.end <= code.end;
+            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is no code", text, rendered, &rendered[value]);
+        }
+    }
+
+    #[test]
+    fn a_form_reads_back(values in prop::collection::vec(".{0,12}", 2), number: f64) {
+        let tape = tape_of(serde_json::json!({ "a": values[0], "b": values[1], "n": number }).to_string().as_bytes());
+        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Place::Body(Some(Syntax::Form)));
+        let body = template.unwrap().render_text(&fields(&tape)).unwrap();
+        let read: Vec<Vec<u8>> = body.split('&').map(|member| decoded(member.split_once('=').unwrap().1)).collect();
+        prop_assert_eq!(read.len(), 4, "{}", body);
+        prop_assert_eq!((&read[0], &read[1]), (&values[0].clone().into_bytes(), &values[1].clone().into_bytes()));
+        let json: serde_json::Value = serde_json::from_slice(&read[2]).unwrap();
+        prop_assert_eq!(json, serde_json::json!({ "k": values[0], "n": values[1] }));
+    }
+
+    #[test]
+    fn json_in_json_reads_back(value in ".{0,12}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Place::Body(Some(Syntax::Json)));
+        let body = template.unwrap().render_text(&fields(&tape)).unwrap();
+        let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(inner, serde_json::json!({ "v": value, "w": [value] }));
+    }
+
+    #[test]
+    fn markup_reads_back(value in ".{0,12}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let template = Template::parse("<a b=\"{v}\">{v}</a>", Place::Body(Some(Syntax::Xml))).unwrap();
+        let body = template.render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(body.matches(['<', '>', '"']).count(), 6, "{}", body);
+        let inner = body.strip_prefix("<a b=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
+        let mut cleaned = Vec::new();
+        escape::push_plain(&mut cleaned, value.as_bytes());
+        let read = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        let read = read.iter().fold(inner.to_owned(), |text, (from, to)| text.replace(from, to));
+        prop_assert_eq!(read, String::from_utf8(cleaned).unwrap().replace(['\u{fffe}', '\u{ffff}'], ""));
+    }
+
+    #[test]
+    fn a_header_is_one_line_of_ascii(value: Vec<u8>) {
+        let mut json = Vec::new();
+        text::push_string(&mut json, &value);
+        let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
+        let mut out = Vec::new();
+        Template::parse("x {v}", Place::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
+        prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
+    }
+}
+
+/// Of these the texts of hooks are made: marks, escapes, placeholders.
+const PIECES: &[&str] =
+    &["`", "``", "```", "\\", "{a}", "{b}", "{c}", "x", " ", "\n", "> ", "lua\n", "**", "||", "@", "<@", "https://e/"];
+
+/// A part of a form, decoded.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap();
+        match byte {
+            b'%' => out.push((digit() * 16 + digit()) as u8),
+            b'+' => out.push(b' '),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_made_is_bounded() {
+    let tape = tape_of(serde_json::json!({ "v": "x".repeat(400_000), "k": "k".repeat(1025) }).to_string().as_bytes());
+    let render = |text: &str, place| {
+        let mut out = Vec::new();
+        let made = Template::parse(text, place).unwrap().render(&fields(&tape), &mut out);
+        made.map(|()| out.len()).map_err(|err| err.to_string())
+    };
+    let longer = |max: usize| Err(format!("it is longer than {max} bytes"));
+    assert_eq!(render("{k}", Place::Key), longer(1024));
+    assert_eq!(render("k:{v}", Place::Key), longer(1024));
+    assert_eq!(render("{k}{v}", Place::Header), longer(4096));
+    assert_eq!(render("/{v}", Place::Url), longer(8192));
+    assert_eq!(render("{v}{v}", Place::Body(None)), Ok(800_000));
+    assert_eq!(render(&"{v}".repeat(256), Place::Body(None)), longer(BODY_BYTES_MAX));
+    // Texts for Discord are cut later; what is far beyond its limits is not even made, and code stays closed.
+    let long = "`{v}` ".repeat(256);
+    let bytes = render(&long, Place::Markdown).unwrap();
+    assert!(bytes < TEXT_BYTES_MAX * 2 + long.len() * 2, "{bytes}");
+    let text = Template::parse(&long, Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+    let (codes, is_whole) = markdown::code(&text);
+    assert_eq!((codes.len(), is_whole), (256, true));
 }

@@ -282,8 +282,7 @@ fn cut(mut text: String, chars_max: usize) -> String {
     let mut end = String::new();
     if let Some(code) = opened {
         let room = byte_of(&text, chars_max.saturating_sub(1 + code.mark()));
-        // The character before `…` is code, or there is none.
-        if room > code.start {
+        if room >= code.start {
             (kept, end) = (room.min(code.end), "`".repeat(code.mark()));
         } else {
             kept = code.open;
