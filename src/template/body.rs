@@ -124,11 +124,10 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
 /// Somebody who writes this means JSON, and it will be read so. Backslashes count for nothing: it may be quoted.
 fn begins_as_json(text: &[u8]) -> bool {
     let mut signs = text.iter().filter(|byte| !byte.is_ascii_whitespace() && **byte != b'\\').take(3);
-    match (signs.next(), signs.next(), signs.next()) {
-        (Some(b'{'), Some(b'"'), _) => true,
-        (Some(b'['), Some(b'{'), Some(b'"')) => true,
-        _ => false,
-    }
+    matches!(
+        (signs.next(), signs.next(), signs.next()),
+        (Some(b'{'), Some(b'"'), _) | (Some(b'['), Some(b'{'), Some(b'"'))
+    )
 }
 
 /// A text with a sample in the place of each value, and where these stand.

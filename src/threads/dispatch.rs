@@ -85,14 +85,12 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         Kind::File(log) => record(shared, log, text),
-        Kind::Counter(counter) => match counted(counter, &fields) {
-            Ok((key, by)) => queue(shared, key, None, by, counter.ttl),
-            Err(why) => unmade(shared, id, action, why),
-        },
-        Kind::Leaderboard(leaderboard) => match ranked(leaderboard, &fields) {
-            Ok((board, member, by)) => queue(shared, board, Some(member), by, leaderboard.ttl),
-            Err(why) => unmade(shared, id, action, why),
-        },
+        Kind::Counter(counter) => {
+            count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
+        }
+        Kind::Leaderboard(leaderboard) => {
+            rank(shared, leaderboard, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
+        }
     };
     if let Some(reason) = refused {
         shared.notices.push(Notice::ActionFailed { hook: Arc::clone(id), kind: action.kind.name(), reason });
@@ -110,17 +108,21 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
     })
 }
 
-/// A counter's key without the prefix, and what is added.
-fn counted(counter: &Counter, fields: &Fields<'_>) -> Result<(Vec<u8>, Box<str>), String> {
-    Ok((name("key", &counter.key, fields)?, itoa::Buffer::new().format(counter.by).into()))
+/// Queues a counter; why it was refused, or as an error why its event makes none.
+fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Result<Option<String>, String> {
+    let key = name("key", &counter.key, fields)?;
+    let by = itoa::Buffer::new().format(counter.by).into();
+    Ok(queue(shared, key, None, by, counter.ttl))
 }
 
-/// A board without the prefix, its member, and what is added.
-fn ranked(leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<(Vec<u8>, Box<[u8]>, Box<str>), String> {
-    let member = name("member", &leaderboard.member, fields)?.into_boxed_slice();
+/// The same for a leaderboard.
+fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<Option<String>, String> {
+    let member = name("member", &leaderboard.member, fields)?;
+    let board = name("board", &leaderboard.board, fields)?;
     let mut by = Vec::new();
     text::push_decimal(&mut by, leaderboard.by);
-    Ok((name("board", &leaderboard.board, fields)?, member, String::from_utf8_lossy(&by).into()))
+    let by = String::from_utf8_lossy(&by).into();
+    Ok(queue(shared, board, Some(member.into()), by, leaderboard.ttl))
 }
 
 /// A key, board or member within the bound that `realtime.Incr` has. Without its size, the reason is the same for
