@@ -9,6 +9,7 @@ use log::Level;
 
 use crate::action::{Action, Counter, Kind, Leaderboard};
 use crate::aggregator::Aggregator;
+use crate::config::NAME_BYTES_MAX;
 use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
 use crate::eventlog::spec::LogSpec;
 use crate::hook::{Hook, Scopes};
@@ -83,6 +84,11 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
         Kind::Webhook(webhook) => {
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
+        }
+        // A channel of another program may have any length; an event log takes those that `Emit` takes.
+        Kind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
+            let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
+            unmade(shared, id, action, reason)
         }
         Kind::File(log) => record(shared, log, text),
         Kind::Counter(counter) => {

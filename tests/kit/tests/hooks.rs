@@ -357,14 +357,19 @@ fn what_a_hook_writes_has_the_bounds_of_a_call() {
     ] {
         server.engine.add_hook(b"kill", Some(id.as_bytes()), &spec, None).unwrap();
     }
+    server.engine.add_hook(b"long:*", Some(b"log"), &json!({ "type": "file", "path": "long.log" }), None).unwrap();
+    server.wait_ready();
     let refused = server.incr(&"k".repeat(1025), None).unwrap_err().to_string();
     assert_eq!(refused, "too_large: the key has 1025 bytes, 1024 are allowed");
     let event = json!({ "long": "k".repeat(1025), "huge": "k".repeat(400_000), "fits": "k".repeat(1024) });
     for _ in 0..3 {
         emit(&mut server, "kill", &event);
     }
-    server.wait(|server| server.stat("/actions_unmade") == 9 && server.stat("/notices/waiting") == 0);
+    publish(&redis, &format!("p:long:{}", "c".repeat(1020)), "{}");
+    publish(&redis, "p:long:c", "{}");
+    server.wait(|server| server.stat("/actions_unmade") == 10 && server.stat("/files/delivered") == 1);
     settle(&mut server);
+    server.wait(|server| server.stat("/notices/waiting") == 0);
     let mut told: Vec<String> = server
         .told
         .iter()
@@ -381,6 +386,7 @@ fn what_a_hook_writes_has_the_bounds_of_a_call() {
         [
             "board leaderboard too_large: the board cannot be made: it is longer than 1024 bytes",
             "key counter too_large: the key cannot be made: it is longer than 1024 bytes",
+            "log file too_large: the channel is longer than 1024 bytes",
             "member leaderboard too_large: the member cannot be made: it is longer than 1024 bytes",
         ]
     );
