@@ -75,7 +75,7 @@ enum Style {
     Key,
 }
 
-/// What keeps a value from becoming part of a mention that the text around it begins.
+/// What keeps a value from becoming part of a mention, and its absence from joining marks, that the text around it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guard {
     None,
@@ -83,6 +83,8 @@ enum Guard {
     Digits,
     /// A zero-width space goes before every value.
     Apart,
+    /// A zero-width space stands for a value that is empty: the backticks around it would become one mark.
+    Present,
 }
 
 /// Shows nothing and parts what stands around it.
@@ -279,6 +281,7 @@ fn push_guarded(out: &mut Vec<u8>, style: Style, guard: Guard, fields: &Fields<'
         Guard::None => false,
         Guard::Digits => value.is_empty() || !value.iter().all(u8::is_ascii_digit),
         Guard::Apart => true,
+        Guard::Present => value.is_empty(),
     };
     // Code marks around nothing, or around line ends alone, are no code marks.
     let is_nothing = matches!(style, Style::Code { .. }) && value.iter().all(|byte| *byte == b'\n');

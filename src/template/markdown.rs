@@ -90,7 +90,7 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
     })
 }
 
-/// Stands for a value while marks are looked for: no value between code marks holds a live backtick or is empty.
+/// Stands for a value while marks are looked for: no value holds a live backtick, and none beside a backtick is empty.
 const VALUE: char = '\u{fffc}';
 
 /// Gives each placeholder the style and the guard of its place.
@@ -115,7 +115,7 @@ pub(super) fn settle(parts: &mut [Part]) {
                 let (found, apart) =
                     code.map_or_else(|| (outside(before), false), |code| inside(*code, &codes, &text, start));
                 *style = found;
-                *guard = if apart { Guard::Apart } else { guard_of(before) };
+                *guard = if apart { Guard::Apart } else { guard_of(before, text.get(start..).unwrap_or_default()) };
             }
             Some(Part::Literal(literal)) => {
                 let end = start + literal.len();
@@ -172,8 +172,8 @@ fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
     brackets > 0 || runs.iter().any(|count| count % 2 == 1)
 }
 
-/// The guard against a mention that the text before a value begins.
-fn guard_of(before: &str) -> Guard {
+/// The guard against a mention that the text before a value begins, and for marks on either side of it.
+fn guard_of(before: &str, after: &str) -> Guard {
     let digits = |c: char| c.is_ascii_digit() || c == VALUE;
     let mark = before.trim_end_matches(digits);
     if mark.strip_suffix(['!', '&']).unwrap_or(mark).ends_with("<@") {
@@ -184,6 +184,8 @@ fn guard_of(before: &str) -> Guard {
     let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
     match is_at && (begins("everyone") || begins("here")) {
         true => Guard::Apart,
+        false if before.trim_end_matches(VALUE).ends_with('`') => Guard::Present,
+        false if after.trim_start_matches(VALUE).starts_with('`') => Guard::Present,
         false => Guard::None,
     }
 }
