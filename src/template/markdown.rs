@@ -76,18 +76,21 @@ fn block(text: &[u8], open: usize, run: usize) -> Option<Code> {
     Some(Code { open, start, end, is_block: true })
 }
 
+/// Ended by the next run of the same length, else by the first of the longest that is shorter. One look at the text.
 fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
-    (1..=run).rev().find_map(|mark| {
-        let mut at = open + run;
-        loop {
-            at += memchr::memchr(b'`', text.get(at..)?)?;
-            let found = run_at(text, at);
-            if found == mark {
-                return Some(Code { open, start: open + mark, end: at, is_block: false });
-            }
-            at += found;
+    let (mut best, mut end, mut at) = (0, 0, open + run);
+    while let Some(offset) = text.get(at..).and_then(|rest| memchr::memchr(b'`', rest)) {
+        at += offset;
+        let mark = run_at(text, at);
+        if mark <= run && mark > best {
+            (best, end) = (mark, at);
         }
-    })
+        if mark == run {
+            break;
+        }
+        at += mark;
+    }
+    (best > 0).then_some(Code { open, start: open + best, end, is_block: false })
 }
 
 /// Stands for a value while marks are looked for: no value holds a live backtick, and none beside a backtick is empty.
@@ -156,17 +159,25 @@ fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool)
 
 /// Whether emphasis, a spoiler or a link's text that begins before `at` is open there.
 fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
-    let (mut runs, mut brackets, mut last) = ([0_u32; 4], 0_i32, ' ');
-    for (index, character) in text.char_indices().take_while(|(index, _)| *index < at) {
-        let is_code = codes.iter().any(|code| (code.open..code.close()).contains(&index));
-        let is_escaped = std::mem::replace(&mut last, character) == '\\';
-        if is_code || is_escaped {
-            continue;
-        }
-        let begins = text.get(..index).is_none_or(|before| !before.ends_with(character));
+    // A space stands for each stretch of code.
+    let (mut outside, mut from) = (String::new(), 0);
+    for code in codes.iter().take_while(|code| code.close() <= at) {
+        outside.push_str(text.get(from..code.open).unwrap_or_default());
+        outside.push(' ');
+        from = code.close();
+    }
+    outside.push_str(text.get(from..at).unwrap_or_default());
+    let (mut runs, mut brackets, mut last, mut is_escaped) = ([0_u32; 4], 0_i32, ' ', false);
+    for character in outside.chars() {
+        let begins = std::mem::replace(&mut last, character) != character;
+        let is_literal = std::mem::take(&mut is_escaped);
         match "*_~|".find(character).and_then(|mark| runs.get_mut(mark)) {
+            _ if is_literal => {}
             Some(count) => *count += u32::from(begins),
-            None => brackets += i32::from(character == '[') - i32::from(character == ']'),
+            None => {
+                is_escaped = character == '\\';
+                brackets += i32::from(character == '[') - i32::from(character == ']');
+            }
         }
     }
     brackets > 0 || runs.iter().any(|count| count % 2 == 1)

@@ -280,3 +280,15 @@ fn what_is_made_is_bounded() {
     let (codes, is_whole) = markdown::code(&text);
     assert_eq!((codes.len(), is_whole), (256, true));
 }
+
+/// Every text of a hook is looked at on the game thread: once from end to end, whatever its marks are.
+#[test]
+fn marks_are_found_in_one_look() {
+    let long = [format!("{} {}", "`".repeat(5000), "`` ".repeat(3500)), "`x`*".repeat(3500) + &"`{a}`".repeat(256)];
+    for text in long {
+        let began = std::time::Instant::now();
+        Template::parse(&text, Place::Markdown).unwrap();
+        // Milliseconds; with a look for each length of a mark, or at each code for each character, many seconds.
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
