@@ -166,7 +166,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field embed? table title, description, url, color, fields, footer, author, image, thumbnail, timestamp
 ---@field username? string
 ---@field avatar_url? string
----@field allow_mentions? boolean false if left out
+---@field allow_mentions? boolean mentions that `format` itself writes may ping; false if left out
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
@@ -174,7 +174,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field type "http"
 ---@field url string a template
 ---@field method? "POST"|"PUT"|"PATCH"|"DELETE"|"GET"|"HEAD"
----@field headers? table<string, string>
+---@field headers? table<string, string> values are templates; `Content-Type` says how `format` is escaped
 ---@field format? string "json", the default, or a template
 ---@field timeout? number seconds
 ---@field where? realtime.Where

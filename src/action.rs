@@ -183,7 +183,9 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
 
 fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
-    let path = LogPath::parse(members.needed_text("path")?.as_bytes());
+    let text = members.needed_text("path")?;
+    members.no_template("path", text)?;
+    let path = LogPath::parse(text.as_bytes());
     let path = path.map_err(|err| SpecError::new(&members.at("path"), err.to_string()))?;
     let mut log = LogSpec::new(path);
     if members.word("format", &["json", "binary"])? == Some("binary") {

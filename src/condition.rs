@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::action::error::SpecError;
 use crate::action::members::{describe, function_in, number_of};
-use crate::config::{CONDITIONS_MAX, ONE_OF_MAX};
+use crate::config::{CONDITIONS_MAX, NAME_BYTES_MAX, ONE_OF_MAX, TEMPLATE_BYTES_MAX};
 use crate::json::find;
 use crate::json::tape::Item;
 use crate::nearest::unknown;
-use crate::template::is_path;
+use crate::template::{check_none, is_path};
 
 /// Every condition of one `where`. Without any it always holds.
 #[derive(Debug, Default)]
@@ -54,9 +54,12 @@ impl Condition {
             other => return Err(wrong(format!("expected a table of fields, found {}", describe(other)))),
         };
         for (path, wanted) in fields {
+            if path.len() > NAME_BYTES_MAX {
+                return Err(wrong(format!("names a field of {} bytes, {NAME_BYTES_MAX} are allowed", path.len())));
+            }
             let place = format!("{place}.{path}");
             if !is_path(path) {
-                let found = "is no field: expected letters, digits and `_`, with dots between".to_owned();
+                let found = "is no field: expected letters, digits, `_` and `-`, with dots between";
                 return Err(SpecError::new(&place, found));
             }
             let mut add = |operator| tests.push(Test { path: path.as_str().into(), operator });
@@ -134,7 +137,15 @@ impl Scalar {
 fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
     let found = || format!("expected a string, number, boolean or table of operators, found {}", describe(value));
     let scalar = match value {
-        Value::String(text) => Some(Scalar::Text(text.as_str().into())),
+        Value::String(text) => {
+            if text.len() > TEMPLATE_BYTES_MAX {
+                let found = format!("has {} bytes, {TEMPLATE_BYTES_MAX} are allowed", text.len());
+                return Err(SpecError::new(place, found));
+            }
+            // It is compared as it stands: one field cannot be compared with another.
+            check_none(text).map_err(|found| SpecError::new(place, found))?;
+            Some(Scalar::Text(text.as_str().into()))
+        }
         Value::Bool(boolean) => Some(Scalar::Boolean(*boolean)),
         other => number_of(other).map(Scalar::Number),
     };

@@ -216,6 +216,11 @@ pub const ONE_OF_MAX: usize = 256;
 pub const HEADERS_MAX: usize = 32;
 /// A template, far longer than the longest text that Discord takes.
 pub const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
+/// Placeholders of one template: each looks through the event.
+pub const PLACEHOLDERS_MAX: usize = 256;
+/// A text for Discord before it is cut to what Discord takes, and the body of a request made by a template.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// A URL as it is written, its path with the values in it, a header's value: what web servers take by default.
 pub const URL_BYTES_MAX: usize = 2048;
 pub const TARGET_BYTES_MAX: usize = 8192;
@@ -312,6 +317,7 @@ const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE
 const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
+const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
 const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs() && SENDERS_MAX < LOOKUPS_MAX);
 // What waits for a destination that rests is tried before it is too old.

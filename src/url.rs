@@ -1,13 +1,13 @@
 //! Where a request goes: `http` or `https`, a host, a port, and a path that may hold placeholders.
 //! Pure values. A URL often is a secret (whoever has a webhook's may post), so `Debug`, `Display` and every error show
-//! it without its tokens: numbers and plain words of the path stay, all else becomes `***`.
+//! scheme, host and port alone: path and query become `***`, but for the number of a Discord webhook.
 //! Refused: other schemes, `user@host`, characters that a URL may not hold, placeholders before the path.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::config::{Secret, TARGET_BYTES_MAX, URL_BYTES_MAX};
-use crate::template::{Fields, Missing, Place, Template};
+use crate::template::{Fields, Place, Template, TemplateError, Unmade};
 
 /// The part that decides who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,9 +80,11 @@ impl Url {
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let (path, query) = self.target().split_once('?').unwrap_or((self.target(), ""));
         let values = query.split('&').map(|member| member.split_once('=').map_or(member, |(_, value)| value));
-        let hidden = segments(path).filter(|(_, shown)| !shown).map(|(segment, _)| segment);
-        // Three characters are no secret, and would be found everywhere.
-        hidden.chain(values).filter(|text| text.len() > 3)
+        let public = discord_parts(path).map_or("", |(public, _)| public);
+        let hidden = path.get(public.len()..).unwrap_or(path).split('/');
+        // Two characters would be found everywhere; and these words stand in many URLs and in many answers.
+        let is_secret = |text: &&str| text.len() > 2 && !["api", "hook", "hooks", "webhook", "webhooks"].contains(text);
+        hidden.chain(values).filter(is_secret).chain([self.target()].into_iter().filter(|target| target.len() > 1))
     }
 }
 
@@ -109,7 +111,7 @@ pub struct UrlTemplate {
 impl UrlTemplate {
     pub fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
-        let template = Template::parse(&target, Place::Url).map_err(|_| UrlError::TooLong { max: URL_BYTES_MAX })?;
+        let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
         if !template.has_placeholders() {
             check_target(&target)?;
@@ -132,7 +134,7 @@ impl UrlTemplate {
 
     /// The URL for one event.
     pub fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
-        let target = self.target.render_text(fields).map_err(UrlError::Missing)?;
+        let target = self.target.render_text(fields).map_err(UrlError::Unmade)?;
         check_target(&target)?;
         Ok(Url { origin: self.origin.clone(), target: Secret::new(target) })
     }
@@ -231,31 +233,27 @@ fn check_target(target: &str) -> Result<(), UrlError> {
     }
 }
 
-/// Whether a segment of a path says something to a person: a number, a word, `v10`, a placeholder.
-fn is_shown(segment: &str) -> bool {
-    let word = segment.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
-    let number = segment.strip_prefix('v').unwrap_or(segment).bytes().all(|byte| byte.is_ascii_digit());
-    let placeholder = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    number || word && segment.len() < 16 || placeholder.is_some_and(crate::template::is_path)
-}
-
-/// The segments of a path, and whether each may be shown.
-fn segments(path: &str) -> impl Iterator<Item = (&str, bool)> {
-    // Discord's own form: what follows the number of the webhook is its token, whatever it looks like.
-    let mut since_webhooks = 0;
-    path.split('/').map(move |segment| {
-        since_webhooks += usize::from(since_webhooks > 0 || segment == "webhooks");
-        (segment, since_webhooks <= 2 && is_shown(segment))
-    })
+/// Of a path as Discord's webhooks have it, `/api/webhooks/<number>/<token>`: up to the slash after the number, which
+/// is no secret, and the rest. Relays for Discord keep this form, so the host does not matter.
+fn discord_parts(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/api/")?;
+    let versioned = rest.strip_prefix('v').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let rest = versioned.and_then(|rest| rest.strip_prefix('/')).unwrap_or(rest).strip_prefix("webhooks/")?;
+    let (number, token) = rest.split_once('/')?;
+    let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let public = path.len() - token.len();
+    (is_number && !token.is_empty()).then(|| path.split_at_checked(public)).flatten()
 }
 
 fn masked(target: &str) -> String {
     let (path, query) = target.split_once('?').map_or((target, ""), |(path, _)| (path, "?***"));
-    let shown: Vec<&str> = segments(path).map(|(segment, shown)| if shown { segment } else { "***" }).collect();
-    format!("{}{query}", shown.join("/"))
+    match discord_parts(path) {
+        Some((public, _)) => format!("{public}***{query}"),
+        None => format!("{}{query}", if path == "/" { path } else { "/***" }),
+    }
 }
 
-/// Why a text is no URL that is posted to. Says nothing of the text but a character.
+/// Why a text is no URL that is posted to. Says nothing of the text but a character, or what is in braces.
 #[derive(Debug, PartialEq)]
 pub enum UrlError {
     TooLong {
@@ -271,7 +269,8 @@ pub enum UrlError {
     Placeholder,
     /// `.` or `..` as a segment of the path.
     Dots,
-    Missing(Missing),
+    Template(TemplateError),
+    Unmade(Unmade),
 }
 
 impl fmt::Display for UrlError {
@@ -287,7 +286,8 @@ impl fmt::Display for UrlError {
             UrlError::Character(found) => write!(f, "holds {found:?}, which a URL writes as `%` and two digits"),
             UrlError::Placeholder => f.write_str("has a placeholder in its scheme, host or port"),
             UrlError::Dots => f.write_str("has `.` or `..` for a part of its path"),
-            UrlError::Missing(missing) => write!(f, "cannot be made: {missing}"),
+            UrlError::Template(err) => err.fmt(f),
+            UrlError::Unmade(unmade) => write!(f, "cannot be made: {unmade}"),
         }
     }
 }

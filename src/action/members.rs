@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::action::error::SpecError;
 use crate::action::{FUNCTION_MARK, Function};
 use crate::nearest::unknown;
-use crate::template::{Place, Template};
+use crate::template::{self, Place, Template};
 use crate::url::{Url, UrlTemplate};
 
 /// A table of the spec, and where it stands.
@@ -162,6 +162,11 @@ impl<'a> Members<'a> {
         Template::parse(text, place).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 
+    /// A text that takes no placeholders: none in it may look like one.
+    pub(crate) fn no_template(&self, name: &str, text: &str) -> Result<(), SpecError> {
+        template::check_none(text).map_err(|found| SpecError::new(&self.at(name), found))
+    }
+
     pub(crate) fn template_at(&self, name: &str, place: Place) -> Result<Option<Template>, SpecError> {
         self.text(name)?.map(|text| self.template(name, text, place)).transpose()
     }
@@ -175,6 +180,9 @@ impl<'a> Members<'a> {
     }
 
     pub(crate) fn url(&self, name: &str, text: &str) -> Result<Url, SpecError> {
+        // A written URL is refused for all that a template is; the rest is that it takes no placeholders.
+        self.url_template(name, text)?;
+        self.no_template(name, text)?;
         Url::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 }

@@ -82,9 +82,25 @@ fn lists_are_bounded() {
         (json!({ "type": "http", "url": "http://h/", "headers": headers }), "headers: has 33 headers, 32 are allowed"),
         (
             json!({ "type": "http", "url": "http://h/", "headers": { "X": "v".repeat(4097) } }),
-            "headers.X: is longer than 4096 bytes",
+            "headers.X: has 4097 bytes, 4096 are allowed",
         ),
-        (json!({ "type": "counter", "key": "k".repeat(16 * 1024 + 1) }), "key: has 16385 bytes, 16384 are allowed"),
+        (json!({ "type": "counter", "key": "k".repeat(1025) }), "key: has 1025 bytes, 1024 are allowed"),
+        (
+            json!({ "type": "leaderboard", "board": "b", "member": "k".repeat(1025) }),
+            "member: has 1025 bytes, 1024 are allowed",
+        ),
+        (
+            json!({ "type": "discord", "webhook": "https://h/", "format": "k".repeat(16 * 1024 + 1) }),
+            "format: has 16385 bytes, 16384 are allowed",
+        ),
+        (
+            json!({ "type": "counter", "key": "k", "where": { "a": "x".repeat(16 * 1024 + 1) } }),
+            "where.a: has 16385 bytes, 16384 are allowed",
+        ),
+        (
+            json!({ "type": "counter", "key": "k", "where": { "x".repeat(1025): 1 } }),
+            "where: names a field of 1025 bytes, 1024 are allowed",
+        ),
     ];
     for (spec, expected) in rows {
         assert_eq!(Spec::parse(&spec).unwrap_err().to_string(), expected);

@@ -1,6 +1,7 @@
 //! The two actions that make requests, `discord` and `http`: what their members become.
 //! Read on the game thread, rendered on `rt-webhooks` (`webhook/`); pure. Holds secrets: URLs and headers show masked.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use serde_json::Value;
 use crate::action::COMMON;
 use crate::action::error::SpecError;
 use crate::action::members::{Members, describe};
-use crate::config::{HEADER_BYTES_MAX, HEADERS_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, Secret};
+use crate::config::{HEADERS_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::template::body::Syntax;
 use crate::template::{Place, Template};
 use crate::url::{Url, UrlTemplate};
 
@@ -79,9 +81,18 @@ pub struct Label {
 pub struct Http {
     pub url: UrlTemplate,
     pub method: &'static str,
-    pub headers: Vec<(Box<str>, Secret)>,
+    pub headers: Vec<(Box<str>, HeaderValue)>,
     pub body: Body,
     pub timeout: Duration,
+}
+
+/// What a header holds. It may be a secret: `Debug` shows nothing of it.
+pub struct HeaderValue(pub Template);
+
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 #[derive(Debug)]
@@ -148,10 +159,8 @@ fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
         return Err(SpecError::new(&members.at("username"), found));
     }
     // Discord refuses some names, and a player's could be one of them.
-    match members.template("username", name, Place::Plain)?.has_placeholders() {
-        true => Err(SpecError::new(&members.at("username"), "takes no placeholders")),
-        false => Ok(Some(name.to_owned())),
-    }
+    members.no_template("username", name)?;
+    Ok(Some(name.to_owned()))
 }
 
 /// Refuses a text without placeholders that Discord would refuse. One with placeholders is cut when it is rendered.
@@ -275,17 +284,31 @@ pub(super) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
         url: members.url_template("url", members.needed_text("url")?)?,
         method: members.word("method", &METHODS)?.unwrap_or("POST"),
         headers: headers(members)?,
-        body: body(members)?,
+        body: body(members, syntax(members)?)?,
         timeout: timeout(members)?,
     })
 }
 
-fn body(members: &Members<'_>) -> Result<Body, SpecError> {
+/// What the hook's own header `Content-Type` says of the body.
+fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
+    let Some(table) = members.table("headers", HEADERS)? else { return Ok(None) };
+    let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+    let Some((name, Value::String(value))) = table.iter().find(|(name, _)| is_type(name)) else { return Ok(None) };
+    // How values are escaped must not depend on a value.
+    table.no_template(name, value)?;
+    Syntax::of(value).map(Some).map_err(|found| SpecError::new(&table.at(name), found))
+}
+
+fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<Body, SpecError> {
     let text = match members.text("format")? {
+        None | Some("json") if syntax.is_some_and(Syntax::misreads_json) => {
+            let found = "is JSON, and the Content-Type says otherwise: expected a text with placeholders like {killer}";
+            return Err(SpecError::new(&members.at("format"), found));
+        }
         None | Some("json") => return Ok(Body::Event),
         Some(text) => text,
     };
-    let template = members.template("format", text, Place::Body)?;
+    let template = members.template("format", text, Place::Body(syntax))?;
     match template.has_placeholders() {
         true => Ok(Body::Template(template)),
         false => {
@@ -307,9 +330,11 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
     }
 }
 
-fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, Secret)>, SpecError> {
-    let Some(table) = members.table("headers", "a table of names and values")? else { return Ok(Vec::new()) };
-    let mut headers: Vec<(Box<str>, Secret)> = Vec::new();
+const HEADERS: &str = "a table of names and values";
+
+fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
+    let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
+    let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
     for (name, value) in table.iter() {
         let wrong = |found: String| SpecError::new(&table.at(name), found);
         if name.is_empty() || !name.bytes().all(is_token) {
@@ -326,8 +351,13 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, Secret)>, SpecError> 
             Value::Number(number) => number.to_string(),
             other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
         };
-        check_header_value(&value).map_err(wrong)?;
-        headers.push((name.as_str().into(), Secret::new(value)));
+        let place = if name.eq_ignore_ascii_case("cookie") { Place::Cookie } else { Place::Header };
+        let template = Template::parse(&value, place).map_err(|err| wrong(err.to_string()))?;
+        if value.trim_ascii() != value {
+            return Err(wrong("begins or ends with white space".to_owned()));
+        }
+        template.literals().try_for_each(check_header_value).map_err(wrong)?;
+        headers.push((name.as_str().into(), HeaderValue(template)));
     }
     match headers.len() > HEADERS_MAX {
         true => {
@@ -343,14 +373,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A value on one line of plain ASCII; whatever else it is could end the header and begin another.
+/// Text on one line of plain ASCII; whatever else it is could end the header and begin another.
 fn check_header_value(value: &str) -> Result<(), String> {
-    if value.len() > HEADER_BYTES_MAX {
-        return Err(format!("is longer than {HEADER_BYTES_MAX} bytes"));
-    }
-    if value.trim_ascii() != value {
-        return Err("begins or ends with white space".to_owned());
-    }
     match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
         Some('\r' | '\n') => Err("holds a line break".to_owned()),
         Some(found) if found.is_ascii() => Err(format!("holds the control character {found:?}")),

@@ -8,6 +8,7 @@
 //! - `@everyone` and every other `@word`: a zero-width space follows each `@`. Only the look: who may be pinged is said
 //!   by `allowed_mentions` (`webhook/discord.rs`)
 //! - headings and lists begin a line: `#`, `-`, `+` and the dot of `1.` are escaped there, the start of a value included
+//! - between code marks a backslash shows: nothing is escaped there, and a backtick becomes `ˋ` (U+02CB)
 
 /// Appends a value to a text that Discord reads as markdown.
 pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -17,18 +18,34 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
         let special = match character {
             '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '(' | ')' | '<' | '>' | '/' => true,
             '#' | '-' | '+' => line_starts && !digits,
-            '.' => line_starts && digits,
+            // The hook's text before the value may end in digits.
+            '.' => line_starts,
             _ => false,
         };
         if special {
             out.push(b'\\');
         }
-        push_char(out, character);
-        if character == '@' {
+        push_apart(out, character);
+        digits = character.is_ascii_digit();
+        line_starts = character == '\n' || line_starts && (digits || character.is_whitespace());
+    }
+}
+
+/// Appends a value to the inside of code marks: on one line unless these marks take several. Emphasis, spoilers and
+/// links that begin before the code end at the next mark of theirs, in code or not: in a value there is none then.
+pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: bool) {
+    let mut last = ' ';
+    for character in cleaned(bytes) {
+        let is_mark = last == character && "*_~|/".contains(character) || (last, character) == (']', '(');
+        if enclosed && is_mark {
             push_char(out, '\u{200b}');
         }
-        digits = character.is_ascii_digit();
-        line_starts = character == '\n' || line_starts && (digits || character == ' ');
+        last = character;
+        match character {
+            '`' => push_char(out, '\u{2cb}'),
+            '\n' if !lines => out.push(b' '),
+            other => push_apart(out, other),
+        }
     }
 }
 
@@ -37,7 +54,40 @@ pub(super) fn push_plain(out: &mut Vec<u8>, bytes: &[u8]) {
     cleaned(bytes).for_each(|character| push_char(out, character));
 }
 
-/// Appends a value to a path or query: all but letters, digits and `-._~` as `%xx`.
+/// Appends a value to plain text whose lines may be entries: it stays in its line.
+pub(super) fn push_line(out: &mut Vec<u8>, bytes: &[u8]) {
+    cleaned(bytes).for_each(|character| push_char(out, if character == '\n' { ' ' } else { character }));
+}
+
+/// Appends a value to the text or to a quoted attribute of XML or HTML. Left out are also the characters that XML has
+/// no way to write: <https://www.w3.org/TR/xml/#charsets>.
+pub(super) fn push_markup(out: &mut Vec<u8>, bytes: &[u8]) {
+    for character in cleaned(bytes) {
+        match character {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\'' => out.extend_from_slice(b"&#39;"),
+            '\u{fffe}' | '\u{ffff}' => {}
+            other => push_char(out, other),
+        }
+    }
+}
+
+/// Appends a value to that of a header: without control characters, and what is not ASCII percent-encoded, since a
+/// header has no encoding that both ends agree on (<https://www.rfc-editor.org/rfc/rfc9110#section-5.5>).
+pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8]) {
+    for character in cleaned(bytes) {
+        match character {
+            '\n' => {}
+            ' '..='~' => push_char(out, character),
+            other => push_percent(out, other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+/// Appends a value to a path, a query or a form: all but letters, digits and `-._~` as `%xx`.
 pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         match byte {
@@ -67,4 +117,12 @@ fn cleaned(bytes: &[u8]) -> impl Iterator<Item = char> {
 
 fn push_char(out: &mut Vec<u8>, character: char) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// No word follows an `@` at once.
+fn push_apart(out: &mut Vec<u8>, character: char) {
+    push_char(out, character);
+    if character == '@' {
+        push_char(out, '\u{200b}');
+    }
 }

@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::Level;
+
 use crate::action::{Action, Counter, Kind, Leaderboard};
 use crate::aggregator::Aggregator;
+use crate::config::NAME_BYTES_MAX;
 use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
 use crate::eventlog::spec::LogSpec;
 use crate::hook::{Hook, Scopes};
@@ -14,12 +17,13 @@ use crate::identity;
 use crate::json::{find, tape, text};
 use crate::notice::Notice;
 use crate::redis::counter::Count;
-use crate::template::{Fields, Missing, Template};
+use crate::template::{Fields, Template, Unmade};
+use crate::text_log::escaped;
 use crate::threads::outbox::Item;
 use crate::threads::replies::ReplyTo;
 use crate::threads::run::{CountJob, Run, Work};
 use crate::threads::webhooks::Job;
-use crate::threads::{Shared, files};
+use crate::threads::{Shared, files, lock};
 
 /// One event, as hooks look at it.
 #[derive(Clone, Copy)]
@@ -81,9 +85,18 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
+        // A channel of another program may have any length; an event log takes those that `Emit` takes.
+        Kind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
+            let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
+            unmade(shared, id, action, reason)
+        }
         Kind::File(log) => record(shared, log, text),
-        Kind::Counter(counter) => count(shared, counter, &fields),
-        Kind::Leaderboard(leaderboard) => rank(shared, leaderboard, &fields),
+        Kind::Counter(counter) => {
+            count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
+        }
+        Kind::Leaderboard(leaderboard) => {
+            rank(shared, leaderboard, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
+        }
     };
     if let Some(reason) = refused {
         shared.notices.push(Notice::ActionFailed { hook: Arc::clone(id), kind: action.kind.name(), reason });
@@ -101,38 +114,44 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
     })
 }
 
-fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Option<String> {
-    let key = match key(&counter.key, fields) {
-        Ok(key) => key,
-        Err(missing) => return Some(unmade(shared, &missing)),
-    };
+/// Queues a counter; why it was refused, or as an error why its event makes none.
+fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Result<Option<String>, String> {
+    let key = name("key", &counter.key, fields)?;
     let by = itoa::Buffer::new().format(counter.by).into();
-    queue(shared, key, None, by, counter.ttl)
+    Ok(queue(shared, key, None, by, counter.ttl))
 }
 
-fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Option<String> {
-    let mut member = Vec::new();
-    let made = leaderboard.member.render(fields, &mut member);
-    let board = match made.and_then(|()| key(&leaderboard.board, fields)) {
-        Ok(board) => board,
-        Err(missing) => return Some(unmade(shared, &missing)),
-    };
+/// The same for a leaderboard.
+fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<Option<String>, String> {
+    let member = name("member", &leaderboard.member, fields)?;
+    let board = name("board", &leaderboard.board, fields)?;
     let mut by = Vec::new();
     text::push_decimal(&mut by, leaderboard.by);
     let by = String::from_utf8_lossy(&by).into();
-    queue(shared, board, Some(member.into()), by, leaderboard.ttl)
+    Ok(queue(shared, board, Some(member.into()), by, leaderboard.ttl))
 }
 
-/// A key without its prefix.
-fn key(template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, Missing> {
-    let mut key = Vec::new();
-    template.render(fields, &mut key)?;
-    Ok(key)
+/// A key, board or member within the bound that `realtime.Incr` has. Without its size, the reason is the same for
+/// every event.
+fn name(what: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+    let mut name = Vec::new();
+    match template.render(fields, &mut name) {
+        Ok(()) => Ok(name),
+        Err(err @ Unmade::TooLong { .. }) => Err(format!("too_large: the {what} cannot be made: {err}")),
+        Err(err @ Unmade::Missing { .. }) => Err(err.to_string()),
+    }
 }
 
-fn unmade(shared: &Shared, missing: &Missing) -> String {
+/// Counts an action that its event cannot be made into; the reason, if it was not said lately.
+fn unmade(shared: &Shared, id: &[u8], action: &Action, reason: String) -> Option<String> {
     shared.stats.actions_unmade.add(1);
-    missing.to_string()
+    let id = String::from_utf8_lossy(id);
+    let kind = action.kind.name();
+    // A cause ends at its first `;`.
+    let cause = format!("{id}\0{kind}\0{reason}").replace(';', ",");
+    let more = lock(&shared.unmade).pass(Level::Error, &cause, Instant::now())?;
+    log::error!("hook `{}`: lost an action of type {kind}: {}{more}", escaped(&id), escaped(&reason));
+    Some(reason + &more)
 }
 
 /// Queues a counter job; a reason if it was refused.

@@ -20,6 +20,7 @@ use crate::redis::backoff::Backoff;
 use crate::redis::refusal::Class;
 use crate::routes::Routes;
 use crate::stats::Stats;
+use crate::text_log::Causes;
 
 pub mod actions;
 pub mod collector;
@@ -83,6 +84,8 @@ pub struct Shared {
     ledger: Mutex<Ledger>,
     /// What was last told to game hooks: both links are ready.
     told_connected: Mutex<bool>,
+    /// What was said lately of actions that could not be made.
+    unmade: Mutex<Causes>,
     /// The number of the last counter that was written by the script. It outlives the publisher's panics.
     count_number: AtomicU64,
     stopping: Stopping,
@@ -120,6 +123,7 @@ impl Shared {
             limits: Limits::default(),
             ledger: Mutex::default(),
             told_connected: Mutex::default(),
+            unmade: Mutex::default(),
             count_number: AtomicU64::new(0),
             stopping: Stopping::default(),
             jitter: RandomState::new(),

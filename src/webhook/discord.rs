@@ -5,8 +5,8 @@
 //! <https://docs.discord.com/developers/resources/message#embed-object-embed-limits>.
 //!
 //! Nobody is pinged by a value: `allowed_mentions` names nobody, or with `allow_mentions` only those that the hook's own
-//! text mentions. A value cannot look like such a mention (`template/escape.rs`), so what the finished text mentions is
-//! the hook's own, also where a value gives the number: `<@{discord_id}>`.
+//! text mentions. A value cannot look like such a mention, nor make another one of it (`template/markdown.rs`), so what
+//! the finished text mentions is the hook's own, also where a value gives the number: `<@{discord_id}>`.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::action::webhook::{
     AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
     FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };
-use crate::template::{Fields, Missing, Template};
+use crate::template::{Fields, Template, Unmade, markdown};
 use crate::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
 
@@ -83,7 +83,8 @@ impl Message {
             },
             _ => return false,
         };
-        if !fits || !same {
+        // A mark of code that nothing ends would pair with one of the next message.
+        if !fits || !same || !markdown::code(&self.content).1 {
             return false;
         }
         if joint > 0 {
@@ -148,7 +149,8 @@ impl Mentions {
         let literal = |word: &str| template.is_some_and(|text| text.literals().any(|text| text.contains(word)));
         let mut mentions = Mentions { everyone: literal("@everyone") || literal("@here"), ..Mentions::default() };
         for (at, _) in content.match_indices("<@") {
-            let is_escaped = content.get(..at).is_some_and(|before| before.ends_with('\\'));
+            let backslashes = content.bytes().take(at).rev().take_while(|byte| *byte == b'\\').count();
+            let is_escaped = backslashes % 2 == 1;
             let inner = content.get(at + 2..).and_then(|rest| rest.split_once('>')).map_or("", |(inner, _)| inner);
             let (list, number) = match inner.strip_prefix('&') {
                 Some(role) => (&mut mentions.roles, role),
@@ -246,7 +248,7 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
 }
 
 /// The fields of an embed, as many as the budget allows.
-fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, Missing> {
+fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, Unmade> {
     let mut rows = Vec::new();
     for field in templates {
         // Discord wants both; what is empty gets a space that does not show.
@@ -272,7 +274,7 @@ fn text(
     fields: &Fields<'_>,
     chars_max: usize,
     budget: &mut usize,
-) -> Result<Option<String>, Missing> {
+) -> Result<Option<String>, Unmade> {
     let Some(template) = template else { return Ok(None) };
     let text = cut(template.render_text(fields)?, chars_max.min(*budget));
     if is_blank(&text) {
@@ -316,28 +318,41 @@ fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || character.is_control())
 }
 
-/// At most so many characters; a longer text ends in `…`, and never in the middle of an escape.
+/// At most so many characters; a longer text ends in `…`, never in the middle of an escape, and code marks that the cut
+/// would open are closed: a value between them is not escaped.
 fn cut(mut text: String, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text;
     }
-    let kept = text.char_indices().nth(chars_max.saturating_sub(1)).map_or(0, |(at, _)| at);
+    let byte_of = |text: &str, chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+    let mut kept = byte_of(&text, chars_max.saturating_sub(1));
+    let (codes, _) = markdown::code(&text);
+    let opened = codes.iter().find(|code| (code.open..code.close()).contains(&kept) && code.open < kept);
+    let mut end = String::new();
+    if let Some(code) = opened {
+        let room = byte_of(&text, chars_max.saturating_sub(1 + code.mark()));
+        if room >= code.start {
+            (kept, end) = (room.min(code.end), "`".repeat(code.mark()));
+        } else {
+            kept = code.open;
+        }
+    }
     text.truncate(kept);
     let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    if backslashes % 2 == 1 {
+    if backslashes % 2 == 1 && end.is_empty() {
         text.pop();
     }
     if chars_max > 0 {
         text.push('…');
     }
-    text
+    text + &end
 }
 
 /// Why an event makes no message.
 #[derive(Debug, PartialEq)]
 pub enum NoMessage {
     Url(UrlError),
-    Missing(Missing),
+    Unmade(Unmade),
     Empty,
 }
 
@@ -347,9 +362,9 @@ impl From<UrlError> for NoMessage {
     }
 }
 
-impl From<Missing> for NoMessage {
-    fn from(missing: Missing) -> NoMessage {
-        NoMessage::Missing(missing)
+impl From<Unmade> for NoMessage {
+    fn from(unmade: Unmade) -> NoMessage {
+        NoMessage::Unmade(unmade)
     }
 }
 
@@ -357,7 +372,7 @@ impl fmt::Display for NoMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoMessage::Url(err) => write!(f, "a url of the message {err}"),
-            NoMessage::Missing(missing) => write!(f, "the message cannot be made: {missing}"),
+            NoMessage::Unmade(unmade) => write!(f, "the message cannot be made: {unmade}"),
             NoMessage::Empty => f.write_str("the message would be empty"),
         }
     }

@@ -10,7 +10,7 @@ use crate::action::webhook::{Body, Http};
 use crate::config::Secret;
 use crate::identity::MEMBER;
 use crate::json::find;
-use crate::template::{Fields, Missing};
+use crate::template::{Fields, Unmade};
 use crate::url::{Url, UrlError};
 
 /// Who asks. No web address: there is none to give.
@@ -36,7 +36,7 @@ impl Request {
         let mut request = Request {
             url,
             method: http.method.into(),
-            headers: http.headers.clone(),
+            headers: headers(http, fields)?,
             body: Vec::new(),
             timeout: http.timeout,
         };
@@ -53,7 +53,7 @@ impl Request {
                 true
             }
             Body::Template(template) => {
-                template.render(fields, &mut request.body).map_err(NoRequest::Missing)?;
+                template.render(fields, &mut request.body).map_err(NoRequest::Body)?;
                 template.is_json()
             }
         };
@@ -117,6 +117,15 @@ impl Request {
     }
 }
 
+fn headers(http: &Http, fields: &Fields<'_>) -> Result<Vec<(Box<str>, Secret)>, NoRequest> {
+    let made = http.headers.iter().map(|(name, value)| {
+        let value = value.0.render_text(fields).map_err(|err| NoRequest::Header(name.clone(), err))?;
+        // White space around it is no part of a value: RFC 9110, 5.5.
+        Ok((name.clone(), Secret::new(value.trim_ascii().to_owned())))
+    });
+    made.collect()
+}
+
 /// Shows neither token, header nor body.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,14 +138,16 @@ impl fmt::Debug for Request {
 #[derive(Debug, PartialEq)]
 pub enum NoRequest {
     Url(UrlError),
-    Missing(Missing),
+    Header(Box<str>, Unmade),
+    Body(Unmade),
 }
 
 impl fmt::Display for NoRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoRequest::Url(err) => write!(f, "the url {err}"),
-            NoRequest::Missing(missing) => write!(f, "the body cannot be made: {missing}"),
+            NoRequest::Header(name, unmade) => write!(f, "the header {name} cannot be made: {unmade}"),
+            NoRequest::Body(unmade) => write!(f, "the body cannot be made: {unmade}"),
         }
     }
 }

@@ -231,6 +231,24 @@ fn texts_are_cut_between_characters_and_not_in_an_escape() {
     ] {
         assert_eq!(cut(text.to_owned(), max), expected, "{text} to {max}");
     }
+    // Code marks stay closed: what is in them is not escaped.
+    for (text, max, expected) in [
+        ("a `*b* c` d", 8, "a `*b*…`"),
+        ("a `*b* c` d", 9, "a `*b* …`"),
+        ("a `*b* c` d", 10, "a `*b* c`…"),
+        ("a `*b* c` d", 5, "a `…`"),
+        ("a `*b* c` d", 4, "a …"),
+        ("```\n*b* c```", 9, "```\n*…```"),
+        ("```\n*b* c```", 8, "```\n…```"),
+        ("```\n*b* c```", 7, "```…```"),
+        ("```\n*b* c```", 6, "…"),
+        ("`a\\\\\\bc`", 5, "`a\\…`"),
+        ("lone ` and more", 10, "lone ` an…"),
+    ] {
+        let found = cut(text.to_owned(), max);
+        assert_eq!(found, expected, "{text} to {max}");
+        assert!(found.chars().count() <= max);
+    }
 }
 
 #[test]
@@ -266,6 +284,10 @@ fn what_differs_stays_apart() {
             assert!(!merged.merge(other) && merged == before, "{one:?} {other:?}");
         }
     }
+    // A mark that nothing ends would make code of the next message.
+    let open = message(json!({ "format": "5` of" }), b"{}").unwrap();
+    let code = message(json!({ "format": "`{t}`" }), br#"{"t":"*x*"}"#).unwrap();
+    assert!(!open.clone().merge(&code) && code.clone().merge(&open));
     let mut pings = message(json!({ "format": "<@1>", "allow_mentions": true }), b"{}").unwrap();
     assert!(pings.merge(&message(json!({ "format": "<@2> <@&3>", "allow_mentions": true }), b"{}").unwrap()));
     assert!(pings.body().contains(r#""allowed_mentions":{"parse":[],"roles":["3"],"users":["1","2"]}"#));
@@ -282,6 +304,14 @@ fn a_merged_message_has_room_for_two_thousand_characters() {
     assert!(!one.merge(&big()));
 }
 
+/// Texts of hooks that mention users, if anybody; and values that try to be more.
+const PIECES: &[&str] =
+    &["{a}", "{b}", "<@", "<@!", ">", "@", "@every", "`", "```", "\\", "<", "5", " ", "\n", "**", "https://e/"];
+const VALUES: &[&str] =
+    &["&", "1", "77", "<@&7>", "<@8>", "@everyone", "everyone", "one", "here", "`", "\\", "<", "@", ">", "\n", "\u{0}"];
+/// Whole stretches of text and code.
+const CODES: &[&str] = &["`a*b`", "``a ` b``", "```\nx\ny```", "plain ", "\\` ", " \\\\ ", "é"];
+
 proptest! {
     #[test]
     fn any_event_makes_a_message_within_the_limits(
@@ -294,6 +324,33 @@ proptest! {
         let spec = json!({ "format": "x{v5}{v6}{v7}", "embed": embed });
         let message = message(spec, Value::Object(event).to_string().as_bytes()).unwrap();
         check_limits(&serde_json::from_str(&message.body()).unwrap());
+    }
+
+    #[test]
+    fn a_value_pings_nobody(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..8),
+        values in prop::collection::vec(prop::collection::vec(prop::sample::select(VALUES), 0..4), 2),
+    ) {
+        let format = pieces.concat() + "x";
+        let spec = json!({ "format": format, "allow_mentions": true });
+        let event = json!({ "a": values[0].concat(), "b": values[1].concat() });
+        let body: Value = serde_json::from_str(&message(spec, event.to_string().as_bytes()).unwrap().body()).unwrap();
+        let (content, allowed) = (body["content"].as_str().unwrap(), &body["allowed_mentions"]);
+        prop_assert_eq!(&allowed["parse"], &json!([]));
+        prop_assert_eq!(&allowed["roles"], &json!([]), "{} gave {}", format, content);
+        prop_assert!(!content.contains("@everyone") && !content.contains("@here"), "{} gave {}", format, content);
+        prop_assert!(!content.contains("<@&"), "{} gave {}", format, content);
+        // Who may be pinged is a mention that the hook began.
+        let begun = format.matches("<@").count();
+        prop_assert!(allowed["users"].as_array().unwrap().len() <= begun, "{} gave {}", format, content);
+    }
+
+    #[test]
+    fn a_cut_leaves_no_code_open(pieces in prop::collection::vec(prop::sample::select(CODES), 0..10), max in 1..40_usize) {
+        let text = pieces.join(" ");
+        prop_assert!(markdown::code(&text).1);
+        let found = cut(text.clone(), max);
+        prop_assert!(markdown::code(&found).1 && found.chars().count() <= max, "{:?} to {}: {:?}", text, max, found);
     }
 
     #[test]

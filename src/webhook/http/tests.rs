@@ -50,7 +50,7 @@ fn bodies_and_their_kind() {
     for (format, body, kind) in [
         ("json", r#"{"k":"a\"b"}"#, "application/json"),
         (r#"{"text":"{k}"}"#, r#"{"text":"a\"b"}"#, "application/json"),
-        ("say {k}", r#"say a\"b"#, "text/plain; charset=utf-8"),
+        ("say {k}", r#"say a"b"#, "text/plain; charset=utf-8"),
     ] {
         let request = request(json!({ "url": "http://h/", "format": format }), r#"{"k":"a\"b"}"#).unwrap();
         assert_eq!(String::from_utf8(request.body.clone()).unwrap(), body);
@@ -75,6 +75,31 @@ fn headers_of_the_hook_replace_ours() {
 }
 
 #[test]
+fn values_stay_in_their_place_on_the_wire() {
+    let headers = json!({
+        "content-TYPE": "application/X-WWW-form-urlencoded; charset=utf-8", "X-Player": "{name}", "X-Id": "{id}",
+    });
+    let spec = json!({ "url": "http://h/{name}?n={name}", "headers": headers, "format": "name={name}&id={id}" });
+    let event = json!({ "name": "Tom&admin=1\r\nX-Admin: 1\r\n\r\n", "id": "STEAM_0:1:1 " }).to_string();
+    let wire = wire(spec, &event);
+    let (head, body) = wire.split_once("\r\n\r\n").unwrap();
+    let name = "Tom%26admin%3D1%0D%0AX-Admin%3A%201%0D%0A%0D%0A";
+    assert!(head.starts_with(&format!("POST /{name}?n={name} HTTP/1.1\r\n")), "{head}");
+    assert!(head.contains("\r\nX-Player: Tom&admin=1X-Admin: 1\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Id: STEAM_0:1:1\r\n"), "{head}");
+    assert_eq!(body, format!("name={name}&id=STEAM_0%3A1%3A1%20"));
+}
+
+#[test]
+fn a_header_is_bounded() {
+    let spec = json!({ "url": "http://h/", "headers": { "X-A": "{a}" } });
+    let event = |length: usize| json!({ "a": "x".repeat(length) }).to_string();
+    assert!(request(spec.clone(), &event(4096)).is_ok());
+    let err = request(spec, &event(4097)).unwrap_err();
+    assert_eq!(err.to_string(), "the header X-A cannot be made: it is longer than 4096 bytes");
+}
+
+#[test]
 fn an_event_without_the_field_makes_no_request() {
     let err = request(json!({ "url": "http://h/{k}" }), "{}").unwrap_err();
     assert_eq!(err.to_string(), "the url cannot be made: the event has no `k`");
@@ -86,5 +111,5 @@ fn a_request_shows_no_secret() {
     let request = request(spec, r#"{"a":"hunter2"}"#).unwrap();
     assert_eq!(format!("{request:?}"), "POST http://h/***?***, 2 headers, 15 bytes");
     let secrets: Vec<&str> = request.secrets().collect();
-    assert_eq!(secrets, ["hunter2", "hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
+    assert_eq!(secrets, ["hunter2", "hunter2", "/hunter2?key=hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
 }

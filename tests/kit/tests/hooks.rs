@@ -341,6 +341,57 @@ fn an_action_that_cannot_be_made_is_told() {
     server.stop();
 }
 
+/// The bound of `Incr` for keys, boards and members; each cause is told once, every action counted.
+#[test]
+fn what_a_hook_writes_has_the_bounds_of_a_call() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "bounds");
+    for (id, spec) in [
+        ("key", json!({ "type": "counter", "key": "{long}" })),
+        ("board", json!({ "type": "leaderboard", "board": "b:{long}", "member": "m" })),
+        ("member", json!({ "type": "leaderboard", "board": "b", "member": "{huge}" })),
+        ("fits", json!({ "type": "leaderboard", "board": "{fits}", "member": "{fits}" })),
+    ] {
+        server.engine.add_hook(b"kill", Some(id.as_bytes()), &spec, None).unwrap();
+    }
+    server.engine.add_hook(b"long:*", Some(b"log"), &json!({ "type": "file", "path": "long.log" }), None).unwrap();
+    server.wait_ready();
+    let refused = server.incr(&"k".repeat(1025), None).unwrap_err().to_string();
+    assert_eq!(refused, "too_large: the key has 1025 bytes, 1024 are allowed");
+    let event = json!({ "long": "k".repeat(1025), "huge": "k".repeat(400_000), "fits": "k".repeat(1024) });
+    for _ in 0..3 {
+        emit(&mut server, "kill", &event);
+    }
+    publish(&redis, &format!("p:long:{}", "c".repeat(1020)), "{}");
+    publish(&redis, "p:long:c", "{}");
+    server.wait(|server| server.stat("/actions_unmade") == 10 && server.stat("/files/delivered") == 1);
+    server.settle();
+    server.wait(|server| server.stat("/notices/waiting") == 0);
+    let mut told: Vec<String> = server
+        .told
+        .iter()
+        .filter_map(|told| match told {
+            Notice::ActionFailed { hook, kind, reason } => {
+                Some(format!("{} {kind} {reason}", String::from_utf8_lossy(hook)))
+            }
+            _ => None,
+        })
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "board leaderboard too_large: the board cannot be made: it is longer than 1024 bytes",
+            "key counter too_large: the key cannot be made: it is longer than 1024 bytes",
+            "log file too_large: the channel is longer than 1024 bytes",
+            "member leaderboard too_large: the member cannot be made: it is longer than 1024 bytes",
+        ]
+    );
+    assert_eq!(redis.command(&["ZSCORE", &format!("p:{}", "k".repeat(1024)), &"k".repeat(1024)]), "3");
+    assert_eq!(redis.command(&["EXISTS", "p:b", &format!("p:{}", "k".repeat(1025))]), "0");
+    server.stop();
+}
+
 /// A thousand counters from hooks over connections that are cut: exact.
 #[test]
 fn counters_of_hooks_are_exact_behind_cuts() {

@@ -1,0 +1,202 @@
+//! Where code marks of Discord's markdown stand in a text, and what that means for the placeholders in it. Pure.
+//! The rules are those of Discord's own parser (<https://github.com/discord/SimpleAST>, and simple-markdown, which its
+//! desktop client is built on): three backticks begin a block that the next three end, unless nothing but line ends is
+//! between them; a run of backticks begins code that the next run of exactly that length ends, or else of any shorter
+//! length; a backslash before a backtick makes it a letter, but not between code marks. Marks that nothing ends are text.
+
+use super::{Guard, Part, Style};
+
+/// One stretch of code, by bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// Of the first mark.
+    pub(crate) open: usize,
+    /// After the first mark, and before the last one.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Made of three backticks that may hold several lines.
+    is_block: bool,
+}
+
+impl Code {
+    /// Bytes of each mark.
+    pub(crate) fn mark(&self) -> usize {
+        self.start - self.open
+    }
+
+    pub(crate) fn close(&self) -> usize {
+        self.end + self.mark()
+    }
+}
+
+/// The code in a text, first to last; and whether every backtick outside of it is escaped.
+pub(crate) fn code(text: &str) -> (Vec<Code>, bool) {
+    let text = text.as_bytes();
+    let (mut found, mut is_whole, mut at) = (Vec::new(), true, 0);
+    while let Some(offset) = memchr::memchr2(b'\\', b'`', text.get(at..).unwrap_or_default()) {
+        at += offset;
+        if text.get(at) == Some(&b'\\') {
+            at += 2;
+            continue;
+        }
+        let run = run_at(text, at);
+        match block(text, at, run).or_else(|| inline(text, at, run)) {
+            Some(code) => {
+                at = code.close();
+                found.push(code);
+            }
+            None => {
+                is_whole = false;
+                at += run;
+            }
+        }
+    }
+    (found, is_whole)
+}
+
+fn run_at(text: &[u8], at: usize) -> usize {
+    text.iter().skip(at).take_while(|byte| **byte == b'`').count()
+}
+
+fn block(text: &[u8], open: usize, run: usize) -> Option<Code> {
+    if run < 3 {
+        return None;
+    }
+    let start = open + 3;
+    let end_from = |from: usize| {
+        // One character of code at least, and no line end.
+        let first = from + text.get(from..)?.iter().position(|byte| *byte != b'\n')?;
+        Some(first + 1 + memchr::memmem::find(text.get(first + 1..)?, b"```")?)
+    };
+    // The name of a language is no code, if code follows.
+    let rest = text.get(start..)?;
+    let name = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_+-.#".contains(b)).count();
+    let has_name = name > 0 && rest.get(name) == Some(&b'\n');
+    let end = if has_name { end_from(start + name + 1).or_else(|| end_from(start)) } else { end_from(start) }?;
+    Some(Code { open, start, end, is_block: true })
+}
+
+/// Ended by the next run of the same length, else by the first of the longest that is shorter. One look at the text.
+fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
+    let (mut best, mut end, mut at) = (0, 0, open + run);
+    while let Some(offset) = text.get(at..).and_then(|rest| memchr::memchr(b'`', rest)) {
+        at += offset;
+        let mark = run_at(text, at);
+        if mark <= run && mark > best {
+            (best, end) = (mark, at);
+        }
+        if mark == run {
+            break;
+        }
+        at += mark;
+    }
+    (best > 0).then_some(Code { open, start: open + best, end, is_block: false })
+}
+
+/// Stands for a value while marks are looked for: no value holds a live backtick, and none beside a backtick is empty.
+const VALUE: char = '\u{fffc}';
+
+/// Gives each placeholder the style and the guard of its place.
+pub(super) fn settle(parts: &mut [Part]) {
+    let mut text = String::new();
+    let mut starts = Vec::new();
+    for part in parts.iter() {
+        starts.push(text.len());
+        match part {
+            Part::Literal(literal) => text.push_str(literal),
+            Part::Field { .. } => text.push(VALUE),
+        }
+    }
+    let (codes, _) = code(&text);
+    for index in 0..parts.len() {
+        let start = starts.get(index).copied().unwrap_or_default();
+        let code = codes.iter().find(|code| (code.start..code.end).contains(&start));
+        let before = text.get(..start).unwrap_or_default();
+        let is_before_value = matches!(parts.get(index + 1), Some(Part::Field { .. }));
+        match parts.get_mut(index) {
+            Some(Part::Field { style, guard, .. }) => {
+                let (found, apart) =
+                    code.map_or_else(|| (outside(before), false), |code| inside(*code, &codes, &text, start));
+                *style = found;
+                *guard = if apart { Guard::Apart } else { guard_of(before, text.get(start..).unwrap_or_default()) };
+            }
+            Some(Part::Literal(literal)) => {
+                let end = start + literal.len();
+                let is_escaped = literal.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+                // A backslash of the hook's before a value must not pair with that of the value: two show as one.
+                if is_escaped && is_before_value && !codes.iter().any(|code| (code.start..code.end).contains(&end)) {
+                    *literal = format!("{literal}\\").into();
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// The style of a value outside of code marks.
+fn outside(before: &str) -> Style {
+    let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
+    let word = before.rsplit(parts).next().unwrap_or_default();
+    match word.contains("https://") || word.contains("http://") {
+        true => Style::Link,
+        false => Style::Markdown,
+    }
+}
+
+/// The style of a value between code marks, and whether it must be kept apart from what is before it.
+fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool) {
+    let before = text.get(code.start..start).unwrap_or_default();
+    let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
+    // A quote ends with its line, and the code in it with it.
+    let is_quoted = line.starts_with('>') && !line.starts_with(">>>");
+    let is_first_line = code.is_block && !before.contains('\n');
+    // The first line of a block would be the name of a language, and no code, if it was one word.
+    let rest = text.get(start..code.end).unwrap_or_default();
+    let may_be_a_name = is_first_line && rest.contains('\n');
+    let lines = code.is_block && !is_first_line && !is_quoted;
+    (Style::Code { lines, enclosed: is_enclosed(text, code.open, codes) }, may_be_a_name)
+}
+
+/// Whether emphasis, a spoiler or a link's text that begins before `at` is open there.
+fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
+    // A space stands for each stretch of code.
+    let (mut outside, mut from) = (String::new(), 0);
+    for code in codes.iter().take_while(|code| code.close() <= at) {
+        outside.push_str(text.get(from..code.open).unwrap_or_default());
+        outside.push(' ');
+        from = code.close();
+    }
+    outside.push_str(text.get(from..at).unwrap_or_default());
+    let (mut runs, mut brackets, mut last, mut is_escaped) = ([0_u32; 4], 0_i32, ' ', false);
+    for character in outside.chars() {
+        let begins = std::mem::replace(&mut last, character) != character;
+        let is_literal = std::mem::take(&mut is_escaped);
+        match "*_~|".find(character).and_then(|mark| runs.get_mut(mark)) {
+            _ if is_literal => {}
+            Some(count) => *count += u32::from(begins),
+            None => {
+                is_escaped = character == '\\';
+                brackets += i32::from(character == '[') - i32::from(character == ']');
+            }
+        }
+    }
+    brackets > 0 || runs.iter().any(|count| count % 2 == 1)
+}
+
+/// The guard against a mention that the text before a value begins, and for marks on either side of it.
+fn guard_of(before: &str, after: &str) -> Guard {
+    let digits = |c: char| c.is_ascii_digit() || c == VALUE;
+    let mark = before.trim_end_matches(digits);
+    if mark.strip_suffix(['!', '&']).unwrap_or(mark).ends_with("<@") {
+        return Guard::Digits;
+    }
+    let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    let is_at = before.strip_suffix(word).is_some_and(|before| before.ends_with('@'));
+    let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
+    match is_at && (begins("everyone") || begins("here")) {
+        true => Guard::Apart,
+        false if before.trim_end_matches(VALUE).ends_with('`') => Guard::Present,
+        false if after.trim_start_matches(VALUE).starts_with('`') => Guard::Present,
+        false => Guard::None,
+    }
+}
