@@ -306,7 +306,7 @@ fn label(
 /// `None` without a template, and for a URL that is too long for Discord.
 fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
     match template.map(|template| template.render(fields)) {
-        None | Some(Err(UrlError::TooLong { .. })) => Ok(None),
+        None | Some(Err(UrlError::TooLong { .. } | UrlError::Unmade(Unmade::TooLong { .. }))) => Ok(None),
         Some(Err(err)) => Err(err),
         // A URL is ASCII.
         Some(Ok(url)) => Ok(Some(url.reveal()).filter(|url| url.len() <= URL_CHARS_MAX)),
