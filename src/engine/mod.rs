@@ -542,6 +542,8 @@ impl Engine {
             "subscriptions_refused": stats.subscriptions_refused.get(),
             "non_finite": stats.non_finite.get(),
             "raw": stats.raw.get(),
+            "raw_over_limits": stats.raw_over_limits.get(),
+            "raw_slow": stats.raw_slow.get(),
             "panics": stats.panics.get(),
             "log_lines_held_back": stats.log_lines_held_back.get(),
             "console_lines_dropped": stats.console_lines_dropped.get(),

@@ -1,0 +1,229 @@
+//! How far the making of a Lua value from a tape has come, so that it can go on in a later tick: which part of the tape
+//! is done, and which arrays and objects still lack elements. Pure: `lua/json.rs` makes the values.
+//! [`Pace`] says when to look at the clock: often enough that no tick is passed by much, whatever a value costs.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{BUILD_SLICE_COUNTED_MAX, BUILD_TIME_MAX, BUILD_TIME_PER_MIB, ENCODE_DEPTH_MAX};
+
+/// Levels of any tape: those of an event, inside a record of an event log, inside the array of records.
+pub const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;
+
+/// An array or object that lacks elements.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Open {
+    /// Elements or members to come.
+    pub left: u32,
+    /// Number of the next element; 0: it is an object.
+    pub next: i32,
+}
+
+/// One tape on its way into Lua.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Bytes of the tape that are done.
+    pub at: usize,
+    /// Whole values so far: an answer has two.
+    pub done: u32,
+    /// How many of `open` count, outermost first.
+    pub depth: usize,
+    pub open: [Open; BUILD_DEPTH_MAX],
+    /// Every table is kept outside the Lua stack from its beginning: set once the making was broken off.
+    pub is_kept: bool,
+    /// What it took so far.
+    spent: Duration,
+    /// Lua errors in it, and at which byte the last one was.
+    errors: u32,
+    error_at: usize,
+}
+
+/// What to do after a Lua error in the making: no memory, or an error of some script's `__gc`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AfterError {
+    GoOn,
+    GiveUp,
+}
+
+impl Build {
+    /// Errors without progress in between that end the making.
+    const ERRORS_MAX: u32 = 16;
+
+    #[inline]
+    pub fn new() -> Build {
+        Build {
+            at: 0,
+            done: 0,
+            depth: 0,
+            open: [Open::default(); BUILD_DEPTH_MAX],
+            is_kept: false,
+            spent: Duration::ZERO,
+            errors: 0,
+            error_at: 0,
+        }
+    }
+
+    /// Begins anew, with what it took so far.
+    pub fn restart(&mut self) {
+        (self.at, self.done, self.depth) = (0, 0, 0);
+    }
+
+    /// Tables and values that stand on the Lua stack, or are kept.
+    pub fn standing(&self) -> i32 {
+        // Both are below a hundred.
+        self.done as i32 + self.depth as i32
+    }
+
+    /// Counts a slice of work. True if that was too much for a tape of so many bytes.
+    pub fn spend(&mut self, took: Duration, bytes: usize) -> bool {
+        self.spent += took.min(BUILD_SLICE_COUNTED_MAX);
+        self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_MIB.mul_f64(bytes as f64 / (1024.0 * 1024.0))
+    }
+
+    /// Counts a Lua error. Without kept tables all begins anew, with kept ones from now on.
+    pub fn after_error(&mut self) -> AfterError {
+        self.errors = if self.at > self.error_at { 1 } else { self.errors + 1 };
+        self.error_at = self.at;
+        if !std::mem::replace(&mut self.is_kept, true) {
+            self.restart();
+            self.error_at = 0;
+        }
+        if self.errors > Build::ERRORS_MAX { AfterError::GiveUp } else { AfterError::GoOn }
+    }
+}
+
+impl Default for Build {
+    fn default() -> Build {
+        Build::new()
+    }
+}
+
+/// Looks at the clock now and then, the more often the longer values took.
+pub struct Pace {
+    deadline: Instant,
+    looked: Instant,
+    /// Values between two looks, and those left until the next.
+    every: u32,
+    left: u32,
+}
+
+impl Pace {
+    /// A look costs as much as some values.
+    pub const EVERY_MAX: u32 = 16;
+    /// Values that took longer are looked at more often.
+    const SLOW: Duration = Duration::from_micros(100);
+    const FAST: Duration = Duration::from_micros(25);
+    /// So many bytes of a string count as a value.
+    const BYTES_SHIFT: u32 = 12;
+
+    /// Until the deadline. `every` is what the pace before came to, as values that are slow come in floods.
+    pub fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
+        let every = every.clamp(1, Pace::EVERY_MAX);
+        Pace { deadline, looked: now, every, left: every }
+    }
+
+    pub fn every(&self) -> u32 {
+        self.every
+    }
+
+    /// When the clock was looked at last.
+    pub fn looked(&self) -> Instant {
+        self.looked
+    }
+
+    /// A value was made, with a text of so many bytes. True if time is out; `clock` is read now and then.
+    #[inline]
+    pub fn is_over(&mut self, bytes: usize, clock: impl FnOnce() -> Instant) -> bool {
+        self.left = self.left.saturating_sub(1 + (bytes >> Pace::BYTES_SHIFT) as u32);
+        self.left == 0 && self.look(clock())
+    }
+
+    #[cold]
+    fn look(&mut self, now: Instant) -> bool {
+        let took = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        if took > Pace::SLOW {
+            self.every = (self.every / 2).max(1);
+        } else if took < Pace::FAST {
+            self.every = (self.every * 2).min(Pace::EVERY_MAX);
+        }
+        self.left = self.every;
+        now >= self.deadline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    /// Values of one cost until the pace says that time is out: what it took in all, and how often the clock was read.
+    fn run(cost: Duration, bytes: usize, every: u32) -> (Duration, u32, u32) {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, start + 500 * US, every);
+        let (mut now, mut looks) = (start, 0);
+        loop {
+            now += cost;
+            let over = pace.is_over(bytes, || {
+                looks += 1;
+                now
+            });
+            if over {
+                return (now - start, looks, pace.every());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tick_is_never_passed_by_more_than_a_millisecond() {
+        for cost_ns in [10, 100, 1000, 6000, 20_000, 50_000] {
+            let (took, looks, _) = run(Duration::from_nanos(cost_ns), 8, Pace::EVERY_MAX);
+            assert!(took <= 1500 * US, "{cost_ns} ns each: {took:?}");
+            assert!(u64::from(looks) * 16 * cost_ns <= 1_600_000 + 16 * cost_ns, "{cost_ns} ns each: {looks} looks");
+        }
+        // The next slice of a flood of slow values begins at the pace that the last one came to.
+        let (_, _, every) = run(300 * US, 8, Pace::EVERY_MAX);
+        let (took, ..) = run(300 * US, 8, every);
+        assert!(every < Pace::EVERY_MAX && took <= 3000 * US, "{every}, {took:?}");
+        assert!(run(300 * US, 8, 1).0 <= 900 * US);
+        assert_eq!(run(Duration::from_nanos(50), 8, 1).2, Pace::EVERY_MAX);
+    }
+
+    #[test]
+    fn long_texts_count_as_many_values() {
+        let (took, ..) = run(100 * US, 512 * 1024, Pace::EVERY_MAX);
+        assert_eq!(took, 500 * US);
+    }
+
+    #[test]
+    fn slices_are_counted_up_to_a_bound() {
+        const MIB: usize = 1024 * 1024;
+        // Off the processor for a second: no reason to give up.
+        let mut build = Build::new();
+        for _ in 0..5 {
+            assert!(!build.spend(Duration::from_secs(1), 100));
+        }
+        assert!(build.spend(Duration::from_secs(1), 100));
+        for (bytes, slices) in [(0, 20), (MIB / 2, 120), (10 * MIB, 2020)] {
+            let mut build = Build::new();
+            let given_up = (1..).find(|_| build.spend(Duration::from_micros(500), bytes)).unwrap();
+            assert_eq!(given_up, slices + 1, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn errors_end_it_only_without_progress() {
+        let mut build = Build { at: 70, done: 1, depth: 2, ..Build::new() };
+        assert_eq!(build.after_error(), AfterError::GoOn);
+        assert_eq!((build.at, build.done, build.depth, build.is_kept), (0, 0, 0, true));
+        // An error at each byte.
+        for at in 1..100 {
+            build.at = at;
+            assert_eq!(build.after_error(), AfterError::GoOn);
+            assert_eq!(build.at, at);
+        }
+        for _ in 1..Build::ERRORS_MAX {
+            assert_eq!(build.after_error(), AfterError::GoOn);
+        }
+        assert_eq!(build.after_error(), AfterError::GiveUp);
+    }
+}
