@@ -139,6 +139,10 @@ impl LogReading {
         read.and_then(|ReadOutcome { records, .. }| answer(&records, Some(self.deadline)))
     }
 
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     fn granted(&self) -> Duration {
         self.deadline.saturating_duration_since(self.began)
     }

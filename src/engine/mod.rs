@@ -109,8 +109,16 @@ impl Engine {
         &self.shared
     }
 
-    /// A new Lua state: its number.
+    /// A new Lua state: its number. If the one before was not detached, its callbacks are forgotten: they are numbers of
+    /// a registry that is no more, and mean nothing or something else in the new one.
     pub fn attach(&mut self) -> u64 {
+        if self.is_attached() {
+            let (callbacks, _) = self.detach();
+            let count = callbacks.len();
+            log::warn!(
+                "a Lua state came without the end of the one before; {count} functions of that one are forgotten"
+            );
+        }
         self.attached_before += 1;
         self.generation = self.attached_before;
         self.shared.greet();
@@ -126,9 +134,9 @@ impl Engine {
     /// for the next one. The callbacks are returned for the state to release.
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
-        let array = self.pump.interrupt(&self.shared);
+        let made = self.pump.interrupt(&self.shared);
         let mut callbacks = self.registry.detach();
-        callbacks.extend(array);
+        callbacks.extend(made);
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
         callbacks.append(&mut self.hooks.detach());
@@ -376,6 +384,11 @@ impl Engine {
         })
     }
 
+    /// The game thread made Lua values of a reader's answer from `began` to `now`: of the same share.
+    pub fn charge(&mut self, began: Instant, now: Instant) {
+        self.patience.waited(began, now, true, self.shared.replies.heard());
+    }
+
     // ---- settings -------------------------------------------------------------------------------------------
 
     /// Takes the options of a script, all or none: `text` is a JSON object. The operator's own stay in force.
@@ -405,8 +418,8 @@ impl Engine {
 
     // ---- the pump -------------------------------------------------------------------------------------------
 
-    /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`.
-    pub fn begin_tick(&mut self, now: Instant) {
+    /// Starts one tick's work; when it has had enough. [`Engine::next_call`] ends it by returning `None`.
+    pub fn begin_tick(&mut self, now: Instant) -> Instant {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
@@ -419,6 +432,7 @@ impl Engine {
         if self.registry.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() {
             self.shared.inbox.raise_attention();
         }
+        now + self.config.tick_budget
     }
 
     /// Nothing of them is half-way into Lua: they have no function since the state before went away.
@@ -494,7 +508,8 @@ impl Engine {
         let QueueStats { offered, delivered, dropped } = &stats.notices;
         let notices = queue_numbers(offered, delivered, dropped.list(), self.shared.notices.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.replies;
-        let replies = queue_numbers(offered, delivered, dropped.list(), self.shared.replies.waiting());
+        let waiting = self.shared.replies.waiting() + self.pump.answers_waiting();
+        let replies = queue_numbers(offered, delivered, dropped.list(), waiting);
         let QueueStats { offered, delivered, dropped } = &stats.actions;
         let actions = queue_numbers(offered, delivered, dropped.list(), self.shared.actions.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.aggregates;
@@ -584,6 +599,10 @@ pub struct Reading {
 }
 
 impl Reading {
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Waits for the answer, until the deadline at most.
     pub fn wait(&self) -> Option<answer::Outcome> {
         self.shared.replies.wait(self.deadline)

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{BUILD_SLICE_COUNTED_MAX, BUILD_TIME_MAX, BUILD_TIME_PER_MIB, ENCODE_DEPTH_MAX};
+use crate::config::{BUILD_SLICE_COUNTED_MAX, BUILD_TIME_MAX, BUILD_TIME_PER_MIB, ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
 
 /// Levels of any tape: those of an event, inside a record of an event log, inside the array of records.
 pub const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;
+const _: () = assert!(REPLY_DEPTH_MAX <= BUILD_DEPTH_MAX);
 
 /// An array or object that lacks elements.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,6 +66,56 @@ impl Build {
     /// Begins anew, with what it took so far.
     pub fn restart(&mut self) {
         (self.at, self.done, self.depth) = (0, 0, 0);
+    }
+
+    #[inline]
+    pub fn innermost(&self) -> Option<Open> {
+        self.open.get(self.depth.checked_sub(1)?).copied()
+    }
+
+    /// A value that is no array or object was made.
+    #[inline]
+    pub fn passed(&mut self) {
+        match self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
+            Some(around) => {
+                around.left = around.left.saturating_sub(1);
+                around.next += i32::from(around.next > 0);
+            }
+            None => self.done += 1,
+        }
+    }
+
+    /// The table of an array or object with so many elements was made.
+    #[inline]
+    pub fn opened(&mut self, left: u32, is_object: bool) {
+        if let Some(around) = self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
+            around.left = around.left.saturating_sub(1);
+            around.next += i32::from(around.next > 0);
+        }
+        // Deeper than any tape: its elements are left out.
+        if let Some(open) = self.open.get_mut(self.depth) {
+            *open = Open { left, next: i32::from(!is_object) };
+        }
+        self.depth += 1;
+    }
+
+    /// The innermost array or object has all its elements. True if it is one inside another.
+    #[inline]
+    pub fn close(&mut self) -> bool {
+        self.depth -= 1;
+        let is_inner = self.depth > 0;
+        self.done += u32::from(!is_inner);
+        is_inner
+    }
+
+    /// The tape ends here, which ours do not: what is open stays as it is. No bytes were read.
+    #[cold]
+    pub fn cut_off(&mut self) -> usize {
+        self.open.iter_mut().for_each(|open| open.left = 0);
+        if self.depth == 0 {
+            self.done += 1;
+        }
+        0
     }
 
     /// Tables and values that stand on the Lua stack, or are kept.
@@ -141,7 +192,9 @@ impl Pace {
     fn look(&mut self, now: Instant) -> bool {
         let took = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
         if took > Pace::SLOW {
-            self.every = (self.every / 2).max(1);
+            // As many as took so long.
+            let share = Pace::SLOW.as_secs_f64() / took.as_secs_f64();
+            self.every = ((f64::from(self.every) * share) as u32).max(1);
         } else if took < Pace::FAST {
             self.every = (self.every * 2).min(Pace::EVERY_MAX);
         }
@@ -183,7 +236,7 @@ mod tests {
         // The next slice of a flood of slow values begins at the pace that the last one came to.
         let (_, _, every) = run(300 * US, 8, Pace::EVERY_MAX);
         let (took, ..) = run(300 * US, 8, every);
-        assert!(every < Pace::EVERY_MAX && took <= 3000 * US, "{every}, {took:?}");
+        assert!(every == 1 && took <= 900 * US, "{every}, {took:?}");
         assert!(run(300 * US, 8, 1).0 <= 900 * US);
         assert_eq!(run(Duration::from_nanos(50), 8, 1).2, Pace::EVERY_MAX);
     }

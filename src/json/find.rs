@@ -28,6 +28,11 @@ pub fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
     (item != Item::Nil).then_some(Field { item, tape: at })
 }
 
+/// The whole value of a tape.
+pub fn whole(tape: &[u8]) -> Option<Field<'_>> {
+    Some(Field { item: Reader::new(tape).next_item()?, tape })
+}
+
 fn member<'a>(reader: &mut Reader<'a>, pairs: u32, name: &[u8]) -> Option<&'a [u8]> {
     let mut found = None;
     for _ in 0..pairs {

@@ -1,17 +1,28 @@
 //! Lua tables to JSON text, and tapes (decoded JSON) to Lua tables; straight, with no tree in between.
-//! Game thread, hot paths. [`encode`] only reads and never raises (a userdata is described by Lua code under pcall);
-//! [`push`] runs between Lua frames: it owns nothing and cannot panic.
+//! Game thread, hot paths. [`encode`] only reads and never raises: what needs Lua's memory or runs scripts is done under
+//! pcall, before or after a walk. [`make`] runs between Lua frames: it owns nothing and cannot panic; it stops when the
+//! tick has had enough, and goes on in a later one.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ops::Range;
+use std::time::Instant;
 
 use crate::config::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
+use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace};
 use crate::json::tape::{Item, Reader};
 use crate::json::text;
-use crate::lua::stack::{LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua};
+use crate::lua::shield::{self, KEPT, Work};
+use crate::lua::stack::{
+    LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua, SHIELD,
+};
 
 /// Bytes of a path shown in an error.
 const PATH_BYTES_MAX: usize = 120;
 const LEFT_OUT: &str = "[...]";
 
 /// Why a value has no JSON. `Display` is the reason string that Emit returns.
+#[derive(Clone)]
 pub(super) struct EncodeError {
     /// From the value outwards: `.weapon`, `.attacker`.
     path: String,
@@ -49,47 +60,157 @@ impl std::fmt::Display for EncodeError {
 /// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function that tells
 /// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became
 /// `null`.
+///
+/// Describing a userdata runs scripts (a player's `Nick`), which may change the very table. So it is done when the walk
+/// is over: a first walk counts the userdata, a second one, if there are any, collects them.
 pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
-    let mut encoder = Encoder { lua, describe, bytes_max: out.len() + PAYLOAD_BYTES_MAX, out, nodes: 0, non_finite: 0 };
+    let start = out.len();
+    let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
-    Ok(encoder.non_finite)
+    let Encoder { found, non_finite, .. } = encoder;
+    if found == 0 {
+        return Ok(non_finite);
+    }
+    out.truncate(start);
+    let top = lua.top();
+    let outcome = encode_described(lua, index, describe, found, out);
+    lua.set_top(top);
+    outcome
 }
 
+/// The same for a value with that many userdata in it.
+fn encode_described(lua: Lua, index: i32, describe: i32, count: usize, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
+    let start = out.len();
+    let room = i32::try_from(count).unwrap_or(i32::MAX);
+    let list =
+        new_table(lua, room).ok_or_else(|| EncodeError::new("has userdata, and Lua no memory for their list"))?;
+    let mut encoder = Encoder::new(lua, out);
+    encoder.list = Some((list, count));
+    encoder.value(index, 0)?;
+    let Encoder { gaps, nodes, mut non_finite, .. } = encoder;
+    let text = out.split_off(start);
+    let mut filler = Encoder::new(lua, out);
+    filler.nodes = nodes;
+    // Each once: where its text stands, and the values that it counts for beside itself.
+    let mut known: HashMap<*mut c_void, (Range<usize>, usize)> = HashMap::new();
+    let mut at = 0;
+    for (number, gap) in (1..).zip(&gaps) {
+        filler.out.extend_from_slice(text.get(at..gap.at).unwrap_or_default());
+        at = gap.at;
+        lua.raw_get_index(list, number);
+        let userdata = lua.top();
+        let before = (filler.out.len(), filler.nodes);
+        // Only what a script may have put there is none.
+        let address = lua.userdata(userdata);
+        let written = match known.get(&address) {
+            Some((range, nodes)) => filler.repeat(range.clone(), *nodes, gap.depth),
+            None => filler.describe(userdata, describe, gap.depth),
+        };
+        known.entry(address).or_insert((before.0..filler.out.len(), filler.nodes - before.1));
+        lua.set_top(userdata - 1);
+        if let Err(err) = written {
+            return Err(with_path(lua, index, number as usize, err));
+        }
+    }
+    filler.out.extend_from_slice(text.get(at..).unwrap_or_default());
+    non_finite += filler.non_finite;
+    filler.fits(0)?;
+    Ok(non_finite)
+}
+
+/// An empty table on top of the stack: its index. `None`: Lua has no memory.
+fn new_table(lua: Lua, room: i32) -> Option<i32> {
+    for _ in 0..shield::ATTEMPTS_MAX {
+        lua.push_value(SHIELD);
+        if shield::run(lua, &mut Work::Table(room), 0, 1, 0) && lua.type_of(lua.top()) == LUA_TTABLE {
+            return Some(lua.top());
+        }
+        lua.pop(1);
+    }
+    None
+}
+
+/// The error of the userdata of that number, with its path, which a walk up to it finds.
+fn with_path(lua: Lua, index: i32, number: usize, err: EncodeError) -> EncodeError {
+    let mut nowhere = Vec::new();
+    let mut encoder = Encoder::new(lua, &mut nowhere);
+    encoder.wrong = Some((number, err.clone()));
+    // A table that was changed meanwhile may lead nowhere.
+    encoder.value(index, 0).err().unwrap_or(err)
+}
+
+/// Where a userdata is to be described.
+struct Gap {
+    /// Byte of the text.
+    at: usize,
+    depth: usize,
+}
+
+/// One walk over a value. Nothing in it runs a script or takes memory of Lua.
 struct Encoder<'a> {
     lua: Lua,
-    describe: i32,
     bytes_max: usize,
     out: &'a mut Vec<u8>,
     nodes: usize,
     non_finite: u64,
+    /// Userdata so far.
+    found: usize,
+    /// Where they are collected: a table with room for so many.
+    list: Option<(i32, usize)>,
+    gaps: Vec<Gap>,
+    /// The userdata of this number cannot be described.
+    wrong: Option<(usize, EncodeError)>,
 }
 
-impl Encoder<'_> {
-    fn value(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
-        self.nodes += 1;
-        if self.nodes > ENCODE_NODES_MAX {
-            return Err(EncodeError::new(format!("is the value number {}, the limit", ENCODE_NODES_MAX + 1)));
-        }
-        // Checked once a value, so the text passes its limit by one string at most.
-        if self.out.len() > self.bytes_max {
+impl<'a> Encoder<'a> {
+    fn new(lua: Lua, out: &'a mut Vec<u8>) -> Encoder<'a> {
+        let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
+        Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, list: None, gaps: Vec::new(), wrong: None }
+    }
+
+    /// Checked before a text is copied, and once a value: the text passes its limit by the escapes of one string.
+    #[inline]
+    fn fits(&self, more: usize) -> Result<(), EncodeError> {
+        if self.out.len() + more > self.bytes_max {
             let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
             return Err(EncodeError { too_large: true, ..EncodeError::new(what) });
         }
+        Ok(())
+    }
+
+    fn too_many() -> EncodeError {
+        EncodeError::new(format!("is the value number {}, the limit", ENCODE_NODES_MAX + 1))
+    }
+
+    fn too_deep() -> EncodeError {
+        EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)"))
+    }
+
+    fn value(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
+        self.nodes += 1;
+        if self.nodes > ENCODE_NODES_MAX {
+            return Err(Encoder::too_many());
+        }
         match self.lua.type_of(index) {
-            LUA_TSTRING => text::push_string(self.out, self.lua.bytes(index)),
+            LUA_TSTRING => return self.string(self.lua.bytes(index)),
             LUA_TNUMBER => self.number(index),
             LUA_TBOOLEAN => {
                 let word: &[u8] = if self.lua.boolean(index) { b"true" } else { b"false" };
                 self.out.extend_from_slice(word);
             }
-            LUA_TTABLE if depth == ENCODE_DEPTH_MAX => {
-                return Err(EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)")));
-            }
+            LUA_TTABLE if depth == ENCODE_DEPTH_MAX => return Err(Encoder::too_deep()),
             LUA_TTABLE => return self.table(index, depth + 1),
             LUA_TLIGHTUSERDATA if self.lua.userdata(index).is_null() => self.out.extend_from_slice(b"null"),
-            LUA_TUSERDATA => return self.userdata(index),
+            LUA_TUSERDATA => return self.userdata(index, depth),
             kind => return Err(EncodeError::new(format!("is a {}", Lua::type_name(kind)))),
         }
+        self.fits(0)
+    }
+
+    #[inline]
+    fn string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.fits(bytes.len())?;
+        text::push_string(self.out, bytes);
         Ok(())
     }
 
@@ -100,14 +221,15 @@ impl Encoder<'_> {
     /// Keys first, values after: a table whose values were written twice would double the work of every level.
     fn table(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
         let border = self.lua.raw_len(table);
-        match border > 0 && self.is_sequence(table, border) {
+        match border > 0 && self.is_sequence(table, border)? {
             true => self.elements(table, border, depth),
             false => self.object(table, depth),
         }
     }
 
-    /// True if the keys are 1 to `border`, in any order, and no others.
-    fn is_sequence(&self, table: i32, border: i32) -> bool {
+    /// True if the keys are 1 to `border`, in any order, and no others. Looks at no more keys than there may be values.
+    fn is_sequence(&self, table: i32, border: i32) -> Result<bool, EncodeError> {
+        let most = i32::try_from(ENCODE_NODES_MAX - self.nodes).unwrap_or(i32::MAX);
         let mut count = 0;
         self.lua.push_nil();
         while self.lua.next(table) {
@@ -117,10 +239,13 @@ impl Encoder<'_> {
             count += 1;
             if number.fract() != 0.0 || !(1.0..=f64::from(border)).contains(&number) {
                 self.lua.pop(1);
-                return false;
+                return Ok(false);
+            }
+            if count > most {
+                return Err(Encoder::too_many().within(format!("[{count}]")));
             }
         }
-        count == border
+        Ok(count == border)
     }
 
     fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), EncodeError> {
@@ -151,7 +276,7 @@ impl Encoder<'_> {
             match self.lua.type_of(value - 1) {
                 LUA_TSTRING => {
                     texts += 1;
-                    text::push_string(self.out, self.lua.bytes(value - 1));
+                    self.string(self.lua.bytes(value - 1))?;
                 }
                 LUA_TNUMBER => {
                     numbers += 1;
@@ -175,29 +300,30 @@ impl Encoder<'_> {
         }
     }
 
-    /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost.
+    /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost. Of each
+    /// text that is how a number is written, the number is looked up.
     fn refuse_collisions(&self, table: i32) -> Result<(), EncodeError> {
-        let mut numbers = std::collections::HashSet::new();
-        let mut texts = Vec::new();
+        let mut written = Vec::new();
         self.lua.push_nil();
         while self.lua.next(table) {
             self.lua.pop(1);
-            let key = self.lua.top();
-            let mut written = Vec::new();
-            if self.lua.type_of(key) == LUA_TNUMBER {
-                text::push_number_key(&mut written, self.lua.number(key));
-                numbers.insert(written);
-            } else {
-                text::push_string(&mut written, self.lua.bytes(key));
-                texts.push(written);
+            let Some(text) = self.lua.string(self.lua.top()) else { continue };
+            let Some(number) = as_number(text) else { continue };
+            written.clear();
+            text::push_number_key(&mut written, number);
+            if written.get(1..written.len().saturating_sub(1)) != Some(text) {
+                continue;
+            }
+            self.lua.push_number(number);
+            self.lua.raw_get(table);
+            let is_there = self.lua.type_of(self.lua.top()) != LUA_TNIL;
+            self.lua.pop(1);
+            if is_there {
+                let key = shown(&written);
+                return Err(EncodeError::new(format!("has the key {key} twice, as a number and as a string")));
             }
         }
-        match texts.iter().find(|text| numbers.contains(*text)) {
-            Some(text) => {
-                Err(EncodeError::new(format!("has the key {} twice, as a number and as a string", shown(text))))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// How an error's path names the member whose key is at `key`.
@@ -210,29 +336,55 @@ impl Encoder<'_> {
         format!(".{}", shown(self.lua.bytes(key)))
     }
 
-    /// A vector, angle or entity, which Lua code tells apart.
-    fn userdata(&mut self, index: i32) -> Result<(), EncodeError> {
+    /// A vector, angle or entity: left out here, and collected in the second walk.
+    fn userdata(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
+        self.found += 1;
+        match &self.wrong {
+            Some((number, err)) if *number == self.found => return Err(err.clone()),
+            _ => {}
+        }
+        if let Some((list, room)) = self.list {
+            if self.found > room {
+                return Err(EncodeError::new("was changed while it was read"));
+            }
+            self.lua.push_value(index);
+            // There is room: nothing is allocated. `room` came from an i32.
+            self.lua.raw_set_index(list, self.found as i32);
+            self.gaps.push(Gap { at: self.out.len(), depth });
+        }
+        Ok(())
+    }
+
+    /// Writes once more what was written for the same userdata.
+    fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), EncodeError> {
+        self.fits(range.len())?;
+        self.members_fit(nodes, depth)?;
+        self.out.extend_from_within(range);
+        Ok(())
+    }
+
+    /// Writes a userdata, which Lua code tells apart.
+    fn describe(&mut self, index: i32, describe: i32, depth: usize) -> Result<(), EncodeError> {
         let lua = self.lua;
         let top = lua.top();
-        lua.push_value(self.describe);
+        lua.push_value(describe);
         lua.push_value(index);
+        // An error of `Nick` and its like leaves its message in the place of the kind.
         let described = lua.pcall(1, 4, 0);
-        let written = if described { self.described(top + 1) } else { None };
+        let written = if described { self.described(top + 1, depth)? } else { false };
         let failed = || match lua.string(top + 1) {
             Some(kind) => format!("is a {}", shown(kind)),
             None => "is a userdata".to_owned(),
         };
-        let outcome = written.ok_or_else(|| EncodeError::new(failed()));
-        lua.set_top(top);
-        outcome
+        if written { Ok(()) } else { Err(EncodeError::new(failed())) }
     }
 
-    /// Writes what `describe` returned at `first`: a kind, then up to three values.
-    fn described(&mut self, first: i32) -> Option<()> {
+    /// Writes what `describe` returned at `first`: a kind, then up to three values. False: an unknown kind.
+    fn described(&mut self, first: i32, depth: usize) -> Result<bool, EncodeError> {
         let lua = self.lua;
-        match lua.string(first)? {
-            b"vector" | b"angle" => {
-                let [open, close] = if lua.string(first)? == b"vector" { [b'[', b']'] } else { [b'{', b'}'] };
+        match lua.string(first) {
+            Some(kind @ (b"vector" | b"angle")) => {
+                let [open, close] = if kind == b"vector" { [b'[', b']'] } else { [b'{', b'}'] };
                 self.out.extend_from_slice(&[b'"', open]);
                 for i in 1..=3 {
                     if i > 1 {
@@ -242,33 +394,55 @@ impl Encoder<'_> {
                 }
                 self.out.extend_from_slice(&[close, b'"']);
             }
-            b"player" => self.members(first, ["steamid64", "name", "userid"].as_slice()),
-            b"entity" => self.members(first, ["class", "index"].as_slice()),
-            b"null" => self.out.extend_from_slice(b"null"),
-            _ => return None,
+            Some(b"player") => self.members(first, &["steamid64", "name", "userid"], depth)?,
+            Some(b"entity") => self.members(first, &["class", "index"], depth)?,
+            Some(b"null") => self.out.extend_from_slice(b"null"),
+            _ => return Ok(false),
         }
-        Some(())
+        self.fits(0)?;
+        Ok(true)
     }
 
-    fn members(&mut self, first: i32, names: &[&str]) {
-        for ((name, at), before) in
-            names.iter().zip(first + 1..).zip(std::iter::once(b'{').chain(std::iter::repeat(b',')))
-        {
+    /// What is written as an object counts as one: whoever decodes it has the same limits.
+    fn members(&mut self, first: i32, names: &[&str], depth: usize) -> Result<(), EncodeError> {
+        self.members_fit(names.len(), depth)?;
+        let befores = std::iter::once(b'{').chain(std::iter::repeat(b','));
+        for ((name, at), before) in names.iter().zip(first + 1..).zip(befores) {
             self.out.push(before);
             text::push_string(self.out, name.as_bytes());
             self.out.push(b':');
             match self.lua.type_of(at) {
-                LUA_TSTRING => text::push_string(self.out, self.lua.bytes(at)),
+                LUA_TSTRING => self.string(self.lua.bytes(at))?,
                 LUA_TNUMBER => self.number(at),
                 _ => self.out.extend_from_slice(b"null"),
             }
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    /// So many values more, in an object that stands at this depth; none: it is no object.
+    fn members_fit(&mut self, count: usize, depth: usize) -> Result<(), EncodeError> {
+        if count > 0 && depth == ENCODE_DEPTH_MAX {
+            return Err(Encoder::too_deep());
+        }
+        self.nodes += count;
+        if self.nodes > ENCODE_NODES_MAX { Err(Encoder::too_many()) } else { Ok(()) }
     }
 }
 
+/// The number that a text may be written for: one with a digit or `inf`.
+fn as_number(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    // The longest number in JSON's shortest form has 24 bytes.
+    if text.len() > 32 || !matches!(digits.first(), Some(b'0'..=b'9' | b'i')) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// Bytes of a script's own names in an error: short, and valid text.
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(bytes.get(..40).unwrap_or(bytes)).into_owned();
     if bytes.len() > 40 {
         text.push_str("...");
@@ -276,53 +450,219 @@ fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// Pushes the value that stands next on the tape. `[-0, +1]`; raises only when Lua is out of memory or stack, so the
-/// caller's frame owns nothing.
-pub(super) fn push(lua: Lua, tape: &mut Reader<'_>) {
-    push_at(lua, tape, 0);
+// ---- tapes to Lua values --------------------------------------------------------------------------------------
+
+/// Whose half-made values are kept from tick to tick: one of each may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lane {
+    Event = 0,
+    Answer = 1,
+    Window = 2,
 }
 
-/// Levels of tables that fit the twenty slots every C function starts with, three a level.
-const LEVELS_IN_MINSTACK: u32 = 4;
+/// Elements of the table [`KEPT`] for each lane, and in all.
+const LANE_SLOTS: i32 = 64;
+pub(super) const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
+const _: () = assert!(BUILD_DEPTH_MAX + 4 < LANE_SLOTS as usize);
 
-/// Depth is bounded by the tape's (`DECODE_DEPTH_MAX`), so recursion is too.
-fn push_at(lua: Lua, tape: &mut Reader<'_>, depth: u32) {
-    match tape.next_item() {
-        None | Some(Item::Nil) => lua.push_nil(),
-        Some(Item::Null) => lua.push_null(),
-        Some(Item::Boolean(value)) => lua.push_boolean(value),
-        Some(Item::Number(number)) => lua.push_number(number),
-        Some(Item::Text(bytes)) => lua.push_bytes(bytes),
-        Some(Item::Array(count)) => push_array(lua, tape, count, depth + 1),
-        Some(Item::Object(count)) => push_object(lua, tape, count, depth + 1),
-    }
-}
-
-fn push_array(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
-    if depth > LEVELS_IN_MINSTACK {
-        lua.check_stack(8);
-    }
-    let hint = i32::try_from(count).unwrap_or(i32::MAX);
-    lua.push_table(hint, 0);
-    for i in 1..=hint {
-        push_at(lua, tape, depth);
-        lua.raw_set_index(-2, i);
+impl Lane {
+    /// The element of the table [`KEPT`] for the value that stands there, from 0.
+    fn slot(self, standing: i32) -> i32 {
+        self as i32 * LANE_SLOTS + 1 + standing
     }
 }
 
-fn push_object(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
-    if depth > LEVELS_IN_MINSTACK {
-        lua.check_stack(8);
+/// The table [`KEPT`] of a state, every element of it there. `[-0, +1]`, **raises**.
+pub(super) fn push_kept_table(lua: Lua) {
+    lua.push_table(KEPT_SLOTS, 0);
+    for slot in 1..=KEPT_SLOTS {
+        lua.push_boolean(false);
+        lua.raw_set_index(-2, slot);
     }
-    lua.push_table(0, i32::try_from(count).unwrap_or(i32::MAX));
-    for _ in 0..count {
-        match tape.next_item() {
-            Some(Item::Text(key)) => lua.push_bytes(key),
-            _ => return, // Not written by `tape::parse`.
+}
+
+/// Values and tables that fit the twenty slots every C function starts with.
+const STANDING_IN_MINSTACK: i32 = 8;
+
+/// Makes values of the tape until there are `count`, which are on top of the stack then. False: the pace says that time
+/// is out; what is there so far is kept for the next time, if there is a lane for it. At least one value is made.
+///
+/// Runs in [`crate::lua::shield::perform`]: **raises**, and owns nothing. After an error [`Build::after_error`] says
+/// how to go on: `build` is changed only together with what stands.
+///
+/// While values are made the stack holds the whole ones and the open tables, the innermost on top. An open table stands
+/// in the one around it from its beginning on.
+pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
+    let lane = match lane {
+        Some(lane) if build.is_kept => {
+            take_up(lua, build, lane);
+            Some(lane)
         }
-        push_at(lua, tape, depth);
-        lua.raw_set(-3);
+        lane => lane,
+    };
+    let mut left = Reader::new(tape.get(build.at..).unwrap_or_default());
+    let mut is_over = false;
+    loop {
+        while let Some(Open { left: 0, .. }) = build.innermost() {
+            if build.close() {
+                lua.pop(1);
+            }
+        }
+        if build.depth == 0 && build.done >= count {
+            return true;
+        }
+        if is_over {
+            if let Some(lane) = lane {
+                put_by(lua, build, lane);
+            }
+            return false;
+        }
+        let bytes = make_next(lua, &mut left, build, lane);
+        build.at = tape.len() - left.rest().len();
+        is_over = pace.is_over(bytes, Instant::now);
     }
+}
+
+/// Makes the value that stands next on the tape, of an array or object only its table. Returns the bytes of its texts.
+fn make_next(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
+    let around = build.innermost();
+    let key = match around {
+        Some(Open { next: 0, .. }) => match tape.next_item() {
+            Some(Item::Text(key)) => key,
+            _ => return build.cut_off(), // Not written by `tape::parse`.
+        },
+        _ => &[],
+    };
+    let (count, is_object, bytes) = match tape.next_item() {
+        Some(Item::Array(count)) => (count, false, 0),
+        Some(Item::Object(count)) => (count, true, 0),
+        None => {
+            if around.is_none() {
+                lua.push_nil();
+            }
+            return build.cut_off();
+        }
+        Some(item) => {
+            make_scalar(lua, item, key, around, build, lane);
+            return key.len() + if let Item::Text(text) = item { text.len() } else { 0 };
+        }
+    };
+    if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
+        lua.raise(b"stack overflow");
+    }
+    // Larger ones grow: the room for a million elements is no single step.
+    let room = count.min(ROOM_MADE_MAX) as i32;
+    lua.push_table(if is_object { 0 } else { room }, if is_object { room } else { 0 });
+    keep_top(lua, build, lane);
+    match around {
+        None => {}
+        Some(Open { next: 0, .. }) => {
+            lua.push_bytes(key);
+            lua.push_value(-2);
+            lua.raw_set(-4);
+        }
+        Some(Open { next, .. }) => {
+            lua.push_value(-1);
+            lua.raw_set_index(-3, next);
+        }
+    }
+    build.opened(count, is_object);
+    bytes + key.len()
+}
+
+/// Elements or members that a new table has room for at once.
+const ROOM_MADE_MAX: u32 = 16_384;
+
+#[inline]
+fn make_scalar(lua: Lua, item: Item<'_>, key: &[u8], around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
+    match around {
+        None => {
+            push_scalar(lua, item);
+            keep_top(lua, build, lane);
+        }
+        Some(Open { next: 0, .. }) => {
+            // Null is nil: it removes a member of the same name that came before.
+            lua.push_bytes(key);
+            push_scalar(lua, item);
+            lua.raw_set(-3);
+        }
+        Some(Open { next, .. }) => {
+            push_scalar(lua, item);
+            lua.raw_set_index(-2, next);
+        }
+    }
+    build.passed();
+}
+
+#[inline]
+fn push_scalar(lua: Lua, item: Item<'_>) {
+    match item {
+        Item::Null => lua.push_null(),
+        Item::Boolean(value) => lua.push_boolean(value),
+        Item::Number(number) => lua.push_number(number),
+        Item::Text(bytes) => lua.push_bytes(bytes),
+        Item::Nil | Item::Array(_) | Item::Object(_) => lua.push_nil(),
+    }
+}
+
+/// The value on top stands next: it is kept, if such are.
+#[inline]
+fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
+    if let (true, Some(lane)) = (build.is_kept, lane) {
+        check_kept(lua);
+        lua.push_value(-1);
+        lua.raw_set_index(KEPT, lane.slot(build.standing()));
+    }
+}
+
+/// A script can put anything in the place of the table [`KEPT`].
+fn check_kept(lua: Lua) {
+    if lua.type_of(KEPT) != LUA_TTABLE {
+        lua.raise(b"the table of realtime's half-made values is gone");
+    }
+}
+
+/// Keeps what stands on the stack for the next time.
+fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
+    if build.is_kept {
+        return; // All of it is kept already.
+    }
+    check_kept(lua);
+    let first = lua.top() - build.standing() + 1;
+    for standing in 0..build.standing() {
+        lua.push_value(first + standing);
+        lua.raw_set_index(KEPT, lane.slot(standing));
+    }
+    build.is_kept = true;
+}
+
+/// Pushes what was kept; begins anew if a script changed it.
+fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
+    check_kept(lua);
+    let top = lua.top();
+    if !lua.check_stack(build.standing() + 8) {
+        lua.raise(b"stack overflow");
+    }
+    for standing in 0..build.standing() {
+        lua.raw_get_index(KEPT, lane.slot(standing));
+        if standing as u32 >= build.done && lua.type_of(-1) != LUA_TTABLE {
+            lua.set_top(top);
+            build.restart();
+            return;
+        }
+    }
+}
+
+/// The values are made, and stand where they belong: nothing is kept any more.
+pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
+    if build.is_kept && lua.type_of(KEPT) == LUA_TTABLE {
+        for standing in 0..=BUILD_DEPTH_MAX as i32 {
+            lua.push_boolean(false);
+            lua.raw_set_index(KEPT, lane.slot(standing));
+        }
+    }
+    build.is_kept = false;
+    build.restart();
 }
 
 /// The types of values that Emit takes.

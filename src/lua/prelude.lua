@@ -74,22 +74,34 @@ local function takes_meta(callback)
 	return not info or not info.nparams or info.isvararg or info.nparams > 2
 end
 
+-- The limits of what Emit writes (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
+local values_max, levels_max = 15000, 32
+
 -- A spec without its Lua functions: in their places stand marks that name their source. Returns the copy, and the last
--- function found (the native side accepts one only).
+-- function found (the native side accepts one only); or nil and what is wrong: a table in itself, too many values.
 local function strip(spec)
-	local found
+	local found, wrong
+	local values = 0
 	local function copy(value, depth)
+		values = values + 1
+		if values > values_max then wrong = "has more than " .. values_max .. " values" end
 		if type(value) == "function" then
 			found = value
 			local info = debug.getinfo(value, "S")
 			return { ["\0function"] = info and info.short_src .. ":" .. info.linedefined or "?" }
 		end
-		if type(value) ~= "table" or depth > 8 then return value end
+		if type(value) ~= "table" then return value end
+		if depth == levels_max then wrong = "is nested deeper than " .. levels_max .. " levels (a cycle?)" end
 		local out = {}
-		for key, inner in pairs(value) do out[key] = copy(inner, depth + 1) end
+		for key, inner in pairs(value) do
+			if wrong then break end
+			out[key] = copy(inner, depth + 1)
+		end
 		return out
 	end
-	return copy(spec, 0), found
+	local copied = copy(spec, 0)
+	if wrong then return nil, wrong end
+	return copied, found
 end
 
 -- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.
