@@ -115,9 +115,9 @@ impl Engine {
         if self.is_attached() {
             let (callbacks, _) = self.detach();
             let count = callbacks.len();
-            log::warn!(
-                "a Lua state came without the end of the one before; {count} functions of that one are forgotten"
-            );
+            if count > 0 {
+                log::warn!("a new Lua state began before the last one ended; its {count} functions are forgotten");
+            }
         }
         self.attached_before += 1;
         self.generation = self.attached_before;

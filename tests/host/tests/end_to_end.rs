@@ -200,6 +200,18 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
     }
 }
 
+/// An error at each place where Lua's memory is asked for: of a script's `__gc`, or because there is none.
+#[test]
+fn an_error_at_every_allocation_is_survived() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("raising-{unwinding}"));
+        let options = ["--unwind", &format!("{unwinding}-raising"), "--allow-errors"];
+        let said = Host::start("raising", &prefix, &options).pass();
+        let tries = said.lines().find_map(|line| line.strip_suffix(" tries")).expect("a count of tries");
+        assert!(tries.parse::<u32>().unwrap() > 300, "{tries}");
+    }
+}
+
 #[test]
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
