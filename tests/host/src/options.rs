@@ -29,6 +29,10 @@ pub enum Unload {
     DlcloseLast,
     /// `gmod13_close`, `lua_close`.
     Never,
+    /// The next map's state starts first, then `gmod13_close` and `lua_close` of the old one.
+    Late,
+    /// As `Late`, without `gmod13_close`.
+    Skipped,
 }
 
 #[derive(Clone, Debug)]
@@ -103,7 +107,8 @@ The server then runs frames until a script calls host.quit(), the console says q
   --seconds S           stop after S seconds
   --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump);
                         either with -raising: a script can have the module run out of memory
-  --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never
+  --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never;
+                        late (the next state starts before the old one is closed), skipped (the same, gmod13_close is not called)
   --stdin               lines of standard input are console commands, run in the next frame
   --hibernate           start hibernating (no Think, no Tick, only 0 delay timers)
   --set KEY=VALUE       host.arg.KEY for the scripts; repeatable
@@ -166,6 +171,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
                     ("dlclose-first", Unload::DlcloseFirst),
                     ("dlclose-last", Unload::DlcloseLast),
                     ("never", Unload::Never),
+                    ("late", Unload::Late),
+                    ("skipped", Unload::Skipped),
                 ];
                 options.unload = one_of(name, &value()?, &orders)?;
             }

@@ -213,6 +213,25 @@ fn an_error_at_every_allocation_is_survived() {
 }
 
 #[test]
+fn scripts_that_meddle_with_the_module_end_nothing() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("hostile-{unwinding}"));
+        Host::start("hostile", &prefix, &["--unwind", unwinding, "--allow-errors"]).pass();
+    }
+}
+
+#[test]
+fn a_state_that_another_took_the_place_of_has_no_say() {
+    for unload in ["late", "skipped"] {
+        for unwinding in UNWINDING {
+            let prefix = prefix(&format!("states-{unload}-{unwinding}"));
+            let said = Host::start("states", &prefix, &["--unwind", unwinding, "--unload", unload]).pass();
+            assert!(said.contains("a new Lua state functions are forgotten"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
     Host::start("wish_values", &prefix("wish-values"), &[]).pass();
