@@ -93,11 +93,6 @@ impl Window {
         Window { number, events: Vec::new(), bytes: 0, meter: Arc::clone(meter), ended: moment }
     }
 
-    /// What it takes of the bound of all windows.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// The decoded payloads from this one on.
     pub fn events_from(&self, at: usize) -> &[Box<[u8]>] {
         self.events.get(at..).unwrap_or_default()

@@ -82,12 +82,10 @@ pub const ENCODE_DEPTH_MAX: usize = 32;
 pub const ENCODE_NODES_MAX: usize = 15_000;
 /// Levels of a text that can be recognised as JSON at all.
 pub const DECODE_DEPTH_MAX: usize = 128;
-/// Making a Lua value out of decoded JSON may take so long in all, and so long more for each MiB that it has; after
-/// that, text is delivered instead. Usual is a thousandth of it. Strings with equal hashes make LuaJIT slow.
-pub const BUILD_TIME_MAX: Duration = Duration::from_millis(10);
-pub const BUILD_TIME_PER_MIB: Duration = Duration::from_millis(100);
-/// What one slice of such work is counted with at most: the game thread may have been off its processor meanwhile.
-pub const BUILD_SLICE_COUNTED_MAX: Duration = Duration::from_millis(2);
+/// Making a Lua value out of decoded JSON may take so long in all, and so long more for each value in it; after that,
+/// text is delivered instead. Usual is a tenth of a microsecond. Strings with equal hashes make LuaJIT slow.
+pub const BUILD_TIME_MAX: Duration = Duration::from_millis(20);
+pub const BUILD_TIME_PER_VALUE: Duration = Duration::from_micros(10);
 
 /// Connecting to one address of the host, and one blocked write. Name resolution takes what the system lets it take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -60,11 +60,6 @@ impl Gather {
         self.due.window.is_empty()
     }
 
-    /// Bytes of the window.
-    pub fn bytes(&self) -> usize {
-        self.due.window.bytes()
-    }
-
     /// Some events, or one that is large alone.
     fn choose(&mut self) {
         let mut bytes = 0;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{BUILD_SLICE_COUNTED_MAX, BUILD_TIME_MAX, BUILD_TIME_PER_MIB, ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
+use crate::config::{BUILD_TIME_MAX, BUILD_TIME_PER_VALUE, ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
 
 /// Levels of any tape: those of an event, inside a record of an event log, inside the array of records.
 pub const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;
@@ -31,7 +31,8 @@ pub struct Build {
     pub open: [Open; BUILD_DEPTH_MAX],
     /// Every table is kept outside the Lua stack from its beginning: set once the making was broken off.
     pub is_kept: bool,
-    /// What it took so far.
+    /// Values made so far, long texts counted as several; and what they took.
+    pub values: u32,
     spent: Duration,
     /// Lua errors in it, and at which byte the last one was.
     errors: u32,
@@ -57,6 +58,7 @@ impl Build {
             depth: 0,
             open: [Open::default(); BUILD_DEPTH_MAX],
             is_kept: false,
+            values: 0,
             spent: Duration::ZERO,
             errors: 0,
             error_at: 0,
@@ -124,10 +126,10 @@ impl Build {
         self.done as i32 + self.depth as i32
     }
 
-    /// Counts a slice of work. True if that was too much for a tape of so many bytes.
-    pub fn spend(&mut self, took: Duration, bytes: usize) -> bool {
-        self.spent += took.min(BUILD_SLICE_COUNTED_MAX);
-        self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_MIB.mul_f64(bytes as f64 / (1024.0 * 1024.0))
+    /// Counts a slice of work. True if all of them took too long for what they made.
+    pub fn spend(&mut self, took: Duration) -> bool {
+        self.spent += took;
+        self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_VALUE * self.values
     }
 
     /// Counts a Lua error. Without kept tables all begins anew, with kept ones from now on.
@@ -148,6 +150,12 @@ impl Default for Build {
     }
 }
 
+/// How many values a text of so many bytes counts for.
+#[inline]
+pub fn weight(bytes: usize) -> u32 {
+    1 + (bytes >> 12) as u32
+}
+
 /// Looks at the clock now and then, the more often the longer values took.
 pub struct Pace {
     deadline: Instant,
@@ -163,8 +171,6 @@ impl Pace {
     /// Values that took longer are looked at more often.
     const SLOW: Duration = Duration::from_micros(100);
     const FAST: Duration = Duration::from_micros(25);
-    /// So many bytes of a string count as a value.
-    const BYTES_SHIFT: u32 = 12;
 
     /// Until the deadline. `every` is what the pace before came to, as values that are slow come in floods.
     pub fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
@@ -181,10 +187,16 @@ impl Pace {
         self.looked
     }
 
-    /// A value was made, with a text of so many bytes. True if time is out; `clock` is read now and then.
+    /// From `began` to the last look. What is far past the deadline is not counted: values that are slow are looked at
+    /// often enough, so this thread was off its processor meanwhile.
+    pub fn counted(&self, began: Instant) -> Duration {
+        self.looked.min(self.deadline + 2 * Pace::SLOW).saturating_duration_since(began)
+    }
+
+    /// A value that counts for so many was made. True if time is out; `clock` is read now and then.
     #[inline]
-    pub fn is_over(&mut self, bytes: usize, clock: impl FnOnce() -> Instant) -> bool {
-        self.left = self.left.saturating_sub(1 + (bytes >> Pace::BYTES_SHIFT) as u32);
+    pub fn is_over(&mut self, values: u32, clock: impl FnOnce() -> Instant) -> bool {
+        self.left = self.left.saturating_sub(values);
         self.left == 0 && self.look(clock())
     }
 
@@ -216,7 +228,7 @@ mod tests {
         let (mut now, mut looks) = (start, 0);
         loop {
             now += cost;
-            let over = pace.is_over(bytes, || {
+            let over = pace.is_over(weight(bytes), || {
                 looks += 1;
                 now
             });
@@ -248,19 +260,27 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_counted_up_to_a_bound() {
-        const MIB: usize = 1024 * 1024;
-        // Off the processor for a second: no reason to give up.
-        let mut build = Build::new();
-        for _ in 0..5 {
-            assert!(!build.spend(Duration::from_secs(1), 100));
-        }
-        assert!(build.spend(Duration::from_secs(1), 100));
-        for (bytes, slices) in [(0, 20), (MIB / 2, 120), (10 * MIB, 2020)] {
+    fn what_takes_too_long_for_its_values_is_given_up() {
+        // Microseconds and values of each slice, and how many slices it is borne.
+        for (micros, values, slices) in [(500, 10, 50), (500, 49, 2000), (500, 50, u64::MAX), (500, 5000, u64::MAX)] {
             let mut build = Build::new();
-            let given_up = (1..).find(|_| build.spend(Duration::from_micros(500), bytes)).unwrap();
-            assert_eq!(given_up, slices + 1, "{bytes} bytes");
+            let given_up = (1..10_000).find(|_| {
+                build.values += values;
+                build.spend(micros * US)
+            });
+            assert_eq!(given_up.unwrap_or(u64::MAX), slices.saturating_add(1), "{values} values a slice");
         }
+    }
+
+    #[test]
+    fn a_thread_off_its_processor_is_not_slow() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, start + 500 * US, 1);
+        assert!(pace.is_over(1, || start + Duration::from_secs(1)));
+        assert_eq!(pace.counted(start), 700 * US);
+        let mut pace = Pace::new(start, start + 500 * US, 1);
+        assert!(!pace.is_over(1, || start + 300 * US));
+        assert_eq!(pace.counted(start), 300 * US);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::config::PAYLOAD_BYTES_MAX;
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Call, Gather, Outcome, fits};
 use crate::fail_point::fail_point;
-use crate::json::build::{AfterError, Build, Pace};
+use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
 use crate::lua::shield::{self, Making, Stage, Work};
 use crate::lua::stack::{Answer, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Line, Lua, Results, SHIELD, upvalue};
@@ -322,7 +322,7 @@ fn parked(
     progress: &mut Progress,
 ) -> Option<Outcome> {
     if let Call::Gather(gather) = call {
-        if !progress.is_slow && !build.spend(pace.looked().saturating_duration_since(began), gather.bytes()) {
+        if !progress.is_slow && !build.spend(pace.counted(began)) {
             return Some(Outcome::Parked);
         }
         // What is left of the window comes as text, an event at a time.
@@ -335,10 +335,10 @@ fn parked(
             process.stats.raw_slow.add(1);
         }
         let bytes = progress.text.as_ref().map_or(0, Vec::len);
-        return pace.is_over(bytes, Instant::now).then_some(Outcome::Parked);
+        return pace.is_over(weight(bytes), Instant::now).then_some(Outcome::Parked);
     }
     let tape = tape_of(call);
-    if !build.spend(pace.looked().saturating_duration_since(began), tape.len()) {
+    if !build.spend(pace.counted(began)) {
         return Some(Outcome::Parked);
     }
     Some(Outcome::Slow(match call {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::config::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
-use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace};
+use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
 use crate::json::tape::{Item, Reader};
 use crate::json::text;
 use crate::lua::shield::{self, KEPT, Work};
@@ -517,9 +517,10 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
             }
             return false;
         }
-        let bytes = make_next(lua, &mut left, build, lane);
+        let values = weight(make_next(lua, &mut left, build, lane));
         build.at = tape.len() - left.rest().len();
-        is_over = pace.is_over(bytes, Instant::now);
+        build.values = build.values.saturating_add(values);
+        is_over = pace.is_over(values, Instant::now);
     }
 }
 

@@ -200,6 +200,17 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
     }
 }
 
+/// Many short ticks of a small budget, which large events and answers have to share.
+#[test]
+fn what_is_large_comes_in_slices_and_what_is_huge_is_refused() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("bounds-{unwinding}"));
+        let options = ["--unwind", unwinding, "--tickrate", "1000"];
+        let said = Host::start_with("bounds", &prefix, &options, &[("REALTIME_TICK_BUDGET_US", "100")]).pass();
+        eprintln!("{}", said.lines().find(|line| line.starts_with("pump ")).expect("a line of the pump"));
+    }
+}
+
 /// An error at each place where Lua's memory is asked for: of a script's `__gc`, or because there is none.
 #[test]
 fn an_error_at_every_allocation_is_survived() {
