@@ -90,10 +90,12 @@ fn depth_ends_at_the_limit() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let inside = if open == "[" { "" } else { "1" };
             let text = open.repeat(depth) + inside + &close.repeat(depth);
-            let expected = match depth {
-                0..=ENCODE_DEPTH_MAX => Ok(()),
-                0..=DECODE_DEPTH_MAX => Err(Undecoded::Limits),
-                _ => Err(Undecoded::NotJson { at: open.len() * DECODE_DEPTH_MAX + 1 }),
+            let expected = if depth <= ENCODE_DEPTH_MAX {
+                Ok(())
+            } else if depth <= DECODE_DEPTH_MAX {
+                Err(Undecoded::Limits)
+            } else {
+                Err(Undecoded::NotJson { at: open.len() * DECODE_DEPTH_MAX + 1 })
             };
             let mut tape = b"before".to_vec();
             assert_eq!(parse(text.as_bytes(), &mut tape), expected, "{depth} of {open}");
