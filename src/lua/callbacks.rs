@@ -71,15 +71,18 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     // Whatever state was attached before: nothing of it is for this one.
     ATTACHED.store(std::ptr::null_mut(), Ordering::Relaxed);
     let port = host_port(lua);
-    let ready: Option<Result<(), Line>> = guarded(|| {
-        let process = start(port).map_err(|message| Line::of(&message))?;
-        fail_point("open");
-        process.engine().attach();
-        Ok(())
+    // What went wrong, if anything did.
+    let trouble = guarded(|| match start(port) {
+        Ok(process) => {
+            fail_point("open");
+            process.engine().attach();
+            None
+        }
+        Err(message) => Some(Line::of(&message)),
     });
-    match ready {
-        Some(Ok(())) => {}
-        Some(Err(line)) => return lua.raise(line.as_bytes()),
+    match trouble {
+        Some(None) => {}
+        Some(Some(line)) => return lua.raise(line.as_bytes()),
         None => return lua.raise(b"internal error while realtime starts"),
     }
     lua.set_top(0);
