@@ -32,7 +32,7 @@ pub struct Build {
     /// Every table is kept outside the Lua stack from its beginning: set once the making was broken off.
     pub is_kept: bool,
     /// Values made so far, long texts counted as several; and what they took.
-    pub values: u32,
+    values: u32,
     spent: Duration,
     /// Lua errors in it, and at which byte the last one was.
     errors: u32,
@@ -63,6 +63,14 @@ impl Build {
             errors: 0,
             error_at: 0,
         }
+    }
+
+    /// For another tape.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.restart();
+        (self.is_kept, self.values, self.spent) = (false, 0, Duration::ZERO);
+        (self.errors, self.error_at) = (0, 0);
     }
 
     /// Begins anew, with what it took so far.
@@ -126,8 +134,9 @@ impl Build {
         self.done as i32 + self.depth as i32
     }
 
-    /// Counts a slice of work. True if all of them took too long for what they made.
-    pub fn spend(&mut self, took: Duration) -> bool {
+    /// Counts a slice of work that made so many values. True if all of them took too long for what they made.
+    pub fn spend(&mut self, took: Duration, values: u32) -> bool {
+        self.values = self.values.saturating_add(values);
         self.spent += took;
         self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_VALUE * self.values
     }
@@ -163,6 +172,8 @@ pub struct Pace {
     /// Values between two looks, and those left until the next.
     every: u32,
     left: u32,
+    /// Those before the last look.
+    made: u32,
 }
 
 impl Pace {
@@ -175,11 +186,16 @@ impl Pace {
     /// Until the deadline. `every` is what the pace before came to, as values that are slow come in floods.
     pub fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
         let every = every.clamp(1, Pace::EVERY_MAX);
-        Pace { deadline, looked: now, every, left: every }
+        Pace { deadline, looked: now, every, left: every, made: 0 }
     }
 
     pub fn every(&self) -> u32 {
         self.every
+    }
+
+    /// Values up to the last look, which are counted once.
+    pub fn take_made(&mut self) -> u32 {
+        std::mem::take(&mut self.made)
     }
 
     /// When the clock was looked at last.
@@ -197,12 +213,13 @@ impl Pace {
     #[inline]
     pub fn is_over(&mut self, values: u32, clock: impl FnOnce() -> Instant) -> bool {
         self.left = self.left.saturating_sub(values);
-        self.left == 0 && self.look(clock())
+        self.left == 0 && self.look(clock(), values)
     }
 
     #[cold]
-    fn look(&mut self, now: Instant) -> bool {
+    fn look(&mut self, now: Instant, last: u32) -> bool {
         let took = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        self.made = self.made.saturating_add(self.every.max(last));
         if took > Pace::SLOW {
             // As many as took so long.
             let share = Pace::SLOW.as_secs_f64() / took.as_secs_f64();
@@ -264,10 +281,7 @@ mod tests {
         // Microseconds and values of each slice, and how many slices it is borne.
         for (micros, values, slices) in [(500, 10, 50), (500, 49, 2000), (500, 50, u64::MAX), (500, 5000, u64::MAX)] {
             let mut build = Build::new();
-            let given_up = (1..10_000).find(|_| {
-                build.values += values;
-                build.spend(micros * US)
-            });
+            let given_up = (1..10_000).find(|_| build.spend(micros * US, values));
             assert_eq!(given_up.unwrap_or(u64::MAX), slices.saturating_add(1), "{values} values a slice");
         }
     }

@@ -10,8 +10,7 @@ use gmod::lua::State;
 
 use crate::aggregator::Aggregator;
 use crate::config::PAYLOAD_BYTES_MAX;
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Call, Gather, Outcome, fits};
+use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
@@ -21,6 +20,7 @@ use crate::lua::{
     ATTACHED, PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, stack, start,
     wants_attention,
 };
+use crate::stats::Counter;
 use crate::threads::selftest::Selftest;
 
 /// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
@@ -167,7 +167,7 @@ fn run_tick(lua: Lua) {
         (Arc::clone(engine.shared()), deadline)
     };
     print_lines(lua, process, &shared.selftest);
-    let mut finished = None;
+    let (mut finished, mut scratch) = (None, Build::new());
     loop {
         let call = {
             // The engine is borrowed in this block only: a callback may call anything of `realtime`.
@@ -179,7 +179,7 @@ fn run_tick(lua: Lua) {
         };
         let Some(mut call) = call else { return };
         let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
-        let outcome = run_one(lua, &mut call, &mut pace);
+        let outcome = run_one(lua, &mut call, &mut pace, &mut scratch);
         EVERY.store(pace.every(), Ordering::Relaxed);
         finished = Some((call, outcome));
         now = Instant::now();
@@ -203,112 +203,108 @@ fn print_line(lua: Lua, line: &str, for_asker: bool) {
     }
 }
 
-/// Runs a call as far as the tick allows.
-fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace) -> Outcome {
-    let top = lua.top();
-    let mut built = build_of(call).and_then(Option::take);
-    let mut fresh = Build::new();
-    let build = built.as_deref_mut().unwrap_or(&mut fresh);
-    let mut progress = Progress::of(call);
+/// Runs a call as far as the tick allows. `scratch` is for values that are made in one go.
+fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
     let began = pace.looked();
-    let outcome = loop {
-        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
-        let mut making = Making { array: progress.array, made: progress.made, ..Making::new(build, pace) };
-        let text = progress.text.take();
-        making.text = text.as_deref();
-        lua.push_value(ON_ERROR);
-        lua.push_value(SHIELD);
-        if let Some(array) = making.array {
-            lua.push_kept(array);
+    let outcome = match call {
+        Call::Gather(_) => return run_window(lua, call, pace, scratch),
+        Call::Deliver(Deliver { build: built, .. })
+        | Call::Condition(Condition { build: built, .. })
+        | Call::Answer(Answered { build: built, .. })
+            if built.is_some() =>
+        {
+            let mut built = built.take().unwrap_or_default();
+            let outcome = run_call(lua, call, &mut built, pace, began);
+            *scratch = *built;
+            outcome
         }
-        let arguments = i32::from(making.array.is_some());
-        let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
-        let done = shield::run(lua, &mut Work::Call(call, &mut making), arguments, i32::from(asks), top + 1);
-        let stage = making.stage;
-        (progress.array, progress.made) = (making.array, making.made);
-        // The handler returns `true` when it has reported; what Lua leaves without it is a text.
-        if !done && lua.string(-1).is_some() {
-            lua.push_value(REPORT);
-            lua.push_value(-2);
-            lua.pcall(1, 0, 0);
-        }
-        let result = (done && stage == Stage::Called).then(|| result_of(lua, call, progress.array));
-        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
-        let ended = match (done, stage) {
-            (true, Stage::Called) => result,
-            (true, Stage::Parked) => parked(call, build, pace, began, &mut progress),
-            (false, Stage::Called) => Some(Outcome::Failed),
-            // A script put another function in the place of ours.
-            (true, Stage::Making) => Some(Outcome::Failed),
-            // No memory, or the `__gc` of a script: what was made stands.
-            (false, Stage::Making | Stage::Parked) => match build.after_error() {
-                AfterError::GoOn => None,
-                AfterError::GiveUp => Some(Outcome::Failed),
-            },
-        };
-        lua.set_top(top);
-        if let Some(outcome) = ended {
-            break outcome;
+        _ => {
+            scratch.clear();
+            run_call(lua, call, scratch, pace, began)
         }
     };
-    if outcome == Outcome::Parked
-        && let Some(place) = build_of(call)
-    {
-        *place = Some(built.unwrap_or_else(|| Box::new(fresh)));
+    match call {
+        Call::Deliver(delivery) if outcome == Outcome::Parked => delivery.build = Some(Box::new(scratch.clone())),
+        Call::Condition(condition) if outcome == Outcome::Parked => condition.build = Some(Box::new(scratch.clone())),
+        Call::Answer(answered) => match outcome {
+            Outcome::Parked => answered.build = Some(Box::new(scratch.clone())),
+            Outcome::Slow(_) => {}
+            _ => lua.release(answered.callback),
+        },
+        Call::Aggregate(aggregate) => lua.release(aggregate.array),
+        _ => {}
     }
-    end(lua, call, progress, &outcome);
     outcome
 }
 
-/// What a window has of its events in Lua.
-#[derive(Default)]
-struct Progress {
-    array: Option<CallbackRef>,
-    made: usize,
-    /// What stands for the next event.
-    text: Option<Vec<u8>>,
-    is_slow: bool,
-}
-
-impl Progress {
-    fn of(call: &Call) -> Progress {
-        match call {
-            Call::Gather(gather) => {
-                let text = if gather.is_slow { text_of(gather, gather.made) } else { None };
-                Progress { array: gather.array, made: gather.made, text, is_slow: gather.is_slow }
-            }
-            Call::Aggregate(aggregate) => Progress { array: Some(aggregate.array), ..Progress::default() },
-            _ => Progress::default(),
+/// Runs a call that is no window.
+fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+    loop {
+        let mut making = Making::new(build, pace);
+        if let Call::Aggregate(aggregate) = call {
+            making.array = Some(aggregate.array);
+        }
+        let (done, stage, outcome) = run_work(lua, call, &mut making);
+        match (done, stage) {
+            (true, Stage::Called) => return outcome,
+            (true, Stage::Parked) => return parked(call, build, pace, began),
+            // Called, or a script put another function in the place of ours.
+            (false, Stage::Called) | (true, Stage::Making) => return Outcome::Failed,
+            // No memory, or the `__gc` of a script: what was made stands.
+            (false, Stage::Making | Stage::Parked) => match build.after_error() {
+                AfterError::GoOn => {}
+                AfterError::GiveUp => return Outcome::Failed,
+            },
         }
     }
 }
 
-fn build_of(call: &mut Call) -> Option<&mut Option<Box<Build>>> {
-    match call {
-        Call::Deliver(delivery) => Some(&mut delivery.build),
-        Call::Condition(condition) => Some(&mut condition.build),
-        Call::Answer(answered) => Some(&mut answered.build),
-        Call::Gather(gather) => Some(&mut gather.build),
-        Call::Notice(_) | Call::Aggregate(_) => None,
+/// Once: whether it ended without an error, where it ended, and what came of it.
+#[inline(always)]
+fn run_work(lua: Lua, call: &Call, making: &mut Making<'_>) -> (bool, Stage, Outcome) {
+    let top = lua.top();
+    UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+    lua.push_value(ON_ERROR);
+    lua.push_value(SHIELD);
+    if let Some(array) = making.array {
+        lua.push_kept(array);
     }
+    let arguments = i32::from(making.array.is_some());
+    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
+    let done = shield::run(lua, &mut Work::Call(call, making), arguments, i32::from(asks), top + 1);
+    let outcome = match call {
+        // The handler returns `true` when it has reported; what Lua leaves without it is a text.
+        _ if !done => {
+            if lua.string(-1).is_some() {
+                lua.push_value(REPORT);
+                lua.push_value(-2);
+                lua.pcall(1, 0, 0);
+            }
+            Outcome::Failed
+        }
+        Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
+        Call::Aggregate(_) => sum_on_top(lua),
+        _ => Outcome::Done,
+    };
+    UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+    lua.set_top(top);
+    (done, making.stage, outcome)
 }
 
-/// The tape whose values were being made.
-fn tape_of(call: &Call) -> &[u8] {
-    match call {
-        Call::Deliver(delivery) => delivery.event.tape(),
-        Call::Condition(condition) => condition.event.tape(),
-        Call::Answer(answered) => answered.outcome.as_ref().map_or(&[], |answer| &answer.tape),
-        Call::Gather(_) | Call::Notice(_) | Call::Aggregate(_) => &[],
+/// Time was out while the values of a call were made.
+#[cold]
+fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+    if !build.spend(pace.counted(began), pace.take_made()) {
+        return Outcome::Parked;
     }
+    Outcome::Slow(match call {
+        Call::Deliver(Deliver { event, .. }) | Call::Condition(Condition { event, .. }) => text_of(event.tape()),
+        _ => b"timeout: the answer takes Lua too long; ask for less of it".to_vec(),
+    })
 }
 
-/// The JSON text of an event of a window.
-fn text_of(gather: &Gather, made: usize) -> Option<Vec<u8>> {
-    gather.events().get(made).map(|event| text_of_tape(event))
-}
-
-fn text_of_tape(tape: &[u8]) -> Vec<u8> {
+/// The JSON text of a tape.
+fn text_of(tape: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(tape.len());
     if let Some(whole) = find::whole(tape) {
         whole.push_json(&mut text);
@@ -316,65 +312,61 @@ fn text_of_tape(tape: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Time was out while values were made: what becomes of the call; `None`: it goes on at once.
-fn parked(
-    call: &mut Call,
-    build: &mut Build,
-    pace: &mut Pace,
-    began: Instant,
-    progress: &mut Progress,
-) -> Option<Outcome> {
-    if let Call::Gather(gather) = call {
-        if !progress.is_slow && !build.spend(pace.counted(began)) {
-            return Some(Outcome::Parked);
-        }
-        // What is left of the window comes as text, an event at a time.
-        if !std::mem::replace(&mut progress.is_slow, true) {
-            gather.is_slow = true;
-            build.restart();
-        }
-        progress.text = text_of(gather, progress.made);
-        if let Some(process) = PROCESS.get() {
-            process.stats.raw_slow.add(1);
-        }
-        let bytes = progress.text.as_ref().map_or(0, Vec::len);
-        return pace.is_over(weight(bytes), Instant::now).then_some(Outcome::Parked);
+/// Puts events of a window into its array, as far as the tick allows. What is left of a window that takes too long is
+/// put in as text, an event at a time.
+fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
+    let began = pace.looked();
+    scratch.clear();
+    if let Call::Gather(gather) = call
+        && let Some(built) = gather.build.take()
+    {
+        *scratch = *built;
     }
-    let tape = tape_of(call);
-    if !build.spend(pace.counted(began)) {
-        return Some(Outcome::Parked);
-    }
-    Some(Outcome::Slow(match call {
-        Call::Answer(_) => b"timeout: the answer takes Lua too long; ask for less of it".to_vec(),
-        _ => text_of_tape(tape),
-    }))
-}
-
-/// What the call came to, whose result is on top.
-fn result_of(lua: Lua, call: &Call, array: Option<CallbackRef>) -> Outcome {
-    match (call, array) {
-        (Call::Condition(_), _) => Outcome::Holds(lua.boolean(-1)),
-        (Call::Aggregate(_), _) => sum_on_top(lua),
-        (Call::Gather(_), Some(array)) => Outcome::Gathered(array),
-        _ => Outcome::Done,
-    }
-}
-
-/// Gives back what is not needed any more, and notes what is.
-fn end(lua: Lua, call: &mut Call, progress: Progress, outcome: &Outcome) {
-    match call {
-        Call::Answer(answered) if !matches!(outcome, Outcome::Parked | Outcome::Slow(_)) => {
-            lua.release(answered.callback)
+    loop {
+        let Call::Gather(gather) = &*call else { return Outcome::Failed };
+        let text = gather.events().get(gather.made).filter(|_| gather.is_slow).map(|event| text_of(event));
+        let mut making = Making { array: gather.array, made: gather.made, ..Making::new(scratch, pace) };
+        making.text = text.as_deref();
+        let (done, stage, _) = run_work(lua, call, &mut making);
+        let (array, made) = (making.array, making.made);
+        let Call::Gather(gather) = &mut *call else { return Outcome::Failed };
+        if gather.is_slow && made > gather.made {
+            raw_slow().iter().for_each(|count| count.add(1));
         }
-        Call::Gather(gather) => {
-            (gather.array, gather.made) = (progress.array, progress.made);
-            if *outcome == Outcome::Failed {
-                gather.array.take().into_iter().for_each(|array| lua.release(array));
+        (gather.array, gather.made) = (array, made);
+        let outcome = match (done, stage, array) {
+            (true, Stage::Called, Some(array)) => Some(Outcome::Gathered(array)),
+            (true, Stage::Parked, _) if gather.is_slow => {
+                pace.is_over(weight(text.map_or(0, |text| text.len())), Instant::now).then_some(Outcome::Parked)
+            }
+            (true, Stage::Parked, _) if scratch.spend(pace.counted(began), pace.take_made()) => {
+                gather.is_slow = true;
+                scratch.restart();
+                None
+            }
+            (true, Stage::Parked, _) => Some(Outcome::Parked),
+            (false, Stage::Making | Stage::Parked, _) if scratch.after_error() == AfterError::GoOn => None,
+            _ => Some(Outcome::Failed),
+        };
+        match outcome {
+            None => {}
+            Some(Outcome::Parked) => {
+                gather.build = Some(Box::new(scratch.clone()));
+                return Outcome::Parked;
+            }
+            Some(outcome) => {
+                if outcome == Outcome::Failed {
+                    gather.array.take().into_iter().for_each(|array| lua.release(array));
+                }
+                return outcome;
             }
         }
-        Call::Aggregate(aggregate) => lua.release(aggregate.array),
-        _ => {}
     }
+}
+
+/// The counter of payloads delivered as text because they were slow.
+fn raw_slow() -> Option<&'static Counter> {
+    PROCESS.get().map(|process| &process.stats.raw_slow)
 }
 
 /// What an aggregator's function returned, as the event for its actions. What is no table, nor nil, is an error of the

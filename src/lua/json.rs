@@ -31,8 +31,10 @@ pub(super) struct EncodeError {
 }
 
 impl EncodeError {
-    fn new(what: impl Into<String>) -> EncodeError {
-        EncodeError { path: String::new(), what: what.into(), too_large: false }
+    /// Boxed, so that a result without one is a register.
+    #[cold]
+    fn new(what: impl Into<String>) -> Box<EncodeError> {
+        Box::new(EncodeError { path: String::new(), what: what.into(), too_large: false })
     }
 
     /// The text grew past its limit; any other error is a value that has no JSON.
@@ -40,9 +42,10 @@ impl EncodeError {
         self.too_large
     }
 
-    fn within(mut self, step: String) -> EncodeError {
+    #[cold]
+    fn within(mut self: Box<EncodeError>, step: &str) -> Box<EncodeError> {
         if self.path.len() + step.len() <= PATH_BYTES_MAX {
-            self.path.insert_str(0, &step);
+            self.path.insert_str(0, step);
         } else if !self.path.starts_with(LEFT_OUT) {
             self.path.insert_str(0, LEFT_OUT);
         }
@@ -63,7 +66,7 @@ impl std::fmt::Display for EncodeError {
 ///
 /// Describing a userdata runs scripts (a player's `Nick`), which may change the very table. So it is done when the walk
 /// is over: a first walk counts the userdata, a second one, if there are any, collects them.
-pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
+pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
@@ -79,7 +82,13 @@ pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> 
 }
 
 /// The same for a value with that many userdata in it.
-fn encode_described(lua: Lua, index: i32, describe: i32, count: usize, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
+fn encode_described(
+    lua: Lua,
+    index: i32,
+    describe: i32,
+    count: usize,
+    out: &mut Vec<u8>,
+) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let room = i32::try_from(count).unwrap_or(i32::MAX);
     let list =
@@ -131,7 +140,7 @@ fn new_table(lua: Lua, room: i32) -> Option<i32> {
 }
 
 /// The error of the userdata of that number, with its path, which a walk up to it finds.
-fn with_path(lua: Lua, index: i32, number: usize, err: EncodeError) -> EncodeError {
+fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
     let mut nowhere = Vec::new();
     let mut encoder = Encoder::new(lua, &mut nowhere);
     encoder.wrong = Some((number, err.clone()));
@@ -159,7 +168,7 @@ struct Encoder<'a> {
     list: Option<(i32, usize)>,
     gaps: Vec<Gap>,
     /// The userdata of this number cannot be described.
-    wrong: Option<(usize, EncodeError)>,
+    wrong: Option<(usize, Box<EncodeError>)>,
 }
 
 impl<'a> Encoder<'a> {
@@ -169,24 +178,28 @@ impl<'a> Encoder<'a> {
     }
 
     /// Checked before a text is copied, and once a value: the text passes its limit by the escapes of one string.
-    #[inline]
-    fn fits(&self, more: usize) -> Result<(), EncodeError> {
-        if self.out.len() + more > self.bytes_max {
-            let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
-            return Err(EncodeError { too_large: true, ..EncodeError::new(what) });
-        }
-        Ok(())
+    #[inline(always)]
+    fn fits(&self, more: usize) -> Result<(), Box<EncodeError>> {
+        if self.out.len() + more > self.bytes_max { Err(Encoder::too_large()) } else { Ok(()) }
     }
 
-    fn too_many() -> EncodeError {
+    #[cold]
+    fn too_large() -> Box<EncodeError> {
+        let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
+        Box::new(EncodeError { too_large: true, ..*EncodeError::new(what) })
+    }
+
+    #[cold]
+    fn too_many() -> Box<EncodeError> {
         EncodeError::new(format!("is the value number {}, the limit", ENCODE_NODES_MAX + 1))
     }
 
-    fn too_deep() -> EncodeError {
+    #[cold]
+    fn too_deep() -> Box<EncodeError> {
         EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)"))
     }
 
-    fn value(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
+    fn value(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.nodes += 1;
         if self.nodes > ENCODE_NODES_MAX {
             return Err(Encoder::too_many());
@@ -207,8 +220,8 @@ impl<'a> Encoder<'a> {
         self.fits(0)
     }
 
-    #[inline]
-    fn string(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+    #[inline(always)]
+    fn string(&mut self, bytes: &[u8]) -> Result<(), Box<EncodeError>> {
         self.fits(bytes.len())?;
         text::push_string(self.out, bytes);
         Ok(())
@@ -219,7 +232,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Keys first, values after: a table whose values were written twice would double the work of every level.
-    fn table(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
+    fn table(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let border = self.lua.raw_len(table);
         match border > 0 && self.is_sequence(table, border)? {
             true => self.elements(table, border, depth),
@@ -228,7 +241,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// True if the keys are 1 to `border`, in any order, and no others. Looks at no more keys than there may be values.
-    fn is_sequence(&self, table: i32, border: i32) -> Result<bool, EncodeError> {
+    fn is_sequence(&self, table: i32, border: i32) -> Result<bool, Box<EncodeError>> {
         let most = i32::try_from(ENCODE_NODES_MAX - self.nodes).unwrap_or(i32::MAX);
         let mut count = 0;
         self.lua.push_nil();
@@ -242,20 +255,20 @@ impl<'a> Encoder<'a> {
                 return Ok(false);
             }
             if count > most {
-                return Err(Encoder::too_many().within(format!("[{count}]")));
+                return Err(Encoder::too_many().within(&format!("[{count}]")));
             }
         }
         Ok(count == border)
     }
 
-    fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), EncodeError> {
+    fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.out.push(b'[');
         for i in 1..=border {
             if i > 1 {
                 self.out.push(b',');
             }
             self.lua.raw_get_index(table, i);
-            self.value(self.lua.top(), depth).map_err(|err| err.within(format!("[{i}]")))?;
+            self.value(self.lua.top(), depth).map_err(|err| err.within(&format!("[{i}]")))?;
             self.lua.pop(1);
         }
         self.out.push(b']');
@@ -263,7 +276,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes an object; an empty table is `[]`, as GMod has it.
-    fn object(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
+    fn object(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let start = self.out.len();
         let (mut numbers, mut texts) = (0, 0);
         self.out.push(b'{');
@@ -285,7 +298,7 @@ impl<'a> Encoder<'a> {
                 kind => return Err(EncodeError::new(format!("has a {} as a key", Lua::type_name(kind)))),
             }
             self.out.push(b':');
-            self.value(value, depth).map_err(|err| err.within(self.step(value - 1)))?;
+            self.value(value, depth).map_err(|err| err.within(&self.step(value - 1)))?;
             self.lua.pop(1);
         }
         if self.out.len() == start + 1 {
@@ -302,7 +315,7 @@ impl<'a> Encoder<'a> {
 
     /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost. Of each
     /// text that is how a number is written, the number is looked up.
-    fn refuse_collisions(&self, table: i32) -> Result<(), EncodeError> {
+    fn refuse_collisions(&self, table: i32) -> Result<(), Box<EncodeError>> {
         let mut written = Vec::new();
         self.lua.push_nil();
         while self.lua.next(table) {
@@ -337,7 +350,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A vector, angle or entity: left out here, and collected in the second walk.
-    fn userdata(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
+    fn userdata(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.found += 1;
         match &self.wrong {
             Some((number, err)) if *number == self.found => return Err(err.clone()),
@@ -356,7 +369,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes once more what was written for the same userdata.
-    fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), EncodeError> {
+    fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), Box<EncodeError>> {
         self.fits(range.len())?;
         self.members_fit(nodes, depth)?;
         self.out.extend_from_within(range);
@@ -364,7 +377,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes a userdata, which Lua code tells apart.
-    fn describe(&mut self, index: i32, describe: i32, depth: usize) -> Result<(), EncodeError> {
+    fn describe(&mut self, index: i32, describe: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let lua = self.lua;
         let top = lua.top();
         lua.push_value(describe);
@@ -380,7 +393,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes what `describe` returned at `first`: a kind, then up to three values. False: an unknown kind.
-    fn described(&mut self, first: i32, depth: usize) -> Result<bool, EncodeError> {
+    fn described(&mut self, first: i32, depth: usize) -> Result<bool, Box<EncodeError>> {
         let lua = self.lua;
         match lua.string(first) {
             Some(kind @ (b"vector" | b"angle")) => {
@@ -404,7 +417,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// What is written as an object counts as one: whoever decodes it has the same limits.
-    fn members(&mut self, first: i32, names: &[&str], depth: usize) -> Result<(), EncodeError> {
+    fn members(&mut self, first: i32, names: &[&str], depth: usize) -> Result<(), Box<EncodeError>> {
         self.members_fit(names.len(), depth)?;
         let befores = std::iter::once(b'{').chain(std::iter::repeat(b','));
         for ((name, at), before) in names.iter().zip(first + 1..).zip(befores) {
@@ -422,7 +435,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// So many values more, in an object that stands at this depth; none: it is no object.
-    fn members_fit(&mut self, count: usize, depth: usize) -> Result<(), EncodeError> {
+    fn members_fit(&mut self, count: usize, depth: usize) -> Result<(), Box<EncodeError>> {
         if count > 0 && depth == ENCODE_DEPTH_MAX {
             return Err(Encoder::too_deep());
         }
@@ -503,12 +516,17 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
     let mut left = Reader::new(tape.get(build.at..).unwrap_or_default());
     let mut is_over = false;
     loop {
-        while let Some(Open { left: 0, .. }) = build.innermost() {
-            if build.close() {
-                lua.pop(1);
+        let around = loop {
+            match build.innermost() {
+                Some(Open { left: 0, .. }) => {
+                    if build.close() {
+                        lua.pop(1);
+                    }
+                }
+                around => break around,
             }
-        }
-        if build.depth == 0 && build.done >= count {
+        };
+        if around.is_none() && build.done >= count {
             return true;
         }
         if is_over {
@@ -517,16 +535,15 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
             }
             return false;
         }
-        let values = weight(make_next(lua, &mut left, build, lane));
+        let bytes = make_next(lua, &mut left, around, build, lane);
         build.at = tape.len() - left.rest().len();
-        build.values = build.values.saturating_add(values);
-        is_over = pace.is_over(values, Instant::now);
+        is_over = pace.is_over(weight(bytes), Instant::now);
     }
 }
 
 /// Makes the value that stands next on the tape, of an array or object only its table. Returns the bytes of its texts.
-fn make_next(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
-    let around = build.innermost();
+#[inline(always)]
+fn make_next(lua: Lua, tape: &mut Reader<'_>, around: Option<Open>, build: &mut Build, lane: Option<Lane>) -> usize {
     let key = match around {
         Some(Open { next: 0, .. }) => match tape.next_item() {
             Some(Item::Text(key)) => key,
@@ -534,20 +551,34 @@ fn make_next(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<La
         },
         _ => &[],
     };
-    let (count, is_object, bytes) = match tape.next_item() {
-        Some(Item::Array(count)) => (count, false, 0),
-        Some(Item::Object(count)) => (count, true, 0),
+    match tape.next_item() {
+        Some(Item::Array(count)) => make_table(lua, count, false, key, around, build, lane),
+        Some(Item::Object(count)) => make_table(lua, count, true, key, around, build, lane),
+        Some(item) => {
+            make_scalar(lua, item, key, around, build, lane);
+            if let Item::Text(text) = item {
+                return key.len() + text.len();
+            }
+        }
         None => {
             if around.is_none() {
                 lua.push_nil();
             }
             return build.cut_off();
         }
-        Some(item) => {
-            make_scalar(lua, item, key, around, build, lane);
-            return key.len() + if let Item::Text(text) = item { text.len() } else { 0 };
-        }
-    };
+    }
+    key.len()
+}
+
+fn make_table(
+    lua: Lua,
+    count: u32,
+    is_object: bool,
+    key: &[u8],
+    around: Option<Open>,
+    build: &mut Build,
+    lane: Option<Lane>,
+) {
     if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
         lua.raise(b"stack overflow");
     }
@@ -568,7 +599,6 @@ fn make_next(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<La
         }
     }
     build.opened(count, is_object);
-    bytes + key.len()
 }
 
 /// Elements or members that a new table has room for at once.
@@ -624,6 +654,7 @@ fn check_kept(lua: Lua) {
 }
 
 /// Keeps what stands on the stack for the next time.
+#[cold]
 fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
         return; // All of it is kept already.
@@ -638,6 +669,7 @@ fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
 }
 
 /// Pushes what was kept; begins anew if a script changed it.
+#[cold]
 fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
     check_kept(lua);
     let top = lua.top();
@@ -655,15 +687,23 @@ fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
 }
 
 /// The values are made, and stand where they belong: nothing is kept any more.
+#[inline]
 pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
-    if build.is_kept && lua.type_of(KEPT) == LUA_TTABLE {
+    if build.is_kept {
+        forget_kept(lua, lane);
+    }
+    build.is_kept = false;
+    build.restart();
+}
+
+#[cold]
+fn forget_kept(lua: Lua, lane: Lane) {
+    if lua.type_of(KEPT) == LUA_TTABLE {
         for standing in 0..=BUILD_DEPTH_MAX as i32 {
             lua.push_boolean(false);
             lua.raw_set_index(KEPT, lane.slot(standing));
         }
     }
-    build.is_kept = false;
-    build.restart();
 }
 
 /// The types of values that Emit takes.
