@@ -66,11 +66,15 @@ impl Build {
     }
 
     /// For another tape.
-    #[inline]
     pub fn clear(&mut self) {
         self.restart();
-        (self.is_kept, self.values, self.spent) = (false, 0, Duration::ZERO);
-        (self.errors, self.error_at) = (0, 0);
+        (self.values, self.spent) = (0, Duration::ZERO);
+        self.forget_errors();
+    }
+
+    /// Nothing is kept any more.
+    pub fn forget_errors(&mut self) {
+        (self.is_kept, self.errors, self.error_at) = (false, 0, 0);
     }
 
     /// Begins anew, with what it took so far.
@@ -83,15 +87,11 @@ impl Build {
         self.open.get(self.depth.checked_sub(1)?).copied()
     }
 
-    /// A value that is no array or object was made.
+    /// Values of the innermost array or object were made.
     #[inline]
-    pub fn passed(&mut self) {
-        match self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
-            Some(around) => {
-                around.left = around.left.saturating_sub(1);
-                around.next += i32::from(around.next > 0);
-            }
-            None => self.done += 1,
+    pub fn set_innermost(&mut self, open: Open) {
+        if let Some(place) = self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
+            *place = open;
         }
     }
 
@@ -118,14 +118,11 @@ impl Build {
         is_inner
     }
 
-    /// The tape ends here, which ours do not: what is open stays as it is. No bytes were read.
+    /// The tape ends here, which ours do not: what is open stays as it is. Time is not out.
     #[cold]
-    pub fn cut_off(&mut self) -> usize {
+    pub fn cut_off(&mut self) -> bool {
         self.open.iter_mut().for_each(|open| open.left = 0);
-        if self.depth == 0 {
-            self.done += 1;
-        }
-        0
+        false
     }
 
     /// Tables and values that stand on the Lua stack, or are kept.
@@ -187,6 +184,12 @@ impl Pace {
     pub fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
         let every = every.clamp(1, Pace::EVERY_MAX);
         Pace { deadline, looked: now, every, left: every, made: 0 }
+    }
+
+    /// For the next call of the tick.
+    #[inline]
+    pub fn restart(&mut self, now: Instant) {
+        (self.looked, self.left, self.made) = (now, self.every, 0);
     }
 
     pub fn every(&self) -> u32 {

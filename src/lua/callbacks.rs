@@ -14,10 +14,10 @@ use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
-use crate::lua::shield::{self, Making, Stage, Work};
+use crate::lua::shield::{self, Filling, Making, Stage, Work};
 use crate::lua::stack::{Answer, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Line, Lua, Results, SHIELD, upvalue};
 use crate::lua::{
-    ATTACHED, PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, stack, start,
+    PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, set_attached, stack, start,
     wants_attention,
 };
 use crate::stats::Counter;
@@ -69,7 +69,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
         return lua.raise(b"stack overflow");
     }
     // Whatever state was attached before: nothing of it is for this one.
-    ATTACHED.store(std::ptr::null_mut(), Ordering::Relaxed);
+    set_attached(None);
     let port = host_port(lua);
     // What went wrong, if anything did.
     let trouble = guarded(|| match start(port) {
@@ -114,7 +114,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     }
     lua.push_function(pump, 4);
     lua.call(1, 0);
-    ATTACHED.store(lua.state_mark(), Ordering::Relaxed);
+    set_attached(Some(lua));
     0
 }
 
@@ -168,6 +168,7 @@ fn run_tick(lua: Lua) {
     };
     print_lines(lua, process, &shared.selftest);
     let (mut finished, mut scratch) = (None, Build::new());
+    let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     loop {
         let call = {
             // The engine is borrowed in this block only: a callback may call anything of `realtime`.
@@ -177,12 +178,14 @@ fn run_tick(lua: Lua) {
             }
             engine.next_call(now)
         };
-        let Some(mut call) = call else { return };
-        let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
+        let Some(mut call) = call else {
+            EVERY.store(pace.every(), Ordering::Relaxed);
+            return;
+        };
         let outcome = run_one(lua, &mut call, &mut pace, &mut scratch);
-        EVERY.store(pace.every(), Ordering::Relaxed);
         finished = Some((call, outcome));
         now = Instant::now();
+        pace.restart(now);
     }
 }
 
@@ -203,96 +206,113 @@ fn print_line(lua: Lua, line: &str, for_asker: bool) {
     }
 }
 
-/// Runs a call as far as the tick allows. `scratch` is for values that are made in one go.
+/// Runs a call as far as the tick allows. `scratch` is clear, for values that are made in one go, and clear afterwards.
 fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
-    let began = pace.looked();
-    let outcome = match call {
+    let built = match call {
         Call::Gather(_) => return run_window(lua, call, pace, scratch),
-        Call::Deliver(Deliver { build: built, .. })
-        | Call::Condition(Condition { build: built, .. })
-        | Call::Answer(Answered { build: built, .. })
-            if built.is_some() =>
-        {
-            let mut built = built.take().unwrap_or_default();
-            let outcome = run_call(lua, call, &mut built, pace, began);
-            *scratch = *built;
-            outcome
-        }
-        _ => {
-            scratch.clear();
-            run_call(lua, call, scratch, pace, began)
-        }
+        Call::Deliver(Deliver { build, .. })
+        | Call::Condition(Condition { build, .. })
+        | Call::Answer(Answered { build, .. }) => build.take(),
+        Call::Notice(_) | Call::Aggregate(_) => None,
     };
-    match call {
-        Call::Deliver(delivery) if outcome == Outcome::Parked => delivery.build = Some(Box::new(scratch.clone())),
-        Call::Condition(condition) if outcome == Outcome::Parked => condition.build = Some(Box::new(scratch.clone())),
-        Call::Answer(answered) => match outcome {
-            Outcome::Parked => answered.build = Some(Box::new(scratch.clone())),
-            Outcome::Slow(_) => {}
-            _ => lua.release(answered.callback),
-        },
-        Call::Aggregate(aggregate) => lua.release(aggregate.array),
+    let goes_on = built.is_some();
+    if let Some(built) = built {
+        *scratch = *built;
+    }
+    let began = pace.looked();
+    let outcome = run_call(lua, call, scratch, pace, began);
+    if goes_on && outcome != Outcome::Parked {
+        scratch.clear();
+    }
+    match (call, &outcome) {
+        (call, Outcome::Parked | Outcome::Slow(_)) => keep_build(call, scratch),
+        (Call::Answer(answered), _) => lua.release(answered.callback),
+        (Call::Aggregate(aggregate), _) => lua.release(aggregate.array),
         _ => {}
     }
     outcome
 }
 
+/// The call comes again, and goes on from here.
+#[cold]
+fn keep_build(call: &mut Call, scratch: &mut Build) {
+    if let Call::Deliver(Deliver { build, .. })
+    | Call::Condition(Condition { build, .. })
+    | Call::Answer(Answered { build, .. }) = call
+    {
+        *build = Some(Box::new(std::mem::take(scratch)));
+    }
+}
+
 /// Runs a call that is no window.
+#[inline]
 fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+    let top = lua.top();
+    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
     loop {
         let mut making = Making::new(build, pace);
+        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        lua.push_value(ON_ERROR);
+        lua.push_value(SHIELD);
+        let mut arguments = 0;
         if let Call::Aggregate(aggregate) = call {
-            making.array = Some(aggregate.array);
+            lua.push_kept(aggregate.array);
+            arguments = 1;
         }
-        let (done, stage, outcome) = run_work(lua, call, &mut making);
-        match (done, stage) {
-            (true, Stage::Called) => return outcome,
-            (true, Stage::Parked) => return parked(call, build, pace, began),
-            // Called, or a script put another function in the place of ours.
-            (false, Stage::Called) | (true, Stage::Making) => return Outcome::Failed,
-            // No memory, or the `__gc` of a script: what was made stands.
-            (false, Stage::Making | Stage::Parked) => match build.after_error() {
-                AfterError::GoOn => {}
-                AfterError::GiveUp => return Outcome::Failed,
-            },
+        let done = shield::run(lua, &mut Work::Call(call, &mut making), arguments, i32::from(asks), top + 1);
+        let stage = making.stage;
+        let mut outcome = Outcome::Done;
+        if !done {
+            report_unreported(lua);
+        } else if asks {
+            outcome = match call {
+                Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
+                _ => sum_on_top(lua),
+            };
+        }
+        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        lua.set_top(top);
+        if done && stage == Stage::Called {
+            return outcome;
+        }
+        if let Some(outcome) = unfinished(call, build, pace, began, done, stage) {
+            return outcome;
         }
     }
 }
 
-/// Once: whether it ended without an error, where it ended, and what came of it.
-#[inline(always)]
-fn run_work(lua: Lua, call: &Call, making: &mut Making<'_>) -> (bool, Stage, Outcome) {
-    let top = lua.top();
-    UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
-    lua.push_value(ON_ERROR);
-    lua.push_value(SHIELD);
-    if let Some(array) = making.array {
-        lua.push_kept(array);
+/// The handler returns `true` when it has reported an error; what Lua leaves without it is a text.
+#[cold]
+fn report_unreported(lua: Lua) {
+    if lua.string(-1).is_some() {
+        lua.push_value(REPORT);
+        lua.push_value(-2);
+        lua.pcall(1, 0, 0);
     }
-    let arguments = i32::from(making.array.is_some());
-    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
-    let done = shield::run(lua, &mut Work::Call(call, making), arguments, i32::from(asks), top + 1);
-    let outcome = match call {
-        // The handler returns `true` when it has reported; what Lua leaves without it is a text.
-        _ if !done => {
-            if lua.string(-1).is_some() {
-                lua.push_value(REPORT);
-                lua.push_value(-2);
-                lua.pcall(1, 0, 0);
-            }
-            Outcome::Failed
-        }
-        Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
-        Call::Aggregate(_) => sum_on_top(lua),
-        _ => Outcome::Done,
-    };
-    UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
-    lua.set_top(top);
-    (done, making.stage, outcome)
+}
+
+/// What becomes of a call that did not end with its function; `None`: it goes on at once.
+#[cold]
+fn unfinished(
+    call: &Call,
+    build: &mut Build,
+    pace: &mut Pace,
+    began: Instant,
+    done: bool,
+    stage: Stage,
+) -> Option<Outcome> {
+    match (done, stage) {
+        (true, Stage::Parked) => return Some(parked(call, build, pace, began)),
+        // No memory, or the `__gc` of a script: what was made stands.
+        (false, Stage::Making | Stage::Parked) if build.after_error() == AfterError::GoOn => return None,
+        // The function raised an error, or a script put another one in the place of ours.
+        _ => {}
+    }
+    build.clear();
+    Some(Outcome::Failed)
 }
 
 /// Time was out while the values of a call were made.
-#[cold]
 fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
     if !build.spend(pace.counted(began), pace.take_made()) {
         return Outcome::Parked;
@@ -314,50 +334,64 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
 
 /// Puts events of a window into its array, as far as the tick allows. What is left of a window that takes too long is
 /// put in as text, an event at a time.
-fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
-    let began = pace.looked();
-    scratch.clear();
+fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
+    let (began, top) = (pace.looked(), lua.top());
     if let Call::Gather(gather) = call
         && let Some(built) = gather.build.take()
     {
-        *scratch = *built;
+        *build = *built;
     }
     loop {
         let Call::Gather(gather) = &*call else { return Outcome::Failed };
         let text = gather.events().get(gather.made).filter(|_| gather.is_slow).map(|event| text_of(event));
-        let mut making = Making { array: gather.array, made: gather.made, ..Making::new(scratch, pace) };
-        making.text = text.as_deref();
-        let (done, stage, _) = run_work(lua, call, &mut making);
-        let (array, made) = (making.array, making.made);
+        let bytes = text.as_ref().map_or(0, Vec::len);
+        let mut filling = Filling { array: gather.array, made: gather.made, text };
+        let mut making = Making::new(build, pace);
+        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        lua.push_value(ON_ERROR);
+        lua.push_value(SHIELD);
+        if let Some(array) = gather.array {
+            lua.push_kept(array);
+        }
+        let arguments = i32::from(gather.array.is_some());
+        let mut work = Work::Window(gather, &mut making, &mut filling);
+        let done = shield::run(lua, &mut work, arguments, 0, top + 1);
+        let stage = making.stage;
+        if !done {
+            report_unreported(lua);
+        }
+        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        lua.set_top(top);
         let Call::Gather(gather) = &mut *call else { return Outcome::Failed };
-        if gather.is_slow && made > gather.made {
+        if gather.is_slow && filling.made > gather.made {
             raw_slow().iter().for_each(|count| count.add(1));
         }
-        (gather.array, gather.made) = (array, made);
-        let outcome = match (done, stage, array) {
+        (gather.array, gather.made) = (filling.array, filling.made);
+        let outcome = match (done, stage, gather.array) {
             (true, Stage::Called, Some(array)) => Some(Outcome::Gathered(array)),
             (true, Stage::Parked, _) if gather.is_slow => {
-                pace.is_over(weight(text.map_or(0, |text| text.len())), Instant::now).then_some(Outcome::Parked)
+                pace.is_over(weight(bytes), Instant::now).then_some(Outcome::Parked)
             }
-            (true, Stage::Parked, _) if scratch.spend(pace.counted(began), pace.take_made()) => {
+            (true, Stage::Parked, _) if build.spend(pace.counted(began), pace.take_made()) => {
                 gather.is_slow = true;
-                scratch.restart();
+                build.restart();
                 None
             }
             (true, Stage::Parked, _) => Some(Outcome::Parked),
-            (false, Stage::Making | Stage::Parked, _) if scratch.after_error() == AfterError::GoOn => None,
+            (false, Stage::Making | Stage::Parked, _) if build.after_error() == AfterError::GoOn => None,
             _ => Some(Outcome::Failed),
         };
         match outcome {
             None => {}
             Some(Outcome::Parked) => {
-                gather.build = Some(Box::new(scratch.clone()));
+                gather.build = Some(Box::new(std::mem::take(build)));
                 return Outcome::Parked;
             }
             Some(outcome) => {
                 if outcome == Outcome::Failed {
                     gather.array.take().into_iter().for_each(|array| lua.release(array));
                 }
+                build.clear();
                 return outcome;
             }
         }

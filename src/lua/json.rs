@@ -93,10 +93,12 @@ fn encode_described(
     let room = i32::try_from(count).unwrap_or(i32::MAX);
     let list =
         new_table(lua, room).ok_or_else(|| EncodeError::new("has userdata, and Lua no memory for their list"))?;
+    let mut again = Again::Collect { list, room: count, gaps: Vec::new() };
     let mut encoder = Encoder::new(lua, out);
-    encoder.list = Some((list, count));
+    encoder.again = Some(&mut again);
     encoder.value(index, 0)?;
-    let Encoder { gaps, nodes, mut non_finite, .. } = encoder;
+    let Encoder { nodes, mut non_finite, .. } = encoder;
+    let Again::Collect { gaps, .. } = again else { return Err(EncodeError::new("was lost")) };
     let text = out.split_off(start);
     let mut filler = Encoder::new(lua, out);
     filler.nodes = nodes;
@@ -142,8 +144,9 @@ fn new_table(lua: Lua, room: i32) -> Option<i32> {
 /// The error of the userdata of that number, with its path, which a walk up to it finds.
 fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
     let mut nowhere = Vec::new();
+    let mut again = Again::Find { number, err: err.clone() };
     let mut encoder = Encoder::new(lua, &mut nowhere);
-    encoder.wrong = Some((number, err.clone()));
+    encoder.again = Some(&mut again);
     // A table that was changed meanwhile may lead nowhere.
     encoder.value(index, 0).err().unwrap_or(err)
 }
@@ -164,17 +167,22 @@ struct Encoder<'a> {
     non_finite: u64,
     /// Userdata so far.
     found: usize,
-    /// Where they are collected: a table with room for so many.
-    list: Option<(i32, usize)>,
-    gaps: Vec<Gap>,
-    /// The userdata of this number cannot be described.
-    wrong: Option<(usize, Box<EncodeError>)>,
+    /// What a walk does with them that is not the first.
+    again: Option<&'a mut Again>,
+}
+
+/// A walk after the first.
+enum Again {
+    /// The userdata are collected in a table with room for so many, and their places noted.
+    Collect { list: i32, room: usize, gaps: Vec<Gap> },
+    /// The one of this number cannot be described.
+    Find { number: usize, err: Box<EncodeError> },
 }
 
 impl<'a> Encoder<'a> {
     fn new(lua: Lua, out: &'a mut Vec<u8>) -> Encoder<'a> {
         let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
-        Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, list: None, gaps: Vec::new(), wrong: None }
+        Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
     }
 
     /// Checked before a text is copied, and once a value: the text passes its limit by the escapes of one string.
@@ -352,18 +360,19 @@ impl<'a> Encoder<'a> {
     /// A vector, angle or entity: left out here, and collected in the second walk.
     fn userdata(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.found += 1;
-        match &self.wrong {
-            Some((number, err)) if *number == self.found => return Err(err.clone()),
-            _ => {}
-        }
-        if let Some((list, room)) = self.list {
-            if self.found > room {
+        match &mut self.again {
+            None => {}
+            Some(Again::Find { number, err }) if *number == self.found => return Err(err.clone()),
+            Some(Again::Find { .. }) => {}
+            Some(Again::Collect { room, .. }) if self.found > *room => {
                 return Err(EncodeError::new("was changed while it was read"));
             }
-            self.lua.push_value(index);
-            // There is room: nothing is allocated. `room` came from an i32.
-            self.lua.raw_set_index(list, self.found as i32);
-            self.gaps.push(Gap { at: self.out.len(), depth });
+            Some(Again::Collect { list, gaps, .. }) => {
+                self.lua.push_value(index);
+                // There is room: nothing is allocated. `room` came from an i32.
+                self.lua.raw_set_index(*list, self.found as i32);
+                gaps.push(Gap { at: self.out.len(), depth });
+            }
         }
         Ok(())
     }
@@ -513,7 +522,7 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
         }
         lane => lane,
     };
-    let mut left = Reader::new(tape.get(build.at..).unwrap_or_default());
+    let mut rest = Reader::new(tape.get(build.at..).unwrap_or_default());
     let mut is_over = false;
     loop {
         let around = loop {
@@ -535,50 +544,96 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
             }
             return false;
         }
-        let bytes = make_next(lua, &mut left, around, build, lane);
-        build.at = tape.len() - left.rest().len();
-        is_over = pace.is_over(weight(bytes), Instant::now);
+        is_over = match around {
+            Some(open) => make_run(lua, &mut rest, open, build, pace, lane),
+            None => {
+                let bytes = make_whole(lua, &mut rest, build, lane);
+                pace.is_over(weight(bytes), Instant::now)
+            }
+        };
+        build.at = tape.len() - rest.rest().len();
     }
 }
 
-/// Makes the value that stands next on the tape, of an array or object only its table. Returns the bytes of its texts.
-#[inline(always)]
-fn make_next(lua: Lua, tape: &mut Reader<'_>, around: Option<Open>, build: &mut Build, lane: Option<Lane>) -> usize {
-    let key = match around {
-        Some(Open { next: 0, .. }) => match tape.next_item() {
-            Some(Item::Text(key)) => key,
-            _ => return build.cut_off(), // Not written by `tape::parse`.
-        },
-        _ => &[],
-    };
+/// Makes a value that stands in no other; of an array or object only its table. Returns the bytes of its text.
+fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
     match tape.next_item() {
-        Some(Item::Array(count)) => make_table(lua, count, false, key, around, build, lane),
-        Some(Item::Object(count)) => make_table(lua, count, true, key, around, build, lane),
-        Some(item) => {
-            make_scalar(lua, item, key, around, build, lane);
+        Some(Item::Array(count)) => make_table(lua, count, false, None, build, lane),
+        Some(Item::Object(count)) => make_table(lua, count, true, None, build, lane),
+        item => {
+            let item = item.unwrap_or(Item::Nil);
+            push_scalar(lua, item);
+            keep_top(lua, build, lane);
+            build.done += 1;
             if let Item::Text(text) = item {
-                return key.len() + text.len();
+                return text.len();
             }
-        }
-        None => {
-            if around.is_none() {
-                lua.push_nil();
-            }
-            return build.cut_off();
         }
     }
-    key.len()
+    0
 }
 
-fn make_table(
+/// Makes values of the array or object `open`, up to its end or the next that is an array or object itself, of which the
+/// table is made. True: time is out. What is kept is changed value by value, else `build` is changed at the end only:
+/// after an error without anything kept all begins anew.
+fn make_run(
     lua: Lua,
-    count: u32,
-    is_object: bool,
-    key: &[u8],
-    around: Option<Open>,
+    tape: &mut Reader<'_>,
+    mut open: Open,
     build: &mut Build,
+    pace: &mut Pace,
     lane: Option<Lane>,
-) {
+) -> bool {
+    let is_object = open.next == 0;
+    loop {
+        let key = match is_object {
+            true => match tape.next_item() {
+                Some(Item::Text(key)) => {
+                    lua.push_bytes(key);
+                    key
+                }
+                _ => return build.cut_off(), // Not written by `tape::parse`.
+            },
+            false => &[],
+        };
+        let mut bytes = key.len();
+        match tape.next_item() {
+            None => return build.cut_off(),
+            Some(Item::Array(count)) => {
+                build.set_innermost(open);
+                make_table(lua, count, false, Some(open), build, lane);
+                return pace.is_over(weight(bytes), Instant::now);
+            }
+            Some(Item::Object(count)) => {
+                build.set_innermost(open);
+                make_table(lua, count, true, Some(open), build, lane);
+                return pace.is_over(weight(bytes), Instant::now);
+            }
+            Some(item) => {
+                if let Item::Text(text) = item {
+                    bytes += text.len();
+                }
+                push_scalar(lua, item);
+            }
+        }
+        if is_object {
+            // Null is nil: it removes a member of the same name that came before.
+            lua.raw_set(-3);
+        } else {
+            lua.raw_set_index(-2, open.next);
+            open.next += 1;
+        }
+        open.left -= 1;
+        let is_over = pace.is_over(weight(bytes), Instant::now);
+        if open.left == 0 || is_over || build.is_kept {
+            build.set_innermost(open);
+            return is_over;
+        }
+    }
+}
+
+/// Makes the table of an array or object; if it is a member, its key is on top, and taken.
+fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
     if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
         lua.raise(b"stack overflow");
     }
@@ -589,8 +644,9 @@ fn make_table(
     match around {
         None => {}
         Some(Open { next: 0, .. }) => {
-            lua.push_bytes(key);
-            lua.push_value(-2);
+            // Parent, key, table: the table stays on top, in the place of the key.
+            lua.push_value(-1);
+            lua.insert(-3);
             lua.raw_set(-4);
         }
         Some(Open { next, .. }) => {
@@ -603,27 +659,6 @@ fn make_table(
 
 /// Elements or members that a new table has room for at once.
 const ROOM_MADE_MAX: u32 = 16_384;
-
-#[inline]
-fn make_scalar(lua: Lua, item: Item<'_>, key: &[u8], around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
-    match around {
-        None => {
-            push_scalar(lua, item);
-            keep_top(lua, build, lane);
-        }
-        Some(Open { next: 0, .. }) => {
-            // Null is nil: it removes a member of the same name that came before.
-            lua.push_bytes(key);
-            push_scalar(lua, item);
-            lua.raw_set(-3);
-        }
-        Some(Open { next, .. }) => {
-            push_scalar(lua, item);
-            lua.raw_set_index(-2, next);
-        }
-    }
-    build.passed();
-}
 
 #[inline]
 fn push_scalar(lua: Lua, item: Item<'_>) {
@@ -690,14 +725,14 @@ fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
 #[inline]
 pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
-        forget_kept(lua, lane);
+        forget_kept(lua, build, lane);
     }
-    build.is_kept = false;
     build.restart();
 }
 
 #[cold]
-fn forget_kept(lua: Lua, lane: Lane) {
+fn forget_kept(lua: Lua, build: &mut Build, lane: Lane) {
+    build.forget_errors();
     if lua.type_of(KEPT) == LUA_TTABLE {
         for standing in 0..=BUILD_DEPTH_MAX as i32 {
             lua.push_boolean(false);

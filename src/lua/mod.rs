@@ -64,10 +64,22 @@ impl Process {
     }
 }
 
+/// The main thread of the attached state, which lives as long; null if the module was opened by a coroutine. To tell it
+/// by this alone is quicker. Game thread only.
+static MAIN_THREAD: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
 /// Whether this is the state that the engine works for, and not one that another took the place of.
 #[inline]
 fn is_attached(lua: Lua) -> bool {
-    ATTACHED.load(Ordering::Relaxed) == lua.state_mark()
+    MAIN_THREAD.load(Ordering::Relaxed) == lua.thread_mark() || ATTACHED.load(Ordering::Relaxed) == lua.state_mark()
+}
+
+/// From now on the engine works for this state; `None`: for none.
+fn set_attached(lua: Option<Lua>) {
+    let null = std::ptr::null_mut();
+    ATTACHED.store(lua.map_or(null, Lua::state_mark), Ordering::Relaxed);
+    let main = lua.filter(|lua| lua.is_main_thread()).map_or(null, Lua::thread_mark);
+    MAIN_THREAD.store(main, Ordering::Relaxed);
 }
 
 /// What an entry works with, if its state is the attached one.
@@ -172,7 +184,7 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
         let flush: Option<Flush> = is_attached(lua).then(|| {
             let (references, flush) = process.engine().detach();
             references.into_iter().for_each(|callback| lua.release(callback));
-            ATTACHED.store(std::ptr::null_mut(), Ordering::Relaxed);
+            set_attached(None);
             flush
         });
         if let Some(flush) = flush {

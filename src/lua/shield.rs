@@ -45,6 +45,8 @@ pub(super) enum Work<'a, 'b> {
     Values(&'a Answer, &'a mut Making<'b>),
     /// Make the arguments of a call, and call.
     Call(&'a Call, &'a mut Making<'b>),
+    /// Put the next events of a window into its array, which is the argument.
+    Window(&'a Gather, &'a mut Making<'b>, &'a mut Filling),
 }
 
 /// How far the making of values has come, and what ends it.
@@ -52,15 +54,19 @@ pub(super) struct Making<'a> {
     pub(super) build: &'a mut Build,
     pub(super) pace: &'a mut Pace,
     pub(super) stage: Stage,
-    /// Of a window: its array, how many events of the Call stand in it, and the text that stands for the next.
+}
+
+/// The array of a window, how many events of the Call stand in it, and the text that stands for the next.
+pub(super) struct Filling {
     pub(super) array: Option<CallbackRef>,
     pub(super) made: usize,
-    pub(super) text: Option<&'a [u8]>,
+    pub(super) text: Option<Vec<u8>>,
 }
 
 impl<'a> Making<'a> {
+    #[inline]
     pub(super) fn new(build: &'a mut Build, pace: &'a mut Pace) -> Making<'a> {
-        Making { build, pace, stage: Stage::Making, array: None, made: 0, text: None }
+        Making { build, pace, stage: Stage::Making }
     }
 }
 
@@ -138,10 +144,11 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
             Call::Deliver(delivery) => deliver(lua, delivery, making),
             Call::Condition(condition) => decide(lua, condition, making),
             Call::Answer(answered) => respond(lua, answered, making),
-            Call::Gather(window) => gather(lua, window, making),
+            Call::Gather(_) => 0, // By `Work::Window`.
             Call::Aggregate(aggregate) => sum_up(lua, aggregate, making),
             Call::Notice(notice) => tell(lua, notice, making),
         },
+        Work::Window(window, making, filling) => gather(lua, window, making, filling),
     }
 }
 
@@ -245,29 +252,30 @@ fn decide(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
 }
 
 /// Puts the next events of a window into its array, argument 1; makes and keeps one if there is none.
-fn gather(lua: Lua, window: &Gather, making: &mut Making<'_>) -> i32 {
+fn gather(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Filling) -> i32 {
     lua.set_top(1);
-    if making.array.is_none() {
+    if filling.array.is_none() {
         lua.set_top(0);
         // As many as come at once: a window of thousands must not cost its first Call a huge table.
         lua.push_table(i32::try_from(window.events().len()).unwrap_or(0), 0);
         lua.push_value(1);
-        making.array = Some(lua.keep());
+        filling.array = Some(lua.keep());
     }
     if lua.type_of(1) != LUA_TTABLE {
         return 0; // A script took it out of the registry.
     }
-    for event in window.events().iter().skip(making.made) {
-        match making.text.take() {
+    for event in window.events().iter().skip(filling.made) {
+        match &filling.text {
+            // Of one event at a time.
+            Some(_) if filling.made > window.made => return park(making),
             Some(text) => lua.push_bytes(text),
-            None if window.is_slow => return park(making),
             None if !make_one(lua, event, making, Lane::Window) => return 0,
             None => {}
         }
         // A window is far below 2^31 events (`AGGREGATE_EVENTS_MAX`).
-        lua.raw_set_index(1, (window.filled + making.made) as i32 + 1);
+        lua.raw_set_index(1, (window.filled + filling.made) as i32 + 1);
         json::finish(lua, making.build, Lane::Window);
-        making.made += 1;
+        filling.made += 1;
     }
     making.stage = Stage::Called;
     0

@@ -242,6 +242,19 @@ impl Lua {
         shared!(self.lua_topointer(LUA_REGISTRYINDEX)).cast_mut()
     }
 
+    /// What stands for the running thread of the state: the main one or a coroutine.
+    #[inline]
+    pub(super) fn thread_mark(self) -> *mut c_void {
+        self.state.0
+    }
+
+    /// `[-0, +0]`, never raises: one slot is always free.
+    pub(super) fn is_main_thread(self) -> bool {
+        let is_main = shared!(self.lua_pushthread()) == 1;
+        self.pop(1);
+        is_main
+    }
+
     /// `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_bytes(self, bytes: &[u8]) {
@@ -407,6 +420,7 @@ macro_rules! entry {
 }
 
 /// Ends an entry: returns its results or raises, with nothing left to drop.
+#[inline(always)]
 pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
     match answer {
         Some(Answer::True) => {
@@ -414,6 +428,14 @@ pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
             1
         }
         Some(Answer::Values(n)) => n,
+        other => finish_other(lua, other),
+    }
+}
+
+#[inline(never)]
+fn finish_other(lua: Lua, answer: Option<Answer>) -> i32 {
+    match answer {
+        Some(Answer::True | Answer::Values(_)) => 0, // Above.
         Some(Answer::BadArgument { argument, function, expected, found }) => {
             let mut text = Line::default();
             text.push("bad argument #");
