@@ -241,8 +241,8 @@ impl Pump {
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, registry, hooks, .. } = *of;
         loop {
-            let current = match self.current.take() {
-                Some(current) => current,
+            let (event, after, until, build, is_text) = match self.current.take() {
+                Some(Current { event, after, until, build, is_text }) => (event, after, until, build, is_text),
                 None => {
                     let event = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
@@ -250,10 +250,9 @@ impl Pump {
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    Current { event, after: 0, until: None, build: None, is_text: false }
+                    (event, 0, None, None, false)
                 }
             };
-            let Current { event, after, until, build, is_text } = current;
             if let Purpose::Condition(undecided) = event.purpose() {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
                     return Some(Call::Condition(Condition { event, callback, build, is_text }));

@@ -152,11 +152,11 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
     }
 }
 
-/// Pushes a kept function, alone on the stack. False if there is none any more: a script took it out of the registry.
+/// Pushes a kept function. False if there is none any more: a script took it out of the registry.
+#[inline]
 fn push_function(lua: Lua, function: CallbackRef, making: &mut Making<'_>) -> bool {
-    lua.set_top(0);
     lua.push_kept(function);
-    let is_function = lua.type_of(1) == LUA_TFUNCTION;
+    let is_function = lua.type_of(-1) == LUA_TFUNCTION;
     if !is_function {
         making.stage = Stage::Called;
     }
@@ -222,7 +222,6 @@ fn push_meta(lua: Lua, event: &Event) {
 
 /// Runs a game hook with what a notice says.
 fn tell(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
-    lua.set_top(0);
     lua.push_value(NOTIFY);
     lua.push_bytes(notice.hook().as_bytes());
     let mut count = 1;
