@@ -15,7 +15,7 @@ realtime.Null = nil
 ---What is known of an event beside its data.
 ---@class realtime.Meta
 ---@field pattern? string the pattern of the listener that is called, when it listens to one
----@field raw? boolean the payload was no JSON: `data` is its bytes
+---@field raw? boolean `data` is the text of the payload: it is no JSON, has more than 32 levels or 15,000 values, or took Lua too long
 ---@field server? string the name of the server that sent it; this and the rest only of objects that another module sent
 ---@field seq? integer its number on its channel, from 1
 ---@field sent? number Unix time of the sender's clock, in seconds with fractions
@@ -308,6 +308,8 @@ function realtime.Configure(options) end
 ---@field subscriptions_refused integer by Redis, such as NOPERM
 ---@field non_finite integer NaN and infinities sent as null
 ---@field raw integer payloads that are no JSON
+---@field raw_over_limits integer payloads with more than 32 levels or 15,000 values, delivered as text
+---@field raw_slow integer events of which Lua could not make a value in time, delivered as text
 ---@field panics integer
 ---@field log_lines_held_back integer one of many of their cause in ten seconds
 ---@field console_lines_dropped integer

@@ -81,12 +81,16 @@ pub const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// reader comes behind no more than that.
 pub const UNANSWERED_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 
-/// Depth of a Lua table in Emit; a cycle ends here.
+/// Levels of a Lua table in Emit, where a cycle ends; and of JSON decoded for Lua. Deeper JSON arrives as its text.
 pub const ENCODE_DEPTH_MAX: usize = 32;
-/// Values in a Lua table in Emit: the number GMod's own JSON reader stops at.
+/// Values in a Lua table in Emit, and in JSON decoded for Lua: the number GMod's own JSON reader stops at.
 pub const ENCODE_NODES_MAX: usize = 15_000;
-/// Depth of JSON decoded for Lua: deeper text is not refused, it arrives as the raw string.
+/// Levels of a text that can be recognised as JSON at all.
 pub const DECODE_DEPTH_MAX: usize = 128;
+/// Making a Lua value out of decoded JSON may take so long in all, and so long more for each value in it; after that,
+/// text is delivered instead. Usual is a tenth of a microsecond. Strings with equal hashes make LuaJIT slow.
+pub const BUILD_TIME_MAX: Duration = Duration::from_millis(20);
+pub const BUILD_TIME_PER_VALUE: Duration = Duration::from_micros(10);
 
 /// Connecting to one address of the host, and one blocked write. Name resolution takes what the system lets it take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::ITEM_OVERHEAD_BYTES;
 use crate::hook::{Hook, Scopes};
 use crate::identity::Identity;
+use crate::json::tape;
 use crate::routes::Topic;
 
 /// An event as it was published, shared by all that act on it.
@@ -72,7 +73,7 @@ pub struct Event {
     block: Box<[u8]>,
     channel_bytes: usize,
     server_bytes: usize,
-    /// The payload is no JSON: the tape is its bytes as one string.
+    /// The tape is the payload's text as one string.
     raw: bool,
     origin: Option<Origin>,
     received: Instant,
@@ -157,6 +158,17 @@ impl Event {
         self.raw
     }
 
+    /// The same event with its payload as text: Lua could not make a value of it in time.
+    #[must_use]
+    pub fn into_text(mut self, text: &[u8]) -> Event {
+        let mut tape = Vec::with_capacity(text.len() + 5);
+        tape::push_text(&mut tape, text);
+        let head = self.block.get(..self.channel_bytes + self.server_bytes).unwrap_or_default();
+        self.block = [head, &tape].concat().into_boxed_slice();
+        self.raw = true;
+        self
+    }
+
     pub fn received(&self) -> Instant {
         self.received
     }
@@ -175,7 +187,7 @@ impl Event {
 #[derive(Clone, Copy)]
 pub struct Decoded<'a> {
     pub tape: &'a [u8],
-    /// It is no JSON: the tape is its bytes as one string.
+    /// It is no JSON, or past the limits of decoding: the tape is its text as one string.
     pub raw: bool,
     pub identity: Option<Identity<'a>>,
 }

@@ -260,8 +260,11 @@ pub struct Stats {
     pub subscriptions_refused: Counter,
     /// NaN and infinities sent as `null`.
     pub non_finite: Counter,
-    /// Payloads that are no JSON and were delivered as strings.
+    /// Payloads delivered as strings: those that are no JSON, those with more values or levels than Emit writes, and
+    /// those of which Lua could not make a value in time.
     pub raw: Counter,
+    pub raw_over_limits: Counter,
+    pub raw_slow: Counter,
     /// Panics caught at an edge or in a thread: each is a bug of ours.
     pub panics: Counter,
     /// Lines of the text log that were one of many of their cause in ten seconds.

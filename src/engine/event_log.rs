@@ -136,6 +136,10 @@ impl LogReading {
         read.and_then(|ReadOutcome { records, .. }| answer(&records, self.deadline))
     }
 
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     fn granted(&self) -> Duration {
         self.deadline.saturating_duration_since(self.began)
     }

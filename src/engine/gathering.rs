@@ -7,6 +7,7 @@ use crate::config::{GATHER_BYTES_MAX, GATHER_EVENTS_MAX};
 use crate::engine::aggregators::Aggregators;
 use crate::engine::pump::Call;
 use crate::engine::registry::CallbackRef;
+use crate::json::build::Build;
 use crate::threads::Shared;
 use crate::threads::collector::Due;
 
@@ -19,6 +20,13 @@ pub struct Gather {
     pub filled: usize,
     /// How many come now.
     count: usize,
+    /// How many of those stand in the array, and how far the next one has come into Lua.
+    pub made: usize,
+    pub build: Option<Box<Build>>,
+    /// Those of the last Call are not all in the array: they are to come again.
+    is_parked: bool,
+    /// The values of this window took too long: the rest is put in as text.
+    pub is_slow: bool,
 }
 
 /// A window's array is to be summed up. The edge releases the array afterwards.
@@ -30,7 +38,7 @@ pub struct Aggregate {
 
 impl Gather {
     fn new(due: Due) -> Gather {
-        Gather { due, array: None, filled: 0, count: 0 }
+        Gather { due, array: None, filled: 0, count: 0, made: 0, build: None, is_parked: false, is_slow: false }
     }
 
     /// The decoded payloads that come now.
@@ -84,15 +92,23 @@ impl Gathering {
         if let (Some(array), true) = (gather.array, gather.filled >= gather.len()) {
             return Some(Call::Aggregate(Aggregate { due: gather.due, array, function }));
         }
-        gather.choose();
+        if !std::mem::take(&mut gather.is_parked) {
+            gather.choose();
+        }
         Some(Call::Gather(gather))
     }
 
     /// The events of the Call stand in this array.
     pub fn gathered(&mut self, mut gather: Gather, array: CallbackRef) {
         gather.filled += gather.count;
+        gather.made = 0;
         gather.array = Some(array);
         self.under_way = Some(gather);
+    }
+
+    /// Some of the events of the Call do not stand in its array yet.
+    pub fn parked(&mut self, gather: Gather) {
+        self.under_way = Some(Gather { is_parked: true, ..gather });
     }
 
     /// This aggregator was removed: its window goes too. Its array.

@@ -129,8 +129,16 @@ impl Engine {
         &self.shared
     }
 
-    /// A new Lua state: its number.
+    /// A new Lua state: its number. If the one before was not detached, its callbacks are forgotten: they are numbers of
+    /// a registry that is no more, and mean nothing or something else in the new one.
     pub fn attach(&mut self) -> u64 {
+        if self.is_attached() {
+            let (callbacks, _) = self.detach();
+            let count = callbacks.len();
+            if count > 0 {
+                log::warn!("a new Lua state began before the last one ended; its {count} functions are forgotten");
+            }
+        }
         self.attached_before += 1;
         self.generation = self.attached_before;
         self.shared.greet();
@@ -147,9 +155,8 @@ impl Engine {
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
         let mut callbacks = self.end_loads();
-        let array = self.pump.interrupt(&self.shared);
+        callbacks.extend(self.pump.interrupt(&self.shared));
         callbacks.append(&mut self.registry.detach());
-        callbacks.extend(array);
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
         callbacks.append(&mut self.hooks.detach());
@@ -473,6 +480,11 @@ impl Engine {
         })
     }
 
+    /// The game thread made Lua values of a reader's answer from `began` to `now`: of the same share.
+    pub fn charge(&mut self, began: Instant, now: Instant) {
+        self.patience.waited(began, now, true, self.shared.replies.heard());
+    }
+
     // ---- settings -------------------------------------------------------------------------------------------
 
     /// Takes the options of a script, all or none: `text` is a JSON object. The operator's own stay in force.
@@ -552,8 +564,9 @@ impl Engine {
 
     // ---- the pump -------------------------------------------------------------------------------------------
 
-    /// Starts one tick's work. [`Engine::next_call`] ends it by returning `None`. Functions to be released.
-    pub fn begin_tick(&mut self, now: Instant) -> Vec<CallbackRef> {
+    /// Starts one tick's work: when it has had enough, and functions to be released. [`Engine::next_call`] ends it by
+    /// returning `None`.
+    pub fn begin_tick(&mut self, now: Instant) -> (Instant, Vec<CallbackRef>) {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         // The pump runs in no file that is being loaded.
         let released = self.end_loads();
@@ -569,7 +582,7 @@ impl Engine {
         if self.registry.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() {
             self.shared.inbox.raise_attention();
         }
-        released
+        (now + self.config.tick_budget, released)
     }
 
     /// Nothing of them is half-way into Lua: they have no function since the state before went away.
@@ -641,7 +654,8 @@ impl Engine {
         let QueueStats { offered, delivered, dropped } = &stats.notices;
         let notices = queue_numbers(offered, delivered, dropped.list(), self.shared.notices.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.replies;
-        let replies = queue_numbers(offered, delivered, dropped.list(), self.shared.replies.waiting());
+        let waiting = self.shared.replies.waiting() + self.pump.answers_waiting();
+        let replies = queue_numbers(offered, delivered, dropped.list(), waiting);
         let QueueStats { offered, delivered, dropped } = &stats.actions;
         let actions = queue_numbers(offered, delivered, dropped.list(), self.shared.actions.waiting());
         let QueueStats { offered, delivered, dropped } = &stats.aggregates;
@@ -693,6 +707,8 @@ impl Engine {
             "subscriptions_refused": stats.subscriptions_refused.get(),
             "non_finite": stats.non_finite.get(),
             "raw": stats.raw.get(),
+            "raw_over_limits": stats.raw_over_limits.get(),
+            "raw_slow": stats.raw_slow.get(),
             "panics": stats.panics.get(),
             "log_lines_held_back": stats.log_lines_held_back.get(),
             "console_lines_dropped": stats.console_lines_dropped.get(),
@@ -745,6 +761,10 @@ pub struct Reading {
 }
 
 impl Reading {
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Waits for the answer, until the deadline at most.
     pub fn wait(&self) -> Option<answer::Outcome> {
         self.shared.replies.wait(self.deadline)

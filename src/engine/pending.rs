@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::engine::registry::CallbackRef;
+use crate::json::build::Build;
 use crate::redis::answer::Outcome;
 use crate::threads::replies::{Reply, Ticket};
 
@@ -25,6 +26,8 @@ pub struct Answered {
     pub operation: &'static str,
     pub target: Box<[u8]>,
     pub outcome: Outcome,
+    /// How far its values have come into Lua, if they were begun in a tick before.
+    pub build: Option<Box<Build>>,
 }
 
 impl Pending {
@@ -46,7 +49,7 @@ impl Pending {
     /// Whose answer this is; nobody's if the state that asked is gone.
     pub fn answered(&mut self, reply: Reply) -> Option<Answered> {
         let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
-        Some(Answered { callback, operation, target, outcome: reply.outcome })
+        Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }
 
     pub fn len(&self) -> usize {

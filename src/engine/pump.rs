@@ -17,6 +17,7 @@ use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
 use crate::event::{Event, Purpose, Undecided};
+use crate::json::build::Build;
 use crate::notice::Notice;
 use crate::stats::{Counter, Histogram};
 use crate::threads::collector::Due;
@@ -41,6 +42,10 @@ pub enum Call {
 pub struct Condition {
     pub event: Event,
     pub callback: CallbackRef,
+    /// How far its value has come into Lua, if it was begun in a tick before.
+    pub build: Option<Box<Build>>,
+    /// The function gets text, as a value took too long to make. The event's own payload is for the actions.
+    is_text: bool,
 }
 
 impl Condition {
@@ -60,6 +65,10 @@ pub struct Deliver {
     pub wants_meta: bool,
     /// The listener's id, for the report of an error.
     pub id: Arc<[u8]>,
+    /// How far its value has come into Lua, if it was begun in a tick before.
+    pub build: Option<Box<Build>>,
+    /// The listener called before, by serial.
+    after: u64,
     serial: u64,
     until: u64,
     is_last: bool,
@@ -77,6 +86,12 @@ pub enum Outcome {
     Gathered(CallbackRef),
     /// What a window was summed up to, as JSON. [`Outcome::Done`]: nothing.
     Sum(Vec<u8>),
+    /// Time was out before the values for the function were made: the Call, which remembers how far they have come, is
+    /// to be made again.
+    Parked,
+    /// Making them took too long in all. The Call is to be made again with this text (the payload, or an answer's
+    /// reason) in their place.
+    Slow(Vec<u8>),
 }
 
 /// An event part of whose listeners were called.
@@ -84,8 +99,10 @@ struct Current {
     event: Event,
     /// The listener called last, by serial.
     after: u64,
-    /// The newest registration when this event's turn came.
-    until: u64,
+    /// The newest registration when this event's turn came; `None`: it comes in the next state.
+    until: Option<u64>,
+    build: Option<Box<Build>>,
+    is_text: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -138,6 +155,8 @@ pub struct Of<'a> {
 #[derive(Default)]
 pub struct Pump {
     current: Option<Current>,
+    /// An answer whose values are half-way into Lua.
+    parked_answer: Option<Answered>,
     gathering: Gathering,
     turns: Turns,
     /// A call is out: it comes back with `complete`.
@@ -187,7 +206,7 @@ impl Pump {
         if !spent {
             // Mostly only events wait: then nobody else is asked.
             let others = shared.notices.waiting() + shared.replies.waiting() + shared.collector.due();
-            let call = if others == 0 && !self.gathering.is_under_way() {
+            let call = if others == 0 && self.parked_answer.is_none() && !self.gathering.is_under_way() {
                 self.next_event(of, now).map(|call| (call, Out::Delivery))
             } else {
                 self.next_in_turn(of, pending, now)
@@ -201,7 +220,7 @@ impl Pump {
         let overflow_untold = shared.stats.inbox.dropped.overflow.get() > self.overflow_told;
         let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
         let windows = self.gathering.is_under_way() || shared.collector.due() > 0;
-        if self.current.is_some() || waiting > 0 || windows || overflow_untold {
+        if self.current.is_some() || self.parked_answer.is_some() || waiting > 0 || windows || overflow_untold {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -217,7 +236,10 @@ impl Pump {
         let mut turns = self.turns;
         let call = turns.take(|source| match source {
             Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
-            Source::Answers => next_answer(shared, pending).map(|answered| (Call::Answer(answered), Out::Answer)),
+            Source::Answers => {
+                let answered = self.parked_answer.take().or_else(|| next_answer(shared, pending));
+                answered.map(|answered| (Call::Answer(answered), Out::Answer))
+            }
             Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
             Source::Windows => self.next_window(shared, of.aggregators),
         });
@@ -245,8 +267,8 @@ impl Pump {
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, registry, hooks, .. } = *of;
         loop {
-            let current = match self.current.take() {
-                Some(current) => current,
+            let (event, after, until, build, is_text) = match self.current.take() {
+                Some(Current { event, after, until, build, is_text }) => (event, after, until, build, is_text),
                 None => {
                     let event = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
@@ -254,22 +276,23 @@ impl Pump {
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    if let Purpose::Condition(undecided) = event.purpose() {
-                        if let Some(callback) = hooks.condition(&undecided.hook) {
-                            return Some(Call::Condition(Condition { event, callback }));
-                        }
-                        shared.stats.inbox.dropped.no_listener.add(1);
-                        continue;
-                    }
-                    Current { event, after: 0, until: registry.newest() }
+                    (event, 0, None, None, false)
                 }
             };
-            let Current { event, after, until } = current;
+            if let Purpose::Condition(undecided) = event.purpose() {
+                if let Some(callback) = hooks.condition(&undecided.hook) {
+                    return Some(Call::Condition(Condition { event, callback, build, is_text }));
+                }
+                shared.stats.inbox.dropped.no_listener.add(1);
+                continue;
+            }
+            let until = until.unwrap_or_else(|| registry.newest());
             if let Some(turn) = registry.next_listener(event.topic(), after, until) {
                 let Listener { id, callback, wants_meta } = turn.listener;
                 let (id, callback, wants_meta) = (Arc::clone(id), *callback, *wants_meta);
                 let (serial, is_last) = (turn.serial, turn.is_last);
-                return Some(Call::Deliver(Deliver { event, callback, wants_meta, id, serial, until, is_last }));
+                let delivery = Deliver { event, callback, wants_meta, id, build, after, serial, until, is_last };
+                return Some(Call::Deliver(delivery));
             }
             // Nobody (more) to call.
             match after {
@@ -280,6 +303,11 @@ impl Pump {
     }
 
     pub fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
+        let (call, outcome) = match outcome {
+            // Not out any more: the state went away meanwhile, and took what was made with it.
+            Outcome::Parked | Outcome::Slow(_) if self.out.is_some() => return self.park(shared, call, outcome),
+            _ => (call, outcome),
+        };
         match call {
             Call::Deliver(deliver) => self.complete_delivery(shared, deliver, &outcome),
             Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, &outcome),
@@ -291,13 +319,55 @@ impl Pump {
                 shared.stats.conditions.add(1);
                 match (condition.undecided(), outcome) {
                     (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
-                        dispatch::perform(shared, hook, *scopes, text, condition.event.tape());
+                        let mut decoded = Vec::new();
+                        let tape = if condition.is_text {
+                            dispatch::decode(text.payload(), &mut decoded);
+                            &decoded
+                        } else {
+                            condition.event.tape()
+                        };
+                        dispatch::perform(shared, hook, *scopes, text, tape);
                     }
                     (_, Outcome::Failed) => shared.stats.condition_errors.add(1),
                     _ => {}
                 }
             }
         }
+    }
+
+    /// The call is the next of its kind again, in a later tick or with text.
+    fn park(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
+        self.out = None;
+        let text = match outcome {
+            Outcome::Slow(text) => Some(text),
+            _ => None,
+        };
+        match call {
+            Call::Deliver(Deliver { event, build, after, until, .. }) => {
+                self.set_current(shared, Current { event, after, until: Some(until), build, is_text: false }, text);
+            }
+            Call::Condition(Condition { event, build, is_text, .. }) => {
+                self.set_current(shared, Current { event, after: 0, until: None, build, is_text }, text);
+            }
+            Call::Answer(mut answered) => {
+                if let Some(reason) = text {
+                    answered.outcome = Err(String::from_utf8_lossy(&reason).into_owned());
+                    answered.build = None;
+                }
+                self.parked_answer = Some(answered);
+            }
+            Call::Gather(gather) => self.gathering.parked(gather),
+            // Have no values that could take long.
+            Call::Notice(_) | Call::Aggregate(_) => {}
+        }
+    }
+
+    fn set_current(&mut self, shared: &Shared, mut current: Current, text: Option<Vec<u8>>) {
+        if let Some(text) = text {
+            shared.stats.raw_slow.add(1);
+            current = Current { event: current.event.into_text(&text), build: None, is_text: true, ..current };
+        }
+        self.current = Some(current);
     }
 
     fn complete_once(&mut self, delivered: &Counter, shared: &Shared, outcome: &Outcome) {
@@ -316,7 +386,8 @@ impl Pump {
         // Not out any more: the state went away inside the callback, and the event ended with it.
         let goes_on = self.out.take().is_some() && !call.is_last;
         if goes_on {
-            self.current = Some(Current { event: call.event, after: call.serial, until: call.until });
+            let Deliver { event, serial: after, until, .. } = call;
+            self.current = Some(Current { event, after, until: Some(until), build: None, is_text: false });
         } else {
             shared.stats.inbox.delivered.add(1);
         }
@@ -346,17 +417,27 @@ impl Pump {
         }
     }
 
-    /// The Lua state goes away: an event half-way through its listeners ends here. A window waits for the next state;
-    /// its array is to be released.
-    pub fn interrupt(&mut self, shared: &Shared) -> Option<CallbackRef> {
+    /// The Lua state goes away: an event half-way through its listeners ends here; one that none was called with, and
+    /// a window, wait for the next state. What was made of them is to be released.
+    pub fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {
-            match current.after {
-                0 => shared.stats.inbox.dropped.no_listener.add(1),
-                _ => shared.stats.inbox.delivered.add(1),
+            if current.after == 0 {
+                self.current = Some(Current { until: None, build: None, ..current });
+            } else {
+                shared.stats.inbox.delivered.add(1);
             }
         }
-        self.gathering.detach(shared)
+        let answer = self.parked_answer.take().map(|answered| {
+            shared.stats.replies.dropped.no_state.add(1);
+            answered.callback
+        });
+        answer.into_iter().chain(self.gathering.detach(shared)).collect()
+    }
+
+    /// Answers taken from their queue whose callbacks were not called.
+    pub fn answers_waiting(&self) -> usize {
+        usize::from(self.parked_answer.is_some())
     }
 
     /// Events taken from the inbox and not done with.

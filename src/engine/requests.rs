@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{BOARD_ROWS_MAX, COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::config::{BOARD_ROWS_MAX, COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::engine::{Refusal, fits};
 use crate::json::text;
 use crate::redis::answer::Expect;
@@ -77,6 +77,10 @@ impl Requests<'_> {
     pub fn del(&self, keys: &[&[u8]]) -> Made {
         let first = keys.first().copied().unwrap_or_default();
         keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
+        let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
+        if bytes > PAYLOAD_BYTES_MAX {
+            return Err(Refusal::TooLarge { what: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
+        }
         let made = self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
             let more = keys.iter().skip(1);
             more.fold(command, |command, key| command.arg_parts(&[self.prefix.as_bytes(), key]))
@@ -179,8 +183,10 @@ const BLOCKS: &str = "it would hold up every other command";
 
 /// Why a command may not be sent, by its name. Names: <https://redis.io/docs/latest/commands/>.
 fn forbidden(name: &[u8], arguments: &[Vec<u8>]) -> Option<&'static str> {
-    let name = name.to_ascii_uppercase();
-    let first = arguments.first().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
+    // Longer than any that is refused; they may have megabytes.
+    let upper = |word: &[u8]| word.get(..32).unwrap_or(word).to_ascii_uppercase();
+    let name = upper(name);
+    let first = arguments.first().map(|word| upper(word)).unwrap_or_default();
     match name.as_slice() {
         b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => {
             Some("use realtime.On and realtime.Off")
@@ -250,6 +256,7 @@ mod tests {
             for (made, expected) in [
                 (requests.get(&long), "too_large: the key has 1025 bytes, 1024 are allowed"),
                 (requests.del(&[b"a", &long]), "too_large: the key has 1025 bytes"),
+                (requests.del(&[[b'k'; 1000].as_slice(); 600]), "too_large: the list of keys has 600000 bytes"),
                 (requests.set(b"k", &vec![0; VALUE_BYTES_MAX + 1]), "too_large: the value has 8388609 bytes"),
                 (requests.set_ex(b"k", b"v", 0.0), "encode: seconds is 0, expected a whole number from 1 on"),
                 (requests.set_ex(b"k", b"v", 1.5), "encode: seconds is 1.5"),

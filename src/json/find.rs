@@ -2,8 +2,8 @@
 //! Runs wherever a template or a condition does; allocates nothing to look, and never recurses.
 //! A number past 2^53 is a text here as it is for Lua, and a null in an object is no member at all.
 
-use crate::config::DECODE_DEPTH_MAX;
-use crate::json::tape::{Item, Reader};
+use crate::config::ENCODE_DEPTH_MAX;
+use crate::json::tape::{self, Item, Reader};
 use crate::json::text;
 
 /// The value at a dotted path: members of objects by name, elements of arrays by their number from 1, as Lua counts.
@@ -26,6 +26,11 @@ pub fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
     }
     let item = Reader::new(at).next_item()?;
     (item != Item::Nil).then_some(Field { item, tape: at })
+}
+
+/// The whole value of a tape.
+pub fn whole(tape: &[u8]) -> Option<Field<'_>> {
+    Some(Field { item: Reader::new(tape).next_item()?, tape })
 }
 
 fn member<'a>(reader: &mut Reader<'a>, pairs: u32, name: &[u8]) -> Option<&'a [u8]> {
@@ -65,7 +70,7 @@ struct Open {
 
 fn push_json(tape: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut reader = Reader::new(tape);
-    let mut open = [Open::default(); DECODE_DEPTH_MAX];
+    let mut open = [Open::default(); ENCODE_DEPTH_MAX];
     let mut depth = 0_usize;
     loop {
         let top = depth.checked_sub(1).and_then(|top| open.get_mut(top));
@@ -124,14 +129,15 @@ fn push_scalar(item: Item<'_>, out: &mut Vec<u8>) {
 /// appended as it is.
 pub fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
     let key = [b"\"", name.as_bytes(), b"\""].concat();
-    if text.trim_ascii_start().first() != Some(&b'{') || memchr::memmem::find(text, &key).is_none() {
+    let may_have = || memchr::memmem::find(text, &key).is_some() || memchr::memchr(b'\\', text).is_some();
+    if text.trim_ascii_start().first() != Some(&b'{') || !may_have() {
         out.extend_from_slice(text);
         return;
     }
     out.push(b'{');
     let mut begun = false;
     for member in members(text) {
-        if member.trim_ascii_start().starts_with(&key) {
+        if is_named(member, &key) {
             continue;
         }
         if std::mem::replace(&mut begun, true) {
@@ -140,6 +146,26 @@ pub fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
         out.extend_from_slice(member);
     }
     out.push(b'}');
+}
+
+/// Whether the key of a member is `key`, quotes included; it may be written with escapes.
+fn is_named(member: &[u8], key: &[u8]) -> bool {
+    let member = member.trim_ascii_start();
+    if member.starts_with(key) {
+        return true;
+    }
+    // Written with escapes a character takes six bytes at most, a backslash among them.
+    let head = member.get(..6 * key.len()).unwrap_or(member);
+    let mut escaped = false;
+    let end = head.iter().skip(1).position(|byte| {
+        let is_end = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        is_end
+    });
+    let Some(text) = end.and_then(|end| head.get(..end + 2)).filter(|text| text.contains(&b'\\')) else { return false };
+    let mut tape = Vec::new();
+    let name = key.get(1..key.len().saturating_sub(1));
+    tape::parse(text, &mut tape).is_ok() && Reader::new(&tape).next_item() == name.map(Item::Text)
 }
 
 /// The texts between the outermost braces and commas of a JSON object.

@@ -1,7 +1,8 @@
 //! Decodes JSON text to a tape: flat bytes that the game thread replays into Lua without parsing anything.
 //! [`parse`] runs on the thread that got the text (`rt-subscriber`), [`Reader`] on the game thread.
 //! Decides what Lua will see: big integers as strings, null absent from objects, keys never changed.
-//! No input panics, recurses or takes more than three times its own bytes; depth ends at [`DECODE_DEPTH_MAX`].
+//! No input panics, recurses or takes more than three times its own bytes. JSON of more levels or values than Emit
+//! writes is checked to its end, and gets no tape: see [`Undecoded::Limits`].
 //!
 //! ```text
 //! NIL 00 | NULL 01 | FALSE 02 | TRUE 03 | I8 04 i8 | I32 05 i32 | F64 06 f64
@@ -13,7 +14,9 @@
 //! Bytes of 0x80 and above stand in strings as they came: GMod cuts names in the middle of a character, and a Lua
 //! string holds any byte. So text that is no UTF-8 is still JSON here.
 
-use crate::config::DECODE_DEPTH_MAX;
+use std::fmt;
+
+use crate::config::{DECODE_DEPTH_MAX, ENCODE_DEPTH_MAX, ENCODE_NODES_MAX};
 use crate::json::text::WHOLE_MAX;
 
 const NIL: u8 = 0;
@@ -28,32 +31,56 @@ const TEXT32: u8 = 8;
 const ARRAY: u8 = 9;
 const OBJECT: u8 = 10;
 
-/// The text is no JSON, or nested too deeply to be taken for it.
-#[derive(Debug, PartialEq)]
-pub struct NotJson {
-    /// Byte of the text at which that became clear.
-    pub at: usize,
+/// Why a text has no tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undecoded {
+    /// It is no JSON, or has more than [`DECODE_DEPTH_MAX`] levels.
+    NotJson {
+        /// Byte of the text at which that became clear.
+        at: usize,
+    },
+    /// It is JSON, with more levels or values than Emit writes ([`ENCODE_DEPTH_MAX`], [`ENCODE_NODES_MAX`]).
+    Limits,
+}
+
+impl fmt::Display for Undecoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undecoded::NotJson { at } => write!(f, "is no JSON from byte {} on", at + 1),
+            Undecoded::Limits => {
+                write!(f, "has more than {ENCODE_NODES_MAX} values or {ENCODE_DEPTH_MAX} levels of JSON")
+            }
+        }
+    }
 }
 
 /// Appends the tape of one JSON text. On an error `tape` is as it was.
-pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), NotJson> {
+pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), Undecoded> {
     parse_without(text, None, tape, &mut Vec::new())
 }
 
-/// As [`parse`], but of an outermost object every member of the name `cut` is left out. If the last of them is a text,
-/// `member` holds its bytes afterwards, else it is empty. A name is at most 255 bytes.
-pub fn parse_without(text: &[u8], cut: Option<&str>, tape: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), NotJson> {
+/// As [`parse`], but of an outermost object every member of the name `cut` is left out: nothing of it counts. If the
+/// last of them is a text, `member` holds its bytes afterwards, else it is empty; so it is after
+/// [`Undecoded::Limits`], too. A name is at most 255 bytes.
+pub fn parse_without(
+    text: &[u8],
+    cut: Option<&str>,
+    tape: &mut Vec<u8>,
+    member: &mut Vec<u8>,
+) -> Result<(), Undecoded> {
     let start = tape.len();
     member.clear();
-    let mut parser = Parser { text, at: 0, tape, cut: cut.map(str::as_bytes), cut_at: None, member };
-    match parser.document() {
+    let cut = cut.map(str::as_bytes);
+    let mut parser = Parser { text, at: 0, tape, cut, cut_at: None, member, start, nodes: 0, is_over: false };
+    let outcome = match parser.document() {
+        Some(()) if parser.is_over => Err(Undecoded::Limits),
         Some(()) => Ok(()),
-        None => {
-            let at = parser.at;
-            tape.truncate(start);
-            Err(NotJson { at })
-        }
+        None => Err(Undecoded::NotJson { at: parser.at }),
+    };
+    if outcome.is_err() {
+        tape.truncate(start);
     }
+    outcome
 }
 
 /// Appends the tape of a string: what stands for a payload that is no JSON.
@@ -114,16 +141,16 @@ pub fn push_object(tape: &mut Vec<u8>, count: usize) {
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 
-/// True if the text is one JSON object or array and nothing else.
+/// True if the text is one JSON object or array and nothing else, however many values it has.
 pub fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     let first = text.iter().find(|byte| !b" \t\r\n".contains(byte));
     if !matches!(first, Some(b'{' | b'[')) {
         return false;
     }
     scratch.clear();
-    let is_json = parse(text, scratch).is_ok();
+    let parsed = parse(text, scratch);
     scratch.clear();
-    is_json
+    matches!(parsed, Ok(()) | Err(Undecoded::Limits))
 }
 
 /// The text whose tag stands at `at`, if one does.
@@ -153,6 +180,12 @@ struct Parser<'a> {
     cut_at: Option<usize>,
     /// The value of that member.
     member: &'a mut Vec<u8>,
+    /// Where its tape begins.
+    start: usize,
+    /// Values so far, without those of the member that is left out.
+    nodes: usize,
+    /// There are more values or levels than go on a tape: the rest is only checked.
+    is_over: bool,
 }
 
 impl Parser<'_> {
@@ -164,6 +197,7 @@ impl Parser<'_> {
             // A value stands here.
             self.skip_space();
             let byte = self.peek()?;
+            self.count(depth + usize::from(byte == b'{' || byte == b'['));
             if byte == b'{' || byte == b'[' {
                 self.at += 1;
                 let object = byte == b'{';
@@ -208,9 +242,30 @@ impl Parser<'_> {
                     return None;
                 }
                 self.at += 1;
-                self.tape.get_mut(top.count_at..top.count_at + 4)?.copy_from_slice(&top.count.to_le_bytes());
+                // Past the limits the tape is not kept whole.
+                match self.tape.get_mut(top.count_at..top.count_at + 4) {
+                    Some(place) => place.copy_from_slice(&top.count.to_le_bytes()),
+                    None if self.is_over => {}
+                    None => return None,
+                }
                 depth -= 1;
             }
+        }
+    }
+
+    /// One more value, in so many levels, its own included.
+    #[inline]
+    fn count(&mut self, levels: usize) {
+        if self.cut_at.is_some() {
+            return;
+        }
+        self.nodes += 1;
+        if self.nodes > ENCODE_NODES_MAX || levels > ENCODE_DEPTH_MAX {
+            self.is_over = true;
+        }
+        // What is only checked needs no memory: a tape of one value at a time.
+        if self.is_over {
+            self.tape.truncate(self.start);
         }
     }
 

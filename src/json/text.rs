@@ -203,6 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn numbers_as_keys() {
+        let rows = [
+            (5.0, "\"5\""),
+            (-0.5, "\"-0.5\""),
+            (9_007_199_254_740_992.0, "\"9007199254740992.0\""),
+            (f64::INFINITY, "\"inf\""),
+            (f64::NEG_INFINITY, "\"-inf\""),
+        ];
+        for (number, expected) in rows {
+            assert_eq!(written(|out| push_number_key(out, number)), expected);
+        }
+    }
+
+    #[test]
     fn numbers_as_stored_values() {
         let rows = [
             (0.0, "0"),

@@ -2,20 +2,23 @@
 //! for the module itself stand here; those for values, hooks and event logs have files of their own.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
-use crate::config::PAYLOAD_BYTES_MAX;
+use crate::config::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::json::tape;
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{PROCESS, Process, event_log, hooks, json, operator, values};
+use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
+use crate::lua::values::push_answer;
+use crate::lua::{Process, event_log, hooks, json, operator, process, shield, values};
+use crate::redis::answer;
 use crate::text_log;
 
-/// Puts the table `realtime` into the globals. `describe`, `takes_meta` and `strip` are indices of the prelude's
-/// functions.
+/// Puts the table `realtime` into the globals. `shield` is the index of [`crate::lua::shield::perform`]; `describe`,
+/// `takes_meta` and `strip` are those of the prelude's functions.
 /// Raises what a guarded global table raises; owns nothing.
-pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
+pub(super) fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
     lua.push_table(0, 24);
@@ -43,10 +46,11 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
     ];
     for (name, function, helper) in functions {
         lua.push_bytes(name.as_bytes());
+        lua.push_value(shield);
         if let Some(helper) = helper {
             lua.push_value(helper);
         }
-        lua.push_function(function, i32::from(helper.is_some()));
+        lua.push_function(function, 1 + i32::from(helper.is_some()));
         lua.raw_set(-3);
     }
     lua.push_bytes(b"Version");
@@ -60,22 +64,24 @@ pub(super) fn register(lua: Lua, describe: i32, takes_meta: i32, strip: i32) {
 }
 
 /// `falsy, reason`.
-pub(super) fn refused(lua: Lua, falsy: Option<bool>, reason: &str) -> Answer {
-    match falsy {
-        Some(value) => lua.push_boolean(value),
-        None => lua.push_nil(),
-    }
-    lua.push_bytes(reason.as_bytes());
-    Answer::Values(2)
+pub(super) fn refused(falsy: Option<bool>, reason: impl Into<Cow<'static, str>>) -> Answer {
+    Answer::Results(Results::Refused(falsy, reason.into()))
 }
+
+/// `true`, or `false, reason`.
+pub(super) fn done(outcome: Result<(), String>) -> Answer {
+    match outcome {
+        Ok(()) => Answer::True,
+        Err(reason) => refused(Some(false), reason),
+    }
+}
+
+/// Lua has no memory to keep a function.
+pub(super) const NOT_KEPT: &str = "closed: Lua has no memory to keep the function";
 
 /// The argument error for whatever stands at `argument`.
 pub(super) fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'static str) -> Answer {
     Answer::BadArgument { argument, function, expected, found: Lua::type_name(lua.type_of(argument)) }
-}
-
-pub(super) fn process() -> Result<&'static Process, &'static str> {
-    PROCESS.get().ok_or("closed: the module is not open")
 }
 
 // ---- Emit -----------------------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ thread_local! {
 }
 
 entry! {
-    /// `realtime.Emit(channel, data) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    /// `realtime.Emit(channel, data) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
     emit, run_emit
 }
 
@@ -95,9 +101,9 @@ fn run_emit(lua: Lua) -> Answer {
     if !json::can_start(lua.type_of(2)) {
         return bad(lua, 2, "Emit", "table, string, number or boolean");
     }
-    let process = match process() {
+    let process = match process(lua) {
         Ok(process) => process,
-        Err(reason) => return refused(lua, Some(false), reason),
+        Err(reason) => return refused(Some(false), reason),
     };
     let mut payload = SCRATCH.take();
     payload.clear();
@@ -107,13 +113,7 @@ fn run_emit(lua: Lua) -> Answer {
     payload.clear();
     payload.shrink_to(64 * 1024);
     SCRATCH.set(payload);
-    match outcome {
-        Ok(()) => {
-            lua.push_boolean(true);
-            Answer::Values(1)
-        }
-        Err(reason) => refused(lua, Some(false), &reason),
-    }
+    done(outcome)
 }
 
 /// The JSON text of argument 2. A string that is itself an object or array goes out as that JSON.
@@ -130,7 +130,7 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(
             return Ok(());
         }
     }
-    match json::encode(lua, 2, upvalue(1), payload) {
+    match json::encode(lua, 2, HELPER, payload) {
         Ok(non_finite) => {
             process.stats.non_finite.add(non_finite);
             Ok(())
@@ -147,7 +147,7 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(
 // ---- On, Off --------------------------------------------------------------------------------------------------
 
 entry! {
-    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Upvalue 1: the prelude's `takes_meta`.
+    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Upvalue 2: the prelude's `takes_meta`.
     on, run_on
 }
 
@@ -159,26 +159,24 @@ fn run_on(lua: Lua) -> Answer {
         LUA_TSTRING => return bad(lua, 3, "On", "function"),
         _ => return bad(lua, 2, "On", "function"),
     };
-    let process = match process() {
+    let process = match process(lua) {
         Ok(process) => process,
-        Err(reason) => return refused(lua, None, reason),
+        Err(reason) => return refused(None, reason),
     };
-    lua.push_value(upvalue(1));
+    lua.push_value(HELPER);
     lua.push_value(callback);
     let wants_meta = !lua.pcall(1, 1, 0) || lua.boolean(-1);
     lua.pop(1);
-    lua.push_value(callback);
-    let kept = lua.keep();
+    let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
     let registered = process.engine().on(channel, id, kept, wants_meta);
     match registered {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|callback| lua.release(callback));
-            lua.push_bytes(&id);
-            Answer::Values(1)
+            Answer::Results(Results::Text(id))
         }
         Err(refusal) => {
             lua.release(kept);
-            refused(lua, None, &refusal.to_string())
+            refused(None, refusal.to_string())
         }
     }
 }
@@ -195,9 +193,11 @@ fn run_off(lua: Lua) -> Answer {
         LUA_TSTRING => Some(lua.bytes(2)),
         _ => return bad(lua, 2, "Off", "string"),
     };
-    let removed: Vec<CallbackRef> = match process() {
-        Ok(process) => process.engine().off(channel, id),
-        Err(_) => Vec::new(),
+    // Before it is hashed: no listener has such a name.
+    let fits = [Some(channel), id].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
+    let removed: Vec<CallbackRef> = match process(lua) {
+        Ok(process) if fits => process.engine().off(channel, id),
+        _ => Vec::new(),
     };
     let count = removed.len();
     removed.into_iter().for_each(|callback| lua.release(callback));
@@ -208,7 +208,7 @@ fn run_off(lua: Lua) -> Answer {
 // ---- Configure ------------------------------------------------------------------------------------------------
 
 entry! {
-    /// `realtime.Configure(options) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    /// `realtime.Configure(options) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
     configure, run_configure
 }
 
@@ -217,19 +217,13 @@ fn run_configure(lua: Lua) -> Answer {
         return bad(lua, 1, "Configure", "table");
     }
     let mut text = Vec::new();
-    let outcome = process().map_err(str::to_owned).and_then(|process| {
-        json::encode(lua, 1, upvalue(1), &mut text).map_err(|err| err.to_string())?;
+    let outcome = process(lua).map_err(str::to_owned).and_then(|process| {
+        json::encode(lua, 1, HELPER, &mut text).map_err(|err| err.to_string())?;
         // An empty table is written as an array.
         let text = if text == b"[]" { "{}".into() } else { String::from_utf8_lossy(&text) };
         process.engine().configure(&text).map_err(|refusal| refusal.to_string())
     });
-    match outcome {
-        Ok(()) => {
-            lua.push_boolean(true);
-            Answer::Values(1)
-        }
-        Err(reason) => refused(lua, Some(false), &reason),
-    }
+    done(outcome)
 }
 
 // ---- Status, Stats --------------------------------------------------------------------------------------------
@@ -240,13 +234,11 @@ entry! {
 }
 
 fn run_status(lua: Lua) -> Answer {
-    let (state, detail) = match process() {
+    let (state, detail) = match process(lua) {
         Ok(process) => process.engine().status(),
         Err(reason) => ("closed", reason.to_owned()),
     };
-    lua.push_bytes(state.as_bytes());
-    lua.push_bytes(detail.as_bytes());
-    Answer::Values(2)
+    Answer::Results(Results::Texts(state, detail))
 }
 
 entry! {
@@ -255,17 +247,15 @@ entry! {
 }
 
 fn run_stats(lua: Lua) -> Answer {
-    let numbers = match process() {
+    let numbers = match process(lua) {
         Ok(process) => process.engine().stats().to_string(),
         Err(_) => "{}".to_owned(),
     };
     let mut decoded = Vec::new();
-    if tape::parse(numbers.as_bytes(), &mut decoded).is_err() {
-        lua.push_nil();
-        return Answer::Values(1);
+    match tape::parse(numbers.as_bytes(), &mut decoded) {
+        Ok(()) => push_answer(lua, &answer::Answer { tape: decoded, values: 1 }, None),
+        Err(err) => refused(None, format!("decode: the numbers have {} bytes and {err}", numbers.len())),
     }
-    json::push(lua, &mut tape::Reader::new(&decoded));
-    Answer::Values(1)
 }
 
 // ---- console commands -----------------------------------------------------------------------------------------
@@ -276,11 +266,11 @@ entry! {
 }
 
 fn run_report(lua: Lua) -> Answer {
-    let lines = match process() {
+    let lines = match process(lua) {
         Ok(process) => process.engine().report(),
         Err(reason) => vec![reason.to_owned()],
     };
-    push_lines(lua, &lines)
+    text_of(&lines)
 }
 
 entry! {
@@ -289,19 +279,19 @@ entry! {
 }
 
 fn run_reload(lua: Lua) -> Answer {
-    let lines = match process() {
+    let lines = match process(lua) {
         Ok(process) => {
             let operator = operator();
             process.engine().reload(operator)
         }
         Err(reason) => vec![reason.to_owned()],
     };
-    push_lines(lua, &lines)
+    text_of(&lines)
 }
 
-fn push_lines(lua: Lua, lines: &[String]) -> Answer {
-    lua.push_bytes(lines.iter().map(|line| text_log::escaped(line)).collect::<Vec<_>>().join("\n").as_bytes());
-    Answer::Values(1)
+fn text_of(lines: &[String]) -> Answer {
+    let text = lines.iter().map(|line| text_log::escaped(line)).collect::<Vec<_>>().join("\n");
+    Answer::Results(Results::Text(text.into_bytes().into()))
 }
 
 entry! {
@@ -310,12 +300,6 @@ entry! {
 }
 
 fn run_begin_selftest(lua: Lua) -> Answer {
-    let begun = process().map_err(str::to_owned).and_then(|process| process.engine().begin_selftest());
-    match begun {
-        Ok(()) => {
-            lua.push_boolean(true);
-            Answer::Values(1)
-        }
-        Err(reason) => refused(lua, Some(false), &reason),
-    }
+    let begun = process(lua).map_err(str::to_owned).and_then(|process| process.engine().begin_selftest());
+    done(begun)
 }

@@ -3,30 +3,34 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
 
 use gmod::lua::State;
 
 use crate::aggregator::Aggregator;
 use crate::config::PAYLOAD_BYTES_MAX;
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather, Outcome, fits};
-use crate::event::Event;
+use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::fail_point::fail_point;
-use crate::json::tape::Reader;
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Lua, upvalue};
-use crate::lua::{PROCESS, Process, api, guarded, json, never_unmap, raise_attention, stack, start, wants_attention};
-use crate::notice::{Argument, Notice};
+use crate::json::build::{AfterError, Build, Pace, weight};
+use crate::json::find;
+use crate::lua::shield::{self, Filling, Making, Stage, Work};
+use crate::lua::stack::{Answer, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Line, Lua, Results, SHIELD, upvalue};
+use crate::lua::{
+    PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, set_attached, stack, start,
+    wants_attention,
+};
+use crate::stats::Counter;
 use crate::threads::selftest::Selftest;
 
 /// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
 static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
+/// A tick's work is going on; game thread only.
+static IN_TICK: AtomicBool = AtomicBool::new(false);
+/// Values between two looks at the clock, as the last tick had it ([`Pace`]); game thread only.
+static EVERY: AtomicU32 = AtomicU32::new(Pace::EVERY_MAX);
 /// Pumps since the prelude last asked; game thread only.
 static PUMPED: AtomicU32 = AtomicU32::new(0);
-
-/// The name under which a state's registry tells that this module is open in it.
-const OPEN_MARK: &[u8] = b"realtime.open";
 
 /// `gmod13_open`: nothing is registered yet, so this cannot be an `entry!`.
 ///
@@ -58,67 +62,60 @@ pub(super) unsafe fn open(state: State) -> i32 {
 unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     // SAFETY: called by `open` through pcall, after `load`.
     let lua = unsafe { Lua::new(state) };
-    if is_open(lua) {
+    if is_attached(lua) {
         return 0;
     }
+    if !lua.check_stack(40) {
+        return lua.raise(b"stack overflow");
+    }
+    // Whatever state was attached before: nothing of it is for this one.
+    set_attached(None);
     let port = host_port(lua);
-    let ready = guarded(|| match start(port) {
+    // What went wrong, if anything did.
+    let trouble = guarded(|| match start(port) {
         Ok(process) => {
             fail_point("open");
             process.engine().attach();
-            true
+            None
         }
-        Err(message) => {
-            lua.push_bytes(message.as_bytes());
-            false
-        }
+        Err(message) => Some(Line::of(&message)),
     });
-    match ready {
-        Some(true) => {}
-        Some(false) => return lua.raise_top(),
+    match trouble {
+        Some(None) => {}
+        Some(Some(line)) => return lua.raise(line.as_bytes()),
         None => return lua.raise(b"internal error while realtime starts"),
     }
     lua.set_top(0);
     if !lua.load_chunk(include_str!("prelude.lua"), c"=realtime") {
         return lua.raise_top();
     }
-    lua.push_function(context, 0);
-    lua.push_function(pumped, 0);
-    lua.push_function(api::report, 0);
-    lua.push_function(api::begin_selftest, 0);
-    lua.push_function(api::reload, 0);
+    // `context`, `pumped` and their like come before what the prelude returns: their shield has to do without it.
+    lua.push_function(shield::perform, 0);
+    for (at, function) in (3..).zip([context, pumped, api::report, api::begin_selftest, api::reload]) {
+        lua.push_value(2);
+        lua.push_function(function, 1);
+        debug_assert_eq!(lua.top(), at);
+    }
+    lua.push_value(1);
+    lua.insert(3);
     lua.call(5, 8);
-    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [1, 2, 3, 4, 5, 6, 7, 8];
-    api::register(lua, describe, takes_meta, strip);
+    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [3, 4, 5, 6, 7, 8, 9, 10];
+    for upvalue in [notify, say, report] {
+        lua.push_value(upvalue);
+    }
+    json::push_kept_table(lua);
+    lua.push_function(shield::perform, 4);
+    let shield = start + 1;
+    api::register(lua, shield, describe, takes_meta, strip);
     // start(pump): the pump's upvalues are what it calls.
     lua.push_value(start);
-    lua.push_value(on_error);
-    lua.push_value(report);
-    lua.push_value(say);
-    lua.push_function(deliver, 0);
-    lua.push_value(notify);
-    lua.push_function(tell, 1);
-    lua.push_function(respond, 0);
-    lua.push_function(decide, 0);
-    lua.push_function(gather, 0);
-    lua.push_function(sum_up, 0);
-    lua.push_value(describe);
-    lua.push_function(pump, 10);
+    for upvalue in [shield, on_error, report, describe] {
+        lua.push_value(upvalue);
+    }
+    lua.push_function(pump, 4);
     lua.call(1, 0);
-    lua.push_registry();
-    lua.push_bytes(OPEN_MARK);
-    lua.push_boolean(true);
-    lua.raw_set(-3);
+    set_attached(Some(lua));
     0
-}
-
-fn is_open(lua: Lua) -> bool {
-    lua.push_registry();
-    lua.push_bytes(OPEN_MARK);
-    lua.raw_get(-2);
-    let open = lua.type_of(-1) != LUA_TNIL;
-    lua.pop(2);
-    open
 }
 
 /// The game's port, by its console variable: part of the server's default name.
@@ -131,17 +128,10 @@ fn host_port(lua: Lua) -> u16 {
     port
 }
 
-/// Upvalues of [`pump`].
-const ON_ERROR: i32 = upvalue(1);
-const REPORT: i32 = upvalue(2);
-const SAY: i32 = upvalue(3);
-const DELIVER: i32 = upvalue(4);
-const TELL: i32 = upvalue(5);
-const RESPOND: i32 = upvalue(6);
-const DECIDE: i32 = upvalue(7);
-const GATHER: i32 = upvalue(8);
-const SUM_UP: i32 = upvalue(9);
-const DESCRIBE: i32 = upvalue(10);
+/// Upvalues of [`pump`], beside [`SHIELD`].
+const ON_ERROR: i32 = upvalue(2);
+const REPORT: i32 = upvalue(3);
+const DESCRIBE: i32 = upvalue(4);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
 unsafe extern "C-unwind" fn pump(state: State) -> i32 {
@@ -150,9 +140,13 @@ unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     if wants_attention() {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
-        if lua.check_stack(stack::ROOM) && guarded(|| run_tick(lua)).is_none() {
-            // The panic was counted and logged; the next tick goes on with the next call.
-            raise_attention();
+        // A script can get hold of this function, and call it from a callback.
+        if lua.check_stack(stack::ROOM) && is_attached(lua) && !IN_TICK.swap(true, Ordering::Relaxed) {
+            if guarded(|| run_tick(lua)).is_none() {
+                // The panic was counted and logged; the next tick goes on with the next call.
+                raise_attention();
+            }
+            IN_TICK.store(false, Ordering::Relaxed);
         }
     }
     0
@@ -164,17 +158,18 @@ fn run_tick(lua: Lua) {
     fail_point("pump");
     let Some(process) = PROCESS.get() else { return };
     let mut now = Instant::now();
-    let (shared, released) = {
+    let (shared, deadline, released) = {
         let mut engine = process.engine();
         if !engine.is_attached() || !engine.shared().inbox.take_attention() {
             return;
         }
-        let released = engine.begin_tick(now);
-        (Arc::clone(engine.shared()), released)
+        let (deadline, released) = engine.begin_tick(now);
+        (Arc::clone(engine.shared()), deadline, released)
     };
     released.into_iter().for_each(|function| lua.release(function));
     print_lines(lua, process, &shared.selftest);
-    let mut finished = None;
+    let (mut finished, mut scratch) = (None, Build::new());
+    let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     loop {
         let call = {
             // The engine is borrowed in this block only: a callback may call anything of `realtime`.
@@ -184,10 +179,14 @@ fn run_tick(lua: Lua) {
             }
             engine.next_call(now)
         };
-        let Some(call) = call else { return };
-        let outcome = run_one(lua, &call);
+        let Some(mut call) = call else {
+            EVERY.store(pace.every(), Ordering::Relaxed);
+            return;
+        };
+        let outcome = run_one(lua, &mut call, &mut pace, &mut scratch);
         finished = Some((call, outcome));
         now = Instant::now();
+        pace.restart(now);
     }
 }
 
@@ -202,71 +201,207 @@ fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
 }
 
 fn print_line(lua: Lua, line: &str, for_asker: bool) {
-    lua.push_value(SAY);
-    lua.push_bytes(line.as_bytes());
-    lua.push_boolean(for_asker);
-    if !lua.pcall(2, 0, 0) {
+    lua.push_value(SHIELD);
+    if !shield::run(lua, &mut Work::Line(line, for_asker), 0, 0, 0) {
         lua.pop(1); // The script environment has no working `print`; the log file has what is of the log.
     }
 }
 
-fn run_one(lua: Lua, call: &Call) -> Outcome {
-    let top = lua.top();
-    let array = array_of(lua, call);
-    let (function, subject) = match call {
-        Call::Gather(gather) => (GATHER, std::ptr::from_ref(gather).cast::<std::ffi::c_void>()),
-        Call::Aggregate(aggregate) => (SUM_UP, std::ptr::from_ref(aggregate).cast()),
-        Call::Deliver(delivery) => (DELIVER, std::ptr::from_ref(delivery).cast()),
-        Call::Notice(notice) => (TELL, std::ptr::from_ref(notice).cast()),
-        Call::Answer(answered) => (RESPOND, std::ptr::from_ref(answered).cast()),
-        Call::Condition(condition) => (DECIDE, std::ptr::from_ref(condition).cast()),
+/// Runs a call as far as the tick allows. `scratch` is clear, for values that are made in one go, and clear afterwards.
+fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
+    let built = match call {
+        Call::Gather(_) => return run_window(lua, call, pace, scratch),
+        Call::Deliver(Deliver { build, .. })
+        | Call::Condition(Condition { build, .. })
+        | Call::Answer(Answered { build, .. }) => build.take(),
+        Call::Notice(_) | Call::Aggregate(_) => None,
     };
-    UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
-    lua.push_value(ON_ERROR);
-    lua.push_value(function);
-    lua.push_pointer(subject.cast_mut());
-    let mut arguments = 1;
-    if let Some(array) = array {
-        lua.push_kept(array);
-        arguments = 2;
+    let goes_on = built.is_some();
+    if let Some(built) = built {
+        *scratch = *built;
     }
-    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
-    let done = lua.pcall(arguments, i32::from(asks), top + 1);
-    // The handler returns `true` when it has reported; what Lua leaves without it is a text.
-    if !done && lua.string(-1).is_some() {
-        lua.push_value(REPORT);
-        lua.push_value(-2);
-        lua.pcall(1, 0, 0);
+    let began = pace.looked();
+    let outcome = run_call(lua, call, scratch, pace, began);
+    if goes_on && outcome != Outcome::Parked {
+        scratch.clear();
     }
-    let outcome = match (done, call, array) {
-        (false, ..) => Outcome::Failed,
-        (true, Call::Condition(_), _) => Outcome::Holds(lua.boolean(-1)),
-        (true, Call::Aggregate(_), _) => sum_on_top(lua),
-        (true, Call::Gather(_), Some(array)) => Outcome::Gathered(array),
-        (true, ..) => Outcome::Done,
-    };
-    lua.set_top(top);
-    UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
-    match call {
-        Call::Answer(answered) => lua.release(answered.callback),
-        Call::Gather(_) if done => {}
-        Call::Gather(_) | Call::Aggregate(_) => array.into_iter().for_each(|array| lua.release(array)),
+    match (call, &outcome) {
+        (call, Outcome::Parked | Outcome::Slow(_)) => keep_build(call, scratch),
+        (Call::Answer(answered), _) => lua.release(answered.callback),
+        (Call::Aggregate(aggregate), _) => lua.release(aggregate.array),
         _ => {}
     }
     outcome
 }
 
-/// The array of a window: the one that is kept, or a new one, kept from now on.
-fn array_of(lua: Lua, call: &Call) -> Option<CallbackRef> {
-    match call {
-        Call::Gather(gather) => Some(gather.array.unwrap_or_else(|| {
-            // As many as come at once: a window of thousands must not cost its first Call a huge table.
-            lua.push_table(i32::try_from(gather.events().len()).unwrap_or(0), 0);
-            lua.keep()
-        })),
-        Call::Aggregate(aggregate) => Some(aggregate.array),
-        _ => None,
+/// The call comes again, and goes on from here.
+#[cold]
+fn keep_build(call: &mut Call, scratch: &mut Build) {
+    if let Call::Deliver(Deliver { build, .. })
+    | Call::Condition(Condition { build, .. })
+    | Call::Answer(Answered { build, .. }) = call
+    {
+        *build = Some(Box::new(std::mem::take(scratch)));
     }
+}
+
+/// Runs a call that is no window.
+#[inline]
+fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+    let top = lua.top();
+    let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
+    loop {
+        let mut making = Making::new(build, pace);
+        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        lua.push_value(ON_ERROR);
+        lua.push_value(SHIELD);
+        let mut arguments = 0;
+        if let Call::Aggregate(aggregate) = call {
+            lua.push_kept(aggregate.array);
+            arguments = 1;
+        }
+        let done = shield::run(lua, &mut Work::Call(call, &mut making), arguments, i32::from(asks), top + 1);
+        let stage = making.stage;
+        let mut outcome = Outcome::Done;
+        if !done {
+            report_unreported(lua);
+        } else if asks {
+            outcome = match call {
+                Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
+                _ => sum_on_top(lua),
+            };
+        }
+        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        lua.set_top(top);
+        if done && stage == Stage::Called {
+            return outcome;
+        }
+        if let Some(outcome) = unfinished(call, build, pace, began, done, stage) {
+            return outcome;
+        }
+    }
+}
+
+/// The handler returns `true` when it has reported an error; what Lua leaves without it is a text.
+#[cold]
+fn report_unreported(lua: Lua) {
+    if lua.string(-1).is_some() {
+        lua.push_value(REPORT);
+        lua.push_value(-2);
+        lua.pcall(1, 0, 0);
+    }
+}
+
+/// What becomes of a call that did not end with its function; `None`: it goes on at once.
+#[cold]
+fn unfinished(
+    call: &Call,
+    build: &mut Build,
+    pace: &mut Pace,
+    began: Instant,
+    done: bool,
+    stage: Stage,
+) -> Option<Outcome> {
+    match (done, stage) {
+        (true, Stage::Parked) => return Some(parked(call, build, pace, began)),
+        // No memory, or the `__gc` of a script: what was made stands.
+        (false, Stage::Making | Stage::Parked) if build.after_error() == AfterError::GoOn => return None,
+        // The function raised an error, or a script put another one in the place of ours.
+        _ => {}
+    }
+    build.clear();
+    Some(Outcome::Failed)
+}
+
+/// Time was out while the values of a call were made.
+fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+    if !build.spend(pace.counted(began), pace.take_made()) {
+        return Outcome::Parked;
+    }
+    Outcome::Slow(match call {
+        Call::Deliver(Deliver { event, .. }) | Call::Condition(Condition { event, .. }) => text_of(event.tape()),
+        _ => b"timeout: the answer takes Lua too long; ask for less of it".to_vec(),
+    })
+}
+
+/// The JSON text of a tape.
+fn text_of(tape: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(tape.len());
+    if let Some(whole) = find::whole(tape) {
+        whole.push_json(&mut text);
+    }
+    text
+}
+
+/// Puts events of a window into its array, as far as the tick allows. What is left of a window that takes too long is
+/// put in as text, an event at a time.
+fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
+    let (began, top) = (pace.looked(), lua.top());
+    if let Call::Gather(gather) = call
+        && let Some(built) = gather.build.take()
+    {
+        *build = *built;
+    }
+    loop {
+        let Call::Gather(gather) = &*call else { return Outcome::Failed };
+        let text = gather.events().get(gather.made).filter(|_| gather.is_slow).map(|event| text_of(event));
+        let bytes = text.as_ref().map_or(0, Vec::len);
+        let mut filling = Filling { array: gather.array, made: gather.made, text };
+        let mut making = Making::new(build, pace);
+        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        lua.push_value(ON_ERROR);
+        lua.push_value(SHIELD);
+        if let Some(array) = gather.array {
+            lua.push_kept(array);
+        }
+        let arguments = i32::from(gather.array.is_some());
+        let mut work = Work::Window(gather, &mut making, &mut filling);
+        let done = shield::run(lua, &mut work, arguments, 0, top + 1);
+        let stage = making.stage;
+        if !done {
+            report_unreported(lua);
+        }
+        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        lua.set_top(top);
+        let Call::Gather(gather) = &mut *call else { return Outcome::Failed };
+        if gather.is_slow && filling.made > gather.made {
+            raw_slow().iter().for_each(|count| count.add(1));
+        }
+        (gather.array, gather.made) = (filling.array, filling.made);
+        let outcome = match (done, stage, gather.array) {
+            (true, Stage::Called, Some(array)) => Some(Outcome::Gathered(array)),
+            (true, Stage::Parked, _) if gather.is_slow => {
+                pace.is_over(weight(bytes), Instant::now).then_some(Outcome::Parked)
+            }
+            (true, Stage::Parked, _) if build.spend(pace.counted(began), pace.take_made()) => {
+                gather.is_slow = true;
+                build.restart();
+                None
+            }
+            (true, Stage::Parked, _) => Some(Outcome::Parked),
+            (false, Stage::Making | Stage::Parked, _) if build.after_error() == AfterError::GoOn => None,
+            _ => Some(Outcome::Failed),
+        };
+        match outcome {
+            None => {}
+            Some(Outcome::Parked) => {
+                gather.build = Some(Box::new(std::mem::take(build)));
+                return Outcome::Parked;
+            }
+            Some(outcome) => {
+                if outcome == Outcome::Failed {
+                    gather.array.take().into_iter().for_each(|array| lua.release(array));
+                }
+                build.clear();
+                return outcome;
+            }
+        }
+    }
+}
+
+/// The counter of payloads delivered as text because they were slow.
+fn raw_slow() -> Option<&'static Counter> {
+    PROCESS.get().map(|process| &process.stats.raw_slow)
 }
 
 /// What an aggregator's function returned, as the event for its actions. What is no table, nor nil, is an error of the
@@ -293,170 +428,13 @@ fn sum_on_top(lua: Lua) -> Outcome {
             Outcome::Sum(payload)
         }
         Err(reason) => {
-            lua.push_value(REPORT);
-            lua.push_bytes(reason.as_bytes());
-            lua.pcall(1, 0, 0);
+            lua.push_value(SHIELD);
+            if !shield::run(lua, &mut Work::Report(&reason), 0, 0, 0) {
+                log::error!("{}: {reason}", under_way()); // The script environment has nothing to report it with.
+            }
             Outcome::Failed
         }
     }
-}
-
-/// Builds the arguments and calls the listener; runs under the pcall of [`run_one`]. Owns nothing: an error of
-/// the callback passes through this frame.
-unsafe extern "C-unwind" fn deliver(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the delivery that `run_one` borrows until its pcall returns; only it has this function,
-    // as an upvalue of the pump.
-    let Some(delivery) = (unsafe { lua.userdata(1).cast::<Deliver>().as_ref() }) else { return 0 };
-    lua.push_kept(delivery.callback);
-    if lua.type_of(-1) != LUA_TFUNCTION {
-        return 0;
-    }
-    let event = &delivery.event;
-    json::push(lua, &mut Reader::new(event.tape()));
-    lua.push_bytes(event.channel());
-    let mut arguments = 2;
-    if delivery.wants_meta {
-        push_meta(lua, event);
-        arguments = 3;
-    }
-    lua.call(arguments, 0);
-    0
-}
-
-/// Pushes the table `{pattern=, raw=, server=, seq=, sent=, own=}`, as far as known. `[-0, +1]`; raises only when out
-/// of memory, so it owns nothing.
-fn push_meta(lua: Lua, event: &Event) {
-    lua.push_table(0, 4);
-    if event.topic().is_pattern() {
-        lua.push_bytes(b"pattern");
-        lua.push_bytes(event.topic().name());
-        lua.raw_set(-3);
-    }
-    if event.is_raw() {
-        lua.push_bytes(b"raw");
-        lua.push_boolean(true);
-        lua.raw_set(-3);
-    }
-    let Some(origin) = event.origin() else { return };
-    lua.push_bytes(b"server");
-    lua.push_bytes(event.server());
-    lua.raw_set(-3);
-    if origin.seq > 0 {
-        lua.push_bytes(b"seq");
-        lua.push_number(origin.seq as f64);
-        lua.raw_set(-3);
-    }
-    lua.push_bytes(b"sent");
-    lua.push_number(origin.sent_ms as f64 / 1000.0);
-    lua.raw_set(-3);
-    lua.push_bytes(b"own");
-    lua.push_boolean(origin.own);
-    lua.raw_set(-3);
-}
-
-/// Upvalue of [`tell`].
-const NOTIFY: i32 = upvalue(1);
-
-/// Runs a game hook with what a notice says; runs under the pcall of [`run_one`]. Owns nothing.
-unsafe extern "C-unwind" fn tell(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the notice that `run_one` borrows until its pcall returns; only it has this function.
-    let Some(notice) = (unsafe { lua.userdata(1).cast::<Notice>().as_ref() }) else { return 0 };
-    lua.push_value(NOTIFY);
-    lua.push_bytes(notice.hook().as_bytes());
-    let mut count = 1;
-    for argument in notice.arguments().into_iter().flatten() {
-        match argument {
-            Argument::Text(bytes) => lua.push_bytes(bytes),
-            Argument::Number(number) => lua.push_number(number as f64),
-        }
-        count += 1;
-    }
-    lua.call(count, 0);
-    0
-}
-
-/// Asks the function of a hook: `condition(data, channel)`; its first result is this one's. Runs under the pcall of
-/// [`run_one`]. Owns nothing.
-unsafe extern "C-unwind" fn decide(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the condition that `run_one` borrows until its pcall returns; only it has this function.
-    let Some(condition) = (unsafe { lua.userdata(1).cast::<Condition>().as_ref() }) else { return 0 };
-    lua.push_kept(condition.callback);
-    if lua.type_of(-1) != LUA_TFUNCTION {
-        return 0;
-    }
-    json::push(lua, &mut Reader::new(condition.event.tape()));
-    lua.push_bytes(condition.event.channel());
-    lua.call(2, 1);
-    1
-}
-
-/// Puts the next events of a window into its array, argument 2; runs under the pcall of [`run_one`]. Owns nothing.
-unsafe extern "C-unwind" fn gather(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the window that `run_one` borrows until its pcall returns; only it has this function.
-    let Some(gather) = (unsafe { lua.userdata(1).cast::<Gather>().as_ref() }) else { return 0 };
-    // A window is far below 2^31 events (`AGGREGATE_EVENTS_MAX`).
-    let mut at = gather.filled as i32;
-    for event in gather.events() {
-        at += 1;
-        json::push(lua, &mut Reader::new(event));
-        lua.raw_set_index(2, at);
-    }
-    0
-}
-
-/// Calls an aggregator's function with the array of a window, argument 2; its first result is this one's. Runs under
-/// the pcall of [`run_one`]. Owns nothing.
-unsafe extern "C-unwind" fn sum_up(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the window that `run_one` borrows until its pcall returns; only it has this function.
-    let Some(aggregate) = (unsafe { lua.userdata(1).cast::<Aggregate>().as_ref() }) else { return 0 };
-    lua.push_kept(aggregate.function);
-    if lua.type_of(-1) != LUA_TFUNCTION {
-        return 0;
-    }
-    lua.push_value(2);
-    lua.call(1, 1);
-    1
-}
-
-/// Calls the callback of a command with its answer: `value`, or `nil, reason`; of a leaderboard `map, nil, ranked`.
-/// Runs under the pcall of [`run_one`]. Owns nothing.
-unsafe extern "C-unwind" fn respond(state: State) -> i32 {
-    // SAFETY: called by `run_one` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the answer that `run_one` borrows until its pcall returns; only it has this function.
-    let Some(answered) = (unsafe { lua.userdata(1).cast::<Answered>().as_ref() }) else { return 0 };
-    lua.push_kept(answered.callback);
-    if lua.type_of(-1) != LUA_TFUNCTION {
-        return 0;
-    }
-    let count = match &answered.outcome {
-        Ok(answer) => {
-            let mut tape = Reader::new(&answer.tape);
-            json::push(lua, &mut tape);
-            for _ in 1..answer.values {
-                lua.push_nil();
-                json::push(lua, &mut tape);
-            }
-            i32::from(answer.values) * 2 - 1
-        }
-        Err(reason) => {
-            lua.push_nil();
-            lua.push_bytes(reason.as_bytes());
-            2
-        }
-    };
-    lua.call(count, 0);
-    0
 }
 
 fn aggregator_name(aggregator: &Aggregator) -> String {
@@ -464,9 +442,14 @@ fn aggregator_name(aggregator: &Aggregator) -> String {
     format!("aggregator `{}` of `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
 }
 
-fn push_context(lua: Lua) -> Answer {
+fn push_context(_: Lua) -> Answer {
+    Answer::Results(Results::Text(crate::text_log::escaped(&under_way()).into_bytes().into()))
+}
+
+/// What is being called, as an error report names it.
+fn under_way() -> String {
     // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
-    let text = match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
+    match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
             "condition of hook `{}`, event on `{}`",
@@ -485,9 +468,7 @@ fn push_context(lua: Lua) -> Answer {
             String::from_utf8_lossy(delivery.event.channel()),
         ),
         None => "pump".to_owned(),
-    };
-    lua.push_bytes(crate::text_log::escaped(&text).as_bytes());
-    Answer::Values(1)
+    }
 }
 
 entry! {

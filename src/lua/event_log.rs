@@ -5,14 +5,14 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::api::{bad, process, refused};
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua, upvalue};
+use crate::lua::api::{NOT_KEPT, bad, refused};
+use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
 use crate::lua::values::{callback, either, push_answer, string};
-use crate::lua::{Process, json};
+use crate::lua::{Process, json, process, shield};
 
 entry! {
     /// `realtime.ReadEventLog(path [, options] [, cb]) -> array | nil, reason`; with a callback `true | nil, reason`.
-    /// Upvalue 1: the prelude's `describe`.
+    /// Upvalue 2: the prelude's `describe`.
     read_event_log, run_read_event_log
 }
 
@@ -26,14 +26,14 @@ fn run_read_event_log(lua: Lua) -> Answer {
             _ => return Err(bad(lua, 2, "ReadEventLog", "table")),
         };
         let callback = callback(lua, callback_at, "ReadEventLog")?;
-        let answered = process().map_err(str::to_owned).and_then(|process| {
+        let answered = process(lua).map_err(str::to_owned).and_then(|process| {
             let wanted = LogQuery::parse(path, &read_options(lua, options)?).map_err(|refusal| refusal.to_string())?;
             match callback {
                 Some(at) => ask(lua, process, wanted, at),
                 None => read(lua, process, wanted),
             }
         });
-        Ok(answered.unwrap_or_else(|reason| refused(lua, None, &reason)))
+        Ok(answered.unwrap_or_else(|reason| refused(None, reason)))
     })())
 }
 
@@ -41,7 +41,7 @@ fn run_read_event_log(lua: Lua) -> Answer {
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Vec::new();
-    let non_finite = json::encode(lua, at, upvalue(1), &mut text).map_err(|err| err.to_string())?;
+    let non_finite = json::encode(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
     if non_finite > 0 {
         return Err("encode: a number of the options is not finite".to_owned());
     }
@@ -50,14 +50,10 @@ fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
 
 /// For the callback at that index.
 fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer, String> {
-    lua.push_value(at);
-    let kept = lua.keep();
+    let kept = shield::keep(lua, at).ok_or(NOT_KEPT)?;
     let asked = process.engine().read_event_log(wanted, kept);
     match asked {
-        Ok(()) => {
-            lua.push_boolean(true);
-            Ok(Answer::Values(1))
-        }
+        Ok(()) => Ok(Answer::True),
         Err(refusal) => {
             lua.release(kept);
             Err(refusal.to_string())
@@ -72,5 +68,5 @@ fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<Answer, String>
     // The engine is not borrowed while this thread reads.
     let read = reading.wait();
     let outcome = process.engine().end_log_read(&reading, read);
-    outcome.map(|answer| push_answer(lua, &answer))
+    outcome.map(|answer| push_answer(lua, &answer, Some(reading.deadline())))
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::config::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};
-use crate::lua::api::{bad, process, refused};
-use crate::lua::json;
-use crate::lua::stack::{Answer, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, upvalue};
+use crate::lua::api::{NOT_KEPT, bad, refused};
+use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
+use crate::lua::{json, process, shield};
 
 /// What an `Add...` function was given: a channel, perhaps an id, and a spec.
 struct Given<'a> {
@@ -32,23 +33,25 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
     }
 }
 
-/// The spec as JSON, a mark in the place of each function; the function, kept; and where they come from. Upvalue 1 is
+/// The spec as JSON, a mark in the place of each function; the function, kept; and where they come from. Upvalue 2 is
 /// the prelude's `strip`.
 fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), String> {
     let top = lua.top();
-    lua.push_value(upvalue(1));
+    lua.push_value(HELPER);
     lua.push_value(at);
-    if !lua.pcall(1, 6, 0) {
+    if !lua.pcall(1, 6, 0) || lua.type_of(top + 1) != LUA_TTABLE {
+        // `nil` and what is wrong with it; or whatever an error leaves.
+        let reason = lua.string(top + 2).map_or("cannot be read".into(), String::from_utf8_lossy);
         lua.set_top(top);
-        return Err("encode: the spec cannot be read".to_owned());
+        return Err(format!("encode: the spec {reason}"));
     }
     let mut text = Vec::new();
     // No userdata has a place in a spec: the function that tells them apart would refuse what `strip` is given.
-    let encoded = json::encode(lua, top + 1, upvalue(1), &mut text).map_err(|err| err.to_string());
+    let encoded = json::encode(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
     let spec = encoded.and_then(|_| serde_json::from_slice(&text).map_err(|err| format!("encode: the spec {err}")));
-    let function = (spec.is_ok() && lua.type_of(top + 2) == LUA_TFUNCTION).then(|| {
-        lua.push_value(top + 2);
-        lua.keep()
+    let spec = spec.and_then(|spec| match lua.type_of(top + 2) {
+        LUA_TFUNCTION => Ok((spec, Some(shield::keep(lua, top + 2).ok_or(NOT_KEPT)?))),
+        _ => Ok((spec, None)),
     });
     // Whole numbers, made by `strip`: the casts lose nothing.
     let number = |at: i32| lua.number(at) as u64;
@@ -56,11 +59,11 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), 
     let (load, line) = (number(top + 4), number(top + 6) as u32);
     let origin = Origin { file, load, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
-    spec.map(|spec| (spec, function, origin))
+    spec.map(|(spec, function)| (spec, function, origin))
 }
 
 entry! {
-    /// `realtime.AddHook(channel, [id,] spec) -> id | nil, reason`. Upvalue 1: the prelude's `strip`.
+    /// `realtime.AddHook(channel, [id,] spec) -> id | nil, reason`. Upvalue 2: the prelude's `strip`.
     add_hook, run_add_hook
 }
 
@@ -80,9 +83,9 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
         Ok(given) => given,
         Err(answer) => return answer,
     };
-    let process = match process() {
+    let process = match process(lua) {
         Ok(process) => process,
-        Err(reason) => return refused(lua, None, reason),
+        Err(reason) => return refused(None, reason),
     };
     let added = read_spec(lua, given.spec).and_then(|(spec, function, origin)| {
         let added = adding(process.engine().coming_from(origin), &given, &spec, function);
@@ -94,13 +97,12 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
     match added {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|function| lua.release(function));
-            lua.push_bytes(&id);
-            Answer::Values(1)
+            Answer::Results(Results::Text(id))
         }
         // Scripts seldom look at what these functions return.
         Err(reason) => {
-            log::error!("{name} on `{}` was refused: {reason}", String::from_utf8_lossy(given.channel));
-            refused(lua, None, &reason)
+            log::error!("{name} on `{}` was refused: {reason}", json::shown(given.channel));
+            refused(None, reason)
         }
     }
 }
@@ -115,7 +117,7 @@ fn run_remove_hook(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.AddAggregator(channel, [id,] spec) -> id | nil, reason`. Upvalue 1: the prelude's `strip`.
+    /// `realtime.AddAggregator(channel, [id,] spec) -> id | nil, reason`. Upvalue 2: the prelude's `strip`.
     add_aggregator, run_add_aggregator
 }
 
@@ -144,7 +146,10 @@ fn remove(lua: Lua, name: &'static str, removing: Removing) -> Answer {
         LUA_TSTRING => (Some(first), lua.bytes(2)),
         _ => return bad(lua, 2, name, "string"),
     };
-    let removed = process().ok().and_then(|process| removing(&mut process.engine(), channel, id));
+    // Before they are hashed: nothing has such a name.
+    let fit = [channel, Some(id)].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
+    let process = process(lua).ok().filter(|_| fit);
+    let removed = process.and_then(|process| removing(&mut process.engine(), channel, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
     Answer::Values(1)

@@ -1,17 +1,28 @@
 //! Lua tables to JSON text, and tapes (decoded JSON) to Lua tables; straight, with no tree in between.
-//! Game thread, hot paths. [`encode`] only reads and never raises (a userdata is described by Lua code under pcall);
-//! [`push`] runs between Lua frames: it owns nothing and cannot panic.
+//! Game thread, hot paths. [`encode`] only reads and never raises: what needs Lua's memory or runs scripts is done under
+//! pcall, before or after a walk. [`make`] runs between Lua frames: it owns nothing and cannot panic; it stops when the
+//! tick has had enough, and goes on in a later one.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ops::Range;
+use std::time::Instant;
 
 use crate::config::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
+use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
 use crate::json::tape::{Item, Reader};
 use crate::json::text;
-use crate::lua::stack::{LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua};
+use crate::lua::shield::{self, KEPT, Work};
+use crate::lua::stack::{
+    LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua, SHIELD,
+};
 
 /// Bytes of a path shown in an error.
 const PATH_BYTES_MAX: usize = 120;
 const LEFT_OUT: &str = "[...]";
 
 /// Why a value has no JSON. `Display` is the reason string that Emit returns.
+#[derive(Clone)]
 pub(super) struct EncodeError {
     /// From the value outwards: `.weapon`, `.attacker`.
     path: String,
@@ -20,8 +31,10 @@ pub(super) struct EncodeError {
 }
 
 impl EncodeError {
-    fn new(what: impl Into<String>) -> EncodeError {
-        EncodeError { path: String::new(), what: what.into(), too_large: false }
+    /// Boxed, so that a result without one is a register.
+    #[cold]
+    fn new(what: impl Into<String>) -> Box<EncodeError> {
+        Box::new(EncodeError { path: String::new(), what: what.into(), too_large: false })
     }
 
     /// The text grew past its limit; any other error is a value that has no JSON.
@@ -29,9 +42,10 @@ impl EncodeError {
         self.too_large
     }
 
-    fn within(mut self, step: String) -> EncodeError {
+    #[cold]
+    fn within(mut self: Box<EncodeError>, step: &str) -> Box<EncodeError> {
         if self.path.len() + step.len() <= PATH_BYTES_MAX {
-            self.path.insert_str(0, &step);
+            self.path.insert_str(0, step);
         } else if !self.path.starts_with(LEFT_OUT) {
             self.path.insert_str(0, LEFT_OUT);
         }
@@ -49,47 +63,175 @@ impl std::fmt::Display for EncodeError {
 /// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function that tells
 /// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became
 /// `null`.
-pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, EncodeError> {
-    let mut encoder = Encoder { lua, describe, bytes_max: out.len() + PAYLOAD_BYTES_MAX, out, nodes: 0, non_finite: 0 };
+///
+/// Describing a userdata runs scripts (a player's `Nick`), which may change the very table. So it is done when the walk
+/// is over: a first walk counts the userdata, a second one, if there are any, collects them.
+pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
+    let start = out.len();
+    let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
-    Ok(encoder.non_finite)
+    let Encoder { found, non_finite, .. } = encoder;
+    if found == 0 {
+        return Ok(non_finite);
+    }
+    out.truncate(start);
+    let top = lua.top();
+    let outcome = encode_described(lua, index, describe, found, out);
+    lua.set_top(top);
+    outcome
 }
 
+/// The same for a value with that many userdata in it.
+fn encode_described(
+    lua: Lua,
+    index: i32,
+    describe: i32,
+    count: usize,
+    out: &mut Vec<u8>,
+) -> Result<u64, Box<EncodeError>> {
+    let start = out.len();
+    let room = i32::try_from(count).unwrap_or(i32::MAX);
+    let list =
+        new_table(lua, room).ok_or_else(|| EncodeError::new("has userdata, and Lua no memory for their list"))?;
+    let mut again = Again::Collect { list, room: count, gaps: Vec::new() };
+    let mut encoder = Encoder::new(lua, out);
+    encoder.again = Some(&mut again);
+    encoder.value(index, 0)?;
+    let Encoder { nodes, mut non_finite, .. } = encoder;
+    let Again::Collect { gaps, .. } = again else { return Err(EncodeError::new("was lost")) };
+    let text = out.split_off(start);
+    let mut filler = Encoder::new(lua, out);
+    filler.nodes = nodes;
+    // Each once: where its text stands, and the values that it counts for beside itself.
+    let mut known: HashMap<*mut c_void, (Range<usize>, usize)> = HashMap::new();
+    let mut at = 0;
+    for (number, gap) in (1..).zip(&gaps) {
+        filler.out.extend_from_slice(text.get(at..gap.at).unwrap_or_default());
+        at = gap.at;
+        lua.raw_get_index(list, number);
+        let userdata = lua.top();
+        let before = (filler.out.len(), filler.nodes);
+        // Only what a script may have put there is none.
+        let address = lua.userdata(userdata);
+        let written = match known.get(&address) {
+            Some((range, nodes)) => filler.repeat(range.clone(), *nodes, gap.depth),
+            None => filler.describe(userdata, describe, gap.depth),
+        };
+        known.entry(address).or_insert((before.0..filler.out.len(), filler.nodes - before.1));
+        lua.set_top(userdata - 1);
+        if let Err(err) = written {
+            return Err(with_path(lua, index, number as usize, err));
+        }
+    }
+    filler.out.extend_from_slice(text.get(at..).unwrap_or_default());
+    non_finite += filler.non_finite;
+    filler.fits(0)?;
+    Ok(non_finite)
+}
+
+/// An empty table on top of the stack: its index. `None`: Lua has no memory.
+fn new_table(lua: Lua, room: i32) -> Option<i32> {
+    for _ in 0..shield::ATTEMPTS_MAX {
+        lua.push_value(SHIELD);
+        if shield::run(lua, &mut Work::Table(room), 0, 1, 0) && lua.type_of(lua.top()) == LUA_TTABLE {
+            return Some(lua.top());
+        }
+        lua.pop(1);
+    }
+    None
+}
+
+/// The error of the userdata of that number, with its path, which a walk up to it finds.
+fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
+    let mut nowhere = Vec::new();
+    let mut again = Again::Find { number, err: err.clone() };
+    let mut encoder = Encoder::new(lua, &mut nowhere);
+    encoder.again = Some(&mut again);
+    // A table that was changed meanwhile may lead nowhere.
+    encoder.value(index, 0).err().unwrap_or(err)
+}
+
+/// Where a userdata is to be described.
+struct Gap {
+    /// Byte of the text.
+    at: usize,
+    depth: usize,
+}
+
+/// One walk over a value. Nothing in it runs a script or takes memory of Lua.
 struct Encoder<'a> {
     lua: Lua,
-    describe: i32,
     bytes_max: usize,
     out: &'a mut Vec<u8>,
     nodes: usize,
     non_finite: u64,
+    /// Userdata so far.
+    found: usize,
+    /// What a walk does with them that is not the first.
+    again: Option<&'a mut Again>,
 }
 
-impl Encoder<'_> {
-    fn value(&mut self, index: i32, depth: usize) -> Result<(), EncodeError> {
+/// A walk after the first.
+enum Again {
+    /// The userdata are collected in a table with room for so many, and their places noted.
+    Collect { list: i32, room: usize, gaps: Vec<Gap> },
+    /// The one of this number cannot be described.
+    Find { number: usize, err: Box<EncodeError> },
+}
+
+impl<'a> Encoder<'a> {
+    fn new(lua: Lua, out: &'a mut Vec<u8>) -> Encoder<'a> {
+        let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
+        Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
+    }
+
+    /// Checked before a text is copied, and once a value: the text passes its limit by the escapes of one string.
+    #[inline(always)]
+    fn fits(&self, more: usize) -> Result<(), Box<EncodeError>> {
+        if self.out.len() + more > self.bytes_max { Err(Encoder::too_large()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn too_large() -> Box<EncodeError> {
+        let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
+        Box::new(EncodeError { too_large: true, ..*EncodeError::new(what) })
+    }
+
+    #[cold]
+    fn too_many() -> Box<EncodeError> {
+        EncodeError::new(format!("is the value number {}, the limit", ENCODE_NODES_MAX + 1))
+    }
+
+    #[cold]
+    fn too_deep() -> Box<EncodeError> {
+        EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)"))
+    }
+
+    fn value(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.nodes += 1;
         if self.nodes > ENCODE_NODES_MAX {
-            return Err(EncodeError::new(format!("is the value number {}, the limit", ENCODE_NODES_MAX + 1)));
-        }
-        // Checked once a value, so the text passes its limit by one string at most.
-        if self.out.len() > self.bytes_max {
-            let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
-            return Err(EncodeError { too_large: true, ..EncodeError::new(what) });
+            return Err(Encoder::too_many());
         }
         match self.lua.type_of(index) {
-            LUA_TSTRING => text::push_string(self.out, self.lua.bytes(index)),
+            LUA_TSTRING => return self.string(self.lua.bytes(index)),
             LUA_TNUMBER => self.number(index),
             LUA_TBOOLEAN => {
                 let word: &[u8] = if self.lua.boolean(index) { b"true" } else { b"false" };
                 self.out.extend_from_slice(word);
             }
-            LUA_TTABLE if depth == ENCODE_DEPTH_MAX => {
-                return Err(EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)")));
-            }
+            LUA_TTABLE if depth == ENCODE_DEPTH_MAX => return Err(Encoder::too_deep()),
             LUA_TTABLE => return self.table(index, depth + 1),
             LUA_TLIGHTUSERDATA if self.lua.userdata(index).is_null() => self.out.extend_from_slice(b"null"),
-            LUA_TUSERDATA => return self.userdata(index),
+            LUA_TUSERDATA => return self.userdata(index, depth),
             kind => return Err(EncodeError::new(format!("is a {}", Lua::type_name(kind)))),
         }
+        self.fits(0)
+    }
+
+    #[inline(always)]
+    fn string(&mut self, bytes: &[u8]) -> Result<(), Box<EncodeError>> {
+        self.fits(bytes.len())?;
+        text::push_string(self.out, bytes);
         Ok(())
     }
 
@@ -98,16 +240,17 @@ impl Encoder<'_> {
     }
 
     /// Keys first, values after: a table whose values were written twice would double the work of every level.
-    fn table(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
+    fn table(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let border = self.lua.raw_len(table);
-        match border > 0 && self.is_sequence(table, border) {
+        match border > 0 && self.is_sequence(table, border)? {
             true => self.elements(table, border, depth),
             false => self.object(table, depth),
         }
     }
 
-    /// True if the keys are 1 to `border`, in any order, and no others.
-    fn is_sequence(&self, table: i32, border: i32) -> bool {
+    /// True if the keys are 1 to `border`, in any order, and no others. Looks at no more keys than there may be values.
+    fn is_sequence(&self, table: i32, border: i32) -> Result<bool, Box<EncodeError>> {
+        let most = i32::try_from(ENCODE_NODES_MAX - self.nodes).unwrap_or(i32::MAX);
         let mut count = 0;
         self.lua.push_nil();
         while self.lua.next(table) {
@@ -117,20 +260,23 @@ impl Encoder<'_> {
             count += 1;
             if number.fract() != 0.0 || !(1.0..=f64::from(border)).contains(&number) {
                 self.lua.pop(1);
-                return false;
+                return Ok(false);
+            }
+            if count > most {
+                return Err(Encoder::too_many().within(&format!("[{count}]")));
             }
         }
-        count == border
+        Ok(count == border)
     }
 
-    fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), EncodeError> {
+    fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.out.push(b'[');
         for i in 1..=border {
             if i > 1 {
                 self.out.push(b',');
             }
             self.lua.raw_get_index(table, i);
-            self.value(self.lua.top(), depth).map_err(|err| err.within(format!("[{i}]")))?;
+            self.value(self.lua.top(), depth).map_err(|err| err.within(&format!("[{i}]")))?;
             self.lua.pop(1);
         }
         self.out.push(b']');
@@ -138,7 +284,7 @@ impl Encoder<'_> {
     }
 
     /// Writes an object; an empty table is `[]`, as GMod has it.
-    fn object(&mut self, table: i32, depth: usize) -> Result<(), EncodeError> {
+    fn object(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let start = self.out.len();
         let (mut numbers, mut texts) = (0, 0);
         self.out.push(b'{');
@@ -151,7 +297,7 @@ impl Encoder<'_> {
             match self.lua.type_of(value - 1) {
                 LUA_TSTRING => {
                     texts += 1;
-                    text::push_string(self.out, self.lua.bytes(value - 1));
+                    self.string(self.lua.bytes(value - 1))?;
                 }
                 LUA_TNUMBER => {
                     numbers += 1;
@@ -160,7 +306,7 @@ impl Encoder<'_> {
                 kind => return Err(EncodeError::new(format!("has a {} as a key", Lua::type_name(kind)))),
             }
             self.out.push(b':');
-            self.value(value, depth).map_err(|err| err.within(self.step(value - 1)))?;
+            self.value(value, depth).map_err(|err| err.within(&self.step(value - 1)))?;
             self.lua.pop(1);
         }
         if self.out.len() == start + 1 {
@@ -175,29 +321,30 @@ impl Encoder<'_> {
         }
     }
 
-    /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost.
-    fn refuse_collisions(&self, table: i32) -> Result<(), EncodeError> {
-        let mut numbers = std::collections::HashSet::new();
-        let mut texts = Vec::new();
+    /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost. Of each
+    /// text that is how a number is written, the number is looked up.
+    fn refuse_collisions(&self, table: i32) -> Result<(), Box<EncodeError>> {
+        let mut written = Vec::new();
         self.lua.push_nil();
         while self.lua.next(table) {
             self.lua.pop(1);
-            let key = self.lua.top();
-            let mut written = Vec::new();
-            if self.lua.type_of(key) == LUA_TNUMBER {
-                text::push_number_key(&mut written, self.lua.number(key));
-                numbers.insert(written);
-            } else {
-                text::push_string(&mut written, self.lua.bytes(key));
-                texts.push(written);
+            let Some(text) = self.lua.string(self.lua.top()) else { continue };
+            let Some(number) = as_number(text) else { continue };
+            written.clear();
+            text::push_number_key(&mut written, number);
+            if written.get(1..written.len().saturating_sub(1)) != Some(text) {
+                continue;
+            }
+            self.lua.push_number(number);
+            self.lua.raw_get(table);
+            let is_there = self.lua.type_of(self.lua.top()) != LUA_TNIL;
+            self.lua.pop(1);
+            if is_there {
+                let key = shown(&written);
+                return Err(EncodeError::new(format!("has the key {key} twice, as a number and as a string")));
             }
         }
-        match texts.iter().find(|text| numbers.contains(*text)) {
-            Some(text) => {
-                Err(EncodeError::new(format!("has the key {} twice, as a number and as a string", shown(text))))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// How an error's path names the member whose key is at `key`.
@@ -210,29 +357,56 @@ impl Encoder<'_> {
         format!(".{}", shown(self.lua.bytes(key)))
     }
 
-    /// A vector, angle or entity, which Lua code tells apart.
-    fn userdata(&mut self, index: i32) -> Result<(), EncodeError> {
+    /// A vector, angle or entity: left out here, and collected in the second walk.
+    fn userdata(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
+        self.found += 1;
+        match &mut self.again {
+            None => {}
+            Some(Again::Find { number, err }) if *number == self.found => return Err(err.clone()),
+            Some(Again::Find { .. }) => {}
+            Some(Again::Collect { room, .. }) if self.found > *room => {
+                return Err(EncodeError::new("was changed while it was read"));
+            }
+            Some(Again::Collect { list, gaps, .. }) => {
+                self.lua.push_value(index);
+                // There is room: nothing is allocated. `room` came from an i32.
+                self.lua.raw_set_index(*list, self.found as i32);
+                gaps.push(Gap { at: self.out.len(), depth });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes once more what was written for the same userdata.
+    fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), Box<EncodeError>> {
+        self.fits(range.len())?;
+        self.members_fit(nodes, depth)?;
+        self.out.extend_from_within(range);
+        Ok(())
+    }
+
+    /// Writes a userdata, which Lua code tells apart.
+    fn describe(&mut self, index: i32, describe: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let lua = self.lua;
         let top = lua.top();
-        lua.push_value(self.describe);
+        lua.push_value(describe);
         lua.push_value(index);
+        // An error of `Nick` and its like leaves its message in the place of the kind.
         let described = lua.pcall(1, 4, 0);
-        let written = if described { self.described(top + 1) } else { None };
+        let written = if described { self.described(top + 1, depth)? } else { false };
         let failed = || match lua.string(top + 1) {
             Some(kind) => format!("is a {}", shown(kind)),
             None => "is a userdata".to_owned(),
         };
-        let outcome = written.ok_or_else(|| EncodeError::new(failed()));
-        lua.set_top(top);
-        outcome
+        if written { Ok(()) } else { Err(EncodeError::new(failed())) }
     }
 
-    /// Writes what `describe` returned at `first`: a kind, then up to three values.
-    fn described(&mut self, first: i32) -> Option<()> {
+    /// Writes what `describe` returned at `first`: a kind, then up to three values. False: an unknown kind.
+    fn described(&mut self, first: i32, depth: usize) -> Result<bool, Box<EncodeError>> {
         let lua = self.lua;
-        match lua.string(first)? {
-            b"vector" | b"angle" => {
-                let [open, close] = if lua.string(first)? == b"vector" { [b'[', b']'] } else { [b'{', b'}'] };
+        match lua.string(first) {
+            Some(kind @ (b"vector" | b"angle")) => {
+                let [open, close] = if kind == b"vector" { [b'[', b']'] } else { [b'{', b'}'] };
                 self.out.extend_from_slice(&[b'"', open]);
                 for i in 1..=3 {
                     if i > 1 {
@@ -242,33 +416,55 @@ impl Encoder<'_> {
                 }
                 self.out.extend_from_slice(&[close, b'"']);
             }
-            b"player" => self.members(first, ["steamid64", "name", "userid"].as_slice()),
-            b"entity" => self.members(first, ["class", "index"].as_slice()),
-            b"null" => self.out.extend_from_slice(b"null"),
-            _ => return None,
+            Some(b"player") => self.members(first, &["steamid64", "name", "userid"], depth)?,
+            Some(b"entity") => self.members(first, &["class", "index"], depth)?,
+            Some(b"null") => self.out.extend_from_slice(b"null"),
+            _ => return Ok(false),
         }
-        Some(())
+        self.fits(0)?;
+        Ok(true)
     }
 
-    fn members(&mut self, first: i32, names: &[&str]) {
-        for ((name, at), before) in
-            names.iter().zip(first + 1..).zip(std::iter::once(b'{').chain(std::iter::repeat(b',')))
-        {
+    /// What is written as an object counts as one: whoever decodes it has the same limits.
+    fn members(&mut self, first: i32, names: &[&str], depth: usize) -> Result<(), Box<EncodeError>> {
+        self.members_fit(names.len(), depth)?;
+        let befores = std::iter::once(b'{').chain(std::iter::repeat(b','));
+        for ((name, at), before) in names.iter().zip(first + 1..).zip(befores) {
             self.out.push(before);
             text::push_string(self.out, name.as_bytes());
             self.out.push(b':');
             match self.lua.type_of(at) {
-                LUA_TSTRING => text::push_string(self.out, self.lua.bytes(at)),
+                LUA_TSTRING => self.string(self.lua.bytes(at))?,
                 LUA_TNUMBER => self.number(at),
                 _ => self.out.extend_from_slice(b"null"),
             }
         }
         self.out.push(b'}');
+        Ok(())
+    }
+
+    /// So many values more, in an object that stands at this depth; none: it is no object.
+    fn members_fit(&mut self, count: usize, depth: usize) -> Result<(), Box<EncodeError>> {
+        if count > 0 && depth == ENCODE_DEPTH_MAX {
+            return Err(Encoder::too_deep());
+        }
+        self.nodes += count;
+        if self.nodes > ENCODE_NODES_MAX { Err(Encoder::too_many()) } else { Ok(()) }
     }
 }
 
+/// The number that a text may be written for: one with a digit or `inf`.
+fn as_number(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    // The longest number in JSON's shortest form has 24 bytes.
+    if text.len() > 32 || !matches!(digits.first(), Some(b'0'..=b'9' | b'i')) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// Bytes of a script's own names in an error: short, and valid text.
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(bytes.get(..40).unwrap_or(bytes)).into_owned();
     if bytes.len() > 40 {
         text.push_str("...");
@@ -276,52 +472,272 @@ fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// Pushes the value that stands next on the tape. `[-0, +1]`; raises only when Lua is out of memory or stack, so the
-/// caller's frame owns nothing.
-pub(super) fn push(lua: Lua, tape: &mut Reader<'_>) {
-    push_at(lua, tape, 0);
+// ---- tapes to Lua values --------------------------------------------------------------------------------------
+
+/// Whose half-made values are kept from tick to tick: one of each may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lane {
+    Event = 0,
+    Answer = 1,
+    Window = 2,
 }
 
-/// Levels of tables that fit the twenty slots every C function starts with, three a level.
-const LEVELS_IN_MINSTACK: u32 = 4;
+/// Elements of the table [`KEPT`] for each lane, and in all.
+const LANE_SLOTS: i32 = 64;
+pub(super) const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
+const _: () = assert!(BUILD_DEPTH_MAX + 4 < LANE_SLOTS as usize);
 
-/// Depth is bounded by the tape's (`DECODE_DEPTH_MAX`), so recursion is too.
-fn push_at(lua: Lua, tape: &mut Reader<'_>, depth: u32) {
-    match tape.next_item() {
-        None | Some(Item::Nil) => lua.push_nil(),
-        Some(Item::Null) => lua.push_null(),
-        Some(Item::Boolean(value)) => lua.push_boolean(value),
-        Some(Item::Number(number)) => lua.push_number(number),
-        Some(Item::Text(bytes)) => lua.push_bytes(bytes),
-        Some(Item::Array(count)) => push_array(lua, tape, count, depth + 1),
-        Some(Item::Object(count)) => push_object(lua, tape, count, depth + 1),
-    }
-}
-
-fn push_array(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
-    if depth > LEVELS_IN_MINSTACK {
-        lua.check_stack(8);
-    }
-    let hint = i32::try_from(count).unwrap_or(i32::MAX);
-    lua.push_table(hint, 0);
-    for i in 1..=hint {
-        push_at(lua, tape, depth);
-        lua.raw_set_index(-2, i);
+impl Lane {
+    /// The element of the table [`KEPT`] for the value that stands there, from 0.
+    fn slot(self, standing: i32) -> i32 {
+        self as i32 * LANE_SLOTS + 1 + standing
     }
 }
 
-fn push_object(lua: Lua, tape: &mut Reader<'_>, count: u32, depth: u32) {
-    if depth > LEVELS_IN_MINSTACK {
-        lua.check_stack(8);
+/// The table [`KEPT`] of a state, every element of it there. `[-0, +1]`, **raises**.
+pub(super) fn push_kept_table(lua: Lua) {
+    lua.push_table(KEPT_SLOTS, 0);
+    for slot in 1..=KEPT_SLOTS {
+        lua.push_boolean(false);
+        lua.raw_set_index(-2, slot);
     }
-    lua.push_table(0, i32::try_from(count).unwrap_or(i32::MAX));
-    for _ in 0..count {
-        match tape.next_item() {
-            Some(Item::Text(key)) => lua.push_bytes(key),
-            _ => return, // Not written by `tape::parse`.
+}
+
+/// Values and tables that fit the twenty slots every C function starts with.
+const STANDING_IN_MINSTACK: i32 = 8;
+
+/// Makes values of the tape until there are `count`, which are on top of the stack then. False: the pace says that time
+/// is out; what is there so far is kept for the next time, if there is a lane for it. At least one value is made.
+///
+/// Runs in [`crate::lua::shield::perform`]: **raises**, and owns nothing. After an error [`Build::after_error`] says
+/// how to go on: `build` is changed only together with what stands.
+///
+/// While values are made the stack holds the whole ones and the open tables, the innermost on top. An open table stands
+/// in the one around it from its beginning on.
+pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
+    let lane = match lane {
+        Some(lane) if build.is_kept => {
+            take_up(lua, build, lane);
+            Some(lane)
         }
-        push_at(lua, tape, depth);
-        lua.raw_set(-3);
+        lane => lane,
+    };
+    let mut rest = Reader::new(tape.get(build.at..).unwrap_or_default());
+    let mut is_over = false;
+    loop {
+        let around = loop {
+            match build.innermost() {
+                Some(Open { left: 0, .. }) => {
+                    if build.close() {
+                        lua.pop(1);
+                    }
+                }
+                around => break around,
+            }
+        };
+        if around.is_none() && build.done >= count {
+            return true;
+        }
+        if is_over {
+            if let Some(lane) = lane {
+                put_by(lua, build, lane);
+            }
+            return false;
+        }
+        is_over = match around {
+            Some(open) => make_run(lua, &mut rest, open, build, pace, lane),
+            None => {
+                let bytes = make_whole(lua, &mut rest, build, lane);
+                pace.is_over(weight(bytes), Instant::now)
+            }
+        };
+        build.at = tape.len() - rest.rest().len();
+    }
+}
+
+/// Makes a value that stands in no other; of an array or object only its table. Returns the bytes of its text.
+fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
+    match tape.next_item() {
+        Some(Item::Array(count)) => make_table(lua, count, false, None, build, lane),
+        Some(Item::Object(count)) => make_table(lua, count, true, None, build, lane),
+        item => {
+            let item = item.unwrap_or(Item::Nil);
+            push_scalar(lua, item);
+            keep_top(lua, build, lane);
+            build.done += 1;
+            if let Item::Text(text) = item {
+                return text.len();
+            }
+        }
+    }
+    0
+}
+
+/// Makes values of the array or object `open`, up to its end or the next that is an array or object itself, of which the
+/// table is made. True: time is out. What is kept is changed value by value, else `build` is changed at the end only:
+/// after an error without anything kept all begins anew.
+fn make_run(
+    lua: Lua,
+    tape: &mut Reader<'_>,
+    mut open: Open,
+    build: &mut Build,
+    pace: &mut Pace,
+    lane: Option<Lane>,
+) -> bool {
+    let is_object = open.next == 0;
+    loop {
+        let key = match is_object {
+            true => match tape.next_item() {
+                Some(Item::Text(key)) => {
+                    lua.push_bytes(key);
+                    key
+                }
+                _ => return build.cut_off(), // Not written by `tape::parse`.
+            },
+            false => &[],
+        };
+        let mut bytes = key.len();
+        match tape.next_item() {
+            None => return build.cut_off(),
+            Some(Item::Array(count)) => {
+                build.set_innermost(open);
+                make_table(lua, count, false, Some(open), build, lane);
+                return pace.is_over(weight(bytes), Instant::now);
+            }
+            Some(Item::Object(count)) => {
+                build.set_innermost(open);
+                make_table(lua, count, true, Some(open), build, lane);
+                return pace.is_over(weight(bytes), Instant::now);
+            }
+            Some(item) => {
+                if let Item::Text(text) = item {
+                    bytes += text.len();
+                }
+                push_scalar(lua, item);
+            }
+        }
+        if is_object {
+            // Null is nil: it removes a member of the same name that came before.
+            lua.raw_set(-3);
+        } else {
+            lua.raw_set_index(-2, open.next);
+            open.next += 1;
+        }
+        open.left -= 1;
+        let is_over = pace.is_over(weight(bytes), Instant::now);
+        if open.left == 0 || is_over || build.is_kept {
+            build.set_innermost(open);
+            return is_over;
+        }
+    }
+}
+
+/// Makes the table of an array or object; if it is a member, its key is on top, and taken.
+fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
+    if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
+        lua.raise(b"stack overflow");
+    }
+    // Larger ones grow: the room for a million elements is no single step.
+    let room = count.min(ROOM_MADE_MAX) as i32;
+    lua.push_table(if is_object { 0 } else { room }, if is_object { room } else { 0 });
+    keep_top(lua, build, lane);
+    match around {
+        None => {}
+        Some(Open { next: 0, .. }) => {
+            // Parent, key, table: the table stays on top, in the place of the key.
+            lua.push_value(-1);
+            lua.insert(-3);
+            lua.raw_set(-4);
+        }
+        Some(Open { next, .. }) => {
+            lua.push_value(-1);
+            lua.raw_set_index(-3, next);
+        }
+    }
+    build.opened(count, is_object);
+}
+
+/// Elements or members that a new table has room for at once.
+const ROOM_MADE_MAX: u32 = 16_384;
+
+#[inline]
+fn push_scalar(lua: Lua, item: Item<'_>) {
+    match item {
+        Item::Null => lua.push_null(),
+        Item::Boolean(value) => lua.push_boolean(value),
+        Item::Number(number) => lua.push_number(number),
+        Item::Text(bytes) => lua.push_bytes(bytes),
+        Item::Nil | Item::Array(_) | Item::Object(_) => lua.push_nil(),
+    }
+}
+
+/// The value on top stands next: it is kept, if such are.
+#[inline]
+fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
+    if let (true, Some(lane)) = (build.is_kept, lane) {
+        check_kept(lua);
+        lua.push_value(-1);
+        lua.raw_set_index(KEPT, lane.slot(build.standing()));
+    }
+}
+
+/// A script can put anything in the place of the table [`KEPT`].
+fn check_kept(lua: Lua) {
+    if lua.type_of(KEPT) != LUA_TTABLE {
+        lua.raise(b"the table of realtime's half-made values is gone");
+    }
+}
+
+/// Keeps what stands on the stack for the next time.
+#[cold]
+fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
+    if build.is_kept {
+        return; // All of it is kept already.
+    }
+    check_kept(lua);
+    let first = lua.top() - build.standing() + 1;
+    for standing in 0..build.standing() {
+        lua.push_value(first + standing);
+        lua.raw_set_index(KEPT, lane.slot(standing));
+    }
+    build.is_kept = true;
+}
+
+/// Pushes what was kept; begins anew if a script changed it.
+#[cold]
+fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
+    check_kept(lua);
+    let top = lua.top();
+    if !lua.check_stack(build.standing() + 8) {
+        lua.raise(b"stack overflow");
+    }
+    for standing in 0..build.standing() {
+        lua.raw_get_index(KEPT, lane.slot(standing));
+        if standing as u32 >= build.done && lua.type_of(-1) != LUA_TTABLE {
+            lua.set_top(top);
+            build.restart();
+            return;
+        }
+    }
+}
+
+/// The values are made, and stand where they belong: nothing is kept any more.
+#[inline]
+pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
+    if build.is_kept {
+        forget_kept(lua, build, lane);
+    }
+    build.restart();
+}
+
+#[cold]
+fn forget_kept(lua: Lua, build: &mut Build, lane: Lane) {
+    build.forget_errors();
+    if lua.type_of(KEPT) == LUA_TTABLE {
+        for standing in 0..=BUILD_DEPTH_MAX as i32 {
+            lua.push_boolean(false);
+            lua.raw_set_index(KEPT, lane.slot(standing));
+        }
     }
 }
 

@@ -3,16 +3,19 @@
 //!
 //! Rules of this edge (each because the opposite ends the server):
 //! - Nothing unwinds out of it: every entry runs its body in `guarded`; a panic is counted, logged and answered.
-//! - Inside that body no Lua call may raise: types are tested first, and what can raise runs under `pcall`.
-//! - An entry raises last, from a frame with nothing left to drop (`entry!` in `stack.rs`): LuaJIT may jump over Rust
-//!   frames without running destructors.
+//! - Inside that body no Lua call may raise: types are tested first, and what can raise, memory of Lua included, is
+//!   done in a C function under pcall that owns nothing (`shield.rs`).
+//! - An entry pushes its results and raises last, with nothing left to drop (`entry!` in `stack.rs`): LuaJIT may jump
+//!   over Rust frames without running destructors.
+//! - References and callbacks belong to the attached state alone ([`process`]): another one that still runs is refused.
 //! - The state is the one passed to the entry, never a remembered one: it may be a coroutine's.
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
@@ -35,6 +38,7 @@ mod callbacks;
 mod event_log;
 mod hooks;
 mod json;
+mod shield;
 mod values;
 
 /// What outlives every Lua state.
@@ -49,12 +53,43 @@ struct Process {
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
 
+/// The attached Lua state, by [`Lua::state_mark`]: only its registry has what the engine's references number. Null while
+/// none is. Game thread only.
+static ATTACHED: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
 static PANICS_SAID: Mutex<Throttle> = Mutex::new(Throttle::new());
 
 impl Process {
     /// The engine, for the length of one call into it: never held while Lua runs.
     fn engine(&self) -> MutexGuard<'_, Engine> {
         lock(&self.engine)
+    }
+}
+
+/// The main thread of the attached state, which lives as long; null if the module was opened by a coroutine. To tell it
+/// by this alone is quicker. Game thread only.
+static MAIN_THREAD: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Whether this is the state that the engine works for, and not one that another took the place of.
+#[inline]
+fn is_attached(lua: Lua) -> bool {
+    MAIN_THREAD.load(Ordering::Relaxed) == lua.thread_mark() || ATTACHED.load(Ordering::Relaxed) == lua.state_mark()
+}
+
+/// From now on the engine works for this state; `None`: for none.
+fn set_attached(lua: Option<Lua>) {
+    let null = std::ptr::null_mut();
+    ATTACHED.store(lua.map_or(null, Lua::state_mark), Ordering::Relaxed);
+    let main = lua.filter(|lua| lua.is_main_thread()).map_or(null, Lua::thread_mark);
+    MAIN_THREAD.store(main, Ordering::Relaxed);
+}
+
+/// What an entry works with, if its state is the attached one.
+#[inline]
+fn process(lua: Lua) -> Result<&'static Process, &'static str> {
+    match PROCESS.get() {
+        Some(process) if is_attached(lua) => Ok(process),
+        _ => Err("closed: the module is not open in this Lua state"),
     }
 }
 
@@ -140,16 +175,15 @@ unsafe extern "C-unwind" fn gmod13_open(state: State) -> i32 {
 unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
     guarded(|| {
         let Some(process) = PROCESS.get() else { return };
-        let flush: Option<Flush> = {
-            let mut engine = process.engine();
-            engine.is_attached().then(|| {
-                let (references, flush) = engine.detach();
-                // SAFETY: `state` is alive until this function returns, and these are references of its registry.
-                let lua = unsafe { Lua::new(state) };
-                references.into_iter().for_each(|callback| lua.release(callback));
-                flush
-            })
-        };
+        // SAFETY: `state` is alive until this function returns, and there is a process only after `stack::load`.
+        let lua = unsafe { Lua::new(state) };
+        // The late end of a state that another took the place of ends nothing.
+        let flush: Option<Flush> = is_attached(lua).then(|| {
+            let (references, flush) = process.engine().detach();
+            references.into_iter().for_each(|callback| lua.release(callback));
+            set_attached(None);
+            flush
+        });
         if let Some(flush) = flush {
             flush.wait();
         }

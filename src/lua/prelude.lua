@@ -115,22 +115,34 @@ local function origin(found)
 	return made and file_of(made) or "", 0, number, line
 end
 
+-- The limits of what Emit writes (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
+local values_max, levels_max = 15000, 32
+
 -- A spec without its Lua functions: in their places stands a mark that names the file. Returns the copy, the last
--- function found (the native side accepts one only), and its origin.
+-- function found (the native side accepts one only), and its origin; or nil and what is wrong: a table in itself, too
+-- many values.
 local function strip(spec)
-	local found
+	local found, wrong
+	local values = 0
 	local mark = {}
 	local function copy(value, depth)
+		values = values + 1
+		if values > values_max then wrong = "has more than " .. values_max .. " values" end
 		if type(value) == "function" then
 			found = value
 			return mark
 		end
-		if type(value) ~= "table" or depth > 8 then return value end
+		if type(value) ~= "table" then return value end
+		if depth == levels_max then wrong = "is nested deeper than " .. levels_max .. " levels (a cycle?)" end
 		local out = {}
-		for key, inner in pairs(value) do out[key] = copy(inner, depth + 1) end
+		for key, inner in pairs(value) do
+			if wrong then break end
+			out[key] = copy(inner, depth + 1)
+		end
 		return out
 	end
 	local copied = copy(spec, 0)
+	if wrong then return nil, wrong end
 	local file, load, number, line = origin(found)
 	mark["\0function"] = file
 	return copied, found, file, load, number, line

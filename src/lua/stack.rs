@@ -1,14 +1,18 @@
 //! The Lua stack, as far as this module needs it. Each method states its stack effect `[-popped, +pushed]` and
-//! whether it can raise; "never raises" leaves out of memory aside, which LuaJIT raises anywhere it allocates.
+//! whether it can raise. What allocates **raises**: when there is no memory, and in LuaJITs up to 2.1.0-beta3 whatever
+//! the `__gc` of a script raises, as a step of the collector may run it. Such methods are for C functions under pcall
+//! that own nothing (`shield.rs`), and for the last act of an entry.
 //! [`Lua`] lives for one call of one entry and stays on the game thread.
 
+use std::borrow::Cow;
 use std::ffi::{c_char, c_void};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
 
 use crate::config::ENCODE_DEPTH_MAX;
 use crate::engine::registry::CallbackRef;
+use crate::lua::shield::{self, Work};
 
 pub(super) use gmod::lua::{
     LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE,
@@ -19,6 +23,12 @@ pub(super) use gmod::lua::{
 pub(super) const fn upvalue(n: i32) -> i32 {
     gmod::lua::LUA_GLOBALSINDEX - n
 }
+
+/// Upvalue of every entry and of the pump: [`crate::lua::shield::perform`].
+pub(super) const SHIELD: i32 = upvalue(1);
+
+/// Upvalue of an entry that needs a function of the prelude.
+pub(super) const HELPER: i32 = upvalue(2);
 
 /// Stack slots that the body of any entry may use: Emit's encoder needs a key and a value for each level, and what
 /// telling userdata apart takes.
@@ -186,7 +196,7 @@ impl Lua {
     }
 
     /// The next pair of the table, its key on top. `[-1, +2]` or `[-1, +0]` at the end; never raises for a key that
-    /// came from here.
+    /// came from here, if the table was not changed since: no Lua code may run, and nothing may allocate, in between.
     #[inline]
     pub(super) fn next(self, index: i32) -> bool {
         shared!(self.lua_next(index)) != 0
@@ -198,13 +208,13 @@ impl Lua {
         shared!(self.lua_rawgeti(table, index));
     }
 
-    /// `[-1, +0]`, never raises.
+    /// `[-1, +0]`; **raises** unless the table has that element already.
     #[inline]
     pub(super) fn raw_set_index(self, table: i32, index: i32) {
         shared!(self.lua_rawseti(table, index));
     }
 
-    /// Key and value on top into the table. `[-2, +0]`; raises for a nil or NaN key only.
+    /// Key and value on top into the table. `[-2, +0]`, **raises**.
     #[inline]
     pub(super) fn raw_set(self, table: i32) {
         extra!(self.rawset(table));
@@ -221,7 +231,31 @@ impl Lua {
         shared!(self.lua_pushvalue(index));
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Moves the value on top below those above `index`. `[-1, +1]`, never raises.
+    pub(super) fn insert(self, index: i32) {
+        shared!(self.lua_insert(index));
+    }
+
+    /// What stands for the whole Lua state, its coroutines included: the address of its registry.
+    #[inline]
+    pub(super) fn state_mark(self) -> *mut c_void {
+        shared!(self.lua_topointer(LUA_REGISTRYINDEX)).cast_mut()
+    }
+
+    /// What stands for the running thread of the state: the main one or a coroutine.
+    #[inline]
+    pub(super) fn thread_mark(self) -> *mut c_void {
+        self.state.0
+    }
+
+    /// `[-0, +0]`, never raises: one slot is always free.
+    pub(super) fn is_main_thread(self) -> bool {
+        let is_main = shared!(self.lua_pushthread()) == 1;
+        self.pop(1);
+        is_main
+    }
+
+    /// `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_bytes(self, bytes: &[u8]) {
         shared!(self.lua_pushlstring(bytes.as_ptr().cast::<c_char>(), bytes.len()));
@@ -245,35 +279,29 @@ impl Lua {
         shared!(self.lua_pushnil());
     }
 
-    /// `realtime.Null`: the null pointer, as other JSON modules have it. `[-0, +1]`, never raises.
+    /// `realtime.Null`: the null pointer, as other JSON modules have it. `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_null(self) {
-        self.push_pointer(std::ptr::null_mut());
+        shared!(self.lua_pushlightuserdata(std::ptr::null_mut()));
     }
 
-    /// A light userdata. `[-0, +1]`, never raises.
-    #[inline]
-    pub(super) fn push_pointer(self, pointer: *mut c_void) {
-        shared!(self.lua_pushlightuserdata(pointer));
-    }
-
-    /// An empty table with room. `[-0, +1]`, never raises.
+    /// An empty table with room. `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_table(self, array: i32, members: i32) {
         shared!(self.lua_createtable(array, members));
     }
 
-    /// A C function with the `n` values on top as its upvalues. `[-n, +1]`, never raises.
+    /// A C function with the `n` values on top as its upvalues. `[-n, +1]`, **raises**.
     pub(super) fn push_function(self, function: LuaFunction, n: i32) {
         shared!(self.lua_pushcclosure(function, n));
     }
 
-    /// The function on top, kept in the registry. `[-1, +0]`, never raises.
+    /// The value on top, kept in the registry. `[-1, +0]`, **raises**.
     pub(super) fn keep(self) -> CallbackRef {
         CallbackRef(shared!(self.lual_ref(LUA_REGISTRYINDEX)))
     }
 
-    /// Forgets a kept function. `[-0, +0]`, never raises.
+    /// Forgets a kept value. `[-0, +0]`, never raises: the place is there.
     pub(super) fn release(self, callback: CallbackRef) {
         shared!(self.lual_unref(LUA_REGISTRYINDEX, callback.0));
     }
@@ -284,17 +312,12 @@ impl Lua {
         self.raw_get_index(LUA_REGISTRYINDEX, callback.0);
     }
 
-    /// The registry, for what a state keeps under a name. `[-0, +1]`, never raises.
-    pub(super) fn push_registry(self) {
-        self.push_value(LUA_REGISTRYINDEX);
-    }
-
     /// The globals. `[-0, +1]`, never raises.
     pub(super) fn push_globals(self) {
         self.push_value(gmod::lua::LUA_GLOBALSINDEX);
     }
 
-    /// Compiles a chunk. `[-0, +1]`: the function, or (false) the message. Never raises.
+    /// Compiles a chunk. `[-0, +1]`: the function, or (false) the message. **Raises**.
     pub(super) fn load_chunk(self, text: &str, name: &std::ffi::CStr) -> bool {
         shared!(self.lual_loadbuffer(text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr())) == 0
     }
@@ -325,13 +348,51 @@ impl Lua {
     }
 }
 
-/// What the body of an entry decided. Nothing in it needs dropping, so the entry may raise with it in hand.
-#[derive(Clone, Copy)]
+/// What the body of an entry decided.
 pub(super) enum Answer {
+    /// `true`
+    True,
     /// That many values on top of the stack are the results.
     Values(i32),
+    /// What is to be pushed once the body is over.
+    Results(Results),
     /// `bad argument #n to 'function' (expected, got found)`
     BadArgument { argument: i32, function: &'static str, expected: &'static str, found: &'static str },
+}
+
+/// Results for which Lua needs memory.
+pub(super) enum Results {
+    /// `nil` or a truth value, and a reason.
+    Refused(Option<bool>, Cow<'static, str>),
+    Text(Arc<[u8]>),
+    Texts(&'static str, String),
+}
+
+impl Results {
+    pub(super) fn count(&self) -> i32 {
+        match self {
+            Results::Text(_) => 1,
+            Results::Refused(..) | Results::Texts(..) => 2,
+        }
+    }
+
+    /// `[-0, +count]`, **raises**.
+    pub(super) fn push(&self, lua: Lua) {
+        match self {
+            Results::Refused(falsy, reason) => {
+                match falsy {
+                    Some(value) => lua.push_boolean(*value),
+                    None => lua.push_nil(),
+                }
+                lua.push_bytes(reason.as_bytes());
+            }
+            Results::Text(text) => lua.push_bytes(text),
+            Results::Texts(first, second) => {
+                lua.push_bytes(first.as_bytes());
+                lua.push_bytes(second.as_bytes());
+            }
+        }
+    }
 }
 
 /// Defines a function that Lua calls: `body(lua)` runs guarded, a panic is answered with `falsy, "closed: …"`, and
@@ -358,10 +419,23 @@ macro_rules! entry {
     };
 }
 
-/// Ends an entry: returns its results or raises.
+/// Ends an entry: returns its results or raises, with nothing left to drop.
+#[inline(always)]
 pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
     match answer {
+        Some(Answer::True) => {
+            lua.push_boolean(true);
+            1
+        }
         Some(Answer::Values(n)) => n,
+        other => finish_other(lua, other),
+    }
+}
+
+#[inline(never)]
+fn finish_other(lua: Lua, answer: Option<Answer>) -> i32 {
+    match answer {
+        Some(Answer::True | Answer::Values(_)) => 0, // Above.
         Some(Answer::BadArgument { argument, function, expected, found }) => {
             let mut text = Line::default();
             text.push("bad argument #");
@@ -371,17 +445,35 @@ pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
             }
             lua.raise(text.as_bytes())
         }
+        Some(Answer::Results(results)) => give(lua, results).unwrap_or_else(|| lua.raise_top()),
         None => {
             lua.set_top(0);
-            lua.push_boolean(false);
-            lua.push_bytes(b"closed: internal error of realtime, its log has the details");
-            2
+            let reason = Cow::Borrowed("closed: internal error of realtime, its log has the details");
+            give(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| lua.raise_top())
         }
     }
 }
 
+/// Pushes the results; `None`: the error that prevents it is on top. They are dropped either way.
+fn give(lua: Lua, results: Results) -> Option<i32> {
+    let count = results.count();
+    for attempt in 1.. {
+        lua.push_value(SHIELD);
+        if shield::run(lua, &mut Work::Results(&results), 0, count, 0) {
+            return Some(count);
+        }
+        // Errors of a script's `__gc` are none of the caller's.
+        if attempt == shield::ATTEMPTS_MAX {
+            break;
+        }
+        lua.pop(1);
+    }
+    None
+}
+
 /// A text on the Rust stack: a frame that raises must own no heap.
-struct Line {
+#[derive(Clone, Copy)]
+pub(super) struct Line {
     bytes: [u8; 160],
     len: usize,
 }
@@ -393,8 +485,14 @@ impl Default for Line {
 }
 
 impl Line {
+    pub(super) fn of(text: &str) -> Line {
+        let mut line = Line::default();
+        line.push(text);
+        line
+    }
+
     /// Appends what fits.
-    fn push(&mut self, text: &str) {
+    pub(super) fn push(&mut self, text: &str) {
         for byte in text.bytes() {
             if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
@@ -403,7 +501,7 @@ impl Line {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }

@@ -2,18 +2,19 @@
 //! for a reader without callback, waited for with nothing of the engine borrowed.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
-use gmod::lua::State;
+use std::time::{Duration, Instant};
 
 use crate::config::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
-use crate::json::tape::Reader;
+use crate::json::build::{Build, Pace};
 use crate::json::text;
-use crate::lua::api::{bad, process, refused};
-use crate::lua::json;
+use crate::lua::api::{NOT_KEPT, bad, refused};
+use crate::lua::shield::{ATTEMPTS_MAX, Making, Stage, Work};
 use crate::lua::stack::{
-    Answer, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, upvalue,
+    Answer, HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, SHIELD,
 };
+use crate::lua::{json, process, shield};
 use crate::redis::answer;
 
 // ---- arguments ------------------------------------------------------------------------------------------------
@@ -55,8 +56,8 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
         LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
         _ => {
-            let non_finite = json::encode(lua, at, upvalue(1), out).map_err(|err| err.to_string())?;
-            if let Ok(process) = process() {
+            let non_finite = json::encode(lua, at, HELPER, out).map_err(|err| err.to_string())?;
+            if let Ok(process) = process(lua) {
                 process.stats.non_finite.add(non_finite);
             }
         }
@@ -84,9 +85,9 @@ fn submit<T>(
     prepared: Result<T, String>,
     make: impl FnOnce(Requests<'_>, T) -> Made,
 ) -> Answer {
-    let process = match process() {
+    let process = match process(lua) {
         Ok(process) => process,
-        Err(reason) => return refused(lua, falsy, reason),
+        Err(reason) => return refused(falsy, reason),
     };
     let made = prepared.and_then(|of| make(process.engine().requests(), of).map_err(|refusal| refusal.to_string()));
     let request = match made {
@@ -95,22 +96,20 @@ fn submit<T>(
             let too_large = reason.starts_with("too_large");
             let stats = &process.stats;
             (if too_large { &stats.refused_too_large } else { &stats.refused_encode }).add(1);
-            return refused(lua, falsy, &reason);
+            return refused(falsy, reason);
         }
     };
-    let kept = callback.map(|at| {
-        lua.push_value(at);
-        lua.keep()
-    });
+    let kept = match callback.map(|at| shield::keep(lua, at)) {
+        Some(None) => return refused(falsy, NOT_KEPT),
+        Some(kept) => kept,
+        None => None,
+    };
     let queued = process.engine().submit(request, kept);
     match queued {
-        Ok(()) => {
-            lua.push_boolean(true);
-            Answer::Values(1)
-        }
+        Ok(()) => Answer::True,
         Err(refusal) => {
             kept.into_iter().for_each(|callback| lua.release(callback));
-            refused(lua, falsy, &refusal.to_string())
+            refused(falsy, refusal.to_string())
         }
     }
 }
@@ -125,50 +124,62 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
     if callback.is_some() {
         return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
     }
-    let process = match process() {
+    let process = match process(lua) {
         Ok(process) => process,
-        Err(reason) => return refused(lua, None, reason),
+        Err(reason) => return refused(None, reason),
     };
     let reading = {
         let mut engine = process.engine();
         let made = make(engine.requests());
         made.and_then(|request| engine.begin_read(request))
     };
-    let outcome = match reading {
+    let (outcome, deadline) = match reading {
         // The engine is not borrowed while this thread waits.
         Ok(reading) => {
-            let outcome = reading.wait();
-            process.engine().end_read(reading, outcome)
+            let (outcome, deadline) = (reading.wait(), reading.deadline());
+            (process.engine().end_read(reading, outcome), Some(deadline))
         }
-        Err(refusal) => Err(refusal.to_string()),
+        Err(refusal) => (Err(refusal.to_string()), None),
     };
     match outcome {
-        Ok(answer) => push_answer(lua, &answer),
-        Err(reason) => refused(lua, None, &reason),
+        Ok(answer) => push_answer(lua, &answer, deadline),
+        Err(reason) => refused(None, reason),
     }
 }
 
-/// Pushes the values of an answer. A big one may run Lua out of memory, which it says by an error: hence the pcall.
-pub(super) fn push_answer(lua: Lua, answer: &answer::Answer) -> Answer {
-    lua.push_function(replay, 0);
-    lua.push_pointer(std::ptr::from_ref(answer).cast_mut().cast());
+/// For what is small by itself.
+const UNBOUNDED: Duration = Duration::from_secs(60);
+
+/// Pushes the values of an answer, until the deadline at most: a reader has its bound, and the time that they take is
+/// counted with its wait.
+pub(super) fn push_answer(lua: Lua, answer: &answer::Answer, deadline: Option<Instant>) -> Answer {
+    let began = Instant::now();
+    let mut pace = Pace::new(began, deadline.unwrap_or(began + UNBOUNDED), Pace::EVERY_MAX);
     let values = i32::from(answer.values);
-    if lua.pcall(1, values, 0) {
-        return Answer::Values(values);
+    for _ in 0..ATTEMPTS_MAX {
+        let mut build = Build::new();
+        let mut making = Making::new(&mut build, &mut pace);
+        lua.push_value(SHIELD);
+        let done = shield::run(lua, &mut Work::Values(answer, &mut making), 0, values, 0);
+        let stage = making.stage;
+        if done && stage == Stage::Called {
+            if pace.looked() > began
+                && let Ok(process) = process(lua)
+            {
+                process.engine().charge(began, Instant::now());
+            }
+            return Answer::Values(values);
+        }
+        lua.pop(if done { values } else { 1 });
+        if stage == Stage::Parked {
+            if let Ok(process) = process(lua) {
+                process.stats.reads_timed_out.add(1);
+                process.engine().charge(began, Instant::now());
+            }
+            return refused(None, "timeout: Lua did not take the answer in the time of a reader; use a callback");
+        }
     }
-    lua.pop(1);
-    refused(lua, None, "decode: Lua has no memory for the answer")
-}
-
-/// Pushes the values of the answer at the pointer. Owns nothing.
-unsafe extern "C-unwind" fn replay(state: State) -> i32 {
-    // SAFETY: called by `push_answer` through pcall.
-    let lua = unsafe { Lua::new(state) };
-    // SAFETY: the argument is the answer that `push_answer` borrows until its pcall returns; only it has this function.
-    let Some(answer) = (unsafe { lua.userdata(1).cast::<answer::Answer>().as_ref() }) else { return 0 };
-    let mut tape = Reader::new(&answer.tape);
-    (0..answer.values).for_each(|_| json::push(lua, &mut tape));
-    i32::from(answer.values)
+    refused(None, "decode: Lua has no memory for the answer")
 }
 
 /// An argument error is an answer, too.
@@ -179,7 +190,7 @@ pub(super) fn either(answer: Result<Answer, Answer>) -> Answer {
 // ---- writers --------------------------------------------------------------------------------------------------
 
 entry! {
-    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
     set, run_set
 }
 
@@ -193,7 +204,7 @@ fn run_set(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Upvalue 1: the prelude's `describe`.
+    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
     set_ex, run_set_ex
 }
 

@@ -43,9 +43,8 @@ impl Expect {
         let mut tape = Vec::new();
         match (self, reply) {
             (Expect::Done, _) => tape::push_boolean(&mut tape, true),
-            (Expect::Json, Reply::Bulk(text)) => tape::parse(text, &mut tape).map_err(|err| {
-                format!("decode: the value has {} bytes and is no JSON from byte {} on", text.len(), err.at + 1)
-            })?,
+            (Expect::Json, Reply::Bulk(text)) => tape::parse(text, &mut tape)
+                .map_err(|err| format!("decode: the value has {} bytes and {err}", text.len()))?,
             (Expect::Number, Reply::Bulk(digits)) => push_number(&mut tape, digits),
             (Expect::Ranked, Reply::Array(array)) => return ranked_from(array),
             _ => push_any(&mut tape, reply, false),

@@ -14,7 +14,8 @@ use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
 use crate::eventlog::spec::LogSpec;
 use crate::hook::{Hook, Scopes};
 use crate::identity;
-use crate::json::{find, tape, text};
+use crate::json::tape::{self, Undecoded};
+use crate::json::{find, text};
 use crate::notice::Notice;
 use crate::redis::counter::Count;
 use crate::template::{Fields, Template, Unmade};
@@ -166,12 +167,25 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
     queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
 }
 
-/// The tape of an event's payload, and whether it is no JSON.
+/// The tape of an event's payload, and whether that is its text only.
 pub(crate) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
-    let raw = tape::parse_without(payload, Some(identity::MEMBER), out, &mut Vec::new()).is_err();
-    if raw {
-        tape::push_text(out, payload);
+    decode_with(payload, out, &mut Vec::new()).is_err()
+}
+
+/// Appends the tape of an event's payload without the member `_rt`, whose text goes into `member`. On an error the
+/// tape is that of the payload's text, and the reason is returned.
+pub(super) fn decode_with(payload: &[u8], out: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), Undecoded> {
+    let parsed = tape::parse_without(payload, Some(identity::MEMBER), out, member);
+    match parsed {
+        Ok(()) => {}
+        Err(Undecoded::NotJson { .. }) => tape::push_text(out, payload),
+        // It is an event of ours perhaps: Lua never sees where it comes from.
+        Err(Undecoded::Limits) => {
+            let mut text = Vec::with_capacity(payload.len());
+            find::push_without(&mut text, payload, identity::MEMBER);
+            tape::push_text(out, &text);
+        }
     }
-    raw
+    parsed
 }

@@ -14,7 +14,7 @@ use crate::event::{Arrival, Decoded, Event, EventText};
 use crate::fail_point::fail_point;
 use crate::hook::{Scopes, Turn};
 use crate::identity::{self, Identity, Ledger, Sight};
-use crate::json::tape;
+use crate::json::tape::Undecoded;
 use crate::notice::Notice;
 use crate::redis::PUSH_LIMITS;
 use crate::redis::backoff::Backoff;
@@ -255,11 +255,12 @@ impl Intake<'_> {
         let stats = &self.shared.stats;
         self.tape.clear();
         self.tape.shrink_to(SCRATCH_BYTES_KEPT);
-        let parsed = tape::parse_without(payload, Some(identity::MEMBER), &mut self.tape, &mut self.identity);
+        let parsed = dispatch::decode_with(payload, &mut self.tape, &mut self.identity);
         let raw = parsed.is_err();
-        if raw {
-            stats.raw.add(1);
-            tape::push_text(&mut self.tape, payload);
+        match parsed {
+            Ok(()) => {}
+            Err(Undecoded::NotJson { .. }) => stats.raw.add(1),
+            Err(Undecoded::Limits) => stats.raw_over_limits.add(1),
         }
         let identity = Identity::parse(&self.identity, wire_channel);
         if identity.is_none() && !self.identity.is_empty() {

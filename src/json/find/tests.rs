@@ -63,7 +63,7 @@ fn a_broken_tape_is_no_field() {
 
 #[test]
 fn the_deepest_that_is_decoded_is_written() {
-    let json = format!("{{\"a\":{}1{}}}", "[".repeat(DECODE_DEPTH_MAX - 1), "]".repeat(DECODE_DEPTH_MAX - 1));
+    let json = format!("{{\"a\":{}1{}}}", "[".repeat(ENCODE_DEPTH_MAX - 1), "]".repeat(ENCODE_DEPTH_MAX - 1));
     let tape = tape_of(&json);
     assert_eq!(format!("{{\"a\":{}}}", json_of(&field(&tape, "a").unwrap())), json);
 }
@@ -77,6 +77,9 @@ const WITHOUT: &[(&str, &str)] = &[
     (r#"{"a":"}],{\\","_rt":{"b":[1,2]},"c":3}"#, r#"{"a":"}],{\\","c":3}"#),
     (r#"["_rt"]"#, r#"["_rt"]"#),
     (r#"{"a":"_rt"}"#, r#"{"a":"_rt"}"#),
+    (r#"{"\u005frt":"x","a":1}"#, r#"{"a":1}"#),
+    (r#"{"a":1,"\u005f\u0072\u0074" : 2}"#, r#"{"a":1}"#),
+    (r#"{"\u005frtx":"x","\"_rt":"y","_r\t":1}"#, r#"{"\u005frtx":"x","\"_rt":"y","_r\t":1}"#),
 ];
 
 #[test]

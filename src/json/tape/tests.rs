@@ -86,13 +86,59 @@ fn odd_bytes_stand_as_they_came() {
 
 #[test]
 fn depth_ends_at_the_limit() {
-    for (depth, ok) in [(DECODE_DEPTH_MAX, true), (DECODE_DEPTH_MAX + 1, false), (100_000, false)] {
+    for depth in [ENCODE_DEPTH_MAX, ENCODE_DEPTH_MAX + 1, DECODE_DEPTH_MAX, DECODE_DEPTH_MAX + 1, 100_000] {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let inside = if open == "[" { "" } else { "1" };
             let text = open.repeat(depth) + inside + &close.repeat(depth);
-            assert_eq!(parse(text.as_bytes(), &mut Vec::new()).is_ok(), ok, "{depth} of {open}");
+            let expected = if depth <= ENCODE_DEPTH_MAX {
+                Ok(())
+            } else if depth <= DECODE_DEPTH_MAX {
+                Err(Undecoded::Limits)
+            } else {
+                Err(Undecoded::NotJson { at: open.len() * DECODE_DEPTH_MAX + 1 })
+            };
+            let mut tape = b"before".to_vec();
+            assert_eq!(parse(text.as_bytes(), &mut tape), expected, "{depth} of {open}");
+            assert_eq!(tape == b"before", expected.is_err(), "{depth} of {open}");
+            // Emit sends it as the JSON it is.
+            let is_json = !matches!(expected, Err(Undecoded::NotJson { .. }));
+            assert_eq!(is_container(text.as_bytes(), &mut Vec::new()), is_json);
         }
     }
+}
+
+/// As many values as Emit writes, in shapes that Emit writes, have a tape; one more has none. What is cut out is none.
+#[test]
+fn values_end_at_the_limit() {
+    let many = |count: usize, value: &str| vec![value; count].join(",");
+    let objects = |count: usize| (0..count).map(|n| format!("\"{n}\":{{}}")).collect::<Vec<_>>().join(",");
+    let cut = |value: &str| format!("{{\"a\":[{}],\"_rt\":{value}}}", many(ENCODE_NODES_MAX - 2, "0"));
+    for (text, expected) in [
+        (format!("[{}]", many(ENCODE_NODES_MAX - 1, "[]")), Ok(())),
+        (format!("[{}]", many(ENCODE_NODES_MAX, "[]")), Err(Undecoded::Limits)),
+        (format!("[{}]", many(ENCODE_NODES_MAX - 1, "null")), Ok(())),
+        (format!("[{}]", many(250_000, "\"\"")), Err(Undecoded::Limits)),
+        (format!("{{{}}}", objects(ENCODE_NODES_MAX - 1)), Ok(())),
+        (format!("{{{}}}", objects(ENCODE_NODES_MAX)), Err(Undecoded::Limits)),
+        (cut("\"x\""), Ok(())),
+        (cut(&format!("[{}]", many(20_000, "[1]"))), Ok(())),
+        (cut("1").replace("\"a\"", "\"b\":1,\"a\""), Err(Undecoded::Limits)),
+        (format!("[{},", many(20_000, "[]")), Err(Undecoded::NotJson { at: 20_000 * 3 + 1 })),
+    ] {
+        let mut tape = Vec::new();
+        let parsed = parse_without(text.as_bytes(), Some("_rt"), &mut tape, &mut Vec::new());
+        assert_eq!(parsed, expected, "{} bytes: {}...", text.len(), &text[..20]);
+        assert_eq!(tape.is_empty(), expected.is_err());
+    }
+}
+
+/// The identity of an event past the limits still counts: it is a number of its channel, and a repeat is none.
+#[test]
+fn past_the_limits_the_member_is_read() {
+    let text = format!("{{\"a\":[{}],\"_rt\":\"x\",\"b\":[1,2],\"c\":{{\"_rt\":3}}}}", vec!["1"; 20_000].join(","));
+    let (mut tape, mut member) = (Vec::new(), Vec::new());
+    let parsed = parse_without(text.as_bytes(), Some("_rt"), &mut tape, &mut member);
+    assert_eq!((parsed, member.as_slice(), tape.capacity() < 100_000), (Err(Undecoded::Limits), b"x".as_slice(), true));
 }
 
 #[test]

@@ -17,7 +17,8 @@ use crate::action::webhook::{Body, Webhook};
 use crate::config::WEBHOOK_AGE_MAX;
 use crate::fail_point::fail_point;
 use crate::identity;
-use crate::json::{tape, text};
+use crate::json::tape::{self, Undecoded};
+use crate::json::text;
 use crate::notice::Notice;
 use crate::stats::Counter;
 use crate::template::Fields;
@@ -162,9 +163,12 @@ impl<'a> Worker<'a> {
         let event = &*job.event;
         self.tape.clear();
         let mut json = Cow::Borrowed(event.payload());
-        if tape::parse(event.payload(), &mut self.tape).is_err() {
-            // No JSON: for Lua it is a string, and so it is here.
+        let parsed = tape::parse(event.payload(), &mut self.tape);
+        if parsed.is_err() {
+            // For Lua it is a string, and so it is here.
             tape::push_text(&mut self.tape, event.payload());
+        }
+        if let Err(Undecoded::NotJson { .. }) = parsed {
             let mut string = Vec::new();
             text::push_string(&mut string, event.payload());
             json = Cow::Owned(string);

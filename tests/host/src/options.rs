@@ -14,6 +14,10 @@ pub enum Unwind {
     External,
     /// By a long jump over them.
     Internal,
+    /// As the two above, with a function in `lua_shared.so` that has the module's calls into Lua raise where they take
+    /// memory (`csrc/raising.c`).
+    ExternalRaising,
+    InternalRaising,
 }
 
 /// What happens to a module's library at a map change.
@@ -25,6 +29,10 @@ pub enum Unload {
     DlcloseLast,
     /// `gmod13_close`, `lua_close`.
     Never,
+    /// The next map's state starts first, then `gmod13_close` and `lua_close` of the old one.
+    Late,
+    /// As `Late`, without `gmod13_close`.
+    Skipped,
 }
 
 #[derive(Clone, Debug)]
@@ -97,8 +105,10 @@ The server then runs frames until a script calls host.quit(), the console says q
   --tickrate F          frames per second (default: 66.666..., a frame of 15 ms)
   --ticks N             stop after N frames
   --seconds S           stop after S seconds
-  --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump)
-  --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never
+  --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump);
+                        either with -raising: a script can have the module run out of memory
+  --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never;
+                        late (the next state starts before the old one is closed), skipped (the same, gmod13_close is not called)
   --stdin               lines of standard input are console commands, run in the next frame
   --hibernate           start hibernating (no Think, no Tick, only 0 delay timers)
   --set KEY=VALUE       host.arg.KEY for the scripts; repeatable
@@ -148,14 +158,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
             "--ticks" => options.ticks = Some(number(name, &value()?, 0.0, 1e15)? as u64),
             "--seconds" => options.run_for = Some(Duration::from_secs_f64(number(name, &value()?, 0.0, 1e9)?)),
             "--unwind" => {
-                options.unwind =
-                    one_of(name, &value()?, &[("external", Unwind::External), ("internal", Unwind::Internal)])?;
+                let kinds = [
+                    ("external", Unwind::External),
+                    ("internal", Unwind::Internal),
+                    ("external-raising", Unwind::ExternalRaising),
+                    ("internal-raising", Unwind::InternalRaising),
+                ];
+                options.unwind = one_of(name, &value()?, &kinds)?;
             }
             "--unload" => {
                 let orders = [
                     ("dlclose-first", Unload::DlcloseFirst),
                     ("dlclose-last", Unload::DlcloseLast),
                     ("never", Unload::Never),
+                    ("late", Unload::Late),
+                    ("skipped", Unload::Skipped),
                 ];
                 options.unload = one_of(name, &value()?, &orders)?;
             }

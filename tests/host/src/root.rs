@@ -36,6 +36,8 @@ impl Root {
         let library = Path::new(match options.unwind {
             Unwind::External => env!("LUA_SHARED_EXTERNAL"),
             Unwind::Internal => env!("LUA_SHARED_INTERNAL"),
+            Unwind::ExternalRaising => env!("LUA_SHARED_EXTERNAL_RAISING"),
+            Unwind::InternalRaising => env!("LUA_SHARED_INTERNAL_RAISING"),
         });
         let place = root.path.join(LUA_SHARED);
         create(place.parent().unwrap_or(&root.path))?;

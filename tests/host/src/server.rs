@@ -42,6 +42,8 @@ static UNWIND: OnceLock<Unwind> = OnceLock::new();
 
 pub struct Server {
     lua: Option<Lua>,
+    /// The state of the map before, if it is closed only after the start of the next.
+    late: Option<Lua>,
     root: Root,
     /// Where the process was before, to go back to.
     home: Option<PathBuf>,
@@ -82,6 +84,7 @@ impl Server {
         world::set(Some(World::new(options)));
         let mut server = Server {
             lua: None,
+            late: None,
             root,
             home,
             interval,
@@ -144,25 +147,26 @@ impl Server {
 
     /// Ends the map and starts `map` in a fresh Lua state.
     pub fn change_level(&mut self, map: &str) -> Result<(), Error> {
-        self.stop_map();
+        self.stop_map(true);
         world::with(|world| {
             world.map = map.to_owned();
             world.map_changes += 1;
             world.next_map = None;
         });
         self.start_map()?;
+        self.stop_late();
         self.next_frame = self.next_frame.max(Instant::now());
         Ok(())
     }
 
     /// Ends the map; what was counted can still be asked for.
     pub fn stop(&mut self) {
-        self.stop_map();
+        self.stop_map(false);
     }
 
     /// Ends the map and the server; gives the exit code.
     pub fn shutdown(mut self) -> i32 {
-        self.stop_map();
+        self.stop_map(false);
         self.exit_code()
     }
 
@@ -250,11 +254,16 @@ impl Server {
     }
 
     /// `ShutDown`, `gmod13_close`, and then the state and the libraries in the order asked for.
-    fn stop_map(&mut self) {
+    fn stop_map(&mut self, another_follows: bool) {
         self.call(c"host_shutdown", &[]);
         let Some(lua) = self.lua.take() else { return };
+        let unload = world::with(|world| world.options.unload).unwrap_or(Unload::Never);
+        if another_follows && matches!(unload, Unload::Late | Unload::Skipped) {
+            self.late = Some(lua);
+            return;
+        }
         let closed = modules::close_all(&lua);
-        match world::with(|world| world.options.unload).unwrap_or(Unload::Never) {
+        match unload {
             Unload::DlcloseFirst => {
                 modules::unmap(closed);
                 lua.close();
@@ -263,8 +272,19 @@ impl Server {
                 lua.close();
                 modules::unmap(closed);
             }
-            Unload::Never => lua.close(),
+            Unload::Never | Unload::Late | Unload::Skipped => lua.close(),
         }
+    }
+
+    /// The end of the map before, if it comes only now.
+    fn stop_late(&mut self) {
+        let Some(lua) = self.late.take() else { return };
+        if world::with(|world| world.options.unload) == Some(Unload::Late) {
+            // The library stays open for the state that has it now.
+            let modules = modules::close_all(&lua);
+            world::with(|world| world.modules.extend(modules));
+        }
+        lua.close();
     }
 
     /// The root's own scripts, by name.
@@ -301,7 +321,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop_map();
+        self.stop_map(false);
         world::set(None);
         // Out of the directory before it is removed.
         if let Some(home) = &self.home {

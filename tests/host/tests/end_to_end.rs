@@ -246,6 +246,48 @@ fn a_file_of_settings_is_corrected_while_the_server_runs() {
     }
 }
 
+/// Many short ticks of a small budget, which large events and answers have to share.
+#[test]
+fn what_is_large_comes_in_slices_and_what_is_huge_is_refused() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("bounds-{unwinding}"));
+        let options = ["--unwind", unwinding, "--tickrate", "1000"];
+        let said = Host::start_with("bounds", &prefix, &options, &[("REALTIME_TICK_BUDGET_US", "100")]).pass();
+        eprintln!("{}", said.lines().find(|line| line.starts_with("pump ")).expect("a line of the pump"));
+    }
+}
+
+/// An error at each place where Lua's memory is asked for: of a script's `__gc`, or because there is none.
+#[test]
+fn an_error_at_every_allocation_is_survived() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("raising-{unwinding}"));
+        let options = ["--unwind", &format!("{unwinding}-raising"), "--allow-errors"];
+        let said = Host::start("raising", &prefix, &options).pass();
+        let tries = said.lines().find_map(|line| line.strip_suffix(" tries")).expect("a count of tries");
+        assert!(tries.parse::<u32>().unwrap() > 300, "{tries}");
+    }
+}
+
+#[test]
+fn scripts_that_meddle_with_the_module_end_nothing() {
+    for unwinding in UNWINDING {
+        let prefix = prefix(&format!("hostile-{unwinding}"));
+        Host::start("hostile", &prefix, &["--unwind", unwinding, "--allow-errors"]).pass();
+    }
+}
+
+#[test]
+fn a_state_that_another_took_the_place_of_has_no_say() {
+    for unload in ["late", "skipped"] {
+        for unwinding in UNWINDING {
+            let prefix = prefix(&format!("states-{unload}-{unwinding}"));
+            let said = Host::start("states", &prefix, &["--unwind", unwinding, "--unload", unload]).pass();
+            assert!(said.contains("functions are forgotten"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn the_wishes_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();

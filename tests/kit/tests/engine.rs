@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
 use realtime::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
-use realtime::engine::Outcome;
-use realtime::engine::Refusal;
 use realtime::engine::registry::CallbackRef;
+use realtime::engine::{Call, Outcome, Refusal};
 
 #[test]
 fn one_forbidden_channel_takes_no_other_down() {
@@ -267,4 +266,185 @@ fn a_listener_that_comes_and_goes_misses_nothing() {
     there.assert_balanced();
     here.stop();
     there.stop();
+}
+
+/// Waits until that many events and answers are there, none of them taken.
+fn fill(server: &Server, events: u64, answers: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while server.stat("/inbox/waiting") < events || server.engine.shared().replies.waiting() < answers {
+        assert!(Instant::now() < deadline, "{}", server.engine.stats());
+        std::thread::yield_now();
+    }
+}
+
+/// The next call of a tick of its own, as `kind callback`, and the call.
+fn next(server: &mut Server) -> (String, Call) {
+    let now = Instant::now();
+    server.engine.begin_tick(now);
+    let call = server.engine.next_call(now).expect("a call");
+    let shown = match &call {
+        Call::Deliver(delivery) => {
+            let raw = if delivery.event.is_raw() { " raw" } else { "" };
+            format!("event {}{raw}", delivery.callback.0)
+        }
+        Call::Answer(answered) => match &answered.outcome {
+            Ok(_) => format!("answer {}", answered.callback.0),
+            Err(reason) => format!("answer {}: {reason}", answered.callback.0),
+        },
+        Call::Condition(condition) => format!("condition{}", if condition.event.is_raw() { " raw" } else { "" }),
+        Call::Notice(_) => "notice".to_owned(),
+        Call::Gather(_) | Call::Aggregate(_) => "window".to_owned(),
+    };
+    (shown, call)
+}
+
+/// Each call parked or slow or done, as `outcomes` has it; what was called, in order. News are left out.
+fn run(server: &mut Server, outcomes: &[&str]) -> Vec<String> {
+    let mut called = Vec::new();
+    for outcome in outcomes {
+        let (shown, call) = loop {
+            let (shown, call) = next(server);
+            if shown != "notice" {
+                break (shown, call);
+            }
+            server.engine.complete(call, Outcome::Done);
+        };
+        called.push(shown);
+        let outcome = match *outcome {
+            "parked" => Outcome::Parked,
+            "slow" => Outcome::Slow(b"text".to_vec()),
+            "holds" => Outcome::Holds(true),
+            _ => Outcome::Done,
+        };
+        server.engine.complete(call, outcome);
+        server.assert_balanced();
+    }
+    called
+}
+
+/// Values half-way into Lua go on in the next tick: events and answers each in their order, neither holds up the other.
+#[test]
+fn parked_values_go_on_in_their_turn() {
+    let mut server = Server::start("parked");
+    for callback in [1, 2] {
+        server.on("a", callback);
+    }
+    server.wait_ready();
+    server.emit("a", "{\"n\":1}").unwrap();
+    server.emit("a", "{\"n\":2}").unwrap();
+    for callback in [7, 8] {
+        server.submit(Some(callback), |requests| requests.get(b"k")).unwrap();
+    }
+    fill(&server, 2, 2);
+    let outcomes = ["parked", "parked", "parked", "done", "done", "parked", "done"];
+    let expected = ["answer 7", "event 1", "answer 7", "event 1", "answer 7", "event 2", "answer 8"];
+    assert_eq!(run(&mut server, &outcomes), expected);
+    // Too slow: text for this listener and those after it, and each is called once.
+    assert_eq!(run(&mut server, &["slow", "done", "done", "done"]), ["event 2", "event 2 raw", "event 1", "event 2"]);
+    assert_eq!((server.stat("/raw_slow"), server.stat("/inbox/delivered"), server.stat("/inbox/waiting")), (1, 2, 0));
+    server.submit(Some(9), |requests| requests.get(b"k")).unwrap();
+    fill(&server, 0, 1);
+    assert_eq!(run(&mut server, &["parked", "slow", "done"]), ["answer 9", "answer 9", "answer 9: text"]);
+    assert_eq!(server.stat("/replies/delivered"), 3);
+    server.stop();
+}
+
+/// A listener that is removed while its value is half-way is not called; one put in its place is.
+#[test]
+fn a_parked_event_has_the_listeners_of_the_moment() {
+    let mut server = Server::start("parked-off");
+    for (id, callback) in [(b"x", 1), (b"y", 2), (b"z", 3)] {
+        server.engine.on(b"a", Some(id), CallbackRef(callback), false).unwrap();
+    }
+    server.wait_ready();
+    server.emit("a", "1").unwrap();
+    fill(&server, 1, 0);
+    assert_eq!(run(&mut server, &["parked"]), ["event 1"]);
+    server.engine.off(b"a", Some(b"x"));
+    assert_eq!(run(&mut server, &["parked"]), ["event 2"]);
+    server.engine.on(b"a", Some(b"y"), CallbackRef(20), false).unwrap();
+    assert_eq!(run(&mut server, &["parked", "done"]), ["event 20", "event 20"]);
+    assert_eq!(run(&mut server, &["parked"]), ["event 3"]);
+    server.engine.off(b"a", None);
+    let now = Instant::now();
+    server.engine.begin_tick(now);
+    assert!(server.engine.next_call(now).is_none());
+    assert_eq!((server.stat("/inbox/delivered"), server.stat("/inbox/waiting")), (1, 0));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A map change: an event that nobody had yet is the next state's, one that some had ends, an answer has nobody.
+#[test]
+fn what_is_parked_at_a_map_change_is_accounted_for() {
+    let mut server = Server::start("parked-map");
+    server.on("a", 1);
+    server.on("a", 2);
+    server.wait_ready();
+    for had in [false, true] {
+        server.emit("a", "1").unwrap();
+        server.submit(Some(9), |requests| requests.get(b"k")).unwrap();
+        fill(&server, 1, 1);
+        assert_eq!(run(&mut server, &["parked"]), ["answer 9"]);
+        let called = if had { run(&mut server, &["done", "parked", "parked"]) } else { run(&mut server, &["parked"]) };
+        assert_eq!(called[0], "event 1");
+        let (mut released, _) = server.engine.detach();
+        released.sort_by_key(|reference| reference.0);
+        assert_eq!(released, [1, 2, 9].map(CallbackRef));
+        server.assert_balanced();
+        server.engine.attach();
+        for callback in [1, 2] {
+            server.on("a", callback);
+        }
+        if !had {
+            assert_eq!(run(&mut server, &["done", "done"]), ["event 1", "event 2"]);
+        }
+    }
+    assert_eq!((server.stat("/inbox/delivered"), server.stat("/replies/dropped/no_state")), (2, 2));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A game that begins a state without the end of the one before: what that one registered is forgotten, never released.
+#[test]
+fn a_state_that_never_ended_is_forgotten() {
+    let mut server = Server::start("skipped");
+    server.on("a", 1);
+    server.wait_ready();
+    server.emit("a", "1").unwrap();
+    server.submit(Some(9), |requests| requests.get(b"k")).unwrap();
+    fill(&server, 1, 1);
+    let before = server.engine.attach();
+    assert!(server.engine.attach() > before);
+    server.on("a", 2);
+    server.hear(1);
+    assert_eq!((server.heard[0].as_str(), server.answers.len()), ("2 a 1", 0));
+    assert_eq!(
+        (server.stat("/callbacks"), server.stat("/listeners"), server.stat("/replies/dropped/no_state")),
+        (0, 1, 1)
+    );
+    assert_eq!(server.engine.detach().0, [CallbackRef(2)]);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// A condition that got text decides about the event as it is: the actions have its fields.
+#[test]
+fn a_slow_condition_still_acts_on_the_whole_event() {
+    let mut server = Server::start("slow-condition");
+    let spec = serde_json::json!({
+        "type": "conditional",
+        "condition": { "\0function": "test:1" },
+        "actions": [{ "type": "counter", "key": "kills:{killer}" }],
+    });
+    server.hook("a", spec);
+    server.wait_ready();
+    server.emit("a", "{\"killer\":\"John\"}").unwrap();
+    fill(&server, 1, 0);
+    assert_eq!(run(&mut server, &["parked", "slow", "holds"]), ["condition", "condition", "condition raw"]);
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    assert_eq!(server.get("kills:John"), "'1'");
+    assert_eq!((server.stat("/conditions"), server.stat("/actions_unmade")), (1, 0));
+    server.assert_balanced();
+    server.stop();
 }

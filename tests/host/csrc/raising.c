@@ -1,0 +1,47 @@
+/* Has the functions of the Lua API that take memory raise an error in place of one such call of a module: as LuaJIT up to
+   2.1.0-beta3 does when a step of its collector runs a `__gc` that raises, and every LuaJIT without memory.
+   The build renames the functions of LuaJIT itself to `real_...`; its own uses of them stay as they are. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+#include "lauxlib.h"
+#include "lua.h"
+
+/* Calls until errors are raised, and how many are; 0: none. */
+static int calls_left, errors_left;
+
+static void allocates(lua_State *L, void *caller) {
+	Dl_info info;
+	if (errors_left == 0 || !dladdr(caller, &info) || !info.dli_fname || !strstr(info.dli_fname, "gmsv_")) return;
+	if (calls_left > 0 && --calls_left > 0) return;
+	errors_left--;
+	luaL_error(L, "from a __gc");
+}
+#define ALLOCATES(L) allocates(L, __builtin_return_address(0))
+
+void real_lua_pushlstring(lua_State *L, const char *text, size_t len);
+void real_lua_createtable(lua_State *L, int elements, int members);
+void real_lua_pushcclosure(lua_State *L, lua_CFunction function, int upvalues);
+void real_lua_concat(lua_State *L, int count);
+void real_lua_rawset(lua_State *L, int table);
+int real_luaL_ref(lua_State *L, int table);
+
+void lua_pushlstring(lua_State *L, const char *text, size_t len) { ALLOCATES(L); real_lua_pushlstring(L, text, len); }
+void lua_createtable(lua_State *L, int elements, int members) { ALLOCATES(L); real_lua_createtable(L, elements, members); }
+void lua_pushcclosure(lua_State *L, lua_CFunction function, int upvalues) {
+	ALLOCATES(L);
+	real_lua_pushcclosure(L, function, upvalues);
+}
+void lua_concat(lua_State *L, int count) { ALLOCATES(L); real_lua_concat(L, count); }
+void lua_rawset(lua_State *L, int table) { ALLOCATES(L); real_lua_rawset(L, table); }
+int luaL_ref(lua_State *L, int table) { ALLOCATES(L); return real_luaL_ref(L, table); }
+
+/* raise_at(n [, count]) -> how many errors of the last time were not raised. The n-th call of a module that takes memory
+   raises, and the `count` - 1 after it; n = 0: none. Loaded as a C function of this library. */
+int host_raise_at(lua_State *L) {
+	int unraised = errors_left;
+	calls_left = (int)luaL_checkinteger(L, 1);
+	errors_left = calls_left > 0 ? (int)luaL_optinteger(L, 2, 1) : 0;
+	lua_pushinteger(L, unraised);
+	return 1;
+}

@@ -1,0 +1,151 @@
+-- Scripts that get hold of the module's own functions and registry, call them with anything at any time, and change what
+-- is read while it is read. Nothing of it may end the server, and afterwards everything works.
+local pump
+local create = timer.Create
+function timer.Create(name, delay, repetitions, f)
+	if name == "realtime.pump" then pump = f end
+	return create(name, delay, repetitions, f)
+end
+require("realtime")
+assert(type(pump) == "function")
+
+-- Every function that can be reached from the module's.
+local functions, owners = {}, {}
+local function collect(f)
+	if functions[f] then return end
+	functions[f] = true
+	local n = 1
+	while true do
+		local name, value = debug.getupvalue(f, n)
+		if not name then break end
+		if type(value) == "function" and debug.getinfo(value, "S").what == "C" and debug.getinfo(f, "S").what == "C" then
+			owners[#owners + 1] = { f, n }
+			collect(value)
+		end
+		n = n + 1
+	end
+end
+collect(pump)
+for _, f in pairs(realtime) do if type(f) == "function" then collect(f) end end
+local reached = 0
+for _ in pairs(functions) do reached = reached + 1 end
+assert(reached > 20, reached)
+
+local arguments = { {}, { nil, nil }, { realtime.Null }, { realtime.Null, {} }, { 5, 5 }, { "x", "x", "x" }, { {}, {} }, { host.entity({}), {} }, { print, print } }
+local calls = 0
+local function call_all()
+	for f in pairs(functions) do
+		for _, list in ipairs(arguments) do
+			pcall(f, unpack(list, 1, 3))
+			coroutine.wrap(pcall)(f, unpack(list, 1, 3))
+			calls = calls + 1
+		end
+	end
+	realtime.Off("x", "x") realtime.Off("x") realtime.RemoveHook("x") realtime.RemoveAggregator("x")
+end
+call_all()
+
+-- What is encoded changes while a player of it is asked for its name.
+local asked, nicks = 0, {}
+FindMetaTable("Player").Nick = function(self) return nicks[self] and nicks[self]() or "Jo" end
+local function changing(how)
+	local t = {}
+	for n = 1, 50 do t["key" .. n] = n end
+	for n = 1, 3 do
+		local ply = host.player({ name = "x", steamid64 = "76561198000000001", userid = n })
+		t["ply" .. n] = ply
+		nicks[ply] = function()
+			asked = asked + 1
+			how(t)
+		end
+	end
+	return t
+end
+for name, how in pairs({
+	clears = function(t) for key in pairs(t) do t[key] = nil end collectgarbage() end,
+	grows = function(t) for n = 1, 300 do t["more" .. n .. asked] = {} end end,
+	shrinks = function(t) t.key1 = nil t.key2 = nil collectgarbage() end,
+	nests = function(t) t.t = t end,
+	emits = function(t) assert(realtime.Emit("nested", { 1, host.player({}) })) end,
+	raises = function(t) error("from Nick") end,
+	yields = function(t) coroutine.yield() end,
+	pumps = function(t) pump() end,
+}) do
+	for _, encode in ipairs({ function(t) return realtime.Emit("changing", t) end, function(t) return realtime.Set("k", t) end }) do
+		local t = changing(how)
+		local ok, reason = encode(t)
+		if name == "raises" or name == "yields" then
+			assert(not ok and reason:find("^encode: data%.ply%d is a "), reason)
+		else
+			assert(ok, reason)
+		end
+	end
+end
+assert(asked > 20, asked)
+local ok, reason = realtime.Emit("x", { a = { b = { host.io.open("/dev/null") } } })
+assert(not ok and reason == "encode: data.a.b[1] is a userdata" or reason == "encode: data.a.b[1] is a File", reason)
+
+local heard, errors_seen = {}, host.errors()
+local function hears(name, f) realtime.On("e", name, function(data) heard[name] = (heard[name] or 0) + 1 if f then f(data) end end) end
+hears("calls", function() call_all() end)
+hears("pumps", function() for _ = 1, 5 do pump() end end)
+hears("yields", function() coroutine.yield(1) end)
+hears("pumps in a coroutine", function() coroutine.wrap(pump)() end)
+hears("last")
+
+-- One upvalue at a time is something else for a while.
+local junk = { false, 5, "x", {}, function() end, error, coroutine.yield, print }
+local step, restore = 0
+local names = { "calls", "pumps", "yields", "pumps in a coroutine", "last" }
+local function all_heard(count)
+	for _, name in ipairs(names) do if (heard[name] or 0) < count then return false end end
+	return true
+end
+-- In the registry, the place of a listener: it is not called, and nothing else is in its place.
+local registry = debug.getregistry()
+local function in_registry(f) for n, value in pairs(registry) do if value == f then return n end end end
+local victim_calls = 0
+local function victim() victim_calls = victim_calls + 1 end
+
+local started = host.mono()
+realtime.Emit("e", { list = { 1, 2, { 3 } } })
+local phase = "flow"
+create("drive", 0, 0, function()
+	if host.mono() - started > 60 then
+		print("FAIL " .. phase .. " " .. step)
+		print("0 passed, 1 failed")
+		return host.quit(1)
+	end
+	if phase == "flow" then
+		if not all_heard(1) then return end
+		phase = "tamper"
+	elseif phase == "tamper" then
+		if restore then restore() restore = nil end
+		step = step + 1
+		local owner = owners[math.floor((step - 1) / #junk) + 1]
+		if not owner then
+			phase, heard = "victim", {}
+			realtime.On("v", "victim", victim)
+			local place = assert(in_registry(victim))
+			registry[place] = "junk"
+			assert(realtime.Emit("v", { 1 }))
+			assert(realtime.Emit("e", { list = { 1, 2, { 3 } } }))
+			return
+		end
+		local f, n = owner[1], owner[2]
+		local _, before = debug.getupvalue(f, n)
+		debug.setupvalue(f, n, junk[(step - 1) % #junk + 1])
+		restore = function() debug.setupvalue(f, n, before) end
+		pcall(realtime.Emit, "e", { list = { 1 } })
+		pcall(realtime.Get, "k", function() end)
+		pcall(realtime.Stats) pcall(realtime.Status) pcall(realtime.On, "z", "z", print) pcall(realtime.Off, "z")
+		pcall(realtime.Emit, "e", { host.player({}) })
+	else
+		if not all_heard(1) then return end
+		local stats = realtime.Stats()
+		local fine = stats.panics == 0 and victim_calls == 0 and calls > 100 and host.errors() > errors_seen
+		if not fine then print("FAIL", stats.panics, victim_calls, calls) end
+		print(fine and "1 passed, 0 failed" or "0 passed, 1 failed")
+		host.quit(fine and 0 or 1)
+	end
+end)
