@@ -274,7 +274,7 @@ function realtime.Configure(options) end
 ---@field actions realtime.Queue events of this server that hooks act on: delivered means each action was handed on
 ---@field aggregates realtime.Queue events collected by aggregators: delivered means the function was called with it
 ---@field webhooks realtime.Queue Discord messages and requests: delivered means an answer of success
----@field destinations table[] each place that is posted to, and how it stands
+---@field destinations table[] each place that is posted to: its `name` without secrets, the `hook` whose post came last, and how it stands
 ---@field files realtime.Queue records for event logs: delivered means written
 ---@field event_logs table<string, integer> what event logs did to the disk
 ---@field hooks integer

@@ -44,7 +44,7 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
 
 /// One destination of webhooks, for `Stats()`.
 pub fn destination(standing: &Standing) -> Value {
-    let Standing { name, kind, tally, waiting, state } = standing;
+    let Standing { name, hook, kind, tally, waiting, state } = standing;
     let (word, detail) = match state {
         State::Ok => ("ok", String::new()),
         State::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
@@ -52,7 +52,7 @@ pub fn destination(standing: &Standing) -> Value {
         State::Closed(reason) => ("closed", reason.clone()),
     };
     json!({
-        "name": name, "type": kind, "state": word, "detail": detail, "in": tally.offered, "delivered": tally.delivered,
+        "name": name, "hook": hook, "type": kind, "state": word, "detail": detail, "in": tally.offered, "delivered": tally.delivered,
         "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx, "4xx": tally.status_4xx,
         "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
     })
@@ -92,10 +92,13 @@ fn name(registered: &impl Registered) -> String {
 
 fn destination_line(stats: &Value) -> String {
     let text = |member: &str| stats[member].as_str().unwrap_or_default().to_owned();
-    let (name, state, detail) = (text("name"), text("state"), text("detail"));
+    let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
     let between = if detail.is_empty() { "" } else { " " };
     let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
-    format!("to {name}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}")
+    let whose = if hook.is_empty() { String::new() } else { format!(" of hook `{hook}`") };
+    format!(
+        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}"
+    )
 }
 
 fn queue_line(name: &str, group: &Value) -> String {
@@ -125,7 +128,7 @@ mod tests {
             "missed": 0,
             "limits": ["redis refuses scripts; NOPERM"],
             "destinations": [
-                { "name": "h/***", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
+                { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
             ],
         });
         let said = lines("connected", "redis at h:6379", &config, &stats);
@@ -137,7 +140,7 @@ mod tests {
                 "redis refuses scripts; NOPERM",
                 "outbox: in 5, delivered 3, waiting 0, dropped as expired 2",
                 "pump: p50 1.5 us, p99 2.5 us, longest 3 us",
-                "to h/***: broken no answer, in 3, delivered 1, dead 1, waiting 1",
+                "to h/*** of hook `a`: broken no answer, in 3, delivered 1, dead 1, waiting 1",
                 "resent 7",
             ]
         );

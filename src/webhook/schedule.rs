@@ -22,6 +22,7 @@
 //!   that is sent after the rest shows whether it takes posts again.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{
@@ -55,6 +56,8 @@ pub struct Schedule {
 
 struct Destination {
     address: Address,
+    /// Whose post came last: addresses of one host look alike without their secrets.
+    hook: Arc<[u8]>,
     queue: VecDeque<Queued>,
     in_flight: Option<Queued>,
     pause_until: Option<Instant>,
@@ -131,6 +134,8 @@ pub enum Cause {
 pub struct Standing {
     /// Without its secrets.
     pub name: String,
+    /// The hook whose post came last.
+    pub hook: String,
     pub kind: &'static str,
     pub tally: Tally,
     pub waiting: u64,
@@ -151,7 +156,7 @@ pub enum State {
 impl Schedule {
     /// Queues a post. What had to make room for it, or itself if it is not taken.
     pub fn offer(&mut self, now: Instant, post: Post) -> Vec<Dead> {
-        let Some(at) = self.place_of(now, &post.address) else {
+        let Some(at) = self.place_of(now, &post) else {
             let reason = format!("{DESTINATIONS_MAX} other destinations have posts waiting");
             self.forgotten.offered += post.jobs();
             self.forgotten.dead += post.jobs();
@@ -161,6 +166,7 @@ impl Schedule {
         let turn = self.turn;
         let Some(place) = self.places.get_mut(at) else { return Vec::new() };
         place.tally.offered += post.jobs();
+        place.hook.clone_from(&post.hook);
         if let Some(reason) = place.closed.clone() {
             place.tally.dead += post.jobs();
             return vec![Dead { post, cause: Cause::Closed, reason }];
@@ -190,12 +196,14 @@ impl Schedule {
     }
 
     /// The destination's number; a new one takes the place of one at rest if there are too many.
-    fn place_of(&mut self, now: Instant, address: &Address) -> Option<usize> {
+    fn place_of(&mut self, now: Instant, post: &Post) -> Option<usize> {
+        let address = &post.address;
         if let Some(at) = self.by_address.get(address) {
             return Some(*at);
         }
         let new = Destination {
             address: address.clone(),
+            hook: Arc::clone(&post.hook),
             queue: VecDeque::new(),
             in_flight: None,
             pause_until: None,
@@ -552,7 +560,7 @@ impl Schedule {
         let mut standings: Vec<_> = (0..self.places.len()).filter_map(|at| self.standing(at, now)).collect();
         if self.forgotten != Tally::default() {
             let (name, tally) = ("others".to_owned(), self.forgotten);
-            standings.push(Standing { name, kind: "", tally, waiting: 0, state: State::Ok });
+            standings.push(Standing { name, hook: String::new(), kind: "", tally, waiting: 0, state: State::Ok });
         }
         standings
     }
@@ -569,7 +577,8 @@ impl Schedule {
         };
         let waiting = place.queued_jobs() + place.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
         let (name, kind) = (place.address.name().to_owned(), place.address.kind());
-        Some(Standing { name, kind, tally: place.tally, waiting, state })
+        let hook = String::from_utf8_lossy(&place.hook).into_owned();
+        Some(Standing { name, hook, kind, tally: place.tally, waiting, state })
     }
 }
 

@@ -82,13 +82,13 @@ impl Poster {
         self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
     }
 
-    /// How the destination of this name, or a part of it, stands, once its first post was looked at.
+    /// How the destination of this name, or a part of it, or of this hook stands, once its first post was looked at.
     #[track_caller]
     pub fn standing(&self, part: &str) -> Standing {
         let mut found = None;
         wait_until(part, || {
             let standings = self.shared.webhooks.standings();
-            found = standings.into_iter().find(|standing| standing.name.contains(part));
+            found = standings.into_iter().find(|standing| standing.name.contains(part) || standing.hook == part);
             found.is_some()
         });
         found.expect("waited for")
@@ -206,6 +206,10 @@ impl Hook {
 
     /// The event as it is, within two seconds.
     pub fn http(url: &str) -> Hook {
-        Hook::new("h", json!({ "type": "http", "url": url, "timeout": 2 }))
+        Hook::http_named("h", url)
+    }
+
+    pub fn http_named(name: &str, url: &str) -> Hook {
+        Hook::new(name, json!({ "type": "http", "url": url, "timeout": 2 }))
     }
 }

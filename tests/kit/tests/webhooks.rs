@@ -280,24 +280,24 @@ fn a_denied_request_does_not_close_its_destination() {
         _ => Answer::Status(200),
     });
     let poster = Poster::default();
-    let hook = Hook::http(&web.url("/good"));
+    let hook = Hook::http_named("good", &web.url("/good"));
     for n in 0..20 {
         poster.post(&hook, json!({ "n": n }));
         poster.post(&Hook::http(&web.url(&format!("/player/{}", n % 2))), json!({ "n": n }));
     }
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
-    assert_eq!(poster.standing("/good").state, State::Ok);
+    assert_eq!(poster.standing("good").state, State::Ok);
     // A path that is gone rests in the end. Its other posts wait, and so does nobody else.
-    let gone = Hook::http(&web.url("/gone"));
+    let gone = Hook::http_named("gone", &web.url("/gone"));
     (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
-    wait_until("it rests", || matches!(poster.standing("/gone").state, State::Closed(_)));
+    wait_until("it rests", || matches!(poster.standing("gone").state, State::Closed(_)));
     poster.post(&hook, json!({}));
     poster.wait_delivered(15);
     assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
-    let State::Closed(reason) = poster.standing("/gone").state else { panic!("{:?}", poster.standing("/gone")) };
+    let State::Closed(reason) = poster.standing("gone").state else { panic!("{:?}", poster.standing("gone")) };
     assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
-    assert_eq!(poster.standing("/gone").waiting, 1);
+    assert_eq!(poster.standing("gone").waiting, 1);
     poster.assert_balanced();
     poster.stop();
 }
