@@ -242,6 +242,47 @@ fn after_a_busy_redis_subscriptions_go_before_publishes() {
     }
 }
 
+/// What scripts change while Redis is away is nothing that it hears of: at the end it is asked for what is wanted then.
+#[test]
+fn changes_while_redis_is_away_come_to_one() {
+    let (asked, away) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+    let (names, is_away) = (Arc::clone(&asked), Arc::clone(&away));
+    let redis = Scripted::start(move |client| {
+        while !is_away.load(Ordering::SeqCst)
+            && let Some(command) = client.question()
+        {
+            match command[0].as_str() {
+                "SUBSCRIBE" | "PSUBSCRIBE" => {
+                    names.lock().unwrap().push(command[1].clone());
+                    client.acknowledge(&command);
+                }
+                _ => client.send(b":1\r\n"),
+            }
+        }
+    });
+    let mut server = at(&redis.url());
+    for n in 0..10_000 {
+        let name = format!("{}{}", if n % 2 == 0 { "c" } else { "p*" }, n % 500);
+        server.on(&name, n);
+        if n < 9990 {
+            server.engine.off(name.as_bytes(), None);
+        }
+        if n % 100 == 0 {
+            server.tick();
+        }
+    }
+    server.tick();
+    away.store(false, Ordering::SeqCst);
+    server.wait_ready();
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    let expected = (490..500).map(|n| format!("{}{n}", if n % 2 == 0 { "c" } else { "p*" }));
+    let mut expected = expected.collect::<Vec<_>>();
+    expected.sort();
+    assert_eq!(asked, expected);
+    server.stop();
+}
+
 /// What scripts change while Redis is busy takes no more memory than the names, and none is asked for that is not wanted.
 #[test]
 fn changes_while_redis_is_busy_come_to_one() {
