@@ -267,3 +267,28 @@ impl Subscriptions {
         Some(asked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::Topic;
+
+    /// While nothing is asked for, changes take no more memory than the names do; in the end what counts is what is wanted.
+    #[test]
+    fn a_name_that_changes_often_is_looked_at_once() {
+        let topics = ["a", "b", "c*"].map(|name| Arc::new(Topic::new(name.as_bytes())));
+        let mut routes = Routes::new("");
+        let mut state = State { refusals: 1, retry_at: Some(Instant::now()), ..State::default() };
+        let mut bytes = Vec::new();
+        for n in 0..10_000 {
+            routes.listen(&topics[n % 3], n / 3 % 2 == 0);
+            state.ask_difference(&Arc::new(routes.clone()), &mut bytes);
+        }
+        assert_eq!((state.open.len(), state.is_open.len(), bytes.len()), (3, 3, 0));
+        (state.refusals, state.retry_at) = (0, None);
+        topics.iter().for_each(|topic| routes.listen(topic, *topic == topics[2]));
+        state.ask_difference(&Arc::new(routes), &mut bytes);
+        let expected = Asked::Subscribe { pattern: true, name: (*b"c*").into() };
+        assert_eq!((state.unanswered.as_slices().0, state.open.len(), state.is_open.len()), (&[expected][..], 0, 0));
+    }
+}

@@ -283,7 +283,7 @@ fn changes_while_redis_is_away_come_to_one() {
     server.stop();
 }
 
-/// What scripts change while Redis is busy takes no more memory than the names, and none is asked for that is not wanted.
+/// Of what scripts change while Redis is busy only what is wanted in the end is asked for.
 #[test]
 fn changes_while_redis_is_busy_come_to_one() {
     let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
