@@ -225,8 +225,11 @@ impl Settled {
             if self.is_reached(version) || left.is_zero() || give_up() {
                 return None;
             }
-            if asked.news.is_some() {
-                return asked.news;
+            match asked.news {
+                // Whoever waits next would ask for nothing more.
+                Some(News::More) => return asked.news.take(),
+                Some(News::Refused) => return asked.news,
+                None => {}
             }
             asked = self.changed.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
         }
