@@ -453,6 +453,8 @@ pub struct Config {
     pub complaints: Vec<String>,
     /// The options of [`LEADING`] that somebody set and nobody understood, and the error.
     not_understood: BTreeMap<&'static str, String>,
+    /// Somebody said where Redis is.
+    is_redis_named: bool,
 }
 
 /// The options that say which data this server shares: without them, or with their defaults, it would read and write
@@ -478,6 +480,7 @@ impl Config {
             webhook_ca_file: String::new(),
             complaints: Vec::new(),
             not_understood: BTreeMap::new(),
+            is_redis_named: false,
         }
     }
 
@@ -529,7 +532,8 @@ impl Config {
     }
 
     /// Applies the options of one source, each by itself. An option of [`LEADING`] that is not understood here stays so
-    /// until a source above sets it. A name that may only stand for one counts where the option itself is not set.
+    /// until a source above sets it. A name that may only stand for one counts where the option itself is not set; a
+    /// variable that may be of another program, where no source sets it.
     fn apply_all(
         &mut self,
         source: &str,
@@ -543,7 +547,9 @@ impl Config {
                 Err(found) => {
                     let error = ConfigError { source: source.to_owned(), option: shown_name(&name), found };
                     let of_name = if row_of(&name).is_some() { &mut misread } else { &mut misspelt };
-                    of_name.extend(meant(&name).map(|name| (name, error.to_string())));
+                    if source != ENVIRONMENT || !self.is_redis_named || !may_be_of_others(&name) {
+                        of_name.extend(meant(&name).map(|name| (name, error.to_string())));
+                    }
                     errors.push(error);
                 }
             }
@@ -556,6 +562,7 @@ impl Config {
                 self.not_understood.remove(name);
             }
         }
+        self.is_redis_named |= understood.contains(&"redis");
         if self.not_understood.contains_key("redis") {
             self.redis = Address::unknown();
         }
@@ -630,9 +637,15 @@ fn meant(name: &str) -> Option<&'static str> {
     match nearest(&name, OPTIONS.iter().map(|row| row.name)) {
         Some("prefix") => Some("prefix"),
         Some("redis") => Some("redis"),
-        _ if name.contains("redis") || OF_ADDRESSES.split(' ').any(|word| word == name) => Some("redis"),
+        _ if name.contains("redis") || may_be_of_others(&name) => Some("redis"),
         _ => None,
     }
+}
+
+/// Whether a name that stands for `redis` at most may as well be of another program that is called so.
+fn may_be_of_others(name: &str) -> bool {
+    let name = plain_name(name);
+    OF_ADDRESSES.split_whitespace().any(|word| word == name)
 }
 
 /// The name for an error: one that is no word may be something else in the wrong place.

@@ -107,7 +107,8 @@ impl Sources {
         let mut variables: Vec<(String, Result<String, String>)> = Vec::new();
         for (name, text) in &self.operator.variables {
             let text = text.as_deref().map(unquoted);
-            if !name.starts_with(OF_TESTS) && !OF_SCRIPTS.contains(&name.as_str()) && text != Some("") {
+            let is_ours = !name.starts_with(OF_TESTS) && !OF_SCRIPTS.contains(&name.as_str());
+            if is_ours && !is_of_containers(name, text) && text != Some("") {
                 let no_text = || "its value is no UTF-8 text: write it anew".to_owned();
                 variables.push((name.clone(), text.map(str::to_owned).ok_or_else(no_text)));
             }
@@ -115,6 +116,18 @@ impl Sources {
         variables.sort_by_key(|(name, _)| name.bytes().all(|byte| !byte.is_ascii_lowercase()));
         variables.into_iter()
     }
+}
+
+/// Whether Docker or Kubernetes made this variable for a neighbour whose name begins with `realtime`:
+/// <https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>.
+fn is_of_containers(name: &str, text: Option<&str>) -> bool {
+    let is_address = text.is_some_and(|text| text.starts_with("tcp://") || text.starts_with("udp://"));
+    let of_port = |(_, rest): (&str, &str)| rest.ends_with("_TCP") || rest.contains("_TCP_") || rest.contains("_UDP");
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.split_once("_PORT_").is_some_and(of_port)
+        || name.ends_with("_PORT") && is_address
 }
 
 /// Without blanks, and without a pair of quotes around it.

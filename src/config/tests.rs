@@ -80,6 +80,28 @@ fn environments_as_panels_write_them() {
     }
 }
 
+/// A variable that may be of another program holds nothing back where somebody named the Redis, also a script.
+#[test]
+fn variables_that_may_be_of_others() {
+    let variables = || vec![("REALTIME_PASSWORD".to_owned(), Some("hunter2".to_owned()))];
+    let file = |text: &str| Some(("realtime.json".to_owned(), Ok(text.to_owned())));
+    let operator = |file| Operator { file, variables: variables(), hints: Vec::new() };
+    let mut rows = Vec::new();
+    for text in ["{}", r#"{"redis":"redis://127.0.0.1:6379"}"#, r#"{"host":"h"}"#] {
+        rows.push(Sources::of(Config::defaults("box", 27015), operator(file(text))));
+    }
+    rows.push(Sources::of(Config::defaults("box", 27015), operator(None)));
+    let mut scripted = rows[3].clone();
+    scripted.configure(r#"{"redis":"redis://127.0.0.1:6379"}"#).unwrap();
+    rows.push(scripted);
+    let found = rows.iter().map(|sources| {
+        let config = sources.resolve().0;
+        assert!(config.complaints.iter().any(|complaint| complaint.contains("REALTIME_PASSWORD")));
+        config.not_understood().is_none()
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [false, true, false, false, true]);
+}
+
 #[test]
 fn the_environment_has_the_last_word() {
     let mut config = Config::defaults("box", 27015);

@@ -118,20 +118,32 @@ pub fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
 
 /// How servers, proxies and hosts say that they do not do something. They word it in many ways and do not always name the
 /// command, so the question decides: these are looked for in the answer to a script only.
-const NOT_DONE: [&str; 14] = [
+const NOT_DONE: [&str; 26] = [
     "acl failure in script",
     "blocked",
-    "can't run this command",
+    "can't",
+    "cannot",
+    "command not found",
     "denied",
     "disabled",
     "forbidden",
+    "illegal command",
+    "invalid command",
     "no permission",
+    "no such command",
     "not allowed",
     "not available",
+    "not enabled",
+    "not implement",
     "not permitted",
+    "not recogni",
     "not support",
+    "prohibited",
     "restricted",
+    "turned off",
+    "unavailable",
     "unknown",
+    "unrecogni",
     "unsupported",
 ];
 

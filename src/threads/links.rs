@@ -148,29 +148,60 @@ impl Published {
 #[derive(Default)]
 pub struct Settled {
     version: AtomicU64,
-    /// When something was last asked for, or lost.
-    since: Mutex<Option<Instant>>,
+    asked: Mutex<Question>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Question {
+    /// When something was last asked for, or lost.
+    since: Option<Instant>,
+    /// What came of it before it stood.
+    news: Option<News>,
+}
+
+/// What the publisher, who is the one that asks, is to know at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Redis is busy no more, and there is more to ask for.
+    More,
+    /// Redis is busy: a publish would be refused as well.
+    Refused,
 }
 
 impl Settled {
     pub(super) fn asked_now(&self) {
-        *lock(&self.since) = Some(Instant::now());
+        lock(&self.asked).since = Some(Instant::now());
+    }
+
+    /// Something was asked for; again, if it had been refused.
+    pub(super) fn asked(&self, is_again: bool) {
+        let mut asked = lock(&self.asked);
+        asked.news = None;
+        if is_again {
+            asked.since = Some(Instant::now());
+        }
+    }
+
+    /// Who waits is to do something about it.
+    pub(super) fn has_news(&self, news: News) {
+        lock(&self.asked).news = Some(news);
+        self.changed.notify_all();
     }
 
     /// Every subscription of this version stands.
     pub(super) fn reached(&self, version: u64) {
-        let since = lock(&self.since);
+        let asked = lock(&self.asked);
         self.version.fetch_max(version, Ordering::AcqRel);
-        drop(since);
+        drop(asked);
         self.changed.notify_all();
     }
 
     /// The subscribed connection is gone, and all subscriptions with it.
     pub(super) fn lost(&self) {
-        let mut since = lock(&self.since);
+        let mut asked = lock(&self.asked);
         self.version.store(0, Ordering::Release);
-        *since = Some(Instant::now());
+        *asked = Question { since: Some(Instant::now()), news: None };
     }
 
     pub fn is_reached(&self, version: u64) -> bool {
@@ -179,22 +210,28 @@ impl Settled {
 
     /// Has who waits look at its `give_up` again.
     pub fn wake(&self) {
-        drop(lock(&self.since));
+        drop(lock(&self.asked));
         self.changed.notify_all();
     }
 
     /// Waits until the subscriptions of `version` stand: at most [`SETTLE_MAX`] after they were asked for, or after
-    /// `ready` if that is later, or until `give_up`.
-    pub(super) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) {
-        let mut since = lock(&self.since);
+    /// `ready` if that is later, or until `give_up`. Ends early with what there is to know.
+    pub(super) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) -> Option<News> {
+        let mut asked = lock(&self.asked);
         // Fixed here: what is asked for meanwhile must not make this publish wait longer.
-        let deadline = since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
+        let deadline = asked.since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if self.is_reached(version) || left.is_zero() || give_up() {
-                return;
+                return None;
             }
-            since = self.changed.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
+            match asked.news {
+                // Whoever waits next would ask for nothing more.
+                Some(News::More) => return asked.news.take(),
+                Some(News::Refused) => return asked.news,
+                None => {}
+            }
+            asked = self.changed.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

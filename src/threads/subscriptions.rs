@@ -12,6 +12,7 @@ use crate::redis::command;
 use crate::redis::connection::Connection;
 use crate::redis::refusal::{Class, Refusal};
 use crate::routes::Routes;
+use crate::threads::links::News;
 use crate::threads::{Shared, Side, lock};
 
 /// The pause after a refusal doubles so often, from [`REFUSED_RETRY`] to two seconds.
@@ -39,7 +40,10 @@ struct State {
     routes: Arc<Routes>,
     /// Names to look at, and whether each is a pattern: what changed with the routes, and what was refused for the moment.
     open: VecDeque<(bool, Box<[u8]>)>,
-    /// When to ask again for what was refused.
+    /// The same, so that each stands there once, however often it changes while nothing is asked for.
+    is_open: HashSet<(bool, Box<[u8]>)>,
+    /// When Redis began to refuse what it was asked last, and when to ask again.
+    refused_at: Option<Instant>,
     retry_at: Option<Instant>,
     /// So often in a row. Meanwhile one name is asked for at a time: a busy Redis is not flooded with thousands.
     refusals: u32,
@@ -71,19 +75,27 @@ impl State {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
 
+    fn look_at(&mut self, pattern: bool, name: Box<[u8]>) {
+        if self.is_open.insert((pattern, name.clone())) {
+            self.open.push_back((pattern, name));
+        }
+    }
+
     /// Notes and encodes what brings the subscriptions from what was asked to what is wanted. Looks only at what changed
     /// since it did last, and at what was refused meanwhile.
     fn ask_difference(&mut self, routes: &Arc<Routes>, bytes: &mut Vec<u8>) {
         let older = std::mem::replace(&mut self.routes, Arc::clone(routes));
         for pattern in [false, true] {
-            routes.differing(&older, pattern, |name| self.open.push_back((pattern, name.into())));
+            routes.differing(&older, pattern, |name| self.look_at(pattern, name.into()));
         }
         let is_quiet = self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == Asked::Ping);
         let most = if self.refusals == 0 { usize::MAX } else { usize::from(is_quiet) };
         let (mut gone, mut new) = (Vec::new(), Vec::new());
         while gone.len() + new.len() < most
-            && let Some((pattern, name)) = self.open.pop_front()
+            && let Some(open) = self.open.pop_front()
         {
+            self.is_open.remove(&open);
+            let (pattern, name) = open;
             let is_wanted = routes.get(pattern, &name).is_some();
             if is_wanted && !self.asked(pattern).contains(&name) {
                 self.asked(pattern).insert(name.clone());
@@ -100,8 +112,12 @@ impl State {
 
     /// Redis is busy no more: the other names are asked for at once.
     fn is_not_busy(&mut self, shared: &Shared) {
-        if std::mem::take(&mut self.refusals) > 0 {
-            self.retry_at = Some(Instant::now());
+        if std::mem::take(&mut self.refusals) == 0 {
+            return;
+        }
+        self.retry_at = (!self.open.is_empty()).then(Instant::now);
+        if self.retry_at.is_some() {
+            shared.settled.has_news(News::More);
             shared.outbox.wake();
         }
     }
@@ -147,6 +163,13 @@ impl Subscriptions {
         lock(&self.state).retry_at.is_some_and(|retry_at| now >= retry_at)
     }
 
+    /// A publish waits for what was refused: it is asked for again after the shortest pause.
+    pub(super) fn hurry(&self) {
+        let mut state = lock(&self.state);
+        let soon = state.refused_at.map(|refused_at| refused_at + REFUSED_RETRY);
+        state.retry_at = state.retry_at.map(|retry_at| soon.map_or(retry_at, |soon| soon.min(retry_at)));
+    }
+
     /// Asks Redis for the difference between the newest routes and what was asked. Returns their version.
     /// Without a connection there is nothing to do: the next one asks for everything.
     pub(super) fn sync(&self, shared: &Shared) -> u64 {
@@ -157,10 +180,14 @@ impl Subscriptions {
             let mut state = lock(&self.state);
             let Some(connection) = state.connection.clone() else { return version };
             state.version = version;
-            if state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at) {
+            let is_again = state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at);
+            if is_again {
                 state.retry_at = None;
             }
             state.ask_difference(&routes, &mut bytes);
+            if !bytes.is_empty() {
+                shared.settled.asked(is_again);
+            }
             state.announce_if_settled(shared);
             connection
         };
@@ -214,20 +241,23 @@ impl Subscriptions {
             match &asked {
                 Asked::Subscribe { pattern, name } => {
                     state.asked(*pattern).remove(name);
-                    state.open.push_back((*pattern, name.clone()));
+                    state.look_at(*pattern, name.clone());
                 }
                 Asked::Unsubscribe { pattern, name } => {
                     state.asked(*pattern).insert(name.clone());
-                    state.open.push_back((*pattern, name.clone()));
+                    state.look_at(*pattern, name.clone());
                 }
                 Asked::Ping => {}
             }
             if asked != Asked::Ping {
+                let now = Instant::now();
                 if state.retry_at.is_none() {
                     state.refusals = state.refusals.saturating_add(1);
+                    state.refused_at = Some(now);
                 }
                 let pause = REFUSED_RETRY * (1 << state.refusals.saturating_sub(1).min(PAUSE_DOUBLINGS_MAX));
-                state.retry_at = Some(Instant::now() + pause);
+                state.retry_at = Some(now + pause);
+                shared.settled.has_news(News::Refused);
             }
         } else if asked != Asked::Ping {
             // It was looked at, and refused for good.
@@ -235,5 +265,30 @@ impl Subscriptions {
         }
         state.announce_if_settled(shared);
         Some(asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::Topic;
+
+    /// While nothing is asked for, changes take no more memory than the names do; in the end what counts is what is wanted.
+    #[test]
+    fn a_name_that_changes_often_is_looked_at_once() {
+        let topics = ["a", "b", "c*"].map(|name| Arc::new(Topic::new(name.as_bytes())));
+        let mut routes = Routes::new("");
+        let mut state = State { refusals: 1, retry_at: Some(Instant::now()), ..State::default() };
+        let mut bytes = Vec::new();
+        for n in 0..10_000 {
+            routes.listen(&topics[n % 3], n / 3 % 2 == 0);
+            state.ask_difference(&Arc::new(routes.clone()), &mut bytes);
+        }
+        assert_eq!((state.open.len(), state.is_open.len(), bytes.len()), (3, 3, 0));
+        (state.refusals, state.retry_at) = (0, None);
+        topics.iter().for_each(|topic| routes.listen(topic, *topic == topics[2]));
+        state.ask_difference(&Arc::new(routes), &mut bytes);
+        let expected = Asked::Subscribe { pattern: true, name: (*b"c*").into() };
+        assert_eq!((state.unanswered.as_slices().0, state.open.len(), state.is_open.len()), (&[expected][..], 0, 0));
     }
 }

@@ -18,7 +18,7 @@ use crate::redis::refusal::{self, Class, Refusal};
 use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::redis::{REPLY_LIMITS, command};
 use crate::threads::Shared;
-use crate::threads::links::Limit;
+use crate::threads::links::{Limit, News};
 use crate::threads::outbox::{Item, Job, Publish};
 use crate::threads::publisher::backlog::{Asked, Backlog, Life};
 use crate::threads::publisher::leases::Taking;
@@ -329,10 +329,15 @@ impl<'a, 'b> Session<'a, 'b> {
         if !self.batch.is_empty() {
             return false;
         }
-        // This thread is the one that asks: what is waited for must have been asked.
-        self.sync_subscriptions();
-        let give_up = || shared.is_stopping() || self.reader_waits();
-        shared.settled.wait(publish.routes_version, self.ready, give_up);
+        shared.subscriptions.hurry();
+        loop {
+            // This thread is the one that asks: what is waited for must have been asked.
+            self.sync_subscriptions();
+            let give_up = || shared.is_stopping() || self.reader_waits();
+            if shared.settled.wait(publish.routes_version, self.ready, give_up) != Some(News::More) {
+                break;
+            }
+        }
         shared.settled.is_reached(publish.routes_version) || !self.reader_waits()
     }
 

@@ -266,6 +266,40 @@ fn a_removed_hook_frees_its_lease() {
     }
 }
 
+/// With another prefix the leases of before are freed for those that stay, and the keys of the new one are taken.
+#[test]
+fn a_prefix_that_changes_moves_the_leases() {
+    let forbidding = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all", "-eval", "-evalsha"];
+    for (settings, login) in [(&[][..], ""), (&forbidding[..], "gmod:pw@")] {
+        let redis = Redis::start(settings);
+        let url = redis.url().replace("redis://", &format!("redis://{login}"));
+        let mut servers = ["one", "two"].map(|name| at(&url, name));
+        for server in &mut servers {
+            server.engine.add_hook(b"kill", Some(b"mine"), &counter("kills"), None).unwrap();
+            server.tick();
+            wait_until("one holds it", || leases(&redis).len() == 1);
+        }
+        wait_held(&servers, 1);
+        let holder = servers.iter().position(|server| held(server) == 1).unwrap();
+        let boots = servers.iter().map(|server| format!("{:016x}", server.engine.shared().boot)).collect::<Vec<_>>();
+        servers[holder].engine.configure("{\"prefix\":\"q:\"}").unwrap();
+        servers[holder].tick();
+        wait_until("the other holds what was left", || leases(&redis) == [boots[1 - holder].clone()]);
+        wait_held(&servers, 2);
+        let moved = redis.command(&["KEYS", "q:rt:lead:*"]);
+        assert_eq!(redis.command(&["GET", &moved]), boots[holder], "{moved}");
+        servers.iter_mut().for_each(Server::wait_ready);
+        for key in ["p:kill", "q:kill"] {
+            publish(&redis, key, "{}");
+            wait_until("counted once each", || redis.command(&["GET", &format!("{key}s")]) == "1");
+        }
+        for mut server in servers {
+            server.settle();
+            server.stop();
+        }
+    }
+}
+
 /// Arrays, texts and numbers carry no identity: hooks act on them when they come back, each once.
 #[test]
 fn events_without_identity_of_ones_own() {

@@ -1,7 +1,7 @@
 //! A Redis that answers, and says no: to the login, to a client too many, to a channel, for the moment, for ever.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
@@ -201,6 +201,120 @@ fn many_channels_while_busy(forbidden: bool) {
     let refused = if forbidden { 1000 } else { 100 };
     assert_eq!(server.stat("/subscriptions_refused"), refused);
     assert!(asked.load(Ordering::SeqCst) <= 2020, "{asked:?}");
+    server.stop();
+}
+
+/// However long Redis was busy, what it is asked first afterwards are the subscriptions: a script hears what it emitted
+/// behind its `On`.
+#[test]
+fn after_a_busy_redis_subscriptions_go_before_publishes() {
+    for channels in [1, 300] {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&order);
+        let redis = Scripted::start(move |client| {
+            while let Some(command) = client.question() {
+                let mut seen = seen.lock().unwrap();
+                let name = command[0].as_str();
+                // It is free again right behind the fourth publish that it refused.
+                let is_busy = seen.iter().filter(|name| *name == "PUBLISH").count() < 4;
+                seen.push(name.to_owned());
+                match name {
+                    _ if is_busy => client.send(b"-BUSY a script\r\n"),
+                    "SUBSCRIBE" => client.acknowledge(&command),
+                    _ => client.send(b":1\r\n"),
+                }
+            }
+        });
+        let mut server = at(&redis.url());
+        server.wait_ready();
+        (0..channels).for_each(|n| server.on(&format!("c{n}"), n));
+        server.emit("c0", "{}").unwrap();
+        server.wait(|server| server.stat("/outbox/delivered") == 1);
+        let order = order.lock().unwrap();
+        let tries = order.split(|name| name == "PUBLISH").map(<[String]>::len).collect::<Vec<_>>();
+        // Each time Redis is asked for one subscription at least before the publish goes; at last for all.
+        let [first, between @ .., last, behind] = tries.as_slice() else { panic!("{order:?}") };
+        let channels = channels as usize;
+        assert!(*first == channels && *last == channels && *behind == 0, "{channels}: {tries:?}");
+        assert!(between.len() == 3 && between.iter().all(|asked| *asked == 1), "{channels}: {tries:?}");
+        drop(order);
+        server.stop();
+    }
+}
+
+/// What scripts change while Redis is away is nothing that it hears of: at the end it is asked for what is wanted then.
+#[test]
+fn changes_while_redis_is_away_come_to_one() {
+    let (asked, away) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+    let (names, is_away) = (Arc::clone(&asked), Arc::clone(&away));
+    let redis = Scripted::start(move |client| {
+        while !is_away.load(Ordering::SeqCst)
+            && let Some(command) = client.question()
+        {
+            match command[0].as_str() {
+                "SUBSCRIBE" | "PSUBSCRIBE" => {
+                    names.lock().unwrap().push(command[1].clone());
+                    client.acknowledge(&command);
+                }
+                _ => client.send(b":1\r\n"),
+            }
+        }
+    });
+    let mut server = at(&redis.url());
+    for n in 0..10_000 {
+        let name = format!("{}{}", if n % 2 == 0 { "c" } else { "p*" }, n % 500);
+        server.on(&name, n);
+        if n < 9990 {
+            server.engine.off(name.as_bytes(), None);
+        }
+        if n % 100 == 0 {
+            server.tick();
+        }
+    }
+    server.tick();
+    away.store(false, Ordering::SeqCst);
+    server.wait_ready();
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    let expected = (490..500).map(|n| format!("{}{n}", if n % 2 == 0 { "c" } else { "p*" }));
+    let mut expected = expected.collect::<Vec<_>>();
+    expected.sort();
+    assert_eq!(asked, expected);
+    server.stop();
+}
+
+/// Of what scripts change while Redis is busy only what is wanted in the end is asked for.
+#[test]
+fn changes_while_redis_is_busy_come_to_one() {
+    let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, is_busy) = (Arc::clone(&asked), Arc::clone(&busy));
+    let redis = Scripted::start(move |client| {
+        while let Some(command) = client.question() {
+            count.fetch_add(usize::from(command[0].ends_with("SUBSCRIBE")), Ordering::SeqCst);
+            match is_busy.load(Ordering::SeqCst) {
+                true => client.send(b"-BUSY a script\r\n"),
+                false => client.acknowledge(&command),
+            }
+        }
+    });
+    let mut server = at(&redis.url());
+    server.wait_ready();
+    server.on("first", 1);
+    server.tick();
+    server.wait(|_| asked.load(Ordering::SeqCst) > 0);
+    for n in 0..10_000 {
+        server.on(&format!("c{}", n % 7), n);
+        server.tick();
+        server.engine.off(format!("c{}", n % 7).as_bytes(), None);
+        server.tick();
+    }
+    server.on("last", 2);
+    server.tick();
+    busy.store(false, Ordering::SeqCst);
+    let before = asked.load(Ordering::SeqCst);
+    server.wait_ready();
+    let asked = asked.load(Ordering::SeqCst) - before;
+    assert!((2..=3).contains(&asked), "asked for {asked}");
     server.stop();
 }
 
