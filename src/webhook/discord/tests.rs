@@ -294,6 +294,46 @@ fn what_differs_stays_apart() {
 }
 
 #[test]
+fn the_urls_of_a_message_are_known() {
+    let embed = json!({
+        "title": "t", "url": "https://h/1", "image": "https://h/2", "thumbnail": "https://h/3",
+        "author": { "name": "a", "url": "https://h/4", "icon_url": "https://h/5" },
+        "footer": { "text": "f", "icon_url": "https://h/6" },
+    });
+    let message = message(json!({ "avatar_url": "https://h/0", "embed": embed }), b"{}").unwrap();
+    let body = message.body();
+    let urls: Vec<_> = message.urls().collect();
+    assert_eq!((urls.len(), body.matches("https://").count()), (7, 7));
+    assert!((0..7).all(|n| urls.contains(&&*format!("https://h/{n}"))), "{urls:?}");
+}
+
+/// Of embeds with one URL Discord shows the first alone.
+#[test]
+fn embeds_of_one_url_are_all_shown() {
+    let linked = |url: &str| message(json!({ "embed": { "title": "t", "url": url } }), b"{}").unwrap();
+    let mut one = linked("https://e/a?b=1");
+    let same = ["https://e/a?b=1", "https://e/c", "https://e/a?b=1", "https://e/a?b=1"];
+    assert!(same.iter().all(|url| one.merge(&linked(url))));
+    let urls: Vec<_> = one.embeds.iter().map(|embed| embed["url"].as_str().unwrap()).collect();
+    let expected = ["https://e/a?b=1", "https://e/a?b=1#2", "https://e/c", "https://e/a?b=1#4", "https://e/a?b=1#5"];
+    assert_eq!(urls, expected);
+    // One that is as long as Discord takes has no room for that.
+    let long = |chars: usize| {
+        let event = json!({ "x": "y".repeat(chars) }).to_string();
+        message(json!({ "embed": { "title": "t", "url": "https://h/{x}" } }), event.as_bytes()).unwrap()
+    };
+    for (chars, merges) in [(2048 - "https://h/#2".len(), true), (2049 - "https://h/#2".len(), false)] {
+        let mut one = long(chars);
+        let before = one.clone();
+        assert_eq!(one.merge(&long(chars)), merges);
+        assert!(merges || one == before);
+    }
+    // Embeds without a URL are apart as they are.
+    let mut one = message(json!({ "embed": { "title": "t" } }), b"{}").unwrap();
+    assert!(one.merge(&one.clone()) && one.embeds[0] == one.embeds[1]);
+}
+
+#[test]
 fn a_merged_message_has_room_for_two_thousand_characters() {
     let mut one = said(&"é".repeat(1000));
     assert!(!one.merge(&said(&"é".repeat(1000)))); // The line break is the 2001st.
