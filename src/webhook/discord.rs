@@ -147,7 +147,7 @@ impl Message {
 
     /// About the bytes it takes in memory.
     pub fn weight(&self) -> usize {
-        let labels = self.username.as_ref().map_or(0, String::len) + self.avatar_url.as_ref().map_or(0, String::len);
+        let labels = self.username.as_ref().map_or(0, String::len) + self.urls().map(str::len).sum::<usize>();
         // A character has up to four bytes, and each text of an embed some around it.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
     }

@@ -197,6 +197,12 @@ fn the_weight_covers_what_is_held() {
     assert_eq!((long("username"), long("avatar_url")), (4080, 4080));
     let embed = weight(json!({ "embed": { "description": "😀".repeat(4096) } }));
     assert!((4 * 4096..4 * 4096 + 2048).contains(&embed), "{embed}");
+    // URLs of values are held too.
+    let url = json!({ "url": "https://u/{x}" });
+    let embed = json!({ "title": "t", "image": url, "thumbnail": url, "url": "https://u/{x}" });
+    let event = json!({ "x": "y".repeat(2000) }).to_string();
+    let weight = message(json!({ "embed": embed }), event.as_bytes()).unwrap().weight();
+    assert!((6000..6000 + 2048).contains(&weight), "{weight}");
 }
 
 #[test]

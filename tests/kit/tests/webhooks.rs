@@ -317,10 +317,22 @@ fn secrets_of_templates_are_shown_nowhere() {
     });
     poster.post(&Hook::new("h", spec), json!({ "text": "Bob" }));
     wait_until("it is written down", || poster.dead_letters().len() == 1);
-    let line = &poster.dead_letters()[0];
+    let line = poster.dead_letters().remove(0);
     assert_eq!(line["payload"], json!({ "text": "Bob" }));
-    let shown = format!("{line} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
-    for secret in ["T0P-s3cret", "K3y-value", "Tok-3n", "B3arer-x"] {
+    let told = wait_told(&poster);
+    // Another kind of hook, and secrets that are plain words.
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/api/webhooks/1/tokenword"), "format": "{text}",
+        "avatar_url": web.url("/a.png?key=avatarword"),
+    });
+    poster.post(&Hook::new("d", spec), json!({ "text": "Bob" }));
+    let spec = json!({ "type": "http", "url": web.url("/bodies"), "format": r#"{"pass":"bodyword","text":"{text}"}"# });
+    poster.post(&Hook::new("b", spec), json!({ "text": "Bob" }));
+    wait_until("all are written down", || poster.dead_letters().len() == 3);
+    let lines = poster.dead_letters();
+    assert!(lines.iter().all(|line| line["reason"].as_str().unwrap().contains("no: ")), "{lines:?}");
+    let shown = format!("{lines:?} {told:?} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
+    for secret in ["T0P-s3cret", "K3y-value", "Tok-3n", "B3arer-x", "tokenword", "avatarword", "bodyword"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
     #[cfg(unix)]
