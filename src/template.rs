@@ -341,7 +341,7 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
         Style::Markdown => escape::push_markdown(out, shortened(bytes)),
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
-        Style::Link => escape::push_percent(out, shortened(bytes)),
+        Style::Link => escape::push_link(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),
