@@ -46,7 +46,8 @@ fn messages_and_requests_arrive() {
     let discord = Hook::discord(&web.url("/api/webhooks/1/token?thread_id=5"));
     poster.post(&discord, json!({ "text": "*hi* @everyone" }));
     let spec = json!({
-        "type": "http", "method": "PUT", "url": web.url("/kill/{k}"), "headers": { "Authorization": "Bearer T" },
+        "type": "http", "method": "PUT", "url": web.url("/kill/{k}"),
+        "headers": { "Authorization": "Bearer T", "X-Identity": "{_rt}" },
     });
     poster.post(&Hook::new("h", spec), json!({ "k": "a b", "_rt": "identity" }));
     poster.wait_delivered(2);
@@ -59,6 +60,7 @@ fn messages_and_requests_arrive() {
     assert!(message.header("user-agent").starts_with("realtime-gmod/"));
     assert_eq!((request.method.as_str(), request.target.as_str()), ("PUT", "/kill/a%20b"));
     assert_eq!((request.json(), request.header("authorization")), (json!({ "k": "a b" }), "Bearer T"));
+    assert_eq!(request.header("x-identity"), "?");
     assert_ne!(message.header("webhook-id"), request.header("webhook-id"));
     poster.wait_drained();
     poster.stop();
