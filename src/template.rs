@@ -13,7 +13,7 @@
 //! `{channel}` and `{time}` (whole seconds of Unix time) are there for every event that has no such member.
 //!
 //! Names hold letters and digits of Unicode, `_` and `-`. Other text in braces that holds a letter or a digit, and no
-//! quote, comma, semicolon, backslash, brace or line break, looks like a placeholder and is refused; all other braces
+//! `"`, comma, semicolon, backslash, brace or line break, looks like a placeholder and is refused; all other braces
 //! are literal, so that bodies can be JSON.
 
 use std::fmt;
@@ -240,9 +240,18 @@ fn split(text: &str, style: Style) -> Result<Vec<Part>, TemplateError> {
 
 /// Letters and digits of Unicode, `_` and `-`, in parts with a dot between them.
 pub(crate) fn is_path(text: &str) -> bool {
-    // Letters may be written as two characters, the second one an accent (U+0300 to 036F): editors of macOS do so.
-    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || matches!(c, '\u{300}'..='\u{36f}');
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c);
     text.split('.').all(|name| !name.is_empty() && name.chars().all(is_letter))
+}
+
+/// What belongs to the letter before it and is none to [`char::is_alphanumeric`]: accents, as editors of macOS write
+/// them (also those of Japanese), vowels of Arabic, tones of Thai and Lao, and of the scripts of India, whose blocks are
+/// alike (U+0900 to 0DFF), the dot below and the sign that takes the vowel away.
+fn is_sign_of_a_letter(c: char) -> bool {
+    let of_india = ('\u{900}'..='\u{dff}').contains(&c) && matches!(u32::from(c) % 0x80, 0x3c | 0x4d);
+    of_india
+        || matches!(c, '\u{300}'..='\u{36f}' | '\u{64b}'..='\u{65f}' | '\u{e47}'..='\u{e4e}' | '\u{ec8}'..='\u{ece}')
+        || matches!(c, '\u{3099}' | '\u{309a}')
 }
 
 /// Whether text that stood in braces was meant as a name: see the top of this file.
@@ -332,7 +341,7 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
         Style::Markdown => escape::push_markdown(out, shortened(bytes)),
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
-        Style::Link => escape::push_percent(out, shortened(bytes)),
+        Style::Link => escape::push_link(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),

@@ -78,14 +78,25 @@ impl Url {
 
     /// The texts in it that nobody may see.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let (path, query) = self.target().split_once('?').unwrap_or((self.target(), ""));
-        let values = query.split('&').map(|member| member.split_once('=').map_or(member, |(_, value)| value));
-        let public = discord_parts(path).map_or("", |(public, _)| public);
-        let hidden = path.get(public.len()..).unwrap_or(path).split('/');
-        // Two characters would be found everywhere; and these words stand in many URLs and in many answers.
-        let is_secret = |text: &&str| text.len() > 2 && !["api", "hook", "hooks", "webhook", "webhooks"].contains(text);
-        hidden.chain(values).filter(is_secret).chain([self.target()].into_iter().filter(|target| target.len() > 1))
+        secrets_in(self.target())
     }
+}
+
+/// The same for a path with its query.
+fn secrets_in(target: &str) -> impl Iterator<Item = &str> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let values = query.split('&').map(|member| member.split_once('=').map_or(member, |(_, value)| value));
+    let public = discord_parts(path).map_or("", |(public, _)| public);
+    let hidden = path.get(public.len()..).unwrap_or(path).split('/');
+    // Two characters would be found everywhere; and these words stand in many URLs and in many answers.
+    let is_secret = |text: &&str| text.len() > 2 && !["api", "hook", "hooks", "webhook", "webhooks"].contains(text);
+    hidden.chain(values).filter(is_secret).chain([target].into_iter().filter(|target| target.len() > 1))
+}
+
+/// The same for the text of a URL.
+pub fn secrets_of(url: &str) -> impl Iterator<Item = &str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    secrets_in(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default())
 }
 
 impl fmt::Display for Url {

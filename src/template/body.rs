@@ -171,8 +171,9 @@ impl Json {
             true if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) => Hole::Nested,
             true => Hole::Quoted,
         };
-        // `\{a}` within a string is no JSON: the sample is no escape.
-        self.text.extend_from_slice(if self.quoted { b" " } else { b"\"\"" });
+        // `\{a}` within a string is no JSON: the sample is no escape. Outside of strings it is a value, and no name of a
+        // member: there a number would be no JSON.
+        self.text.extend_from_slice(if self.quoted { b" " } else { b"true" });
         self.escaped = false;
         self.holes.push((index, hole));
     }

@@ -100,6 +100,17 @@ pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends a value to a URL that Discord makes a link of. A colon parts nothing behind the scheme, and
+/// `steam://connect/1.2.3.4:27015` needs it.
+pub(super) fn push_link(out: &mut Vec<u8>, bytes: &[u8]) {
+    for (index, part) in bytes.split(|byte| *byte == b':').enumerate() {
+        if index > 0 {
+            out.push(b':');
+        }
+        push_percent(out, part);
+    }
+}
+
 /// The characters of a value: bad bytes as U+FFFD, tabs and line separators as a space, no other control characters,
 /// and none that change the direction of what follows (U+202A to 202E, U+2066 to 2069).
 fn cleaned(bytes: &[u8]) -> impl Iterator<Item = char> {

@@ -137,7 +137,8 @@ pub(super) fn settle(parts: &mut [Part]) {
 fn outside(before: &str) -> Style {
     let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
     let word = before.rsplit(parts).next().unwrap_or_default();
-    match word.contains("https://") || word.contains("http://") {
+    // Discord makes links of these.
+    match ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme)) {
         true => Style::Link,
         false => Style::Markdown,
     }

@@ -107,6 +107,11 @@ fn secrets_are_not_shown() {
     assert_eq!(secret.secrets().collect::<Vec<_>>(), all);
     let short = Url::parse("https://h/api/abc/kill/x1").unwrap();
     assert_eq!(short.secrets().collect::<Vec<_>>(), ["abc", "kill", "/api/abc/kill/x1"]);
+    for (text, _) in SHOWN {
+        let url = Url::parse(text).unwrap();
+        assert!(url.secrets().eq(secrets_of(&url.reveal())), "{text}");
+    }
+    assert_eq!(secrets_of("https://h").count() + secrets_of("").count(), 0);
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct Answer {
 
 /// Characters of a body that are shown.
 const EXCERPT_CHARS_MAX: usize = 200;
+/// Stands for what an excerpt leaves out.
+const CUT: char = '…';
 
 /// Reads an answer that came at `unix_s`.
 pub fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
@@ -152,27 +154,50 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
         None => String::from_utf8_lossy(&response.body).into_owned(),
     };
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let excerpt: String = words.chars().take(EXCERPT_CHARS_MAX).collect();
-    if !excerpt.is_empty() {
+    if !words.is_empty() {
+        let mut characters = words.chars();
         reason.push_str(": ");
-        reason.push_str(&excerpt);
+        reason.extend(characters.by_ref().take(EXCERPT_CHARS_MAX));
+        reason.extend(characters.next().map(|_| CUT));
     }
     reason
 }
 
-/// The text without these secrets.
+/// The text without these secrets, and without the beginning of one where an excerpt was cut.
 pub fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
     // Longest first: one may be part of another.
     let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    let mut text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
+    // As much of one as stands before the place where the excerpt was cut.
+    let begun = |text: &str, secret: &str| {
+        let ends = secret.char_indices().map(|(at, _)| at).skip(1);
+        ends.filter(|end| secret.get(..*end).is_some_and(|begin| text.ends_with(begin))).max()
+    };
+    let cut = text.strip_suffix(CUT).and_then(|text| {
+        let bytes = secrets.iter().filter_map(|secret| begun(text, secret)).max()?;
+        text.get(..text.len() - bytes)
+    });
+    if let Some(kept) = cut {
+        text = format!("{kept}***{CUT}");
+    }
+    text
 }
 
-/// The text without words that the request has and the event has not: the hook's own, which may be secret. Plain words
-/// in lower case and short ones stay.
+/// The text without words that the request has and the event has not: the hook's own, which may be secret. Names of
+/// members that are plain words stay, and short words.
 pub fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
     let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
-    let is_plain = |word: &str| word.len() < 16 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    // `"text": ...` in JSON, `text=...` in a form.
+    let names = |word: &str| {
+        body.match_indices(word).any(|(at, _)| {
+            let rest = body.get(at + word.len()..).unwrap_or_default();
+            rest.starts_with('=') || rest.strip_prefix('"').is_some_and(|rest| rest.trim_start().starts_with(':'))
+        })
+    };
+    let is_plain = |word: &str| {
+        word.len() < 16 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && names(word)
+    };
     let is_own = |word: &str| word.len() > 3 && word != "HTTP" && body.contains(word) && !event.contains(word);
     let ends = |character: char| !character.is_alphanumeric() && !"-_.+/=".contains(character);
     let mut shown = String::with_capacity(text.len());

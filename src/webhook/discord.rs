@@ -87,11 +87,12 @@ impl Message {
         if !fits || !same || !markdown::code(&self.content).1 {
             return false;
         }
+        let Some(embeds) = beside(&self.embeds, &next.embeds) else { return false };
         if joint > 0 {
             self.content.push('\n');
         }
         self.content.push_str(&next.content);
-        self.embeds.extend(next.embeds.iter().cloned());
+        self.embeds = embeds;
         self.embeds_chars += next.embeds_chars;
         self.mentions = mentions;
         true
@@ -135,9 +136,18 @@ impl Message {
         Value::Object(body).to_string()
     }
 
+    /// Every URL that it shows.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        // `/author/icon_url` and so on: as `embed_of` makes them.
+        const OF_EMBED: [&str; 6] =
+            ["/url", "/image/url", "/thumbnail/url", "/author/url", "/author/icon_url", "/footer/icon_url"];
+        let of_embed = |embed| OF_EMBED.iter().filter_map(move |path| Value::pointer(embed, path)?.as_str());
+        self.avatar_url.as_deref().into_iter().chain(self.embeds.iter().flat_map(of_embed))
+    }
+
     /// About the bytes it takes in memory.
     pub fn weight(&self) -> usize {
-        let labels = self.username.as_ref().map_or(0, String::len) + self.avatar_url.as_ref().map_or(0, String::len);
+        let labels = self.username.as_ref().map_or(0, String::len) + self.urls().map(str::len).sum::<usize>();
         // A character has up to four bytes, and each text of an embed some around it.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
     }
@@ -197,6 +207,26 @@ impl Mentions {
         let everyone = parse.iter().any(|word| word == "everyone");
         Some(Some(Mentions { everyone, users: list("users")?, roles: list("roles")? }))
     }
+}
+
+/// The embeds of both, each of which is shown. Of embeds with one URL in one message Discord shows the first alone, with
+/// the pictures of the others (<https://github.com/discord/discord-api-docs/issues/1418>): a fragment makes another URL
+/// that leads to the same place. No URL of a hook has one. `None`: a URL has no room for it.
+fn beside(embeds: &[Value], next: &[Value]) -> Option<Vec<Value>> {
+    let mut all = embeds.to_vec();
+    for embed in next {
+        let mut embed = embed.clone();
+        if let Some(Value::String(url)) = embed.get_mut("url")
+            && all.iter().any(|other| other.get("url").and_then(Value::as_str) == Some(url))
+        {
+            *url = format!("{url}#{}", all.len() + 1);
+            if url.len() > URL_CHARS_MAX {
+                return None;
+            }
+        }
+        all.push(embed);
+    }
+    Some(all)
 }
 
 /// The characters of an embed that count for the limit of all embeds.

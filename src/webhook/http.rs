@@ -108,11 +108,12 @@ impl Request {
     }
 
     /// The texts in it that nobody may see.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub fn secrets<'a>(&'a self) -> impl Iterator<Item = &'a str> {
         let public = |name: &str| name.eq_ignore_ascii_case("content-type");
         let headers = self.headers.iter().filter(move |(name, _)| !public(name));
-        // `Bearer <token>`: the token alone is as secret.
-        let values = headers.flat_map(|(_, value)| value.reveal().split(' ').chain([value.reveal()]));
+        // `Bearer <token>`, `session=<token>; user=x`: the token alone is as secret.
+        let parts = |value: &'a str| value.split([' ', '\t', '=', ';', ',', ':', '"']).chain([value]);
+        let values = headers.flat_map(move |(_, value)| parts(value.reveal()));
         self.url.secrets().chain(values.filter(|text| text.len() > 3))
     }
 }

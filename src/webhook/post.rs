@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::config::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT, Secret};
 use crate::event::EventText;
-use crate::url::Url;
+use crate::url::{Url, secrets_of};
 use crate::webhook::answer::Asked;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
@@ -200,7 +200,13 @@ impl Post {
     /// The texts in it that nobody may see.
     pub fn secrets(&self) -> Vec<&str> {
         match &self.content {
-            Content::Message { url, .. } => url.secrets().collect(),
+            Content::Message { url, .. } => {
+                let messages = self.parts().filter_map(|post| match &post.content {
+                    Content::Message { message, .. } => Some(message),
+                    Content::Request(_) => None,
+                });
+                url.secrets().chain(messages.flat_map(Message::urls).flat_map(secrets_of)).collect()
+            }
             Content::Request(request) => request.secrets().collect(),
         }
     }

@@ -163,7 +163,8 @@ impl<'a> Worker<'a> {
         let event = &*job.event;
         self.tape.clear();
         let mut json = Cow::Borrowed(event.payload());
-        let parsed = tape::parse(event.payload(), &mut self.tape);
+        // Without its identity, which is none of a hook's business.
+        let parsed = tape::parse_without(event.payload(), Some(identity::MEMBER), &mut self.tape, &mut Vec::new());
         if parsed.is_err() {
             // For Lua it is a string, and so it is here.
             tape::push_text(&mut self.tape, event.payload());

@@ -45,20 +45,25 @@ fn answer_rows() {
 fn an_excerpt_is_short() {
     let response = Response { status: 500, headers: Vec::new(), body: "é ".repeat(5000).into_bytes() };
     let answer = read(Asked::Discord, &response, 0);
-    assert_eq!(answer.reason.chars().count(), "HTTP 500: ".len() + EXCERPT_CHARS_MAX);
+    assert_eq!(answer.reason.chars().count(), "HTTP 500: ".len() + EXCERPT_CHARS_MAX + 1);
+    assert!(answer.reason.ends_with("é …"), "{}", answer.reason);
+    let response = Response { body: b"x".repeat(EXCERPT_CHARS_MAX), ..response };
+    assert!(read(Asked::Discord, &response, 0).reason.ends_with('x'));
 }
 
 #[test]
 fn words_of_the_hooks_own_body_are_redacted() {
-    let body = br#"{"token":"tok-En7","key":"Ab12/x=","text":"Bob","kind":"message","n":12}"#;
+    let body = br#"{"token":"tok-En7","key":"Ab12/x=","text":"Bob","kind" : "message","n":12,"pass":"letmein"}"#;
     for (text, expected) in [
         ("HTTP 400: bad tok-En7", "HTTP 400: bad ***"),
         ("HTTP 400: bad tok-En7.", "HTTP 400: bad ***"),
         (r#"HTTP 400: {"token":"Ab12/x="} Bob-9"#, r#"HTTP 400: {"token":"***"} Bob-9"#),
-        ("HTTP 400: message of Bob is wrong, 12 é", "HTTP 400: message of Bob is wrong, 12 é"),
+        ("HTTP 400: kind and text of Bob are wrong, 12 é", "HTTP 400: kind and text of Bob are wrong, 12 é"),
+        ("HTTP 400: not a message: letmein", "HTTP 400: not a ***: ***"),
     ] {
         assert_eq!(without_own_words(text, body, br#"{"name":"Bob"}"#), expected);
     }
+    assert_eq!(without_own_words("no user, no letmein", b"user=x&pass=letmein", b"{}"), "no user, no ***");
 }
 
 #[test]
@@ -67,6 +72,12 @@ fn secrets_are_redacted() {
         ("POST /hunter2 failed: hunter2x", vec!["hunter2"], "POST /*** failed: ***x"),
         ("Bearer hunter2", vec!["hunter2", "Bearer hunter2"], "***"),
         ("nothing", vec!["", "hunter2"], "nothing"),
+        // Where the excerpt was cut, and only there, the beginning of one is as much of it.
+        ("bad hunter…", vec!["hun", "hunter2"], "bad ***ter…"),
+        ("bad hunter…", vec!["hunter2", "/hunter2"], "bad ***…"),
+        ("at /é/hu…", vec!["hunter2", "/é/hunter2"], "at ***…"),
+        ("bad h…", vec!["hunter2"], "bad ***…"),
+        ("bad hunter", vec!["hunter2"], "bad hunter"),
     ] {
         assert_eq!(redacted(text, secrets.into_iter()), expected);
     }

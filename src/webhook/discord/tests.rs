@@ -197,6 +197,12 @@ fn the_weight_covers_what_is_held() {
     assert_eq!((long("username"), long("avatar_url")), (4080, 4080));
     let embed = weight(json!({ "embed": { "description": "😀".repeat(4096) } }));
     assert!((4 * 4096..4 * 4096 + 2048).contains(&embed), "{embed}");
+    // URLs of values are held too.
+    let url = json!({ "url": "https://u/{x}" });
+    let embed = json!({ "title": "t", "image": url, "thumbnail": url, "url": "https://u/{x}" });
+    let event = json!({ "x": "y".repeat(2000) }).to_string();
+    let weight = message(json!({ "embed": embed }), event.as_bytes()).unwrap().weight();
+    assert!((6000..6000 + 2048).contains(&weight), "{weight}");
 }
 
 #[test]
@@ -291,6 +297,46 @@ fn what_differs_stays_apart() {
     let mut pings = message(json!({ "format": "<@1>", "allow_mentions": true }), b"{}").unwrap();
     assert!(pings.merge(&message(json!({ "format": "<@2> <@&3>", "allow_mentions": true }), b"{}").unwrap()));
     assert!(pings.body().contains(r#""allowed_mentions":{"parse":[],"roles":["3"],"users":["1","2"]}"#));
+}
+
+#[test]
+fn the_urls_of_a_message_are_known() {
+    let embed = json!({
+        "title": "t", "url": "https://h/1", "image": "https://h/2", "thumbnail": "https://h/3",
+        "author": { "name": "a", "url": "https://h/4", "icon_url": "https://h/5" },
+        "footer": { "text": "f", "icon_url": "https://h/6" },
+    });
+    let message = message(json!({ "avatar_url": "https://h/0", "embed": embed }), b"{}").unwrap();
+    let body = message.body();
+    let urls: Vec<_> = message.urls().collect();
+    assert_eq!((urls.len(), body.matches("https://").count()), (7, 7));
+    assert!((0..7).all(|n| urls.contains(&&*format!("https://h/{n}"))), "{urls:?}");
+}
+
+/// Of embeds with one URL Discord shows the first alone.
+#[test]
+fn embeds_of_one_url_are_all_shown() {
+    let linked = |url: &str| message(json!({ "embed": { "title": "t", "url": url } }), b"{}").unwrap();
+    let mut one = linked("https://e/a?b=1");
+    let same = ["https://e/a?b=1", "https://e/c", "https://e/a?b=1", "https://e/a?b=1"];
+    assert!(same.iter().all(|url| one.merge(&linked(url))));
+    let urls: Vec<_> = one.embeds.iter().map(|embed| embed["url"].as_str().unwrap()).collect();
+    let expected = ["https://e/a?b=1", "https://e/a?b=1#2", "https://e/c", "https://e/a?b=1#4", "https://e/a?b=1#5"];
+    assert_eq!(urls, expected);
+    // One that is as long as Discord takes has no room for that.
+    let long = |chars: usize| {
+        let event = json!({ "x": "y".repeat(chars) }).to_string();
+        message(json!({ "embed": { "title": "t", "url": "https://h/{x}" } }), event.as_bytes()).unwrap()
+    };
+    for (chars, merges) in [(2048 - "https://h/#2".len(), true), (2049 - "https://h/#2".len(), false)] {
+        let mut one = long(chars);
+        let before = one.clone();
+        assert_eq!(one.merge(&long(chars)), merges);
+        assert!(merges || one == before);
+    }
+    // Embeds without a URL are apart as they are.
+    let mut one = message(json!({ "embed": { "title": "t" } }), b"{}").unwrap();
+    assert!(one.merge(&one.clone()) && one.embeds[0] == one.embeds[1]);
 }
 
 #[test]

@@ -112,4 +112,8 @@ fn a_request_shows_no_secret() {
     assert_eq!(format!("{request:?}"), "POST http://h/***?***, 2 headers, 15 bytes");
     let secrets: Vec<&str> = request.secrets().collect();
     assert_eq!(secrets, ["hunter2", "hunter2", "/hunter2?key=hunter2", "Bearer", "hunter2", "Bearer hunter2"]);
+    for value in ["session=hunter2; user=x", "a,hunter2", "key:hunter2", "token=\"hunter2\""] {
+        let spec = json!({ "url": "http://h/", "headers": { "Cookie": value } });
+        assert!(self::request(spec, "{}").unwrap().secrets().any(|secret| secret == "hunter2"), "{value}");
+    }
 }

@@ -46,7 +46,8 @@ fn messages_and_requests_arrive() {
     let discord = Hook::discord(&web.url("/api/webhooks/1/token?thread_id=5"));
     poster.post(&discord, json!({ "text": "*hi* @everyone" }));
     let spec = json!({
-        "type": "http", "method": "PUT", "url": web.url("/kill/{k}"), "headers": { "Authorization": "Bearer T" },
+        "type": "http", "method": "PUT", "url": web.url("/kill/{k}"),
+        "headers": { "Authorization": "Bearer T", "X-Identity": "{_rt}" },
     });
     poster.post(&Hook::new("h", spec), json!({ "k": "a b", "_rt": "identity" }));
     poster.wait_delivered(2);
@@ -59,6 +60,7 @@ fn messages_and_requests_arrive() {
     assert!(message.header("user-agent").starts_with("realtime-gmod/"));
     assert_eq!((request.method.as_str(), request.target.as_str()), ("PUT", "/kill/a%20b"));
     assert_eq!((request.json(), request.header("authorization")), (json!({ "k": "a b" }), "Bearer T"));
+    assert_eq!(request.header("x-identity"), "?");
     assert_ne!(message.header("webhook-id"), request.header("webhook-id"));
     poster.wait_drained();
     poster.stop();
@@ -307,7 +309,8 @@ fn a_denied_request_does_not_close_its_destination() {
 fn secrets_of_templates_are_shown_nowhere() {
     let echo = |seen: &fault_kit::Seen| {
         let body = String::from_utf8_lossy(&seen.body).into_owned();
-        Answer::Full(400, String::new(), format!("no: {body} {} {}", seen.header("authorization"), seen.target))
+        let authorization = seen.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value);
+        Answer::Full(400, String::new(), format!("no: {body} {authorization:?} {}", seen.target))
     };
     let web = Web::start(echo);
     let poster = Poster::default();
@@ -317,10 +320,22 @@ fn secrets_of_templates_are_shown_nowhere() {
     });
     poster.post(&Hook::new("h", spec), json!({ "text": "Bob" }));
     wait_until("it is written down", || poster.dead_letters().len() == 1);
-    let line = &poster.dead_letters()[0];
+    let line = poster.dead_letters().remove(0);
     assert_eq!(line["payload"], json!({ "text": "Bob" }));
-    let shown = format!("{line} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
-    for secret in ["T0P-s3cret", "K3y-value", "Tok-3n", "B3arer-x"] {
+    let told = wait_told(&poster);
+    // Another kind of hook, and secrets that are plain words.
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/api/webhooks/1/tokenword"), "format": "{text}",
+        "avatar_url": web.url("/a.png?key=avatarword"),
+    });
+    poster.post(&Hook::new("d", spec), json!({ "text": "Bob" }));
+    let spec = json!({ "type": "http", "url": web.url("/bodies"), "format": r#"{"pass":"bodyword","text":"{text}"}"# });
+    poster.post(&Hook::new("b", spec), json!({ "text": "Bob" }));
+    wait_until("all are written down", || poster.dead_letters().len() == 3);
+    let lines = poster.dead_letters();
+    assert!(lines.iter().all(|line| line["reason"].as_str().unwrap().contains("no: ")), "{lines:?}");
+    let shown = format!("{lines:?} {told:?} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
+    for secret in ["T0P-s3cret", "K3y-value", "Tok-3n", "B3arer-x", "tokenword", "avatarword", "bodyword"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
     #[cfg(unix)]
