@@ -19,7 +19,7 @@ use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, Se
 use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
 
 use super::index_file::IndexFile;
-use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
+use super::{Changes, Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
 
 /// Numbers are counted up from the last one everywhere. A line may say anything.
 const SEQ_MAX: u64 = u64::MAX / 2;
@@ -104,6 +104,7 @@ impl Opening {
             counts: Counts::default(),
             last_sync: now,
             retry: Retry::default(),
+            changes: Changes::default(),
             random: RandomState::new(),
             spare: Vec::new(),
         };

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_RETRY};
 use crate::eventlog::claims::Claims;
@@ -22,6 +22,12 @@ const TAKEN_MAX: u64 = 1000;
 const REMOVED_MAX: usize = 4;
 /// Segments beyond those to keep that are looked for, should some of them be gone.
 const COUNTED_MAX: usize = 4096;
+/// A file that other programs change again and again is followed by a new one after this, twice as long each time.
+const CHANGES_PAUSE_MIN: Duration = Duration::from_secs(1);
+const CHANGES_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// With so much in memory there is no pause: it is small beside what all logs may have there and in the queue.
+const CHANGES_HELD_BYTES_MAX: usize = 256 * 1024;
+const CHANGES_HELD_RECORDS_MAX: u64 = 4096;
 
 impl Writer {
     // ---- segments -------------------------------------------------------------------------------------------
@@ -137,7 +143,11 @@ impl Writer {
     fn remove_segment(&mut self, number: u64) -> bool {
         let path = self.place.rotated(number);
         let found = match Segment::open(&path, false) {
-            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => return true,
+            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
+                // A kill between the two names of a rotation leaves an index alone.
+                self.index.remove(&folder::index_of(&path));
+                return true;
+            }
             Err(SegmentError::Foreign(_)) => "it is no event log any more".to_owned(),
             // As long as what has its name is a file, it is the one that was written.
             Ok(_) | Err(SegmentError::Newer(_)) => match self.disk.remove(&path) {
@@ -164,7 +174,10 @@ impl Writer {
         if !self.has_unsynced() {
             return Ok(());
         }
-        self.write(true)?;
+        self.write(now, true)?;
+        if self.lets_others_finish(now) {
+            return Ok(());
+        }
         self.sync_file()?;
         self.synced_seq = self.written_seq;
         self.forget_safe();
@@ -172,8 +185,8 @@ impl Writer {
     }
 
     /// Notices what another program did to the file since the last write, and begins a new one. What is not safe is still
-    /// in memory and goes there.
-    pub(super) fn notice_changes(&mut self) -> Result<(), WriteError> {
+    /// in memory and goes there: at once, or after a pause if it happens again and again.
+    pub(super) fn notice_changes(&mut self, now: Instant) -> Result<(), WriteError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let active = self.place.active();
         if self.tail_unknown {
@@ -196,7 +209,21 @@ impl Writer {
         log::warn!("the event log `{}` was {found} by another program: a new file is begun", active.display());
         self.counts.changed += 1;
         self.abandon(retire);
+        let changes = &mut self.changes;
+        let again = changes.last.is_some_and(|last| now.saturating_duration_since(last) < CHANGES_PAUSE_MAX * 2);
+        changes.pause =
+            if again { (changes.pause * 2).clamp(CHANGES_PAUSE_MIN, CHANGES_PAUSE_MAX) } else { Duration::ZERO };
+        (changes.last, changes.not_before) = (Some(now), Some(now + changes.pause));
         Ok(())
+    }
+
+    /// Other programs change the file again and again: no new one is begun yet, so that they do not make files without
+    /// end. So much in memory is no reason for others to wait.
+    pub(super) fn lets_others_finish(&self, now: Instant) -> bool {
+        self.changes.not_before.is_some_and(|at| now < at)
+            && self.file.is_none()
+            && self.held_bytes() <= CHANGES_HELD_BYTES_MAX
+            && self.unwritten() <= CHANGES_HELD_RECORDS_MAX
     }
 
     pub(super) fn sync_file(&mut self) -> Result<(), WriteError> {

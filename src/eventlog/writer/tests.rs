@@ -136,6 +136,49 @@ fn a_log_goes_on_where_it_was_closed() {
     }
 }
 
+/// Files of the version before the lock file had a list, `testdata/eventlog/upgrade`: nine records in three segments of
+/// both formats, the lock file a process id alone.
+#[test]
+fn a_log_of_an_older_version_is_read_and_gone_on_with() {
+    for format in FORMATS {
+        let folder = Folder::new();
+        for entry in fs::read_dir("testdata/eventlog/upgrade").unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.0.join(entry.file_name())).unwrap();
+        }
+        // Files of the owner, which are no part of it.
+        fs::copy(folder.0.join("old.log.000001"), folder.0.join("old.log.20231224")).unwrap();
+        fs::write(folder.0.join("old.log.000003"), "notes").unwrap();
+        let path = LogPath::parse(b"old.log").unwrap();
+        let numbers = || {
+            let outcome = reader::read(&folder.0, &path, &all(), Instant::now() + Duration::from_secs(60)).unwrap();
+            outcome.records.iter().map(|record| record.seq).collect::<Vec<_>>()
+        };
+        assert!(numbers().into_iter().eq(1..=9));
+        for round in 10..13 {
+            let mut writer = open(&folder, LogSpec { format, ..LogSpec::new(path.clone()) });
+            append(&mut writer, &many(1));
+            writer.finish(Instant::now()).unwrap();
+            assert!(numbers().into_iter().eq(1..=round), "{format:?}");
+        }
+        let line = fs::read_to_string(folder.0.join("old.log.lock")).unwrap();
+        let own = if format == Format::Binary { "1-2" } else { "1-2 4" };
+        assert_eq!(line, format!("{} segments {own}\n", std::process::id()));
+        // What it keeps counts the old ones too.
+        let mut writer =
+            open(&folder, LogSpec { format, max_files: 1, max_bytes: 64 * 1024, ..LogSpec::new(path.clone()) });
+        append(&mut writer, &many(3000));
+        writer.finish(Instant::now()).unwrap();
+        while writer.removing {
+            writer.advance(Instant::now(), true).unwrap();
+        }
+        let left: Vec<bool> = ["000001", "000002", "000003", "20231224"]
+            .map(|end| folder.0.join(format!("old.log.{end}")).exists())
+            .into();
+        assert_eq!(left, [false, false, true, true], "{format:?}");
+    }
+}
+
 #[test]
 fn a_log_may_change_its_format() {
     let (folder, samples) = (Folder::new(), many(400));

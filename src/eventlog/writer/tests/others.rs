@@ -346,6 +346,41 @@ fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
     }
 }
 
+/// A program that opens the log by its name for each line it adds.
+#[test]
+fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(600));
+        let mut now = Instant::now();
+        let mut writer = open(&folder, spec(format));
+        for sample in &samples {
+            append(&mut writer, std::slice::from_ref(sample));
+            now += Duration::from_secs(1);
+            writer.advance(now, true).unwrap();
+            assert!(writer.unwritten() == 0 || writer.due().is_some_and(|due| due <= now + Duration::from_secs(60)));
+            let log = fs::OpenOptions::new().append(true).open(active(&folder));
+            // Between two files there is none.
+            log.map(|mut log| std::io::Write::write_all(&mut log, b"a line of somebody else\n").unwrap()).ok();
+        }
+        let files = segments(&folder).len();
+        assert!((10..25).contains(&files), "{format:?}: {files} files in ten minutes");
+        // Much in memory waits for nobody.
+        let (before, unwritten) = (writer.take_counts().changed, writer.unwritten());
+        append(&mut writer, &many(5000));
+        writer.advance(now, true).unwrap();
+        writer.advance(now, true).unwrap();
+        assert_eq!(writer.unwritten(), 0, "{format:?}: {unwritten} before, changed {before} times");
+        // Nor does the end.
+        append(&mut writer, &samples[..1]);
+        cut(&active(&folder), 0);
+        writer.finish(now).unwrap();
+        drop(writer);
+        let (found, _) = scan(&folder, all()).unwrap();
+        assert_eq!(found.last().unwrap().0, 5601);
+        assert_eq!(found[..600], expected(&samples));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_log_emptied_between_its_write_and_its_sync_loses_nothing() {
