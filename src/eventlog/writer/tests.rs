@@ -601,10 +601,17 @@ fn a_kill_within_a_rotation_loses_nothing() {
 fn a_second_writer_is_told_who_writes() {
     let folder = Folder::new();
     let first = open(&folder, spec(Format::Binary));
-    let second = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
-    let expected =
-        format!("cannot open event log `{}`: in use by process {}", active(&folder).display(), std::process::id());
-    assert_eq!(second.err().unwrap().to_string(), expected);
+    let second = || {
+        let opened = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+        opened.err().unwrap().to_string()
+    };
+    let path = active(&folder);
+    let own = "this process writes it already, by another path: give all its hooks the same one";
+    assert_eq!(second(), format!("cannot open event log `{}`: {own}", path.display()));
+    for (line, found) in [("4711 segments\n", "process 4711"), ("4711", "process 4711"), ("", "another process")] {
+        fs::write(folder.0.join("logs/deaths.log.lock"), line).unwrap();
+        assert_eq!(second(), format!("cannot open event log `{}`: in use by {found}", path.display()));
+    }
     drop(first);
     open(&folder, spec(Format::Binary));
 }
