@@ -100,6 +100,7 @@ impl Place {
 
     /// Refuses a file that a link takes out of the root. One that does not exist is judged by its folder.
     pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+        const OWN: &str = "a link leads to the module's own files";
         let Some(root) = &self.root else { return Ok(()) };
         let root = root.canonicalize()?;
         let mut deepest = path;
@@ -117,7 +118,9 @@ impl Place {
         };
         let reason = match real.strip_prefix(&root) {
             Err(_) => "a link leads out of the data folder",
-            Ok(inside) if path::is_own(inside) => "a link leads to the module's own files",
+            Ok(inside) if path::is_own(inside) => OWN,
+            // Where its folder is a link itself.
+            Ok(_) if root.join("realtime").canonicalize().is_ok_and(|own| real.starts_with(own)) => OWN,
             Ok(_) => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))

@@ -639,6 +639,11 @@ fn links_out_of_the_folder_are_refused() {
     symlink(folder.0.join("realtime"), folder.0.join("logs")).unwrap();
     let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
     assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    symlink(folder.0.join("logs"), folder.0.join("realtime")).unwrap();
+    let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
+    assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
     assert_eq!(fs::read_dir(folder.0.join("realtime")).unwrap().count(), 0);
     assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
     // A link that stays inside is a matter of taste.

@@ -660,3 +660,67 @@ fn a_sync_is_due_a_second_after_the_last_and_failures_are_counted() {
     assert_eq!(writer.take_counts().write_errors, 1);
     assert_eq!(writer.due(), Some(failed + EVENTLOG_RETRY));
 }
+
+/// What Notepad does to a file that it saves.
+#[test]
+fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
+    for count in [1, 200] {
+        let (folder, samples) = (Folder::new(), many(count + 5));
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[..count]);
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        let text = fs::read_to_string(active(&folder)).unwrap();
+        fs::write(active(&folder), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        assert!(read_all(&folder) == expected(&samples[..count]));
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[count..]);
+        writer.finish(Instant::now()).unwrap();
+        assert!(read_all(&folder) == expected(&samples));
+        assert_eq!(segments(&folder).len(), 1, "in the same file");
+    }
+}
+
+/// An index whose checksums are right and whose numbers are anything: whoever made it, nothing panics and the log goes on.
+#[test]
+fn an_index_that_lies_makes_no_trouble() {
+    use crate::eventlog::index;
+    let number = || {
+        prop_oneof![
+            any::<u64>(),
+            0..70_000_u64,
+            Just(u64::MAX),
+            Just(u64::MAX / 2),
+            Just(u64::from(u32::MAX)),
+            (0..10_u64).prop_map(|unit| unit * 32_768)
+        ]
+    };
+    let entry = (number(), number(), number(), number(), number(), number());
+    proptest!(ProptestConfig::with_cases(64), |(binary: bool, entries in proptest::collection::vec(entry, 1..6), newest_first: bool)| {
+        let (folder, format) = (Folder::new(), if binary { Format::Binary } else { Format::Json });
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &many(300));
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        let path = folder::index_of(&active(&folder));
+        let mut bytes = fs::read(&path).unwrap()[..index::HEADER_BYTES].to_vec();
+        let mut next = 0;
+        for (offset, len, records, first_seq, earliest_ms, latest_ms) in entries {
+            // Mostly one behind the other, as they must be to be used.
+            let offset = if len % 3 == 0 { offset } else { next };
+            let records = records as u32;
+            let info = PartInfo { first_seq, records: records.into(), earliest_ms, latest_ms };
+            index::push_entry(&mut bytes, &Entry { offset, bytes: len as u32, info });
+            next = offset.wrapping_add(u64::from(len as u32));
+        }
+        fs::write(&path, &bytes).unwrap();
+        let query = Query { newest_first, start_ms: 1, ..all() };
+        let _ = scan(&folder, query);
+        if let Ok(mut writer) = Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now()) {
+            append(&mut writer, &many(5));
+            writer.finish(Instant::now()).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(scan(&folder, all()).unwrap().0.len() >= 300);
+    });
+}
