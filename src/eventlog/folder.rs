@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText};
+use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText, NUMBER_MAX};
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::{self, LogPath};
 use crate::plain_file;
@@ -22,8 +22,6 @@ const FOLLOWING_MAX: u64 = 1000;
 const NAMES_PER_STEP: usize = 128;
 /// Six digits say that a writer may have made the name; more are a date, unless there are neighbours.
 const ALONE_BELOW: u64 = 1_000_000;
-/// No writer counts that far, and the next numbers are still numbers.
-const NUMBER_MAX: u64 = 1 << 53;
 
 /// Where the files of a log are.
 #[derive(Debug, Clone)]
@@ -116,11 +114,12 @@ impl Place {
                 None => return Err(io::ErrorKind::NotFound.into()),
             }
         };
+        let own = root.join("realtime");
         let reason = match real.strip_prefix(&root) {
             Err(_) => "a link leads out of the data folder",
             Ok(inside) if path::is_own(inside) => OWN,
             // Where its folder is a link itself.
-            Ok(_) if root.join("realtime").canonicalize().is_ok_and(|own| real.starts_with(own)) => OWN,
+            Ok(_) if own.is_symlink() && own.canonicalize().is_ok_and(|own| real.starts_with(own)) => OWN,
             Ok(_) => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))

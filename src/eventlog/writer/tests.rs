@@ -179,6 +179,29 @@ fn a_log_of_an_older_version_is_read_and_gone_on_with() {
     }
 }
 
+/// What a kill, or a crash of the machine, left of the youngest segment of an older version.
+#[test]
+fn a_torn_log_of_an_older_version_is_gone_on_with() {
+    let kinds = [("empty", vec![]), ("zeros", vec![0; 5000]), ("head", b"RTEL\x01\x01\0\0\x88\x77".to_vec())];
+    // An owner may have removed the lock file after the crash.
+    for ((kind, youngest), has_lock) in kinds.iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+        let folder = Folder::new();
+        for name in ["old.log.000001", "old.log.000002", "old.log.lock"] {
+            fs::copy(Path::new("testdata/eventlog/upgrade").join(name), folder.0.join(name)).unwrap();
+        }
+        if !has_lock {
+            fs::remove_file(folder.0.join("old.log.lock")).unwrap();
+        }
+        fs::write(folder.0.join("old.log"), youngest).unwrap();
+        let path = LogPath::parse(b"old.log").unwrap();
+        let mut writer = open(&folder, LogSpec::new(path.clone()));
+        append(&mut writer, &many(1));
+        writer.finish(Instant::now()).unwrap();
+        let outcome = reader::read(&folder.0, &path, &all(), Instant::now() + Duration::from_secs(60)).unwrap();
+        assert!(outcome.records.iter().map(|record| record.seq).eq(1..=7), "{kind} {has_lock}");
+    }
+}
+
 #[test]
 fn a_log_may_change_its_format() {
     let (folder, samples) = (Folder::new(), many(400));
