@@ -16,8 +16,9 @@ use crate::eventlog::{Filter, Fsync, Records};
 
 use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
 
-/// Names in a row that others may have taken, passed over at once.
+/// So many names that others may have taken are passed over one by one; then the step is twice as long each time.
 const TAKEN_MAX: u64 = 1000;
+const STEPS_MAX: u32 = 32;
 /// Old segments removed at once: each may take its file system some milliseconds.
 const REMOVED_MAX: usize = 4;
 /// Segments beyond those to keep that are looked for, should some of them be gone.
@@ -103,17 +104,12 @@ impl Writer {
         Ok(())
     }
 
-    /// The next number that no file has.
-    fn free_number(&mut self) -> io::Result<u64> {
-        for _ in 0..TAKEN_MAX {
-            let number = self.last_number + 1;
-            if fs::symlink_metadata(self.place.rotated(number)).is_err() {
-                return Ok(number);
-            }
-            self.last_number = number;
-        }
-        let found = format!("{TAKEN_MAX} files up to number {} are not of this log", self.last_number);
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, found))
+    /// A number above the last one that no file has: the next, or one behind those that others have taken.
+    fn free_number(&self) -> io::Result<u64> {
+        let far = (0..STEPS_MAX).map(|step| TAKEN_MAX + (1 << step));
+        let mut numbers = (1..=TAKEN_MAX).chain(far).map(|step| self.last_number + step);
+        let free = numbers.find(|number| fs::symlink_metadata(self.place.rotated(*number)).is_err());
+        free.ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "other files have the names that could follow"))
     }
 
     /// Changes which files are the log's. What the lock file does not take is known here, and to the next writer by its

@@ -661,6 +661,23 @@ fn a_sync_is_due_a_second_after_the_last_and_failures_are_counted() {
     assert_eq!(writer.due(), Some(failed + EVENTLOG_RETRY));
 }
 
+#[test]
+fn names_that_others_have_taken_hold_up_no_rotation() {
+    let (folder, samples) = (Folder::new(), many(900));
+    let mut writer = open(&folder, spec(Format::Json));
+    for number in 1..=3000 {
+        fs::write(folder.0.join(format!("logs/deaths.log.{number:06}")), "notes").unwrap();
+    }
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    let counts = writer.take_counts();
+    assert_eq!((counts.written, counts.rotations), (900, segments(&folder).len() as u64 - 3001));
+    drop(writer);
+    let line = fs::read_to_string(folder.0.join("logs/deaths.log.lock")).unwrap();
+    assert!(line.contains(" segments 3048-"), "{line}");
+    assert!(read_all(&folder) == expected(&samples));
+}
+
 /// What Notepad does to a file that it saves.
 #[test]
 fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
