@@ -146,6 +146,11 @@ impl Place {
         Ok(())
     }
 
+    /// False if the lock file was removed, or moved, since it was taken.
+    pub(super) fn has(&self, lock: &Lock) -> bool {
+        plain_file::is_at(&lock.file, &self.lock_path())
+    }
+
     /// Takes the log for this process, until the lock is dropped.
     pub(super) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.lock_path();
@@ -286,6 +291,15 @@ impl Lock {
 pub(super) enum LockError {
     Held { pid: Option<u32> },
     Io(io::Error),
+}
+
+impl From<LockError> for io::Error {
+    fn from(err: LockError) -> io::Error {
+        match err {
+            LockError::Held { .. } => io::Error::other("another process writes it by now"),
+            LockError::Io(err) => err,
+        }
+    }
 }
 
 impl From<io::Error> for LockError {

@@ -149,6 +149,8 @@ impl Spool {
     pub fn write(&mut self, lines: Lines) -> io::Result<()> {
         self.marks = None;
         if !lines.posts.is_empty() {
+            // Somebody may have removed it.
+            fs::create_dir_all(&self.directory)?;
             let temporary = self.path("jsonl.new");
             // One that a killed process left; its rights may be others.
             remove_file(&temporary)?;

@@ -47,6 +47,7 @@ impl Writer {
             self.retire = if is_at { Retire::Rename } else { Retire::Nothing };
         }
         self.index.flush();
+        self.renew_lock().map_err(|err| failed("lock", &active, err))?;
         self.retire_file(&active)?;
         let file = match self.disk.create(&active) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
@@ -62,6 +63,19 @@ impl Writer {
         self.segment_first_seq = first_seq;
         self.index.begin(&active, segment);
         self.remove_oldest();
+        Ok(())
+    }
+
+    /// Takes the log again if somebody removed its lock file, alone or with its folder.
+    fn renew_lock(&mut self) -> io::Result<()> {
+        if self.place.has(&self.lock) {
+            return Ok(());
+        }
+        self.place.make_folder(self.disk.as_ref())?;
+        let claims = self.lock.claims.clone();
+        self.lock = self.place.lock()?;
+        self.lock.claims = claims;
+        self.claim(|_| {});
         Ok(())
     }
 

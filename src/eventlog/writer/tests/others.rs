@@ -678,6 +678,33 @@ fn names_that_others_have_taken_hold_up_no_rotation() {
     assert!(read_all(&folder) == expected(&samples));
 }
 
+/// An owner who tidies up: the lock file looks like one that was left behind.
+#[cfg(unix)]
+#[test]
+fn a_removed_lock_file_or_folder_is_made_again() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(1800));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..900]);
+        writer.sync_now(Instant::now()).unwrap();
+        let lock = folder.0.join("logs/deaths.log.lock");
+        fs::remove_file(&lock).unwrap();
+        append(&mut writer, &samples[900..]);
+        writer.sync_now(Instant::now()).unwrap();
+        if format == Format::Json {
+            let rotated = segments(&folder).len() - 1;
+            assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{} segments 1-{rotated}\n", std::process::id()));
+            assert!(Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now()).is_err(), "held");
+        }
+        assert!(read_all(&folder) == expected(&samples));
+        fs::remove_dir_all(folder.0.join("logs")).unwrap();
+        append(&mut writer, &many(3));
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(read_all(&folder).iter().map(|row| row.0).collect::<Vec<_>>(), [1801, 1802, 1803], "{format:?}");
+        assert!(lock.exists());
+    }
+}
+
 /// What Notepad does to a file that it saves.
 #[test]
 fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
