@@ -262,7 +262,7 @@ impl Writer {
 
     /// When [`Writer::advance`] has something to do again. `None`: not before the next record.
     pub fn due(&self) -> Option<Instant> {
-        let pause_end = self.retry.not_before.max(self.changes.not_before);
+        let pause_end = self.retry.not_before.max(self.changes.not_before.filter(|_| self.file.is_none()));
         if let Some(at) = pause_end.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);
         }

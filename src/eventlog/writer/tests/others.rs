@@ -370,13 +370,21 @@ fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
         writer.advance(now, true).unwrap();
         writer.advance(now, true).unwrap();
         assert_eq!(writer.unwritten(), 0, "{format:?}: {unwritten} before, changed {before} times");
-        // Nor does the end.
+        // Once the pause is over, it is no reason to wake up.
+        now += Duration::from_secs(60);
+        for _ in 0..2 {
+            append(&mut writer, &samples[..1]);
+            writer.advance(now, true).unwrap();
+        }
+        assert!(writer.has_unsynced());
+        assert_eq!(writer.due(), Some(now + EVENTLOG_SYNC_INTERVAL));
+        // Nor does the end wait.
         append(&mut writer, &samples[..1]);
         cut(&active(&folder), 0);
         writer.finish(now).unwrap();
         drop(writer);
         let (found, _) = scan(&folder, all()).unwrap();
-        assert_eq!(found.last().unwrap().0, 5601);
+        assert_eq!(found.last().unwrap().0, 5603);
         assert_eq!(found[..600], expected(&samples));
     }
 }
