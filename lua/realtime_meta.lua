@@ -143,8 +143,8 @@ function realtime.GetLeaderboard(board, n) end
 ---@field channel string
 ---@field data any as a listener would get it
 
----Reads an event log below `garrysmod/data/`. Empty if it has no file yet. Without a callback it takes
----`sync_timeout_ms` at most; with one it returns true.
+---Reads an event log below `garrysmod/data/`. If it has no file yet: empty if a hook of this server writes it, else a
+---reason. Without a callback it takes `sync_timeout_ms` at most; with one it returns true.
 ---@param path string
 ---@param options? realtime.LogOptions
 ---@return realtime.Record[]? records oldest first

@@ -58,9 +58,6 @@ impl BoundedFile {
     }
 
     fn open_as(path: PathBuf, bytes_max: u64, is_private: bool) -> io::Result<BoundedFile> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
         let file = append_to(&path, is_private)?;
         let bytes = file.metadata()?.len();
         Ok(BoundedFile { file, path, bytes, bytes_max, is_private })
@@ -84,6 +81,9 @@ impl BoundedFile {
 }
 
 fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     plain_file::open(if is_private { private(&mut options) } else { &mut options }, path)
@@ -181,6 +181,9 @@ mod tests {
             file.write_all(&[b'c'; 900]).unwrap();
             assert_eq!(fs::read(&path).unwrap(), [b'c'; 900]);
             assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+            fs::remove_dir_all(&directory).unwrap();
+            file.write_all(&[b'd'; 900]).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [b'd'; 900]);
         }
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -3,12 +3,14 @@
 //! readers have. Both see what was emitted before, as far as hooks act on it at once: a condition in Lua is asked in a
 //! later tick.
 //! The disk's delays are not Redis': they take of the readers' time, and tell nothing about the connection.
+//! A path without a file is an empty log if a hook or an aggregator of this process writes there, and an error if not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::action::Kind;
 use crate::action::members::Members;
 use crate::config::{CALLBACKS_MAX, EVENTLOG_ANSWER_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::engine::registry::CallbackRef;
@@ -68,10 +70,10 @@ impl Engine {
         }
         let ticket = self.pending.ticket();
         self.pending.add(ticket, callback, "readeventlog", wanted.path.as_str().as_bytes());
-        let shared = Arc::clone(&self.shared);
+        let (shared, has_hook) = (Arc::clone(&self.shared), self.has_hook_for(&wanted.path));
         // Behind the events of which hooks make records first.
         let begun = self.shared.actions.after(move || {
-            let asked = ForCallback { shared: Arc::clone(&shared), ticket, making: None };
+            let asked = ForCallback { shared: Arc::clone(&shared), ticket, has_hook, making: None };
             let reply = Reply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
@@ -80,6 +82,13 @@ impl Engine {
             return Err(Refusal::ActionsFull { waiting: self.shared.actions.waiting() });
         }
         Ok(())
+    }
+
+    /// Whether a hook or an aggregator writes this log.
+    fn has_hook_for(&self, path: &LogPath) -> bool {
+        let hooks = self.hooks.all().map(|hook| &hook.spec.actions);
+        let mut actions = hooks.chain(self.aggregators.all().map(|aggregator| &aggregator.spec.actions)).flatten();
+        actions.any(|action| matches!(&action.kind, Kind::File(log) if log.path == *path))
     }
 
     /// Has the game thread read a log: [`LogReading::wait`], with the engine not borrowed.
@@ -107,7 +116,8 @@ impl Engine {
             let granted = reading.granted().as_millis();
             return Err(format!("timeout: the event log was not read within {granted} ms; use a callback"));
         }
-        told(read)
+        let has_hook = matches!(read, Err(ReadError::Missing { .. })) && self.has_hook_for(&reading.wanted.path);
+        told(read, has_hook)
     }
 }
 
@@ -149,6 +159,8 @@ impl LogReading {
 struct ForCallback {
     shared: Arc<Shared>,
     ticket: u64,
+    /// When it was asked for, a hook wrote the log.
+    has_hook: bool,
     making: Option<Result<Making, ReadError>>,
 }
 
@@ -168,7 +180,7 @@ impl Asker for ForCallback {
     fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
         let made = self.making.unwrap_or_else(|| Ok(Making::begin(&Records::default())));
         let answer = read.and(made).map(Making::finish);
-        self.shared.replies.answer(ReplyTo::Callback(self.ticket), told(answer));
+        self.shared.replies.answer(ReplyTo::Callback(self.ticket), told(answer, self.has_hook));
     }
 }
 
@@ -234,15 +246,16 @@ fn answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
     Ok(making.finish())
 }
 
-/// What the script is told.
-fn told(read: Result<Answer, ReadError>) -> Outcome {
+/// What the script is told. `has_hook`: a hook of this process writes the log.
+fn told(read: Result<Answer, ReadError>, has_hook: bool) -> Outcome {
     read.or_else(|err| match err {
         // A log has no file before its first record, which is no fault of who reads it.
-        ReadError::Missing { .. } => {
+        ReadError::Missing { .. } if has_hook => {
             let mut tape = Vec::new();
             tape::push_array(&mut tape, 0);
             Ok(Answer { tape, values: 1 })
         }
+        ReadError::Missing { .. } => Err(format!("file: {err}, and no hook of this server writes it: check the path")),
         ReadError::Io { .. } | ReadError::Foreign { .. } | ReadError::Newer { .. } => Err(format!("file: {err}")),
         ReadError::Timeout => Err(format!("timeout: {err}")),
         ReadError::TooLarge => Err(format!("too_large: {err}")),

@@ -13,6 +13,8 @@ use std::fmt;
 const RANGES_MAX: usize = 256;
 /// More numbers than this would be looked for one by one: a line that says so is not believed.
 const NUMBERS_MAX: u64 = 1_000_000;
+/// No writer counts that far, and the next numbers are still numbers.
+pub(super) const NUMBER_MAX: u64 = 1 << 53;
 /// Longest line: two numbers of 20 digits a range.
 pub(super) const LINE_BYTES_MAX: usize = 64 + RANGES_MAX * 42;
 
@@ -85,7 +87,7 @@ fn ranges<'a>(words: impl Iterator<Item = &'a str>) -> Option<Claims> {
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
         let lowest = ranges.last().map_or(Some(1), |(_, last)| last.checked_add(2))?;
-        if first < lowest || last < first || last == u64::MAX {
+        if first < lowest || last < first || last >= NUMBER_MAX {
             return None;
         }
         numbers = numbers.saturating_add(last - first + 1);
@@ -150,7 +152,9 @@ mod tests {
             ("9 segments 5 1\n", Some(None)),
             ("9 segments 1-\n", Some(None)),
             ("9 segments 1-18446744073709551615\n", Some(None)),
-            ("9 segments 18446744073709551615\n", Some(None)),
+            ("9 segments 18446744073709551614\n", Some(None)),
+            ("9 segments 9007199254740992\n", Some(None)),
+            ("9 segments 9007199254740990-9007199254740991\n", Some(Some(vec![((1 << 53) - 2, (1 << 53) - 1)]))),
             ("9 segments 1-1000001\n", Some(None)),
             ("my notes", None),
             ("12 monkeys", None),
@@ -164,8 +168,8 @@ mod tests {
     #[test]
     fn many_gaps_give_up_the_oldest_and_fit_the_line() {
         let mut claims = Claims::default();
-        (1..=RANGES_MAX as u64 + 9).for_each(|number| claims.push(u64::MAX / 2 + number * 2));
-        assert_eq!((claims.0.len(), claims.iter().next()), (RANGES_MAX, Some(u64::MAX / 2 + 20)));
+        (1..=RANGES_MAX as u64 + 9).for_each(|number| claims.push(NUMBER_MAX / 2 + number * 2));
+        assert_eq!((claims.0.len(), claims.iter().next()), (RANGES_MAX, Some(NUMBER_MAX / 2 + 20)));
         let line = text(&claims);
         assert!(line.len() <= LINE_BYTES_MAX);
         assert_eq!(LockText::parse(line.as_bytes()).unwrap().claims, Some(claims));

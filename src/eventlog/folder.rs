@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText};
+use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText, NUMBER_MAX};
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::{self, LogPath};
 use crate::plain_file;
@@ -22,8 +22,6 @@ const FOLLOWING_MAX: u64 = 1000;
 const NAMES_PER_STEP: usize = 128;
 /// Six digits say that a writer may have made the name; more are a date, unless there are neighbours.
 const ALONE_BELOW: u64 = 1_000_000;
-/// No writer counts that far, and the next numbers are still numbers.
-const NUMBER_MAX: u64 = 1 << 53;
 
 /// Where the files of a log are.
 #[derive(Debug, Clone)]
@@ -100,6 +98,7 @@ impl Place {
 
     /// Refuses a file that a link takes out of the root. One that does not exist is judged by its folder.
     pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+        const OWN: &str = "a link leads to the module's own files";
         let Some(root) = &self.root else { return Ok(()) };
         let root = root.canonicalize()?;
         let mut deepest = path;
@@ -115,9 +114,12 @@ impl Place {
                 None => return Err(io::ErrorKind::NotFound.into()),
             }
         };
+        let own = root.join("realtime");
         let reason = match real.strip_prefix(&root) {
             Err(_) => "a link leads out of the data folder",
-            Ok(inside) if path::is_own(inside) => "a link leads to the module's own files",
+            Ok(inside) if path::is_own(inside) => OWN,
+            // Where its folder is a link itself.
+            Ok(_) if own.is_symlink() && own.canonicalize().is_ok_and(|own| real.starts_with(own)) => OWN,
             Ok(_) => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
@@ -142,6 +144,11 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// False if the lock file was removed, or moved, since it was taken.
+    pub(super) fn has(&self, lock: &Lock) -> bool {
+        plain_file::is_at(&lock.file, &self.lock_path())
     }
 
     /// Takes the log for this process, until the lock is dropped.
@@ -284,6 +291,15 @@ impl Lock {
 pub(super) enum LockError {
     Held { pid: Option<u32> },
     Io(io::Error),
+}
+
+impl From<LockError> for io::Error {
+    fn from(err: LockError) -> io::Error {
+        match err {
+            LockError::Held { .. } => io::Error::other("another process writes it by now"),
+            LockError::Io(err) => err,
+        }
+    }
 }
 
 impl From<io::Error> for LockError {

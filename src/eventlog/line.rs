@@ -6,7 +6,8 @@
 //! ```
 //! Time is Unix seconds. The members stand in this order and without white space, so that a line is read without a
 //! JSON parser; `data` is the payload as it came. Bytes that are no UTF-8 become U+FFFD: any reader takes the line.
-//! A line that was changed by hand into something else is reported as damage and skipped.
+//! A line that was changed by hand into something else is reported as damage and skipped. What an editor on Windows puts
+//! there by itself is no change: a byte order mark before the first line, a carriage return at the end of each.
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ use crate::json::text;
 pub(super) const PART_BYTES: usize = super::block::UNIT_BYTES;
 /// How every line begins.
 pub(super) const START: &[u8] = b"{\"time\":";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Appends the record and a line feed. `scratch` is used again from call to call.
 pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
@@ -55,11 +57,17 @@ struct Line<'a> {
 
 /// True if this may be the beginning of JSON lines.
 pub(super) fn is_start(bytes: &[u8]) -> bool {
+    let bytes = without_mark(bytes);
     bytes.starts_with(START) || START.starts_with(bytes)
 }
 
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
 fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
-    let rest = line.strip_prefix(START)?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let rest = without_mark(line).strip_prefix(START)?;
     let (seconds, rest) = whole(rest)?;
     let (millis, rest) = rest.strip_prefix(b".")?.split_at_checked(3)?;
     let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;

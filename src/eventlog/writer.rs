@@ -7,7 +7,7 @@
 //! - an fsync or write that failed: the segment is abandoned, nobody asks that file again, and what was not safe is
 //!   written into a new one under the same numbers;
 //! - the file was cut, lengthened, moved or removed by another program: the same, after a look at its length and name
-//!   before each write.
+//!   before each write. If that goes on, records wait in memory for up to a minute, so that files stay few.
 //!
 //! Refuses a record when [`EVENTLOG_LOG_HELD_BYTES_MAX`] are in memory already; who calls counts that.
 
@@ -79,6 +79,7 @@ pub struct Writer {
     counts: Counts,
     last_sync: Instant,
     retry: Retry,
+    changes: Changes,
     random: RandomState,
     spare: Vec<Vec<u8>>,
 }
@@ -146,6 +147,15 @@ struct Retry {
     pause: Duration,
 }
 
+/// Another program changed the file, perhaps not for the last time.
+#[derive(Default)]
+struct Changes {
+    last: Option<Instant>,
+    /// No new file is begun before this, unless much waits.
+    not_before: Option<Instant>,
+    pause: Duration,
+}
+
 /// Why a record was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -205,7 +215,7 @@ impl Writer {
     /// Does what is due: writes complete parts, or all there is if `everything`; syncs as the log's policy says.
     /// After a failure nothing is tried until its pause is over.
     pub fn advance(&mut self, now: Instant, everything: bool) -> Result<(), WriteError> {
-        if self.retry.not_before.is_some_and(|at| now < at) {
+        if self.is_pausing(now) || self.lets_others_finish(now) {
             return Ok(());
         }
         let due = match self.spec.fsync {
@@ -219,21 +229,23 @@ impl Writer {
         if self.removing {
             self.remove_oldest();
         }
-        let result = if due && self.has_unsynced() { self.sync(now) } else { self.write(everything) };
+        let result = if due && self.has_unsynced() { self.sync(now) } else { self.write(now, everything) };
         self.note(now, result)
     }
 
-    /// Writes and syncs everything, whatever the policy and the pause.
+    /// Writes and syncs everything, whatever the policy and the pauses.
     pub fn sync_now(&mut self, now: Instant) -> Result<(), WriteError> {
+        self.changes = Changes::default();
         let result = self.sync(now);
         self.note(now, result)
     }
 
     /// Writes everything, and syncs it unless the log is never synced: the last call before it is closed.
     pub fn finish(&mut self, now: Instant) -> Result<(), WriteError> {
+        self.changes = Changes::default();
         let result = match self.spec.fsync {
             Fsync::Always | Fsync::EverySecond => self.sync(now),
-            Fsync::Never => self.write(true),
+            Fsync::Never => self.write(now, true),
         };
         if result.is_err() {
             // Once more, into a new segment if that is what it takes: there is no later.
@@ -250,7 +262,8 @@ impl Writer {
 
     /// When [`Writer::advance`] has something to do again. `None`: not before the next record.
     pub fn due(&self) -> Option<Instant> {
-        if let Some(at) = self.retry.not_before.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
+        let pause_end = self.retry.not_before.max(self.changes.not_before.filter(|_| self.file.is_none()));
+        if let Some(at) = pause_end.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);
         }
         if self.removing {
@@ -391,9 +404,12 @@ impl Writer {
     // ---- writing --------------------------------------------------------------------------------------------
 
     /// Writes complete parts, or all there is.
-    fn write(&mut self, everything: bool) -> Result<(), WriteError> {
+    fn write(&mut self, now: Instant, everything: bool) -> Result<(), WriteError> {
         if self.has_unsynced() {
-            self.notice_changes()?;
+            self.notice_changes(now)?;
+            if self.lets_others_finish(now) {
+                return Ok(());
+            }
         }
         for number in 0..self.held.len() {
             let Some(mut part) = self.held.get_mut(number).map(std::mem::take) else { break };

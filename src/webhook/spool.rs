@@ -149,6 +149,8 @@ impl Spool {
     pub fn write(&mut self, lines: Lines) -> io::Result<()> {
         self.marks = None;
         if !lines.posts.is_empty() {
+            // Somebody may have removed it.
+            fs::create_dir_all(&self.directory)?;
             let temporary = self.path("jsonl.new");
             // One that a killed process left; its rights may be others.
             remove_file(&temporary)?;
@@ -176,7 +178,7 @@ impl Spool {
         }
         let file = match self.marks.take() {
             Some(file) => file,
-            None => match OpenOptions::new().append(true).open(self.path("jsonl")) {
+            None => match plain_file::open(OpenOptions::new().append(true), &self.path("jsonl")) {
                 // Somebody removed it: nothing is left that could be posted again.
                 Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
                 opened => opened?,
@@ -209,7 +211,8 @@ impl Slot {
     fn take(directory: &Path, number: usize) -> io::Result<Option<Slot>> {
         let path = directory.join(file_name(number, "lock"));
         let mut options = OpenOptions::new();
-        let file = bounded_file::private(options.read(true).write(true).create(true).truncate(false)).open(path)?;
+        let options = bounded_file::private(options.read(true).write(true).create(true).truncate(false));
+        let file = plain_file::open(options, &path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -317,7 +320,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The post of a line; its clock went on while no process ran. Older versions wrote a list, `hooks`.
+/// The post of a line; its clock went on while no process ran. Older versions wrote a list, `hooks`, and a name that may
+/// show more of the address than may be shown.
 fn post(line: &Value, now: Now) -> Option<Post> {
     let text = |name: &str| line.get(name)?.as_str();
     let number = |name: &str| line.get(name)?.as_u64();
@@ -326,7 +330,13 @@ fn post(line: &Value, now: Now) -> Option<Post> {
     let left = Duration::from_millis(number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
     let address = match text("type")? {
         "discord" => Address::discord(&Url::parse(text("address")?).ok()?),
-        "http" => Address::http(text("address")?.to_owned(), text("name")?.to_owned(), line.get("varies")?.as_bool()?),
+        "http" => {
+            let name = match line.get("hooks") {
+                Some(_) => Url::parse(text("url")?).ok()?.to_string(),
+                None => text("name")?.to_owned(),
+            };
+            Address::http(text("address")?.to_owned(), name, line.get("varies")?.as_bool()?)
+        }
         _ => return None,
     };
     let content = match address.is_discord() {

@@ -114,8 +114,21 @@ local function run(path)
 end
 
 local function run_files()
+	-- Of a path without a file it counts whether a hook writes there.
+	local function is_missing(...) refuses("file: there is no event log `", ...) end
+	both("logs/none.log", nil, is_missing)
+	both("logs/none/none.log", nil, is_missing)
+	local by_file = { type = "file", path = "logs/none.log" }
+	for _, spec in ipairs({ by_file, { type = "conditional", condition = function() end, actions = { by_file } } }) do
+		assert(realtime.AddHook("never", "none", spec))
+		both("logs/none.log", nil, is(""))
+		both("logs/none/none.log", nil, is_missing)
+		assert(realtime.RemoveHook("none"))
+		both("logs/none.log", nil, is_missing)
+	end
+	assert(realtime.AddAggregator("never", "none", { interval = 1, aggregate = function() end, actions = { by_file } }))
 	both("logs/none.log", nil, is(""))
-	both("logs/none/none.log", nil, is(""))
+	assert(realtime.RemoveAggregator("none"))
 	both("logs/empty.txt", nil, is(""))
 	both("logs/foreign.txt", nil, function(...) refuses("file: cannot read event log", ...) end)
 	both("logs/foreign.txt/x", nil, function(...) refuses("file: cannot read event log", ...) end)

@@ -43,8 +43,10 @@ fn a_records_own_time_finds_it() {
 #[test]
 fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
     let path = std::path::PathBuf::from("x");
-    let empty = told(Err(ReadError::Missing { path: path.clone() })).unwrap();
+    let empty = told(Err(ReadError::Missing { path: path.clone() }), true).unwrap();
     assert_eq!(Reader::new(&empty.tape).next_item(), Some(Item::Array(0)));
+    let nobody = told(Err(ReadError::Missing { path: path.clone() }), false).unwrap_err();
+    assert_eq!(nobody, "file: there is no event log `x`, and no hook of this server writes it: check the path");
     for (err, expected) in [
         (ReadError::Io { path: path.clone(), err: std::io::ErrorKind::IsADirectory.into() }, "file: cannot read"),
         (
@@ -57,7 +59,7 @@ fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
         (ReadError::Busy { waiting: 64 }, "queue_full: 64 reads"),
         (ReadError::Closed, "closed: "),
     ] {
-        let reason = told(Err(err)).unwrap_err();
+        let reason = told(Err(err), true).unwrap_err();
         assert!(reason.starts_with(expected), "{reason}");
     }
 }

@@ -43,6 +43,9 @@ impl fmt::Display for OpenError {
         | OpenError::Spec { path, .. }) = self;
         write!(f, "cannot open event log `{}`: ", path.display())?;
         match self {
+            OpenError::InUse { pid: Some(pid), .. } if *pid == std::process::id() => {
+                f.write_str("this process writes it already, by another path: give all its hooks the same one")
+            }
             OpenError::InUse { pid: Some(pid), .. } => write!(f, "in use by process {pid}"),
             OpenError::InUse { pid: None, .. } => f.write_str("in use by another process"),
             OpenError::Io { err, .. } => write!(f, "{err}"),

@@ -19,7 +19,7 @@ use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, Se
 use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
 
 use super::index_file::IndexFile;
-use super::{Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
+use super::{Changes, Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
 
 /// Numbers are counted up from the last one everywhere. A line may say anything.
 const SEQ_MAX: u64 = u64::MAX / 2;
@@ -28,8 +28,10 @@ const SEQ_MAX: u64 = u64::MAX / 2;
 pub struct Opening {
     writer: Writer,
     stage: Stage,
-    /// The module has written this log before.
+    /// The module has written this log before: its lock file says so.
     had_writer: bool,
+    /// Or rotated segments beside it do.
+    has_rotated: bool,
     /// The lock file says which rotated files are the log's.
     noted: bool,
     buffer: Vec<u8>,
@@ -104,12 +106,14 @@ impl Opening {
             counts: Counts::default(),
             last_sync: now,
             retry: Retry::default(),
+            changes: Changes::default(),
             random: RandomState::new(),
             spare: Vec::new(),
         };
         writer.begin_segment();
         let had_writer = writer.lock.claims.is_some();
-        Ok(Opening { writer, stage: Stage::Chain(chain, youngest), had_writer, noted: had_writer, buffer: Vec::new() })
+        let stage = Stage::Chain(chain, youngest);
+        Ok(Opening { writer, stage, had_writer, has_rotated: false, noted: had_writer, buffer: Vec::new() })
     }
 
     /// Does a little of it. True once the log is open.
@@ -189,6 +193,7 @@ impl Opening {
         let claims = writer.lock.claims.get_or_insert_default();
         rotated.adopted.iter().for_each(|number| claims.push(*number));
         self.noted &= rotated.adopted.is_empty();
+        self.has_rotated = !rotated.numbers.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
             let (count, active) = (rotated.foreign.len(), writer.place.active().display());
@@ -208,7 +213,7 @@ impl Opening {
 
     /// The youngest segment has no record.
     fn leave(&mut self, segment: &Segment) -> Result<(), OpenError> {
-        if !self.had_writer && segment.bytes > 0 {
+        if !self.had_writer && !self.has_rotated && segment.bytes > 0 {
             // It begins like a log, and may be anything else that does.
             let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None });
             let head = head.map_err(SegmentError::from).map(SegmentError::Foreign);

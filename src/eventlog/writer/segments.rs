@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_RETRY};
 use crate::eventlog::claims::Claims;
@@ -16,12 +16,19 @@ use crate::eventlog::{Filter, Fsync, Records};
 
 use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
 
-/// Names in a row that others may have taken, passed over at once.
+/// So many names that others may have taken are passed over one by one; then the step is twice as long each time.
 const TAKEN_MAX: u64 = 1000;
+const STEPS_MAX: u32 = 32;
 /// Old segments removed at once: each may take its file system some milliseconds.
 const REMOVED_MAX: usize = 4;
 /// Segments beyond those to keep that are looked for, should some of them be gone.
 const COUNTED_MAX: usize = 4096;
+/// A file that other programs change again and again is followed by a new one after this, twice as long each time.
+const CHANGES_PAUSE_MIN: Duration = Duration::from_secs(1);
+const CHANGES_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// With so much in memory there is no pause: it is small beside what all logs may have there and in the queue.
+const CHANGES_HELD_BYTES_MAX: usize = 256 * 1024;
+const CHANGES_HELD_RECORDS_MAX: u64 = 4096;
 
 impl Writer {
     // ---- segments -------------------------------------------------------------------------------------------
@@ -40,6 +47,7 @@ impl Writer {
             self.retire = if is_at { Retire::Rename } else { Retire::Nothing };
         }
         self.index.flush();
+        self.renew_lock().map_err(|err| failed("lock", &active, err))?;
         self.retire_file(&active)?;
         let file = match self.disk.create(&active) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
@@ -55,6 +63,19 @@ impl Writer {
         self.segment_first_seq = first_seq;
         self.index.begin(&active, segment);
         self.remove_oldest();
+        Ok(())
+    }
+
+    /// Takes the log again if somebody removed its lock file, alone or with its folder.
+    fn renew_lock(&mut self) -> io::Result<()> {
+        if self.place.has(&self.lock) {
+            return Ok(());
+        }
+        self.place.make_folder(self.disk.as_ref())?;
+        let claims = self.lock.claims.clone();
+        self.lock = self.place.lock()?;
+        self.lock.claims = claims;
+        self.claim(|_| {});
         Ok(())
     }
 
@@ -97,17 +118,12 @@ impl Writer {
         Ok(())
     }
 
-    /// The next number that no file has.
-    fn free_number(&mut self) -> io::Result<u64> {
-        for _ in 0..TAKEN_MAX {
-            let number = self.last_number + 1;
-            if fs::symlink_metadata(self.place.rotated(number)).is_err() {
-                return Ok(number);
-            }
-            self.last_number = number;
-        }
-        let found = format!("{TAKEN_MAX} files up to number {} are not of this log", self.last_number);
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, found))
+    /// A number above the last one that no file has: the next, or one behind those that others have taken.
+    fn free_number(&self) -> io::Result<u64> {
+        let far = (0..STEPS_MAX).map(|step| TAKEN_MAX + (1 << step));
+        let mut numbers = (1..=TAKEN_MAX).chain(far).map(|step| self.last_number + step);
+        let free = numbers.find(|number| fs::symlink_metadata(self.place.rotated(*number)).is_err());
+        free.ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "other files have the names that could follow"))
     }
 
     /// Changes which files are the log's. What the lock file does not take is known here, and to the next writer by its
@@ -137,7 +153,11 @@ impl Writer {
     fn remove_segment(&mut self, number: u64) -> bool {
         let path = self.place.rotated(number);
         let found = match Segment::open(&path, false) {
-            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => return true,
+            Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
+                // A kill between the two names of a rotation leaves an index alone.
+                self.index.remove(&folder::index_of(&path));
+                return true;
+            }
             Err(SegmentError::Foreign(_)) => "it is no event log any more".to_owned(),
             // As long as what has its name is a file, it is the one that was written.
             Ok(_) | Err(SegmentError::Newer(_)) => match self.disk.remove(&path) {
@@ -164,7 +184,10 @@ impl Writer {
         if !self.has_unsynced() {
             return Ok(());
         }
-        self.write(true)?;
+        self.write(now, true)?;
+        if self.lets_others_finish(now) {
+            return Ok(());
+        }
         self.sync_file()?;
         self.synced_seq = self.written_seq;
         self.forget_safe();
@@ -172,8 +195,8 @@ impl Writer {
     }
 
     /// Notices what another program did to the file since the last write, and begins a new one. What is not safe is still
-    /// in memory and goes there.
-    pub(super) fn notice_changes(&mut self) -> Result<(), WriteError> {
+    /// in memory and goes there: at once, or after a pause if it happens again and again.
+    pub(super) fn notice_changes(&mut self, now: Instant) -> Result<(), WriteError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let active = self.place.active();
         if self.tail_unknown {
@@ -196,7 +219,21 @@ impl Writer {
         log::warn!("the event log `{}` was {found} by another program: a new file is begun", active.display());
         self.counts.changed += 1;
         self.abandon(retire);
+        let changes = &mut self.changes;
+        let again = changes.last.is_some_and(|last| now.saturating_duration_since(last) < CHANGES_PAUSE_MAX * 2);
+        changes.pause =
+            if again { (changes.pause * 2).clamp(CHANGES_PAUSE_MIN, CHANGES_PAUSE_MAX) } else { Duration::ZERO };
+        (changes.last, changes.not_before) = (Some(now), Some(now + changes.pause));
         Ok(())
+    }
+
+    /// Other programs change the file again and again: no new one is begun yet, so that they do not make files without
+    /// end. So much in memory is no reason for others to wait.
+    pub(super) fn lets_others_finish(&self, now: Instant) -> bool {
+        self.changes.not_before.is_some_and(|at| now < at)
+            && self.file.is_none()
+            && self.held_bytes() <= CHANGES_HELD_BYTES_MAX
+            && self.unwritten() <= CHANGES_HELD_RECORDS_MAX
     }
 
     pub(super) fn sync_file(&mut self) -> Result<(), WriteError> {

@@ -136,6 +136,72 @@ fn a_log_goes_on_where_it_was_closed() {
     }
 }
 
+/// Files of the version before the lock file had a list, `testdata/eventlog/upgrade`: nine records in three segments of
+/// both formats, the lock file a process id alone.
+#[test]
+fn a_log_of_an_older_version_is_read_and_gone_on_with() {
+    for format in FORMATS {
+        let folder = Folder::new();
+        for entry in fs::read_dir("testdata/eventlog/upgrade").unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.0.join(entry.file_name())).unwrap();
+        }
+        // Files of the owner, which are no part of it.
+        fs::copy(folder.0.join("old.log.000001"), folder.0.join("old.log.20231224")).unwrap();
+        fs::write(folder.0.join("old.log.000003"), "notes").unwrap();
+        let path = LogPath::parse(b"old.log").unwrap();
+        let numbers = || {
+            let outcome = reader::read(&folder.0, &path, &all(), Instant::now() + Duration::from_secs(60)).unwrap();
+            outcome.records.iter().map(|record| record.seq).collect::<Vec<_>>()
+        };
+        assert!(numbers().into_iter().eq(1..=9));
+        for round in 10..13 {
+            let mut writer = open(&folder, LogSpec { format, ..LogSpec::new(path.clone()) });
+            append(&mut writer, &many(1));
+            writer.finish(Instant::now()).unwrap();
+            assert!(numbers().into_iter().eq(1..=round), "{format:?}");
+        }
+        let line = fs::read_to_string(folder.0.join("old.log.lock")).unwrap();
+        let own = if format == Format::Binary { "1-2" } else { "1-2 4" };
+        assert_eq!(line, format!("{} segments {own}\n", std::process::id()));
+        // What it keeps counts the old ones too.
+        let mut writer =
+            open(&folder, LogSpec { format, max_files: 1, max_bytes: 64 * 1024, ..LogSpec::new(path.clone()) });
+        append(&mut writer, &many(3000));
+        writer.finish(Instant::now()).unwrap();
+        while writer.removing {
+            writer.advance(Instant::now(), true).unwrap();
+        }
+        let left: Vec<bool> = ["000001", "000002", "000003", "20231224"]
+            .map(|end| folder.0.join(format!("old.log.{end}")).exists())
+            .into();
+        assert_eq!(left, [false, false, true, true], "{format:?}");
+    }
+}
+
+/// What a kill, or a crash of the machine, left of the youngest segment of an older version.
+#[test]
+fn a_torn_log_of_an_older_version_is_gone_on_with() {
+    let kinds = [("empty", vec![]), ("zeros", vec![0; 5000]), ("head", b"RTEL\x01\x01\0\0\x88\x77".to_vec())];
+    // An owner may have removed the lock file after the crash.
+    for ((kind, youngest), has_lock) in kinds.iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+        let folder = Folder::new();
+        for name in ["old.log.000001", "old.log.000002", "old.log.lock"] {
+            fs::copy(Path::new("testdata/eventlog/upgrade").join(name), folder.0.join(name)).unwrap();
+        }
+        if !has_lock {
+            fs::remove_file(folder.0.join("old.log.lock")).unwrap();
+        }
+        fs::write(folder.0.join("old.log"), youngest).unwrap();
+        let path = LogPath::parse(b"old.log").unwrap();
+        let mut writer = open(&folder, LogSpec::new(path.clone()));
+        append(&mut writer, &many(1));
+        writer.finish(Instant::now()).unwrap();
+        let outcome = reader::read(&folder.0, &path, &all(), Instant::now() + Duration::from_secs(60)).unwrap();
+        assert!(outcome.records.iter().map(|record| record.seq).eq(1..=7), "{kind} {has_lock}");
+    }
+}
+
 #[test]
 fn a_log_may_change_its_format() {
     let (folder, samples) = (Folder::new(), many(400));
@@ -558,10 +624,17 @@ fn a_kill_within_a_rotation_loses_nothing() {
 fn a_second_writer_is_told_who_writes() {
     let folder = Folder::new();
     let first = open(&folder, spec(Format::Binary));
-    let second = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
-    let expected =
-        format!("cannot open event log `{}`: in use by process {}", active(&folder).display(), std::process::id());
-    assert_eq!(second.err().unwrap().to_string(), expected);
+    let second = || {
+        let opened = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+        opened.err().unwrap().to_string()
+    };
+    let path = active(&folder);
+    let own = "this process writes it already, by another path: give all its hooks the same one";
+    assert_eq!(second(), format!("cannot open event log `{}`: {own}", path.display()));
+    for (line, found) in [("4711 segments\n", "process 4711"), ("4711", "process 4711"), ("", "another process")] {
+        fs::write(folder.0.join("logs/deaths.log.lock"), line).unwrap();
+        assert_eq!(second(), format!("cannot open event log `{}`: in use by {found}", path.display()));
+    }
     drop(first);
     open(&folder, spec(Format::Binary));
 }
@@ -587,6 +660,11 @@ fn links_out_of_the_folder_are_refused() {
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("realtime")).unwrap();
     symlink(folder.0.join("realtime"), folder.0.join("logs")).unwrap();
+    let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
+    assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("logs")).unwrap();
+    symlink(folder.0.join("logs"), folder.0.join("realtime")).unwrap();
     let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
     assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
     assert_eq!(fs::read_dir(folder.0.join("realtime")).unwrap().count(), 0);

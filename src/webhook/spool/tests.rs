@@ -166,6 +166,12 @@ fn a_spool_that_somebody_removed_is_no_trouble() {
     opened.spool.settled([posts[1].id].into_iter()).unwrap();
     opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.jsonl"]);
+    // Windows does not let the folder of a locked file be removed.
+    if cfg!(unix) {
+        fs::remove_dir_all(&directory.0).unwrap();
+        opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+        assert_eq!(directory.names(), ["spool.jsonl"]);
+    }
 }
 
 /// Killed while it wrote a mark, or while it wrote the file anew.
@@ -289,6 +295,10 @@ fn a_bad_line_costs_that_post_alone() {
         assert_eq!((opened.posts.len(), opened.unreadable, opened.left.len()), (1, bad.len(), 0));
         assert_eq!(&*opened.posts[0].hook, b"one");
     }
+    let shows =
+        older.replace("\"http://h/{k}\"", "\"http://h/hooks/hunter2\"").replace("http://h/x", "http://h/hooks/hunter2");
+    fs::write(directory.path("spool.jsonl"), shows).unwrap();
+    assert_eq!(directory.open(now).posts[0].address.name(), Url::parse("http://h/hooks/hunter2").unwrap().to_string());
 }
 
 /// Whatever it is, it stays, and the spool has another name.
@@ -325,6 +335,23 @@ fn a_lock_that_cannot_be_had_costs_that_name() {
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.2.jsonl"]);
     fs::remove_dir(directory.path("spool.lock")).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_file_holds_up_nobody() {
+    let (directory, now) = (Directory::new("pipe"), clock());
+    let make_pipe = |name: &str| {
+        assert!(std::process::Command::new("mkfifo").arg(directory.path(name)).status().unwrap().success())
+    };
+    make_pipe("spool.lock");
+    let mut opened = directory.open(now);
+    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is no file"), "{:?}", opened.left);
+    opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
+    fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
+    make_pipe("spool.2.jsonl");
+    let settled = opened.spool.settled([posts(now)[0].id].into_iter());
+    assert_eq!(settled.unwrap_err().to_string(), "it is no file");
 }
 
 #[test]

@@ -143,6 +143,7 @@ fn a_log_that_is_a_pipe_is_refused_and_holds_nobody_up() {
 #[test]
 fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
     let mut server = logging("kill", "kills.log");
+    server.hook("never", json!({ "type": "file", "path": "other.log" }));
     let (go_on_tx, go_on_rx) = mpsc::channel::<()>();
     let hang = Reply::new(move |_| assert!(go_on_rx.recv().is_err()));
     server.engine.shared().files.read(LogPath::parse(b"other.log").unwrap(), Query::default(), hang);

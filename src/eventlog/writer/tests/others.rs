@@ -346,6 +346,49 @@ fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
     }
 }
 
+/// A program that opens the log by its name for each line it adds.
+#[test]
+fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(600));
+        let mut now = Instant::now();
+        let mut writer = open(&folder, spec(format));
+        for sample in &samples {
+            append(&mut writer, std::slice::from_ref(sample));
+            now += Duration::from_secs(1);
+            writer.advance(now, true).unwrap();
+            assert!(writer.unwritten() == 0 || writer.due().is_some_and(|due| due <= now + Duration::from_secs(60)));
+            let log = fs::OpenOptions::new().append(true).open(active(&folder));
+            // Between two files there is none.
+            log.map(|mut log| std::io::Write::write_all(&mut log, b"a line of somebody else\n").unwrap()).ok();
+        }
+        let files = segments(&folder).len();
+        assert!((10..25).contains(&files), "{format:?}: {files} files in ten minutes");
+        // Much in memory waits for nobody.
+        let (before, unwritten) = (writer.take_counts().changed, writer.unwritten());
+        append(&mut writer, &many(5000));
+        writer.advance(now, true).unwrap();
+        writer.advance(now, true).unwrap();
+        assert_eq!(writer.unwritten(), 0, "{format:?}: {unwritten} before, changed {before} times");
+        // Once the pause is over, it is no reason to wake up.
+        now += Duration::from_secs(60);
+        for _ in 0..2 {
+            append(&mut writer, &samples[..1]);
+            writer.advance(now, true).unwrap();
+        }
+        assert!(writer.has_unsynced());
+        assert_eq!(writer.due(), Some(now + EVENTLOG_SYNC_INTERVAL));
+        // Nor does the end wait.
+        append(&mut writer, &samples[..1]);
+        cut(&active(&folder), 0);
+        writer.finish(now).unwrap();
+        drop(writer);
+        let (found, _) = scan(&folder, all()).unwrap();
+        assert_eq!(found.last().unwrap().0, 5603);
+        assert_eq!(found[..600], expected(&samples));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_log_emptied_between_its_write_and_its_sync_loses_nothing() {
@@ -624,4 +667,112 @@ fn a_sync_is_due_a_second_after_the_last_and_failures_are_counted() {
     assert!(writer.advance(failed, true).is_err());
     assert_eq!(writer.take_counts().write_errors, 1);
     assert_eq!(writer.due(), Some(failed + EVENTLOG_RETRY));
+}
+
+#[test]
+fn names_that_others_have_taken_hold_up_no_rotation() {
+    let (folder, samples) = (Folder::new(), many(900));
+    let mut writer = open(&folder, spec(Format::Json));
+    for number in 1..=3000 {
+        fs::write(folder.0.join(format!("logs/deaths.log.{number:06}")), "notes").unwrap();
+    }
+    append(&mut writer, &samples);
+    writer.sync_now(Instant::now()).unwrap();
+    let counts = writer.take_counts();
+    assert_eq!((counts.written, counts.rotations), (900, segments(&folder).len() as u64 - 3001));
+    drop(writer);
+    let line = fs::read_to_string(folder.0.join("logs/deaths.log.lock")).unwrap();
+    assert!(line.contains(" segments 3048-"), "{line}");
+    assert!(read_all(&folder) == expected(&samples));
+}
+
+/// An owner who tidies up: the lock file looks like one that was left behind.
+#[cfg(unix)]
+#[test]
+fn a_removed_lock_file_or_folder_is_made_again() {
+    for format in FORMATS {
+        let (folder, samples) = (Folder::new(), many(1800));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples[..900]);
+        writer.sync_now(Instant::now()).unwrap();
+        let lock = folder.0.join("logs/deaths.log.lock");
+        fs::remove_file(&lock).unwrap();
+        append(&mut writer, &samples[900..]);
+        writer.sync_now(Instant::now()).unwrap();
+        if format == Format::Json {
+            let rotated = segments(&folder).len() - 1;
+            assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{} segments 1-{rotated}\n", std::process::id()));
+            assert!(Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now()).is_err(), "held");
+        }
+        assert!(read_all(&folder) == expected(&samples));
+        fs::remove_dir_all(folder.0.join("logs")).unwrap();
+        append(&mut writer, &many(3));
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(read_all(&folder).iter().map(|row| row.0).collect::<Vec<_>>(), [1801, 1802, 1803], "{format:?}");
+        assert!(lock.exists());
+    }
+}
+
+/// What Notepad does to a file that it saves.
+#[test]
+fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
+    for count in [1, 200] {
+        let (folder, samples) = (Folder::new(), many(count + 5));
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[..count]);
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        let text = fs::read_to_string(active(&folder)).unwrap();
+        fs::write(active(&folder), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        assert!(read_all(&folder) == expected(&samples[..count]));
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[count..]);
+        writer.finish(Instant::now()).unwrap();
+        assert!(read_all(&folder) == expected(&samples));
+        assert_eq!(segments(&folder).len(), 1, "in the same file");
+    }
+}
+
+/// An index whose checksums are right and whose numbers are anything: whoever made it, nothing panics and the log goes on.
+#[test]
+fn an_index_that_lies_makes_no_trouble() {
+    use crate::eventlog::index;
+    let number = || {
+        prop_oneof![
+            any::<u64>(),
+            0..70_000_u64,
+            Just(u64::MAX),
+            Just(u64::MAX / 2),
+            Just(u64::from(u32::MAX)),
+            (0..10_u64).prop_map(|unit| unit * 32_768)
+        ]
+    };
+    let entry = (number(), number(), number(), number(), number(), number());
+    proptest!(ProptestConfig::with_cases(64), |(binary: bool, entries in proptest::collection::vec(entry, 1..6), newest_first: bool)| {
+        let (folder, format) = (Folder::new(), if binary { Format::Binary } else { Format::Json });
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &many(300));
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        let path = folder::index_of(&active(&folder));
+        let mut bytes = fs::read(&path).unwrap()[..index::HEADER_BYTES].to_vec();
+        let mut next = 0;
+        for (offset, len, records, first_seq, earliest_ms, latest_ms) in entries {
+            // Mostly one behind the other, as they must be to be used.
+            let offset = if len % 3 == 0 { offset } else { next };
+            let records = records as u32;
+            let info = PartInfo { first_seq, records: records.into(), earliest_ms, latest_ms };
+            index::push_entry(&mut bytes, &Entry { offset, bytes: len as u32, info });
+            next = offset.wrapping_add(u64::from(len as u32));
+        }
+        fs::write(&path, &bytes).unwrap();
+        let query = Query { newest_first, start_ms: 1, ..all() };
+        let _ = scan(&folder, query);
+        if let Ok(mut writer) = Writer::open(Arc::new(SystemDisk), &folder.0, spec(format), Instant::now()) {
+            append(&mut writer, &many(5));
+            writer.finish(Instant::now()).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(scan(&folder, all()).unwrap().0.len() >= 300);
+    });
 }
