@@ -188,6 +188,22 @@ mod tests {
         }
     }
 
+    /// By callbacks, of two lines in turn, beside what the file added while it was loaded.
+    #[test]
+    fn what_callbacks_add_is_not_looked_for_among_all_hooks_each_time() {
+        let mut hooks = Hooks::default();
+        let mut add = |load, function, line| {
+            let origin = Origin { file: "x.lua".into(), load, function, line, newest_load: 1, ..Origin::default() };
+            hooks.add_spec(b"a", None, &counter("k"), None, &origin).unwrap();
+        };
+        (0..2000).for_each(|function| add(1, 1 + function, 5));
+        let began = std::time::Instant::now();
+        (0..2000).for_each(|function| add(0, 2001 + function, 7 + function as u32 % 2));
+        // A search each is four million look-ups, ten times as long as this.
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(hooks.len(), 4000);
+    }
+
     #[test]
     fn an_id_that_a_reloaded_file_adds_on_another_channel_moves() {
         let mut hooks = Hooks::default();
