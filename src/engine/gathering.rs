@@ -75,19 +75,24 @@ impl Gather {
 #[derive(Default)]
 pub struct Gathering {
     under_way: Option<Gather>,
+    /// Arrays of aggregators that were removed while a Call filled them, to be released.
+    orphans: Vec<CallbackRef>,
 }
 
 impl Gathering {
     /// The next Call for the window under way, or for the next one.
     pub fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
-        let under_way = self.under_way.take();
-        let mut gather = match under_way {
-            Some(gather) => gather,
-            None => Gather::new(shared.collector.pop(|aggregator| aggregators.function(aggregator).is_some())?),
-        };
-        let Some(function) = aggregators.function(gather.aggregator()) else {
-            self.under_way = Some(gather);
-            return None;
+        let (mut gather, function) = loop {
+            let gather = match self.under_way.take() {
+                Some(gather) => gather,
+                None => Gather::new(shared.collector.pop(|aggregator| aggregators.function(aggregator).is_some())?),
+            };
+            if let Some(function) = aggregators.function(gather.aggregator()) {
+                break (gather, function);
+            }
+            // Making values can run scripts (a `__gc`), and one of them removed the aggregator.
+            shared.collector.drop_taken(&gather.due);
+            self.orphans.extend(gather.array);
         };
         if let (Some(array), true) = (gather.array, gather.filled >= gather.len()) {
             return Some(Call::Aggregate(Aggregate { due: gather.due, array, function }));
@@ -118,11 +123,19 @@ impl Gathering {
         gather.array
     }
 
-    /// The Lua state goes away: the window waits for the next one. Its array.
-    pub fn detach(&mut self, shared: &Shared) -> Option<CallbackRef> {
-        let gather = self.under_way.take()?;
-        shared.collector.put_back(gather.due);
-        gather.array
+    /// What is to be released of windows that went with their aggregators.
+    pub fn take_orphans(&mut self) -> Vec<CallbackRef> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// The Lua state goes away: the window waits for the next one. What is to be released.
+    pub fn detach(&mut self, shared: &Shared) -> Vec<CallbackRef> {
+        let mut released = self.take_orphans();
+        if let Some(gather) = self.under_way.take() {
+            shared.collector.put_back(gather.due);
+            released.extend(gather.array);
+        }
+        released
     }
 
     pub fn is_under_way(&self) -> bool {

@@ -233,7 +233,7 @@ impl Engine {
     fn take_origin(&mut self) -> Origin {
         let (origin, is_again) = self.loads.of(std::mem::take(&mut self.origin));
         if is_again {
-            let before = self.hooks.suspend(&origin.file) + self.aggregators.suspend(&origin.file);
+            let before = self.hooks.suspend(&origin) + self.aggregators.suspend(&origin);
             self.note_loaded_again(&origin, before);
         }
         origin
@@ -569,7 +569,8 @@ impl Engine {
     pub fn begin_tick(&mut self, now: Instant) -> (Instant, Vec<CallbackRef>) {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         // The pump runs in no file that is being loaded.
-        let released = self.end_loads();
+        let mut released = self.end_loads();
+        released.append(&mut self.pump.take_orphans());
         if self.registry.keep_until_is_unset() {
             self.registry.keep_until(now + KEEP_SUBSCRIPTIONS);
         }

@@ -263,6 +263,11 @@ impl Pump {
         self.gathering.drop_of(shared, aggregator)
     }
 
+    /// What is to be released of windows that went with their aggregators.
+    pub fn take_orphans(&mut self) -> Vec<CallbackRef> {
+        self.gathering.take_orphans()
+    }
+
     /// The next listener of an event, or the next condition.
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, registry, hooks, .. } = *of;
@@ -630,6 +635,32 @@ mod tests {
         let window = windows.take_oldest().unwrap();
         drop(windows);
         Due { aggregator, window }
+    }
+
+    /// Making Lua values of its events runs a script's `__gc`, which removes the aggregator.
+    #[test]
+    fn a_window_whose_aggregator_is_removed_while_it_is_filled_is_dropped() {
+        for outcome in [Outcome::Gathered(CallbackRef(5)), Outcome::Parked] {
+            let mut server = Server::new();
+            let (first, second) = (due(&mut server), due(&mut server));
+            let is_parked = outcome == Outcome::Parked;
+            server.shared.collector.put_back(first);
+            server.pump.begin(&server.shared, server.start, Duration::from_secs(1));
+            let call = server.next(server.start).unwrap();
+            let removed = server.aggregators.remove(None, &second.aggregator.id);
+            for (aggregator, _) in &removed {
+                server.shared.collector.remove(aggregator, false);
+                assert_eq!(server.pump.drop_window(&server.shared, aggregator), None);
+            }
+            assert_eq!(removed.len(), 1);
+            server.pump.complete(&server.shared, call, outcome);
+            // Another window is not held up, and none is under way any more.
+            let other = due(&mut server);
+            server.shared.collector.put_back(other);
+            assert!(matches!(server.next(server.start), Some(Call::Gather(gather)) if gather.array.is_none()));
+            assert_eq!(server.pump.take_orphans(), if is_parked { vec![] } else { vec![CallbackRef(5)] });
+            assert_eq!(server.shared.stats.aggregates.dropped.removed.get(), 1);
+        }
     }
 
     /// Ticks that have time for one Call each.

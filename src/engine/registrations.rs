@@ -8,7 +8,7 @@
 //! no more from the first registration of the new load on, and is gone at the next tick. What has an id of its own
 //! stays, but for one that the file adds on another channel now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::action::Fingerprint;
@@ -28,6 +28,8 @@ pub trait Registered {
 pub struct Origin {
     /// The file that is being loaded, else the one of the function.
     pub file: Arc<str>,
+    /// The files that are being loaded around it, innermost first, each with a line end.
+    pub includers: Arc<str>,
     /// The number of this load of it; 0: it is not being loaded, a timer or another callback registers.
     pub load: u64,
     /// The number of the Lua function, and the line it begins in. 0: there is none.
@@ -42,6 +44,13 @@ impl Origin {
     pub fn is_file_load(&self) -> bool {
         // What a console command or a text runs has a name, too, and no file.
         self.load != 0 && (self.file.ends_with(".lua") || self.file.contains('/'))
+    }
+
+    /// Whether this load of the file takes the place of that one. A file that two others include is loaded for each of
+    /// them; loaded by itself, or from further out, it is loaded for all the same.
+    fn replaces(&self, known: &Origin) -> bool {
+        let (new, old) = (&*self.includers, &*known.includers);
+        self.file == known.file && (new.starts_with(old) || old.starts_with(new))
     }
 }
 
@@ -105,8 +114,8 @@ struct Run {
     /// The first place of either kind that it has not given away.
     next: u32,
     next_later: u32,
-    /// The line of which no function was added while the file was loaded, but for those that have their places.
-    no_more_of: Option<u32>,
+    /// The lines of which no function was added while the file was loaded, but for those that have their places.
+    no_more_of: HashSet<u32>,
     /// By the function's number.
     places: HashMap<u64, Fingerprint>,
 }
@@ -232,7 +241,7 @@ impl<T: Registered> Registrations<T> {
         };
         let early = if origin.load != 0 {
             free(fingerprint, run.next)
-        } else if run.no_more_of == Some(origin.line) {
+        } else if run.no_more_of.contains(&origin.line) {
             None
         } else {
             again(run.next)
@@ -241,7 +250,7 @@ impl<T: Registered> Registrations<T> {
             run.next = place.saturating_add(1);
             fingerprint.at(place)
         } else {
-            run.no_more_of = Some(origin.line);
+            run.no_more_of.insert(origin.line);
             let later = fingerprint.with(b"later");
             let place = free(later, run.next_later).unwrap_or(u32::MAX);
             run.next_later = place.saturating_add(1);
@@ -325,10 +334,10 @@ impl<T: Registered> Registrations<T> {
         self.take(&gone)
     }
 
-    /// This file is being loaded again: what its loads before added without an id acts no more, unless it is added
-    /// again. How many.
-    pub fn suspend(&mut self, file: &str) -> usize {
-        let of_file = |entry: &Entry<T>| entry.follows_file && *entry.origin.file == *file;
+    /// A file is being loaded again: what its loads before added without an id acts no more, unless it is added again.
+    /// How many.
+    pub fn suspend(&mut self, load: &Origin) -> usize {
+        let of_file = |entry: &Entry<T>| entry.follows_file && load.replaces(&entry.origin);
         let gone = self.entries.iter().filter(|(_, entry)| of_file(entry)).map(|(serial, _)| *serial);
         let gone: Vec<u64> = gone.collect();
         self.suspend_all(&gone)
@@ -339,7 +348,7 @@ impl<T: Registered> Registrations<T> {
     fn suspend_moved(&mut self, channel: &[u8], id: &Arc<[u8]>, origin: &Origin) -> usize {
         let of_id = self.serials.range((Arc::clone(id), Box::default())..).take_while(|((known, _), _)| known == id);
         let elsewhere = of_id.filter(|((_, known), _)| **known != *channel).map(|(_, serial)| *serial);
-        let is_older = |known: &Origin| known.load != 0 && known.load != origin.load && known.file == origin.file;
+        let is_older = |known: &Origin| known.load != 0 && known.load != origin.load && origin.replaces(known);
         let gone = elsewhere.filter(|serial| self.entries.get(serial).is_some_and(|entry| is_older(&entry.origin)));
         let gone: Vec<u64> = gone.collect();
         self.suspend_all(&gone)

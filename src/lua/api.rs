@@ -11,7 +11,7 @@ use crate::engine::registry::CallbackRef;
 use crate::json::tape;
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
 use crate::lua::values::push_answer;
-use crate::lua::{Process, event_log, hooks, json, operator, process, shield, values};
+use crate::lua::{Process, event_log, hooks, json, nested, operator, process, shield, values};
 use crate::redis::answer;
 use crate::text_log;
 
@@ -165,8 +165,9 @@ fn run_on(lua: Lua) -> Answer {
     };
     lua.push_value(HELPER);
     lua.push_value(callback);
-    let wants_meta = !lua.pcall(1, 1, 0) || lua.boolean(-1);
-    lua.pop(1);
+    let told = nested(|| lua.pcall(1, 1, 0));
+    let wants_meta = told != Some(true) || lua.boolean(-1);
+    lua.pop(if told.is_some() { 1 } else { 2 });
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
     let registered = process.engine().on(channel, id, kept, wants_meta);
     match registered {

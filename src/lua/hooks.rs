@@ -12,7 +12,7 @@ use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};
 use crate::lua::api::{NOT_KEPT, bad, refused};
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
-use crate::lua::{json, process, shield};
+use crate::lua::{json, nested, process, shield};
 
 /// What an `Add...` function was given: a channel, perhaps an id, and a spec.
 struct Given<'a> {
@@ -39,7 +39,9 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), 
     let top = lua.top();
     lua.push_value(HELPER);
     lua.push_value(at);
-    if !lua.pcall(1, 6, 0) || lua.type_of(top + 1) != LUA_TTABLE {
+    // A script's own `pairs`, in which it adds hooks.
+    let copied = nested(|| lua.pcall(1, 7, 0)).unwrap_or(false);
+    if !copied || lua.type_of(top + 1) != LUA_TTABLE {
         // `nil` and what is wrong with it; or whatever an error leaves.
         let reason = lua.string(top + 2).map_or("cannot be read".into(), String::from_utf8_lossy);
         lua.set_top(top);
@@ -55,9 +57,10 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), 
     });
     // Whole numbers, made by `strip`: the casts lose nothing.
     let number = |at: i32| lua.number(at) as u64;
-    let file = lua.string(top + 3).map(String::from_utf8_lossy).unwrap_or_default().into();
+    let text = |at: i32| lua.string(at).map(String::from_utf8_lossy).unwrap_or_default().into();
     let (load, line) = (number(top + 4), number(top + 6) as u32);
-    let origin = Origin { file, load, function: number(top + 5), line, newest_load: 0 };
+    let (file, includers) = (text(top + 3), text(top + 7));
+    let origin = Origin { file, includers, load, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
     spec.map(|(spec, function)| (spec, function, origin))
 }

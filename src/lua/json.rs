@@ -16,6 +16,7 @@ use crate::lua::shield::{self, KEPT, Work};
 use crate::lua::stack::{
     LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua, SHIELD,
 };
+use crate::lua::{NESTED_MAX, nested};
 
 /// Bytes of a path shown in an error.
 const PATH_BYTES_MAX: usize = 120;
@@ -392,7 +393,11 @@ impl<'a> Encoder<'a> {
         lua.push_value(describe);
         lua.push_value(index);
         // An error of `Nick` and its like leaves its message in the place of the kind.
-        let described = lua.pcall(1, 4, 0);
+        let Some(described) = nested(|| lua.pcall(1, 4, 0)) else {
+            return Err(EncodeError::new(format!(
+                "cannot be told apart: doing so (`Nick`) called the module again, {NESTED_MAX} times inside each other"
+            )));
+        };
         let written = if described { self.described(top + 1, depth)? } else { false };
         let failed = || match lua.string(top + 1) {
             Some(kind) => format!("is a {}", shown(kind)),

@@ -15,7 +15,7 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
@@ -154,6 +154,26 @@ fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
         process.stats.panics.add(1);
     }
     outcome.ok()
+}
+
+/// Functions of the prelude that may run scripts, and so call the module again, inside each other. Each level takes some
+/// of the thread's own stack, of which Windows gives 1 MiB: Lua's limit of levels comes too late. And a name that sends
+/// an event with all players in it is asked for as often as there are players, to the power of the levels.
+const NESTED_MAX: u32 = 4;
+
+/// How many are under way. Game thread only.
+static NESTED: AtomicU32 = AtomicU32::new(0);
+
+/// Runs what may call the module again, under pcall; `None`: there are [`NESTED_MAX`] under way.
+fn nested<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let around = NESTED.load(Ordering::Relaxed);
+    if around >= NESTED_MAX {
+        return None;
+    }
+    NESTED.store(around + 1, Ordering::Relaxed);
+    let done = run();
+    NESTED.store(around, Ordering::Relaxed);
+    Some(done)
 }
 
 /// The game calls this at `require("realtime")`, also a second time in one state.

@@ -103,16 +103,23 @@ local function file_of(info)
 end
 
 -- Where a spec comes from: the file that is being loaded, which is the innermost on the stack, and the number of this
--- load; else the file of the function, and 0. Then the function's number and line, 0 without one.
+-- load; else the file of the function, and 0. Then the function's number and line, 0 without one; and the files that
+-- include the first, innermost first, each with a line end.
 local function origin(found)
 	local made = found and getinfo(found, "S")
 	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
+	local file, load, includers
 	for level = 3, 100 do
 		local info = getinfo(level, "Sf")
 		if not info then break end
-		if info.what == "main" then return file_of(info), number_of(chunks, info.func), number, line end
+		if info.what == "main" and file then
+			includers = (includers or "") .. file_of(info) .. "\n"
+		elseif info.what == "main" then
+			file, load = file_of(info), number_of(chunks, info.func)
+		end
 	end
-	return made and file_of(made) or "", 0, number, line
+	if not file then file, load = made and file_of(made) or "", 0 end
+	return file, load, number, line, includers or ""
 end
 
 -- The limits of what Emit writes (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
@@ -143,9 +150,9 @@ local function strip(spec)
 	end
 	local copied = copy(spec, 0)
 	if wrong then return nil, wrong end
-	local file, load, number, line = origin(found)
+	local file, load, number, line, includers = origin(found)
 	mark["\0function"] = file
-	return copied, found, file, load, number, line
+	return copied, found, file, load, number, line, includers
 end
 
 -- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.

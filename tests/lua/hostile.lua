@@ -45,6 +45,45 @@ local function call_all()
 end
 call_all()
 
+-- The module is called by what it calls, and so on: refused after some levels, before the process has no stack.
+local levels, deepest = 0, nil
+local function again(call)
+	levels = levels + 1
+	local ok, reason = call()
+	levels = levels - 1
+	if not ok and not deepest then deepest = levels .. " " .. reason end
+end
+local function nesting(name, expected, call, around)
+	deepest = nil
+	around(function() again(call) end, call)
+	assert(deepest and deepest:find(expected), name .. ": " .. tostring(deepest))
+end
+local getinfo, each_pair = debug.getinfo, pairs
+nesting("a name", "^3 encode: data%[1%] cannot be told apart", function() return realtime.Emit("nested", { host.player({}) }) end,
+	function(inside, call)
+		local players = FindMetaTable("Player")
+		local nick = players.Nick
+		players.Nick = function() inside() return "Jo" end
+		assert(call())
+		players.Nick = nick
+	end)
+nesting("pairs", "^3 encode: the spec cannot be read", function() return realtime.AddHook("nested", "x", { type = "counter", key = "k" }) end,
+	function(inside, call)
+		pairs = function(t) inside() return each_pair(t) end
+		assert(call())
+		pairs = each_pair
+	end)
+-- Who cannot be asked for the arguments of a callback gives it all of them.
+local asked_arguments = 0
+debug.getinfo = function(...)
+	asked_arguments = asked_arguments + 1
+	assert(realtime.On("nested", "x", function() end) == "x")
+	return getinfo(...)
+end
+assert(realtime.On("nested", "x", function() end) == "x" and asked_arguments == 4)
+debug.getinfo = getinfo
+realtime.RemoveHook("x") realtime.Off("nested")
+
 -- What is encoded changes while a player of it is asked for its name.
 local asked, nicks = 0, {}
 FindMetaTable("Player").Nick = function(self) return nicks[self] and nicks[self]() or "Jo" end
@@ -66,6 +105,7 @@ for name, how in pairs({
 	grows = function(t) for n = 1, 300 do t["more" .. n .. asked] = {} end end,
 	shrinks = function(t) t.key1 = nil t.key2 = nil collectgarbage() end,
 	nests = function(t) t.t = t end,
+	recurses = function(t) realtime.Emit("nested", t) end,
 	emits = function(t) assert(realtime.Emit("nested", { 1, host.player({}) })) end,
 	raises = function(t) error("from Nick") end,
 	yields = function(t) coroutine.yield() end,

@@ -80,6 +80,18 @@ local function in_the_first_map()
 	RunString([[ realtime.AddHook("run", { type = "counter", key = "run:2" }) ]], "lua_run")
 	check("two commands", standing(), "11 hooks, 2 aggregators")
 
+	-- A helper file that two files include keeps what it added for each of them.
+	included = {}
+	HELPER = [[ included[CHANNEL] = realtime.AddHook(CHANNEL, { type = "counter", key = "included" }) ]]
+	for _, of in ipairs({ "a on_a", "b on_b", "b on_c" }) do
+		local file, channel = of:match("(%S+) (%S+)")
+		load("for_" .. file, ("CHANNEL = '%s' RunString(HELPER, 'lua/autorun/included.lua')"):format(channel))
+	end
+	check("included by two", standing(), "13 hooks, 2 aggregators")
+	for channel, expected in pairs({ on_a = true, on_b = false, on_c = true }) do
+		check("included for " .. channel, realtime.RemoveHook(included[channel]), expected)
+	end
+
 	-- By a timer: the rounds stay apart, and the next run replaces its own.
 	local later = [[
 		for i = 1, 3 do
