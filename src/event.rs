@@ -98,7 +98,7 @@ pub struct Origin {
     pub sent_ms: u64,
     /// This process sent it.
     pub own: bool,
-    /// From its sending to its arrival here; as true as the two clocks are. Zero where that is over [`TRAVEL_MS_MAX`].
+    /// From its sending to its arrival here; as true as the two clocks are. Zero where that is over an hour.
     pub travel: Duration,
 }
 

@@ -1,5 +1,5 @@
 //! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News, answers to
-//! callbacks, events and windows of aggregators take turns ([`Turns`]): none of them can keep another waiting.
+//! callbacks, events and windows of aggregators take turns (`Turns`): none of them can keep another waiting.
 //! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
 //! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
 //! At least one Call a tick, whatever the budget, so that nothing starves.

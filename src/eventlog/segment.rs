@@ -1,7 +1,7 @@
 //! One segment as it is found on disk: which parts it has and what is in them.
 //! Reading only, at any time, also while somebody else writes or cuts it. The index is used as far as it is good; behind
 //! it the heads of the blocks (or the ends of the lines) are looked at. What is damaged is reported and left out.
-//! A segment may have any length, so its parts are looked for in steps ([`Segment::search`]) of less than a millisecond.
+//! A segment may have any length, so its parts are looked for in steps (`Segment::search`) of less than a millisecond.
 
 use std::fs::{self, File};
 use std::io;

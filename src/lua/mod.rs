@@ -7,7 +7,7 @@
 //!   done in a C function under pcall that owns nothing (`shield.rs`).
 //! - An entry pushes its results and raises last, with nothing left to drop (`entry!` in `stack.rs`): LuaJIT may jump
 //!   over Rust frames without running destructors.
-//! - References and callbacks belong to the attached state alone ([`process`]): another one that still runs is refused.
+//! - References and callbacks belong to the attached state alone (`process`): another one that still runs is refused.
 //! - The state is the one passed to the entry, never a remembered one: it may be a coroutine's.
 
 #![allow(unsafe_code)]
