@@ -82,7 +82,7 @@ impl BoundedFile {
 
 fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        plain_file::make_folder(directory)?;
     }
     let mut options = OpenOptions::new();
     options.create(true).append(true);

@@ -38,6 +38,15 @@ pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
+/// Makes the folder if it is not there, but not the one it is in: if that is gone, the game's folder is, and files of
+/// ours have no place.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 fn check(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());

@@ -100,7 +100,8 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     }
     let stats = Arc::new(Stats::default());
     let attention = Arc::new(AtomicBool::new(true));
-    let data = Path::new(DATA_FOLDER);
+    // Whoever changes the working directory later moves no file of ours.
+    let data = std::path::absolute(DATA_FOLDER).unwrap_or_else(|_| DATA_FOLDER.into());
     let directory = data.is_dir().then(|| data.join("realtime"));
     let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
@@ -110,7 +111,7 @@ fn start(host_port: u16) -> Result<&'static Process, String> {
     if config.not_understood().is_some() {
         log::error!("nothing connects to redis: the settings do not say where; {SETTINGS_ADVICE}");
     }
-    let shared = Shared::new(config, data.to_owned(), Arc::clone(&stats), Arc::clone(&attention));
+    let shared = Shared::new(config, data, Arc::clone(&stats), Arc::clone(&attention));
     if let Some(directory) = directory {
         shared.webhooks.keep_files_in(directory);
     }

@@ -87,7 +87,7 @@ impl Spool {
     /// Takes a spool for this process, and the posts of all spools whose processes are dead. Their files stay until
     /// [`Spool::write`].
     pub fn open(directory: &Path, now: Now) -> io::Result<Opened> {
-        fs::create_dir_all(directory)?;
+        plain_file::make_folder(directory)?;
         let (mut slots, mut posts, mut left, mut unreadable) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let (mut known, mut bytes) = (HashSet::new(), 0);
         for number in 1..=SPOOLS_MAX {
@@ -150,7 +150,7 @@ impl Spool {
         self.marks = None;
         if !lines.posts.is_empty() {
             // Somebody may have removed it.
-            fs::create_dir_all(&self.directory)?;
+            plain_file::make_folder(&self.directory)?;
             let temporary = self.path("jsonl.new");
             // One that a killed process left; its rights may be others.
             remove_file(&temporary)?;
