@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  game thread                  rt-publisher               Redis       rt-subscriber
-//!  lua/api.rs Emit ───Job────▶ threads/publisher.rs ─RESP─▶ ▒▒▒ ─RESP─▶ threads/subscriber.rs
+//!  lua/api.rs Emit ───Job────▶ threads/publisher/ ─RESP─▶ ▒▒▒ ─RESP─▶ threads/subscriber/
 //!    table -> JSON text           batch, one write         │              Push -> Event (json/tape.rs)
-//!    identity (identity.rs)       resend, heartbeat        │              repeats, gaps (identity/ledger.rs)
+//!    identity (event/identity.rs)       resend, heartbeat        │              repeats, gaps (event/ledger.rs)
 //!  lua/values.rs ─────Job────▶    values, counters         │                │
 //!    engine/requests.rs             redis/answer.rs ◀──────┘                │
 //!                                     │ replies                             │
@@ -13,14 +13,14 @@
 //!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; callbacks; game hooks
 //!
 //!  any thread                   rt-webhooks                            rt-send-1..4
-//!  threads/webhooks.rs push ──▶ webhooks/worker.rs  webhook/schedule ──▶ webhooks/senders.rs ──HTTP──▶ Discord, anybody
-//!    hook (action.rs), event      template -> post     limits, retries     webhook/client.rs
+//!  threads/webhooks/ push ──▶ webhooks/worker.rs  webhook/schedule ──▶ webhooks/senders.rs ──HTTP──▶ Discord, anybody
+//!    hook (hooks/spec.rs), event      template -> post     limits, retries     webhook/client.rs
 //! ```
 //!
-//! Aggregators collect where hooks act; a window that is over comes back to the pump (`threads/collector.rs`), which
+//! Aggregators collect where hooks act; a window that is over comes back to the pump (`threads/actions/collector.rs`), which
 //! fills an array over several ticks and has its function sum it up (`engine/gathering.rs`).
 //!
-//! What is to stay on disk takes another way: `threads/files.rs` (rt-files) has its own queue and writes event logs
+//! What is to stay on disk takes another way: `threads/files/` (rt-files) has its own queue and writes event logs
 //! (`eventlog/mod.rs`, the specification); `src/bin/realtime-log.rs` reads them without any of this.
 //!
 //! | thread | runs | blocks on | woken by |
@@ -29,7 +29,7 @@
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
-//! | `rt-actions` | [`threads::actions`], the clock of [`threads::collector`] | its queue | an event of this server's own, the end of a window, stop |
+//! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
@@ -48,39 +48,21 @@
 #![recursion_limit = "256"]
 
 // 0 values: what flows and what is counted; no I/O, no threads.
-pub mod action;
-pub mod aggregator;
-pub mod condition;
 pub mod config;
 pub mod event;
-pub mod fail_point;
-pub mod glob;
-pub mod hook;
-pub mod identity;
+pub mod hooks;
 pub mod json;
-mod nearest;
-pub mod notice;
-pub mod routes;
 #[cfg(test)]
 mod rows;
 pub mod stats;
-pub mod template;
-pub mod trie;
-pub mod url;
 
-// 1 codecs: bytes in, values out.
+// 1 codecs: bytes in, values out. 2 I/O: `io`, and what of these folders opens a socket or a file (tests/tidy.rs).
 pub mod eventlog;
+pub mod io;
 pub mod redis;
 pub mod webhook;
 
-// 2 I/O is redis/connection.rs, eventlog/{chain,disk,folder,segment,writer,reader}.rs,
-// webhook/{client,resolve,dead_letter,spool}.rs and these files.
-mod bounded_file;
-mod net;
-mod plain_file;
-pub mod text_log;
-
-// 3 threads: one file per worker, and the queues between them and the game thread.
+// 3 threads: a folder for each worker, and the queues between them and the game thread.
 pub mod threads;
 
 // 4 engine: what the game thread owns, without Lua.

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::action::error::SpecError;
-use crate::action::{AggregatorSpec, Fingerprint};
-use crate::aggregator::{Aggregator, Windows};
 use crate::config::AGGREGATORS_MAX;
 use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
 use crate::engine::registry::CallbackRef;
-use crate::routes::Topic;
+use crate::event::fingerprint::Fingerprint;
+use crate::event::topic::Topic;
+use crate::hooks::aggregator::{Aggregator, Windows};
+use crate::hooks::error::SpecError;
+use crate::hooks::spec::AggregatorSpec;
 
 pub type Aggregators = Registrations<Aggregator>;
 

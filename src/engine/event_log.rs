@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::action::Kind;
-use crate::action::members::Members;
 use crate::config::{CALLBACKS_MAX, EVENTLOG_ANSWER_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{Query, Records};
+use crate::hooks::members::Members;
+use crate::hooks::spec::Kind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, Outcome};
+use crate::threads::actions::dispatch;
 use crate::threads::files::{Asker, Reply};
-use crate::threads::replies::ReplyTo;
-use crate::threads::{Shared, dispatch};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::shared::Shared;
 
 /// Which records of which log a script asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +41,7 @@ impl LogQuery {
     }
 }
 
-fn query(options: &Value) -> Result<Query, crate::action::error::SpecError> {
+fn query(options: &Value) -> Result<Query, crate::hooks::error::SpecError> {
     let members = Members::of(options, "", "a table of options")?;
     members.only(&[], &["start_time", "end_time", "channel", "limit", "newest_first"])?;
     let usual = Query::default();

@@ -2,14 +2,14 @@
 //! sums them up. Game thread only. One window at a time; the array is a Lua value that is kept in between, and handed
 //! back once, to be released.
 
-use crate::aggregator::Aggregator;
 use crate::config::{GATHER_BYTES_MAX, GATHER_EVENTS_MAX};
 use crate::engine::aggregators::Aggregators;
 use crate::engine::pump::Call;
 use crate::engine::registry::CallbackRef;
+use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
-use crate::threads::Shared;
-use crate::threads::collector::Due;
+use crate::threads::actions::collector::Due;
+use crate::threads::shared::Shared;
 
 /// The next events of a window are to be put into its array.
 pub struct Gather {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::action::error::SpecError;
-use crate::action::webhook::Webhook;
-use crate::action::{Action, Fingerprint, Kind, Spec};
 use crate::config::HOOKS_MAX;
 use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
 use crate::engine::registry::CallbackRef;
-use crate::hook::Hook;
-use crate::routes::Topic;
+use crate::event::fingerprint::Fingerprint;
+use crate::event::topic::Topic;
+use crate::hooks::error::SpecError;
+use crate::hooks::hook::Hook;
+use crate::hooks::request::Webhook;
+use crate::hooks::spec::{Action, Kind, Spec};
 
 pub type Hooks = Registrations<Hook>;
 

@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::config::NUMBERED_CHANNELS_MAX;
-use crate::routes::{Matched, Routes, Topic};
+use crate::event::topic::Topic;
+use crate::hooks::routes::{Matched, Routes};
 
 /// Changes that are compared with a channel before it is looked up again anyway.
 const CHANGES_KEPT: usize = 64;
@@ -66,8 +67,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::action::{Fingerprint, Spec};
-    use crate::hook::Hook;
+    use crate::event::fingerprint::Fingerprint;
+    use crate::hooks::hook::Hook;
+    use crate::hooks::spec::Spec;
 
     #[test]
     fn only_what_a_change_covers_is_looked_up_again() {

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
-use crate::aggregator::Aggregator;
 use crate::config::{
     self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, Operator, PAYLOAD_BYTES_MAX,
     Sources,
@@ -31,15 +30,19 @@ use crate::engine::registrations::{Added, Change, Origin};
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::engine::requests::{Request, Requests};
 use crate::event::EventText;
-use crate::identity::{self, Numbering, UnixClock};
-use crate::net;
+use crate::event::identity;
+use crate::event::identity::{Numbering, UnixClock};
+use crate::hooks::aggregator::Aggregator;
+use crate::hooks::routes::{Matched, Routes};
+use crate::io::net;
 use crate::redis::answer;
 use crate::redis::connection::SETTINGS_ADVICE;
-use crate::routes::{Matched, Routes};
 use crate::stats::{Counter, Histogram, QueueStats};
-use crate::threads::outbox::{Item, Publish, QueueFull};
-use crate::threads::replies::ReplyTo;
-use crate::threads::{Shared, Workers, actions, selftest};
+use crate::threads::publisher::outbox::{Item, Publish, QueueFull};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::shared::Shared;
+use crate::threads::workers::Workers;
+use crate::threads::{actions, selftest};
 
 pub mod aggregators;
 pub mod event_log;

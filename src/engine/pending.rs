@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::engine::registry::CallbackRef;
 use crate::json::build::Build;
 use crate::redis::answer::Outcome;
-use crate::threads::replies::{Reply, Ticket};
+use crate::threads::publisher::replies::{Reply, Ticket};
 
 #[derive(Default)]
 pub struct Pending {

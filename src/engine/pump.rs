@@ -10,18 +10,19 @@ use std::time::{Duration, Instant};
 /// An overflow is told at most this often.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
-use crate::aggregator::Aggregator;
 use crate::engine::aggregators::Aggregators;
 use crate::engine::gathering::{Aggregate, Gather, Gathering};
 use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
+use crate::event::notice::Notice;
 use crate::event::{Event, Purpose, Undecided};
+use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
-use crate::notice::Notice;
 use crate::stats::{Counter, Histogram};
-use crate::threads::collector::Due;
-use crate::threads::{Shared, dispatch};
+use crate::threads::actions::collector::Due;
+use crate::threads::actions::dispatch;
+use crate::threads::shared::Shared;
 
 /// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
 pub enum Call {
@@ -484,9 +485,9 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::event::topic::Topic;
     use crate::event::{Arrival, Decoded};
     use crate::json::tape;
-    use crate::routes::Topic;
     use crate::stats::Stats;
 
     /// All sources always have something, or some of them: each gets its share of 1,000 Calls.
@@ -628,7 +629,7 @@ mod tests {
         let origin = crate::engine::registrations::Origin::default();
         let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
         let aggregator = added.unwrap().item;
-        let moment = |unix_ms| crate::aggregator::Moment { at: server.start, unix_ms };
+        let moment = |unix_ms| crate::hooks::aggregator::Moment { at: server.start, unix_ms };
         let mut windows = aggregator.windows.lock().unwrap();
         windows.collect(b"x", moment(0), &Arc::default()).unwrap();
         windows.end_due(moment(5000));

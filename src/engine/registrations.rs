@@ -11,10 +11,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::action::Fingerprint;
 use crate::engine::registry::CallbackRef;
-use crate::hook::Lease;
-use crate::routes::Topic;
+use crate::event::fingerprint::Fingerprint;
+use crate::event::topic::Topic;
+use crate::hooks::lease::Lease;
 
 /// What can be registered.
 pub trait Registered {

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::routes::Topic;
+use crate::event::topic::Topic;
 
 /// A reference to a Lua function, as the Lua edge numbers it (`luaL_ref`). Worth nothing in another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::redis::answer::Expect;
 use crate::redis::command::{Command, carries_secret};
 use crate::redis::counter::Count;
 use crate::redis::leaderboard::Board;
-use crate::threads::replies::ReplyTo;
-use crate::threads::run::{Again, CountJob, Run, Work};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
 /// One command that is ready to be queued.
 pub struct Request {

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::plain_file;
+use crate::io::plain_file;
 
 /// The folder side of a disk.
 pub trait Disk: Send + Sync {

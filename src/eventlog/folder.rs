@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText, NUMBER_MAX};
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::{self, LogPath};
-use crate::plain_file;
+use crate::io::plain_file;
 
 /// Files that follow the last one of the lock file, looked for one by one: a rotation leaves one at most.
 const FOLLOWING_MAX: u64 = 1000;

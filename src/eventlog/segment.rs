@@ -13,7 +13,7 @@ use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
 use crate::eventlog::index::Entry;
 use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
-use crate::plain_file;
+use crate::io::plain_file;
 
 /// Done in one step: entries of an index, heads of blocks, bytes of lines, bytes that may be zeros.
 const ENTRIES_PER_STEP: usize = 1024;

@@ -8,12 +8,12 @@ use std::cell::Cell;
 use crate::config::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
 use crate::engine::registry::CallbackRef;
+use crate::io::text_log;
 use crate::json::tape;
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
 use crate::lua::values::push_answer;
 use crate::lua::{Process, event_log, hooks, json, nested, operator, process, shield, values};
 use crate::redis::answer;
-use crate::text_log;
 
 /// Puts the table `realtime` into the globals. `shield` is the index of [`crate::lua::shield::perform`]; `describe`,
 /// `takes_meta` and `strip` are those of the prelude's functions.

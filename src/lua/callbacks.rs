@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::aggregator::Aggregator;
 use crate::config::PAYLOAD_BYTES_MAX;
 use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
-use crate::fail_point::fail_point;
+use crate::hooks::aggregator::Aggregator;
+use crate::io::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
 use crate::lua::shield::{self, Filling, Making, Stage, Work};
@@ -443,7 +443,7 @@ fn aggregator_name(aggregator: &Aggregator) -> String {
 }
 
 fn push_context(_: Lua) -> Answer {
-    Answer::Results(Results::Text(crate::text_log::escaped(&under_way()).into_bytes().into()))
+    Answer::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
 }
 
 /// What is being called, as an error report names it.

@@ -24,12 +24,14 @@ use gmod::lua::State;
 
 use crate::config::{Config, DATA_FOLDER, Operator, Sources};
 use crate::engine::{Engine, Flush};
+use crate::io::lock::lock;
+use crate::io::text_log;
+use crate::io::text_log::Throttle;
 use crate::lua::stack::Lua;
 use crate::redis::connection::SETTINGS_ADVICE;
 use crate::stats::Stats;
-use crate::text_log::{self, Throttle};
 use crate::threads::settings::read_operator;
-use crate::threads::{Shared, lock};
+use crate::threads::shared::Shared;
 
 #[macro_use]
 mod stack;

@@ -13,10 +13,10 @@ use gmod::lua::State;
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather};
 use crate::event::Event;
+use crate::event::notice::{Argument, Notice};
 use crate::json::build::{Build, Pace};
 use crate::lua::json::{self, Lane};
 use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, Results, upvalue};
-use crate::notice::{Argument, Notice};
 use crate::redis::answer::Answer;
 
 /// How often something is tried that a script's `__gc` makes fail.

@@ -411,7 +411,7 @@ macro_rules! entry {
                 return lua.raise(b"stack overflow");
             }
             let answer = $crate::lua::guarded(|| {
-                $crate::fail_point::fail_point(stringify!($name));
+                $crate::io::fail_point::fail_point(stringify!($name));
                 $body(lua)
             });
             $crate::lua::stack::finish(lua, answer)

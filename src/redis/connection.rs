@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_LONGEST, WRITE_TIMEOUT};
-use crate::net::{ADDRESSES_TRIED_MAX, Timed};
+use crate::io::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};

@@ -2,8 +2,8 @@
 //! by itself. Pure: commands out; the clocks are those of who sends them.
 //! Where Redis refuses scripts, two plain commands a key do, all of Redis 2.6.12: none can take a key from another server.
 
-use crate::action::Fingerprint;
 use crate::config::LEASE;
+use crate::event::fingerprint::Fingerprint;
 use crate::redis::command;
 
 /// `KEYS` the leases, `ARGV` the boot and the milliseconds. Renews those of this server and takes the free ones; 1 for

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
-use crate::net;
+use crate::io::net;
 
 /// The option that names further authorities.
 const CA_OPTION: &str = "tls_ca_file";

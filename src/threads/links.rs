@@ -7,9 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::config::SETTLE_MAX;
+use crate::hooks::routes::Routes;
+use crate::io::lock::lock;
 use crate::redis::refusal::Class;
-use crate::routes::Routes;
-use crate::threads::lock;
 
 /// How one connection stands, for `Status()`.
 #[derive(Default)]
@@ -49,11 +49,11 @@ impl Link {
     }
 
     /// What it was before.
-    pub(super) fn set_announced(&self, announced: bool) -> bool {
+    pub(crate) fn set_announced(&self, announced: bool) -> bool {
         self.announced.swap(announced, Ordering::Relaxed)
     }
 
-    pub(super) fn up(&self) {
+    pub(crate) fn up(&self) {
         if !self.is_ready() {
             *lock(&self.trouble) = Trouble::default();
             self.ready.store(true, Ordering::Release);
@@ -61,7 +61,7 @@ impl Link {
     }
 
     /// True if this is another reason than before, also than none.
-    pub(super) fn down(&self, trouble: &Trouble) -> bool {
+    pub(crate) fn down(&self, trouble: &Trouble) -> bool {
         let was_ready = self.ready.swap(false, Ordering::AcqRel);
         let mut known = lock(&self.trouble);
         let news = was_ready || *known != *trouble;
@@ -86,17 +86,17 @@ pub enum Limit {
 
 impl Limits {
     /// Notes what was found. True if it is news: the wording may name another key each time.
-    pub(super) fn note(&self, limit: Limit, found: &str) -> bool {
+    pub(crate) fn note(&self, limit: Limit, found: &str) -> bool {
         lock(&self.0).insert(limit, found.to_owned()).is_none()
     }
 
     /// Another Redis.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         lock(&self.0).clear();
     }
 
     /// It works.
-    pub(super) fn lift(&self, limit: Limit) {
+    pub(crate) fn lift(&self, limit: Limit) {
         lock(&self.0).remove(&limit);
     }
 
@@ -127,7 +127,7 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn replace(&self, routes: Routes) -> u64 {
+    pub(crate) fn replace(&self, routes: Routes) -> u64 {
         let mut current = lock(&self.current);
         *current = (current.0 + 1, Arc::new(routes));
         self.version.store(current.0, Ordering::Release);
@@ -170,12 +170,12 @@ pub enum News {
 }
 
 impl Settled {
-    pub(super) fn asked_now(&self) {
+    pub(crate) fn asked_now(&self) {
         lock(&self.asked).since = Some(Instant::now());
     }
 
     /// Something was asked for; again, if it had been refused.
-    pub(super) fn asked(&self, is_again: bool) {
+    pub(crate) fn asked(&self, is_again: bool) {
         let mut asked = lock(&self.asked);
         asked.news = None;
         if is_again {
@@ -184,13 +184,13 @@ impl Settled {
     }
 
     /// Who waits is to do something about it.
-    pub(super) fn has_news(&self, news: News) {
+    pub(crate) fn has_news(&self, news: News) {
         lock(&self.asked).news = Some(news);
         self.changed.notify_all();
     }
 
     /// Every subscription of this version stands.
-    pub(super) fn reached(&self, version: u64) {
+    pub(crate) fn reached(&self, version: u64) {
         let asked = lock(&self.asked);
         self.version.fetch_max(version, Ordering::AcqRel);
         drop(asked);
@@ -198,7 +198,7 @@ impl Settled {
     }
 
     /// The subscribed connection is gone, and all subscriptions with it.
-    pub(super) fn lost(&self) {
+    pub(crate) fn lost(&self) {
         let mut asked = lock(&self.asked);
         self.version.store(0, Ordering::Release);
         *asked = Question { since: Some(Instant::now()), news: None };
@@ -216,7 +216,7 @@ impl Settled {
 
     /// Waits until the subscriptions of `version` stand: at most [`SETTLE_MAX`] after they were asked for, or after
     /// `ready` if that is later, or until `give_up`. Ends early with what there is to know.
-    pub(super) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) -> Option<News> {
+    pub(crate) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) -> Option<News> {
         let mut asked = lock(&self.asked);
         // Fixed here: what is asked for meanwhile must not make this publish wait longer.
         let deadline = asked.since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;

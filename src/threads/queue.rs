@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::threads::lock;
+use crate::io::lock::lock;
 
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     waiting: AtomicUsize,
 }
@@ -20,7 +20,7 @@ impl<T> Default for Queue<T> {
 
 impl<T> Queue<T> {
     /// Changes what waits, under the lock.
-    pub(super) fn change<R>(&self, change: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
         let mut items = lock(&self.items);
         let outcome = change(&mut items);
         self.waiting.store(items.len(), Ordering::Release);
@@ -28,14 +28,14 @@ impl<T> Queue<T> {
     }
 
     /// The oldest.
-    pub(super) fn pop(&self) -> Option<T> {
+    pub(crate) fn pop(&self) -> Option<T> {
         if self.waiting() == 0 {
             return None;
         }
         self.change(VecDeque::pop_front)
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
 }

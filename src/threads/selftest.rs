@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use crate::config::Config;
-use crate::net;
+use crate::io::net;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::refusal::Refusal;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
-use crate::threads::Shared;
 use crate::threads::queue::Queue;
+use crate::threads::shared::Shared;
 
 /// Longest time for everything that is asked on one connection once it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -262,7 +262,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
 
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
-    let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::identity::new_boot());
+    let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(&mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, Operator, SETTINGS_BYTES_MAX, decode};
-use crate::plain_file::read_at_most;
-use crate::threads::lock;
+use crate::io::lock::lock;
+use crate::io::plain_file::read_at_most;
 
 const FILE_NAME: &str = "realtime.json";
 /// Names that a file of settings gets by mistake, beside the right one. Windows hides the ends of names, and its editor
@@ -48,7 +48,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(config: Config) -> Settings {
+    pub(crate) fn new(config: Config) -> Settings {
         Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), reconnects: AtomicU64::new(0) }
     }
 
@@ -66,7 +66,7 @@ impl Settings {
     }
 
     /// True if the connections are to be made anew.
-    pub(super) fn replace(&self, config: Config) -> bool {
+    pub(crate) fn replace(&self, config: Config) -> bool {
         let mut current = lock(&self.current);
         let reconnect = config.needs_other_connection(&current);
         *current = Arc::new(config);

@@ -14,8 +14,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::{BODY_PATIENCE, CONNECT_TIMEOUT};
-use crate::net::{self, Timed};
-use crate::url::Origin;
+use crate::hooks::url::Origin;
+use crate::io::net;
+use crate::io::net::Timed;
 use crate::webhook::http::Request;
 use crate::webhook::resolve::Resolver;
 use crate::webhook::response::{Decoder, Response};
@@ -262,7 +263,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::url::Url;
+    use crate::hooks::url::Url;
 
     /// A request that waits for a name, or for an answer, ends when it is told to.
     #[test]

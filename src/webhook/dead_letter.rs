@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::bounded_file::BoundedFile;
 use crate::config::{DEAD_LETTER_FILE_BYTES_MAX, DEAD_LETTER_PAYLOAD_BYTES_MAX};
-use crate::identity::MEMBER;
+use crate::event::identity::MEMBER;
+use crate::hooks::url::Url;
+use crate::io::bounded_file::BoundedFile;
 use crate::json::find;
-use crate::url::Url;
 use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::Dead;

@@ -12,12 +12,12 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::action::webhook::{
+use crate::hooks::request::{
     AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
     FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };
-use crate::template::{Fields, Template, Unmade, markdown};
-use crate::url::{UrlError, UrlTemplate};
+use crate::hooks::template::{Fields, Template, Unmade, markdown};
+use crate::hooks::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
 
 const EMBEDS_MAX: usize = 10;

@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::action::webhook::{Body, Http};
 use crate::config::Secret;
-use crate::identity::MEMBER;
+use crate::event::identity::MEMBER;
+use crate::hooks::request::{Body, Http};
+use crate::hooks::template::{Fields, Unmade};
+use crate::hooks::url::{Url, UrlError};
 use crate::json::find;
-use crate::template::{Fields, Unmade};
-use crate::url::{Url, UrlError};
 
 /// Who asks. No web address: there is none to give.
 const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " (Garry's Mod server module)");

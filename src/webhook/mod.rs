@@ -1,6 +1,6 @@
 //! Discord and HTTP: what is posted, when it may be, and what an answer means.
 //! `discord`, `http`, `answer`, `response`, `schedule` and `date` are pure: values and bytes in, values and bytes out,
-//! clocks and randomness handed in. `client`, `resolve`, `dead_letter` and `spool` do the I/O; `threads/webhooks.rs`
+//! clocks and randomness handed in. `client`, `resolve`, `dead_letter` and `spool` do the I/O; `threads/webhooks/mod.rs`
 //! puts all of it together.
 
 pub mod answer;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::config::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT, Secret};
 use crate::event::EventText;
-use crate::url::{Url, secrets_of};
+use crate::hooks::url::{Url, secrets_of};
 use crate::webhook::answer::Asked;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;

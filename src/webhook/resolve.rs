@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::{LOOKUP_FRESH, LOOKUP_HOSTS_MAX, LOOKUPS_MAX};
-use crate::net::ADDRESSES_TRIED_MAX;
+use crate::io::net::ADDRESSES_TRIED_MAX;
 
 /// An old address is used after this wait for a newer one.
 const PATIENCE_WITH_OLD: Duration = Duration::from_secs(1);

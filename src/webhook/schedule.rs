@@ -30,7 +30,7 @@ use crate::config::{
     SENDER_HOLD, SENDERS_KEPT, STEP_BEHIND_AFTER, WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX,
     WEBHOOK_POST_BYTES_MAX,
 };
-use crate::url::Url;
+use crate::hooks::url::Url;
 use crate::webhook::answer::{Answer, Verdict};
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post};

@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bounded_file;
 use crate::config::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SPOOL_BYTES_MAX, SPOOLS_MAX, Secret, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
-use crate::plain_file;
-use crate::url::Url;
+use crate::hooks::url::Url;
+use crate::io::bounded_file;
+use crate::io::plain_file;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post, PostId};

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::eventlog::disk::rename_to_new;
 use crate::eventlog::folder::{index_of, remove_plain};
 use crate::eventlog::index::{self, Entry};
-use crate::plain_file;
+use crate::io::plain_file;
 
 #[derive(Default)]
 pub(super) struct IndexFile {

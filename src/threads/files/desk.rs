@@ -16,14 +16,14 @@ use crate::config::{
     EVENTLOG_CLOSE_OPENING_MAX, EVENTLOG_HELD_BYTES_MAX, EVENTLOG_OPEN_MAX, EVENTLOG_OPEN_SLICE, EVENTLOG_READ_SLICE,
     EVENTLOG_REFORMAT_PAUSE, EVENTLOG_RETRY,
 };
+use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
 use crate::eventlog::writer::{OpenError, Opening, Refusal, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
-use crate::fail_point::fail_point;
-use crate::notice::Notice;
+use crate::io::fail_point::fail_point;
+use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
-use crate::text_log::{Causes, Throttle};
 
 pub(super) struct Desk<'a> {
     files: &'a Files,

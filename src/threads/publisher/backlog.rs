@@ -9,18 +9,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, IDLE_CHECK, ITEM_OVERHEAD_BYTES, OUTBOX_JOBS_MAX};
-use crate::notice::Notice;
+use crate::event::notice::Notice;
+use crate::io::text_log::Throttle;
 use crate::redis::answer::Answer;
 use crate::redis::refusal::Refusal;
 use crate::stats::Counter;
-use crate::text_log::Throttle;
 use crate::threads::links::Limit;
-use crate::threads::outbox::{Item, Job, Publish};
 use crate::threads::publisher::leases::{Leases, Taking};
+use crate::threads::publisher::outbox::{Item, Job, Publish};
 use crate::threads::publisher::refused::{Fate, Refused};
-use crate::threads::replies::ReplyTo;
-use crate::threads::run::{Effect, Run, Work};
-use crate::threads::{Pause, Shared};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Effect, Run, Work};
+use crate::threads::shared::{Pause, Shared};
 
 pub(super) struct Backlog<'a> {
     pub(super) shared: &'a Arc<Shared>,

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::action::Fingerprint;
 use crate::config::{LEASE_KEYS_MAX, LEASE_OWN, LEASE_RENEWAL};
-use crate::hook::Lease;
+use crate::event::fingerprint::Fingerprint;
+use crate::hooks::lease::Lease;
+use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::routes::Routes;
-use crate::threads::Shared;
 use crate::threads::publisher::backlog::{Asked, InFlight};
+use crate::threads::shared::Shared;
 
 #[derive(Default)]
 pub(super) struct Leases {

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::threads::outbox::Item;
-use crate::threads::run::{Effect, Run};
+use crate::threads::publisher::outbox::Item;
+use crate::threads::publisher::run::{Effect, Run};
 
 #[derive(Default)]
 pub(super) struct Refused {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::{
     BATCH_BYTES_MAX, Config, DRAIN_MAX, HEARTBEAT, IDLE_CHECK, REFUSED_RETRY, SILENCE_MAX, UNANSWERED_BYTES_MAX,
 };
-use crate::fail_point::fail_point;
+use crate::io::fail_point::fail_point;
 use crate::redis::answer::Expect;
 use crate::redis::connection::{self, Connection, Role};
 use crate::redis::counter::{self, Form};
@@ -17,13 +17,13 @@ use crate::redis::leaderboard::Progress;
 use crate::redis::refusal::{self, Class, Refusal};
 use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::redis::{REPLY_LIMITS, command};
-use crate::threads::Shared;
 use crate::threads::links::{Limit, News};
-use crate::threads::outbox::{Item, Job, Publish};
 use crate::threads::publisher::backlog::{Asked, Backlog, Life};
 use crate::threads::publisher::leases::Taking;
-use crate::threads::replies::ReplyTo;
-use crate::threads::run::{Effect, Run, Work};
+use crate::threads::publisher::outbox::{Item, Job, Publish};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Effect, Run, Work};
+use crate::threads::shared::Shared;
 
 /// How soon an answer is looked for after a write, and the longest pause between two looks. An answer only settles
 /// a count: a new publish never waits for this.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::text_log::Throttle;
+use crate::io::text_log::Throttle;
 
 /// Causes that are remembered: more destinations and reasons than can be in trouble at once.
 const CAUSES_MAX: usize = 512;

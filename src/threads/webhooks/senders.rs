@@ -11,9 +11,9 @@ use crossbeam_channel::{Receiver, Sender};
 use rustls::ClientConfig;
 
 use crate::config::{Config, SENDERS_KEPT, SENDERS_MAX};
-use crate::fail_point::fail_point;
+use crate::io::fail_point::fail_point;
+use crate::io::lock::lock;
 use crate::stats::Stats;
-use crate::threads::lock;
 use crate::webhook::client::{Client, Interrupt};
 use crate::webhook::http::Request;
 use crate::webhook::resolve::Resolver;

@@ -13,17 +13,18 @@ use crossbeam_channel::select;
 use super::failures::Failures;
 use super::senders::{Done, Order};
 use super::{Ask, Job, SpoolState, Webhooks, address_of};
-use crate::action::webhook::{Body, Webhook};
 use crate::config::WEBHOOK_AGE_MAX;
-use crate::fail_point::fail_point;
-use crate::identity;
+use crate::event::identity;
+use crate::event::notice::Notice;
+use crate::hooks::request::{Body, Webhook};
+use crate::hooks::template::Fields;
+use crate::io::fail_point::fail_point;
+use crate::io::lock::lock;
+use crate::io::text_log::escaped;
 use crate::json::tape::{self, Undecoded};
 use crate::json::text;
-use crate::notice::Notice;
 use crate::stats::Counter;
-use crate::template::Fields;
-use crate::text_log::escaped;
-use crate::threads::{Shared, lock};
+use crate::threads::shared::Shared;
 use crate::webhook::answer::{self, Answer};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::discord::Message;
@@ -369,7 +370,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Discord answers only if it is asked to; otherwise a refused message would look delivered.
-fn answered_url(url: &crate::url::Url) -> crate::url::Url {
+fn answered_url(url: &crate::hooks::url::Url) -> crate::hooks::url::Url {
     let query = url.target().split_once('?').map_or("", |(_, query)| query);
     match query.split('&').any(|member| member.starts_with("wait=")) {
         true => url.clone(),

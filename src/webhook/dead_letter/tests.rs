@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::config::Secret;
 use crate::event::EventText;
-use crate::url::Url;
+use crate::hooks::url::Url;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post, PostId};

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::action::webhook::Webhook;
-use crate::action::{Kind, Spec};
+use crate::hooks::request::Webhook;
+use crate::hooks::spec::{Kind, Spec};
 use crate::json::tape;
 use crate::rows::rows;
 

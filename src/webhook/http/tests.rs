@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::action::webhook::Webhook;
-use crate::action::{Kind, Spec};
+use crate::hooks::request::Webhook;
+use crate::hooks::spec::{Kind, Spec};
 use crate::json::tape;
 
 fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {

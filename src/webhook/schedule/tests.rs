@@ -5,10 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::action::{Kind, Spec};
 use crate::config::SENDERS_MAX;
+use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::template::Fields;
 use crate::json::tape;
-use crate::template::Fields;
 use crate::webhook::answer;
 use crate::webhook::discord::Message;
 use crate::webhook::post::PostId;
@@ -60,7 +60,7 @@ impl Clocked {
         let url = Url::parse(url).unwrap();
         let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
         let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
-        let crate::action::webhook::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
+        let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
         let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use realtime::action::webhook::Webhook;
-use realtime::action::{Kind, Spec};
 use realtime::config::Config;
 use realtime::event::EventText;
-use realtime::notice::Notice;
+use realtime::event::notice::Notice;
+use realtime::hooks::request::Webhook;
+use realtime::hooks::spec::{Kind, Spec};
 use realtime::stats::Stats;
+use realtime::threads::shared::Shared;
 use realtime::threads::webhooks::{Job, Refused};
-use realtime::threads::{Shared, Workers};
+use realtime::threads::workers::Workers;
 use realtime::webhook::schedule::{Standing, State};
 use serde_json::{Value, json};
 

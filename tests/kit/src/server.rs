@@ -8,11 +8,11 @@ use realtime::config::{Config, Sources};
 use realtime::engine::registry::CallbackRef;
 use realtime::engine::requests::{Request, Requests};
 use realtime::engine::{Call, Deliver, Engine, Outcome, Refusal};
+use realtime::event::notice::Notice;
 use realtime::json::tape::{Item, Reader};
-use realtime::notice::Notice;
 use realtime::redis::answer;
 use realtime::stats::Stats;
-use realtime::threads::Shared;
+use realtime::threads::shared::Shared;
 use serde_json::{Value, json};
 
 use crate::poster::Folder;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use fault_kit::{Redis, Server, wait_for, wait_until};
-use realtime::notice::Notice;
+use realtime::event::notice::Notice;
 use serde_json::{Value, json};
 
 fn at(url: &str, name: &str) -> Server {

@@ -51,8 +51,11 @@ fn a_forged_number_silences_no_server() {
             assert_eq!(server.stat("/numbers_renewed"), renewed, "{number}");
             assert_eq!(server.stat("/numbers_implausible"), 1 - renewed, "{number}");
             assert_eq!(server.stat("/inbox/dropped/repeat"), lost as u64, "{number}");
-            let told =
-                server.told.iter().filter(|notice| matches!(notice, realtime::notice::Notice::Gap { .. })).count();
+            let told = server
+                .told
+                .iter()
+                .filter(|notice| matches!(notice, realtime::event::notice::Notice::Gap { .. }))
+                .count();
             assert_eq!(told, usize::from(lost > 0), "{number}: {:?}", server.told);
             server.assert_balanced();
         }

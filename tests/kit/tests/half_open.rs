@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fault_kit::Server;
 use fault_kit::namespace::{self, Link};
 use realtime::config::SILENCE_MAX;
-use realtime::notice::Notice;
+use realtime::event::notice::Notice;
 use serde_json::json;
 
 /// Fault 3: noticed within 15 s on both connections, subscribed again, one gap told.

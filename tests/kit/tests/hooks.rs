@@ -10,8 +10,8 @@ use fault_kit::{
     Answer, Direction, Fault, Proxy, Random, Redis, Server, Web, comes_true, wait_for, wait_until, within,
 };
 use realtime::config::CLOSE_FLUSH_MAX;
-use realtime::glob;
-use realtime::notice::Notice;
+use realtime::event::glob;
+use realtime::event::notice::Notice;
 use serde_json::{Value, json};
 
 fn at(url: &str, name: &str) -> Server {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
 use realtime::config::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
-use realtime::notice::Notice;
+use realtime::event::notice::Notice;
 use serde_json::json;
 
 /// Two servers on one Redis: the second listens on `a`.

@@ -6,7 +6,7 @@ use std::thread;
 
 use fault_kit::{PATIENCE, Redis, Scripted, Server, comes_true};
 use realtime::config::PAYLOAD_BYTES_MAX;
-use realtime::notice::Notice;
+use realtime::event::notice::Notice;
 use serde_json::json;
 
 const ACKNOWLEDGED: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::action::Fingerprint;
+use crate::event::fingerprint::Fingerprint;
 use crate::redis::command::Command;
 use crate::redis::counter::Count;
 use crate::redis::lease::boot_text;
 use crate::stats::Stats;
-use crate::threads::run::{Again, CountJob};
+use crate::threads::publisher::run::{Again, CountJob};
 
 /// A server that answers the handshake and nothing else, and the address as the option `redis` has it.
 fn silent_master() -> String {
@@ -287,7 +287,7 @@ fn leases_by_plain_commands() {
     for (first, second) in rows {
         with_session(|session| {
             session.script = Script::Forbidden;
-            let lease = Arc::new(crate::hook::Lease::default());
+            let lease = Arc::new(crate::hooks::lease::Lease::default());
             let fingerprint = Fingerprint::of(b"c", &serde_json::Value::Null);
             let mut now = Instant::now();
             for (reply, is_ours, command, is_held) in [first, second] {

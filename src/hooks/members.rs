@@ -1,0 +1,223 @@
+//! The members of one table of a spec, each taken with the type it must have.
+//! Pure; every error names the member by its whole path and says what was found in words, not by its text.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use crate::config::nearest::unknown;
+use crate::hooks::error::SpecError;
+use crate::hooks::template;
+use crate::hooks::template::{Place, Template};
+use crate::hooks::url::{Url, UrlTemplate};
+
+/// A Lua function by the file that adds it: the same for the same script on every server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function(pub Box<str>);
+
+/// The member that marks a Lua function. No Lua table of a script is encoded to an object with this one member.
+pub const FUNCTION_MARK: &str = "\0function";
+
+/// What any spec may have.
+pub(crate) const COMMON: [&str; 3] = ["type", "where", "scope"];
+
+/// A table of the spec, and where it stands.
+pub(crate) struct Members<'a> {
+    members: Option<&'a Map<String, Value>>,
+    place: String,
+}
+
+impl<'a> Members<'a> {
+    /// The table at `place`; `expected` says in words what it should be.
+    pub(crate) fn of(value: &'a Value, place: &str, expected: &str) -> Result<Members<'a>, SpecError> {
+        let members = match value {
+            Value::Object(members) if function_in(value).is_none() => Some(members),
+            // An empty Lua table is an empty array.
+            Value::Array(empty) if empty.is_empty() => None,
+            other => return Err(SpecError::new(place, format!("expected {expected}, found {}", describe(other)))),
+        };
+        Ok(Members { members, place: place.to_owned() })
+    }
+
+    /// Refuses any member that is in neither list.
+    pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
+        let known = || common.iter().chain(own).copied();
+        match self.iter().find(|(name, _)| !known().any(|known| known == name.as_str())) {
+            Some((name, _)) => Err(SpecError::new(&self.at(name), unknown("member", name, known()))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.members.into_iter().flatten()
+    }
+
+    /// The path of a member, for errors.
+    pub(crate) fn at(&self, name: &str) -> String {
+        let name = name.escape_debug();
+        if self.place.is_empty() { name.to_string() } else { format!("{}.{name}", self.place) }
+    }
+
+    pub(crate) fn missing(&self, name: &str) -> SpecError {
+        SpecError::new(&self.at(name), "is missing")
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
+        self.members.and_then(|members| members.get(name)).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, name: &str, expected: &str, found: &Value) -> SpecError {
+        SpecError::new(&self.at(name), format!("expected {expected}, found {}", describe(found)))
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, SpecError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Err(SpecError::new(&self.at(name), "is empty")),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(name, "a string", other)),
+        }
+    }
+
+    pub(crate) fn needed_text(&self, name: &str) -> Result<&'a str, SpecError> {
+        self.text(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// A member that has two names, and which of them was used.
+    pub(crate) fn either<'n>(&self, one: &'n str, other: &'n str) -> Result<Option<(&'n str, &'a str)>, SpecError> {
+        match (self.text(one)?, self.text(other)?) {
+            (Some(_), Some(_)) => Err(SpecError::new(&self.at(other), format!("is another name of `{one}`: use one"))),
+            (Some(text), None) => Ok(Some((one, text))),
+            (None, Some(text)) => Ok(Some((other, text))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// One of these words.
+    pub(crate) fn word(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, SpecError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        match words.iter().find(|word| **word == text) {
+            Some(word) => Ok(Some(word)),
+            None => {
+                let known = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+                let found = unknown("word", text, words.iter().copied());
+                Err(SpecError::new(&self.at(name), format!("{found} (known are {known})")))
+            }
+        }
+    }
+
+    pub(crate) fn needed_word(&self, name: &str, words: &[&'static str]) -> Result<&'static str, SpecError> {
+        self.word(name, words)?.ok_or_else(|| self.missing(name))
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<f64>, SpecError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        number_of(value).map(Some).ok_or_else(|| self.wrong(name, "a number", value))
+    }
+
+    /// A whole number below 2^53, which every JSON and Lua number keeps.
+    pub(crate) fn whole_signed(&self, name: &str) -> Result<Option<i64>, SpecError> {
+        let Some(number) = self.number(name)? else { return Ok(None) };
+        let whole = number as i64;
+        match whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
+            true => Ok(Some(whole)),
+            false => Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}"))),
+        }
+    }
+
+    pub(crate) fn whole(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, SpecError> {
+        let Some(whole) = self.whole_signed(name)? else { return Ok(None) };
+        match u64::try_from(whole).ok().filter(|whole| range.contains(whole)) {
+            Some(whole) => Ok(Some(whole)),
+            None => {
+                let (min, max) = range.into_inner();
+                let found = format!("expected a whole number from {min} to {max}, found {whole}");
+                Err(SpecError::new(&self.at(name), found))
+            }
+        }
+    }
+
+    pub(crate) fn switch(&self, name: &str) -> Result<Option<bool>, SpecError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Bool(switch)) => Ok(Some(*switch)),
+            Some(other) => Err(self.wrong(name, "true or false", other)),
+        }
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Result<Function, SpecError> {
+        let value = self.get(name).ok_or_else(|| self.missing(name))?;
+        function_in(value).map(|mark| Function(mark.into())).ok_or_else(|| self.wrong(name, "a function", value))
+    }
+
+    pub(crate) fn list(&self, name: &str, count: RangeInclusive<usize>) -> Result<Option<&'a [Value]>, SpecError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Array(list)) if count.contains(&list.len()) => Ok(Some(list)),
+            Some(Value::Array(list)) => {
+                let (min, max) = count.into_inner();
+                Err(SpecError::new(&self.at(name), format!("expected {min} to {max} entries, found {}", list.len())))
+            }
+            Some(other) => Err(self.wrong(name, "a list", other)),
+        }
+    }
+
+    /// A table inside this one.
+    pub(crate) fn table(&self, name: &str, expected: &str) -> Result<Option<Members<'a>>, SpecError> {
+        self.get(name).map(|value| Members::of(value, &self.at(name), expected)).transpose()
+    }
+
+    pub(crate) fn template(&self, name: &str, text: &str, place: Place) -> Result<Template, SpecError> {
+        Template::parse(text, place).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+    }
+
+    /// A text that takes no placeholders: none in it may look like one.
+    pub(crate) fn no_template(&self, name: &str, text: &str) -> Result<(), SpecError> {
+        template::check_none(text).map_err(|found| SpecError::new(&self.at(name), found))
+    }
+
+    pub(crate) fn template_at(&self, name: &str, place: Place) -> Result<Option<Template>, SpecError> {
+        self.text(name)?.map(|text| self.template(name, text, place)).transpose()
+    }
+
+    pub(crate) fn url_at(&self, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
+        self.text(name)?.map(|text| self.url_template(name, text)).transpose()
+    }
+
+    pub(crate) fn url_template(&self, name: &str, text: &str) -> Result<UrlTemplate, SpecError> {
+        UrlTemplate::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+    }
+
+    pub(crate) fn url(&self, name: &str, text: &str) -> Result<Url, SpecError> {
+        // A written URL is refused for all that a template is; the rest is that it takes no placeholders.
+        self.url_template(name, text)?;
+        self.no_template(name, text)?;
+        Url::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+    }
+}
+
+/// The place of the function that this value marks.
+pub(crate) fn function_in(value: &Value) -> Option<&str> {
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    members.get(FUNCTION_MARK)?.as_str()
+}
+
+/// A number that is finite.
+pub(crate) fn number_of(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.is_finite())
+}
+
+/// A value in a word or two: what a Lua writer would call it.
+pub(crate) fn describe(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(empty) if empty.is_empty() => "an empty table",
+        Value::Array(_) => "a list",
+        Value::Object(_) if function_in(value).is_some() => "a function",
+        Value::Object(_) => "a table",
+    }
+}

@@ -1,0 +1,383 @@
+//! The two actions that make requests, `discord` and `http`: what their members become.
+//! Read on the game thread, rendered on `rt-webhooks` (`webhook/`); pure. Holds secrets: URLs and headers show masked.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::{HEADERS_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::hooks::error::SpecError;
+use crate::hooks::members::{COMMON, Members, describe};
+use crate::hooks::template::body::Syntax;
+use crate::hooks::template::{Place, Template};
+use crate::hooks::url::{Url, UrlTemplate};
+
+/// Something that is posted for an event.
+#[derive(Debug)]
+pub enum Webhook {
+    Discord(Box<Discord>),
+    Http(Http),
+}
+
+impl Webhook {
+    /// The `type` it was made from.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Webhook::Discord(_) => "discord",
+            Webhook::Http(_) => "http",
+        }
+    }
+}
+
+/// A message to a Discord webhook.
+#[derive(Debug)]
+pub struct Discord {
+    pub url: Url,
+    pub content: Option<Template>,
+    pub embed: Option<Embed>,
+    pub username: Option<String>,
+    pub avatar_url: Option<UrlTemplate>,
+    /// Mentions that the hook itself writes may ping. Those in values never do.
+    pub allow_mentions: bool,
+}
+
+/// The box below a message.
+#[derive(Debug, Default)]
+pub struct Embed {
+    pub title: Option<Template>,
+    pub description: Option<Template>,
+    pub url: Option<UrlTemplate>,
+    pub color: Option<u32>,
+    pub fields: Vec<EmbedField>,
+    pub footer: Option<Label>,
+    pub author: Option<Label>,
+    pub image: Option<UrlTemplate>,
+    pub thumbnail: Option<UrlTemplate>,
+    /// Whether the time of the event is shown.
+    pub timestamp: bool,
+}
+
+#[derive(Debug)]
+pub struct EmbedField {
+    pub name: Template,
+    pub value: Template,
+    pub inline: bool,
+}
+
+/// A footer or an author: a text with a small picture.
+#[derive(Debug)]
+pub struct Label {
+    pub text: Template,
+    pub icon_url: Option<UrlTemplate>,
+    /// An author's link.
+    pub url: Option<UrlTemplate>,
+}
+
+/// A request to anybody.
+#[derive(Debug)]
+pub struct Http {
+    pub url: UrlTemplate,
+    pub method: &'static str,
+    pub headers: Vec<(Box<str>, HeaderValue)>,
+    pub body: Body,
+    pub timeout: Duration,
+}
+
+/// What a header holds. It may be a secret: `Debug` shows nothing of it.
+pub struct HeaderValue(pub Template);
+
+impl fmt::Debug for HeaderValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[derive(Debug)]
+pub enum Body {
+    /// The event's own JSON, without its identity.
+    Event,
+    Template(Template),
+}
+
+/// What Discord takes in a message, in one embed, and in a name. It counts code points:
+/// <https://github.com/discord/discord-api-docs/issues/1315>.
+pub const CONTENT_CHARS_MAX: usize = 2000;
+pub const TITLE_CHARS_MAX: usize = 256;
+pub const DESCRIPTION_CHARS_MAX: usize = 4096;
+pub const FIELD_NAME_CHARS_MAX: usize = 256;
+pub const FIELD_VALUE_CHARS_MAX: usize = 1024;
+pub const FOOTER_CHARS_MAX: usize = 2048;
+pub const AUTHOR_CHARS_MAX: usize = 256;
+/// Of the texts of all embeds of a message together.
+pub const EMBEDS_CHARS_MAX: usize = 6000;
+const FIELDS_MAX: usize = 25;
+const USERNAME_CHARS_MAX: usize = 80;
+const COLOR_MAX: u64 = 0xff_ffff;
+
+const METHODS: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
+
+/// Headers that belong to the connection or to the retries.
+const OWN_HEADERS: [&str; 9] =
+    ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "webhook-id"];
+
+pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
+    let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
+    members.only(&COMMON, &own)?;
+    let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
+    let content = members.either("format", "message")?;
+    let discord = Discord {
+        url: members.url(url_name, url)?,
+        content: content
+            .map(|(name, text)| fits(members, name, members.template(name, text, Place::Markdown)?, CONTENT_CHARS_MAX))
+            .transpose()?,
+        embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
+        username: username(members)?,
+        avatar_url: members.url_at("avatar_url")?,
+        allow_mentions: members.switch("allow_mentions")?.unwrap_or(false),
+    };
+    match (&discord.content, &discord.embed) {
+        (None, None) => {
+            Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: one of them must be there"))
+        }
+        (Some(text), None) if !text.has_placeholders() && text.literals().all(|text| text.trim().is_empty()) => {
+            Err(SpecError::new(&members.at(content.map_or("format", |(name, _)| name)), "is empty"))
+        }
+        _ => Ok(discord),
+    }
+}
+
+fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
+    let Some(name) = members.text("username")? else { return Ok(None) };
+    if name.trim().is_empty() {
+        return Err(SpecError::new(&members.at("username"), "is empty"));
+    }
+    if name.chars().count() > USERNAME_CHARS_MAX {
+        let found = format!("is longer than {USERNAME_CHARS_MAX} characters");
+        return Err(SpecError::new(&members.at("username"), found));
+    }
+    // Discord refuses some names, and a player's could be one of them.
+    members.no_template("username", name)?;
+    Ok(Some(name.to_owned()))
+}
+
+/// Refuses a text without placeholders that Discord would refuse. One with placeholders is cut when it is rendered.
+fn fits(members: &Members<'_>, name: &str, template: Template, chars_max: usize) -> Result<Template, SpecError> {
+    let found = fixed_chars(&template);
+    match found > chars_max {
+        true => {
+            let found = format!("has {found} characters, Discord takes {chars_max}");
+            Err(SpecError::new(&members.at(name), found))
+        }
+        false => Ok(template),
+    }
+}
+
+/// The characters of a text that is the same for each event; 0 for others.
+fn fixed_chars(template: &Template) -> usize {
+    if template.has_placeholders() { 0 } else { template.literals().map(|text| text.chars().count()).sum() }
+}
+
+fn text(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
+    members.template_at(name, Place::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
+}
+
+fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
+    let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
+    members.only(&[], &own)?;
+    let embed = Embed {
+        title: text(members, "title", TITLE_CHARS_MAX)?,
+        description: text(members, "description", DESCRIPTION_CHARS_MAX)?,
+        url: members.url_at("url")?,
+        color: color(members)?,
+        fields: fields(members)?,
+        footer: label(members, "footer", &["text", "icon_url"], FOOTER_CHARS_MAX)?,
+        author: label(members, "author", &["name", "icon_url", "url"], AUTHOR_CHARS_MAX)?,
+        image: picture(members, "image")?,
+        thumbnail: picture(members, "thumbnail")?,
+        timestamp: members.switch("timestamp")?.unwrap_or(false),
+    };
+    let labels = embed.footer.iter().chain(&embed.author).map(|label| &label.text);
+    let fields = embed.fields.iter().flat_map(|field| [&field.name, &field.value]);
+    let texts = embed.title.iter().chain(&embed.description).chain(labels).chain(fields);
+    let chars: usize = texts.map(fixed_chars).sum();
+    if chars > EMBEDS_CHARS_MAX {
+        let found = format!("has {chars} characters, Discord takes {EMBEDS_CHARS_MAX} in one embed");
+        return Err(SpecError::new(&members.at("description"), found));
+    }
+    let shows = embed.title.is_some()
+        || embed.description.is_some()
+        || !embed.fields.is_empty()
+        || embed.footer.is_some()
+        || embed.author.is_some()
+        || embed.image.is_some()
+        || embed.thumbnail.is_some();
+    match shows {
+        true => Ok(embed),
+        false => Err(SpecError::new(&members.at("description"), "is missing, and nothing else would be shown")),
+    }
+}
+
+/// `0x2ecc71`, or `"#2ecc71"` as the web writes it.
+fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
+    let Some(Value::String(text)) = members.get("color") else {
+        return Ok(members.whole("color", 0..=COLOR_MAX)?.and_then(|color| u32::try_from(color).ok()));
+    };
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && !digits.starts_with('+'));
+    match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+        Some(color) => Ok(Some(color)),
+        None => Err(SpecError::new(&members.at("color"), "expected a number, or \"#\" and six hexadecimal digits")),
+    }
+}
+
+fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
+    let list = members.list("fields", 0..=FIELDS_MAX)?.unwrap_or_default();
+    let each = list.iter().enumerate().map(|(at, value)| {
+        let place = format!("{}[{}]", members.at("fields"), at + 1);
+        let field = Members::of(value, &place, "a table with `name` and `value`")?;
+        field.only(&[], &["name", "value", "inline"])?;
+        Ok(EmbedField {
+            name: needed(&field, "name", FIELD_NAME_CHARS_MAX)?,
+            value: needed(&field, "value", FIELD_VALUE_CHARS_MAX)?,
+            inline: field.switch("inline")?.unwrap_or(false),
+        })
+    });
+    each.collect()
+}
+
+fn needed(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Template, SpecError> {
+    fits(members, name, members.template(name, members.needed_text(name)?, Place::Markdown)?, chars_max)
+}
+
+/// `footer = "text"` or `footer = {text = "text", icon_url = ...}`; the first name is the text's.
+fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Label>, SpecError> {
+    if let Some(Value::String(_)) = members.get(name) {
+        let Some(text) = members.template_at(name, Place::Plain)? else { return Ok(None) };
+        let text = fits(members, name, text, chars_max)?;
+        return Ok(Some(Label { text, icon_url: None, url: None }));
+    }
+    let Some(label) = members.table(name, "a string, or a table of its members")? else { return Ok(None) };
+    label.only(&[], own)?;
+    let text = own.first().copied().unwrap_or_default();
+    Ok(Some(Label {
+        text: fits(&label, text, label.template(text, label.needed_text(text)?, Place::Plain)?, chars_max)?,
+        icon_url: label.url_at("icon_url")?,
+        url: label.url_at("url")?,
+    }))
+}
+
+/// `image = "https://..."` or `image = {url = "https://..."}`.
+fn picture(members: &Members<'_>, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
+    if let Some(Value::String(_)) = members.get(name) {
+        return members.url_at(name);
+    }
+    let Some(picture) = members.table(name, "a URL, or a table with `url`")? else { return Ok(None) };
+    picture.only(&[], &["url"])?;
+    picture.url_template("url", picture.needed_text("url")?).map(Some)
+}
+
+pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
+    members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
+    Ok(Http {
+        url: members.url_template("url", members.needed_text("url")?)?,
+        method: members.word("method", &METHODS)?.unwrap_or("POST"),
+        headers: headers(members)?,
+        body: body(members, syntax(members)?)?,
+        timeout: timeout(members)?,
+    })
+}
+
+/// What the hook's own header `Content-Type` says of the body.
+fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
+    let Some(table) = members.table("headers", HEADERS)? else { return Ok(None) };
+    let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+    let Some((name, Value::String(value))) = table.iter().find(|(name, _)| is_type(name)) else { return Ok(None) };
+    // How values are escaped must not depend on a value.
+    table.no_template(name, value)?;
+    Syntax::of(value).map(Some).map_err(|found| SpecError::new(&table.at(name), found))
+}
+
+fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<Body, SpecError> {
+    let text = match members.text("format")? {
+        None | Some("json") if syntax.is_some_and(Syntax::misreads_json) => {
+            let found = "is JSON, and the Content-Type says otherwise: expected a text with placeholders like {killer}";
+            return Err(SpecError::new(&members.at("format"), found));
+        }
+        None | Some("json") => return Ok(Body::Event),
+        Some(text) => text,
+    };
+    let template = members.template("format", text, Place::Body(syntax))?;
+    match template.has_placeholders() {
+        true => Ok(Body::Template(template)),
+        false => {
+            let found = "expected \"json\", or a text with at least one placeholder like {killer}";
+            Err(SpecError::new(&members.at("format"), found))
+        }
+    }
+}
+
+fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
+    const RANGE: RangeInclusive<f64> = 0.1..=REQUEST_TIMEOUT_MAX.as_secs() as f64;
+    match members.number("timeout")? {
+        None => Ok(REQUEST_TIMEOUT),
+        Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(seconds) => {
+            let found = format!("expected {} to {} seconds, found {seconds}", RANGE.start(), RANGE.end());
+            Err(SpecError::new(&members.at("timeout"), found))
+        }
+    }
+}
+
+const HEADERS: &str = "a table of names and values";
+
+fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
+    let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
+    let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
+    for (name, value) in table.iter() {
+        let wrong = |found: String| SpecError::new(&table.at(name), found);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(wrong("is no name of a header".to_owned()));
+        }
+        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(wrong("is set by the module itself".to_owned()));
+        }
+        if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            return Err(wrong("stands there twice, in other letters".to_owned()));
+        }
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
+        };
+        let place = if name.eq_ignore_ascii_case("cookie") { Place::Cookie } else { Place::Header };
+        let template = Template::parse(&value, place).map_err(|err| wrong(err.to_string()))?;
+        if value.trim_ascii() != value {
+            return Err(wrong("begins or ends with white space".to_owned()));
+        }
+        template.literals().try_for_each(check_header_value).map_err(wrong)?;
+        headers.push((name.as_str().into(), HeaderValue(template)));
+    }
+    match headers.len() > HEADERS_MAX {
+        true => {
+            let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
+            Err(SpecError::new(&members.at("headers"), found))
+        }
+        false => Ok(headers),
+    }
+}
+
+/// What RFC 9110 allows in a header's name.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Text on one line of plain ASCII; whatever else it is could end the header and begin another.
+fn check_header_value(value: &str) -> Result<(), String> {
+    match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
+        Some('\r' | '\n') => Err("holds a line break".to_owned()),
+        Some(found) if found.is_ascii() => Err(format!("holds the control character {found:?}")),
+        Some(_) => Err("holds a character that is not ASCII".to_owned()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,390 @@
+//! Who wants what: the immutable snapshot that the game thread publishes and the other threads read.
+//! The game thread keeps the newest and changes it as listeners and hooks change; a snapshot is a copy that shares all
+//! that did not change ([`Trie`]), so that neither a change nor what readers make of it grows with the rest.
+//! Knows names and hooks, no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::ACTED_MAX;
+use crate::event::fingerprint::Fingerprint;
+use crate::event::identity;
+use crate::event::topic::Topic;
+use crate::hooks::aggregator::Aggregator;
+use crate::hooks::hook::Hook;
+use crate::hooks::lease::Lease;
+use crate::hooks::spec::Scope;
+use crate::hooks::trie::Trie;
+
+/// Who wants what comes of one topic.
+#[derive(Clone)]
+pub struct Route {
+    pub topic: Arc<Topic>,
+    /// Lua listeners.
+    pub is_listened: bool,
+    /// In order of registration.
+    pub hooks: Vec<Arc<Hook>>,
+    pub aggregators: Vec<Arc<Aggregator>>,
+}
+
+impl Route {
+    fn new(topic: Arc<Topic>) -> Route {
+        Route { topic, is_listened: false, hooks: Vec::new(), aggregators: Vec::new() }
+    }
+
+    /// Whether anything but Lua listeners wants its events.
+    pub fn is_acted_on(&self) -> bool {
+        !(self.hooks.is_empty() && self.aggregators.is_empty())
+    }
+}
+
+/// The hooks and aggregators of the events of one channel.
+#[derive(Default)]
+pub struct Matched {
+    routes: Vec<Arc<Route>>,
+    /// What an event's identity says of those hooks that act for the fleet.
+    pub acted: Box<[u8]>,
+}
+
+impl Matched {
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    pub fn hooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
+        self.routes.iter().flat_map(|route| &route.hooks)
+    }
+
+    pub fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
+        self.routes.iter().flat_map(|route| &route.aggregators)
+    }
+}
+
+/// The right to act for the fleet that some hooks or aggregators of one fingerprint want.
+#[derive(Clone)]
+struct Wanted {
+    fingerprint: Fingerprint,
+    lease: Arc<Lease>,
+    users: usize,
+}
+
+/// Everything wanted at one moment, by its name on the wire.
+#[derive(Clone, Default)]
+pub struct Routes {
+    channels: Trie<Arc<Route>>,
+    patterns: Trie<Arc<Route>>,
+    /// The patterns that hooks or aggregators have, by [`Topic::literal`] and then by name on the wire; and how many
+    /// literals of each length there are.
+    acting: Trie<Trie<()>>,
+    literals: Arc<BTreeMap<usize, usize>>,
+    /// What stands before every name on the wire.
+    prefix: Arc<str>,
+    /// By fingerprint.
+    leases: Trie<Wanted>,
+    /// By address.
+    aggregators: Trie<Arc<Aggregator>>,
+}
+
+impl Routes {
+    /// Nothing is wanted yet.
+    pub fn new(prefix: &str) -> Routes {
+        Routes { prefix: prefix.into(), ..Routes::default() }
+    }
+
+    /// Lua listens to this topic, or not any more.
+    pub fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
+        self.change(topic, |route| route.is_listened = wanted);
+    }
+
+    /// The one hook takes the place of the other, which is of the same topic.
+    pub fn replace_hook(&mut self, before: Option<&Arc<Hook>>, after: Option<&Arc<Hook>>) {
+        let Some(hook) = after.or(before) else { return };
+        self.change(&hook.topic, |route| replace(&mut route.hooks, before, after));
+        // First the new one: a lease that both want stays.
+        for (hook, wanted) in [(after, true), (before, false)] {
+            if let Some(hook) = hook.filter(|hook| hook.has(Scope::Fleet)) {
+                self.want(hook.fingerprint, &hook.lease, wanted);
+            }
+        }
+    }
+
+    /// The same for aggregators.
+    pub fn replace_aggregator(&mut self, before: Option<&Arc<Aggregator>>, after: Option<&Arc<Aggregator>>) {
+        let Some(aggregator) = after.or(before) else { return };
+        self.change(&aggregator.topic, |route| replace(&mut route.aggregators, before, after));
+        for (aggregator, wanted) in [(after, true), (before, false)] {
+            let Some(aggregator) = aggregator else { continue };
+            self.want(aggregator.fingerprint, &aggregator.lease, wanted);
+            let address = Arc::as_ptr(aggregator).addr().to_ne_bytes();
+            self.aggregators.update(&address, |known| *known = wanted.then(|| Arc::clone(aggregator)));
+        }
+    }
+
+    fn want(&mut self, fingerprint: Fingerprint, lease: &Arc<Lease>, wanted: bool) {
+        self.leases.update(&fingerprint.to_bytes(), |known| {
+            let users = known.as_ref().map_or(0, |known| known.users);
+            let users = if wanted { users + 1 } else { users.saturating_sub(1) };
+            *known = (users > 0).then(|| Wanted { fingerprint, lease: Arc::clone(lease), users });
+        });
+    }
+
+    /// Changes one route; one that nobody wants is none.
+    fn change(&mut self, topic: &Arc<Topic>, change: impl FnOnce(&mut Route)) {
+        let wire = topic.wire_name(&self.prefix);
+        let space = if topic.is_pattern() { &mut self.patterns } else { &mut self.channels };
+        let (acted, acts) = space.update(&wire, |known| {
+            let mut route = known.take().unwrap_or_else(|| Arc::new(Route::new(Arc::clone(topic))));
+            let acted = route.is_acted_on();
+            change(Arc::make_mut(&mut route));
+            let acts = route.is_acted_on();
+            *known = (acts || route.is_listened).then_some(route);
+            (acted, acts)
+        });
+        if topic.is_pattern() && acted != acts {
+            self.index(topic, &wire, acts);
+        }
+    }
+
+    /// Keeps `acting` true.
+    fn index(&mut self, topic: &Topic, wire: &[u8], acts: bool) {
+        let grown = self.acting.update(topic.literal(), |known| {
+            let was_known = known.is_some();
+            let mut patterns = known.take().unwrap_or_default();
+            patterns.update(wire, |known| *known = acts.then_some(()));
+            *known = (!patterns.is_empty()).then_some(patterns);
+            i8::from(known.is_some()) - i8::from(was_known)
+        });
+        if grown == 0 {
+            return;
+        }
+        let literals = Arc::make_mut(&mut self.literals);
+        let count = literals.entry(topic.literal().len()).or_default();
+        *count = if grown > 0 { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            literals.remove(&topic.literal().len());
+        }
+    }
+
+    pub fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
+        self.aggregators.values()
+    }
+
+    /// Who wants a `message` frame on this channel, or a `pmessage` frame for this pattern.
+    pub fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
+        self.space(pattern).get(wire).map(|route| &**route)
+    }
+
+    fn space(&self, pattern: bool) -> &Trie<Arc<Route>> {
+        if pattern { &self.patterns } else { &self.channels }
+    }
+
+    /// The hooks and aggregators of an event on `channel`, which has no prefix. Looks only at patterns whose literal
+    /// beginning is the channel's.
+    pub fn matched(&self, channel: &[u8]) -> Matched {
+        let wire = [self.prefix.as_bytes(), channel].concat();
+        let exact = self.channels.get(&wire).filter(|route| route.is_acted_on());
+        let literals = self.literals.range(..=channel.len()).filter_map(|(length, _)| channel.get(..*length));
+        let patterns = literals.filter_map(|literal| self.acting.get(literal)).flat_map(Trie::keys);
+        let patterns = patterns.filter_map(|wire| self.patterns.get(wire));
+        let patterns = patterns.filter(|route| {
+            #[cfg(test)]
+            crate::hooks::trie::VISITED.set(crate::hooks::trie::VISITED.get() + 1);
+            route.topic.covers(channel)
+        });
+        let routes: Vec<_> = exact.into_iter().chain(patterns).cloned().collect();
+        let hooks = routes.iter().flat_map(|route| &route.hooks);
+        let fleet = hooks.filter(|hook| hook.has(Scope::Fleet)).map(|hook| hook.fingerprint);
+        // With one more than fit, none is listed.
+        Matched { acted: identity::acted(fleet.take(ACTED_MAX + 1)), routes }
+    }
+
+    /// The rights to act for the fleet that this server wants.
+    pub fn leases(&self) -> Vec<(Fingerprint, Arc<Lease>)> {
+        self.leases.values().map(|wanted| (wanted.fingerprint, Arc::clone(&wanted.lease))).collect()
+    }
+
+    /// The right of this fingerprint, if it is wanted.
+    pub fn lease(&self, fingerprint: Fingerprint) -> Option<&Arc<Lease>> {
+        self.leases.get(&fingerprint.to_bytes()).map(|wanted| &wanted.lease)
+    }
+
+    /// Visits the fingerprint of every right that may be wanted in one of the two and not in the other; costs as much
+    /// as changed between them.
+    pub fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
+        self.leases.differing(&older.leases, |_, wanted| visit(wanted.fingerprint));
+    }
+
+    /// A channel on the wire as scripts name it.
+    pub fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
+        wire.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire)
+    }
+
+    /// Visits every name on the wire that may be wanted in one of the two and not in the other, some twice; costs as
+    /// much as changed between them.
+    pub fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
+        self.space(pattern).differing(older.space(pattern), |wire, _| visit(wire));
+    }
+
+    /// The prefix of every name on the wire.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One takes the other's place in the order, or the last.
+fn replace<T>(list: &mut Vec<Arc<T>>, before: Option<&Arc<T>>, after: Option<&Arc<T>>) {
+    let at = before.and_then(|before| list.iter().position(|known| Arc::ptr_eq(known, before)));
+    match (at.and_then(|at| list.get_mut(at)), after) {
+        (Some(place), Some(after)) => *place = Arc::clone(after),
+        (Some(_), None) => _ = at.map(|at| list.remove(at)),
+        (None, _) => list.extend(after.cloned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// name | pattern? | prefix | on the wire
+    const ROWS: &[(&str, bool, &str, &str)] = &[
+        ("player:death", false, "", "player:death"),
+        ("player:death", false, "test:", "test:player:death"),
+        ("player:*", true, "test:", "test:player:*"),
+        ("a?c", true, "", "a?c"),
+        ("a[bc]", true, "", "a[bc]"),
+        ("a]b\\c", false, "", "a]b\\c"),
+        ("*", true, "[x]*?\\", "\\[x\\]\\*\\?\\\\*"),
+        ("exact", false, "[x]*", "[x]*exact"),
+    ];
+
+    #[test]
+    fn names_on_the_wire() {
+        for (name, pattern, prefix, wire) in ROWS {
+            let topic = Topic::new(name.as_bytes());
+            assert_eq!(topic.is_pattern(), *pattern, "{name}");
+            assert_eq!(topic.wire_name(prefix), wire.as_bytes(), "{name}");
+        }
+    }
+
+    fn topic(name: &str) -> Arc<Topic> {
+        Arc::new(Topic::new(name.as_bytes()))
+    }
+
+    fn hook_of(channel: &str, spec: &serde_json::Value) -> Arc<Hook> {
+        Arc::new(Hook {
+            id: channel.as_bytes().into(),
+            fingerprint: Fingerprint::of(channel.as_bytes(), spec),
+            topic: topic(channel),
+            spec: crate::hooks::spec::Spec::parse(spec).unwrap(),
+            lease: Arc::default(),
+        })
+    }
+
+    fn hook(channel: &str) -> Arc<Hook> {
+        hook_of(channel, &serde_json::json!({ "type": "file", "path": "x.log" }))
+    }
+
+    fn ids(routes: &Routes, channel: &str) -> Vec<String> {
+        let matched = routes.matched(channel.as_bytes());
+        let mut found: Vec<_> = matched.hooks().map(|hook| String::from_utf8_lossy(&hook.id).into_owned()).collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn channels_and_patterns_are_apart() {
+        let mut routes = Routes::new("p:");
+        let (exact, pattern) = (topic("a"), topic("a*"));
+        routes.listen(&exact, true);
+        routes.listen(&pattern, true);
+        assert!(routes.get(false, b"p:a").is_some() && routes.get(true, b"p:a").is_none());
+        assert!(routes.get(true, b"p:a*").is_some() && routes.get(false, b"p:a*").is_none());
+        assert_eq!(routes.len(), 2);
+        assert_eq!((routes.unprefixed(b"p:a"), routes.unprefixed(b"q:a")), (b"a".as_slice(), b"q:a".as_slice()));
+        let snapshot = routes.clone();
+        routes.listen(&exact, false);
+        assert!(routes.get(false, b"p:a").is_none() && snapshot.get(false, b"p:a").is_some());
+    }
+
+    #[test]
+    fn hooks_by_channel() {
+        let mut routes = Routes::new("p:");
+        routes.listen(&topic("a:b"), true);
+        let names = ["a:b", "a:*", "*", "b:*", "a:b", "a?[b]", "\\a*", "a:b*", "a:bc*"];
+        let hooks = names.map(hook);
+        hooks.iter().for_each(|hook| routes.replace_hook(None, Some(hook)));
+        assert_eq!(ids(&routes, "a:b"), ["*", "\\a*", "a:*", "a:b", "a:b", "a:b*", "a?[b]"]);
+        assert_eq!(ids(&routes, "c"), ["*"]);
+        let route = routes.get(false, b"p:a:b").unwrap();
+        assert!(route.is_listened && route.hooks.len() == 2);
+        assert!(!routes.get(true, b"p:*").unwrap().is_listened);
+        // What only each server does needs no lease.
+        assert!(routes.leases().is_empty());
+        // Another takes its place in the order; without one it is gone, and with the last the route.
+        let other = hook("a:b");
+        routes.replace_hook(Some(&hooks[0]), Some(&other));
+        assert!(Arc::ptr_eq(&routes.get(false, b"p:a:b").unwrap().hooks[0], &other));
+        for hook in hooks.iter().skip(1).chain([&other]) {
+            routes.replace_hook(Some(hook), None);
+        }
+        assert_eq!((routes.len(), routes.matched(b"a:b").is_empty()), (1, true));
+        assert!(routes.acting.is_empty() && routes.literals.is_empty());
+    }
+
+    #[test]
+    fn a_lease_is_wanted_until_its_last_hook_goes() {
+        let mut routes = Routes::new("");
+        let counter = serde_json::json!({ "type": "counter", "key": "k" });
+        let (one, twin) = (hook_of("a", &counter), hook_of("a", &counter));
+        routes.replace_hook(None, Some(&one));
+        routes.replace_hook(None, Some(&twin));
+        let before = routes.clone();
+        routes.replace_hook(Some(&one), Some(&hook_of("a", &counter)));
+        routes.replace_hook(Some(&twin), None);
+        assert!(routes.lease(one.fingerprint).is_some() && routes.leases().len() == 1);
+        let last = Arc::clone(&routes.get(false, b"a").unwrap().hooks[0]);
+        routes.replace_hook(Some(&last), None);
+        assert!(routes.leases().is_empty() && before.leases().len() == 1);
+        let mut named = Vec::new();
+        routes.differing_leases(&before, |fingerprint| named.push(fingerprint));
+        assert_eq!(named, [one.fingerprint]);
+    }
+
+    /// What one change copies, and what its readers look at, with few and with many others.
+    #[test]
+    fn the_cost_of_a_change_does_not_grow_with_the_rest() {
+        use crate::hooks::trie::{COPIED, VISITED};
+        let cost = |channels: usize, hooks: usize| {
+            let mut routes = Routes::new("p:");
+            (0..channels).for_each(|number| routes.listen(&topic(&format!("channel:{number}")), true));
+            for number in 0..hooks {
+                let name = format!("hooked:{number}{}", if number % 2 == 0 { "" } else { ":*" });
+                routes.replace_hook(None, Some(&hook(&name)));
+            }
+            let snapshot = routes.clone();
+            COPIED.set(0);
+            VISITED.set(0);
+            routes.listen(&topic("new"), true);
+            let added = hook("new:*");
+            routes.replace_hook(None, Some(&added));
+            let mut named = 0;
+            routes.differing(&snapshot, false, |_| named += 1);
+            routes.differing(&snapshot, true, |_| named += 1);
+            routes.differing_leases(&snapshot, |_| named += 1);
+            assert_eq!(ids(&routes, "new:one"), ["new:*"]);
+            routes.replace_hook(Some(&added), None);
+            (COPIED.get(), VISITED.get())
+        };
+        let (few, many) = (cost(100, 40), cost(10_000, 4000));
+        assert!(many.0 <= few.0 + 8 && many.0 <= 24, "nodes copied: {} with few, {} with many", few.0, many.0);
+        assert!(many.1 <= few.1 + 24 && many.1 <= 64, "entries looked at: {} with few, {} with many", few.1, many.1);
+    }
+}

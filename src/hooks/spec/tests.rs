@@ -1,0 +1,134 @@
+//! Rows of `testdata/hooks/{specs,aggregators}.txt`, secrets, and fingerprints.
+
+use serde_json::json;
+
+use super::*;
+use crate::event::fingerprint::Fingerprint;
+use crate::hooks::members::FUNCTION_MARK;
+use crate::hooks::request::Body;
+use crate::rows::rows;
+
+fn shown(spec: &Spec) -> String {
+    let filter = if spec.filter.is_empty() { "" } else { "where " };
+    let condition = spec.condition.as_ref().map(|function| format!("if {}: ", function.0)).unwrap_or_default();
+    format!("{filter}{condition}{}", shown_actions(&spec.actions))
+}
+
+fn shown_actions(actions: &[Action]) -> String {
+    actions.iter().map(shown_action).collect::<Vec<_>>().join("; ")
+}
+
+fn shown_action(action: &Action) -> String {
+    let what = match &action.kind {
+        Kind::Webhook(webhook) => match &**webhook {
+            Webhook::Discord(discord) => discord.url.to_string(),
+            Webhook::Http(http) => {
+                let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
+                let body = if matches!(http.body, Body::Event) { "event" } else { "template" };
+                format!("{} {}{headers} {body} {:?}", http.method, http.url, http.timeout)
+            }
+        },
+        Kind::File(file) => {
+            let format = file.format.name();
+            format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
+        }
+        Kind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
+        Kind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
+    };
+    let filter = if action.filter.is_empty() { "" } else { "where " };
+    let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
+    format!("{filter}{scope} {} {what}", action.kind.name())
+}
+
+#[test]
+fn spec_rows() {
+    for row in rows(include_str!("../../../testdata/hooks/specs.txt")) {
+        let spec: Value = serde_json::from_str(&row.text(0)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
+        let parsed = Spec::parse(&spec);
+        let found = match &parsed {
+            Ok(spec) => shown(spec),
+            Err(err) => err.to_string(),
+        };
+        assert_eq!(found, row.text(1), "line {}", row.line);
+        assert!(!format!("{found} {parsed:?}").contains("hunter2"), "line {}: {parsed:?}", row.line);
+    }
+}
+
+#[test]
+fn aggregator_rows() {
+    for row in rows(include_str!("../../../testdata/hooks/aggregators.txt")) {
+        let found = match AggregatorSpec::parse(&serde_json::from_str(&row.text(0)).unwrap()) {
+            Ok(spec) => {
+                let AggregatorSpec { interval_s, aggregate, actions, max_events } = spec;
+                format!("{interval_s} s {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
+            }
+            Err(err) => err.to_string(),
+        };
+        assert_eq!(found, row.text(1), "line {}", row.line);
+    }
+}
+
+#[test]
+fn lists_are_bounded() {
+    let counter = json!({ "type": "counter", "key": "k" });
+    let headers: serde_json::Map<_, _> = (0..33).map(|n| (format!("X-{n}"), json!("v"))).collect();
+    let rows = [
+        (
+            json!({ "type": "conditional", "condition": { FUNCTION_MARK: "x:1" }, "actions": vec![counter; 17] }),
+            "actions: expected 1 to 16 entries, found 17",
+        ),
+        (
+            json!({ "type": "discord", "webhook": "https://h/", "embed": { "fields": vec![json!({ "name": "n", "value": "v" }); 26] } }),
+            "embed.fields: expected 0 to 25 entries, found 26",
+        ),
+        (json!({ "type": "http", "url": "http://h/", "headers": headers }), "headers: has 33 headers, 32 are allowed"),
+        (
+            json!({ "type": "http", "url": "http://h/", "headers": { "X": "v".repeat(4097) } }),
+            "headers.X: has 4097 bytes, 4096 are allowed",
+        ),
+        (json!({ "type": "counter", "key": "k".repeat(1025) }), "key: has 1025 bytes, 1024 are allowed"),
+        (
+            json!({ "type": "leaderboard", "board": "b", "member": "k".repeat(1025) }),
+            "member: has 1025 bytes, 1024 are allowed",
+        ),
+        (
+            json!({ "type": "discord", "webhook": "https://h/", "format": "k".repeat(16 * 1024 + 1) }),
+            "format: has 16385 bytes, 16384 are allowed",
+        ),
+        (
+            json!({ "type": "counter", "key": "k", "where": { "a": "x".repeat(16 * 1024 + 1) } }),
+            "where.a: has 16385 bytes, 16384 are allowed",
+        ),
+        (
+            json!({ "type": "counter", "key": "k", "where": { "x".repeat(1025): 1 } }),
+            "where: names a field of 1025 bytes, 1024 are allowed",
+        ),
+    ];
+    for (spec, expected) in rows {
+        assert_eq!(Spec::parse(&spec).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_fingerprint_is_the_same_everywhere() {
+    // As every other server and process computes them: a change here splits a fleet that is being updated.
+    let spec: Value = serde_json::from_str(r#"{"type":"counter","key":"kills:{killer}","ttl":60}"#).unwrap();
+    let fingerprint = Fingerprint::of(b"player:kill", &spec);
+    assert_eq!(fingerprint.to_string(), "884be0c46fa6335d");
+    assert_eq!(fingerprint.to_bytes(), u64::from_str_radix("884be0c46fa6335d", 16).unwrap().to_be_bytes());
+    let reordered: Value = serde_json::from_str(r#"{"ttl":60,"key":"kills:{killer}","type":"counter"}"#).unwrap();
+    assert_eq!(Fingerprint::of(b"player:kill", &reordered), fingerprint);
+}
+
+#[test]
+fn other_channels_and_specs_have_other_fingerprints() {
+    let mut seen = std::collections::HashSet::new();
+    for channel in ["", "a", "b", "ab", "player:kill"] {
+        for spec in [json!({}), json!({ "a": 1 }), json!({ "a": "1" }), json!({ "a": { FUNCTION_MARK: "x:1" } })] {
+            assert!(seen.insert(Fingerprint::of(channel.as_bytes(), &spec)), "{channel} {spec}");
+        }
+    }
+    // Where the channel ends counts.
+    let one = Fingerprint::of(b"a", &json!("b"));
+    assert_ne!(one, Fingerprint::of(b"a\"", &json!("b")));
+}

@@ -1,0 +1,294 @@
+//! Rows of `testdata/template.txt`, and what holds for every text.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::json::tape;
+use crate::rows::rows;
+
+fn tape_of(json: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    tape::parse(json, &mut found).unwrap();
+    found
+}
+
+fn fields(tape: &[u8]) -> Fields<'_> {
+    Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
+}
+
+fn place(name: &str) -> Place {
+    match name {
+        "markdown" => Place::Markdown,
+        "plain" => Place::Plain,
+        "body" => Place::Body(None),
+        "header" => Place::Header,
+        "cookie" => Place::Cookie,
+        "url" => Place::Url,
+        "key" => Place::Key,
+        kind => Place::Body(Some(Syntax::of(kind).unwrap())),
+    }
+}
+
+#[test]
+fn template_rows() {
+    for row in rows(include_str!("../../../testdata/template.txt")) {
+        let template = match Template::parse(&row.text(1), place(&row.text(0))) {
+            Ok(template) => template,
+            Err(err) => {
+                assert_eq!(format!("refused: {err}"), row.text(3), "line {}", row.line);
+                continue;
+            }
+        };
+        let tape = tape_of(row.bytes(2));
+        let mut out = b"before".to_vec();
+        match template.render(&fields(&tape), &mut out) {
+            Ok(()) => assert_eq!(
+                out.escape_ascii().to_string(),
+                [b"before", row.bytes(3)].concat().escape_ascii().to_string(),
+                "line {}",
+                row.line
+            ),
+            Err(err) => {
+                let Unmade::Missing { field } = err else { panic!("line {}: {err}", row.line) };
+                assert_eq!(format!("missing: {field}"), row.text(3), "line {}", row.line);
+                assert_eq!(out, b"before", "line {}", row.line);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_template_is_bounded() {
+    for (place, max) in
+        [(Place::Plain, TEMPLATE_BYTES_MAX), (Place::Key, 1024), (Place::Header, 4096), (Place::Url, 8192)]
+    {
+        let longest = "x".repeat(max);
+        assert!(Template::parse(&longest, place).is_ok());
+        let err = Template::parse(&format!("{longest}x"), place).unwrap_err();
+        assert_eq!(err.to_string(), format!("has {} bytes, {max} are allowed", max + 1));
+    }
+    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Place::Key).is_ok());
+    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Place::Key).unwrap_err();
+    assert_eq!(err.to_string(), "has more than 256 placeholders");
+}
+
+/// What a template is cut at, found the slow way.
+fn naive_placeholders(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let inner = text[at..].strip_prefix('{').and_then(|rest| rest.find('}').map(|end| &rest[..end]));
+        let path = inner.filter(|path| {
+            path.split('.')
+                .all(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c)))
+        });
+        found.extend(path);
+        at += path.map_or(text[at..].chars().next().unwrap().len_utf8(), |path| path.len() + 2);
+    }
+    found
+}
+
+/// The characters of Discord's markdown that no backslash precedes.
+fn bare(text: &str) -> String {
+    let (mut bare, mut escaped) = (String::new(), false);
+    for character in text.chars() {
+        match std::mem::take(&mut escaped) {
+            true => {}
+            false if character == '\\' => escaped = true,
+            false => bare.push(character),
+        }
+    }
+    bare
+}
+
+proptest! {
+    #[test]
+    fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
+        let Ok(template) = Template::parse(&text, Place::Plain) else {
+            // Some braces hold a letter between what is no name.
+            let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+            let odd = |inner: &str| inner.contains(['a', 'é']) && naive_placeholders(&format!("{{{inner}}}")).is_empty();
+            prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
+            return Ok(());
+        };
+        let found: Vec<&str> = template.parts.iter().filter_map(|part| match part {
+            Part::Field { path, .. } => Some(&**path),
+            Part::Literal(_) => None,
+        }).collect();
+        prop_assert_eq!(&found, &naive_placeholders(&text));
+        prop_assert_eq!(template.has_placeholders(), !found.is_empty());
+        // Put together again it is the text.
+        let again: String = template.parts.iter().map(|part| match part {
+            Part::Field { path, .. } => format!("{{{path}}}"),
+            Part::Literal(text) => text.to_string(),
+        }).collect();
+        prop_assert_eq!(again, text);
+    }
+
+    #[test]
+    fn a_value_in_markdown_is_inert(value in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut json = Vec::new();
+        text::push_string(&mut json, &value);
+        let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
+        let rendered = Template::parse("{v}", Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+        let bare = bare(&rendered);
+        prop_assert!(!bare.contains(['*', '_', '~', '`', '|', '[', ']', '(', ')', '<', '>', '/']), "{}", rendered);
+        prop_assert!(rendered.split('@').skip(1).all(|after| after.starts_with('\u{200b}')), "{}", rendered);
+        prop_assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{}", rendered);
+    }
+
+    #[test]
+    fn a_json_body_stays_json(value in ".{0,16}", number: i32) {
+        let event = serde_json::json!({ "v": value, "n": number, "o": { "k": [value] } });
+        let tape = tape_of(event.to_string().as_bytes());
+        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body(None)).unwrap();
+        prop_assert!(template.is_json());
+        let body: serde_json::Value = serde_json::from_str(&template.render_text(&fields(&tape)).unwrap()).unwrap();
+        let inner = event["o"].to_string();
+        let expected = serde_json::json!({
+            "a": format!("<{value}|{inner}>"), "b": value, "c": number, "d": event["o"], "e": "?",
+        });
+        prop_assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_value_in_a_url_stays_in_its_place(value in ".{0,16}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let path = Template::parse("/a/{v}/b?q={v}", Place::Url).unwrap().render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
+        prop_assert!(path.is_ascii());
+    }
+
+    #[test]
+    fn a_value_in_code_stays_in_code(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12),
+        values in prop::collection::vec("[`\\\\a\n*]{0,6}", 3),
+    ) {
+        let text: String = pieces.concat();
+        let template = Template::parse(&text, Place::Markdown).unwrap();
+        let event = serde_json::json!({ "a": values[0], "b": values[1], "c": values[2] });
+        let tape = tape_of(event.to_string().as_bytes());
+        // The bytes of each value that is written as code.
+        let (mut out, mut written) = (Vec::new(), Vec::new());
+        for part in &template.parts {
+            match part {
+                Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Field { path, style, guard } => {
+                    let start = out.len();
+                    push_guarded(&mut out, *style, *guard, &fields(&tape), path).unwrap();
+                    if matches!(style, Style::Code { .. }) {
+                        written.push(start..out.len());
+                    }
+                }
+            }
+        }
+        let rendered = template.render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(rendered.as_bytes(), &out);
+        let (codes, _) = markdown::code(&rendered);
+        for value in written {
+            let holds = |code: &markdown::Code| code.start <= value.start && value.end <= code.end;
+            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is no code", text, rendered, &rendered[value]);
+        }
+    }
+
+    #[test]
+    fn a_form_reads_back(values in prop::collection::vec(".{0,12}", 2), number: f64) {
+        let tape = tape_of(serde_json::json!({ "a": values[0], "b": values[1], "n": number }).to_string().as_bytes());
+        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Place::Body(Some(Syntax::Form)));
+        let body = template.unwrap().render_text(&fields(&tape)).unwrap();
+        let read: Vec<Vec<u8>> = body.split('&').map(|member| decoded(member.split_once('=').unwrap().1)).collect();
+        prop_assert_eq!(read.len(), 4, "{}", body);
+        prop_assert_eq!((&read[0], &read[1]), (&values[0].clone().into_bytes(), &values[1].clone().into_bytes()));
+        let json: serde_json::Value = serde_json::from_slice(&read[2]).unwrap();
+        prop_assert_eq!(json, serde_json::json!({ "k": values[0], "n": values[1] }));
+    }
+
+    #[test]
+    fn json_in_json_reads_back(value in ".{0,12}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Place::Body(Some(Syntax::Json)));
+        let body = template.unwrap().render_text(&fields(&tape)).unwrap();
+        let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(inner, serde_json::json!({ "v": value, "w": [value] }));
+    }
+
+    #[test]
+    fn markup_reads_back(value in ".{0,12}") {
+        let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
+        let template = Template::parse("<a b=\"{v}\">{v}</a>", Place::Body(Some(Syntax::Xml))).unwrap();
+        let body = template.render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(body.matches(['<', '>', '"']).count(), 6, "{}", body);
+        let inner = body.strip_prefix("<a b=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
+        let mut cleaned = Vec::new();
+        escape::push_plain(&mut cleaned, value.as_bytes());
+        let read = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        let read = read.iter().fold(inner.to_owned(), |text, (from, to)| text.replace(from, to));
+        prop_assert_eq!(read, String::from_utf8(cleaned).unwrap().replace(['\u{fffe}', '\u{ffff}'], ""));
+    }
+
+    #[test]
+    fn a_header_is_one_line_of_ascii(value: Vec<u8>) {
+        let mut json = Vec::new();
+        text::push_string(&mut json, &value);
+        let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
+        let mut out = Vec::new();
+        Template::parse("x {v}", Place::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
+        prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
+    }
+}
+
+/// Of these the texts of hooks are made: marks, escapes, placeholders.
+const PIECES: &[&str] =
+    &["`", "``", "```", "\\", "{a}", "{b}", "{c}", "x", " ", "\n", "> ", "lua\n", "**", "||", "@", "<@", "https://e/"];
+
+/// A part of a form, decoded.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next().unwrap()).to_digit(16).unwrap();
+        match byte {
+            b'%' => out.push((digit() * 16 + digit()) as u8),
+            b'+' => out.push(b' '),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_made_is_bounded() {
+    let tape = tape_of(serde_json::json!({ "v": "x".repeat(400_000), "k": "k".repeat(1025) }).to_string().as_bytes());
+    let render = |text: &str, place| {
+        let mut out = Vec::new();
+        let made = Template::parse(text, place).unwrap().render(&fields(&tape), &mut out);
+        made.map(|()| out.len()).map_err(|err| err.to_string())
+    };
+    let longer = |max: usize| Err(format!("it is longer than {max} bytes"));
+    assert_eq!(render("{k}", Place::Key), longer(1024));
+    assert_eq!(render("k:{v}", Place::Key), longer(1024));
+    assert_eq!(render("{k}{v}", Place::Header), longer(4096));
+    assert_eq!(render("/{v}", Place::Url), longer(8192));
+    assert_eq!(render("{v}{v}", Place::Body(None)), Ok(800_000));
+    assert_eq!(render(&"{v}".repeat(256), Place::Body(None)), longer(BODY_BYTES_MAX));
+    // Texts for Discord are cut later; what is far beyond its limits is not even made, and code stays closed.
+    let long = "`{v}` ".repeat(256);
+    let bytes = render(&long, Place::Markdown).unwrap();
+    assert!(bytes < TEXT_BYTES_MAX * 2 + long.len() * 2, "{bytes}");
+    let text = Template::parse(&long, Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+    let (codes, is_whole) = markdown::code(&text);
+    assert_eq!((codes.len(), is_whole), (256, true));
+}
+
+/// Every text of a hook is looked at on the game thread: once from end to end, whatever its marks are.
+#[test]
+fn marks_are_found_in_one_look() {
+    let long = [format!("{} {}", "`".repeat(5000), "`` ".repeat(3500)), "`x`*".repeat(3500) + &"`{a}`".repeat(256)];
+    for text in long {
+        let began = std::time::Instant::now();
+        Template::parse(&text, Place::Markdown).unwrap();
+        // Milliseconds; with a look for each length of a mark, or at each code for each character, many seconds.
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}

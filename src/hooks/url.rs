@@ -1,0 +1,307 @@
+//! Where a request goes: `http` or `https`, a host, a port, and a path that may hold placeholders.
+//! Pure values. A URL often is a secret (whoever has a webhook's may post), so `Debug`, `Display` and every error show
+//! scheme, host and port alone: path and query become `***`, but for the number of a Discord webhook.
+//! Refused: other schemes, `user@host`, characters that a URL may not hold, placeholders before the path.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use crate::config::{Secret, TARGET_BYTES_MAX, URL_BYTES_MAX};
+use crate::hooks::template::{Fields, Place, Template, TemplateError, Unmade};
+
+/// The part that decides who is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub https: bool,
+    /// In lower case, a version 6 address without its brackets.
+    pub host: Box<str>,
+    pub port: u16,
+}
+
+impl Origin {
+    /// As the header `Host` has it: the port only if it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.to_string(),
+        };
+        if self.port == default_port(self.https) { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.https { "https" } else { "http" }, self.authority())
+    }
+}
+
+fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
+/// A URL that is complete.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    pub origin: Origin,
+    /// Path and query, from the first `/`.
+    target: Secret,
+}
+
+impl Url {
+    /// Reads a URL without placeholders.
+    pub fn parse(text: &str) -> Result<Url, UrlError> {
+        let (origin, target) = cut(text)?;
+        check_target(&target)?;
+        Ok(Url { origin, target: Secret::new(target) })
+    }
+
+    /// Path and query, for the wire only.
+    pub fn target(&self) -> &str {
+        self.target.reveal()
+    }
+
+    /// The whole URL, for the wire and the spool only.
+    pub fn reveal(&self) -> String {
+        format!("{}{}", self.origin, self.target())
+    }
+
+    /// With one more member in its query.
+    pub fn with_query(&self, member: &str) -> Url {
+        let target = self.target();
+        let joint = match target.split_once('?') {
+            None => "?",
+            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
+        };
+        Url { origin: self.origin.clone(), target: Secret::new(format!("{target}{joint}{member}")) }
+    }
+
+    /// The texts in it that nobody may see.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        secrets_in(self.target())
+    }
+}
+
+/// The same for a path with its query.
+fn secrets_in(target: &str) -> impl Iterator<Item = &str> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let values = query.split('&').map(|member| member.split_once('=').map_or(member, |(_, value)| value));
+    let public = discord_parts(path).map_or("", |(public, _)| public);
+    let hidden = path.get(public.len()..).unwrap_or(path).split('/');
+    // Two characters would be found everywhere; and these words stand in many URLs and in many answers.
+    let is_secret = |text: &&str| text.len() > 2 && !["api", "hook", "hooks", "webhook", "webhooks"].contains(text);
+    hidden.chain(values).filter(is_secret).chain([target].into_iter().filter(|target| target.len() > 1))
+}
+
+/// The same for the text of a URL.
+pub fn secrets_of(url: &str) -> impl Iterator<Item = &str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    secrets_in(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default())
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, masked(self.target()))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A URL whose path and query are a template.
+pub struct UrlTemplate {
+    origin: Origin,
+    target: Template,
+    /// As it was written, for the name of the destination.
+    text: Secret,
+}
+
+impl UrlTemplate {
+    pub fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
+        let (origin, target) = cut(text)?;
+        let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
+        template.literals().try_for_each(check_characters)?;
+        if !template.has_placeholders() {
+            check_target(&target)?;
+        }
+        Ok(UrlTemplate { origin, target: template, text: Secret::new(target) })
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Path and query with the placeholders as they were written. Not to be shown.
+    pub fn target_text(&self) -> &str {
+        self.text.reveal()
+    }
+
+    pub fn has_placeholders(&self) -> bool {
+        self.target.has_placeholders()
+    }
+
+    /// The URL for one event.
+    pub fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
+        let target = self.target.render_text(fields).map_err(UrlError::Unmade)?;
+        check_target(&target)?;
+        Ok(Url { origin: self.origin.clone(), target: Secret::new(target) })
+    }
+}
+
+impl fmt::Display for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, masked(self.target_text()))
+    }
+}
+
+impl fmt::Debug for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Origin, and path with query from the first `/`.
+fn cut(text: &str) -> Result<(Origin, String), UrlError> {
+    if text.len() > URL_BYTES_MAX {
+        return Err(UrlError::TooLong { max: URL_BYTES_MAX });
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
+    let https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        other if other.contains('{') => return Err(UrlError::Placeholder),
+        _ => return Err(UrlError::Scheme),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    Ok((origin(https, authority)?, target))
+}
+
+fn origin(https: bool, authority: &str) -> Result<Origin, UrlError> {
+    if authority.contains('@') {
+        return Err(UrlError::Login);
+    }
+    if authority.contains('{') {
+        return Err(UrlError::Placeholder);
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']').ok_or(UrlError::Host)?;
+            host.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or(UrlError::Host)?) })
+        }
+        None => {
+            let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+            let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if host.is_empty() || host.len() > 253 || !host.bytes().all(valid) {
+                return Err(UrlError::Host);
+            }
+            (host, port)
+        }
+    };
+    let port = match port {
+        None => default_port(https),
+        Some(port) => {
+            let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+            port.parse().ok().filter(|port| digits && *port > 0).ok_or(UrlError::Port)?
+        }
+    };
+    Ok(Origin { https, host: host.to_ascii_lowercase().into(), port })
+}
+
+/// Only what RFC 3986 allows in path and query, and no fragment, which is never sent.
+fn check_characters(text: &str) -> Result<(), UrlError> {
+    for character in text.chars() {
+        match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' => {}
+            '-' | '.' | '_' | '~' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | ';' | '=' => {}
+            ':' | '@' | '/' | '?' | '%' => {}
+            '#' => return Err(UrlError::Fragment),
+            other => return Err(UrlError::Character(other)),
+        }
+    }
+    Ok(())
+}
+
+/// Also no step up in the path: a value must not choose another place than the hook did.
+fn check_target(target: &str) -> Result<(), UrlError> {
+    check_characters(target)?;
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(UrlError::TooLong { max: TARGET_BYTES_MAX });
+    }
+    let mut escapes = target.split('%').skip(1);
+    if !escapes.all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2) {
+        return Err(UrlError::Character('%'));
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    match path.split('/').any(|segment| segment == "." || segment == "..") {
+        true => Err(UrlError::Dots),
+        false => Ok(()),
+    }
+}
+
+/// Of a path as Discord's webhooks have it, `/api/webhooks/<number>/<token>`: up to the slash after the number, which
+/// is no secret, and the rest. Relays for Discord keep this form, so the host does not matter.
+fn discord_parts(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/api/")?;
+    let versioned = rest.strip_prefix('v').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let rest = versioned.and_then(|rest| rest.strip_prefix('/')).unwrap_or(rest).strip_prefix("webhooks/")?;
+    let (number, token) = rest.split_once('/')?;
+    let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    let public = path.len() - token.len();
+    (is_number && !token.is_empty()).then(|| path.split_at_checked(public)).flatten()
+}
+
+fn masked(target: &str) -> String {
+    let (path, query) = target.split_once('?').map_or((target, ""), |(path, _)| (path, "?***"));
+    match discord_parts(path) {
+        Some((public, _)) => format!("{public}***{query}"),
+        None => format!("{}{query}", if path == "/" { path } else { "/***" }),
+    }
+}
+
+/// Why a text is no URL that is posted to. Says nothing of the text but a character, or what is in braces.
+#[derive(Debug, PartialEq)]
+pub enum UrlError {
+    TooLong {
+        max: usize,
+    },
+    Scheme,
+    Login,
+    Host,
+    Port,
+    Fragment,
+    Character(char),
+    /// A placeholder where the server is named.
+    Placeholder,
+    /// `.` or `..` as a segment of the path.
+    Dots,
+    Template(TemplateError),
+    Unmade(Unmade),
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UrlError::TooLong { max } => write!(f, "is longer than {max} bytes"),
+            UrlError::Scheme => f.write_str("does not begin with http:// or https://"),
+            UrlError::Login => f.write_str("holds a login (`...@`): use the member `headers`"),
+            UrlError::Host => f.write_str("has no usable host"),
+            UrlError::Port => f.write_str("has a port that is not 1 to 65535"),
+            UrlError::Fragment => f.write_str("has a `#`, and what follows it would never be sent"),
+            UrlError::Character('%') => f.write_str("has a `%` that two hexadecimal digits do not follow"),
+            UrlError::Character(found) => write!(f, "holds {found:?}, which a URL writes as `%` and two digits"),
+            UrlError::Placeholder => f.write_str("has a placeholder in its scheme, host or port"),
+            UrlError::Dots => f.write_str("has `.` or `..` for a part of its path"),
+            UrlError::Template(err) => err.fmt(f),
+            UrlError::Unmade(unmade) => write!(f, "cannot be made: {unmade}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

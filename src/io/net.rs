@@ -1,0 +1,108 @@
+//! What every outgoing connection has: a deadline for each read and write, and whom its TLS trusts.
+//! Owns nothing. Trusts the public authorities that are built in, and those of an option's file; there is no way to
+//! trust anybody.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::config::{self, CA_FILE_BYTES_MAX};
+use crate::io::plain_file::read_at_most;
+
+/// Addresses of one host that are tried, each for its own timeout.
+pub(crate) const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// A socket whose every read and write ends at the deadline.
+pub(crate) struct Timed<'a> {
+    pub(crate) stream: &'a TcpStream,
+    pub(crate) deadline: Instant,
+}
+
+impl Timed<'_> {
+    /// The time left; an error when none is.
+    pub(crate) fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a TLS session is made with; `ca_file` is the file that the option of this name gives, or empty.
+pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| err.to_string())?
+        .with_root_certificates(authorities(option, ca_file)?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// A certificate in DER form begins so: a sequence with its length in two bytes.
+const DER_START: [u8; 2] = [0x30, 0x82];
+
+/// The built-in authorities and those of the file, in PEM form, whatever the encoding of its text.
+fn authorities(option: &str, ca_file: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if !ca_file.is_empty() {
+        let unusable = |found: String| format!("cannot use {option} `{ca_file}`: {found}");
+        let before = roots.len();
+        let bytes = read_at_most(Path::new(ca_file), CA_FILE_BYTES_MAX).map_err(|err| unusable(err.to_string()))?;
+        if bytes.starts_with(&DER_START) {
+            return Err(unusable("it is in DER form: convert it with openssl x509 -inform der".to_owned()));
+        }
+        for certificate in CertificateDer::pem_slice_iter(config::decode(&bytes).as_bytes()) {
+            let certificate = certificate.map_err(|err| unusable(err.to_string()))?;
+            roots.add(certificate).map_err(|err| unusable(err.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(unusable("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
+        }
+    }
+    Ok(roots)
+}
+
+/// Why a certificate was refused, in the words of somebody who set up a server. `name_advice` is what to do about one
+/// for another name.
+pub(crate) fn certificate_trouble(certificate: &CertificateError, option: &str, name_advice: &str) -> String {
+    match certificate {
+        CertificateError::UnknownIssuer => {
+            format!("no known authority signed its certificate: name the authority's file in {option}")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("its certificate has expired ({certificate})")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("its certificate is not valid yet, or the clock here is wrong ({certificate})")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is for another name{name_advice} ({certificate})")
+        }
+        other => format!("its certificate is not to be trusted: {other}"),
+    }
+}

@@ -1,0 +1,154 @@
+//! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread, and
+//! what `rt-files` read for a callback.
+//! Callbacks wait in a queue for the next tick; a reader without callback waits right here, a bounded time.
+//! Answers are never dropped. There are no more of them than callbacks ([`crate::config::CALLBACKS_MAX`]), and what
+//! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::{ANSWERS_BYTES_MAX, ITEM_OVERHEAD_BYTES};
+use crate::io::lock::lock;
+use crate::redis::answer::Outcome;
+use crate::stats::Stats;
+use crate::threads::queue::Queue;
+
+/// How long a reader looks for its answer before it sleeps.
+const LOOK: Duration = Duration::from_micros(200);
+
+/// Which command an answer is to.
+pub type Ticket = u64;
+
+/// Who waits for the answer to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyTo {
+    /// Nobody: a failure is told by `RealtimeError`.
+    Nobody,
+    /// The game thread, until the deadline.
+    Reader { ticket: Ticket, deadline: Instant },
+    /// A function, in some later tick.
+    Callback(Ticket),
+}
+
+/// An answer on its way to a callback.
+pub struct Reply {
+    pub ticket: Ticket,
+    pub outcome: Outcome,
+}
+
+/// Answers for the game thread.
+pub struct Replies {
+    queue: Queue<Reply>,
+    /// Of everything in the queue.
+    bytes: AtomicUsize,
+    /// The ticket that the game thread waits for, and its answer.
+    reader: Mutex<Option<(Ticket, Option<Outcome>)>>,
+    arrived: Condvar,
+    /// The answer that the game thread waits for is there: looked at without the lock.
+    is_there: AtomicBool,
+    /// Counts answers and connections: whether Redis was heard of since a reader waited in vain.
+    heard: AtomicU64,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+}
+
+fn weight(outcome: &Outcome) -> usize {
+    ITEM_OVERHEAD_BYTES
+        + match outcome {
+            Ok(answer) => answer.tape.len(),
+            Err(reason) => reason.len(),
+        }
+}
+
+impl Replies {
+    pub(crate) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Replies {
+        Replies {
+            queue: Queue::default(),
+            bytes: AtomicUsize::new(0),
+            reader: Mutex::default(),
+            arrived: Condvar::new(),
+            is_there: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            attention,
+            stats,
+        }
+    }
+
+    /// Hands an answer on. One whose reader does not wait any more ends here.
+    pub fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+        match reply_to {
+            ReplyTo::Nobody => {}
+            ReplyTo::Reader { ticket, .. } => {
+                match &mut *lock(&self.reader) {
+                    Some((waited_for, answer)) if *waited_for == ticket => *answer = Some(outcome),
+                    _ => return,
+                }
+                self.is_there.store(true, Ordering::Release);
+                self.arrived.notify_one();
+            }
+            ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
+        }
+    }
+
+    fn push(&self, mut reply: Reply) {
+        self.stats.replies.offered.add(1);
+        if self.bytes.load(Ordering::Relaxed) + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
+            self.stats.replies_too_large.add(1);
+            reply.outcome = Err(format!("too_large: answers of {ANSWERS_BYTES_MAX} bytes wait for the tick already"));
+        }
+        self.bytes.fetch_add(weight(&reply.outcome), Ordering::Relaxed);
+        self.queue.change(|queue| queue.push_back(reply));
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// The oldest answer to a callback.
+    pub fn pop(&self) -> Option<Reply> {
+        let reply = self.queue.pop()?;
+        self.bytes.fetch_sub(weight(&reply.outcome), Ordering::Relaxed);
+        Some(reply)
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
+    pub fn expect(&self, ticket: Ticket) {
+        let mut reader = lock(&self.reader);
+        self.is_there.store(false, Ordering::Release);
+        *reader = Some((ticket, None));
+    }
+
+    /// Waits for the announced answer. After the deadline it is not waited for any more.
+    pub fn wait(&self, deadline: Instant) -> Option<Outcome> {
+        // To be woken takes as long as a nearby Redis to answer: so at first this thread, which waits in any case, looks.
+        let look_until = deadline.min(Instant::now() + LOOK);
+        while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {
+            std::hint::spin_loop();
+        }
+        let mut reader = lock(&self.reader);
+        loop {
+            match reader.take() {
+                Some((_, Some(outcome))) => return Some(outcome),
+                waited_for => *reader = waited_for,
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                *reader = None;
+                return None;
+            }
+            reader = self.arrived.wait_timeout(reader, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Redis answered something, or a connection to it was made.
+    pub(crate) fn note_heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes whenever Redis was heard of.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,171 @@
+//! The queues from the workers to the game thread: events for Lua, and news for game hooks.
+//! Neither makes a worker wait: a full inbox drops its oldest event, full news are merged or dropped, all counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::config::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX, NOTICES_MAX};
+use crate::event::notice::Notice;
+use crate::event::{Event, Purpose};
+use crate::stats::Stats;
+use crate::threads::queue::Queue;
+
+/// Events waiting for Lua. One producer, one consumer; when full the oldest makes room.
+pub struct Inbox {
+    tx: Sender<Event>,
+    rx: Receiver<Event>,
+    bytes: AtomicUsize,
+    notices: Arc<Notices>,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+}
+
+impl Inbox {
+    pub(crate) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Inbox {
+        let (tx, rx) = crossbeam_channel::bounded(INBOX_EVENTS_MAX);
+        Inbox { tx, rx, bytes: AtomicUsize::new(0), notices, attention, stats }
+    }
+
+    /// Takes the event; drops as many of the oldest as it needs the room of, counted.
+    pub fn push(&self, mut event: Event) {
+        self.stats.inbox.offered.add(1);
+        let weight = event.weight();
+        while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
+            if !self.drop_oldest() {
+                break; // An event fits an empty queue (asserted in config/mod.rs).
+            }
+        }
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        while let Err(refusal) = self.tx.try_send(event) {
+            event = refusal.into_inner();
+            self.drop_oldest();
+        }
+        self.raise_attention();
+    }
+
+    /// Makes room. The pump tells what listeners lose; a hook whose function was not asked yet loses what this server
+    /// may have said that it does. False: nothing waits.
+    fn drop_oldest(&self) -> bool {
+        let Some(event) = self.pop() else { return false };
+        match event.purpose() {
+            Purpose::Listeners => self.stats.inbox.dropped.overflow.add(1),
+            Purpose::Condition(undecided) => {
+                self.stats.inbox.dropped.undecided.add(1);
+                let (hook, kind) = (Arc::clone(&undecided.hook.id), "conditional");
+                let reason = "queue_full: too much waits for Lua, the hook's function was not asked".to_owned();
+                self.notices.push(Notice::ActionFailed { hook, kind, reason });
+            }
+        }
+        true
+    }
+
+    /// The oldest event.
+    pub fn pop(&self) -> Option<Event> {
+        let event = self.rx.try_recv().ok()?;
+        self.bytes.fetch_sub(event.weight(), Ordering::Relaxed);
+        Some(event)
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.rx.len()
+    }
+
+    /// Takes back the flag before the pump looks at what waits: what comes later raises it again.
+    pub fn take_attention(&self) -> bool {
+        self.attention.load(Ordering::Relaxed) && self.attention.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has the pump look at the next tick.
+    pub fn raise_attention(&self) {
+        // Always a store: testing first could read the old flag before the push above is visible to the pump.
+        self.attention.store(true, Ordering::Release);
+    }
+}
+
+/// News waiting to become game hooks.
+pub struct Notices {
+    queue: Queue<Notice>,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+}
+
+impl Notices {
+    pub(crate) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Notices {
+        Notices { queue: Queue::default(), attention, stats }
+    }
+
+    /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it, unless it
+    /// says how the connection stands: then the oldest of another matter makes room, or of the same.
+    pub fn push(&self, notice: Notice) {
+        let taken = self.queue.change(|queue| {
+            if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
+                return false;
+            }
+            self.stats.notices.offered.add(1);
+            if queue.len() >= NOTICES_MAX {
+                self.stats.notices.dropped.queue_full.add(1);
+                if !notice.is_of_connection() {
+                    return false;
+                }
+                queue.remove(queue.iter().position(|waiting| !waiting.is_of_connection()).unwrap_or(0));
+            }
+            queue.push_back(notice);
+            true
+        });
+        if taken {
+            self.attention.store(true, Ordering::Release);
+        }
+    }
+
+    pub fn pop(&self) -> Option<Notice> {
+        self.queue.pop()
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Drops what is past: a new Lua state is told how the connection stands now, not how it came to that.
+    pub(crate) fn drop_past(&self) {
+        let dropped = self.queue.change(|queue| {
+            let before = queue.len();
+            queue.retain(|notice| !notice.is_of_connection());
+            before - queue.len()
+        });
+        self.stats.notices.dropped.outdated.add(dropped as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_news_are_counted_and_the_state_of_the_connection_arrives() {
+        let stats = Arc::new(Stats::default());
+        let notices = Notices::new(Arc::clone(&stats), Arc::default());
+        let failed = |at: usize| {
+            let target = format!("key {}", "x".repeat(at)).into_bytes().into();
+            Notice::Error { operation: "incr", target, reason: "redis: WRONGTYPE".to_owned() }
+        };
+        (0..NOTICES_MAX + 44).for_each(|at| notices.push(failed(at)));
+        // What waits already takes its like in, which then is no news of its own.
+        (0..NOTICES_MAX).for_each(|at| notices.push(failed(at)));
+        let counts = || (stats.notices.offered.get(), stats.notices.dropped.queue_full.get(), notices.waiting());
+        let all = NOTICES_MAX as u64;
+        assert_eq!(counts(), (all + 44, 44, NOTICES_MAX));
+        notices.push(Notice::Disconnected { reason: "gone".to_owned() });
+        notices.push(Notice::Connected);
+        assert_eq!(counts(), (all + 46, 46, NOTICES_MAX));
+        let told: Vec<Notice> = std::iter::from_fn(|| notices.pop()).collect();
+        assert_eq!(told.first(), Some(&failed(2)), "the oldest made room");
+        assert_eq!(told[NOTICES_MAX - 2..], [Notice::Disconnected { reason: "gone".to_owned() }, Notice::Connected]);
+        // A connection that comes and goes all the time: the newest stays.
+        (0..NOTICES_MAX).for_each(|_| notices.push(Notice::Connected));
+        notices.push(Notice::Disconnected { reason: "at last".to_owned() });
+        let last = std::iter::from_fn(|| notices.pop()).last();
+        assert_eq!(last, Some(Notice::Disconnected { reason: "at last".to_owned() }));
+    }
+}

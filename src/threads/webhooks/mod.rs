@@ -1,0 +1,180 @@
+//! Discord and HTTP, from a job to its answer: what everybody else sees of the thread `rt-webhooks` (`worker.rs`), and
+//! what outlives a panic of it. A push is taken or refused at once, whoever pushes.
+//! Needs neither Redis nor the game thread: a job is an event's text and what a hook makes of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rustls::ClientConfig;
+
+use crate::config::{Config, WEBHOOK_INTAKE_BYTES_MAX, WEBHOOK_INTAKE_MAX};
+use crate::event::EventText;
+use crate::hooks::request::Webhook;
+use crate::io::lock::lock;
+use crate::stats::Stats;
+use crate::webhook::post::Address;
+use crate::webhook::schedule::{Schedule, Standing};
+use crate::webhook::spool::Spool;
+
+pub use worker::run;
+
+use senders::Senders;
+
+mod failures;
+mod senders;
+mod worker;
+
+/// One thing to post for one event.
+pub struct Job {
+    /// The id of the hook, for what is said about it.
+    pub hook: Arc<[u8]>,
+    pub webhook: Arc<Webhook>,
+    pub event: Arc<EventText>,
+}
+
+impl Job {
+    /// What it takes of the bound. An event that several hooks want counts for each.
+    fn weight(&self) -> usize {
+        self.event.weight()
+    }
+}
+
+/// Too much waits to be looked at.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    pub waiting: usize,
+}
+
+/// The way to `rt-webhooks`.
+pub struct Webhooks {
+    boot: u64,
+    jobs_tx: Sender<Job>,
+    jobs_rx: Receiver<Job>,
+    intake_bytes: AtomicUsize,
+    asks_tx: Sender<Ask>,
+    asks_rx: Receiver<Ask>,
+    /// Never held during I/O: the game thread looks at it too.
+    schedule: Mutex<Schedule>,
+    senders: Senders,
+    /// Posts made so far.
+    numbers: AtomicU64,
+    directory: OnceLock<PathBuf>,
+    /// Only for `rt-webhooks`, which a panic may start anew.
+    spool: Mutex<SpoolState>,
+    stats: Arc<Stats>,
+}
+
+#[derive(Default)]
+enum SpoolState {
+    #[default]
+    Unopened,
+    Open(Spool),
+    /// It could not be opened, or the thread has ended.
+    Closed,
+}
+
+/// What `rt-webhooks` is asked beside jobs.
+enum Ask {
+    /// Write what is not posted to the spool, and tell whether it is written.
+    Spool(Sender<bool>),
+    /// Look again: it is time to stop.
+    Wake,
+}
+
+/// Asks waiting at once: one who closes, and one who stops.
+const ASKS_MAX: usize = 4;
+
+impl Webhooks {
+    pub(crate) fn new(boot: u64, config: &Config, stats: Arc<Stats>) -> Webhooks {
+        let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(WEBHOOK_INTAKE_MAX);
+        let (asks_tx, asks_rx) = crossbeam_channel::bounded(ASKS_MAX);
+        Webhooks {
+            boot,
+            jobs_tx,
+            jobs_rx,
+            intake_bytes: AtomicUsize::new(0),
+            asks_tx,
+            asks_rx,
+            schedule: Mutex::default(),
+            senders: Senders::new(config, Arc::clone(&stats)),
+            numbers: AtomicU64::new(0),
+            directory: OnceLock::new(),
+            spool: Mutex::default(),
+            stats,
+        }
+    }
+
+    /// Where the dead-letter file and the spool are; before the threads start. Without it there are none.
+    pub fn keep_files_in(&self, directory: PathBuf) {
+        // A second call changes nothing: the files are open.
+        let _ = self.directory.set(directory);
+    }
+
+    /// Takes the job, or refuses it when too many wait. Never waits; any thread.
+    pub fn push(&self, job: Job) -> Result<(), Refused> {
+        self.stats.webhooks.offered.add(1);
+        let weight = job.weight();
+        if self.intake_bytes.fetch_add(weight, Ordering::AcqRel) + weight <= WEBHOOK_INTAKE_BYTES_MAX
+            && self.jobs_tx.try_send(job).is_ok()
+        {
+            return Ok(());
+        }
+        self.intake_bytes.fetch_sub(weight, Ordering::AcqRel);
+        self.stats.webhooks.dropped.queue_full.add(1);
+        Err(Refused { waiting: self.jobs_rx.len() })
+    }
+
+    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        self.senders.trust(ca_file, tls);
+    }
+
+    /// A hook with this action was added: if its destination was given up, it gets another try.
+    pub fn reopen(&self, webhook: &Webhook) {
+        lock(&self.schedule).reopen(&address_of(webhook));
+    }
+
+    /// Writes what is not posted yet to the spool, until the deadline; it may be the end of the process. True if it is
+    /// written, or if nothing waits.
+    pub fn spool(&self, deadline: Instant) -> bool {
+        if self.waiting() == 0 || self.directory.get().is_none() {
+            return self.waiting() == 0;
+        }
+        let (reply_tx, reply_rx) = crossbeam_channel::bounded(1);
+        self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline) == Ok(true)
+    }
+
+    /// Jobs taken and neither delivered nor given up.
+    pub fn waiting(&self) -> usize {
+        // The schedule first: a job that moves there meanwhile is counted twice rather than not at all.
+        let scheduled = lock(&self.schedule).jobs();
+        scheduled + self.jobs_rx.len()
+    }
+
+    /// Every destination and how it stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        lock(&self.schedule).standings(Instant::now())
+    }
+
+    /// Has `rt-webhooks` look whether it is time to stop.
+    pub(crate) fn wake(&self) {
+        match self.asks_tx.try_send(Ask::Wake) {
+            // Full: it has enough to look at.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+/// The destination of a hook's posts.
+fn address_of(webhook: &Webhook) -> Address {
+    match webhook {
+        Webhook::Discord(discord) => Address::discord(&discord.url),
+        Webhook::Http(http) => {
+            let text = format!("{}{}", http.url.origin(), http.url.target_text());
+            Address::http(text, http.url.to_string(), http.url.has_placeholders())
+        }
+    }
+}
