@@ -2,7 +2,6 @@
 //! for the module itself stand here; those for values, hooks and event logs have files of their own.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 
 use crate::config::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
@@ -10,6 +9,7 @@ use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::io::text_log;
 use crate::json::tape;
+use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
 use crate::lua::values::push_answer;
 use crate::lua::{Process, event_log, hooks, json, nested, operator, process, shield, values};
@@ -61,27 +61,6 @@ pub(super) fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, st
     lua.raw_set(-3);
     lua.raw_set(-3);
     lua.pop(1);
-}
-
-/// `falsy, reason`.
-pub(super) fn refused(falsy: Option<bool>, reason: impl Into<Cow<'static, str>>) -> Answer {
-    Answer::Results(Results::Refused(falsy, reason.into()))
-}
-
-/// `true`, or `false, reason`.
-pub(super) fn done(outcome: Result<(), String>) -> Answer {
-    match outcome {
-        Ok(()) => Answer::True,
-        Err(reason) => refused(Some(false), reason),
-    }
-}
-
-/// Lua has no memory to keep a function.
-pub(super) const NOT_KEPT: &str = "closed: Lua has no memory to keep the function";
-
-/// The argument error for whatever stands at `argument`.
-pub(super) fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'static str) -> Answer {
-    Answer::BadArgument { argument, function, expected, found: Lua::type_name(lua.type_of(argument)) }
 }
 
 // ---- Emit -----------------------------------------------------------------------------------------------------

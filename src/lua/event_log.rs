@@ -5,9 +5,10 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::api::{NOT_KEPT, bad, refused};
+use crate::lua::arguments::{NOT_KEPT, bad, refused};
+use crate::lua::arguments::{callback, either, string};
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
-use crate::lua::values::{callback, either, push_answer, string};
+use crate::lua::values::push_answer;
 use crate::lua::{Process, json, process, shield};
 
 entry! {

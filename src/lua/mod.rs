@@ -36,6 +36,7 @@ use crate::threads::shared::Shared;
 #[macro_use]
 mod stack;
 mod api;
+mod arguments;
 mod callbacks;
 mod event_log;
 mod hooks;

@@ -9,37 +9,13 @@ use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
 use crate::json::build::{Build, Pace};
 use crate::json::text;
-use crate::lua::api::{NOT_KEPT, bad, refused};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, either, number, refused, string};
 use crate::lua::shield::{ATTEMPTS_MAX, Making, Stage, Work};
 use crate::lua::stack::{
     Answer, HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, SHIELD,
 };
 use crate::lua::{json, process, shield};
 use crate::redis::answer;
-
-// ---- arguments ------------------------------------------------------------------------------------------------
-
-/// A string argument.
-pub(super) fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'a [u8], Answer> {
-    lua.string(at).ok_or_else(|| bad(lua, at, function, "string"))
-}
-
-/// A number argument.
-fn number(lua: Lua, at: i32, function: &'static str) -> Result<f64, Answer> {
-    match lua.type_of(at) {
-        LUA_TNUMBER => Ok(lua.number(at)),
-        _ => Err(bad(lua, at, function, "number")),
-    }
-}
-
-/// Where the callback stands, if there is one.
-pub(super) fn callback(lua: Lua, at: i32, function: &'static str) -> Result<Option<i32>, Answer> {
-    match lua.type_of(at) {
-        LUA_TNONE | LUA_TNIL => Ok(None),
-        LUA_TFUNCTION => Ok(Some(at)),
-        _ => Err(bad(lua, at, function, "function")),
-    }
-}
 
 /// The bytes under which a value is stored: a string as it is, a number as decimal text, a table as JSON. Telling
 /// userdata apart runs Lua code, so the engine must not be borrowed.
@@ -180,11 +156,6 @@ pub(super) fn push_answer(lua: Lua, answer: &answer::Answer, deadline: Option<In
         }
     }
     refused(None, "decode: Lua has no memory for the answer")
-}
-
-/// An argument error is an answer, too.
-pub(super) fn either(answer: Result<Answer, Answer>) -> Answer {
-    answer.unwrap_or_else(|bad_argument| bad_argument)
 }
 
 // ---- writers --------------------------------------------------------------------------------------------------

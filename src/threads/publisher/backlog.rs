@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, IDLE_CHECK, ITEM_OVERHEAD_BYTES, OUTBOX_JOBS_MAX};
+use crate::config::{Config, IDLE_CHECK, OUTBOX_JOBS_MAX};
 use crate::event::notice::Notice;
 use crate::io::text_log::Throttle;
 use crate::redis::answer::Answer;
 use crate::redis::refusal::Refusal;
 use crate::stats::Counter;
 use crate::threads::links::Limit;
-use crate::threads::publisher::leases::{Leases, Taking};
+use crate::threads::publisher::in_flight::{InFlight, Life};
+use crate::threads::publisher::leases::Leases;
 use crate::threads::publisher::outbox::{Item, Job, Publish};
 use crate::threads::publisher::refused::{Fate, Refused};
 use crate::threads::publisher::replies::ReplyTo;
@@ -47,109 +48,6 @@ pub(super) struct Backlog<'a> {
     pub(super) lives: VecDeque<Life>,
     /// Redis was busy when they were asked for: not before then.
     pub(super) lives_at: Option<Instant>,
-}
-
-/// What is to be done about a key's time to live.
-pub(super) struct Life {
-    pub(super) key: Box<[u8]>,
-    pub(super) ttl: u64,
-    /// It has none: it is to be given one.
-    pub(super) is_missing: bool,
-}
-
-/// One question to Redis.
-pub(super) enum Asked {
-    Item(Item),
-    /// A command beside another, such as the one that a counter is born with: only its failure counts. As
-    /// `RealtimeError` names it, and its key.
-    Beside(&'static str, Box<[u8]>),
-    /// How long a counter's key lives, or that it is to live so long.
-    Live(Life),
-    /// Who holds some leases.
-    Leases(Taking),
-    /// ROLE, or PING where that is forbidden: bytes prove that the connection lives, and the role that it is of use.
-    Heartbeat,
-}
-
-/// Questions in the order written.
-#[derive(Default)]
-pub(super) struct InFlight {
-    queue: VecDeque<Asked>,
-    bytes: usize,
-    /// Those whose answer somebody waits for right now.
-    awaited: usize,
-}
-
-impl InFlight {
-    pub(super) fn push(&mut self, asked: Asked) {
-        self.bytes += asked.weight();
-        self.awaited += usize::from(asked.is_awaited());
-        self.queue.push_back(asked);
-    }
-
-    /// Back in its place: it was the oldest.
-    pub(super) fn put_back(&mut self, item: Item) {
-        let asked = Asked::Item(item);
-        self.bytes += asked.weight();
-        self.awaited += usize::from(asked.is_awaited());
-        self.queue.push_front(asked);
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Asked> {
-        let asked = self.queue.pop_front()?;
-        self.bytes -= asked.weight();
-        self.awaited -= usize::from(asked.is_awaited());
-        Some(asked)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Of the items.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn has_awaited(&self) -> bool {
-        self.awaited > 0
-    }
-
-    /// All items, and the questions for a time to live.
-    fn take(&mut self) -> (Vec<Item>, Vec<Life>) {
-        let (mut items, mut lives) = (Vec::new(), Vec::new());
-        for asked in std::mem::take(self).queue {
-            match asked {
-                Asked::Item(item) => items.push(item),
-                Asked::Live(life) => lives.push(life),
-                Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => {}
-            }
-        }
-        (items, lives)
-    }
-}
-
-impl Asked {
-    fn weight(&self) -> usize {
-        match self {
-            Asked::Item(item) => item.weight(),
-            Asked::Live(life) => life.key.len() + ITEM_OVERHEAD_BYTES,
-            Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => 0,
-        }
-    }
-
-    /// Somebody waits for its answer right now, or events may be lost until it is there.
-    fn is_awaited(&self) -> bool {
-        match self {
-            Asked::Item(Item::Run(run)) => run.is_awaited(),
-            Asked::Leases(_) => true,
-            Asked::Item(Item::Publish(_)) | Asked::Beside(..) | Asked::Live(_) | Asked::Heartbeat => false,
-        }
-    }
 }
 
 impl<'a> Backlog<'a> {

@@ -11,7 +11,7 @@ use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::backlog::{Asked, InFlight};
+use crate::threads::publisher::in_flight::{Asked, InFlight, Taking};
 use crate::threads::shared::Shared;
 
 #[derive(Default)]
@@ -30,12 +30,6 @@ pub(super) struct Leases {
     fresh: HashSet<Fingerprint>,
     /// Since they were last asked for, something was refused.
     pub(super) has_failed: bool,
-}
-
-/// Some leases, asked for at one moment.
-pub(super) struct Taking {
-    leases: Vec<(Fingerprint, Arc<Lease>)>,
-    asked: Instant,
 }
 
 impl Leases {

@@ -16,6 +16,7 @@ use backlog::Backlog;
 use session::{End, Session};
 
 mod backlog;
+mod in_flight;
 mod leases;
 pub mod outbox;
 mod refused;
