@@ -2,75 +2,11 @@
 //! sums them up. Game thread only. One window at a time; the array is a Lua value that is kept in between, and handed
 //! back once, to be released.
 
-use crate::config::{GATHER_BYTES_MAX, GATHER_EVENTS_MAX};
 use crate::engine::aggregators::Aggregators;
-use crate::engine::pump::Call;
+use crate::engine::call::{Aggregate, Call, Gather};
 use crate::engine::registry::CallbackRef;
 use crate::hooks::aggregator::Aggregator;
-use crate::json::build::Build;
-use crate::threads::actions::collector::Due;
 use crate::threads::shared::Shared;
-
-/// The next events of a window are to be put into its array.
-pub struct Gather {
-    due: Due,
-    /// The array; `None`: there is none yet.
-    pub array: Option<CallbackRef>,
-    /// How many events it has.
-    pub filled: usize,
-    /// How many come now.
-    count: usize,
-    /// How many of those stand in the array, and how far the next one has come into Lua.
-    pub made: usize,
-    pub build: Option<Box<Build>>,
-    /// Those of the last Call are not all in the array: they are to come again.
-    is_parked: bool,
-    /// The values of this window took too long: the rest is put in as text.
-    pub is_slow: bool,
-}
-
-/// A window's array is to be summed up. The edge releases the array afterwards.
-pub struct Aggregate {
-    pub due: Due,
-    pub array: CallbackRef,
-    pub function: CallbackRef,
-}
-
-impl Gather {
-    fn new(due: Due) -> Gather {
-        Gather { due, array: None, filled: 0, count: 0, made: 0, build: None, is_parked: false, is_slow: false }
-    }
-
-    /// The decoded payloads that come now.
-    pub fn events(&self) -> &[Box<[u8]>] {
-        let rest = self.due.window.events_from(self.filled);
-        rest.get(..self.count).unwrap_or(rest)
-    }
-
-    pub fn aggregator(&self) -> &Aggregator {
-        &self.due.aggregator
-    }
-
-    /// How many events the window has.
-    pub fn len(&self) -> usize {
-        self.due.window.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.due.window.is_empty()
-    }
-
-    /// Some events, or one that is large alone.
-    fn choose(&mut self) {
-        let mut bytes = 0;
-        let some = self.due.window.events_from(self.filled).iter().take(GATHER_EVENTS_MAX);
-        let count = some.take_while(|event| {
-            bytes += event.len();
-            bytes <= GATHER_BYTES_MAX
-        });
-        self.count = count.count().max(1);
-    }
-}
 
 #[derive(Default)]
 pub struct Gathering {

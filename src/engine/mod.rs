@@ -45,6 +45,7 @@ use crate::threads::workers::Workers;
 use crate::threads::{actions, selftest};
 
 pub mod aggregators;
+pub mod call;
 pub mod event_log;
 pub mod gathering;
 pub mod hooks;
@@ -58,9 +59,8 @@ pub mod registry;
 pub mod report;
 pub mod requests;
 
-pub use gathering::{Aggregate, Gather};
+pub use call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
 pub use pending::Answered;
-pub use pump::{Call, Condition, Deliver, Outcome};
 
 /// What the game thread owns.
 pub struct Engine {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
 use crate::engine::aggregators::Aggregators;
-use crate::engine::gathering::{Aggregate, Gather, Gathering};
+use crate::engine::call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
+use crate::engine::gathering::Gathering;
 use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
@@ -23,77 +24,6 @@ use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
 use crate::threads::actions::dispatch;
 use crate::threads::shared::Shared;
-
-/// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
-pub enum Call {
-    Deliver(Deliver),
-    /// A game hook is to be run.
-    Notice(Notice),
-    /// A callback gets its answer. The edge releases it afterwards.
-    Answer(Answered),
-    /// A hook's function is asked whether the hook acts.
-    Condition(Condition),
-    /// Events of a window go into its array.
-    Gather(Gather),
-    /// An aggregator's function sums a window up.
-    Aggregate(Aggregate),
-}
-
-/// An event for the function of a hook.
-pub struct Condition {
-    pub event: Event,
-    pub callback: CallbackRef,
-    /// How far its value has come into Lua, if it was begun in a tick before.
-    pub build: Option<Box<Build>>,
-    /// The function gets text, as a value took too long to make. The event's own payload is for the actions.
-    is_text: bool,
-}
-
-impl Condition {
-    /// The hook, and what else it needs to act.
-    pub fn undecided(&self) -> Option<&Undecided> {
-        match self.event.purpose() {
-            Purpose::Condition(undecided) => Some(undecided),
-            Purpose::Listeners => None,
-        }
-    }
-}
-
-/// An event for one listener.
-pub struct Deliver {
-    pub event: Event,
-    pub callback: CallbackRef,
-    pub wants_meta: bool,
-    /// The listener's id, for the report of an error.
-    pub id: Arc<[u8]>,
-    /// How far its value has come into Lua, if it was begun in a tick before.
-    pub build: Option<Box<Build>>,
-    /// The listener called before, by serial.
-    after: u64,
-    serial: u64,
-    until: u64,
-    is_last: bool,
-}
-
-/// What came of a Call.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Done,
-    /// The callback raised an error, which was reported.
-    Failed,
-    /// A condition holds, or not.
-    Holds(bool),
-    /// The array that the events stand in now.
-    Gathered(CallbackRef),
-    /// What a window was summed up to, as JSON. [`Outcome::Done`]: nothing.
-    Sum(Vec<u8>),
-    /// Time was out before the values for the function were made: the Call, which remembers how far they have come, is
-    /// to be made again.
-    Parked,
-    /// Making them took too long in all. The Call is to be made again with this text (the payload, or an answer's
-    /// reason) in their place.
-    Slow(Vec<u8>),
-}
 
 /// An event part of whose listeners were called.
 struct Current {
