@@ -1,27 +1,40 @@
 //! `require("realtime")` on a Garry's Mod server: events through Redis, from Lua to Lua and to the rest of the world.
+//! The game loads this library, calls it at every tick, and never waits for the network: fixed threads do that.
 //!
 //! ```text
-//!  game thread                  rt-publisher               Redis       rt-subscriber
-//!  lua/api.rs Emit ───Job────▶ threads/publisher/ ─RESP─▶ ▒▒▒ ─RESP─▶ threads/subscriber/
-//!    table -> JSON text           batch, one write         │              Push -> Event (json/tape.rs)
-//!    identity (event/identity.rs)       resend, heartbeat        │              repeats, gaps (event/ledger.rs)
-//!  lua/values.rs ─────Job────▶    values, counters         │                │
-//!    engine/requests.rs             redis/answer.rs ◀──────┘                │
-//!                                     │ replies                             │
-//!  game thread: timer "realtime.pump" every tick                            ▼
-//!    engine/pump.rs next_call ◀───────┴────────────────── inbox of events, news (all bounded)
-//!      └─▶ lua/callbacks.rs  tape -> table, pcall of the listener; callbacks; game hooks
-//!
-//!  any thread                   rt-webhooks                            rt-send-1..4
-//!  threads/webhooks/ push ──▶ webhooks/worker.rs  webhook/schedule ──▶ webhooks/senders.rs ──HTTP──▶ Discord, anybody
-//!    hook (hooks/spec.rs), event      template -> post     limits, retries     webhook/client.rs
+//!  game thread                     rt-publisher                Redis      rt-subscriber
+//!  lua/api.rs Emit ────item──────▶ threads/publisher/ ──RESP──▶ ▒▒▒ ─RESP─▶ threads/subscriber/
+//!    table -> JSON (lua/json.rs)     batch, one write, resend    │            JSON -> tape (json/tape.rs)
+//!    number (event/identity.rs)      leases, counters            │            repeats, gaps (event/ledger.rs)
+//!  lua/values.rs ────item────────▶   values ◀────────────────────┘              │ hooks act       │ Lua listens
+//!        │ own event                                                            │                 │
+//!        ▼                                                                      │                 │
+//!  rt-actions  threads/actions/ ◀── hooks and aggregators (hooks/routes.rs) ────┘                 │
+//!        ├──▶ rt-webhooks  threads/webhooks/  when, how often (webhook/schedule.rs)               │
+//!        │       └──▶ rt-send-1..6  one request each (webhook/client.rs) ──HTTP──▶ Discord, any   │
+//!        ├──▶ rt-files     threads/files/     event logs (eventlog/)                              │
+//!        ├──▶ rt-publisher counters, leaderboards (redis/counter.rs)                              │
+//!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │
+//!                                                                     ▼                           ▼
+//!  game thread, timer "realtime.pump" every tick:  engine/pump.rs ◀── inbox of events, answers, news (all bounded)
+//!      └─▶ lua/callbacks.rs  tape -> Lua table in slices, then the script's function under pcall (lua/shield.rs)
 //! ```
 //!
-//! Aggregators collect where hooks act; a window that is over comes back to the pump (`threads/actions/collector.rs`), which
-//! fills an array over several ticks and has its function sum it up (`engine/gathering.rs`).
+//! | folder | question |
+//! |---|---|
+//! | [`config`] | Which settings and limits hold, and who said so? |
+//! | [`json`] | How does JSON text become a tape, a text, a Lua value? |
+//! | [`event`] | What flows: an event, its number, its topic, and news about the connection? |
+//! | [`hooks`] | What did a script ask for, and does this event concern it? |
+//! | [`io`] | How are small files, locks and TLS used safely? |
+//! | [`redis`] | How do commands and replies look on the wire, and what does a refusal mean? |
+//! | [`webhook`] | What is posted, where, when again, and when is it given up? |
+//! | [`eventlog`] | How do records stand on disk, and how are they found again? |
+//! | [`threads`] | Which thread does what, and how is it asked? |
+//! | [`engine`] | What does the game thread own, and what is Lua to run next? |
+//! | [`lua`] | How does all this look to a script, without a way to end the server? |
 //!
-//! What is to stay on disk takes another way: `threads/files/` (rt-files) has its own queue and writes event logs
-//! (`eventlog/mod.rs`, the specification); `src/bin/realtime-log.rs` reads them without any of this.
+//! `src/bin/realtime-log.rs` reads event logs without a server.
 //!
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
@@ -32,7 +45,7 @@
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
-//! | `rt-send-1..4` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
+//! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
 //! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
