@@ -232,11 +232,13 @@ fn after_a_busy_redis_subscriptions_go_before_publishes() {
         server.wait(|server| server.stat("/outbox/delivered") == 1);
         let order = order.lock().unwrap();
         let tries = order.split(|name| name == "PUBLISH").map(<[String]>::len).collect::<Vec<_>>();
-        // Each time Redis is asked for one subscription at least before the publish goes; at last for all.
-        let [first, between @ .., last, behind] = tries.as_slice() else { panic!("{order:?}") };
+        // Each time Redis is asked for one subscription at least before the publish goes; at last for all. The first
+        // refusal lets the first publish go, while Redis still reads the other questions from the other connection.
+        let [busy @ .., last, behind] = tries.as_slice() else { panic!("{order:?}") };
         let channels = channels as usize;
-        assert!(*first == channels && *last == channels && *behind == 0, "{channels}: {tries:?}");
-        assert!(between.len() == 3 && between.iter().all(|asked| *asked == 1), "{channels}: {tries:?}");
+        assert!(*last == channels && *behind == 0, "{channels}: {tries:?}");
+        assert!(busy.len() == 4 && busy.iter().all(|asked| *asked >= 1), "{channels}: {tries:?}");
+        assert_eq!(busy.iter().sum::<usize>(), channels + 3, "one more for each time but the first: {tries:?}");
         drop(order);
         server.stop();
     }
