@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! {"boot":"7","number":"1","type":"discord","url":...}      one line for each post, written in one piece:
-//! {"boot":"7","number":"2","type":"http","url":...}         a temporary file, synced, then a rename
+//! {"boot":"7","number":"2","type":"http","url":...}         a temporary file, a rename, then a sync
 //! {"done":["7-1"]}                                          appended when a post is delivered or given up
 //! ```
 //! A mark is written at once and not synced: only a crash of the whole machine can lose it, and then a post goes out
@@ -156,9 +156,9 @@ impl Spool {
             remove_file(&temporary)?;
             let mut file = bounded_file::private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
             file.write_all(&lines.text)?;
-            file.sync_data()?;
-            drop(file);
             fs::rename(&temporary, self.path("jsonl"))?;
+            // Not before: the process may end any moment, and a busy disk may take seconds.
+            file.sync_data()?;
         }
         self.written = lines.posts;
         self.remove_what_is_settled()
