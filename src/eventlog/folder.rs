@@ -184,7 +184,7 @@ impl Place {
 fn hold(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), path)?;
-    match file.try_lock() {
+    match plain_file::try_lock(&file) {
         Ok(()) => Ok((file, false)),
         Err(TryLockError::WouldBlock) => Ok((file, true)),
         Err(TryLockError::Error(err)) => Err(err),

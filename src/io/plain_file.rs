@@ -1,9 +1,12 @@
 //! Opens files in folders that other programs write to as well. Any thread.
 //! Only a plain file is opened: a pipe, a socket, a device or a folder in its place is an error, never a wait.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Linux on x86 and ARM (`asm-generic/fcntl.h`): opening a pipe that nobody writes to returns at once.
 #[cfg(target_os = "linux")]
@@ -36,6 +39,18 @@ pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>
         return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Takes the lock of a file, if nobody has it. A program that this process starts holds its locks, too, from its fork to
+/// its exec: so a lock that is taken is tried again for [`LOCK_PATIENCE`] in all.
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::park_timeout(LOCK_PATIENCE / 10),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Makes the folder if it is not there, but not the one it is in: if that is gone, the game's folder is, and files of

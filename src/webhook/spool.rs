@@ -213,7 +213,7 @@ impl Slot {
         let mut options = OpenOptions::new();
         let options = bounded_file::private(options.read(true).write(true).create(true).truncate(false));
         let file = plain_file::open(options, &path)?;
-        match file.try_lock() {
+        match plain_file::try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             // A file system without locks is no place for two processes, and good enough for one.
