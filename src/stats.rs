@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -274,7 +274,7 @@ pub struct Stats {
 }
 
 /// How often durations occurred, in buckets an eighth of a power of two wide: percentiles are at most 12.5 % high.
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: Box<[u32; Histogram::BUCKETS]>,
     total: u64,
     max: Duration,
@@ -290,7 +290,7 @@ impl Histogram {
     /// 8 buckets for each power of two up to 2^40 ns (18 minutes).
     const BUCKETS: usize = 40 * 8;
 
-    pub fn record(&mut self, duration: Duration) {
+    pub(crate) fn record(&mut self, duration: Duration) {
         let bucket = Histogram::bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);
@@ -299,16 +299,16 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.total
     }
 
-    pub fn max(&self) -> Duration {
+    pub(crate) fn max(&self) -> Duration {
         self.max
     }
 
     /// The duration that this share (0 to 1) of all did not pass: the upper edge of its bucket, at most the maximum.
-    pub fn percentile(&self, share: f64) -> Duration {
+    pub(crate) fn percentile(&self, share: f64) -> Duration {
         let wanted = (self.total as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {

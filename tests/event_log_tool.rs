@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use realtime::eventlog::disk::SystemDisk;
-use realtime::eventlog::path::LogPath;
-use realtime::eventlog::writer::Writer;
-use realtime::eventlog::{Format, LogSpec};
+use realtime::facade::eventlog::disk::SystemDisk;
+use realtime::facade::eventlog::path::LogPath;
+use realtime::facade::eventlog::writer::Writer;
+use realtime::facade::eventlog::{Format, LogSpec};
 
 /// A log of the test's own.
 struct Log(PathBuf);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use realtime::config::{Kind, OPTIONS, environment_name};
+use realtime::facade::config::{Kind, OPTIONS, environment_name};
 
 /// The layer of a module path inside the crate, most special first. `lib.rs` says what each layer is.
 const LAYERS: &[(&str, u8)] = &[

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use realtime::eventlog::folder::Place;
-use realtime::eventlog::reader::{Damage, Progress, Scan, Tally};
-use realtime::eventlog::segment::FindingKind;
-use realtime::eventlog::{Query, line};
+use realtime::facade::eventlog::folder::Place;
+use realtime::facade::eventlog::reader::{Damage, Progress, Scan, Tally};
+use realtime::facade::eventlog::segment::FindingKind;
+use realtime::facade::eventlog::{Query, line};
 
 const USAGE: &str = "\
 usage: realtime-log cat LOG [--since TIME] [--until TIME] [--channel NAME] [--limit N] [--newest-first]
@@ -130,7 +130,7 @@ impl Call {
     }
 
     fn run(self, out: &mut impl Write) -> Result<u8, Failure> {
-        let log = |err: realtime::eventlog::reader::ReadError| Failure::Log(err.to_string());
+        let log = |err: realtime::facade::eventlog::reader::ReadError| Failure::Log(err.to_string());
         let place = Place::anywhere(&self.log);
         match self.command {
             Command::Cat => {
@@ -163,7 +163,7 @@ fn cat(
     scan: &mut Scan,
     limit: usize,
     out: &mut impl Write,
-) -> Result<realtime::eventlog::reader::ReadOutcome, Failure> {
+) -> Result<realtime::facade::eventlog::reader::ReadOutcome, Failure> {
     let (mut left, mut lines, mut scratch) = (limit, Vec::new(), Vec::new());
     loop {
         scan.set_limit(left);

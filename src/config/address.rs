@@ -7,15 +7,15 @@ use std::str::FromStr;
 
 /// A text that no log, error or `Debug` may show.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
-    pub fn new(text: String) -> Secret {
+    pub(crate) fn new(text: String) -> Secret {
         Secret(text)
     }
 
     /// For the wire only.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -31,14 +31,14 @@ impl fmt::Debug for Secret {
 #[derive(Clone, PartialEq)]
 pub struct Address {
     /// Empty: no address is known ([`Address::unknown`]).
-    pub host: String,
-    pub port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// Only beside a password, which may be empty: a single word before the `@` is the password.
-    pub user: Option<String>,
-    pub password: Option<Secret>,
-    pub database: u32,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) database: u32,
     /// `rediss://`
-    pub tls: bool,
+    pub(crate) tls: bool,
 }
 
 impl Default for Address {
@@ -87,12 +87,12 @@ const FOREIGN_SCHEMES: [&str; 11] = [
 
 impl Address {
     /// No address: the settings name one that was not understood. Nothing connects to it.
-    pub fn unknown() -> Address {
+    pub(crate) fn unknown() -> Address {
         Address { host: String::new(), ..Address::default() }
     }
 
     /// The user, for logs: only when a password stands beside it. Alone it may be a password in the wrong place.
-    pub fn shown_user(&self) -> Option<&str> {
+    pub(crate) fn shown_user(&self) -> Option<&str> {
         let has_password = self.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
         self.user.as_deref().filter(|_| has_password)
     }

@@ -21,11 +21,11 @@ const OF_SCRIPTS: [&str; 7] = [
 #[derive(Clone, Default)]
 pub struct Operator {
     /// Name and text of the file, or why it cannot be read.
-    pub file: Option<(String, Result<String, String>)>,
+    pub(crate) file: Option<(String, Result<String, String>)>,
     /// The variables whose names begin with `REALTIME_`, and their text. `None`: it is no text.
-    pub variables: Vec<(String, Option<String>)>,
+    pub(crate) variables: Vec<(String, Option<String>)>,
     /// What else is to be said, such as a file with a name that is not read.
-    pub hints: Vec<String>,
+    pub(crate) hints: Vec<String>,
 }
 
 /// Every source of settings of this process.
@@ -51,7 +51,7 @@ impl Sources {
     }
 
     /// The same scripts, and what the operator says now.
-    pub fn with(&self, operator: Operator) -> Sources {
+    pub(crate) fn with(&self, operator: Operator) -> Sources {
         Sources { operator, ..self.clone() }
     }
 

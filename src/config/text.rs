@@ -26,7 +26,7 @@ const EXAMPLE: &str = "{\"redis\": \"redis://:PASSWORD@HOST:6379\"}";
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
 /// The text of these bytes: UTF-8, or UTF-16 as Windows Notepad saves `Unicode`. Bytes that are no text become U+FFFD.
-pub fn decode(bytes: &[u8]) -> String {
+pub(crate) fn decode(bytes: &[u8]) -> String {
     let wide = |little: bool, bytes: &[u8]| {
         let units = bytes.chunks(2).map(|pair| match *pair {
             [first, second] if little => u16::from_le_bytes([first, second]),

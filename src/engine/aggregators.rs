@@ -15,7 +15,7 @@ use crate::hooks::aggregator::{Aggregator, Windows};
 use crate::hooks::error::SpecError;
 use crate::hooks::spec::AggregatorSpec;
 
-pub type Aggregators = Registrations<Aggregator>;
+pub(crate) type Aggregators = Registrations<Aggregator>;
 
 impl Registered for Aggregator {
     fn id(&self) -> &Arc<[u8]> {
@@ -33,7 +33,7 @@ impl Registered for Aggregator {
 
 impl Aggregators {
     /// Checks the spec whole and adds the aggregator.
-    pub fn add_spec(
+    pub(crate) fn add_spec(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
@@ -59,7 +59,7 @@ impl Aggregators {
     }
 
     /// The function that sums this one's windows up, if the attached state has one for it.
-    pub fn function(&self, aggregator: &Aggregator) -> Option<CallbackRef> {
+    pub(crate) fn function(&self, aggregator: &Aggregator) -> Option<CallbackRef> {
         let (known, function) = self.known(aggregator)?;
         function.filter(|_| std::ptr::eq(&**known, aggregator))
     }

@@ -30,16 +30,16 @@ pub enum Call {
 /// An event for the function of a hook.
 pub struct Condition {
     pub event: Event,
-    pub callback: CallbackRef,
+    pub(crate) callback: CallbackRef,
     /// How far its value has come into Lua, if it was begun in a tick before.
-    pub build: Option<Box<Build>>,
+    pub(crate) build: Option<Box<Build>>,
     /// The function gets text, as a value took too long to make. The event's own payload is for the actions.
     pub(super) is_text: bool,
 }
 
 impl Condition {
     /// The hook, and what else it needs to act.
-    pub fn undecided(&self) -> Option<&Undecided> {
+    pub(crate) fn undecided(&self) -> Option<&Undecided> {
         match self.event.purpose() {
             Purpose::Condition(undecided) => Some(undecided),
             Purpose::Listeners => None,
@@ -51,11 +51,11 @@ impl Condition {
 pub struct Deliver {
     pub event: Event,
     pub callback: CallbackRef,
-    pub wants_meta: bool,
+    pub(crate) wants_meta: bool,
     /// The listener's id, for the report of an error.
-    pub id: Arc<[u8]>,
+    pub(crate) id: Arc<[u8]>,
     /// How far its value has come into Lua, if it was begun in a tick before.
-    pub build: Option<Box<Build>>,
+    pub(crate) build: Option<Box<Build>>,
     /// The listener called before, by serial.
     pub(super) after: u64,
     pub(super) serial: u64,
@@ -89,22 +89,22 @@ pub struct Gather {
     /// The array; `None`: there is none yet.
     pub array: Option<CallbackRef>,
     /// How many events it has.
-    pub filled: usize,
+    pub(crate) filled: usize,
     /// How many come now.
     pub(super) count: usize,
     /// How many of those stand in the array, and how far the next one has come into Lua.
-    pub made: usize,
-    pub build: Option<Box<Build>>,
+    pub(crate) made: usize,
+    pub(crate) build: Option<Box<Build>>,
     /// Those of the last Call are not all in the array: they are to come again.
     pub(super) is_parked: bool,
     /// The values of this window took too long: the rest is put in as text.
-    pub is_slow: bool,
+    pub(crate) is_slow: bool,
 }
 
 /// A window's array is to be summed up. The edge releases the array afterwards.
 pub struct Aggregate {
     pub due: Due,
-    pub array: CallbackRef,
+    pub(crate) array: CallbackRef,
     pub function: CallbackRef,
 }
 
@@ -119,16 +119,16 @@ impl Gather {
         rest.get(..self.count).unwrap_or(rest)
     }
 
-    pub fn aggregator(&self) -> &Aggregator {
+    pub(crate) fn aggregator(&self) -> &Aggregator {
         &self.due.aggregator
     }
 
     /// How many events the window has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.due.window.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.due.window.is_empty()
     }
 

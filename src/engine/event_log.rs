@@ -147,7 +147,7 @@ impl LogReading {
         read.and_then(|ReadOutcome { records, .. }| answer(&records, self.deadline))
     }
 
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 

@@ -9,7 +9,7 @@ use crate::hooks::aggregator::Aggregator;
 use crate::threads::shared::Shared;
 
 #[derive(Default)]
-pub struct Gathering {
+pub(crate) struct Gathering {
     under_way: Option<Gather>,
     /// Arrays of aggregators that were removed while a Call filled them, to be released.
     orphans: Vec<CallbackRef>,
@@ -17,7 +17,7 @@ pub struct Gathering {
 
 impl Gathering {
     /// The next Call for the window under way, or for the next one.
-    pub fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
+    pub(crate) fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
         let (mut gather, function) = loop {
             let gather = match self.under_way.take() {
                 Some(gather) => gather,
@@ -40,7 +40,7 @@ impl Gathering {
     }
 
     /// The events of the Call stand in this array.
-    pub fn gathered(&mut self, mut gather: Gather, array: CallbackRef) {
+    pub(crate) fn gathered(&mut self, mut gather: Gather, array: CallbackRef) {
         gather.filled += gather.count;
         gather.made = 0;
         gather.array = Some(array);
@@ -48,24 +48,24 @@ impl Gathering {
     }
 
     /// Some of the events of the Call do not stand in its array yet.
-    pub fn parked(&mut self, gather: Gather) {
+    pub(crate) fn parked(&mut self, gather: Gather) {
         self.under_way = Some(Gather { is_parked: true, ..gather });
     }
 
     /// This aggregator was removed: its window goes too. Its array.
-    pub fn drop_of(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
+    pub(crate) fn drop_of(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
         let gather = self.under_way.take_if(|gather| std::ptr::eq(gather.aggregator(), aggregator))?;
         shared.collector.drop_taken(&gather.due);
         gather.array
     }
 
     /// What is to be released of windows that went with their aggregators.
-    pub fn take_orphans(&mut self) -> Vec<CallbackRef> {
+    pub(crate) fn take_orphans(&mut self) -> Vec<CallbackRef> {
         std::mem::take(&mut self.orphans)
     }
 
     /// The Lua state goes away: the window waits for the next one. What is to be released.
-    pub fn detach(&mut self, shared: &Shared) -> Vec<CallbackRef> {
+    pub(crate) fn detach(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         let mut released = self.take_orphans();
         if let Some(gather) = self.under_way.take() {
             shared.collector.put_back(gather.due);
@@ -74,7 +74,7 @@ impl Gathering {
         released
     }
 
-    pub fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{Action, Kind, Spec};
 
-pub type Hooks = Registrations<Hook>;
+pub(crate) type Hooks = Registrations<Hook>;
 
 impl Registered for Hook {
     fn id(&self) -> &Arc<[u8]> {
@@ -33,7 +33,7 @@ impl Registered for Hook {
 
 impl Hooks {
     /// Checks the spec whole and adds the hook.
-    pub fn add_spec(
+    pub(crate) fn add_spec(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
@@ -56,14 +56,14 @@ impl Hooks {
     }
 
     /// The function that decides this hook, if the attached state has one for it.
-    pub fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
+    pub(crate) fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
         let (known, condition) = self.known(hook)?;
         condition.filter(|_| known.fingerprint == hook.fingerprint)
     }
 }
 
 /// The destinations of these actions.
-pub fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
+pub(crate) fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
     actions.iter().filter_map(|action| match &action.kind {
         Kind::Webhook(webhook) => Some(&**webhook),
         Kind::File(_) | Kind::Counter(_) | Kind::Leaderboard(_) => None,

@@ -8,13 +8,13 @@ use crate::config::LOADED_FILES_MAX;
 use crate::engine::registrations::Origin;
 
 #[derive(Default)]
-pub struct Loads {
+pub(crate) struct Loads {
     newest: HashMap<Arc<str>, u64>,
 }
 
 impl Loads {
     /// The origin with the newest load of its file; and whether this load of it is a new one, not the first.
-    pub fn of(&mut self, mut origin: Origin) -> (Origin, bool) {
+    pub(crate) fn of(&mut self, mut origin: Origin) -> (Origin, bool) {
         let known = self.newest.get(&origin.file).copied();
         let is_new = origin.load != 0 && known != Some(origin.load);
         if is_new && (known.is_some() || self.newest.len() < LOADED_FILES_MAX) {

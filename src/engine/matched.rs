@@ -12,7 +12,7 @@ use crate::hooks::routes::{Matched, Routes};
 const CHANGES_KEPT: usize = 64;
 
 #[derive(Default)]
-pub struct ByChannel {
+pub(crate) struct ByChannel {
     known: HashMap<Box<[u8]>, Known>,
     /// The topics whose hooks or aggregators changed last, and how many did so far.
     changes: VecDeque<Arc<Topic>>,
@@ -28,7 +28,7 @@ struct Known {
 
 impl ByChannel {
     /// The hooks and aggregators of this channel; `None`: there are none.
-    pub fn get(&mut self, routes: &Routes, channel: &[u8]) -> Option<Arc<Matched>> {
+    pub(crate) fn get(&mut self, routes: &Routes, channel: &[u8]) -> Option<Arc<Matched>> {
         let ByChannel { known, changes, count } = self;
         let Some(found) = known.get_mut(channel) else {
             let matched = look_up(routes, channel);
@@ -48,7 +48,7 @@ impl ByChannel {
     }
 
     /// The hooks or aggregators of this topic changed.
-    pub fn changed(&mut self, topic: &Arc<Topic>) {
+    pub(crate) fn changed(&mut self, topic: &Arc<Topic>) {
         if self.changes.len() >= CHANGES_KEPT {
             self.changes.pop_front();
         }

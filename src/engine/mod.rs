@@ -44,23 +44,23 @@ use crate::threads::shared::Shared;
 use crate::threads::workers::Workers;
 use crate::threads::{actions, selftest};
 
-pub mod aggregators;
-pub mod call;
-pub mod event_log;
-pub mod gathering;
-pub mod hooks;
-pub mod loads;
-pub mod matched;
-pub mod patience;
-pub mod pending;
-pub mod pump;
-pub mod registrations;
-pub mod registry;
-pub mod report;
-pub mod requests;
+pub(crate) mod aggregators;
+pub(crate) mod call;
+pub(crate) mod event_log;
+pub(crate) mod gathering;
+pub(crate) mod hooks;
+pub(crate) mod loads;
+pub(crate) mod matched;
+pub(crate) mod patience;
+pub(crate) mod pending;
+pub(crate) mod pump;
+pub(crate) mod registrations;
+pub(crate) mod registry;
+pub(crate) mod report;
+pub(crate) mod requests;
 
-pub use call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
-pub use pending::Answered;
+pub(crate) use call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
+pub(crate) use pending::Answered;
 
 /// What the game thread owns.
 pub struct Engine {
@@ -149,7 +149,7 @@ impl Engine {
         self.generation
     }
 
-    pub fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         self.generation != 0
     }
 
@@ -224,7 +224,7 @@ impl Engine {
     // ---- hooks ----------------------------------------------------------------------------------------------
 
     /// Says where the next registration comes from; without it that is not known.
-    pub fn coming_from(&mut self, origin: Origin) -> &mut Engine {
+    pub(crate) fn coming_from(&mut self, origin: Origin) -> &mut Engine {
         // Numbers of an older state are others.
         let load = if origin.load == 0 { 0 } else { self.generation << 40 | origin.load };
         self.origin = Origin { load, ..origin };
@@ -290,7 +290,7 @@ impl Engine {
     }
 
     /// The same on one channel alone, if there is one.
-    pub fn remove_hook_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
+    pub(crate) fn remove_hook_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
         let removed = self.hooks.remove(channel, id);
         self.follow();
         (!removed.is_empty()).then(|| removed.into_iter().filter_map(|(_, condition)| condition).collect())
@@ -324,7 +324,7 @@ impl Engine {
     }
 
     /// The same on one channel alone, if there is one.
-    pub fn remove_aggregator_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
+    pub(crate) fn remove_aggregator_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
         let removed = self.aggregators.remove(channel, id);
         self.follow();
         let is_any = !removed.is_empty();
@@ -484,7 +484,7 @@ impl Engine {
     }
 
     /// The game thread made Lua values of a reader's answer from `began` to `now`: of the same share.
-    pub fn charge(&mut self, began: Instant, now: Instant) {
+    pub(crate) fn charge(&mut self, began: Instant, now: Instant) {
         self.patience.waited(began, now, true, self.shared.replies.heard());
     }
 
@@ -746,7 +746,7 @@ fn names(counters: Vec<(&str, u64)>) -> serde_json::Map<String, Value> {
 }
 
 /// Refuses what is over its limit.
-pub fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal> {
+pub(crate) fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal> {
     match bytes.len() > max {
         true => Err(Refusal::TooLarge { what, bytes: bytes.len(), max }),
         false => Ok(()),
@@ -765,7 +765,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// Waits of the last second: when each began and ended, and how long it took. Those close to each other are one.
     waits: VecDeque<Waits>,
     /// A reader waited in vain, and this was heard of Redis by then.
@@ -34,7 +34,7 @@ pub enum Impatience {
 
 impl Patience {
     /// How long a reader may wait now. `heard` changes whenever Redis is heard of.
-    pub fn grant(&mut self, now: Instant, bound: Duration, heard: u64) -> Result<Duration, Impatience> {
+    pub(crate) fn grant(&mut self, now: Instant, bound: Duration, heard: u64) -> Result<Duration, Impatience> {
         if self.silent_since.is_some_and(|silent| silent == heard) {
             return Err(Impatience::Silent);
         }
@@ -51,7 +51,7 @@ impl Patience {
 
     /// The same for a wait that Redis has no part in: its silence forbids nothing, and what it leaves of the share is
     /// all there is. To be reported as answered, whatever comes of it.
-    pub fn grant_apart(&mut self, now: Instant, bound: Duration) -> Result<Duration, Impatience> {
+    pub(crate) fn grant_apart(&mut self, now: Instant, bound: Duration) -> Result<Duration, Impatience> {
         let silent_since = self.silent_since.take();
         let granted = self.grant(now, bound, 0);
         self.silent_since = silent_since;
@@ -59,7 +59,7 @@ impl Patience {
     }
 
     /// A reader waited from `began` to `now`; in vain if it has no answer.
-    pub fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
+    pub(crate) fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
         let wait = now.saturating_duration_since(began);
         match self.waits.back_mut() {
             Some(waits) if began.saturating_duration_since(waits.began) < TOGETHER => {

@@ -9,7 +9,7 @@ use crate::redis::answer::Outcome;
 use crate::threads::publisher::replies::{Reply, Ticket};
 
 #[derive(Default)]
-pub struct Pending {
+pub(crate) struct Pending {
     last: Ticket,
     waiting: HashMap<Ticket, Waiting>,
 }
@@ -23,45 +23,45 @@ struct Waiting {
 /// An answer for its callback, which is called this once.
 pub struct Answered {
     pub callback: CallbackRef,
-    pub operation: &'static str,
-    pub target: Box<[u8]>,
+    pub(crate) operation: &'static str,
+    pub(crate) target: Box<[u8]>,
     pub outcome: Outcome,
     /// How far its values have come into Lua, if they were begun in a tick before.
-    pub build: Option<Box<Build>>,
+    pub(crate) build: Option<Box<Build>>,
 }
 
 impl Pending {
     /// A number that no other command has.
-    pub fn ticket(&mut self) -> Ticket {
+    pub(crate) fn ticket(&mut self) -> Ticket {
         self.last += 1;
         self.last
     }
 
-    pub fn add(&mut self, ticket: Ticket, callback: CallbackRef, operation: &'static str, target: &[u8]) {
+    pub(crate) fn add(&mut self, ticket: Ticket, callback: CallbackRef, operation: &'static str, target: &[u8]) {
         self.waiting.insert(ticket, Waiting { callback, operation, target: target.into() });
     }
 
     /// The command was refused: nobody waits for its answer.
-    pub fn remove(&mut self, ticket: Ticket) {
+    pub(crate) fn remove(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
     }
 
     /// Whose answer this is; nobody's if the state that asked is gone.
-    pub fn answered(&mut self, reply: Reply) -> Option<Answered> {
+    pub(crate) fn answered(&mut self, reply: Reply) -> Option<Answered> {
         let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
         Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// The Lua state goes away.
-    pub fn detach(&mut self) -> Vec<CallbackRef> {
+    pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.callback).collect()
     }
 }

@@ -76,15 +76,15 @@ impl Turns {
 }
 
 /// Where calls come from, and whose functions they are for.
-pub struct Of<'a> {
-    pub shared: &'a Shared,
-    pub registry: &'a Registry,
-    pub hooks: &'a Hooks,
-    pub aggregators: &'a Aggregators,
+pub(crate) struct Of<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) registry: &'a Registry,
+    pub(crate) hooks: &'a Hooks,
+    pub(crate) aggregators: &'a Aggregators,
 }
 
 #[derive(Default)]
-pub struct Pump {
+pub(crate) struct Pump {
     current: Option<Current>,
     /// An answer whose values are half-way into Lua.
     parked_answer: Option<Answered>,
@@ -104,7 +104,7 @@ pub struct Pump {
 }
 
 impl Pump {
-    pub fn begin(&mut self, shared: &Shared, now: Instant, budget: Duration) {
+    pub(crate) fn begin(&mut self, shared: &Shared, now: Instant, budget: Duration) {
         // A call of the last tick that never came back was lost in a panic.
         match self.out.take() {
             Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
@@ -131,7 +131,7 @@ impl Pump {
     }
 
     /// The next call of this tick; `None` ends the tick's work.
-    pub fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
+    pub(crate) fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
@@ -190,12 +190,12 @@ impl Pump {
     }
 
     /// This aggregator was removed: what was gathered for it goes too. The array, to be released.
-    pub fn drop_window(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
+    pub(crate) fn drop_window(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
         self.gathering.drop_of(shared, aggregator)
     }
 
     /// What is to be released of windows that went with their aggregators.
-    pub fn take_orphans(&mut self) -> Vec<CallbackRef> {
+    pub(crate) fn take_orphans(&mut self) -> Vec<CallbackRef> {
         self.gathering.take_orphans()
     }
 
@@ -238,7 +238,7 @@ impl Pump {
         }
     }
 
-    pub fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
+    pub(crate) fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         let (call, outcome) = match outcome {
             // Not out any more: the state went away meanwhile, and took what was made with it.
             Outcome::Parked | Outcome::Slow(_) if self.out.is_some() => return self.park(shared, call, outcome),
@@ -355,7 +355,7 @@ impl Pump {
 
     /// The Lua state goes away: an event half-way through its listeners ends here; one that none was called with, and
     /// a window, wait for the next state. What was made of them is to be released.
-    pub fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
+    pub(crate) fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {
             if current.after == 0 {
@@ -372,27 +372,27 @@ impl Pump {
     }
 
     /// Answers taken from their queue whose callbacks were not called.
-    pub fn answers_waiting(&self) -> usize {
+    pub(crate) fn answers_waiting(&self) -> usize {
         usize::from(self.parked_answer.is_some())
     }
 
     /// Events taken from the inbox and not done with.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         usize::from(self.current.is_some() || self.out == Some(Out::Delivery))
     }
 
     /// How long each tick's work took.
-    pub fn times(&self) -> &Histogram {
+    pub(crate) fn times(&self) -> &Histogram {
         &self.times
     }
 
     /// From the sending of each event to its turn, by the clocks of both servers.
-    pub fn latencies(&self) -> &Histogram {
+    pub(crate) fn latencies(&self) -> &Histogram {
         &self.latencies
     }
 
     /// How long each event waited, from its arrival on the socket to its turn: mostly for the tick.
-    pub fn waits(&self) -> &Histogram {
+    pub(crate) fn waits(&self) -> &Histogram {
         &self.waits
     }
 }

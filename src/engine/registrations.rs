@@ -17,7 +17,7 @@ use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;
 
 /// What can be registered.
-pub trait Registered {
+pub(crate) trait Registered {
     fn id(&self) -> &Arc<[u8]>;
     fn topic(&self) -> &Arc<Topic>;
     fn fingerprint(&self) -> Fingerprint;
@@ -25,23 +25,23 @@ pub trait Registered {
 
 /// Which script registers something. The default: it is not known.
 #[derive(Debug, Clone, Default)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The file that is being loaded, else the one of the function.
-    pub file: Arc<str>,
+    pub(crate) file: Arc<str>,
     /// The files that are being loaded around it, innermost first, each with a line end.
-    pub includers: Arc<str>,
+    pub(crate) includers: Arc<str>,
     /// The number of this load of it; 0: it is not being loaded, a timer or another callback registers.
-    pub load: u64,
+    pub(crate) load: u64,
     /// The number of the Lua function, and the line it begins in. 0: there is none.
-    pub function: u64,
-    pub line: u32,
+    pub(crate) function: u64,
+    pub(crate) line: u32,
     /// The newest load of the file; set by the engine.
-    pub newest_load: u64,
+    pub(crate) newest_load: u64,
 }
 
 impl Origin {
     /// Whether what it registers without an id belongs to one load of a file.
-    pub fn is_file_load(&self) -> bool {
+    pub(crate) fn is_file_load(&self) -> bool {
         // What a console command or a text runs has a name, too, and no file.
         self.load != 0 && (self.file.ends_with(".lua") || self.file.contains('/'))
     }
@@ -73,38 +73,38 @@ enum Standing {
 }
 
 /// What the routes have to follow: one takes the place of the other.
-pub struct Change<T> {
-    pub before: Option<Arc<T>>,
-    pub after: Option<Arc<T>>,
+pub(crate) struct Change<T> {
+    pub(crate) before: Option<Arc<T>>,
+    pub(crate) after: Option<Arc<T>>,
 }
 
 /// Something that was registered.
-pub struct Added<T> {
-    pub item: Arc<T>,
+pub(crate) struct Added<T> {
+    pub(crate) item: Arc<T>,
     /// The function that the same id on the same channel had before.
-    pub function: Option<CallbackRef>,
+    pub(crate) function: Option<CallbackRef>,
     /// What the same id was before, if it is another now.
-    pub replaced: Option<Arc<T>>,
+    pub(crate) replaced: Option<Arc<T>>,
     /// Another function of the same place in the same load of its file lost its place.
-    pub displaced: bool,
+    pub(crate) displaced: bool,
     /// How many of the same id a load before of its file had added on other channels, which act no more.
-    pub moved: usize,
+    pub(crate) moved: usize,
 }
 
 /// What is registered no more, and the function it had.
-pub type Removed<T> = (Arc<T>, Option<CallbackRef>);
+pub(crate) type Removed<T> = (Arc<T>, Option<CallbackRef>);
 
 /// The id and the channel of a registration.
 type Key = (Arc<[u8]>, Box<[u8]>);
 
 /// What is asked for.
-pub struct Given<'a> {
-    pub channel: &'a [u8],
-    pub id: Option<&'a [u8]>,
+pub(crate) struct Given<'a> {
+    pub(crate) channel: &'a [u8],
+    pub(crate) id: Option<&'a [u8]>,
     /// Of the channel and the spec, in which a function is its file.
-    pub fingerprint: Fingerprint,
-    pub origin: &'a Origin,
-    pub function: Option<CallbackRef>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) origin: &'a Origin,
+    pub(crate) function: Option<CallbackRef>,
 }
 
 /// The places that one run of a script has given to the functions of one channel and spec.
@@ -120,7 +120,7 @@ struct Run {
     places: HashMap<u64, Fingerprint>,
 }
 
-pub struct Registrations<T> {
+pub(crate) struct Registrations<T> {
     /// By serial: the order of registration.
     entries: BTreeMap<u64, Entry<T>>,
     /// By id and channel.
@@ -153,7 +153,7 @@ impl<T> Default for Registrations<T> {
 impl<T: Registered> Registrations<T> {
     /// Adds what `make` makes of id, fingerprint, lease, and the one before if it has the same fingerprint. The same id
     /// on the same channel replaces, in its place of the order. `None`: there are `max` already.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         given: Given<'_>,
         max: usize,
@@ -261,7 +261,7 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// Removes those of this id, on one channel or on all: each with the function it had.
-    pub fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
+    pub(crate) fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
         let of_id = self.serials.range((Arc::from(id), Box::default())..).take_while(|((known, _), _)| **known == *id);
         let gone = of_id.filter(|((_, known), _)| channel.is_none_or(|channel| **known == *channel));
         let acts = |serial: &u64| self.entries.get(serial).is_some_and(|entry| entry.standing != Standing::Suspended);
@@ -299,13 +299,13 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// What is registered now under the id and channel of this one, and its function in the attached state.
-    pub fn known(&self, item: &T) -> Option<(&Arc<T>, Option<CallbackRef>)> {
+    pub(crate) fn known(&self, item: &T) -> Option<(&Arc<T>, Option<CallbackRef>)> {
         let serial = self.serials.get(&key_of(item))?;
         self.entries.get(serial).map(|entry| (&entry.item, entry.function))
     }
 
     /// The Lua state goes away: its functions are handed back, what it registered stays.
-    pub fn detach(&mut self) -> Vec<CallbackRef> {
+    pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         let mut functions = Vec::new();
         for entry in self.entries.values_mut() {
             entry.standing = Standing::Kept;
@@ -316,12 +316,12 @@ impl<T: Registered> Registrations<T> {
         functions
     }
 
-    pub fn keeps_any(&self) -> bool {
+    pub(crate) fn keeps_any(&self) -> bool {
         self.kept > 0
     }
 
     /// Drops what the new state did not add again.
-    pub fn drop_kept(&mut self) -> Vec<Arc<T>> {
+    pub(crate) fn drop_kept(&mut self) -> Vec<Arc<T>> {
         if self.kept == 0 {
             return Vec::new();
         }
@@ -336,7 +336,7 @@ impl<T: Registered> Registrations<T> {
 
     /// A file is being loaded again: what its loads before added without an id acts no more, unless it is added again.
     /// How many.
-    pub fn suspend(&mut self, load: &Origin) -> usize {
+    pub(crate) fn suspend(&mut self, load: &Origin) -> usize {
         let of_file = |entry: &Entry<T>| entry.follows_file && load.replaces(&entry.origin);
         let gone = self.entries.iter().filter(|(_, entry)| of_file(entry)).map(|(serial, _)| *serial);
         let gone: Vec<u64> = gone.collect();
@@ -369,28 +369,28 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// Every load that was under way is over: drops what was not added again.
-    pub fn end_runs(&mut self) -> Vec<Removed<T>> {
+    pub(crate) fn end_runs(&mut self) -> Vec<Removed<T>> {
         self.runs.clear();
         if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
     }
 
     /// What changed since this was asked last, in order.
-    pub fn take_changes(&mut self) -> Vec<Change<T>> {
+    pub(crate) fn take_changes(&mut self) -> Vec<Change<T>> {
         std::mem::take(&mut self.changes)
     }
 
     /// What acts, in order of registration.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<T>> {
         let acting = self.entries.values().filter(|entry| entry.standing != Standing::Suspended);
         acting.map(|entry| &entry.item)
     }
 
     /// How many act.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.suspended
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

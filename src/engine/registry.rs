@@ -14,19 +14,19 @@ use crate::event::topic::Topic;
 pub struct CallbackRef(pub i32);
 
 /// One registration.
-pub struct Listener {
-    pub id: Arc<[u8]>,
-    pub callback: CallbackRef,
+pub(crate) struct Listener {
+    pub(crate) id: Arc<[u8]>,
+    pub(crate) callback: CallbackRef,
     /// The function takes a third argument.
-    pub wants_meta: bool,
+    pub(crate) wants_meta: bool,
 }
 
 /// One listener in its turn.
-pub struct Turn<'a> {
-    pub serial: u64,
-    pub listener: &'a Listener,
+pub(crate) struct Turn<'a> {
+    pub(crate) serial: u64,
+    pub(crate) listener: &'a Listener,
     /// No other comes after it: removals in between can only make that truer.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Listeners {
 }
 
 #[derive(Default)]
-pub struct Registry {
+pub(crate) struct Registry {
     topics: HashMap<Box<[u8]>, Listeners>,
     /// Topics of the state before, until `keep_until`.
     kept: HashSet<Arc<Topic>>,
@@ -52,7 +52,7 @@ pub struct Registry {
 impl Registry {
     /// Adds a listener at the end of its channel's order. The same id replaces, in its place in the order: the old
     /// callback is returned. An event that is under way reaches the new one if it had not reached the old one.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
@@ -80,7 +80,7 @@ impl Registry {
     }
 
     /// Removes one listener or all of the channel.
-    pub fn remove(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
+    pub(crate) fn remove(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
         let Some(listeners) = self.topics.get_mut(channel) else { return Vec::new() };
         let removed: Vec<CallbackRef> = match id {
             None => std::mem::take(&mut listeners.by_serial).into_values().map(|listener| listener.callback).collect(),
@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// The first listener of the topic registered after `after` and not after `until`.
-    pub fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<Turn<'_>> {
+    pub(crate) fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<Turn<'_>> {
         if after >= until {
             return None;
         }
@@ -113,12 +113,12 @@ impl Registry {
     }
 
     /// The serial of the newest registration of all.
-    pub fn newest(&self) -> u64 {
+    pub(crate) fn newest(&self) -> u64 {
         self.serial
     }
 
     /// Forgets every listener and keeps their topics.
-    pub fn detach(&mut self) -> Vec<CallbackRef> {
+    pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         self.keep_until = None;
         self.count = 0;
         let mut callbacks = Vec::new();
@@ -129,20 +129,20 @@ impl Registry {
         callbacks
     }
 
-    pub fn keep_until_is_unset(&self) -> bool {
+    pub(crate) fn keep_until_is_unset(&self) -> bool {
         self.keep_until.is_none()
     }
 
-    pub fn keep_until(&mut self, deadline: Instant) {
+    pub(crate) fn keep_until(&mut self, deadline: Instant) {
         self.keep_until = Some(deadline);
     }
 
-    pub fn keeps_any(&self) -> bool {
+    pub(crate) fn keeps_any(&self) -> bool {
         !self.kept.is_empty()
     }
 
     /// After the deadline: what was not asked for again is not wanted any more. True once it has passed.
-    pub fn drop_kept(&mut self, now: Instant) -> bool {
+    pub(crate) fn drop_kept(&mut self, now: Instant) -> bool {
         let is_over = self.keep_until.is_some_and(|deadline| now >= deadline);
         if is_over && self.keeps_any() {
             let Registry { kept, topics, changes, .. } = self;
@@ -155,20 +155,20 @@ impl Registry {
     }
 
     /// The topics that may be wanted or not since this was asked last, in order, and whether they are.
-    pub fn take_changes(&mut self) -> Vec<(Arc<Topic>, bool)> {
+    pub(crate) fn take_changes(&mut self) -> Vec<(Arc<Topic>, bool)> {
         std::mem::take(&mut self.changes)
     }
 
-    pub fn wanted(&self) -> impl Iterator<Item = Arc<Topic>> + '_ {
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = Arc<Topic>> + '_ {
         self.topics.values().filter_map(|listeners| listeners.topic.clone()).chain(self.kept.iter().cloned())
     }
 
     /// Listeners in all.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 }

@@ -11,7 +11,7 @@ use crate::engine::registrations::{Registered, Removed};
 use crate::webhook::schedule::{Standing, State};
 
 /// The lines, for a person.
-pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
+pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
     let mut lines = vec![format!("realtime {}: {state}: {detail}", env!("CARGO_PKG_VERSION"))];
     let prefix = if config.prefix.is_empty() { "none".to_owned() } else { format!("`{}`", config.prefix) };
     lines.push(format!(
@@ -43,7 +43,7 @@ pub fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<S
 }
 
 /// One destination of webhooks, for `Stats()`.
-pub fn destination(standing: &Standing) -> Value {
+pub(crate) fn destination(standing: &Standing) -> Value {
     let Standing { name, hook, kind, tally, waiting, state } = standing;
     let (word, detail) = match state {
         State::Ok => ("ok", String::new()),

@@ -18,9 +18,9 @@ use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 pub struct Request {
     work: Work,
     /// As `RealtimeError` names it.
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// The key, as the script named it; and further ones.
-    pub target: Box<[u8]>,
+    pub(crate) target: Box<[u8]>,
     more_targets: Vec<Box<[u8]>>,
 }
 

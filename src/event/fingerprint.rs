@@ -10,7 +10,7 @@ pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// Of a hook or aggregator as Lua gave it: members in any order, functions by their file.
-    pub fn of(channel: &[u8], spec: &Value) -> Fingerprint {
+    pub(crate) fn of(channel: &[u8], spec: &Value) -> Fingerprint {
         // serde_json keeps members sorted by name, so its text is canonical.
         let text = spec.to_string();
         let length = (channel.len() as u64).to_le_bytes();
@@ -20,17 +20,17 @@ impl Fingerprint {
 
     /// Of one that has this beside the same channel and spec.
     #[must_use]
-    pub fn with(self, id: &[u8]) -> Fingerprint {
+    pub(crate) fn with(self, id: &[u8]) -> Fingerprint {
         Fingerprint(hash(self.0, id.iter()))
     }
 
     /// Of the one at this place among those of the same channel and spec.
     #[must_use]
-    pub fn at(self, place: u32) -> Fingerprint {
+    pub(crate) fn at(self, place: u32) -> Fingerprint {
         if place == 0 { self } else { self.with(&place.to_le_bytes()) }
     }
 
-    pub fn to_bytes(self) -> [u8; 8] {
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
 }

@@ -21,29 +21,29 @@ use crate::config::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
 use crate::event::fingerprint::Fingerprint;
 
 /// The member's name.
-pub const MEMBER: &str = "_rt";
+pub(crate) const MEMBER: &str = "_rt";
 
 /// 64 bits that are this process's own.
-pub fn new_boot() -> u64 {
+pub(crate) fn new_boot() -> u64 {
     // Its keys come from the system's random source; one hash of nothing is as random as they are.
     RandomState::new().build_hasher().finish()
 }
 
 /// Milliseconds of Unix time; 0 before 1970.
-pub fn unix_ms(now: SystemTime) -> u64 {
+pub(crate) fn unix_ms(now: SystemTime) -> u64 {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Unix time by the monotonic clock, set by the system's once a second: one clock to read for each event.
 #[derive(Default)]
-pub struct UnixClock {
+pub(crate) struct UnixClock {
     set: Option<(Instant, u64)>,
 }
 
 impl UnixClock {
     /// Milliseconds of Unix time at `now`; `read` asks the system.
-    pub fn ms(&mut self, now: Instant, read: impl FnOnce() -> SystemTime) -> u64 {
+    pub(crate) fn ms(&mut self, now: Instant, read: impl FnOnce() -> SystemTime) -> u64 {
         if let Some((at, ms)) = self.set {
             let since = now.saturating_duration_since(at);
             if since < Duration::from_secs(1) {
@@ -58,19 +58,19 @@ impl UnixClock {
 
 /// What one event says of its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity<'a> {
-    pub server: &'a str,
-    pub boot: u64,
+pub(crate) struct Identity<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) boot: u64,
     /// 0: the sender does not number this channel.
-    pub seq: u64,
-    pub sent_ms: u64,
+    pub(crate) seq: u64,
+    pub(crate) sent_ms: u64,
     /// Fingerprints of the hooks that have acted, 16 hex digits each, with colons between.
     acted: &'a str,
 }
 
 impl<'a> Identity<'a> {
     /// Reads the member's text. `None` if it is malformed, or speaks of another channel: somebody relayed the event.
-    pub fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
+    pub(crate) fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
         let (server, rest) = std::str::from_utf8(text).ok()?.split_once('/')?;
         let mut parts = rest.splitn(5, ':');
         let boot = hex(parts.next()?, 16)?;
@@ -86,7 +86,7 @@ impl<'a> Identity<'a> {
     }
 
     /// Whether the hook of this fingerprint has acted on the event, by its sender's word.
-    pub fn has_acted(&self, fingerprint: Fingerprint) -> bool {
+    pub(crate) fn has_acted(&self, fingerprint: Fingerprint) -> bool {
         !self.acted.is_empty() && {
             let wanted = fingerprint.to_string();
             self.acted.split(':').any(|acted| acted == wanted || acted == EVERY_HOOK)
@@ -101,7 +101,7 @@ const ACTED_BYTES_MAX: usize = ACTED_MAX * 17 - 1;
 const EVERY_HOOK: &str = "*";
 
 /// What an event's identity tells of the hooks that act on it where it is sent: `:<fingerprint>` for each.
-pub fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
+pub(crate) fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
     let list: Vec<String> = fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect();
     match list.len() > ACTED_MAX {
         true => format!(":{EVERY_HOOK}").into_bytes().into(),
@@ -122,7 +122,7 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 /// Numbers the events of this process, channel by channel.
-pub struct Numbering {
+pub(crate) struct Numbering {
     boot: u64,
     /// `"_rt":"<server>/<boot>:`
     head: String,
@@ -141,20 +141,20 @@ struct Channel {
 }
 
 /// The number that an event will have if it is taken.
-pub struct Next<'a> {
+pub(crate) struct Next<'a> {
     /// The member and the object's closing brace.
-    pub member: &'a [u8],
+    pub(crate) member: &'a [u8],
     channel: Option<&'a mut Channel>,
 }
 
 impl Numbering {
-    pub fn new(server: &str, boot: u64) -> Numbering {
+    pub(crate) fn new(server: &str, boot: u64) -> Numbering {
         Numbering { boot, head: head(server, boot), channels: HashMap::new(), numbers: Vec::new(), member: Vec::new() }
     }
 
     /// Another name or prefix from now on. Numbers go on: under a prefix of before, a number of before would be
     /// taken for a repeat.
-    pub fn rename(&mut self, server: &str, prefix: &[u8]) {
+    pub(crate) fn rename(&mut self, server: &str, prefix: &[u8]) {
         self.head = head(server, self.boot);
         for (channel, at) in &self.channels {
             if let Some(known) = self.numbers.get_mut(*at) {
@@ -165,7 +165,7 @@ impl Numbering {
 
     /// The member for the next event on `prefix` + `channel`; `acted` is made by [`acted`]. Beyond
     /// [`NUMBERED_CHANNELS_MAX`] channels: number 0.
-    pub fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> Next<'_> {
+    pub(crate) fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> Next<'_> {
         let known = self.channels.get(channel).copied();
         let numbered = match known {
             None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
@@ -194,12 +194,12 @@ impl Numbering {
 
 impl Next<'_> {
     /// Whether a receiver can tell a repeat of this event.
-    pub fn is_numbered(&self) -> bool {
+    pub(crate) fn is_numbered(&self) -> bool {
         self.channel.is_some()
     }
 
     /// The event is on its way: its number is used up.
-    pub fn taken(self) {
+    pub(crate) fn taken(self) {
         if let Some(channel) = self.channel {
             channel.seq += 1;
         }
@@ -223,7 +223,7 @@ fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 9] {
 
 /// The parts that make an object with the member as its last: text up to the closing brace, then a comma if it needs
 /// one. `None` if the text is no object. `text` is JSON.
-pub fn open_object(text: &[u8]) -> Option<(&[u8], &'static [u8])> {
+pub(crate) fn open_object(text: &[u8]) -> Option<(&[u8], &'static [u8])> {
     let text = text.trim_ascii();
     let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
     let comma: &[u8] = if inner.trim_ascii_start().is_empty() { b"" } else { b"," };

@@ -32,7 +32,7 @@ const _: () = assert!(JUMP_MAX > crate::config::OUTBOX_JOBS_MAX as u64 && NUMBER
 
 /// What to make of one numbered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub(crate) enum Sight {
     /// Seen before, or older than one that was: senders send in order, so this is a resend of theirs.
     Repeat,
     /// New. `missed` events before it never came, and nobody was told of them yet.
@@ -45,7 +45,7 @@ pub enum Sight {
 
 /// The numbers seen so far. Lives as long as the process, through reconnects: what was missed meanwhile is told.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     hasher: RandomState,
     pub(crate) seen: Recent<(u64, u64, u64), Source>,
     /// Up to which number the events of a sender's channel are known to be missed. A gap is seen by every subscription
@@ -59,7 +59,14 @@ pub struct Ledger {
 impl Ledger {
     /// Looks at one event that came at `now` for the subscription `pattern`, `name` on `channel`, all as on the wire.
     /// The first of a source is its baseline: nothing is missed before it.
-    pub fn see(&mut self, pattern: bool, name: &[u8], channel: &[u8], identity: &Identity<'_>, now: Instant) -> Sight {
+    pub(crate) fn see(
+        &mut self,
+        pattern: bool,
+        name: &[u8],
+        channel: &[u8],
+        identity: &Identity<'_>,
+        now: Instant,
+    ) -> Sight {
         let Identity { boot, seq, .. } = *identity;
         if seq == 0 {
             return Sight::New { missed: 0 };
@@ -88,12 +95,12 @@ impl Ledger {
     }
 
     /// Redis has confirmed that the subscription ended: if it is asked for again, it starts with new baselines.
-    pub fn forget(&mut self, pattern: bool, name: &[u8]) {
+    pub(crate) fn forget(&mut self, pattern: bool, name: &[u8]) {
         self.subscriptions(pattern).remove(name);
     }
 
     /// Forgets every subscription that is not wanted any more.
-    pub fn keep_only(&mut self, wanted: impl Fn(bool, &[u8]) -> bool) {
+    pub(crate) fn keep_only(&mut self, wanted: impl Fn(bool, &[u8]) -> bool) {
         self.channels.retain(|name, _| wanted(false, name));
         self.patterns.retain(|name, _| wanted(true, name));
     }

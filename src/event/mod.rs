@@ -11,12 +11,12 @@ use crate::event::topic::Topic;
 use crate::hooks::hook::{Hook, Scopes};
 use crate::json::tape;
 
-pub mod fingerprint;
+pub(crate) mod fingerprint;
 pub mod glob;
-pub mod identity;
-pub mod ledger;
-pub mod notice;
-pub mod topic;
+pub(crate) mod identity;
+pub(crate) mod ledger;
+pub(crate) mod notice;
+pub(crate) mod topic;
 
 /// An event as it was published, shared by all that act on it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct EventText {
     block: Box<[u8]>,
     channel_bytes: usize,
     /// Milliseconds of Unix time at which this server saw it.
-    pub unix_ms: u64,
+    pub(crate) unix_ms: u64,
 }
 
 impl EventText {
@@ -37,28 +37,28 @@ impl EventText {
         EventText { block: block.into_boxed_slice(), channel_bytes: channel.len(), unix_ms }
     }
 
-    pub fn channel(&self) -> &[u8] {
+    pub(crate) fn channel(&self) -> &[u8] {
         self.block.get(..self.channel_bytes).unwrap_or_default()
     }
 
     /// JSON, with or without the member `_rt`; or whatever somebody published.
-    pub fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         self.block.get(self.channel_bytes..).unwrap_or_default()
     }
 
     /// What it takes of a queue's bound.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.block.len() + ITEM_OVERHEAD_BYTES
     }
 
     /// The weight of one that is not made yet.
-    pub fn weight_of(channel: &[u8], payload: &[u8]) -> usize {
+    pub(crate) fn weight_of(channel: &[u8], payload: &[u8]) -> usize {
         channel.len() + payload.len() + ITEM_OVERHEAD_BYTES
     }
 }
 
 /// What Lua is to do with an event.
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The listeners of its topic are called.
     Listeners,
     /// A hook's function decides whether the hook acts.
@@ -66,10 +66,10 @@ pub enum Purpose {
 }
 
 /// A hook that waits for its function's word.
-pub struct Undecided {
-    pub hook: Arc<Hook>,
-    pub scopes: Scopes,
-    pub text: Arc<EventText>,
+pub(crate) struct Undecided {
+    pub(crate) hook: Arc<Hook>,
+    pub(crate) scopes: Scopes,
+    pub(crate) text: Arc<EventText>,
 }
 
 /// An event on its way to Lua.
@@ -98,20 +98,20 @@ const TRAVEL_MS_MAX: u64 = 3_600_000;
 
 /// Where an event comes from, as far as its identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Number on its channel; 0: none.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// Milliseconds of Unix time, by the sender's clock.
-    pub sent_ms: u64,
+    pub(crate) sent_ms: u64,
     /// This process sent it.
-    pub own: bool,
+    pub(crate) own: bool,
     /// From its sending to its arrival here; as true as the two clocks are. Zero where that is over an hour.
-    pub travel: Duration,
+    pub(crate) travel: Duration,
 }
 
 impl Event {
     /// `channel` is without the prefix.
-    pub fn new(topic: Arc<Topic>, channel: &[u8], decoded: Decoded<'_>, arrival: Arrival) -> Event {
+    pub(crate) fn new(topic: Arc<Topic>, channel: &[u8], decoded: Decoded<'_>, arrival: Arrival) -> Event {
         let Decoded { tape, raw, identity } = decoded;
         let server = identity.map_or("", |identity| identity.server).as_bytes();
         let origin = identity.map(|identity| Origin {
@@ -128,17 +128,17 @@ impl Event {
 
     /// The same event for a hook's function.
     #[must_use]
-    pub fn undecided(mut self, undecided: Undecided) -> Event {
+    pub(crate) fn undecided(mut self, undecided: Undecided) -> Event {
         self.purpose = Purpose::Condition(Box::new(undecided));
         self
     }
 
-    pub fn purpose(&self) -> &Purpose {
+    pub(crate) fn purpose(&self) -> &Purpose {
         &self.purpose
     }
 
     /// The channel or pattern whose frame this was.
-    pub fn topic(&self) -> &Topic {
+    pub(crate) fn topic(&self) -> &Topic {
         &self.topic
     }
 
@@ -148,11 +148,11 @@ impl Event {
     }
 
     /// The name of the server it comes from, if it says so.
-    pub fn server(&self) -> &[u8] {
+    pub(crate) fn server(&self) -> &[u8] {
         self.block.get(self.channel_bytes..self.channel_bytes + self.server_bytes).unwrap_or_default()
     }
 
-    pub fn origin(&self) -> Option<&Origin> {
+    pub(crate) fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
@@ -167,7 +167,7 @@ impl Event {
 
     /// The same event with its payload as text: Lua could not make a value of it in time.
     #[must_use]
-    pub fn into_text(mut self, text: &[u8]) -> Event {
+    pub(crate) fn into_text(mut self, text: &[u8]) -> Event {
         let mut tape = Vec::with_capacity(text.len() + 5);
         tape::push_text(&mut tape, text);
         let head = self.block.get(..self.channel_bytes + self.server_bytes).unwrap_or_default();
@@ -176,12 +176,12 @@ impl Event {
         self
     }
 
-    pub fn received(&self) -> Instant {
+    pub(crate) fn received(&self) -> Instant {
         self.received
     }
 
     /// What it takes of a queue's bound.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let text = match &self.purpose {
             Purpose::Listeners => 0,
             Purpose::Condition(undecided) => undecided.text.weight(),
@@ -192,21 +192,21 @@ impl Event {
 
 /// A payload as it was understood.
 #[derive(Clone, Copy)]
-pub struct Decoded<'a> {
-    pub tape: &'a [u8],
+pub(crate) struct Decoded<'a> {
+    pub(crate) tape: &'a [u8],
     /// It is no JSON, or past the limits of decoding: the tape is its text as one string.
-    pub raw: bool,
-    pub identity: Option<Identity<'a>>,
+    pub(crate) raw: bool,
+    pub(crate) identity: Option<Identity<'a>>,
 }
 
 /// When and where events came in.
 #[derive(Clone, Copy)]
-pub struct Arrival {
-    pub at: Instant,
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
     /// Milliseconds of Unix time.
-    pub unix_ms: u64,
+    pub(crate) unix_ms: u64,
     /// This process.
-    pub own_boot: u64,
+    pub(crate) own_boot: u64,
 }
 
 #[cfg(test)]

@@ -23,14 +23,14 @@ pub enum Notice {
 
 /// An argument of a game hook.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Argument<'a> {
+pub(crate) enum Argument<'a> {
     Text(&'a [u8]),
     Number(u64),
 }
 
 impl Notice {
     /// The game hook it becomes.
-    pub fn hook(&self) -> &'static str {
+    pub(crate) fn hook(&self) -> &'static str {
         match self {
             Notice::Connected => "RealtimeConnected",
             Notice::Disconnected { .. } => "RealtimeDisconnected",
@@ -42,7 +42,7 @@ impl Notice {
     }
 
     /// The arguments of that game hook, in order; none allocates.
-    pub fn arguments(&self) -> [Option<Argument<'_>>; 3] {
+    pub(crate) fn arguments(&self) -> [Option<Argument<'_>>; 3] {
         let text = |text| Some(Argument::Text(text));
         match self {
             Notice::Connected => [None; 3],
@@ -59,13 +59,13 @@ impl Notice {
     }
 
     /// Whether it says how the connection stands: the newest of these must arrive.
-    pub fn is_of_connection(&self) -> bool {
+    pub(crate) fn is_of_connection(&self) -> bool {
         matches!(self, Notice::Connected | Notice::Disconnected { .. })
     }
 
     /// Takes in news of the same kind about the same thing; reasons that differ in their numbers alone are the same.
     /// False if `other` is another matter.
-    pub fn absorb(&mut self, other: &Notice) -> bool {
+    pub(crate) fn absorb(&mut self, other: &Notice) -> bool {
         match (self, other) {
             (Notice::Gap { channel, server, missed }, Notice::Gap { channel: c, server: s, missed: more })
                 if channel == c && server == s =>

@@ -4,27 +4,27 @@ use crate::event::glob;
 
 /// A channel or a pattern that somebody listens to, as Lua names it: without the prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Topic {
+pub(crate) struct Topic {
     name: Box<[u8]>,
     pattern: bool,
 }
 
 impl Topic {
     /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel.
-    pub fn new(name: &[u8]) -> Topic {
+    pub(crate) fn new(name: &[u8]) -> Topic {
         Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)) }
     }
 
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         &self.name
     }
 
-    pub fn is_pattern(&self) -> bool {
+    pub(crate) fn is_pattern(&self) -> bool {
         self.pattern
     }
 
     /// Whether events of this channel, which has no prefix, belong to it.
-    pub fn covers(&self, channel: &[u8]) -> bool {
+    pub(crate) fn covers(&self, channel: &[u8]) -> bool {
         if self.pattern { glob::matches(&self.name, channel) } else { *self.name == *channel }
     }
 
@@ -35,7 +35,7 @@ impl Topic {
     }
 
     /// The name on the wire: the prefix before it, taken literally also where the name is a pattern.
-    pub fn wire_name(&self, prefix: &str) -> Vec<u8> {
+    pub(crate) fn wire_name(&self, prefix: &str) -> Vec<u8> {
         let mut wire = Vec::with_capacity(prefix.len() * 2 + self.name.len());
         for byte in prefix.bytes() {
             if self.pattern && b"*?[]\\".contains(&byte) {

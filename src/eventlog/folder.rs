@@ -36,7 +36,7 @@ pub struct Place {
 
 impl Place {
     /// The log at this path below `root`.
-    pub fn below(root: &Path, path: &LogPath) -> Place {
+    pub(crate) fn below(root: &Path, path: &LogPath) -> Place {
         Place { root: Some(root.to_owned()), ..Place::anywhere(&path.below(root)) }
     }
 
@@ -47,7 +47,7 @@ impl Place {
         Place { active: folder.join(&name), folder: folder.to_owned(), name, root: None }
     }
 
-    pub fn active(&self) -> &Path {
+    pub(crate) fn active(&self) -> &Path {
         &self.active
     }
 

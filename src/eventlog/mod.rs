@@ -121,21 +121,21 @@ mod block;
 mod chain;
 mod claims;
 mod digits;
-pub mod disk;
-pub mod folder;
+pub(crate) mod disk;
+pub(crate) mod folder;
 mod index;
 pub mod line;
-pub mod path;
+pub(crate) mod path;
 pub mod reader;
 mod record;
 mod scan;
-pub mod segment;
-pub mod spec;
+pub(crate) mod segment;
+pub(crate) mod spec;
 mod tables;
 mod varint;
-pub mod writer;
+pub(crate) mod writer;
 
-pub use spec::{Format, Fsync, LogSpec};
+pub(crate) use spec::{Format, Fsync, LogSpec};
 
 /// Which records of a log are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,13 +160,13 @@ impl Default for Query {
 /// One record as it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    pub time_ms: u64,
+    pub(crate) time_ms: u64,
     /// Number of the record in its log.
     pub seq: u64,
-    pub channel: &'a [u8],
+    pub(crate) channel: &'a [u8],
     /// JSON without white space between its values, or, if `raw`, bytes that are none.
     pub payload: &'a [u8],
-    pub raw: bool,
+    pub(crate) raw: bool,
 }
 
 /// Records in the order in which they were asked for. All their bytes are in one piece of memory.
@@ -197,7 +197,7 @@ impl Records {
         self.rows.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
@@ -211,7 +211,7 @@ impl Records {
         })
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.rows.clear();
     }

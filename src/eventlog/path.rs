@@ -56,7 +56,7 @@ impl LogPath {
         Ok(LogPath(path.to_owned()))
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 

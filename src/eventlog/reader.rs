@@ -131,7 +131,7 @@ struct Reading {
 
 impl Scan {
     /// For a script: below its folder, and no more than one answer may have.
-    pub fn of_script(root: &Path, path: &LogPath, query: Query) -> Result<Scan, ReadError> {
+    pub(crate) fn of_script(root: &Path, path: &LogPath, query: Query) -> Result<Scan, ReadError> {
         let limit = query.limit.min(EVENTLOG_READ_RECORDS_MAX);
         Scan::open(Place::below(root, path), Query { limit, ..query })
     }
@@ -281,7 +281,7 @@ impl Scan {
     }
 
     /// What was found so far.
-    pub fn records(&self) -> &Records {
+    pub(crate) fn records(&self) -> &Records {
         &self.records
     }
 

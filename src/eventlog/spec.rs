@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Binary => "binary",
             Format::Json => "json",
@@ -51,7 +51,7 @@ impl LogSpec {
     }
 
     /// What is wrong with the numbers, if anything.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         match self.max_bytes < EVENTLOG_SEGMENT_BYTES_MIN {
             true => Err(format!("max_bytes must be at least {EVENTLOG_SEGMENT_BYTES_MIN}, found {}", self.max_bytes)),
             false => Ok(()),

@@ -31,8 +31,8 @@ mod index_file;
 mod recover;
 mod segments;
 
-pub use error::{OpenError, WriteError};
-pub use recover::Opening;
+pub(crate) use error::{OpenError, WriteError};
+pub(crate) use recover::Opening;
 
 use encoder::Encoder;
 use index_file::IndexFile;
@@ -86,19 +86,19 @@ pub struct Writer {
 
 /// What happened since the last [`Writer::take_counts`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Records that reached the file for the first time.
-    pub written: u64,
-    pub bytes: u64,
-    pub rotations: u64,
-    pub fsync_errors: u64,
-    pub write_errors: u64,
+    pub(crate) written: u64,
+    pub(crate) bytes: u64,
+    pub(crate) rotations: u64,
+    pub(crate) fsync_errors: u64,
+    pub(crate) write_errors: u64,
     /// Records written once more, into the segment after one that was abandoned.
-    pub rewritten: u64,
+    pub(crate) rewritten: u64,
     /// What could not be done for an index, or for the list of rotated files, which readers do without.
-    pub index_errors: u64,
+    pub(crate) index_errors: u64,
     /// How often another program had cut, lengthened, moved or removed the file.
-    pub changed: u64,
+    pub(crate) changed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,12 +174,12 @@ impl Writer {
         Ok(opening.finish())
     }
 
-    pub fn spec(&self) -> &LogSpec {
+    pub(crate) fn spec(&self) -> &LogSpec {
         &self.spec
     }
 
     /// Takes other settings for what comes. The format stays: another one needs another segment, so another writer.
-    pub fn set_spec(&mut self, spec: LogSpec) {
+    pub(crate) fn set_spec(&mut self, spec: LogSpec) {
         self.spec = LogSpec { format: self.spec.format, ..spec };
     }
 
@@ -194,16 +194,16 @@ impl Writer {
     }
 
     /// Bytes in memory that are not safe yet.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.held_len + self.encoder.len()
     }
 
     /// Records that are in memory only.
-    pub fn unwritten(&self) -> u64 {
+    pub(crate) fn unwritten(&self) -> u64 {
         self.next_seq.saturating_sub(self.written_seq)
     }
 
-    pub fn take_counts(&mut self) -> Counts {
+    pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
     }
 
@@ -256,12 +256,12 @@ impl Writer {
     }
 
     /// A failure was not long ago, and nothing is tried yet.
-    pub fn is_pausing(&self, now: Instant) -> bool {
+    pub(crate) fn is_pausing(&self, now: Instant) -> bool {
         self.retry.not_before.is_some_and(|at| now < at)
     }
 
     /// When [`Writer::advance`] has something to do again. `None`: not before the next record.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let pause_end = self.retry.not_before.max(self.changes.not_before.filter(|_| self.file.is_none()));
         if let Some(at) = pause_end.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);

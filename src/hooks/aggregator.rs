@@ -13,27 +13,27 @@ use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;
 use crate::hooks::spec::AggregatorSpec;
 
-pub struct Aggregator {
-    pub id: Arc<[u8]>,
-    pub fingerprint: Fingerprint,
-    pub topic: Arc<Topic>,
-    pub spec: AggregatorSpec,
+pub(crate) struct Aggregator {
+    pub(crate) id: Arc<[u8]>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) spec: AggregatorSpec,
     /// Every server collects; the one that holds this sums up.
-    pub lease: Arc<Lease>,
-    pub windows: Mutex<Windows>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) windows: Mutex<Windows>,
 }
 
 /// One point in time, by both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    pub at: Instant,
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
     /// Milliseconds of Unix time.
-    pub unix_ms: u64,
+    pub(crate) unix_ms: u64,
 }
 
 /// What all windows of the process hold together.
 #[derive(Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     bytes: AtomicUsize,
     events: AtomicUsize,
 }
@@ -52,7 +52,7 @@ pub struct Window {
 
 /// Why an event was not collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// The window has as many events as its aggregator allows.
     Events,
     /// All windows together have as many bytes as is allowed.
@@ -62,7 +62,7 @@ pub enum Full {
 }
 
 /// The windows of one aggregator.
-pub struct Windows {
+pub(crate) struct Windows {
     interval_ms: u64,
     events_max: usize,
     open: Option<Window>,
@@ -74,11 +74,11 @@ pub struct Windows {
 }
 
 impl Meter {
-    pub fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.events.load(Ordering::Relaxed)
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
@@ -97,7 +97,7 @@ impl Window {
     }
 
     /// The decoded payloads from this one on.
-    pub fn events_from(&self, at: usize) -> &[Box<[u8]>] {
+    pub(crate) fn events_from(&self, at: usize) -> &[Box<[u8]>] {
         self.events.get(at..).unwrap_or_default()
     }
 
@@ -106,12 +106,12 @@ impl Window {
         self.events.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
     /// When it was seen to be over.
-    pub fn ended(&self) -> Moment {
+    pub(crate) fn ended(&self) -> Moment {
         self.ended
     }
 
@@ -137,7 +137,7 @@ impl Drop for Window {
 }
 
 impl Windows {
-    pub fn new(spec: &AggregatorSpec) -> Windows {
+    pub(crate) fn new(spec: &AggregatorSpec) -> Windows {
         Windows {
             interval_ms: spec.interval_s.saturating_mul(1000).max(1),
             events_max: spec.max_events,
@@ -149,7 +149,7 @@ impl Windows {
     }
 
     /// Takes one event into the window of this moment.
-    pub fn collect(&mut self, tape: &[u8], moment: Moment, meter: &Arc<Meter>) -> Result<(), Full> {
+    pub(crate) fn collect(&mut self, tape: &[u8], moment: Moment, meter: &Arc<Meter>) -> Result<(), Full> {
         if self.is_removed {
             return Err(Full::Removed);
         }
@@ -166,14 +166,14 @@ impl Windows {
     }
 
     /// Notes that an event of this moment was refused. True for the first of its window.
-    pub fn is_first_refusal(&mut self, moment: Moment) -> bool {
+    pub(crate) fn is_first_refusal(&mut self, moment: Moment) -> bool {
         let number = moment.unix_ms / self.interval_ms;
         self.refused_in.replace(number) != Some(number)
     }
 
     /// Ends the open window if its time is over. A clock that goes back by less than a window does not end it, and what
     /// comes then still belongs to it; one that goes back further does, or it would stay open for that long.
-    pub fn end_due(&mut self, moment: Moment) {
+    pub(crate) fn end_due(&mut self, moment: Moment) {
         let number = moment.unix_ms / self.interval_ms;
         let is_over = |open: &Window| number > open.number || number.saturating_add(1) < open.number;
         if let Some(mut window) = self.open.take_if(|open| is_over(open)) {
@@ -186,21 +186,21 @@ impl Windows {
     }
 
     /// When the open window is over, in milliseconds of Unix time.
-    pub fn due_ms(&self) -> Option<u64> {
+    pub(crate) fn due_ms(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.number.saturating_add(1).saturating_mul(self.interval_ms))
     }
 
     /// The oldest window that is over.
-    pub fn oldest(&self) -> Option<&Window> {
+    pub(crate) fn oldest(&self) -> Option<&Window> {
         self.ended.front()
     }
 
-    pub fn take_oldest(&mut self) -> Option<Window> {
+    pub(crate) fn take_oldest(&mut self) -> Option<Window> {
         self.ended.pop_front()
     }
 
     /// The aggregator was removed: collects nothing any more. How many events go with it.
-    pub fn remove(&mut self) -> usize {
+    pub(crate) fn remove(&mut self) -> usize {
         self.is_removed = true;
         let gone = self.ended.drain(..).chain(self.open.take());
         gone.map(|window| window.len()).sum()

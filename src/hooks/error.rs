@@ -6,8 +6,8 @@ use std::fmt;
 #[derive(Debug, PartialEq)]
 pub struct SpecError {
     /// `actions[2].webhook_url`; empty if it is the whole spec.
-    pub member: String,
-    pub found: String,
+    pub(crate) member: String,
+    pub(crate) found: String,
 }
 
 impl SpecError {

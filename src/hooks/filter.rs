@@ -14,7 +14,7 @@ use crate::json::tape::Item;
 
 /// Every condition of one `where`. Without any it always holds.
 #[derive(Debug, Default)]
-pub struct Condition(Vec<Test>);
+pub(crate) struct Condition(Vec<Test>);
 
 #[derive(Debug)]
 struct Test {
@@ -44,7 +44,7 @@ const OPERATORS: [&str; 7] = ["eq", "ne", "lt", "le", "gt", "ge", "one_of"];
 
 impl Condition {
     /// Reads `{field = value}` or `{field = {operator = value, ...}}`; `place` is the name of the member.
-    pub fn parse(value: &Value, place: &str) -> Result<Condition, SpecError> {
+    pub(crate) fn parse(value: &Value, place: &str) -> Result<Condition, SpecError> {
         let mut tests = Vec::new();
         let wrong = |found: String| SpecError::new(place, found);
         let fields = match value {
@@ -78,12 +78,12 @@ impl Condition {
         Ok(Condition(tests))
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether the event with this tape is meant.
-    pub fn holds(&self, tape: &[u8]) -> bool {
+    pub(crate) fn holds(&self, tape: &[u8]) -> bool {
         self.0.iter().all(|test| test.operator.holds(find::field(tape, &test.path).map(|field| field.item)))
     }
 }

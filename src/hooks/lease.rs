@@ -18,7 +18,7 @@ pub struct Lease {
 
 /// Whose turn it is to act for the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     Ours,
     Others,
     /// Redis has not said lately.
@@ -31,7 +31,7 @@ impl Lease {
     }
 
     /// Who acts on what was over at `since`. Redis' word counts if it is no older than two renewals before that.
-    pub fn turn(&self, now: Instant, since: Instant) -> Turn {
+    pub(crate) fn turn(&self, now: Instant, since: Instant) -> Turn {
         let refused = self.refused.load(Ordering::Acquire);
         let lately = u64::try_from((LEASE_RENEWAL * 2).as_millis()).unwrap_or(u64::MAX);
         match self.holds(now) {
@@ -42,13 +42,13 @@ impl Lease {
     }
 
     /// Redis was asked at that moment, and another holds it.
-    pub fn refused(&self, asked: Instant) {
+    pub(crate) fn refused(&self, asked: Instant) {
         self.refused.store(since_epoch(asked), Ordering::Release);
         self.set(None);
     }
 
     /// Held until then; `None`: not, or not any more.
-    pub fn set(&self, until: Option<Instant>) {
+    pub(crate) fn set(&self, until: Option<Instant>) {
         self.until.store(until.map_or(0, since_epoch), Ordering::Release);
     }
 }

@@ -13,10 +13,10 @@ use crate::hooks::url::{Url, UrlTemplate};
 
 /// A Lua function by the file that adds it: the same for the same script on every server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Function(pub Box<str>);
+pub(crate) struct Function(pub(crate) Box<str>);
 
 /// The member that marks a Lua function. No Lua table of a script is encoded to an object with this one member.
-pub const FUNCTION_MARK: &str = "\0function";
+pub(crate) const FUNCTION_MARK: &str = "\0function";
 
 /// What any spec may have.
 pub(crate) const COMMON: [&str; 3] = ["type", "where", "scope"];

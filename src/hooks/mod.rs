@@ -11,15 +11,15 @@
 //! | `lease` | Is it this server that acts for the fleet? |
 //! | `routes`, `trie` | Which of them want the events of this channel? |
 
-pub mod aggregator;
-pub mod error;
-pub mod filter;
-pub mod hook;
-pub mod lease;
-pub mod members;
-pub mod request;
-pub mod routes;
-pub mod spec;
-pub mod template;
-pub mod trie;
-pub mod url;
+pub(crate) mod aggregator;
+pub(crate) mod error;
+pub(crate) mod filter;
+pub(crate) mod hook;
+pub(crate) mod lease;
+pub(crate) mod members;
+pub(crate) mod request;
+pub(crate) mod routes;
+pub(crate) mod spec;
+pub(crate) mod template;
+pub(crate) mod trie;
+pub(crate) mod url;

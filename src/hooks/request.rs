@@ -23,7 +23,7 @@ pub enum Webhook {
 
 impl Webhook {
     /// The `type` it was made from.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Webhook::Discord(_) => "discord",
             Webhook::Http(_) => "http",
@@ -34,59 +34,59 @@ impl Webhook {
 /// A message to a Discord webhook.
 #[derive(Debug)]
 pub struct Discord {
-    pub url: Url,
-    pub content: Option<Template>,
-    pub embed: Option<Embed>,
-    pub username: Option<String>,
-    pub avatar_url: Option<UrlTemplate>,
+    pub(crate) url: Url,
+    pub(crate) content: Option<Template>,
+    pub(crate) embed: Option<Embed>,
+    pub(crate) username: Option<String>,
+    pub(crate) avatar_url: Option<UrlTemplate>,
     /// Mentions that the hook itself writes may ping. Those in values never do.
-    pub allow_mentions: bool,
+    pub(crate) allow_mentions: bool,
 }
 
 /// The box below a message.
 #[derive(Debug, Default)]
-pub struct Embed {
-    pub title: Option<Template>,
-    pub description: Option<Template>,
-    pub url: Option<UrlTemplate>,
-    pub color: Option<u32>,
-    pub fields: Vec<EmbedField>,
-    pub footer: Option<Label>,
-    pub author: Option<Label>,
-    pub image: Option<UrlTemplate>,
-    pub thumbnail: Option<UrlTemplate>,
+pub(crate) struct Embed {
+    pub(crate) title: Option<Template>,
+    pub(crate) description: Option<Template>,
+    pub(crate) url: Option<UrlTemplate>,
+    pub(crate) color: Option<u32>,
+    pub(crate) fields: Vec<EmbedField>,
+    pub(crate) footer: Option<Label>,
+    pub(crate) author: Option<Label>,
+    pub(crate) image: Option<UrlTemplate>,
+    pub(crate) thumbnail: Option<UrlTemplate>,
     /// Whether the time of the event is shown.
-    pub timestamp: bool,
+    pub(crate) timestamp: bool,
 }
 
 #[derive(Debug)]
-pub struct EmbedField {
-    pub name: Template,
-    pub value: Template,
-    pub inline: bool,
+pub(crate) struct EmbedField {
+    pub(crate) name: Template,
+    pub(crate) value: Template,
+    pub(crate) inline: bool,
 }
 
 /// A footer or an author: a text with a small picture.
 #[derive(Debug)]
-pub struct Label {
-    pub text: Template,
-    pub icon_url: Option<UrlTemplate>,
+pub(crate) struct Label {
+    pub(crate) text: Template,
+    pub(crate) icon_url: Option<UrlTemplate>,
     /// An author's link.
-    pub url: Option<UrlTemplate>,
+    pub(crate) url: Option<UrlTemplate>,
 }
 
 /// A request to anybody.
 #[derive(Debug)]
 pub struct Http {
-    pub url: UrlTemplate,
-    pub method: &'static str,
-    pub headers: Vec<(Box<str>, HeaderValue)>,
-    pub body: Body,
-    pub timeout: Duration,
+    pub(crate) url: UrlTemplate,
+    pub(crate) method: &'static str,
+    pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
+    pub(crate) body: Body,
+    pub(crate) timeout: Duration,
 }
 
 /// What a header holds. It may be a secret: `Debug` shows nothing of it.
-pub struct HeaderValue(pub Template);
+pub(crate) struct HeaderValue(pub(crate) Template);
 
 impl fmt::Debug for HeaderValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,7 +95,7 @@ impl fmt::Debug for HeaderValue {
 }
 
 #[derive(Debug)]
-pub enum Body {
+pub(crate) enum Body {
     /// The event's own JSON, without its identity.
     Event,
     Template(Template),
@@ -103,15 +103,15 @@ pub enum Body {
 
 /// What Discord takes in a message, in one embed, and in a name. It counts code points:
 /// <https://github.com/discord/discord-api-docs/issues/1315>.
-pub const CONTENT_CHARS_MAX: usize = 2000;
-pub const TITLE_CHARS_MAX: usize = 256;
-pub const DESCRIPTION_CHARS_MAX: usize = 4096;
-pub const FIELD_NAME_CHARS_MAX: usize = 256;
-pub const FIELD_VALUE_CHARS_MAX: usize = 1024;
-pub const FOOTER_CHARS_MAX: usize = 2048;
-pub const AUTHOR_CHARS_MAX: usize = 256;
+pub(crate) const CONTENT_CHARS_MAX: usize = 2000;
+pub(crate) const TITLE_CHARS_MAX: usize = 256;
+pub(crate) const DESCRIPTION_CHARS_MAX: usize = 4096;
+pub(crate) const FIELD_NAME_CHARS_MAX: usize = 256;
+pub(crate) const FIELD_VALUE_CHARS_MAX: usize = 1024;
+pub(crate) const FOOTER_CHARS_MAX: usize = 2048;
+pub(crate) const AUTHOR_CHARS_MAX: usize = 256;
 /// Of the texts of all embeds of a message together.
-pub const EMBEDS_CHARS_MAX: usize = 6000;
+pub(crate) const EMBEDS_CHARS_MAX: usize = 6000;
 const FIELDS_MAX: usize = 25;
 const USERNAME_CHARS_MAX: usize = 80;
 const COLOR_MAX: u64 = 0xff_ffff;

@@ -18,13 +18,13 @@ use crate::hooks::trie::Trie;
 
 /// Who wants what comes of one topic.
 #[derive(Clone)]
-pub struct Route {
-    pub topic: Arc<Topic>,
+pub(crate) struct Route {
+    pub(crate) topic: Arc<Topic>,
     /// Lua listeners.
-    pub is_listened: bool,
+    pub(crate) is_listened: bool,
     /// In order of registration.
-    pub hooks: Vec<Arc<Hook>>,
-    pub aggregators: Vec<Arc<Aggregator>>,
+    pub(crate) hooks: Vec<Arc<Hook>>,
+    pub(crate) aggregators: Vec<Arc<Aggregator>>,
 }
 
 impl Route {
@@ -33,29 +33,29 @@ impl Route {
     }
 
     /// Whether anything but Lua listeners wants its events.
-    pub fn is_acted_on(&self) -> bool {
+    pub(crate) fn is_acted_on(&self) -> bool {
         !(self.hooks.is_empty() && self.aggregators.is_empty())
     }
 }
 
 /// The hooks and aggregators of the events of one channel.
 #[derive(Default)]
-pub struct Matched {
+pub(crate) struct Matched {
     routes: Vec<Arc<Route>>,
     /// What an event's identity says of those hooks that act for the fleet.
-    pub acted: Box<[u8]>,
+    pub(crate) acted: Box<[u8]>,
 }
 
 impl Matched {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
-    pub fn hooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
+    pub(crate) fn hooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
         self.routes.iter().flat_map(|route| &route.hooks)
     }
 
-    pub fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
+    pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.routes.iter().flat_map(|route| &route.aggregators)
     }
 }
@@ -87,17 +87,17 @@ pub struct Routes {
 
 impl Routes {
     /// Nothing is wanted yet.
-    pub fn new(prefix: &str) -> Routes {
+    pub(crate) fn new(prefix: &str) -> Routes {
         Routes { prefix: prefix.into(), ..Routes::default() }
     }
 
     /// Lua listens to this topic, or not any more.
-    pub fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
+    pub(crate) fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
         self.change(topic, |route| route.is_listened = wanted);
     }
 
     /// The one hook takes the place of the other, which is of the same topic.
-    pub fn replace_hook(&mut self, before: Option<&Arc<Hook>>, after: Option<&Arc<Hook>>) {
+    pub(crate) fn replace_hook(&mut self, before: Option<&Arc<Hook>>, after: Option<&Arc<Hook>>) {
         let Some(hook) = after.or(before) else { return };
         self.change(&hook.topic, |route| replace(&mut route.hooks, before, after));
         // First the new one: a lease that both want stays.
@@ -109,7 +109,7 @@ impl Routes {
     }
 
     /// The same for aggregators.
-    pub fn replace_aggregator(&mut self, before: Option<&Arc<Aggregator>>, after: Option<&Arc<Aggregator>>) {
+    pub(crate) fn replace_aggregator(&mut self, before: Option<&Arc<Aggregator>>, after: Option<&Arc<Aggregator>>) {
         let Some(aggregator) = after.or(before) else { return };
         self.change(&aggregator.topic, |route| replace(&mut route.aggregators, before, after));
         for (aggregator, wanted) in [(after, true), (before, false)] {
@@ -165,12 +165,12 @@ impl Routes {
         }
     }
 
-    pub fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
+    pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.aggregators.values()
     }
 
     /// Who wants a `message` frame on this channel, or a `pmessage` frame for this pattern.
-    pub fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
+    pub(crate) fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
         self.space(pattern).get(wire).map(|route| &**route)
     }
 
@@ -180,7 +180,7 @@ impl Routes {
 
     /// The hooks and aggregators of an event on `channel`, which has no prefix. Looks only at patterns whose literal
     /// beginning is the channel's.
-    pub fn matched(&self, channel: &[u8]) -> Matched {
+    pub(crate) fn matched(&self, channel: &[u8]) -> Matched {
         let wire = [self.prefix.as_bytes(), channel].concat();
         let exact = self.channels.get(&wire).filter(|route| route.is_acted_on());
         let literals = self.literals.range(..=channel.len()).filter_map(|(length, _)| channel.get(..*length));
@@ -204,37 +204,37 @@ impl Routes {
     }
 
     /// The right of this fingerprint, if it is wanted.
-    pub fn lease(&self, fingerprint: Fingerprint) -> Option<&Arc<Lease>> {
+    pub(crate) fn lease(&self, fingerprint: Fingerprint) -> Option<&Arc<Lease>> {
         self.leases.get(&fingerprint.to_bytes()).map(|wanted| &wanted.lease)
     }
 
     /// Visits the fingerprint of every right that may be wanted in one of the two and not in the other; costs as much
     /// as changed between them.
-    pub fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
+    pub(crate) fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
         self.leases.differing(&older.leases, |_, wanted| visit(wanted.fingerprint));
     }
 
     /// A channel on the wire as scripts name it.
-    pub fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
         wire.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire)
     }
 
     /// Visits every name on the wire that may be wanted in one of the two and not in the other, some twice; costs as
     /// much as changed between them.
-    pub fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
+    pub(crate) fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
         self.space(pattern).differing(older.space(pattern), |wire, _| visit(wire));
     }
 
     /// The prefix of every name on the wire.
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.channels.len() + self.patterns.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

@@ -23,9 +23,9 @@ use crate::json::text::WHOLE_MAX;
 /// A hook: its conditions, and what it does when they hold.
 #[derive(Debug)]
 pub struct Spec {
-    pub filter: Condition,
+    pub(crate) filter: Condition,
     /// Asked on the game thread after the filter. Only a `conditional` has one.
-    pub condition: Option<Function>,
+    pub(crate) condition: Option<Function>,
     /// At least one; exactly one unless the hook is a `conditional`.
     pub actions: Vec<Action>,
 }
@@ -34,14 +34,14 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct Action {
     /// Of its own, beside the hook's; for an action of a conditional or an aggregator.
-    pub filter: Condition,
-    pub scope: Scope,
+    pub(crate) filter: Condition,
+    pub(crate) scope: Scope,
     pub kind: Kind,
 }
 
 /// Which server of a fleet acts on an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Exactly one.
     Fleet,
     /// Every one that sees it.
@@ -60,20 +60,20 @@ pub enum Kind {
 /// A number in Redis that goes up or down.
 #[derive(Debug)]
 pub struct Counter {
-    pub key: Template,
+    pub(crate) key: Template,
     /// Never 0; below it for `decr`.
-    pub by: i64,
+    pub(crate) by: i64,
     /// Seconds from the counter's birth.
-    pub ttl: Option<u64>,
+    pub(crate) ttl: Option<u64>,
 }
 
 /// A score in a sorted set of Redis.
 #[derive(Debug)]
 pub struct Leaderboard {
-    pub board: Template,
-    pub member: Template,
-    pub by: f64,
-    pub ttl: Option<u64>,
+    pub(crate) board: Template,
+    pub(crate) member: Template,
+    pub(crate) by: f64,
+    pub(crate) ttl: Option<u64>,
 }
 
 const TYPES: [&str; 6] = ["discord", "http", "file", "counter", "leaderboard", "conditional"];
@@ -96,15 +96,15 @@ impl Spec {
 
 /// What `AddAggregator` is given.
 #[derive(Debug)]
-pub struct AggregatorSpec {
-    pub interval_s: u64,
-    pub aggregate: Function,
-    pub actions: Vec<Action>,
-    pub max_events: usize,
+pub(crate) struct AggregatorSpec {
+    pub(crate) interval_s: u64,
+    pub(crate) aggregate: Function,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) max_events: usize,
 }
 
 impl AggregatorSpec {
-    pub fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
+    pub(crate) fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
         members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
         let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
@@ -120,7 +120,7 @@ impl AggregatorSpec {
 
 impl Kind {
     /// The `type` it was made from.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Kind::Webhook(webhook) => webhook.kind(),
             Kind::File(_) => "file",

@@ -27,13 +27,13 @@ use crate::json::tape::Item;
 use crate::json::text;
 use body::{Hole, Syntax};
 
-pub mod body;
+pub(crate) mod body;
 mod escape;
 pub(crate) mod markdown;
 
 /// Where a rendered text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Discord text that is read as markdown: content, an embed's title, description and fields.
     Markdown,
     /// Discord text that is not: an embed's footer and author.
@@ -98,7 +98,7 @@ enum Part {
 
 /// A parsed text.
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     parts: Box<[Part]>,
     is_json: bool,
     bytes_max: usize,
@@ -108,15 +108,15 @@ pub struct Template {
 
 /// What a template can take its values from.
 #[derive(Clone, Copy)]
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     /// The event's payload (`json/tape.rs`).
-    pub tape: &'a [u8],
-    pub channel: &'a [u8],
-    pub unix_ms: u64,
+    pub(crate) tape: &'a [u8],
+    pub(crate) channel: &'a [u8],
+    pub(crate) unix_ms: u64,
 }
 
 impl Template {
-    pub fn parse(text: &str, place: Place) -> Result<Template, TemplateError> {
+    pub(crate) fn parse(text: &str, place: Place) -> Result<Template, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong { bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
@@ -147,16 +147,16 @@ impl Template {
     }
 
     /// A body whose every rendering is JSON.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
 
-    pub fn has_placeholders(&self) -> bool {
+    pub(crate) fn has_placeholders(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
     }
 
     /// The text around the placeholders.
-    pub fn literals(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Literal(text) => Some(&**text),
             Part::Field { .. } => None,
@@ -164,7 +164,7 @@ impl Template {
     }
 
     /// Appends the text for one event. UTF-8, except for a key. On an error `out` is as it was.
-    pub fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), Unmade> {
+    pub(crate) fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), Unmade> {
         let start = out.len();
         let made = self.parts.iter().try_for_each(|part| {
             match part {
@@ -187,7 +187,7 @@ impl Template {
     }
 
     /// The text for one event, for places whose text is UTF-8.
-    pub fn render_text(&self, fields: &Fields<'_>) -> Result<String, Unmade> {
+    pub(crate) fn render_text(&self, fields: &Fields<'_>) -> Result<String, Unmade> {
         let mut out = Vec::new();
         self.render(fields, &mut out)?;
         // Cleaned values are UTF-8 already: this checks, and copies nothing.
@@ -196,7 +196,7 @@ impl Template {
 }
 
 /// Refuses a text that takes no placeholders and holds one, or what looks like one.
-pub fn check_none(text: &str) -> Result<(), String> {
+pub(crate) fn check_none(text: &str) -> Result<(), String> {
     match split(text, Style::Plain) {
         Ok(parts) if parts.iter().all(|part| matches!(part, Part::Literal(_))) => Ok(()),
         Err(TemplateError::Count) | Ok(_) => Err("takes no placeholders".to_owned()),
@@ -364,7 +364,7 @@ fn shortened(bytes: &[u8]) -> &[u8] {
 
 /// Why a text is no template of its place.
 #[derive(Debug, PartialEq)]
-pub enum TemplateError {
+pub(crate) enum TemplateError {
     TooLong {
         bytes: usize,
         max: usize,
@@ -408,7 +408,7 @@ impl fmt::Display for TemplateError {
 
 /// Why an event makes no text.
 #[derive(Debug, PartialEq)]
-pub enum Unmade {
+pub(crate) enum Unmade {
     /// The event lacks a field without which the text makes no sense.
     Missing { field: Box<str> },
     /// The place takes no such text.

@@ -17,7 +17,7 @@ const DEPTH_MAX: u32 = u64::BITS / 4;
 const LEAF_ENTRIES_MAX: usize = 8;
 
 #[derive(Clone)]
-pub struct Trie<V> {
+pub(crate) struct Trie<V> {
     root: Link<V>,
     len: usize,
     hasher: RandomState,
@@ -57,9 +57,9 @@ impl<V: Clone> Clone for Node<V> {
 #[cfg(test)]
 thread_local! {
     /// Nodes that were copied because a snapshot shares them, for tests that count work.
-    pub static COPIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static COPIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     /// Entries that [`Trie::differing`] looked at, for the same tests.
-    pub static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Which branch of a node `depth` levels below the root.
@@ -68,7 +68,7 @@ fn branch(hash: u64, depth: u32) -> usize {
 }
 
 impl<V: Clone> Trie<V> {
-    pub fn get(&self, key: &[u8]) -> Option<&V> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         let hash = self.hasher.hash_one(key);
         let (mut link, mut depth) = (&self.root, 0);
         loop {
@@ -84,7 +84,7 @@ impl<V: Clone> Trie<V> {
     }
 
     /// Adds, changes or removes one entry: `change` gets its value, `None` if there is none, and leaves what it is to be.
-    pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> R {
+    pub(crate) fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> R {
         let hash = self.hasher.hash_one(key);
         let mut grown = 0_isize;
         let changed = update(&mut self.root, 0, hash, key, |value| {
@@ -98,12 +98,12 @@ impl<V: Clone> Trie<V> {
     }
 
     /// In no order.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries().map(|entry| &entry.value)
     }
 
     /// In no order.
-    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.entries().map(|entry| &*entry.key)
     }
 
@@ -122,7 +122,7 @@ impl<V: Clone> Trie<V> {
 
     /// Visits every entry of either map that may differ between the two, some of them twice, and a few of their
     /// neighbors. Costs as much as was changed since one was a copy of the other.
-    pub fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
+    pub(crate) fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
         differing(&self.root, &older.root, &mut |entry: &Entry<V>| {
             #[cfg(test)]
             VISITED.set(VISITED.get() + 1);
@@ -130,11 +130,11 @@ impl<V: Clone> Trie<V> {
         });
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 }

@@ -11,16 +11,16 @@ use crate::hooks::template::{Fields, Place, Template, TemplateError, Unmade};
 
 /// The part that decides who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    pub https: bool,
+pub(crate) struct Origin {
+    pub(crate) https: bool,
     /// In lower case, a version 6 address without its brackets.
-    pub host: Box<str>,
-    pub port: u16,
+    pub(crate) host: Box<str>,
+    pub(crate) port: u16,
 }
 
 impl Origin {
     /// As the header `Host` has it: the port only if it is not the scheme's own.
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.to_string(),
@@ -41,32 +41,32 @@ fn default_port(https: bool) -> u16 {
 
 /// A URL that is complete.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    pub origin: Origin,
+pub(crate) struct Url {
+    pub(crate) origin: Origin,
     /// Path and query, from the first `/`.
     target: Secret,
 }
 
 impl Url {
     /// Reads a URL without placeholders.
-    pub fn parse(text: &str) -> Result<Url, UrlError> {
+    pub(crate) fn parse(text: &str) -> Result<Url, UrlError> {
         let (origin, target) = cut(text)?;
         check_target(&target)?;
         Ok(Url { origin, target: Secret::new(target) })
     }
 
     /// Path and query, for the wire only.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.target.reveal()
     }
 
     /// The whole URL, for the wire and the spool only.
-    pub fn reveal(&self) -> String {
+    pub(crate) fn reveal(&self) -> String {
         format!("{}{}", self.origin, self.target())
     }
 
     /// With one more member in its query.
-    pub fn with_query(&self, member: &str) -> Url {
+    pub(crate) fn with_query(&self, member: &str) -> Url {
         let target = self.target();
         let joint = match target.split_once('?') {
             None => "?",
@@ -77,7 +77,7 @@ impl Url {
     }
 
     /// The texts in it that nobody may see.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         secrets_in(self.target())
     }
 }
@@ -94,7 +94,7 @@ fn secrets_in(target: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The same for the text of a URL.
-pub fn secrets_of(url: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn secrets_of(url: &str) -> impl Iterator<Item = &str> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     secrets_in(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default())
 }
@@ -112,7 +112,7 @@ impl fmt::Debug for Url {
 }
 
 /// A URL whose path and query are a template.
-pub struct UrlTemplate {
+pub(crate) struct UrlTemplate {
     origin: Origin,
     target: Template,
     /// As it was written, for the name of the destination.
@@ -120,7 +120,7 @@ pub struct UrlTemplate {
 }
 
 impl UrlTemplate {
-    pub fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
+    pub(crate) fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
         let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
@@ -130,21 +130,21 @@ impl UrlTemplate {
         Ok(UrlTemplate { origin, target: template, text: Secret::new(target) })
     }
 
-    pub fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
     /// Path and query with the placeholders as they were written. Not to be shown.
-    pub fn target_text(&self) -> &str {
+    pub(crate) fn target_text(&self) -> &str {
         self.text.reveal()
     }
 
-    pub fn has_placeholders(&self) -> bool {
+    pub(crate) fn has_placeholders(&self) -> bool {
         self.target.has_placeholders()
     }
 
     /// The URL for one event.
-    pub fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
+    pub(crate) fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
         let target = self.target.render_text(fields).map_err(UrlError::Unmade)?;
         check_target(&target)?;
         Ok(Url { origin: self.origin.clone(), target: Secret::new(target) })
@@ -266,7 +266,7 @@ fn masked(target: &str) -> String {
 
 /// Why a text is no URL that is posted to. Says nothing of the text but a character, or what is in braces.
 #[derive(Debug, PartialEq)]
-pub enum UrlError {
+pub(crate) enum UrlError {
     TooLong {
         max: usize,
     },

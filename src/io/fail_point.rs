@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Panics if `REALTIME_TEST_PANIC` names this place: `pump` always, `pump*3` the first three times.
 #[inline]
-pub fn fail_point(name: &str) {
+pub(crate) fn fail_point(name: &str) {
     if cfg!(debug_assertions) {
         reach(name);
     }

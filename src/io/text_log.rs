@@ -26,7 +26,7 @@ use crate::stats::Stats;
 
 /// Installs the log of this process; the second call of a process keeps the first log. Returns the console's lines.
 /// Without a directory there is no file, only the console.
-pub fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
+pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
     let (tx, rx) = crossbeam_channel::bounded(CONSOLE_LINES_MAX);
     let console = Console { tx, attention, stats };
     let open = |directory: &Path| BoundedFile::open(directory.join("realtime.log"), LOG_FILE_BYTES_MAX);
@@ -101,7 +101,7 @@ impl Console {
 
 /// Lets one line of a cause through in ten seconds, and counts the others.
 #[derive(Default)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     last: Option<Instant>,
     held_back: u64,
 }
@@ -109,13 +109,13 @@ pub struct Throttle {
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(10);
 
-    pub const fn new() -> Throttle {
+    pub(crate) const fn new() -> Throttle {
         Throttle { last: None, held_back: 0 }
     }
 
     /// What to write after the line about what just happened: nothing, or how often it happened unsaid. `None`: say
     /// nothing now.
-    pub fn pass(&mut self, now: Instant) -> Option<String> {
+    pub(crate) fn pass(&mut self, now: Instant) -> Option<String> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < Throttle::PAUSE) {
             self.held_back += 1;
             return None;
@@ -148,7 +148,7 @@ impl Causes {
 }
 
 /// The message on one line, with no control characters.
-pub fn escaped(message: &str) -> String {
+pub(crate) fn escaped(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for character in message.chars() {
         match character {

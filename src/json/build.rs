@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 use crate::config::{BUILD_TIME_MAX, BUILD_TIME_PER_VALUE, ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
 
 /// Levels of any tape: those of an event, inside a record of an event log, inside the array of records.
-pub const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;
+pub(crate) const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;
 const _: () = assert!(REPLY_DEPTH_MAX <= BUILD_DEPTH_MAX);
 
 /// An array or object that lacks elements.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Open {
+pub(crate) struct Open {
     /// Elements or members to come.
-    pub left: u32,
+    pub(crate) left: u32,
     /// Number of the next element; 0: it is an object.
-    pub next: i32,
+    pub(crate) next: i32,
 }
 
 /// One tape on its way into Lua.
 #[derive(Debug, Clone)]
-pub struct Build {
+pub(crate) struct Build {
     /// Bytes of the tape that are done.
-    pub at: usize,
+    pub(crate) at: usize,
     /// Whole values so far: an answer has two.
-    pub done: u32,
+    pub(crate) done: u32,
     /// How many of `open` count, outermost first.
-    pub depth: usize,
-    pub open: [Open; BUILD_DEPTH_MAX],
+    pub(crate) depth: usize,
+    pub(crate) open: [Open; BUILD_DEPTH_MAX],
     /// Every table is kept outside the Lua stack from its beginning: set once the making was broken off.
-    pub is_kept: bool,
+    pub(crate) is_kept: bool,
     /// Values made so far, long texts counted as several; and what they took.
     values: u32,
     spent: Duration,
@@ -41,7 +41,7 @@ pub struct Build {
 
 /// What to do after a Lua error in the making: no memory, or an error of some script's `__gc`.
 #[derive(Debug, PartialEq, Eq)]
-pub enum AfterError {
+pub(crate) enum AfterError {
     GoOn,
     GiveUp,
 }
@@ -51,7 +51,7 @@ impl Build {
     const ERRORS_MAX: u32 = 16;
 
     #[inline]
-    pub fn new() -> Build {
+    pub(crate) fn new() -> Build {
         Build {
             at: 0,
             done: 0,
@@ -66,30 +66,30 @@ impl Build {
     }
 
     /// For another tape.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.restart();
         (self.values, self.spent) = (0, Duration::ZERO);
         self.forget_errors();
     }
 
     /// Nothing is kept any more.
-    pub fn forget_errors(&mut self) {
+    pub(crate) fn forget_errors(&mut self) {
         (self.is_kept, self.errors, self.error_at) = (false, 0, 0);
     }
 
     /// Begins anew, with what it took so far.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         (self.at, self.done, self.depth) = (0, 0, 0);
     }
 
     #[inline]
-    pub fn innermost(&self) -> Option<Open> {
+    pub(crate) fn innermost(&self) -> Option<Open> {
         self.open.get(self.depth.checked_sub(1)?).copied()
     }
 
     /// Values of the innermost array or object were made.
     #[inline]
-    pub fn set_innermost(&mut self, open: Open) {
+    pub(crate) fn set_innermost(&mut self, open: Open) {
         if let Some(place) = self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
             *place = open;
         }
@@ -97,7 +97,7 @@ impl Build {
 
     /// The table of an array or object with so many elements was made.
     #[inline]
-    pub fn opened(&mut self, left: u32, is_object: bool) {
+    pub(crate) fn opened(&mut self, left: u32, is_object: bool) {
         if let Some(around) = self.depth.checked_sub(1).and_then(|top| self.open.get_mut(top)) {
             around.left = around.left.saturating_sub(1);
             around.next += i32::from(around.next > 0);
@@ -111,7 +111,7 @@ impl Build {
 
     /// The innermost array or object has all its elements. True if it is one inside another.
     #[inline]
-    pub fn close(&mut self) -> bool {
+    pub(crate) fn close(&mut self) -> bool {
         self.depth -= 1;
         let is_inner = self.depth > 0;
         self.done += u32::from(!is_inner);
@@ -120,26 +120,26 @@ impl Build {
 
     /// The tape ends here, which ours do not: what is open stays as it is. Time is not out.
     #[cold]
-    pub fn cut_off(&mut self) -> bool {
+    pub(crate) fn cut_off(&mut self) -> bool {
         self.open.iter_mut().for_each(|open| open.left = 0);
         false
     }
 
     /// Tables and values that stand on the Lua stack, or are kept.
-    pub fn standing(&self) -> i32 {
+    pub(crate) fn standing(&self) -> i32 {
         // Both are below a hundred.
         self.done as i32 + self.depth as i32
     }
 
     /// Counts a slice of work that made so many values. True if all of them took too long for what they made.
-    pub fn spend(&mut self, took: Duration, values: u32) -> bool {
+    pub(crate) fn spend(&mut self, took: Duration, values: u32) -> bool {
         self.values = self.values.saturating_add(values);
         self.spent += took;
         self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_VALUE * self.values
     }
 
     /// Counts a Lua error. Without kept tables all begins anew, with kept ones from now on.
-    pub fn after_error(&mut self) -> AfterError {
+    pub(crate) fn after_error(&mut self) -> AfterError {
         self.errors = if self.at > self.error_at { 1 } else { self.errors + 1 };
         self.error_at = self.at;
         if !std::mem::replace(&mut self.is_kept, true) {
@@ -158,12 +158,12 @@ impl Default for Build {
 
 /// How many values a text of so many bytes counts for.
 #[inline]
-pub fn weight(bytes: usize) -> u32 {
+pub(crate) fn weight(bytes: usize) -> u32 {
     1 + (bytes >> 12) as u32
 }
 
 /// Looks at the clock now and then, the more often the longer values took.
-pub struct Pace {
+pub(crate) struct Pace {
     deadline: Instant,
     looked: Instant,
     /// Values between two looks, and those left until the next.
@@ -175,46 +175,46 @@ pub struct Pace {
 
 impl Pace {
     /// A look costs as much as some values.
-    pub const EVERY_MAX: u32 = 16;
+    pub(crate) const EVERY_MAX: u32 = 16;
     /// Values that took longer are looked at more often.
     const SLOW: Duration = Duration::from_micros(100);
     const FAST: Duration = Duration::from_micros(25);
 
     /// Until the deadline. `every` is what the pace before came to, as values that are slow come in floods.
-    pub fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
+    pub(crate) fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
         let every = every.clamp(1, Pace::EVERY_MAX);
         Pace { deadline, looked: now, every, left: every, made: 0 }
     }
 
     /// For the next call of the tick.
     #[inline]
-    pub fn restart(&mut self, now: Instant) {
+    pub(crate) fn restart(&mut self, now: Instant) {
         (self.looked, self.left, self.made) = (now, self.every, 0);
     }
 
-    pub fn every(&self) -> u32 {
+    pub(crate) fn every(&self) -> u32 {
         self.every
     }
 
     /// Values up to the last look, which are counted once.
-    pub fn take_made(&mut self) -> u32 {
+    pub(crate) fn take_made(&mut self) -> u32 {
         std::mem::take(&mut self.made)
     }
 
     /// When the clock was looked at last.
-    pub fn looked(&self) -> Instant {
+    pub(crate) fn looked(&self) -> Instant {
         self.looked
     }
 
     /// From `began` to the last look. What is far past the deadline is not counted: values that are slow are looked at
     /// often enough, so this thread was off its processor meanwhile.
-    pub fn counted(&self, began: Instant) -> Duration {
+    pub(crate) fn counted(&self, began: Instant) -> Duration {
         self.looked.min(self.deadline + 2 * Pace::SLOW).saturating_duration_since(began)
     }
 
     /// A value that counts for so many was made. True if time is out; `clock` is read now and then.
     #[inline]
-    pub fn is_over(&mut self, values: u32, clock: impl FnOnce() -> Instant) -> bool {
+    pub(crate) fn is_over(&mut self, values: u32, clock: impl FnOnce() -> Instant) -> bool {
         self.left = self.left.saturating_sub(values);
         self.left == 0 && self.look(clock(), values)
     }

@@ -8,7 +8,7 @@ use crate::json::text;
 
 /// The value at a dotted path: members of objects by name, elements of arrays by their number from 1, as Lua counts.
 /// Of members of the same name the last counts, as it does for Lua. `None`: absent.
-pub fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
+pub(crate) fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
     let mut at = tape;
     for name in path.split('.') {
         let mut reader = Reader::new(at);
@@ -29,7 +29,7 @@ pub fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
 }
 
 /// The whole value of a tape.
-pub fn whole(tape: &[u8]) -> Option<Field<'_>> {
+pub(crate) fn whole(tape: &[u8]) -> Option<Field<'_>> {
     Some(Field { item: Reader::new(tape).next_item()?, tape })
 }
 
@@ -47,15 +47,15 @@ fn member<'a>(reader: &mut Reader<'a>, pairs: u32, name: &[u8]) -> Option<&'a [u
 
 /// A value found.
 #[derive(Clone, Copy)]
-pub struct Field<'a> {
+pub(crate) struct Field<'a> {
     /// Its first item: all of it, unless it is an array or an object.
-    pub item: Item<'a>,
+    pub(crate) item: Item<'a>,
     tape: &'a [u8],
 }
 
 impl Field<'_> {
     /// Appends it as JSON text without white space. False if the tape is broken off, which ours are not.
-    pub fn push_json(&self, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn push_json(&self, out: &mut Vec<u8>) -> bool {
         push_json(self.tape, out).is_some()
     }
 }
@@ -127,7 +127,7 @@ fn push_scalar(item: Item<'_>, out: &mut Vec<u8>) {
 
 /// Appends the text of a JSON object without its outermost members of this name. `text` is JSON; what is no object is
 /// appended as it is.
-pub fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
+pub(crate) fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
     let key = [b"\"", name.as_bytes(), b"\""].concat();
     let may_have = || memchr::memmem::find(text, &key).is_some() || memchr::memchr(b'\\', text).is_some();
     if text.trim_ascii_start().first() != Some(&b'{') || !may_have() {

@@ -2,7 +2,7 @@
 //! [`build`] remembers how far a tape has come into Lua. [`find`] reads single fields off a tape.
 //! Pure functions over bytes; knows neither Lua nor a socket.
 
-pub mod build;
-pub mod find;
-pub mod tape;
-pub mod text;
+pub(crate) mod build;
+pub(crate) mod find;
+pub(crate) mod tape;
+pub(crate) mod text;

@@ -33,7 +33,7 @@ const OBJECT: u8 = 10;
 
 /// Why a text has no tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undecoded {
+pub(crate) enum Undecoded {
     /// It is no JSON, or has more than [`DECODE_DEPTH_MAX`] levels.
     NotJson {
         /// Byte of the text at which that became clear.
@@ -55,14 +55,14 @@ impl fmt::Display for Undecoded {
 }
 
 /// Appends the tape of one JSON text. On an error `tape` is as it was.
-pub fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), Undecoded> {
+pub(crate) fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), Undecoded> {
     parse_without(text, None, tape, &mut Vec::new())
 }
 
 /// As [`parse`], but of an outermost object every member of the name `cut` is left out: nothing of it counts. If the
 /// last of them is a text, `member` holds its bytes afterwards, else it is empty; so it is after
 /// [`Undecoded::Limits`], too. A name is at most 255 bytes.
-pub fn parse_without(
+pub(crate) fn parse_without(
     text: &[u8],
     cut: Option<&str>,
     tape: &mut Vec<u8>,
@@ -84,7 +84,7 @@ pub fn parse_without(
 }
 
 /// Appends the tape of a string: what stands for a payload that is no JSON.
-pub fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
     match u8::try_from(bytes.len()) {
         Ok(len) => tape.extend_from_slice(&[TEXT8, len]),
         Err(_) => {
@@ -97,23 +97,23 @@ pub fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends the tape of a truth value.
-pub fn push_boolean(tape: &mut Vec<u8>, value: bool) {
+pub(crate) fn push_boolean(tape: &mut Vec<u8>, value: bool) {
     tape.push(if value { TRUE } else { FALSE });
 }
 
 /// Appends the tape of no value: the member of an object is absent, an element of an array is `realtime.Null`.
-pub fn push_none(tape: &mut Vec<u8>, in_array: bool) {
+pub(crate) fn push_none(tape: &mut Vec<u8>, in_array: bool) {
     tape.push(if in_array { NULL } else { NIL });
 }
 
 /// Appends the tape of a number.
-pub fn push_f64(tape: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_f64(tape: &mut Vec<u8>, number: f64) {
     tape.push(F64);
     tape.extend_from_slice(&number.to_le_bytes());
 }
 
 /// Appends the tape of a whole number: past 2^53 as its digits, as [`parse`] has it.
-pub fn push_i64(tape: &mut Vec<u8>, whole: i64) {
+pub(crate) fn push_i64(tape: &mut Vec<u8>, whole: i64) {
     if whole.unsigned_abs() > WHOLE_MAX as u64 {
         push_text(tape, itoa::Buffer::new().format(whole).as_bytes());
         return;
@@ -129,20 +129,20 @@ pub fn push_i64(tape: &mut Vec<u8>, whole: i64) {
 }
 
 /// Begins an array: that many values are to be appended.
-pub fn push_array(tape: &mut Vec<u8>, count: usize) {
+pub(crate) fn push_array(tape: &mut Vec<u8>, count: usize) {
     tape.push(ARRAY);
     // Counts come from replies, whose elements are capped (`config::REPLY_ELEMENTS_MAX`).
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 
 /// Begins an object: that many pairs of a text and a value are to be appended.
-pub fn push_object(tape: &mut Vec<u8>, count: usize) {
+pub(crate) fn push_object(tape: &mut Vec<u8>, count: usize) {
     tape.push(OBJECT);
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 
 /// True if the text is one JSON object or array and nothing else, however many values it has.
-pub fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
+pub(crate) fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     let first = text.iter().find(|byte| !b" \t\r\n".contains(byte));
     if !matches!(first, Some(b'{' | b'[')) {
         return false;
@@ -523,12 +523,12 @@ impl<'a> Reader<'a> {
     }
 
     /// What was not read yet.
-    pub fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
     /// Passes over one value and all that is in it.
-    pub fn skip(&mut self) -> Option<()> {
+    pub(crate) fn skip(&mut self) -> Option<()> {
         let mut values: u64 = 1;
         while values > 0 {
             values += match self.next_item()? {

@@ -2,7 +2,7 @@
 //! Takes bytes as Lua has them: what is no valid UTF-8 becomes U+FFFD, so any reader takes the text.
 
 /// 2^53: below it every whole number has its own `f64`, above not.
-pub const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+pub(crate) const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// What stands for each byte of a string: 0 itself, 1 needs UTF-8 checking, `u` a \u escape, else the letter after `\`.
 const ESCAPES: [u8; 256] = {
@@ -27,7 +27,7 @@ const ESCAPES: [u8; 256] = {
 };
 
 /// Appends `bytes` as a JSON string, quotes included.
-pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     push_escaped(out, bytes);
@@ -35,7 +35,7 @@ pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends the inside of a JSON string.
-pub fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let plain = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).unwrap_or(bytes.len());
     let (head, tail) = bytes.split_at(plain);
     out.extend_from_slice(head);
@@ -67,7 +67,7 @@ fn push_escaped_utf8(out: &mut Vec<u8>, mut bytes: &[u8]) {
 
 /// Appends a number: whole ones below 2^53 as integers, others in the shortest form that reads back the same,
 /// NaN and infinities as `null`. True unless it was one of those.
-pub fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
     if !number.is_finite() {
         out.extend_from_slice(b"null");
         return false;
@@ -78,7 +78,7 @@ pub fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
 
 /// Appends a finite number as the decimal text of a stored value: every whole number that fits Redis' own as its
 /// digits, so that it can be counted on.
-pub fn push_decimal(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, number: f64) {
     const FITS: f64 = 9_223_372_036_854_775_808.0; // 2^63
     match number.fract() == 0.0 && number.abs() < FITS {
         true => out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes()),
@@ -87,7 +87,7 @@ pub fn push_decimal(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Appends the text of a number used as a key of an object.
-pub fn push_number_key(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_number_key(out: &mut Vec<u8>, number: f64) {
     out.push(b'"');
     match number.is_finite() {
         true => push_finite(out, number),
@@ -107,7 +107,7 @@ fn push_finite(out: &mut Vec<u8>, number: f64) {
 
 /// Appends a number as C's `%.9g` prints it: GMod's vectors hold 32-bit floats, and nine digits bring them back.
 /// Rule: <https://en.cppreference.com/w/c/io/fprintf>, conversion `g`.
-pub fn push_g9(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         let text = if number.is_nan() {
             "nan"

@@ -7,7 +7,7 @@ use crate::redis::reply::{Array, Reply, TooLarge};
 
 /// What a command's caller expects of its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
+pub(crate) enum Expect {
     /// That it was done: `true`.
     Done,
     /// The stored bytes, or nil.
@@ -34,7 +34,7 @@ pub type Outcome = Result<Answer, String>;
 
 impl Expect {
     /// Reads the reply to a command.
-    pub fn read(self, reply: Reply<'_>) -> Outcome {
+    pub(crate) fn read(self, reply: Reply<'_>) -> Outcome {
         match reply {
             Reply::Error(text) => return Err(redis_error(text)),
             Reply::TooLarge(lost) => return Err(too_large(lost)),
@@ -54,12 +54,12 @@ impl Expect {
 }
 
 /// The reason string of an error reply.
-pub fn redis_error(text: &[u8]) -> String {
+pub(crate) fn redis_error(text: &[u8]) -> String {
     format!("redis: {}", Refusal::new(text))
 }
 
 /// The reason string of a reply that was skipped.
-pub fn too_large(lost: TooLarge<'_>) -> String {
+pub(crate) fn too_large(lost: TooLarge<'_>) -> String {
     format!("too_large: the reply has {} bytes and is over {}", lost.bytes(), lost.cap().name())
 }
 
@@ -109,7 +109,7 @@ fn ranked_from(array: Array<'_>) -> Outcome {
 }
 
 /// A leaderboard, best first: `{name = score, ...}` and `{{rank=, name=, score=}, ...}`.
-pub fn ranked<Name: AsRef<[u8]>>(rows: &[(Name, f64)]) -> Answer {
+pub(crate) fn ranked<Name: AsRef<[u8]>>(rows: &[(Name, f64)]) -> Answer {
     let mut tape = Vec::new();
     tape::push_object(&mut tape, rows.len());
     for (name, score) in rows {

@@ -8,7 +8,7 @@ use crate::redis::refusal::Class;
 /// Doubles from 50 ms to 1.5 s, so that a Redis that comes back is found within two seconds; slower where only an
 /// operator can help.
 #[derive(Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
 }
 
@@ -23,7 +23,7 @@ impl Backoff {
 
     /// The next wait. `random`, any number, takes up to a half off the quick ones and adds up to a fifth to the slow
     /// ones.
-    pub fn next_delay(&mut self, class: Class, random: u64) -> Duration {
+    pub(crate) fn next_delay(&mut self, class: Class, random: u64) -> Duration {
         let share = (random >> 11) as f64 / (1u64 << 53) as f64;
         match class {
             Class::Full => return Self::FULL.mul_f64(1.0 + share / 5.0),
@@ -37,7 +37,7 @@ impl Backoff {
 
     /// A connection was ready for a good while: the next trouble is a new one. One that ended at once slows the next
     /// attempt down, to less than a second.
-    pub fn was_ready(&mut self, lasted: Duration) {
+    pub(crate) fn was_ready(&mut self, lasted: Duration) {
         self.attempts = if lasted >= Self::LASTED { 0 } else { self.attempts.min(4) };
     }
 }

@@ -22,7 +22,7 @@ pub fn encode(out: &mut Vec<u8>, arguments: &[&[u8]]) {
 }
 
 /// Appends `PUBLISH <prefix><channel> <payload>`. The hot path: one reservation, no allocation once `out` is warm.
-pub fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload: &[u8]) {
+pub(crate) fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload: &[u8]) {
     const NAME: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n";
     out.reserve(NAME.len() + prefix.len() + channel.len() + payload.len() + 2 * ARGUMENT_OVERHEAD_BYTES);
     out.extend_from_slice(NAME);
@@ -32,7 +32,7 @@ pub fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload:
 
 /// One command, encoded as it is built: to be queued, sent, and sent again.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// Its name and what follows.
     words: usize,
     /// Everything after the count.
@@ -41,58 +41,58 @@ pub struct Command {
 }
 
 impl Command {
-    pub fn new(name: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(name: impl AsRef<[u8]>) -> Self {
         Self { words: 0, body: Vec::new(), has_secret: false }.arg(name)
     }
 
     #[must_use]
-    pub fn arg(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn arg(self, bytes: impl AsRef<[u8]>) -> Self {
         self.arg_parts(&[bytes.as_ref()])
     }
 
     /// One argument given in pieces, such as a prefix and a key.
     #[must_use]
-    pub fn arg_parts(mut self, parts: &[&[u8]]) -> Self {
+    pub(crate) fn arg_parts(mut self, parts: &[&[u8]]) -> Self {
         put_argument(&mut self.body, parts);
         self.words += 1;
         self
     }
 
     #[must_use]
-    pub fn arg_int(self, value: i64) -> Self {
+    pub(crate) fn arg_int(self, value: i64) -> Self {
         let mut digits = itoa::Buffer::new();
         self.arg(digits.format(value))
     }
 
     #[must_use]
-    pub fn args<T: AsRef<[u8]>>(self, each: impl IntoIterator<Item = T>) -> Self {
+    pub(crate) fn args<T: AsRef<[u8]>>(self, each: impl IntoIterator<Item = T>) -> Self {
         each.into_iter().fold(self, |command, bytes| command.arg(bytes))
     }
 
     /// Marks that an argument is a password or may be one: no error reply to it is ever shown.
     #[must_use]
-    pub fn with_secret(self, has_secret: bool) -> Self {
+    pub(crate) fn with_secret(self, has_secret: bool) -> Self {
         Self { has_secret, ..self }
     }
 
-    pub fn has_secret(&self) -> bool {
+    pub(crate) fn has_secret(&self) -> bool {
         self.has_secret
     }
 
     /// Its first word.
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         let line = self.body.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let rest = self.body.get(line..).unwrap_or_default();
         rest.split(|byte| *byte == b'\r').next().unwrap_or_default()
     }
 
     /// Size on the wire, at most: what a byte-capped queue charges for it.
-    pub fn bytes_max(&self) -> usize {
+    pub(crate) fn bytes_max(&self) -> usize {
         self.body.len() + ARGUMENT_OVERHEAD_BYTES
     }
 
     /// Appends the command.
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.bytes_max());
         put_header(out, b'*', self.words);
         out.extend_from_slice(&self.body);
@@ -101,7 +101,7 @@ impl Command {
 
 /// Whether the words of a command hold a password, or may: by its name, and by a word that announces one, as commands
 /// can be renamed. Names: <https://redis.io/docs/latest/commands/>, Valkey's words beside those of Redis.
-pub fn carries_secret<Word: AsRef<[u8]>>(words: &[Word]) -> bool {
+pub(crate) fn carries_secret<Word: AsRef<[u8]>>(words: &[Word]) -> bool {
     const NAMES: [&str; 5] = ["ACL", "AUTH", "CONFIG", "HELLO", "SENTINEL"];
     const ANNOUNCE: [&str; 10] = [
         "AUTH",

@@ -14,7 +14,7 @@ use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 
-pub use error::{ConnectError, SETTINGS_ADVICE, Stage};
+pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
 
@@ -54,7 +54,7 @@ impl Connection {
     }
 
     /// Whether Redis lets us ask for its role. An ACL may forbid it.
-    pub fn tells_role(&self) -> bool {
+    pub(crate) fn tells_role(&self) -> bool {
         self.tells_role
     }
 
@@ -64,12 +64,12 @@ impl Connection {
     }
 
     /// A read that found nothing for this long ends with `WouldBlock` or `TimedOut`. For blocking mode.
-    pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(timeout))
     }
 
     /// With `true`, a read that would wait answers `WouldBlock` instead; writes still wait, up to their timeout.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
         self.stream.set_nonblocking(nonblocking)
     }
@@ -117,7 +117,12 @@ impl Connection {
 
     /// Sends one command and waits for its answer, until the deadline; for whoever has nothing else to do on this
     /// connection, in blocking mode.
-    pub fn ask(&self, decoder: &mut Decoder, arguments: &[&[u8]], deadline: Instant) -> Result<OwnedReply, AskError> {
+    pub(crate) fn ask(
+        &self,
+        decoder: &mut Decoder,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<OwnedReply, AskError> {
         let mut bytes = Vec::new();
         command::encode(&mut bytes, arguments);
         self.write_all(&bytes)?;
@@ -125,7 +130,7 @@ impl Connection {
     }
 
     /// The next reply, until the deadline.
-    pub fn next_reply(&self, decoder: &mut Decoder, deadline: Instant) -> Result<OwnedReply, AskError> {
+    pub(crate) fn next_reply(&self, decoder: &mut Decoder, deadline: Instant) -> Result<OwnedReply, AskError> {
         loop {
             if let Some(reply) = decoder.next().map_err(AskError::Protocol)? {
                 return Ok(reply.keep());
@@ -139,7 +144,7 @@ impl Connection {
     }
 
     /// Ends the connection; a read or write that waits on it returns.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         // Fails only when it is closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -147,7 +152,7 @@ impl Connection {
 
 /// Why a command has no answer.
 #[derive(Debug)]
-pub enum AskError {
+pub(crate) enum AskError {
     Io(Error),
     Protocol(ProtocolError),
 }
@@ -308,7 +313,7 @@ fn hint(err: Error, tls: bool) -> Error {
 
 /// What a server is, by its answer to ROLE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// It takes writes: a master, or a server of KeyDB that replicates both ways.
     Master,
     /// A replica or a sentinel, by the name that is shown.
@@ -319,7 +324,7 @@ pub enum Role {
 
 /// The first word of ROLE's answer: <https://redis.io/docs/latest/commands/role/>; `active-replica` is KeyDB's. `None`:
 /// it is no such answer, as where an ACL forbids the question.
-pub fn role(reply: &OwnedReply) -> Option<Role> {
+pub(crate) fn role(reply: &OwnedReply) -> Option<Role> {
     let OwnedReply::Array(elements) = reply else { return None };
     let Some(OwnedReply::Bulk(role) | OwnedReply::Simple(role)) = elements.first() else { return None };
     Some(match role.to_ascii_lowercase().as_slice() {

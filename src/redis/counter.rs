@@ -40,20 +40,20 @@ pub const SCRIPT_SHA: &str = "21b2d4e1cccfeffe605429cf548b424ad47ffa8a";
 
 /// One counter job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
+pub(crate) struct Count {
     /// On the wire, prefix included.
-    pub key: Box<[u8]>,
+    pub(crate) key: Box<[u8]>,
     /// Of a sorted set; else the key is a plain counter.
-    pub member: Option<Box<[u8]>>,
+    pub(crate) member: Option<Box<[u8]>>,
     /// Decimal text: whole numbers for INCRBY, others for INCRBYFLOAT.
-    pub by: Box<str>,
+    pub(crate) by: Box<str>,
     /// Seconds from the counter's birth; 0: for ever.
-    pub ttl: u64,
+    pub(crate) ttl: u64,
 }
 
 /// How a counter job is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// With the script's text, which makes Redis know it.
     Eval,
     /// By its SHA.
@@ -62,12 +62,12 @@ pub enum Form {
 
 impl Count {
     /// What it takes of a queue's bound.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.member.as_ref().map_or(0, |member| member.len()) + self.by.len()
     }
 
     /// Appends the job as the script's call. `done` is the key of the last number of this process.
-    pub fn encode(&self, out: &mut Vec<u8>, form: Form, done: &[u8], number: u64) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, form: Form, done: &[u8], number: u64) {
         let (number, ttl, memory) = (number.to_string(), self.ttl.to_string(), COUNTER_MEMORY.as_secs().to_string());
         let [name, script]: [&[u8]; 2] = match form {
             Form::Eval => [b"EVAL", SCRIPT.as_bytes()],
@@ -83,7 +83,7 @@ impl Count {
     /// is to end is born with its time to live, so that no end of a process comes between. It may still be without one
     /// afterwards: a sorted set, a key that was SET, or one that ended between the two commands. So TTL is asked behind
     /// the value ([`Count::asks_ttl`]), and [`encode_expire`] is sent if there is none: `EXPIRE ... NX` is of Redis 7.
-    pub fn encode_plain(&self, out: &mut Vec<u8>) -> usize {
+    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>) -> usize {
         let ttl = self.ttl.to_string();
         let is_born_with_it = self.asks_ttl() && self.member.is_none();
         if is_born_with_it {
@@ -101,18 +101,18 @@ impl Count {
     }
 
     /// Whether the plain commands end with TTL.
-    pub fn asks_ttl(&self) -> bool {
+    pub(crate) fn asks_ttl(&self) -> bool {
         self.ttl > 0
     }
 }
 
 /// Appends the question how long a key lives; -1: for ever.
-pub fn encode_ttl(out: &mut Vec<u8>, key: &[u8]) {
+pub(crate) fn encode_ttl(out: &mut Vec<u8>, key: &[u8]) {
     command::encode(out, &[b"TTL", key]);
 }
 
 /// Appends the command that gives a key its time to live.
-pub fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
+pub(crate) fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
     command::encode(out, &[b"EXPIRE", key, ttl.to_string().as_bytes()]);
 }
 
@@ -149,7 +149,7 @@ const NOT_DONE: [&str; 26] = [
 
 /// Whether the error reply to EVAL or EVALSHA says that this user may run no script, or none of this kind. What it says
 /// of the data (a wrong type, a full memory, a forbidden counter) is no such answer: plain commands would not help.
-pub fn forbids_scripts(error: &[u8]) -> bool {
+pub(crate) fn forbids_scripts(error: &[u8]) -> bool {
     let found = Refusal::new(error);
     if found.class != Class::Never || DATA.iter().any(|code| found.is(code)) {
         return false;
@@ -167,7 +167,7 @@ pub fn forbids_scripts(error: &[u8]) -> bool {
 const DATA: [&str; 8] = ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM"];
 
 /// Whether an error reply says that Redis does not know the script any more.
-pub fn wants_script(error: &[u8]) -> bool {
+pub(crate) fn wants_script(error: &[u8]) -> bool {
     Refusal::new(error).is("NOSCRIPT")
 }
 

@@ -13,7 +13,7 @@ use crate::redis::command;
 use crate::redis::reply::Reply;
 
 /// The search for one board.
-pub struct Board {
+pub(crate) struct Board {
     /// `prefix` and what stands before and after the `*`, as keys have it.
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -51,7 +51,7 @@ impl PartialOrd for Row {
 
 /// What a reply led to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// [`Board::encode`] has another command.
     More,
     Done(Answer),
@@ -59,7 +59,7 @@ pub enum Progress {
 
 impl Board {
     /// `None` unless the board has exactly one `*`.
-    pub fn new(prefix: &[u8], board: &[u8], rows_max: usize) -> Option<Board> {
+    pub(crate) fn new(prefix: &[u8], board: &[u8], rows_max: usize) -> Option<Board> {
         let mut parts = board.split(|byte| *byte == b'*');
         let (head, tail) = (parts.next()?, parts.next()?);
         parts.next().is_none().then(|| Board {
@@ -75,7 +75,7 @@ impl Board {
     }
 
     /// Starts again: a cursor is worth nothing on another connection, which may lead to another server.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.seen.clear();
         self.best.clear();
         self.cursor = b"0".to_vec();
@@ -83,7 +83,7 @@ impl Board {
     }
 
     /// Appends the next command: the values of the last step's keys, or the next step.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(AsRef::as_ref);
             command::encode(out, &std::iter::once(b"MGET".as_slice()).chain(keys).collect::<Vec<_>>());
@@ -95,7 +95,7 @@ impl Board {
     }
 
     /// Takes the reply to the command that [`Board::encode`] made. An error is a reason string.
-    pub fn take(&mut self, reply: Reply<'_>) -> Result<Progress, String> {
+    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<Progress, String> {
         match reply {
             Reply::Error(text) => return Err(answer::redis_error(text)),
             Reply::TooLarge(lost) => return Err(answer::too_large(lost)),

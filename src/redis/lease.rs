@@ -31,21 +31,21 @@ return 0
 ";
 
 /// The keys of leases.
-pub struct Keys(Vec<Vec<u8>>);
+pub(crate) struct Keys(Vec<Vec<u8>>);
 
 impl Keys {
-    pub fn new(prefix: &str, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Keys {
+    pub(crate) fn new(prefix: &str, fingerprints: impl IntoIterator<Item = Fingerprint>) -> Keys {
         let keys = fingerprints.into_iter().map(|fingerprint| format!("{prefix}rt:lead:{fingerprint}").into_bytes());
         Keys(keys.collect())
     }
 
     /// One command, whose reply has 1 or 0 for each key.
-    pub fn encode_take(&self, out: &mut Vec<u8>, boot: u64) {
+    pub(crate) fn encode_take(&self, out: &mut Vec<u8>, boot: u64) {
         self.encode_script(out, TAKE, &[&boot_text(boot), LEASE.as_millis().to_string().as_bytes()]);
     }
 
     /// One command.
-    pub fn encode_free(&self, out: &mut Vec<u8>, boot: u64) {
+    pub(crate) fn encode_free(&self, out: &mut Vec<u8>, boot: u64) {
         self.encode_script(out, FREE, &[&boot_text(boot)]);
     }
 
@@ -66,7 +66,7 @@ impl Keys {
     ///
     /// A server holds the key when both say so: no other one writes its boot, so a key that is its own after PEXPIRE
     /// was its own before.
-    pub fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, is_ours: impl Fn(usize) -> bool) {
+    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, is_ours: impl Fn(usize) -> bool) {
         let (boot, millis) = (boot_text(boot), LEASE.as_millis().to_string());
         for (at, key) in self.0.iter().enumerate() {
             if is_ours(at) {
@@ -80,6 +80,6 @@ impl Keys {
 }
 
 /// A process as leases name it.
-pub fn boot_text(boot: u64) -> Vec<u8> {
+pub(crate) fn boot_text(boot: u64) -> Vec<u8> {
     format!("{boot:016x}").into_bytes()
 }

@@ -3,21 +3,21 @@
 //! Everything but the connection and its TLS is pure and knows no socket. Protocol: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 pub mod answer;
-pub mod backoff;
+pub(crate) mod backoff;
 pub mod command;
-pub mod connection;
-pub mod counter;
-pub mod leaderboard;
-pub mod lease;
-pub mod push;
-pub mod refusal;
-pub mod reply;
+pub(crate) mod connection;
+pub(crate) mod counter;
+pub(crate) mod leaderboard;
+pub(crate) mod lease;
+pub(crate) mod push;
+pub(crate) mod refusal;
+pub(crate) mod reply;
 mod tls;
 
 use crate::config;
 
 /// What the publisher's connection accepts: values and replies to commands.
-pub const REPLY_LIMITS: reply::Limits = reply::Limits {
+pub(crate) const REPLY_LIMITS: reply::Limits = reply::Limits {
     depth_max: config::REPLY_DEPTH_MAX,
     elements_max: config::REPLY_ELEMENTS_MAX,
     line_bytes_max: config::REPLY_LINE_BYTES_MAX,

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// What to do about a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// Redis is busy for the moment and did nothing: the same command may succeed soon.
     Wait,
     /// This connection leads to a server that is not (any more) the one to talk to.
@@ -24,7 +24,7 @@ pub enum Class {
 /// An error reply with what a server's owner may do about it. Holds the reply only, never what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    pub class: Class,
+    pub(crate) class: Class,
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
     /// One line, fit to be shown; empty where the reply may hold a secret.
@@ -64,7 +64,7 @@ type Code = Option<&'static str>;
 
 impl Refusal {
     /// `text` is the error reply without its dash.
-    pub fn new(text: &[u8]) -> Refusal {
+    pub(crate) fn new(text: &[u8]) -> Refusal {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
         let inner = inside_script(&lower);
@@ -92,18 +92,18 @@ impl Refusal {
     }
 
     /// With the arguments that a server repeats, for who sent them.
-    pub fn with_arguments(text: &[u8]) -> Refusal {
+    pub(crate) fn with_arguments(text: &[u8]) -> Refusal {
         Refusal { text: one_line(&String::from_utf8_lossy(text)).into(), ..Refusal::new(text) }
     }
 
     /// The answer to a command that carried a secret, which the server may repeat: of it only the code word is kept.
-    pub fn of_secret(text: &[u8]) -> Refusal {
+    pub(crate) fn of_secret(text: &[u8]) -> Refusal {
         let found = Refusal::new(text);
         Refusal { text: Box::default(), ..found }
     }
 
     /// As [`Refusal::of_secret`], for a login: what else a server may say to it, it does not let us in.
-    pub fn of_login(text: &[u8]) -> Refusal {
+    pub(crate) fn of_login(text: &[u8]) -> Refusal {
         let mut found = Refusal::of_secret(text);
         if found.advice == NO_PASSWORD {
             // Our words, not the server's.
@@ -119,20 +119,20 @@ impl Refusal {
     }
 
     /// Whether the code word is this one, in capital letters.
-    pub fn is(&self, code: &str) -> bool {
+    pub(crate) fn is(&self, code: &str) -> bool {
         self.code == Some(code)
     }
 }
 
 /// Whether an error reply has this text, in lower case, in any letter case.
-pub fn contains(error: &[u8], lower: &str) -> bool {
+pub(crate) fn contains(error: &[u8], lower: &str) -> bool {
     String::from_utf8_lossy(error).to_ascii_lowercase().contains(lower)
 }
 
 /// The error that ended a script, without the words around it; other errors as they are. Redis before version 7 says
 /// `ERR Error running script (call to f_<sha>): @user_script:10: @user_script: 10: -OOM command not allowed ...`, later
 /// ones `OOM command not allowed ... script: <sha>, on @user_script:10.`
-pub fn inside_script(lower: &str) -> &str {
+pub(crate) fn inside_script(lower: &str) -> &str {
     let place = |letter: char| letter.is_ascii_digit() || matches!(letter, ':' | ' ');
     match (lower.rsplit_once("@user_script"), lower.rsplit_once(" script: ")) {
         (Some((_, inner)), _) if lower.starts_with("err error running script") => {

@@ -9,7 +9,7 @@
 //! looked at a bounded number of times however the stream is cut, and every cut gives the same replies.
 
 mod buffer;
-mod decoder;
+pub(crate) mod decoder;
 mod error;
 mod line;
 mod node;
@@ -19,9 +19,9 @@ pub(super) mod tests;
 
 use std::fmt;
 
-pub use decoder::Decoder;
-pub use error::ProtocolError;
-pub use node::{Array, Elements};
+pub(crate) use decoder::Decoder;
+pub(crate) use error::ProtocolError;
+pub(crate) use node::{Array, Elements};
 
 use node::Node;
 
@@ -29,15 +29,15 @@ use node::Node;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Arrays inside each other.
-    pub depth_max: usize,
+    pub(crate) depth_max: usize,
     /// Elements of one reply in all, those of inner arrays included: it bounds the table of nodes, 12 bytes each.
-    pub elements_max: usize,
+    pub(crate) elements_max: usize,
     /// A status, error or other line. The only cap that is an error: past it there is no saying where the line ends.
-    pub line_bytes_max: usize,
+    pub(crate) line_bytes_max: usize,
     /// One bulk string.
-    pub bulk_bytes_max: usize,
+    pub(crate) bulk_bytes_max: usize,
     /// One whole reply as it stands in the buffer, headers included.
-    pub reply_bytes_max: usize,
+    pub(crate) reply_bytes_max: usize,
 }
 
 /// One reply, borrowed from the decoder's buffer.
@@ -78,7 +78,7 @@ struct Lost {
 
 /// Which of the [`Limits`] a reply broke.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cap {
+pub(crate) enum Cap {
     Depth,
     Elements,
     BulkBytes,
@@ -88,7 +88,7 @@ pub enum Cap {
 
 /// A reply that owns its bytes, to be kept or sent to another thread.
 #[derive(Clone, PartialEq, Eq)]
-pub enum OwnedReply {
+pub(crate) enum OwnedReply {
     Simple(Vec<u8>),
     Error(Vec<u8>),
     Integer(i64),
@@ -100,7 +100,7 @@ pub enum OwnedReply {
 
 impl<'a> Reply<'a> {
     /// A copy that outlives the buffer. Recursion is bounded: a reply is never deeper than `depth_max`.
-    pub fn keep(&self) -> OwnedReply {
+    pub(crate) fn keep(&self) -> OwnedReply {
         match *self {
             Reply::Simple(text) => OwnedReply::Simple(text.to_vec()),
             Reply::Error(text) => OwnedReply::Error(text.to_vec()),
@@ -123,7 +123,7 @@ impl<'a> Reply<'a> {
 
     /// The value of an integer reply.
     #[inline]
-    pub fn integer(&self) -> Option<i64> {
+    pub(crate) fn integer(&self) -> Option<i64> {
         match *self {
             Reply::Integer(value) => Some(value),
             _ => None,
@@ -132,7 +132,7 @@ impl<'a> Reply<'a> {
 
     /// The elements of an array reply.
     #[inline]
-    pub fn array(&self) -> Option<Array<'a>> {
+    pub(crate) fn array(&self) -> Option<Array<'a>> {
         match *self {
             Reply::Array(array) => Some(array),
             _ => None,
@@ -140,7 +140,7 @@ impl<'a> Reply<'a> {
     }
 
     /// What it is, for "expected an integer, found an array".
-    pub fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Reply::Simple(_) => "a status",
             Reply::Error(_) => "an error",
@@ -155,25 +155,25 @@ impl<'a> Reply<'a> {
 
 impl<'a> TooLarge<'a> {
     /// Size of the whole reply on the wire.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.lost.bytes
     }
 
     /// The first cap it broke.
-    pub fn cap(&self) -> Cap {
+    pub(crate) fn cap(&self) -> Cap {
         self.lost.cap
     }
 
     /// The first elements of an outermost array, as far as they came before the cap was broken and are short values:
     /// of a message whose payload is too large, its kind and channel.
-    pub fn head(&self) -> Array<'a> {
+    pub(crate) fn head(&self) -> Array<'a> {
         Array::new(&self.lost.head, &self.lost.nodes)
     }
 }
 
 impl OwnedReply {
     /// What it is, in the words of [`Reply::describe`].
-    pub fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             OwnedReply::Simple(_) => "a status",
             OwnedReply::Error(_) => "an error",
@@ -188,7 +188,7 @@ impl OwnedReply {
 
 impl Cap {
     /// The name of the field of [`Limits`].
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Cap::Depth => "depth_max",
             Cap::Elements => "elements_max",

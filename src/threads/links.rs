@@ -22,14 +22,14 @@ pub struct Link {
 
 /// Why a connection is not ready, as far as known.
 #[derive(Clone, Default, PartialEq)]
-pub struct Trouble {
-    pub reason: String,
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
     /// Redis refused the login: only an operator can help.
-    pub login: bool,
+    pub(crate) login: bool,
 }
 
 impl Trouble {
-    pub fn new(reason: String, class: Class) -> Trouble {
+    pub(crate) fn new(reason: String, class: Class) -> Trouble {
         Trouble { reason, login: class == Class::Login }
     }
 }
@@ -40,11 +40,11 @@ impl Link {
     }
 
     /// The first attempt to connect is under way.
-    pub fn is_untried(&self) -> bool {
+    pub(crate) fn is_untried(&self) -> bool {
         !self.is_ready() && *lock(&self.trouble) == Trouble::default()
     }
 
-    pub fn trouble(&self) -> Trouble {
+    pub(crate) fn trouble(&self) -> Trouble {
         lock(&self.trouble).clone()
     }
 
@@ -73,11 +73,11 @@ impl Link {
 /// What Redis does not do for this user, as last found: for `Stats()`, `realtime_status`, and one
 /// `RealtimeError` each.
 #[derive(Default)]
-pub struct Limits(Mutex<BTreeMap<Limit, String>>);
+pub(crate) struct Limits(Mutex<BTreeMap<Limit, String>>);
 
 /// What works less well then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// No scripts: counters and leases go by plain commands.
     Scripts,
     /// No leases: for the fleet this server does not act on events of others.
@@ -101,14 +101,14 @@ impl Limits {
     }
 
     /// A sentence for each.
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         lock(&self.0).iter().map(|(limit, found)| format!("{}; {found}", limit.effect())).collect()
     }
 }
 
 impl Limit {
     /// What it means for the game.
-    pub fn effect(self) -> &'static str {
+    pub(crate) fn effect(self) -> &'static str {
         match self {
             Limit::Scripts => "redis refuses scripts (EVAL): a counter whose answer is lost is not sent again",
             Limit::Leases => {
@@ -134,7 +134,7 @@ impl Published {
         current.0
     }
 
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
@@ -146,7 +146,7 @@ impl Published {
 /// Up to which routes Redis has acknowledged every subscription. The publisher waits here, a bounded time, so that a
 /// script hears what it emits right after `On`.
 #[derive(Default)]
-pub struct Settled {
+pub(crate) struct Settled {
     version: AtomicU64,
     asked: Mutex<Question>,
     changed: Condvar,
@@ -162,7 +162,7 @@ struct Question {
 
 /// What the publisher, who is the one that asks, is to know at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// Redis is busy no more, and there is more to ask for.
     More,
     /// Redis is busy: a publish would be refused as well.
@@ -204,12 +204,12 @@ impl Settled {
         *asked = Question { since: Some(Instant::now()), news: None };
     }
 
-    pub fn is_reached(&self, version: u64) -> bool {
+    pub(crate) fn is_reached(&self, version: u64) -> bool {
         self.version.load(Ordering::Acquire) >= version
     }
 
     /// Has who waits look at its `give_up` again.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         drop(lock(&self.asked));
         self.changed.notify_all();
     }

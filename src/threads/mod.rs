@@ -1,14 +1,14 @@
 //! The fixed OS threads, a folder for each with its queue and its loop, and what they share with the game thread.
 //! The game thread's side never blocks; each queue is bounded, by count and by bytes.
 
-pub mod actions;
-pub mod files;
-pub mod links;
-pub mod publisher;
+pub(crate) mod actions;
+pub(crate) mod files;
+pub(crate) mod links;
+pub(crate) mod publisher;
 mod queue;
 pub mod selftest;
-pub mod settings;
-pub mod shared;
-pub mod subscriber;
-pub mod webhooks;
-pub mod workers;
+pub(crate) mod settings;
+pub(crate) mod shared;
+pub(crate) mod subscriber;
+pub(crate) mod webhooks;
+pub(crate) mod workers;

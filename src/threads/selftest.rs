@@ -38,7 +38,7 @@ impl Selftest {
 }
 
 /// Begins a self-test; its lines come by and by.
-pub fn begin(shared: &Arc<Shared>) -> Result<(), String> {
+pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
     if shared.selftest.runs.swap(true, Ordering::AcqRel) {
         return Err("a self-test is running already".to_owned());
     }
@@ -85,15 +85,15 @@ impl Drop for Running<'_> {
 /// One step and what came of it.
 #[derive(Debug)]
 pub struct Step {
-    pub name: &'static str,
-    pub outcome: Result<String, Failure>,
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Result<String, Failure>,
 }
 
 /// What was found, and what the owner of the server may do about it.
 #[derive(Debug)]
-pub struct Failure {
-    pub found: String,
-    pub advice: String,
+pub(crate) struct Failure {
+    pub(crate) found: String,
+    pub(crate) advice: String,
 }
 
 impl Failure {

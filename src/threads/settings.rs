@@ -40,7 +40,7 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
     Operator { file, variables: variables.collect(), hints }
 }
 
-pub struct Settings {
+pub(crate) struct Settings {
     current: Mutex<Arc<Config>>,
     /// Counts all changes, and those that ask for another connection.
     version: AtomicU64,
@@ -52,16 +52,16 @@ impl Settings {
         Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), reconnects: AtomicU64::new(0) }
     }
 
-    pub fn current(&self) -> Arc<Config> {
+    pub(crate) fn current(&self) -> Arc<Config> {
         Arc::clone(&lock(&self.current))
     }
 
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
     /// How often the settings asked for another connection.
-    pub fn reconnects(&self) -> u64 {
+    pub(crate) fn reconnects(&self) -> u64 {
         self.reconnects.load(Ordering::Acquire)
     }
 

@@ -30,9 +30,9 @@ use crate::threads::webhooks::Webhooks;
 
 /// What the game thread and the workers share for the life of the process.
 pub struct Shared {
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// The game's folder for data.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// This process, in the identity of its events.
     pub boot: u64,
     pub stats: Arc<Stats>,
@@ -43,14 +43,14 @@ pub struct Shared {
     pub selftest: Selftest,
     pub files: Files,
     pub published: Published,
-    pub settled: Settled,
-    pub subscriptions: Subscriptions,
+    pub(crate) settled: Settled,
+    pub(crate) subscriptions: Subscriptions,
     pub actions: Actions,
     pub collector: Collector,
     pub webhooks: Webhooks,
     pub publisher_link: Link,
     pub subscriber_link: Link,
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// What was seen of other servers' numbers. rt-subscriber holds it while it is connected.
     pub(crate) ledger: Mutex<Ledger>,
     /// What was last told to game hooks: both links are ready.
@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// Publishes a new snapshot and has the publisher thread ask Redis for the difference.
-    pub fn publish_routes(&self, routes: Routes) -> u64 {
+    pub(crate) fn publish_routes(&self, routes: Routes) -> u64 {
         let version = self.published.replace(routes);
         // While there is no subscribed connection nothing can be asked, and no publish waits for it any longer.
         if self.subscriber_link.is_ready() {
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// A Lua state attached: it is told if the connection stands, and nothing of the past.
-    pub fn greet(&self) {
+    pub(crate) fn greet(&self) {
         let told = lock(&self.told_connected);
         self.notices.drop_past();
         if *told {
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
-    pub fn reconfigure(&self, config: Config) {
+    pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
             self.outbox.set_generation(self.settings.reconnects());
             // Waits and backoffs are over, and the subscriber's read.
@@ -136,7 +136,7 @@ impl Shared {
         self.outbox.wake();
     }
 
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         *lock(&self.stopping.flag)
     }
 
@@ -172,7 +172,7 @@ impl Shared {
     }
 
     /// The key under which Redis keeps the number of this process's last counter (`redis/counter.rs`).
-    pub fn done_key(&self, prefix: &str) -> Arc<[u8]> {
+    pub(crate) fn done_key(&self, prefix: &str) -> Arc<[u8]> {
         format!("{prefix}rt:done:{:016x}", self.boot).into_bytes().into()
     }
 

@@ -22,7 +22,7 @@ use crate::webhook::response::Response;
 
 /// Who answered, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     Discord,
     Http {
         /// The URL is another for each event.
@@ -32,7 +32,7 @@ pub enum Asked {
 
 /// What is to become of the post.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Delivered,
     /// Too many: not before this time.
     Limited {
@@ -54,11 +54,11 @@ pub enum Verdict {
 
 /// The verdict, why, and how long the destination asks for a pause although all is well.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    pub verdict: Verdict,
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
     /// Empty when delivered. Holds words of the other end: to be redacted, and escaped where it is shown.
-    pub reason: String,
-    pub pause: Option<Duration>,
+    pub(crate) reason: String,
+    pub(crate) pause: Option<Duration>,
 }
 
 /// Characters of a body that are shown.
@@ -67,7 +67,7 @@ const EXCERPT_CHARS_MAX: usize = 200;
 const CUT: char = '…';
 
 /// Reads an answer that came at `unix_s`.
-pub fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
+pub(crate) fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
     let discord = if asked == Asked::Discord { serde_json::from_slice(&response.body).ok() } else { None };
     let number = |name: &str| discord.as_ref().and_then(|body: &Value| body.get(name)).and_then(Value::as_f64);
     let code = number("code").unwrap_or(0.0) as u64;
@@ -89,7 +89,7 @@ pub fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
 }
 
 /// No answer came.
-pub fn trouble(reason: String) -> Answer {
+pub(crate) fn trouble(reason: String) -> Answer {
     Answer { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
 }
 
@@ -164,7 +164,7 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
 }
 
 /// The text without these secrets, and without the beginning of one where an excerpt was cut.
-pub fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
     // Longest first: one may be part of another.
     let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -186,7 +186,7 @@ pub fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> Strin
 
 /// The text without words that the request has and the event has not: the hook's own, which may be secret. Names of
 /// members that are plain words stay, and short words.
-pub fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
+pub(crate) fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
     let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
     // `"text": ...` in JSON, `text=...` in a form.
     let names = |word: &str| {

@@ -28,7 +28,7 @@ const CA_OPTION: &str = "webhook_ca_file";
 const READ_BYTES: usize = 8 * 1024;
 
 /// What all requests share.
-pub struct Client {
+pub(crate) struct Client {
     resolver: Arc<Resolver>,
     trust: Mutex<Trust>,
 }
@@ -42,7 +42,7 @@ struct Trust {
 
 /// Ends a request from another thread.
 #[derive(Default)]
-pub struct Interrupt(Mutex<Interrupted>);
+pub(crate) struct Interrupt(Mutex<Interrupted>);
 
 #[derive(Default)]
 struct Interrupted {
@@ -56,7 +56,7 @@ impl Interrupt {
     }
 
     /// The request under way ends now, or as soon as it is connected.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         let mut state = self.state();
         state.is_set = true;
         if let Some(stream) = state.stream.take() {
@@ -65,7 +65,7 @@ impl Interrupt {
         }
     }
 
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.state().is_set
     }
 
@@ -85,13 +85,13 @@ impl Interrupt {
 }
 
 impl Client {
-    pub fn new(resolver: Resolver, ca_file: &str) -> Client {
+    pub(crate) fn new(resolver: Resolver, ca_file: &str) -> Client {
         let trust = Mutex::new(Trust { ca_file: ca_file.to_owned(), tls: None });
         Client { resolver: Arc::new(resolver), trust }
     }
 
     /// From the next request on: the authorities of this file; `tls` if it was read already.
-    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
     }
 
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Sends the request and reads its answer. `id` names the post, the same at every attempt.
-    pub fn send(&self, request: &Request, id: &str, interrupt: &Interrupt) -> Result<Response, NoAnswer> {
+    pub(crate) fn send(&self, request: &Request, id: &str, interrupt: &Interrupt) -> Result<Response, NoAnswer> {
         let deadline = Instant::now() + request.timeout;
         let origin = &request.url.origin;
         let stream = self.connect(origin, deadline, interrupt)?;
@@ -237,7 +237,7 @@ fn io_trouble(err: &io::Error) -> String {
 
 /// Why there is no answer: doing what, where, found what.
 #[derive(Debug, PartialEq)]
-pub struct NoAnswer {
+pub(crate) struct NoAnswer {
     doing: &'static str,
     origin: String,
     found: String,

@@ -19,18 +19,18 @@ use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::Dead;
 
 /// The file, once there was something to write.
-pub struct DeadLetters {
+pub(crate) struct DeadLetters {
     path: PathBuf,
     file: Option<BoundedFile>,
 }
 
 impl DeadLetters {
-    pub fn new(directory: &Path) -> DeadLetters {
+    pub(crate) fn new(directory: &Path) -> DeadLetters {
         DeadLetters { path: directory.join("dead_letter.jsonl"), file: None }
     }
 
     /// Writes the line of one post. After an error the file is opened again for the next.
-    pub fn write(&mut self, dead: &Dead, unix_ms: u64) -> io::Result<()> {
+    pub(crate) fn write(&mut self, dead: &Dead, unix_ms: u64) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => {

@@ -28,7 +28,7 @@ const MENTIONS_MAX: usize = 100;
 
 /// One message, or several in one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub(crate) struct Message {
     content: String,
     embeds: Vec<Value>,
     embeds_chars: usize,
@@ -47,7 +47,7 @@ struct Mentions {
 
 impl Message {
     /// The message of one event.
-    pub fn of(discord: &Discord, fields: &Fields<'_>) -> Result<Message, NoMessage> {
+    pub(crate) fn of(discord: &Discord, fields: &Fields<'_>) -> Result<Message, NoMessage> {
         let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
         let content = cut(content, CONTENT_CHARS_MAX);
         let mut budget = EMBEDS_CHARS_MAX;
@@ -68,7 +68,7 @@ impl Message {
     }
 
     /// Takes in a later message to the same place, if one message can be both. False: `next` is untouched.
-    pub fn merge(&mut self, next: &Message) -> bool {
+    pub(crate) fn merge(&mut self, next: &Message) -> bool {
         let (one, other) = (self.content.chars().count(), next.content.chars().count());
         let joint = usize::from(one > 0 && other > 0);
         let fits = one + joint + other <= CONTENT_CHARS_MAX
@@ -99,7 +99,7 @@ impl Message {
     }
 
     /// The message of such a body, as [`Message::body`] makes it. `None`: it is none.
-    pub fn from_body(body: &Value) -> Option<Message> {
+    pub(crate) fn from_body(body: &Value) -> Option<Message> {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         let embeds = body.get("embeds").and_then(Value::as_array).cloned().unwrap_or_default();
         let content = text("content").unwrap_or_default();
@@ -117,7 +117,7 @@ impl Message {
     }
 
     /// The body of the request.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let mut body = Map::new();
         if !self.content.is_empty() {
             body.insert("content".to_owned(), json!(self.content));
@@ -137,7 +137,7 @@ impl Message {
     }
 
     /// Every URL that it shows.
-    pub fn urls(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         // `/author/icon_url` and so on: as `embed_of` makes them.
         const OF_EMBED: [&str; 6] =
             ["/url", "/image/url", "/thumbnail/url", "/author/url", "/author/icon_url", "/footer/icon_url"];
@@ -146,7 +146,7 @@ impl Message {
     }
 
     /// About the bytes it takes in memory.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let labels = self.username.as_ref().map_or(0, String::len) + self.urls().map(str::len).sum::<usize>();
         // A character has up to four bytes, and each text of an embed some around it.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
@@ -380,7 +380,7 @@ fn cut(mut text: String, chars_max: usize) -> String {
 
 /// Why an event makes no message.
 #[derive(Debug, PartialEq)]
-pub enum NoMessage {
+pub(crate) enum NoMessage {
     Url(UrlError),
     Unmade(Unmade),
     Empty,

@@ -21,17 +21,17 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// All that is asked of one destination.
 #[derive(Clone, PartialEq)]
-pub struct Request {
-    pub url: Url,
-    pub method: Box<str>,
-    pub headers: Vec<(Box<str>, Secret)>,
-    pub body: Vec<u8>,
-    pub timeout: Duration,
+pub(crate) struct Request {
+    pub(crate) url: Url,
+    pub(crate) method: Box<str>,
+    pub(crate) headers: Vec<(Box<str>, Secret)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
 }
 
 impl Request {
     /// The request of one event, whose JSON text `json` is.
-    pub fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
+    pub(crate) fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
         let url = http.url.render(fields).map_err(NoRequest::Url)?;
         let mut request = Request {
             url,
@@ -65,7 +65,7 @@ impl Request {
     }
 
     /// A POST of JSON.
-    pub fn post_json(url: Url, body: String, timeout: Duration) -> Request {
+    pub(crate) fn post_json(url: Url, body: String, timeout: Duration) -> Request {
         let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
         Request { url, method: "POST".into(), headers, body: body.into_bytes(), timeout }
     }
@@ -75,7 +75,7 @@ impl Request {
     }
 
     /// The bytes on the wire; `id` is the same for every attempt.
-    pub fn encode(&self, id: &str) -> Vec<u8> {
+    pub(crate) fn encode(&self, id: &str) -> Vec<u8> {
         let mut out =
             format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.url.target(), self.url.origin.authority());
         let mut push = |name: &str, value: &str| {
@@ -102,13 +102,13 @@ impl Request {
     }
 
     /// The bytes it takes in memory.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.reveal().len()).sum();
         self.body.len() + self.url.target().len() + headers
     }
 
     /// The texts in it that nobody may see.
-    pub fn secrets<'a>(&'a self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn secrets<'a>(&'a self) -> impl Iterator<Item = &'a str> {
         let public = |name: &str| name.eq_ignore_ascii_case("content-type");
         let headers = self.headers.iter().filter(move |(name, _)| !public(name));
         // `Bearer <token>`, `session=<token>; user=x`: the token alone is as secret.
@@ -137,7 +137,7 @@ impl fmt::Debug for Request {
 
 /// Why an event makes no request.
 #[derive(Debug, PartialEq)]
-pub enum NoRequest {
+pub(crate) enum NoRequest {
     Url(UrlError),
     Header(Box<str>, Unmade),
     Body(Unmade),

@@ -3,16 +3,16 @@
 //! clocks and randomness handed in. `client`, `resolve`, `dead_letter` and `spool` do the I/O; `threads/webhooks/mod.rs`
 //! puts all of it together.
 
-pub mod answer;
+pub(crate) mod answer;
 mod date;
-pub mod discord;
-pub mod http;
-pub mod post;
-pub mod response;
-pub mod schedule;
+pub(crate) mod discord;
+pub(crate) mod http;
+pub(crate) mod post;
+pub(crate) mod response;
+pub(crate) mod schedule;
 
 // 2 I/O
-pub mod client;
-pub mod dead_letter;
-pub mod resolve;
-pub mod spool;
+pub(crate) mod client;
+pub(crate) mod dead_letter;
+pub(crate) mod resolve;
+pub(crate) mod spool;

@@ -15,9 +15,9 @@ use crate::webhook::http::Request;
 
 /// The name of a post on the wire, the same at every attempt: the process and a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PostId {
-    pub boot: u64,
-    pub number: u64,
+pub(crate) struct PostId {
+    pub(crate) boot: u64,
+    pub(crate) number: u64,
 }
 
 /// In the shape of a UUID (version 8: of one's own making).
@@ -33,7 +33,7 @@ impl fmt::Display for PostId {
 
 /// A destination: what is limited, paused and closed as one.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Address {
+pub(crate) struct Address {
     kind: Kind,
     /// Origin and target; a template's as it was written.
     url: Arc<str>,
@@ -58,54 +58,54 @@ enum Kind {
 
 impl Address {
     /// Of a Discord webhook: the query (a thread) makes another destination with the same limit.
-    pub fn discord(url: &Url) -> Address {
+    pub(crate) fn discord(url: &Url) -> Address {
         let text = url.reveal();
         let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
         Address { kind: Kind::Discord, url: text.into(), origin_bytes, limit_bytes, name: url.to_string().into() }
     }
 
     /// `text` is the URL as the hook has it, and `name` how it may be shown.
-    pub fn http(text: String, name: String, varies: bool) -> Address {
+    pub(crate) fn http(text: String, name: String, varies: bool) -> Address {
         let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.len());
         Address { kind: Kind::Http { varies }, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
     }
 
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         if self.is_discord() { "discord" } else { "http" }
     }
 
-    pub fn is_discord(&self) -> bool {
+    pub(crate) fn is_discord(&self) -> bool {
         self.kind == Kind::Discord
     }
 
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         match self.kind {
             Kind::Discord => Asked::Discord,
             Kind::Http { varies } => Asked::Http { varies },
         }
     }
 
-    pub fn varies(&self) -> bool {
+    pub(crate) fn varies(&self) -> bool {
         self.kind == Kind::Http { varies: true }
     }
 
     /// Scheme, host and port.
-    pub fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         self.url.get(..self.origin_bytes).unwrap_or_default()
     }
 
     /// Without its secrets.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The URL, for the spool only.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.url
     }
 
     /// Equal for destinations that share a rate limit. Not to be shown.
-    pub fn limit(&self) -> Secret {
+    pub(crate) fn limit(&self) -> Secret {
         Secret::new(self.url.get(..self.limit_bytes).unwrap_or_default().to_owned())
     }
 }
@@ -118,41 +118,41 @@ impl fmt::Debug for Address {
 
 /// What is posted.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     Message { url: Url, message: Message },
     Request(Request),
 }
 
 #[derive(Debug)]
-pub struct Post {
-    pub id: PostId,
-    pub address: Address,
-    pub hook: Arc<[u8]>,
-    pub content: Content,
+pub(crate) struct Post {
+    pub(crate) id: PostId,
+    pub(crate) address: Address,
+    pub(crate) hook: Arc<[u8]>,
+    pub(crate) content: Content,
     /// The event it was made from, where the content shows text of the hook's own that may be secret.
-    pub event: Option<Arc<EventText>>,
+    pub(crate) event: Option<Arc<EventText>>,
     /// When it is too old.
-    pub expires: Instant,
+    pub(crate) expires: Instant,
     /// Requests whose fate is not known, or that failed for now.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Those of them that were answered.
-    pub refusals: u32,
+    pub(crate) refusals: u32,
     /// Later messages that go out in the same request, oldest first. None of them has others behind it.
-    pub behind: Vec<Post>,
+    pub(crate) behind: Vec<Post>,
 }
 
 impl Post {
-    pub fn jobs(&self) -> u64 {
+    pub(crate) fn jobs(&self) -> u64 {
         1 + self.behind.len() as u64
     }
 
     /// Itself and what goes out with it, in order.
-    pub fn parts(&self) -> impl Iterator<Item = &Post> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Post> {
         std::iter::once(self).chain(&self.behind)
     }
 
     /// The same, each a post of its own that has been through what they were through together.
-    pub fn split(mut self) -> Vec<Post> {
+    pub(crate) fn split(mut self) -> Vec<Post> {
         let behind = std::mem::take(&mut self.behind);
         let (attempts, refusals) = (self.attempts, self.refusals);
         let behind = behind.into_iter().map(|post| Post { attempts, refusals, ..post });
@@ -161,13 +161,13 @@ impl Post {
 
     /// The message that it sends, for others to join. `None` once an attempt may have arrived: its name stands for what
     /// was in it then.
-    pub fn joint(&self) -> Option<Message> {
+    pub(crate) fn joint(&self) -> Option<Message> {
         let Content::Message { message, .. } = &self.content else { return None };
         (self.attempts == 0).then(|| self.whole(message))
     }
 
     /// Adds its own message to the joint one, if both can go out together.
-    pub fn joins(&self, joint: &mut Message) -> bool {
+    pub(crate) fn joins(&self, joint: &mut Message) -> bool {
         match &self.content {
             Content::Message { message, .. } => self.attempts == 0 && self.behind.is_empty() && joint.merge(message),
             Content::Request(_) => false,
@@ -187,7 +187,7 @@ impl Post {
     }
 
     /// The bytes it takes in memory.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let content = match &self.content {
             Content::Message { url, message } => message.weight() + url.target().len(),
             Content::Request(request) => request.weight(),
@@ -198,7 +198,7 @@ impl Post {
     }
 
     /// The texts in it that nobody may see.
-    pub fn secrets(&self) -> Vec<&str> {
+    pub(crate) fn secrets(&self) -> Vec<&str> {
         match &self.content {
             Content::Message { url, .. } => {
                 let messages = self.parts().filter_map(|post| match &post.content {
@@ -212,7 +212,7 @@ impl Post {
     }
 
     /// The request that it and those behind it are.
-    pub fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         match &self.content {
             Content::Message { url, message } => {
                 Request::post_json(url.clone(), self.whole(message).body(), REQUEST_TIMEOUT)
@@ -222,7 +222,7 @@ impl Post {
     }
 
     /// The request that it is alone.
-    pub fn own_request(&self) -> Request {
+    pub(crate) fn own_request(&self) -> Request {
         match &self.content {
             Content::Message { url, message } => Request::post_json(url.clone(), message.body(), REQUEST_TIMEOUT),
             Content::Request(request) => request.clone(),

@@ -22,7 +22,7 @@ const CUT_CHECK: Duration = Duration::from_millis(100);
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// The addresses of all hosts asked for.
-pub struct Resolver {
+pub(crate) struct Resolver {
     lookup: Box<Lookup>,
     hosts: Mutex<HashMap<Box<str>, Host>>,
     changed: Condvar,
@@ -50,7 +50,7 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    pub fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Resolver {
+    pub(crate) fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Resolver {
         Resolver { lookup: Box::new(lookup), hosts: Mutex::default(), changed: Condvar::new() }
     }
 
@@ -59,7 +59,7 @@ impl Resolver {
     }
 
     /// The addresses of this host, at the deadline or soon after `is_cut` at the latest.
-    pub fn resolve(
+    pub(crate) fn resolve(
         self: &Arc<Resolver>,
         host: &str,
         deadline: Instant,
@@ -164,7 +164,7 @@ fn make_room(hosts: &mut HashMap<Box<str>, Host>, host: &str) {
 
 /// Why a host has no address now.
 #[derive(Debug, PartialEq)]
-pub enum NoAddress {
+pub(crate) enum NoAddress {
     Failed(String),
     NotInTime,
 }

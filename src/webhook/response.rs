@@ -9,23 +9,23 @@ use crate::config::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_I
 
 /// An answer.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Response {
-    pub status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     /// Names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// Its beginning.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
     /// The first header of this name, which is given in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What was read so far of one answer.
-pub struct Decoder {
+pub(crate) struct Decoder {
     /// The request was HEAD: the answer has no body whatever its head says.
     is_head: bool,
     /// Bytes not understood yet: a beginning of the head, or of a chunk's line.
@@ -51,13 +51,13 @@ enum BodyState {
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 impl Decoder {
-    pub fn new(method: &str) -> Decoder {
+    pub(crate) fn new(method: &str) -> Decoder {
         let is_head = method == "HEAD";
         Decoder { is_head, pending: Vec::new(), interim: 0, response: None, body: BodyState::Done }
     }
 
     /// Takes in the next bytes.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), NotHttp> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), NotHttp> {
         if self.response.is_some() {
             self.feed_body(bytes);
             return Ok(());
@@ -98,17 +98,17 @@ impl Decoder {
     }
 
     /// The head was read: the fate of the request is known.
-    pub fn has_head(&self) -> bool {
+    pub(crate) fn has_head(&self) -> bool {
         self.response.is_some()
     }
 
     /// Nothing more is wanted.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.response.is_some() && matches!(self.body, BodyState::Done)
     }
 
     /// The answer, with as much of its body as came. An error if its head did not.
-    pub fn finish(self) -> Result<Response, NotHttp> {
+    pub(crate) fn finish(self) -> Result<Response, NotHttp> {
         self.response.ok_or(NotHttp::Ended { bytes: self.pending.len() })
     }
 
@@ -213,7 +213,7 @@ fn body_of(response: &Response, is_head: bool) -> BodyState {
 
 /// What answered is no HTTP server, or not within reason.
 #[derive(Debug, PartialEq)]
-pub enum NotHttp {
+pub(crate) enum NotHttp {
     /// How it begins.
     Start(String),
     HeadTooLong,

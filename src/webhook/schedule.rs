@@ -40,7 +40,7 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 
 /// All queues.
 #[derive(Default)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     places: Vec<Destination>,
     by_address: HashMap<Address, usize>,
     bytes: usize,
@@ -97,8 +97,8 @@ pub struct Tally {
     pub delivered: u64,
     pub dead: u64,
     /// Requests by what came of them.
-    pub status_2xx: u64,
-    pub status_4xx: u64,
+    pub(crate) status_2xx: u64,
+    pub(crate) status_4xx: u64,
     pub status_429: u64,
     pub status_5xx: u64,
     pub no_answer: u64,
@@ -106,15 +106,15 @@ pub struct Tally {
 
 /// A post that will not be delivered.
 #[derive(Debug)]
-pub struct Dead {
-    pub post: Post,
-    pub cause: Cause,
-    pub reason: String,
+pub(crate) struct Dead {
+    pub(crate) post: Post,
+    pub(crate) cause: Cause,
+    pub(crate) reason: String,
 }
 
 /// Why, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Too much waited: the oldest made room.
     Overflow,
     /// Older than `WEBHOOK_AGE_MAX`.
@@ -136,7 +136,7 @@ pub struct Standing {
     pub name: String,
     /// The hook whose post came last.
     pub hook: String,
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     pub tally: Tally,
     pub waiting: u64,
     pub state: State,
@@ -155,7 +155,7 @@ pub enum State {
 
 impl Schedule {
     /// Queues a post. What had to make room for it, or itself if it is not taken.
-    pub fn offer(&mut self, now: Instant, post: Post) -> Vec<Dead> {
+    pub(crate) fn offer(&mut self, now: Instant, post: Post) -> Vec<Dead> {
         let Some(at) = self.place_of(now, &post) else {
             let reason = format!("{DESTINATIONS_MAX} other destinations have posts waiting");
             self.forgotten.offered += post.jobs();
@@ -257,7 +257,7 @@ impl Schedule {
 
     /// The next post to send, with the number of its destination. `free` senders could take it. It counts as in flight
     /// until [`Schedule::done`].
-    pub fn next(&mut self, now: Instant, free: usize) -> Option<(usize, &Post)> {
+    pub(crate) fn next(&mut self, now: Instant, free: usize) -> Option<(usize, &Post)> {
         let ready = self.places.iter().enumerate().filter(|(_, place)| {
             let last_is_kept = free <= SENDERS_KEPT && !place.answers_soon();
             self.is_ready(place, now) && !last_is_kept
@@ -286,7 +286,7 @@ impl Schedule {
 
     /// The destination whose request is to be ended now, so that another gets its sender: its owner asks when
     /// [`Schedule::next`] has given all it could. `None`: nobody waits for a sender, or no request has passed its time.
-    pub fn overdue(&mut self, now: Instant) -> Option<usize> {
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<usize> {
         let waiting = self.places.iter().filter(|place| self.is_ready(place, now)).count();
         let is_cut = |place: &&Destination| place.flight().is_some_and(|flight| flight.is_cut);
         if self.places.iter().filter(is_cut).count() >= waiting {
@@ -317,7 +317,7 @@ impl Schedule {
     }
 
     /// When there may be something to do, although nobody offers or answers anything. `None`: never.
-    pub fn due(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.places.iter().filter(|place| !place.queue.is_empty());
         let pauses = waiting.clone().filter(|place| place.in_flight.is_none());
         let pauses = pauses.filter_map(|place| self.held_until(place)).filter(|until| *until > now);
@@ -331,7 +331,7 @@ impl Schedule {
 
     /// What came of the post in flight for this destination. `random` is any number, another at each call. Posts that
     /// are given up for it; with [`Cause::Closed`] all that waited.
-    pub fn done(&mut self, now: Instant, random: u64, at: usize, answer: Answer) -> Vec<Dead> {
+    pub(crate) fn done(&mut self, now: Instant, random: u64, at: usize, answer: Answer) -> Vec<Dead> {
         let Answer { verdict, reason, pause } = answer;
         let Some(place) = self.places.get_mut(at) else { return Vec::new() };
         let Some(mut queued) = place.in_flight.take() else { return Vec::new() };
@@ -460,7 +460,7 @@ impl Schedule {
     }
 
     /// Gives up what is too old. Looks at most once a second.
-    pub fn expire(&mut self, now: Instant) -> Vec<Dead> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Dead> {
         if self.expiry_checked.is_some_and(|checked| now < checked + EXPIRY_CHECK) {
             return Vec::new();
         }
@@ -494,7 +494,7 @@ impl Schedule {
     }
 
     /// Takes posts for this address again: a hook was added, so somebody may have repaired it.
-    pub fn reopen(&mut self, address: &Address) {
+    pub(crate) fn reopen(&mut self, address: &Address) {
         let place = self.by_address.get(address).and_then(|at| self.places.get_mut(*at));
         if let Some(place) = place.filter(|place| place.closed.is_some() || place.rests()) {
             place.closed = None;
@@ -505,7 +505,7 @@ impl Schedule {
     }
 
     /// Why and for how long posts to this destination wait although it answers; `None`: it takes posts.
-    pub fn rest(&self, now: Instant, at: usize) -> Option<String> {
+    pub(crate) fn rest(&self, now: Instant, at: usize) -> Option<String> {
         let place = self.places.get(at).filter(|place| place.rests())?;
         let seconds = place.pause_until.map_or(0, |until| until.saturating_duration_since(now).as_secs());
         let (trouble, denied) = (&place.last_trouble, place.denied);
@@ -513,7 +513,7 @@ impl Schedule {
     }
 
     /// Counts an answer's status, 0 for none.
-    pub fn count_status(&mut self, at: usize, status: u16) {
+    pub(crate) fn count_status(&mut self, at: usize, status: u16) {
         let Some(tally) = self.places.get_mut(at).map(|place| &mut place.tally) else { return };
         match status {
             200..300 => tally.status_2xx += 1,
@@ -526,7 +526,7 @@ impl Schedule {
     }
 
     /// Puts back what is in flight but to none of these destinations: whoever sent it is gone.
-    pub fn recover(&mut self, in_flight: &[usize]) {
+    pub(crate) fn recover(&mut self, in_flight: &[usize]) {
         for (_, place) in self.places.iter_mut().enumerate().filter(|(at, _)| !in_flight.contains(at)) {
             if let Some(queued) = place.in_flight.take() {
                 place.queue.push_front(Queued { flight: None, ..queued });
@@ -535,28 +535,28 @@ impl Schedule {
     }
 
     /// The post in flight for this destination.
-    pub fn in_flight(&self, at: usize) -> Option<&Post> {
+    pub(crate) fn in_flight(&self, at: usize) -> Option<&Post> {
         self.places.get(at)?.in_flight.as_ref().map(|queued| &queued.post)
     }
 
     /// Everything that is not delivered, destination by destination in order; what is in flight first. Each message of
     /// a merged one for itself.
-    pub fn posts(&self) -> impl Iterator<Item = &Post> {
+    pub(crate) fn posts(&self) -> impl Iterator<Item = &Post> {
         let queued = self.places.iter().flat_map(|place| place.in_flight.iter().chain(&place.queue));
         queued.flat_map(|queued| queued.post.parts())
     }
 
     /// Jobs waiting or in flight.
-    pub fn jobs(&self) -> usize {
+    pub(crate) fn jobs(&self) -> usize {
         self.jobs
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Every destination, and last those that were forgotten, as one without a name.
-    pub fn standings(&self, now: Instant) -> Vec<Standing> {
+    pub(crate) fn standings(&self, now: Instant) -> Vec<Standing> {
         let mut standings: Vec<_> = (0..self.places.len()).filter_map(|at| self.standing(at, now)).collect();
         if self.forgotten != Tally::default() {
             let (name, tally) = ("others".to_owned(), self.forgotten);
@@ -643,7 +643,7 @@ impl Tally {
 }
 
 impl Cause {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Cause::Overflow => "overflow",
             Cause::Expired => "expired",

@@ -36,13 +36,13 @@ use crate::webhook::post::{Address, Content, Post, PostId};
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy)]
-pub struct Now {
-    pub instant: Instant,
-    pub unix_ms: u64,
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) unix_ms: u64,
 }
 
 /// The spool of this process.
-pub struct Spool {
+pub(crate) struct Spool {
     directory: PathBuf,
     own: Slot,
     /// Files of dead processes whose posts this process has, until its own file holds them.
@@ -60,23 +60,23 @@ struct Slot {
 }
 
 /// A spool as it was found.
-pub struct Opened {
-    pub spool: Spool,
+pub(crate) struct Opened {
+    pub(crate) spool: Spool,
     /// What dead processes left.
-    pub posts: Vec<Post>,
+    pub(crate) posts: Vec<Post>,
     /// Lines that could not be read.
-    pub unreadable: usize,
+    pub(crate) unreadable: usize,
     /// Files that are left as they are, and why.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 /// The text of a spool.
 #[derive(Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     text: Vec<u8>,
     posts: HashSet<PostId>,
     /// Posts that found no room.
-    pub left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 fn file_name(number: usize, end: &str) -> String {
@@ -86,7 +86,7 @@ fn file_name(number: usize, end: &str) -> String {
 impl Spool {
     /// Takes a spool for this process, and the posts of all spools whose processes are dead. Their files stay until
     /// [`Spool::write`].
-    pub fn open(directory: &Path, now: Now) -> io::Result<Opened> {
+    pub(crate) fn open(directory: &Path, now: Now) -> io::Result<Opened> {
         plain_file::make_folder(directory)?;
         let (mut slots, mut posts, mut left, mut unreadable) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let (mut known, mut bytes) = (HashSet::new(), 0);
@@ -130,7 +130,7 @@ impl Spool {
     }
 
     /// The lines of these posts.
-    pub fn lines<'a>(posts: impl Iterator<Item = &'a Post>, now: Now) -> Lines {
+    pub(crate) fn lines<'a>(posts: impl Iterator<Item = &'a Post>, now: Now) -> Lines {
         let mut lines = Lines::default();
         for post in posts {
             let line = line(post, now);
@@ -146,7 +146,7 @@ impl Spool {
 
     /// Writes the lines in place of what the file had; without any it is removed. The files of dead processes are
     /// removed then.
-    pub fn write(&mut self, lines: Lines) -> io::Result<()> {
+    pub(crate) fn write(&mut self, lines: Lines) -> io::Result<()> {
         self.marks = None;
         if !lines.posts.is_empty() {
             // Somebody may have removed it.
@@ -165,7 +165,7 @@ impl Spool {
     }
 
     /// These posts are delivered or given up: the next process is not to have them.
-    pub fn settled(&mut self, ids: impl Iterator<Item = PostId>) -> io::Result<()> {
+    pub(crate) fn settled(&mut self, ids: impl Iterator<Item = PostId>) -> io::Result<()> {
         if self.written.is_empty() {
             return Ok(());
         }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use realtime::eventlog::disk::SystemDisk;
-use realtime::eventlog::path::LogPath;
-use realtime::eventlog::reader;
-use realtime::eventlog::writer::Writer;
-use realtime::eventlog::{Format, LogSpec, Query};
+use realtime::facade::eventlog::disk::SystemDisk;
+use realtime::facade::eventlog::path::LogPath;
+use realtime::facade::eventlog::reader;
+use realtime::facade::eventlog::writer::Writer;
+use realtime::facade::eventlog::{Format, LogSpec, Query};
 
 const RECORDS: usize = 400_000;
 const ROUNDS: usize = 5;
@@ -345,7 +345,7 @@ fn scan(folder: &Path) {
         sum
     };
     let decode = || {
-        let place = realtime::eventlog::folder::Place::anywhere(&path);
+        let place = realtime::facade::eventlog::folder::Place::anywhere(&path);
         let mut scan = reader::Scan::verify(place).expect("the log");
         scan.set_limit(usize::MAX);
         while scan.step().expect("the log") == reader::Progress::More {

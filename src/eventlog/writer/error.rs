@@ -29,7 +29,7 @@ impl OpenError {
     }
 
     /// The disk is full, and may not be for long.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, OpenError::Io { err, .. } if folder::is_full(err))
     }
 }
@@ -67,7 +67,7 @@ pub struct WriteError {
 }
 
 impl WriteError {
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         folder::is_full(&self.err)
     }
 }

@@ -25,7 +25,7 @@ use super::{Changes, Counts, Current, Encoder, NextPart, OpenError, PartAt, Reti
 const SEQ_MAX: u64 = u64::MAX / 2;
 
 /// A log that is being opened. No other process can write it meanwhile.
-pub struct Opening {
+pub(crate) struct Opening {
     writer: Writer,
     stage: Stage,
     /// The module has written this log before: its lock file says so.
@@ -55,7 +55,7 @@ enum Stage {
 
 impl Opening {
     /// Makes the folder of the log, locks it, and looks what kind of file there is.
-    pub fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
+    pub(crate) fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
         let place = Place::below(root, &spec.path);
         let active = place.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
@@ -117,7 +117,7 @@ impl Opening {
     }
 
     /// Does a little of it. True once the log is open.
-    pub fn step(&mut self) -> Result<bool, OpenError> {
+    pub(crate) fn step(&mut self) -> Result<bool, OpenError> {
         let active = self.writer.place.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
@@ -183,7 +183,7 @@ impl Opening {
     }
 
     /// The writer, once [`Opening::step`] has said so.
-    pub fn finish(self) -> Writer {
+    pub(crate) fn finish(self) -> Writer {
         self.writer
     }
 

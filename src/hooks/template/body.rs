@@ -14,7 +14,7 @@ use crate::json::{tape, text};
 
 /// How the other end reads a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syntax {
+pub(crate) enum Syntax {
     Json,
     /// One JSON text a line.
     JsonLines,
@@ -28,7 +28,7 @@ pub enum Syntax {
 
 /// Where in JSON a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hole {
+pub(crate) enum Hole {
     /// Within a string.
     Quoted,
     /// Within a string that is part of a string: `"{\"name\":\"{name}\"}"`.
@@ -39,7 +39,7 @@ pub enum Hole {
 
 impl Syntax {
     /// What the value of a header `Content-Type` says: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>.
-    pub fn of(content_type: &str) -> Result<Syntax, &'static str> {
+    pub(crate) fn of(content_type: &str) -> Result<Syntax, &'static str> {
         let mut members = content_type.split(';');
         let kind = members.next().unwrap_or_default().trim().to_ascii_lowercase();
         let charset = members.filter_map(|member| member.split_once('=')).find_map(|(name, value)| {
@@ -66,7 +66,7 @@ impl Syntax {
     }
 
     /// Whether the event's own JSON, as it is, could be read as something that its values choose.
-    pub fn misreads_json(self) -> bool {
+    pub(crate) fn misreads_json(self) -> bool {
         matches!(self, Syntax::Form | Syntax::Xml | Syntax::Html)
     }
 }

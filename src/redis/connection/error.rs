@@ -45,11 +45,11 @@ pub enum ConnectError {
 }
 
 /// What to do about settings that were not understood.
-pub const SETTINGS_ADVICE: &str = "correct them, then type realtime_reload";
+pub(crate) const SETTINGS_ADVICE: &str = "correct them, then type realtime_reload";
 
 impl ConnectError {
     /// Decides the pace of the attempts.
-    pub fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         match self {
             ConnectError::Io { .. }
             | ConnectError::Protocol { .. }
@@ -65,7 +65,7 @@ impl ConnectError {
 
 /// How far a connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     Connect,
     Tls,
     LogIn,
@@ -74,7 +74,7 @@ pub enum Stage {
 
 impl ConnectError {
     /// Where it failed.
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         match self {
             ConnectError::Settings { .. } | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
             ConnectError::Tls { .. } => Stage::Tls,
@@ -87,7 +87,7 @@ impl ConnectError {
     }
 
     /// What the owner of the server may do about it.
-    pub fn advice(&self) -> &'static str {
+    pub(crate) fn advice(&self) -> &'static str {
         match self {
             ConnectError::Settings { .. } => SETTINGS_ADVICE,
             ConnectError::Io { doing: "connect", err, .. } => match err.kind() {

@@ -106,7 +106,7 @@ impl Decoder {
     }
 
     /// Takes bytes that are already here.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         // A slice never fails to be read.
         while !bytes.is_empty() && self.read_from(&mut bytes).is_ok() {}
     }
@@ -136,12 +136,12 @@ impl Decoder {
     }
 
     /// Whether everything that arrived has been handed out: the end of the stream is then a clean one.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.buffer.pending().is_empty() && self.inner.left == 0 && matches!(self.mode, Mode::Walking)
     }
 
     /// Ready for another connection, buffers kept.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.buffer.clear();
         self.nodes.clear();
         self.outer.clear();
@@ -149,7 +149,7 @@ impl Decoder {
     }
 
     /// Gives back memory that large replies took. For idle moments; a long run of small reads does it by itself.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.buffer.shrink();
         self.shrink_nodes();
     }
@@ -162,7 +162,7 @@ impl Decoder {
     }
 
     /// Memory held, in bytes.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
             + self.lost.head.capacity()
             + (self.nodes.capacity() + self.lost.nodes.capacity()) * size_of::<Node>()

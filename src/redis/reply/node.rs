@@ -99,17 +99,17 @@ impl<'a> Array<'a> {
     }
 
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.first().map_or(0, |own| own.a as usize)
     }
 
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     #[inline]
-    pub fn iter(&self) -> Elements<'a> {
+    pub(crate) fn iter(&self) -> Elements<'a> {
         Elements { frame: self.frame, nodes: self.nodes.get(1..).unwrap_or_default() }
     }
 }

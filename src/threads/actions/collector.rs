@@ -23,7 +23,7 @@ const UNDECIDED_PAUSE: Duration = Duration::from_millis(200);
 
 /// A window that this server is to sum up.
 pub struct Due {
-    pub aggregator: Arc<Aggregator>,
+    pub(crate) aggregator: Arc<Aggregator>,
     pub window: Window,
 }
 
@@ -104,7 +104,7 @@ impl Collector {
     }
 
     /// The oldest window that somebody can sum up.
-    pub fn pop(&self, can: impl Fn(&Aggregator) -> bool) -> Option<Due> {
+    pub(crate) fn pop(&self, can: impl Fn(&Aggregator) -> bool) -> Option<Due> {
         if self.due.waiting() == 0 {
             return None;
         }
@@ -115,12 +115,12 @@ impl Collector {
     }
 
     /// A window whose function went away before it was called: it is the next again.
-    pub fn put_back(&self, due: Due) {
+    pub(crate) fn put_back(&self, due: Due) {
         self.due.change(|waiting| waiting.push_front(due));
     }
 
     /// This aggregator was removed: drops what it collected. `forgotten`: by the script that did not add it again.
-    pub fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) {
+    pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) {
         let collected = lock(&aggregator.windows).remove();
         let due = self.due.change(|waiting| {
             let gone = |due: &Due| Arc::ptr_eq(&due.aggregator, aggregator);
@@ -132,7 +132,7 @@ impl Collector {
     }
 
     /// The same for a window that the pump had taken.
-    pub fn drop_taken(&self, due: &Due) {
+    pub(crate) fn drop_taken(&self, due: &Due) {
         self.dropped(false).add(due.window.len() as u64);
     }
 
@@ -147,7 +147,7 @@ impl Collector {
     }
 
     /// Events collected and not handed to a function.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.meter.events()
     }
 }

@@ -30,12 +30,12 @@ use crate::threads::webhooks::Job;
 
 /// One event, as hooks look at it.
 #[derive(Clone, Copy)]
-pub struct Occasion<'a> {
-    pub text: &'a Arc<EventText>,
+pub(crate) struct Occasion<'a> {
+    pub(crate) text: &'a Arc<EventText>,
     /// The payload without `_rt`; what is no JSON is one text.
-    pub tape: &'a [u8],
-    pub raw: bool,
-    pub arrival: Arrival,
+    pub(crate) tape: &'a [u8],
+    pub(crate) raw: bool,
+    pub(crate) arrival: Arrival,
 }
 
 /// Lets a hook act on the event, or asks its function first.
@@ -53,12 +53,12 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
 }
 
 /// Hands on each action of the hook that is asked for and whose own filter holds.
-pub fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<EventText>, tape: &[u8]) {
+pub(crate) fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<EventText>, tape: &[u8]) {
     perform_all(shared, &hook.id, &hook.spec.actions, scopes, text, tape);
 }
 
 /// Hands on the actions of an aggregator for what its function made of a window. Only the holder of its lease gets here.
-pub fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
+pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
     let text = Arc::new(EventText::new(aggregator.topic.name(), &[payload], unix_ms));
     let mut tape = Vec::new();
     decode(payload, &mut tape);

@@ -20,8 +20,8 @@ use crate::stats::Stats;
 use crate::threads::actions::dispatch::Occasion;
 use crate::threads::shared::Shared;
 
-pub mod collector;
-pub mod dispatch;
+pub(crate) mod collector;
+pub(crate) mod dispatch;
 
 /// How often an idle thread looks whether it is time to stop (stop wakes it), and at the windows of aggregators.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Actions {
 
     /// Keeps a place for an event of this weight ([`EventText::weight_of`]), or refuses, counted, when too many wait.
     /// Never waits. What has its place is taken for certain.
-    pub fn reserve(&self, weight: usize) -> Result<Place<'_>, Full> {
+    pub(crate) fn reserve(&self, weight: usize) -> Result<Place<'_>, Full> {
         let waiting = self.events.fetch_add(1, Ordering::AcqRel);
         let place = Place { actions: self, weight };
         let bytes = self.bytes.fetch_add(weight, Ordering::AcqRel) + weight;
@@ -76,12 +76,12 @@ impl Actions {
     }
 
     /// Events that wait for their hooks.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.rx.len() + usize::from(self.busy.load(Ordering::Acquire))
     }
 
     /// Waits until what was pushed before is handed on, until the deadline. True if it is.
-    pub fn flush(&self, deadline: Instant) -> bool {
+    pub(crate) fn flush(&self, deadline: Instant) -> bool {
         let (tx, rx) = crossbeam_channel::bounded(0);
         // The mark is dropped with its sender, and that is the answer.
         self.tx.try_send(Act::Mark(tx)).is_ok()
@@ -107,19 +107,19 @@ impl Actions {
 
 /// Too many events wait for their hooks.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Full {
-    pub waiting: usize,
+pub(crate) struct Full {
+    pub(crate) waiting: usize,
 }
 
 /// A place for one event. Dropped unused, it is free again.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     actions: &'a Actions,
     weight: usize,
 }
 
 impl Place<'_> {
     /// Takes an event that was sent, for all hooks that want it.
-    pub fn fill(self, text: Arc<EventText>, matched: Arc<Matched>) {
+    pub(crate) fn fill(self, text: Arc<EventText>, matched: Arc<Matched>) {
         let Actions { tx, stats, .. } = self.actions;
         stats.actions.offered.add(1);
         // Never refused: the queue has no bound of its own, and its other end is beside this one.
@@ -139,7 +139,7 @@ impl Drop for Place<'_> {
 }
 
 /// The thread's whole life, until stop.
-pub fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     let actions = &shared.actions;
     if actions.busy.swap(false, Ordering::AcqRel) {
         actions.stats.actions.dropped.panic.add(1);

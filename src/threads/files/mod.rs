@@ -63,7 +63,7 @@ impl Append {
 }
 
 /// Who waits for a read, on `rt-files`.
-pub trait Asker: Send {
+pub(crate) trait Asker: Send {
     /// Makes a little of the answer from what was read. True once it is all made.
     fn prepare(&mut self, _read: &ReadOutcome) -> bool {
         true
@@ -86,7 +86,7 @@ impl Reply {
         Reply::to(answer)
     }
 
-    pub fn to(asker: impl Asker + 'static) -> Reply {
+    pub(crate) fn to(asker: impl Asker + 'static) -> Reply {
         Reply(Some(Box::new(asker)))
     }
 
@@ -111,7 +111,7 @@ impl Drop for Reply {
 
 /// Why nothing was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     Full { waiting: usize },
     Closed,
 }
@@ -137,7 +137,7 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn new(root: PathBuf, disk: Arc<dyn Disk>, stats: Arc<Stats>) -> Files {
+    pub(crate) fn new(root: PathBuf, disk: Arc<dyn Disk>, stats: Arc<Stats>) -> Files {
         // Bounded by the counts below. A bounded channel would take its whole memory at once, 4 MiB.
         let (tx, rx) = crossbeam_channel::unbounded();
         let zero = AtomicUsize::default;
@@ -158,7 +158,13 @@ impl Files {
     }
 
     /// Takes a record, or refuses it. Never waits.
-    pub fn append(&self, log: &Arc<LogSpec>, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), Refused> {
+    pub(crate) fn append(
+        &self,
+        log: &Arc<LogSpec>,
+        time_ms: u64,
+        channel: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Refused> {
         self.stats.files.offered.add(1);
         let weight = channel.len() + payload.len() + ITEM_OVERHEAD_BYTES;
         if self.closed.load(Ordering::Acquire) {
@@ -194,18 +200,18 @@ impl Files {
     }
 
     /// A log was read, on whichever thread.
-    pub fn count_read(&self, read: &Result<ReadOutcome, ReadError>) {
+    pub(crate) fn count_read(&self, read: &Result<ReadOutcome, ReadError>) {
         self.stats.file_counts.reads.add(1);
         self.stats.file_counts.damaged.add(read.as_ref().map_or(0, |outcome| outcome.damage.damaged));
     }
 
     /// Waits until every append before this call is written, or until the deadline. True if they are.
-    pub fn flush(&self, deadline: Instant) -> bool {
+    pub(crate) fn flush(&self, deadline: Instant) -> bool {
         self.flush_some(None, deadline)
     }
 
     /// The same for one log: others may take longer.
-    pub fn flush_log(&self, path: &LogPath, deadline: Instant) -> bool {
+    pub(crate) fn flush_log(&self, path: &LogPath, deadline: Instant) -> bool {
         self.flush_some(Some(path.clone()), deadline)
     }
 
@@ -219,18 +225,18 @@ impl Files {
     }
 
     /// Has the thread write and sync what waits, close every log, and end.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.closed.store(true, Ordering::Release);
         self.push(Job::Stop);
     }
 
     /// Records accepted and not yet written.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
 
     /// The data folder, for a read on the caller's own thread.
-    pub fn root(&self) -> &std::path::Path {
+    pub(crate) fn root(&self) -> &std::path::Path {
         &self.root
     }
 
@@ -241,7 +247,7 @@ impl Files {
     }
 
     /// The thread's whole life. `tell` takes what scripts should hear of.
-    pub fn serve(&self, tell: &dyn Fn(Notice)) {
+    pub(crate) fn serve(&self, tell: &dyn Fn(Notice)) {
         self.settle_lost();
         let mut desk = Desk::new(self, tell);
         loop {
@@ -321,7 +327,7 @@ impl Files {
 }
 
 /// The thread of a whole server.
-pub fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     shared.files.serve(&|notice| shared.notices.push(notice));
 }
 

@@ -18,14 +18,14 @@ use session::{End, Session};
 mod backlog;
 mod in_flight;
 mod leases;
-pub mod outbox;
+pub(crate) mod outbox;
 mod refused;
-pub mod replies;
-pub mod run;
+pub(crate) mod replies;
+pub(crate) mod run;
 mod session;
 
 /// The thread's whole life: connect, serve, wait, again, until stop.
-pub fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     if shared.publisher_link.is_ready() {
         let reason = "internal error, the publisher starts again".to_owned();
         shared.link_down(Side::Publisher, &Trouble::new(reason, Class::Wait));

@@ -15,14 +15,14 @@ use crate::threads::publisher::run::Run;
 
 /// What the publisher can be asked, served in order; only a reader, with all commands before it, goes ahead of the
 /// publishes that wait.
-pub enum Job {
+pub(crate) enum Job {
     Send(Item),
     /// Look again: the routes or the settings changed, or it is time to stop.
     Wake,
 }
 
 /// One thing for Redis: each is one item of the queue until its fate is known.
-pub enum Item {
+pub(crate) enum Item {
     Publish(Publish),
     Run(Box<Run>),
 }
@@ -53,7 +53,7 @@ impl Item {
 }
 
 /// One event on its way to Redis.
-pub struct Publish {
+pub(crate) struct Publish {
     /// `channel … | payload …` in one block, the prefix included.
     block: Box<[u8]>,
     channel_bytes: usize,
@@ -70,7 +70,7 @@ pub struct Publish {
 
 impl Publish {
     /// Copies the parts into one block. `payload` is given in pieces.
-    pub fn new(
+    pub(crate) fn new(
         prefix: &[u8],
         channel: &[u8],
         payload: [&[u8]; 3],
@@ -130,7 +130,7 @@ impl Outbox {
     }
 
     /// Takes the item, or refuses it when full. Never waits.
-    pub fn push(&self, mut item: Item) -> Result<(), QueueFull> {
+    pub(crate) fn push(&self, mut item: Item) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
         item.set_generation(self.generation.load(Ordering::Acquire));
         let weight = item.weight();
@@ -155,7 +155,7 @@ impl Outbox {
     }
 
     /// As [`Outbox::push`], for a command that the game thread waits for.
-    pub fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
+    pub(crate) fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
         self.push(Item::Run(Box::new(run)))?;
         // After it is in the queue: who sees the mark finds it there.
         self.mark_reader();
@@ -183,7 +183,7 @@ impl Outbox {
     }
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
-    pub fn wait_empty(&self, deadline: Instant) -> bool {
+    pub(crate) fn wait_empty(&self, deadline: Instant) -> bool {
         let guard = lock(&self.empty.0);
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = self.empty.1.wait_timeout_while(guard, left, |()| self.waiting() > 0);
@@ -226,6 +226,6 @@ impl Outbox {
 
 /// The outbox took no more.
 #[derive(Debug)]
-pub struct QueueFull {
-    pub waiting: usize,
+pub(crate) struct QueueFull {
+    pub(crate) waiting: usize,
 }

@@ -18,11 +18,11 @@ use crate::threads::queue::Queue;
 const LOOK: Duration = Duration::from_micros(200);
 
 /// Which command an answer is to.
-pub type Ticket = u64;
+pub(crate) type Ticket = u64;
 
 /// Who waits for the answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReplyTo {
+pub(crate) enum ReplyTo {
     /// Nobody: a failure is told by `RealtimeError`.
     Nobody,
     /// The game thread, until the deadline.
@@ -32,9 +32,9 @@ pub enum ReplyTo {
 }
 
 /// An answer on its way to a callback.
-pub struct Reply {
-    pub ticket: Ticket,
-    pub outcome: Outcome,
+pub(crate) struct Reply {
+    pub(crate) ticket: Ticket,
+    pub(crate) outcome: Outcome,
 }
 
 /// Answers for the game thread.
@@ -76,7 +76,7 @@ impl Replies {
     }
 
     /// Hands an answer on. One whose reader does not wait any more ends here.
-    pub fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+    pub(crate) fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Reader { ticket, .. } => {
@@ -103,7 +103,7 @@ impl Replies {
     }
 
     /// The oldest answer to a callback.
-    pub fn pop(&self) -> Option<Reply> {
+    pub(crate) fn pop(&self) -> Option<Reply> {
         let reply = self.queue.pop()?;
         self.bytes.fetch_sub(weight(&reply.outcome), Ordering::Relaxed);
         Some(reply)
@@ -114,14 +114,14 @@ impl Replies {
     }
 
     /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
-    pub fn expect(&self, ticket: Ticket) {
+    pub(crate) fn expect(&self, ticket: Ticket) {
         let mut reader = lock(&self.reader);
         self.is_there.store(false, Ordering::Release);
         *reader = Some((ticket, None));
     }
 
     /// Waits for the announced answer. After the deadline it is not waited for any more.
-    pub fn wait(&self, deadline: Instant) -> Option<Outcome> {
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<Outcome> {
         // To be woken takes as long as a nearby Redis to answer: so at first this thread, which waits in any case, looks.
         let look_until = deadline.min(Instant::now() + LOOK);
         while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {
@@ -148,7 +148,7 @@ impl Replies {
     }
 
     /// Changes whenever Redis was heard of.
-    pub fn heard(&self) -> u64 {
+    pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
     }
 }

@@ -14,16 +14,16 @@ use crate::redis::leaderboard::Board;
 use crate::threads::publisher::replies::ReplyTo;
 
 /// A command, or a series of them with one answer.
-pub struct Run {
-    pub work: Work,
+pub(crate) struct Run {
+    pub(crate) work: Work,
     /// What failed, for an error: `set`, `incr`.
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// What it was done to, as scripts name it.
-    pub target: Box<[u8]>,
+    pub(crate) target: Box<[u8]>,
     /// Further keys, as scripts name them: of a DEL.
-    pub more_targets: Vec<Box<[u8]>>,
-    pub reply_to: ReplyTo,
-    pub queued: Instant,
+    pub(crate) more_targets: Vec<Box<[u8]>>,
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) queued: Instant,
     /// How often it was written.
     pub(crate) attempts: u32,
     /// The settings under which it was queued, by their number of reconnections.
@@ -31,7 +31,7 @@ pub struct Run {
 }
 
 /// What Redis is asked.
-pub enum Work {
+pub(crate) enum Work {
     Ask { command: Command, expect: Expect, again: Again },
     Count(CountJob),
     Board(Box<Board>),
@@ -39,7 +39,7 @@ pub enum Work {
 
 /// What to do when the answer of a command is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub(crate) enum Again {
     /// It changes nothing: sent again, but not for ever.
     Read,
     /// The second time changes nothing any more: sent again.
@@ -49,10 +49,10 @@ pub enum Again {
 }
 
 /// A counter and the number that makes it count once.
-pub struct CountJob {
-    pub count: Count,
+pub(crate) struct CountJob {
+    pub(crate) count: Count,
     /// The key of the last number of this process.
-    pub done: Arc<[u8]>,
+    pub(crate) done: Arc<[u8]>,
     /// Given when it is written as a script, taken back when it is certain that Redis did not do it.
     pub(crate) number: Option<(u64, Instant)>,
     /// An answer was lost: Redis may have done it under its number.
@@ -62,7 +62,7 @@ pub struct CountJob {
 }
 
 impl Run {
-    pub fn new(work: Work, operation: &'static str, target: &[u8], reply_to: ReplyTo, queued: Instant) -> Run {
+    pub(crate) fn new(work: Work, operation: &'static str, target: &[u8], reply_to: ReplyTo, queued: Instant) -> Run {
         Run {
             work,
             operation,
@@ -195,7 +195,7 @@ pub(crate) enum Effect {
 }
 
 impl CountJob {
-    pub fn new(count: Count, done: Arc<[u8]>) -> CountJob {
+    pub(crate) fn new(count: Count, done: Arc<[u8]>) -> CountJob {
         CountJob { count, done, number: None, in_doubt: false, form: None }
     }
 }

@@ -29,7 +29,7 @@ impl Inbox {
     }
 
     /// Takes the event; drops as many of the oldest as it needs the room of, counted.
-    pub fn push(&self, mut event: Event) {
+    pub(crate) fn push(&self, mut event: Event) {
         self.stats.inbox.offered.add(1);
         let weight = event.weight();
         while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
@@ -62,7 +62,7 @@ impl Inbox {
     }
 
     /// The oldest event.
-    pub fn pop(&self) -> Option<Event> {
+    pub(crate) fn pop(&self) -> Option<Event> {
         let event = self.rx.try_recv().ok()?;
         self.bytes.fetch_sub(event.weight(), Ordering::Relaxed);
         Some(event)
@@ -78,7 +78,7 @@ impl Inbox {
     }
 
     /// Has the pump look at the next tick.
-    pub fn raise_attention(&self) {
+    pub(crate) fn raise_attention(&self) {
         // Always a store: testing first could read the old flag before the push above is visible to the pump.
         self.attention.store(true, Ordering::Release);
     }
@@ -98,7 +98,7 @@ impl Notices {
 
     /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it, unless it
     /// says how the connection stands: then the oldest of another matter makes room, or of the same.
-    pub fn push(&self, notice: Notice) {
+    pub(crate) fn push(&self, notice: Notice) {
         let taken = self.queue.change(|queue| {
             if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
                 return false;
@@ -123,7 +123,7 @@ impl Notices {
         self.queue.pop()
     }
 
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting()
     }
 

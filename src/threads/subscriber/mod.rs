@@ -34,8 +34,8 @@ use crate::threads::links::Trouble;
 use crate::threads::shared::{Pause, Shared, Side};
 use crate::threads::subscriber::subscriptions::Asked;
 
-pub mod inbox;
-pub mod subscriptions;
+pub(crate) mod inbox;
+pub(crate) mod subscriptions;
 
 /// One huge event must not keep its memory for ever.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
@@ -44,7 +44,7 @@ const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
 
 /// The thread's whole life: connect, read, wait, again, until stop.
-pub fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
         let (seen, mut was_ready) = (shared.settings.reconnects(), false);

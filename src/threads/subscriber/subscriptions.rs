@@ -20,7 +20,7 @@ use crate::threads::shared::{Shared, Side};
 const PAUSE_DOUBLINGS_MAX: u32 = 3;
 
 #[derive(Default)]
-pub struct Subscriptions {
+pub(crate) struct Subscriptions {
     /// Held while a command is built and written, so that commands leave in the order they were decided. The thread
     /// that reads takes it only if it is free: it must go on reading while somebody waits here to write.
     writing: Mutex<()>,

@@ -19,7 +19,7 @@ use crate::webhook::post::Address;
 use crate::webhook::schedule::{Schedule, Standing};
 use crate::webhook::spool::Spool;
 
-pub use worker::run;
+pub(crate) use worker::run;
 
 use senders::Senders;
 
@@ -45,7 +45,7 @@ impl Job {
 /// Too much waits to be looked at.
 #[derive(Debug, PartialEq)]
 pub struct Refused {
-    pub waiting: usize,
+    pub(crate) waiting: usize,
 }
 
 /// The way to `rt-webhooks`.
@@ -128,7 +128,7 @@ impl Webhooks {
     }
 
     /// Requests from now on trust the authorities of this file; `tls` if it was read already.
-    pub fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         self.senders.trust(ca_file, tls);
     }
 

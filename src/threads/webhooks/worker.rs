@@ -41,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The thread's whole life: until stop.
-pub fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     let mut worker = Worker::new(shared);
     worker.recover();
     while !shared.is_stopping() {

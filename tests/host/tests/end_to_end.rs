@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fault_kit::{Answer, Folder, Scripted, Web};
-use realtime::config::{Address, Config};
-use realtime::redis::connection::Connection;
-use realtime::redis::push::Push;
-use realtime::redis::reply::{Decoder, Reply};
-use realtime::redis::{PUSH_LIMITS, command};
+use realtime::facade::config::{Address, Config};
+use realtime::facade::redis::connection::Connection;
+use realtime::facade::redis::push::Push;
+use realtime::facade::redis::reply::{Decoder, Reply};
+use realtime::facade::redis::{PUSH_LIMITS, command};
 use running::{Host, UNWINDING, prefix, project, redis, variables};
 
 /// A plain client that publishes, or reads what is published.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use realtime::config::Config;
-use realtime::event::EventText;
-use realtime::event::notice::Notice;
-use realtime::hooks::request::Webhook;
-use realtime::hooks::spec::{Kind, Spec};
-use realtime::stats::Stats;
-use realtime::threads::shared::Shared;
-use realtime::threads::webhooks::{Job, Refused};
-use realtime::threads::workers::Workers;
-use realtime::webhook::schedule::{Standing, State};
+use realtime::facade::config::Config;
+use realtime::facade::event::EventText;
+use realtime::facade::event::notice::Notice;
+use realtime::facade::hooks::request::Webhook;
+use realtime::facade::hooks::spec::{Kind, Spec};
+use realtime::facade::stats::Stats;
+use realtime::facade::threads::shared::Shared;
+use realtime::facade::threads::webhooks::{Job, Refused};
+use realtime::facade::threads::workers::Workers;
+use realtime::facade::webhook::schedule::{Standing, State};
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, comes_true, wait_for, wait_until};

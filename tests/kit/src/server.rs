@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use realtime::config::{Config, Sources};
-use realtime::engine::registry::CallbackRef;
-use realtime::engine::requests::{Request, Requests};
-use realtime::engine::{Call, Deliver, Engine, Outcome, Refusal};
-use realtime::event::notice::Notice;
-use realtime::json::tape::{Item, Reader};
-use realtime::redis::answer;
-use realtime::stats::Stats;
-use realtime::threads::shared::Shared;
+use realtime::facade::config::{Config, Sources};
+use realtime::facade::engine::registry::CallbackRef;
+use realtime::facade::engine::requests::{Request, Requests};
+use realtime::facade::engine::{Call, Deliver, Engine, Outcome, Refusal};
+use realtime::facade::event::notice::Notice;
+use realtime::facade::json::tape::{Item, Reader};
+use realtime::facade::redis::answer;
+use realtime::facade::stats::Stats;
+use realtime::facade::threads::shared::Shared;
 use serde_json::{Value, json};
 
 use crate::poster::Folder;

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
-use realtime::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
-use realtime::engine::registry::CallbackRef;
-use realtime::engine::{Call, Outcome, Refusal};
+use realtime::facade::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
+use realtime::facade::engine::registry::CallbackRef;
+use realtime::facade::engine::{Call, Outcome, Refusal};
 
 #[test]
 fn one_forbidden_channel_takes_no_other_down() {

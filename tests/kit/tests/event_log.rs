@@ -10,14 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Random, Server, within};
-use realtime::config::CLOSE_FLUSH_MAX;
-use realtime::engine::event_log::LogQuery;
-use realtime::engine::registry::CallbackRef;
-use realtime::eventlog::Query;
-use realtime::eventlog::folder::Place;
-use realtime::eventlog::path::LogPath;
-use realtime::eventlog::reader::{self, Progress, Scan};
-use realtime::threads::files::Reply;
+use realtime::facade::config::CLOSE_FLUSH_MAX;
+use realtime::facade::engine::event_log::LogQuery;
+use realtime::facade::engine::registry::CallbackRef;
+use realtime::facade::eventlog::Query;
+use realtime::facade::eventlog::folder::Place;
+use realtime::facade::eventlog::path::LogPath;
+use realtime::facade::eventlog::reader::{self, Progress, Scan};
+use realtime::facade::threads::files::Reply;
 use serde_json::json;
 
 /// Kills in the suite; `REALTIME_KILLS=1000` for more.

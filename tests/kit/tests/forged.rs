@@ -54,7 +54,7 @@ fn a_forged_number_silences_no_server() {
             let told = server
                 .told
                 .iter()
-                .filter(|notice| matches!(notice, realtime::event::notice::Notice::Gap { .. }))
+                .filter(|notice| matches!(notice, realtime::facade::event::notice::Notice::Gap { .. }))
                 .count();
             assert_eq!(told, usize::from(lost > 0), "{number}: {:?}", server.told);
             server.assert_balanced();

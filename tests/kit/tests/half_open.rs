@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fault_kit::Server;
 use fault_kit::namespace::{self, Link};
-use realtime::config::SILENCE_MAX;
-use realtime::event::notice::Notice;
+use realtime::facade::config::SILENCE_MAX;
+use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
 /// Fault 3: noticed within 15 s on both connections, subscribed again, one gap told.

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server, wait_until};
-use realtime::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX};
-use realtime::engine::{Call, Outcome};
-use realtime::event::notice::Notice;
+use realtime::facade::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX};
+use realtime::facade::engine::{Call, Outcome};
+use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
 /// Publishes by a plain client: `count` objects, in one write.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
-use realtime::config::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
-use realtime::event::notice::Notice;
+use realtime::facade::config::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
+use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
 /// Two servers on one Redis: the second listens on `a`.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
-use realtime::threads::shared::Shared;
+use realtime::facade::threads::shared::Shared;
 use serde_json::json;
 
 fn with(url: &str, name: &str) -> Server {

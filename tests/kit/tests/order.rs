@@ -340,8 +340,8 @@ fn answers_do_not_starve_events() {
     let mut kinds = Vec::new();
     while kinds.len() < 20 {
         let call = server.engine.next_call(now).expect("much waits");
-        kinds.push(matches!(call, realtime::engine::Call::Deliver(_)));
-        server.engine.complete(call, realtime::engine::Outcome::Done);
+        kinds.push(matches!(call, realtime::facade::engine::Call::Deliver(_)));
+        server.engine.complete(call, realtime::facade::engine::Outcome::Done);
     }
     assert_eq!(kinds.iter().filter(|is_event| **is_event).count(), 10, "{kinds:?}");
     server.wait(|server| server.answers.len() >= 180);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use fault_kit::{PATIENCE, Redis, Scripted, Server, comes_true};
-use realtime::config::PAYLOAD_BYTES_MAX;
-use realtime::event::notice::Notice;
+use realtime::facade::config::PAYLOAD_BYTES_MAX;
+use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
 const ACKNOWLEDGED: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";

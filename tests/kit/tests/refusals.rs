@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
-use realtime::event::notice::Notice;
+use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
 fn at(url: &str) -> Server {

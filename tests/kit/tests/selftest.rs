@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Redis, ReservedPort, wait_until};
-use realtime::config::Config;
-use realtime::threads::selftest;
+use realtime::facade::config::Config;
+use realtime::facade::threads::selftest;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Folder, Redis, Server, Web, comes_true, wait_for};
-use realtime::config::{Config, OPTIONS, Operator, Sources};
-use realtime::threads::settings::read_operator;
+use realtime::facade::config::{Config, OPTIONS, Operator, Sources};
+use realtime::facade::threads::settings::read_operator;
 use serde_json::{Value, json};
 
 fn configure(server: &mut Server, option: &str, value: impl Into<Value>) -> Result<(), String> {

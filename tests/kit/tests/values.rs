@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
-use realtime::config::{OUTBOX_JOBS_MAX, READ_AGE_MAX, SETTLE_MAX};
-use realtime::redis::counter::{SCRIPT, SCRIPT_SHA};
+use realtime::facade::config::{OUTBOX_JOBS_MAX, READ_AGE_MAX, SETTLE_MAX};
+use realtime::facade::redis::counter::{SCRIPT, SCRIPT_SHA};
 use serde_json::json;
 
 /// Its readers wait as long as they may: on a busy machine an answer can take longer than the default.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Bucket, Folder, Hook, PATIENCE, Poster, Scripted, Web, comes_true, wait_for, wait_until};
-use realtime::config::{DENIED_MAX, SENDERS_MAX, WEBHOOK_JOBS_MAX};
-use realtime::webhook::schedule::State;
+use realtime::facade::config::{DENIED_MAX, SENDERS_MAX, WEBHOOK_JOBS_MAX};
+use realtime::facade::webhook::schedule::State;
 use serde_json::{Value, json};
 
 const DISCORD_OK: Answer = Answer::Status(204);

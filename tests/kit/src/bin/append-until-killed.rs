@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fault_kit::Random;
-use realtime::eventlog::disk::SystemDisk;
-use realtime::eventlog::path::LogPath;
-use realtime::eventlog::writer::Writer;
-use realtime::eventlog::{Format, Fsync, LogSpec};
+use realtime::facade::eventlog::disk::SystemDisk;
+use realtime::facade::eventlog::path::LogPath;
+use realtime::facade::eventlog::writer::Writer;
+use realtime::facade::eventlog::{Format, Fsync, LogSpec};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,0 +1,114 @@
+//! What tests, benches and `realtime-log` use of this crate, under the names that it has inside.
+//!
+//! Nothing else is public: so the compiler reports code that nobody calls.
+
+pub mod config {
+    pub use crate::config::address::Address;
+    pub use crate::config::sources::{Operator, Sources};
+    pub use crate::config::{
+        CLOSE_FLUSH_MAX, Config, DENIED_MAX, INBOX_EVENTS_MAX, Kind, OPTIONS, OUTBOX_BYTES_MAX, OUTBOX_JOBS_MAX,
+        PAYLOAD_BYTES_MAX, READ_AGE_MAX, SENDERS_MAX, SETTLE_MAX, SILENCE_MAX, WEBHOOK_JOBS_MAX, environment_name,
+    };
+}
+
+pub mod engine {
+    pub use crate::engine::call::{Call, Deliver, Outcome};
+    pub use crate::engine::{Engine, Refusal};
+    pub mod event_log {
+        pub use crate::engine::event_log::LogQuery;
+    }
+    pub mod registry {
+        pub use crate::engine::registry::CallbackRef;
+    }
+    pub mod requests {
+        pub use crate::engine::requests::{Request, Requests};
+    }
+}
+
+pub mod event {
+    pub use crate::event::{EventText, glob};
+    pub mod notice {
+        pub use crate::event::notice::Notice;
+    }
+}
+
+pub mod eventlog {
+    pub use crate::eventlog::spec::{Format, Fsync, LogSpec};
+    pub use crate::eventlog::{Query, line, reader};
+    pub mod disk {
+        pub use crate::eventlog::disk::SystemDisk;
+    }
+    pub mod folder {
+        pub use crate::eventlog::folder::Place;
+    }
+    pub mod path {
+        pub use crate::eventlog::path::LogPath;
+    }
+    pub mod segment {
+        pub use crate::eventlog::segment::FindingKind;
+    }
+    pub mod writer {
+        pub use crate::eventlog::writer::Writer;
+    }
+}
+
+pub mod hooks {
+    pub mod request {
+        pub use crate::hooks::request::Webhook;
+    }
+    pub mod spec {
+        pub use crate::hooks::spec::{Kind, Spec};
+    }
+}
+
+pub mod json {
+    pub mod tape {
+        pub use crate::json::tape::{Item, Reader};
+    }
+}
+
+pub mod redis {
+    pub use crate::redis::{PUSH_LIMITS, answer, command};
+    pub mod connection {
+        pub use crate::redis::connection::Connection;
+    }
+    pub mod counter {
+        pub use crate::redis::counter::{SCRIPT, SCRIPT_SHA};
+    }
+    pub mod push {
+        pub use crate::redis::push::Push;
+    }
+    pub mod reply {
+        pub use crate::redis::reply::Reply;
+        pub use crate::redis::reply::decoder::Decoder;
+    }
+}
+
+pub mod stats {
+    pub use crate::stats::Stats;
+}
+
+pub mod threads {
+    pub use crate::threads::selftest;
+    pub mod files {
+        pub use crate::threads::files::Reply;
+    }
+    pub mod settings {
+        pub use crate::threads::settings::read_operator;
+    }
+    pub mod shared {
+        pub use crate::threads::shared::Shared;
+    }
+    pub mod webhooks {
+        pub use crate::threads::webhooks::{Job, Refused};
+    }
+    pub mod workers {
+        pub use crate::threads::workers::Workers;
+    }
+}
+
+pub mod webhook {
+    pub mod schedule {
+        pub use crate::webhook::schedule::{Standing, State};
+    }
+}
