@@ -5,10 +5,12 @@
 pub mod config {
     pub use crate::config::address::Address;
     pub use crate::config::sources::{Operator, Sources};
-    pub use crate::config::{
-        CLOSE_FLUSH_MAX, Config, DENIED_MAX, INBOX_EVENTS_MAX, Kind, OPTIONS, OUTBOX_BYTES_MAX, OUTBOX_JOBS_MAX,
-        PAYLOAD_BYTES_MAX, READ_AGE_MAX, SENDERS_MAX, SETTLE_MAX, SILENCE_MAX, WEBHOOK_JOBS_MAX, environment_name,
-    };
+    pub use crate::config::{Config, Kind, OPTIONS, environment_name};
+    pub mod limits {
+        pub use crate::config::limits::{
+            CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, SENDERS_MAX, SILENCE_MAX,
+        };
+    }
 }
 
 pub mod engine {
@@ -90,6 +92,16 @@ pub mod stats {
 
 pub mod threads {
     pub use crate::threads::selftest;
+    pub mod links {
+        pub use crate::threads::links::SETTLE_MAX;
+    }
+    pub mod publisher {
+        pub use crate::threads::publisher::outbox::OUTBOX_BYTES_MAX;
+        pub use crate::threads::publisher::run::READ_AGE_MAX;
+    }
+    pub mod subscriber {
+        pub use crate::threads::subscriber::inbox::INBOX_EVENTS_MAX;
+    }
     pub mod files {
         pub use crate::threads::files::Reply;
     }
@@ -109,6 +121,6 @@ pub mod threads {
 
 pub mod webhook {
     pub mod schedule {
-        pub use crate::webhook::schedule::{Standing, State};
+        pub use crate::webhook::schedule::{DENIED_MAX, Standing, State, WEBHOOK_JOBS_MAX};
     }
 }

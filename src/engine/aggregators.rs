@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::config::AGGREGATORS_MAX;
 use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
 use crate::engine::registry::CallbackRef;
 use crate::event::fingerprint::Fingerprint;
@@ -14,6 +13,9 @@ use crate::event::topic::Topic;
 use crate::hooks::aggregator::{Aggregator, Windows};
 use crate::hooks::error::SpecError;
 use crate::hooks::spec::AggregatorSpec;
+
+/// Most aggregators of one server.
+const AGGREGATORS_MAX: usize = 1024;
 
 pub(crate) type Aggregators = Registrations<Aggregator>;
 

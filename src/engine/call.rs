@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::config::{GATHER_BYTES_MAX, GATHER_EVENTS_MAX};
 use crate::engine::pending::Answered;
 use crate::engine::registry::CallbackRef;
 use crate::event::notice::Notice;
@@ -11,6 +10,11 @@ use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::threads::actions::collector::Due;
+
+/// Events put into an aggregator's array in one Call: some tens of microseconds of a tick.
+const GATHER_EVENTS_MAX: usize = 32;
+/// Bytes of events put into an aggregator's array in one Call.
+const GATHER_BYTES_MAX: usize = 16 * 1024;
 
 /// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
 pub enum Call {

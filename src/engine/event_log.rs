@@ -10,20 +10,24 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::config::{CALLBACKS_MAX, EVENTLOG_ANSWER_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
+use crate::config::limits::{CALLBACKS_MAX, EVENTLOG_READ_RECORDS_MAX};
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
-use crate::eventlog::{Query, Records};
+use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
 use crate::hooks::spec::Kind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, Outcome};
 use crate::threads::actions::dispatch;
 use crate::threads::files::{Asker, Reply};
-use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
 use crate::threads::shared::Shared;
+
+/// Most bytes of decoded payloads in one answer for Lua: some tens of milliseconds of making tables.
+const EVENTLOG_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(EVENTLOG_ANSWER_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX * 3 < ANSWERS_BYTES_MAX);
 
 /// Which records of which log a script asks for.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::config::HOOKS_MAX;
 use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
 use crate::engine::registry::CallbackRef;
 use crate::event::fingerprint::Fingerprint;
@@ -14,6 +13,9 @@ use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{Action, Kind, Spec};
+
+/// Most hooks of one server: each may have a lease in Redis, renewed every few seconds.
+const HOOKS_MAX: usize = 4096;
 
 pub(crate) type Hooks = Registrations<Hook>;
 

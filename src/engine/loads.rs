@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::LOADED_FILES_MAX;
 use crate::engine::registrations::Origin;
+
+/// Script files whose newest load is remembered: far more than a server has that add hooks.
+const LOADED_FILES_MAX: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Loads {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::config::NUMBERED_CHANNELS_MAX;
+use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::topic::Topic;
 use crate::hooks::routes::{Matched, Routes};
 

@@ -15,10 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
-use crate::config::{
-    self, CALLBACKS_MAX, CLOSE_FLUSH_MAX, Config, KEEP_SUBSCRIPTIONS, NAME_BYTES_MAX, Operator, PAYLOAD_BYTES_MAX,
-    Sources,
-};
+use crate::config::limits::{CALLBACKS_MAX, CLOSE_FLUSH_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::config::{self, Config, Operator, Sources};
 use crate::engine::aggregators::Aggregators;
 use crate::engine::hooks::Hooks;
 use crate::engine::loads::Loads;
@@ -29,9 +27,8 @@ use crate::engine::pump::Pump;
 use crate::engine::registrations::{Added, Change, Origin};
 use crate::engine::registry::{CallbackRef, Registry};
 use crate::engine::requests::{Request, Requests};
-use crate::event::EventText;
-use crate::event::identity;
 use crate::event::identity::{Numbering, UnixClock};
+use crate::event::{EventText, identity};
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::routes::{Matched, Routes};
 use crate::io::net;
@@ -61,6 +58,10 @@ pub(crate) mod requests;
 
 pub(crate) use call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
 pub(crate) use pending::Answered;
+
+/// How long after the first tick of a new Lua state the old state's subscriptions stay, unless they are asked for
+/// again.
+const KEEP_SUBSCRIPTIONS: Duration = Duration::from_secs(5);
 
 /// What the game thread owns.
 pub struct Engine {

@@ -4,15 +4,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{BOARD_ROWS_MAX, COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::config::limits::{
+    COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, REPLY_ELEMENTS_MAX, VALUE_BYTES_MAX,
+};
 use crate::engine::{Refusal, fits};
 use crate::json::text;
 use crate::redis::answer::Expect;
 use crate::redis::command::{Command, carries_secret};
 use crate::redis::counter::Count;
-use crate::redis::leaderboard::Board;
+use crate::redis::leaderboard::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, Board};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
+
+/// Most rows that a leaderboard answers.
+const BOARD_ROWS_MAX: usize = 10_000;
+const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
 
 /// One command that is ready to be queued.
 pub struct Request {

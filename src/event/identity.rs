@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
+use crate::config::limits::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
 use crate::event::fingerprint::Fingerprint;
 
 /// The member's name.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Instant;
 
-use crate::config::NUMBERED_CHANNELS_MAX;
+use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::identity::Identity;
 
 /// A server that sends a million events a second needs a year to come here.
@@ -28,7 +28,7 @@ pub(crate) const ROW: u8 = 3;
 /// Regions of numbers remembered for a source.
 pub(crate) const REGIONS: usize = 4;
 
-const _: () = assert!(JUMP_MAX > crate::config::OUTBOX_JOBS_MAX as u64 && NUMBER_MAX < 1 << 53);
+const _: () = assert!(JUMP_MAX > crate::config::limits::OUTBOX_JOBS_MAX as u64 && NUMBER_MAX < 1 << 53);
 
 /// What to make of one numbered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

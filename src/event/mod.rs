@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::ITEM_OVERHEAD_BYTES;
+use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
 use crate::event::topic::Topic;
 use crate::hooks::hook::{Hook, Scopes};

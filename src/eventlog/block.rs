@@ -2,10 +2,8 @@
 //! `Encoder` runs on `rt-files` and fills one block in memory; `decode` reads one, by whom ever a log is read.
 //! Layout and rules: `eventlog/mod.rs`. A block is readable without any other; within it a bad chunk ends it.
 
-use crate::config::EVENTLOG_BLOCK_TEXT_BYTES_MAX;
-use crate::eventlog::record;
 use crate::eventlog::varint::Cursor;
-use crate::eventlog::{Filter, Found, PartInfo, Records, Row};
+use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, Filter, Found, PartInfo, Records, Row, record};
 
 /// Blocks begin at multiples of this.
 pub(super) const UNIT_BYTES: usize = 32 * 1024;

@@ -135,7 +135,15 @@ mod tables;
 mod varint;
 pub(crate) mod writer;
 
+use crate::config::limits::{IDENTITY_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+
 pub(crate) use spec::{Format, Fsync, LogSpec};
+
+/// Most bytes that one record may grow to when it is read. No writer makes larger ones; a forged file might.
+pub(crate) const EVENTLOG_RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes that all records of one block may grow to when they are read.
+const EVENTLOG_BLOCK_TEXT_BYTES_MAX: usize = 36 * 1024 * 1024;
+const _: () = assert!(PAYLOAD_BYTES_MAX + IDENTITY_BYTES_MAX + NAME_BYTES_MAX < EVENTLOG_RECORD_BYTES_MAX);
 
 /// Which records of a log are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +154,7 @@ pub struct Query {
     /// Only those of exactly this channel.
     pub channel: Option<Vec<u8>>,
     /// At most so many: the first of all that match, or the last if the newest come first. A script gets
-    /// [`crate::config::EVENTLOG_READ_RECORDS_MAX`] at most.
+    /// [`crate::config::limits::EVENTLOG_READ_RECORDS_MAX`] at most.
     pub limit: usize,
     pub newest_first: bool,
 }

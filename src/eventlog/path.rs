@@ -5,7 +5,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{EVENTLOG_NAME_BYTES_MAX, EVENTLOG_PATH_BYTES_MAX};
+/// Longest path below `garrysmod/data/`, in bytes.
+const EVENTLOG_PATH_BYTES_MAX: usize = 512;
+/// Longest name in a path, in bytes: with the module's endings it must fit 255.
+const EVENTLOG_NAME_BYTES_MAX: usize = 200;
 
 /// The path of an event log below the data folder: folders and a file name, `/` between them, nothing that leaves it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

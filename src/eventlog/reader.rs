@@ -9,13 +9,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fmt, io};
 
-use crate::config::{EVENTLOG_READ_BYTES_MAX, EVENTLOG_READ_RECORDS_MAX};
+use crate::config::limits::EVENTLOG_READ_RECORDS_MAX;
 use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::chain::{Chain, Rotated};
 use crate::eventlog::folder::Place;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
-use crate::eventlog::{Filter, Query, Records};
+use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, Filter, Query, Records};
+
+/// Most bytes of records in one answer.
+const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
+const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_READ_BYTES_MAX);
 
 /// Findings that are kept one by one; more are only counted.
 const FINDINGS_MAX: usize = 100;

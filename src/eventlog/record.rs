@@ -3,14 +3,21 @@
 //! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
 //! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
 
-use crate::config::{EVENTLOG_SHAPED_BYTES_MAX, EVENTLOG_SKELETON_BYTES_MAX};
 use crate::eventlog::scan::{self, Number};
 use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, cut, hash, window};
-use crate::eventlog::varint;
+use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, varint};
 
 mod decode;
 
 pub(super) use decode::Decoder;
+
+/// Largest payload that is split into skeleton and values. Larger ones are rare, differ from each other, and would fill
+/// a block alone.
+const EVENTLOG_SHAPED_BYTES_MAX: usize = 12 * 1024;
+/// Longest skeleton of an object that gets a number: a record of two bytes may stand for it.
+const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
+// A record takes two bytes of a block at least.
+const _: () = assert!(16 * 1024 * EVENTLOG_SKELETON_BYTES_MAX < EVENTLOG_BLOCK_TEXT_BYTES_MAX);
 
 /// The first byte of a value.
 mod tag {

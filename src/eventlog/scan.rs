@@ -2,7 +2,7 @@
 //! Pure functions over bytes, on `rt-files`; strings and numbers stay the text they were, so that they come back exactly.
 //! [`normalise`] refuses what is no JSON; everything after it may rely on that, and is checked all the same.
 
-use crate::config::DECODE_DEPTH_MAX;
+use crate::config::limits::DECODE_DEPTH_MAX;
 use crate::eventlog::digits::{self, Run};
 use crate::eventlog::tables::{HEAD_BYTES, HOLE, window};
 

@@ -7,13 +7,18 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::EVENTLOG_LINE_BYTES_MAX;
+use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::eventlog::block::{self, BLOCK_BYTES_MAX, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
 use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
 use crate::eventlog::index::Entry;
 use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
 use crate::io::plain_file;
+
+/// Longest stretch without a line end that is kept as lines: far more than a record.
+const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+// Escapes make six bytes of one at most.
+const _: () = assert!((PAYLOAD_BYTES_MAX + NAME_BYTES_MAX) * 6 < EVENTLOG_LINE_BYTES_MAX);
 
 /// Done in one step: entries of an index, heads of blocks, bytes of lines, bytes that may be zeros.
 const ENTRIES_PER_STEP: usize = 1024;

@@ -1,7 +1,11 @@
 //! What a log is: where it stands, how it is written, when it is made safe, how large it grows. Pure values.
 
-use crate::config::{EVENTLOG_SEGMENT_BYTES, EVENTLOG_SEGMENT_BYTES_MIN};
 use crate::eventlog::path::LogPath;
+
+/// Size beyond which a segment is rotated, unless the log's spec says otherwise.
+const EVENTLOG_SEGMENT_BYTES: u64 = 100_000_000;
+/// The smallest segment size that a spec may ask for: two blocks. Less would make a file of every few events.
+pub(crate) const EVENTLOG_SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 
 /// How the records of a log are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

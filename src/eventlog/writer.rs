@@ -18,12 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{EVENTLOG_LOG_HELD_BYTES_MAX, EVENTLOG_SYNC_INTERVAL};
 use crate::eventlog::block::{self, Header, UNIT_BYTES};
 use crate::eventlog::disk::{Disk, DiskFile};
 use crate::eventlog::folder::{Lock, Place};
 use crate::eventlog::index::Entry;
-use crate::eventlog::{Fsync, LogSpec, PartInfo, line, scan};
+use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Fsync, LogSpec, PartInfo, line, scan};
 
 mod encoder;
 mod error;
@@ -36,6 +35,14 @@ pub(crate) use recover::Opening;
 
 use encoder::Encoder;
 use index_file::IndexFile;
+
+/// Records of one log that stay in memory until they are on disk. A log that reaches this is synced at once.
+pub(crate) const EVENTLOG_LOG_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often a log is synced by default: what a crash of the machine may cost.
+const EVENTLOG_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Upper bound of the doubling delay between attempts to write a segment after a failed fsync.
+pub(crate) const EVENTLOG_ABANDON_RETRY_MAX: Duration = Duration::from_secs(60);
+const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_LOG_HELD_BYTES_MAX);
 
 /// Memory for a part and a record more, which is taken back when it did not fit.
 const PART_CAPACITY: usize = UNIT_BYTES + 2048;

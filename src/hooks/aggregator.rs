@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::config::{AGGREGATE_BYTES_MAX, ITEM_OVERHEAD_BYTES};
+use crate::config::limits::{AGGREGATE_BYTES_MAX, ITEM_OVERHEAD_BYTES};
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;

@@ -4,13 +4,18 @@
 
 use serde_json::Value;
 
+use crate::config::limits::NAME_BYTES_MAX;
 use crate::config::nearest::unknown;
-use crate::config::{CONDITIONS_MAX, NAME_BYTES_MAX, ONE_OF_MAX, TEMPLATE_BYTES_MAX};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{describe, function_in, number_of};
-use crate::hooks::template::{check_none, is_path};
+use crate::hooks::template::{TEMPLATE_BYTES_MAX, check_none, is_path};
 use crate::json::find;
 use crate::json::tape::Item;
+
+/// Most conditions of one `where`.
+const CONDITIONS_MAX: usize = 32;
+/// Most values of one `one_of`.
+const ONE_OF_MAX: usize = 256;
 
 /// Every condition of one `where`. Without any it always holds.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::LEASE_RENEWAL;
+use crate::config::limits::LEASE_RENEWAL;
 
 /// The right to act for the fleet, for a hook or an aggregator: a key in Redis that one server holds at a time. The
 /// holder gives it up by its own clock before Redis does, so that no two hold it at once.

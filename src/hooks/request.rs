@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::{HEADERS_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
 use crate::hooks::template::body::Syntax;
 use crate::hooks::template::{Place, Template};
 use crate::hooks::url::{Url, UrlTemplate};
+
+/// Most headers of one request.
+const HEADERS_MAX: usize = 32;
 
 /// Something that is posted for an event.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::ACTED_MAX;
+use crate::config::limits::ACTED_MAX;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::identity;
 use crate::event::topic::Topic;

@@ -8,17 +8,24 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::config::{
-    ACTIONS_MAX, AGGREGATE_EVENTS_DEFAULT, AGGREGATE_EVENTS_MAX, EVENTLOG_SEGMENT_BYTES_MIN, INTERVAL_S_MAX, TTL_S_MAX,
-};
+use crate::config::limits::AGGREGATE_EVENTS_MAX;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::spec::{Format, LogSpec};
+use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
 use crate::hooks::error::SpecError;
 use crate::hooks::filter::Condition;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
 use crate::hooks::template::{Place, Template};
 use crate::json::text::WHOLE_MAX;
+
+/// Most actions of one conditional hook or aggregator. More is a program, which belongs in Lua.
+const ACTIONS_MAX: usize = 16;
+/// Longest time to live of a counter, in seconds.
+const TTL_S_MAX: u64 = 10 * 366 * 86_400;
+/// Longest window of an aggregator, in seconds.
+const INTERVAL_S_MAX: u64 = 86_400;
+/// Events that one window of an aggregator keeps unless its spec says otherwise.
+const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
 
 /// A hook: its conditions, and what it does when they hold.
 #[derive(Debug)]

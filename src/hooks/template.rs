@@ -18,10 +18,8 @@
 
 use std::fmt;
 
-use crate::config::{
-    BODY_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX, PLACEHOLDERS_MAX, TARGET_BYTES_MAX, TEMPLATE_BYTES_MAX,
-    TEXT_BYTES_MAX,
-};
+use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::hooks::url::TARGET_BYTES_MAX;
 use crate::json::find::{self, Field};
 use crate::json::tape::Item;
 use crate::json::text;
@@ -30,6 +28,15 @@ use body::{Hole, Syntax};
 pub(crate) mod body;
 mod escape;
 pub(crate) mod markdown;
+
+/// Longest template, in bytes: far longer than any text that Discord takes.
+pub(crate) const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
+/// Most placeholders of one template: each searches the event.
+const PLACEHOLDERS_MAX: usize = 256;
+/// Longest request body that a template makes, in bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest header value, in bytes.
+const HEADER_BYTES_MAX: usize = 4096;
 
 /// Where a rendered text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

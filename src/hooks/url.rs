@@ -6,8 +6,13 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::config::{Secret, TARGET_BYTES_MAX, URL_BYTES_MAX};
+use crate::config::Secret;
 use crate::hooks::template::{Fields, Place, Template, TemplateError, Unmade};
+
+/// Longest URL as a script writes it, in bytes: a common default of web servers.
+const URL_BYTES_MAX: usize = 2048;
+/// Longest path and query of a URL once the event's values are in it, in bytes.
+pub(crate) const TARGET_BYTES_MAX: usize = 8192;
 
 /// The part that decides who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -12,8 +12,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
-use crate::config::{self, CA_FILE_BYTES_MAX};
+use crate::config;
 use crate::io::plain_file::read_at_most;
+
+/// Largest file of certificate authorities, in bytes: all public ones of a system together take some 220 KB.
+const CA_FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Addresses of one host that are tried, each for its own timeout.
 pub(crate) const ADDRESSES_TRIED_MAX: usize = 4;

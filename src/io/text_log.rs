@@ -20,9 +20,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
-use crate::config::{CONSOLE_LINES_MAX, LOG_FILE_BYTES_MAX};
 use crate::io::bounded_file::BoundedFile;
 use crate::stats::Stats;
+
+/// Lines for the game console that may wait for the next tick. Further ones are dropped; the log file has them.
+const CONSOLE_LINES_MAX: usize = 64;
+/// Size at which the text log begins anew. The file before it is kept, so the disk holds twice this at most.
+const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Installs the log of this process; the second call of a process keeps the first log. Returns the console's lines.
 /// Without a directory there is no file, only the console.

@@ -4,7 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{BUILD_TIME_MAX, BUILD_TIME_PER_VALUE, ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
+use crate::config::limits::{ENCODE_DEPTH_MAX, REPLY_DEPTH_MAX};
+
+/// Time that making a Lua value out of decoded JSON may take, before its values are counted (see
+/// [`BUILD_TIME_PER_VALUE`]). Past it the text is delivered. Strings with equal hashes make LuaJIT slow.
+const BUILD_TIME_MAX: Duration = Duration::from_millis(20);
+/// Time that each value adds to [`BUILD_TIME_MAX`]. A tenth of a microsecond is usual.
+const BUILD_TIME_PER_VALUE: Duration = Duration::from_micros(10);
 
 /// Levels of any tape: those of an event, inside a record of an event log, inside the array of records.
 pub(crate) const BUILD_DEPTH_MAX: usize = ENCODE_DEPTH_MAX + 2;

@@ -2,7 +2,7 @@
 //! Runs wherever a template or a condition does; allocates nothing to look, and never recurses.
 //! A number past 2^53 is a text here as it is for Lua, and a null in an object is no member at all.
 
-use crate::config::ENCODE_DEPTH_MAX;
+use crate::config::limits::ENCODE_DEPTH_MAX;
 use crate::json::tape::{self, Item, Reader};
 use crate::json::text;
 

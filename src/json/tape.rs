@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use crate::config::{DECODE_DEPTH_MAX, ENCODE_DEPTH_MAX, ENCODE_NODES_MAX};
+use crate::config::limits::{DECODE_DEPTH_MAX, ENCODE_DEPTH_MAX, ENCODE_NODES_MAX};
 use crate::json::text::WHOLE_MAX;
 
 const NIL: u8 = 0;
@@ -89,7 +89,7 @@ pub(crate) fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
         Ok(len) => tape.extend_from_slice(&[TEXT8, len]),
         Err(_) => {
             tape.push(TEXT32);
-            // Payloads are capped far below 4 GiB (`config::PAYLOAD_BYTES_MAX`).
+            // Payloads are capped far below 4 GiB (`crate::config::limits::PAYLOAD_BYTES_MAX`).
             tape.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         }
     }
@@ -131,7 +131,7 @@ pub(crate) fn push_i64(tape: &mut Vec<u8>, whole: i64) {
 /// Begins an array: that many values are to be appended.
 pub(crate) fn push_array(tape: &mut Vec<u8>, count: usize) {
     tape.push(ARRAY);
-    // Counts come from replies, whose elements are capped (`config::REPLY_ELEMENTS_MAX`).
+    // Counts come from replies, whose elements are capped (`crate::config::limits::REPLY_ELEMENTS_MAX`).
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use crate::config::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
 use crate::engine::registry::CallbackRef;
 use crate::io::text_log;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use gmod::lua::State;
 
-use crate::config::PAYLOAD_BYTES_MAX;
+use crate::config::limits::PAYLOAD_BYTES_MAX;
 use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::hooks::aggregator::Aggregator;
 use crate::io::fail_point::fail_point;

@@ -5,8 +5,7 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::arguments::{NOT_KEPT, bad, refused};
-use crate::lua::arguments::{callback, either, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, either, refused, string};
 use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
 use crate::lua::values::push_answer;
 use crate::lua::{Process, json, process, shield};

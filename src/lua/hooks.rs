@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::config::NAME_BYTES_MAX;
+use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::config::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
+use crate::config::limits::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
 use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
 use crate::json::tape::{Item, Reader};
 use crate::json::text;

@@ -22,7 +22,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 use gmod::lua::State;
 
-use crate::config::{Config, DATA_FOLDER, Operator, Sources};
+use crate::config::{Config, Operator, Sources};
 use crate::engine::{Engine, Flush};
 use crate::io::lock::lock;
 use crate::io::text_log;
@@ -43,6 +43,9 @@ mod hooks;
 mod json;
 mod shield;
 mod values;
+
+/// The folder, seen from where the server runs, below which scripts may name paths.
+const DATA_FOLDER: &str = "garrysmod/data";
 
 /// What outlives every Lua state.
 struct Process {
@@ -191,7 +194,7 @@ unsafe extern "C-unwind" fn gmod13_open(state: State) -> i32 {
 }
 
 /// The game calls this before it closes the Lua state: at every map change and at the end.
-/// Prints nothing, raises nothing, runs no Lua; waits for the flush at most [`crate::config::CLOSE_FLUSH_MAX`].
+/// Prints nothing, raises nothing, runs no Lua; waits for the flush at most [`crate::config::limits::CLOSE_FLUSH_MAX`].
 ///
 /// # Safety
 /// `state` is the Lua state that is about to be closed, on the game thread.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
+use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
 use crate::json::build::{Build, Pace};

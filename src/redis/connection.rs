@@ -8,7 +8,8 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::{Address, CONNECT_TIMEOUT, Config, HANDSHAKE_TIMEOUT, WRITE_LONGEST, WRITE_TIMEOUT};
+use crate::config::limits::CONNECT_TIMEOUT;
+use crate::config::{Address, Config};
 use crate::io::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
@@ -17,6 +18,13 @@ use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
 pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
+
+/// Longest wait of one blocked socket write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest write to Redis that still makes progress: 8 MiB through a slow link.
+const WRITE_LONGEST: Duration = Duration::from_secs(60);
+/// Longest handshake with Redis, TLS included.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open socket; the decoder of what comes from it stays with its reader.
 pub struct Connection {

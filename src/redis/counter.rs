@@ -5,7 +5,7 @@
 //! numbers go up in the order of the commands: who sends sees to it. Where Redis refuses scripts, [`Count::encode_plain`]
 //! does without, and a lost answer stays a doubt. Every command and option here exists since Redis 2.8 or earlier.
 
-use crate::config::COUNTER_MEMORY;
+use crate::config::limits::COUNTER_MEMORY;
 use crate::redis::command;
 use crate::redis::refusal::{Class, Refusal, inside_script};
 

@@ -7,10 +7,15 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::config::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, NAME_BYTES_MAX};
+use crate::config::limits::NAME_BYTES_MAX;
 use crate::redis::answer::{self, Answer};
 use crate::redis::command;
 use crate::redis::reply::Reply;
+
+/// Keys that a leaderboard with `*` may match. A hash of each is kept: 4 MiB in all.
+pub(crate) const BOARD_KEYS_MAX: usize = 262_144;
+/// Keys that one SCAN step looks at: some tenths of a millisecond of Redis' time.
+pub(crate) const BOARD_STEP_KEYS: usize = 1000;
 
 /// The search for one board.
 pub(crate) struct Board {

@@ -2,7 +2,7 @@
 //! by itself. Pure: commands out; the clocks are those of who sends them.
 //! Where Redis refuses scripts, two plain commands a key do, all of Redis 2.6.12: none can take a key from another server.
 
-use crate::config::LEASE;
+use crate::config::limits::LEASE;
 use crate::event::fingerprint::Fingerprint;
 use crate::redis::command;
 

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::config::SETTLE_MAX;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::redis::refusal::Class;
+use std::time::Duration;
+
+/// Longest wait of a publish for the subscriptions that were asked for before it.
+pub const SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// How one connection stands, for `Status()`.
 #[derive(Default)]

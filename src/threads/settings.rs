@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::config::{Config, Operator, SETTINGS_BYTES_MAX, decode};
+use crate::config::{Config, Operator, decode};
 use crate::io::lock::lock;
 use crate::io::plain_file::read_at_most;
+
+/// Largest `garrysmod/cfg/realtime.json`, in bytes. Some hundred bytes are usual.
+const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
 const FILE_NAME: &str = "realtime.json";
 /// Names that a file of settings gets by mistake, beside the right one. Windows hides the ends of names, and its editor

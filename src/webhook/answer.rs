@@ -16,9 +16,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::{PAUSE_MAX, PAUSE_MIN, PAUSE_UNSAID};
 use crate::webhook::date;
 use crate::webhook::response::Response;
+
+/// Shortest pause after a rate limit. Some servers say 0.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause that a destination may ask for.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(86_400);
+/// Pause after a global rate limit that names no duration.
+const PAUSE_UNSAID: Duration = Duration::from_secs(10);
 
 /// Who answered, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,13 +13,17 @@ use std::time::Instant;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::config::{BODY_PATIENCE, CONNECT_TIMEOUT};
+use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
 use crate::io::net;
 use crate::io::net::Timed;
 use crate::webhook::http::Request;
 use crate::webhook::resolve::Resolver;
 use crate::webhook::response::{Decoder, Response};
+use std::time::Duration;
+
+/// Time that is added for the response's body: the head decides, the body only explains it.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The option that names further authorities.
 const CA_OPTION: &str = "webhook_ca_file";

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::config::{DEAD_LETTER_FILE_BYTES_MAX, DEAD_LETTER_PAYLOAD_BYTES_MAX};
 use crate::event::identity::MEMBER;
 use crate::hooks::url::Url;
 use crate::io::bounded_file::BoundedFile;
@@ -17,6 +16,12 @@ use crate::json::find;
 use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::Dead;
+
+/// Size at which the dead-letter file begins anew. The file before it is kept.
+const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Most bytes of a payload that one line of the dead-letter file shows.
+const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 
 /// The file, once there was something to write.
 pub(crate) struct DeadLetters {

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT, Secret};
+use crate::config::Secret;
+use crate::config::limits::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT};
 use crate::event::EventText;
 use crate::hooks::url::{Url, secrets_of};
 use crate::webhook::answer::Asked;

@@ -11,8 +11,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{LOOKUP_FRESH, LOOKUP_HOSTS_MAX, LOOKUPS_MAX};
 use crate::io::net::ADDRESSES_TRIED_MAX;
+
+/// Name look-ups under way at once: the system may take half a minute for one, and nothing can stop it.
+pub(crate) const LOOKUPS_MAX: usize = 16;
+/// How long a resolved address is used again. It is used much longer if a new look-up fails.
+const LOOKUP_FRESH: Duration = Duration::from_secs(30);
+/// Hosts whose addresses are kept.
+const LOOKUP_HOSTS_MAX: usize = 64;
 
 /// An old address is used after this wait for a newer one.
 const PATIENCE_WITH_OLD: Duration = Duration::from_secs(1);

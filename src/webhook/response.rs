@@ -5,7 +5,12 @@
 
 use std::fmt;
 
-use crate::config::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_INTERIM_MAX};
+/// Longest head of a response, in bytes. Discord's has under 2 KiB.
+const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Most interim responses (1xx) before the final one.
+const RESPONSE_INTERIM_MAX: usize = 4;
+/// Bytes kept of a response's body.
+const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// An answer.
 #[derive(Debug, Default, Clone, PartialEq)]

@@ -25,15 +25,51 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{
-    BROKEN_AFTER, DENIED_MAX, DESTINATIONS_MAX, PAUSE_MAX, REST_FIRST, REST_LONGEST, RETRY_FIRST, RETRY_LONGEST,
-    SENDER_HOLD, SENDERS_KEPT, STEP_BEHIND_AFTER, WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX,
-    WEBHOOK_POST_BYTES_MAX,
+use crate::config::limits::{
+    PAYLOAD_BYTES_MAX, REQUEST_TIMEOUT, SENDERS_KEPT, SENDERS_MAX, TEXT_BYTES_MAX, WEBHOOK_AGE_MAX,
 };
+use crate::hooks::template::{BODY_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::hooks::url::Url;
-use crate::webhook::answer::{Answer, Verdict};
+use crate::webhook::answer::{Answer, PAUSE_MAX, Verdict};
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post};
+use crate::webhook::resolve::LOOKUPS_MAX;
+
+/// Posts that may wait for one destination. Past it the oldest is dropped.
+pub const WEBHOOK_JOBS_MAX: usize = 1000;
+/// Memory that all waiting posts may take, in bytes. Past it the oldest are dropped.
+pub(crate) const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Largest single post, in bytes. A larger one would push out all others.
+const WEBHOOK_POST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Destinations that are remembered. An idle one is forgotten for a new one.
+const DESTINATIONS_MAX: usize = 256;
+/// A request longer than this is ended when another destination waits for its sender; a destination whose last answer
+/// took longer has twice that time. So hung destinations delay a new one by this, and by the connect timeout if a
+/// connection is still being made, which nothing can interrupt.
+const SENDER_HOLD: Duration = Duration::from_secs(3);
+/// Delay before the second attempt. It doubles up to [`RETRY_LONGEST`]; jitter takes off up to a half.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest delay between two attempts.
+const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// Attempts after which a post goes to the dead-letter file.
+const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
+/// Failures in a row that mark a destination as broken: it never gets the last free sender.
+const BROKEN_AFTER: u32 = 3;
+/// Failures in a row of one post, each answered by the destination, after which the post lets the others pass.
+const STEP_BEHIND_AFTER: u32 = 3;
+/// Posts in a row that one `http` destination denied (401, 403, 404, 410) before it rests.
+pub const DENIED_MAX: u32 = 5;
+/// First rest of a destination that denies its posts. It doubles with each further denial, up to [`REST_LONGEST`].
+const REST_FIRST: Duration = Duration::from_secs(60);
+/// Longest rest of a destination that denies its posts.
+const REST_LONGEST: Duration = Duration::from_secs(900);
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
+const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
+const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX && SENDERS_MAX > 1 && SENDERS_KEPT > 0);
+const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs() && SENDERS_MAX < LOOKUPS_MAX);
+// What waits for a destination that rests is tried before it is too old.
+const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
+const _: () = assert!(REST_LONGEST.as_secs() * 2 < WEBHOOK_AGE_MAX.as_secs());
 
 /// How often posts are looked through for those that are too old.
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);

@@ -25,14 +25,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::config::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SPOOL_BYTES_MAX, SPOOLS_MAX, Secret, WEBHOOK_AGE_MAX};
+use crate::config::Secret;
+use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
 use crate::hooks::url::Url;
-use crate::io::bounded_file;
-use crate::io::plain_file;
+use crate::io::{bounded_file, plain_file};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Address, Content, Post, PostId};
+
+/// Most bytes of posts kept for the next process. The marks of posts settled later take less than the posts.
+const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Processes that may share one folder, each with a spool of its own.
+const SPOOLS_MAX: usize = 16;
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy)]

@@ -71,7 +71,7 @@ fn what_is_written_is_what_is_read() {
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let sent = member_of(&mut numbering, "chat", r#"{"a":1}"#);
     assert_eq!(sent, format!(r#"{{"a":1,"_rt":"eu-1/0000000000000abc:1:1000:{:08x}"}}"#, crc32fast::hash(b"p:chat")));
-    assert!(sent.len() - 7 <= crate::config::IDENTITY_BYTES_MAX);
+    assert!(sent.len() - 7 <= crate::config::limits::IDENTITY_BYTES_MAX);
     let text = sent.split('"').nth(5).unwrap();
     let identity = Identity::parse(text.as_bytes(), b"p:chat").unwrap();
     assert_eq!(identity, Identity { server: "eu-1", boot: 0xabc, seq: 1, sent_ms: 1000, acted: "" });

@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::EVENTLOG_RECORD_BYTES_MAX;
-use crate::eventlog::{Record, line};
+use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Record, line};
 
 const HEADER: Header = Header { span: 1, segment: 0x1122_3344_5566_7788, first_seq: 1, base_ms: 0, unit: 0 };
 

@@ -2,10 +2,9 @@
 //! checked and what a record may grow to is bounded.
 //! A record that is not wanted is gone over without making its text; the tables learn from it all the same.
 
-use crate::config::EVENTLOG_RECORD_BYTES_MAX;
-use crate::eventlog::digits;
 use crate::eventlog::tables::{Body, Form, Shape, Slice, Tables};
 use crate::eventlog::varint::{self, Cursor};
+use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, digits};
 
 use super::{ARRAY_DEPTH_MAX, NEAR_STRINGS, tag};
 

@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::folder;
-use crate::eventlog::reader;
 use crate::eventlog::segment::SegmentError;
+use crate::eventlog::{folder, reader};
 
 /// Why a log cannot be written.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_RETRY};
+use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::claims::Claims;
-use crate::eventlog::folder;
 use crate::eventlog::segment::{Segment, SegmentError};
-use crate::eventlog::{Filter, Fsync, Records};
+use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
+use crate::eventlog::{Filter, Fsync, Records, folder};
 
 use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
 

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{EVENTLOG_ABANDON_RETRY_MAX, EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
+use crate::config::limits::{EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
-use crate::eventlog::folder;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
-
-use crate::eventlog::{Format, Query, Records};
+use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
+use crate::eventlog::{Format, Query, Records, folder};
 
 pub(crate) mod double;
 mod others;

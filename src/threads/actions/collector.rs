@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::config::AGGREGATE_BYTES_MAX;
+use crate::config::limits::AGGREGATE_BYTES_MAX;
 use crate::event::notice::Notice;
 use crate::hooks::aggregator::{Aggregator, Full, Meter, Moment, Window};
 use crate::hooks::lease::Turn;

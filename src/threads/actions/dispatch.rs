@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use log::Level;
 
-use crate::config::NAME_BYTES_MAX;
-use crate::event::identity;
+use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, Undecided};
+use crate::event::{Arrival, Decoded, Event, EventText, Undecided, identity};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};

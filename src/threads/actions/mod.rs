@@ -9,9 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::config::{ACTIONS_BYTES_MAX, ACTIONS_WAITING_MAX};
-use crate::event::identity;
-use crate::event::{Arrival, EventText};
+use crate::event::{Arrival, EventText, identity};
 use crate::hooks::aggregator::Moment;
 use crate::hooks::hook::Scopes;
 use crate::hooks::routes::Matched;
@@ -22,6 +20,11 @@ use crate::threads::shared::Shared;
 
 pub(crate) mod collector;
 pub(crate) mod dispatch;
+
+/// This server's own events that may wait for `rt-actions`, which itself waits for nothing.
+const ACTIONS_WAITING_MAX: usize = 8192;
+/// Memory that events waiting for `rt-actions` may take, in bytes.
+const ACTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often an idle thread looks whether it is time to stop (stop wakes it), and at the windows of aggregators.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -12,18 +12,30 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::{Append, Files, Job, Reply};
-use crate::config::{
-    EVENTLOG_CLOSE_OPENING_MAX, EVENTLOG_HELD_BYTES_MAX, EVENTLOG_OPEN_MAX, EVENTLOG_OPEN_SLICE, EVENTLOG_READ_SLICE,
-    EVENTLOG_REFORMAT_PAUSE, EVENTLOG_RETRY,
-};
+use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
-use crate::eventlog::writer::{OpenError, Opening, Refusal, WriteError, Writer};
+use crate::eventlog::writer::{EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, Refusal, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
+
+/// Logs open at once: 60 KiB of memory and two files each. The least recently used is closed for another.
+pub(crate) const EVENTLOG_OPEN_MAX: usize = 32;
+/// Records of all logs that stay in memory until they are on disk: a full disk may hold them back, and after a failed
+/// fsync they are written again.
+const EVENTLOG_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Least time between two changes of a log's format: two hooks that disagree would make a file of every event.
+pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
+/// How long `rt-files` reads for a callback before it serves its queue again.
+const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
+/// How long `rt-files` opens a log in one go: enough for any log with an index. Others are opened in slices.
+const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
+/// How long `rt-files` waits at close for logs that are still being opened, so that their records are not lost.
+const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
 
 pub(super) struct Desk<'a> {
     files: &'a Files,

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::config::{
-    EVENTLOG_BATCH_JOBS_MAX, EVENTLOG_BYTES_MAX, EVENTLOG_JOBS_MAX, EVENTLOG_READS_MAX, ITEM_OVERHEAD_BYTES,
-};
+use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::notice::Notice;
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::LogPath;
@@ -25,6 +23,15 @@ use crate::threads::shared::Shared;
 mod desk;
 
 use desk::Desk;
+
+/// Records that may wait for `rt-files`: minutes of a busy server's events while a disk does not answer.
+const EVENTLOG_JOBS_MAX: usize = 65_536;
+/// Memory that records waiting for `rt-files` may take, in bytes.
+const EVENTLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Reads that may wait for `rt-files`. Each has a callback; a script with more of them open asks in a loop.
+const EVENTLOG_READS_MAX: usize = 64;
+/// Records taken from the queue before the disk is served again.
+const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
 
 /// With nothing to do the thread looks after itself this often.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::thread;
 
 use super::*;
-use crate::config::{EVENTLOG_OPEN_MAX, EVENTLOG_RETRY};
+use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::disk::{DiskFile, SystemDisk};
-use crate::eventlog::reader;
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
-use crate::eventlog::{Format, Fsync};
+use crate::eventlog::{Format, Fsync, reader};
+use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -355,7 +355,7 @@ fn settings_that_change_hold_from_then_on() {
         assert_eq!(balance(&files).0, written);
     }
     files.append(&log("a"), 0, b"c", b"1").unwrap();
-    serve_waiting(&mut desk, &files, now + crate::config::EVENTLOG_REFORMAT_PAUSE);
+    serve_waiting(&mut desk, &files, now + crate::threads::files::desk::EVENTLOG_REFORMAT_PAUSE);
     assert_eq!(balance(&files), (written + 1, vec![("refused", 1)]));
     assert_eq!(count(&folder, "a"), 6);
     assert_eq!(files.stats.file_counts.rotations.get(), 2);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, IDLE_CHECK, OUTBOX_JOBS_MAX};
+use crate::config::Config;
+use crate::config::limits::OUTBOX_JOBS_MAX;
 use crate::event::notice::Notice;
 use crate::io::text_log::Throttle;
 use crate::redis::answer::Answer;
@@ -22,6 +23,9 @@ use crate::threads::publisher::refused::{Fate, Refused};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
 use crate::threads::shared::{Pause, Shared};
+
+/// How often an idle publisher checks its connection, and a disconnected one looks for expired jobs.
+pub(crate) const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 pub(super) struct Backlog<'a> {
     pub(super) shared: &'a Arc<Shared>,

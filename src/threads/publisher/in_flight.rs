@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::ITEM_OVERHEAD_BYTES;
+use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
 use crate::threads::publisher::outbox::Item;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{LEASE_KEYS_MAX, LEASE_OWN, LEASE_RENEWAL};
+use crate::config::limits::{LEASE_OWN, LEASE_RENEWAL};
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
@@ -13,6 +13,9 @@ use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
 use crate::threads::publisher::in_flight::{Asked, InFlight, Taking};
 use crate::threads::shared::Shared;
+
+/// Most leases asked for in one script call.
+const LEASE_KEYS_MAX: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Leases {

@@ -8,10 +8,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use crate::config::{ITEM_OVERHEAD_BYTES, OUTBOX_BYTES_MAX, OUTBOX_JOBS_MAX};
+use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::lock::lock;
+use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
+use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
+
+/// The memory that jobs waiting for Redis may take, in bytes.
+pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
+const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REPLY_BYTES_MAX <= ANSWERS_BYTES_MAX);
 
 /// What the publisher can be asked, served in order; only a reader, with all commands before it, goes ahead of the
 /// publishes that wait.

@@ -1,18 +1,22 @@
 //! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread, and
 //! what `rt-files` read for a callback.
 //! Callbacks wait in a queue for the next tick; a reader without callback waits right here, a bounded time.
-//! Answers are never dropped. There are no more of them than callbacks ([`crate::config::CALLBACKS_MAX`]), and what
+//! Answers are never dropped. There are no more of them than callbacks ([`crate::config::limits::CALLBACKS_MAX`]), and what
 //! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{ANSWERS_BYTES_MAX, ITEM_OVERHEAD_BYTES};
+use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::io::lock::lock;
 use crate::redis::answer::Outcome;
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
+
+/// Memory of the answers that wait for their tick. An answer beyond it becomes an error, so that its callback is still
+/// called.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a reader looks for its answer before it sleeps.
 const LOOK: Duration = Duration::from_micros(200);

@@ -4,14 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{
-    BOARD_BYTES, BOARD_TIME_MAX, COUNTER_MEMORY, ITEM_OVERHEAD_BYTES, READ_AGE_MAX, WRITE_ATTEMPTS_MAX,
-};
+use crate::config::limits::{COUNTER_MEMORY, ITEM_OVERHEAD_BYTES};
 use crate::redis::answer::Expect;
 use crate::redis::command::Command;
 use crate::redis::counter::{Count, Form};
 use crate::redis::leaderboard::Board;
 use crate::threads::publisher::replies::ReplyTo;
+
+/// Memory that one search for a leaderboard is charged to the queue of commands: a few run at once.
+const BOARD_BYTES: usize = 2 * 1024 * 1024;
+/// How often a write whose answer was lost is sent.
+const WRITE_ATTEMPTS_MAX: u32 = 5;
+/// Longest search for a leaderboard that has a callback.
+const BOARD_TIME_MAX: Duration = Duration::from_secs(10);
+/// A read with a callback that waited this long for Redis is answered with an error: its value would be stale.
+pub const READ_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// A command, or a series of them with one answer.
 pub(crate) struct Run {

@@ -6,9 +6,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{
-    BATCH_BYTES_MAX, Config, DRAIN_MAX, HEARTBEAT, IDLE_CHECK, REFUSED_RETRY, SILENCE_MAX, UNANSWERED_BYTES_MAX,
-};
+use crate::config::Config;
+use crate::config::limits::{HEARTBEAT, REFUSED_RETRY, SILENCE_MAX};
 use crate::io::fail_point::fail_point;
 use crate::redis::answer::Expect;
 use crate::redis::connection::{self, Connection, Role};
@@ -18,13 +17,20 @@ use crate::redis::refusal::{self, Class, Refusal};
 use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::redis::{REPLY_LIMITS, command};
 use crate::threads::links::{Limit, News};
-use crate::threads::publisher::backlog::Backlog;
-use crate::threads::publisher::in_flight::Taking;
-use crate::threads::publisher::in_flight::{Asked, Life};
+use crate::threads::publisher::backlog::{Backlog, IDLE_CHECK};
+use crate::threads::publisher::in_flight::{Asked, Life, Taking};
 use crate::threads::publisher::outbox::{Item, Job, Publish};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
 use crate::threads::shared::Shared;
+
+/// Bytes of commands that are gathered into one socket write.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of commands that Redis has received and not answered. While it works on one batch, the next may be on its way;
+/// a reader waits behind no more than that.
+const UNANSWERED_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
+/// How long the old connection may take to answer its commands after the settings changed.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How soon an answer is looked for after a write, and the longest pause between two looks. An answer only settles
 /// a count: a new publish never waits for this.

@@ -6,11 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::config::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX, NOTICES_MAX};
+use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::event::notice::Notice;
 use crate::event::{Event, Purpose};
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
+
+/// Events that may wait for Lua: a server of 66 ticks a second delivers them within a few ticks.
+pub const INBOX_EVENTS_MAX: usize = 8192;
+/// The memory that events waiting for Lua may take, in bytes.
+const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Notices for game hooks (a gap, a lost connection) that may wait for Lua. Equal ones are merged first.
+const NOTICES_MAX: usize = 256;
+// A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.
+const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYTES < INBOX_BYTES_MAX);
 
 /// Events waiting for Lua. One producer, one consumer; when full the oldest makes room.
 pub struct Inbox {

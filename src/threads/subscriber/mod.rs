@@ -7,12 +7,11 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, SystemTime};
 
-use crate::config::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
-use crate::event::identity;
+use crate::config::limits::{HEARTBEAT, PAYLOAD_BYTES_MAX, SILENCE_MAX};
 use crate::event::identity::Identity;
 use crate::event::ledger::{Ledger, Sight};
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText};
+use crate::event::{Arrival, Decoded, Event, EventText, identity};
 use crate::hooks::aggregator::Moment;
 use crate::hooks::hook::Scopes;
 use crate::hooks::lease::Turn;

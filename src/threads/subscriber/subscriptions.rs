@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Instant;
 
-use crate::config::REFUSED_RETRY;
+use crate::config::limits::REFUSED_RETRY;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::redis::command;

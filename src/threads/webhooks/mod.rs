@@ -10,13 +10,13 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rustls::ClientConfig;
 
-use crate::config::{Config, WEBHOOK_INTAKE_BYTES_MAX, WEBHOOK_INTAKE_MAX};
+use crate::config::Config;
 use crate::event::EventText;
 use crate::hooks::request::Webhook;
 use crate::io::lock::lock;
 use crate::stats::Stats;
 use crate::webhook::post::Address;
-use crate::webhook::schedule::{Schedule, Standing};
+use crate::webhook::schedule::{Schedule, Standing, WEBHOOK_BYTES_MAX};
 use crate::webhook::spool::Spool;
 
 pub(crate) use worker::run;
@@ -26,6 +26,16 @@ use senders::Senders;
 mod failures;
 mod senders;
 mod worker;
+use crate::config::limits::PAYLOAD_BYTES_MAX;
+
+/// Jobs that `rt-webhooks` has not taken yet. It does no network I/O and empties this queue at once. A full queue
+/// refuses the newest job.
+const WEBHOOK_INTAKE_MAX: usize = 8192;
+/// Memory that jobs in the intake of `rt-webhooks` may take, in bytes.
+const WEBHOOK_INTAKE_BYTES_MAX: usize = 4 * 1024 * 1024;
+// What is promised: 16 MiB in all.
+const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
 
 /// One thing to post for one event.
 pub struct Job {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use rustls::ClientConfig;
 
-use crate::config::{Config, SENDERS_KEPT, SENDERS_MAX};
+use crate::config::Config;
+use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
 use crate::stats::Stats;

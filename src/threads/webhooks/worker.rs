@@ -13,7 +13,7 @@ use crossbeam_channel::select;
 use super::failures::Failures;
 use super::senders::{Done, Order};
 use super::{Ask, Job, SpoolState, Webhooks, address_of};
-use crate::config::WEBHOOK_AGE_MAX;
+use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::hooks::request::{Body, Webhook};

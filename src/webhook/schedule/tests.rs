@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::SENDERS_MAX;
+use crate::config::limits::SENDERS_MAX;
 use crate::hooks::spec::{Kind, Spec};
 use crate::hooks::template::Fields;
 use crate::json::tape;
@@ -32,7 +32,7 @@ impl Clocked {
     fn post(&mut self, address: Address, content: Content) -> Post {
         self.number += 1;
         let id = PostId { boot: 1, number: self.number };
-        let expires = self.now + crate::config::WEBHOOK_AGE_MAX;
+        let expires = self.now + crate::config::limits::WEBHOOK_AGE_MAX;
         let (hook, event, behind) = (Arc::from(b"h".as_slice()), None, Vec::new());
         Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, behind }
     }
@@ -794,7 +794,7 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
         clocked.done(at, if n < DESTINATIONS_MAX - 2 { AGAIN } else { Verdict::Delivered });
     }
     clocked.schedule.expiry_checked = None;
-    let later = clocked.now + crate::config::WEBHOOK_AGE_MAX;
+    let later = clocked.now + crate::config::limits::WEBHOOK_AGE_MAX;
     assert_eq!(clocked.schedule.expire(later).len(), DESTINATIONS_MAX - 2);
     let name = |clocked: &Clocked, at: usize| clocked.schedule.places[at].address.name().to_owned();
     let fine = [DESTINATIONS_MAX - 2, DESTINATIONS_MAX - 1];

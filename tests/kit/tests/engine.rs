@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
-use realtime::facade::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
+use realtime::facade::config::limits::{OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
 use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::engine::{Call, Outcome, Refusal};
+use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
 
 #[test]
 fn one_forbidden_channel_takes_no_other_down() {

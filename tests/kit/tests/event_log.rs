@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Random, Server, within};
-use realtime::facade::config::CLOSE_FLUSH_MAX;
+use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
 use realtime::facade::engine::event_log::LogQuery;
 use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::eventlog::Query;

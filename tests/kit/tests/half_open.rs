@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::Server;
 use fault_kit::namespace::{self, Link};
-use realtime::facade::config::SILENCE_MAX;
+use realtime::facade::config::limits::SILENCE_MAX;
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 

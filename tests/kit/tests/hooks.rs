@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fault_kit::{
     Answer, Direction, Fault, Proxy, Random, Redis, Server, Web, comes_true, wait_for, wait_until, within,
 };
-use realtime::facade::config::CLOSE_FLUSH_MAX;
+use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
 use realtime::facade::event::glob;
 use realtime::facade::event::notice::Notice;
 use serde_json::{Value, json};

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server, wait_until};
-use realtime::facade::config::{INBOX_EVENTS_MAX, OUTBOX_JOBS_MAX};
+use realtime::facade::config::limits::OUTBOX_JOBS_MAX;
 use realtime::facade::engine::{Call, Outcome};
 use realtime::facade::event::notice::Notice;
+use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
 use serde_json::json;
 
 /// Publishes by a plain client: `count` objects, in one write.

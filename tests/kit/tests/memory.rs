@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fault_kit::{Redis, Scripted, Server, comes_true};
-use realtime::facade::config::{OUTBOX_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use realtime::facade::config::limits::PAYLOAD_BYTES_MAX;
+use realtime::facade::threads::publisher::OUTBOX_BYTES_MAX;
 use serde_json::json;
 
 fn resident_kb() -> i64 {

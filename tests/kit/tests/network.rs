@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
-use realtime::facade::config::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
+use realtime::facade::config::limits::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE_MAX};
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use fault_kit::{PATIENCE, Redis, Scripted, Server, comes_true};
-use realtime::facade::config::PAYLOAD_BYTES_MAX;
+use realtime::facade::config::limits::PAYLOAD_BYTES_MAX;
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, Scripted, Server, comes_true, wait_until, within};
-use realtime::facade::config::{OUTBOX_JOBS_MAX, READ_AGE_MAX, SETTLE_MAX};
+use realtime::facade::config::limits::OUTBOX_JOBS_MAX;
 use realtime::facade::redis::counter::{SCRIPT, SCRIPT_SHA};
+use realtime::facade::threads::links::SETTLE_MAX;
+use realtime::facade::threads::publisher::READ_AGE_MAX;
 use serde_json::json;
 
 /// Its readers wait as long as they may: on a busy machine an answer can take longer than the default.

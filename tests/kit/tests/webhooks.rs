@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Bucket, Folder, Hook, PATIENCE, Poster, Scripted, Web, comes_true, wait_for, wait_until};
-use realtime::facade::config::{DENIED_MAX, SENDERS_MAX, WEBHOOK_JOBS_MAX};
+use realtime::facade::config::limits::SENDERS_MAX;
 use realtime::facade::webhook::schedule::State;
+use realtime::facade::webhook::schedule::{DENIED_MAX, WEBHOOK_JOBS_MAX};
 use serde_json::{Value, json};
 
 const DISCORD_OK: Answer = Answer::Status(204);
