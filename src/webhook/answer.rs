@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::webhook::date;
-use crate::webhook::response::Response;
+use crate::webhook::http::Response;
 
 /// Shortest pause after a rate limit. Some servers say 0.
 const PAUSE_MIN: Duration = Duration::from_millis(100);

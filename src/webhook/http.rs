@@ -74,31 +74,32 @@ impl Request {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// The bytes on the wire; `id` is the same for every attempt.
-    pub(crate) fn encode(&self, id: &str) -> Vec<u8> {
-        let mut out =
-            format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.url.target(), self.url.origin.authority());
-        let mut push = |name: &str, value: &str| {
-            out.push_str(name);
-            out.push_str(": ");
-            out.push_str(value);
-            out.push_str("\r\n");
+    /// The request as minreq sends it to `url`, which is the carrier's; `id` is the same for every attempt.
+    pub(crate) fn minreq(&self, url: String, id: &str) -> minreq::Request {
+        let method = match &*self.method {
+            "GET" => minreq::Method::Get,
+            "HEAD" => minreq::Method::Head,
+            "POST" => minreq::Method::Post,
+            "PUT" => minreq::Method::Put,
+            "PATCH" => minreq::Method::Patch,
+            "DELETE" => minreq::Method::Delete,
+            other => minreq::Method::Custom(other.to_owned()),
         };
+        // No limits of minreq's: one of them underflows at a header line without CR. The carrier bounds what comes.
+        let mut request = minreq::Request::new(method, url)
+            .with_follow_redirects(false)
+            .with_max_headers_size(None)
+            .with_max_status_line_length(None);
         for (name, value) in [("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity")] {
             if !self.has_header(name) {
-                push(name, value);
+                request = request.with_header(name, value);
             }
         }
         for (name, value) in &self.headers {
-            push(name, value.reveal());
+            request = request.with_header(&**name, value.reveal());
         }
-        push("webhook-id", id);
-        push("Connection", "close");
-        if !matches!(&*self.method, "GET" | "HEAD") {
-            push("Content-Length", &self.body.len().to_string());
-        }
-        out.push_str("\r\n");
-        [out.as_bytes(), &self.body].concat()
+        request = request.with_header("webhook-id", id).with_header("Connection", "close");
+        if matches!(&*self.method, "GET" | "HEAD") { request } else { request.with_body(self.body.clone()) }
     }
 
     /// The bytes it takes in memory.
@@ -125,6 +126,23 @@ fn headers(http: &Http, fields: &Fields<'_>) -> Result<Vec<(Box<str>, Secret)>, 
         Ok((name.clone(), Secret::new(value.trim_ascii().to_owned())))
     });
     made.collect()
+}
+
+/// A response.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Its beginning.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of this name, which is given in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Shows neither token, header nor body.

@@ -8,11 +8,12 @@ mod date;
 pub(crate) mod discord;
 pub(crate) mod http;
 pub(crate) mod post;
-pub(crate) mod response;
 pub(crate) mod schedule;
 
 // 2 I/O
+mod carrier;
 pub(crate) mod client;
 pub(crate) mod dead_letter;
+pub(crate) mod dial;
 pub(crate) mod resolve;
 pub(crate) mod spool;

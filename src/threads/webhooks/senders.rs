@@ -15,10 +15,10 @@ use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
 use crate::stats::Stats;
-use crate::webhook::client::{Client, Interrupt};
-use crate::webhook::http::Request;
+use crate::webhook::client::Client;
+use crate::webhook::dial::{Dialer, Interrupt};
+use crate::webhook::http::{Request, Response};
 use crate::webhook::resolve::Resolver;
-use crate::webhook::response::Response;
 
 /// One request to make.
 pub(super) struct Order {
@@ -45,7 +45,7 @@ const THREADS_MAX: usize = SENDERS_MAX + SENDERS_KEPT;
 
 /// All senders, and the orders under way.
 pub(super) struct Senders {
-    client: Arc<Client>,
+    dialer: Arc<Dialer>,
     tasks_tx: Sender<Task>,
     tasks_rx: Receiver<Task>,
     done_tx: Sender<Done>,
@@ -68,7 +68,7 @@ impl Senders {
         let (tasks_tx, tasks_rx) = crossbeam_channel::bounded(THREADS_MAX * 2);
         let (done_tx, done_rx) = crossbeam_channel::bounded(THREADS_MAX);
         Senders {
-            client: Arc::new(Client::new(Resolver::default(), &config.webhook_ca_file)),
+            dialer: Arc::new(Dialer::new(Resolver::default(), &config.webhook_ca_file)),
             tasks_tx,
             tasks_rx,
             done_tx,
@@ -81,7 +81,7 @@ impl Senders {
 
     /// Requests from now on trust the authorities of this file; `tls` if it was read already.
     pub(super) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
-        self.client.trust(ca_file, tls);
+        self.dialer.trust(ca_file, tls);
     }
 
     /// How many orders could be taken now.
@@ -114,14 +114,13 @@ impl Senders {
     }
 
     fn start(&self, number: usize) -> std::io::Result<JoinHandle<()>> {
-        let sender = SenderThread {
-            client: Arc::clone(&self.client),
+        let mut sender = SenderThread {
+            client: Client::new(Arc::clone(&self.dialer), number),
             tasks_rx: self.tasks_rx.clone(),
             done_tx: self.done_tx.clone(),
             stats: Arc::clone(&self.stats),
         };
-        // TLS needs more than the other workers do.
-        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(512 * 1024);
+        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(256 * 1024);
         builder.spawn(move || sender.run())
     }
 
@@ -162,14 +161,14 @@ impl Senders {
 
 /// One sender's side.
 struct SenderThread {
-    client: Arc<Client>,
+    client: Client,
     tasks_rx: Receiver<Task>,
     done_tx: Sender<Done>,
     stats: Arc<Stats>,
 }
 
 impl SenderThread {
-    fn run(&self) {
+    fn run(&mut self) {
         while let Ok(Task::Send(order, interrupt)) = self.tasks_rx.recv() {
             let attempt = || {
                 fail_point("sender");

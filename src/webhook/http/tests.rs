@@ -1,11 +1,16 @@
 //! Requests as they stand on the wire.
 
+use std::io::Read;
+use std::net::TcpListener;
+use std::thread;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{Kind, Spec};
 use crate::json::tape;
+use crate::webhook::carrier;
 
 fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
     request_of(spec, event.as_bytes())
@@ -22,7 +27,29 @@ fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
 }
 
 fn wire(spec: Value, event: &str) -> String {
-    String::from_utf8(request(spec, event).unwrap().encode("the-id")).unwrap()
+    // As minreq writes it, with the destination in place of the carrier.
+    let request = request(spec, event).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let sender = thread::spawn({
+        let minreq = request.minreq(url, "the-id");
+        move || minreq.send_lazy().map(drop)
+    });
+    let mut stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut bytes = Vec::new();
+    let body_bytes = request.body.len();
+    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") || !bytes.ends_with(&request.body) {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "{} of a request with {body_bytes} bytes", bytes.len());
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    drop(stream);
+    // The answer is none, which minreq takes for one.
+    let _ = sender.join().unwrap();
+    carrier::readdress(&mut bytes, request.url.target(), &request.url.origin.authority()).unwrap();
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]

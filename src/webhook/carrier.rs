@@ -1,0 +1,455 @@
+//! Carries one request of minreq at a time from a loopback connection to its destination, and the response back.
+//!
+//! ```text
+//! rt-send-N: minreq ──plain HTTP──▶ 127.0.0.1:port ──▶ rt-carry-N ──HTTP or TLS──▶ destination
+//! ```
+//!
+//! minreq by itself has no time limit for a TLS handshake, no authorities of the owner's, and limits on a response that
+//! a hostile server can evade. The carrier has all of these: name look-up, connection and TLS (`webhook/dial.rs`), one
+//! deadline for everything, and caps on what comes back. When it ends the loopback connection, minreq ends too.
+//! Each sender keeps its carrier, the thread and the port of it, for life. Only the sender knows the random token in the
+//! path of its request, so no other local program can send anything through the port.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::hooks::url::Origin;
+use crate::io::net::Timed;
+use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
+
+/// Time that is added for the response's body: the head decides, the body only explains it.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest head of a response, in bytes. Discord's has under 2 KiB.
+const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Most interim responses (1xx, RFC 9110 section 15.2) before the final one.
+const RESPONSE_INTERIM_MAX: usize = 4;
+/// Most bytes of a body that are carried, the frames of its chunks included. minreq keeps less than that.
+const CARRIED_BODY_BYTES_MAX: usize = 80 * 1024;
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 8 * 1024;
+/// Time in which a connection to the port must show its token: minreq sends it with its first bytes.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the listener is asked for a connection while a request is on its way to it.
+const ACCEPT_CHECK: Duration = Duration::from_micros(200);
+/// A TLS handshake needs more stack than other threads do.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Where one request goes.
+pub(crate) struct Errand {
+    /// Path of the request on the loopback connection; nobody else knows it.
+    pub(crate) token: String,
+    pub(crate) origin: Origin,
+    /// Path and query at the destination.
+    pub(crate) target: String,
+    pub(crate) body_bytes: usize,
+    pub(crate) deadline: Instant,
+    pub(crate) interrupt: Arc<Interrupt>,
+}
+
+/// What came of an errand.
+pub(crate) struct Report {
+    /// `Ok` if a whole head of a response was carried.
+    pub(crate) carried: Result<(), NoAnswer>,
+    /// False if the carrier has lost its port and takes no further errand.
+    pub(crate) is_open: bool,
+}
+
+/// The sender's end of its carrier.
+pub(crate) struct Carrier {
+    port: u16,
+    /// `None` only while the carrier ends.
+    errands_tx: Option<Sender<Errand>>,
+    reports_rx: Receiver<Report>,
+    thread: Option<JoinHandle<()>>,
+    /// Ends the errand under way.
+    interrupt: Option<Arc<Interrupt>>,
+}
+
+impl Carrier {
+    /// Opens the port and starts the thread, `rt-carry-NUMBER`.
+    pub(crate) fn start(dialer: Arc<Dialer>, number: usize) -> io::Result<Carrier> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let (errands_tx, errands_rx) = crossbeam_channel::bounded(1);
+        let (reports_tx, reports_rx) = crossbeam_channel::bounded(1);
+        let run = move || {
+            let mut carry = CarrierThread { dialer, listener, is_open: true };
+            while let Ok(errand) = errands_rx.recv() {
+                // The loopback connection ends with a panic, so minreq ends too.
+                let carried = catch_unwind(AssertUnwindSafe(|| carry.errand(&errand)));
+                let failed = |_| Err(NoAnswer::new("post to", &errand.origin, "internal error".to_owned()));
+                let carried = carried.unwrap_or_else(failed);
+                if !carry.is_open {
+                    // A connection that nobody has accepted ends with the listener: minreq may be waiting there.
+                    drop((carry, errands_rx));
+                    let _ = reports_tx.send(Report { carried, is_open: false });
+                    return;
+                }
+                if reports_tx.send(Report { carried, is_open: true }).is_err() {
+                    return;
+                }
+            }
+        };
+        let builder = thread::Builder::new().name(format!("rt-carry-{number}")).stack_size(STACK_BYTES);
+        Ok(Carrier {
+            port,
+            errands_tx: Some(errands_tx),
+            reports_rx,
+            thread: Some(builder.spawn(run)?),
+            interrupt: None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Where minreq has to send the errand's request.
+    pub(crate) fn url(&self, errand: &Errand) -> String {
+        format!("http://{}:{}/{}", Ipv4Addr::LOCALHOST, self.port, errand.token)
+    }
+
+    /// Hands the errand over; [`Carrier::report`] must follow. False if the carrier has ended.
+    pub(crate) fn begin(&mut self, errand: Errand) -> bool {
+        self.interrupt = Some(Arc::clone(&errand.interrupt));
+        // The last errand was reported, so the queue is empty.
+        self.errands_tx.as_ref().is_some_and(|errands_tx| errands_tx.try_send(errand).is_ok())
+    }
+
+    /// Waits until the errand has ended, which it does at its deadline at the latest. `None` if the thread has ended.
+    pub(crate) fn report(&self) -> Option<Report> {
+        self.reports_rx.recv().ok()
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // After a panic of the sender an errand may be under way. The closed queue ends the thread then.
+        if let Some(interrupt) = self.interrupt.take() {
+            interrupt.finish();
+        }
+        self.errands_tx = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct CarrierThread {
+    dialer: Arc<Dialer>,
+    listener: TcpListener,
+    /// False once the connection of an errand did not come: the port is of no more use.
+    is_open: bool,
+}
+
+impl CarrierThread {
+    fn errand(&mut self, errand: &Errand) -> Result<(), NoAnswer> {
+        let Errand { origin, deadline, interrupt, .. } = errand;
+        let failed = |found| NoAnswer::new("post to", origin, found);
+        let accepted = self.accept(errand);
+        self.is_open = accepted.is_ok();
+        let (local, mut request) = accepted.map_err(|err| failed(io_trouble(&err)))?;
+        readdress(&mut request, &errand.target, &origin.authority())
+            .ok_or_else(|| failed("internal error".to_owned()))?;
+        let stream = self.dialer.connect(origin, *deadline, interrupt)?;
+        let destination = Timed { stream: &stream, deadline: *deadline };
+        let carried = stream.set_nodelay(true).map_err(|err| io_trouble(&err)).and_then(|()| {
+            if origin.https {
+                let session = self.dialer.session(origin)?;
+                carry(&mut StreamOwned::new(session, destination), &local, &request)
+            } else {
+                carry(&mut { destination }, &local, &request)
+            }
+        });
+        // Both ends know at once, also if a clone of a socket is still open. The other end may have been first.
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = local.shutdown(Shutdown::Both);
+        carried.map_err(failed)
+    }
+
+    /// The loopback connection that shows the token, and the whole request that came through it.
+    fn accept(&self, errand: &Errand) -> io::Result<(TcpStream, Vec<u8>)> {
+        loop {
+            // minreq connects at once, also for a request that was given up meanwhile. It is over if it cannot connect.
+            if errand.interrupt.is_over() {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            if Instant::now() >= errand.deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Some(request) = local_request(&stream, errand) {
+                        return Ok((stream, request));
+                    }
+                }
+                Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    thread::park_timeout(ACCEPT_CHECK);
+                }
+                // A connection that its client has given up is no trouble of the listener's.
+                Err(err) if err.kind() == ErrorKind::ConnectionAborted => {}
+                Err(err) => return Err(err),
+            }
+        }
+    }
+}
+
+/// The request that comes through this connection; `None` if it does not show the token in time, or ends early.
+fn local_request(stream: &TcpStream, errand: &Errand) -> Option<Vec<u8>> {
+    stream.set_nonblocking(false).ok()?;
+    let mut reader = Timed { stream, deadline: errand.deadline.min(Instant::now() + TOKEN_PATIENCE) };
+    let mut request = Vec::new();
+    let mut buffer = [0; READ_BYTES];
+    let mut read = |request: &mut Vec<u8>, deadline: Instant| {
+        reader.deadline = deadline;
+        let read = reader.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        request.extend_from_slice(buffer.get(..read)?);
+        Some(())
+    };
+    let token_deadline = errand.deadline.min(Instant::now() + TOKEN_PATIENCE);
+    let line = loop {
+        if let Some(end) = request.iter().position(|byte| *byte == b'\n') {
+            break end;
+        }
+        if request.len() > READ_BYTES {
+            return None;
+        }
+        read(&mut request, token_deadline)?;
+    };
+    let path = request.get(..line)?.split(|byte| *byte == b' ').nth(1)?;
+    if path.strip_prefix(b"/")? != errand.token.as_bytes() {
+        return None;
+    }
+    loop {
+        if let Some(end) = head_end(&request, 0) {
+            if request.len() >= end + errand.body_bytes {
+                return Some(request);
+            }
+            let missing = end + errand.body_bytes - request.len();
+            request.reserve_exact(missing);
+        }
+        read(&mut request, errand.deadline)?;
+    }
+}
+
+/// Puts the destination in place of the loopback address: in the request's first two lines, which are minreq's request
+/// line and `Host`. `None` if they are not.
+pub(super) fn readdress(request: &mut Vec<u8>, target: &str, authority: &str) -> Option<()> {
+    let mut lines = request.splitn(3, |byte| *byte == b'\n');
+    let (line, host) = (lines.next()?, lines.next()?);
+    let method = line.split(|byte| *byte == b' ').next()?;
+    host.starts_with(b"Host: ").then_some(())?;
+    let mut head = method.to_vec();
+    write!(head, " {target} HTTP/1.1\r\nHost: {authority}\r\n").ok()?;
+    let replaced = line.len() + host.len() + 2;
+    request.splice(..replaced, head);
+    Some(())
+}
+
+/// Writes the request to the destination, and the response to the loopback connection.
+fn carry(destination: &mut (impl Read + Write + Deadline), local: &TcpStream, request: &[u8]) -> Result<(), String> {
+    let sent = destination.write_all(request).and_then(|()| destination.flush());
+    if let Err(err) = &sent
+        && !matches!(err.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
+    {
+        return Err(io_trouble(err));
+    }
+    // A server that refuses a request early (413) answers and closes before all of it was sent: its answer is read.
+    let mut head = Head::default();
+    let mut buffer = [0; READ_BYTES];
+    while !head.is_whole() {
+        match destination.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => head.feed(buffer.get(..read).unwrap_or_default()).map_err(|err| err.to_string())?,
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            // The end of a TLS connection that sent no close_notify.
+            Err(err) if err.kind() == ErrorKind::UnexpectedEof => break,
+            Err(err) => return Err(io_trouble(sent.as_ref().err().unwrap_or(&err))),
+        }
+    }
+    let (response, body) = head.finish().map_err(|err| err.to_string())?;
+    destination.set_deadline(Instant::now() + BODY_PATIENCE);
+    // Whatever is wrong with the body, the response has its status: the body ends there.
+    let _ = carry_body(destination, local, &response, &body);
+    Ok(())
+}
+
+/// Hands the head and the body to minreq, until one of the three ends.
+fn carry_body(destination: &mut impl Read, mut local: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
+    local.set_write_timeout(Some(BODY_PATIENCE))?;
+    local.write_all(head)?;
+    local.write_all(body)?;
+    let mut carried = body.len();
+    let mut buffer = [0; READ_BYTES];
+    while carried < CARRIED_BODY_BYTES_MAX {
+        match destination.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                local.write_all(buffer.get(..read).unwrap_or_default())?;
+                carried += read;
+            }
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+/// The head of a response as it comes in, never more of it than its caps.
+#[derive(Default)]
+struct Head {
+    pending: Vec<u8>,
+    interim: usize,
+    /// Where the body begins in `pending`, once the final head is whole.
+    end: Option<usize>,
+}
+
+impl Head {
+    fn is_whole(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Takes the next bytes. Interim responses are dropped: minreq would take the first one for the final one.
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), NotHttp> {
+        let searched = self.pending.len().saturating_sub(3);
+        self.pending.extend_from_slice(bytes);
+        self.check_start()?;
+        let mut from = searched;
+        while let Some(end) = head_end(&self.pending, from) {
+            if end > RESPONSE_HEAD_BYTES_MAX {
+                return Err(NotHttp::HeadTooLong);
+            }
+            if !(100..200).contains(&status(self.pending.get(..end).unwrap_or_default())?) {
+                self.end = Some(end);
+                return Ok(());
+            }
+            self.interim += 1;
+            if self.interim > RESPONSE_INTERIM_MAX {
+                return Err(NotHttp::HeadTooLong);
+            }
+            self.pending.drain(..end);
+            self.check_start()?;
+            from = 0;
+        }
+        if self.pending.len() > RESPONSE_HEAD_BYTES_MAX { Err(NotHttp::HeadTooLong) } else { Ok(()) }
+    }
+
+    /// A response begins with `HTTP/1.`: what does not is refused before its head is whole.
+    fn check_start(&self) -> Result<(), NotHttp> {
+        const START: &[u8] = b"HTTP/1.";
+        let start = self.pending.get(..START.len()).unwrap_or(&self.pending);
+        if START.starts_with(start) { Ok(()) } else { Err(NotHttp::Start(start.escape_ascii().to_string())) }
+    }
+
+    /// The head as minreq is to see it, and the beginning of the body.
+    fn finish(mut self) -> Result<(Vec<u8>, Vec<u8>), NotHttp> {
+        let end = self.end.ok_or(NotHttp::Ended { bytes: self.pending.len() })?;
+        let body = self.pending.split_off(end);
+        Ok((normal(&self.pending), body))
+    }
+}
+
+/// The place behind the empty line that ends a head, searched from `from`.
+fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let ends = bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+    ends.into_iter()
+        .find(|at| {
+            let before = bytes.get(..*at).unwrap_or_default();
+            before.ends_with(b"\n") || before.ends_with(b"\n\r")
+        })
+        .map(|at| at + 1)
+}
+
+/// The status of a head. minreq would make 503 of a line that it does not understand.
+fn status(head: &[u8]) -> Result<u16, NotHttp> {
+    let first = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default());
+    let status = first.trim_ascii_end().split(' ').nth(1).filter(|code| code.len() == 3);
+    let status = status.and_then(|code| code.parse::<u16>().ok()).filter(|status| (100..600).contains(status));
+    status.ok_or_else(|| {
+        NotHttp::Start(first.trim_ascii_end().chars().take(32).collect::<String>().escape_debug().to_string())
+    })
+}
+
+/// The head without anything that minreq refuses a response for: bytes that are no ASCII, a length that is no number, a
+/// transfer encoding beside `chunked`. The status counts, whatever else is wrong.
+fn normal(head: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + 16);
+    for line in head.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            continue;
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at_checked(colon).unwrap_or((line, b""));
+        let (name, value) = (name.trim_ascii(), value.get(1..).unwrap_or_default().trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") && !is_length(value) {
+            continue;
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") && value.to_ascii_lowercase().ends_with(b"chunked") {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            continue;
+        }
+        out.extend(line.iter().map(|byte| if matches!(byte, b' '..=b'~' | b'\t') { *byte } else { b'?' }));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Whether minreq can count so many bytes on this platform.
+fn is_length(value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|value| value.parse::<usize>().is_ok())
+}
+
+/// A stream whose deadline moves.
+trait Deadline {
+    fn set_deadline(&mut self, deadline: Instant);
+}
+
+impl Deadline for Timed<'_> {
+    fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.min(deadline);
+    }
+}
+
+impl Deadline for StreamOwned<ClientConnection, Timed<'_>> {
+    fn set_deadline(&mut self, deadline: Instant) {
+        self.sock.set_deadline(deadline);
+    }
+}
+
+/// The other end is no HTTP server, or its head passes the caps.
+#[derive(Debug, PartialEq)]
+enum NotHttp {
+    /// The beginning of its answer.
+    Start(String),
+    HeadTooLong,
+    /// The connection ended before the head was whole.
+    Ended {
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for NotHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotHttp::Start(start) => write!(f, "it does not answer in HTTP/1: `{start}`"),
+            NotHttp::HeadTooLong => write!(f, "the head of its answer is longer than {RESPONSE_HEAD_BYTES_MAX} bytes"),
+            NotHttp::Ended { bytes: 0 } => f.write_str("it closed the connection without an answer"),
+            NotHttp::Ended { bytes } => write!(f, "it closed the connection after {bytes} bytes of an answer"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

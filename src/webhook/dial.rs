@@ -1,0 +1,193 @@
+//! Opens the connection for one request: name, TCP, TLS, all of it by one deadline.
+//! Runs on `rt-carry-*` (`webhook/carrier.rs`); owns no socket after it has handed one out. Trusts the built-in
+//! authorities and those of `webhook_ca_file`.
+//! Errors name the host and the reason, never a path or a token.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::config::limits::CONNECT_TIMEOUT;
+use crate::hooks::url::Origin;
+use crate::io::net;
+use crate::webhook::resolve::Resolver;
+
+/// The option that names further authorities.
+const CA_OPTION: &str = "webhook_ca_file";
+
+/// Connects for all senders: they share resolved addresses and TLS sessions.
+pub(crate) struct Dialer {
+    resolver: Arc<Resolver>,
+    trust: Mutex<Trust>,
+}
+
+/// The authorities that may have signed a destination's certificate.
+struct Trust {
+    ca_file: String,
+    /// Made at the first `https`. It keeps sessions, so that the next handshake with the same host is short.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Dialer {
+    pub(crate) fn new(resolver: Resolver, ca_file: &str) -> Dialer {
+        let trust = Mutex::new(Trust { ca_file: ca_file.to_owned(), tls: None });
+        Dialer { resolver: Arc::new(resolver), trust }
+    }
+
+    /// Requests from now on trust the authorities of this file; `tls` holds them if the file was read already.
+    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
+        *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
+    }
+
+    /// Never held while a file is read: the game thread waits for this lock.
+    fn trusted(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects to the host, trying its addresses in turn. `interrupt` ends the connection from then on.
+    pub(crate) fn connect(
+        &self,
+        origin: &Origin,
+        deadline: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<TcpStream, NoAnswer> {
+        let failed = |found: String| NoAnswer::new("connect to", origin, found);
+        let addresses = self.resolver.resolve(&origin.host, deadline, || interrupt.is_set());
+        let addresses = addresses.map_err(|err| failed(err.to_string()))?;
+        let mut last = "no answer in time".to_owned();
+        for address in addresses {
+            let left = deadline.saturating_duration_since(Instant::now()).min(CONNECT_TIMEOUT);
+            if left.is_zero() || interrupt.is_set() {
+                break;
+            }
+            let connected = TcpStream::connect_timeout(&SocketAddr::new(address, origin.port), left);
+            match connected.and_then(|stream| interrupt.watch(&stream).map(|()| stream)) {
+                Ok(stream) => return Ok(stream),
+                Err(err) => last = io_trouble(&err),
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// A TLS session with this host. The handshake happens at the first write.
+    pub(crate) fn session(&self, origin: &Origin) -> Result<ClientConnection, String> {
+        let name = ServerName::try_from(origin.host.to_string());
+        let name = name.map_err(|_| "its name can be no certificate's".to_owned())?;
+        ClientConnection::new(self.tls()?, name).map_err(|err| err.to_string())
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        let ca_file = {
+            let trust = self.trusted();
+            if let Some(tls) = &trust.tls {
+                return Ok(Arc::clone(tls));
+            }
+            trust.ca_file.clone()
+        };
+        let made = net::tls_config(CA_OPTION, &ca_file)?;
+        let mut trust = self.trusted();
+        // Another request may have been first. The settings may have changed meanwhile: those are for the next request.
+        if trust.ca_file != ca_file {
+            return Ok(made);
+        }
+        Ok(Arc::clone(trust.tls.get_or_insert(made)))
+    }
+}
+
+/// Ends one request from another thread.
+#[derive(Default)]
+pub(crate) struct Interrupt(Mutex<Interrupted>);
+
+#[derive(Default)]
+struct Interrupted {
+    is_set: bool,
+    /// The response was read: the connection is of no use any more.
+    is_over: bool,
+    stream: Option<TcpStream>,
+}
+
+impl Interrupt {
+    fn state(&self) -> MutexGuard<'_, Interrupted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the request up: now, or as soon as it is connected.
+    pub(crate) fn set(&self) {
+        let mut state = self.state();
+        state.is_set = true;
+        shut(&mut state);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.state().is_set
+    }
+
+    /// Ends the connection once the response was read, or can no longer be read.
+    pub(crate) fn finish(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        shut(&mut state);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().is_over
+    }
+
+    /// From here on this socket is shut down by `set` and `finish`. An error if one of them came first.
+    fn watch(&self, stream: &TcpStream) -> io::Result<()> {
+        let mut state = self.state();
+        if state.is_set || state.is_over {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        state.stream = Some(stream.try_clone()?);
+        Ok(())
+    }
+}
+
+fn shut(state: &mut Interrupted) {
+    if let Some(stream) = state.stream.take() {
+        // It fails only if the connection has ended already.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// The reason of an I/O error, in words that are the same on every system.
+pub(crate) fn io_trouble(err: &io::Error) -> String {
+    let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(certificate)) => net::certificate_trouble(certificate, CA_OPTION, ""),
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS: use http://".to_owned(),
+        Some(other) => other.to_string(),
+        None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
+        None if err.kind() == ErrorKind::UnexpectedEof => {
+            "it closed the connection (if it has no TLS, use http://)".to_owned()
+        }
+        None if err.kind() == ErrorKind::Interrupted => "the module is stopping".to_owned(),
+        None => err.to_string(),
+    }
+}
+
+/// Why a request has no response: doing what, to which origin, found what.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NoAnswer {
+    doing: &'static str,
+    origin: String,
+    found: String,
+}
+
+impl NoAnswer {
+    pub(crate) fn new(doing: &'static str, origin: &Origin, found: String) -> NoAnswer {
+        NoAnswer { doing, origin: origin.to_string(), found }
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.doing, self.origin, self.found)
+    }
+}
