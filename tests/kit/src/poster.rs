@@ -169,10 +169,11 @@ impl Poster {
         told
     }
 
-    /// The lines of the dead-letter file.
+    /// The lines of the dead-letter file. A line that is still being written is left out.
     pub fn dead_letters(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("dead_letter.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub fn spool(&self) -> PathBuf {
