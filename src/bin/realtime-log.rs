@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use realtime::facade::eventlog::folder::Place;
-use realtime::facade::eventlog::reader::{Damage, Progress, Scan, Tally};
+use realtime::facade::eventlog::folder::LogFiles;
+use realtime::facade::eventlog::reader::{Damage, Scan, ScanProgress, ScanTally};
 use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
 
@@ -131,7 +131,7 @@ impl Call {
 
     fn run(self, out: &mut impl Write) -> Result<u8, Failure> {
         let log = |err: realtime::facade::eventlog::reader::ReadError| Failure::Log(err.to_string());
-        let place = Place::anywhere(&self.log);
+        let place = LogFiles::anywhere(&self.log);
         match self.command {
             Command::Cat => {
                 let limit = self.query.limit;
@@ -144,7 +144,7 @@ impl Call {
             }
             Command::Stat | Command::Verify => {
                 let mut scan = Scan::verify(place).map_err(log)?;
-                while scan.step().map_err(log)? == Progress::More {
+                while scan.step().map_err(log)? == ScanProgress::More {
                     scan.take_records();
                 }
                 let tally = scan.tally();
@@ -173,13 +173,13 @@ fn cat(
         lines.clear();
         records.iter().for_each(|record| line::push(&mut lines, &record, &mut scratch));
         out.write_all(&lines)?;
-        if progress == Progress::Done {
+        if progress == ScanProgress::Done {
             return Ok(scan.take_outcome());
         }
     }
 }
 
-fn stat(tally: &Tally, damage: &Damage, log: &Path, out: &mut impl Write) -> Result<u8, Failure> {
+fn stat(tally: &ScanTally, damage: &Damage, log: &Path, out: &mut impl Write) -> Result<u8, Failure> {
     writeln!(out, "log               {}", log.display())?;
     writeln!(out, "files             {}", tally.segments)?;
     writeln!(out, "bytes             {}", tally.bytes)?;
@@ -196,7 +196,7 @@ fn stat(tally: &Tally, damage: &Damage, log: &Path, out: &mut impl Write) -> Res
 }
 
 /// A torn end is no damage: it tells that a writer was stopped, or that it is just writing.
-fn verify(tally: &Tally, damage: &Damage, out: &mut impl Write) -> Result<u8, Failure> {
+fn verify(tally: &ScanTally, damage: &Damage, out: &mut impl Write) -> Result<u8, Failure> {
     for finding in &damage.findings {
         let kind = match finding.kind {
             FindingKind::Torn => "torn",

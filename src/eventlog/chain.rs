@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::eventlog::claims::Claims;
-use crate::eventlog::folder::{Listing, Place};
+use crate::eventlog::folder::{Listing, LogFiles};
 use crate::eventlog::segment::{Segment, SegmentError};
 
 /// The rotated files of a log, while it is found out which they are.
@@ -40,12 +40,12 @@ pub(super) struct Rotated {
 }
 
 impl Chain {
-    pub(super) fn begin(place: &Place, claims: Option<Claims>) -> io::Result<Chain> {
+    pub(super) fn begin(files: &LogFiles, claims: Option<Claims>) -> io::Result<Chain> {
         let (mut candidates, mut listing) = (Vec::new(), None);
         match &claims {
-            None => listing = Some(place.list()?),
+            None => listing = Some(files.list()?),
             Some(claims) => {
-                candidates = place.following(claims);
+                candidates = files.following(claims);
                 if !candidates.is_empty() {
                     // To compare them with.
                     candidates.splice(..0, claims.last());
@@ -59,12 +59,12 @@ impl Chain {
     /// Looks a little further. `None`: not known yet. The youngest segment is looked at, too, if that is needed.
     pub(super) fn step(
         &mut self,
-        place: &Place,
+        files: &LogFiles,
         youngest: Option<&mut Segment>,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Option<Rotated>> {
         if let Some(listing) = &mut self.listing {
-            if let Some(numbers) = listing.step(place)? {
+            if let Some(numbers) = listing.step(files)? {
                 (self.listing, self.candidates) = (None, numbers);
             }
             return Ok(None);
@@ -77,7 +77,7 @@ impl Chain {
             return Ok(None);
         }
         if let Some(number) = self.candidates.pop() {
-            self.open(place, number);
+            self.open(files, number);
             return Ok(None);
         }
         if self.seq_below.is_none() {
@@ -92,9 +92,9 @@ impl Chain {
         Ok(Some(self.finish()))
     }
 
-    fn open(&mut self, place: &Place, number: u64) {
-        let path = place.rotated(number);
-        if place.check(&path).is_err() {
+    fn open(&mut self, files: &LogFiles, number: u64) {
+        let path = files.rotated(number);
+        if files.check(&path).is_err() {
             // A link out of the data folder: of that a reader tells.
             return self.foreign.push(number);
         }

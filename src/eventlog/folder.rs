@@ -25,7 +25,7 @@ const ALONE_BELOW: u64 = 1_000_000;
 
 /// Where the files of a log are.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct LogFiles {
     /// The youngest segment.
     active: PathBuf,
     folder: PathBuf,
@@ -34,17 +34,17 @@ pub struct Place {
     root: Option<PathBuf>,
 }
 
-impl Place {
+impl LogFiles {
     /// The log at this path below `root`.
-    pub(crate) fn below(root: &Path, path: &LogPath) -> Place {
-        Place { root: Some(root.to_owned()), ..Place::anywhere(&path.below(root)) }
+    pub(crate) fn below(root: &Path, path: &LogPath) -> LogFiles {
+        LogFiles { root: Some(root.to_owned()), ..LogFiles::anywhere(&path.below(root)) }
     }
 
     /// The log whose youngest segment has this path. For tools: their user may read anything.
-    pub fn anywhere(active: &Path) -> Place {
+    pub fn anywhere(active: &Path) -> LogFiles {
         let folder = active.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = active.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Place { active: folder.join(&name), folder: folder.to_owned(), name, root: None }
+        LogFiles { active: folder.join(&name), folder: folder.to_owned(), name, root: None }
     }
 
     pub(crate) fn active(&self) -> &Path {
@@ -216,7 +216,7 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Looks at some names. The numbers of what could be rotated segments, ascending, once all names were seen.
-    pub(super) fn step(&mut self, place: &Place) -> io::Result<Option<Vec<u64>>> {
+    pub(super) fn step(&mut self, files: &LogFiles) -> io::Result<Option<Vec<u64>>> {
         let Some(entries) = &mut self.entries else { return Ok(Some(Vec::new())) };
         for _ in 0..NAMES_PER_STEP {
             let Some(entry) = entries.next() else {
@@ -228,7 +228,7 @@ impl Listing {
             };
             let entry = entry?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink());
-            self.numbers.extend(place.number_of(&entry.file_name()).filter(|_| is_file));
+            self.numbers.extend(files.number_of(&entry.file_name()).filter(|_| is_file));
         }
         Ok(None)
     }

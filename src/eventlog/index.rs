@@ -10,8 +10,8 @@
 //! The entries follow each other without a gap, from the beginning. A part that is not complete yet has none: behind the
 //! last entry, or the first that does not follow, the segment itself must be looked at.
 
-use crate::eventlog::PartInfo;
-use crate::eventlog::block::BLOCK_BYTES_MAX;
+use crate::eventlog::format::BLOCK_BYTES_MAX;
+use crate::eventlog::records::PartInfo;
 
 pub(super) const HEADER_BYTES: usize = 20;
 pub(super) const ENTRY_BYTES: usize = 44;
@@ -20,13 +20,13 @@ const VERSION: u8 = 1;
 
 /// One part of a segment: a block, or some lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     pub(super) offset: u64,
     pub(super) bytes: u32,
     pub(super) info: PartInfo,
 }
 
-impl Entry {
+impl IndexEntry {
     pub(super) fn end(&self) -> u64 {
         self.offset + u64::from(self.bytes)
     }
@@ -42,7 +42,7 @@ pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn push_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
     let start = out.len();
     out.extend_from_slice(&entry.offset.to_le_bytes());
     out.extend_from_slice(&entry.bytes.to_le_bytes());
@@ -67,7 +67,7 @@ pub(super) fn is_index(bytes: &[u8]) -> bool {
 
 /// The entry in these bytes, if it is good, follows the last one, and lies below `segment_bytes`. `None`: it is not to
 /// be used, and none behind it.
-pub(super) fn follow(last: Option<&Entry>, bytes: &[u8], segment_bytes: u64) -> Option<Entry> {
+pub(super) fn follow(last: Option<&IndexEntry>, bytes: &[u8], segment_bytes: u64) -> Option<IndexEntry> {
     let entry = read_entry(bytes)?;
     let (end, next_seq) = last.map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
     let follows = entry.offset == end && entry.info.first_seq >= next_seq;
@@ -75,7 +75,7 @@ pub(super) fn follow(last: Option<&Entry>, bytes: &[u8], segment_bytes: u64) -> 
     (follows && is_part).then_some(entry)
 }
 
-fn read_entry(bytes: &[u8]) -> Option<Entry> {
+fn read_entry(bytes: &[u8]) -> Option<IndexEntry> {
     let (body, sum) = bytes.split_at_checked(ENTRY_BYTES - 4)?;
     if crc32fast::hash(body).to_le_bytes() != *sum {
         return None;
@@ -88,26 +88,26 @@ fn read_entry(bytes: &[u8]) -> Option<Entry> {
     // Sums of its numbers are made everywhere.
     info.first_seq.checked_add(records)?;
     offset.checked_add(u64::from(bytes))?;
-    Some(Entry { offset, bytes, info })
+    Some(IndexEntry { offset, bytes, info })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(offset: u64, first_seq: u64, records: u64) -> Entry {
+    fn entry(offset: u64, first_seq: u64, records: u64) -> IndexEntry {
         let info = PartInfo { first_seq, records, earliest_ms: offset, latest_ms: !offset };
-        Entry { offset, bytes: 32_768, info }
+        IndexEntry { offset, bytes: 32_768, info }
     }
 
-    fn written(segment: u64, entries: &[Entry]) -> Vec<u8> {
+    fn written(segment: u64, entries: &[IndexEntry]) -> Vec<u8> {
         let mut bytes = header(segment).to_vec();
         entries.iter().for_each(|entry| push_entry(&mut bytes, entry));
         bytes
     }
 
     /// All that is to be used of an index.
-    fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<Entry>> {
+    fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<IndexEntry>> {
         let rest = bytes.get(HEADER_BYTES..).filter(|_| is_of(bytes, segment))?;
         let mut entries = Vec::new();
         for bytes in rest.chunks_exact(ENTRY_BYTES) {
@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
         }
         for bytes in [0, BLOCK_BYTES_MAX as u32 + 1] {
-            let bytes = written(7, &[Entry { bytes, ..entry(0, 1, 10) }]);
+            let bytes = written(7, &[IndexEntry { bytes, ..entry(0, 1, 10) }]);
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap(), [], "no part is that long");
         }
     }

@@ -11,11 +11,13 @@
 
 use std::borrow::Cow;
 
-use crate::eventlog::{Filter, Found, PartInfo, Record, Records, Row, scan};
+use crate::eventlog::format::UNIT_BYTES;
+use crate::eventlog::records::{PartInfo, Record, RecordFilter, Records, StoredRecord, TextRange};
+use crate::eventlog::scan;
 use crate::json::text;
 
 /// A part of JSON lines is as long as a block, and the line that reaches it.
-pub(super) const PART_BYTES: usize = super::block::UNIT_BYTES;
+pub(super) const PART_BYTES: usize = UNIT_BYTES;
 /// How every line begins.
 pub(super) const START: &[u8] = b"{\"time\":";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -115,7 +117,7 @@ pub(super) struct Decoded {
 }
 
 /// Reads lines; what follows the last line feed is torn. Takes what the filter lets through.
-pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> Decoded {
+pub(super) fn decode(bytes: &[u8], filter: &RecordFilter<'_>, out: &mut Records) -> Decoded {
     let mut decoded = Decoded::default();
     let mut scratch = Vec::new();
     let mut rest = bytes;
@@ -132,7 +134,7 @@ pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> De
 }
 
 impl Decoded {
-    fn take(&mut self, line: &Line<'_>, filter: &Filter<'_>, out: &mut Records) {
+    fn take(&mut self, line: &Line<'_>, filter: &RecordFilter<'_>, out: &mut Records) {
         if self.info.records == 0 {
             self.info.first_seq = line.seq;
         }
@@ -145,10 +147,10 @@ impl Decoded {
         let mut put = |bytes: &[u8]| {
             let at = out.text.len();
             out.text.extend_from_slice(bytes);
-            Found { at, len: bytes.len() }
+            TextRange { at, len: bytes.len() }
         };
         let (channel, payload) = (put(&line.channel), put(&line.payload));
-        out.rows.push(Row { time_ms: line.time_ms, seq: line.seq, channel, payload, raw: line.raw });
+        out.rows.push(StoredRecord { time_ms: line.time_ms, seq: line.seq, channel, payload, raw: line.raw });
     }
 }
 

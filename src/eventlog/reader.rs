@@ -10,12 +10,12 @@ use std::time::Instant;
 use std::{fmt, io};
 
 use crate::config::limits::EVENTLOG_READ_RECORDS_MAX;
-use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::chain::{Chain, Rotated};
-use crate::eventlog::folder::Place;
+use crate::eventlog::folder::LogFiles;
+use crate::eventlog::format::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, UNIT_BYTES};
 use crate::eventlog::path::LogPath;
-use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
-use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, Filter, Query, Records};
+use crate::eventlog::records::{PartInfo, Query, RecordFilter, Records};
+use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError, hex};
 
 /// Most bytes of records in one answer.
 const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
@@ -31,7 +31,7 @@ const STEPS_AT_OPEN: usize = 4;
 /// All matching records of the log at this path below `root`, unless that takes longer than the deadline.
 pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Result<ReadOutcome, ReadError> {
     let mut scan = Scan::of_script(root, path, query.clone())?;
-    while scan.step()? == Progress::More {
+    while scan.step()? == ScanProgress::More {
         if Instant::now() >= deadline {
             return Err(ReadError::Timeout);
         }
@@ -80,14 +80,14 @@ impl Damage {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ScanProgress {
     More,
     Done,
 }
 
 /// A reading of a log that can be interrupted after every part.
 pub struct Scan {
-    place: Place,
+    files: LogFiles,
     query: Query,
     /// Until it is known which rotated segments there are.
     chain: Option<Chain>,
@@ -96,7 +96,7 @@ pub struct Scan {
     /// The youngest, until the others are known.
     youngest: Option<Segment>,
     youngest_id: Option<u64>,
-    current: Option<Reading>,
+    current: Option<OpenSegment>,
     /// The segment to be read after the current one, and oldest first the one after that: a segment is read when it is
     /// known with which number the next one begins.
     next: Option<Segment>,
@@ -106,13 +106,13 @@ pub struct Scan {
     use_index: bool,
     records: Records,
     damage: Damage,
-    tally: Tally,
+    tally: ScanTally,
     buffer: Vec<u8>,
 }
 
 /// What a scan went over, whether it was asked for or not.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
+pub struct ScanTally {
     pub segments: u64,
     pub bytes: u64,
     pub records: u64,
@@ -126,7 +126,7 @@ enum Source {
     Open(Box<Segment>),
 }
 
-struct Reading {
+struct OpenSegment {
     segment: Segment,
     /// Parts read so far, from whichever end.
     parts_read: usize,
@@ -137,32 +137,32 @@ impl Scan {
     /// For a script: below its folder, and no more than one answer may have.
     pub(crate) fn of_script(root: &Path, path: &LogPath, query: Query) -> Result<Scan, ReadError> {
         let limit = query.limit.min(EVENTLOG_READ_RECORDS_MAX);
-        Scan::open(Place::below(root, path), Query { limit, ..query })
+        Scan::open(LogFiles::below(root, path), Query { limit, ..query })
     }
 
     /// Opens the youngest segment and lists the others.
-    pub fn open(place: Place, query: Query) -> Result<Scan, ReadError> {
-        Scan::open_by(place, query, true)
+    pub fn open(files: LogFiles, query: Query) -> Result<Scan, ReadError> {
+        Scan::open_by(files, query, true)
     }
 
     /// The same, but every part of every segment is read, whatever an index says.
-    pub fn verify(place: Place) -> Result<Scan, ReadError> {
-        Scan::open_by(place, Query::default(), false)
+    pub fn verify(files: LogFiles) -> Result<Scan, ReadError> {
+        Scan::open_by(files, Query::default(), false)
     }
 
-    fn open_by(place: Place, query: Query, use_index: bool) -> Result<Scan, ReadError> {
+    fn open_by(files: LogFiles, query: Query, use_index: bool) -> Result<Scan, ReadError> {
         let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
-        let active = place.active().to_owned();
-        place.check(&active).map_err(|err| fail(&active, err))?;
+        let active = files.active().to_owned();
+        files.check(&active).map_err(|err| fail(&active, err))?;
         // The youngest first: if it is rotated meanwhile it is found once more below, and known by its id.
         let youngest = match Segment::open(&active, use_index) {
             Ok(segment) => Some(segment),
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let chain = Chain::begin(&place, place.claims()).map_err(|err| fail(place.folder(), err))?;
+        let chain = Chain::begin(&files, files.claims()).map_err(|err| fail(files.folder(), err))?;
         let mut scan = Scan {
-            place,
+            files,
             query,
             chain: Some(chain),
             waiting: VecDeque::new(),
@@ -175,7 +175,7 @@ impl Scan {
             use_index,
             records: Records::default(),
             damage: Damage::default(),
-            tally: Tally::default(),
+            tally: ScanTally::default(),
             buffer: Vec::new(),
         };
         // With nothing to look at this is all there is to it, and a log that is missing is told at once.
@@ -190,8 +190,8 @@ impl Scan {
     /// Looks a little further which segments there are.
     fn find_segments(&mut self) -> Result<(), ReadError> {
         let Some(chain) = &mut self.chain else { return Ok(()) };
-        let found = chain.step(&self.place, self.youngest.as_mut(), &mut self.buffer);
-        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.place.folder().to_owned(), err })? {
+        let found = chain.step(&self.files, self.youngest.as_mut(), &mut self.buffer);
+        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.files.folder().to_owned(), err })? {
             self.chain = None;
             self.wait_for(rotated)?;
         }
@@ -205,7 +205,7 @@ impl Scan {
         numbers.extend(foreign);
         numbers.sort_unstable();
         if self.youngest.is_none() && numbers.is_empty() {
-            return Err(ReadError::Missing { path: self.place.active().to_owned() });
+            return Err(ReadError::Missing { path: self.files.active().to_owned() });
         }
         self.waiting = numbers.into_iter().map(Source::Rotated).collect();
         self.waiting.extend(self.youngest.take().map(|youngest| Source::Open(Box::new(youngest))));
@@ -216,13 +216,13 @@ impl Scan {
     }
 
     /// Lists some of the folder, opens the next segment, looks for some of its parts, or reads one.
-    pub fn step(&mut self) -> Result<Progress, ReadError> {
+    pub fn step(&mut self) -> Result<ScanProgress, ReadError> {
         if self.records.len() >= self.query.limit {
-            return Ok(Progress::Done);
+            return Ok(ScanProgress::Done);
         }
         if self.chain.is_some() {
             self.find_segments()?;
-            return Ok(Progress::More);
+            return Ok(ScanProgress::More);
         }
         match self.current.take() {
             Some(reading) => self.read_on(reading),
@@ -231,7 +231,7 @@ impl Scan {
     }
 
     /// Reads one part of the segment, or looks for some.
-    fn read_on(&mut self, mut reading: Reading) -> Result<Progress, ReadError> {
+    fn read_on(&mut self, mut reading: OpenSegment) -> Result<ScanProgress, ReadError> {
         let (newest_first, limit, segment) = (self.query.newest_first, self.query.limit, &mut reading.segment);
         let number = match newest_first {
             // The last part is known when all are.
@@ -246,10 +246,10 @@ impl Scan {
             }
             self.damage.take(segment, is_over);
             self.current = Some(reading).filter(|_| !is_over);
-            return Ok(Progress::More);
+            return Ok(ScanProgress::More);
         };
         reading.parts_read += 1;
-        let mut filter = Filter {
+        let mut filter = RecordFilter {
             start_ms: self.query.start_ms,
             end_ms: self.query.end_ms,
             channel: self.query.channel.as_deref(),
@@ -281,12 +281,7 @@ impl Scan {
             }
         }
         self.current = Some(reading);
-        Ok(Progress::More)
-    }
-
-    /// What was found so far.
-    pub(crate) fn records(&self) -> &Records {
-        &self.records
+        Ok(ScanProgress::More)
     }
 
     /// What was found since the last call; the limit counts anew from here.
@@ -299,7 +294,7 @@ impl Scan {
         self.query.limit = limit;
     }
 
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> ScanTally {
         self.tally
     }
 
@@ -316,22 +311,22 @@ impl Scan {
     }
 
     /// Opens a segment, or looks for the number that its last records must be below.
-    fn next_segment(&mut self) -> Result<Progress, ReadError> {
+    fn next_segment(&mut self) -> Result<ScanProgress, ReadError> {
         if self.next.is_none() {
             self.next = match self.after_next.take() {
                 Some(segment) => Some(segment),
                 None => self.take_source()?,
             };
             let is_over = self.next.is_none() && self.waiting.is_empty();
-            return Ok(if is_over { Progress::Done } else { Progress::More });
+            return Ok(if is_over { ScanProgress::Done } else { ScanProgress::More });
         }
-        let Some(seq_below) = self.bound()? else { return Ok(Progress::More) };
+        let Some(seq_below) = self.bound()? else { return Ok(ScanProgress::More) };
         if let Some(segment) = self.next.take() {
             self.tally.segments += 1;
             self.tally.bytes += segment.bytes;
-            self.current = Some(Reading { segment, parts_read: 0, seq_below });
+            self.current = Some(OpenSegment { segment, parts_read: 0, seq_below });
         }
-        Ok(Progress::More)
+        Ok(ScanProgress::More)
     }
 
     /// The number that the records of the next segment must be below. `None`: not known yet, or there is no record in it.
@@ -372,9 +367,9 @@ impl Scan {
             let path = match self.waiting.pop_front() {
                 None => break,
                 Some(Source::Open(segment)) => return Ok(Some(*segment)),
-                Some(Source::Rotated(number)) => self.place.rotated(number),
+                Some(Source::Rotated(number)) => self.files.rotated(number),
             };
-            let opened = match self.place.check(&path) {
+            let opened = match self.files.check(&path) {
                 Ok(()) => Segment::open(&path, self.use_index),
                 Err(err) => Err(err.into()),
             };
@@ -399,8 +394,8 @@ fn io_error(segment: &Segment, err: io::Error) -> ReadError {
     ReadError::Io { path: segment.path.clone(), err }
 }
 
-impl Tally {
-    fn add(&mut self, info: &crate::eventlog::PartInfo) {
+impl ScanTally {
+    fn add(&mut self, info: &PartInfo) {
         self.records += info.records;
         if info.records > 0 {
             let (earliest, latest) = (info.earliest_ms, info.latest_ms);
@@ -473,8 +468,3 @@ impl fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {}
-
-/// `50 4b 03 04`
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
-}

@@ -1,15 +1,18 @@
 //! One record as it stands in a block: the number of its form, its time, the values for its shape's holes.
-//! [`Encoder`] runs on `rt-files`, [`Decoder`] wherever a log is read. Layout: `eventlog/mod.rs`, section Records.
+//! [`RecordEncoder`] runs on `rt-files`, [`RecordDecoder`] wherever a log is read. Layout: `eventlog/mod.rs`, section Records.
 //! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
 //! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
 
+use crate::eventlog::format::{
+    ARRAY_DEPTH_MAX, EVENTLOG_BLOCK_TEXT_BYTES_MAX, NEAR_STRINGS, SMALL_MAX, STRINGS_MAX, tag,
+};
 use crate::eventlog::scan::{self, Number};
-use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, cut, hash, window};
-use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, varint};
+use crate::eventlog::tables::{Finder, Mark, PayloadKind, RecordForm, Shape, Slice, Tables, cut, hash, window};
+use crate::eventlog::varint;
 
 mod decode;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::RecordDecoder;
 
 /// Largest payload that is split into skeleton and values. Larger ones are rare, differ from each other, and would fill
 /// a block alone.
@@ -19,40 +22,8 @@ const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
 // A record takes two bytes of a block at least.
 const _: () = assert!(16 * 1024 * EVENTLOG_SKELETON_BYTES_MAX < EVENTLOG_BLOCK_TEXT_BYTES_MAX);
 
-/// The first byte of a value.
-mod tag {
-    pub(super) const NULL: u8 = 0x00;
-    pub(super) const FALSE: u8 = 0x01;
-    pub(super) const TRUE: u8 = 0x02;
-    pub(super) const NEW_STRING: u8 = 0x03;
-    pub(super) const STRING: u8 = 0x04;
-    pub(super) const NUMBER: u8 = 0x05;
-    pub(super) const WHOLE: u8 = 0x06;
-    pub(super) const NEGATIVE: u8 = 0x07;
-    pub(super) const STEP: u8 = 0x08;
-    pub(super) const ARRAY: u8 = 0x09;
-    pub(super) const OBJECT: u8 = 0x0a;
-    pub(super) const END: u8 = 0x0b;
-    /// Plus scale minus one.
-    pub(super) const DECIMAL: u8 = 0x10;
-    pub(super) const NEGATIVE_DECIMAL: u8 = 0x20;
-    /// Plus the value.
-    pub(super) const SMALL: u8 = 0x40;
-    /// Plus the high five of thirteen bits; a byte follows.
-    pub(super) const FAR: u8 = 0x60;
-    /// Plus the number of the string.
-    pub(super) const NEAR: u8 = 0x80;
-}
-
-/// Whole numbers that fit into their tag.
-const SMALL_MAX: u64 = 0x1f;
-/// Strings that a tag alone can name, and those that one byte more can.
-const NEAR_STRINGS: usize = 0x80;
-const STRINGS_MAX: usize = NEAR_STRINGS + 0x2000;
 /// Longest string that gets a number: longer ones hardly come twice.
 const NUMBERED_BYTES_MAX: usize = 64;
-/// Arrays inside each other that are taken apart. It bounds the recursion of writer and reader.
-const ARRAY_DEPTH_MAX: u32 = 16;
 
 /// Why a payload is not what it was taken for.
 enum Miss {
@@ -63,7 +34,7 @@ enum Miss {
 }
 
 /// Writes records into a block and numbers what repeats.
-pub(super) struct Encoder {
+pub(super) struct RecordEncoder {
     tables: Tables,
     strings: Finder,
     shapes: Finder,
@@ -75,9 +46,9 @@ pub(super) struct Encoder {
     skeleton: Vec<u8>,
 }
 
-impl Encoder {
-    pub(super) fn new() -> Encoder {
-        Encoder {
+impl RecordEncoder {
+    pub(super) fn new() -> RecordEncoder {
+        RecordEncoder {
             tables: Tables::default(),
             strings: Finder::new(4096),
             shapes: Finder::new(256),
@@ -97,7 +68,7 @@ impl Encoder {
         }
     }
 
-    /// A record begins. What [`Encoder::back_to`] needs to take it back.
+    /// A record begins. What [`RecordEncoder::back_to`] needs to take it back.
     pub(super) fn begin(&mut self, block: &[u8]) -> Mark {
         self.tables.begin();
         self.tables.mark(block)
@@ -134,7 +105,7 @@ impl Encoder {
         payload: &[u8],
         is_json: bool,
     ) {
-        let body = if is_json { Body::Text } else { Body::Raw };
+        let body = if is_json { PayloadKind::Text } else { PayloadKind::Raw };
         match self.find_form(block, channel, body) {
             Some(form) => varint::put(block, form as u64 + 1),
             None => {
@@ -162,7 +133,9 @@ impl Encoder {
     /// Appends a record of this form, if it fits.
     #[inline]
     fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
-        let Some(Form { body: Body::Shape(shape), .. }) = self.tables.forms.get(number) else { return false };
+        let Some(RecordForm { body: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
+            return false;
+        };
         let Some(shape) = self.tables.shape(*shape) else { return false };
         let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
@@ -186,16 +159,16 @@ impl Encoder {
             return false;
         }
         let known = self.find_shape(block, &skeleton);
-        let form = known.and_then(|shape| self.find_form(block, channel, Body::Shape(shape)));
+        let form = known.and_then(|shape| self.find_form(block, channel, PayloadKind::Shape(shape)));
         let mut shape = known;
         match form {
             Some(form) => varint::put(block, form as u64 + 1),
             None => {
                 let place = self.push_channel(block, channel);
                 let next = self.tables.shapes.len() as u32;
-                varint::put(block, Body::Shape(known.unwrap_or(next)).code());
+                varint::put(block, PayloadKind::Shape(known.unwrap_or(next)).code());
                 let number = known.unwrap_or_else(|| self.push_skeleton(block, &skeleton));
-                self.add_form(place, channel, Body::Shape(number));
+                self.add_form(place, channel, PayloadKind::Shape(number));
                 shape = Some(number);
             }
         }
@@ -429,7 +402,7 @@ impl Encoder {
         self.shapes.candidates(hash_of(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
     }
 
-    fn find_form(&mut self, block: &[u8], channel: &[u8], body: Body) -> Option<usize> {
+    fn find_form(&mut self, block: &[u8], channel: &[u8], body: PayloadKind) -> Option<usize> {
         let is = |form: &usize| {
             self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
         };
@@ -442,9 +415,9 @@ impl Encoder {
         found
     }
 
-    fn add_form(&mut self, place: Slice, channel: &[u8], body: Body) {
+    fn add_form(&mut self, place: Slice, channel: &[u8], body: PayloadKind) {
         let number = self.tables.forms.len();
-        self.tables.forms.push(Form { channel: place, body });
+        self.tables.forms.push(RecordForm { channel: place, body });
         let channel_hash = hash_of(channel);
         self.forms.insert(form_hash(channel_hash, body), number);
         self.channels.insert(channel_hash, number);
@@ -456,7 +429,7 @@ fn hash_of(bytes: &[u8]) -> u64 {
     hash(bytes, cut(window(bytes), bytes.len()))
 }
 
-fn form_hash(channel_hash: u64, body: Body) -> u64 {
+fn form_hash(channel_hash: u64, body: PayloadKind) -> u64 {
     // The low bits of the code must reach the high ones, which a finder looks at.
     channel_hash ^ body.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

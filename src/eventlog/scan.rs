@@ -4,7 +4,8 @@
 
 use crate::config::limits::DECODE_DEPTH_MAX;
 use crate::eventlog::digits::{self, Run};
-use crate::eventlog::tables::{HEAD_BYTES, HOLE, window};
+use crate::eventlog::format::HOLE;
+use crate::eventlog::tables::{HEAD_BYTES, window};
 
 /// Digits behind the point that a [`Number::Decimal`] may have: what a tag has room for.
 const SCALE_MAX: usize = 16;

@@ -8,11 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::eventlog::block::{self, BLOCK_BYTES_MAX, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
+use crate::eventlog::block::{self, BadHeader, Header};
 use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
-use crate::eventlog::index::Entry;
-use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
+use crate::eventlog::format::{self, BLOCK_BYTES_MAX, HEADER_BYTES, UNIT_BYTES};
+use crate::eventlog::index::{self, IndexEntry};
+use crate::eventlog::line;
+use crate::eventlog::records::{PartEnd, PartInfo, RecordFilter, Records};
+use crate::eventlog::spec::Format;
 use crate::io::plain_file;
 
 /// Longest stretch without a line end that is kept as lines: far more than a record.
@@ -49,7 +52,7 @@ enum Search {
     Index {
         file: File,
         at: u64,
-        last: Option<Entry>,
+        last: Option<IndexEntry>,
     },
     /// At the head of the block here.
     Blocks(u64),
@@ -117,6 +120,11 @@ impl From<io::Error> for SegmentError {
     }
 }
 
+/// `50 4b 03 04`
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
 /// What was found in a part.
 pub(super) struct PartRead {
     pub(super) info: PartInfo,
@@ -124,7 +132,7 @@ pub(super) struct PartRead {
     /// Bytes up to the end of what is whole.
     pub(super) whole_bytes: u64,
     /// The part ends as it should, or is torn or damaged behind that.
-    pub(super) end: End,
+    pub(super) end: PartEnd,
     /// Lines within it that are no records.
     bad_bytes: u64,
     /// For a block: what resuming it needs.
@@ -137,7 +145,7 @@ impl PartRead {
             info: decoded.info,
             next_seq: decoded.next_seq,
             whole_bytes: decoded.whole_bytes as u64,
-            end: if decoded.whole_bytes == bytes { End::Clean } else { End::Torn },
+            end: if decoded.whole_bytes == bytes { PartEnd::Clean } else { PartEnd::Torn },
             bad_bytes: decoded.bad_bytes,
             block: None,
         }
@@ -198,7 +206,7 @@ impl Segment {
                 return Ok(());
             }
         }
-        if head.starts_with(&block::MAGIC) || head.iter().all(|byte| *byte == 0) {
+        if head.starts_with(&format::MAGIC) || head.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
         head.truncate(8);
@@ -255,7 +263,7 @@ impl Segment {
         &mut self,
         file: File,
         at: u64,
-        mut last: Option<Entry>,
+        mut last: Option<IndexEntry>,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
         buffer.resize(ENTRIES_PER_STEP * index::ENTRY_BYTES, 0);
@@ -274,7 +282,7 @@ impl Segment {
     }
 
     /// Goes on behind the index, unless it is of other content: of a file that was edited, or written by somebody else.
-    fn leave_index(&mut self, last: Option<Entry>) -> io::Result<Search> {
+    fn leave_index(&mut self, last: Option<IndexEntry>) -> io::Result<Search> {
         let Some(last) = last else { return Ok(self.search_from(0)) };
         let fits = match self.format {
             Format::Binary => {
@@ -384,7 +392,7 @@ impl Segment {
     pub(super) fn read(
         &mut self,
         part: Part,
-        filter: &Filter<'_>,
+        filter: &RecordFilter<'_>,
         out: &mut Records,
         buffer: &mut Vec<u8>,
     ) -> io::Result<PartRead> {
@@ -400,9 +408,9 @@ impl Segment {
         match found.end {
             // Another program has cut the file meanwhile.
             _ if read < len => self.find(start, part.end, FindingKind::Torn),
-            End::Clean => {}
-            End::Torn => self.find(start, end, FindingKind::Torn),
-            End::Damaged => self.find(start, end, FindingKind::Damaged),
+            PartEnd::Clean => {}
+            PartEnd::Torn => self.find(start, end, FindingKind::Torn),
+            PartEnd::Damaged => self.find(start, end, FindingKind::Damaged),
         }
         if found.bad_bytes > 0 {
             self.find(part.offset, part.offset + found.bad_bytes, FindingKind::Damaged);
@@ -425,7 +433,7 @@ impl Segment {
         Ok(part.offset + memchr::memrchr(b'\n', &bytes).map_or(0, |at| at as u64 + 1))
     }
 
-    fn read_block(&self, part: Part, filter: &Filter<'_>, out: &mut Records, bytes: &[u8]) -> PartRead {
+    fn read_block(&self, part: Part, filter: &RecordFilter<'_>, out: &mut Records, bytes: &[u8]) -> PartRead {
         let header = Header::read(bytes).ok().filter(|(header, _)| {
             u64::from(header.unit) * UNIT_BYTES as u64 == part.offset && header.segment == self.id
         });
@@ -433,7 +441,7 @@ impl Segment {
             // Only the index knew of this block.
             let next_seq = part.info.map_or(0, |info| info.first_seq + info.records);
             let info = PartInfo::default();
-            return PartRead { info, next_seq, whole_bytes: 0, end: End::Damaged, bad_bytes: 0, block: None };
+            return PartRead { info, next_seq, whole_bytes: 0, end: PartEnd::Damaged, bad_bytes: 0, block: None };
         };
         let decoded = block::decode(bytes, &header, sum, filter, out);
         PartRead {
@@ -466,7 +474,7 @@ impl Segment {
         let mut info = part.info.filter(|info| info.records > 0);
         if info.is_none() {
             let before = std::mem::take(&mut self.findings);
-            info = Some(self.read(part, &Filter::NONE, &mut Records::default(), buffer)?.info);
+            info = Some(self.read(part, &RecordFilter::NONE, &mut Records::default(), buffer)?.info);
             // If there is a record, the part is read again, and what is wrong with it is told then.
             bad.append(&mut std::mem::replace(&mut self.findings, before));
         }

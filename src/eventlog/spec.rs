@@ -15,7 +15,9 @@ pub enum Format {
     Json,
 }
 
+#[cfg(test)]
 impl Format {
+    /// The name by which a script asks for the format.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Binary => "binary",
@@ -56,9 +58,9 @@ impl LogSpec {
 
     /// What is wrong with the numbers, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match self.max_bytes < EVENTLOG_SEGMENT_BYTES_MIN {
-            true => Err(format!("max_bytes must be at least {EVENTLOG_SEGMENT_BYTES_MIN}, found {}", self.max_bytes)),
-            false => Ok(()),
+        if self.max_bytes < EVENTLOG_SEGMENT_BYTES_MIN {
+            return Err(format!("max_bytes must be at least {EVENTLOG_SEGMENT_BYTES_MIN}, found {}", self.max_bytes));
         }
+        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 //! offsets into the block. Bounded: every entry was paid for with bytes of the block, and a reader refuses more of them
 //! than a writer has room for.
 
+use crate::eventlog::format::{HOLE, TABLE_ENTRIES_MAX};
+
 /// Bytes of the block. Its first 16 are kept with it: most comparisons and copies need no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
@@ -104,23 +106,16 @@ impl Slice {
     }
 }
 
-/// Entries of a table that a reader takes. One takes two bytes at least, and a block has a unit of them beside one long
-/// record, which needs two. A forged block of 8 MiB could have millions, of 40 bytes of memory each.
-const ENTRIES_MAX: usize = crate::eventlog::block::UNIT_BYTES;
-
-/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
-pub(super) const HOLE: u8 = 0;
-
 /// A channel together with what its record's payload looks like.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct RecordForm {
     pub(super) channel: Slice,
-    pub(super) body: Body,
+    pub(super) body: PayloadKind,
 }
 
 /// How the payload of a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum PayloadKind {
     /// No JSON: its bytes.
     Raw,
     /// JSON that is too large or too deep to be taken apart: its bytes.
@@ -129,20 +124,20 @@ pub(super) enum Body {
     Shape(u32),
 }
 
-impl Body {
-    pub(super) fn from_code(code: u64) -> Option<Body> {
+impl PayloadKind {
+    pub(super) fn from_code(code: u64) -> Option<PayloadKind> {
         match code {
-            0 => Some(Body::Raw),
-            1 => Some(Body::Text),
-            shape => Some(Body::Shape(u32::try_from(shape - 2).ok()?)),
+            0 => Some(PayloadKind::Raw),
+            1 => Some(PayloadKind::Text),
+            shape => Some(PayloadKind::Shape(u32::try_from(shape - 2).ok()?)),
         }
     }
 
     pub(super) fn code(self) -> u64 {
         match self {
-            Body::Raw => 0,
-            Body::Text => 1,
-            Body::Shape(shape) => u64::from(shape) + 2,
+            PayloadKind::Raw => 0,
+            PayloadKind::Text => 1,
+            PayloadKind::Shape(shape) => u64::from(shape) + 2,
         }
     }
 }
@@ -159,7 +154,7 @@ pub(super) struct Shape {
 
 #[derive(Default)]
 pub(super) struct Tables {
-    pub(super) forms: Vec<Form>,
+    pub(super) forms: Vec<RecordForm>,
     pub(super) shapes: Vec<Shape>,
     pub(super) strings: Vec<Slice>,
     /// Of all shapes, one after the other.
@@ -196,7 +191,7 @@ impl Tables {
         let holes = memchr::memchr_iter(HOLE, skeleton).count();
         [self.forms.len(), self.shapes.len(), self.strings.len(), self.pieces.len() + holes]
             .into_iter()
-            .all(|entries| entries < ENTRIES_MAX)
+            .all(|entries| entries < TABLE_ENTRIES_MAX)
     }
 
     /// Takes the skeleton that stands in the block as the next shape.

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::eventlog::block::tests::Sample;
-use crate::eventlog::block::{self, Header};
-use crate::eventlog::folder::Place;
-use crate::eventlog::reader::{Damage, Progress, ReadError, Scan};
-use crate::eventlog::{Query, Record, Records, line};
+use crate::eventlog::block::{BlockEncoder, Header};
+use crate::eventlog::folder::LogFiles;
+use crate::eventlog::line;
+use crate::eventlog::reader::{Damage, ReadError, Scan, ScanProgress};
+use crate::eventlog::records::{Query, Record, Records};
 
 const SEGMENT: u64 = 0x1122_3344_5566_7788;
 const TIME_MS: u64 = 1_763_942_400_000;
@@ -35,7 +36,7 @@ fn samples() -> Vec<Sample> {
 
 /// Two blocks of two chunks each, as the writer makes them.
 fn valid() -> Vec<u8> {
-    let (samples, mut encoder, mut bytes) = (samples(), block::Encoder::new(), Vec::new());
+    let (samples, mut encoder, mut bytes) = (samples(), BlockEncoder::new(), Vec::new());
     let half = samples.len() / 2;
     for (unit, piece) in samples.chunks(half).take(2).enumerate() {
         let first_seq = (unit * half) as u64 + 1;
@@ -64,9 +65,9 @@ fn lines() -> Vec<u8> {
 }
 
 fn read(name: &str) -> Result<(Records, Damage), ReadError> {
-    let place = Place::anywhere(&Path::new("testdata/eventlog").join(name));
-    let mut scan = Scan::open(place, Query { limit: usize::MAX, ..Query::default() })?;
-    while scan.step()? == Progress::More {}
+    let log_files = LogFiles::anywhere(&Path::new("testdata/eventlog").join(name));
+    let mut scan = Scan::open(log_files, Query { limit: usize::MAX, ..Query::default() })?;
+    while scan.step()? == ScanProgress::More {}
     let outcome = scan.finish();
     Ok((outcome.records, outcome.damage))
 }
@@ -131,7 +132,7 @@ fn a_foreign_file_is_refused_by_its_first_bytes() {
 
 #[test]
 fn the_example_of_the_specification_is_what_is_written() {
-    let mut encoder = block::Encoder::new();
+    let mut encoder = BlockEncoder::new();
     encoder.begin(Header { span: 1, segment: SEGMENT, first_seq: 1, base_ms: TIME_MS, unit: 0 }, Vec::new());
     assert!(encoder.append(TIME_MS, b"kill", b"{\"by\":\"Al\",\"hp\":72.5}"));
     assert!(encoder.append(TIME_MS + 1000, b"kill", b"{\"by\":\"Al\",\"hp\":40}"));

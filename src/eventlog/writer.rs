@@ -18,11 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::eventlog::block::{self, Header, UNIT_BYTES};
+use crate::eventlog::block::{self, Header};
 use crate::eventlog::disk::{Disk, DiskFile};
-use crate::eventlog::folder::{Lock, Place};
-use crate::eventlog::index::Entry;
-use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Fsync, LogSpec, PartInfo, line, scan};
+use crate::eventlog::folder::{Lock, LogFiles};
+use crate::eventlog::format::{EVENTLOG_RECORD_BYTES_MAX, UNIT_BYTES};
+use crate::eventlog::index::IndexEntry;
+use crate::eventlog::records::PartInfo;
+use crate::eventlog::spec::{Fsync, LogSpec};
+use crate::eventlog::{line, scan};
 
 mod encoder;
 mod error;
@@ -33,7 +36,7 @@ mod segments;
 pub(crate) use error::{OpenError, WriteError};
 pub(crate) use recover::Opening;
 
-use encoder::Encoder;
+use encoder::PartEncoder;
 use index_file::IndexFile;
 
 /// Records of one log that stay in memory until they are on disk. A log that reaches this is synced at once.
@@ -52,7 +55,7 @@ const INDEX_BATCH: usize = 16;
 /// A log, open for writing.
 pub struct Writer {
     spec: LogSpec,
-    place: Place,
+    files: LogFiles,
     disk: Arc<dyn Disk>,
     lock: Lock,
     /// The youngest segment. `None`: the next write makes one.
@@ -70,11 +73,11 @@ pub struct Writer {
     folder_changed: bool,
     index: IndexFile,
     /// Complete parts that are not safe yet, oldest first.
-    held: VecDeque<Part>,
+    held: VecDeque<HeldPart>,
     held_len: usize,
     /// The part that is being filled.
     current: Option<Current>,
-    encoder: Encoder,
+    encoder: PartEncoder,
     /// Where the next part goes.
     next: NextPart,
     /// Number of the next record; of the next one to be written; of the next one to be safe.
@@ -118,7 +121,7 @@ enum Retire {
 }
 
 /// A complete part in memory.
-struct Part {
+struct HeldPart {
     at: PartAt,
     info: PartInfo,
     bytes: Vec<u8>,
@@ -165,7 +168,7 @@ struct Changes {
 
 /// Why a record was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AppendError {
     /// As much waits in memory for the disk as may.
     Full,
     /// No block is long enough.
@@ -191,9 +194,9 @@ impl Writer {
     }
 
     /// Encodes a record into memory. Writes nothing: see [`Writer::advance`].
-    pub fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+    pub fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), AppendError> {
         if self.held_bytes() + channel.len() + payload.len() > EVENTLOG_LOG_HELD_BYTES_MAX {
-            return Err(Refusal::Full);
+            return Err(AppendError::Full);
         }
         self.encode(time_ms, channel, payload)?;
         self.next_seq += 1;
@@ -289,23 +292,23 @@ impl Writer {
 
     // ---- encoding -------------------------------------------------------------------------------------------
 
-    fn encode(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+    fn encode(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), AppendError> {
         let seq = self.next_seq;
         match &mut self.encoder {
-            Encoder::Blocks(encoder) => {
+            PartEncoder::Blocks(encoder) => {
                 if self.current.is_some() && encoder.append(time_ms, channel, payload) {
                     return Ok(());
                 }
                 self.encode_into_new_block(time_ms, channel, payload)
             }
-            Encoder::Lines(lines) => {
+            PartEncoder::Lines(lines) => {
                 lines.render(time_ms, seq, channel, payload);
                 let (line_len, part_len) = (lines.line.len(), lines.bytes.len());
                 if part_len >= line::PART_BYTES {
                     self.finish_part();
                 }
                 self.begin_lines(line_len);
-                if let Encoder::Lines(lines) = &mut self.encoder {
+                if let PartEncoder::Lines(lines) = &mut self.encoder {
                     lines.take(time_ms, seq);
                 }
                 Ok(())
@@ -313,22 +316,22 @@ impl Writer {
         }
     }
 
-    fn encode_into_new_block(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
-        let span = block::span_for(channel, payload).ok_or(Refusal::TooLarge)?;
+    fn encode_into_new_block(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), AppendError> {
+        let span = block::span_for(channel, payload).ok_or(AppendError::TooLarge)?;
         self.finish_part();
         self.begin_block(1, time_ms);
-        let Encoder::Blocks(encoder) = &mut self.encoder else { return Err(Refusal::TooLarge) };
+        let PartEncoder::Blocks(encoder) = &mut self.encoder else { return Err(AppendError::TooLarge) };
         if encoder.append(time_ms, channel, payload) {
             return Ok(());
         }
         self.begin_block(span, time_ms);
-        let Encoder::Blocks(encoder) = &mut self.encoder else { return Err(Refusal::TooLarge) };
+        let PartEncoder::Blocks(encoder) = &mut self.encoder else { return Err(AppendError::TooLarge) };
         let is_json = scan::normalise(payload, &mut Vec::new()).is_some();
         match encoder.append_verbatim(time_ms, channel, payload, is_json) {
             true => Ok(()),
             false => {
                 self.current = None;
-                Err(Refusal::TooLarge)
+                Err(AppendError::TooLarge)
             }
         }
     }
@@ -342,7 +345,7 @@ impl Writer {
         let unit = (offset / UNIT_BYTES as u64) as u32;
         let header = Header { span, segment, first_seq: self.next_seq, base_ms, unit };
         let buffer = self.buffer();
-        if let Encoder::Blocks(encoder) = &mut self.encoder {
+        if let PartEncoder::Blocks(encoder) = &mut self.encoder {
             encoder.begin(header, buffer);
         }
         let begins_segment = begins_segment.then_some(segment);
@@ -352,7 +355,7 @@ impl Writer {
     /// Begins a part for a line of this length, unless one is open and has the room.
     fn begin_lines(&mut self, line_len: usize) {
         let open = match (&self.current, &self.encoder) {
-            (Some(current), Encoder::Lines(lines)) => Some(current.at.offset + lines.bytes.len() as u64),
+            (Some(current), PartEncoder::Lines(lines)) => Some(current.at.offset + lines.bytes.len() as u64),
             _ => None,
         };
         match open {
@@ -362,11 +365,11 @@ impl Writer {
         }
         self.place_part(line_len as u64);
         let buffer = self.buffer();
-        if let Encoder::Lines(lines) = &mut self.encoder {
+        if let PartEncoder::Lines(lines) = &mut self.encoder {
             lines.bytes = buffer;
         }
         let NextPart { offset, begins_segment, .. } = self.next;
-        if begins_segment && let Encoder::Lines(lines) = &self.encoder {
+        if begins_segment && let PartEncoder::Lines(lines) = &self.encoder {
             self.next.segment = line::segment_id(&lines.line).unwrap_or(0);
         }
         let begins_segment = begins_segment.then_some(self.next.segment);
@@ -405,7 +408,7 @@ impl Writer {
         self.next.offset = at.offset + bytes.len() as u64;
         self.next.begins_segment = false;
         self.held_len += bytes.len();
-        self.held.push_back(Part { at, info, bytes, indexed: false });
+        self.held.push_back(HeldPart { at, info, bytes, indexed: false });
     }
 
     // ---- writing --------------------------------------------------------------------------------------------
@@ -426,10 +429,10 @@ impl Writer {
                 self.wrote_up_to(next_seq);
                 part.indexed = true;
                 let bytes = part.bytes.len() as u32;
-                self.index.add(&Entry { offset: part.at.offset, bytes, info: part.info });
+                self.index.add(&IndexEntry { offset: part.at.offset, bytes, info: part.info });
             }
-            if let Some(place) = self.held.get_mut(number) {
-                *place = part;
+            if let Some(slot) = self.held.get_mut(number) {
+                *slot = part;
             }
             result?;
         }
@@ -467,7 +470,7 @@ impl Writer {
             self.make_segment(segment, first_seq)?;
             at.begins_segment = None;
         }
-        let path = self.place.active().to_owned();
+        let path = self.files.active().to_owned();
         let fail = |action, err| WriteError { action, path: path.clone(), err };
         let Some(file) = &mut self.file else {
             return Err(fail("write", io::ErrorKind::NotFound.into()));
@@ -492,10 +495,10 @@ impl Writer {
     }
 }
 
-impl Default for Part {
-    fn default() -> Part {
+impl Default for HeldPart {
+    fn default() -> HeldPart {
         let at = PartAt { offset: 0, begins_segment: None, written: 0 };
-        Part { at, info: PartInfo::default(), bytes: Vec::new(), indexed: false }
+        HeldPart { at, info: PartInfo::default(), bytes: Vec::new(), indexed: false }
     }
 }
 

@@ -2,34 +2,33 @@
 //! checked and what a record may grow to is bounded.
 //! A record that is not wanted is gone over without making its text; the tables learn from it all the same.
 
-use crate::eventlog::tables::{Body, Form, Shape, Slice, Tables};
+use crate::eventlog::digits;
+use crate::eventlog::format::{ARRAY_DEPTH_MAX, EVENTLOG_RECORD_BYTES_MAX, NEAR_STRINGS, tag};
+use crate::eventlog::tables::{PayloadKind, RecordForm, Shape, Slice, Tables};
 use crate::eventlog::varint::{self, Cursor};
-use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, digits};
-
-use super::{ARRAY_DEPTH_MAX, NEAR_STRINGS, tag};
 
 /// What stands before a record's payload.
-pub(in crate::eventlog) struct Head {
+pub(in crate::eventlog) struct RecordHead {
     pub(in crate::eventlog) form: usize,
     pub(in crate::eventlog) step_ms: i64,
-    body: Body,
+    body: PayloadKind,
 }
 
-impl Head {
+impl RecordHead {
     /// The payload is no JSON.
     pub(in crate::eventlog) fn is_raw(&self) -> bool {
-        self.body == Body::Raw
+        self.body == PayloadKind::Raw
     }
 }
 
 /// Reads the records of one block in their order: of each the head, then its payload.
 /// `from.bytes` is the block up to the end of the records that are known to be whole. `None`: there is no record.
 #[derive(Default)]
-pub(in crate::eventlog) struct Decoder {
+pub(in crate::eventlog) struct RecordDecoder {
     tables: Tables,
 }
 
-impl Decoder {
+impl RecordDecoder {
     /// What follows does not refer to what came before.
     pub(in crate::eventlog) fn clear(&mut self) {
         self.tables.clear();
@@ -41,30 +40,35 @@ impl Decoder {
     }
 
     #[inline]
-    pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<Head> {
+    pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<RecordHead> {
         let form = match from.size()? {
             0 => self.new_form(from)?,
             number => number - 1,
         };
         let step_ms = varint::unfold(from.number()?);
-        Some(Head { form, step_ms, body: self.tables.forms.get(form)?.body })
+        Some(RecordHead { form, step_ms, body: self.tables.forms.get(form)?.body })
     }
 
     /// Appends the payload to `out`.
     #[inline]
-    pub(in crate::eventlog) fn payload(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+    pub(in crate::eventlog) fn payload(
+        &mut self,
+        head: &RecordHead,
+        from: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         self.values::<true>(head, from, out)
     }
 
     /// Goes over the payload.
     #[inline]
-    pub(in crate::eventlog) fn skip(&mut self, head: &Head, from: &mut Cursor<'_>) -> Option<()> {
+    pub(in crate::eventlog) fn skip(&mut self, head: &RecordHead, from: &mut Cursor<'_>) -> Option<()> {
         self.values::<false>(head, from, &mut Vec::new())
     }
 
     #[inline]
-    fn values<const KEEP: bool>(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
-        let Body::Shape(shape) = head.body else {
+    fn values<const KEEP: bool>(&mut self, head: &RecordHead, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let PayloadKind::Shape(shape) = head.body else {
             let len = from.size()?;
             let bytes = from.take(len)?;
             if KEEP {
@@ -80,8 +84,8 @@ impl Decoder {
     fn new_form(&mut self, from: &mut Cursor<'_>) -> Option<usize> {
         let tag = from.byte()?;
         let channel = string(&mut self.tables, from, tag)?;
-        let body = Body::from_code(from.number()?)?;
-        if let Body::Shape(shape) = body
+        let body = PayloadKind::from_code(from.number()?)?;
+        if let PayloadKind::Shape(shape) = body
             && shape as usize >= self.tables.shapes.len()
         {
             if shape as usize > self.tables.shapes.len() {
@@ -92,7 +96,7 @@ impl Decoder {
         if !self.tables.have_room(b"") {
             return None;
         }
-        self.tables.forms.push(Form { channel, body });
+        self.tables.forms.push(RecordForm { channel, body });
         Some(self.tables.forms.len() - 1)
     }
 }

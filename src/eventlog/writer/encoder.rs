@@ -1,11 +1,13 @@
 //! Both formats behind the few calls that the writer makes.
 
-use crate::eventlog::block::{self, Header};
-use crate::eventlog::{Filter, Format, PartInfo, Record, Records, line};
+use crate::eventlog::block::{self, BlockEncoder, Header};
+use crate::eventlog::line;
+use crate::eventlog::records::{PartInfo, Record, RecordFilter, Records};
+use crate::eventlog::spec::Format;
 
 /// Fills one part after the other.
-pub(super) enum Encoder {
-    Blocks(Box<block::Encoder>),
+pub(super) enum PartEncoder {
+    Blocks(Box<BlockEncoder>),
     Lines(Lines),
 }
 
@@ -17,48 +19,48 @@ pub(super) struct Lines {
     scratch: Vec<u8>,
 }
 
-impl Encoder {
-    pub(super) fn new(format: Format) -> Encoder {
+impl PartEncoder {
+    pub(super) fn new(format: Format) -> PartEncoder {
         match format {
-            Format::Binary => Encoder::Blocks(Box::new(block::Encoder::new())),
-            Format::Json => Encoder::Lines(Lines::default()),
+            Format::Binary => PartEncoder::Blocks(Box::new(BlockEncoder::new())),
+            Format::Json => PartEncoder::Lines(Lines::default()),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Encoder::Blocks(encoder) => encoder.len(),
-            Encoder::Lines(lines) => lines.bytes.len(),
+            PartEncoder::Blocks(encoder) => encoder.len(),
+            PartEncoder::Lines(lines) => lines.bytes.len(),
         }
     }
 
     pub(super) fn info(&self) -> PartInfo {
         match self {
-            Encoder::Blocks(encoder) => *encoder.info(),
-            Encoder::Lines(lines) => lines.info,
+            PartEncoder::Blocks(encoder) => *encoder.info(),
+            PartEncoder::Lines(lines) => lines.info,
         }
     }
 
-    /// The bytes of the part so far, ready to be written; to be given back by [`Encoder::restore`].
+    /// The bytes of the part so far, ready to be written; to be given back by [`PartEncoder::restore`].
     pub(super) fn seal(&mut self) -> Vec<u8> {
         match self {
-            Encoder::Blocks(encoder) => encoder.seal(),
-            Encoder::Lines(lines) => std::mem::take(&mut lines.bytes),
+            PartEncoder::Blocks(encoder) => encoder.seal(),
+            PartEncoder::Lines(lines) => std::mem::take(&mut lines.bytes),
         }
     }
 
     pub(super) fn restore(&mut self, bytes: Vec<u8>) {
         match self {
-            Encoder::Blocks(encoder) => encoder.restore(bytes),
-            Encoder::Lines(lines) => lines.bytes = bytes,
+            PartEncoder::Blocks(encoder) => encoder.restore(bytes),
+            PartEncoder::Lines(lines) => lines.bytes = bytes,
         }
     }
 
     /// Ends the part: its bytes.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         match self {
-            Encoder::Blocks(encoder) => encoder.finish(),
-            Encoder::Lines(lines) => {
+            PartEncoder::Blocks(encoder) => encoder.finish(),
+            PartEncoder::Lines(lines) => {
                 lines.info = PartInfo::default();
                 std::mem::take(&mut lines.bytes)
             }
@@ -66,16 +68,16 @@ impl Encoder {
     }
 
     /// Reads back what this encoder has written.
-    pub(super) fn decode(&self, bytes: &[u8], filter: &Filter<'_>, records: &mut Records) {
+    pub(super) fn decode(&self, bytes: &[u8], filter: &RecordFilter<'_>, records: &mut Records) {
         match (self, Header::read(bytes)) {
-            (Encoder::Blocks(_), Ok((header, sum))) => {
+            (PartEncoder::Blocks(_), Ok((header, sum))) => {
                 block::decode(bytes, &header, sum, filter, records);
             }
-            (Encoder::Lines(_), _) => {
+            (PartEncoder::Lines(_), _) => {
                 line::decode(bytes, filter, records);
             }
             // Not of this encoder.
-            (Encoder::Blocks(_), Err(_)) => {}
+            (PartEncoder::Blocks(_), Err(_)) => {}
         }
     }
 }

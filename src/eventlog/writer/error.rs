@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::segment::SegmentError;
-use crate::eventlog::{folder, reader};
+use crate::eventlog::folder;
+use crate::eventlog::segment::{SegmentError, hex};
 
 /// Why a log cannot be written.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl fmt::Display for OpenError {
             OpenError::InUse { pid: Some(pid), .. } => write!(f, "in use by process {pid}"),
             OpenError::InUse { pid: None, .. } => f.write_str("in use by another process"),
             OpenError::Io { err, .. } => write!(f, "{err}"),
-            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", reader::hex(found)),
+            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", hex(found)),
             OpenError::Newer { version, .. } => write!(f, "written in format {version}, known are 1 to 1"),
             OpenError::Spec { reason, .. } => f.write_str(reason),
         }

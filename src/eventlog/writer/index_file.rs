@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::eventlog::disk::rename_to_new;
 use crate::eventlog::folder::{index_of, remove_plain};
-use crate::eventlog::index::{self, Entry};
+use crate::eventlog::index::{self, IndexEntry};
 use crate::io::plain_file;
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl IndexFile {
     }
 
     /// Makes the index of a segment anew, with these entries.
-    pub(super) fn start(&mut self, segment_path: &Path, segment: u64, entries: &[Entry]) {
+    pub(super) fn start(&mut self, segment_path: &Path, segment: u64, entries: &[IndexEntry]) {
         self.waiting.clear();
         let path = index_of(segment_path);
         self.file = None;
@@ -64,7 +64,7 @@ impl IndexFile {
         self.file = self.good(opened);
     }
 
-    pub(super) fn add(&mut self, entry: &Entry) {
+    pub(super) fn add(&mut self, entry: &IndexEntry) {
         if self.file.is_some() {
             index::push_entry(&mut self.waiting, entry);
         }

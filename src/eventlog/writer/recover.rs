@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::chain::{Chain, Rotated};
 use crate::eventlog::claims::Claims;
 use crate::eventlog::disk::Disk;
-use crate::eventlog::folder::{LockError, Place, index_of};
-use crate::eventlog::index::Entry;
+use crate::eventlog::folder::{LockError, LogFiles, index_of};
+use crate::eventlog::format::UNIT_BYTES;
+use crate::eventlog::index::IndexEntry;
+use crate::eventlog::records::{PartInfo, RecordFilter, Records};
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
-use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
+use crate::eventlog::spec::{Format, LogSpec};
 
 use super::index_file::IndexFile;
-use super::{Changes, Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
+use super::{Changes, Counts, Current, NextPart, OpenError, PartAt, PartEncoder, Retire, Retry, Writer};
 
 /// Numbers are counted up from the last one everywhere. A line may say anything.
 const SEQ_MAX: u64 = u64::MAX / 2;
@@ -45,7 +46,7 @@ enum Stage {
     /// Parts are read from the end, so many are left, until one has a record.
     Tail(Segment, usize),
     /// The index is made anew: the parts that have entries so far, and how many are to have one.
-    Index(Segment, Vec<Entry>, usize),
+    Index(Segment, Vec<IndexEntry>, usize),
     /// The youngest segment has no record: the rotated ones are looked at, the last first. So many numbers are left.
     Older(VecDeque<u64>),
     OlderSearch(Segment, VecDeque<u64>),
@@ -56,17 +57,17 @@ enum Stage {
 impl Opening {
     /// Makes the folder of the log, locks it, and looks what kind of file there is.
     pub(crate) fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
-        let place = Place::below(root, &spec.path);
-        let active = place.active().to_owned();
+        let files = LogFiles::below(root, &spec.path);
+        let active = files.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         spec.check().map_err(|reason| OpenError::Spec { path: active.clone(), reason })?;
-        place.make_folder(disk.as_ref()).map_err(fail)?;
-        let lock = place.lock().map_err(|err| match err {
+        files.make_folder(disk.as_ref()).map_err(fail)?;
+        let lock = files.lock().map_err(|err| match err {
             LockError::Held { pid } => OpenError::InUse { path: active.clone(), pid },
             LockError::Io(err) => fail(err),
         })?;
-        place.check(&active).map_err(fail)?;
-        place.check(&index_of(&active)).map_err(fail)?;
+        files.check(&active).map_err(fail)?;
+        files.check(&index_of(&active)).map_err(fail)?;
         let youngest = match Segment::open(&active, true) {
             Ok(segment) => Some(segment),
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
@@ -77,13 +78,13 @@ impl Opening {
             None if !lock.was_held && youngest.is_none() => Some(Claims::default()),
             claims => claims,
         };
-        let chain = Box::new(Chain::begin(&place, claims).map_err(fail)?);
-        let encoder = Encoder::new(spec.format);
+        let chain = Box::new(Chain::begin(&files, claims).map_err(fail)?);
+        let encoder = PartEncoder::new(spec.format);
         let mut index = IndexFile::default();
         index.replaces_any = lock.claims.is_some();
         let mut writer = Writer {
             spec,
-            place,
+            files,
             disk,
             lock,
             file: None,
@@ -118,11 +119,11 @@ impl Opening {
 
     /// Does a little of it. True once the log is open.
     pub(crate) fn step(&mut self) -> Result<bool, OpenError> {
-        let active = self.writer.place.active().to_owned();
+        let active = self.writer.files.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Chain(mut chain, mut youngest) => {
-                let rotated = chain.step(&self.writer.place, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
+                let rotated = chain.step(&self.writer.files, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
                 match (rotated, youngest) {
                     (None, youngest) => Stage::Chain(chain, youngest),
                     (Some(rotated), youngest) => {
@@ -196,7 +197,7 @@ impl Opening {
         self.has_rotated = !rotated.numbers.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
-            let (count, active) = (rotated.foreign.len(), writer.place.active().display());
+            let (count, active) = (rotated.foreign.len(), writer.files.active().display());
             log::warn!("{count} files beside the event log `{active}` have names like its own and are left alone");
         }
     }
@@ -207,7 +208,7 @@ impl Opening {
     fn read_tail(&mut self, segment: &mut Segment, left: usize) -> io::Result<Tail> {
         let Some(number) = left.checked_sub(1) else { return Ok(Tail::Nothing) };
         let Some(part) = segment.parts.get(number).copied() else { return Ok(Tail::Nothing) };
-        let found = segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?;
+        let found = segment.read(part, &RecordFilter::NONE, &mut Records::default(), &mut self.buffer)?;
         Ok(if found.info.records > 0 { Tail::Found(part, number, Box::new(found)) } else { Tail::More(number) })
     }
 
@@ -233,7 +234,7 @@ impl Opening {
             writer.retire = Retire::Rename;
             return Ok(self.number_from(next_seq));
         }
-        let mut file = writer.disk.open(writer.place.active())?;
+        let mut file = writer.disk.open(writer.files.active())?;
         writer.segment_first_seq = segment.first_seq(&mut self.buffer)?.flatten().unwrap_or(0);
         let whole_end = part.offset + found.whole_bytes;
         let is_damage = |finding: &Finding| finding.kind == FindingKind::Damaged && finding.offset >= whole_end;
@@ -269,18 +270,18 @@ impl Opening {
     }
 
     /// Makes sure that the first `complete` parts have their entries, and no other.
-    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<Entry>, complete: usize) -> io::Result<Stage> {
+    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<IndexEntry>, complete: usize) -> io::Result<Stage> {
         let part = segment.parts.get(entries.len()).copied().filter(|_| entries.len() < complete);
         // Behind a gap an index is of no use.
-        let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, Entry::end)) else {
+        let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, IndexEntry::end)) else {
             self.writer.index.start(&segment.path, segment.id, &entries);
             return Ok(Stage::Done);
         };
         let info = match part.info {
             Some(info) => info,
-            None => segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?.info,
+            None => segment.read(part, &RecordFilter::NONE, &mut Records::default(), &mut self.buffer)?.info,
         };
-        entries.push(Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
+        entries.push(IndexEntry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
         Ok(Stage::Index(segment, entries, complete))
     }
 
@@ -290,7 +291,7 @@ impl Opening {
 
     fn open_older(&mut self, mut numbers: VecDeque<u64>) -> Result<Stage, OpenError> {
         let Some(number) = numbers.pop_front() else { return Ok(self.number_from(1)) };
-        let path: PathBuf = self.writer.place.rotated(number);
+        let path: PathBuf = self.writer.files.rotated(number);
         match Segment::open(&path, true) {
             Ok(segment) => Ok(Stage::OlderSearch(segment, numbers)),
             // One that is gone, or no segment, has no number.
@@ -321,13 +322,13 @@ enum Tail {
     Nothing,
 }
 
-impl Encoder {
+impl PartEncoder {
     /// Goes on with a part that was read from its file. How much of it is in use.
     fn resume(&mut self, mut bytes: Vec<u8>, found: PartRead) -> usize {
         let whole = usize::try_from(found.whole_bytes).unwrap_or(usize::MAX);
         match (self, found.block) {
-            (Encoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
-            (Encoder::Lines(lines), _) => {
+            (PartEncoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
+            (PartEncoder::Lines(lines), _) => {
                 bytes.truncate(whole);
                 // Lines that somebody took out or doubled have no numbers of their own: those to come count from here.
                 let records = found.info.records.min(found.next_seq);
@@ -335,7 +336,7 @@ impl Encoder {
                 lines.bytes = bytes;
             }
             // A part of the other format, which is not gone on with.
-            (Encoder::Blocks(_), None) => {}
+            (PartEncoder::Blocks(_), None) => {}
         }
         whole
     }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::claims::Claims;
+use crate::eventlog::folder;
+use crate::eventlog::records::{RecordFilter, Records};
 use crate::eventlog::segment::{Segment, SegmentError};
-use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
-use crate::eventlog::{Filter, Fsync, Records, folder};
+use crate::eventlog::spec::Fsync;
 
-use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
+use super::{EVENTLOG_ABANDON_RETRY_MAX, PART_CAPACITY, Retire, Retry, WriteError, Writer};
 
 /// So many names that others may have taken are passed over one by one; then the step is twice as long each time.
 const TAKEN_MAX: u64 = 1000;
@@ -35,7 +36,7 @@ impl Writer {
 
     /// Puts a new file at the log's name, and the one before it aside. Can be called again after a failure.
     pub(super) fn make_segment(&mut self, segment: u64, first_seq: u64) -> Result<(), WriteError> {
-        let active = self.place.active().to_owned();
+        let active = self.files.active().to_owned();
         if let Some(file) = &self.file {
             let is_at = file.is_at(&active);
             if self.spec.fsync != Fsync::Never {
@@ -68,12 +69,12 @@ impl Writer {
 
     /// Takes the log again if somebody removed its lock file, alone or with its folder.
     fn renew_lock(&mut self) -> io::Result<()> {
-        if self.place.has(&self.lock) {
+        if self.files.has(&self.lock) {
             return Ok(());
         }
-        self.place.make_folder(self.disk.as_ref())?;
+        self.files.make_folder(self.disk.as_ref())?;
         let claims = self.lock.claims.clone();
-        self.lock = self.place.lock()?;
+        self.lock = self.files.lock()?;
         self.lock.claims = claims;
         self.claim(|_| {});
         Ok(())
@@ -84,7 +85,7 @@ impl Writer {
         let done = match self.retire {
             Retire::Nothing => return Ok(()),
             Retire::Rename => self.free_number().and_then(|number| {
-                let rotated = self.place.rotated(number);
+                let rotated = self.files.rotated(number);
                 // First of all, so that no file has a rotated segment's name without its number in the lock file.
                 self.claim(|claims| claims.push(number));
                 self.index.rename(&index, &folder::index_of(&rotated));
@@ -122,7 +123,7 @@ impl Writer {
     fn free_number(&self) -> io::Result<u64> {
         let far = (0..STEPS_MAX).map(|step| TAKEN_MAX + (1 << step));
         let mut numbers = (1..=TAKEN_MAX).chain(far).map(|step| self.last_number + step);
-        let free = numbers.find(|number| fs::symlink_metadata(self.place.rotated(*number)).is_err());
+        let free = numbers.find(|number| fs::symlink_metadata(self.files.rotated(*number)).is_err());
         free.ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "other files have the names that could follow"))
     }
 
@@ -137,7 +138,7 @@ impl Writer {
         self.removing = false;
         let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
         let claims = self.lock.claims.clone().unwrap_or_default();
-        let is_there = |number: &u64| fs::symlink_metadata(self.place.rotated(*number)).is_ok();
+        let is_there = |number: &u64| fs::symlink_metadata(self.files.rotated(*number)).is_ok();
         let kept = claims.iter().rev().take(keep + COUNTED_MAX).filter(is_there).take(keep).last();
         let below = if keep == 0 { u64::MAX } else { kept.unwrap_or(0) };
         let mut extra = claims.iter().take_while(|number| *number < below);
@@ -151,7 +152,7 @@ impl Writer {
 
     /// False if the file is the log's and could not be removed.
     fn remove_segment(&mut self, number: u64) -> bool {
-        let path = self.place.rotated(number);
+        let path = self.files.rotated(number);
         let found = match Segment::open(&path, false) {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
                 // A kill between the two names of a rotation leaves an index alone.
@@ -198,7 +199,7 @@ impl Writer {
     /// in memory and goes there: at once, or after a pause if it happens again and again.
     pub(super) fn notice_changes(&mut self, now: Instant) -> Result<(), WriteError> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let active = self.place.active();
+        let active = self.files.active();
         if self.tail_unknown {
             // The end of a failed write is still there.
             file.set_len(self.file_end).map_err(|err| failed("shorten", active, err))?;
@@ -240,10 +241,10 @@ impl Writer {
         let Some(file) = &mut self.file else { return Ok(()) };
         let (action, path, result) = match file.sync() {
             Ok(()) if self.folder_changed => {
-                let folder = self.place.folder();
+                let folder = self.files.folder();
                 ("sync folder", folder, self.disk.sync_folder(folder))
             }
-            other => ("sync", self.place.active(), other),
+            other => ("sync", self.files.active(), other),
         };
         if let Err(err) = result {
             self.counts.fsync_errors += 1;
@@ -279,7 +280,7 @@ impl Writer {
         // Full is no fault of the file, nor is a name that could not be changed.
         if self.file.is_some() && !err.is_full() || err.action == "sync" {
             let nothing_safe = self.synced_seq <= self.segment_first_seq;
-            let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.place.active()));
+            let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.files.active()));
             self.abandon(match (is_at, nothing_safe) {
                 (false, _) => Retire::Nothing,
                 (true, true) => Retire::Remove,
@@ -297,7 +298,7 @@ impl Writer {
     pub(super) fn abandon(&mut self, retire: Retire) {
         self.finish_part();
         let mut records = Records::default();
-        let filter = Filter { seq_from: self.synced_seq, ..Filter::ALL };
+        let filter = RecordFilter { seq_from: self.synced_seq, ..RecordFilter::ALL };
         self.held_len = 0;
         for part in std::mem::take(&mut self.held) {
             self.encoder.decode(&part.bytes, &filter, &mut records);

@@ -7,12 +7,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::limits::{EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
+use crate::eventlog::block::BlockEncoder;
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
-use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
-use crate::eventlog::{Format, Query, Records, folder};
+use crate::eventlog::reader::{self, Damage, ReadError, Scan, ScanProgress};
+use crate::eventlog::records::{Query, Records};
+use crate::eventlog::spec::Format;
+use crate::eventlog::{folder, format};
 
 pub(crate) mod double;
 mod others;
@@ -52,19 +54,19 @@ fn many(count: usize) -> Vec<Sample> {
     events().into_iter().cycle().take(count).collect()
 }
 
-type Row = (u64, u64, Vec<u8>, Vec<u8>);
+type RecordTuple = (u64, u64, Vec<u8>, Vec<u8>);
 
-fn rows(records: &Records) -> Vec<Row> {
+fn rows(records: &Records) -> Vec<RecordTuple> {
     records.iter().map(|record| (record.seq, record.time_ms, record.channel.into(), record.payload.into())).collect()
 }
 
-fn expected(samples: &[Sample]) -> Vec<Row> {
+fn expected(samples: &[Sample]) -> Vec<RecordTuple> {
     let row =
         |(n, sample): (usize, &Sample)| (n as u64 + 1, sample.time_ms, sample.channel.clone(), sample.payload.clone());
     samples.iter().enumerate().map(row).collect()
 }
 
-fn scan(folder: &Folder, query: Query) -> Result<(Vec<Row>, Damage), ReadError> {
+fn scan(folder: &Folder, query: Query) -> Result<(Vec<RecordTuple>, Damage), ReadError> {
     let outcome = reader::read(&folder.0, &log_path(), &query, Instant::now() + Duration::from_secs(60))?;
     Ok((rows(&outcome.records), outcome.damage))
 }
@@ -75,7 +77,7 @@ fn all() -> Query {
 
 /// Everything in the log, which has no damage.
 #[track_caller]
-fn read_all(folder: &Folder) -> Vec<Row> {
+fn read_all(folder: &Folder) -> Vec<RecordTuple> {
     let (rows, damage) = scan(folder, all()).unwrap();
     assert_eq!((damage.damaged, damage.torn_bytes), (0, 0), "{:?}", damage.findings);
     rows
@@ -268,12 +270,12 @@ fn a_record_longer_than_a_segment_has_one_alone() {
 // ---- queries --------------------------------------------------------------------------------------------------
 
 /// What a query must find, the plain way.
-fn oracle(rows: &[Row], query: &Query) -> Vec<Row> {
-    let matches = |row: &&Row| {
+fn oracle(rows: &[RecordTuple], query: &Query) -> Vec<RecordTuple> {
+    let matches = |row: &&RecordTuple| {
         (query.start_ms..=query.end_ms).contains(&row.1)
             && query.channel.as_ref().is_none_or(|channel| *channel == row.2)
     };
-    let mut found: Vec<Row> = rows.iter().filter(matches).cloned().collect();
+    let mut found: Vec<RecordTuple> = rows.iter().filter(matches).cloned().collect();
     if query.newest_first {
         found.reverse();
     }
@@ -336,10 +338,10 @@ fn a_reader_sees_every_record_once_while_segments_rotate() {
         append(&mut writer, &samples[..2000]);
         writer.advance(Instant::now(), true).unwrap();
         let before = expected(&samples[..2000]);
-        let place = Place::below(&folder.0, &log_path());
-        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+        let log_files = LogFiles::below(&folder.0, &log_path());
+        let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
         let mut more = samples[2000..].chunks(2500);
-        while scan.step().unwrap() == Progress::More {
+        while scan.step().unwrap() == ScanProgress::More {
             if let Some(piece) = more.next() {
                 append(&mut writer, piece);
             }
@@ -441,7 +443,7 @@ fn cut_at_every_length_it_is_read_and_gone_on_with() {
 fn each_byte_flipped_costs_at_most_its_block_and_is_told() {
     let (folder, samples) = (Folder::new(), many(18));
     // Three blocks of six records, each filled up with zeros.
-    let mut encoder = block::Encoder::new();
+    let mut encoder = BlockEncoder::new();
     let mut whole = Vec::new();
     for (unit, piece) in samples.chunks(6).enumerate() {
         let first_seq = unit as u64 * 6 + 1;
@@ -765,7 +767,7 @@ fn a_full_disk_fills_bounded_memory_and_then_refuses() {
     }
     assert!((390..420).contains(&taken), "{taken}");
     assert!(writer.held_bytes() <= EVENTLOG_LOG_HELD_BYTES_MAX);
-    assert_eq!(writer.append(1, b"c", payload.as_bytes()), Err(Refusal::Full));
+    assert_eq!(writer.append(1, b"c", payload.as_bytes()), Err(AppendError::Full));
     disk.plan(|plan| plan.room = None);
     writer.advance(now + EVENTLOG_RETRY, true).unwrap();
     assert_eq!(writer.append(1, b"c", b"1"), Ok(()));

@@ -420,17 +420,17 @@ fn a_file_that_shrinks_while_it_is_read_ends_there() {
         {
             for steps in 0..12 {
                 fs::write(active(&folder), &whole).unwrap();
-                let place = Place::below(&folder.0, &log_path());
+                let log_files = LogFiles::below(&folder.0, &log_path());
                 let mut scan = if use_index {
-                    Scan::open(place, Query { newest_first, ..all() }).unwrap()
+                    Scan::open(log_files, Query { newest_first, ..all() }).unwrap()
                 } else {
-                    Scan::verify(place).unwrap()
+                    Scan::verify(log_files).unwrap()
                 };
                 for _ in 0..steps {
                     scan.step().unwrap();
                 }
                 cut(&active(&folder), bytes);
-                while scan.step().unwrap() == Progress::More {}
+                while scan.step().unwrap() == ScanProgress::More {}
                 let ReadOutcome { records, damage } = scan.finish();
                 let mut found = rows(&records);
                 if newest_first && use_index {
@@ -450,7 +450,7 @@ fn a_file_that_shrinks_while_it_is_read_ends_there() {
 /// How many steps a reading takes to its end.
 fn steps_of(mut scan: Scan) -> usize {
     let mut steps = 1;
-    while scan.step().unwrap() == Progress::More {
+    while scan.step().unwrap() == ScanProgress::More {
         steps += 1;
     }
     steps
@@ -459,7 +459,7 @@ fn steps_of(mut scan: Scan) -> usize {
 #[test]
 fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     let query = |newest_first| Query { newest_first, limit: 1, ..Query::default() };
-    let place = |folder: &Folder| Place::below(&folder.0, &log_path());
+    let log_files = |folder: &Folder| LogFiles::below(&folder.0, &log_path());
     let deadline = |folder: &Folder, newest_first| {
         reader::read(&folder.0, &log_path(), &query(newest_first), Instant::now()).is_err_and(|err| {
             let is_timeout = matches!(err, ReadError::Timeout);
@@ -472,8 +472,8 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     fs::create_dir_all(folder.0.join("logs")).unwrap();
     let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(8000));
     fs::write(active(&folder), line.repeat(2000)).unwrap();
-    assert!(steps_of(Scan::open(place(&folder), query(true)).unwrap()) > line.len() * 2000 / (2 * UNIT_BYTES));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10, "the first is found at once");
+    assert!(steps_of(Scan::open(log_files(&folder), query(true)).unwrap()) > line.len() * 2000 / (2 * UNIT_BYTES));
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) < 10, "the first is found at once");
     assert!(deadline(&folder, true) && deadline(&folder, false));
     let mut opening = Opening::begin(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).unwrap();
     let mut steps = 0;
@@ -489,8 +489,8 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     cut(&active(&folder), 1 << 30);
     assert!(deadline(&folder, false) && deadline(&folder, true));
     let begun = Instant::now();
-    let mut scan = Scan::open(place(&folder), query(false)).unwrap();
-    (0..10).for_each(|_| assert_eq!(scan.step().unwrap(), Progress::More));
+    let mut scan = Scan::open(log_files(&folder), query(false)).unwrap();
+    (0..10).for_each(|_| assert_eq!(scan.step().unwrap(), ScanProgress::More));
     assert!(begun.elapsed() < Duration::from_secs(5));
     // A folder of many files, and no list of the log's own.
     let folder = Folder::new();
@@ -499,15 +499,15 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     for number in 0..3000 {
         fs::write(folder.0.join(format!("logs/{number}.txt")), b"").unwrap();
     }
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 3000 / 128);
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) > 3000 / 128);
     assert!(deadline(&folder, false));
     // With a list it is not gone over at all.
     drop(open(&folder, spec(Format::Json)));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10);
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) < 10);
     // A list of many numbers, with no file to any.
     fs::write(folder.0.join("logs/deaths.log.lock"), b"1 segments 1-200000\n").unwrap();
     assert!(deadline(&folder, false));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 200_000 / 64);
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) > 200_000 / 64);
 }
 
 #[test]
@@ -526,9 +526,9 @@ fn a_segment_of_nothing_but_damage_is_counted_and_told() {
         }
         fs::write(&path, &bytes).unwrap();
         fs::remove_file(folder::index_of(&path)).unwrap();
-        let place = Place::below(&folder.0, &log_path());
-        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
-        while scan.step().unwrap() == Progress::More {}
+        let log_files = LogFiles::below(&folder.0, &log_path());
+        let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
+        while scan.step().unwrap() == ScanProgress::More {}
         let tally = scan.tally();
         let sum: u64 = segments(&folder).iter().map(|(_, bytes)| bytes).sum();
         assert_eq!((tally.segments, tally.bytes), (segments(&folder).len() as u64, sum));
@@ -536,7 +536,7 @@ fn a_segment_of_nothing_but_damage_is_counted_and_told() {
         let units = bytes.len().div_ceil(UNIT_BYTES) as u64;
         assert_eq!((damage.damaged, damage.findings.len() as u64), (units, units));
         assert!(damage.findings.iter().all(|finding| finding.path == path));
-        let headers = units * (block::HEADER_BYTES as u64);
+        let headers = units * (format::HEADER_BYTES as u64);
         assert_eq!(damage.damaged_bytes + headers, bytes.len() as u64);
     }
 }
@@ -632,10 +632,10 @@ fn a_long_index_is_not_used_before_it_was_seen_whole() {
             fs::write(active(&folder), lines.concat()).unwrap();
         }
         for newest_first in [false, true] {
-            let place = Place::below(&folder.0, &log_path());
-            let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+            let log_files = LogFiles::below(&folder.0, &log_path());
+            let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
             let mut seqs = Vec::new();
-            while scan.step().unwrap() == Progress::More {
+            while scan.step().unwrap() == ScanProgress::More {
                 seqs.extend(scan.take_records().iter().map(|record| record.seq));
             }
             if newest_first {
@@ -762,7 +762,7 @@ fn an_index_that_lies_makes_no_trouble() {
             let offset = if len % 3 == 0 { offset } else { next };
             let records = records as u32;
             let info = PartInfo { first_seq, records: records.into(), earliest_ms, latest_ms };
-            index::push_entry(&mut bytes, &Entry { offset, bytes: len as u32, info });
+            index::push_entry(&mut bytes, &IndexEntry { offset, bytes: len as u32, info });
             next = offset.wrapping_add(u64::from(len as u32));
         }
         fs::write(&path, &bytes).unwrap();
