@@ -1,7 +1,8 @@
-//! One record as it stands in a block: the number of its form, its time, the values for its shape's holes.
-//! [`RecordEncoder`] runs on `rt-files`, [`RecordDecoder`] wherever a log is read. Layout: `eventlog/mod.rs`, section Records.
-//! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
-//! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
+//! One record inside a chunk: the number of its form, its time, and a value for each hole of its shape (`mod.rs`,
+//! Records). [`RecordEncoder`] runs on `rt-files`, [`RecordDecoder`] on the thread of the reader. The encoder first
+//! assumes that a record has the form of the last record of its channel, and compares the payload with that shape
+//! instead of parsing it. Only a payload that differs is parsed. Once the tables have grown, a record allocates
+//! nothing.
 
 use crate::eventlog::format::{
     ARRAY_DEPTH_MAX, EVENTLOG_BLOCK_TEXT_BYTES_MAX, NEAR_STRINGS, SMALL_MAX, STRINGS_MAX, tag,
@@ -14,39 +15,56 @@ mod decode;
 
 pub(super) use decode::RecordDecoder;
 
-/// Largest payload that is split into skeleton and values. Larger ones are rare, differ from each other, and would fill
-/// a block alone.
+/// Largest payload that is split into skeleton and values, after its white space is removed. Larger ones are rare,
+/// differ from each other, and would fill a block alone.
 const EVENTLOG_SHAPED_BYTES_MAX: usize = 12 * 1024;
-/// Longest skeleton of an object that gets a number: a record of two bytes may stand for it.
+/// Longest skeleton that gets a number. A later record of two bytes can stand for the whole skeleton, so this bounds
+/// how much text a block of such records expands to.
 const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
-// A record takes two bytes of a block at least.
+// A record takes at least two bytes, so a unit has at most 16 Ki records that each expand to a whole skeleton.
 const _: () = assert!(16 * 1024 * EVENTLOG_SKELETON_BYTES_MAX < EVENTLOG_BLOCK_TEXT_BYTES_MAX);
 
-/// Longest string that gets a number: longer ones hardly come twice.
+/// Longest string that gets a number: longer ones seldom repeat.
 const NUMBERED_BYTES_MAX: usize = 64;
 
-/// Why a payload is not what it was taken for.
+/// The reason why a payload does not match the shape that the encoder tries.
 enum Miss {
-    /// Its text does not fit the shape.
+    /// The text does not fit the shape; another shape may fit.
     Other,
-    /// Too many arrays inside each other, or too long a skeleton: it is not taken apart at all.
+    /// The arrays are too deep or a skeleton is too long for any shape: the payload is stored as text.
     TooMuch,
 }
 
-/// Writes records into a block and numbers what repeats.
+/// Encodes records into a block, and gives numbers to the forms, shapes and strings that it writes.
+///
+/// ```text
+/// payload ──▶ form of the channel's last record fits? ──yes──▶ number, time, values
+///                       │ no
+///                       ▼
+///             JSON, not too long or deep? ──yes──▶ known shape: its number; else its skeleton, then the values
+///                       │ no
+///                       ▼
+///             the payload's bytes, marked as JSON or not
+/// ```
 pub(super) struct RecordEncoder {
     tables: Tables,
+    /// The finders below map content to the number of a table entry. They may forget an entry, and the encoder then
+    /// writes the content once more.
     strings: Finder,
     shapes: Finder,
-    /// The last form of a channel.
+    /// From a channel to the form of its last record.
     channels: Finder,
+    /// From a channel and a payload kind to their form.
     forms: Finder,
+    /// Form of the last record, of any channel. It is tried first, before the channel is looked up.
     last_form: usize,
+    /// Buffers for the payload without white space and for its skeleton, kept from record to record.
     normal: Vec<u8>,
     skeleton: Vec<u8>,
 }
 
 impl RecordEncoder {
+    /// An encoder with empty tables.
     pub(super) fn new() -> RecordEncoder {
         RecordEncoder {
             tables: Tables::default(),
@@ -60,7 +78,7 @@ impl RecordEncoder {
         }
     }
 
-    /// Forgets everything: what follows is readable without what came before.
+    /// Empties all tables: the next chunk is a fresh one, which refers to nothing before it.
     pub(super) fn clear(&mut self) {
         self.tables.clear();
         for finder in [&mut self.strings, &mut self.shapes, &mut self.channels, &mut self.forms] {
@@ -68,17 +86,18 @@ impl RecordEncoder {
         }
     }
 
-    /// A record begins. What [`RecordEncoder::back_to`] needs to take it back.
+    /// Begins a record. Returns the mark with which [`RecordEncoder::back_to`] removes it again.
     pub(super) fn begin(&mut self, block: &[u8]) -> Mark {
         self.tables.begin();
         self.tables.mark(block)
     }
 
+    /// Removes everything behind the mark from the block and from the tables.
     pub(super) fn back_to(&mut self, mark: Mark, block: &mut Vec<u8>) {
         self.tables.back_to(mark, block);
     }
 
-    /// Appends a record. `step_ms` is its time less that of the one before it.
+    /// Appends a record. `step_ms` is its time minus the time of the previous record, or of the header.
     pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
         let likely = self.likely_form(block, channel);
         if let Some(number) = likely
@@ -96,7 +115,8 @@ impl RecordEncoder {
         self.normal = normal;
     }
 
-    /// Appends a record whose payload stands there as it came.
+    /// Appends a record whose payload is stored as its bytes. `is_json` is kept with it, so that a reader knows which
+    /// it is.
     pub(super) fn push_verbatim(
         &mut self,
         block: &mut Vec<u8>,
@@ -119,7 +139,7 @@ impl RecordEncoder {
         block.extend_from_slice(payload);
     }
 
-    /// The form of the last record of this channel.
+    /// The form of the channel's last record, if the finder still knows it.
     #[inline]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
         let head = cut(window(channel), channel.len());
@@ -130,7 +150,7 @@ impl RecordEncoder {
         self.channels.candidates(hash(channel, head)).into_iter().flatten().find(|form| is(*form))
     }
 
-    /// Appends a record of this form, if it fits.
+    /// Appends a record of this form. Returns false and appends nothing if the payload does not fit the form's shape.
     #[inline]
     fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
         let Some(RecordForm { body: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
@@ -147,8 +167,8 @@ impl RecordEncoder {
         false
     }
 
-    /// Appends a record of a payload that fits no form known for its channel. `normal` is JSON without white space.
-    /// False, and nothing appended: it is not to be taken apart.
+    /// Appends a record whose payload fits no form that the encoder tried. `normal` is JSON without white space.
+    /// Returns false and appends nothing if the payload is too deep or its skeleton too long.
     fn push_shaped(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], normal: &[u8]) -> bool {
         let mark = self.tables.mark(block);
         let mut skeleton = std::mem::take(&mut self.skeleton);
@@ -184,7 +204,7 @@ impl RecordEncoder {
         false
     }
 
-    /// Appends the values that the text has for the holes of the shape. What is left of the text.
+    /// Appends the values that `text` has for the holes of the shape. Returns the text behind the shape.
     #[inline]
     fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         let mut rest = text;
@@ -198,7 +218,8 @@ impl RecordEncoder {
         self.after_piece(block, shape, shape.holes, rest)
     }
 
-    /// What follows the piece of text that stands before this hole.
+    /// The text behind the piece of skeleton that precedes this hole. [`Miss::Other`] if `text` does not begin with
+    /// it.
     #[inline]
     fn after_piece<'t>(&self, block: &[u8], shape: Shape, hole: u32, text: &'t [u8]) -> Result<&'t [u8], Miss> {
         let piece = self.tables.piece(shape, hole);
@@ -208,13 +229,14 @@ impl RecordEncoder {
         }
     }
 
-    /// Appends the array at the start of `text`. What is left of the text.
+    /// Appends the array at the start of `text`. Returns the text behind it.
     fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
             return Err(Miss::TooMuch);
         }
         block.push(tag::ARRAY);
         let mut rest = text.get(1..).unwrap_or_default();
+        // Elements of an array usually have the same shape: each object is compared with the shape of the one before.
         let mut likely = None;
         if let Some(rest) = rest.strip_prefix(b"]") {
             block.push(tag::END);
@@ -237,7 +259,8 @@ impl RecordEncoder {
         }
     }
 
-    /// Appends the object at the start of `text`, an element of an array. What is left of the text.
+    /// Appends the object at the start of `text`, an element of an array. Returns the text behind it. `likely` is the
+    /// shape of the object before it in the same array, and becomes that of this object.
     fn push_object<'t>(
         &mut self,
         block: &mut Vec<u8>,
@@ -280,8 +303,8 @@ impl RecordEncoder {
         self.fill(block, shape, text, depth)
     }
 
-    /// Appends the scalar at the start of `text`. What is left of the text; `None`: there is no scalar. `hole` is where
-    /// the whole number before it in this place is kept.
+    /// Appends the scalar at the start of `text`. Returns the text behind it; `None` if no scalar stands there.
+    /// `hole` is the index of the hole's last whole number in the tables; elements of arrays have none.
     #[inline]
     fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
         match text.first()? {
@@ -304,6 +327,7 @@ impl RecordEncoder {
         }
     }
 
+    /// Appends a number in the shortest encoding that reproduces its digits.
     #[inline]
     fn push_number(&mut self, block: &mut Vec<u8>, number: Number<'_>, hole: Option<usize>) {
         match number {
@@ -318,6 +342,8 @@ impl RecordEncoder {
         }
     }
 
+    /// Appends a whole number: in its tag if it is small, as the difference from the last one in this hole if that is
+    /// shorter, in full otherwise.
     #[inline]
     fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
         let value = match (i64::try_from(magnitude), negative) {
@@ -338,13 +364,13 @@ impl RecordEncoder {
         }
     }
 
-    /// Appends the string at the start of `text`. What is left of the text.
+    /// Appends the string at the start of `text`. Returns the text behind its closing quote.
     #[inline]
     fn push_quoted<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8]) -> Option<&'t [u8]> {
         let inside = text.get(1..)?;
         let window = window(inside);
         let mut len = scan::plain_len(window);
-        // Longer than the window, or with an escape in it.
+        // The string is longer than the window or contains an escape.
         if inside.get(len) != Some(&b'"') {
             len = scan::string_len(text)? - 2;
         }
@@ -353,7 +379,8 @@ impl RecordEncoder {
         rest.get(1..)
     }
 
-    /// Appends a string, or the number it was given before. Where in the block its bytes stand.
+    /// Appends a string, or its number if the tables have it. Returns the place of its bytes in the block. `head` is
+    /// the string's first 16 bytes as [`window`] and [`cut`] make them.
     #[inline]
     fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8], head: u128) -> Slice {
         if text.len() > NUMBERED_BYTES_MAX {
@@ -381,12 +408,13 @@ impl RecordEncoder {
         string
     }
 
-    /// Begins a record of a new form.
+    /// Begins a record of a new form: the mark 0 and the channel. Returns the place of the channel.
     fn push_channel(&mut self, block: &mut Vec<u8>, channel: &[u8]) -> Slice {
         block.push(0);
         self.push_string(block, channel, cut(window(channel), channel.len()))
     }
 
+    /// Appends a skeleton and makes it the next shape. Returns the number of the shape.
     fn push_skeleton(&mut self, block: &mut Vec<u8>, skeleton: &[u8]) -> u32 {
         varint::put(block, skeleton.len() as u64);
         block.extend_from_slice(skeleton);
@@ -396,12 +424,14 @@ impl RecordEncoder {
         shape
     }
 
+    /// The number of the shape with this skeleton, if the finder still knows it.
     fn find_shape(&self, block: &[u8], skeleton: &[u8]) -> Option<u32> {
         let is =
             |shape: &usize| self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton);
         self.shapes.candidates(hash_of(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
     }
 
+    /// The form of this channel and payload kind, if the finder still knows it; it becomes the channel's last form.
     fn find_form(&mut self, block: &[u8], channel: &[u8], body: PayloadKind) -> Option<usize> {
         let is = |form: &usize| {
             self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
@@ -415,6 +445,7 @@ impl RecordEncoder {
         found
     }
 
+    /// Makes a channel and payload kind the next form, and the channel's last one.
     fn add_form(&mut self, place: Slice, channel: &[u8], body: PayloadKind) {
         let number = self.tables.forms.len();
         self.tables.forms.push(RecordForm { channel: place, body });
@@ -425,15 +456,18 @@ impl RecordEncoder {
     }
 }
 
+/// The hash of bytes whose head the caller does not have yet.
 fn hash_of(bytes: &[u8]) -> u64 {
     hash(bytes, cut(window(bytes), bytes.len()))
 }
 
+/// The hash of a channel together with a payload kind.
 fn form_hash(channel_hash: u64, body: PayloadKind) -> u64 {
-    // The low bits of the code must reach the high ones, which a finder looks at.
+    // The multiplication carries the low bits of the code into the high ones, which a finder uses.
     channel_hash ^ body.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Appends a tag, a length and bytes. Returns the place of the bytes.
 fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Slice {
     block.push(tag);
     varint::put(block, bytes.len() as u64);

@@ -1,4 +1,4 @@
-//! Blocks: what goes in comes out, and what damage costs.
+//! Tests of blocks: records come back as they were appended; damage and forged content have bounded cost.
 
 use proptest::prelude::*;
 
@@ -9,6 +9,7 @@ use crate::eventlog::records::Record;
 
 const HEADER: Header = Header { span: 1, segment: 0x1122_3344_5566_7788, first_seq: 1, base_ms: 0, unit: 0 };
 
+/// A record to append.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) time_ms: u64,
@@ -20,7 +21,7 @@ fn sample(time_ms: u64, channel: &str, payload: &str) -> Sample {
     Sample { time_ms, channel: channel.into(), payload: payload.into() }
 }
 
-/// The realistic events, as they were emitted.
+/// Realistic events in the order of their emission.
 pub(crate) fn events() -> Vec<Sample> {
     let text = include_str!("../../../testdata/eventlog/events.jsonl");
     let mut records = Records::default();
@@ -32,7 +33,7 @@ pub(crate) fn events() -> Vec<Sample> {
         .collect()
 }
 
-/// A block of these, a chunk for each inner slice.
+/// A block with one chunk for each inner slice.
 fn block_of(header: Header, chunks: &[&[Sample]]) -> Vec<u8> {
     let mut encoder = BlockEncoder::new();
     encoder.begin(header, Vec::new());
@@ -71,10 +72,10 @@ fn check_round_trip(samples: &[Sample]) {
 }
 
 #[test]
-fn payloads_come_back_as_they_were() {
+fn payloads_come_back_unchanged() {
     let mut samples = Vec::new();
     for line in include_str!("../../../testdata/eventlog/payloads.txt").lines() {
-        // Each twice: as a new shape, and as a known one.
+        // Each payload twice: with a new shape, and with a known one.
         for time_ms in [1_763_942_400_000, 1_763_942_399_999] {
             samples.push(sample(time_ms, "c", line));
         }
@@ -84,7 +85,7 @@ fn payloads_come_back_as_they_were() {
 }
 
 #[test]
-fn white_space_between_values_goes_and_nothing_else() {
+fn only_white_space_between_values_is_lost() {
     let spaced = " { \"a b\" : [ 1 , { \"c\" : \" d \" } , [ ] , { } ] ,\n\t\"e\" :\r1.50 } ";
     let bytes =
         block_of(HEADER, &[&[sample(0, "c", spaced), sample(0, "c", "{\"a b\":[],\"e\":1}"), sample(0, "c", spaced)]]);
@@ -95,7 +96,7 @@ fn white_space_between_values_goes_and_nothing_else() {
 }
 
 #[test]
-fn what_is_no_json_is_marked_and_kept_to_the_byte() {
+fn a_payload_that_is_no_json_is_marked_and_kept_byte_for_byte() {
     for (payload, raw) in [
         (&b"hello"[..], true),
         (b"", true),
@@ -111,7 +112,7 @@ fn what_is_no_json_is_marked_and_kept_to_the_byte() {
         (b"null", false),
         (b"-0.0e-0", false),
     ] {
-        // After a record of the shape that it nearly has.
+        // It follows a record whose shape it nearly has.
         let samples =
             [sample(0, "c", "{\"a\":1}"), Sample { time_ms: 0, channel: b"c".into(), payload: payload.into() }];
         let bytes = block_of(HEADER, &[&samples]);
@@ -137,7 +138,7 @@ fn deep_and_long_payloads_come_back() {
     assert!(records.iter().all(|record| record.raw), "deeper than anything decodes it");
 }
 
-/// JSON of any kind, written as any writer might.
+/// Any JSON value, as text that any encoder might write.
 fn any_json() -> impl Strategy<Value = String> {
     let text = "[a-c\\\\\"é\u{1}\n ]{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap());
     let number = prop_oneof![
@@ -199,12 +200,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_in_a_valid_chunk_make_trouble(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_in_a_chunk_with_a_right_checksum_are_harmless(noise in prop::collection::vec(any::<u8>(), 0..200)) {
         check_hostile(&noise)?;
     }
 
     #[test]
-    fn no_change_to_a_valid_chunk_makes_trouble(
+    fn any_change_to_a_chunk_with_a_right_checksum_is_harmless(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let samples = &events()[..12];
@@ -217,7 +218,7 @@ proptest! {
     }
 }
 
-/// Whatever stands in a chunk with a right checksum: no panic, and no memory out of proportion.
+/// Decodes a chunk with these bytes and a right checksum: no panic, and no memory out of proportion.
 fn check_hostile(records: &[u8]) -> Result<(), TestCaseError> {
     let mut bytes = Vec::new();
     let mut sum = HEADER.write(&mut bytes);
@@ -252,7 +253,7 @@ fn a_record_that_does_not_fit_leaves_no_trace() {
     }
     let big = vec![b'x'; UNIT_BYTES];
     assert!(!encoder.append(5, b"big", &big));
-    // What is smaller still goes in, and refers to nothing that was taken back.
+    // A smaller record still fits, and refers to nothing that was removed.
     assert!(encoder.append(5, b"big", b"{\"a\":1}"));
     let bytes = encoder.finish();
     assert_eq!(bytes.len(), UNIT_BYTES);
@@ -263,7 +264,7 @@ fn a_record_that_does_not_fit_leaves_no_trace() {
 }
 
 #[test]
-fn a_record_of_any_size_fits_the_span_that_is_said_for_it() {
+fn a_record_of_any_size_fits_the_span_computed_for_it() {
     for len in [0, 1, UNIT_BYTES - 300, UNIT_BYTES, 3 * UNIT_BYTES - 120, 3 * UNIT_BYTES - 119, 512 * 1024] {
         let payload = vec![b'z'; len];
         let span = span_for(b"channel", &payload).unwrap();
@@ -279,7 +280,7 @@ fn a_record_of_any_size_fits_the_span_that_is_said_for_it() {
 }
 
 #[test]
-fn a_filter_takes_what_it_should() {
+fn a_filter_takes_matching_records_only() {
     let samples: Vec<_> =
         (0..20).map(|n| sample(100 + n, if n % 3 == 0 { "a" } else { "b" }, &format!("{{\"n\":{n}}}"))).collect();
     let bytes = block_of(HEADER, &[&samples]);
@@ -291,11 +292,11 @@ fn a_filter_takes_what_it_should() {
     assert!(numbers(RecordFilter { channel: Some(b"c"), ..all }).is_empty());
     assert_eq!(numbers(RecordFilter { seq_from: 3, seq_below: 6, ..all }), [3, 4, 5]);
     assert!(numbers(RecordFilter::NONE).is_empty());
-    assert_eq!(read(&bytes, &RecordFilter::NONE).1.info.records, 20, "what is not taken is counted all the same");
+    assert_eq!(read(&bytes, &RecordFilter::NONE).1.info.records, 20, "refused records are counted too");
 }
 
 #[test]
-fn cut_at_every_length_it_is_torn_and_keeps_whole_chunks() {
+fn a_block_cut_at_any_length_is_torn_and_keeps_its_whole_chunks() {
     let events = events();
     let bytes = block_of(HEADER, &[&events[..5], &events[5..9], &events[9..10]]);
     let chunk_ends: Vec<usize> = (1..=3)
@@ -316,7 +317,7 @@ fn cut_at_every_length_it_is_torn_and_keeps_whole_chunks() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed_and_costs_no_chunk_before_it() {
+fn every_flipped_bit_is_detected_and_costs_no_chunk_before_it() {
     let events = events();
     let bytes = block_of(HEADER, &[&events[..5], &events[5..9]]);
     let first_end = block_of(HEADER, &[&events[..5]]).len();
@@ -339,7 +340,7 @@ fn every_flipped_bit_is_noticed_and_costs_no_chunk_before_it() {
 }
 
 #[test]
-fn a_chunk_counts_in_its_block_only() {
+fn a_chunk_is_valid_in_its_own_block_only() {
     let events = events();
     let other = Header { segment: 1, ..HEADER };
     let mut moved = block_of(HEADER, &[&events[..5]]);
@@ -348,7 +349,7 @@ fn a_chunk_counts_in_its_block_only() {
 }
 
 #[test]
-fn a_block_is_resumed_where_it_was_whole() {
+fn a_block_is_resumed_behind_its_last_whole_chunk() {
     let events = events();
     let mut bytes = block_of(HEADER, &[&events[..40]]);
     let whole = bytes.len();
@@ -408,9 +409,9 @@ fn new_form(skeleton: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_forged_block_takes_no_more_than_a_real_one() {
+fn a_forged_block_costs_no_more_memory_than_a_real_one() {
     let long = 7_000_000;
-    // A value for each hole, so that nothing but their number is wrong.
+    // A value for each hole, so that only the number of holes is wrong.
     let holes = [new_form(&vec![0; long / 2]), vec![0; long / 2]].concat();
     // Strings of no byte, forms of the same shape, records of two bytes.
     let strings = [new_form(b"\0"), b"\x09".to_vec(), b"\x03\x00".repeat(long / 2), b"\x0b".to_vec()].concat();
@@ -446,7 +447,7 @@ fn a_block_of_short_records_with_long_texts_stops_at_the_bound() {
     let (found, decoded) = read(&forged(&bytes), &RecordFilter::ALL);
     assert_eq!(decoded.end, PartEnd::Damaged);
     assert!(found.text.len() < EVENTLOG_BLOCK_TEXT_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX, "{}", found.text.len());
-    // Whoever wants less has less.
+    // The bounds of a filter end the decoding earlier.
     let (found, _) = read(&forged(&bytes), &RecordFilter { rows_max: 3, ..RecordFilter::ALL });
     assert_eq!((found.len(), found.text.len()), (3, 3 * skeleton.len() + 1));
     let (found, _) = read(&forged(&bytes), &RecordFilter { text_max: 1_000_000, ..RecordFilter::ALL });

@@ -1,4 +1,4 @@
-//! Lines: what is written is what other tools read, and what is read is what was written.
+//! Tests of JSON lines: other tools can read written lines, and read lines give back the written records.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn any_record_comes_back() {
 }
 
 #[test]
-fn what_is_no_line_of_ours_is_told_and_passed() {
+fn a_line_of_any_other_form_is_reported_and_skipped() {
     let good = line_of(1000, 1, b"a", b"1", false);
     for bad in [
         "",
