@@ -78,16 +78,22 @@ impl From<io::Error> for Failure {
 
 /// The arguments of one run.
 struct Call {
+    /// The command of this run.
     command: Command,
+    /// Path of the log: its own name, or that of one rotated segment.
     log: PathBuf,
+    /// The records that `cat` prints. The other commands take no options and read all records.
     query: Query,
 }
 
 /// The command in the first argument.
 #[derive(Clone, Copy, PartialEq)]
 enum Command {
+    /// Prints the matching records.
     Cat,
+    /// Prints totals: files, bytes, records, times.
     Stat,
+    /// Reads every part without the indexes, and prints all damage.
     Verify,
 }
 
@@ -104,6 +110,7 @@ impl Call {
             None => return usage("no command is given".to_owned()),
         };
         let mut log = None;
+        // A tool has no limit of records, unlike a script.
         let mut query = Query { limit: usize::MAX, ..Query::default() };
         while let Some(argument) = arguments.next() {
             let name = argument.to_str().filter(|name| name.starts_with("--"));
@@ -120,6 +127,7 @@ impl Call {
                 query.newest_first = true;
                 continue;
             }
+            // All options but `--newest-first` have a value.
             let Some(value) = arguments.next().and_then(|value| value.into_string().ok()) else {
                 return usage(format!("`{name}` has no value"));
             };
@@ -157,9 +165,11 @@ impl Call {
                 }
                 Ok(0)
             }
+            // Both read every part of the log, so that the totals are those of the files and not of the indexes.
             Command::Stat | Command::Verify => {
                 let mut scan = Scan::verify(files).map_err(log)?;
                 while scan.step().map_err(log)? == ScanProgress::More {
+                    // Only the totals matter; the records are dropped to keep memory small.
                     scan.take_records();
                 }
                 let tally = scan.tally();
@@ -236,7 +246,14 @@ fn summary(damage: &Damage) -> String {
 
 // ---- times ----------------------------------------------------------------------------------------------------
 
-/// Unix milliseconds of a time in one of the forms that the usage lists. `None`: the text has none of them.
+/// Unix milliseconds of a time in one of these forms. `None`: the text has none of them.
+///
+/// | form | example |
+/// |---|---|
+/// | age: a whole number and `s`, `m`, `h` or `d` | `15m` |
+/// | Unix seconds, also with a fraction | `1763942400.25` |
+/// | day | `2025-11-24` |
+/// | day and time in UTC, `Z` allowed | `2025-11-24T12:30:00Z` |
 fn time_ms(text: &str, now_ms: u64) -> Option<u64> {
     let seconds_of = |unit: char| match unit {
         's' => Some(1),

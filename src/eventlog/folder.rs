@@ -160,7 +160,7 @@ impl LogFiles {
     }
 
     /// True if the lock file is still at its path. An owner may have removed or moved it since it was locked.
-    pub(super) fn has(&self, lock: &Lock) -> bool {
+    pub(super) fn still_has(&self, lock: &Lock) -> bool {
         plain_file::is_at(&lock.file, &self.lock_path())
     }
 

@@ -26,6 +26,7 @@ impl LogPath {
     /// Checks a path. The error names the first rule that the path breaks.
     pub fn parse(text: &[u8]) -> Result<LogPath, PathError> {
         let refuse = |reason| {
+            // The path may hold any bytes, so the error shows it escaped and shortened.
             let shown = text.get(..80).unwrap_or(text);
             let more = if shown.len() < text.len() { "..." } else { "" };
             Err(PathError { path: format!("{}{more}", shown.escape_ascii()), reason })
@@ -51,6 +52,8 @@ impl LogPath {
                 return refuse(reason);
             }
         }
+        // Names of folders may not have the endings of a log's files, but may end in digits
+        // (`logs/2024.123456/kills.log`).
         let (folders, _) = path.rsplit_once('/').unwrap_or_default();
         if is_ours(path) || folders.split('/').any(|folder| is_beside(ending(folder))) {
             return refuse("names that end in .idx, .lock or six digits are for the log's own files");

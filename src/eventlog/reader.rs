@@ -217,13 +217,13 @@ impl Scan {
         let found = chain.step(&self.files, self.youngest.as_mut(), &mut self.buffer);
         if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.files.folder().to_owned(), err })? {
             self.chain = None;
-            self.wait_for(rotated)?;
+            self.order_segments(rotated)?;
         }
         Ok(())
     }
 
     /// Puts all segments into the order of reading.
-    fn wait_for(&mut self, rotated: Rotated) -> Result<(), ReadError> {
+    fn order_segments(&mut self, rotated: Rotated) -> Result<(), ReadError> {
         let Rotated { mut numbers, foreign, .. } = rotated;
         // Foreign files are reported as no event logs: nothing proves that they never were.
         numbers.extend(foreign);

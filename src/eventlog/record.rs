@@ -125,13 +125,13 @@ impl RecordEncoder {
         payload: &[u8],
         is_json: bool,
     ) {
-        let body = if is_json { PayloadKind::Text } else { PayloadKind::Raw };
-        match self.find_form(block, channel, body) {
+        let kind = if is_json { PayloadKind::Text } else { PayloadKind::Raw };
+        match self.find_form(block, channel, kind) {
             Some(form) => varint::put(block, form as u64 + 1),
             None => {
                 let place = self.push_channel(block, channel);
-                varint::put(block, body.code());
-                self.add_form(place, channel, body);
+                varint::put(block, kind.code());
+                self.add_form(place, channel, kind);
             }
         }
         varint::put(block, varint::fold(step_ms));
@@ -143,6 +143,7 @@ impl RecordEncoder {
     #[inline]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
         let head = cut(window(channel), channel.len());
+        // Compares the bytes themselves: a finder returns candidates by their hash.
         let is = |form: usize| self.tables.forms.get(form).is_some_and(|form| form.channel.is(block, channel, head));
         if is(self.last_form) {
             return Some(self.last_form);
@@ -153,13 +154,15 @@ impl RecordEncoder {
     /// Appends a record of this form. Returns false and appends nothing if the payload does not fit the form's shape.
     #[inline]
     fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
-        let Some(RecordForm { body: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
+        let Some(RecordForm { kind: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
             return false;
         };
         let Some(shape) = self.tables.shape(*shape) else { return false };
         let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
         varint::put(block, varint::fold(step_ms));
+        // The shape fits only if nothing is left of the payload, so a payload with outer white space is normalised
+        // first.
         if matches!(self.fill(block, shape, payload, 0), Ok([])) {
             return true;
         }
@@ -178,6 +181,8 @@ impl RecordEncoder {
             self.skeleton = skeleton;
             return false;
         }
+        // A known shape may still be new for this channel: then the form is new, and its skeleton need not be
+        // written.
         let known = self.find_shape(block, &skeleton);
         let form = known.and_then(|shape| self.find_form(block, channel, PayloadKind::Shape(shape)));
         let mut shape = known;
@@ -195,6 +200,8 @@ impl RecordEncoder {
         self.skeleton = skeleton;
         varint::put(block, varint::fold(step_ms));
         let shape = shape.and_then(|shape| self.tables.shape(shape));
+        // `fill` fails here only for arrays that are too deep or hold objects with too long skeletons: the normalised
+        // text fits its own skeleton.
         if let (Some(()), Some(shape)) = (whole, shape)
             && matches!(self.fill(block, shape, normal, 0), Ok([]))
         {
@@ -238,6 +245,7 @@ impl RecordEncoder {
         let mut rest = text.get(1..).unwrap_or_default();
         // Elements of an array usually have the same shape: each object is compared with the shape of the one before.
         let mut likely = None;
+        // An empty array would otherwise look like a missing scalar.
         if let Some(rest) = rest.strip_prefix(b"]") {
             block.push(tag::END);
             return Ok(rest);
@@ -346,6 +354,8 @@ impl RecordEncoder {
     /// shorter, in full otherwise.
     #[inline]
     fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
+        // Differences are computed on signed 64-bit numbers; a larger number is no base for them, and none is stored
+        // for it.
         let value = match (i64::try_from(magnitude), negative) {
             (Ok(value), true) => Some(-value),
             (Ok(value), false) => Some(value),
@@ -358,6 +368,7 @@ impl RecordEncoder {
             step = value.checked_sub(previous).map(varint::fold);
         }
         match step {
+            // The order is by length: one byte, then a shorter difference, then the number itself.
             _ if magnitude <= SMALL_MAX && !negative => block.push(tag::SMALL + magnitude as u8),
             Some(step) if varint::len(step) < varint::len(magnitude) => varint::put_tagged(block, tag::STEP, step),
             _ => varint::put_tagged(block, if negative { tag::NEGATIVE } else { tag::WHOLE }, magnitude),
@@ -398,6 +409,7 @@ impl RecordEncoder {
                 return *string;
             }
         }
+        // Once all numbers are taken, strings are written in full until the tables are cleared.
         let number = self.tables.strings.len();
         if number >= STRINGS_MAX {
             return push_bytes(block, tag::STRING, text);
@@ -432,12 +444,12 @@ impl RecordEncoder {
     }
 
     /// The form of this channel and payload kind, if the finder still knows it; it becomes the channel's last form.
-    fn find_form(&mut self, block: &[u8], channel: &[u8], body: PayloadKind) -> Option<usize> {
+    fn find_form(&mut self, block: &[u8], channel: &[u8], kind: PayloadKind) -> Option<usize> {
         let is = |form: &usize| {
-            self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
+            self.tables.forms.get(*form).is_some_and(|form| form.kind == kind && form.channel.of(block) == channel)
         };
         let channel_hash = hash_of(channel);
-        let found = self.forms.candidates(form_hash(channel_hash, body)).into_iter().flatten().find(is);
+        let found = self.forms.candidates(form_hash(channel_hash, kind)).into_iter().flatten().find(is);
         if let Some(form) = found {
             self.last_form = form;
             self.channels.insert(channel_hash, form);
@@ -446,11 +458,11 @@ impl RecordEncoder {
     }
 
     /// Makes a channel and payload kind the next form, and the channel's last one.
-    fn add_form(&mut self, place: Slice, channel: &[u8], body: PayloadKind) {
+    fn add_form(&mut self, place: Slice, channel: &[u8], kind: PayloadKind) {
         let number = self.tables.forms.len();
-        self.tables.forms.push(RecordForm { channel: place, body });
+        self.tables.forms.push(RecordForm { channel: place, kind });
         let channel_hash = hash_of(channel);
-        self.forms.insert(form_hash(channel_hash, body), number);
+        self.forms.insert(form_hash(channel_hash, kind), number);
         self.channels.insert(channel_hash, number);
         self.last_form = number;
     }
@@ -462,9 +474,9 @@ fn hash_of(bytes: &[u8]) -> u64 {
 }
 
 /// The hash of a channel together with a payload kind.
-fn form_hash(channel_hash: u64, body: PayloadKind) -> u64 {
+fn form_hash(channel_hash: u64, kind: PayloadKind) -> u64 {
     // The multiplication carries the low bits of the code into the high ones, which a finder uses.
-    channel_hash ^ body.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    channel_hash ^ kind.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Appends a tag, a length and bytes. Returns the place of the bytes.

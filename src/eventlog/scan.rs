@@ -103,6 +103,7 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first()? == &b'-';
     let digits = text.get(usize::from(negative)..)?;
     let whole = Run::read(digits)?;
+    // JSON allows no leading zero.
     if whole.digits > 1 && digits.first()? == &b'0' {
         return None;
     }
@@ -114,6 +115,7 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
         (scale, next) = (fraction.digits as u8, fraction.next);
         len += 1 + fraction.digits;
     }
+    // Three cases for `any_number`: an exponent, minus zero, and digits that a `u64` cannot hold.
     if next | 0x20 == b'e' || negative && mantissa == 0 || whole.digits + usize::from(scale) > DIGITS_MAX {
         return None;
     }
@@ -124,7 +126,11 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     Some((number, len))
 }
 
-/// [`number`] for every case.
+/// [`number`] for every case, by the grammar
+///
+/// ```text
+/// number = [ "-" ] ( "0" | digit1-9 digit* ) [ "." digit+ ] [ ( "e" | "E" ) [ "+" | "-" ] digit+ ]
+/// ```
 #[inline(never)]
 fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first() == Some(&b'-');
@@ -151,6 +157,7 @@ fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
         return (exponent > 0).then_some((Number::Text(text.get(..len)?), len));
     }
     len += first;
+    // Otherwise an integer would lose digits, or its scale would not fit the tag.
     let exact = whole + scale <= DIGITS_MAX && scale <= SCALE_MAX;
     let number = if !exact || negative && mantissa == 0 {
         Number::Text(text.get(..len)?)
@@ -168,6 +175,7 @@ fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
 pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(text.len());
     let mut normal = Normal { text, at: 0, copied: 0, out };
+    // For each open container the bracket that closes it.
     let mut open = [0_u8; DECODE_DEPTH_MAX];
     let mut depth = 0;
     normal.skip_space();

@@ -21,7 +21,7 @@ use crate::io::plain_file;
 
 /// Longest stretch without a line end that is kept as one line. It is far longer than any record.
 const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
-// A JSON escape takes at most six bytes for one.
+// JSON escapes take at most six bytes for one.
 const _: () = assert!((PAYLOAD_BYTES_MAX + NAME_BYTES_MAX) * 6 < EVENTLOG_LINE_BYTES_MAX);
 
 /// Amount of work in one step of a search: entries of an index, headers of blocks, bytes of lines, and bytes that may
@@ -45,7 +45,7 @@ pub(super) struct Segment {
     /// Parts that the search has found so far, in file order.
     pub(super) parts: Vec<Part>,
     search: Search,
-    /// Bytes outside of parts, and the parts of parts that hold no record.
+    /// Damaged and torn bytes that were found so far, outside of parts and inside them.
     pub(super) findings: Vec<Finding>,
     first: First,
 }
@@ -351,7 +351,7 @@ impl Segment {
                     offset = end;
                 }
                 Err(BadHeader::Short) => {
-                    self.find(offset, self.bytes, FindingKind::Torn);
+                    self.report(offset, self.bytes, FindingKind::Torn);
                     return Ok(Search::Done);
                 }
                 Err(_) => return Ok(Search::Zeros { from: offset, at: offset }),
@@ -368,12 +368,14 @@ impl Segment {
         let chunk = buffer.get(..read).unwrap_or_default();
         if let Some(byte) = chunk.iter().position(|byte| *byte != 0) {
             let byte = at + byte as u64;
+            // The unit of `from` itself was looked at before, so the search continues at the next one at the
+            // earliest.
             let unit = (byte - byte % UNIT_BYTES as u64).max(from + UNIT_BYTES as u64);
-            self.find(from, unit.min(self.bytes), FindingKind::Damaged);
+            self.report(from, unit.min(self.bytes), FindingKind::Damaged);
             return Ok(Search::Blocks(unit));
         }
         if chunk.is_empty() || at >= self.bytes {
-            self.find(from, self.bytes, FindingKind::Torn);
+            self.report(from, self.bytes, FindingKind::Torn);
             return Ok(Search::Done);
         }
         Ok(Search::Zeros { from, at: at + read as u64 })
@@ -409,7 +411,7 @@ impl Segment {
                 self.parts.push(Part { offset: start, end: line_end, info: None });
             }
             // The rest of this line becomes a line of its own, which is no record.
-            self.find(line_end, at, FindingKind::Damaged);
+            self.report(line_end, at, FindingKind::Damaged);
             (start, line_end) = (at, at);
         }
         Ok(Search::Lines { start, line_end, at })
@@ -435,13 +437,13 @@ impl Segment {
         let (start, end) = (part.offset + found.whole_bytes, part.offset + read as u64);
         match found.end {
             // Another program has cut the file since it was opened.
-            _ if read < len => self.find(start, part.end, FindingKind::Torn),
+            _ if read < len => self.report(start, part.end, FindingKind::Torn),
             PartEnd::Clean => {}
-            PartEnd::Torn => self.find(start, end, FindingKind::Torn),
-            PartEnd::Damaged => self.find(start, end, FindingKind::Damaged),
+            PartEnd::Torn => self.report(start, end, FindingKind::Torn),
+            PartEnd::Damaged => self.report(start, end, FindingKind::Damaged),
         }
         if found.bad_bytes > 0 {
-            self.find(part.offset, part.offset + found.bad_bytes, FindingKind::Damaged);
+            self.report(part.offset, part.offset + found.bad_bytes, FindingKind::Damaged);
         }
         Ok(found)
     }
@@ -515,7 +517,7 @@ impl Segment {
     }
 
     /// Adds a finding, or extends the last one.
-    fn find(&mut self, offset: u64, end: u64, kind: FindingKind) {
+    fn report(&mut self, offset: u64, end: u64, kind: FindingKind) {
         let bytes = end - offset;
         // Adjacent bad units usually are one long block, so they count as one place.
         if let Some(last) = self.findings.last_mut()

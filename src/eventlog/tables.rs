@@ -115,7 +115,7 @@ impl Slice {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordForm {
     pub(super) channel: Slice,
-    pub(super) body: PayloadKind,
+    pub(super) kind: PayloadKind,
 }
 
 /// Encoding of a record's payload.

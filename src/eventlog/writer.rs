@@ -11,8 +11,9 @@
 //! A part stays in memory until it is synced, so every unsynced record can be written again after any failure:
 //! - The disk is full: the half-written piece is cut off, records go on into memory, and the same bytes are written
 //!   later.
-//! - A write or fsync failed: the segment is abandoned, because after a failed fsync the kernel may have dropped the
-//!   pages and report success next time. The unsynced records go into a new segment under the same seqs.
+//! - A write or fsync failed: the segment is abandoned, and no further call goes to its file. After a failed fsync
+//!   Linux may drop the pages and report success the next time. The unsynced records go into a new segment under the
+//!   same seqs.
 //! - Another program cut, lengthened, moved or removed the file: the same, after a check of its length and name
 //!   before each write. If that happens again and again, records wait in memory for up to a minute, so that few files
 //!   are made.
@@ -363,9 +364,9 @@ impl Writer {
     /// Begins a block at the end of the segment, or in a new segment if it would not fit there.
     fn begin_block(&mut self, span: u8, base_ms: u64) {
         let bytes = u64::from(span) * UNIT_BYTES as u64;
-        self.place_part(bytes);
+        self.make_room(bytes);
         let NextPart { segment, offset, begins_segment } = self.next;
-        // `place_part` keeps the length of a segment below the units that 32 bits count.
+        // `make_room` keeps the length of a segment below the units that 32 bits count.
         let unit = (offset / UNIT_BYTES as u64) as u32;
         let header = Header { span, segment, first_seq: self.next_seq, base_ms, unit };
         let buffer = self.buffer();
@@ -387,7 +388,7 @@ impl Writer {
             Some(_) => self.finish_part(),
             None => {}
         }
-        self.place_part(line_len as u64);
+        self.make_room(line_len as u64);
         let buffer = self.buffer();
         if let PartEncoder::Lines(lines) = &mut self.encoder {
             lines.bytes = buffer;
@@ -408,7 +409,7 @@ impl Writer {
     }
 
     /// Lets the next part begin a new segment if this one would become too long with it.
-    fn place_part(&mut self, bytes: u64) {
+    fn make_room(&mut self, bytes: u64) {
         let unit_max = u64::from(u32::MAX) * UNIT_BYTES as u64;
         if self.next.offset > 0 && self.next.offset + bytes > self.spec.max_bytes.min(unit_max) {
             self.begin_segment();
@@ -476,7 +477,7 @@ impl Writer {
         self.counts.index_errors += self.index.take_errors();
         if self.spec.fsync == Fsync::Never {
             self.synced_seq = self.written_seq;
-            self.forget_safe();
+            self.drop_synced();
         }
         Ok(())
     }

@@ -14,13 +14,13 @@ pub(in crate::eventlog) struct RecordHead {
     pub(in crate::eventlog) form: usize,
     /// Milliseconds after the previous record, or after the header's time.
     pub(in crate::eventlog) step_ms: i64,
-    body: PayloadKind,
+    kind: PayloadKind,
 }
 
 impl RecordHead {
     /// True if the payload is no JSON.
     pub(in crate::eventlog) fn is_raw(&self) -> bool {
-        self.body == PayloadKind::Raw
+        self.kind == PayloadKind::Raw
     }
 }
 
@@ -51,7 +51,7 @@ impl RecordDecoder {
             number => number - 1,
         };
         let step_ms = varint::unfold(from.number()?);
-        Some(RecordHead { form, step_ms, body: self.tables.forms.get(form)?.body })
+        Some(RecordHead { form, step_ms, kind: self.tables.forms.get(form)?.kind })
     }
 
     /// Reads the payload and appends its text to `out`.
@@ -74,7 +74,7 @@ impl RecordDecoder {
     /// Reads the payload. `KEEP` is a constant so that the compiler makes a loop of its own for skipped records.
     #[inline]
     fn values<const KEEP: bool>(&mut self, head: &RecordHead, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
-        let PayloadKind::Shape(shape) = head.body else {
+        let PayloadKind::Shape(shape) = head.kind else {
             let len = from.size()?;
             let bytes = from.take(len)?;
             if KEEP {
@@ -83,6 +83,7 @@ impl RecordDecoder {
             return Some(());
         };
         let shape = self.tables.shape(shape)?;
+        // A record that expands beyond the limit is forged; the block ends before it.
         let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
         Values::<KEEP> { tables: &mut self.tables, from, out, full }.fill(shape, 0)
     }
@@ -91,10 +92,11 @@ impl RecordDecoder {
     fn new_form(&mut self, from: &mut Cursor<'_>) -> Option<usize> {
         let tag = from.byte()?;
         let channel = string(&mut self.tables, from, tag)?;
-        let body = PayloadKind::from_code(from.number()?)?;
-        if let PayloadKind::Shape(shape) = body
+        let kind = PayloadKind::from_code(from.number()?)?;
+        if let PayloadKind::Shape(shape) = kind
             && shape as usize >= self.tables.shapes.len()
         {
+            // Only the next number may be new: an encoder numbers shapes without a gap.
             if shape as usize > self.tables.shapes.len() {
                 return None;
             }
@@ -103,7 +105,7 @@ impl RecordDecoder {
         if !self.tables.have_room(b"") {
             return None;
         }
-        self.tables.forms.push(RecordForm { channel, body });
+        self.tables.forms.push(RecordForm { channel, kind });
         Some(self.tables.forms.len() - 1)
     }
 }
@@ -199,6 +201,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
             tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
             tag::STEP => {
                 let step = varint::unfold(self.from.number()?);
+                // An element of an array has no hole, hence no base, and a sum beyond 64 bits is forged.
                 let value = self.tables.previous(hole?)?.checked_add(step)?;
                 self.whole(value < 0, value.unsigned_abs(), hole);
             }
@@ -221,6 +224,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
 
     /// Reads the elements of an array up to the end tag.
     fn array(&mut self, depth: u32) -> Option<()> {
+        // The same bound as the encoder's, so the recursion of a forged record ends.
         if depth >= ARRAY_DEPTH_MAX {
             return None;
         }
@@ -232,6 +236,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
                 self.push(b"]");
                 return Some(());
             }
+            // Commas stand between elements only.
             if !first {
                 self.push(b",");
             }

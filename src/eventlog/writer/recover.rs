@@ -36,7 +36,7 @@ pub(crate) struct Opening {
     /// True if the log has rotated segments, which proves the same.
     has_rotated: bool,
     /// True if the lock file lists all rotated segments of the log.
-    noted: bool,
+    is_listed: bool,
     buffer: Vec<u8>,
 }
 
@@ -128,7 +128,7 @@ impl Opening {
         writer.begin_segment();
         let had_writer = writer.lock.claims.is_some();
         let stage = Stage::Chain(chain, youngest);
-        Ok(Opening { writer, stage, had_writer, has_rotated: false, noted: had_writer, buffer: Vec::new() })
+        Ok(Opening { writer, stage, had_writer, has_rotated: false, is_listed: had_writer, buffer: Vec::new() })
     }
 
     /// Makes one step. True once the log is open.
@@ -157,10 +157,12 @@ impl Opening {
                 }
             }
             Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(part, number, found) => self.take_up(segment, part, number, *found).map_err(fail)?,
+                Tail::Found(part, number, found) => {
+                    self.continue_segment(segment, part, number, *found).map_err(fail)?
+                }
                 Tail::More(left) => Stage::Tail(segment, left),
                 Tail::Nothing => {
-                    self.leave(&segment)?;
+                    self.retire_empty(&segment)?;
                     self.older()
                 }
             },
@@ -175,7 +177,7 @@ impl Opening {
                 }
             }
             Stage::OlderTail(mut segment, left, numbers) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(_, _, found) => self.number_from(found.next_seq),
+                Tail::Found(_, _, found) => self.continue_from(found.next_seq),
                 Tail::More(left) => Stage::OlderTail(segment, left, numbers),
                 Tail::Nothing => Stage::Older(numbers),
             },
@@ -187,7 +189,7 @@ impl Opening {
             let reason = format!("its last record has number {last}, which no real log reaches: move the file away");
             return Err(OpenError::Spec { path: active, reason });
         }
-        if is_open && !std::mem::replace(&mut self.noted, true) {
+        if is_open && !std::mem::replace(&mut self.is_listed, true) {
             // The list is written last: a file that could not be opened as a log does not become the module's by the
             // attempt.
             self.writer.claim(|_| {});
@@ -210,7 +212,7 @@ impl Opening {
         let writer = &mut self.writer;
         let claims = writer.lock.claims.get_or_insert_default();
         rotated.adopted.iter().for_each(|number| claims.push(*number));
-        self.noted &= rotated.adopted.is_empty();
+        self.is_listed &= rotated.adopted.is_empty();
         self.has_rotated = !rotated.numbers.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
@@ -219,7 +221,7 @@ impl Opening {
         }
     }
 
-    // ---- where the log goes on ------------------------------------------------------------------------------
+    // ---- where the log continues ----------------------------------------------------------------------------
 
     /// Reads the last of the `left` parts.
     fn read_tail(&mut self, segment: &mut Segment, left: usize) -> io::Result<Tail> {
@@ -231,7 +233,7 @@ impl Opening {
 
     /// Decides the fate of a youngest segment without a record: an error if nothing proves that it belongs to the
     /// log, else its removal, or a rotation if it has damage.
-    fn leave(&mut self, segment: &Segment) -> Result<(), OpenError> {
+    fn retire_empty(&mut self, segment: &Segment) -> Result<(), OpenError> {
         if !self.had_writer && !self.has_rotated && segment.bytes > 0 {
             // The file begins like a log, but nothing proves that it is one: it may be any file that begins like
             // this.
@@ -240,21 +242,28 @@ impl Opening {
             return Err(OpenError::of(&segment.path, head.unwrap_or_else(|err| err)));
         }
         // Only damaged bytes are worth keeping: somebody may want to look into them.
-        let worth = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
-        self.writer.retire = if worth { Retire::Rename } else { Retire::Remove };
+        let is_kept = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
+        self.writer.retire = if is_kept { Retire::Rename } else { Retire::Remove };
         Ok(())
     }
 
     /// Continues the youngest segment behind the last part that has a record, or in the next unit if damage follows.
     /// A segment of the other format is rotated instead.
-    fn take_up(&mut self, mut segment: Segment, part: Part, number: usize, found: PartRead) -> io::Result<Stage> {
+    fn continue_segment(
+        &mut self,
+        mut segment: Segment,
+        part: Part,
+        number: usize,
+        found: PartRead,
+    ) -> io::Result<Stage> {
         let writer = &mut self.writer;
         let next_seq = found.next_seq;
         if segment.format != writer.spec.format {
             writer.retire = Retire::Rename;
-            return Ok(self.number_from(next_seq));
+            return Ok(self.continue_from(next_seq));
         }
         let mut file = writer.disk.open(writer.files.active())?;
+        // The writer compares it with `synced_seq` to see whether any record of the segment was synced.
         writer.segment_first_seq = segment.first_seq(&mut self.buffer)?.flatten().unwrap_or(0);
         let whole_end = part.offset + found.whole_bytes;
         let is_damage = |finding: &Finding| finding.kind == FindingKind::Damaged && finding.offset >= whole_end;
@@ -280,8 +289,9 @@ impl Opening {
             number
         };
         writer.file = Some(file);
+        // The index is good if it has an entry for each complete part; then it is continued, else replaced.
         let known = segment.parts.iter().take_while(|part| part.info.is_some()).count();
-        let stage = self.number_from(next_seq);
+        let stage = self.continue_from(next_seq);
         if known > 0 && known >= complete {
             self.writer.index.resume(&segment.path, complete);
             return Ok(stage);
@@ -312,7 +322,7 @@ impl Opening {
 
     /// Opens the rotated segment with the highest number that is left.
     fn open_older(&mut self, mut numbers: VecDeque<u64>) -> Result<Stage, OpenError> {
-        let Some(number) = numbers.pop_front() else { return Ok(self.number_from(1)) };
+        let Some(number) = numbers.pop_front() else { return Ok(self.continue_from(1)) };
         let path: PathBuf = self.writer.files.rotated(number);
         match Segment::open(&path, true) {
             Ok(segment) => Ok(Stage::OlderSearch(segment, numbers)),
@@ -328,7 +338,7 @@ impl Opening {
     }
 
     /// Gives the next record this seq. The log is open then.
-    fn number_from(&mut self, seq: u64) -> Stage {
+    fn continue_from(&mut self, seq: u64) -> Stage {
         let writer = &mut self.writer;
         (writer.next_seq, writer.written_seq, writer.synced_seq) = (seq, seq, seq);
         Stage::Done

@@ -1,6 +1,16 @@
 //! The segments of a [`Writer`]: rotates and removes them, syncs them, abandons one after a failure, and notices
 //! changes by other programs. Runs on `rt-files`. It touches only files that this log's writer made: a segment never
 //! takes a name that exists, and only segments whose numbers stand in the lock file are removed.
+//!
+//! A rotation takes these steps, and a kill between any two of them loses no record:
+//!
+//! ```text
+//! 1 sync the old segment       unless fsync is off: so only the youngest segment can have unsynced records
+//! 2 list the next number       in the lock file: no file has a rotated name that is not listed
+//! 3 rename the index           without its segment it is ignored, and replaced later
+//! 4 rename the segment         from here on the log has no youngest segment
+//! 5 create the new segment     empty until the first part is written
+//! ```
 
 use std::fs;
 use std::io;
@@ -53,13 +63,13 @@ impl Writer {
         self.retire_file(&active)?;
         let file = match self.disk.create(&active) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                self.retire = what_is_there(&active).map_err(|err| failed("make", &active, err))?;
+                self.retire = retire_foreign(&active).map_err(|err| failed("create", &active, err))?;
                 self.retire_file(&active)?;
                 self.disk.create(&active)
             }
             other => other,
         };
-        self.file = Some(file.map_err(|err| failed("make", &active, err))?);
+        self.file = Some(file.map_err(|err| failed("create", &active, err))?);
         (self.file_end, self.tail_unknown) = (0, false);
         self.folder_changed = true;
         self.segment_first_seq = first_seq;
@@ -70,7 +80,7 @@ impl Writer {
 
     /// Locks the log again if somebody removed its lock file, alone or together with its folder.
     fn renew_lock(&mut self) -> io::Result<()> {
-        if self.files.has(&self.lock) {
+        if self.files.still_has(&self.lock) {
             return Ok(());
         }
         self.files.make_folder(self.disk.as_ref())?;
@@ -115,7 +125,7 @@ impl Writer {
         match done {
             // Somebody removed it by hand.
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(failed("put aside", active, err)),
+            Err(err) => return Err(failed("rotate or remove", active, err)),
             Ok(()) => {}
         }
         self.folder_changed = true;
@@ -125,6 +135,7 @@ impl Writer {
 
     /// A free number above the last one: the next number, or one behind the names that other files have taken.
     fn free_number(&self) -> io::Result<u64> {
+        // The doubling distance reaches beyond any plausible number of files with a bounded number of look-ups.
         let far = (0..STEPS_MAX).map(|step| TAKEN_MAX + (1 << step));
         let mut numbers = (1..=TAKEN_MAX).chain(far).map(|step| self.last_number + step);
         let free = numbers.find(|number| fs::symlink_metadata(self.files.rotated(*number)).is_err());
@@ -144,6 +155,7 @@ impl Writer {
         let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
         let claims = self.lock.claims.clone().unwrap_or_default();
         let is_there = |number: &u64| fs::symlink_metadata(self.files.rotated(*number)).is_ok();
+        // `kept` is the lowest number that stays. Only existing files count, since an owner may have removed some.
         let kept = claims.iter().rev().take(keep + COUNTED_MAX).filter(is_there).take(keep).last();
         let below = if keep == 0 { u64::MAX } else { kept.unwrap_or(0) };
         let mut extra = claims.iter().take_while(|number| *number < below);
@@ -183,7 +195,7 @@ impl Writer {
         true
     }
 
-    // ---- safety ---------------------------------------------------------------------------------------------
+    // ---- syncing --------------------------------------------------------------------------------------------
 
     /// Writes and syncs everything.
     pub(super) fn sync(&mut self, now: Instant) -> Result<(), WriteError> {
@@ -197,7 +209,7 @@ impl Writer {
         }
         self.sync_file()?;
         self.synced_seq = self.written_seq;
-        self.forget_safe();
+        self.drop_synced();
         Ok(())
     }
 
@@ -212,7 +224,7 @@ impl Writer {
             file.set_len(self.file_end).map_err(|err| failed("shorten", active, err))?;
             self.tail_unknown = false;
         }
-        let bytes = file.bytes().map_err(|err| failed("look at", active, err))?;
+        let bytes = file.bytes().map_err(|err| failed("inspect", active, err))?;
         let (found, retire) = if !file.is_at(active) {
             ("moved or removed", Retire::Nothing)
         } else if bytes == self.file_end {
@@ -228,6 +240,7 @@ impl Writer {
         self.counts.changed += 1;
         self.abandon(retire);
         let changes = &mut self.changes;
+        // A change counts as a repetition for twice the longest pause.
         let again = changes.last.is_some_and(|last| now.saturating_duration_since(last) < CHANGES_PAUSE_MAX * 2);
         changes.pause =
             if again { (changes.pause * 2).clamp(CHANGES_PAUSE_MIN, CHANGES_PAUSE_MAX) } else { Duration::ZERO };
@@ -263,7 +276,7 @@ impl Writer {
     }
 
     /// Drops complete parts whose records are synced. It keeps as many of their buffers as it freed this time.
-    pub(super) fn forget_safe(&mut self) {
+    pub(super) fn drop_synced(&mut self) {
         let mut freed = 0;
         while let Some(part) = self.held.front()
             && part.info.first_seq + part.info.records <= self.synced_seq
@@ -276,6 +289,7 @@ impl Writer {
                 freed += 1;
             }
         }
+        // A burst of records leaves no more spare buffers than the last sync needed.
         self.spare.truncate(freed.max(1));
     }
 
@@ -288,9 +302,9 @@ impl Writer {
         };
         // A full disk is no fault of the file, and neither is a name that could not be changed.
         if self.file.is_some() && !err.is_full() || err.action == "sync" {
-            let nothing_safe = self.synced_seq <= self.segment_first_seq;
+            let nothing_synced = self.synced_seq <= self.segment_first_seq;
             let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.files.active()));
-            self.abandon(match (is_at, nothing_safe) {
+            self.abandon(match (is_at, nothing_synced) {
                 (false, _) => Retire::Nothing,
                 (true, true) => Retire::Remove,
                 (true, false) => Retire::Rename,
@@ -335,7 +349,7 @@ fn failed(action: &'static str, path: &Path, err: io::Error) -> WriteError {
 
 /// The action on a file that another program put at the log's name. Only two kinds are moved out of the way: an empty
 /// file, as `logrotate` creates it, and a segment, which an owner may have brought back.
-fn what_is_there(path: &Path) -> io::Result<Retire> {
+fn retire_foreign(path: &Path) -> io::Result<Retire> {
     let is_link = fs::symlink_metadata(path)?.is_symlink();
     match Segment::open(path, false) {
         Ok(found) if found.bytes == 0 && !is_link => Ok(Retire::Remove),

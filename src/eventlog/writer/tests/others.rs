@@ -216,7 +216,7 @@ fn a_file_put_at_the_logs_name_is_not_written_to() {
         for _ in 0..3 {
             let err = writer.sync_now(now).unwrap_err().to_string();
             let reason = "a file that is no event log has its name";
-            assert_eq!(err, format!("cannot make event log `{}`: {reason}", active(&folder).display()));
+            assert_eq!(err, format!("cannot create event log `{}`: {reason}", active(&folder).display()));
             assert_eq!(fs::read(active(&folder)).unwrap(), b"PK\x03\x04");
             now += EVENTLOG_RETRY;
         }
