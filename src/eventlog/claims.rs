@@ -5,7 +5,9 @@
 //! ```text
 //! 12345 segments 1-12 14       process that writes the log or wrote it last; the numbers of its rotated segments
 //! ```
-//! One line with a line feed at its end. Bytes behind it have no meaning: a shorter line may overwrite a longer one.
+//!
+//! The file is one line with a line feed at its end. Bytes behind the line feed are ignored: a crash can leave the
+//! end of a longer line there.
 
 use std::fmt;
 

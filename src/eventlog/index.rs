@@ -6,10 +6,12 @@
 //! header   52 54 49 58 | version u8 | 00 00 00 | segment id u64 | crc32 u32                                      20 bytes
 //! entry    offset u64 | bytes u32 | records u32 | first seq u64 | earliest ms u64 | latest ms u64 | crc32 u32      44
 //! ```
-//! Little-endian. A checksum covers the bytes before it in its header or entry. The segment id is the id in the blocks;
-//! JSON lines have no id, so the checksum of their first line takes its place (`line.rs`).
-//! The entries cover the segment from its start without a gap. An incomplete part has no entry: behind the last entry, or
-//! behind the first one that does not follow its predecessor, a reader searches the segment itself.
+//!
+//! Little-endian. A checksum covers the bytes before it in its header or entry. The segment id is the id in the
+//! blocks; JSON lines have no id, so the checksum of their first line takes its place (`line.rs`).
+//!
+//! The entries cover the segment from its start without a gap. An incomplete part has no entry: behind the last
+//! entry, or behind the first one that does not follow its predecessor, a reader searches the segment itself.
 
 use crate::eventlog::format::BLOCK_BYTES_MAX;
 use crate::eventlog::records::PartInfo;

@@ -5,10 +5,14 @@
 //! {"time":1763942400.123,"seq":12,"channel":"player:kill","data":{"killer":"Al"}}
 //! {"time":1763942401.000,"seq":13,"channel":"note","raw":true,"data":"no JSON: its bytes as text"}
 //! ```
-//! Time is in Unix seconds. The members stand in this order and without white space, so that the reader of a line needs no
-//! JSON parser; `data` is the payload. Bytes that are no UTF-8 become U+FFFD, so that every JSON parser accepts the line.
-//! A line that somebody edited into anything else is reported as damage and skipped. Two changes that editors on Windows
-//! make by themselves are accepted: a byte order mark before the first line, and a carriage return at the end of a line.
+//!
+//! Time is in Unix seconds. The members stand in this order and without white space, so that the reader of a line
+//! needs no JSON parser; `data` is the payload. Bytes that are no UTF-8 become U+FFFD, so that every JSON parser
+//! accepts the line.
+//!
+//! A line that somebody edited into anything else is reported as damage and skipped. Two changes that editors on
+//! Windows make by themselves are accepted: a byte order mark before the first line, and a carriage return at the end
+//! of a line.
 
 use std::borrow::Cow;
 
