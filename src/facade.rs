@@ -41,7 +41,7 @@ pub mod eventlog {
         pub use crate::eventlog::disk::SystemDisk;
     }
     pub mod folder {
-        pub use crate::eventlog::folder::Place;
+        pub use crate::eventlog::folder::LogFiles;
     }
     pub mod path {
         pub use crate::eventlog::path::LogPath;

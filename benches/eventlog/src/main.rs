@@ -345,10 +345,10 @@ fn scan(folder: &Path) {
         sum
     };
     let decode = || {
-        let place = realtime::facade::eventlog::folder::Place::anywhere(&path);
+        let place = realtime::facade::eventlog::folder::LogFiles::anywhere(&path);
         let mut scan = reader::Scan::verify(place).expect("the log");
         scan.set_limit(usize::MAX);
-        while scan.step().expect("the log") == reader::Progress::More {
+        while scan.step().expect("the log") == reader::ScanProgress::More {
             scan.take_records();
         }
         scan.tally().records as usize

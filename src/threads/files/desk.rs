@@ -15,8 +15,8 @@ use super::{Append, Files, Job, Reply};
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
-use crate::eventlog::writer::{EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, Refusal, WriteError, Writer};
+use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
+use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
@@ -150,11 +150,11 @@ impl<'a> Desk<'a> {
                     self.note(result);
                 }
             }
-            Err(Refusal::Full) => {
+            Err(AppendError::Full) => {
                 self.drop_one(append.weight(), &dropped.disk_full);
                 self.refuse(&append.log.path, now, "the disk takes nothing, and too much waits for it in memory");
             }
-            Err(Refusal::TooLarge) => {
+            Err(AppendError::TooLarge) => {
                 self.drop_one(append.weight(), &dropped.refused);
                 self.refuse(&append.log.path, now, "an event is larger than a record may be");
             }
@@ -369,8 +369,8 @@ impl<'a> Desk<'a> {
             progress = match progress {
                 Begun::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
                 Begun::Scan(mut scan) => match scan.step() {
-                    Ok(Progress::More) => Begun::Scan(scan),
-                    Ok(Progress::Done) => Begun::Read(scan.finish()),
+                    Ok(ScanProgress::More) => Begun::Scan(scan),
+                    Ok(ScanProgress::Done) => Begun::Read(scan.finish()),
                     Err(err) => return self.answer(reply, Err(err)),
                 },
                 Begun::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),

@@ -9,8 +9,9 @@ use std::thread;
 use super::*;
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::disk::{DiskFile, SystemDisk};
+use crate::eventlog::reader;
+use crate::eventlog::spec::{Format, Fsync};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
-use crate::eventlog::{Format, Fsync, reader};
 use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,9 +14,9 @@ use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
 use realtime::facade::engine::event_log::LogQuery;
 use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::eventlog::Query;
-use realtime::facade::eventlog::folder::Place;
+use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::path::LogPath;
-use realtime::facade::eventlog::reader::{self, Progress, Scan};
+use realtime::facade::eventlog::reader::{self, Scan, ScanProgress};
 use realtime::facade::threads::files::Reply;
 use serde_json::json;
 
@@ -48,9 +48,9 @@ fn a_killed_writer_loses_nothing_that_it_called_safe() {
 /// Every record once, in order, at least as many as were called safe. How many there are.
 fn check(folder: &Path, kill: u64, acknowledged: u64) -> u64 {
     let query = Query { limit: usize::MAX, ..Query::default() };
-    let mut scan = Scan::open(Place::anywhere(&folder.join("logs/kill.log")), query).unwrap();
+    let mut scan = Scan::open(LogFiles::anywhere(&folder.join("logs/kill.log")), query).unwrap();
     let mut next = 0;
-    while scan.step().unwrap() == Progress::More {
+    while scan.step().unwrap() == ScanProgress::More {
         for record in scan.take_records().iter() {
             let payload: serde_json::Value = serde_json::from_slice(record.payload).unwrap();
             assert_eq!((payload["n"].as_u64().unwrap(), record.seq), (next, next + 1), "kill {kill}");
