@@ -37,7 +37,7 @@ pub fn matches(pattern: &[u8], channel: &[u8]) -> bool {
 }
 
 /// What stands for one byte at the start of a pattern.
-struct One<'a> {
+struct Token<'a> {
     set: Set<'a>,
     /// Bytes of the pattern.
     len: usize,
@@ -50,7 +50,7 @@ enum Set<'a> {
     Class(&'a [u8]),
 }
 
-fn one(pattern: &[u8]) -> Option<One<'_>> {
+fn one(pattern: &[u8]) -> Option<Token<'_>> {
     let (set, len) = match pattern {
         [] => return None,
         [b'?', ..] => (Set::Any, 1),
@@ -62,7 +62,7 @@ fn one(pattern: &[u8]) -> Option<One<'_>> {
         [b'\\', byte, ..] => (Set::Byte(*byte), 2),
         [byte, ..] => (Set::Byte(*byte), 1),
     };
-    Some(One { set, len })
+    Some(Token { set, len })
 }
 
 /// Bytes before the `]` that closes a set.
@@ -80,7 +80,7 @@ fn class_len(rest: &[u8]) -> usize {
     rest.len()
 }
 
-impl One<'_> {
+impl Token<'_> {
     fn takes(&self, byte: u8) -> bool {
         let class = match self.set {
             Set::Any => return true,

@@ -103,10 +103,8 @@ const EVERY_HOOK: &str = "*";
 /// What an event's identity tells of the hooks that act on it where it is sent: `:<fingerprint>` for each.
 pub(crate) fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
     let list: Vec<String> = fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect();
-    match list.len() > ACTED_MAX {
-        true => format!(":{EVERY_HOOK}").into_bytes().into(),
-        false => list.concat().into_bytes().into(),
-    }
+    let list = if list.len() > ACTED_MAX { format!(":{EVERY_HOOK}") } else { list.concat() };
+    list.into_bytes().into()
 }
 
 /// Exactly `digits` digits of hexadecimal, lower case.

@@ -7,7 +7,7 @@
 //! that was believed is given up when the sender's own numbers go on below it:
 //!
 //! ```text
-//! seen 1 to 10 | forged 900 | 11, 12 repeats, as older than 900 | 13 is the third in a row that was never seen: renewed
+//! seen 1 to 10 | forged 900 | 11, 12 repeats, as older than 900 | 13 is the third in a run that was never seen: renewed
 //! ```
 
 use std::collections::HashMap;
@@ -22,9 +22,9 @@ pub(crate) const NUMBER_MAX: u64 = 1 << 45;
 /// How many events a server may have sent beyond those seen: at once, and for each second since the last one.
 pub(crate) const JUMP_MAX: u64 = 65_536;
 pub(crate) const JUMP_PER_SECOND: u64 = 1_000_000;
-/// So many rising numbers in a row that were never seen and do not go on from the last one are the sender's own. It
+/// So many rising numbers in a run that were never seen and do not go on from the last one are the sender's own. It
 /// sends in order, so what it sends again after a lost connection was seen, or follows what was.
-pub(crate) const ROW: u8 = 3;
+pub(crate) const RISING_RUN: u8 = 3;
 /// Regions of numbers remembered for a source.
 pub(crate) const REGIONS: usize = 4;
 
@@ -35,7 +35,7 @@ const _: () = assert!(JUMP_MAX > crate::config::limits::OUTBOX_JOBS_MAX as u64 &
 pub(crate) enum Sight {
     /// Seen before, or older than one that was: senders send in order, so this is a resend of theirs.
     Repeat,
-    /// New. `missed` events before it never came, and nobody was told of them yet.
+    /// New. `missed` events before it never came, and nobody was reported of them yet.
     New { missed: u64 },
     /// New, under a number that no server reaches: nothing follows from it.
     Implausible,
@@ -43,14 +43,14 @@ pub(crate) enum Sight {
     Renewed,
 }
 
-/// The numbers seen so far. Lives as long as the process, through reconnects: what was missed meanwhile is told.
+/// The numbers seen so far. Lives as long as the process, through reconnects: what was missed meanwhile is reported.
 #[derive(Default)]
 pub(crate) struct Ledger {
     hasher: RandomState,
     pub(crate) seen: Recent<(u64, u64, u64), Source>,
     /// Up to which number the events of a sender's channel are known to be missed. A gap is seen by every subscription
-    /// that covers the channel, and told once.
-    told: Recent<(u64, u64), u64>,
+    /// that covers the channel, and reported once.
+    reported: Recent<(u64, u64), u64>,
     channels: HashMap<Box<[u8]>, u64>,
     patterns: HashMap<Box<[u8]>, u64>,
     serial: u64,
@@ -77,18 +77,18 @@ impl Ledger {
         let subscription = self.subscription(pattern, name);
         let channel = self.hasher.hash_one(channel);
         match self.seen.at((subscription, boot, channel)).place(seq, now) {
-            Place::Next => Sight::New { missed: 0 },
-            Place::Seen => Sight::Repeat,
-            Place::Implausible => Sight::Implausible,
-            Place::Renewed => {
-                let told = self.told.at((boot, channel));
-                *told = seq.min(*told);
+            Verdict::Next => Sight::New { missed: 0 },
+            Verdict::Seen => Sight::Repeat,
+            Verdict::Implausible => Sight::Implausible,
+            Verdict::Renewed => {
+                let reported = self.reported.at((boot, channel));
+                *reported = seq.min(*reported);
                 Sight::Renewed
             }
-            Place::After(before) => {
-                let told = self.told.at((boot, channel));
-                let missed = (seq - 1).saturating_sub(before.max(*told));
-                *told = (*told).max(seq - 1);
+            Verdict::After(before) => {
+                let reported = self.reported.at((boot, channel));
+                let missed = (seq - 1).saturating_sub(before.max(*reported));
+                *reported = (*reported).max(seq - 1);
                 Sight::New { missed }
             }
         }
@@ -126,14 +126,14 @@ impl Ledger {
 pub(crate) struct Source {
     /// Regions of numbers seen without a gap, `(first, last)`, the current one first; `(0, 0)`: none.
     regions: [(u64, u64); REGIONS],
-    /// The last of a row of rising numbers that fit nowhere, and how many they are.
-    row: (u64, u8),
+    /// The last of a run of rising numbers that fit nowhere, and how many they are.
+    run: (u64, u8),
     /// When the current region last grew.
     grew: Option<Instant>,
 }
 
 /// Where a number stands among those seen.
-enum Place {
+enum Verdict {
     /// The first, or the one after the last.
     Next,
     /// Later than the last one, which is given.
@@ -145,37 +145,37 @@ enum Place {
 }
 
 impl Source {
-    fn place(&mut self, seq: u64, now: Instant) -> Place {
+    fn place(&mut self, seq: u64, now: Instant) -> Verdict {
         let [(_, last), (_, other), ..] = self.regions;
         if last == 0 || seq == last + 1 && other == 0 {
             let [current, ..] = &mut self.regions;
             *current = (if last == 0 { seq } else { current.0 }, seq);
-            return self.grows(Place::Next, now);
+            return self.grows(Verdict::Next, now);
         }
         if let Some(at) = self.regions.iter().position(|(first, last)| (*first..=*last).contains(&seq)) {
             if seq == last + 1 {
                 self.join(at);
-                return self.grows(Place::Seen, now);
+                return self.grows(Verdict::Seen, now);
             }
-            return Place::Seen;
+            return Verdict::Seen;
         }
         if seq < last {
-            return self.row(seq, now).unwrap_or(Place::Seen);
+            return self.run(seq, now).unwrap_or(Verdict::Seen);
         }
         if seq - last > self.jump_max(now) {
-            return self.row(seq, now).unwrap_or(Place::Implausible);
+            return self.run(seq, now).unwrap_or(Verdict::Implausible);
         }
         if seq == last + 1 {
             let [current, ..] = &mut self.regions;
             current.1 = seq;
-            return self.grows(Place::Next, now);
+            return self.grows(Verdict::Next, now);
         }
         self.begin(seq);
-        self.grows(Place::After(last), now)
+        self.grows(Verdict::After(last), now)
     }
 
-    fn grows(&mut self, place: Place, now: Instant) -> Place {
-        (self.row, self.grew) = ((0, 0), Some(now));
+    fn grows(&mut self, place: Verdict, now: Instant) -> Verdict {
+        (self.run, self.grew) = ((0, 0), Some(now));
         place
     }
 
@@ -185,13 +185,13 @@ impl Source {
         JUMP_MAX.saturating_add(JUMP_PER_SECOND.saturating_mul(since))
     }
 
-    /// A number that fits nowhere: the third of a rising row is a new baseline.
-    fn row(&mut self, seq: u64, now: Instant) -> Option<Place> {
-        let (last, count) = self.row;
-        self.row = (seq, if seq > last { count + 1 } else { 1 });
-        (self.row.1 >= ROW).then(|| {
+    /// A number that fits nowhere: the third of a rising run is a new baseline.
+    fn run(&mut self, seq: u64, now: Instant) -> Option<Verdict> {
+        let (last, count) = self.run;
+        self.run = (seq, if seq > last { count + 1 } else { 1 });
+        (self.run.1 >= RISING_RUN).then(|| {
             self.begin(seq);
-            self.grows(Place::Renewed, now)
+            self.grows(Verdict::Renewed, now)
         })
     }
 

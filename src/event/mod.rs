@@ -82,11 +82,11 @@ pub struct Event {
     server_bytes: usize,
     /// The tape is the payload's text as one string.
     raw: bool,
-    origin: Option<Origin>,
+    origin: Option<EventOrigin>,
     received: Instant,
 }
 
-/// See [`Origin::travel`].
+/// See [`EventOrigin::travel`].
 fn travel(sent_ms: u64, arrived_ms: u64) -> Duration {
     let travel = arrived_ms.saturating_sub(sent_ms);
     Duration::from_millis(if travel > TRAVEL_MS_MAX { 0 } else { travel })
@@ -98,7 +98,7 @@ const TRAVEL_MS_MAX: u64 = 3_600_000;
 
 /// Where an event comes from, as far as its identity tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub(crate) struct EventOrigin {
     /// Number on its channel; 0: none.
     pub(crate) seq: u64,
     /// Milliseconds of Unix time, by the sender's clock.
@@ -114,7 +114,7 @@ impl Event {
     pub(crate) fn new(topic: Arc<Topic>, channel: &[u8], decoded: Decoded<'_>, arrival: Arrival) -> Event {
         let Decoded { tape, raw, identity } = decoded;
         let server = identity.map_or("", |identity| identity.server).as_bytes();
-        let origin = identity.map(|identity| Origin {
+        let origin = identity.map(|identity| EventOrigin {
             seq: identity.seq,
             sent_ms: identity.sent_ms,
             own: identity.boot == arrival.own_boot,
@@ -152,7 +152,7 @@ impl Event {
         self.block.get(self.channel_bytes..self.channel_bytes + self.server_bytes).unwrap_or_default()
     }
 
-    pub(crate) fn origin(&self) -> Option<&Origin> {
+    pub(crate) fn origin(&self) -> Option<&EventOrigin> {
         self.origin.as_ref()
     }
 

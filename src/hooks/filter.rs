@@ -19,7 +19,7 @@ const ONE_OF_MAX: usize = 256;
 
 /// Every condition of one `where`. Without any it always holds.
 #[derive(Debug, Default)]
-pub(crate) struct Condition(Vec<Test>);
+pub(crate) struct EventFilter(Vec<Test>);
 
 #[derive(Debug)]
 struct Test {
@@ -47,15 +47,15 @@ enum Scalar {
 
 const OPERATORS: [&str; 7] = ["eq", "ne", "lt", "le", "gt", "ge", "one_of"];
 
-impl Condition {
+impl EventFilter {
     /// Reads `{field = value}` or `{field = {operator = value, ...}}`; `place` is the name of the member.
-    pub(crate) fn parse(value: &Value, place: &str) -> Result<Condition, SpecError> {
+    pub(crate) fn parse(value: &Value, place: &str) -> Result<EventFilter, SpecError> {
         let mut tests = Vec::new();
         let wrong = |found: String| SpecError::new(place, found);
         let fields = match value {
             Value::Object(fields) => fields,
             // An empty Lua table is an empty array.
-            Value::Array(empty) if empty.is_empty() => return Ok(Condition::default()),
+            Value::Array(empty) if empty.is_empty() => return Ok(EventFilter::default()),
             other => return Err(wrong(format!("expected a table of fields, found {}", describe(other)))),
         };
         for (path, wanted) in fields {
@@ -80,9 +80,10 @@ impl Condition {
         if tests.len() > CONDITIONS_MAX {
             return Err(wrong(format!("has {} conditions, {CONDITIONS_MAX} are allowed", tests.len())));
         }
-        Ok(Condition(tests))
+        Ok(EventFilter(tests))
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::config::nearest::unknown;
 use crate::hooks::error::SpecError;
 use crate::hooks::template;
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::hooks::url::{Url, UrlTemplate};
 
 /// A Lua function by the file that adds it: the same for the same script on every server.
@@ -120,9 +120,10 @@ impl<'a> Members<'a> {
     pub(crate) fn whole_signed(&self, name: &str) -> Result<Option<i64>, SpecError> {
         let Some(number) = self.number(name)? else { return Ok(None) };
         let whole = number as i64;
-        match whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
-            true => Ok(Some(whole)),
-            false => Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}"))),
+        if whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
+            Ok(Some(whole))
+        } else {
+            Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}")))
         }
     }
 
@@ -168,7 +169,7 @@ impl<'a> Members<'a> {
         self.get(name).map(|value| Members::of(value, &self.at(name), expected)).transpose()
     }
 
-    pub(crate) fn template(&self, name: &str, text: &str, place: Place) -> Result<Template, SpecError> {
+    pub(crate) fn template(&self, name: &str, text: &str, place: Context) -> Result<Template, SpecError> {
         Template::parse(text, place).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 
@@ -177,7 +178,7 @@ impl<'a> Members<'a> {
         template::check_none(text).map_err(|found| SpecError::new(&self.at(name), found))
     }
 
-    pub(crate) fn template_at(&self, name: &str, place: Place) -> Result<Option<Template>, SpecError> {
+    pub(crate) fn template_at(&self, name: &str, place: Context) -> Result<Option<Template>, SpecError> {
         self.text(name)?.map(|text| self.template(name, text, place)).transpose()
     }
 

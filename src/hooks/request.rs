@@ -11,7 +11,7 @@ use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
 use crate::hooks::template::body::Syntax;
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::hooks::url::{Url, UrlTemplate};
 
 /// Most headers of one request.
@@ -84,7 +84,7 @@ pub struct Http {
     pub(crate) url: UrlTemplate,
     pub(crate) method: &'static str,
     pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
-    pub(crate) body: Body,
+    pub(crate) body: HttpBody,
     pub(crate) timeout: Duration,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Debug for HeaderValue {
 }
 
 #[derive(Debug)]
-pub(crate) enum Body {
+pub(crate) enum HttpBody {
     /// The event's own JSON, without its identity.
     Event,
     Template(Template),
@@ -133,7 +133,9 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     let discord = Discord {
         url: members.url(url_name, url)?,
         content: content
-            .map(|(name, text)| fits(members, name, members.template(name, text, Place::Markdown)?, CONTENT_CHARS_MAX))
+            .map(|(name, text)| {
+                fits(members, name, members.template(name, text, Context::Markdown)?, CONTENT_CHARS_MAX)
+            })
             .transpose()?,
         embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
         username: username(members)?,
@@ -168,13 +170,11 @@ fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
 /// Refuses a text without placeholders that Discord would refuse. One with placeholders is cut when it is rendered.
 fn fits(members: &Members<'_>, name: &str, template: Template, chars_max: usize) -> Result<Template, SpecError> {
     let found = fixed_chars(&template);
-    match found > chars_max {
-        true => {
-            let found = format!("has {found} characters, Discord takes {chars_max}");
-            Err(SpecError::new(&members.at(name), found))
-        }
-        false => Ok(template),
+    if found > chars_max {
+        let found = format!("has {found} characters, Discord takes {chars_max}");
+        return Err(SpecError::new(&members.at(name), found));
     }
+    Ok(template)
 }
 
 /// The characters of a text that is the same for each event; 0 for others.
@@ -183,7 +183,7 @@ fn fixed_chars(template: &Template) -> usize {
 }
 
 fn text(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
-    members.template_at(name, Place::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
+    members.template_at(name, Context::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
 }
 
 fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
@@ -216,10 +216,10 @@ fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
         || embed.author.is_some()
         || embed.image.is_some()
         || embed.thumbnail.is_some();
-    match shows {
-        true => Ok(embed),
-        false => Err(SpecError::new(&members.at("description"), "is missing, and nothing else would be shown")),
+    if !shows {
+        return Err(SpecError::new(&members.at("description"), "is missing, and nothing else would be shown"));
     }
+    Ok(embed)
 }
 
 /// `0x2ecc71`, or `"#2ecc71"` as the web writes it.
@@ -250,13 +250,13 @@ fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
 }
 
 fn needed(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Template, SpecError> {
-    fits(members, name, members.template(name, members.needed_text(name)?, Place::Markdown)?, chars_max)
+    fits(members, name, members.template(name, members.needed_text(name)?, Context::Markdown)?, chars_max)
 }
 
 /// `footer = "text"` or `footer = {text = "text", icon_url = ...}`; the first name is the text's.
 fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Label>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
-        let Some(text) = members.template_at(name, Place::Plain)? else { return Ok(None) };
+        let Some(text) = members.template_at(name, Context::Plain)? else { return Ok(None) };
         let text = fits(members, name, text, chars_max)?;
         return Ok(Some(Label { text, icon_url: None, url: None }));
     }
@@ -264,7 +264,7 @@ fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> R
     label.only(&[], own)?;
     let text = own.first().copied().unwrap_or_default();
     Ok(Some(Label {
-        text: fits(&label, text, label.template(text, label.needed_text(text)?, Place::Plain)?, chars_max)?,
+        text: fits(&label, text, label.template(text, label.needed_text(text)?, Context::Plain)?, chars_max)?,
         icon_url: label.url_at("icon_url")?,
         url: label.url_at("url")?,
     }))
@@ -301,23 +301,21 @@ fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
     Syntax::of(value).map(Some).map_err(|found| SpecError::new(&table.at(name), found))
 }
 
-fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<Body, SpecError> {
+fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecError> {
     let text = match members.text("format")? {
         None | Some("json") if syntax.is_some_and(Syntax::misreads_json) => {
             let found = "is JSON, and the Content-Type says otherwise: expected a text with placeholders like {killer}";
             return Err(SpecError::new(&members.at("format"), found));
         }
-        None | Some("json") => return Ok(Body::Event),
+        None | Some("json") => return Ok(HttpBody::Event),
         Some(text) => text,
     };
-    let template = members.template("format", text, Place::Body(syntax))?;
-    match template.has_placeholders() {
-        true => Ok(Body::Template(template)),
-        false => {
-            let found = "expected \"json\", or a text with at least one placeholder like {killer}";
-            Err(SpecError::new(&members.at("format"), found))
-        }
+    let template = members.template("format", text, Context::Body(syntax))?;
+    if !template.has_placeholders() {
+        let found = "expected \"json\", or a text with at least one placeholder like {killer}";
+        return Err(SpecError::new(&members.at("format"), found));
     }
+    Ok(HttpBody::Template(template))
 }
 
 fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
@@ -353,7 +351,7 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
             Value::Number(number) => number.to_string(),
             other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
         };
-        let place = if name.eq_ignore_ascii_case("cookie") { Place::Cookie } else { Place::Header };
+        let place = if name.eq_ignore_ascii_case("cookie") { Context::Cookie } else { Context::Header };
         let template = Template::parse(&value, place).map_err(|err| wrong(err.to_string()))?;
         if value.trim_ascii() != value {
             return Err(wrong("begins or ends with white space".to_owned()));
@@ -361,13 +359,11 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
         template.literals().try_for_each(check_header_value).map_err(wrong)?;
         headers.push((name.as_str().into(), HeaderValue(template)));
     }
-    match headers.len() > HEADERS_MAX {
-        true => {
-            let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
-            Err(SpecError::new(&members.at("headers"), found))
-        }
-        false => Ok(headers),
+    if headers.len() > HEADERS_MAX {
+        let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
+        return Err(SpecError::new(&members.at("headers"), found));
     }
+    Ok(headers)
 }
 
 /// What RFC 9110 allows in a header's name.

@@ -12,10 +12,10 @@ use crate::config::limits::AGGREGATE_EVENTS_MAX;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
 use crate::hooks::error::SpecError;
-use crate::hooks::filter::Condition;
+use crate::hooks::filter::EventFilter;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::json::text::WHOLE_MAX;
 
 /// Most actions of one conditional hook or aggregator. More is a program, which belongs in Lua.
@@ -30,7 +30,7 @@ const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
 /// A hook: its conditions, and what it does when they hold.
 #[derive(Debug)]
 pub struct Spec {
-    pub(crate) filter: Condition,
+    pub(crate) filter: EventFilter,
     /// Asked on the game thread after the filter. Only a `conditional` has one.
     pub(crate) condition: Option<Function>,
     /// At least one; exactly one unless the hook is a `conditional`.
@@ -41,9 +41,9 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct Action {
     /// Of its own, beside the hook's; for an action of a conditional or an aggregator.
-    pub(crate) filter: Condition,
+    pub(crate) filter: EventFilter,
     pub(crate) scope: Scope,
-    pub kind: Kind,
+    pub kind: ActionKind,
 }
 
 /// Which server of a fleet acts on an event.
@@ -56,17 +56,17 @@ pub(crate) enum Scope {
 }
 
 #[derive(Debug)]
-pub enum Kind {
+pub enum ActionKind {
     Webhook(Arc<Webhook>),
     /// A record in an event log.
     File(Arc<LogSpec>),
-    Counter(Counter),
-    Leaderboard(Leaderboard),
+    Counter(CounterAction),
+    Leaderboard(LeaderboardAction),
 }
 
 /// A number in Redis that goes up or down.
 #[derive(Debug)]
-pub struct Counter {
+pub struct CounterAction {
     pub(crate) key: Template,
     /// Never 0; below it for `decr`.
     pub(crate) by: i64,
@@ -76,7 +76,7 @@ pub struct Counter {
 
 /// A score in a sorted set of Redis.
 #[derive(Debug)]
-pub struct Leaderboard {
+pub struct LeaderboardAction {
     pub(crate) board: Template,
     pub(crate) member: Template,
     pub(crate) by: f64,
@@ -91,7 +91,7 @@ impl Spec {
         let members = Members::of(value, "", "a table with `type` and its members")?;
         let filter = filter(&members)?;
         if members.needed_word("type", &TYPES)? != "conditional" {
-            let action = Action { filter: Condition::default(), ..action(&members, None)? };
+            let action = Action { filter: EventFilter::default(), ..action(&members, None)? };
             return Ok(Spec { filter, condition: None, actions: vec![action] });
         }
         members.only(&COMMON, &["condition", "actions"])?;
@@ -105,7 +105,6 @@ impl Spec {
 #[derive(Debug)]
 pub(crate) struct AggregatorSpec {
     pub(crate) interval_s: u64,
-    pub(crate) aggregate: Function,
     pub(crate) actions: Vec<Action>,
     pub(crate) max_events: usize,
 }
@@ -116,23 +115,25 @@ impl AggregatorSpec {
         members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
         let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
+        let interval_s = interval_s.ok_or_else(|| members.missing("interval"))?;
+        // Only checked: the engine keeps the Lua function itself.
+        members.function("aggregate")?;
         Ok(AggregatorSpec {
-            interval_s: interval_s.ok_or_else(|| members.missing("interval"))?,
-            aggregate: members.function("aggregate")?,
+            interval_s,
             actions: actions(&members, None)?,
             max_events: usize::try_from(max_events).unwrap_or(usize::MAX),
         })
     }
 }
 
-impl Kind {
+impl ActionKind {
     /// The `type` it was made from.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Kind::Webhook(webhook) => webhook.kind(),
-            Kind::File(_) => "file",
-            Kind::Counter(_) => "counter",
-            Kind::Leaderboard(_) => "leaderboard",
+            ActionKind::Webhook(webhook) => webhook.kind(),
+            ActionKind::File(_) => "file",
+            ActionKind::Counter(_) => "counter",
+            ActionKind::Leaderboard(_) => "leaderboard",
         }
     }
 }
@@ -154,19 +155,19 @@ fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, S
 /// One action; `scope` is what holds if it says nothing itself.
 fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecError> {
     let kind = match members.needed_word("type", &TYPES)? {
-        "discord" => Kind::Webhook(Arc::new(Webhook::Discord(Box::new(request::discord(members)?)))),
-        "http" => Kind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
-        "file" => Kind::File(Arc::new(file(members)?)),
-        "counter" => Kind::Counter(counter(members)?),
-        _ => Kind::Leaderboard(leaderboard(members)?),
+        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(Box::new(request::discord(members)?)))),
+        "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
+        "file" => ActionKind::File(Arc::new(file(members)?)),
+        "counter" => ActionKind::Counter(counter(members)?),
+        _ => ActionKind::Leaderboard(leaderboard(members)?),
     };
-    let usual = if matches!(kind, Kind::File(_)) { Scope::Each } else { Scope::Fleet };
+    let usual = if matches!(kind, ActionKind::File(_)) { Scope::Each } else { Scope::Fleet };
     let scope = scope(members)?.or(default).unwrap_or(usual);
     Ok(Action { filter: filter(members)?, scope, kind })
 }
 
-fn filter(members: &Members<'_>) -> Result<Condition, SpecError> {
-    members.get("where").map_or(Ok(Condition::default()), |value| Condition::parse(value, &members.at("where")))
+fn filter(members: &Members<'_>) -> Result<EventFilter, SpecError> {
+    members.get("where").map_or(Ok(EventFilter::default()), |value| EventFilter::parse(value, &members.at("where")))
 }
 
 fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
@@ -190,19 +191,19 @@ fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     Ok(log)
 }
 
-fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
+fn counter(members: &Members<'_>) -> Result<CounterAction, SpecError> {
     members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
     let by = members.whole_signed("by")?.unwrap_or(1);
     if by == 0 {
         return Err(SpecError::new(&members.at("by"), "0 would change nothing"));
     }
-    Ok(Counter { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
+    Ok(CounterAction { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
 }
 
-fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
+fn leaderboard(members: &Members<'_>) -> Result<LeaderboardAction, SpecError> {
     members.only(&COMMON, &["board", "member", "by", "ttl"])?;
-    Ok(Leaderboard {
+    Ok(LeaderboardAction {
         board: key(members, "board")?,
         member: key(members, "member")?,
         by: members.number("by")?.unwrap_or(1.0),
@@ -211,7 +212,7 @@ fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
 }
 
 fn key(members: &Members<'_>, name: &str) -> Result<Template, SpecError> {
-    members.template(name, members.needed_text(name)?, Place::Key)
+    members.template(name, members.needed_text(name)?, Context::Key)
 }
 
 fn ttl(members: &Members<'_>) -> Result<Option<u64>, SpecError> {

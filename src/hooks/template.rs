@@ -1,6 +1,6 @@
 //! Texts with placeholders: `{name}` or `{name.path}` becomes a field of the event, everything else stays as it is.
 //! Parsed once when a hook is added, rendered for each event into a buffer that is reused; pure.
-//! Where the text goes decides how a value is written ([`Place`]); a value is never looked at for placeholders.
+//! Where the text goes decides how a value is written ([`Context`]); a value is never looked at for placeholders.
 //! Bounded: a template by its length and its placeholders, a rendered text by the longest that its place takes.
 //!
 //! | value | in text | in a JSON body | in a form or URL | in a header | in a Redis key |
@@ -19,7 +19,6 @@
 use std::fmt;
 
 use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::hooks::url::TARGET_BYTES_MAX;
 use crate::json::find::{self, Field};
 use crate::json::tape::Item;
 use crate::json::text;
@@ -35,12 +34,14 @@ pub(crate) const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
 const PLACEHOLDERS_MAX: usize = 256;
 /// Longest request body that a template makes, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest path and query of a URL after its values are filled in, in bytes.
+pub(crate) const TARGET_BYTES_MAX: usize = 8192;
 /// Longest header value, in bytes.
 const HEADER_BYTES_MAX: usize = 4096;
 
 /// Where a rendered text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Context {
     /// Discord text that is read as markdown: content, an embed's title, description and fields.
     Markdown,
     /// Discord text that is not: an embed's footer and author.
@@ -123,28 +124,28 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Template {
-    pub(crate) fn parse(text: &str, place: Place) -> Result<Template, TemplateError> {
+    pub(crate) fn parse(text: &str, place: Context) -> Result<Template, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong { bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
         let (style, bytes_max) = match place {
-            Place::Markdown => (Style::Markdown, TEXT_BYTES_MAX),
-            Place::Plain => (Style::Plain, TEXT_BYTES_MAX),
-            Place::Body(_) => (Style::Line, BODY_BYTES_MAX),
-            Place::Url => (Style::Url, TARGET_BYTES_MAX),
-            Place::Header => (Style::Header, HEADER_BYTES_MAX),
-            Place::Cookie => (Style::Form, HEADER_BYTES_MAX),
-            Place::Key => (Style::Key, NAME_BYTES_MAX),
+            Context::Markdown => (Style::Markdown, TEXT_BYTES_MAX),
+            Context::Plain => (Style::Plain, TEXT_BYTES_MAX),
+            Context::Body(_) => (Style::Line, BODY_BYTES_MAX),
+            Context::Url => (Style::Url, TARGET_BYTES_MAX),
+            Context::Header => (Style::Header, HEADER_BYTES_MAX),
+            Context::Cookie => (Style::Form, HEADER_BYTES_MAX),
+            Context::Key => (Style::Key, NAME_BYTES_MAX),
         };
         let mut parts = split(text, style)?;
         let mut is_json = false;
         match place {
-            Place::Markdown => markdown::settle(&mut parts),
-            Place::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
-            Place::Url | Place::Cookie => check_escapes(&parts)?,
-            Place::Plain | Place::Header | Place::Key => {}
+            Context::Markdown => markdown::settle(&mut parts),
+            Context::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
+            Context::Url | Context::Cookie => check_escapes(&parts)?,
+            Context::Plain | Context::Header | Context::Key => {}
         }
-        let is_shortened = matches!(place, Place::Markdown | Place::Plain);
+        let is_shortened = matches!(place, Context::Markdown | Context::Plain);
         let template = Template { parts: parts.into_boxed_slice(), is_json, bytes_max, is_shortened };
         let bytes = template.literals().map(str::len).sum();
         if bytes > bytes_max {
@@ -171,7 +172,7 @@ impl Template {
     }
 
     /// Appends the text for one event. UTF-8, except for a key. On an error `out` is as it was.
-    pub(crate) fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), Unmade> {
+    pub(crate) fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let start = out.len();
         let made = self.parts.iter().try_for_each(|part| {
             match part {
@@ -182,10 +183,10 @@ impl Template {
                 }
                 Part::Field { path, style, guard } => push_guarded(out, *style, *guard, fields, path)?,
             }
-            match !self.is_shortened && out.len() - start > self.bytes_max {
-                true => Err(Unmade::TooLong { max: self.bytes_max }),
-                false => Ok(()),
+            if !self.is_shortened && out.len() - start > self.bytes_max {
+                return Err(RenderError::TooLong { max: self.bytes_max });
             }
+            Ok(())
         });
         if made.is_err() {
             out.truncate(start);
@@ -194,7 +195,7 @@ impl Template {
     }
 
     /// The text for one event, for places whose text is UTF-8.
-    pub(crate) fn render_text(&self, fields: &Fields<'_>) -> Result<String, Unmade> {
+    pub(crate) fn render_text(&self, fields: &Fields<'_>) -> Result<String, RenderError> {
         let mut out = Vec::new();
         self.render(fields, &mut out)?;
         // Cleaned values are UTF-8 already: this checks, and copies nothing.
@@ -287,10 +288,16 @@ fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
 }
 
 /// Appends the field and what keeps it apart from the text before it.
-fn push_guarded(out: &mut Vec<u8>, style: Style, guard: Guard, fields: &Fields<'_>, path: &str) -> Result<(), Unmade> {
+fn push_guarded(
+    out: &mut Vec<u8>,
+    style: Style,
+    guard: Guard,
+    fields: &Fields<'_>,
+    path: &str,
+) -> Result<(), RenderError> {
     let start = out.len();
     if !push_field(out, style, fields, path) {
-        return Err(Unmade::Missing { field: path.into() });
+        return Err(RenderError::Missing { field: path.into() });
     }
     let value = out.get(start..).unwrap_or_default();
     let is_apart = match guard {
@@ -396,13 +403,10 @@ impl fmt::Display for TemplateError {
             TemplateError::Placeholder(inner) => {
                 let trimmed = inner.trim();
                 let shown = inner.escape_debug();
-                match is_path(trimmed) {
-                    true => write!(f, "`{{{shown}}}` is no placeholder: write `{{{trimmed}}}`, without spaces"),
-                    false => write!(
-                        f,
-                        "`{{{shown}}}` is no placeholder: names hold letters, digits, `_` and `-`, with dots between"
-                    ),
+                if is_path(trimmed) {
+                    return write!(f, "`{{{shown}}}` is no placeholder: write `{{{trimmed}}}`, without spaces");
                 }
+                write!(f, "`{{{shown}}}` is no placeholder: names hold letters, digits, `_` and `-`, with dots between")
             }
             TemplateError::Escape => f.write_str("has a placeholder within an escape that `%` begins"),
             TemplateError::Braces => {
@@ -415,18 +419,18 @@ impl fmt::Display for TemplateError {
 
 /// Why an event makes no text.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Unmade {
+pub(crate) enum RenderError {
     /// The event lacks a field without which the text makes no sense.
     Missing { field: Box<str> },
     /// The place takes no such text.
     TooLong { max: usize },
 }
 
-impl fmt::Display for Unmade {
+impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unmade::Missing { field } => write!(f, "the event has no `{field}`"),
-            Unmade::TooLong { max } => write!(f, "it is longer than {max} bytes"),
+            RenderError::Missing { field } => write!(f, "the event has no `{field}`"),
+            RenderError::TooLong { max } => write!(f, "it is longer than {max} bytes"),
         }
     }
 }

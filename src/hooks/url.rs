@@ -7,12 +7,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::config::Secret;
-use crate::hooks::template::{Fields, Place, Template, TemplateError, Unmade};
+use crate::hooks::template::{Context, Fields, RenderError, TARGET_BYTES_MAX, Template, TemplateError};
 
 /// Longest URL as a script writes it, in bytes: a common default of web servers.
 const URL_BYTES_MAX: usize = 2048;
-/// Longest path and query of a URL once the event's values are in it, in bytes.
-pub(crate) const TARGET_BYTES_MAX: usize = 8192;
 
 /// The part that decides who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,10 +24,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// As the header `Host` has it: the port only if it is not the scheme's own.
     pub(crate) fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.to_string(),
-        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         if self.port == default_port(self.https) { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -127,7 +122,7 @@ pub(crate) struct UrlTemplate {
 impl UrlTemplate {
     pub(crate) fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
-        let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
+        let template = Template::parse(&target, Context::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
         if !template.has_placeholders() {
             check_target(&target)?;
@@ -150,7 +145,7 @@ impl UrlTemplate {
 
     /// The URL for one event.
     pub(crate) fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
-        let target = self.target.render_text(fields).map_err(UrlError::Unmade)?;
+        let target = self.target.render_text(fields).map_err(UrlError::Render)?;
         check_target(&target)?;
         Ok(Url { origin: self.origin.clone(), target: Secret::new(target) })
     }
@@ -243,10 +238,10 @@ fn check_target(target: &str) -> Result<(), UrlError> {
         return Err(UrlError::Character('%'));
     }
     let path = target.split('?').next().unwrap_or_default();
-    match path.split('/').any(|segment| segment == "." || segment == "..") {
-        true => Err(UrlError::Dots),
-        false => Ok(()),
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(UrlError::Dots);
     }
+    Ok(())
 }
 
 /// Of a path as Discord's webhooks have it, `/api/webhooks/<number>/<token>`: up to the slash after the number, which
@@ -286,7 +281,7 @@ pub(crate) enum UrlError {
     /// `.` or `..` as a segment of the path.
     Dots,
     Template(TemplateError),
-    Unmade(Unmade),
+    Render(RenderError),
 }
 
 impl fmt::Display for UrlError {
@@ -303,7 +298,7 @@ impl fmt::Display for UrlError {
             UrlError::Placeholder => f.write_str("has a placeholder in its scheme, host or port"),
             UrlError::Dots => f.write_str("has `.` or `..` for a part of its path"),
             UrlError::Template(err) => err.fmt(f),
-            UrlError::Unmade(unmade) => write!(f, "cannot be made: {unmade}"),
+            UrlError::Render(unmade) => write!(f, "cannot be made: {unmade}"),
         }
     }
 }

@@ -326,7 +326,7 @@ impl Naive {
                 self.row.clear();
             }
             self.row.push(seq);
-            if self.row.len() < usize::from(ledger::ROW) {
+            if self.row.len() < usize::from(ledger::RISING_RUN) {
                 return sight;
             }
             sight = Sight::Renewed;
@@ -373,7 +373,7 @@ proptest::proptest! {
         }
         let own = start + 10..start + 200;
         let lost = own.filter(|seq| seeing.see(*seq) == Sight::Repeat).count();
-        assert!(lost < usize::from(ledger::ROW) + forged.len(), "{lost} lost after {} forged", forged.len());
+        assert!(lost < usize::from(ledger::RISING_RUN) + forged.len(), "{lost} lost after {} forged", forged.len());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rows::rows;
 fn holds(event: &[u8], wanted: &Value) -> Result<bool, SpecError> {
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    Ok(Condition::parse(wanted, "where")?.holds(&found))
+    Ok(EventFilter::parse(wanted, "where")?.holds(&found))
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn where_rows() {
 #[test]
 fn conditions_are_bounded() {
     let many: serde_json::Map<_, _> = (0..=CONDITIONS_MAX).map(|n| (format!("f{n}"), json!(1))).collect();
-    let err = Condition::parse(&Value::Object(many), "where").unwrap_err();
+    let err = EventFilter::parse(&Value::Object(many), "where").unwrap_err();
     assert_eq!(err.to_string(), "where: has 33 conditions, 32 are allowed");
 }
 

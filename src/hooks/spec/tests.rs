@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::members::FUNCTION_MARK;
-use crate::hooks::request::Body;
+use crate::hooks::request::HttpBody;
 use crate::rows::rows;
 
 fn shown(spec: &Spec) -> String {
@@ -20,20 +20,20 @@ fn shown_actions(actions: &[Action]) -> String {
 
 fn shown_action(action: &Action) -> String {
     let what = match &action.kind {
-        Kind::Webhook(webhook) => match &**webhook {
+        ActionKind::Webhook(webhook) => match &**webhook {
             Webhook::Discord(discord) => discord.url.to_string(),
             Webhook::Http(http) => {
                 let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-                let body = if matches!(http.body, Body::Event) { "event" } else { "template" };
+                let body = if matches!(http.body, HttpBody::Event) { "event" } else { "template" };
                 format!("{} {}{headers} {body} {:?}", http.method, http.url, http.timeout)
             }
         },
-        Kind::File(file) => {
+        ActionKind::File(file) => {
             let format = file.format.name();
             format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
         }
-        Kind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
-        Kind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
+        ActionKind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
+        ActionKind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
@@ -57,9 +57,11 @@ fn spec_rows() {
 #[test]
 fn aggregator_rows() {
     for row in rows(include_str!("../../../testdata/hooks/aggregators.txt")) {
-        let found = match AggregatorSpec::parse(&serde_json::from_str(&row.text(0)).unwrap()) {
+        let value: Value = serde_json::from_str(&row.text(0)).unwrap();
+        let found = match AggregatorSpec::parse(&value) {
             Ok(spec) => {
-                let AggregatorSpec { interval_s, aggregate, actions, max_events } = spec;
+                let AggregatorSpec { interval_s, actions, max_events } = spec;
+                let aggregate = Members::of(&value, "", "").unwrap().function("aggregate").unwrap();
                 format!("{interval_s} s {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
             }
             Err(err) => err.to_string(),

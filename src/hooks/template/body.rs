@@ -7,7 +7,7 @@
 //! | `application/json`, `text/json`, `...+json`, JSON lines | escaped as JSON; outside of quotes a JSON value of its own |
 //! | `application/x-www-form-urlencoded` | percent-encoded; in a field whose value is JSON escaped as JSON before |
 //! | `text/plain` | as it is, on one line; if the text is JSON, escaped as JSON |
-//! | XML and HTML | `&`, `<`, `>` and quotes as character references; not within a tag but in quotes, comments, scripts |
+//! | XML and HTML | `&`, `<`, `>` and quotes as character references; not state a tag but in quotes, comments, scripts |
 
 use super::{Part, Style, TemplateError};
 use crate::json::{tape, text};
@@ -29,9 +29,9 @@ pub(crate) enum Syntax {
 /// Where in JSON a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hole {
-    /// Within a string.
+    /// MarkupState a string.
     Quoted,
-    /// Within a string that is part of a string: `"{\"name\":\"{name}\"}"`.
+    /// MarkupState a string that is part of a string: `"{\"name\":\"{name}\"}"`.
     Nested,
     /// Where a value is wanted.
     Bare,
@@ -106,10 +106,10 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
         Some(Syntax::JsonLines) => {
             let json = Json::of(parts);
             let mut lines = json.text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-            match lines.all(|line| tape::parse(line, &mut Vec::new()).is_ok()) {
-                true => json.settle(parts, Style::Json),
-                false => return Err(TemplateError::Body("has a line that is no JSON, as its Content-Type says")),
+            if !lines.all(|line| tape::parse(line, &mut Vec::new()).is_ok()) {
+                return Err(TemplateError::Body("has a line that is no JSON, as its Content-Type says"));
             }
+            json.settle(parts, Style::Json);
             Ok(true)
         }
         Some(Syntax::Form) => form(parts).map(|()| false),
@@ -166,12 +166,14 @@ impl Json {
     }
 
     fn hole(&mut self, index: usize) {
-        let hole = match self.quoted {
-            false => Hole::Bare,
-            true if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) => Hole::Nested,
-            true => Hole::Quoted,
+        let hole = if !self.quoted {
+            Hole::Bare
+        } else if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
+            Hole::Nested
+        } else {
+            Hole::Quoted
         };
-        // `\{a}` within a string is no JSON: the sample is no escape. Outside of strings it is a value, and no name of a
+        // `\{a}` state a string is no JSON: the sample is no escape. Outside of strings it is a value, and no name of a
         // member: there a number would be no JSON.
         self.text.extend_from_slice(if self.quoted { b" " } else { b"true" });
         self.escaped = false;
@@ -236,7 +238,7 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
 }
 
 /// What markup the text is in.
-enum Within {
+enum MarkupState {
     Text,
     /// After `<`; with what stands there so far.
     Tag(String),
@@ -248,19 +250,19 @@ enum Within {
 
 /// XML or HTML. A placeholder may stand in text and in the quotes of an attribute.
 fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
-    let mut within = Within::Text;
+    let mut state = MarkupState::Text;
     for index in 0..parts.len() {
         match parts.get(index) {
             Some(Part::Literal(text)) => {
                 let text = text.clone();
                 let mut rest = &*text;
                 while let Some(character) = rest.chars().next() {
-                    let (next, read) = step(within, character, rest, is_html);
-                    within = next;
+                    let (next, read) = step(state, character, rest, is_html);
+                    state = next;
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) if is_text(&within, is_html) => set(parts, index, Style::Markup),
+            Some(Part::Field { .. }) if is_text(&state, is_html) => set(parts, index, Style::Markup),
             Some(Part::Field { .. }) => {
                 let found = "has a placeholder in its markup: it may stand in text and in the quotes of an attribute";
                 return Err(TemplateError::Body(found));
@@ -272,52 +274,50 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
 }
 
 /// What follows the next character, and how much of `rest` was read.
-fn step(within: Within, character: char, rest: &str, is_html: bool) -> (Within, usize) {
+fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (MarkupState, usize) {
     let one = character.len_utf8();
-    let passage = |end: &str, read: usize| (Within::Passage(end.to_owned()), read);
-    match within {
-        Within::Text if rest.starts_with("<!--") => passage("-->", 4),
-        Within::Text if rest.starts_with("<![CDATA[") => passage("]]>", 9),
-        Within::Text if rest.starts_with("<?") => passage("?>", 2),
-        Within::Text if rest.starts_with("<!") => passage(">", 2),
-        Within::Text if character == '<' => (Within::Tag(String::new()), one),
-        Within::Text => (Within::Text, one),
-        Within::Tag(tag) if character == '>' => {
+    let passage = |end: &str, read: usize| (MarkupState::Passage(end.to_owned()), read);
+    match state {
+        MarkupState::Text if rest.starts_with("<!--") => passage("-->", 4),
+        MarkupState::Text if rest.starts_with("<![CDATA[") => passage("]]>", 9),
+        MarkupState::Text if rest.starts_with("<?") => passage("?>", 2),
+        MarkupState::Text if rest.starts_with("<!") => passage(">", 2),
+        MarkupState::Text if character == '<' => (MarkupState::Tag(String::new()), one),
+        MarkupState::Text => (MarkupState::Text, one),
+        MarkupState::Tag(tag) if character == '>' => {
             let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
             // What stands in these is no text of the page, whatever it looks like.
-            match is_html && ["script", "style", "xmp", "iframe", "noscript"].contains(&name) {
-                true => (Within::Passage(format!("</{name}")), one),
-                false => (Within::Text, one),
+            if is_html && ["script", "style", "xmp", "iframe", "noscript"].contains(&name) {
+                return (MarkupState::Passage(format!("</{name}")), one);
             }
+            (MarkupState::Text, one)
         }
-        Within::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
-            (Within::Quotes(character, tag), one)
+        MarkupState::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
+            (MarkupState::Quotes(character, tag), one)
         }
-        Within::Tag(mut tag) => {
+        MarkupState::Tag(mut tag) => {
             tag.extend(character.to_lowercase());
-            (Within::Tag(tag), one)
+            (MarkupState::Tag(tag), one)
         }
-        Within::Quotes(quote, tag) if character == quote => (Within::Tag(tag + "\"\" "), one),
-        Within::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(&end)) => {
-            match end.starts_with("</") {
-                true => (Within::Tag(String::from("/")), end.len()),
-                false => (Within::Text, end.len()),
-            }
+        MarkupState::Quotes(quote, tag) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(&end)) => {
+            let next = if end.starts_with("</") { MarkupState::Tag(String::from("/")) } else { MarkupState::Text };
+            (next, end.len())
         }
         same => (same, one),
     }
 }
 
 /// Whether a value is only a value there.
-fn is_text(within: &Within, is_html: bool) -> bool {
-    match within {
-        Within::Text => true,
-        Within::Quotes(_, tag) => {
+fn is_text(state: &MarkupState, is_html: bool) -> bool {
+    match state {
+        MarkupState::Text => true,
+        MarkupState::Quotes(_, tag) => {
             let name = tag.trim_end().trim_end_matches('=').trim_end();
             let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
             // Their values are programs.
             !is_html || !(name.starts_with("on") || ["style", "srcdoc"].contains(&name))
         }
-        Within::Tag(_) | Within::Passage(_) => false,
+        MarkupState::Tag(_) | MarkupState::Passage(_) => false,
     }
 }

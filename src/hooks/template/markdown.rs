@@ -138,10 +138,8 @@ fn outside(before: &str) -> Style {
     let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
     let word = before.rsplit(parts).next().unwrap_or_default();
     // Discord makes links of these.
-    match ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme)) {
-        true => Style::Link,
-        false => Style::Markdown,
-    }
+    let is_link = ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme));
+    if is_link { Style::Link } else { Style::Markdown }
 }
 
 /// The style of a value between code marks, and whether it must be kept apart from what is before it.
@@ -194,10 +192,13 @@ fn guard_of(before: &str, after: &str) -> Guard {
     let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let is_at = before.strip_suffix(word).is_some_and(|before| before.ends_with('@'));
     let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
-    match is_at && (begins("everyone") || begins("here")) {
-        true => Guard::Apart,
-        false if before.trim_end_matches(VALUE).ends_with('`') => Guard::Present,
-        false if after.trim_start_matches(VALUE).starts_with('`') => Guard::Present,
-        false => Guard::None,
+    let is_beside_mark =
+        before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`');
+    if is_at && (begins("everyone") || begins("here")) {
+        Guard::Apart
+    } else if is_beside_mark {
+        Guard::Present
+    } else {
+        Guard::None
     }
 }

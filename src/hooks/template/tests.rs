@@ -16,16 +16,16 @@ fn fields(tape: &[u8]) -> Fields<'_> {
     Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
 }
 
-fn place(name: &str) -> Place {
+fn place(name: &str) -> Context {
     match name {
-        "markdown" => Place::Markdown,
-        "plain" => Place::Plain,
-        "body" => Place::Body(None),
-        "header" => Place::Header,
-        "cookie" => Place::Cookie,
-        "url" => Place::Url,
-        "key" => Place::Key,
-        kind => Place::Body(Some(Syntax::of(kind).unwrap())),
+        "markdown" => Context::Markdown,
+        "plain" => Context::Plain,
+        "body" => Context::Body(None),
+        "header" => Context::Header,
+        "cookie" => Context::Cookie,
+        "url" => Context::Url,
+        "key" => Context::Key,
+        kind => Context::Body(Some(Syntax::of(kind).unwrap())),
     }
 }
 
@@ -49,7 +49,7 @@ fn template_rows() {
                 row.line
             ),
             Err(err) => {
-                let Unmade::Missing { field } = err else { panic!("line {}: {err}", row.line) };
+                let RenderError::Missing { field } = err else { panic!("line {}: {err}", row.line) };
                 assert_eq!(format!("missing: {field}"), row.text(3), "line {}", row.line);
                 assert_eq!(out, b"before", "line {}", row.line);
             }
@@ -60,15 +60,15 @@ fn template_rows() {
 #[test]
 fn a_template_is_bounded() {
     for (place, max) in
-        [(Place::Plain, TEMPLATE_BYTES_MAX), (Place::Key, 1024), (Place::Header, 4096), (Place::Url, 8192)]
+        [(Context::Plain, TEMPLATE_BYTES_MAX), (Context::Key, 1024), (Context::Header, 4096), (Context::Url, 8192)]
     {
         let longest = "x".repeat(max);
         assert!(Template::parse(&longest, place).is_ok());
         let err = Template::parse(&format!("{longest}x"), place).unwrap_err();
         assert_eq!(err.to_string(), format!("has {} bytes, {max} are allowed", max + 1));
     }
-    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Place::Key).is_ok());
-    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Place::Key).unwrap_err();
+    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Context::Key).is_ok());
+    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Context::Key).unwrap_err();
     assert_eq!(err.to_string(), "has more than 256 placeholders");
 }
 
@@ -92,10 +92,13 @@ fn naive_placeholders(text: &str) -> Vec<&str> {
 fn bare(text: &str) -> String {
     let (mut bare, mut escaped) = (String::new(), false);
     for character in text.chars() {
-        match std::mem::take(&mut escaped) {
-            true => {}
-            false if character == '\\' => escaped = true,
-            false => bare.push(character),
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        if character == '\\' {
+            escaped = true;
+        } else {
+            bare.push(character);
         }
     }
     bare
@@ -104,7 +107,7 @@ fn bare(text: &str) -> String {
 proptest! {
     #[test]
     fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
-        let Ok(template) = Template::parse(&text, Place::Plain) else {
+        let Ok(template) = Template::parse(&text, Context::Plain) else {
             // Some braces hold a letter between what is no name.
             let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
             let odd = |inner: &str| inner.contains(['a', 'é']) && naive_placeholders(&format!("{{{inner}}}")).is_empty();
@@ -130,7 +133,7 @@ proptest! {
         let mut json = Vec::new();
         text::push_string(&mut json, &value);
         let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
-        let rendered = Template::parse("{v}", Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+        let rendered = Template::parse("{v}", Context::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
         let bare = bare(&rendered);
         prop_assert!(!bare.contains(['*', '_', '~', '`', '|', '[', ']', '(', ')', '<', '>', '/']), "{}", rendered);
         prop_assert!(rendered.split('@').skip(1).all(|after| after.starts_with('\u{200b}')), "{}", rendered);
@@ -141,7 +144,7 @@ proptest! {
     fn a_json_body_stays_json(value in ".{0,16}", number: i32) {
         let event = serde_json::json!({ "v": value, "n": number, "o": { "k": [value] } });
         let tape = tape_of(event.to_string().as_bytes());
-        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body(None)).unwrap();
+        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Context::Body(None)).unwrap();
         prop_assert!(template.is_json());
         let body: serde_json::Value = serde_json::from_str(&template.render_text(&fields(&tape)).unwrap()).unwrap();
         let inner = event["o"].to_string();
@@ -154,7 +157,7 @@ proptest! {
     #[test]
     fn a_value_in_a_url_stays_in_its_place(value in ".{0,16}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let path = Template::parse("/a/{v}/b?q={v}", Place::Url).unwrap().render_text(&fields(&tape)).unwrap();
+        let path = Template::parse("/a/{v}/b?q={v}", Context::Url).unwrap().render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
         prop_assert!(path.is_ascii());
     }
@@ -165,7 +168,7 @@ proptest! {
         values in prop::collection::vec("[`\\\\a\n*]{0,6}", 3),
     ) {
         let text: String = pieces.concat();
-        let template = Template::parse(&text, Place::Markdown).unwrap();
+        let template = Template::parse(&text, Context::Markdown).unwrap();
         let event = serde_json::json!({ "a": values[0], "b": values[1], "c": values[2] });
         let tape = tape_of(event.to_string().as_bytes());
         // The bytes of each value that is written as code.
@@ -194,7 +197,7 @@ proptest! {
     #[test]
     fn a_form_reads_back(values in prop::collection::vec(".{0,12}", 2), number: f64) {
         let tape = tape_of(serde_json::json!({ "a": values[0], "b": values[1], "n": number }).to_string().as_bytes());
-        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Place::Body(Some(Syntax::Form)));
+        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Context::Body(Some(Syntax::Form)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let read: Vec<Vec<u8>> = body.split('&').map(|member| decoded(member.split_once('=').unwrap().1)).collect();
         prop_assert_eq!(read.len(), 4, "{}", body);
@@ -206,7 +209,7 @@ proptest! {
     #[test]
     fn json_in_json_reads_back(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Place::Body(Some(Syntax::Json)));
+        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Context::Body(Some(Syntax::Json)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
         let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
@@ -216,7 +219,7 @@ proptest! {
     #[test]
     fn markup_reads_back(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let template = Template::parse("<a b=\"{v}\">{v}</a>", Place::Body(Some(Syntax::Xml))).unwrap();
+        let template = Template::parse("<a b=\"{v}\">{v}</a>", Context::Body(Some(Syntax::Xml))).unwrap();
         let body = template.render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(body.matches(['<', '>', '"']).count(), 6, "{}", body);
         let inner = body.strip_prefix("<a b=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
@@ -233,7 +236,7 @@ proptest! {
         text::push_string(&mut json, &value);
         let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
         let mut out = Vec::new();
-        Template::parse("x {v}", Place::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
+        Template::parse("x {v}", Context::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
         prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
     }
 }
@@ -266,17 +269,17 @@ fn what_is_made_is_bounded() {
         made.map(|()| out.len()).map_err(|err| err.to_string())
     };
     let longer = |max: usize| Err(format!("it is longer than {max} bytes"));
-    assert_eq!(render("{k}", Place::Key), longer(1024));
-    assert_eq!(render("k:{v}", Place::Key), longer(1024));
-    assert_eq!(render("{k}{v}", Place::Header), longer(4096));
-    assert_eq!(render("/{v}", Place::Url), longer(8192));
-    assert_eq!(render("{v}{v}", Place::Body(None)), Ok(800_000));
-    assert_eq!(render(&"{v}".repeat(256), Place::Body(None)), longer(BODY_BYTES_MAX));
+    assert_eq!(render("{k}", Context::Key), longer(1024));
+    assert_eq!(render("k:{v}", Context::Key), longer(1024));
+    assert_eq!(render("{k}{v}", Context::Header), longer(4096));
+    assert_eq!(render("/{v}", Context::Url), longer(8192));
+    assert_eq!(render("{v}{v}", Context::Body(None)), Ok(800_000));
+    assert_eq!(render(&"{v}".repeat(256), Context::Body(None)), longer(BODY_BYTES_MAX));
     // Texts for Discord are cut later; what is far beyond its limits is not even made, and code stays closed.
     let long = "`{v}` ".repeat(256);
-    let bytes = render(&long, Place::Markdown).unwrap();
+    let bytes = render(&long, Context::Markdown).unwrap();
     assert!(bytes < TEXT_BYTES_MAX * 2 + long.len() * 2, "{bytes}");
-    let text = Template::parse(&long, Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+    let text = Template::parse(&long, Context::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
     let (codes, is_whole) = markdown::code(&text);
     assert_eq!((codes.len(), is_whole), (256, true));
 }
@@ -287,7 +290,7 @@ fn marks_are_found_in_one_look() {
     let long = [format!("{} {}", "`".repeat(5000), "`` ".repeat(3500)), "`x`*".repeat(3500) + &"`{a}`".repeat(256)];
     for text in long {
         let began = std::time::Instant::now();
-        Template::parse(&text, Place::Markdown).unwrap();
+        Template::parse(&text, Context::Markdown).unwrap();
         // Milliseconds; with a look for each length of a mark, or at each code for each character, many seconds.
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
