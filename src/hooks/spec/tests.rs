@@ -1,4 +1,5 @@
-//! Rows of `testdata/hooks/{specs,aggregators}.txt`, secrets, and fingerprints.
+//! The rows of `testdata/hooks/{specs,aggregators}.txt`, the bounds of lists, and fingerprints of specs.
+//! Every row with a secret also checks that neither the spec nor its error shows the secret.
 
 use serde_json::json;
 
@@ -19,7 +20,7 @@ fn shown_actions(actions: &[Action]) -> String {
 }
 
 fn shown_action(action: &Action) -> String {
-    let what = match &action.kind {
+    let details = match &action.kind {
         ActionKind::Webhook(webhook) => match &**webhook {
             Webhook::Discord(discord) => discord.url.to_string(),
             Webhook::Http(http) => {
@@ -37,11 +38,11 @@ fn shown_action(action: &Action) -> String {
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
-    format!("{filter}{scope} {} {what}", action.kind.name())
+    format!("{filter}{scope} {} {details}", action.kind.name())
 }
 
 #[test]
-fn spec_rows() {
+fn each_row_of_hooks_is_parsed_or_refused() {
     for row in rows(include_str!("../../../testdata/hooks/specs.txt")) {
         let spec: Value = serde_json::from_str(&row.text(0)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
         let parsed = Spec::parse(&spec);
@@ -55,7 +56,7 @@ fn spec_rows() {
 }
 
 #[test]
-fn aggregator_rows() {
+fn each_row_of_aggregators_is_parsed_or_refused() {
     for row in rows(include_str!("../../../testdata/hooks/aggregators.txt")) {
         let value: Value = serde_json::from_str(&row.text(0)).unwrap();
         let found = match AggregatorSpec::parse(&value) {
@@ -71,7 +72,7 @@ fn aggregator_rows() {
 }
 
 #[test]
-fn lists_are_bounded() {
+fn lists_and_texts_are_bounded() {
     let counter = json!({ "type": "counter", "key": "k" });
     let headers: serde_json::Map<_, _> = (0..33).map(|n| (format!("X-{n}"), json!("v"))).collect();
     let rows = [
@@ -112,8 +113,8 @@ fn lists_are_bounded() {
 }
 
 #[test]
-fn a_fingerprint_is_the_same_everywhere() {
-    // As every other server and process computes them: a change here splits a fleet that is being updated.
+fn a_fingerprint_is_the_same_on_every_server() {
+    // Other versions must compute the same value: a change here splits a fleet while it is being updated.
     let spec: Value = serde_json::from_str(r#"{"type":"counter","key":"kills:{killer}","ttl":60}"#).unwrap();
     let fingerprint = Fingerprint::of(b"player:kill", &spec);
     assert_eq!(fingerprint.to_string(), "884be0c46fa6335d");
@@ -123,14 +124,14 @@ fn a_fingerprint_is_the_same_everywhere() {
 }
 
 #[test]
-fn other_channels_and_specs_have_other_fingerprints() {
+fn different_channels_and_specs_have_different_fingerprints() {
     let mut seen = std::collections::HashSet::new();
     for channel in ["", "a", "b", "ab", "player:kill"] {
         for spec in [json!({}), json!({ "a": 1 }), json!({ "a": "1" }), json!({ "a": { FUNCTION_MARK: "x:1" } })] {
             assert!(seen.insert(Fingerprint::of(channel.as_bytes(), &spec)), "{channel} {spec}");
         }
     }
-    // Where the channel ends counts.
+    // The end of the channel is part of the hash.
     let one = Fingerprint::of(b"a", &json!("b"));
     assert_ne!(one, Fingerprint::of(b"a\"", &json!("b")));
 }

@@ -1,4 +1,4 @@
-//! Rows of `testdata/template.txt`, and what holds for every text.
+//! The rows of `testdata/template.txt`, and properties that hold for every text and value.
 
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn fields(tape: &[u8]) -> Fields<'_> {
     Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
 }
 
-fn place(name: &str) -> Context {
+fn context(name: &str) -> Context {
     match name {
         "markdown" => Context::Markdown,
         "plain" => Context::Plain,
@@ -30,9 +30,9 @@ fn place(name: &str) -> Context {
 }
 
 #[test]
-fn template_rows() {
+fn each_row_of_the_table_renders_or_is_refused() {
     for row in rows(include_str!("../../../testdata/template.txt")) {
-        let template = match Template::parse(&row.text(1), place(&row.text(0))) {
+        let template = match Template::parse(&row.text(1), context(&row.text(0))) {
             Ok(template) => template,
             Err(err) => {
                 assert_eq!(format!("refused: {err}"), row.text(3), "line {}", row.line);
@@ -59,12 +59,12 @@ fn template_rows() {
 
 #[test]
 fn a_template_is_bounded() {
-    for (place, max) in
+    for (context, max) in
         [(Context::Plain, TEMPLATE_BYTES_MAX), (Context::Key, 1024), (Context::Header, 4096), (Context::Url, 8192)]
     {
         let longest = "x".repeat(max);
-        assert!(Template::parse(&longest, place).is_ok());
-        let err = Template::parse(&format!("{longest}x"), place).unwrap_err();
+        assert!(Template::parse(&longest, context).is_ok());
+        let err = Template::parse(&format!("{longest}x"), context).unwrap_err();
         assert_eq!(err.to_string(), format!("has {} bytes, {max} are allowed", max + 1));
     }
     assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Context::Key).is_ok());
@@ -72,7 +72,7 @@ fn a_template_is_bounded() {
     assert_eq!(err.to_string(), "has more than 256 placeholders");
 }
 
-/// What a template is cut at, found the slow way.
+/// The placeholders of a text, found without the parser.
 fn naive_placeholders(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -88,7 +88,7 @@ fn naive_placeholders(text: &str) -> Vec<&str> {
     found
 }
 
-/// The characters of Discord's markdown that no backslash precedes.
+/// The text without escaped characters.
 fn bare(text: &str) -> String {
     let (mut bare, mut escaped) = (String::new(), false);
     for character in text.chars() {
@@ -106,9 +106,9 @@ fn bare(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
+    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.\\- é]{0,24}") {
         let Ok(template) = Template::parse(&text, Context::Plain) else {
-            // Some braces hold a letter between what is no name.
+            // A refused text has braces with a letter inside that are not a placeholder.
             let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
             let odd = |inner: &str| inner.contains(['a', 'é']) && naive_placeholders(&format!("{{{inner}}}")).is_empty();
             prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
@@ -120,7 +120,7 @@ proptest! {
         }).collect();
         prop_assert_eq!(&found, &naive_placeholders(&text));
         prop_assert_eq!(template.has_placeholders(), !found.is_empty());
-        // Put together again it is the text.
+        // The parts joined again are the text.
         let again: String = template.parts.iter().map(|part| match part {
             Part::Field { path, .. } => format!("{{{path}}}"),
             Part::Literal(text) => text.to_string(),
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_in_markdown_is_inert(value in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn a_value_adds_no_markdown(value in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut json = Vec::new();
         text::push_string(&mut json, &value);
         let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
@@ -155,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_in_a_url_stays_in_its_place(value in ".{0,16}") {
+    fn a_value_adds_no_separator_to_a_url(value in ".{0,16}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
         let path = Template::parse("/a/{v}/b?q={v}", Context::Url).unwrap().render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
@@ -171,7 +171,7 @@ proptest! {
         let template = Template::parse(&text, Context::Markdown).unwrap();
         let event = serde_json::json!({ "a": values[0], "b": values[1], "c": values[2] });
         let tape = tape_of(event.to_string().as_bytes());
-        // The bytes of each value that is written as code.
+        // The range of each value that is rendered as code.
         let (mut out, mut written) = (Vec::new(), Vec::new());
         for part in &template.parts {
             match part {
@@ -190,12 +190,12 @@ proptest! {
         let (codes, _) = markdown::code(&rendered);
         for value in written {
             let holds = |code: &markdown::Code| code.start <= value.start && value.end <= code.end;
-            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is no code", text, rendered, &rendered[value]);
+            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is not code", text, rendered, &rendered[value]);
         }
     }
 
     #[test]
-    fn a_form_reads_back(values in prop::collection::vec(".{0,12}", 2), number: f64) {
+    fn a_form_decodes_to_its_values(values in prop::collection::vec(".{0,12}", 2), number: f64) {
         let tape = tape_of(serde_json::json!({ "a": values[0], "b": values[1], "n": number }).to_string().as_bytes());
         let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Context::Body(Some(Syntax::Form)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn json_in_json_reads_back(value in ".{0,12}") {
+    fn json_inside_json_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
         let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Context::Body(Some(Syntax::Json)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn markup_reads_back(value in ".{0,12}") {
+    fn markup_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
         let template = Template::parse("<a b=\"{v}\">{v}</a>", Context::Body(Some(Syntax::Xml))).unwrap();
         let body = template.render_text(&fields(&tape)).unwrap();
@@ -241,11 +241,11 @@ proptest! {
     }
 }
 
-/// Of these the texts of hooks are made: marks, escapes, placeholders.
+/// Pieces of generated texts of hooks: code marks, escapes, placeholders.
 const PIECES: &[&str] =
     &["`", "``", "```", "\\", "{a}", "{b}", "{c}", "x", " ", "\n", "> ", "lua\n", "**", "||", "@", "<@", "https://e/"];
 
-/// A part of a form, decoded.
+/// Decodes the value of a form's field.
 fn decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
@@ -261,12 +261,12 @@ fn decoded(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_made_is_bounded() {
+fn a_rendered_text_is_bounded() {
     let tape = tape_of(serde_json::json!({ "v": "x".repeat(400_000), "k": "k".repeat(1025) }).to_string().as_bytes());
-    let render = |text: &str, place| {
+    let render = |text: &str, context| {
         let mut out = Vec::new();
-        let made = Template::parse(text, place).unwrap().render(&fields(&tape), &mut out);
-        made.map(|()| out.len()).map_err(|err| err.to_string())
+        let rendered = Template::parse(text, context).unwrap().render(&fields(&tape), &mut out);
+        rendered.map(|()| out.len()).map_err(|err| err.to_string())
     };
     let longer = |max: usize| Err(format!("it is longer than {max} bytes"));
     assert_eq!(render("{k}", Context::Key), longer(1024));
@@ -275,7 +275,7 @@ fn what_is_made_is_bounded() {
     assert_eq!(render("/{v}", Context::Url), longer(8192));
     assert_eq!(render("{v}{v}", Context::Body(None)), Ok(800_000));
     assert_eq!(render(&"{v}".repeat(256), Context::Body(None)), longer(BODY_BYTES_MAX));
-    // Texts for Discord are cut later; what is far beyond its limits is not even made, and code stays closed.
+    // Texts for Discord are cut later. Values far beyond its limits are not rendered, and code marks stay in pairs.
     let long = "`{v}` ".repeat(256);
     let bytes = render(&long, Context::Markdown).unwrap();
     assert!(bytes < TEXT_BYTES_MAX * 2 + long.len() * 2, "{bytes}");
@@ -284,14 +284,14 @@ fn what_is_made_is_bounded() {
     assert_eq!((codes.len(), is_whole), (256, true));
 }
 
-/// Every text of a hook is looked at on the game thread: once from end to end, whatever its marks are.
+/// The game thread parses every text of a hook, so the scan for code marks must be linear in its length.
 #[test]
-fn marks_are_found_in_one_look() {
+fn code_marks_are_found_in_linear_time() {
     let long = [format!("{} {}", "`".repeat(5000), "`` ".repeat(3500)), "`x`*".repeat(3500) + &"`{a}`".repeat(256)];
     for text in long {
         let began = std::time::Instant::now();
         Template::parse(&text, Context::Markdown).unwrap();
-        // Milliseconds; with a look for each length of a mark, or at each code for each character, many seconds.
+        // It takes milliseconds. One scan for each length of a mark, or over all code for each character, takes seconds.
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }
