@@ -151,7 +151,7 @@ pub(super) fn settle(parts: &mut [Part]) {
     }
 }
 
-/// The style of a value outside of code marks.
+/// The style of a value outside code marks.
 fn outside(before: &str) -> Style {
     let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
     let word = before.rsplit(parts).next().unwrap_or_default();

@@ -153,7 +153,7 @@ fn a_value_is_escaped_or_refused_in_a_url() {
         assert_eq!(UrlTemplate::parse(bad).unwrap_err(), UrlError::Character('{'), "{bad}");
     }
     for (bad, part) in [
-        ("http://h/{a b}", "`{a b}` is no placeholder"),
+        ("http://h/{a b}", "`{a b}` is not a placeholder"),
         ("http://h/%7Ba%7D", "escaped braces"),
         ("http://h/%7ba.b%7d/{v}", "escaped braces"),
         ("http://h/?a=%7Ba%20b%7D", "escaped braces"),
