@@ -12,8 +12,8 @@ use serde_json::Value;
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// The fingerprint of a registration. `spec` is the table that the script gave: its members may be in any order, and
-    /// functions appear as the name of their file.
+    /// The fingerprint of a registration. `spec` is the table that the script gave: its members may be in any order,
+    /// and functions appear as the name of their file.
     pub(crate) fn of(channel: &[u8], spec: &Value) -> Fingerprint {
         // serde_json keeps members sorted by name, so its text is canonical.
         let text = spec.to_string();
@@ -29,8 +29,8 @@ impl Fingerprint {
         Fingerprint(hash(self.0, id.iter()))
     }
 
-    /// The fingerprint of the registration at index `place` among those of the same channel and spec. The first one keeps
-    /// the fingerprint unchanged.
+    /// The fingerprint of the registration at index `place` among those of the same channel and spec. The first one
+    /// keeps the fingerprint unchanged.
     #[must_use]
     pub(crate) fn at(self, place: u32) -> Fingerprint {
         if place == 0 { self } else { self.with(&place.to_le_bytes()) }

@@ -1,7 +1,7 @@
-//! Redis' glob patterns, matched as PSUBSCRIBE matches channels. Needed for events of this server, on which its hooks act
-//! without Redis: the result must be that of Redis, or a hook would act on other events than its subscription brings.
-//! Pure. No input makes it slow: only the last star is tried again, so the time is at most pattern length times channel
-//! length. Rules: the comments of Redis' own `stringmatchlen`, and
+//! Redis' glob patterns, matched as PSUBSCRIBE matches channels. Needed for events of this server, on which its hooks
+//! act without Redis: the result must be that of Redis, or a hook would act on other events than its subscription
+//! brings. Pure. No input makes it slow: only the last star is tried again, so the time is at most pattern length times
+//! channel length. Rules: the comments of Redis' own `stringmatchlen`, and
 //! <https://redis.io/docs/latest/commands/psubscribe/>.
 //!
 //! | token | matches |

@@ -29,7 +29,7 @@ pub(crate) const MEMBER: &str = "_rt";
 
 /// A boot number: 64 random bits that name this process. A restarted server is a new sender, as its numbers start anew.
 pub(crate) fn new_boot() -> u64 {
-    // The keys of `RandomState` come from the system's random source, and the hash of no input is as random as they are.
+    // The keys of `RandomState` come from the system's random source: the hash of no input is as random as they are.
     RandomState::new().build_hasher().finish()
 }
 
@@ -130,8 +130,8 @@ fn decimal(text: &str) -> Option<u64> {
     if digits { text.parse().ok().filter(|number| *number <= 1 << 53) } else { None }
 }
 
-/// Numbers the events that this process sends, for each channel from 1. Receivers see a gap in the numbers as lost events
-/// and an old number as a repeat.
+/// Numbers the events that this process sends, for each channel from 1. Receivers see a gap in the numbers as lost
+/// events and an old number as a repeat.
 pub(crate) struct Numbering {
     boot: u64,
     /// `"_rt":"<server>/<boot>:`
@@ -151,8 +151,8 @@ struct Channel {
     tail: [u8; 9],
 }
 
-/// The member of the next event. Its number is used up only by [`NextMember::taken`]: an event that a full queue refuses
-/// leaves no gap.
+/// The member of the next event. Its number is used up only by [`NextMember::taken`]: an event that a full queue
+/// refuses leaves no gap.
 pub(crate) struct NextMember<'a> {
     /// The member, and the closing brace of the object.
     pub(crate) member: &'a [u8],
@@ -166,8 +166,8 @@ impl Numbering {
         Numbering { boot, head: head(server, boot), channels: HashMap::new(), numbers: Vec::new(), member: Vec::new() }
     }
 
-    /// Sets another server name or prefix for the following events. The numbers go on: if the prefix later returns to an
-    /// earlier one, receivers would take small numbers for repeats.
+    /// Sets another server name or prefix for the following events. The numbers go on: if the prefix later returns to
+    /// an earlier one, receivers would take small numbers for repeats.
     pub(crate) fn rename(&mut self, server: &str, prefix: &[u8]) {
         self.head = head(server, self.boot);
         for (channel, at) in &self.channels {

@@ -1,9 +1,9 @@
 //! The ledger of received numbers: it finds repeated events, and counts lost ones.
-//! Owned by `rt-subscriber`; pure. Bounded: it keeps the [`NUMBERED_CHANNELS_MAX`] most recently seen sources for certain,
-//! and at most twice as many.
+//! Owned by `rt-subscriber`; pure. Bounded: it keeps the [`NUMBERED_CHANNELS_MAX`] most recently seen sources for
+//! certain, and at most twice as many.
 //!
-//! A source is one sender's channel as one subscription sees it. Redis sends one frame for each matching subscription, so
-//! an event may arrive through its channel and through a pattern, each time for other listeners: that is no repeat.
+//! A source is one sender's channel as one subscription sees it. Redis sends one frame for each matching subscription,
+//! so an event may arrive through its channel and through a pattern, each time for other listeners: that is no repeat.
 //!
 //! Anybody who may publish can forge a number. So the ledger ignores numbers that no server can have reached, and it
 //! gives up a number that it believed when the sender's own numbers go on below it:
@@ -39,8 +39,8 @@ pub(crate) const JUMP_PER_SECOND: u64 = 1_000_000;
 /// last one, so they are the sender's own and the last one was forged: a sender sends in order, so the numbers that it
 /// repeats after a lost connection were seen, or follow seen ones.
 pub(crate) const RISING_RUN: u8 = 3;
-/// Regions of numbers remembered for each source: the current one, and those before gaps or baselines, in which a number
-/// is a repeat.
+/// Regions of numbers remembered for each source: the current one, and those before gaps or baselines, in which a
+/// number is a repeat.
 pub(crate) const REGIONS: usize = 4;
 
 const _: () = assert!(JUMP_MAX > crate::config::limits::OUTBOX_JOBS_MAX as u64 && NUMBER_MAX < 1 << 53);
@@ -58,16 +58,16 @@ pub(crate) enum Sight {
     Renewed,
 }
 
-/// All sources. It lives as long as the process: after a reconnection, the gap of the numbers shows the events that were
-/// lost meanwhile.
+/// All sources. It lives as long as the process: after a reconnection, the gap of the numbers shows the events that
+/// were lost meanwhile.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Hashes channels for the keys below, so that each key has a fixed size.
     hasher: RandomState,
     /// By number of the subscription, boot number of the sender, hash of the channel.
     pub(crate) seen: Recent<(u64, u64, u64), Source>,
-    /// The number up to which gaps were reported, by boot number of the sender and hash of the channel. Every subscription
-    /// that covers the channel sees a gap, but only the first one reports it.
+    /// The number up to which gaps were reported, by boot number of the sender and hash of the channel. Every
+    /// subscription that covers the channel sees a gap, but only the first one reports it.
     reported: Recent<(u64, u64), u64>,
     /// The number of each subscription to a channel, and to a pattern.
     channels: HashMap<Box<[u8]>, u64>,
@@ -77,8 +77,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a channel.
-    /// All names are as on the wire. The first number of a source is its baseline: nothing counts as missed before it.
+    /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a
+    /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
+    /// before it.
     pub(crate) fn see(
         &mut self,
         pattern: bool,
@@ -115,8 +116,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets a subscription whose end Redis has confirmed. If it begins again, it starts with new baselines: the events
-    /// in between were not lost.
+    /// Forgets a subscription whose end Redis has confirmed. If it begins again, it starts with new baselines: the
+    /// events in between were not lost.
     pub(crate) fn forget(&mut self, pattern: bool, name: &[u8]) {
         self.subscriptions(pattern).remove(name);
     }
@@ -147,8 +148,8 @@ impl Ledger {
 /// The numbers of one source.
 #[derive(Default)]
 pub(crate) struct Source {
-    /// Regions of numbers seen without a gap, as `(first, last)`. The current one is the first, then the newest. `(0, 0)`:
-    /// none.
+    /// Regions of numbers seen without a gap, as `(first, last)`: the current one, then the others, newest first. An
+    /// unused entry is `(0, 0)`.
     regions: [(u64, u64); REGIONS],
     /// A run of rising numbers that were never seen and fit into no region: its last number, and its length.
     run: (u64, u8),
@@ -213,8 +214,8 @@ impl Source {
         JUMP_MAX.saturating_add(JUMP_PER_SECOND.saturating_mul(since))
     }
 
-    /// Adds a number that fits into no region to the run, or begins a new run if it does not rise. The third of a run is a
-    /// new baseline.
+    /// Adds a number that fits into no region to the run, or begins a new run if it does not rise. The third of a run
+    /// is a new baseline.
     fn extend_run(&mut self, seq: u64, now: Instant) -> Option<Verdict> {
         let (last, count) = self.run;
         self.run = (seq, if seq > last { count + 1 } else { 1 });
@@ -245,9 +246,9 @@ impl Source {
     }
 }
 
-/// A map that keeps at least the [`NUMBERED_CHANNELS_MAX`] most recently used keys, in two halves. A used key moves to the
-/// young half. When the young half is full, it becomes the old half, and the keys still in the old half are forgotten. A
-/// list in order of use would be exact but cost more for each use.
+/// A map that keeps at least the [`NUMBERED_CHANNELS_MAX`] most recently used keys, in two halves. A used key moves to
+/// the young half. When the young half is full, it becomes the old half, and the keys still in the old half are
+/// forgotten. A list in order of use would be exact but cost more for each use.
 pub(crate) struct Recent<K, V> {
     pub(crate) young: HashMap<K, V>,
     pub(crate) old: HashMap<K, V>,

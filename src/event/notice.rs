@@ -1,6 +1,6 @@
 //! Notices: news that the library reports to scripts as game hooks (`RealtimeGap` and the like).
-//! Pure values, made on any thread, reported on the game thread. The name and the arguments of each game hook stand at the
-//! variants of [`Notice`], in this order: scripts depend on them.
+//! Pure values, made on any thread, reported on the game thread. The name and the arguments of each game hook stand at
+//! the variants of [`Notice`], in this order: scripts depend on them.
 
 use std::sync::Arc;
 

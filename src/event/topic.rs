@@ -11,8 +11,8 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel. A backslash alone makes no pattern: it
-    /// may be part of a channel's name.
+    /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel. A backslash alone makes no pattern:
+    /// it may be part of a channel's name.
     pub(crate) fn new(name: &[u8]) -> Topic {
         Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)) }
     }
@@ -38,8 +38,8 @@ impl Topic {
         self.name.get(..end).unwrap_or_default()
     }
 
-    /// The name on the wire: prefix, then name. In a pattern, special bytes of the prefix are escaped, so that they match
-    /// only themselves.
+    /// The name on the wire: prefix, then name. In a pattern, special bytes of the prefix are escaped, so that they
+    /// match only themselves.
     pub(crate) fn wire_name(&self, prefix: &str) -> Vec<u8> {
         let mut wire = Vec::with_capacity(prefix.len() * 2 + self.name.len());
         for byte in prefix.bytes() {

@@ -1,5 +1,5 @@
-//! An aggregator as all threads share it, and the windows in which it collects events until a Lua function sums them up.
-//! Windows are aligned to the wall clock, which may jump: every event is in exactly one window, even then.
+//! An aggregator as all threads share it, and the windows in which it collects events until a Lua function sums them
+//! up. Windows are aligned to the wall clock, which may jump: every event is in exactly one window, even then.
 //! Pure: callers pass the time in. `threads/actions/collector.rs` collects into the windows, on `rt-subscriber` and
 //! `rt-actions`, and passes the ended ones to the game thread.
 //! Bounded by the aggregator's `max_events` for each window, and by the bytes of all windows together ([`Meter`]).

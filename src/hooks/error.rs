@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-/// A refused spec, shown as `actions[2].webhook_url: is missing`. It never holds a URL or the value of a header, as both
-/// may be secrets.
+/// A refused spec, shown as `actions[2].webhook_url: is missing`. It never holds a URL or the value of a header, as
+/// both may be secrets.
 #[derive(Debug, PartialEq)]
 pub struct SpecError {
     /// The path of the member, such as `actions[2].webhook_url`. Empty if the error concerns the whole spec.

@@ -1,6 +1,6 @@
 //! The member `where` of a spec: comparisons on the fields of an event, decided without Lua.
-//! Parsed once on the game thread when a hook is added, then decided over the event's tape on the thread where the event
-//! arrives. Pure. All comparisons of one `where` must hold.
+//! Parsed once on the game thread when a hook is added, then decided over the event's tape on the thread where the
+//! event arrives. Pure. All comparisons of one `where` must hold.
 //! A field that is absent or of another type equals no value and is neither less nor greater: only `ne` holds for it.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! A hook as all threads share it: its topic, its checked spec and its lease.
-//! The game thread builds it. It never changes afterwards, except for the atomic times inside the lease. It holds no Lua
-//! function, as those are valid on the game thread only: `engine/hooks.rs` keeps them beside the hook.
+//! The game thread builds it. It never changes afterwards, except for the atomic times inside the lease. It holds no
+//! Lua function, as those are valid on the game thread only: `engine/hooks.rs` keeps them beside the hook.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ pub(crate) struct Hook {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) topic: Arc<Topic>,
     pub(crate) spec: Spec,
-    /// The right to run the actions of [`Scope::Fleet`]. Hooks of one fingerprint share one lease, as they share its key
-    /// in Redis.
+    /// The right to run the actions of [`Scope::Fleet`]. Hooks of one fingerprint share one lease, as they share its
+    /// key in Redis.
     pub(crate) lease: Arc<Lease>,
 }
 

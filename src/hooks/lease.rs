@@ -34,8 +34,8 @@ impl Lease {
         since_epoch(now) < self.until.load(Ordering::Acquire)
     }
 
-    /// The server that acts on an event of `since`, or on a window that ended then. A refusal by Redis counts if it is at
-    /// most two renewals ([`LEASE_RENEWAL`]) older than `since`: one answer may still be on its way.
+    /// The server that acts on an event of `since`, or on a window that ended then. A refusal by Redis counts if it is
+    /// at most two renewals ([`LEASE_RENEWAL`]) older than `since`: one answer may still be on its way.
     pub(crate) fn turn(&self, now: Instant, since: Instant) -> Turn {
         let refused = self.refused.load(Ordering::Acquire);
         let lately = u64::try_from((LEASE_RENEWAL * 2).as_millis()).unwrap_or(u64::MAX);

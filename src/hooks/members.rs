@@ -45,8 +45,8 @@ impl<'a> Members<'a> {
         Ok(Members { members, place: place.to_owned() })
     }
 
-    /// Refuses every member that neither list names, and suggests the nearest name: a misspelled member would be ignored
-    /// otherwise, and the hook would do something else than its author believes.
+    /// Refuses every member that neither list names, and suggests the nearest name: a misspelled member would be
+    /// ignored otherwise, and the hook would do something else than its author believes.
     pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
         let known = || common.iter().chain(own).copied();
         match self.iter().find(|(name, _)| !known().any(|known| known == name.as_str())) {

@@ -1,7 +1,7 @@
 //! The two actions that send requests, `discord` and `http`: their members, parsed and checked.
 //! Parsed on the game thread, rendered on `rt-webhooks` (`webhook/discord.rs`, `webhook/http.rs`); pure.
-//! Holds secrets: `Debug` masks URLs and header values. A text without placeholders that Discord would refuse is refused
-//! here, when the script can still see the error; a text with placeholders is cut when it is rendered.
+//! Holds secrets: `Debug` masks URLs and header values. A text without placeholders that Discord would refuse is
+//! refused here, when the script can still see the error; a text with placeholders is cut when it is rendered.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -36,8 +36,8 @@ impl Webhook {
     }
 }
 
-/// A message to a Discord webhook: <https://docs.discord.com/developers/resources/webhook#execute-webhook>. At least one
-/// of `content` and `embed` is there, as Discord refuses an empty message.
+/// A message to a Discord webhook: <https://docs.discord.com/developers/resources/webhook#execute-webhook>. At least
+/// one of `content` and `embed` is there, as Discord refuses an empty message.
 #[derive(Debug)]
 pub struct Discord {
     /// The webhook. It takes no placeholders: an event must not choose the destination.
@@ -400,8 +400,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Accepts one line of ASCII. A line break would end the header and begin another, and other characters have no encoding
-/// that both ends agree on (RFC 9110, 5.5).
+/// Accepts one line of ASCII. A line break would end the header and begin another, and other characters have no
+/// encoding that both ends agree on (RFC 9110, 5.5).
 fn check_header_value(value: &str) -> Result<(), String> {
     match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
         Some('\r' | '\n') => Err("contains a line break".to_owned()),

@@ -1,13 +1,13 @@
 //! The routes: for each channel and pattern, the listeners, hooks and aggregators that want its events.
-//! The game thread keeps the newest routes and changes them; the other threads read immutable snapshots. A snapshot is a
-//! copy that shares every unchanged part ([`Trie`]), so the cost of a change, and of following it, does not grow with the
-//! number of routes.
+//! The game thread keeps the newest routes and changes them; the other threads read immutable snapshots. A snapshot is
+//! a copy that shares every unchanged part ([`Trie`]), so the cost of a change, and of following it, does not grow with
+//! the number of routes.
 //! Holds no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
 //!
 //! ```text
-//!                  ┌ channels  "p:player:kill"  ──▶ Route { listened?, hooks, aggregators }
-//! Routes (by name  ┤ patterns  "p:player:*"     ──▶ Route
-//! on the wire)     └ acting    "player:" (literal) ─▶ { "p:player:*", "p:player:?ill" }   index for `matched`
+//! channels   "p:player:kill" ──▶ Route { topic, is_listened, hooks, aggregators }
+//! patterns   "p:player:*"    ──▶ Route
+//! acting     "player:"       ──▶ "p:player:*", "p:player:?ill"     patterns with hooks, by their literal beginning
 //! ```
 
 use std::collections::BTreeMap;
@@ -49,20 +49,23 @@ impl Route {
 #[derive(Default)]
 pub(crate) struct Matched {
     routes: Vec<Arc<Route>>,
-    /// The list of fingerprints for an event's identity: of those hooks that act for the fleet when this server sends the
-    /// event. Receivers do not act for them again.
+    /// The list of fingerprints for an event's identity: of those hooks that act for the fleet when this server sends
+    /// the event. Receivers do not act for them again.
     pub(crate) acted: Box<[u8]>,
 }
 
 impl Matched {
+    /// True if nothing acts on the channel.
     pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
+    /// The hooks: those of the channel itself first.
     pub(crate) fn hooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
         self.routes.iter().flat_map(|route| &route.hooks)
     }
 
+    /// The aggregators, in the same order.
     pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.routes.iter().flat_map(|route| &route.aggregators)
     }
@@ -84,8 +87,8 @@ pub struct Routes {
     channels: Trie<Arc<Route>>,
     /// By name on the wire, as a `pmessage` frame names its pattern.
     patterns: Trie<Arc<Route>>,
-    /// The patterns with hooks or aggregators: by [`Topic::literal`], then by name on the wire. [`Routes::matched`] looks
-    /// only at patterns whose literal begins the channel, not at all of them.
+    /// The patterns with hooks or aggregators: by [`Topic::literal`], then by name on the wire. [`Routes::matched`]
+    /// looks only at patterns whose literal begins the channel, not at all of them.
     acting: Trie<Trie<()>>,
     /// Number of literals in `acting` for each length: a channel is cut at these lengths only.
     literals: Arc<BTreeMap<usize, usize>>,
@@ -192,8 +195,8 @@ impl Routes {
         if pattern { &self.patterns } else { &self.channels }
     }
 
-    /// The hooks and aggregators that act on an event of `channel`, which has no prefix. For events of this server, which
-    /// hooks act on without Redis. Looks only at patterns whose literal begins the channel.
+    /// The hooks and aggregators that act on an event of `channel`, which has no prefix. For events of this server,
+    /// which hooks act on without Redis. Looks only at patterns whose literal begins the channel.
     pub(crate) fn matched(&self, channel: &[u8]) -> Matched {
         let wire = [self.prefix.as_bytes(), channel].concat();
         let exact = self.channels.get(&wire).filter(|route| route.is_acted_on());
@@ -222,8 +225,8 @@ impl Routes {
         self.leases.get(&fingerprint.to_bytes()).map(|wanted| &wanted.lease)
     }
 
-    /// Visits the fingerprint of every lease that may have users in one snapshot and not in the other. The cost grows with
-    /// the changes between both, not with their size.
+    /// Visits the fingerprint of every lease that may have users in one snapshot and not in the other. The cost grows
+    /// with the changes between both, not with their size.
     pub(crate) fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
         self.leases.differing(&older.leases, |_, wanted| visit(wanted.fingerprint));
     }
@@ -233,8 +236,8 @@ impl Routes {
         wire.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire)
     }
 
-    /// Visits every name on the wire that may have a route in one snapshot and not in the other, some of them twice. The
-    /// cost grows with the changes between both, not with their size.
+    /// Visits every name on the wire that may have a route in one snapshot and not in the other, some of them twice.
+    /// The cost grows with the changes between both, not with their size.
     pub(crate) fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
         self.space(pattern).differing(older.space(pattern), |wire, _| visit(wire));
     }
@@ -250,8 +253,8 @@ impl Routes {
     }
 }
 
-/// Puts `after` at the position of `before`, else at the end: a hook that is added again keeps its turn. Without `after`,
-/// removes `before`.
+/// Puts `after` at the position of `before`, else at the end: a hook that is added again keeps its turn. Without
+/// `after`, removes `before`.
 fn replace<T>(list: &mut Vec<Arc<T>>, before: Option<&Arc<T>>, after: Option<&Arc<T>>) {
     let at = before.and_then(|before| list.iter().position(|known| Arc::ptr_eq(known, before)));
     match (at.and_then(|at| list.get_mut(at)), after) {
@@ -340,7 +343,7 @@ mod tests {
         assert!(!routes.get(true, b"p:*").unwrap().is_listened);
         // Actions of scope `each` need no lease.
         assert!(routes.leases().is_empty());
-        // A replacement takes the position of the old hook. A removal removes the hook, and the route with its last one.
+        // A replacement takes the position of the old hook. The route goes with its last hook.
         let other = hook("a:b");
         routes.replace_hook(Some(&hooks[0]), Some(&other));
         assert!(Arc::ptr_eq(&routes.get(false, b"p:a:b").unwrap().hooks[0], &other));

@@ -50,8 +50,8 @@ pub struct Spec {
 /// One action of a hook or an aggregator.
 #[derive(Debug)]
 pub struct Action {
-    /// Its own `where`, decided after that of the hook. Empty for the only action of a hook: there, `where` belongs to the
-    /// hook.
+    /// Its own `where`, decided after that of the hook. Empty for the only action of a hook: there, `where` belongs to
+    /// the hook.
     pub(crate) filter: EventFilter,
     pub(crate) scope: Scope,
     pub kind: ActionKind,

@@ -1,7 +1,7 @@
 //! Templates: texts in which `{name}` or `{name.path}` stands for a field of the event. All other text stays as it is.
-//! Parsed once on the game thread when a hook is added; rendered for each event, on the thread that runs the action. Pure.
-//! The context of the text decides how a value is escaped ([`Context`]). A value is never searched for placeholders.
-//! Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
+//! Parsed once on the game thread when a hook is added; rendered for each event, on the thread that runs the action.
+//! Pure. The context of the text decides how a value is escaped ([`Context`]). A value is never searched for
+//! placeholders. Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
 //!
 //! ```text
 //! parse:   text ── split ──▶ [Part] ── settle (markdown.rs, body.rs) ──▶ a Style and a Guard for each placeholder
@@ -93,13 +93,13 @@ enum Style {
     Key,
 }
 
-/// The separation of a value from the hook's text before it. Without it, both together could form a mention (`@every` and
-/// a value `one`), or an empty value could join two code marks into one.
+/// The separation of a value from the hook's text before it. Without it, both together could form a mention (`@every`
+/// and a value `one`), or an empty value could join two code marks into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guard {
     None,
-    /// The hook wrote `<@`: a value of digits only is the number that the hook wants. A zero-width space goes before any
-    /// other value.
+    /// The hook wrote `<@`: a value of digits only is the number that the hook wants. A zero-width space goes before
+    /// any other value.
     Digits,
     /// A zero-width space goes before every value.
     Apart,

@@ -123,8 +123,9 @@ impl<V: Clone> Trie<V> {
         leaves.flatten()
     }
 
-    /// Visits every entry of either map that may differ between the two, some of them twice, and a few neighbors of theirs.
-    /// Skips shared nodes, so the cost grows with the changes since one map was a copy of the other, not with their size.
+    /// Visits every entry of either map that may differ between the two, some of them twice, and a few neighbors of
+    /// theirs. Skips shared nodes, so the cost grows with the changes since one map was a copy of the other, not with
+    /// their size.
     pub(crate) fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
         differing(&self.root, &older.root, &mut |entry: &Entry<V>| {
             #[cfg(test)]
@@ -143,8 +144,8 @@ impl<V: Clone> Trie<V> {
     }
 }
 
-/// [`Trie::update`] below one link. `Arc::make_mut` copies a node only if a snapshot shares it. The recursion is at most
-/// [`DEPTH_MAX`] deep.
+/// [`Trie::update`] below one link. `Arc::make_mut` copies a node only if a snapshot shares it. The recursion is at
+/// most [`DEPTH_MAX`] deep.
 fn update<V: Clone, R>(
     link: &mut Link<V>,
     depth: u32,
@@ -195,8 +196,8 @@ fn split<V>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
     Node::Branch(leaves.map(|leaf| (!leaf.is_empty()).then(|| Arc::new(Node::Leaf(leaf)))))
 }
 
-/// [`Trie::differing`] below two links at the same position. Both maps have one hasher if one was a copy of the other, so
-/// equal keys are at equal positions.
+/// [`Trie::differing`] below two links at the same position. Both maps have one hasher if one was a copy of the other,
+/// so equal keys are at equal positions.
 fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&Entry<V>)) {
     match (one.as_deref(), other.as_deref()) {
         (Some(one), Some(other)) if std::ptr::eq(one, other) => {}

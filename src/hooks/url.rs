@@ -1,7 +1,7 @@
 //! URLs of requests: `http` or `https`, a host, a port, and a path with a query, which may have placeholders.
 //! Pure. Parsed on the game thread when a hook is added, rendered on `rt-webhooks`.
-//! A URL often is a secret: anybody who knows the URL of a webhook can post to it. So `Debug`, `Display` and every error
-//! show only scheme, host and port. Path and query become `***`, except for the number of a Discord webhook.
+//! A URL often is a secret: anybody who knows the URL of a webhook can post to it. So `Debug`, `Display` and every
+//! error show only scheme, host and port. Path and query become `***`, except for the number of a Discord webhook.
 //! Refused: other schemes, `user@host`, characters that a URL must not contain, placeholders before the path.
 //!
 //! ```text
@@ -190,8 +190,8 @@ fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     Ok((origin(https, authority)?, target))
 }
 
-/// Parses `host`, `host:port` or `[v6]:port`. A host with other letters than ASCII is refused, as it needs IDNA: a script
-/// has to write its ASCII form.
+/// Parses `host`, `host:port` or `[v6]:port`. A host with other letters than ASCII is refused, as it needs IDNA: a
+/// script has to write its ASCII form.
 fn origin(https: bool, authority: &str) -> Result<Origin, UrlError> {
     if authority.contains('@') {
         return Err(UrlError::Login);
@@ -258,7 +258,8 @@ fn check_target(target: &str) -> Result<(), UrlError> {
 }
 
 /// Splits a path of a Discord webhook, `/api/webhooks/<number>/<token>`, after the slash behind the number: the number
-/// is not a secret, the token is. `None` for other paths. The host does not matter, as relays for Discord keep this form.
+/// is not a secret, the token is. `None` for other paths. The host does not matter, as relays for Discord keep this
+/// form.
 fn discord_parts(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/api/")?;
     let versioned = rest.strip_prefix('v').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
@@ -278,8 +279,8 @@ fn masked(target: &str) -> String {
     }
 }
 
-/// The reason why a text is not a URL for a request. It shows nothing of the text but one character, or the text inside a
-/// pair of braces.
+/// The reason why a text is not a URL for a request. It shows nothing of the text but one character, or the text inside
+/// a pair of braces.
 #[derive(Debug, PartialEq)]
 pub(crate) enum UrlError {
     TooLong {

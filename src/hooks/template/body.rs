@@ -6,10 +6,10 @@
 //!
 //! | `Content-Type` | a value |
 //! |---|---|
-//! | `application/json`, `text/json`, `...+json`, JSON lines | escaped as JSON; outside quotes a JSON value of its own |
+//! | `application/json`, `text/json`, `...+json`, JSON lines | escaped as JSON; outside quotes a JSON value by itself |
 //! | `application/x-www-form-urlencoded` | percent-encoded; if the field is JSON, escaped as JSON before that |
 //! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
-//! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts and unquoted in tags |
+//! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
 //!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
@@ -36,16 +36,16 @@ pub(crate) enum Syntax {
 pub(crate) enum Hole {
     /// Inside a string: escaped once.
     Quoted,
-    /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver parses
-    /// twice.
+    /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver
+    /// parses twice.
     Nested,
     /// In the place of a whole value: a text gets quotes of its own.
     Bare,
 }
 
 impl Syntax {
-    /// The syntax that a `Content-Type` names: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>. Structured suffixes
-    /// (`+json`, `+xml`) are those of RFC 6839. The error completes a sentence about the header.
+    /// The syntax that a `Content-Type` names: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>. Structured
+    /// suffixes (`+json`, `+xml`) are those of RFC 6839. The error completes a sentence about the header.
     pub(crate) fn of(content_type: &str) -> Result<Syntax, &'static str> {
         let mut members = content_type.split(';');
         let kind = members.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -128,8 +128,8 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
     }
 }
 
-/// True for a text that begins like a JSON object or a list of them: its author means JSON, and its receiver reads JSON.
-/// Backslashes are skipped, as the text may be JSON inside a string.
+/// True for a text that begins like a JSON object or a list of them: its author means JSON, and its receiver reads
+/// JSON. Backslashes are skipped, as the text may be JSON inside a string.
 fn begins_as_json(text: &[u8]) -> bool {
     let mut signs = text.iter().filter(|byte| !byte.is_ascii_whitespace() && **byte != b'\\').take(3);
     matches!(
@@ -263,13 +263,14 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
 
 /// The state of the scan through XML or HTML.
 ///
-/// ```text
-///            <                  ="  or  ='
-///   Text ────────▶ Tag ───────────────────────▶ Quotes
-///    │ ▲ ◀──────────┘ >    ◀─────────────────────┘ the same quote
-///    │ └── Passage ◀── > of <script> and the like (HTML only), until </script
-///    └──────▶ Passage: <!-- until -->, <![CDATA[ until ]]>, <? until ?>, <! until >
-/// ```
+/// | state | input | next state |
+/// |---|---|---|
+/// | Text | `<` | Tag |
+/// | Text | `<!--`, `<![CDATA[`, `<?`, `<!` | Passage, until `-->`, `]]>`, `?>`, `>` |
+/// | Tag | `="` or `='` | Quotes |
+/// | Tag | `>` | Text; in HTML after `<script` and the like: Passage, until `</script` |
+/// | Quotes | the same quote | Tag |
+/// | Passage | its end | Text; after `</script`: Tag |
 enum MarkupState {
     Text,
     /// Inside a tag, with its text so far in lower case.
@@ -348,8 +349,8 @@ fn is_text(state: &MarkupState, is_html: bool) -> bool {
         MarkupState::Quotes(_, tag) => {
             let name = tag.trim_end().trim_end_matches('=').trim_end();
             let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-            // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a browser
-            // resolves character references before it runs it.
+            // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a
+            // browser resolves character references before it runs it.
             !is_html || !(name.starts_with("on") || ["style", "srcdoc"].contains(&name))
         }
         MarkupState::Tag(_) | MarkupState::Passage(_) => false,

@@ -31,9 +31,9 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value between code marks, on one line unless `lines` is set. With `enclosed`, emphasis, a spoiler or a link
-/// is open before the code, and Discord ends it at the next mark of its kind, even inside code: a zero-width space keeps
-/// such a mark from appearing in the value.
+/// Appends a value between code marks, on one line unless `lines` is set. With `enclosed`, emphasis, a spoiler or a
+/// link is open before the code, and Discord ends it at the next mark of its kind, even inside code: a zero-width space
+/// keeps such a mark from appearing in the value.
 pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: bool) {
     let mut last = ' ';
     for character in cleaned(bytes) {

@@ -1,6 +1,6 @@
 //! Finds code marks in a text of Discord's markdown, and chooses the style and guard of the placeholders around them.
-//! Runs on the game thread when a hook is added, and on `rt-webhooks` when a message is cut; pure. A text is scanned once
-//! from end to end, so no text of a hook makes it slow.
+//! Runs on the game thread when a hook is added, and on `rt-webhooks` when a message is cut; pure. A text is scanned
+//! once from end to end, so no text of a hook makes it slow.
 //!
 //! The rules are those of Discord's own parsers (<https://github.com/discord/SimpleAST>, and simple-markdown, the base
 //! of its desktop client):
@@ -109,8 +109,8 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
     (best > 0).then_some(Code { open, start: open + best, end, is_block: false })
 }
 
-/// Stands for a value while code marks are searched. One ordinary character is enough: no value contains a backtick that
-/// counts (`escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
+/// Stands for a value while code marks are searched. One ordinary character is enough: no value contains a backtick
+/// that counts (`escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
 const VALUE: char = '\u{fffc}';
 
 /// Gives each placeholder the style and the guard that the text around it requires.
@@ -201,8 +201,8 @@ fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
     brackets > 0 || runs.iter().any(|count| count % 2 == 1)
 }
 
-/// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks directly
-/// beside the value. Letter case does not count.
+/// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks
+/// directly beside the value. Letter case does not count.
 fn guard_of(before: &str, after: &str) -> Guard {
     let digits = |c: char| c.is_ascii_digit() || c == VALUE;
     let mark = before.trim_end_matches(digits);

@@ -291,7 +291,8 @@ fn code_marks_are_found_in_linear_time() {
     for text in long {
         let began = std::time::Instant::now();
         Template::parse(&text, Context::Markdown).unwrap();
-        // It takes milliseconds. One scan for each length of a mark, or over all code for each character, takes seconds.
+        // It takes milliseconds. One scan for each length of a mark, or over all code for each character, takes
+        // seconds.
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }
