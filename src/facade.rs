@@ -59,7 +59,7 @@ pub mod hooks {
         pub use crate::hooks::request::Webhook;
     }
     pub mod spec {
-        pub use crate::hooks::spec::{Kind, Spec};
+        pub use crate::hooks::spec::{ActionKind, Spec};
     }
 }
 

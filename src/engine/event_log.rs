@@ -17,7 +17,7 @@ use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
-use crate::hooks::spec::Kind;
+use crate::hooks::spec::ActionKind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, Outcome};
 use crate::threads::actions::dispatch;
@@ -93,7 +93,7 @@ impl Engine {
     fn has_hook_for(&self, path: &LogPath) -> bool {
         let hooks = self.hooks.all().map(|hook| &hook.spec.actions);
         let mut actions = hooks.chain(self.aggregators.all().map(|aggregator| &aggregator.spec.actions)).flatten();
-        actions.any(|action| matches!(&action.kind, Kind::File(log) if log.path == *path))
+        actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.path == *path))
     }
 
     /// Has the game thread read a log: [`LogReading::wait`], with the engine not borrowed.

@@ -12,7 +12,7 @@ use crate::event::topic::Topic;
 use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Action, Kind, Spec};
+use crate::hooks::spec::{Action, ActionKind, Spec};
 
 /// Most hooks of one server: each may have a lease in Redis, renewed every few seconds.
 const HOOKS_MAX: usize = 4096;
@@ -67,8 +67,8 @@ impl Hooks {
 /// The destinations of these actions.
 pub(crate) fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
     actions.iter().filter_map(|action| match &action.kind {
-        Kind::Webhook(webhook) => Some(&**webhook),
-        Kind::File(_) | Kind::Counter(_) | Kind::Leaderboard(_) => None,
+        ActionKind::Webhook(webhook) => Some(&**webhook),
+        ActionKind::File(_) | ActionKind::Counter(_) | ActionKind::Leaderboard(_) => None,
     })
 }
 

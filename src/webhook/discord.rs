@@ -16,7 +16,7 @@ use crate::hooks::request::{
     AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
     FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };
-use crate::hooks::template::{Fields, Template, Unmade, markdown};
+use crate::hooks::template::{Fields, RenderError, Template, markdown};
 use crate::hooks::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
 
@@ -278,7 +278,7 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
 }
 
 /// The fields of an embed, as many as the budget allows.
-fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, Unmade> {
+fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, RenderError> {
     let mut rows = Vec::new();
     for field in templates {
         // Discord wants both; what is empty gets a space that does not show.
@@ -304,7 +304,7 @@ fn text(
     fields: &Fields<'_>,
     chars_max: usize,
     budget: &mut usize,
-) -> Result<Option<String>, Unmade> {
+) -> Result<Option<String>, RenderError> {
     let Some(template) = template else { return Ok(None) };
     let text = cut(template.render_text(fields)?, chars_max.min(*budget));
     if is_blank(&text) {
@@ -336,7 +336,7 @@ fn label(
 /// `None` without a template, and for a URL that is too long for Discord.
 fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
     match template.map(|template| template.render(fields)) {
-        None | Some(Err(UrlError::TooLong { .. } | UrlError::Unmade(Unmade::TooLong { .. }))) => Ok(None),
+        None | Some(Err(UrlError::TooLong { .. } | UrlError::Render(RenderError::TooLong { .. }))) => Ok(None),
         Some(Err(err)) => Err(err),
         // A URL is ASCII.
         Some(Ok(url)) => Ok(Some(url.reveal()).filter(|url| url.len() <= URL_CHARS_MAX)),
@@ -382,7 +382,7 @@ fn cut(mut text: String, chars_max: usize) -> String {
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoMessage {
     Url(UrlError),
-    Unmade(Unmade),
+    Unmade(RenderError),
     Empty,
 }
 
@@ -392,8 +392,8 @@ impl From<UrlError> for NoMessage {
     }
 }
 
-impl From<Unmade> for NoMessage {
-    fn from(unmade: Unmade) -> NoMessage {
+impl From<RenderError> for NoMessage {
+    fn from(unmade: RenderError) -> NoMessage {
         NoMessage::Unmade(unmade)
     }
 }

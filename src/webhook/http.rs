@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::config::Secret;
 use crate::event::identity::MEMBER;
-use crate::hooks::request::{Body, Http};
-use crate::hooks::template::{Fields, Unmade};
+use crate::hooks::request::{Http, HttpBody};
+use crate::hooks::template::{Fields, RenderError};
 use crate::hooks::url::{Url, UrlError};
 use crate::json::find;
 
@@ -44,7 +44,7 @@ impl Request {
             return Ok(request);
         }
         let is_json = match &http.body {
-            Body::Event => {
+            HttpBody::Event => {
                 find::push_without(&mut request.body, json, MEMBER);
                 if let Cow::Owned(clean) = String::from_utf8_lossy(&request.body) {
                     // JSON is UTF-8; what other programs publish may not be.
@@ -52,7 +52,7 @@ impl Request {
                 }
                 true
             }
-            Body::Template(template) => {
+            HttpBody::Template(template) => {
                 template.render(fields, &mut request.body).map_err(NoRequest::Body)?;
                 template.is_json()
             }
@@ -139,8 +139,8 @@ impl fmt::Debug for Request {
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoRequest {
     Url(UrlError),
-    Header(Box<str>, Unmade),
-    Body(Unmade),
+    Header(Box<str>, RenderError),
+    Body(RenderError),
 }
 
 impl fmt::Display for NoRequest {

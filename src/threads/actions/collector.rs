@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::limits::AGGREGATE_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::hooks::aggregator::{Aggregator, Full, Meter, Moment, Window};
+use crate::hooks::aggregator::{Aggregator, Meter, Moment, NotCollected, Window};
 use crate::hooks::lease::Turn;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
@@ -55,15 +55,15 @@ impl Collector {
             drop(windows);
             let dropped = &self.stats.aggregates.dropped;
             let reason = match full {
-                Full::Events => {
+                NotCollected::Events => {
                     dropped.too_many.add(1);
                     format!("queue_full: the window has {} events, it takes no more", aggregator.spec.max_events)
                 }
-                Full::Bytes => {
+                NotCollected::Bytes => {
                     dropped.memory_full.add(1);
                     format!("queue_full: all windows have {AGGREGATE_BYTES_MAX} bytes, they take no more")
                 }
-                Full::Removed => {
+                NotCollected::Removed => {
                     dropped.removed.add(1);
                     continue;
                 }

@@ -13,8 +13,8 @@ use crate::event::{Arrival, Decoded, Event, EventText, Undecided, identity};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
-use crate::hooks::spec::{Action, Counter, Kind, Leaderboard};
-use crate::hooks::template::{Fields, Template, Unmade};
+use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
+use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
 use crate::io::text_log::escaped;
 use crate::json::tape::{self, Undecoded};
@@ -83,20 +83,20 @@ fn perform_all(
 fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
     let fields = Fields { tape, channel: text.channel(), unix_ms: text.unix_ms };
     let refused = match &action.kind {
-        Kind::Webhook(webhook) => {
+        ActionKind::Webhook(webhook) => {
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         // A channel of another program may have any length; an event log takes those that `Emit` takes.
-        Kind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
+        ActionKind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
             let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
             unmade(shared, id, action, reason)
         }
-        Kind::File(log) => record(shared, log, text),
-        Kind::Counter(counter) => {
+        ActionKind::File(log) => record(shared, log, text),
+        ActionKind::Counter(counter) => {
             count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
-        Kind::Leaderboard(leaderboard) => {
+        ActionKind::Leaderboard(leaderboard) => {
             rank(shared, leaderboard, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
     };
@@ -117,14 +117,14 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
 }
 
 /// Queues a counter; why it was refused, or as an error why its event makes none.
-fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Result<Option<String>, String> {
+fn count(shared: &Shared, counter: &CounterAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let key = name("key", &counter.key, fields)?;
     let by = itoa::Buffer::new().format(counter.by).into();
     Ok(queue(shared, key, None, by, counter.ttl))
 }
 
 /// The same for a leaderboard.
-fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<Option<String>, String> {
+fn rank(shared: &Shared, leaderboard: &LeaderboardAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let member = name("member", &leaderboard.member, fields)?;
     let board = name("board", &leaderboard.board, fields)?;
     let mut by = Vec::new();
@@ -139,8 +139,8 @@ fn name(what: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>,
     let mut name = Vec::new();
     match template.render(fields, &mut name) {
         Ok(()) => Ok(name),
-        Err(err @ Unmade::TooLong { .. }) => Err(format!("too_large: the {what} cannot be made: {err}")),
-        Err(err @ Unmade::Missing { .. }) => Err(err.to_string()),
+        Err(err @ RenderError::TooLong { .. }) => Err(format!("too_large: the {what} cannot be made: {err}")),
+        Err(err @ RenderError::Missing { .. }) => Err(err.to_string()),
     }
 }
 

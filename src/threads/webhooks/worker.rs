@@ -16,7 +16,7 @@ use super::{Ask, Job, SpoolState, Webhooks, address_of};
 use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::identity;
 use crate::event::notice::Notice;
-use crate::hooks::request::{Body, Webhook};
+use crate::hooks::request::{HttpBody, Webhook};
 use crate::hooks::template::Fields;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
@@ -176,7 +176,7 @@ impl<'a> Worker<'a> {
             json = Cow::Owned(string);
         }
         let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
-        let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, Body::Template(_)));
+        let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, HttpBody::Template(_)));
         let content = match &*job.webhook {
             Webhook::Discord(discord) => {
                 let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;

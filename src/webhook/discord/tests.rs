@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::json::tape;
 use crate::rows::rows;
 
 fn hook(mut spec: Value) -> Discord {
     spec["type"] = json!("discord");
     spec["webhook"] = json!("https://h/");
-    let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+    let ActionKind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
     match std::sync::Arc::into_inner(webhook) {
         Some(Webhook::Discord(discord)) => *discord,
         other => panic!("{other:?}"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::json::tape;
 
 fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
@@ -13,7 +13,7 @@ fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
 
 fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     spec["type"] = json!("http");
-    let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+    let ActionKind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::limits::SENDERS_MAX;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
 use crate::json::tape;
 use crate::webhook::answer;
@@ -59,7 +59,9 @@ impl Clocked {
     fn discord_at(&mut self, url: &str, text: &str) -> Vec<Dead> {
         let url = Url::parse(url).unwrap();
         let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
-        let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+        let ActionKind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else {
+            panic!("no webhook")
+        };
         let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();

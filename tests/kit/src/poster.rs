@@ -9,7 +9,7 @@ use realtime::facade::config::Config;
 use realtime::facade::event::EventText;
 use realtime::facade::event::notice::Notice;
 use realtime::facade::hooks::request::Webhook;
-use realtime::facade::hooks::spec::{Kind, Spec};
+use realtime::facade::hooks::spec::{ActionKind, Spec};
 use realtime::facade::stats::Stats;
 use realtime::facade::threads::shared::Shared;
 use realtime::facade::threads::webhooks::{Job, Refused};
@@ -196,7 +196,7 @@ pub struct Hook {
 impl Hook {
     pub fn new(name: &str, spec: Value) -> Hook {
         match Spec::parse(&spec).unwrap().actions.remove(0).kind {
-            Kind::Webhook(webhook) => Hook { name: name.as_bytes().into(), webhook },
+            ActionKind::Webhook(webhook) => Hook { name: name.as_bytes().into(), webhook },
             other => panic!("{other:?} posts nothing"),
         }
     }
