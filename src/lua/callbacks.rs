@@ -1,7 +1,6 @@
 //! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
 //! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
@@ -14,12 +13,11 @@ use crate::hooks::aggregator::Aggregator;
 use crate::io::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
-use crate::lua::shield::{self, Filling, Making, Stage, Work};
-use crate::lua::stack::{Answer, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Line, Lua, Results, SHIELD, upvalue};
-use crate::lua::{
-    PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, set_attached, stack, start,
-    wants_attention,
-};
+use crate::lua::encode;
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, wants_attention};
+use crate::lua::shield::{self, Filling, Making, Results, Stage, Work};
+use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
 use crate::threads::selftest::Selftest;
 
@@ -32,109 +30,13 @@ static EVERY: AtomicU32 = AtomicU32::new(Pace::EVERY_MAX);
 /// Pumps since the prelude last asked; game thread only.
 static PUMPED: AtomicU32 = AtomicU32::new(0);
 
-/// `gmod13_open`: nothing is registered yet, so this cannot be an `entry!`.
-///
-/// # Safety
-/// `state` is the calling Lua state, on the game thread.
-pub(super) unsafe fn open(state: State) -> i32 {
-    // SAFETY: as this function's own contract.
-    let loaded = guarded(|| unsafe { stack::load(state) });
-    if !matches!(loaded, Some(Ok(()))) {
-        // Without the Lua library there is no way to say so in Lua, and no log yet.
-        let reason = loaded.and_then(Result::err).unwrap_or_else(|| "internal error".to_owned());
-        let _ = writeln!(std::io::stderr(), "[realtime] cannot use the Lua library of this game: {reason}");
-        return 0;
-    }
-    never_unmap();
-    // SAFETY: `load` succeeded, and the entry was called with `state`.
-    let lua = unsafe { Lua::new(state) };
-    if !lua.check_stack(8) {
-        return 0;
-    }
-    lua.push_function(set_up, 0);
-    match lua.pcall(0, 0, 0) {
-        true => 0,
-        false => lua.raise_top(),
-    }
-}
-
-/// Registers everything in this state. Runs under pcall and owns nothing: it may raise anywhere.
-unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
-    // SAFETY: called by `open` through pcall, after `load`.
-    let lua = unsafe { Lua::new(state) };
-    if is_attached(lua) {
-        return 0;
-    }
-    if !lua.check_stack(40) {
-        return lua.raise(b"stack overflow");
-    }
-    // Whatever state was attached before: nothing of it is for this one.
-    set_attached(None);
-    let port = host_port(lua);
-    // What went wrong, if anything did.
-    let trouble = guarded(|| match start(port) {
-        Ok(process) => {
-            fail_point("open");
-            process.engine().attach();
-            None
-        }
-        Err(message) => Some(Line::of(&message)),
-    });
-    match trouble {
-        Some(None) => {}
-        Some(Some(line)) => return lua.raise(line.as_bytes()),
-        None => return lua.raise(b"internal error while realtime starts"),
-    }
-    lua.set_top(0);
-    if !lua.load_chunk(include_str!("prelude.lua"), c"=realtime") {
-        return lua.raise_top();
-    }
-    // `context`, `pumped` and their like come before what the prelude returns: their shield has to do without it.
-    lua.push_function(shield::perform, 0);
-    for (at, function) in (3..).zip([context, pumped, api::report, api::begin_selftest, api::reload]) {
-        lua.push_value(2);
-        lua.push_function(function, 1);
-        debug_assert_eq!(lua.top(), at);
-    }
-    lua.push_value(1);
-    lua.insert(3);
-    lua.call(5, 8);
-    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [3, 4, 5, 6, 7, 8, 9, 10];
-    for upvalue in [notify, say, report] {
-        lua.push_value(upvalue);
-    }
-    json::push_kept_table(lua);
-    lua.push_function(shield::perform, 4);
-    let shield = start + 1;
-    api::register(lua, shield, describe, takes_meta, strip);
-    // start(pump): the pump's upvalues are what it calls.
-    lua.push_value(start);
-    for upvalue in [shield, on_error, report, describe] {
-        lua.push_value(upvalue);
-    }
-    lua.push_function(pump, 4);
-    lua.call(1, 0);
-    set_attached(Some(lua));
-    0
-}
-
-/// The game's port, by its console variable: part of the server's default name.
-fn host_port(lua: Lua) -> u16 {
-    let chunk = "local port = GetConVar(\"hostport\") return port and port:GetInt()";
-    let known = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
-    // Saturates, and a port is no fraction.
-    let port = if known { lua.number(-1) as u16 } else { 27015 };
-    lua.pop(1);
-    port
-}
-
 /// Upvalues of [`pump`], beside [`SHIELD`].
 const ON_ERROR: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
 const DESCRIBE: i32 = upvalue(4);
 
 /// Called by the game's timer at every tick. An idle tick costs two loads and a store.
-unsafe extern "C-unwind" fn pump(state: State) -> i32 {
+pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     // One thread writes it, so it needs no locked instruction.
     PUMPED.store(PUMPED.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     if wants_attention() {
@@ -413,7 +315,7 @@ fn sum_on_top(lua: Lua) -> Outcome {
     }
     let mut payload = Vec::new();
     let encoded = match kind {
-        LUA_TTABLE => json::encode(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
+        LUA_TTABLE => encode::push_json(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
         _ => Err(format!("it returned a {}, expected a table or nil", Lua::type_name(kind))),
     };
     let checked = encoded.and_then(|non_finite| {
@@ -442,8 +344,8 @@ fn aggregator_name(aggregator: &Aggregator) -> String {
     format!("aggregator `{}` of `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
 }
 
-fn push_context(_: Lua) -> Answer {
-    Answer::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
+fn push_context(_: Lua) -> EntryOutcome {
+    EntryOutcome::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
 }
 
 /// What is being called, as an error report names it.
@@ -476,9 +378,9 @@ entry! {
     context, push_context
 }
 
-fn push_pumped(lua: Lua) -> Answer {
+fn push_pumped(lua: Lua) -> EntryOutcome {
     lua.push_number(f64::from(PUMPED.swap(0, Ordering::Relaxed)));
-    Answer::Values(1)
+    EntryOutcome::OnStack(1)
 }
 
 entry! {

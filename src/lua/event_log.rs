@@ -5,10 +5,11 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, refused, string};
-use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
-use crate::lua::values::push_answer;
-use crate::lua::{Process, json, process, shield};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, either, push_answer, refused, string};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::{Process, process};
+use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
+use crate::lua::{encode, shield};
 
 entry! {
     /// `realtime.ReadEventLog(path [, options] [, cb]) -> array | nil, reason`; with a callback `true | nil, reason`.
@@ -16,7 +17,7 @@ entry! {
     read_event_log, run_read_event_log
 }
 
-fn run_read_event_log(lua: Lua) -> Answer {
+fn run_read_event_log(lua: Lua) -> EntryOutcome {
     either((|| {
         let path = string(lua, 1, "ReadEventLog")?;
         let (options, callback_at) = match lua.type_of(2) {
@@ -41,7 +42,7 @@ fn run_read_event_log(lua: Lua) -> Answer {
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Vec::new();
-    let non_finite = json::encode(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
+    let non_finite = encode::push_json(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
     if non_finite > 0 {
         return Err("encode: a number of the options is not finite".to_owned());
     }
@@ -49,11 +50,11 @@ fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
 }
 
 /// For the callback at that index.
-fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer, String> {
+fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOutcome, String> {
     let kept = shield::keep(lua, at).ok_or(NOT_KEPT)?;
     let asked = process.engine().read_event_log(wanted, kept);
     match asked {
-        Ok(()) => Ok(Answer::True),
+        Ok(()) => Ok(EntryOutcome::True),
         Err(refusal) => {
             lua.release(kept);
             Err(refusal.to_string())
@@ -62,7 +63,7 @@ fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer,
 }
 
 /// On this thread.
-fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<Answer, String> {
+fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<EntryOutcome, String> {
     let begun = process.engine().begin_log_read(wanted);
     let reading = begun.map_err(|refusal| refusal.to_string())?;
     // The engine is not borrowed while this thread reads.

@@ -11,8 +11,11 @@ use crate::engine::registrations::Origin;
 use crate::engine::registry::CallbackRef;
 use crate::engine::{Engine, Refusal};
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
-use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
-use crate::lua::{json, nested, process, shield};
+use crate::lua::encode::{self, shown};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::process;
+use crate::lua::shield::{self, Results, nested};
+use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua};
 
 /// What an `Add...` function was given: a channel, perhaps an id, and a spec.
 struct Given<'a> {
@@ -23,7 +26,7 @@ struct Given<'a> {
 }
 
 /// Reads `(channel, [id,] spec)`.
-fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
+fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome> {
     let channel = lua.string(1).ok_or_else(|| bad(lua, 1, function, "string"))?;
     match lua.type_of(2) {
         LUA_TTABLE => Ok(Given { channel, id: None, spec: 2 }),
@@ -49,7 +52,7 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), 
     }
     let mut text = Vec::new();
     // No userdata has a place in a spec: the function that tells them apart would refuse what `strip` is given.
-    let encoded = json::encode(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
+    let encoded = encode::push_json(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
     let spec = encoded.and_then(|_| serde_json::from_slice(&text).map_err(|err| format!("encode: the spec {err}")));
     let spec = spec.and_then(|spec| match lua.type_of(top + 2) {
         LUA_TFUNCTION => Ok((spec, Some(shield::keep(lua, top + 2).ok_or(NOT_KEPT)?))),
@@ -70,7 +73,7 @@ entry! {
     add_hook, run_add_hook
 }
 
-fn run_add_hook(lua: Lua) -> Answer {
+fn run_add_hook(lua: Lua) -> EntryOutcome {
     add(lua, "AddHook", |engine, given, spec, function| {
         let added = engine.add_hook(given.channel, given.id, spec, function);
         added.map(|(id, replaced)| (id, replaced.into_iter().collect()))
@@ -81,7 +84,7 @@ fn run_add_hook(lua: Lua) -> Answer {
 type Adding =
     fn(&mut Engine, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
 
-fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
+fn add(lua: Lua, name: &'static str, adding: Adding) -> EntryOutcome {
     let given = match given(lua, name) {
         Ok(given) => given,
         Err(answer) => return answer,
@@ -100,11 +103,11 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
     match added {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|function| lua.release(function));
-            Answer::Results(Results::Text(id))
+            EntryOutcome::Results(Results::Text(id))
         }
         // Scripts seldom look at what these functions return.
         Err(reason) => {
-            log::error!("{name} on `{}` was refused: {reason}", json::shown(given.channel));
+            log::error!("{name} on `{}` was refused: {reason}", shown(given.channel));
             refused(None, reason)
         }
     }
@@ -115,7 +118,7 @@ entry! {
     remove_hook, run_remove_hook
 }
 
-fn run_remove_hook(lua: Lua) -> Answer {
+fn run_remove_hook(lua: Lua) -> EntryOutcome {
     remove(lua, "RemoveHook", Engine::remove_hook_of)
 }
 
@@ -124,7 +127,7 @@ entry! {
     add_aggregator, run_add_aggregator
 }
 
-fn run_add_aggregator(lua: Lua) -> Answer {
+fn run_add_aggregator(lua: Lua) -> EntryOutcome {
     add(lua, "AddAggregator", |engine, given, spec, function| {
         engine.add_aggregator(given.channel, given.id, spec, function)
     })
@@ -135,14 +138,14 @@ entry! {
     remove_aggregator, run_remove_aggregator
 }
 
-fn run_remove_aggregator(lua: Lua) -> Answer {
+fn run_remove_aggregator(lua: Lua) -> EntryOutcome {
     remove(lua, "RemoveAggregator", Engine::remove_aggregator_of)
 }
 
 /// What a `Remove...` function does with the engine, given the channel, if there is one, and the id.
 type Removing = fn(&mut Engine, Option<&[u8]>, &[u8]) -> Option<Vec<CallbackRef>>;
 
-fn remove(lua: Lua, name: &'static str, removing: Removing) -> Answer {
+fn remove(lua: Lua, name: &'static str, removing: Removing) -> EntryOutcome {
     let Some(first) = lua.string(1) else { return bad(lua, 1, name, "string") };
     let (channel, id) = match lua.type_of(2) {
         LUA_TNONE | LUA_TNIL => (None, first),
@@ -155,5 +158,5 @@ fn remove(lua: Lua, name: &'static str, removing: Removing) -> Answer {
     let removed = process.and_then(|process| removing(&mut process.engine(), channel, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
-    Answer::Values(1)
+    EntryOutcome::OnStack(1)
 }

@@ -4,9 +4,11 @@
 //! Scripts can get hold of that function (`debug.getupvalue`): it takes its work from a place that is set only while
 //! [`run`] lasts, and takes it once. Called at any other time, with any arguments, it does nothing.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use gmod::lua::State;
 
@@ -15,8 +17,8 @@ use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather};
 use crate::event::Event;
 use crate::event::notice::{Argument, Notice};
 use crate::json::build::{Build, Pace};
-use crate::lua::json::{self, Lane};
-use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, Results, upvalue};
+use crate::lua::decode::{self, Lane};
+use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::redis::answer::Answer;
 
 /// How often something is tried that a script's `__gc` makes fail.
@@ -26,8 +28,6 @@ pub(super) const ATTEMPTS_MAX: u32 = 16;
 const NOTIFY: i32 = upvalue(1);
 const SAY: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
-/// The table of [`Lane`]s.
-pub(super) const KEPT: i32 = upvalue(4);
 
 /// What [`perform`] is to do. Borrowed from who runs it.
 pub(super) enum Work<'a, 'b> {
@@ -47,6 +47,41 @@ pub(super) enum Work<'a, 'b> {
     Call(&'a Call, &'a mut Making<'b>),
     /// Put the next events of a window into its array, which is the argument.
     Window(&'a Gather, &'a mut Making<'b>, &'a mut Filling),
+}
+
+/// Results for which Lua needs memory.
+pub(super) enum Results {
+    /// `nil` or a truth value, and a reason.
+    Refused(Option<bool>, Cow<'static, str>),
+    Text(Arc<[u8]>),
+    Texts(&'static str, String),
+}
+
+impl Results {
+    pub(super) fn count(&self) -> i32 {
+        match self {
+            Results::Text(_) => 1,
+            Results::Refused(..) | Results::Texts(..) => 2,
+        }
+    }
+
+    /// `[-0, +count]`, **raises**.
+    pub(super) fn push(&self, lua: Lua) {
+        match self {
+            Results::Refused(falsy, reason) => {
+                match falsy {
+                    Some(value) => lua.push_boolean(*value),
+                    None => lua.push_nil(),
+                }
+                lua.push_bytes(reason.as_bytes());
+            }
+            Results::Text(text) => lua.push_bytes(text),
+            Results::Texts(first, second) => {
+                lua.push_bytes(first.as_bytes());
+                lua.push_bytes(second.as_bytes());
+            }
+        }
+    }
 }
 
 /// How far the making of values has come, and what ends it.
@@ -133,7 +168,7 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
         }
         Work::Values(answer, making) => {
             lua.set_top(0);
-            if !json::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, None) {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, None) {
                 making.stage = Stage::Parked;
                 return 0;
             }
@@ -165,7 +200,7 @@ fn push_function(lua: Lua, function: CallbackRef, making: &mut Making<'_>) -> bo
 
 /// The whole value of a tape on top of the stack; or (false) time is out.
 fn make_one(lua: Lua, tape: &[u8], making: &mut Making<'_>, lane: Lane) -> bool {
-    let is_made = json::make(lua, tape, 1, making.build, making.pace, Some(lane));
+    let is_made = decode::make(lua, tape, 1, making.build, making.pace, Some(lane));
     if !is_made {
         making.stage = Stage::Parked;
     }
@@ -184,7 +219,7 @@ fn deliver(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
         push_meta(lua, event);
         arguments = 3;
     }
-    json::finish(lua, making.build, Lane::Event);
+    decode::finish(lua, making.build, Lane::Event);
     making.stage = Stage::Called;
     lua.call(arguments, 0);
     0
@@ -244,7 +279,7 @@ fn decide(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
         return 0;
     }
     lua.push_bytes(event.channel());
-    json::finish(lua, making.build, Lane::Event);
+    decode::finish(lua, making.build, Lane::Event);
     making.stage = Stage::Called;
     lua.call(2, 1);
     1
@@ -273,7 +308,7 @@ fn gather(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Fill
         }
         // A window is far below 2^31 events (`AGGREGATE_EVENTS_MAX`).
         lua.raw_set_index(1, (window.filled + filling.made) as i32 + 1);
-        json::finish(lua, making.build, Lane::Window);
+        decode::finish(lua, making.build, Lane::Window);
         filling.made += 1;
     }
     making.stage = Stage::Called;
@@ -305,7 +340,8 @@ fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
     }
     let count = match &answered.outcome {
         Ok(answer) => {
-            if !json::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, Some(Lane::Answer)) {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, Some(Lane::Answer))
+            {
                 return park(making);
             }
             if answer.values == 2 {
@@ -320,7 +356,7 @@ fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
             2
         }
     };
-    json::finish(lua, making.build, Lane::Answer);
+    decode::finish(lua, making.build, Lane::Answer);
     making.stage = Stage::Called;
     lua.call(count, 0);
     0
@@ -330,7 +366,7 @@ fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
 pub(super) fn keep(lua: Lua, index: i32) -> Option<CallbackRef> {
     let kept = Cell::new(None);
     for _ in 0..ATTEMPTS_MAX {
-        lua.push_value(super::stack::SHIELD);
+        lua.push_value(SHIELD);
         lua.push_value(index);
         if run(lua, &mut Work::Keep(&kept), 1, 0, 0) {
             break;
@@ -338,4 +374,24 @@ pub(super) fn keep(lua: Lua, index: i32) -> Option<CallbackRef> {
         lua.pop(1);
     }
     kept.get()
+}
+
+/// Functions of the prelude that may run scripts, and so call the module again, inside each other. Each level takes some
+/// of the thread's own stack, of which Windows gives 1 MiB: Lua's limit of levels comes too late. And a name that sends
+/// an event with all players in it is asked for as often as there are players, to the power of the levels.
+pub(super) const NESTED_MAX: u32 = 4;
+
+/// How many are under way. Game thread only.
+static NESTED: AtomicU32 = AtomicU32::new(0);
+
+/// Runs what may call the module again, under pcall; `None`: there are [`NESTED_MAX`] under way.
+pub(super) fn nested<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let around = NESTED.load(Ordering::Relaxed);
+    if around >= NESTED_MAX {
+        return None;
+    }
+    NESTED.store(around + 1, Ordering::Relaxed);
+    let done = run();
+    NESTED.store(around, Ordering::Relaxed);
+    Some(done)
 }

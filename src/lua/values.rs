@@ -2,20 +2,17 @@
 //! for a reader without callback, waited for with nothing of the engine borrowed.
 //! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
 
-use std::time::{Duration, Instant};
-
 use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
-use crate::json::build::{Build, Pace};
 use crate::json::text;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, number, refused, string};
-use crate::lua::shield::{ATTEMPTS_MAX, Making, Stage, Work};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, either, number, push_answer, refused, string};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::process;
 use crate::lua::stack::{
-    Answer, HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, SHIELD,
+    HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua,
 };
-use crate::lua::{json, process, shield};
-use crate::redis::answer;
+use crate::lua::{encode, shield};
 
 /// The bytes under which a value is stored: a string as it is, a number as decimal text, a table as JSON. Telling
 /// userdata apart runs Lua code, so the engine must not be borrowed.
@@ -32,7 +29,7 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
         LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
         _ => {
-            let non_finite = json::encode(lua, at, HELPER, out).map_err(|err| err.to_string())?;
+            let non_finite = encode::push_json(lua, at, HELPER, out).map_err(|err| err.to_string())?;
             if let Ok(process) = process(lua) {
                 process.stats.non_finite.add(non_finite);
             }
@@ -42,8 +39,8 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
 }
 
 /// The types of values that can be stored.
-fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), Answer> {
-    match json::can_start(lua.type_of(at)) {
+fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), EntryOutcome> {
+    match encode::can_start(lua.type_of(at)) {
         true => Ok(()),
         false => Err(bad(lua, at, function, "string, number, boolean or table")),
     }
@@ -60,7 +57,7 @@ fn submit<T>(
     callback: Option<i32>,
     prepared: Result<T, String>,
     make: impl FnOnce(Requests<'_>, T) -> Made,
-) -> Answer {
+) -> EntryOutcome {
     let process = match process(lua) {
         Ok(process) => process,
         Err(reason) => return refused(falsy, reason),
@@ -82,7 +79,7 @@ fn submit<T>(
     };
     let queued = process.engine().submit(request, kept);
     match queued {
-        Ok(()) => Answer::True,
+        Ok(()) => EntryOutcome::True,
         Err(refusal) => {
             kept.into_iter().for_each(|callback| lua.release(callback));
             refused(falsy, refusal.to_string())
@@ -91,12 +88,12 @@ fn submit<T>(
 }
 
 /// A writer: returns at once.
-fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
 }
 
 /// A reader: with a callback it returns at once, else with the answer, after a bounded wait.
-fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     if callback.is_some() {
         return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
     }
@@ -123,41 +120,6 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
     }
 }
 
-/// For what is small by itself.
-const UNBOUNDED: Duration = Duration::from_secs(60);
-
-/// Pushes the values of an answer, until the deadline at most: a reader has its bound, and the time that they take is
-/// counted with its wait.
-pub(super) fn push_answer(lua: Lua, answer: &answer::Answer, deadline: Option<Instant>) -> Answer {
-    let began = Instant::now();
-    let mut pace = Pace::new(began, deadline.unwrap_or(began + UNBOUNDED), Pace::EVERY_MAX);
-    let values = i32::from(answer.values);
-    for _ in 0..ATTEMPTS_MAX {
-        let mut build = Build::new();
-        let mut making = Making::new(&mut build, &mut pace);
-        lua.push_value(SHIELD);
-        let done = shield::run(lua, &mut Work::Values(answer, &mut making), 0, values, 0);
-        let stage = making.stage;
-        if done && stage == Stage::Called {
-            if pace.looked() > began
-                && let Ok(process) = process(lua)
-            {
-                process.engine().charge(began, Instant::now());
-            }
-            return Answer::Values(values);
-        }
-        lua.pop(if done { values } else { 1 });
-        if stage == Stage::Parked {
-            if let Ok(process) = process(lua) {
-                process.stats.reads_timed_out.add(1);
-                process.engine().charge(began, Instant::now());
-            }
-            return refused(None, "timeout: Lua did not take the answer in the time of a reader; use a callback");
-        }
-    }
-    refused(None, "decode: Lua has no memory for the answer")
-}
-
 // ---- writers --------------------------------------------------------------------------------------------------
 
 entry! {
@@ -165,7 +127,7 @@ entry! {
     set, run_set
 }
 
-fn run_set(lua: Lua) -> Answer {
+fn run_set(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "Set")?;
         stored(lua, 2, "Set")?;
@@ -179,7 +141,7 @@ entry! {
     set_ex, run_set_ex
 }
 
-fn run_set_ex(lua: Lua) -> Answer {
+fn run_set_ex(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "SetEx")?;
         stored(lua, 2, "SetEx")?;
@@ -194,7 +156,7 @@ entry! {
     incr, run_incr
 }
 
-fn run_incr(lua: Lua) -> Answer {
+fn run_incr(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "Incr")?;
         let (by, at) = match lua.type_of(2) {
@@ -212,7 +174,7 @@ entry! {
     del, run_del
 }
 
-fn run_del(lua: Lua) -> Answer {
+fn run_del(lua: Lua) -> EntryOutcome {
     either((|| {
         let last = lua.top();
         let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
@@ -227,7 +189,7 @@ entry! {
     expire, run_expire
 }
 
-fn run_expire(lua: Lua) -> Answer {
+fn run_expire(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "Expire")?;
         let seconds = number(lua, 2, "Expire")?;
@@ -241,7 +203,7 @@ entry! {
     command, run_command
 }
 
-fn run_command(lua: Lua) -> Answer {
+fn run_command(lua: Lua) -> EntryOutcome {
     either((|| {
         if lua.type_of(1) != LUA_TTABLE {
             return Err(bad(lua, 1, "Command", "table"));
@@ -286,7 +248,7 @@ entry! {
     get, run_get
 }
 
-fn run_get(lua: Lua) -> Answer {
+fn run_get(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "Get")?;
         let callback = callback(lua, 2, "Get")?;
@@ -299,7 +261,7 @@ entry! {
     get_table, run_get_table
 }
 
-fn run_get_table(lua: Lua) -> Answer {
+fn run_get_table(lua: Lua) -> EntryOutcome {
     either((|| {
         let key = string(lua, 1, "GetTable")?;
         let callback = callback(lua, 2, "GetTable")?;
@@ -312,7 +274,7 @@ entry! {
     get_leaderboard, run_get_leaderboard
 }
 
-fn run_get_leaderboard(lua: Lua) -> Answer {
+fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
     either((|| {
         let board = string(lua, 1, "GetLeaderboard")?;
         let rows = number(lua, 2, "GetLeaderboard")?;
