@@ -1,5 +1,7 @@
-//! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
-//! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
+//! The pump: takes Calls from the engine, tick by tick, and runs them in Lua.
+//! Runs on the game thread. The functions of scripts run under pcall, while the engine is not locked.
+//! It spends at most the tick's budget, and one callback: values that take longer to make are parked and go on in the
+//! next tick. An error of a script is reported with the name of its Call; it never stops the pump.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -21,31 +23,38 @@ use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
 use crate::threads::selftest::Selftest;
 
-/// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
+/// The Call whose function runs now; null in between. It is read only to name the Call in an error report. Set around
+/// each pcall by [`run_call`] and [`run_window`]. Game thread only.
 static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
-/// A tick's work is going on; game thread only.
+/// True while a tick's work goes on, so that a script cannot start another one inside it. Game thread only.
 static IN_TICK: AtomicBool = AtomicBool::new(false);
-/// Values between two looks at the clock, as the last tick had it ([`Pace`]); game thread only.
+/// Values between two looks at the clock at the end of the last tick ([`Pace`]), where the next tick starts. Game
+/// thread only.
 static EVERY: AtomicU32 = AtomicU32::new(Pace::EVERY_MAX);
-/// Pumps since the prelude last asked; game thread only.
+/// Calls of the pump since the prelude last asked [`pumped`]. Game thread only.
 static PUMPED: AtomicU32 = AtomicU32::new(0);
 
-/// Upvalues of [`pump`], beside [`SHIELD`].
+/// Upvalues of [`pump`] after [`SHIELD`], all functions of the prelude.
 const ON_ERROR: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
 const DESCRIBE: i32 = upvalue(4);
 
-/// Called by the game's timer at every tick. An idle tick costs two loads and a store.
+/// The pump: the game's timer `realtime.pump` calls it at every tick. An idle tick costs two loads and a store. It does
+/// nothing if it is called inside a tick, or in a state that is not attached. Stack: `[-0, +0]`; **raises** only in an
+/// older LuaJIT that has no stack left, where nothing needs dropping.
+///
+/// # Safety
+/// Called by Lua, on the game thread.
 pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
-    // One thread writes it, so it needs no locked instruction.
+    // Only this thread writes the counter, so a load and a store do: they need no locked instruction.
     PUMPED.store(PUMPED.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     if wants_attention() {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
-        // A script can get hold of this function, and call it from a callback.
+        // A script can reach this function (`debug.getupvalue`) and call it from a callback: hence `IN_TICK`.
         if lua.check_stack(stack::ROOM) && is_attached(lua) && !IN_TICK.swap(true, Ordering::Relaxed) {
             if guarded(|| run_tick(lua)).is_none() {
-                // The panic was counted and logged; the next tick goes on with the next call.
+                // `guarded` has counted and logged the panic. The next tick continues with the next Call.
                 raise_attention();
             }
             IN_TICK.store(false, Ordering::Relaxed);
@@ -54,7 +63,14 @@ pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     0
 }
 
-/// Not inlined, so that `scripts/bench` can count its instructions.
+/// The work of one tick: releases old functions, prints waiting lines, then runs Calls until the engine has no more for
+/// this tick. Not inlined, so that `scripts/bench` can count its instructions. `[-0, +0]`, never raises.
+///
+/// ```text
+///  engine (locked)            Lua edge (engine not locked)
+///  next_call ───Call────────▶ run_one: make the values, call the script's function under pcall
+///  complete  ◀──Outcome──────┘
+/// ```
 #[inline(never)]
 fn run_tick(lua: Lua) {
     fail_point("pump");
@@ -74,7 +90,7 @@ fn run_tick(lua: Lua) {
     let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     loop {
         let call = {
-            // The engine is borrowed in this block only: a callback may call anything of `realtime`.
+            // The engine is locked in this block only: a callback may call any function of `realtime`.
             let mut engine = process.engine();
             if let Some((call, outcome)) = finished.take() {
                 engine.complete(call, outcome);
@@ -92,7 +108,7 @@ fn run_tick(lua: Lua) {
     }
 }
 
-/// Lines of the text log for the console, and those of a self-test for who asked.
+/// Prints the waiting lines of the text log, and those of a self-test on the console that asked for it.
 fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     while let Ok(line) = process.console.try_recv() {
         print_line(lua, &line, false);
@@ -102,14 +118,17 @@ fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     }
 }
 
+/// Prints one line with the prelude's `say`. `[-0, +0]`, never raises.
 fn print_line(lua: Lua, line: &str, for_asker: bool) {
     lua.push_value(SHIELD);
     if !shield::run(lua, &mut Work::Line(line, for_asker), 0, 0, 0) {
-        lua.pop(1); // The script environment has no working `print`; the log file has what is of the log.
+        lua.pop(1); // The script environment has no working `print`. Lines of the log are in the log file anyway.
     }
 }
 
-/// Runs a call as far as the tick allows. `scratch` is clear, for values that are made in one go, and clear afterwards.
+/// Runs a Call as far as the tick allows. `scratch` is an empty build for values that are made in one go; it is empty
+/// again afterwards. A Call that was begun in an earlier tick brings its own build. The edge releases the callback of
+/// an answer and the array of a window, once they are called. `[-0, +0]`, never raises.
 fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
     let built = match call {
         Call::Gather(_) => return run_window(lua, call, pace, scratch),
@@ -136,7 +155,7 @@ fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> O
     outcome
 }
 
-/// The call comes again, and goes on from here.
+/// Stores the build in its Call, because the engine gives the Call out again in a later tick.
 #[cold]
 fn keep_build(call: &mut Call, scratch: &mut Build) {
     if let Call::Deliver(Deliver { build, .. })
@@ -147,7 +166,8 @@ fn keep_build(call: &mut Call, scratch: &mut Build) {
     }
 }
 
-/// Runs a call that is no window.
+/// Runs a Call other than [`Call::Gather`]. It loops only to repeat after an error of Lua's memory. `[-0, +0]`, never
+/// raises.
 #[inline]
 fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
     let top = lua.top();
@@ -184,7 +204,9 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
     }
 }
 
-/// The handler returns `true` when it has reported an error; what Lua leaves without it is a text.
+/// Reports the error on top of the stack, unless the message handler has done so: the handler returns `true` then.
+/// Without memory, or after an error in the handler itself, Lua leaves a string. `[-0, +?]`, never raises; the caller
+/// resets the stack.
 #[cold]
 fn report_unreported(lua: Lua) {
     if lua.string(-1).is_some() {
@@ -194,7 +216,16 @@ fn report_unreported(lua: Lua) {
     }
 }
 
-/// What becomes of a call that did not end with its function; `None`: it goes on at once.
+/// The outcome of a Call whose function was not called to its end; `None`: try again at once. `done` is the result of
+/// the pcall.
+///
+/// ```text
+///  done   stage           meaning                                  outcome
+///  true   Parked          time is out                              Parked, or Slow after too long
+///  false  Making, Parked  no memory, or the `__gc` of a script     again, or Failed after too many errors
+///  false  Called          the function raised an error             Failed
+///  true   Making          a script replaced `perform`              Failed
+/// ```
 #[cold]
 fn unfinished(
     call: &Call,
@@ -206,16 +237,18 @@ fn unfinished(
 ) -> Option<Outcome> {
     match (done, stage) {
         (true, Stage::Parked) => return Some(parked(call, build, pace, began)),
-        // No memory, or the `__gc` of a script: what was made stands.
+        // The values made so far are kept, and the build goes on from there.
         (false, Stage::Making | Stage::Parked) if build.after_error() == AfterError::GoOn => return None,
-        // The function raised an error, or a script put another one in the place of ours.
+        // The last two rows of the table, and builds that are given up.
         _ => {}
     }
     build.clear();
     Some(Outcome::Failed)
 }
 
-/// Time was out while the values of a call were made.
+/// The outcome of a Call whose values were not ready in time: later ticks go on with it. If the values take too long
+/// for their number (strings made to collide do that to LuaJIT), the function gets the payload's text instead, and the
+/// callback of an answer gets a reason.
 fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
     if !build.spend(pace.counted(began), pace.take_made()) {
         return Outcome::Parked;
@@ -226,7 +259,7 @@ fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Ou
     })
 }
 
-/// The JSON text of a tape.
+/// The value of a tape as JSON text.
 fn text_of(tape: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(tape.len());
     if let Some(whole) = find::whole(tape) {
@@ -235,8 +268,9 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Puts events of a window into its array, as far as the tick allows. What is left of a window that takes too long is
-/// put in as text, an event at a time.
+/// Runs a [`Call::Gather`]: puts events of an aggregator's window into its array, as far as the tick allows. If the
+/// values of a window take too long, its other events are put in as text, one in each round of the loop. `[-0, +0]`,
+/// never raises.
 fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
     let (began, top) = (pace.looked(), lua.top());
     if let Call::Gather(gather) = call
@@ -301,13 +335,14 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
     }
 }
 
-/// The counter of payloads delivered as text because they were slow.
+/// The counter of payloads that Lua got as text, because their values took too long to make.
 fn raw_slow() -> Option<&'static Counter> {
     PROCESS.get().map(|process| &process.stats.raw_slow)
 }
 
-/// What an aggregator's function returned, as the event for its actions. What is no table, nor nil, is an error of the
-/// script, and reported as one.
+/// The result of an aggregator's function, on top of the stack, as the JSON of the event for its actions. Nil means no
+/// event. Any type but nil and table is an error of the script and is reported as one. `[-0, +?]`, never raises; the
+/// caller resets the stack.
 fn sum_on_top(lua: Lua) -> Outcome {
     let kind = lua.type_of(-1);
     if kind == LUA_TNIL {
@@ -332,13 +367,14 @@ fn sum_on_top(lua: Lua) -> Outcome {
         Err(reason) => {
             lua.push_value(SHIELD);
             if !shield::run(lua, &mut Work::Report(&reason), 0, 0, 0) {
-                log::error!("{}: {reason}", under_way()); // The script environment has nothing to report it with.
+                log::error!("{}: {reason}", under_way()); // The script environment has no working error report.
             }
             Outcome::Failed
         }
     }
 }
 
+/// The name of an aggregator in an error report.
 fn aggregator_name(aggregator: &Aggregator) -> String {
     let (id, channel) = (&aggregator.id, aggregator.topic.name());
     format!("aggregator `{}` of `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
@@ -348,9 +384,10 @@ fn push_context(_: Lua) -> EntryOutcome {
     EntryOutcome::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
 }
 
-/// What is being called, as an error report names it.
+/// The name of the running Call in an error report; `pump` if there is none.
 fn under_way() -> String {
-    // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
+    // SAFETY: not null only while `run_call` or `run_window` runs a pcall; they borrow the call for that long, and
+    // nothing changes it meanwhile.
     match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
@@ -374,7 +411,7 @@ fn under_way() -> String {
 }
 
 entry! {
-    /// For the prelude: what is being called, as an error report names it.
+    /// For the prelude: the name of the running Call in an error report.
     context, push_context
 }
 
@@ -384,6 +421,6 @@ fn push_pumped(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// For the prelude: how often the pump ran since this was asked last.
+    /// For the prelude: how often the pump ran since the last call of this function. Zero means that the timer is gone.
     pumped, push_pumped
 }

@@ -1,4 +1,7 @@
-//! Tapes (decoded JSON) to Lua values.
+//! Makes Lua values from tapes (decoded JSON, `json/tape.rs`), with no tree in between. The way back is `encode.rs`.
+//! Runs on the game thread, in `shield::perform` between Lua frames: it owns nothing and cannot panic, so that a Lua
+//! error may jump over it. This is a hot path.
+//! It stops when the tick's time is out, keeps the half-made values in a Lua table, and goes on in a later tick.
 
 use std::time::Instant;
 
@@ -6,30 +9,42 @@ use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
 use crate::json::tape::{Item, Reader};
 use crate::lua::stack::{LUA_TTABLE, Lua, upvalue};
 
-/// The table of [`Lane`]s.
+/// Upvalue 4 of `perform`: a table that keeps half-made values from tick to tick. It has one range of slots for each
+/// [`Lane`]:
+///
+/// ```text
+///  slot    1 .. 64       65 .. 128      129 .. 192
+///  lane    Event         Answer         Window         unused slots are false, never nil: a write allocates nothing
+/// ```
 pub(super) const KEPT: i32 = upvalue(4);
 
-/// Whose half-made values are kept from tick to tick: one of each may be.
+/// The kind of Call that half-made values are kept for. Only one Call of each kind can be half-made at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lane {
+    /// The payload of an event, for a listener or a condition.
     Event = 0,
+    /// The answer to a command, for its callback.
     Answer = 1,
+    /// An event of an aggregator's window.
     Window = 2,
 }
 
-/// Elements of the table [`KEPT`] for each lane, and in all.
+/// Slots of the table [`KEPT`] for one lane. A lane needs a slot for each open table and each whole value: at most
+/// [`BUILD_DEPTH_MAX`] and two.
 const LANE_SLOTS: i32 = 64;
-pub(super) const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
+/// Slots of the table [`KEPT`] for all lanes.
+const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
 const _: () = assert!(BUILD_DEPTH_MAX + 4 < LANE_SLOTS as usize);
 
 impl Lane {
-    /// The element of the table [`KEPT`] for the value that stands there, from 0.
+    /// The slot of the table [`KEPT`] for the value number `standing` (from 0) of this lane.
     fn slot(self, standing: i32) -> i32 {
         self as i32 * LANE_SLOTS + 1 + standing
     }
 }
 
-/// The table [`KEPT`] of a state, every element of it there. `[-0, +1]`, **raises**.
+/// Pushes a new table [`KEPT`] with every slot filled, so that later writes to it never allocate. `[-0, +1]`,
+/// **raises**.
 pub(super) fn push_kept_table(lua: Lua) {
     lua.push_table(KEPT_SLOTS, 0);
     for slot in 1..=KEPT_SLOTS {
@@ -38,17 +53,24 @@ pub(super) fn push_kept_table(lua: Lua) {
     }
 }
 
-/// Values and tables that fit the twenty slots every C function starts with.
+/// Values and tables that may stand on the stack without a `check_stack`. Every C function starts with twenty free
+/// slots (LUA_MINSTACK); the rest is for the function to call, its arguments, a key and a value.
 const STANDING_IN_MINSTACK: i32 = 8;
 
-/// Makes values of the tape until there are `count`, which are on top of the stack then. False: the pace says that time
-/// is out; what is there so far is kept for the next time, if there is a lane for it. At least one value is made.
+/// Makes `count` Lua values of the tape and leaves them on top of the stack. False: the pace says that time is out.
+/// With a lane, the values so far are then kept in [`KEPT`], and the next call goes on from there. At least one value
+/// is made in each call. `[-0, +count]`, or (false) `[-0, +?]`.
 ///
 /// Runs in [`crate::lua::shield::perform`]: **raises**, and owns nothing. After an error [`Build::after_error`] says
-/// how to go on: `build` is changed only together with what stands.
+/// how to go on. To make that possible, `build` changes only together with the values on the stack or in [`KEPT`].
 ///
-/// While values are made the stack holds the whole ones and the open tables, the innermost on top. An open table stands
-/// in the one around it from its beginning on.
+/// While values are made, the stack holds the whole values and then the open tables, the innermost on top:
+///
+/// ```text
+///  read so far: {"a":[1,{"b":2        stack: whole values | {a=…} | {1,{…}} | {b=2}        top on the right
+/// ```
+///
+/// Each open table is put into the table around it when it is created, so closing it needs only a pop.
 pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
     let lane = match lane {
         Some(lane) if build.is_kept => {
@@ -90,7 +112,8 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
     }
 }
 
-/// Makes a value that stands in no other; of an array or object only its table. Returns the bytes of its text.
+/// Makes the next outermost value. Of an array or object it makes the table only, and leaves it open. Returns the
+/// length of a text in bytes, 0 for other values: long texts count as several values. `[-0, +1]`, **raises**.
 fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
     match tape.next_item() {
         Some(Item::Array(count)) => make_table(lua, count, false, None, build, lane),
@@ -108,9 +131,12 @@ fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<L
     0
 }
 
-/// Makes values of the array or object `open`, up to its end or the next that is an array or object itself, of which the
-/// table is made. True: time is out. What is kept is changed value by value, else `build` is changed at the end only:
-/// after an error without anything kept all begins anew.
+/// Makes values of the innermost open container `open`, whose table is on top of the stack. Stops at its end, or after
+/// the table of an array or object inside it was made. True: time is out. `[-0, +0]` or, with a new table, `[-0, +1]`;
+/// **raises**.
+///
+/// If the tables are kept, `build` is updated after each value, so that an error costs one value only. If they are not
+/// kept, an error makes all of them begin anew (the stack is gone), so one update at the end is enough.
 fn make_run(
     lua: Lua,
     tape: &mut Reader<'_>,
@@ -121,15 +147,16 @@ fn make_run(
 ) -> bool {
     let is_object = open.next == 0;
     loop {
-        let key = match is_object {
-            true => match tape.next_item() {
+        let key = if is_object {
+            match tape.next_item() {
                 Some(Item::Text(key)) => {
                     lua.push_bytes(key);
                     key
                 }
-                _ => return build.cut_off(), // Not written by `tape::parse`.
-            },
-            false => &[],
+                _ => return build.cut_off(), // Never happens: `tape::parse` writes a text before each member.
+            }
+        } else {
+            &[]
         };
         let mut bytes = key.len();
         match tape.next_item() {
@@ -152,7 +179,7 @@ fn make_run(
             }
         }
         if is_object {
-            // Null is nil: it removes a member of the same name that came before.
+            // A null member is nil here, so it removes an earlier member of the same name.
             lua.raw_set(-3);
         } else {
             lua.raw_set_index(-2, open.next);
@@ -167,19 +194,20 @@ fn make_run(
     }
 }
 
-/// Makes the table of an array or object; if it is a member, its key is on top, and taken.
+/// Makes the table of an array or object, puts it into the container `around`, and leaves it on top of the stack. The
+/// key of a member is on top before. `[-0, +1]`, or in an object `[-1, +1]`; **raises**.
 fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
     if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
         lua.raise(b"stack overflow");
     }
-    // Larger ones grow: the room for a million elements is no single step.
+    // Room for a million elements at once would be one long step that no pace can interrupt. Larger tables grow.
     let room = count.min(ROOM_MADE_MAX) as i32;
     lua.push_table(if is_object { 0 } else { room }, if is_object { room } else { 0 });
     keep_top(lua, build, lane);
     match around {
         None => {}
         Some(Open { next: 0, .. }) => {
-            // Parent, key, table: the table stays on top, in the place of the key.
+            // Before: parent, key, table. After: parent, table.
             lua.push_value(-1);
             lua.insert(-3);
             lua.raw_set(-4);
@@ -192,9 +220,10 @@ fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build
     build.opened(count, is_object);
 }
 
-/// Elements or members that a new table has room for at once.
+/// Elements or members that a new table gets room for when it is created.
 const ROOM_MADE_MAX: u32 = 16_384;
 
+/// Pushes a value that contains no others. Nil stands for an absent member. `[-0, +1]`, **raises**.
 #[inline]
 fn push_scalar(lua: Lua, item: Item<'_>) {
     match item {
@@ -206,7 +235,8 @@ fn push_scalar(lua: Lua, item: Item<'_>) {
     }
 }
 
-/// The value on top stands next: it is kept, if such are.
+/// Keeps the value on top in the next slot of the lane, if the values of this build are kept. `[-0, +0]`, **raises**
+/// only if a script changed the table of kept values.
 #[inline]
 fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
     if let (true, Some(lane)) = (build.is_kept, lane) {
@@ -216,18 +246,19 @@ fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
     }
 }
 
-/// A script can put anything in the place of the table [`KEPT`].
+/// **Raises** unless upvalue [`KEPT`] is a table: a script can replace it (`debug.setupvalue`). `[-0, +0]`.
 fn check_kept(lua: Lua) {
     if lua.type_of(KEPT) != LUA_TTABLE {
         lua.raise(b"the table of realtime's half-made values is gone");
     }
 }
 
-/// Keeps what stands on the stack for the next time.
+/// Copies the values and open tables from the stack to [`KEPT`], so that a later tick can go on with them. `[-0, +0]`,
+/// **raises** as [`check_kept`].
 #[cold]
 fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
-        return; // All of it is kept already.
+        return; // They were kept one by one.
     }
     check_kept(lua);
     let first = lua.top() - build.standing() + 1;
@@ -238,7 +269,8 @@ fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
     build.is_kept = true;
 }
 
-/// Pushes what was kept; begins anew if a script changed it.
+/// Pushes the kept values and open tables. If a script changed one of the tables, the build begins anew. `[-0,
+/// +standing]` or `[-0, +0]`, **raises**.
 #[cold]
 fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
     check_kept(lua);
@@ -256,7 +288,8 @@ fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
     }
 }
 
-/// The values are made, and stand where they belong: nothing is kept any more.
+/// Ends a build whose values are all made and where they belong: clears its slots of [`KEPT`], so that Lua can collect
+/// the values later. `[-0, +0]`, never raises.
 #[inline]
 pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
@@ -265,6 +298,7 @@ pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
     build.restart();
 }
 
+/// Overwrites the slots of a lane with false. `[-0, +0]`, never raises: the slots exist.
 #[cold]
 fn forget_kept(lua: Lua, build: &mut Build, lane: Lane) {
     build.forget_errors();

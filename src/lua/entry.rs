@@ -89,8 +89,8 @@ fn finish_other(lua: Lua, outcome: Option<EntryOutcome>) -> i32 {
     }
 }
 
-/// Pushes the results under pcall and drops the Rust values, whether or not the push succeeded. `None`: the push failed,
-/// and the Lua error that prevented it is on top of the stack. `[-0, +count]` or `[-0, +1]`; never raises.
+/// Pushes the results under pcall and drops the Rust values, whether or not the push succeeded. `None`: the push
+/// failed, and the Lua error that prevented it is on top of the stack. `[-0, +count]` or `[-0, +1]`; never raises.
 fn give(lua: Lua, results: Results) -> Option<i32> {
     let count = results.count();
     for attempt in 1.. {

@@ -1,6 +1,6 @@
-//! The function of the table `realtime` that reads event logs: options read out of their Lua table, the engine asked,
-//! and without a callback waited for with nothing of the engine borrowed.
-//! Game thread; an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+//! `realtime.ReadEventLog`: reads the options from their Lua table and queries an event log. With a callback the query
+//! is queued; without one the game thread itself reads the disk, up to a deadline. Runs on the game thread, as an
+//! `entry!`. It never holds the engine's lock while it reads or waits.
 
 use serde_json::Value;
 
@@ -38,7 +38,8 @@ fn run_read_event_log(lua: Lua) -> EntryOutcome {
     })())
 }
 
-/// The options as JSON. Telling userdata apart runs Lua code, so the engine must not be borrowed.
+/// The options table at `at` as JSON; without options an empty array, which is how an empty table encodes. Encoding may
+/// run script code (to describe userdata), so the engine must not be borrowed.
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Vec::new();
@@ -49,7 +50,7 @@ fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     serde_json::from_slice(&text).map_err(|err| format!("encode: the options {err}"))
 }
 
-/// For the callback at that index.
+/// Queues the query for the thread `rt-files` and keeps the callback at index `at` for its answer.
 fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOutcome, String> {
     let kept = shield::keep(lua, at).ok_or(NOT_KEPT)?;
     let asked = process.engine().read_event_log(wanted, kept);
@@ -62,7 +63,7 @@ fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOu
     }
 }
 
-/// On this thread.
+/// Reads the event log on the game thread, and returns the records. Bounded by the reader's deadline.
 fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<EntryOutcome, String> {
     let begun = process.engine().begin_log_read(wanted);
     let reading = begun.map_err(|refusal| refusal.to_string())?;

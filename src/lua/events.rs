@@ -1,4 +1,6 @@
-//! Events.
+//! The functions of the table `realtime` for events: `Emit`, `On` and `Off`.
+//! Runs on the game thread; each function is an `entry!`. `Emit` is a hot path: it encodes its argument into a reused
+//! buffer and queues it for the thread `rt-publisher`. It never waits; a full queue is refused with a reason.
 
 use std::cell::Cell;
 
@@ -14,12 +16,13 @@ use crate::lua::shield::{self, Results, nested};
 use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua};
 
 thread_local! {
-    /// Where Emit writes its JSON, reused. Taken while in use, so a re-entrant Emit gets an empty one.
+    /// Buffer for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
+    /// inside an Emit (from a player's `Nick`) finds an empty one.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 entry! {
-    /// `realtime.Emit(channel, data) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.Emit(channel, data) -> true | false, reason`. Queues an event. Upvalue 2: the prelude's `describe`.
     emit, run_emit
 }
 
@@ -36,18 +39,20 @@ fn run_emit(lua: Lua) -> EntryOutcome {
     payload.clear();
     let outcome = write_payload(lua, process, &mut payload)
         .and_then(|()| process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string()));
-    // One huge event must not keep its memory for ever.
+    // After a huge event the buffer shrinks again, or its memory would stay in use for ever.
     payload.clear();
     payload.shrink_to(64 * 1024);
     SCRATCH.set(payload);
     done(outcome)
 }
 
-/// The JSON text of argument 2. A string that is itself an object or array goes out as that JSON.
+/// Appends the JSON text of argument 2. A string that is itself the JSON of an object or array is sent as that JSON,
+/// not as a string. The error is the reason for Lua; refusals are counted by cause. `[-0, +0]`, or after an error `[-0,
+/// +?]`.
 fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
     if lua.type_of(2) == LUA_TSTRING {
         let text = lua.bytes(2);
-        // Before it is parsed: a huge string must cost the tick nothing.
+        // Checked before the string is parsed: a huge string must cost the tick nothing.
         if let Err(refusal) = engine::fits("payload", text, PAYLOAD_BYTES_MAX) {
             process.stats.refused_too_large.add(1);
             return Err(refusal.to_string());
@@ -71,10 +76,9 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(
     }
 }
 
-// ---- On, Off --------------------------------------------------------------------------------------------------
-
 entry! {
-    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Upvalue 2: the prelude's `takes_meta`.
+    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Adds a listener, or replaces the one with this id.
+    /// Upvalue 2: the prelude's `takes_meta`.
     on, run_on
 }
 
@@ -92,9 +96,11 @@ fn run_on(lua: Lua) -> EntryOutcome {
     };
     lua.push_value(HELPER);
     lua.push_value(callback);
-    let told = nested(|| lua.pcall(1, 1, 0));
-    let wants_meta = told != Some(true) || lua.boolean(-1);
-    lua.pop(if told.is_some() { 1 } else { 2 });
+    let called = nested(|| lua.pcall(1, 1, 0));
+    // If the prelude cannot tell whether the callback takes a third argument, the callback gets it.
+    let wants_meta = called != Some(true) || lua.boolean(-1);
+    // A call leaves its result or error; without a call, the function and its argument are still there.
+    lua.pop(if called.is_some() { 1 } else { 2 });
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
     let registered = process.engine().on(channel, id, kept, wants_meta);
     match registered {
@@ -110,7 +116,7 @@ fn run_on(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Off(channel [, id]) -> number` of listeners removed.
+    /// `realtime.Off(channel [, id]) -> number`: removes one listener or all of the channel, and returns how many.
     off, run_off
 }
 
@@ -121,7 +127,7 @@ fn run_off(lua: Lua) -> EntryOutcome {
         LUA_TSTRING => Some(lua.bytes(2)),
         _ => return bad(lua, 2, "Off", "string"),
     };
-    // Before it is hashed: no listener has such a name.
+    // A longer name would be hashed for nothing: no listener can have it.
     let fits = [Some(channel), id].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
     let removed: Vec<CallbackRef> = match process(lua) {
         Ok(process) if fits => process.engine().off(channel, id),

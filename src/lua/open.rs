@@ -15,8 +15,8 @@ use crate::lua::process::{PROCESS, guarded, is_attached, set_attached, start};
 use crate::lua::stack::{LUA_TNUMBER, Lua};
 use crate::lua::{decode, event_log, events, hooks, shield, stack, status, values};
 
-/// The game calls this at `require("realtime")`, also for a second `require` in the same state. Raises a Lua error if the
-/// module cannot start. It cannot be an `entry!`, because nothing is registered yet. Stack: `[-0, +0]`.
+/// The game calls this at `require("realtime")`, also for a second `require` in the same state. Raises a Lua error if
+/// the module cannot start. It cannot be an `entry!`, because nothing is registered yet. Stack: `[-0, +0]`.
 ///
 /// # Safety
 /// `state` is the calling Lua state, on the game thread.
@@ -197,8 +197,8 @@ fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
     lua.pop(1);
 }
 
-/// Keeps the library mapped for the life of the process, because its threads go on between two Lua states. Windows unmaps
-/// a library when its last handle is closed; this takes a handle that is never closed.
+/// Keeps the library mapped for the life of the process, because its threads go on between two Lua states. Windows
+/// unmaps a library when its last handle is closed; this takes a handle that is never closed.
 #[cfg(windows)]
 fn never_unmap() {
     unsafe extern "system" {

@@ -25,8 +25,8 @@ use crate::threads::shared::Shared;
 /// Scripts may name paths below this folder only. It is relative to the directory in which the game's server starts.
 const DATA_FOLDER: &str = "garrysmod/data";
 
-/// The engine and what belongs to it. Created by [`start`] and never dropped: its threads, connections and queues live
-/// on through a map change.
+/// The engine and the parts that it shares with other threads. Created by [`start`] and never dropped: its threads,
+/// connections and queues live on through a map change.
 pub(super) struct Process {
     /// Private: reach it through [`Process::engine`].
     engine: Mutex<Engine>,
@@ -44,9 +44,9 @@ pub(super) static PROCESS: OnceLock<Process> = OnceLock::new();
 /// numbers in the registry of this state and mean nothing in another one. Game thread only.
 static ATTACHED: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The main thread of the attached state, identified by [`Lua::thread_mark`]. It lives as long as the state. Comparing it
-/// is quicker than reading the state's mark, and almost every entry is called from it. Null if a coroutine opened the
-/// module. Game thread only.
+/// The main thread of the attached state, identified by [`Lua::thread_mark`]. It lives as long as the state. Comparing
+/// it is quicker than reading the state's mark, and almost every entry is called from it. Null if a coroutine opened
+/// the module. Game thread only.
 static MAIN_THREAD: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Limits the log lines about panics.
@@ -141,8 +141,8 @@ fn report_panics() {
     }));
 }
 
-/// Runs the body of an entry. A panic is counted and becomes `None`; the panic hook has logged it by then. No Lua error may
-/// leave the body: a LuaJIT with external unwinding would make `catch_unwind` abort the server, one with internal
+/// Runs the body of an entry. A panic is counted and becomes `None`; the panic hook has logged it by then. No Lua error
+/// may leave the body: a LuaJIT with external unwinding would make `catch_unwind` abort the server, one with internal
 /// unwinding would jump over the body without running its destructors.
 pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(body));

@@ -1,4 +1,6 @@
-//! Status.
+//! The functions of the table `realtime` about the module itself: `Configure`, `Status` and `Stats`. Also the Rust half
+//! of the console commands `realtime_status`, `realtime_reload` and `realtime_selftest`, which the prelude adds. Runs
+//! on the game thread; each function is an `entry!`. Nothing here waits, except `reload` for the settings files.
 
 use crate::io::text_log;
 use crate::json::tape;
@@ -10,10 +12,9 @@ use crate::lua::shield::Results;
 use crate::lua::stack::{HELPER, LUA_TTABLE, Lua};
 use crate::redis::answer::Answer;
 
-// ---- Configure ------------------------------------------------------------------------------------------------
-
 entry! {
-    /// `realtime.Configure(options) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.Configure(options) -> true | false, reason`. Applies all options or none; an option that the operator
+    /// set keeps the operator's value. Upvalue 2: the prelude's `describe`.
     configure, run_configure
 }
 
@@ -24,17 +25,16 @@ fn run_configure(lua: Lua) -> EntryOutcome {
     let mut text = Vec::new();
     let outcome = process(lua).map_err(str::to_owned).and_then(|process| {
         encode::push_json(lua, 1, HELPER, &mut text).map_err(|err| err.to_string())?;
-        // An empty table is written as an array.
+        // An empty table is encoded as an array, but options are an object.
         let text = if text == b"[]" { "{}".into() } else { String::from_utf8_lossy(&text) };
         process.engine().configure(&text).map_err(|refusal| refusal.to_string())
     });
     done(outcome)
 }
 
-// ---- Status, Stats --------------------------------------------------------------------------------------------
-
 entry! {
-    /// `realtime.Status() -> state, detail`
+    /// `realtime.Status() -> state, detail`: one word for scripts, one sentence for people. Also works in a state that
+    /// is not attached: the word is then `closed`.
     status, run_status
 }
 
@@ -47,7 +47,7 @@ fn run_status(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Stats() -> table`, the numbers of `Engine::stats`.
+    /// `realtime.Stats() -> table`, the numbers of `Engine::stats`; an empty table in a state that is not attached.
     stats, run_stats
 }
 
@@ -63,10 +63,8 @@ fn run_stats(lua: Lua) -> EntryOutcome {
     }
 }
 
-// ---- console commands -----------------------------------------------------------------------------------------
-
 entry! {
-    /// For the prelude: what `realtime_status` prints, one text a line.
+    /// For the prelude: the lines that the console command `realtime_status` prints, joined by line ends.
     report, run_report
 }
 
@@ -79,7 +77,8 @@ fn run_report(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// For the prelude: reads the operator's settings again; what to print, one text a line.
+    /// For the prelude: reads the operator's settings again (`realtime_reload`). Returns the lines to print, joined by
+    /// line ends.
     reload, run_reload
 }
 
@@ -94,13 +93,15 @@ fn run_reload(lua: Lua) -> EntryOutcome {
     text_of(&lines)
 }
 
+/// One text of several lines. Control characters are escaped, because a server name from Redis must not steer the
+/// terminal of the console.
 fn text_of(lines: &[String]) -> EntryOutcome {
     let text = lines.iter().map(|line| text_log::escaped(line)).collect::<Vec<_>>().join("\n");
     EntryOutcome::Results(Results::Text(text.into_bytes().into()))
 }
 
 entry! {
-    /// For the prelude: begins `realtime_selftest`. `true`, or `false, reason`.
+    /// For the prelude: starts the self-test (`realtime_selftest`) on a thread of its own. `true`, or `false, reason`.
     begin_selftest, run_begin_selftest
 }
 

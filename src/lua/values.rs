@@ -1,6 +1,7 @@
-//! The functions of the table `realtime` that read and write values: arguments checked, a request made, queued, and
-//! for a reader without callback, waited for with nothing of the engine borrowed.
-//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+//! The functions of the table `realtime` that read and write values in Redis. Each checks its arguments, makes a
+//! request, and queues it for the thread `rt-publisher`. Runs on the game thread; each function is an `entry!`. Writers
+//! never wait. A reader without a callback waits for its answer for a bounded time, and releases the engine's lock
+//! meanwhile.
 
 use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
@@ -14,14 +15,15 @@ use crate::lua::stack::{
 };
 use crate::lua::{encode, shield};
 
-/// The bytes under which a value is stored: a string as it is, a number as decimal text, a table as JSON. Telling
-/// userdata apart runs Lua code, so the engine must not be borrowed.
+/// The bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as JSON.
+/// The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
+/// borrowed. `[-0, +0]`, or after an error `[-0, +?]`; never raises.
 fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let out = &mut bytes;
     match lua.type_of(at) {
         LUA_TSTRING => {
-            // Before it is copied: a huge string must cost the tick nothing.
+            // Checked before the string is copied: a huge string must cost the tick nothing.
             engine::fits("value", lua.bytes(at), VALUE_BYTES_MAX).map_err(|refusal| refusal.to_string())?;
             out.extend_from_slice(lua.bytes(at));
         }
@@ -38,19 +40,24 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The types of values that can be stored.
+/// The argument error for a type that cannot be stored; `Ok` for all others.
 fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), EntryOutcome> {
-    match encode::can_start(lua.type_of(at)) {
-        true => Ok(()),
-        false => Err(bad(lua, at, function, "string, number, boolean or table")),
+    if encode::can_start(lua.type_of(at)) {
+        Ok(())
+    } else {
+        Err(bad(lua, at, function, "string, number, boolean or table"))
     }
 }
 
-// ---- what becomes of a request ----------------------------------------------------------------------------------
+// ---- the common bodies of writers and readers -----------------------------------------------------------------
 
+/// A request for Redis, or the refusal of its arguments.
 type Made = Result<Request, Refusal>;
 
-/// Makes a request of what was `prepared`, with the engine borrowed, and queues it: `true`, or `falsy, reason`.
+/// Makes a request from `prepared`, and queues it for the thread `rt-publisher`. The outcome is `true`, or `falsy,
+/// reason`. `callback` is the index of the function that gets the answer; it is kept only after the request was made,
+/// so that a refusal leaves nothing in the registry. `prepared` is evaluated before, because it may run script code and
+/// the engine is borrowed here.
 fn submit<T>(
     lua: Lua,
     falsy: Option<bool>,
@@ -87,12 +94,13 @@ fn submit<T>(
     }
 }
 
-/// A writer: returns at once.
+/// The body of a function that writes: it returns at once. Without a callback nobody gets the answer.
 fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
 }
 
-/// A reader: with a callback it returns at once, else with the answer, after a bounded wait.
+/// The body of a function that reads. With a callback it returns at once. Without one it returns the answer, and the
+/// game thread waits for it, up to `sync_timeout_ms`.
 fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     if callback.is_some() {
         return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
@@ -122,8 +130,11 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
 
 // ---- writers --------------------------------------------------------------------------------------------------
 
+// A callback of a writer is called with the answer of Redis, or with nil and a reason. Upvalue 2 is the prelude's
+// `describe`, for those that encode a value.
+
 entry! {
-    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Stores a value.
     set, run_set
 }
 
@@ -137,7 +148,7 @@ fn run_set(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Stores a value that expires.
     set_ex, run_set_ex
 }
 
@@ -152,7 +163,7 @@ fn run_set_ex(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Incr(key [, by] [, cb]) -> true | false, reason`
+    /// `realtime.Incr(key [, by] [, cb]) -> true | false, reason`. Adds `by` (1 if absent) to the number of a key.
     incr, run_incr
 }
 
@@ -170,7 +181,8 @@ fn run_incr(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Del(key... [, cb]) -> true | false, reason`
+    /// `realtime.Del(key... [, cb]) -> true | false, reason`. Deletes keys. A function as the last argument is the
+    /// callback.
     del, run_del
 }
 
@@ -185,7 +197,7 @@ fn run_del(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Expire(key, seconds [, cb]) -> true | false, reason`
+    /// `realtime.Expire(key, seconds [, cb]) -> true | false, reason`. Makes a key expire.
     expire, run_expire
 }
 
@@ -199,7 +211,7 @@ fn run_expire(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.Command({word, ...} [, cb]) -> true | false, reason`
+    /// `realtime.Command({word, ...} [, cb]) -> true | false, reason`. Sends a Redis command of the script's own.
     command, run_command
 }
 
@@ -213,11 +225,12 @@ fn run_command(lua: Lua) -> EntryOutcome {
     })())
 }
 
-/// The words in the table at 1.
+/// The words of the command in the table at index 1. The error is the reason for Lua. Number and total size are checked
+/// before the words are copied, so a huge table costs the tick nothing. `[-0, +0]`, or after an error `[-0, +?]`; never
+/// raises.
 fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
     let (mut words, mut bytes) = (Vec::new(), 0);
     let count = lua.raw_len(1);
-    // Before anything is copied.
     if usize::try_from(count).is_ok_and(|count| count > COMMAND_ARGUMENTS_MAX) {
         return Err(format!("encode: the command has {count} words, {COMMAND_ARGUMENTS_MAX} are allowed"));
     }
@@ -244,7 +257,8 @@ fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
 // ---- readers --------------------------------------------------------------------------------------------------
 
 entry! {
-    /// `realtime.Get(key [, cb]) -> string | nil [, reason]`; with a callback `true | nil, reason`
+    /// `realtime.Get(key [, cb]) -> string | nil [, reason]`; with a callback `true | nil, reason`. Nil without a
+    /// reason: the key does not exist.
     get, run_get
 }
 
@@ -257,7 +271,7 @@ fn run_get(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.GetTable(key [, cb])`: as `Get`, decoded
+    /// `realtime.GetTable(key [, cb])`: as `Get`, but the value is decoded from JSON.
     get_table, run_get_table
 }
 
@@ -270,7 +284,8 @@ fn run_get_table(lua: Lua) -> EntryOutcome {
 }
 
 entry! {
-    /// `realtime.GetLeaderboard(board, n [, cb]) -> map, ranked | nil, reason`
+    /// `realtime.GetLeaderboard(board, n [, cb]) -> map, ranked | nil, reason`: the first `n` rows, once by name and
+    /// once in order.
     get_leaderboard, run_get_leaderboard
 }
 
