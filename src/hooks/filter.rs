@@ -10,7 +10,7 @@ use crate::hooks::error::SpecError;
 use crate::hooks::members::{describe, function_in, number_of};
 use crate::hooks::template::{TEMPLATE_BYTES_MAX, check_none, is_path};
 use crate::json::find;
-use crate::json::tape::Item;
+use crate::json::tape::TapeItem as Item;
 
 /// Most conditions of one `where`.
 const CONDITIONS_MAX: usize = 32;

@@ -3,7 +3,7 @@
 //! As for Lua, a number above 2^53 is a text here, and a null member of an object is absent.
 
 use crate::config::limits::ENCODE_DEPTH_MAX;
-use crate::json::tape::{self, Item, Reader};
+use crate::json::tape::{self, Reader, TapeItem};
 use crate::json::text;
 
 /// The value at a dotted path, such as `players.1.name`. A step names a member of an object, or is the number of an
@@ -14,8 +14,8 @@ pub(crate) fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
     for name in path.split('.') {
         let mut reader = Reader::new(at);
         at = match reader.next_item()? {
-            Item::Object(pairs) => member(&mut reader, pairs, name.as_bytes())?,
-            Item::Array(count) => {
+            TapeItem::Object(pairs) => member(&mut reader, pairs, name.as_bytes())?,
+            TapeItem::Array(count) => {
                 let wanted = name.parse::<u32>().ok().filter(|number| (1..=count).contains(number))?;
                 for _ in 1..wanted {
                     reader.skip()?;
@@ -26,7 +26,7 @@ pub(crate) fn field<'a>(tape: &'a [u8], path: &str) -> Option<Field<'a>> {
         };
     }
     let item = Reader::new(at).next_item()?;
-    (item != Item::Nil).then_some(Field { item, tape: at })
+    (item != TapeItem::Nil).then_some(Field { item, tape: at })
 }
 
 /// The whole value of a tape; `None` for an empty tape.
@@ -39,7 +39,7 @@ fn member<'a>(reader: &mut Reader<'a>, pairs: u32, name: &[u8]) -> Option<&'a [u
     let mut found = None;
     for _ in 0..pairs {
         let key = reader.next_item()?;
-        if key == Item::Text(name) {
+        if key == TapeItem::Text(name) {
             found = Some(reader.rest());
         }
         reader.skip()?;
@@ -51,7 +51,7 @@ fn member<'a>(reader: &mut Reader<'a>, pairs: u32, name: &[u8]) -> Option<&'a [u
 #[derive(Clone, Copy)]
 pub(crate) struct Field<'a> {
     /// Its first item. For a scalar this is the whole value.
-    pub(crate) item: Item<'a>,
+    pub(crate) item: TapeItem<'a>,
     /// The tape from this value on; it may go on behind it.
     tape: &'a [u8],
 }
@@ -97,21 +97,21 @@ fn push_json(tape: &[u8], out: &mut Vec<u8>) -> Option<()> {
                 let key = if top.object { Some(reader.next_item()?) } else { None };
                 let item = reader.next_item()?;
                 // A null member is absent for Lua, so it is left out here, too.
-                if item == Item::Nil {
+                if item == TapeItem::Nil {
                     continue;
                 }
                 if std::mem::replace(&mut top.begun, true) {
                     out.push(b',');
                 }
-                if let Some(Item::Text(name)) = key {
+                if let Some(TapeItem::Text(name)) = key {
                     text::push_string(out, name);
                     out.push(b':');
                 }
                 item
             }
         };
-        if let Item::Array(left) | Item::Object(left) = item {
-            let object = matches!(item, Item::Object(_));
+        if let TapeItem::Array(left) | TapeItem::Object(left) = item {
+            let object = matches!(item, TapeItem::Object(_));
             out.push(if object { b'{' } else { b'[' });
             *open.get_mut(depth)? = Open { left, object, begun: false };
             depth += 1;
@@ -125,13 +125,13 @@ fn push_json(tape: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Appends a value that contains no others.
-fn push_scalar(item: Item<'_>, out: &mut Vec<u8>) {
+fn push_scalar(item: TapeItem<'_>, out: &mut Vec<u8>) {
     match item {
-        Item::Boolean(true) => out.extend_from_slice(b"true"),
-        Item::Boolean(false) => out.extend_from_slice(b"false"),
-        Item::Number(number) => _ = text::push_number(out, number),
-        Item::Text(bytes) => text::push_string(out, bytes),
-        Item::Nil | Item::Null | Item::Array(_) | Item::Object(_) => out.extend_from_slice(b"null"),
+        TapeItem::Boolean(true) => out.extend_from_slice(b"true"),
+        TapeItem::Boolean(false) => out.extend_from_slice(b"false"),
+        TapeItem::Number(number) => _ = text::push_number(out, number),
+        TapeItem::Text(bytes) => text::push_string(out, bytes),
+        TapeItem::Nil | TapeItem::Null | TapeItem::Array(_) | TapeItem::Object(_) => out.extend_from_slice(b"null"),
     }
 }
 
@@ -179,7 +179,7 @@ fn is_named(member: &[u8], key: &[u8]) -> bool {
     let Some(text) = end.and_then(|end| head.get(..end + 2)).filter(|text| text.contains(&b'\\')) else { return false };
     let mut tape = Vec::new();
     let name = key.get(1..key.len().saturating_sub(1));
-    tape::parse(text, &mut tape).is_ok() && Reader::new(&tape).next_item() == name.map(Item::Text)
+    tape::parse(text, &mut tape).is_ok() && Reader::new(&tape).next_item() == name.map(TapeItem::Text)
 }
 
 /// The members of a JSON object as texts: the parts between the outermost braces and commas. `text` must be a valid

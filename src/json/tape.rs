@@ -162,7 +162,7 @@ pub(crate) fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
 /// The text that begins at byte `at` of the tape; `None` if another value begins there.
 fn text_at(tape: &[u8], at: usize) -> Option<&[u8]> {
     match Reader::new(tape.get(at..)?).next_item()? {
-        Item::Text(bytes) => Some(bytes),
+        TapeItem::Text(bytes) => Some(bytes),
         _ => None,
     }
 }
@@ -499,7 +499,7 @@ impl Parser<'_> {
 
 /// One value of a tape, or the beginning of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Item<'a> {
+pub enum TapeItem<'a> {
     /// A null in an object. For Lua the member is absent.
     Nil,
     /// A null in an array or alone. For Lua it is `realtime.Null`.
@@ -526,26 +526,26 @@ impl<'a> Reader<'a> {
 
     /// The next item; `None` at the end, or if the bytes are not a tape.
     #[inline]
-    pub fn next_item(&mut self) -> Option<Item<'a>> {
+    pub fn next_item(&mut self) -> Option<TapeItem<'a>> {
         let [tag] = self.take::<1>()?;
         Some(match tag {
-            NIL => Item::Nil,
-            NULL => Item::Null,
-            FALSE => Item::Boolean(false),
-            TRUE => Item::Boolean(true),
-            I8 => Item::Number(f64::from(i8::from_le_bytes(self.take()?))),
-            I32 => Item::Number(f64::from(i32::from_le_bytes(self.take()?))),
-            F64 => Item::Number(f64::from_le_bytes(self.take()?)),
+            NIL => TapeItem::Nil,
+            NULL => TapeItem::Null,
+            FALSE => TapeItem::Boolean(false),
+            TRUE => TapeItem::Boolean(true),
+            I8 => TapeItem::Number(f64::from(i8::from_le_bytes(self.take()?))),
+            I32 => TapeItem::Number(f64::from(i32::from_le_bytes(self.take()?))),
+            F64 => TapeItem::Number(f64::from_le_bytes(self.take()?)),
             TEXT8 => {
                 let [len] = self.take::<1>()?;
-                Item::Text(self.bytes(usize::from(len))?)
+                TapeItem::Text(self.bytes(usize::from(len))?)
             }
             TEXT32 => {
                 let len = u32::from_le_bytes(self.take()?);
-                Item::Text(self.bytes(len as usize)?)
+                TapeItem::Text(self.bytes(len as usize)?)
             }
-            ARRAY => Item::Array(u32::from_le_bytes(self.take()?)),
-            OBJECT => Item::Object(u32::from_le_bytes(self.take()?)),
+            ARRAY => TapeItem::Array(u32::from_le_bytes(self.take()?)),
+            OBJECT => TapeItem::Object(u32::from_le_bytes(self.take()?)),
             _ => return None,
         })
     }
@@ -561,8 +561,8 @@ impl<'a> Reader<'a> {
         let mut values: u64 = 1;
         while values > 0 {
             values += match self.next_item()? {
-                Item::Array(count) => u64::from(count),
-                Item::Object(pairs) => u64::from(pairs) * 2,
+                TapeItem::Array(count) => u64::from(count),
+                TapeItem::Object(pairs) => u64::from(pairs) * 2,
                 _ => 0,
             };
             values -= 1;

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
-use crate::json::tape::{Item, Reader};
+use crate::json::tape::{Reader, TapeItem};
 use crate::lua::stack::{LUA_TTABLE, Lua, upvalue};
 
 /// Upvalue 4 of `perform`: a table that keeps half-made values from tick to tick. It has one range of slots for each
@@ -116,14 +116,14 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
 /// length of a text in bytes, 0 for other values: long texts count as several values. `[-0, +1]`, **raises**.
 fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
     match tape.next_item() {
-        Some(Item::Array(count)) => make_table(lua, count, false, None, build, lane),
-        Some(Item::Object(count)) => make_table(lua, count, true, None, build, lane),
+        Some(TapeItem::Array(count)) => make_table(lua, count, false, None, build, lane),
+        Some(TapeItem::Object(count)) => make_table(lua, count, true, None, build, lane),
         item => {
-            let item = item.unwrap_or(Item::Nil);
+            let item = item.unwrap_or(TapeItem::Nil);
             push_scalar(lua, item);
             keep_top(lua, build, lane);
             build.done += 1;
-            if let Item::Text(text) = item {
+            if let TapeItem::Text(text) = item {
                 return text.len();
             }
         }
@@ -149,7 +149,7 @@ fn make_run(
     loop {
         let key = if is_object {
             match tape.next_item() {
-                Some(Item::Text(key)) => {
+                Some(TapeItem::Text(key)) => {
                     lua.push_bytes(key);
                     key
                 }
@@ -161,18 +161,18 @@ fn make_run(
         let mut bytes = key.len();
         match tape.next_item() {
             None => return build.cut_off(),
-            Some(Item::Array(count)) => {
+            Some(TapeItem::Array(count)) => {
                 build.set_innermost(open);
                 make_table(lua, count, false, Some(open), build, lane);
                 return pace.is_over(weight(bytes), Instant::now);
             }
-            Some(Item::Object(count)) => {
+            Some(TapeItem::Object(count)) => {
                 build.set_innermost(open);
                 make_table(lua, count, true, Some(open), build, lane);
                 return pace.is_over(weight(bytes), Instant::now);
             }
             Some(item) => {
-                if let Item::Text(text) = item {
+                if let TapeItem::Text(text) = item {
                     bytes += text.len();
                 }
                 push_scalar(lua, item);
@@ -225,13 +225,13 @@ const ROOM_MADE_MAX: u32 = 16_384;
 
 /// Pushes a value that contains no others. Nil stands for an absent member. `[-0, +1]`, **raises**.
 #[inline]
-fn push_scalar(lua: Lua, item: Item<'_>) {
+fn push_scalar(lua: Lua, item: TapeItem<'_>) {
     match item {
-        Item::Null => lua.push_null(),
-        Item::Boolean(value) => lua.push_boolean(value),
-        Item::Number(number) => lua.push_number(number),
-        Item::Text(bytes) => lua.push_bytes(bytes),
-        Item::Nil | Item::Array(_) | Item::Object(_) => lua.push_nil(),
+        TapeItem::Null => lua.push_null(),
+        TapeItem::Boolean(value) => lua.push_boolean(value),
+        TapeItem::Number(number) => lua.push_number(number),
+        TapeItem::Text(bytes) => lua.push_bytes(bytes),
+        TapeItem::Nil | TapeItem::Array(_) | TapeItem::Object(_) => lua.push_nil(),
     }
 }
 

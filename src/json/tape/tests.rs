@@ -28,11 +28,11 @@ fn show(reader: &mut Reader<'_>, out: &mut String) {
         }
     };
     match reader.next_item().expect("a value") {
-        Item::Nil => out.push_str("nil"),
-        Item::Null => out.push_str("null"),
-        Item::Boolean(value) => out.push_str(&value.to_string()),
-        Item::Number(number) => out.push_str(&(number + 0.0).to_string()),
-        Item::Text(bytes) => {
+        TapeItem::Nil => out.push_str("nil"),
+        TapeItem::Null => out.push_str("null"),
+        TapeItem::Boolean(value) => out.push_str(&value.to_string()),
+        TapeItem::Number(number) => out.push_str(&(number + 0.0).to_string()),
+        TapeItem::Text(bytes) => {
             out.push('\'');
             for byte in bytes {
                 match byte {
@@ -43,12 +43,12 @@ fn show(reader: &mut Reader<'_>, out: &mut String) {
             }
             out.push('\'');
         }
-        Item::Array(count) => {
+        TapeItem::Array(count) => {
             out.push('[');
             list(reader, out, count, false);
             out.push(']');
         }
-        Item::Object(count) => {
+        TapeItem::Object(count) => {
             out.push('{');
             list(reader, out, count, true);
             out.push('}');
@@ -79,7 +79,7 @@ fn each_row_decodes_as_it_says() {
 fn bytes_above_0x7f_are_copied_and_control_characters_refused() {
     let mut tape = Vec::new();
     parse(b"\"cut \xf0\x9f\"", &mut tape).unwrap();
-    assert_eq!(Reader::new(&tape).next_item(), Some(Item::Text(b"cut \xf0\x9f")));
+    assert_eq!(Reader::new(&tape).next_item(), Some(TapeItem::Text(b"cut \xf0\x9f")));
     assert!(parse(b"\"a\x01b\"", &mut tape).is_err(), "a bare control character");
     assert!(parse(b"\"a\\n\x01b\"", &mut tape).is_err(), "the same after an escape");
 }
@@ -162,12 +162,12 @@ fn only_a_whole_object_or_array_is_a_container() {
 /// Rebuilds the value of a tape, as far as serde_json's own value can hold it.
 fn value(reader: &mut Reader<'_>) -> Value {
     match reader.next_item().expect("a value") {
-        Item::Nil | Item::Null => Value::Null,
-        Item::Boolean(value) => Value::Bool(value),
-        Item::Number(number) => serde_json::json!(number),
-        Item::Text(bytes) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
-        Item::Array(count) => (0..count).map(|_| value(reader)).collect(),
-        Item::Object(count) => Value::Object(
+        TapeItem::Nil | TapeItem::Null => Value::Null,
+        TapeItem::Boolean(value) => Value::Bool(value),
+        TapeItem::Number(number) => serde_json::json!(number),
+        TapeItem::Text(bytes) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        TapeItem::Array(count) => (0..count).map(|_| value(reader)).collect(),
+        TapeItem::Object(count) => Value::Object(
             (0..count)
                 .map(|_| match value(reader) {
                     Value::String(key) => (key, value(reader)),
