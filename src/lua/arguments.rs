@@ -58,7 +58,7 @@ pub(super) fn callback(lua: Lua, at: i32, function: &'static str) -> Result<Opti
 }
 
 /// Unites the results of a body that uses `?` on its arguments: an argument error is an outcome of the entry, too.
-pub(super) fn either(answer: Result<EntryOutcome, EntryOutcome>) -> EntryOutcome {
+pub(super) fn outcome_of(answer: Result<EntryOutcome, EntryOutcome>) -> EntryOutcome {
     answer.unwrap_or_else(|bad_argument| bad_argument)
 }
 
@@ -92,7 +92,7 @@ pub(super) fn push_answer(lua: Lua, answer: &Answer, deadline: Option<Instant>) 
                 process.stats.reads_timed_out.add(1);
                 process.engine().charge(began, Instant::now());
             }
-            return refused(None, "timeout: Lua did not take the answer in the time of a reader; use a callback");
+            return refused(None, "timeout: Lua took longer to make the answer than a reader may wait; use a callback");
         }
     }
     refused(None, "decode: Lua has no memory for the answer")

@@ -25,7 +25,7 @@ use crate::threads::selftest::Selftest;
 
 /// The Call whose function runs now; null in between. It is read only to name the Call in an error report. Set around
 /// each pcall by [`run_call`] and [`run_window`]. Game thread only.
-static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
+static RUNNING_CALL: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
 /// True while a tick's work goes on, so that a script cannot start another one inside it. Game thread only.
 static IN_TICK: AtomicBool = AtomicBool::new(false);
 /// Values between two looks at the clock at the end of the last tick ([`Pace`]), where the next tick starts. Game
@@ -174,7 +174,7 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
     let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
     loop {
         let mut making = Making::new(build, pace);
-        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
         let mut arguments = 0;
@@ -190,10 +190,10 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
         } else if asks {
             outcome = match call {
                 Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
-                _ => sum_on_top(lua),
+                _ => aggregator_result(lua),
             };
         }
-        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::null_mut(), Ordering::Relaxed);
         lua.set_top(top);
         if done && stage == Stage::Called {
             return outcome;
@@ -255,7 +255,7 @@ fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Ou
     }
     Outcome::Slow(match call {
         Call::Deliver(Deliver { event, .. }) | Call::Condition(Condition { event, .. }) => text_of(event.tape()),
-        _ => b"timeout: the answer takes Lua too long; ask for less of it".to_vec(),
+        _ => b"timeout: Lua takes too long to make the answer; ask for less of it".to_vec(),
     })
 }
 
@@ -284,7 +284,7 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
         let bytes = text.as_ref().map_or(0, Vec::len);
         let mut filling = Filling { array: gather.array, made: gather.made, text };
         let mut making = Making::new(build, pace);
-        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
         if let Some(array) = gather.array {
@@ -297,7 +297,7 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
         if !done {
             report_unreported(lua);
         }
-        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::null_mut(), Ordering::Relaxed);
         lua.set_top(top);
         let Call::Gather(gather) = &mut *call else { return Outcome::Failed };
         if gather.is_slow && filling.made > gather.made {
@@ -343,7 +343,7 @@ fn raw_slow() -> Option<&'static Counter> {
 /// The result of an aggregator's function, on top of the stack, as the JSON of the event for its actions. Nil means no
 /// event. Any type but nil and table is an error of the script and is reported as one. `[-0, +?]`, never raises; the
 /// caller resets the stack.
-fn sum_on_top(lua: Lua) -> Outcome {
+fn aggregator_result(lua: Lua) -> Outcome {
     let kind = lua.type_of(-1);
     if kind == LUA_TNIL {
         return Outcome::Done;
@@ -367,7 +367,7 @@ fn sum_on_top(lua: Lua) -> Outcome {
         Err(reason) => {
             lua.push_value(SHIELD);
             if !shield::run(lua, &mut Work::Report(&reason), 0, 0, 0) {
-                log::error!("{}: {reason}", under_way()); // The script environment has no working error report.
+                log::error!("{}: {reason}", running_call()); // The script environment has no working error report.
             }
             Outcome::Failed
         }
@@ -381,14 +381,14 @@ fn aggregator_name(aggregator: &Aggregator) -> String {
 }
 
 fn push_context(_: Lua) -> EntryOutcome {
-    EntryOutcome::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
+    EntryOutcome::Results(Results::Text(crate::io::text_log::escaped(&running_call()).into_bytes().into()))
 }
 
 /// The name of the running Call in an error report; `pump` if there is none.
-fn under_way() -> String {
+fn running_call() -> String {
     // SAFETY: not null only while `run_call` or `run_window` runs a pcall; they borrow the call for that long, and
     // nothing changes it meanwhile.
-    match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
+    match unsafe { RUNNING_CALL.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
             "condition of hook `{}`, event on `{}`",

@@ -74,7 +74,7 @@ const STANDING_IN_MINSTACK: i32 = 8;
 pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
     let lane = match lane {
         Some(lane) if build.is_kept => {
-            take_up(lua, build, lane);
+            restore_standing(lua, build, lane);
             Some(lane)
         }
         lane => lane,
@@ -97,7 +97,7 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
         }
         if is_over {
             if let Some(lane) = lane {
-                put_by(lua, build, lane);
+                keep_standing(lua, build, lane);
             }
             return false;
         }
@@ -256,7 +256,7 @@ fn check_kept(lua: Lua) {
 /// Copies the values and open tables from the stack to [`KEPT`], so that a later tick can go on with them. `[-0, +0]`,
 /// **raises** as [`check_kept`].
 #[cold]
-fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
+fn keep_standing(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
         return; // They were kept one by one.
     }
@@ -272,7 +272,7 @@ fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
 /// Pushes the kept values and open tables. If a script changed one of the tables, the build begins anew. `[-0,
 /// +standing]` or `[-0, +0]`, **raises**.
 #[cold]
-fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
+fn restore_standing(lua: Lua, build: &mut Build, lane: Lane) {
     check_kept(lua);
     let top = lua.top();
     if !lua.check_stack(build.standing() + 8) {

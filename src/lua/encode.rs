@@ -103,8 +103,8 @@ fn encode_described(
 ) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let room = i32::try_from(count).unwrap_or(i32::MAX);
-    let list =
-        new_table(lua, room).ok_or_else(|| EncodeError::new("has userdata, and Lua no memory for their list"))?;
+    let list = new_table(lua, room)
+        .ok_or_else(|| EncodeError::new("has userdata, and Lua has no memory for a list of them"))?;
     let mut again = Again::Collect { list, room: count, gaps: Vec::new() };
     let mut encoder = Encoder::new(lua, out);
     encoder.again = Some(&mut again);
@@ -421,7 +421,7 @@ impl<'a> Encoder<'a> {
         // If `Nick` or a method like it raises an error, its message is where the kind would be.
         let Some(described) = nested(|| lua.pcall(1, 4, 0)) else {
             return Err(EncodeError::new(format!(
-                "cannot be told apart: doing so (`Nick`) called the module again, {NESTED_MAX} times inside each other"
+                "cannot be described: its methods (`Nick`) called the module again, {NESTED_MAX} levels deep"
             )));
         };
         let written = if described { self.described(top + 1, depth)? } else { false };

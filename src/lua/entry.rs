@@ -79,19 +79,19 @@ fn finish_other(lua: Lua, outcome: Option<EntryOutcome>) -> i32 {
             }
             lua.raise(text.as_bytes())
         }
-        Some(EntryOutcome::Results(results)) => give(lua, results).unwrap_or_else(|| lua.raise_top()),
+        Some(EntryOutcome::Results(results)) => push_results(lua, results).unwrap_or_else(|| lua.raise_top()),
         None => {
             // The body panicked: nobody knows which values it left on the stack.
             lua.set_top(0);
             let reason = Cow::Borrowed("closed: internal error of realtime, its log has the details");
-            give(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| lua.raise_top())
+            push_results(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| lua.raise_top())
         }
     }
 }
 
 /// Pushes the results under pcall and drops the Rust values, whether or not the push succeeded. `None`: the push
 /// failed, and the Lua error that prevented it is on top of the stack. `[-0, +count]` or `[-0, +1]`; never raises.
-fn give(lua: Lua, results: Results) -> Option<i32> {
+fn push_results(lua: Lua, results: Results) -> Option<i32> {
     let count = results.count();
     for attempt in 1.. {
         lua.push_value(SHIELD);

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, push_answer, refused, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, outcome_of, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::{Process, process};
 use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
@@ -18,7 +18,7 @@ entry! {
 }
 
 fn run_read_event_log(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let path = string(lua, 1, "ReadEventLog")?;
         let (options, callback_at) = match lua.type_of(2) {
             LUA_TTABLE => (Some(2), 3),

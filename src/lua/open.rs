@@ -89,7 +89,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     set_attached(None);
     let port = host_port(lua);
     // The error text, if there was an error. `Line` owns no heap memory, so it may live in this frame.
-    let trouble = guarded(|| match start(port) {
+    let failure = guarded(|| match start(port) {
         Ok(process) => {
             fail_point("open");
             process.engine().attach();
@@ -97,7 +97,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
         }
         Err(message) => Some(Line::of(&message)),
     });
-    match trouble {
+    match failure {
         Some(None) => {}
         Some(Some(line)) => return lua.raise(line.as_bytes()),
         None => return lua.raise(b"internal error while realtime starts"),

@@ -167,10 +167,10 @@ end
 
 local function start(pump)
 	add_commands()
-	local function hang()
+	local function create_timer()
 		timer.Create("realtime.pump", 0, 0, pump)
 	end
-	hang()
+	create_timer()
 	-- An addon may remove all timers. So a Think hook checks every second whether the pump ran, and creates the
 	-- timer again if it did not.
 	local next_look = 0
@@ -178,7 +178,7 @@ local function start(pump)
 		local now = SysTime()
 		if now < next_look then return end
 		next_look = now + 1
-		if pumped() == 0 then hang() end
+		if pumped() == 0 then create_timer() end
 	end)
 end
 

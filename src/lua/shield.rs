@@ -201,14 +201,14 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
             i32::from(answer.values)
         }
         Work::Call(call, making) => match call {
-            Call::Deliver(delivery) => deliver(lua, delivery, making),
-            Call::Condition(condition) => decide(lua, condition, making),
-            Call::Answer(answered) => respond(lua, answered, making),
+            Call::Deliver(delivery) => call_listener(lua, delivery, making),
+            Call::Condition(condition) => call_condition(lua, condition, making),
+            Call::Answer(answered) => call_callback(lua, answered, making),
             Call::Gather(_) => 0, // Never comes here: its work is `Work::Window`.
-            Call::Aggregate(aggregate) => sum_up(lua, aggregate, making),
-            Call::Notice(notice) => tell(lua, notice, making),
+            Call::Aggregate(aggregate) => call_aggregator(lua, aggregate, making),
+            Call::Notice(notice) => run_notice(lua, notice, making),
         },
-        Work::Window(window, making, filling) => gather(lua, window, making, filling),
+        Work::Window(window, making, filling) => fill_window(lua, window, making, filling),
     }
 }
 
@@ -235,7 +235,7 @@ fn make_one(lua: Lua, tape: &[u8], making: &mut Making<'_>, lane: Lane) -> bool 
 
 /// Calls a listener: `callback(data, channel, meta)`. `meta` costs a table, so it is made only for a callback that can
 /// see it. `[-0, +?]`, **raises**.
-fn deliver(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
+fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
     let event = &delivery.event;
     if !push_function(lua, delivery.callback, making) || !make_one(lua, event.tape(), making, Lane::Event) {
         return 0;
@@ -285,7 +285,7 @@ fn push_meta(lua: Lua, event: &Event) {
 }
 
 /// Runs the game hook of a notice, with its arguments. `[-0, +?]`, **raises**.
-fn tell(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
+fn run_notice(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
     lua.push_value(NOTIFY);
     lua.push_bytes(notice.hook().as_bytes());
     let mut count = 1;
@@ -303,7 +303,7 @@ fn tell(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
 
 /// Calls the condition function of a hook: `condition(data, channel)`. Its first result is the result of this work.
 /// `[-0, +?]`, **raises**.
-fn decide(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
+fn call_condition(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
     let event = &condition.event;
     if !push_function(lua, condition.callback, making) || !make_one(lua, event.tape(), making, Lane::Event) {
         return 0;
@@ -317,7 +317,7 @@ fn decide(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
 
 /// Puts the next events of a window into its array, argument 1; makes and keeps the array if there is none yet.
 /// `[-?, +?]` without results, **raises**.
-fn gather(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Filling) -> i32 {
+fn fill_window(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Filling) -> i32 {
     lua.set_top(1);
     if filling.array.is_none() {
         lua.set_top(0);
@@ -354,7 +354,7 @@ fn park(making: &mut Making<'_>) -> i32 {
 
 /// Calls an aggregator's function with the array of a window, argument 1. Its first result is the result of this work.
 /// `[-?, +?]`, **raises**.
-fn sum_up(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
+fn call_aggregator(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
     lua.set_top(1);
     lua.push_kept(aggregate.function);
     making.stage = Stage::Called;
@@ -368,7 +368,7 @@ fn sum_up(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
 
 /// Calls the callback of a command with its answer: `value`, or `nil, reason`. A leaderboard has two values and is
 /// called with `map, nil, ranked`, so that the second argument is the reason in every case. `[-0, +?]`, **raises**.
-fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
+fn call_callback(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
     if !push_function(lua, answered.callback, making) {
         return 0;
     }

@@ -7,7 +7,7 @@ use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
 use crate::json::text;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, number, push_answer, refused, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, number, outcome_of, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
 use crate::lua::stack::{
@@ -139,7 +139,7 @@ entry! {
 }
 
 fn run_set(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "Set")?;
         stored(lua, 2, "Set")?;
         let callback = callback(lua, 3, "Set")?;
@@ -153,7 +153,7 @@ entry! {
 }
 
 fn run_set_ex(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "SetEx")?;
         stored(lua, 2, "SetEx")?;
         let seconds = number(lua, 3, "SetEx")?;
@@ -168,7 +168,7 @@ entry! {
 }
 
 fn run_incr(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "Incr")?;
         let (by, at) = match lua.type_of(2) {
             LUA_TFUNCTION => (1.0, 2),
@@ -187,7 +187,7 @@ entry! {
 }
 
 fn run_del(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let last = lua.top();
         let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
         let count = if callback.is_some() { last - 1 } else { last.max(1) };
@@ -202,7 +202,7 @@ entry! {
 }
 
 fn run_expire(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "Expire")?;
         let seconds = number(lua, 2, "Expire")?;
         let callback = callback(lua, 3, "Expire")?;
@@ -216,7 +216,7 @@ entry! {
 }
 
 fn run_command(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         if lua.type_of(1) != LUA_TTABLE {
             return Err(bad(lua, 1, "Command", "table"));
         }
@@ -263,7 +263,7 @@ entry! {
 }
 
 fn run_get(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "Get")?;
         let callback = callback(lua, 2, "Get")?;
         Ok(read(lua, callback, |requests| requests.get(key)))
@@ -276,7 +276,7 @@ entry! {
 }
 
 fn run_get_table(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let key = string(lua, 1, "GetTable")?;
         let callback = callback(lua, 2, "GetTable")?;
         Ok(read(lua, callback, |requests| requests.get_table(key)))
@@ -290,7 +290,7 @@ entry! {
 }
 
 fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
-    either((|| {
+    outcome_of((|| {
         let board = string(lua, 1, "GetLeaderboard")?;
         let rows = number(lua, 2, "GetLeaderboard")?;
         let callback = callback(lua, 3, "GetLeaderboard")?;
