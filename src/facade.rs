@@ -65,7 +65,7 @@ pub mod hooks {
 
 pub mod json {
     pub mod tape {
-        pub use crate::json::tape::{Item, Reader};
+        pub use crate::json::tape::{Reader, TapeItem};
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  game thread                     rt-publisher                Redis      rt-subscriber
-//!  lua/api.rs Emit ────item──────▶ threads/publisher/ ──RESP──▶ ▒▒▒ ─RESP─▶ threads/subscriber/
-//!    table -> JSON (lua/json.rs)     batch, one write, resend    │            JSON -> tape (json/tape.rs)
+//!  lua/events.rs Emit ─item──────▶ threads/publisher/ ──RESP──▶ ▒▒▒ ─RESP─▶ threads/subscriber/
+//!    table -> JSON (lua/encode.rs)   batch, one write, resend    │            JSON -> tape (json/tape.rs)
 //!    number (event/identity.rs)      leases, counters            │            repeats, gaps (event/ledger.rs)
 //!  lua/values.rs ────item────────▶   values ◀────────────────────┘              │ hooks act       │ Lua listens
 //!        │ own event                                                            │                 │
@@ -17,7 +17,8 @@
 //!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │
 //!                                                                     ▼                           ▼
 //!  game thread, timer "realtime.pump" every tick:  engine/pump.rs ◀── inbox of events, answers, news (all bounded)
-//!      └─▶ lua/callbacks.rs  tape -> Lua table in slices, then the script's function under pcall (lua/shield.rs)
+//!      └─▶ lua/callbacks.rs  tape -> Lua table in slices (lua/decode.rs), then the script's function
+//!                            under pcall (lua/shield.rs)
 //! ```
 //!
 //! | folder | question |

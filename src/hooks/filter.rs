@@ -16,7 +16,7 @@ use crate::hooks::error::SpecError;
 use crate::hooks::members::{describe, function_in, number_of};
 use crate::hooks::template::{TEMPLATE_BYTES_MAX, check_none, is_path};
 use crate::json::find;
-use crate::json::tape::Item;
+use crate::json::tape::TapeItem as Item;
 
 /// Most comparisons of one `where`. Each searches the whole event, for every event of the hook's topic.
 const CONDITIONS_MAX: usize = 32;

@@ -25,7 +25,7 @@ use std::fmt;
 
 use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::json::find::{self, Field};
-use crate::json::tape::Item;
+use crate::json::tape::TapeItem as Item;
 use crate::json::text;
 use body::{Hole, Syntax};
 

@@ -59,7 +59,7 @@ local function nesting(name, expected, call, around)
 	assert(deepest and deepest:find(expected), name .. ": " .. tostring(deepest))
 end
 local getinfo, each_pair = debug.getinfo, pairs
-nesting("a name", "^3 encode: data%[1%] cannot be told apart", function() return realtime.Emit("nested", { host.player({}) }) end,
+nesting("a name", "^3 encode: data%[1%] cannot be described", function() return realtime.Emit("nested", { host.player({}) }) end,
 	function(inside, call)
 		local players = FindMetaTable("Player")
 		local nick = players.Nick

@@ -1,7 +1,7 @@
 //! What scripts may ask of a log, and how records become an answer.
 
 use super::*;
-use crate::json::tape::{Item, Reader};
+use crate::json::tape::{Reader, TapeItem as Item};
 use crate::rows::rows;
 
 /// What a row of `queries.txt` says of a query.

@@ -1,7 +1,7 @@
 //! Rows: a reply on the wire, what was expected, and the Lua values that come of it.
 
 use super::*;
-use crate::json::tape::{Item, Reader};
+use crate::json::tape::{Reader, TapeItem};
 use crate::redis::REPLY_LIMITS;
 use crate::redis::reply::Decoder;
 
@@ -15,13 +15,13 @@ fn shown(tape: &[u8], values: u8) -> String {
 
 fn value(reader: &mut Reader<'_>) -> String {
     match reader.next_item().expect("a value") {
-        Item::Nil => "nil".to_owned(),
-        Item::Null => "Null".to_owned(),
-        Item::Boolean(value) => value.to_string(),
-        Item::Number(number) => number.to_string(),
-        Item::Text(text) => format!("'{}'", text.escape_ascii()),
-        Item::Array(count) => format!("{{{}}}", (0..count).map(|_| value(reader)).collect::<Vec<_>>().join(",")),
-        Item::Object(count) => {
+        TapeItem::Nil => "nil".to_owned(),
+        TapeItem::Null => "Null".to_owned(),
+        TapeItem::Boolean(value) => value.to_string(),
+        TapeItem::Number(number) => number.to_string(),
+        TapeItem::Text(text) => format!("'{}'", text.escape_ascii()),
+        TapeItem::Array(count) => format!("{{{}}}", (0..count).map(|_| value(reader)).collect::<Vec<_>>().join(",")),
+        TapeItem::Object(count) => {
             let mut member = || format!("{}={}", value(reader).trim_matches('\''), value(reader));
             format!("{{{}}}", (0..count).map(|_| member()).collect::<Vec<_>>().join(","))
         }

@@ -9,7 +9,7 @@ use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::engine::requests::{Request, Requests};
 use realtime::facade::engine::{Call, Deliver, Engine, Outcome, Refusal};
 use realtime::facade::event::notice::Notice;
-use realtime::facade::json::tape::{Item, Reader};
+use realtime::facade::json::tape::{Reader, TapeItem};
 use realtime::facade::redis::answer;
 use realtime::facade::stats::Stats;
 use realtime::facade::threads::shared::Shared;
@@ -46,10 +46,10 @@ fn shown(delivery: &Deliver) -> String {
     let mut tape = Reader::new(delivery.event.tape());
     let payload = loop {
         match tape.next_item() {
-            Some(Item::Number(number)) => break number.to_string(),
-            Some(Item::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
+            Some(TapeItem::Number(number)) => break number.to_string(),
+            Some(TapeItem::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
             // To its first value.
-            Some(Item::Object(1..)) => _ = tape.next_item(),
+            Some(TapeItem::Object(1..)) => _ = tape.next_item(),
             other => break format!("{other:?}"),
         }
     };
@@ -68,15 +68,15 @@ fn shown_outcome(outcome: &answer::Outcome) -> String {
 
 fn shown_value(tape: &mut Reader<'_>) -> String {
     match tape.next_item() {
-        Some(Item::Nil | Item::Null) => "nil".to_owned(),
-        Some(Item::Boolean(value)) => value.to_string(),
-        Some(Item::Number(number)) => number.to_string(),
-        Some(Item::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
-        Some(Item::Array(count)) => {
+        Some(TapeItem::Nil | TapeItem::Null) => "nil".to_owned(),
+        Some(TapeItem::Boolean(value)) => value.to_string(),
+        Some(TapeItem::Number(number)) => number.to_string(),
+        Some(TapeItem::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
+        Some(TapeItem::Array(count)) => {
             let values: Vec<String> = (0..count).map(|_| shown_value(tape)).collect();
             format!("{{{}}}", values.join(","))
         }
-        Some(Item::Object(count)) => {
+        Some(TapeItem::Object(count)) => {
             let member = |_| format!("{}={}", shown_value(tape).trim_matches('\''), shown_value(tape));
             let members: Vec<String> = (0..count).map(member).collect();
             format!("{{{}}}", members.join(","))
