@@ -18,7 +18,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,23 +236,15 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The text of the file; empty if there is none. An error if it cannot be a spool.
+/// The text of a spool file; empty if there is no file. An error if the file cannot be a spool: this program writes
+/// plain files of bounded size, and no links.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Posts, and marks that take less.
-    const BYTES_MAX: u64 = SPOOL_BYTES_MAX as u64 * 2;
-    let found = match fs::symlink_metadata(path) {
-        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        found => found?,
-    };
-    if !found.is_file() {
-        return Err(io::Error::other("is no plain file"));
+    // The posts, and the marks, which take less.
+    const BYTES_MAX: usize = SPOOL_BYTES_MAX * 2;
+    match plain_file::read_own_at_most(path, BYTES_MAX) {
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
     }
-    if found.len() > BYTES_MAX {
-        return Err(io::Error::other(format!("has more than {BYTES_MAX} bytes")));
-    }
-    let mut text = Vec::new();
-    plain_file::read(path)?.take(BYTES_MAX).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 /// What a spool held.

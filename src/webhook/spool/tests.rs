@@ -308,7 +308,7 @@ fn a_file_that_is_no_spool_is_left_as_it_is() {
     let files: [(Make, &str); 4] = [
         (|path| fs::write(path, "my notes\n").unwrap(), "is not a spool"),
         (|path| fs::write(path, "{}\n[1]\n\0\0\0").unwrap(), "is not a spool"),
-        (|path| fs::create_dir(path).unwrap(), "is no plain file"),
+        (|path| fs::create_dir(path).unwrap(), "it is a folder"),
         (|path| File::create(path).unwrap().set_len(SPOOL_BYTES_MAX as u64 * 2 + 1).unwrap(), "bytes"),
     ];
     for (make, words) in files {
