@@ -122,6 +122,6 @@ pub mod threads {
 
 pub mod webhook {
     pub mod schedule {
-        pub use crate::webhook::schedule::{DENIED_MAX, Standing, State, WEBHOOK_JOBS_MAX};
+        pub use crate::webhook::schedule::{DENIED_MAX, DestinationReport, DestinationState, WEBHOOK_JOBS_MAX};
     }
 }

@@ -15,7 +15,7 @@ use crate::io::bounded_file::BoundedFile;
 use crate::json::find;
 use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
-use crate::webhook::schedule::Dead;
+use crate::webhook::schedule::DeadLetter;
 
 /// Size at which the dead-letter file begins anew. The file before it is kept.
 const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -35,7 +35,7 @@ impl DeadLetters {
     }
 
     /// Writes the line of one post. After an error the file is opened again for the next.
-    pub(crate) fn write(&mut self, dead: &Dead, unix_ms: u64) -> io::Result<()> {
+    pub(crate) fn write(&mut self, dead: &DeadLetter, unix_ms: u64) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -53,12 +53,12 @@ impl DeadLetters {
 }
 
 /// The line, its end included.
-fn line(dead: &Dead, unix_ms: u64) -> String {
+fn line(dead: &DeadLetter, unix_ms: u64) -> String {
     let post = &dead.post;
     let line = json!({
         "time": date::iso8601(unix_ms),
         "hook": String::from_utf8_lossy(&post.hook),
-        "type": post.address.kind(),
+        "type": post.address.kind_name(),
         "id": post.id.to_string(),
         "destination": post.address.name(),
         "cause": dead.cause.name(),

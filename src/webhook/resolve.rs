@@ -25,11 +25,11 @@ const PATIENCE_WITH_OLD: Duration = Duration::from_secs(1);
 /// How often one who waits looks whether its request was ended.
 const CUT_CHECK: Duration = Duration::from_millis(100);
 
-type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+type LookupFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// The addresses of all hosts asked for.
 pub(crate) struct Resolver {
-    lookup: Box<Lookup>,
+    lookup: Box<LookupFn>,
     hosts: Mutex<HashMap<Box<str>, Host>>,
     changed: Condvar,
 }
@@ -115,7 +115,7 @@ impl Resolver {
         let (resolver, host) = (Arc::clone(self), Box::<str>::from(host));
         let run = move || {
             // Also if the look-up panics: the host must not count as running for ever.
-            let mut outcome = Outcome { resolver: &resolver, host: &host, found: None };
+            let mut outcome = LookupReport { resolver: &resolver, host: &host, found: None };
             outcome.found = Some((resolver.lookup)(&host));
         };
         thread::Builder::new().name("rt-resolve".to_owned()).stack_size(256 * 1024).spawn(run).map(drop)
@@ -123,13 +123,13 @@ impl Resolver {
 }
 
 /// Tells what a look-up found when it ends.
-struct Outcome<'a> {
+struct LookupReport<'a> {
     resolver: &'a Resolver,
     host: &'a str,
     found: Option<io::Result<Vec<IpAddr>>>,
 }
 
-impl Drop for Outcome<'_> {
+impl Drop for LookupReport<'_> {
     fn drop(&mut self) {
         let mut hosts = self.resolver.hosts();
         if let Some(host) = hosts.get_mut(self.host) {

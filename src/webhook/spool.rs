@@ -32,7 +32,7 @@ use crate::hooks::url::Url;
 use crate::io::{bounded_file, plain_file};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Address, Content, Post, PostId};
+use crate::webhook::post::{Content, Post, PostAddress, PostId};
 
 /// Most bytes of posts kept for the next process. The marks of posts settled later take less than the posts.
 const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -248,13 +248,13 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What a spool held.
-struct Found {
+struct SpoolContents {
     posts: Vec<Post>,
     unreadable: usize,
 }
 
 /// The posts of a spool that are not marked as settled. `None`: there are lines, and none of them is a spool's.
-fn parse(text: &[u8], now: Now) -> Option<Found> {
+fn parse(text: &[u8], now: Now) -> Option<SpoolContents> {
     let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let line_json: Option<Value> = serde_json::from_slice(line).ok();
@@ -274,7 +274,7 @@ fn parse(text: &[u8], now: Now) -> Option<Found> {
         return None;
     }
     posts.retain(|post| !done.contains(&mark(post.id)));
-    Some(Found { posts, unreadable })
+    Some(SpoolContents { posts, unreadable })
 }
 
 /// The name of a post in a mark.
@@ -290,7 +290,7 @@ fn line(post: &Post, now: Now) -> String {
     let mut line = json!({
         "boot": post.id.boot.to_string(),
         "number": post.id.number.to_string(),
-        "type": post.address.kind(),
+        "type": post.address.kind_name(),
         "address": post.address.reveal(),
         "name": post.address.name(),
         "varies": post.address.varies(),
@@ -326,13 +326,13 @@ fn post(line: &Value, now: Now) -> Option<Post> {
     let away = Duration::from_millis(now.unix_ms.saturating_sub(number("saved_ms")?));
     let left = Duration::from_millis(number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
     let address = match text("type")? {
-        "discord" => Address::discord(&Url::parse(text("address")?).ok()?),
+        "discord" => PostAddress::discord(&Url::parse(text("address")?).ok()?),
         "http" => {
             let name = match line.get("hooks") {
                 Some(_) => Url::parse(text("url")?).ok()?.to_string(),
                 None => text("name")?.to_owned(),
             };
-            Address::http(text("address")?.to_owned(), name, line.get("varies")?.as_bool()?)
+            PostAddress::http(text("address")?.to_owned(), name, line.get("varies")?.as_bool()?)
         }
         _ => return None,
     };
@@ -353,7 +353,7 @@ fn post(line: &Value, now: Now) -> Option<Post> {
         expires: now.instant + left,
         attempts: small("attempts")?,
         refusals: small("refusals")?,
-        behind: Vec::new(),
+        merged: Vec::new(),
     })
 }
 

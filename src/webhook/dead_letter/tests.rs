@@ -9,10 +9,10 @@ use crate::event::EventText;
 use crate::hooks::url::Url;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Address, Content, Post, PostId};
+use crate::webhook::post::{Content, Post, PostAddress, PostId};
 use crate::webhook::schedule::Cause;
 
-fn dead(body: &[u8]) -> Dead {
+fn dead(body: &[u8]) -> DeadLetter {
     let url = Url::parse("https://discord.com/api/webhooks/123/hunter2?thread_id=5").unwrap();
     let request = Request {
         url: url.clone(),
@@ -23,16 +23,16 @@ fn dead(body: &[u8]) -> Dead {
     };
     let post = Post {
         id: PostId { boot: 0x0123_4567_89ab_cdef, number: 7 },
-        address: Address::discord(&url),
+        address: PostAddress::discord(&url),
         hook: Arc::from(b"x\xff".as_slice()),
         content: Content::Request(request),
         event: None,
         expires: Instant::now(),
         attempts: 3,
         refusals: 0,
-        behind: Vec::new(),
+        merged: Vec::new(),
     };
-    Dead { post, cause: Cause::Refused, reason: "HTTP 400".to_owned() }
+    DeadLetter { post, cause: Cause::Refused, reason: "HTTP 400".to_owned() }
 }
 
 #[test]

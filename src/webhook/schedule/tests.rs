@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
 use crate::config::limits::SENDERS_MAX;
 use crate::hooks::spec::{Kind, Spec};
 use crate::hooks::template::Fields;
+use crate::hooks::url::Url;
 use crate::json::tape;
 use crate::webhook::answer;
 use crate::webhook::discord::Message;
-use crate::webhook::post::PostId;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, PostId};
 
 /// A schedule, and the time.
 struct Clocked {
@@ -29,22 +32,22 @@ impl Clocked {
         self.now += Duration::from_secs_f64(seconds);
     }
 
-    fn post(&mut self, address: Address, content: Content) -> Post {
+    fn post(&mut self, address: PostAddress, content: Content) -> Post {
         self.number += 1;
         let id = PostId { boot: 1, number: self.number };
         let expires = self.now + crate::config::limits::WEBHOOK_AGE_MAX;
-        let (hook, event, behind) = (Arc::from(b"h".as_slice()), None, Vec::new());
-        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, behind }
+        let (hook, event, merged) = (Arc::from(b"h".as_slice()), None, Vec::new());
+        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged }
     }
 
     /// A request to `http://<host>/`.
-    fn http(&mut self, host: &str) -> Vec<Dead> {
+    fn http(&mut self, host: &str) -> Vec<DeadLetter> {
         self.http_of(host, 10)
     }
 
-    fn http_of(&mut self, host: &str, bytes: usize) -> Vec<Dead> {
+    fn http_of(&mut self, host: &str, bytes: usize) -> Vec<DeadLetter> {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
-        let address = Address::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
         let request = Request { url, method: "POST".into(), headers, body, timeout };
         let post = self.post(address, Content::Request(request));
@@ -52,11 +55,11 @@ impl Clocked {
     }
 
     /// A message to the Discord webhook of this number; `thread` is its query, if any.
-    fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<Dead> {
+    fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<DeadLetter> {
         self.discord_at(&format!("http://discord/api/webhooks/{webhook}/token{thread}"), text)
     }
 
-    fn discord_at(&mut self, url: &str, text: &str) -> Vec<Dead> {
+    fn discord_at(&mut self, url: &str, text: &str) -> Vec<DeadLetter> {
         let url = Url::parse(url).unwrap();
         let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
         let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
@@ -64,7 +67,7 @@ impl Clocked {
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
         let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();
-        let post = self.post(Address::discord(&url), Content::Message { url, message });
+        let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }
 
@@ -77,30 +80,30 @@ impl Clocked {
         self.schedule.next(self.now, free).map(|(at, post)| (at, post.id.number))
     }
 
-    fn done(&mut self, at: usize, verdict: Verdict) -> Vec<Dead> {
+    fn done(&mut self, at: usize, verdict: Verdict) -> Vec<DeadLetter> {
         let reason = if verdict == Verdict::Delivered { String::new() } else { "why".to_owned() };
-        self.schedule.done(self.now, 0, at, Answer { verdict, reason, pause: None })
+        self.schedule.done(self.now, 0, at, PostResult { verdict, reason, pause: None })
     }
 
     /// The seconds until the destination is asked again.
     fn pause_of(&self, at: usize) -> f64 {
-        let until = self.schedule.held_until(&self.schedule.places[at]);
+        let until = self.schedule.held_until(&self.schedule.destinations[at]);
         until.map_or(0.0, |until| until.saturating_duration_since(self.now).as_secs_f64())
     }
 
     /// in = delivered + dead + waiting, everywhere.
     fn check(&self) {
         let mut waiting = 0;
-        for standing in self.schedule.standings(self.now) {
-            let Tally { offered, delivered, dead, .. } = standing.tally;
-            assert_eq!(offered, delivered + dead + standing.waiting, "{standing:?}");
-            waiting += standing.waiting;
+        for report in self.schedule.reports(self.now) {
+            let Tally { offered, delivered, dead, .. } = report.tally;
+            assert_eq!(offered, delivered + dead + report.waiting, "{report:?}");
+            waiting += report.waiting;
         }
         assert_eq!(waiting, self.schedule.jobs() as u64);
-        let places = self.schedule.places.iter();
-        let queued = places.flat_map(|place| place.in_flight.iter().chain(&place.queue));
+        let destinations = self.schedule.destinations.iter();
+        let queued = destinations.flat_map(|destination| destination.in_flight.iter().chain(&destination.queue));
         let bytes: usize = queued.map(|queued| queued.post.weight()).sum();
-        assert_eq!(bytes, self.schedule.bytes());
+        assert_eq!(bytes, self.schedule.bytes);
         assert!(bytes <= WEBHOOK_BYTES_MAX);
     }
 }
@@ -243,7 +246,7 @@ fn hung_destinations_hold_up_a_new_one_for_a_bounded_time() {
     assert_eq!(known, 0);
     clocked.done(known, Verdict::Delivered);
     clocked.http("new");
-    let new = clocked.schedule.places.len() - 1;
+    let new = clocked.schedule.destinations.len() - 1;
     let mut waited = 0.0;
     'waits: loop {
         clocked.pass(SENDER_HOLD.as_secs_f64());
@@ -306,11 +309,12 @@ fn a_random_part_is_taken_off_the_wait() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     for random in (0..64).map(|n| u64::MAX / 63 * n) {
-        let wait = clocked.schedule.backoff(0, random);
+        let wait = clocked.schedule.destinations[0].backoff(random);
         assert!((RETRY_FIRST / 2..=RETRY_FIRST).contains(&wait), "{wait:?}");
     }
     // Evenly: none of it, a quarter, three eighths, a half.
-    let waits = [0, 1 << 63, 3 << 62, u64::MAX].map(|random| clocked.schedule.backoff(0, random).as_millis());
+    let waits =
+        [0, 1 << 63, 3 << 62, u64::MAX].map(|random| clocked.schedule.destinations[0].backoff(random).as_millis());
     assert_eq!(waits, [1000, 750, 625, 500]);
 }
 
@@ -322,8 +326,8 @@ fn what_is_tried_too_often_is_given_up() {
         let pause = clocked.pause_of(0);
         clocked.pass(pause);
         // Its age does not end it first here.
-        let place = &mut clocked.schedule.places[0];
-        place.queue.iter_mut().for_each(|queued| queued.post.expires = clocked.now + Duration::from_secs(9999));
+        let destination = &mut clocked.schedule.destinations[0];
+        destination.queue.iter_mut().for_each(|queued| queued.post.expires = clocked.now + Duration::from_secs(9999));
         assert_eq!(clocked.next(), Some((0, 1)), "{attempt}");
         let dead = clocked.done(0, AGAIN);
         assert_eq!(dead.len(), usize::from(attempt == WEBHOOK_ATTEMPTS_MAX));
@@ -360,13 +364,13 @@ fn what_is_too_old_when_it_comes_is_given_up_at_once() {
     for (left, is_taken) in [(0, false), (1, true)] {
         let mut clocked = Clocked::new();
         let url = Url::parse("http://a/").unwrap();
-        let address = Address::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         let expires = clocked.now + Duration::from_millis(left);
         let dead = clocked.schedule.offer(clocked.now, Post { expires, ..post });
         assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Expired][usize::from(is_taken)..]);
-        assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.dead, u64::from(!is_taken));
+        assert_eq!(clocked.schedule.reports(clocked.now)[0].tally.dead, u64::from(!is_taken));
         assert_eq!(clocked.next().is_some(), is_taken);
         clocked.check();
     }
@@ -405,7 +409,7 @@ fn a_global_limit_holds_all_of_discord_and_nobody_else() {
     clocked.http("c");
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
-    assert_eq!(clocked.schedule.standings(clocked.now)[1].state, State::Paused(Duration::from_secs(5)));
+    assert_eq!(clocked.schedule.reports(clocked.now)[1].state, DestinationState::Paused(Duration::from_secs(5)));
     clocked.pass(5.0);
     assert!(clocked.next().is_some() && clocked.next().is_some());
 }
@@ -444,8 +448,8 @@ fn origins_with_a_global_limit_are_bounded() {
         clocked.done(at, limited(86_400.0, true));
         clocked.pass(4000.0);
         clocked.schedule.expire(clocked.now);
-        clocked.schedule.places.iter_mut().for_each(|place| place.pause_until = None);
-        assert!(clocked.schedule.global.len() <= DESTINATIONS_MAX);
+        clocked.schedule.destinations.iter_mut().for_each(|destination| destination.pause_until = None);
+        assert!(clocked.schedule.origins.0.len() <= DESTINATIONS_MAX);
     }
 }
 
@@ -456,7 +460,7 @@ fn threads_of_one_webhook_pause_together() {
     clocked.discord(1, "?thread_id=6", "b");
     clocked.discord(2, "", "c");
     clocked.next();
-    let answer = Answer { verdict: Verdict::Delivered, reason: String::new(), pause: Some(Duration::from_secs(2)) };
+    let answer = PostResult { verdict: Verdict::Delivered, reason: String::new(), pause: Some(Duration::from_secs(2)) };
     clocked.schedule.done(clocked.now, 0, 0, answer);
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
@@ -473,10 +477,10 @@ fn a_closed_destination_gets_one_request_only() {
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(dead.iter().all(|dead| dead.cause == Cause::Closed));
     assert_eq!((clocked.http("a").len(), clocked.next()), (1, None));
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed("why".to_owned()));
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed("why".to_owned()));
     // Until its hook is added again.
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
     assert!(clocked.http("a").is_empty());
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.check();
@@ -497,7 +501,7 @@ fn a_denied_post_is_one_post() {
             [Cause::Refused][usize::from(verdict == Verdict::Delivered)..]
         );
     }
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Ok);
     clocked.check();
 }
 
@@ -520,7 +524,7 @@ fn a_destination_that_denies_several_in_a_row_rests() {
     assert_eq!(clocked.next().map(|(at, _)| at), Some(1));
     assert_eq!(clocked.next(), None);
     let reason = "why; it denied 5 posts in a row, the next is tried in 60 s";
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed(reason.to_owned()));
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed(reason.to_owned()));
     // One post a time finds out, later each time.
     let mut rests = Vec::new();
     for _ in 0..6 {
@@ -539,7 +543,7 @@ fn a_destination_that_denies_several_in_a_row_rests() {
     clocked.pass(900.0);
     clocked.next().unwrap();
     clocked.done(0, Verdict::Delivered);
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Ok);
     (1..DENIED_MAX).for_each(|_| {
         clocked.http("a");
         clocked.next().unwrap();
@@ -556,7 +560,7 @@ fn one_path_does_not_close_another_of_the_same_template() {
     let mut clocked = Clocked::new();
     let mut post = |path: &str, verdict: Verdict| {
         let url = Url::parse(&format!("http://a/{path}")).unwrap();
-        let address = Address::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let address = PostAddress::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         assert!(clocked.schedule.offer(clocked.now, post).is_empty());
@@ -586,7 +590,7 @@ fn a_rest_ends_when_the_hook_is_added_again() {
     clocked.http("a");
     assert_eq!(clocked.next(), None);
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
     assert!(clocked.next().is_some());
 }
 
@@ -633,7 +637,7 @@ fn a_refused_message_is_the_only_one_that_is_lost() {
         let verdict = if seen.last().unwrap().1.contains("bad") { Verdict::Never } else { Verdict::Delivered };
         let reason = if verdict == Verdict::Never { "why" } else { "" }.to_owned();
         let pause = Some(Duration::from_secs(2));
-        let dead = clocked.schedule.done(clocked.now, 0, 0, Answer { verdict, reason, pause });
+        let dead = clocked.schedule.done(clocked.now, 0, 0, PostResult { verdict, reason, pause });
         for dead in &dead {
             assert_eq!(
                 (dead.post.id.number, dead.cause, dead.reason.as_str(), dead.post.jobs()),
@@ -646,7 +650,7 @@ fn a_refused_message_is_the_only_one_that_is_lost() {
     }
     let expected = [(1, "a"), (2, "bad"), (3, "c"), (4, "d\ne")].map(|(number, text)| (number, text.to_owned()));
     assert_eq!(seen, expected);
-    let Tally { offered, delivered, dead, .. } = clocked.schedule.standings(clocked.now)[0].tally;
+    let Tally { offered, delivered, dead, .. } = clocked.schedule.reports(clocked.now)[0].tally;
     assert_eq!((offered, delivered, dead), (5, 4, 1));
     clocked.check();
 }
@@ -712,7 +716,7 @@ fn merged_messages_are_given_up_one_by_one() {
     clocked.next();
     let dead = clocked.done(0, Verdict::Closed);
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
-    assert!(dead.iter().all(|dead| dead.post.behind.is_empty()));
+    assert!(dead.iter().all(|dead| dead.post.merged.is_empty()));
     clocked.check();
 }
 
@@ -776,9 +780,9 @@ fn destinations_are_bounded_and_those_at_rest_make_room() {
     clocked.done(at, Verdict::Delivered);
     assert!(clocked.http("one-more").is_empty());
     clocked.check();
-    let standings = clocked.schedule.standings(clocked.now);
-    assert_eq!(standings.len(), DESTINATIONS_MAX + 1);
-    let others = standings.last().unwrap();
+    let reports = clocked.schedule.reports(clocked.now);
+    assert_eq!(reports.len(), DESTINATIONS_MAX + 1);
+    let others = reports.last().unwrap();
     assert_eq!((others.name.as_str(), others.tally.delivered, others.tally.dead), ("others", 1, 1));
 }
 
@@ -796,7 +800,7 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
     clocked.schedule.expiry_checked = None;
     let later = clocked.now + crate::config::limits::WEBHOOK_AGE_MAX;
     assert_eq!(clocked.schedule.expire(later).len(), DESTINATIONS_MAX - 2);
-    let name = |clocked: &Clocked, at: usize| clocked.schedule.places[at].address.name().to_owned();
+    let name = |clocked: &Clocked, at: usize| clocked.schedule.destinations[at].address.name().to_owned();
     let fine = [DESTINATIONS_MAX - 2, DESTINATIONS_MAX - 1];
     // One that is fine makes room at once, and nobody while it pauses or is busy.
     assert!(clocked.http("new0").is_empty());
@@ -827,13 +831,13 @@ fn the_numbers_of_forgotten_destinations_are_kept() {
         statuses
             .iter()
             .for_each(|(status, times)| (0..*times).for_each(|_| clocked.schedule.count_status(at, *status)));
-        let tally = clocked.schedule.standings(clocked.now)[at].tally;
+        let tally = clocked.schedule.reports(clocked.now)[at].tally;
         let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = tally;
         assert_eq!([status_2xx, status_4xx, status_429, status_5xx, no_answer], [4, 6, 7, 11, 13]);
         clocked.done(at, Verdict::Delivered);
         // Enough others that it makes room.
         (1..=DESTINATIONS_MAX).for_each(|n| assert!(clocked.http(&format!("h{n}")).is_empty()));
-        let others = clocked.schedule.standings(clocked.now).pop().unwrap();
+        let others = clocked.schedule.reports(clocked.now).pop().unwrap();
         let Tally { offered, delivered, dead, status_2xx, status_4xx, status_429, status_5xx, no_answer } =
             others.tally;
         assert_eq!((others.name.as_str(), offered, delivered, dead), ("others", round, round, 0));
@@ -868,7 +872,7 @@ fn waiting_messages_are_merged_until_one_was_tried() {
     clocked.done(0, Verdict::Delivered);
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.done(0, Verdict::Delivered);
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.delivered, 5);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].tally.delivered, 5);
     clocked.check();
 }
 
@@ -910,16 +914,16 @@ fn standings_tell_what_happened() {
         assert_eq!(clocked.pause_of(0), pause);
         clocked.pass(pause);
     }
-    let standing = clocked.schedule.standings(clocked.now).remove(0);
-    assert_eq!((standing.name.as_str(), standing.kind, standing.waiting), ("http://a/", "http", 1));
-    assert_eq!(standing.state, State::Broken("why".to_owned()));
-    let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = standing.tally;
+    let report = clocked.schedule.reports(clocked.now).remove(0);
+    assert_eq!((report.name.as_str(), report.kind, report.waiting), ("http://a/", "http", 1));
+    assert_eq!(report.state, DestinationState::Broken("why".to_owned()));
+    let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = report.tally;
     assert_eq!((status_2xx, status_4xx, status_429, status_5xx, no_answer), (0, 0, 1, 1, 1));
 }
 
 #[derive(Debug, Clone)]
 enum Use {
-    Offer { place: u8, discord: bool },
+    Offer { destination: u8, discord: bool },
     Send { free: usize },
     Answer { which: usize, verdict: u8, random: u64 },
     Pass { seconds: u16 },
@@ -927,7 +931,7 @@ enum Use {
 
 fn uses() -> impl Strategy<Value = Use> {
     prop_oneof![
-        3 => (0..6_u8, any::<bool>()).prop_map(|(place, discord)| Use::Offer { place, discord }),
+        3 => (0..6_u8, any::<bool>()).prop_map(|(destination, discord)| Use::Offer { destination, discord }),
         3 => (0..5_usize).prop_map(|free| Use::Send { free }),
         3 => (any::<usize>(), 0..8_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
         1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
@@ -944,16 +948,16 @@ proptest! {
         let mut in_flight: Vec<usize> = Vec::new();
         for step in uses {
             match step {
-                Use::Offer { place, discord } => {
+                Use::Offer { destination, discord } => {
                     offered += 1;
                     let lost = match discord {
-                        true => clocked.discord(u32::from(place), "", "m"),
-                        false => clocked.http(&format!("h{place}")),
+                        true => clocked.discord(u32::from(destination), "", "m"),
+                        false => clocked.http(&format!("h{destination}")),
                     };
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }
                 Use::Send { free } => {
-                    let paused: Vec<bool> = (0..clocked.schedule.places.len()).map(|at| clocked.pause_of(at) > 0.0).collect();
+                    let paused: Vec<bool> = (0..clocked.schedule.destinations.len()).map(|at| clocked.pause_of(at) > 0.0).collect();
                     if let Some((at, _)) = clocked.next_of(free) {
                         prop_assert!(free > 0 && !paused[at] && !in_flight.contains(&at));
                         in_flight.push(at);
@@ -972,7 +976,7 @@ proptest! {
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };
-                    let answer = Answer { verdict, ..answer::trouble("why".to_owned()) };
+                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned()) };
                     let lost = clocked.schedule.done(clocked.now, random, at, answer);
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }

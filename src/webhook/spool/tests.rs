@@ -25,14 +25,14 @@ fn posts(now: Now) -> Vec<Post> {
         expires: now.instant + Duration::from_secs(1000 + number),
         attempts: 2,
         refusals: 1,
-        behind: Vec::new(),
+        merged: Vec::new(),
     };
     let discord = Url::parse("http://h/api/webhooks/1/hunter2?thread_id=2").unwrap();
     let said = Content::Message { url: discord.with_query("wait=true"), message: message("m") };
     let sent = Content::Request(request("http://h/x", 40));
     let mut posts = vec![
-        make(1, Address::discord(&discord), said),
-        make(2, Address::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
+        make(1, PostAddress::discord(&discord), said),
+        make(2, PostAddress::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
     ];
     posts[1].event = Some(Arc::new(EventText::new(b"kill", &[b"{\"k\":\"x\"}"], 7)));
     posts
@@ -125,7 +125,7 @@ fn merged_messages_are_kept_apart() {
         content: Content::Message { url: Url::parse("http://h/").unwrap(), message: message(&number.to_string()) },
         ..posts(now).remove(0)
     });
-    first.behind.push(behind);
+    first.merged.push(behind);
     let lines = Spool::lines(first.parts(), now);
     let back = parse(&lines.text, now).unwrap().posts;
     let bodies: Vec<Value> = back.iter().map(|post| serde_json::from_slice(&post.request().body).unwrap()).collect();
