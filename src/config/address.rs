@@ -238,5 +238,5 @@ fn percent_decode(text: &str) -> Result<String, String> {
         bytes.push(code.ok_or_else(|| expected("a bad % escape before the @: write a `%` of the password as %25"))?);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that make no UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that are not UTF-8 text"))
 }

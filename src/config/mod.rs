@@ -52,7 +52,7 @@ pub struct Config {
 /// Errors that are kept as sentences. A file of something else may hold thousands of unknown names.
 const COMPLAINTS_MAX: usize = 16;
 
-/// How errors call the environment. Also tells its options apart from those of other sources.
+/// The name of the environment in errors. `apply_all` recognises the environment by it.
 const ENVIRONMENT: &str = "the environment";
 
 impl Config {

@@ -218,5 +218,5 @@ pub(super) fn unknown_option(name: &str) -> String {
 /// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.
 pub(super) fn shown_name(name: &str) -> String {
     let is_word = name.len() <= 48 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    if is_word && !name.is_empty() { name.to_owned() } else { "(no word)".to_owned() }
+    if is_word && !name.is_empty() { name.to_owned() } else { "(not a word)".to_owned() }
 }

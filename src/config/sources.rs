@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::config::options::{OPTIONS, OptionRow, environment_name, row_of};
 use crate::config::{Config, ConfigError, ENVIRONMENT, sentences, text};
 
-/// How errors call the settings of scripts.
+/// The name of the scripts' settings in errors.
 const CONFIGURE: &str = "Configure";
 
 /// Variables that begin like this belong to the tests of this project.
@@ -53,7 +53,7 @@ impl Sources {
         Sources::of(defaults, Operator { file, variables, hints: Vec::new() })
     }
 
-    /// Sources with everything that the operator says, unknown variables included, and no script's settings yet.
+    /// Sources with all settings of the operator, unknown variables included, and none of scripts yet.
     pub fn of(defaults: Config, operator: Operator) -> Sources {
         Sources { defaults, configured: BTreeMap::new(), operator }
     }
@@ -119,7 +119,7 @@ impl Sources {
             let text = text.as_deref().map(unquoted);
             let is_ours = !name.starts_with(TEST_PREFIX) && !SCRIPT_VARIABLES.contains(&name.as_str());
             if is_ours && !is_made_by_containers(name, text) && text != Some("") {
-                let no_text = || "its value is no UTF-8 text: write it anew".to_owned();
+                let no_text = || "its value is not UTF-8 text: write it again".to_owned();
                 variables.push((name.clone(), text.map(str::to_owned).ok_or_else(no_text)));
             }
         }

@@ -81,7 +81,7 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
                 Err("it stands there more than once: keep one".to_owned())
             }
             Value::String(text) if text.contains(NO_TEXT) => {
-                Err("it holds bytes that are no UTF-8 text; a file is to be saved as UTF-8".to_owned())
+                Err("it holds bytes that are not UTF-8 text; save the file as UTF-8".to_owned())
             }
             Value::String(text) => Ok(text),
             Value::Number(number) => Ok(number.to_string()),

@@ -113,6 +113,6 @@ pub(crate) fn certificate_trouble(certificate: &CertificateError, option: &str, 
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is for another name{name_advice} ({certificate})")
         }
-        other => format!("its certificate is not to be trusted: {other}"),
+        other => format!("its certificate cannot be trusted: {other}"),
     }
 }

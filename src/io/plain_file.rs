@@ -84,7 +84,7 @@ fn check(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());
     }
-    let reason = if found.is_dir() { "it is a folder" } else { "it is no file" };
+    let reason = if found.is_dir() { "it is a folder" } else { "it is not a plain file" };
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
@@ -124,10 +124,10 @@ mod tests {
         for (name, reason) in [
             ("plain", ""),
             ("folder", "it is a folder"),
-            ("pipe", "it is no file"),
-            ("link", "it is no file"),
-            ("socket", "it is no file"),
-            ("/dev/zero", "it is no file"),
+            ("pipe", "it is not a plain file"),
+            ("link", "it is not a plain file"),
+            ("socket", "it is not a plain file"),
+            ("/dev/zero", "it is not a plain file"),
         ] {
             for options in [OpenOptions::new().read(true), OpenOptions::new().append(true).create(true)] {
                 let opened = open(options, &folder.join(name));

@@ -156,7 +156,7 @@ fn duration(seconds: f64) -> Option<Duration> {
 fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     let mut reason = format!("HTTP {}", response.status);
     if (300..400).contains(&response.status) {
-        return reason + ": it points elsewhere, which is not followed";
+        return reason + ": redirections are not followed";
     }
     if code > 0 {
         reason.push_str(&format!(", code {code}"));

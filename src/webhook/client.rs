@@ -148,7 +148,7 @@ impl Client {
     /// A TLS session for this host.
     fn session(&self, origin: &Origin) -> Result<ClientConnection, String> {
         let name = ServerName::try_from(origin.host.to_string());
-        let name = name.map_err(|_| "its name can be no certificate's".to_owned())?;
+        let name = name.map_err(|_| "a certificate cannot have its name".to_owned())?;
         ClientConnection::new(self.tls()?, name).map_err(|err| err.to_string())
     }
 

@@ -27,7 +27,7 @@ use crate::webhook::schedule::DeadLetter;
 
 /// Size in bytes at which a new dead-letter file begins. One old file is kept.
 const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Most bytes of a payload that one line shows. This keeps a fair number of lines in the file ([`DEAD_LETTER_FILE_BYTES_MAX`]).
+/// Most bytes of a payload that one line shows, so that the file holds many lines whatever their payloads are.
 const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 
@@ -51,7 +51,7 @@ impl DeadLetters {
             None => {
                 let (file, failed) = BoundedFile::open_private(self.path.clone(), DEAD_LETTER_FILE_BYTES_MAX)?;
                 if let Some(err) = failed {
-                    log::warn!("others may read `{}`, its rights cannot be changed: {err}", self.path.display());
+                    log::warn!("cannot change the rights of `{}`, others may read it: {err}", self.path.display());
                 }
                 file
             }

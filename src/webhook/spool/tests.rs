@@ -345,12 +345,12 @@ fn a_pipe_in_the_place_of_a_file_blocks_nothing() {
     };
     make_pipe("spool.lock");
     let mut opened = directory.open(now);
-    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is no file"), "{:?}", opened.left);
+    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is not a plain file"), "{:?}", opened.left);
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
     make_pipe("spool.2.jsonl");
     let settled = opened.spool.settled([posts(now)[0].id].into_iter());
-    assert_eq!(settled.unwrap_err().to_string(), "it is no file");
+    assert_eq!(settled.unwrap_err().to_string(), "it is not a plain file");
 }
 
 #[test]

@@ -360,7 +360,7 @@ fn redirections_are_not_followed() {
     poster.post(&Hook::http(&web.url("/")), json!({}));
     poster.wait_drained();
     assert_eq!((poster.dropped("refused"), target.connections()), (1, 0));
-    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: it points elsewhere, which is not followed");
+    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: redirections are not followed");
     poster.stop();
 }
 
