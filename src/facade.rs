@@ -3,9 +3,10 @@
 //! Nothing else is public: so the compiler reports code that nobody calls.
 
 pub mod config {
+    pub use crate::config::Config;
     pub use crate::config::address::Address;
+    pub use crate::config::options::{OPTIONS, OptionKind, environment_name};
     pub use crate::config::sources::{Operator, Sources};
-    pub use crate::config::{Config, Kind, OPTIONS, environment_name};
     pub mod limits {
         pub use crate::config::limits::{
             CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, SENDERS_MAX, SILENCE_MAX,
@@ -121,6 +122,6 @@ pub mod threads {
 
 pub mod webhook {
     pub mod schedule {
-        pub use crate::webhook::schedule::{DENIED_MAX, Standing, State, WEBHOOK_JOBS_MAX};
+        pub use crate::webhook::schedule::{DENIED_MAX, DestinationReport, DestinationState, WEBHOOK_JOBS_MAX};
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use realtime::facade::config::{Kind, OPTIONS, environment_name};
+use realtime::facade::config::{OPTIONS, OptionKind, environment_name};
 
 /// The layer of a module path inside the crate, most special first. `lib.rs` says what each layer is.
 const LAYERS: &[(&str, u8)] = &[
@@ -137,7 +137,7 @@ fn the_readme_lists_every_option() {
     let readme = fs::read_to_string("README.md").unwrap();
     for row in OPTIONS {
         let range = match row.kind {
-            Kind::Whole { min, max, unit } => format!(" ({min} to {max} {unit})"),
+            OptionKind::Whole { min, max, unit } => format!(" ({min} to {max} {unit})"),
             _ => String::new(),
         };
         let default = if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::engine::registrations::{Registered, Removed};
-use crate::webhook::schedule::{Standing, State};
+use crate::webhook::schedule::{DestinationReport, DestinationState};
 
 /// The lines, for a person.
 pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
@@ -43,13 +43,13 @@ pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -
 }
 
 /// One destination of webhooks, for `Stats()`.
-pub(crate) fn destination(standing: &Standing) -> Value {
-    let Standing { name, hook, kind, tally, waiting, state } = standing;
+pub(crate) fn destination(standing: &DestinationReport) -> Value {
+    let DestinationReport { name, hook, kind, tally, waiting, state } = standing;
     let (word, detail) = match state {
-        State::Ok => ("ok", String::new()),
-        State::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
-        State::Broken(trouble) => ("broken", trouble.clone()),
-        State::Closed(reason) => ("closed", reason.clone()),
+        DestinationState::Ok => ("ok", String::new()),
+        DestinationState::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
+        DestinationState::Broken(trouble) => ("broken", trouble.clone()),
+        DestinationState::Closed(reason) => ("closed", reason.clone()),
     };
     json!({
         "name": name, "hook": hook, "type": kind, "state": word, "detail": detail, "in": tally.offered, "delivered": tally.delivered,

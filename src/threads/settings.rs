@@ -127,7 +127,7 @@ mod tests {
             (
                 "pipe",
                 |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
-                Some("it is no file"),
+                Some("it is not a plain file"),
             ),
         ];
         for &(name, make, expected) in rows {

@@ -1,50 +1,50 @@
-//! Makes one request: name, connection, TLS, bytes out, answer in, all of it by one deadline.
-//! Runs on `rt-send-*`, owns the socket of one request at a time; follows nothing, keeps no connection. Whatever the
-//! other end does (nothing, a byte a second, without end), the caller has its thread back in time and no more memory
-//! gone than the answer's caps (`webhook/response.rs`).
-//! Errors say where, without path or token.
+//! Makes one request by one deadline: resolves the name, connects, does the TLS handshake, writes and reads.
+//! Runs on `rt-send-*`; each call owns its socket. Follows no redirection and keeps no connection.
+//! A server that never answers, sends a byte a second or never stops cannot hold the thread beyond the deadline, nor take
+//! more memory than the caps of a response (`webhook/response.rs`).
+//! Errors name the origin only, because path and query may hold a token.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
-use crate::io::net;
-use crate::io::net::Timed;
+use crate::io::lock::lock;
+use crate::io::net::{self, Timed};
 use crate::webhook::http::Request;
 use crate::webhook::resolve::Resolver;
 use crate::webhook::response::{Decoder, Response};
-use std::time::Duration;
 
-/// Time that is added for the response's body: the head decides, the body only explains it.
+/// Longest wait for the body after the head. The head decides the result; the body only explains it.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The option that names further authorities.
+/// The option for further certificate authorities, named in errors.
 const CA_OPTION: &str = "webhook_ca_file";
 
-/// Read from the socket at once.
+/// Bytes that one read takes from the socket.
 const READ_BYTES: usize = 8 * 1024;
 
-/// What all requests share.
+/// The parts that all requests share.
 pub(crate) struct Client {
     resolver: Arc<Resolver>,
     trust: Mutex<Trust>,
 }
 
-/// Whom the other end's certificate may be from.
+/// The certificate authorities that requests trust.
 struct Trust {
+    /// The value of `webhook_ca_file`: a path, or empty.
     ca_file: String,
-    /// Made at the first `https`; keeps sessions, so that the next handshake with the same host is short.
+    /// Made at the first `https` request. Keeps TLS sessions, so that the next handshake with the same host is short.
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// Ends a request from another thread.
+/// Interrupts one request from another thread.
 #[derive(Default)]
 pub(crate) struct Interrupt(Mutex<Interrupted>);
 
@@ -56,15 +56,15 @@ struct Interrupted {
 
 impl Interrupt {
     fn state(&self) -> MutexGuard<'_, Interrupted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
-    /// The request under way ends now, or as soon as it is connected.
+    /// Ends the request now, or as soon as it is connected: nothing can interrupt connecting.
     pub(crate) fn set(&self) {
         let mut state = self.state();
         state.is_set = true;
         if let Some(stream) = state.stream.take() {
-            // Fails only when it is closed already.
+            // Fails only if the socket is already closed.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -73,7 +73,7 @@ impl Interrupt {
         self.state().is_set
     }
 
-    /// From here on this socket is what is shut down.
+    /// From here on [`Interrupt::set`] shuts down this socket. An error if the request was interrupted before.
     fn watch(&self, stream: &TcpStream) -> io::Result<()> {
         let mut state = self.state();
         if state.is_set {
@@ -94,17 +94,17 @@ impl Client {
         Client { resolver: Arc::new(resolver), trust }
     }
 
-    /// From the next request on: the authorities of this file; `tls` if it was read already.
+    /// Replaces the authorities from the next request on. `tls` is the file's content if the caller has read it.
     pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
     }
 
-    /// Not to be held while a file is read: the game thread waits for it.
+    /// The caller must not read a file while it holds this lock, because the game thread takes it too.
     fn trusted(&self) -> MutexGuard<'_, Trust> {
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.trust)
     }
 
-    /// Sends the request and reads its answer. `id` names the post, the same at every attempt.
+    /// Sends the request and reads the response. `id` is the id of the post, the same at every attempt.
     pub(crate) fn send(&self, request: &Request, id: &str, interrupt: &Interrupt) -> Result<Response, NoAnswer> {
         let deadline = Instant::now() + request.timeout;
         let origin = &request.url.origin;
@@ -112,23 +112,21 @@ impl Client {
         let failed = |doing| move |err: io::Error| NoAnswer::new(doing, origin, io_trouble(&err));
         stream.set_nodelay(true).and_then(|()| interrupt.watch(&stream)).map_err(failed("connect to"))?;
         let bytes = request.encode(id);
-        let outcome = match origin.https {
-            false => exchange(&mut Timed { stream: &stream, deadline }, &request.method, &bytes, deadline),
-            true => match self.session(origin) {
-                Ok(session) => {
-                    let mut tls = StreamOwned::new(session, Timed { stream: &stream, deadline });
-                    exchange(&mut tls, &request.method, &bytes, deadline)
-                }
-                Err(found) => Err(found),
-            },
+        let response = if origin.https {
+            self.session(origin).and_then(|session| {
+                let mut tls = StreamOwned::new(session, Timed { stream: &stream, deadline });
+                exchange(&mut tls, &request.method, &bytes, deadline)
+            })
+        } else {
+            exchange(&mut Timed { stream: &stream, deadline }, &request.method, &bytes, deadline)
         };
         interrupt.unwatch();
-        // So that the other end knows at once, and a clone of the socket keeps nothing open. It may be first.
+        // Tells the server at once, even if a clone of the socket is still open. Fails if the server closed first.
         let _ = stream.shutdown(Shutdown::Both);
-        outcome.map_err(|found| NoAnswer::new("post to", origin, found))
+        response.map_err(|found| NoAnswer::new("post to", origin, found))
     }
 
-    /// Tries the addresses of the host in turn.
+    /// Tries the addresses of the host in turn, each for at most [`CONNECT_TIMEOUT`].
     fn connect(&self, origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> Result<TcpStream, NoAnswer> {
         let failed = |found: String| NoAnswer::new("connect to", origin, found);
         let addresses = self.resolver.resolve(&origin.host, deadline, || interrupt.is_set());
@@ -147,13 +145,14 @@ impl Client {
         Err(failed(last))
     }
 
+    /// A TLS session for this host.
     fn session(&self, origin: &Origin) -> Result<ClientConnection, String> {
         let name = ServerName::try_from(origin.host.to_string());
-        let name = name.map_err(|_| "its name can be no certificate's".to_owned())?;
+        let name = name.map_err(|_| "a certificate cannot have its name".to_owned())?;
         ClientConnection::new(self.tls()?, name).map_err(|err| err.to_string())
     }
 
-    /// What sessions are made with.
+    /// The settings for TLS sessions. Reads the file of authorities if no request has done so.
     fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         let ca_file = {
             let trust = self.trusted();
@@ -164,7 +163,8 @@ impl Client {
         };
         let made = net::tls_config(CA_OPTION, &ca_file)?;
         let mut trust = self.trusted();
-        // Another request may have been first, or other settings: those are for the next one.
+        // Meanwhile the authorities may have been replaced: those are for the next request. Another request may also have
+        // read the same file: both share the first result.
         if trust.ca_file != ca_file {
             return Ok(made);
         }
@@ -172,7 +172,7 @@ impl Client {
     }
 }
 
-/// Writes the request, reads the answer.
+/// Writes the request and reads the response.
 fn exchange(
     stream: &mut (impl Read + Write + Deadline),
     method: &str,
@@ -185,7 +185,8 @@ fn exchange(
     {
         return Err(io_trouble(err));
     }
-    // Who refuses a request early answers and closes before all of it was sent.
+    // A server that refuses a request early answers and closes before it has read everything. So a broken pipe is no error
+    // yet: the response may be there.
     let mut decoder = Decoder::new(method);
     let mut buffer = [0; READ_BYTES];
     while !decoder.is_done() {
@@ -193,7 +194,7 @@ fn exchange(
             Ok(0) => break,
             Ok(read) => buffer.get(..read).unwrap_or_default(),
             Err(err) if err.kind() == ErrorKind::Interrupted => continue,
-            // The end of a TLS connection without a farewell; and what comes after the head only explains it.
+            // A TLS connection may end without a `close_notify`. After the head no error matters.
             Err(err) if err.kind() == ErrorKind::UnexpectedEof || decoder.has_head() => break,
             Err(err) => return Err(io_trouble(sent.as_ref().err().unwrap_or(&err))),
         };
@@ -206,7 +207,7 @@ fn exchange(
     decoder.finish().map_err(|err| err.to_string())
 }
 
-/// A stream whose deadline moves.
+/// A stream whose deadline can be moved: after the head only [`BODY_PATIENCE`] is left.
 trait Deadline {
     fn set_deadline(&mut self, deadline: Instant);
 }
@@ -223,7 +224,7 @@ impl Deadline for StreamOwned<ClientConnection, Timed<'_>> {
     }
 }
 
-/// What went wrong, in words that are the same on every system.
+/// The error text, the same on every operating system.
 fn io_trouble(err: &io::Error) -> String {
     let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
@@ -239,7 +240,7 @@ fn io_trouble(err: &io::Error) -> String {
     }
 }
 
-/// Why there is no answer: doing what, where, found what.
+/// Why there is no response: the step, the origin, the error.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NoAnswer {
     doing: &'static str,
@@ -269,9 +270,9 @@ mod tests {
     use super::*;
     use crate::hooks::url::Url;
 
-    /// A request that waits for a name, or for an answer, ends when it is told to.
+    /// One request waits for a look-up, the other for a response.
     #[test]
-    fn a_request_ends_when_it_is_interrupted() {
+    fn an_interrupted_request_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mute = format!("http://{}/", listener.local_addr().unwrap());
         let (began_tx, began_rx) = mpsc::channel();
@@ -286,7 +287,7 @@ mod tests {
             let interrupt = Arc::new(Interrupt::default());
             let (client, own) = (Arc::clone(&client), Arc::clone(&interrupt));
             let sender = thread::spawn(move || client.send(&request, "id", &own));
-            // Until it has begun; and the whole request has arrived where it is not answered.
+            // Waits until the look-up has begun, or until the server has the request.
             let mut asked = if url == mute { Some(listener.accept().unwrap().0) } else { None };
             match &mut asked {
                 Some(stream) => assert!(stream.read(&mut [0; 1024]).unwrap() > 0),
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_interrupted_before_it_began_reaches_nobody() {
+    fn a_request_interrupted_before_it_begins_does_not_connect() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();

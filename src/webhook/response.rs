@@ -1,7 +1,7 @@
-//! Reads an HTTP/1 answer as it comes: the head whole, of the body only as much as explains it.
-//! Pure: bytes in, values out. Never holds more than its caps ([`RESPONSE_HEAD_BYTES_MAX`],
-//! [`RESPONSE_BODY_BYTES_MAX`]), whatever is announced. The head decides what became of a request, so nothing that is
-//! wrong with a body is an error: the body ends there.
+//! Decodes an HTTP/1 response piece by piece: the whole head, and the beginning of the body.
+//! Runs on `rt-send-*`; pure. Holds at most [`RESPONSE_HEAD_BYTES_MAX`] and [`RESPONSE_BODY_BYTES_MAX`], whatever length
+//! the server announces.
+//! The head alone decides the result of a request. So a fault in the body is no error: the body ends there.
 
 use std::fmt;
 
@@ -12,39 +12,42 @@ const RESPONSE_INTERIM_MAX: usize = 4;
 /// Bytes kept of a response's body.
 const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// An answer.
+/// A response.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// Its beginning.
+    /// The beginning of the body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of this name, which is given in lower case.
+    /// The value of the first header with this name, given in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// What was read so far of one answer.
+/// The state of decoding one response.
 pub(crate) struct Decoder {
-    /// The request was HEAD: the answer has no body whatever its head says.
+    /// The request was HEAD: its response has no body, even if the head announces one.
     is_head: bool,
-    /// Bytes not understood yet: a beginning of the head, or of a chunk's line.
+    /// Bytes that are not decoded yet: the beginning of the head, or of a chunk's line.
     pending: Vec<u8>,
+    /// Number of interim responses so far.
     interim: usize,
     response: Option<Response>,
     body: BodyState,
 }
 
+/// The position in the body.
 enum BodyState {
-    /// That many bytes to come; with `None` until the end of the connection.
+    /// This many bytes are left; `None`: until the end of the connection.
     Plain {
         left: Option<u64>,
     },
+    /// In the line with a chunk's size.
     ChunkLine,
     Chunk {
         left: u64,
@@ -52,7 +55,7 @@ enum BodyState {
     Done,
 }
 
-/// A chunk's line: its size, and extensions nobody uses.
+/// Longest line with a chunk's size. It may also hold extensions, which are ignored.
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 impl Decoder {
@@ -61,13 +64,13 @@ impl Decoder {
         Decoder { is_head, pending: Vec::new(), interim: 0, response: None, body: BodyState::Done }
     }
 
-    /// Takes in the next bytes.
+    /// Decodes the next bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), NotHttp> {
         if self.response.is_some() {
             self.feed_body(bytes);
             return Ok(());
         }
-        // What goes beyond the cap is either body, or a head that is too long anyway; none of it is copied twice.
+        // Bytes beyond the cap belong to the body, or the head is too long anyway. So they are not copied into `pending`.
         let room = (RESPONSE_HEAD_BYTES_MAX + 1).saturating_sub(self.pending.len());
         let (head, rest) = bytes.split_at_checked(room).unwrap_or((bytes, b""));
         let searched = self.pending.len().saturating_sub(3);
@@ -92,27 +95,25 @@ impl Decoder {
         if rest.is_empty() { Ok(()) } else { self.feed(rest) }
     }
 
-    /// An answer begins with `HTTP/1.`, which is seen before the head is whole.
+    /// An error as soon as the bytes cannot begin with `HTTP/1.`: another protocol may never end its first line.
     fn check_start(&self) -> Result<(), NotHttp> {
         const START: &[u8] = b"HTTP/1.";
         let len = self.pending.len().min(START.len());
-        match self.pending.get(..len) == START.get(..len) {
-            true => Ok(()),
-            false => Err(NotHttp::Start(self.pending.get(..len).unwrap_or_default().escape_ascii().to_string())),
-        }
+        let start = self.pending.get(..len).unwrap_or_default();
+        if START.starts_with(start) { Ok(()) } else { Err(NotHttp::Start(start.escape_ascii().to_string())) }
     }
 
-    /// The head was read: the fate of the request is known.
+    /// Whether the head is complete, so that the result of the request is known.
     pub(crate) fn has_head(&self) -> bool {
         self.response.is_some()
     }
 
-    /// Nothing more is wanted.
+    /// Whether no more bytes are needed.
     pub(crate) fn is_done(&self) -> bool {
         self.response.is_some() && matches!(self.body, BodyState::Done)
     }
 
-    /// The answer, with as much of its body as came. An error if its head did not.
+    /// The response, with the part of its body that came. An error if the head is incomplete.
     pub(crate) fn finish(self) -> Result<Response, NotHttp> {
         self.response.ok_or(NotHttp::Ended { bytes: self.pending.len() })
     }
@@ -141,7 +142,7 @@ impl Decoder {
         }
     }
 
-    /// Keeps up to `left` bytes of the body, within its cap. How many of `bytes` they were, and the others.
+    /// Takes up to `left` bytes of the body and keeps them within the cap. Returns their number and the other bytes.
     fn take<'a>(&mut self, bytes: &'a [u8], left: Option<u64>) -> (u64, &'a [u8]) {
         let len =
             left.map_or(bytes.len(), |left| usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len())));
@@ -153,7 +154,8 @@ impl Decoder {
         (taken.len() as u64, rest)
     }
 
-    /// A chunk's size, or the empty line after the chunk before it.
+    /// Decodes the line with a chunk's size, or the empty line behind the chunk before. Returns the bytes behind it. A size
+    /// that is no number ends the body.
     fn feed_chunk_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             self.pending.extend_from_slice(bytes);
@@ -177,7 +179,8 @@ impl Decoder {
     }
 }
 
-/// Behind the empty line that ends a head, if it is there.
+/// The position behind the empty line that ends a head. The first `searched` bytes are known to hold no end. Lines may
+/// end in `\n` alone (RFC 9112, 2.2).
 fn head_end(bytes: &[u8], searched: usize) -> Option<usize> {
     let tail = bytes.get(searched..)?;
     let ends = tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| searched + at);
@@ -189,6 +192,7 @@ fn head_end(bytes: &[u8], searched: usize) -> Option<usize> {
         .map(|at| at + 1)
 }
 
+/// Parses the status line and the headers. An error without a status from 100 to 599.
 fn parse_head(head: &[u8]) -> Result<Response, NotHttp> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.lines();
@@ -197,12 +201,13 @@ fn parse_head(head: &[u8]) -> Result<Response, NotHttp> {
     let Some(status) = status.filter(|status| (100..600).contains(status)) else {
         return Err(NotHttp::Start(first.chars().take(32).collect::<String>().escape_debug().to_string()));
     };
-    // A line without a colon is no header, and none that we look for.
+    // A line without a colon is no header. It is skipped, because none of the headers in use looks like that.
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned())).collect();
     Ok(Response { status, headers, body: Vec::new() })
 }
 
+/// How the body is delimited (RFC 9112, 6.3).
 fn body_of(response: &Response, is_head: bool) -> BodyState {
     if is_head || matches!(response.status, 204 | 304) {
         return BodyState::Done;
@@ -216,10 +221,10 @@ fn body_of(response: &Response, is_head: bool) -> BodyState {
     }
 }
 
-/// What answered is no HTTP server, or not within reason.
+/// Why the bytes are not an acceptable HTTP/1 response.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NotHttp {
-    /// How it begins.
+    /// Its first bytes, escaped.
     Start(String),
     HeadTooLong,
     /// The connection ended before the head did.

@@ -15,8 +15,8 @@ use crate::event::EventText;
 use crate::hooks::request::Webhook;
 use crate::io::lock::lock;
 use crate::stats::Stats;
-use crate::webhook::post::Address;
-use crate::webhook::schedule::{Schedule, Standing, WEBHOOK_BYTES_MAX};
+use crate::webhook::post::PostAddress;
+use crate::webhook::schedule::{DestinationReport, Schedule, WEBHOOK_BYTES_MAX};
 use crate::webhook::spool::Spool;
 
 pub(crate) use worker::run;
@@ -165,8 +165,8 @@ impl Webhooks {
     }
 
     /// Every destination and how it stands.
-    pub fn standings(&self) -> Vec<Standing> {
-        lock(&self.schedule).standings(Instant::now())
+    pub fn standings(&self) -> Vec<DestinationReport> {
+        lock(&self.schedule).reports(Instant::now())
     }
 
     /// Has `rt-webhooks` look whether it is time to stop.
@@ -179,12 +179,12 @@ impl Webhooks {
 }
 
 /// The destination of a hook's posts.
-fn address_of(webhook: &Webhook) -> Address {
+fn address_of(webhook: &Webhook) -> PostAddress {
     match webhook {
-        Webhook::Discord(discord) => Address::discord(&discord.url),
+        Webhook::Discord(discord) => PostAddress::discord(&discord.url),
         Webhook::Http(http) => {
             let text = format!("{}{}", http.url.origin(), http.url.target_text());
-            Address::http(text, http.url.to_string(), http.url.has_placeholders())
+            PostAddress::http(text, http.url.to_string(), http.url.has_placeholders())
         }
     }
 }

@@ -25,12 +25,12 @@ use crate::json::tape::{self, Undecoded};
 use crate::json::text;
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
-use crate::webhook::answer::{self, Answer};
+use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostId};
-use crate::webhook::schedule::{Cause, Dead};
+use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Now, Opened, Spool};
 
 /// Jobs looked at before the senders are served again.
@@ -194,7 +194,7 @@ impl<'a> Worker<'a> {
             expires: Instant::now() + WEBHOOK_AGE_MAX,
             attempts: 0,
             refusals: 0,
-            behind: Vec::new(),
+            merged: Vec::new(),
         })
     }
 
@@ -235,7 +235,7 @@ impl<'a> Worker<'a> {
         self.webhooks.senders.settle(at);
         let mut schedule = lock(&self.webhooks.schedule);
         let Some(post) = schedule.in_flight(at) else { return };
-        let (jobs, asked, name) = (post.jobs(), post.address.asked(), post.address.name().to_owned());
+        let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
         let mut answer = match &answer {
             Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
@@ -270,7 +270,7 @@ impl<'a> Worker<'a> {
     }
 
     /// What to say of an attempt that is made again.
-    fn trouble(&mut self, answer: &Answer, name: &str) -> Option<String> {
+    fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
         if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
             return None;
         }
@@ -284,7 +284,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Counts, writes down and tells what is given up.
-    fn bury(&mut self, dead: Vec<Dead>) {
+    fn bury(&mut self, dead: Vec<DeadLetter>) {
         let dropped = &self.shared.stats.webhooks.dropped;
         for dead in &dead {
             let counter = match dead.cause {
@@ -305,7 +305,7 @@ impl<'a> Worker<'a> {
                     log::error!("cannot write to the dead-letter file: {err}{more}");
                 }
             }
-            self.tell(&dead.post.hook, dead.post.address.kind(), dead.post.address.name(), &dead.reason);
+            self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
         }
         self.take_out(dead.iter().map(|dead| dead.post.id));
     }

@@ -1,4 +1,4 @@
-//! Answers, whole and cut at every byte, and those without end.
+//! Responses in one piece and cut at every byte, and responses without an end.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 /// Status and body, or a part of the error.
 type Expected = Result<(u16, &'static str), &'static str>;
 
-/// What a server sends, and what is made of it.
+/// The bytes of a server, and the decoded response.
 const ANSWERS: &[(&str, Expected)] = &[
     ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", Ok((200, "hi"))),
     ("HTTP/1.1 204 No Content\r\n\r\n", Ok((204, ""))),
@@ -62,7 +62,7 @@ fn check(text: &str, found: &Result<Response, NotHttp>, expected: &Expected) {
 }
 
 #[test]
-fn answers_whole_and_cut_at_every_byte() {
+fn responses_decode_alike_wherever_they_are_cut() {
     for (text, expected) in ANSWERS {
         check(text, &read(&[text.as_bytes()]), expected);
         for at in 0..text.len() {
@@ -83,14 +83,14 @@ fn headers_are_found_in_lower_case() {
 }
 
 #[test]
-fn a_head_answer_has_no_body() {
+fn the_response_to_head_has_no_body() {
     let mut decoder = Decoder::new("HEAD");
     decoder.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").unwrap();
     assert!(decoder.is_done());
 }
 
 #[test]
-fn heads_and_bodies_without_end_are_cut() {
+fn heads_and_bodies_without_an_end_are_bounded() {
     // One long line, many short ones, many interim heads.
     let line = [b"HTTP/1.1 200 OK\r\nA: ".as_slice(), &[b'x'; 100_000]].concat();
     let lines = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"A: b\r\n".repeat(100_000)].concat();
@@ -125,7 +125,7 @@ proptest! {
         for start in [b"".as_slice(), b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
             let all = [start, &bytes].concat();
             let pieces: Vec<&[u8]> = all.chunks(size).collect();
-            // What it says of a bad start depends on how much of it came.
+            // Only the results are compared: the error for a bad start depends on the size of the first piece.
             prop_assert_eq!(read(&pieces).ok(), read(&[&all]).ok());
         }
     }

@@ -14,7 +14,7 @@ use realtime::facade::stats::Stats;
 use realtime::facade::threads::shared::Shared;
 use realtime::facade::threads::webhooks::{Job, Refused};
 use realtime::facade::threads::workers::Workers;
-use realtime::facade::webhook::schedule::{Standing, State};
+use realtime::facade::webhook::schedule::{DestinationReport, DestinationState};
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, comes_true, wait_for, wait_until};
@@ -85,7 +85,7 @@ impl Poster {
 
     /// How the destination of this name, or a part of it, or of this hook stands, once its first post was looked at.
     #[track_caller]
-    pub fn standing(&self, part: &str) -> Standing {
+    pub fn standing(&self, part: &str) -> DestinationReport {
         let mut found = None;
         wait_until(part, || {
             let standings = self.shared.webhooks.standings();
@@ -110,7 +110,7 @@ impl Poster {
     pub fn wait_broken(&self, part: &str) -> String {
         let mut found = String::new();
         wait_until(&format!("{part} is broken"), || {
-            let State::Broken(reason) = self.standing(part).state else { return false };
+            let DestinationState::Broken(reason) = self.standing(part).state else { return false };
             found = reason;
             true
         });

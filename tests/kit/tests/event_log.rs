@@ -130,7 +130,7 @@ fn a_log_that_is_a_pipe_is_refused_and_holds_nobody_up() {
     let mut server = logging("kill", "pipe.log");
     let pipe = server.folder.path().join("pipe.log");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is no file"));
+    assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is not a plain file"));
     server.hook("kill", json!({ "type": "file", "path": "other.log" }));
     server.emit("kill", "{}").unwrap();
     server.wait(|server| server.stat("/files/delivered") == 1 && server.stat("/files/dropped/refused") == 1);

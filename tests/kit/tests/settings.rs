@@ -190,7 +190,7 @@ fn files_of_authorities_are_read_at_configure() {
     let bad = [
         (PathBuf::from("/nowhere/ca.pem"), "No such file"),
         (folder.path().to_owned(), "it is a folder"),
-        (pipe, "it is no file"),
+        (pipe, "it is not a plain file"),
         (write("empty", b""), "it holds no certificate in PEM form"),
         (write("text", b"hello"), "it holds no certificate in PEM form"),
         (certificates.key, "it holds no certificate in PEM form"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Bucket, Folder, Hook, PATIENCE, Poster, Scripted, Web, comes_true, wait_for, wait_until};
 use realtime::facade::config::limits::SENDERS_MAX;
-use realtime::facade::webhook::schedule::State;
+use realtime::facade::webhook::schedule::DestinationState;
 use realtime::facade::webhook::schedule::{DENIED_MAX, WEBHOOK_JOBS_MAX};
 use serde_json::{Value, json};
 
@@ -185,13 +185,13 @@ fn a_destination_that_is_gone_gets_one_request() {
         let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
         let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
         poster.post(&hook, json!({ "text": "first" }));
-        wait_until("it is closed", || matches!(poster.standing("webhooks").state, State::Closed(_)));
+        wait_until("it is closed", || matches!(poster.standing("webhooks").state, DestinationState::Closed(_)));
         for _ in 0..10 {
             poster.post(&hook, json!({ "text": "later" }));
         }
         poster.wait_drained();
         assert_eq!((web.seen().len(), poster.dropped("closed")), (1, 11), "{status}");
-        let State::Closed(reason) = poster.standing("webhooks").state else { panic!("open again") };
+        let DestinationState::Closed(reason) = poster.standing("webhooks").state else { panic!("open again") };
         assert!(reason.starts_with(&format!("HTTP {status}")), "{reason}");
         wait_until("all is written down", || poster.dead_letters().len() == 11);
         assert!(
@@ -201,7 +201,7 @@ fn a_destination_that_is_gone_gets_one_request() {
         assert_eq!(poster.wait_told(1), [("d".to_owned(), "discord", reason)]);
         // Somebody added the hook again: one more try.
         poster.shared.webhooks.reopen(&hook.webhook);
-        assert_eq!(poster.standing("webhooks").state, State::Ok);
+        assert_eq!(poster.standing("webhooks").state, DestinationState::Ok);
         poster.post(&hook, json!({ "text": "again" }));
         poster.wait_drained();
         assert_eq!(web.seen().len(), 2);
@@ -290,15 +290,17 @@ fn a_denied_request_does_not_close_its_destination() {
     }
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
-    assert_eq!(poster.standing("good").state, State::Ok);
+    assert_eq!(poster.standing("good").state, DestinationState::Ok);
     // A path that is gone rests in the end. Its other posts wait, and so does nobody else.
     let gone = Hook::http_named("gone", &web.url("/gone"));
     (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
-    wait_until("it rests", || matches!(poster.standing("gone").state, State::Closed(_)));
+    wait_until("it rests", || matches!(poster.standing("gone").state, DestinationState::Closed(_)));
     poster.post(&hook, json!({}));
     poster.wait_delivered(15);
     assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
-    let State::Closed(reason) = poster.standing("gone").state else { panic!("{:?}", poster.standing("gone")) };
+    let DestinationState::Closed(reason) = poster.standing("gone").state else {
+        panic!("{:?}", poster.standing("gone"))
+    };
     assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
     assert_eq!(poster.standing("gone").waiting, 1);
     poster.assert_balanced();
@@ -358,7 +360,7 @@ fn redirections_are_not_followed() {
     poster.post(&Hook::http(&web.url("/")), json!({}));
     poster.wait_drained();
     assert_eq!((poster.dropped("refused"), target.connections()), (1, 0));
-    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: it points elsewhere, which is not followed");
+    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: redirections are not followed");
     poster.stop();
 }
 
@@ -623,7 +625,9 @@ fn hung_destinations_hold_up_nobody_for_their_whole_timeout() {
     assert!(cut >= 1 && cut <= hung.len(), "{cut}");
     wait_until("it is told", || {
         let standings = poster.shared.webhooks.standings();
-        standings.iter().any(|standing| matches!(&standing.state, State::Broken(reason) if reason.contains(words)))
+        standings
+            .iter()
+            .any(|standing| matches!(&standing.state, DestinationState::Broken(reason) if reason.contains(words)))
     });
     poster.assert_balanced();
     poster.stop();
