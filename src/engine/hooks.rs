@@ -1,70 +1,55 @@
-//! The hooks of this process, with the Lua functions of the attached state that decide some. Game thread only.
-//! How they are told apart and how long they stay is `registrations.rs`; here is what a hook is made of.
+//! Hooks as the game thread keeps them: with the Lua functions that decide the conditional ones. Game thread only.
+//! `registrations.rs` says how hooks are told apart and how long they stay; this file knows how one is built.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
-use crate::engine::registry::CallbackRef;
-use crate::event::fingerprint::Fingerprint;
-use crate::event::topic::Topic;
+use crate::engine::call::CallbackRef;
+use crate::engine::registrations::{Header, Parts, Registered, Registrations};
 use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{Action, Kind, Spec};
 
-/// Most hooks of one server: each may have a lease in Redis, renewed every few seconds.
-const HOOKS_MAX: usize = 4096;
-
 pub(crate) type Hooks = Registrations<Hook>;
 
 impl Registered for Hook {
-    fn id(&self) -> &Arc<[u8]> {
-        &self.id
+    type Spec = Spec;
+    /// Each hook may have a lease in Redis, which is renewed every few seconds.
+    const MAX: usize = 4096;
+    const PLURAL: &'static str = "hooks";
+
+    fn parse(spec: &Value, has_function: bool) -> Result<Spec, SpecError> {
+        let spec = Spec::parse(spec)?;
+        // The JSON has only a mark where the function was; a table of a script may look like that mark.
+        if spec.condition.is_some() && !has_function {
+            return Err(SpecError::new("condition", "expected a function"));
+        }
+        Ok(spec)
     }
 
-    fn topic(&self) -> &Arc<Topic> {
-        &self.topic
+    fn make(parts: Parts, spec: Spec, _same: Option<&Arc<Hook>>) -> Arc<Hook> {
+        let Parts { id, topic, fingerprint, lease } = parts;
+        Arc::new(Hook { id, fingerprint, topic, spec, lease })
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    fn header(&self) -> Header<'_> {
+        let Hook { id, fingerprint, topic, spec, .. } = self;
+        Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
     }
 }
 
 impl Hooks {
-    /// Checks the spec whole and adds the hook.
-    pub(crate) fn add_spec(
-        &mut self,
-        channel: &[u8],
-        id: Option<&[u8]>,
-        spec: &Value,
-        condition: Option<CallbackRef>,
-        origin: &Origin,
-    ) -> Result<Added<Hook>, SpecError> {
-        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function: condition };
-        let spec = Spec::parse(spec)?;
-        if spec.condition.is_some() && condition.is_none() {
-            return Err(SpecError::new("condition", "expected a function"));
-        }
-        let added = self.add(given, HOOKS_MAX, |id, fingerprint, lease, _| {
-            Arc::new(Hook { id, fingerprint, topic: Arc::new(Topic::new(channel)), spec, lease })
-        });
-        added.ok_or_else(|| {
-            let found = format!("there are {HOOKS_MAX} hooks already");
-            SpecError { member: String::new(), found }
-        })
-    }
-
-    /// The function that decides this hook, if the attached state has one for it.
+    /// The function that decides this hook. `None` if the attached state has none for it. An event may hold a hook that
+    /// was added again meanwhile: the same fingerprint means the same decision, so the new function serves both.
     pub(crate) fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
         let (known, condition) = self.known(hook)?;
         condition.filter(|_| known.fingerprint == hook.fingerprint)
     }
 }
 
-/// The destinations of these actions.
+/// The webhooks among these actions.
 pub(crate) fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
     actions.iter().filter_map(|action| match &action.kind {
         Kind::Webhook(webhook) => Some(&**webhook),
@@ -77,6 +62,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::registrations::{Added, Origin};
 
     fn counter(key: &str) -> Value {
         json!({ "type": "counter", "key": key })

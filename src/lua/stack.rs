@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
 
 use crate::config::limits::ENCODE_DEPTH_MAX;
-use crate::engine::registry::CallbackRef;
+use crate::engine::CallbackRef;
 use crate::lua::shield::{self, Work};
 
 pub(super) use gmod::lua::{

@@ -11,6 +11,7 @@ use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::disk::{DiskFile, SystemDisk};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
 use crate::eventlog::{Format, Fsync, reader};
+use crate::stats::Counters;
 use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
 
 const PATIENCE: Duration = Duration::from_secs(60);
