@@ -186,7 +186,7 @@ counters! {
 }
 
 counters! {
-    /// What the event logs did on the disk.
+    /// Work and failures of the event logs on the disk.
     FileCounts {
         /// Bytes written into segments; indexes are not counted.
         bytes,
@@ -325,6 +325,7 @@ impl Histogram {
     /// 8 buckets for each power of two up to 2^40 ns (18 minutes).
     const BUCKETS: usize = 40 * 8;
 
+    /// Counts one duration. Longer ones than the last bucket's count there; the maximum is exact.
     pub(crate) fn record(&mut self, duration: Duration) {
         let bucket = Histogram::bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         if let Some(count) = self.counts.get_mut(bucket) {
@@ -334,15 +335,18 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
+    /// The number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.total
     }
 
+    /// The longest duration.
     pub(crate) fn max(&self) -> Duration {
         self.max
     }
 
-    /// The duration that this share (0 to 1) of all did not pass: the upper edge of its bucket, at most the maximum.
+    /// The duration that this share (0 to 1) of all did not exceed: the upper edge of its bucket, at most the maximum.
+    /// Zero if there are none.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         let wanted = (self.total as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -355,7 +359,13 @@ impl Histogram {
         self.max
     }
 
-    /// Exponent in the high bits, the three bits below the leading one in the low ones. Under 8 ns: one each.
+    /// The bucket of a duration. Below 8 ns each nanosecond has one; above, the three bits below the leading one choose
+    /// among the eight buckets of a power of two.
+    ///
+    /// ```text
+    /// nanos   0000 0001 0110 ....     exponent 8, three bits 011
+    /// bucket  (8 - 2) * 8 + 0b011
+    /// ```
     fn bucket(nanos: u64) -> usize {
         let exponent = 63 - (nanos | 1).leading_zeros() as usize;
         let bucket = match exponent {
@@ -365,6 +375,7 @@ impl Histogram {
         bucket.min(Histogram::BUCKETS - 1)
     }
 
+    /// The longest duration of a bucket, in nanoseconds.
     fn upper_edge(bucket: usize) -> u64 {
         match bucket / 8 {
             0 => bucket as u64,
@@ -378,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_hold_what_they_say() {
+    fn a_duration_lies_within_the_edges_of_its_bucket() {
         for nanos in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 35) - 1]) {
             let bucket = Histogram::bucket(nanos);
             assert!(nanos <= Histogram::upper_edge(bucket), "{nanos}");
@@ -388,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_near() {
+    fn percentiles_are_at_most_an_eighth_too_high() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.percentile(0.5), Duration::ZERO);
         (1..=1000).for_each(|us| histogram.record(Duration::from_micros(us)));

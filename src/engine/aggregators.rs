@@ -1,5 +1,5 @@
-//! Aggregators as the game thread keeps them: with the Lua functions that sum their windows up. Game thread only.
-//! They outlive a Lua state with the events they collected: the same aggregator, added again by the next state, goes on.
+//! Aggregators as the game thread keeps them: with the Lua functions that sum their windows up. Game thread only. They
+//! outlive a Lua state with the events they collected: the same aggregator, added again by the next state, goes on.
 //! `registrations.rs` says how aggregators are told apart and how long they stay; this file knows how one is built.
 
 use std::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_goes_on_and_another_replaces() {
+    fn the_same_aggregator_goes_on_and_a_different_one_replaces_it() {
         let mut aggregators = Aggregators::default();
         let mut add = |id: &[u8], interval, function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn they_outlive_a_state_and_functions_do_not() {
+    fn aggregators_outlive_a_lua_state_and_their_functions_do_not() {
         let mut aggregators = Aggregators::default();
         let add = |aggregators: &mut Aggregators, channel: &[u8], function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());

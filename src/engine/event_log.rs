@@ -6,8 +6,8 @@
 //! | without | the game thread, with the engine not borrowed ([`SyncLogRead`]) | the time that readers have (`patience.rs`) |
 //!
 //! Both see every record that hooks made from earlier emits of this server. Conditional hooks are the exception: their
-//! function runs in a later tick. A slow disk uses up the readers' time, but it says nothing about the connection to Redis.
-//! A path without a file is an empty log if a hook or an aggregator of this process writes there, else an error.
+//! function runs in a later tick. A slow disk uses up the readers' time, but it says nothing about the connection to
+//! Redis. A path without a file is an empty log if a hook or an aggregator of this process writes there, else an error.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +31,8 @@ use crate::threads::shared::Shared;
 
 /// Bytes of decoded payloads in one answer for Lua: some tens of milliseconds of building tables.
 const EVENTLOG_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-// The last record may pass the limit, and it must still fit the queue of answers. Decoding makes text longer: five bytes
-// for two at most.
+// The last record may pass the limit, and it must still fit the queue of answers. Decoding makes text longer: five
+// bytes for two at most.
 const _: () = assert!(EVENTLOG_ANSWER_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX * 3 < ANSWERS_BYTES_MAX);
 
 /// The log and the records that a script asks for, checked.
@@ -161,8 +161,8 @@ impl SyncLogRead {
     }
 }
 
-/// A callback that waits for records. Lives on `rt-files`, which makes the answer between its batches of writes, step by
-/// step: an answer of megabytes must not keep the logs waiting.
+/// A callback that waits for records. Lives on `rt-files`, which makes the answer between its batches of writes, step
+/// by step: an answer of megabytes must not keep the logs waiting.
 struct ForCallback {
     shared: Arc<Shared>,
     ticket: u64,

@@ -1,7 +1,6 @@
-//! A window on its way into Lua. Its events go into one Lua array, over as many Calls as the budget wants; then one Call
-//! hands the array to the aggregator's function.
-//! Game thread only. One window at a time. Owns the array between two Calls and hands it back exactly once, to be
-//! released.
+//! A window on its way into Lua. Its events go into one Lua array, over as many Calls as the budget wants; then one
+//! Call hands the array to the aggregator's function. Game thread only. One window at a time. Owns the array between
+//! two Calls and hands it back exactly once, to be released.
 //!
 //! ```text
 //!  collector ──▶ Gather ──▶ Gather ──▶ ... ──▶ Aggregate ──▶ (done)

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_registration_and_replacement() {
+    fn listeners_stand_in_order_of_registration_and_a_replacement_keeps_its_place() {
         let mut listeners = Listeners::default();
         assert_eq!(add(&mut listeners, "a", Some("x"), 1), ("x".into(), None));
         assert_eq!(add(&mut listeners, "a", Some("y"), 2), ("y".into(), None));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_their_own_never_collide() {
+    fn generated_ids_never_collide_with_chosen_ones() {
         let mut listeners = Listeners::default();
         add(&mut listeners, "a", Some("listener 2"), 1);
         let (id, replaced) = add(&mut listeners, "a", None, 2);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_of_the_state_before_are_kept_for_a_while() {
+    fn topics_of_the_previous_state_stay_wanted_until_they_are_dropped() {
         let mut listeners = Listeners::default();
         add(&mut listeners, "a", None, 1);
         add(&mut listeners, "b*", None, 2);
@@ -259,7 +259,7 @@ mod tests {
         add(&mut listeners, "a", None, 4);
         listeners.remove(b"a", None);
         assert_eq!(changes(&mut listeners), ["a is not", "a is wanted"]);
-        // What the state before listened to stays wanted although this one's last listener goes.
+        // A topic of the previous state stays wanted although the last listener of this state goes.
         add(&mut listeners, "a", None, 5);
         listeners.detach();
         add(&mut listeners, "a", Some("x"), 6);
@@ -272,9 +272,9 @@ mod tests {
         assert_eq!((listeners.len(), listeners.topics.is_empty()), (2, false));
     }
 
-    /// Against a plain list of (channel, id, callback).
+    /// Checked against a plain list of (channel, id, callback).
     #[test]
-    fn as_a_plain_list_would() {
+    fn listeners_behave_like_a_plain_list() {
         proptest::proptest!(|(steps: Vec<(u8, u8, bool)>)| {
             let mut listeners = Listeners::default();
             let mut list: Vec<(String, String, i32)> = Vec::new();

@@ -14,12 +14,12 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `call` | What passes between the engine and Lua? |
+//! | `call` | Which values pass between the engine and Lua? |
 //! | `register`, `registry`, `listeners`, `registrations`, `hooks`, `aggregators`, `loads`, `grace` | Who wants which events, and how long? |
 //! | `emit`, `matched` | How does an event leave this server, and which hooks act on it? |
 //! | `submit`, `requests`, `pending`, `patience`, `event_log` | How does a script ask for values and records, and how long may it wait? |
 //! | `pump`, `gathering` | Which call is next in this tick? |
-//! | `settings`, `report`, `flush`, `refusal` | How do settings change, what do people see, how does a state end, why was something refused? |
+//! | `settings`, `report`, `flush`, `refusal` | How do settings change, which numbers do people see, how does a state end, why was a request refused? |
 
 use std::io;
 use std::sync::Arc;

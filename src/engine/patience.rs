@@ -1,9 +1,9 @@
-//! The time that readers without callback may hold up the game thread: together at most the bound (`sync_timeout_ms`) in
-//! any second, and no time at all while Redis is known to be silent.
-//! Game thread only. Pure: clocks are arguments.
+//! The time that readers without callback may hold up the game thread: together at most the bound (`sync_timeout_ms`)
+//! in any second, and no time at all while Redis is known to be silent. Game thread only. Pure: clocks are arguments.
 //!
-//! Why per second and not per reader: a script may read a hundred keys in one tick, and a Redis that answers slowly would
-//! stop the game a hundred times. Why silence counts: after one timeout the next reader would most likely time out, too.
+//! Why per second and not per reader: a script may read a hundred keys in one tick, and a Redis that answers slowly
+//! would stop the game a hundred times. Why silence counts: after one timeout the next reader would most likely time
+//! out, too.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -4,8 +4,9 @@
 //! Four sources take turns across ticks ([`Turns`]), so that none can starve another: news for game hooks, answers to
 //! callbacks, events, and windows of aggregators. Each tick makes at least one Call, whatever the budget.
 //!
-//! An event goes to the listeners that its topic had when the event's turn came: one Call each, in order of registration.
-//! A listener that is removed meanwhile is not called any more, and one that is added later does not get the event.
+//! An event goes to the listeners that its topic had when the event's turn came: one Call each, in order of
+//! registration. A listener that is removed meanwhile is not called any more, and one that is added later does not get
+//! the event.
 //!
 //! ```text
 //!  begin ─▶ next ─▶ Some(call) ─▶ (Lua) ─▶ complete ─┐
@@ -149,8 +150,8 @@ impl Pump {
         }
     }
 
-    /// The next Call of this tick. `None` ends the tick; if work is left, it raises attention, so that the next tick goes
-    /// on. (Without attention the edge does not even borrow the engine.)
+    /// The next Call of this tick. `None` ends the tick; if work is left, it raises attention, so that the next tick
+    /// goes on. (Without attention the edge does not even borrow the engine.)
     pub(crate) fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
@@ -383,8 +384,8 @@ impl Pump {
     }
 
     /// The Lua state ends. An event that some listeners have got is done: the next state has other listeners, and would
-    /// deliver it twice. An event that no listener has got, and a window, wait for the next state. Returns Lua values to be
-    /// released.
+    /// deliver it twice. An event that no listener has got, and a window, wait for the next state. Returns Lua values
+    /// to be released.
     pub(crate) fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {

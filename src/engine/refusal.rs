@@ -15,7 +15,7 @@ pub enum Refusal {
     /// The outbox is full; its number of commands.
     QueueFull { waiting: usize },
     /// An argument is longer than its limit.
-    TooLarge { what: &'static str, bytes: usize, max: usize },
+    TooLarge { argument: &'static str, bytes: usize, max: usize },
     /// A value or argument cannot be sent; the reason.
     Encode(String),
     /// There is no connection to Redis; the reason.
@@ -48,8 +48,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::QueueFull { waiting } => write!(f, "queue_full: {waiting} commands wait for redis"),
-            Refusal::TooLarge { what, bytes, max } => {
-                write!(f, "too_large: the {what} has {bytes} bytes, {max} are allowed")
+            Refusal::TooLarge { argument, bytes, max } => {
+                write!(f, "too_large: the {argument} has {bytes} bytes, {max} are allowed")
             }
             Refusal::Encode(found) => write!(f, "encode: {found}"),
             Refusal::Disconnected(reason) => write!(f, "disconnected: {reason}"),
@@ -71,7 +71,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Refuses `bytes` that are longer than `max`. `what` names the argument in the reason.
-pub(crate) fn fits(what: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal> {
-    if bytes.len() > max { Err(Refusal::TooLarge { what, bytes: bytes.len(), max }) } else { Ok(()) }
+/// Refuses an argument that is longer than `max` bytes.
+pub(crate) fn fits(argument: &'static str, bytes: &[u8], max: usize) -> Result<(), Refusal> {
+    if bytes.len() > max { Err(Refusal::TooLarge { argument, bytes: bytes.len(), max }) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
-//! On, Off, AddHook, AddAggregator and their like: what scripts register, and how the routes follow.
-//! Game thread only. Every change goes three steps: into its registry, from there into the routes ([`Engine::follow`]),
-//! and as a snapshot to the other threads ([`Engine::publish_changes`]) at the next Emit or tick. The last step waits so
+//! On, Off, AddHook, AddAggregator and their like: the registrations of scripts, and how the routes follow them. Game
+//! thread only. Every change goes three steps: into its registry, from there into the routes ([`Engine::follow`]), and
+//! as a snapshot to the other threads ([`Engine::publish_changes`]) at the next Emit or tick. The last step waits so
 //! that a script which registers a thousand listeners costs one snapshot.
 
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use crate::hooks::aggregator::Aggregator;
 use crate::hooks::routes::Routes;
 
 /// Selects the hooks or the aggregators of an engine.
+///
+/// A function pointer and no trait object: it runs at registrations only, never for an event.
 type Select<T> = fn(&mut Engine) -> &mut Registrations<T>;
 
 impl Engine {
@@ -90,7 +92,9 @@ impl Engine {
         webhooks(added.item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
         if added.displaced {
             let (channel, file) = (String::from_utf8_lossy(channel), &origin.file);
-            log::warn!("{name} on `{channel}` in `{file}` replaces what it added before; give each an id to keep both");
+            log::warn!(
+                "{name} on `{channel}` in `{file}` replaces the function it added before; give each an id to keep both"
+            );
         }
         Ok(added)
     }

@@ -18,9 +18,9 @@
 //! Identity. A registration with an id is identified by id and channel, and stays until a script removes it; but when
 //! its file is loaded again and adds the id on another channel, it moves there. A registration without an id gets its
 //! fingerprint as id. That covers the channel, the specification, the file that adds the function, and the function's
-//! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop stay
-//! apart, and a file that is loaded again finds its own registrations. Those that it does not add again are suspended by
-//! the first registration of the new load, and gone at the next tick.
+//! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop
+//! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
+//! suspended by the first registration of the new load, and gone at the next tick.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

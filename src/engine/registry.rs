@@ -11,7 +11,9 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// Values by key, ordered by serial. Serials come from the owner, who may share one count among several registries.
+/// Values by key, ordered by serial. Both maps are ordered maps: adding, finding and removing cost the same few steps
+/// with ten entries and with ten thousand. Serials come from the owner, which may share one count among several
+/// registries.
 pub(crate) struct Registry<K, V> {
     values: BTreeMap<u64, V>,
     serials: BTreeMap<K, u64>,
@@ -32,6 +34,7 @@ impl<K: Ord, V> Registry<K, V> {
         self.serials.get(key).copied()
     }
 
+    /// The value of a key.
     pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -53,6 +56,7 @@ impl<K: Ord, V> Registry<K, V> {
         before
     }
 
+    /// Removes the value of a key, with its place in the order.
     pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -60,7 +64,8 @@ impl<K: Ord, V> Registry<K, V> {
         self.serials.remove(key).and_then(|serial| self.values.remove(&serial))
     }
 
-    /// Every key not below `first`, with its value, in order of the keys.
+    /// Every key not below `first`, with its value, in order of the keys. Keys that begin alike stand together, so this
+    /// finds all channels of one id.
     pub(crate) fn from_key(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
         self.serials.range(first..).filter_map(|(key, serial)| Some((key, self.values.get(serial)?)))
     }

@@ -1,9 +1,9 @@
 //! Everything that people see of the engine: the state, the numbers of `Stats()`, the lines of `realtime_status`, and
 //! one log line about files that were loaded again.
-//! Game thread only. Reads counters and never blocks; no text holds a secret.
+//! Game thread only. Reads counters and never waits for I/O; no text holds a secret.
 //!
-//! `Stats()` is a tree of names: a group for each queue, the groups below it, and every counter of [`crate::stats::Stats`] by the name
-//! of its field. So a counter that is added there appears here on its own.
+//! `Stats()` is a tree of names: a group for each queue, the groups below it, and every counter of
+//! [`crate::stats::Stats`] by the name of its field. So a counter that is added there appears here on its own.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,14 +19,15 @@ use crate::threads::selftest;
 use crate::webhook::schedule::{Standing, State};
 
 impl Engine {
-    /// The state in one word (`closed`, `connected`, `connecting` or `auth_failed`) and a sentence. Connected means that
-    /// both connections stand and Redis has confirmed every subscription.
+    /// The state in one word (`closed`, `connected`, `connecting` or `auth_failed`) and a sentence. Connected means
+    /// that both connections stand and Redis has confirmed every subscription.
     pub fn status(&self) -> (&'static str, String) {
         if !self.is_attached() {
             return ("closed", String::new());
         }
         let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
         match links.iter().find(|link| !link.is_ready()) {
+            // A change that is not published yet is not confirmed either, though the last version was.
             None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
             }
@@ -126,6 +127,7 @@ fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<Strin
     lines.extend(config.complaints.iter().map(|complaint| format!("settings: {complaint}")));
     lines.extend(stats["limits"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     let Some(groups) = stats.as_object() else { return lines };
+    // Groups are recognized by their members, so a new queue or duration needs no change here.
     for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
         lines.push(queue_line(name, group));
     }
@@ -173,31 +175,32 @@ fn destination_line(stats: &Value) -> String {
 /// Names in the log line about files that were loaded again. More do not help, and a line has to stay readable.
 const NAMES_MAX: usize = 5;
 
-/// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced, and
-/// the names of those that the files do not add any more. The names make it a warning: a hook may be lost by mistake.
-/// `files` has each file with the number of its registrations that were suspended.
+/// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced,
+/// and the names of those that the files do not add any more. The names make it a warning: a hook may be lost by
+/// mistake. `files` has each file with the number of its registrations that were suspended.
 pub(super) fn say_loaded_again(
     files: &[(Arc<str>, usize)],
     hooks: &[Removed<impl Registered>],
     aggregators: &[Removed<impl Registered>],
 ) {
+    // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
     let Some((file, _)) = files.first() else { return };
     let before: usize = files.iter().map(|(_, before)| before).sum();
     let gone = hooks.len() + aggregators.len();
     let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
     let replaced = before.saturating_sub(gone);
-    let mut line = format!("`{file}`{others} loaded again; {replaced} hooks and aggregators of before were replaced");
+    let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
     if gone == 0 {
         return log::info!("{line}");
     }
     let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
     let names: Vec<String> = names.take(NAMES_MAX).collect();
     let more = if gone > names.len() { ", ..." } else { "" };
-    // Writing to a String cannot fail.
-    let _ = write!(line, ", {gone} are added no more and gone: {}{more}", names.join(", "));
+    let _ = write!(line, ", {gone} are not added any more and were removed: {}{more}", names.join(", "));
     log::warn!("{line}");
 }
 
+/// `id` on `channel`, for the log.
 fn name(registered: &impl Registered) -> String {
     let Header { id, topic, .. } = registered.header();
     format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))

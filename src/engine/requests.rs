@@ -1,7 +1,6 @@
 //! The commands of scripts beside events (`Set`, `Get`, `Incr`, `Command`, ...): arguments are checked and become one
-//! [`Request`]. Keys get the prefix; values are bytes.
-//! Game thread. Pure. Refuses arguments over their limits and commands that would break the module's own connection; the
-//! reasons are part of the API.
+//! [`Request`]. Keys get the prefix; values are bytes. Game thread. Pure. Refuses arguments over their limits and
+//! commands that would break the module's own connection; the reasons are part of the API.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -96,7 +95,7 @@ impl Requests<'_> {
         keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
         let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
         if bytes > PAYLOAD_BYTES_MAX {
-            return Err(Refusal::TooLarge { what: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
+            return Err(Refusal::TooLarge { argument: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
         }
         let made = self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
             let more = keys.iter().skip(1);
@@ -120,8 +119,8 @@ impl Requests<'_> {
         Ok(Request { work, operation: "incr", target: key.into(), more_targets: Vec::new() })
     }
 
-    /// Any command, in the words of the script and without the prefix, except those that [`forbidden`] names. It is never
-    /// sent twice, because its effect is unknown.
+    /// Any command, in the words of the script and without the prefix, except those that [`forbidden`] names. It is
+    /// never sent twice, because its effect is unknown.
     pub fn command(&self, words: &[Vec<u8>]) -> Made {
         let Some((name, arguments)) = words.split_first() else {
             return Err(Refusal::Encode("the command has no name".to_owned()));
@@ -136,7 +135,7 @@ impl Requests<'_> {
         }
         let bytes = words.iter().map(Vec::len).sum::<usize>();
         if bytes > VALUE_BYTES_MAX {
-            return Err(Refusal::TooLarge { what: "command", bytes, max: VALUE_BYTES_MAX });
+            return Err(Refusal::TooLarge { argument: "command", bytes, max: VALUE_BYTES_MAX });
         }
         // Reports name the first argument as the target, unless it may be a password.
         let has_secret = carries_secret(words);
@@ -190,13 +189,13 @@ impl Requests<'_> {
 }
 
 /// A whole number from `min` on. Refuses numbers from 2^53 on, where a Lua number cannot tell neighbours apart.
-fn whole(what: &str, number: f64, min: i64) -> Result<i64, Refusal> {
+fn whole(argument: &str, number: f64, min: i64) -> Result<i64, Refusal> {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < text::WHOLE_MAX && whole >= min {
         return Ok(whole);
     }
     let expected = if min == i64::MIN { "a whole number".to_owned() } else { format!("a whole number from {min} on") };
-    Err(Refusal::Encode(format!("{what} is {number}, expected {expected}")))
+    Err(Refusal::Encode(format!("{argument} is {number}, expected {expected}")))
 }
 
 const CONNECTION: &str = "it changes the connection that the module itself needs";

@@ -68,8 +68,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// Puts checked settings in force everywhere. `webhook_tls` is `None` if the webhooks' certificate file was not read
-    /// again; the senders read it themselves then.
+    /// Puts checked settings in force everywhere. `webhook_tls` is `None` if the webhooks' certificate file was not
+    /// read again; the senders read it themselves then.
     fn put_in_force(&mut self, config: Config, webhook_tls: Option<Arc<ClientConfig>>) {
         if webhook_tls.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
             self.shared.webhooks.trust(&config.webhook_ca_file, webhook_tls);
@@ -78,6 +78,7 @@ impl Engine {
         if config == *self.config {
             return;
         }
+        // The identity of an event holds the server's name, and a checksum of the channel with the prefix.
         let prefix_changes = config.prefix != self.config.prefix;
         if prefix_changes || config.server != self.config.server {
             self.numbering.rename(&config.server, config.prefix.as_bytes());

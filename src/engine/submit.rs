@@ -83,8 +83,8 @@ impl Engine {
         })
     }
 
-    /// Charges the time from `began` to `now`, in which the game thread built the Lua values of a reader's answer: large
-    /// answers hold the game up, too.
+    /// Charges the time from `began` to `now`, in which the game thread built the Lua values of a reader's answer:
+    /// large answers hold the game up, too.
     pub(crate) fn charge(&mut self, began: Instant, now: Instant) {
         self.patience.waited(began, now, true, self.shared.replies.heard());
     }

@@ -1,7 +1,7 @@
 //! Who wants what: the immutable snapshot that the game thread publishes and the other threads read.
 //! The game thread keeps the newest and changes it as listeners and hooks change; a snapshot is a copy that shares all
 //! that did not change ([`Trie`]), so that neither a change nor what readers make of it grows with the rest.
-//! Knows names and hooks, no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
+//! Knows names and hooks, no Lua reference: those stay on the game thread (`engine/listeners.rs`, `engine/hooks.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
