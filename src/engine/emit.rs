@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::engine::{Engine, Refusal};
+use crate::engine::{Engine, Refusal, fits};
 use crate::event::{EventText, identity};
 use crate::hooks::routes::Matched;
 use crate::threads::publisher::outbox::{Item, Publish};
@@ -18,11 +18,10 @@ impl Engine {
     /// to find gaps. Without an identity nobody can recognize the event as this server's own, so hooks do not act on it
     /// here but when Redis sends it back.
     pub fn emit(&mut self, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
-        let arguments = [("channel", channel, NAME_BYTES_MAX), ("payload", payload, PAYLOAD_BYTES_MAX)];
-        if let Err(refusal) = self.admit(&arguments) {
-            if refusal != Refusal::Closed {
-                self.shared.stats.refused_too_large.add(1);
-            }
+        self.admit()?;
+        let fit = fits("channel", channel, NAME_BYTES_MAX).and_then(|()| fits("payload", payload, PAYLOAD_BYTES_MAX));
+        if let Err(refusal) = fit {
+            self.shared.stats.refused_too_large.add(1);
             return Err(refusal);
         }
         // The publisher holds the event back until the subscriptions of this version stand: On, then Emit, is heard.

@@ -74,7 +74,7 @@ fn unix_ms(seconds: f64) -> u64 {
 impl Engine {
     /// Has `rt-files` read a log for a callback. The caller still owns the callback after an error.
     pub fn read_event_log(&mut self, wanted: LogQuery, callback: CallbackRef) -> Result<(), Refusal> {
-        self.admit(&[])?;
+        self.admit()?;
         let ticket = self.pending.add(callback, "readeventlog", wanted.path.as_str().as_bytes())?;
         let (shared, has_hook) = (Arc::clone(&self.shared), self.has_hook_for(&wanted.path));
         // Through `rt-actions`, behind the events from which hooks are still making records.
@@ -99,7 +99,7 @@ impl Engine {
 
     /// Grants the game thread time to read a log, with [`SyncLogRead::wait`].
     pub fn begin_log_read(&mut self, wanted: LogQuery) -> Result<SyncLogRead, Refusal> {
-        self.admit(&[])?;
+        self.admit()?;
         let (began, bound) = (Instant::now(), self.config.sync_timeout);
         match self.patience.grant_apart(began, bound) {
             Ok(granted) => {

@@ -171,14 +171,10 @@ impl Engine {
         self.generation != 0
     }
 
-    /// The check at the head of every request: a Lua state is attached, and each argument (name, bytes, limit) fits.
-    /// A state that is closing still runs scripts, in `__gc` functions; their requests would reach nobody.
-    #[inline]
-    fn admit(&self, arguments: &[(&'static str, &[u8], usize)]) -> Result<(), Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
-        arguments.iter().try_for_each(|(name, bytes, max)| fits(name, bytes, *max))
+    /// The check at the head of every request; [`fits`] follows for each argument with a limit. A state that is closing
+    /// still runs scripts, in `__gc` functions: nobody would get the answers to their requests.
+    fn admit(&self) -> Result<(), Refusal> {
+        if self.is_attached() { Ok(()) } else { Err(Refusal::Closed) }
     }
 
     /// The Lua state ends. Returns its callbacks, which the state must release, and the wait for everything that is

@@ -12,7 +12,7 @@ use crate::engine::call::CallbackRef;
 use crate::engine::hooks::webhooks;
 use crate::engine::matched::ByChannel;
 use crate::engine::registrations::{Added, Origin, Registered, Registrations, Removed};
-use crate::engine::{Engine, Refusal, report};
+use crate::engine::{Engine, Refusal, fits, report};
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::routes::Routes;
 
@@ -22,6 +22,13 @@ use crate::hooks::routes::Routes;
 type Select<T> = fn(&mut Engine) -> &mut Registrations<T>;
 
 impl Engine {
+    /// [`Engine::admit`] for a registration under these names.
+    fn admit_names(&self, channel: &[u8], id: Option<&[u8]>) -> Result<(), Refusal> {
+        self.admit()?;
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        fits("id", id.unwrap_or_default(), NAME_BYTES_MAX)
+    }
+
     /// Registers a listener; without an id it gets one of its own. Returns the id, and the callback that the same id
     /// had before, which is to be released.
     pub fn on(
@@ -31,7 +38,7 @@ impl Engine {
         callback: CallbackRef,
         wants_meta: bool,
     ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
-        self.admit(&names(channel, id))?;
+        self.admit_names(channel, id)?;
         let registered = self.listeners.add(channel, id, callback, wants_meta);
         self.follow();
         Ok(registered)
@@ -81,7 +88,7 @@ impl Engine {
         spec: &Value,
         function: Option<CallbackRef>,
     ) -> Result<Added<T>, Refusal> {
-        self.admit(&names(channel, id))?;
+        self.admit_names(channel, id)?;
         let origin = self.take_origin();
         let added = select(self).add_spec(channel, id, spec, function, &origin);
         // Also after an error: taking the origin may have suspended registrations.
@@ -230,9 +237,4 @@ impl Engine {
             self.routes_version = self.shared.publish_routes(self.routes.clone());
         }
     }
-}
-
-/// The arguments that every registration has, with their limits.
-fn names<'a>(channel: &'a [u8], id: Option<&'a [u8]>) -> [(&'static str, &'a [u8], usize); 2] {
-    [("channel", channel, NAME_BYTES_MAX), ("id", id.unwrap_or_default(), NAME_BYTES_MAX)]
 }

@@ -15,7 +15,7 @@ impl Engine {
     /// Takes the options of a script, all or none. `text` is a JSON object. Options that the operator has set stay as
     /// they are, and the log names the option that has no effect.
     pub fn configure(&mut self, text: &str) -> Result<(), Refusal> {
-        self.admit(&[])?;
+        self.admit()?;
         let mut sources = self.sources.clone();
         let overruled =
             sources.configure(text).map_err(|errors| Refusal::Config(config::sentences(&errors).join("; ")))?;

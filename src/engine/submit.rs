@@ -26,7 +26,7 @@ impl Engine {
 
     /// Queues a command. The callback, if there is one, gets its answer; the caller still owns it after an error.
     pub fn submit(&mut self, request: Request, callback: Option<CallbackRef>) -> Result<(), Refusal> {
-        self.admit(&[])?;
+        self.admit()?;
         let now = Instant::now();
         let Some(callback) = callback else {
             self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
@@ -45,7 +45,7 @@ impl Engine {
     /// Refused at once while Redis is known to be away, and when the readers of this second have used up their time: a
     /// wait in vain would hold up the whole game.
     pub fn begin_read(&mut self, request: Request) -> Result<SyncRead, Refusal> {
-        self.admit(&[])?;
+        self.admit()?;
         let granted = self.grant(Instant::now());
         let (began, deadline) = granted.inspect_err(|_| self.shared.stats.reads_failed_fast.add(1))?;
         let advice = request.advice();
