@@ -1,7 +1,7 @@
 //! The interface between the engine and the Lua edge: the pump makes a [`Call`], the edge runs it, and
 //! [`crate::engine::Engine::complete`] takes the call back with its [`Outcome`].
-//! Game thread only. All types are plain values; a [`CallbackRef`] stands for a Lua value, and whoever holds one must
-//! hand it back exactly once, for the edge to release.
+//! Game thread only. All types are plain values; a [`CallbackRef`] stands for a Lua value, and its holder must hand
+//! it back exactly once, for the edge to release.
 //!
 //! ```text
 //!  next_call ──▶ Call ──▶ Lua edge runs it ──▶ Outcome ──▶ complete

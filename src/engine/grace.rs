@@ -20,8 +20,8 @@ pub(crate) struct Grace {
 }
 
 impl Grace {
-    /// A Lua state ended: the next one has a grace period of its own, which begins at its first tick. Loading a map may
-    /// take minutes, and no script can register anything then.
+    /// A Lua state ended: the next one has a grace period of its own. It begins at the first tick and not at once,
+    /// because loading a map may take minutes.
     pub(crate) fn restart(&mut self) {
         self.ends = None;
     }

@@ -10,8 +10,8 @@ use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::topic::Topic;
 use crate::hooks::routes::{Matched, Routes};
 
-/// Changes that are remembered. A channel that has missed more is looked up again anyway: to compare it with all of
-/// them would cost more than the look-up.
+/// Changes that are remembered. A channel is compared with those that it has missed, at its next Emit; if it has missed
+/// more than are remembered, it is looked up again without a comparison.
 const CHANGES_KEPT: usize = 64;
 
 /// The results by channel. Bounded by [`NUMBERED_CHANNELS_MAX`]; further channels are looked up at every Emit.

@@ -1,6 +1,6 @@
 //! The engine: everything that the game thread owns, without Lua. There is one per process; Lua states come and go.
-//! Runs on the game thread only. It never calls Lua: the edge asks for the next [`Call`], runs it, and reports back.
-//! It waits for nothing but: a reader without callback ([`submit::SyncRead`], [`event_log::SyncLogRead`]) and the end
+//! Runs on the game thread only. It never calls Lua: the edge asks for the next [`Call`], runs it, and reports back. It
+//! waits for two things only: a reader without callback ([`submit::SyncRead`], [`event_log::SyncLogRead`]) and the end
 //! of a state ([`Flush`]), each for a bounded time and with the engine not borrowed.
 //!
 //! Life of a Lua state:

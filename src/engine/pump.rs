@@ -2,7 +2,7 @@
 //! Game thread only. Reads no clock: its caller passes the time.
 //!
 //! Four sources take turns across ticks ([`Turns`]), so that none can starve another: news for game hooks, answers to
-//! callbacks, events, and windows of aggregators. Each tick makes at least one Call, whatever the budget.
+//! callbacks, events, and windows of aggregators. Each tick makes at least one Call, however small the budget.
 //!
 //! An event goes to the listeners that its topic had when the event's turn came: one Call each, in order of
 //! registration. A listener that is removed meanwhile is not called any more, and one that is added later does not get
@@ -34,7 +34,7 @@ use crate::threads::actions::dispatch;
 use crate::threads::shared::Shared;
 
 /// The pause between two reports of dropped events (the game hook `RealtimeOverflow`): a full inbox drops thousands of
-/// events, and a report for each would make it fuller.
+/// events, and one report covers all of them.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// An event that some of its listeners have got.
@@ -383,9 +383,9 @@ impl Pump {
         }
     }
 
-    /// The Lua state ends. An event that some listeners have got is done: the next state has other listeners, and would
-    /// deliver it twice. An event that no listener has got, and a window, wait for the next state. Returns Lua values
-    /// to be released.
+    /// The Lua state ends. An event that some listeners have got is done: the same scripts listen again in the next
+    /// state, and would get it twice. An event that no listener has got, and a window, wait for the next state. Returns
+    /// Lua values to be released.
     pub(crate) fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {

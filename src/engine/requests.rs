@@ -17,7 +17,7 @@ use crate::redis::leaderboard::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, Board};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
-/// Rows in the answer of `GetLeaderboard`: more than any board on a screen, and a table of milliseconds.
+/// Rows in the answer of `GetLeaderboard`: far more than a screen shows.
 const BOARD_ROWS_MAX: usize = 10_000;
 // A step of the search is one reply with a name and a value for each key.
 const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
