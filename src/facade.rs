@@ -15,13 +15,11 @@ pub mod config {
 }
 
 pub mod engine {
-    pub use crate::engine::call::{Call, Deliver, Outcome};
-    pub use crate::engine::{Engine, Refusal};
+    pub use crate::engine::Engine;
+    pub use crate::engine::call::{Call, CallbackRef, Deliver, Outcome};
+    pub use crate::engine::refusal::Refusal;
     pub mod event_log {
         pub use crate::engine::event_log::LogQuery;
-    }
-    pub mod registry {
-        pub use crate::engine::registry::CallbackRef;
     }
     pub mod requests {
         pub use crate::engine::requests::{Request, Requests};
@@ -88,7 +86,7 @@ pub mod redis {
 }
 
 pub mod stats {
-    pub use crate::stats::Stats;
+    pub use crate::stats::{Counters, Stats};
 }
 
 pub mod threads {

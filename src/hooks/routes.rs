@@ -2,7 +2,7 @@
 //! The game thread keeps the newest routes and changes them; the other threads read immutable snapshots. A snapshot is
 //! a copy that shares every unchanged part ([`Trie`]), so the cost of a change, and of following it, does not grow with
 //! the number of routes.
-//! Holds no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
+//! Holds no Lua reference: those stay on the game thread (`engine/listeners.rs`, `engine/hooks.rs`).
 //!
 //! ```text
 //! channels   "p:player:kill" ──▶ Route { topic, is_listened, hooks, aggregators }

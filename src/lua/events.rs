@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
-use crate::engine::registry::CallbackRef;
+use crate::engine::CallbackRef;
 use crate::json::tape;
 use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
 use crate::lua::encode;

@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Engine, Refusal};
+use crate::engine::{CallbackRef, Engine, Refusal};
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
 use crate::lua::encode::{self, shown};
 use crate::lua::entry::EntryOutcome;

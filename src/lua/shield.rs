@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use gmod::lua::State;
 
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather};
+use crate::engine::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather};
 use crate::event::Event;
 use crate::event::notice::{Argument, Notice};
 use crate::json::build::{Build, Pace};

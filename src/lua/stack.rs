@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
 
 use crate::config::limits::ENCODE_DEPTH_MAX;
-use crate::engine::registry::CallbackRef;
+use crate::engine::CallbackRef;
 
 pub(super) use gmod::lua::{
     LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE,

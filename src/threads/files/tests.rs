@@ -11,6 +11,7 @@ use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::disk::{DiskFile, SystemDisk};
 use crate::eventlog::reader;
 use crate::eventlog::spec::{Format, Fsync};
+use crate::stats::Counters;
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
 use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
 

@@ -394,8 +394,8 @@ fn scripts_that_are_loaded_again_replace_what_they_added() {
         let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();
         // Once for all files of one tick, in each map.
         for expected in [
-            "`lua/autorun/loop.lua` and 4 other files loaded again; 11 hooks and aggregators of before were replaced, 5 are",
-            "`lua/autorun/text.lua` and 1 other files loaded again; 4 hooks and aggregators of before were replaced, 1 are",
+            "`lua/autorun/loop.lua` and 4 other files loaded again; 11 earlier hooks and aggregators were replaced, 5 are",
+            "`lua/autorun/text.lua` and 1 other files loaded again; 4 earlier hooks and aggregators were replaced, 1 are",
         ] {
             assert_eq!(said.matches(expected).count(), 1, "{expected}: {said}");
         }

@@ -10,7 +10,7 @@ use realtime::facade::event::EventText;
 use realtime::facade::event::notice::Notice;
 use realtime::facade::hooks::request::Webhook;
 use realtime::facade::hooks::spec::{ActionKind, Spec};
-use realtime::facade::stats::Stats;
+use realtime::facade::stats::{Counters, Stats};
 use realtime::facade::threads::shared::Shared;
 use realtime::facade::threads::webhooks::{Job, Refused};
 use realtime::facade::threads::workers::Workers;

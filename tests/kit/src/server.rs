@@ -5,9 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use realtime::facade::config::{Config, Sources};
-use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::engine::requests::{Request, Requests};
-use realtime::facade::engine::{Call, Deliver, Engine, Outcome, Refusal};
+use realtime::facade::engine::{Call, CallbackRef, Deliver, Engine, Outcome, Refusal};
 use realtime::facade::event::notice::Notice;
 use realtime::facade::json::tape::{Reader, TapeItem};
 use realtime::facade::redis::answer;

@@ -106,8 +106,7 @@ fn windows_survive_a_map_change() {
     // Both are over, and one may be half-way into Lua, when the state goes away.
     wait_until("they are over", || server.engine.shared().collector.due() >= 2);
     assert!(server.engine.next_call(Instant::now()).is_some_and(|call| {
-        let gathered =
-            realtime::facade::engine::Outcome::Gathered(realtime::facade::engine::registry::CallbackRef(1000));
+        let gathered = realtime::facade::engine::Outcome::Gathered(realtime::facade::engine::CallbackRef(1000));
         server.engine.complete(call, gathered);
         true
     }));
@@ -162,7 +161,7 @@ fn bounds_replacing_and_removing() {
     let mut server = at(&redis.url(), "one");
     let slow = spec(json!({ "interval": 86400, "max_events": 10 }));
     let on = |server: &mut Server, spec: &Value| {
-        let function = Some(realtime::facade::engine::registry::CallbackRef(7));
+        let function = Some(realtime::facade::engine::CallbackRef(7));
         server.engine.add_aggregator(b"kill", Some(b"x"), spec, function).unwrap();
         server.tick();
     };

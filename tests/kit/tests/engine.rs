@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
 use realtime::facade::config::limits::{OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
-use realtime::facade::engine::registry::CallbackRef;
-use realtime::facade::engine::{Call, Outcome, Refusal};
+use realtime::facade::engine::{Call, CallbackRef, Outcome, Refusal};
 use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
 
 #[test]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Random, Server, within};
 use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
+use realtime::facade::engine::CallbackRef;
 use realtime::facade::engine::event_log::LogQuery;
-use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::eventlog::Query;
 use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::path::LogPath;
