@@ -67,18 +67,6 @@ impl Buffer {
         Ok(count)
     }
 
-    /// Gives back what pending bytes do not need. For moments when nothing is coming.
-    pub(super) fn shrink(&mut self) {
-        self.compact();
-        self.resize(self.end);
-        (self.window_peak, self.window_reads) = (0, 0);
-    }
-
-    /// Forgets everything that arrived.
-    pub(super) fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

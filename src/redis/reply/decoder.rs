@@ -20,7 +20,7 @@ use super::line::{
     BULK_ANNOUNCED_MAX, ELEMENTS_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len,
     number,
 };
-use super::node::{Kind, Node};
+use super::node::{Node, NodeKind};
 use super::{Cap, Limits, Lost, ProtocolError, Reply, TooLarge, count_work};
 
 /// What is drained may be nested this deep: its open arrays are all a drain has to remember.
@@ -106,6 +106,7 @@ impl Decoder {
     }
 
     /// Takes bytes that are already here.
+    #[cfg(test)]
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         // A slice never fails to be read.
         while !bytes.is_empty() && self.read_from(&mut bytes).is_ok() {}
@@ -140,20 +141,6 @@ impl Decoder {
         self.buffer.pending().is_empty() && self.inner.left == 0 && matches!(self.mode, Mode::Walking)
     }
 
-    /// Ready for another connection, buffers kept.
-    pub(crate) fn reset(&mut self) {
-        self.buffer.clear();
-        self.nodes.clear();
-        self.outer.clear();
-        (self.at, self.clean_bytes, self.inner, self.mode) = (0, 0, Open::default(), Mode::Walking);
-    }
-
-    /// Gives back memory that large replies took. For idle moments; a long run of small reads does it by itself.
-    pub(crate) fn shrink(&mut self) {
-        self.buffer.shrink();
-        self.shrink_nodes();
-    }
-
     fn shrink_nodes(&mut self) {
         if self.inner.left == 0 {
             self.nodes.clear();
@@ -162,6 +149,7 @@ impl Decoder {
     }
 
     /// Memory held, in bytes.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
             + self.lost.head.capacity()
@@ -195,7 +183,7 @@ impl Decoder {
                             return Err(Stop::Over(Cap::ReplyBytes));
                         }
                         line_end(value, header + len)?;
-                        (Node::bytes(Kind::Bulk, at + header, len), size)
+                        (Node::bytes(NodeKind::Bulk, at + header, len), size)
                     }
                 },
                 Some(b':') => {
@@ -230,7 +218,7 @@ impl Decoder {
                 Some(&sign @ (b'+' | b'-')) => {
                     let len = line_len(value, self.clean_bytes, self.limits.line_bytes_max)?;
                     self.clean_bytes = 0;
-                    let kind = if sign == b'+' { Kind::Simple } else { Kind::Error };
+                    let kind = if sign == b'+' { NodeKind::Simple } else { NodeKind::Error };
                     (Node::bytes(kind, at + 1, len), 1 + len + LINE_END_BYTES)
                 }
                 Some(_) => return Err(Stop::Type),

@@ -13,7 +13,7 @@ use super::Reply;
 /// As wide as its neighbours in [`Node`], or copying one would move padding by the byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Simple,
     Error,
     Integer,
@@ -25,29 +25,29 @@ pub(super) enum Kind {
 /// 12 bytes: what `(a, b)` mean depends on the kind.
 #[derive(Clone, Copy)]
 pub(super) struct Node {
-    kind: Kind,
+    kind: NodeKind,
     a: u32,
     b: u32,
 }
 
 impl Node {
-    pub(super) const NIL: Self = Self { kind: Kind::Nil, a: 0, b: 0 };
+    pub(super) const NIL: Self = Self { kind: NodeKind::Nil, a: 0, b: 0 };
 
     /// Bytes at `at..at + len` of the frame. Both fit: no reply is longer than the decoder's `REPLY_BYTES_CEILING`.
     #[inline(always)]
-    pub(super) fn bytes(kind: Kind, at: usize, len: usize) -> Self {
+    pub(super) fn bytes(kind: NodeKind, at: usize, len: usize) -> Self {
         Self { kind, a: at as u32, b: len as u32 }
     }
 
     #[inline(always)]
     pub(super) fn integer(value: i64) -> Self {
-        Self { kind: Kind::Integer, a: value as u32, b: (value >> 32) as u32 }
+        Self { kind: NodeKind::Integer, a: value as u32, b: (value >> 32) as u32 }
     }
 
     /// An array of `count` elements, none of which has come.
     #[inline(always)]
     pub(super) fn array(count: usize) -> Self {
-        Self { kind: Kind::Array, a: count as u32, b: 1 }
+        Self { kind: NodeKind::Array, a: count as u32, b: 1 }
     }
 
     /// Sets how many nodes an array takes, once its last element has come.
@@ -57,14 +57,14 @@ impl Node {
     }
 
     pub(super) fn is_array(&self) -> bool {
-        self.kind == Kind::Array
+        self.kind == NodeKind::Array
     }
 
     /// Where its bytes end in the frame; 0 if it has none.
     pub(super) fn end(&self) -> usize {
         match self.kind {
-            Kind::Simple | Kind::Error | Kind::Bulk => self.a as usize + self.b as usize,
-            Kind::Integer | Kind::Nil | Kind::Array => 0,
+            NodeKind::Simple | NodeKind::Error | NodeKind::Bulk => self.a as usize + self.b as usize,
+            NodeKind::Integer | NodeKind::Nil | NodeKind::Array => 0,
         }
     }
 
@@ -74,12 +74,12 @@ impl Node {
         let (at, len) = (self.a as usize, self.b as usize);
         let bytes = frame.get(at..at + len).unwrap_or_default();
         match self.kind {
-            Kind::Bulk => Reply::Bulk(bytes),
-            Kind::Simple => Reply::Simple(bytes),
-            Kind::Error => Reply::Error(bytes),
-            Kind::Integer => Reply::Integer(i64::from(self.b) << 32 | i64::from(self.a)),
-            Kind::Nil => Reply::Nil,
-            Kind::Array => Reply::Array(Array::new(frame, nodes)),
+            NodeKind::Bulk => Reply::Bulk(bytes),
+            NodeKind::Simple => Reply::Simple(bytes),
+            NodeKind::Error => Reply::Error(bytes),
+            NodeKind::Integer => Reply::Integer(i64::from(self.b) << 32 | i64::from(self.a)),
+            NodeKind::Nil => Reply::Nil,
+            NodeKind::Array => Reply::Array(Array::new(frame, nodes)),
         }
     }
 }
@@ -101,11 +101,6 @@ impl<'a> Array<'a> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.nodes.first().map_or(0, |own| own.a as usize)
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     #[inline]
@@ -137,7 +132,7 @@ impl<'a> Iterator for Elements<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Reply<'a>> {
         let (node, rest) = self.nodes.split_first()?;
-        if node.kind != Kind::Array {
+        if node.kind != NodeKind::Array {
             self.nodes = rest;
             return Some(node.view(self.frame, &[]));
         }

@@ -361,21 +361,11 @@ fn memory_of_large_replies_is_given_back() {
     decoder.feed(large.as_bytes());
     assert!(matches!(decoder.next(), Ok(Some(Reply::Array(array))) if array.iter().count() == 200_000));
     assert!(decoder.capacity() > large.len());
-    // By itself in a run of small reads,
     for _ in 0..200 {
         decoder.feed(b":1\r\n");
         assert!(matches!(decoder.next(), Ok(Some(Reply::Integer(1)))));
     }
     assert!(decoder.capacity() < 64 * 1024, "{}", decoder.capacity());
-    // and on demand, keeping what is pending.
-    decoder.feed(large.as_bytes());
-    assert!(matches!(decoder.next(), Ok(Some(Reply::Array(_)))));
-    decoder.feed(b"$5\r\nhel");
-    assert!(matches!(decoder.next(), Ok(None)));
-    decoder.shrink();
-    assert!(decoder.capacity() < 64 * 1024, "{}", decoder.capacity());
-    decoder.feed(b"lo\r\n");
-    assert!(matches!(decoder.next(), Ok(Some(Reply::Bulk(b"hello")))));
 }
 
 #[test]
@@ -487,20 +477,6 @@ fn a_read_retries_interruptions_and_distrusts_the_count() {
     assert_eq!(decoder.read_from(&mut odd).unwrap(), 0);
     assert!(decoder.read_from(&mut odd).unwrap() > 0);
     assert!(decoder.next().is_err());
-}
-
-#[test]
-fn reset_forgets_everything_but_the_memory() {
-    for start in [&b"*3\r\n:1\r\n*2\r\n$5\r\nhel"[..], b"*9\r\n$20\r\nhel", b"+hel", b"?", b"*7\r\n*7\r\n"] {
-        let mut decoder = Decoder::new(SMALL);
-        decoder.feed(start);
-        let _ = decoder.next();
-        decoder.reset();
-        assert!(decoder.is_idle());
-        decoder.feed(b"*2\r\n:1\r\n+yes\r\n");
-        assert_eq!(render(decoder.next().unwrap().unwrap()), "[:1, +yes]");
-        assert!(matches!(decoder.next(), Ok(None)));
-    }
 }
 
 #[test]
