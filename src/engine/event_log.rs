@@ -19,7 +19,7 @@ use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
 use crate::hooks::spec::Kind;
 use crate::json::tape;
-use crate::redis::answer::{Answer, Outcome};
+use crate::redis::answer::{Answer, AnswerResult};
 use crate::threads::actions::dispatch;
 use crate::threads::files::{Asker, Reply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// What the reading came to.
-    pub fn end_log_read(&mut self, reading: &LogReading, read: Result<Answer, ReadError>) -> Outcome {
+    pub fn end_log_read(&mut self, reading: &LogReading, read: Result<Answer, ReadError>) -> AnswerResult {
         self.patience.waited(reading.began, Instant::now(), true, 0);
         if let Err(ReadError::Timeout) = read {
             self.shared.stats.reads_timed_out.add(1);
@@ -252,7 +252,7 @@ fn answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
 }
 
 /// What the script is told. `has_hook`: a hook of this process writes the log.
-fn told(read: Result<Answer, ReadError>, has_hook: bool) -> Outcome {
+fn told(read: Result<Answer, ReadError>, has_hook: bool) -> AnswerResult {
     read.or_else(|err| match err {
         // A log has no file before its first record, which is no fault of who reads it.
         ReadError::Missing { .. } if has_hook => {

@@ -35,7 +35,7 @@ use crate::io::net;
 use crate::redis::answer;
 use crate::redis::connection::SETTINGS_ADVICE;
 use crate::stats::{Counter, Histogram, QueueStats};
-use crate::threads::publisher::outbox::{Item, Publish, QueueFull};
+use crate::threads::publisher::outbox::{Outgoing, Publish, QueueFull};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::shared::Shared;
 use crate::threads::workers::Workers;
@@ -193,7 +193,7 @@ impl Engine {
         let Some((open, comma)) = object else {
             // It cannot say who sent it: hooks act on it when it comes back.
             let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
-            shared.outbox.push(Item::Publish(publish))?;
+            shared.outbox.push(Outgoing::Publish(publish))?;
             return Ok(());
         };
         let matched = match matched {
@@ -206,7 +206,7 @@ impl Engine {
         let next = numbering.next(prefix, channel, unix_ms, acted);
         let pieces = [open, comma, next.member];
         let publish = Publish::new(prefix, channel, pieces, next.is_numbered(), *routes_version, now);
-        shared.outbox.push(Item::Publish(publish))?;
+        shared.outbox.push(Outgoing::Publish(publish))?;
         next.taken();
         if let Some((place, matched)) = matched {
             place.fill(Arc::new(EventText::new(channel, &[payload], unix_ms)), matched);
@@ -428,7 +428,7 @@ impl Engine {
         }
         let now = Instant::now();
         let Some(callback) = callback else {
-            self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
+            self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
             return Ok(());
         };
         if self.pending.len() >= CALLBACKS_MAX {
@@ -436,7 +436,7 @@ impl Engine {
         }
         let ticket = self.pending.ticket();
         self.pending.add(ticket, callback, request.operation, &request.target);
-        let queued = self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
+        let queued = self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
         if queued.is_err() {
             self.pending.remove(ticket);
         }
@@ -472,7 +472,7 @@ impl Engine {
     }
 
     /// What a reader's wait came to.
-    pub fn end_read(&mut self, reading: Reading, outcome: Option<answer::Outcome>) -> answer::Outcome {
+    pub fn end_read(&mut self, reading: Reading, outcome: Option<answer::AnswerResult>) -> answer::AnswerResult {
         let Reading { shared, began, deadline, bound, advice } = reading;
         let now = Instant::now();
         self.patience.waited(began, now, outcome.is_some(), shared.replies.heard());
@@ -771,7 +771,7 @@ impl Reading {
     }
 
     /// Waits for the answer, until the deadline at most.
-    pub fn wait(&self) -> Option<answer::Outcome> {
+    pub fn wait(&self) -> Option<answer::AnswerResult> {
         self.shared.replies.wait(self.deadline)
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::engine::registry::CallbackRef;
 use crate::json::build::Build;
-use crate::redis::answer::Outcome;
-use crate::threads::publisher::replies::{Reply, Ticket};
+use crate::redis::answer::AnswerResult;
+use crate::threads::publisher::replies::{CallbackAnswer, Ticket};
 
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -25,7 +25,7 @@ pub struct Answered {
     pub callback: CallbackRef,
     pub(crate) operation: &'static str,
     pub(crate) target: Box<[u8]>,
-    pub outcome: Outcome,
+    pub outcome: AnswerResult,
     /// How far its values have come into Lua, if they were begun in a tick before.
     pub(crate) build: Option<Box<Build>>,
 }
@@ -47,7 +47,7 @@ impl Pending {
     }
 
     /// Whose answer this is; nobody's if the state that asked is gone.
-    pub(crate) fn answered(&mut self, reply: Reply) -> Option<Answered> {
+    pub(crate) fn answered(&mut self, reply: CallbackAnswer) -> Option<Answered> {
         let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
         Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }

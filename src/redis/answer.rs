@@ -2,7 +2,7 @@
 //! Pure; runs on `rt-publisher`. Errors are the reason strings of the API and start with their stable code.
 
 use crate::json::tape;
-use crate::redis::refusal::Refusal;
+use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Array, Reply, TooLarge};
 
 /// What a command's caller expects of its reply.
@@ -30,11 +30,11 @@ pub struct Answer {
 }
 
 /// An answer, or a reason that starts with its code.
-pub type Outcome = Result<Answer, String>;
+pub type AnswerResult = Result<Answer, String>;
 
 impl Expect {
     /// Reads the reply to a command.
-    pub(crate) fn read(self, reply: Reply<'_>) -> Outcome {
+    pub(crate) fn read(self, reply: Reply<'_>) -> AnswerResult {
         match reply {
             Reply::Error(text) => return Err(redis_error(text)),
             Reply::TooLarge(lost) => return Err(too_large(lost)),
@@ -55,7 +55,7 @@ impl Expect {
 
 /// The reason string of an error reply.
 pub(crate) fn redis_error(text: &[u8]) -> String {
-    format!("redis: {}", Refusal::new(text))
+    format!("redis: {}", ErrorReply::new(text))
 }
 
 /// The reason string of a reply that was skipped.
@@ -95,7 +95,7 @@ fn push_any(tape: &mut Vec<u8>, reply: Reply<'_>, in_array: bool) {
 }
 
 /// `member score member score ...`
-fn ranked_from(array: Array<'_>) -> Outcome {
+fn ranked_from(array: Array<'_>) -> AnswerResult {
     let mut rows = Vec::with_capacity(array.len() / 2);
     let mut elements = array.iter();
     while let (Some(member), Some(score)) = (elements.next(), elements.next()) {

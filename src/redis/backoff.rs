@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 
 /// Doubles from 50 ms to 1.5 s, so that a Redis that comes back is found within two seconds; slower where only an
 /// operator can help.

@@ -13,7 +13,7 @@ use crate::config::{Address, Config};
 use crate::io::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
-use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
+use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::ErrorReply};
 
 pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
@@ -243,7 +243,7 @@ impl Handshake<'_> {
     fn try_a_write(&mut self, prefix: &str) -> Result<(), ConnectError> {
         let key = format!("{prefix}rt:role");
         match self.request("log in", &[b"DEL", key.as_bytes()])? {
-            OwnedReply::Error(text) => match Refusal::new(&text) {
+            OwnedReply::Error(text) => match ErrorReply::new(&text) {
                 refusal if refusal.is("READONLY") => {
                     Err(ConnectError::Role { address: self.address.to_string(), role: "server that takes no writes" })
                 }
@@ -259,7 +259,7 @@ impl Handshake<'_> {
     /// is where Redis says so.
     fn offer(&mut self, arguments: &[&[u8]]) -> Result<Option<OwnedReply>, ConnectError> {
         match self.request("log in", arguments)? {
-            OwnedReply::Error(text) => match Refusal::new(&text) {
+            OwnedReply::Error(text) => match ErrorReply::new(&text) {
                 refusal if refusal.class == Class::Never => Ok(None),
                 refusal => Err(self.refused("log in", refusal)),
             },
@@ -272,7 +272,7 @@ impl Handshake<'_> {
     fn log_in(&mut self, arguments: &[&[u8]]) -> Result<(), ConnectError> {
         let hidden = |address: &Address| ConnectError::NoReply { address: address.to_string() };
         match self.request("log in", arguments) {
-            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", Refusal::of_login(&text))),
+            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", ErrorReply::of_login(&text))),
             Ok(OwnedReply::Simple(_)) if self.decoder.is_idle() => Ok(()),
             Ok(_) | Err(ConnectError::Protocol { .. }) => Err(hidden(self.address)),
             Err(err) => Err(err),
@@ -282,12 +282,12 @@ impl Handshake<'_> {
     /// Sends one command and takes any answer but an error.
     fn demand(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<(), ConnectError> {
         match self.request(doing, arguments)? {
-            OwnedReply::Error(text) => Err(self.refused(doing, Refusal::new(&text))),
+            OwnedReply::Error(text) => Err(self.refused(doing, ErrorReply::new(&text))),
             _ => Ok(()),
         }
     }
 
-    fn refused(&self, doing: &'static str, refusal: Refusal) -> ConnectError {
+    fn refused(&self, doing: &'static str, refusal: ErrorReply) -> ConnectError {
         let user = self.address.shown_user().map(str::to_owned);
         ConnectError::Refused { doing, address: self.address.to_string(), user, refusal }
     }

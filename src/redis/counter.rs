@@ -7,7 +7,7 @@
 
 use crate::config::limits::COUNTER_MEMORY;
 use crate::redis::command;
-use crate::redis::refusal::{Class, Refusal, inside_script};
+use crate::redis::error_reply::{Class, ErrorReply, inside_script};
 
 /// `KEYS` the last job's number of this process, the counter; `ARGV` the job's number (0: none, it counts in any case),
 /// seconds to remember it, the counter's time to live (0: for ever), what to add, and for a sorted set the member.
@@ -150,7 +150,7 @@ const NOT_DONE: [&str; 26] = [
 /// Whether the error reply to EVAL or EVALSHA says that this user may run no script, or none of this kind. What it says
 /// of the data (a wrong type, a full memory, a forbidden counter) is no such answer: plain commands would not help.
 pub(crate) fn forbids_scripts(error: &[u8]) -> bool {
-    let found = Refusal::new(error);
+    let found = ErrorReply::new(error);
     if found.class != Class::Never || DATA.iter().any(|code| found.is(code)) {
         return false;
     }
@@ -168,7 +168,7 @@ const DATA: [&str; 8] = ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREP
 
 /// Whether an error reply says that Redis does not know the script any more.
 pub(crate) fn wants_script(error: &[u8]) -> bool {
-    Refusal::new(error).is("NOSCRIPT")
+    ErrorReply::new(error).is("NOSCRIPT")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) enum Class {
 
 /// An error reply with what a server's owner may do about it. Holds the reply only, never what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ErrorReply {
     pub(crate) class: Class,
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
@@ -62,9 +62,9 @@ const CODES: [&str; 20] = [
 /// One of [`CODES`]; `None`: another one.
 type Code = Option<&'static str>;
 
-impl Refusal {
+impl ErrorReply {
     /// `text` is the error reply without its dash.
-    pub(crate) fn new(text: &[u8]) -> Refusal {
+    pub(crate) fn new(text: &[u8]) -> ErrorReply {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
         let inner = inside_script(&lower);
@@ -88,23 +88,23 @@ impl Refusal {
             "NOREPLICAS" => " (too few replicas follow this Redis: see min-replicas-to-write)",
             _ => sentence.map_or("", |(.., advice)| advice),
         };
-        Refusal { class, code, text: shown(&text, &lower).into(), advice }
+        ErrorReply { class, code, text: shown(&text, &lower).into(), advice }
     }
 
     /// With the arguments that a server repeats, for who sent them.
-    pub(crate) fn with_arguments(text: &[u8]) -> Refusal {
-        Refusal { text: one_line(&String::from_utf8_lossy(text)).into(), ..Refusal::new(text) }
+    pub(crate) fn with_arguments(text: &[u8]) -> ErrorReply {
+        ErrorReply { text: one_line(&String::from_utf8_lossy(text)).into(), ..ErrorReply::new(text) }
     }
 
     /// The answer to a command that carried a secret, which the server may repeat: of it only the code word is kept.
-    pub(crate) fn of_secret(text: &[u8]) -> Refusal {
-        let found = Refusal::new(text);
-        Refusal { text: Box::default(), ..found }
+    pub(crate) fn of_secret(text: &[u8]) -> ErrorReply {
+        let found = ErrorReply::new(text);
+        ErrorReply { text: Box::default(), ..found }
     }
 
-    /// As [`Refusal::of_secret`], for a login: what else a server may say to it, it does not let us in.
-    pub(crate) fn of_login(text: &[u8]) -> Refusal {
-        let mut found = Refusal::of_secret(text);
+    /// As [`ErrorReply::of_secret`], for a login: what else a server may say to it, it does not let us in.
+    pub(crate) fn of_login(text: &[u8]) -> ErrorReply {
+        let mut found = ErrorReply::of_secret(text);
         if found.advice == NO_PASSWORD {
             // Our words, not the server's.
             found.text = "ERR AUTH without any password configured".into();
@@ -186,9 +186,9 @@ const SENTENCES: [(Class, &str, &str); 10] = [
     (Class::Never, "cluster mode", CLUSTER),
 ];
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { text, advice, code, .. } = self;
+        let ErrorReply { text, advice, code, .. } = self;
         if !text.is_empty() {
             return write!(f, "{text}{advice}");
         }

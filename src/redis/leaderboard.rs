@@ -26,7 +26,7 @@ pub(crate) struct Board {
     hasher: RandomState,
     seen: HashSet<u64>,
     /// The worst of the best on top.
-    best: BinaryHeap<Reverse<Row>>,
+    best: BinaryHeap<Reverse<BoardEntry>>,
     cursor: Vec<u8>,
     /// Keys of the last step, whose values are to be asked for.
     keys: Vec<Box<[u8]>>,
@@ -34,29 +34,29 @@ pub(crate) struct Board {
 
 /// One row, ordered as on the board.
 #[derive(PartialEq)]
-struct Row {
+struct BoardEntry {
     score: f64,
     name: Box<[u8]>,
 }
 
-impl Eq for Row {}
+impl Eq for BoardEntry {}
 
-impl Ord for Row {
-    fn cmp(&self, other: &Row) -> Ordering {
+impl Ord for BoardEntry {
+    fn cmp(&self, other: &BoardEntry) -> Ordering {
         // Scores are finite: NaN and infinities are no numbers here.
         self.score.total_cmp(&other.score).then_with(|| self.name.cmp(&other.name))
     }
 }
 
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Row) -> Option<Ordering> {
+impl PartialOrd for BoardEntry {
+    fn partial_cmp(&self, other: &BoardEntry) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 /// What a reply led to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum SearchProgress {
     /// [`Board::encode`] has another command.
     More,
     Done(Answer),
@@ -100,7 +100,7 @@ impl Board {
     }
 
     /// Takes the reply to the command that [`Board::encode`] made. An error is a reason string.
-    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<Progress, String> {
+    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
         match reply {
             Reply::Error(text) => return Err(answer::redis_error(text)),
             Reply::TooLarge(lost) => return Err(answer::too_large(lost)),
@@ -117,8 +117,8 @@ impl Board {
             ));
         }
         match self.keys.is_empty() && self.cursor == b"0" {
-            true => Ok(Progress::Done(self.finish())),
-            false => Ok(Progress::More),
+            true => Ok(SearchProgress::Done(self.finish())),
+            false => Ok(SearchProgress::More),
         }
     }
 
@@ -144,7 +144,7 @@ impl Board {
             let score = value.text().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
             let Some(score) = score.filter(|score: &f64| score.is_finite()) else { continue };
             let Some(name) = self.name(key) else { continue };
-            let row = Row { score, name: name.into() };
+            let row = BoardEntry { score, name: name.into() };
             if self.best.len() < self.rows_max {
                 self.best.push(Reverse(row));
             } else if let Some(mut worst) = self.best.peek_mut()

@@ -7,10 +7,10 @@ pub(crate) mod backoff;
 pub mod command;
 pub(crate) mod connection;
 pub(crate) mod counter;
+pub(crate) mod error_reply;
 pub(crate) mod leaderboard;
 pub(crate) mod lease;
 pub(crate) mod push;
-pub(crate) mod refusal;
 pub(crate) mod reply;
 mod tls;
 

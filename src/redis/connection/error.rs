@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{Error, ErrorKind};
 
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::redis::reply::ProtocolError;
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub enum ConnectError {
         doing: &'static str,
         address: String,
         user: Option<String>,
-        refusal: Refusal,
+        refusal: ErrorReply,
     },
     /// A replica or a sentinel: what is published there reaches few or nobody.
     Role {

@@ -49,8 +49,8 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
         let mut decoder = Decoder::new(REPLY_LIMITS);
         decoder.feed(&reply);
         match board.take(decoder.next().unwrap().unwrap())? {
-            Progress::More => {}
-            Progress::Done(answer) => return Ok(answer),
+            SearchProgress::More => {}
+            SearchProgress::Done(answer) => return Ok(answer),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{Asked, InFlight, Taking};
+use crate::threads::publisher::in_flight::{InFlight, LeaseRequest, Sent};
 use crate::threads::shared::Shared;
 
 /// Most leases asked for in one script call.
@@ -32,35 +32,38 @@ pub(super) struct Leases {
     /// Without scripts: whose key was just taken or prolonged. GET, whose reply comes next, says for whom.
     fresh: HashSet<Fingerprint>,
     /// Since they were last asked for, something was refused.
-    pub(super) has_failed: bool,
+    has_failed: bool,
 }
 
 impl Leases {
     /// A reply to the script, or to one of the two plain commands of a key (`redis/lease.rs`). `Err` is what was found
     /// in place of such a reply: who holds the key is then not known, and what is held ends by itself.
-    pub(super) fn answered(&mut self, taking: &Taking, reply: Reply<'_>, boot: u64) -> Result<(), String> {
+    pub(super) fn answered(&mut self, request: &LeaseRequest, reply: Reply<'_>, boot: u64) -> Result<(), String> {
         if let Reply::Array(held) = reply {
-            for ((fingerprint, lease), held) in taking.leases.iter().zip(held.iter()) {
+            for ((fingerprint, lease), held) in request.leases.iter().zip(held.iter()) {
                 match held.integer() {
-                    Some(1) => self.note_held(*fingerprint, lease, taking.asked),
-                    Some(0) => self.note_refused(*fingerprint, lease, taking.asked),
+                    Some(1) => self.note_held(*fingerprint, lease, request.asked),
+                    Some(0) => self.note_refused(*fingerprint, lease, request.asked),
                     _ => return Err(format!("expected 1 or 0 for each key, found {}", held.describe())),
                 }
             }
             return Ok(());
         }
-        let Some((fingerprint, lease)) = taking.leases.first() else { return Ok(()) };
+        let Some((fingerprint, lease)) = request.leases.first() else { return Ok(()) };
         let is_fresh = |reply| matches!(reply, Reply::Simple(_) | Reply::Integer(1));
         match reply {
             // Of SET, or of PEXPIRE.
             _ if is_fresh(reply) => _ = self.fresh.insert(*fingerprint),
             Reply::Integer(_) => _ = self.fresh.remove(fingerprint),
             // Of GET: ours, but perhaps about to end, as its life was not prolonged.
-            Reply::Bulk(holder) if holder == lease::boot_text(boot) => match self.fresh.remove(fingerprint) {
-                true => self.note_held(*fingerprint, lease, taking.asked),
-                false => _ = self.ours.insert(*fingerprint),
-            },
-            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, taking.asked),
+            Reply::Bulk(holder) if holder == lease::boot_text(boot) => {
+                if self.fresh.remove(fingerprint) {
+                    self.note_held(*fingerprint, lease, request.asked);
+                } else {
+                    self.ours.insert(*fingerprint);
+                }
+            }
+            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, request.asked),
             // Of SET: the key exists, and GET says whose it is. Of GET: it ended by itself, and is free to be taken.
             Reply::Nil => {
                 self.fresh.remove(fingerprint);
@@ -71,6 +74,16 @@ impl Leases {
             _ => return Err(format!("expected the holder, found {}", reply.describe())),
         }
         Ok(())
+    }
+
+    /// A request failed, or its reply was none that is known.
+    pub(super) fn note_failure(&mut self) {
+        self.has_failed = true;
+    }
+
+    /// Whether a request has failed since the leases were last asked for.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// The answer may come when nobody wants the lease any more, and its key was freed.
@@ -110,16 +123,16 @@ impl Leases {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
             if scripts {
                 keys.encode_take(batch, shared.boot);
-                in_flight.push(Asked::Leases(Taking { leases: some.to_vec(), asked: now }));
+                in_flight.push(Sent::Leases(LeaseRequest { leases: some.to_vec(), asked: now }));
                 continue;
             }
             keys.encode_plain(batch, shared.boot, |at| {
                 some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
             });
             for one in some {
-                let taking = || Taking { leases: vec![one.clone()], asked: now };
-                in_flight.push(Asked::Leases(taking()));
-                in_flight.push(Asked::Leases(taking()));
+                let request = || LeaseRequest { leases: vec![one.clone()], asked: now };
+                in_flight.push(Sent::Leases(request()));
+                in_flight.push(Sent::Leases(request()));
             }
         }
     }
@@ -151,7 +164,7 @@ impl Leases {
         // Without scripts nobody can free just his own: they end by themselves.
         for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
             Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint)).encode_free(batch, shared.boot);
-            in_flight.push(Asked::Beside("lease", b"rt:lead:*".as_slice().into()));
+            in_flight.push(Sent::Auxiliary("lease", b"rt:lead:*".as_slice().into()));
         }
         (self.version, self.prefix) = (version, routes.prefix().to_owned());
         self.routes = routes;

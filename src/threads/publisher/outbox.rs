@@ -22,39 +22,39 @@ const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REP
 
 /// What the publisher can be asked, served in order; only a reader, with all commands before it, goes ahead of the
 /// publishes that wait.
-pub(crate) enum Job {
-    Send(Item),
+pub(crate) enum OutboxJob {
+    Send(Outgoing),
     /// Look again: the routes or the settings changed, or it is time to stop.
     Wake,
 }
 
 /// One thing for Redis: each is one item of the queue until its fate is known.
-pub(crate) enum Item {
+pub(crate) enum Outgoing {
     Publish(Publish),
     Run(Box<Run>),
 }
 
-impl Item {
+impl Outgoing {
     /// What it takes of the queue's bound.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Item::Publish(publish) => publish.weight(),
-            Item::Run(run) => run.weight(),
+            Outgoing::Publish(publish) => publish.weight(),
+            Outgoing::Run(run) => run.weight(),
         }
     }
 
     /// The settings under which it was queued, by their number of reconnections.
     pub(crate) fn generation(&self) -> u64 {
         match self {
-            Item::Publish(publish) => publish.generation,
-            Item::Run(run) => run.generation,
+            Outgoing::Publish(publish) => publish.generation,
+            Outgoing::Run(run) => run.generation,
         }
     }
 
     fn set_generation(&mut self, generation: u64) {
         match self {
-            Item::Publish(publish) => publish.generation = generation,
-            Item::Run(run) => run.generation = generation,
+            Outgoing::Publish(publish) => publish.generation = generation,
+            Outgoing::Run(run) => run.generation = generation,
         }
     }
 }
@@ -104,8 +104,8 @@ impl Publish {
 
 /// What waits for Redis, until it has answered each.
 pub struct Outbox {
-    tx: Sender<Job>,
-    rx: Receiver<Job>,
+    tx: Sender<OutboxJob>,
+    rx: Receiver<OutboxJob>,
     /// Of everything waiting, in the queue and taken.
     bytes: AtomicUsize,
     /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
@@ -137,7 +137,7 @@ impl Outbox {
     }
 
     /// Takes the item, or refuses it when full. Never waits.
-    pub(crate) fn push(&self, mut item: Item) -> Result<(), QueueFull> {
+    pub(crate) fn push(&self, mut item: Outgoing) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
         item.set_generation(self.generation.load(Ordering::Acquire));
         let weight = item.weight();
@@ -146,7 +146,7 @@ impl Outbox {
             // Before the push: the publisher may answer for it at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
             self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.tx.try_send(Job::Send(item)).is_ok() {
+            if self.tx.try_send(OutboxJob::Send(item)).is_ok() {
                 return Ok(());
             }
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl Outbox {
 
     /// As [`Outbox::push`], for a command that the game thread waits for.
     pub(crate) fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
-        self.push(Item::Run(Box::new(run)))?;
+        self.push(Outgoing::Run(Box::new(run)))?;
         // After it is in the queue: who sees the mark finds it there.
         self.mark_reader();
         Ok(())
@@ -202,19 +202,19 @@ impl Outbox {
         if self.wake_waits.swap(true, Ordering::AcqRel) {
             return;
         }
-        match self.tx.try_send(Job::Wake) {
+        match self.tx.try_send(OutboxJob::Wake) {
             // Never full: the queue has a place for it beyond its bound.
             Ok(()) | Err(TrySendError::Full(_)) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 
     /// The publisher's side: the next job within `patience`.
-    pub(crate) fn take(&self, patience: Duration) -> Option<Job> {
+    pub(crate) fn take(&self, patience: Duration) -> Option<OutboxJob> {
         let job = match patience.is_zero() {
             true => self.rx.try_recv().ok(),
             false => self.rx.recv_timeout(patience).ok(),
         };
-        if let Some(Job::Wake) = job {
+        if let Some(OutboxJob::Wake) = job {
             // Before its reader looks at what changed: a change after that wakes it again.
             self.wake_waits.store(false, Ordering::Release);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::io::lock::lock;
-use crate::redis::answer::Outcome;
+use crate::redis::answer::AnswerResult;
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
 
@@ -36,18 +36,18 @@ pub(crate) enum ReplyTo {
 }
 
 /// An answer on its way to a callback.
-pub(crate) struct Reply {
+pub(crate) struct CallbackAnswer {
     pub(crate) ticket: Ticket,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AnswerResult,
 }
 
 /// Answers for the game thread.
 pub struct Replies {
-    queue: Queue<Reply>,
+    queue: Queue<CallbackAnswer>,
     /// Of everything in the queue.
     bytes: AtomicUsize,
     /// The ticket that the game thread waits for, and its answer.
-    reader: Mutex<Option<(Ticket, Option<Outcome>)>>,
+    reader: Mutex<Option<(Ticket, Option<AnswerResult>)>>,
     arrived: Condvar,
     /// The answer that the game thread waits for is there: looked at without the lock.
     is_there: AtomicBool,
@@ -57,7 +57,7 @@ pub struct Replies {
     stats: Arc<Stats>,
 }
 
-fn weight(outcome: &Outcome) -> usize {
+fn weight(outcome: &AnswerResult) -> usize {
     ITEM_OVERHEAD_BYTES
         + match outcome {
             Ok(answer) => answer.tape.len(),
@@ -80,7 +80,7 @@ impl Replies {
     }
 
     /// Hands an answer on. One whose reader does not wait any more ends here.
-    pub(crate) fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+    pub(crate) fn answer(&self, reply_to: ReplyTo, outcome: AnswerResult) {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Reader { ticket, .. } => {
@@ -91,11 +91,11 @@ impl Replies {
                 self.is_there.store(true, Ordering::Release);
                 self.arrived.notify_one();
             }
-            ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
+            ReplyTo::Callback(ticket) => self.push(CallbackAnswer { ticket, outcome }),
         }
     }
 
-    fn push(&self, mut reply: Reply) {
+    fn push(&self, mut reply: CallbackAnswer) {
         self.stats.replies.offered.add(1);
         if self.bytes.load(Ordering::Relaxed) + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
             self.stats.replies_too_large.add(1);
@@ -107,7 +107,7 @@ impl Replies {
     }
 
     /// The oldest answer to a callback.
-    pub(crate) fn pop(&self) -> Option<Reply> {
+    pub(crate) fn pop(&self) -> Option<CallbackAnswer> {
         let reply = self.queue.pop()?;
         self.bytes.fetch_sub(weight(&reply.outcome), Ordering::Relaxed);
         Some(reply)
@@ -125,7 +125,7 @@ impl Replies {
     }
 
     /// Waits for the announced answer. After the deadline it is not waited for any more.
-    pub(crate) fn wait(&self, deadline: Instant) -> Option<Outcome> {
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<AnswerResult> {
         // To be woken takes as long as a nearby Redis to answer: so at first this thread, which waits in any case, looks.
         let look_until = deadline.min(Instant::now() + LOOK);
         while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {

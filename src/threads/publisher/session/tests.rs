@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::config::Config;
+use crate::config::limits::REFUSED_RETRY;
 use crate::event::fingerprint::Fingerprint;
+use crate::redis::answer::Expect;
 use crate::redis::command::Command;
 use crate::redis::counter::Count;
 use crate::redis::lease::boot_text;
 use crate::stats::Stats;
-use crate::threads::publisher::run::{Again, CountJob};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
 /// A server that answers the handshake and nothing else, and the address as the option `redis` has it.
 fn silent_master() -> String {
@@ -44,14 +48,14 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     test(&mut Session::new(&shared, &connection, &mut backlog, 0));
 }
 
-fn publish(payload: &[u8]) -> Item {
-    Item::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
+fn publish(payload: &[u8]) -> Outgoing {
+    Outgoing::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
 }
 
-fn set(reply_to: ReplyTo) -> Item {
+fn set(reply_to: ReplyTo) -> Outgoing {
     let command = Command::new("SET").arg("k").arg("v");
     let work = Work::Ask { command, expect: Expect::Done, again: Again::Write };
-    Item::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
+    Outgoing::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
 }
 
 fn get(ticket: u64) -> Run {
@@ -60,10 +64,10 @@ fn get(ticket: u64) -> Run {
     Run::new(work, "get", b"k", ReplyTo::Reader { ticket, deadline }, Instant::now())
 }
 
-fn incr(key: &str, ttl: u64) -> Item {
+fn incr(key: &str, ttl: u64) -> Outgoing {
     let count = Count { key: key.as_bytes().into(), member: None, by: "1".into(), ttl };
     let work = Work::Count(CountJob::new(count, Arc::from(b"done".as_slice())));
-    Item::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
+    Outgoing::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
 }
 
 /// The names of the commands in the batch, which is emptied.
@@ -95,14 +99,14 @@ fn what_a_reader_must_wait_for_is_put_off_and_not_lost() {
         outbox.push(publish(b"{}")).unwrap();
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
-        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (3, 4));
-        assert!(session.reader_waits());
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (3, 4));
+        assert!(session.backlog.reader_waits());
         answer(session, b"$1\r\n1\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "GET"]);
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
         answer(session, b"+OK\r\n$1\r\nv\r\n:1\r\n");
         assert_eq!(session.shared.outbox.waiting(), 0);
@@ -118,9 +122,9 @@ fn what_a_reader_finds_of_newer_settings_is_put_off_and_not_lost() {
         outbox.set_generation(1);
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET"]);
-        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (2, 3));
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (2, 3));
     });
 }
 
@@ -131,10 +135,10 @@ fn a_batch_is_bounded() {
         for _ in 0..1000 {
             session.shared.outbox.push(publish(&payload)).unwrap();
         }
-        session.gather_next();
+        session.gather();
         let bytes = session.batch.len();
         assert!((BATCH_BYTES_MAX..BATCH_BYTES_MAX + 1100).contains(&bytes), "{bytes}");
-        assert_eq!(names(session).len(), session.backlog.in_flight.len());
+        assert_eq!(names(session).len(), session.backlog.in_flight());
     });
 }
 
@@ -145,8 +149,13 @@ fn gathering_stops_for_a_reader() {
         for _ in 0..10 {
             session.shared.outbox.push(publish(b"{}")).unwrap();
         }
+        let at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
+        let Step::Idle(_) = session.backlog.next(&at) else { panic!("nothing is unsent yet") };
+        session.backlog.arrived(session.shared.outbox.take(Duration::ZERO).unwrap());
+        let Step::Write(first) = session.backlog.next(&at) else { panic!("the first publish goes") };
+        session.encode(first);
         session.shared.outbox.mark_reader();
-        session.gather(Job::Send(publish(b"{}")));
+        session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
     });
 }
@@ -156,18 +165,18 @@ fn gathering_stops_for_a_reader() {
 fn careful_until_something_goes_through() {
     for (answer_of_the_first, first) in [(&b":1\r\n"[..], publish(b"{}")), (b"+OK\r\n", set(ReplyTo::Nobody))] {
         with_session(|session| {
-            session.backlog.careful = true;
-            session.backlog.unsent.push_back(first);
+            session.backlog.be_careful();
+            session.backlog.push(first);
             (0..10).for_each(|_| session.shared.outbox.push(publish(b"{}")).unwrap());
             // In place of the first, which the outbox did not count.
             session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session).len(), 1);
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session), Vec::<String>::new(), "its answer is not there yet");
             answer(session, answer_of_the_first);
-            assert!(!session.backlog.careful);
-            session.gather_next();
+            assert!(!session.backlog.is_careful());
+            session.gather();
             assert_eq!(names(session).len(), 11);
         });
     }
@@ -178,10 +187,10 @@ fn careful_until_something_goes_through() {
 fn a_late_event_is_expired_or_unknown() {
     for was_written in [false, true] {
         with_session(|session| {
-            let Item::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
+            let Outgoing::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
             late.written = was_written;
             let later = Instant::now() + Duration::from_secs(61);
-            let kept = session.backlog.keep_unless_late(Item::Publish(late), later, Duration::from_secs(60));
+            let kept = session.backlog.keep_unless_late(Outgoing::Publish(late), later, Duration::from_secs(60));
             let drops = &session.shared.stats.outbox.dropped;
             assert!(kept.is_none());
             assert_eq!((drops.expired.get(), drops.unknown.get()), (u64::from(!was_written), u64::from(was_written)));
@@ -201,34 +210,34 @@ fn a_script_that_is_refused_by_one_name() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         (0..4).for_each(|_| outbox.push(incr("n", 60)).unwrap());
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
         answer(session, b"$1\r\n1\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVALSHA", "EVALSHA", "EVALSHA"]);
         let refused = "-NOPERM User gmod has no permissions to run the 'EVALSHA' command\r\n";
         answer(session, refused.repeat(3).as_bytes());
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
         answer(session, b"$1\r\n2\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL", "EVAL"]);
         assert_eq!(limits(session), Vec::<String>::new());
         answer(session, b"-ERR unknown command 'EVAL'\r\n-ERR unknown command 'EVAL'\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "INCRBY", "TTL", "SET", "INCRBY", "TTL"]);
         assert_eq!(limits(session).len(), 1);
         // The first has a time to live, the second has none.
         answer(session, b"$-1\r\n:3\r\n:60\r\n$-1\r\n:4\r\n:-1\r\n");
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), ["EXPIRE"]);
         answer(session, b"-BUSY a script\r\n");
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), Vec::<String>::new(), "not at once");
-        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        session.encode_expiries(Instant::now() + REFUSED_RETRY);
         assert_eq!(names(session), ["EXPIRE"]);
         answer(session, b":1\r\n");
-        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        session.encode_expiries(Instant::now() + REFUSED_RETRY);
         assert_eq!(names(session), Vec::<String>::new());
         assert_eq!((session.shared.outbox.waiting(), session.shared.stats.beside_failures.get()), (0, 0));
     });
@@ -240,7 +249,7 @@ fn a_script_that_is_never_known() {
     with_session(|session| {
         session.shared.outbox.push(incr("n", 0)).unwrap();
         for expected in ["EVAL", "INCRBY"] {
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session), [expected]);
             let reply: &[u8] = if expected == "EVAL" { b"-NOSCRIPT No matching script.\r\n" } else { b":1\r\n" };
             answer(session, reply);
@@ -253,13 +262,13 @@ fn a_script_that_is_never_known() {
 #[test]
 fn a_time_to_live_that_was_not_told_is_asked_for_again() {
     with_session(|session| {
-        session.script = Script::Forbidden;
+        session.backlog.scripts().forbid();
         session.shared.outbox.push(incr("n", 60)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "INCRBY", "TTL"]);
         answer(session, b"+OK\r\n:1\r\n");
         session.backlog.connection_ended();
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), ["TTL"]);
     });
 }
@@ -286,13 +295,13 @@ fn leases_by_plain_commands() {
     ];
     for (first, second) in rows {
         with_session(|session| {
-            session.script = Script::Forbidden;
+            session.backlog.scripts().forbid();
             let lease = Arc::new(crate::hooks::lease::Lease::default());
             let fingerprint = Fingerprint::of(b"c", &serde_json::Value::Null);
             let mut now = Instant::now();
             for (reply, is_ours, command, is_held) in [first, second] {
-                session.backlog.leases.want(fingerprint, Arc::clone(&lease));
-                session.ask_for_leases(now);
+                session.backlog.leases().want(fingerprint, Arc::clone(&lease));
+                session.backlog.ask_for_leases(now, &mut session.batch);
                 assert_eq!(names(session), [command, "GET"], "{first:?} {second:?}");
                 let holder = if is_ours { ours(session) } else { other() };
                 answer(session, format!("{reply}\r\n{holder}").as_bytes());
@@ -321,7 +330,7 @@ fn roles_that_a_heartbeat_finds() {
         ("*1\r\n$8\r\nsentinel\r\n", false),
     ] {
         with_session(|session| {
-            session.ask_for_life(Instant::now() + HEARTBEAT);
+            session.encode_heartbeat(Instant::now() + HEARTBEAT);
             assert_eq!(names(session), ["ROLE"]);
             session.decoder.feed(reply.as_bytes());
             assert_eq!(session.match_answers().is_ok(), stays, "{reply}");
