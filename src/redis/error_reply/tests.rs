@@ -1,4 +1,4 @@
-//! Refusals: each known wording with its class and advice, and that no secret is ever shown.
+//! Error replies: each known wording with its class and advice. No secret is ever shown.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn arguments_that_a_server_repeats_are_cut_off() {
 }
 
 #[test]
-fn what_is_shown_is_one_line_of_bounded_length() {
+fn the_shown_text_is_one_line_of_bounded_length() {
     let refusal = ErrorReply::new(b"ERR \x1b[31mred\x07\xff\r\n");
     assert_eq!(refusal.to_string(), "ERR \\u{1b}[31mred\\u{7}\u{fffd}\\r\\n");
     let long = ErrorReply::new(&[b'x'; 60_000]).to_string();

@@ -1,5 +1,6 @@
-//! A decoded reply as a flat table: one node per value in the order they came, positions counted from the start of the
-//! frame, so the buffer may move under it while the reply is still arriving.
+//! A decoded reply as a flat table: one node for each value in the order of arrival. Pure. Positions count from the
+//! start of the frame (the reply's bytes), so the buffer may move while the reply is still arriving. No pointers, no
+//! nested allocations: an inner array costs one node.
 //!
 //! ```text
 //!  *3 $7 message *1 :5 $2 hi
@@ -10,7 +11,7 @@
 
 use super::Reply;
 
-/// As wide as its neighbours in [`Node`], or copying one would move padding by the byte.
+/// The kind of a value. As wide as its neighbours in [`Node`]: with padding, the compiler copies nodes byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum NodeKind {
@@ -22,7 +23,14 @@ pub(super) enum NodeKind {
     Array,
 }
 
-/// 12 bytes: what `(a, b)` mean depends on the kind.
+/// One value in 12 bytes. The meaning of `(a, b)` depends on the kind:
+///
+/// | kind | `a` | `b` |
+/// |---|---|---|
+/// | simple, error, bulk | position of the bytes | length |
+/// | integer | low half | high half |
+/// | array | elements | nodes, its own and all inside |
+/// | nil | 0 | 0 |
 #[derive(Clone, Copy)]
 pub(super) struct Node {
     kind: NodeKind,
@@ -33,7 +41,8 @@ pub(super) struct Node {
 impl Node {
     pub(super) const NIL: Self = Self { kind: NodeKind::Nil, a: 0, b: 0 };
 
-    /// Bytes at `at..at + len` of the frame. Both fit: no reply is longer than the decoder's `REPLY_BYTES_CEILING`.
+    /// A value with the bytes `at..at + len` of the frame. Both fit 32 bits: no reply is longer than the decoder's
+    /// `REPLY_BYTES_CEILING`.
     #[inline(always)]
     pub(super) fn bytes(kind: NodeKind, at: usize, len: usize) -> Self {
         Self { kind, a: at as u32, b: len as u32 }
@@ -44,13 +53,13 @@ impl Node {
         Self { kind: NodeKind::Integer, a: value as u32, b: (value >> 32) as u32 }
     }
 
-    /// An array of `count` elements, none of which has come.
+    /// An array of `count` elements, none of which has arrived.
     #[inline(always)]
     pub(super) fn array(count: usize) -> Self {
         Self { kind: NodeKind::Array, a: count as u32, b: 1 }
     }
 
-    /// Sets how many nodes an array takes, once its last element has come.
+    /// Sets the number of nodes that an array takes, once its last element has arrived.
     #[inline(always)]
     pub(super) fn close(&mut self, nodes: usize) {
         self.b = nodes as u32;
@@ -60,7 +69,7 @@ impl Node {
         self.kind == NodeKind::Array
     }
 
-    /// Where its bytes end in the frame; 0 if it has none.
+    /// The end of its bytes in the frame; 0 if it has none.
     pub(super) fn end(&self) -> usize {
         match self.kind {
             NodeKind::Simple | NodeKind::Error | NodeKind::Bulk => self.a as usize + self.b as usize,
@@ -68,7 +77,7 @@ impl Node {
         }
     }
 
-    /// The value of this node. `nodes` starts with it and holds all that is inside, if it is an array.
+    /// The value of this node. If it is an array, `nodes` starts with its own node and holds all nodes inside it.
     #[inline(always)]
     pub(super) fn view<'a>(self, frame: &'a [u8], nodes: &'a [Node]) -> Reply<'a> {
         let (at, len) = (self.a as usize, self.b as usize);
@@ -84,11 +93,11 @@ impl Node {
     }
 }
 
-/// The elements of an array reply: a view to be walked as often as needed.
+/// The elements of an array reply: a view that can be walked any number of times.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     frame: &'a [u8],
-    /// Its own node and all inside it.
+    /// Its own node and all nodes inside it.
     nodes: &'a [Node],
 }
 
@@ -119,7 +128,7 @@ impl<'a> IntoIterator for Array<'a> {
     }
 }
 
-/// Walks the elements of one [`Array`]; an inner array is one step, however much it holds.
+/// Walks the elements of one [`Array`]. An inner array is one step, however many nodes it has.
 #[derive(Clone)]
 pub struct Elements<'a> {
     frame: &'a [u8],

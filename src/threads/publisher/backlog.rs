@@ -1,14 +1,14 @@
 //! Items taken from the outbox whose fate is not known yet. `rt-publisher` owns the backlog; it outlives a connection.
 //! Guarantee: the order on a channel and on a key is kept through resends and refusals. An item that cannot be sent in
-//! order any more is lost: it is counted by reason, and its caller, the log or a game hook learns of it. Counters commute,
-//! so they have no order among themselves; their numbers increase instead (`redis/counter.rs`), and no new number is given
-//! while a counter with an older number is to be sent again.
+//! order any more is lost: it is counted by reason, and its caller, the log or a game hook learns of it. Counters
+//! commute, so they have no order among themselves; their numbers increase instead (`redis/counter.rs`), and no new
+//! number is given while a counter with an older number is to be sent again.
 //!
 //! | file | question |
 //! |---|---|
-//! | [`next`] | What does the session write next, and when? |
+//! | [`next`] | Which item does the session write next, and when? |
 //! | [`fate`] | How does an item end: answered, lost, refused for good, refused for the moment? |
-//! | [`connection`] | What happens to items when a connection begins or ends, or the settings change? |
+//! | [`connection`] | How do items go on when a connection begins or ends, or the settings change? |
 //!
 //! ```text
 //!  outbox ──▶ unsent ──next()──▶ session encodes ──sent()──▶ in flight ──take_answered()──▶ answered, lost
@@ -68,7 +68,7 @@ pub(super) struct Backlog<'a> {
     seen: u64,
     /// The settings ask for another connection: until then this one answers items queued before the change.
     drain_until: Option<Instant>,
-    // Log lines: of lost events, of failed commands, and of failed auxiliary commands.
+    // Each bounds the rate of one kind of log line: lost events, failed commands, failed auxiliary commands.
     losses: Throttle,
     failures: Throttle,
     auxiliary_failures: Throttle,

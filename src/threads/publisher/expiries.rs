@@ -1,6 +1,6 @@
 //! Keys of counters whose time to live is still to be checked or set, because Redis runs no scripts for this user.
-//! `rt-publisher` owns the list; it outlives a connection. Bounded: beyond [`OUTBOX_JOBS_MAX`] keys the caller is handed
-//! the key back.
+//! `rt-publisher` owns the list; it outlives a connection. Bounded: beyond [`OUTBOX_JOBS_MAX`] keys the caller is
+//! handed the key back.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! The commands that are in flight: written on this connection and not answered, in the order written.
-//! `rt-publisher` owns the queue. Redis answers in the order of the commands, so the oldest entry is the one that the next
-//! reply belongs to. Counts bytes, which bound how much is in flight, and answers that are waited for.
+//! The commands that are in flight: written on this connection and not answered, in the order written. `rt-publisher`
+//! owns the queue. Redis answers in the order of the commands, so the oldest entry is the one that the next reply
+//! belongs to. Counts bytes, which bound how much is in flight, and answers that are waited for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

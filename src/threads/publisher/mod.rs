@@ -1,17 +1,17 @@
-//! Sends the events, commands and counters of scripts and hooks to Redis. Runs on `rt-publisher`; owns one connection and
-//! the order of the outbox.
-//! It takes everything that waits, writes it at once, and does not wait for answers before the next write (pipelining);
-//! replies are matched in order (`publisher/session.rs`). When a connection ends, unanswered items are sent again on the
-//! next one if repeating them is safe; the others count as `unknown` (`publisher/backlog.rs`).
+//! Sends the events, commands and counters of scripts and hooks to Redis. Runs on `rt-publisher`; owns one connection
+//! and the order of the outbox. It takes everything that waits, writes it at once, and does not wait for answers before
+//! the next write (pipelining); replies are matched in order (`publisher/session.rs`). When a connection ends,
+//! unanswered items are sent again on the next one if repeating them is safe; the others count as `unknown`
+//! (`publisher/backlog.rs`).
 //!
 //! | file | question |
 //! |---|---|
 //! | [`outbox`], [`run`], [`replies`] | How do other threads hand in items, and how do answers come back? |
-//! | [`backlog`] | Which items have no fate yet, and what is written next? |
-//! | [`pace`], [`scripts`], [`refused`] | What do the replies so far allow? |
+//! | [`backlog`] | Which items have no fate yet, and which is written next? |
+//! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
 //! | [`in_flight`] | Which command does the next reply answer? |
 //! | [`leases`], [`expiries`] | Which commands does this thread add of its own? |
-//! | [`session`] | What is done on one connection? |
+//! | [`session`] | How does the work on one connection go? |
 
 use std::sync::Arc;
 use std::time::Instant;

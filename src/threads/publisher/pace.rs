@@ -14,10 +14,10 @@
 
 use std::time::{Duration, Instant};
 
-/// What the last replies of Redis allow.
+/// How freely the publisher may write after the last replies of Redis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Redis does what it is asked: batches are written without waiting for answers.
+    /// Redis executes commands: batches are written without waiting for answers.
     #[default]
     Open,
     /// Redis was busy: one item at a time, each after the answer to the one before, until one succeeds.
@@ -25,8 +25,8 @@ pub(super) enum Pace {
     /// Redis refused the form of a command and not the command, such as EVALSHA of a script that it does not know.
     /// Nothing is wrong with Redis, so the refused items are sent again in another form as soon as all answers are in.
     Rephrase { careful: bool },
-    /// Redis is busy and refused an item. Nothing may overtake that item, so nothing is written until all answers are in
-    /// and this moment has come; the refused items then go first.
+    /// Redis is busy and refused an item. Nothing may overtake that item, so nothing is written until all answers are
+    /// in and this moment has come; the refused items then go first.
     Paused { until: Instant },
 }
 
@@ -42,7 +42,7 @@ impl Pace {
         };
     }
 
-    /// Redis did what an item asked: it is not busy any more. A pause goes on, as the items refused before it still have
+    /// Redis executed an item: it is not busy any more. A pause goes on, as the items refused before it still have
     /// to wait.
     pub(super) fn succeeded(&mut self) {
         match self {

@@ -14,9 +14,11 @@ use std::collections::HashMap;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::run::{Effect, Run};
 
+/// The refused items, and how far later items have overtaken them. Emptied by [`Refused::release`].
 #[derive(Default)]
 pub(super) struct Refused {
     items: Vec<Outgoing>,
+    /// For each channel or key on which a later item succeeded.
     overtaken: HashMap<(Space, Box<[u8]>), Overtaken>,
     /// How many items had been refused when a script's own command succeeded, which may have changed anything.
     by_unknown: usize,
@@ -60,11 +62,12 @@ impl Refused {
         &self.reason
     }
 
+    /// Redis refused another item with this error.
     pub(super) fn set_reason(&mut self, reason: String) {
         self.reason = reason;
     }
 
-    /// Redis does what it is asked again. Items that are still to be released keep their reason.
+    /// Redis executes items again. Items that are still to be released keep their reason.
     pub(super) fn calm_down(&mut self) {
         if self.items.is_empty() {
             self.reason.clear();

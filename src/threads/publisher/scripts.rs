@@ -1,6 +1,6 @@
-//! Whether Redis runs the counters' script for this user, and in which form a counter is sent next.
-//! A pure value; `rt-publisher` owns it as a field of its backlog. Guarantee: a counter is never sent by the script's SHA
-//! before Redis has answered one that carried the script's text on the same connection.
+//! Whether Redis runs the counters' script for this user, and in which form a counter is sent next. A pure value;
+//! `rt-publisher` owns it as a field of its backlog. Guarantee: a counter is never sent by the script's SHA before
+//! Redis has answered one that carried the script's text on the same connection.
 //!
 //! ```text
 //!   Unknown ──EVAL sent──▶ Asked ──answered──▶ Loaded ──NOSCRIPT──▶ Unknown
@@ -25,8 +25,8 @@ enum ScriptState {
     /// The next counter brings the script's text.
     #[default]
     Unknown,
-    /// A counter has brought it. Nothing is written behind that counter before its answer: a refusal would let everything
-    /// behind it overtake it.
+    /// A counter has brought it. Nothing is written behind that counter before its answer: a refusal would let
+    /// everything behind it overtake it.
     Asked,
     /// Redis knows the script by its SHA.
     Loaded,
@@ -34,7 +34,7 @@ enum ScriptState {
     Forbidden,
 }
 
-/// What an error reply to the script's call means.
+/// The meaning of an error reply to a call of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScriptRefusal {
     /// Redis refused this form of the call: the counter is sent again in the next form.
@@ -72,7 +72,7 @@ impl Scripts {
         }
     }
 
-    /// Redis did what a script's call asked. True if that is the first one on this connection.
+    /// Redis executed a call of the script. True if that is the first one on this connection.
     pub(super) fn succeeded(&mut self) -> bool {
         let is_first = self.state == ScriptState::Asked;
         if is_first {
@@ -97,7 +97,8 @@ impl Scripts {
             }
             Form::Eval | Form::EvalSha => {
                 if self.state == ScriptState::Asked {
-                    // Redis compiles and keeps a script before it runs it, but does neither while it refuses everything.
+                    // Redis compiles and keeps a script before it runs it, but does neither while it refuses
+                    // everything.
                     self.state = if class == Class::Never { ScriptState::Loaded } else { ScriptState::Unknown };
                 }
                 return ScriptRefusal::Counter;
@@ -111,6 +112,7 @@ impl Scripts {
         self.state = ScriptState::Forbidden;
     }
 
+    /// Whether counters and leases use plain commands.
     pub(super) fn are_forbidden(&self) -> bool {
         self.state == ScriptState::Forbidden
     }

@@ -1,12 +1,12 @@
 //! The work on one connection: encode the items that the backlog hands out, write batches, match replies. Runs on
-//! `rt-publisher`; owns the batch and the decoder of that connection. The backlog decides what is written and when
-//! (`backlog/next.rs`).
+//! `rt-publisher`; owns the batch and the decoder of that connection. The backlog decides which item is written and
+//! when (`backlog/next.rs`).
 //!
 //! | file | question |
 //! |---|---|
 //! | this one | In which order do the steps of one round come, and when does the connection end? |
 //! | [`encode`] | Which bytes does an item, a heartbeat, a time to live become? |
-//! | [`answers`] | What does a reply mean for the item that it answers? |
+//! | [`answers`] | How does a reply change the fate of the item that it answers? |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,9 +183,9 @@ impl<'a, 'b> Session<'a, 'b> {
         }
     }
 
-    /// Waits until the subscriptions asked for before this publish stand, so that a script hears what it emits right after
-    /// `On`. False: a reader came first. True after [`crate::threads::links::SETTLE_MAX`] at the latest: the publish goes
-    /// in any case.
+    /// Waits until the subscriptions asked for before this publish stand, so that a script hears what it emits right
+    /// after `On`. False: a reader came first. True after [`crate::threads::links::SETTLE_MAX`] at the latest: the
+    /// publish goes in any case.
     fn settle(&mut self, publish: &Publish) -> bool {
         let shared = self.shared;
         shared.subscriptions.hurry();

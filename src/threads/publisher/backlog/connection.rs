@@ -1,7 +1,17 @@
-//! Items across connections: what is sent again when a connection ends, what belongs to other settings, and the wait for
-//! the next attempt to connect. Runs on `rt-publisher`.
-//! An item whose answer was lost is sent again if repeating it is safe, else it counts as `unknown`: Redis may have done
-//! it or not.
+//! Items across connections: which are sent again when a connection ends, which are lost because the settings changed,
+//! and the wait for the next attempt to connect. Runs on `rt-publisher`. An item whose answer was lost is sent again if
+//! repeating it is safe, else it counts as `unknown`: Redis may have done it or not. These rules keep the order and the
+//! value of keys:
+//!
+//! | item in flight | when the connection ends |
+//! |---|---|
+//! | event with a number | sent again: receivers deduplicate by the number |
+//! | event without a number | `unknown` |
+//! | read with a callback | sent again until it is too old |
+//! | reader | lost: the game thread cannot wait for the next connection |
+//! | idempotent write | sent again, unless a counter or a script's own command behind it may have changed its key |
+//! | counter with a number | sent again: the script applies a number once |
+//! | counter without a number, a script's own command | `unknown` |
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -36,6 +46,7 @@ impl Backlog<'_> {
         }
     }
 
+    /// Reads how long events may wait. Not the address: a connection keeps the settings that it was made for.
     fn read_settings(&mut self) {
         // The version first: a change between the two is then read again.
         self.config_version = self.shared.settings.version();
@@ -43,7 +54,8 @@ impl Backlog<'_> {
     }
 
     /// The next connection is made for these settings. If they lead to another Redis, or to other names in it, items of
-    /// the old settings are lost: those written there stay in doubt, those queued under another prefix do not belong here.
+    /// the old settings are lost: those written there stay in doubt, those queued under another prefix do not belong
+    /// here.
     pub(crate) fn follow(&mut self, config: &Arc<Config>) {
         let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
         self.shared.limits.forget();
@@ -80,6 +92,7 @@ impl Backlog<'_> {
         let (items, expiries) = self.in_flight.take();
         expiries.into_iter().for_each(|expiry| self.keep_expiry(expiry));
         for item in items.into_iter().rev() {
+            // Asked before the item itself is noted: it does not forbid itself.
             let forbidden = behind.forbids(&item);
             behind.note(&item);
             if let Outgoing::Run(run) = &item {

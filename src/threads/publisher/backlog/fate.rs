@@ -1,6 +1,6 @@
-//! How items end, and how those that Redis refused for the moment go on. Runs on `rt-publisher`.
-//! Every way out of the backlog leads through [`Backlog::settle`], so each item is counted under exactly one reason and its
-//! place in the outbox becomes free. Losses are reported at a bounded rate.
+//! How items end, and how those that Redis refused for the moment go on. Runs on `rt-publisher`. Every way out of the
+//! backlog leads through [`Backlog::settle`], so each item is counted under exactly one reason and its place in the
+//! outbox becomes free. Losses are reported at a bounded rate.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl Backlog<'_> {
         self.shared.outbox.settle(1, item.weight());
     }
 
-    /// Redis did what a command asked: the answer goes to its caller.
+    /// Redis executed a command: the answer goes to its caller.
     pub(crate) fn answer(&mut self, run: Box<Run>, answer: Answer) {
         let (shared, reply_to) = (self.shared, run.reply_to);
         self.settle(&Outgoing::Run(run), &shared.stats.outbox.delivered);
@@ -75,7 +75,8 @@ impl Backlog<'_> {
         self.lose(item, &shared.stats.outbox.dropped.redis, reason);
     }
 
-    /// Redis refused an auxiliary command, or a key is left without its time to live. `target` is a key with its prefix.
+    /// Redis refused an auxiliary command, or a key is left without its time to live. `target` is a key with its
+    /// prefix.
     pub(crate) fn auxiliary_failed(&mut self, operation: &'static str, target: &[u8], reason: &str) {
         let shared = self.shared;
         shared.stats.beside_failures.add(1);
@@ -126,7 +127,7 @@ impl Backlog<'_> {
 
     // ---- refused for the moment -------------------------------------------------------------------------------------
 
-    /// Redis did what an item asked: it is not busy any more.
+    /// Redis executed an item: it is not busy any more.
     pub(crate) fn calm_down(&mut self) {
         self.pace.succeeded();
         self.refused.calm_down();
@@ -137,8 +138,8 @@ impl Backlog<'_> {
         self.refused.note_success(item);
     }
 
-    /// Redis refused an item without doing it: the item is sent again after the pause, or at once in another form if there
-    /// is none. A reader cannot wait for a pause.
+    /// Redis refused an item without doing it: the item is sent again after the pause, or at once in another form if
+    /// there is none. A reader cannot wait for a pause.
     pub(crate) fn put_off(&mut self, mut item: Outgoing, error: &ErrorReply, pause: Option<Duration>) {
         self.refused.set_reason(format!("redis: {error}"));
         self.pace.put_off(Instant::now(), pause);
@@ -170,7 +171,9 @@ impl Backlog<'_> {
     pub(super) fn release_refused(&mut self) {
         let drops = &self.shared.stats.outbox.dropped;
         let refused = std::mem::take(&mut self.refused);
+        // Until something succeeds, the error stays the reason for which items wait and expire.
         self.refused.set_reason(refused.reason().to_owned());
+        // From the last to the first, as each goes before all that is unsent.
         for (item, fate) in refused.release().into_iter().rev() {
             let reason = match (fate, &item) {
                 (Fate::Again, _) => {
@@ -202,7 +205,8 @@ impl Backlog<'_> {
 
     // ---- too old ----------------------------------------------------------------------------------------------------
 
-    /// Drops every item that waited too long, in the outbox too.
+    /// Drops every item that waited too long, in the outbox too: while Redis is away nothing else looks at them, and a
+    /// callback must not wait for a reconnection to learn that its read timed out.
     pub(super) fn drop_late(&mut self, now: Instant) {
         self.absorb();
         let age_max = self.shared.settings.current().emit_age_max;
@@ -243,6 +247,8 @@ impl Backlog<'_> {
     }
 }
 
+/// Whether an event is older than the setting `emit_age_max` allows: a listener takes an event for something that
+/// happens now.
 fn is_expired(publish: &Publish, now: Instant, age_max: Duration) -> bool {
     now.saturating_duration_since(publish.emitted) >= age_max
 }

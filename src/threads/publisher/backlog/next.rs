@@ -1,10 +1,11 @@
-//! The publisher's one decision: what the session writes next, or what it waits for. Runs on `rt-publisher`; never blocks.
+//! The publisher's one decision: the item that the session writes next, or the event that it waits for. Runs on
+//! `rt-publisher`; never blocks.
 //!
-//! | state | what goes |
+//! | state | items that go |
 //! |---|---|
 //! | [`Pace::Open`] | unsent items, then the outbox, in order, up to [`BATCH_BYTES_MAX`] a batch |
 //! | [`Pace::Careful`] | the same, one item at a time, each after the answer to the one before |
-//! | [`Pace::Rephrase`], [`Pace::Paused`] | nothing; when all answers are in (and the pause is over) the refused items |
+//! | [`Pace::Rephrase`], [`Pace::Paused`] | nothing until all answers are in; then the refused items |
 //! | a counter brought the script | nothing before its answer |
 //! | a reader waits in the outbox | all commands in order, past the publishes: a [`Pass`] |
 //! | draining | items queued before the settings changed: a [`Pass`], again and again |
@@ -25,8 +26,8 @@ const UNANSWERED_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 /// How long the old connection may take to answer its commands after the settings changed.
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(1);
 
-/// What the session does next. Once it is anything but an item, the session writes the batch and reads answers before
-/// it asks again.
+/// The next action of the session. Once it is anything but an item, the session writes the batch and reads answers
+/// before it asks again.
 pub(crate) enum Step {
     /// Encode this item and ask again.
     Write(Outgoing),
@@ -53,8 +54,8 @@ pub(crate) struct Moment {
     pub(crate) heartbeat: Instant,
 }
 
-/// A walk through all unsent items, of which some are written now and the others stay. Each item is taken from the front
-/// and, if it stays, put at the back: after a whole walk the items that stay are in their old order.
+/// A walk through all unsent items, of which some are written now and the others stay. Each item is taken from the
+/// front and, if it stays, put at the back: after a whole walk the items that stay are in their old order.
 #[derive(Clone, Copy)]
 pub(super) struct Pass {
     /// Items that this walk has not looked at.
@@ -116,12 +117,13 @@ impl Backlog<'_> {
         self.unsent.push_front(item);
     }
 
-    /// Whether a reader waits in the outbox and may go ahead of the publishes. In careful mode it may not: one item at a
-    /// time, in order.
+    /// Whether a reader waits in the outbox and may go ahead of the publishes. In careful mode it may not: one item at
+    /// a time, in order.
     pub(crate) fn reader_waits(&self) -> bool {
         self.shared.outbox.has_reader() && self.pace != Pace::Careful
     }
 
+    /// Whether the settings asked for another connection, and this one only finishes its own items.
     pub(crate) fn is_draining(&self) -> bool {
         self.drain_until.is_some()
     }
@@ -205,6 +207,7 @@ impl Backlog<'_> {
 
     // ---- passes -----------------------------------------------------------------------------------------------------
 
+    /// Begins a pass through the unsent items and everything in the outbox.
     fn start(&mut self, purpose: Purpose, at: &Moment) -> Step {
         self.absorb();
         self.pass = Some(Pass { left: self.unsent.len(), purpose });
@@ -245,6 +248,7 @@ impl Backlog<'_> {
         }
     }
 
+    /// Whether the pass lets this item go now. Newer items stay for the next connection.
     fn may_go(&self, item: &Outgoing, purpose: Purpose, at: &Moment) -> bool {
         if self.is_newer(item) || self.scripts.are_asked() {
             return false;

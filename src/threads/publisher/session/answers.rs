@@ -1,6 +1,7 @@
 //! The reply side of a session: reads the socket, matches each reply to the oldest command in flight, and tells the
-//! backlog how that command ended. Runs on `rt-publisher`; blocks at the socket for [`super::ANSWER_WAIT`] at most.
-//! A reply that no command waits for, or of an impossible kind, ends the connection: replies and commands are out of step.
+//! backlog how that command ended. Runs on `rt-publisher`; blocks at the socket for [`super::ANSWER_WAIT`] at most. A
+//! reply that no command waits for, or of an impossible kind, ends the connection: replies and commands are out of
+//! step.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ use crate::threads::publisher::scripts::ScriptRefusal;
 use crate::threads::shared::Shared;
 
 impl Session<'_, '_> {
-    /// Takes the answers that have arrived; waits a moment at the socket for one that something waits for.
+    /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer,
+    /// such as one that the game thread waits for; the socket is non-blocking otherwise.
     pub(super) fn read_answers(&mut self) -> Result<(), End> {
         if self.backlog.wants_answer() {
             self.connection.set_nonblocking(false).map_err(End::lost)?;
@@ -38,7 +40,7 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// One read, blocking or not as the connection's mode says. False if nothing has arrived.
+    /// One read, blocking or not as the connection's mode says, and the replies in it. False if nothing has arrived.
     fn read_once(&mut self) -> Result<bool, End> {
         match self.decoder.read_from(&mut self.connection.reader()) {
             Ok(0) => Err(End::lost("closed by redis")),
@@ -92,7 +94,11 @@ impl Session<'_, '_> {
     }
 }
 
-/// The answer to any command but a heartbeat and a publish that succeeded.
+/// The answer to any command but a heartbeat and a publish that succeeded: those two come by far the most often, or
+/// change the session itself.
+///
+/// A free function, as are all below: the reply borrows the session's decoder, so the session cannot be borrowed as a
+/// whole.
 fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply<'_>) -> Result<(), End> {
     match (sent, reply) {
         (Sent::Item(item), Reply::Error(text)) => return item_refused(backlog, item, text),
@@ -120,7 +126,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
 
 // ---- errors ---------------------------------------------------------------------------------------------------------
 
-/// The error reply to an item.
+/// Redis answered an item with an error.
 fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Result<(), End> {
     if let Outgoing::Run(run) = item {
         return match (run.effect(), run.form()) {
@@ -139,8 +145,8 @@ fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Resul
 }
 
 /// Redis refused a command of a script's own. If it carried a secret, the text of the error reply, which may repeat the
-/// secret, is shown nowhere. A name that Redis does not know may be a misspelt AUTH: its callback learns its arguments, the
-/// log and the game hook do not.
+/// secret, is shown nowhere. A name that Redis does not know may be a misspelt AUTH: its callback learns its arguments,
+/// the log and the game hook do not.
 fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8]) {
     let is_unknown =
         ["unknown command", "not support", "unsupported"].iter().any(|part| error_reply::contains(text, part));
@@ -158,7 +164,7 @@ fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8])
     backlog.refuse(Outgoing::Run(run), &error);
 }
 
-/// Redis refused a counter that was sent as a script's call.
+/// Redis refused a counter that was sent as a call of the script: the error may be about the counter or about scripts.
 fn count_refused(backlog: &mut Backlog<'_>, run: Box<Run>, form: Form, text: &[u8]) -> Result<(), End> {
     let (error, item) = (ErrorReply::new(text), Outgoing::Run(run));
     match backlog.scripts().refused(form, text, error.class) {
@@ -170,7 +176,8 @@ fn count_refused(backlog: &mut Backlog<'_>, run: Box<Run>, form: Form, text: &[u
     Ok(())
 }
 
-/// Redis refused an item, for the moment or for good.
+/// Redis refused an item, for the moment or for good. Some errors that pass also end the connection, such as READONLY
+/// of a master that became a replica: the item is then sent again on the next one.
 fn refused(backlog: &mut Backlog<'_>, item: Outgoing, error: &ErrorReply) -> Result<(), End> {
     if error.class == Class::Never {
         backlog.refuse(item, error);
@@ -180,7 +187,8 @@ fn refused(backlog: &mut Backlog<'_>, item: Outgoing, error: &ErrorReply) -> Res
     keep_connection(error)
 }
 
-/// The end of the connection, if an error of this class means that.
+/// `Err` ends the connection, if the error's class says that this server is the wrong one, has no room or does not let
+/// us in.
 fn keep_connection(error: &ErrorReply) -> Result<(), End> {
     match error.class {
         Class::Wait | Class::Never => Ok(()),
@@ -190,7 +198,8 @@ fn keep_connection(error: &ErrorReply) -> Result<(), End> {
 
 // ---- replies that are no errors -------------------------------------------------------------------------------------
 
-/// The reply to a command: its answer, or one step of a search towards it.
+/// The reply to a command: its answer, or one step of the search for a leaderboard, which then goes first so that other
+/// commands do not delay it.
 fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
     let mut run = match run.effect() {
         Effect::Reads => match backlog.keep_unless_spoiled(run) {
@@ -222,8 +231,8 @@ fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
     }
 }
 
-/// The answer to TTL, or to EXPIRE. TTL's -1 says that the key never ends: EXPIRE is next. Any other number says that it
-/// has an end, or has ended.
+/// The answer to TTL, or to EXPIRE. TTL's -1 says that the key never ends: EXPIRE is next. Any other number says that
+/// it has an end, or has ended.
 fn expiry_answered(backlog: &mut Backlog<'_>, expiry: Expiry, reply: Reply<'_>) {
     match reply {
         Reply::Integer(-1) if !expiry.is_missing => backlog.keep_expiry(Expiry { is_missing: true, ..expiry }),
@@ -239,7 +248,8 @@ fn expiry_answered(backlog: &mut Backlog<'_>, expiry: Expiry, reply: Reply<'_>) 
     }
 }
 
-/// The answer to a request for leases.
+/// The answer to a request for leases. A failure is reported once, and lifted when a later request succeeds: with the
+/// script one reply covers all keys, without it a good reply counts only if no other of the same round failed.
 fn leases_answered(
     shared: &Shared,
     backlog: &mut Backlog<'_>,

@@ -1,5 +1,5 @@
-//! The write side of a session: turns items and the session's own commands into bytes of the batch, and notes each command
-//! as in flight. Runs on `rt-publisher`; never blocks and never fails.
+//! The write side of a session: turns items and the session's own commands into bytes of the batch, and notes each
+//! command as in flight. Runs on `rt-publisher`; never blocks and never fails.
 
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::run::{Run, Work};
 
 impl Session<'_, '_> {
+    /// Appends an item's commands to the batch. One item may take several commands, or none if it cannot be sent.
     pub(super) fn encode(&mut self, item: Outgoing) {
         match item {
             Outgoing::Publish(publish) => self.encode_publish(publish),
@@ -20,6 +21,7 @@ impl Session<'_, '_> {
         }
     }
 
+    /// The hot path. The channel already carries its prefix.
     pub(super) fn encode_publish(&mut self, mut publish: Publish) {
         let (channel, payload) = publish.parts();
         command::encode_publish(&mut self.batch, b"", channel, payload);
@@ -28,6 +30,7 @@ impl Session<'_, '_> {
         self.backlog.sent(Sent::Item(Outgoing::Publish(publish)));
     }
 
+    /// A command counts as resent if it was written before.
     fn encode_run(&mut self, mut run: Box<Run>) {
         // Each step of the search for a leaderboard is a command of its own, and none of them is a repeat.
         self.shared.stats.resent.add(u64::from(run.attempts > 0 && !run.is_board()));
@@ -56,10 +59,12 @@ impl Session<'_, '_> {
         self.backlog.sent(Sent::Item(Outgoing::Run(run)));
     }
 
-    /// The plain commands of one counter, in the order of their replies: perhaps SET, which creates the key with its time
-    /// to live; the addition, whose reply is the answer; perhaps TTL.
+    /// The plain commands of one counter, in the order of their replies: perhaps SET, which creates the key with its
+    /// time to live; the addition, whose reply is the answer; perhaps TTL.
     fn encode_plain_count(&mut self, mut run: Box<Run>) {
         let Work::Count(job) = &mut run.work else { return };
+        // Plain commands cannot tell whether Redis applied the counter already: counting twice is worse than reporting
+        // doubt.
         if job.in_doubt {
             let reason = "disconnected: its answer was lost, and redis forbids the script that could tell";
             let unknown = &self.shared.stats.outbox.dropped.unknown;

@@ -1,5 +1,5 @@
-//! One session's steps, called by hand on a connection to a server that only shakes hands: which items go into a batch,
-//! and what an answer changes.
+//! The steps of one session, called by hand on a connection to a server that answers the handshake only: which items go
+//! into a batch, and how a reply changes the state.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,7 +18,7 @@ use crate::stats::Stats;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
-/// A server that answers the handshake and nothing else, and the address as the option `redis` has it.
+/// Starts a server that answers the handshake and nothing else; returns its address as the option `redis` takes it.
 fn silent_master() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -30,14 +30,14 @@ fn silent_master() -> String {
                 "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
                 _ => continue,
             };
-            // The other end may be first.
+            // The test may have closed its end already.
             let _ = stream.write_all(answer);
         }
     });
     url
 }
 
-/// Runs a test with a session that has just begun.
+/// Runs a test on a new session.
 fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let mut config = Config::defaults("box", 1);
     assert!(config.apply_json("test", &format!(r#"{{"redis":"{}"}}"#, silent_master())).is_empty());
@@ -70,7 +70,7 @@ fn incr(key: &str, ttl: u64) -> Outgoing {
     Outgoing::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
 }
 
-/// The names of the commands in the batch, which is emptied.
+/// Empties the batch; returns the names of its commands.
 fn names(session: &mut Session<'_, '_>) -> Vec<String> {
     let batch = std::mem::take(&mut session.batch);
     let mut decoder = Decoder::new(REPLY_LIMITS);
@@ -83,6 +83,7 @@ fn names(session: &mut Session<'_, '_>) -> Vec<String> {
     names
 }
 
+/// Gives the session these bytes as replies of Redis.
 fn answer(session: &mut Session<'_, '_>, bytes: &[u8]) {
     session.decoder.feed(bytes);
     assert!(session.match_answers().is_ok());
@@ -90,9 +91,9 @@ fn answer(session: &mut Session<'_, '_>, bytes: &[u8]) {
 
 // ---- batches --------------------------------------------------------------------------------------------------------
 
-/// What a reader found behind a script's call stays in the queue, in its order, and the reader is looked for again.
+/// Items behind a call of the script stay unsent in their order, and the mark of the reader among them is set again.
 #[test]
-fn what_a_reader_must_wait_for_is_put_off_and_not_lost() {
+fn a_reader_behind_a_script_call_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(incr("n", 0)).unwrap();
@@ -113,9 +114,9 @@ fn what_a_reader_must_wait_for_is_put_off_and_not_lost() {
     });
 }
 
-/// Nothing that was queued for other settings goes out on this connection.
+/// Items queued under newer settings do not go out on this connection.
 #[test]
-fn what_a_reader_finds_of_newer_settings_is_put_off_and_not_lost() {
+fn a_reader_of_newer_settings_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(set(ReplyTo::Nobody)).unwrap();
@@ -142,9 +143,9 @@ fn a_batch_is_bounded() {
     });
 }
 
-/// A reader that comes while a batch is gathered finds it closed.
+/// A reader that arrives while a batch is gathered ends that batch.
 #[test]
-fn gathering_stops_for_a_reader() {
+fn a_reader_ends_the_batch() {
     with_session(|session| {
         for _ in 0..10 {
             session.shared.outbox.push(publish(b"{}")).unwrap();
@@ -160,15 +161,15 @@ fn gathering_stops_for_a_reader() {
     });
 }
 
-/// While Redis is busy one item goes at a time, until one goes through: an event, or a command.
+/// While Redis is busy one item goes at a time, until one succeeds: an event, or a command.
 #[test]
-fn careful_until_something_goes_through() {
+fn careful_mode_ends_with_a_success() {
     for (answer_of_the_first, first) in [(&b":1\r\n"[..], publish(b"{}")), (b"+OK\r\n", set(ReplyTo::Nobody))] {
         with_session(|session| {
             session.backlog.be_careful();
             session.backlog.push(first);
             (0..10).for_each(|_| session.shared.outbox.push(publish(b"{}")).unwrap());
-            // In place of the first, which the outbox did not count.
+            // The outbox did not count `first`: this one stands for it.
             session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
             session.gather();
             assert_eq!(names(session).len(), 1);
@@ -182,7 +183,7 @@ fn careful_until_something_goes_through() {
     }
 }
 
-/// An event that waited too long was perhaps brought there by an earlier connection: then nobody knows its fate.
+/// An event that waited too long counts as expired; if an earlier connection wrote it, as unknown.
 #[test]
 fn a_late_event_is_expired_or_unknown() {
     for was_written in [false, true] {
@@ -204,9 +205,9 @@ fn limits(session: &Session<'_, '_>) -> Vec<String> {
     session.shared.limits.list()
 }
 
-/// By its text alone, where only EVALSHA is refused; by plain commands, where EVAL is.
+/// Where Redis refuses EVALSHA alone, counters go by EVAL; where it refuses EVAL, by plain commands.
 #[test]
-fn a_script_that_is_refused_by_one_name() {
+fn a_refused_script_goes_in_another_form() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         (0..4).for_each(|_| outbox.push(incr("n", 60)).unwrap());
@@ -227,7 +228,7 @@ fn a_script_that_is_refused_by_one_name() {
         session.gather();
         assert_eq!(names(session), ["SET", "INCRBY", "TTL", "SET", "INCRBY", "TTL"]);
         assert_eq!(limits(session).len(), 1);
-        // The first has a time to live, the second has none.
+        // The first key ends, the second does not.
         answer(session, b"$-1\r\n:3\r\n:60\r\n$-1\r\n:4\r\n:-1\r\n");
         session.encode_expiries(Instant::now());
         assert_eq!(names(session), ["EXPIRE"]);
@@ -243,9 +244,9 @@ fn a_script_that_is_refused_by_one_name() {
     });
 }
 
-/// A server that knows no script however it is given one is not asked for ever.
+/// A server that answers NOSCRIPT to the script's own text gets plain commands.
 #[test]
-fn a_script_that_is_never_known() {
+fn a_server_that_never_knows_the_script_gets_plain_commands() {
     with_session(|session| {
         session.shared.outbox.push(incr("n", 0)).unwrap();
         for expected in ["EVAL", "INCRBY"] {
@@ -258,9 +259,9 @@ fn a_script_that_is_never_known() {
     });
 }
 
-/// The question for a time to live survives the connection.
+/// A TTL that was not answered is sent again on the next connection.
 #[test]
-fn a_time_to_live_that_was_not_told_is_asked_for_again() {
+fn an_unanswered_ttl_is_sent_again() {
     with_session(|session| {
         session.backlog.scripts().forbid();
         session.shared.outbox.push(incr("n", 60)).unwrap();
@@ -273,20 +274,21 @@ fn a_time_to_live_that_was_not_told_is_asked_for_again() {
     });
 }
 
-/// Without scripts a lease is held when its key is this server's *and* lives for another ten seconds.
+/// Without scripts a lease is held if its key is this server's *and* was made to live for another ten seconds.
 #[test]
-fn leases_by_plain_commands() {
+fn leases_work_by_plain_commands() {
     let ours = |session: &Session<'_, '_>| {
         let boot = String::from_utf8(boot_text(session.shared.boot)).unwrap();
         format!("$16\r\n{boot}\r\n")
     };
     let other = || "$16\r\nffffffffffffffff\r\n".to_owned();
-    // Replies to two rounds, whether it is held after each, and the command that each begins with.
+    // A round: the reply to its first command, whether the key is this server's, the name of that command, and whether
+    // the lease is held afterwards.
     type Round = (&'static str, bool, &'static str, bool);
     let rows: [(Round, Round); 7] = [
         (("+OK", true, "SET", true), (":1", true, "PEXPIRE", true)),
         (("$-1", false, "SET", false), ("+OK", true, "SET", true)),
-        // The key is ours, but was not made to live longer: by then it may end at once.
+        // The key is this server's but was not renewed: it may be about to end.
         (("$-1", true, "SET", false), (":1", true, "PEXPIRE", true)),
         (("+OK", true, "SET", true), (":0", false, "PEXPIRE", false)),
         (("+OK", true, "SET", true), (":1", false, "PEXPIRE", false)),
@@ -306,7 +308,7 @@ fn leases_by_plain_commands() {
                 let holder = if is_ours { ours(session) } else { other() };
                 answer(session, format!("{reply}\r\n{holder}").as_bytes());
                 assert_eq!(lease.holds(now), is_held, "{first:?} {second:?}");
-                // Long enough that what was held before has ended by our clock.
+                // Long enough for the lease to end by this server's clock.
                 now += Duration::from_secs(9);
                 assert!(!lease.holds(now));
             }
@@ -316,9 +318,9 @@ fn leases_by_plain_commands() {
 
 // ---- the role -------------------------------------------------------------------------------------------------------
 
-/// A heartbeat that finds a replica ends the connection; one that finds KeyDB's active replica, or no role, does not.
+/// A heartbeat that finds a replica ends the connection. KeyDB's active replica and an unknown role do not end it.
 #[test]
-fn roles_that_a_heartbeat_finds() {
+fn a_heartbeat_that_finds_a_replica_ends_the_connection() {
     for (reply, stays) in [
         ("*1\r\n$6\r\nmaster\r\n", true),
         ("*1\r\n$14\r\nactive-replica\r\n", true),
