@@ -93,7 +93,7 @@ pub struct Answered {
     pub(crate) operation: &'static str,
     /// The key that the command was about, for the report of an error.
     pub(crate) target: Box<[u8]>,
-    pub outcome: answer::Outcome,
+    pub outcome: answer::AnswerResult,
     /// Progress of the answer's Lua values, if an earlier tick began to build them.
     pub(crate) build: Option<Box<Build>>,
 }

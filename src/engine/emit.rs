@@ -9,7 +9,7 @@ use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine::{Engine, Refusal, fits};
 use crate::event::{EventText, identity};
 use crate::hooks::routes::Matched;
-use crate::threads::publisher::outbox::{Item, Publish};
+use crate::threads::publisher::outbox::{Outgoing, Publish};
 
 impl Engine {
     /// Queues one event. `payload` is JSON text.
@@ -32,7 +32,7 @@ impl Engine {
         let object = if config.identity { identity::open_object(payload) } else { None };
         let Some((open, comma)) = object else {
             let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
-            shared.outbox.push(Item::Publish(publish))?;
+            shared.outbox.push(Outgoing::Publish(publish))?;
             return Ok(());
         };
         let matched = match matched {
@@ -45,7 +45,7 @@ impl Engine {
         let next = numbering.next(prefix, channel, unix_ms, acted);
         let pieces = [open, comma, next.member];
         let publish = Publish::new(prefix, channel, pieces, next.is_numbered(), *routes_version, now);
-        shared.outbox.push(Item::Publish(publish))?;
+        shared.outbox.push(Outgoing::Publish(publish))?;
         // Only now: a refused event must not use a number up, or receivers would count it as missed.
         next.taken();
         if let Some((place, matched)) = matched {

@@ -23,7 +23,7 @@ use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
 use crate::hooks::spec::ActionKind;
 use crate::json::tape;
-use crate::redis::answer::{self, Answer};
+use crate::redis::answer::{Answer, AnswerResult};
 use crate::threads::actions::dispatch;
 use crate::threads::files::{Asker, Reply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// Charges the read to this second's time for readers, and turns its result into the script's answer.
-    pub fn end_log_read(&mut self, log_read: &SyncLogRead, read: Result<Answer, ReadError>) -> answer::Outcome {
+    pub fn end_log_read(&mut self, log_read: &SyncLogRead, read: Result<Answer, ReadError>) -> AnswerResult {
         self.patience.waited(log_read.began, Instant::now(), true, 0);
         if let Err(ReadError::Timeout) = read {
             self.shared.stats.reads_timed_out.add(1);
@@ -257,7 +257,7 @@ fn make_answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError
 
 /// The answer for the script. Errors begin with the stable code that scripts match on. `has_hook`: a hook or an
 /// aggregator of this process writes the log.
-fn outcome(read: Result<Answer, ReadError>, has_hook: bool) -> answer::Outcome {
+fn outcome(read: Result<Answer, ReadError>, has_hook: bool) -> AnswerResult {
     read.or_else(|err| match err {
         // A log has no file before its first record: that is no error of the reader.
         ReadError::Missing { .. } if has_hook => {

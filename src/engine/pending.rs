@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::config::limits::CALLBACKS_MAX;
 use crate::engine::call::{Answered, CallbackRef};
 use crate::engine::refusal::Refusal;
-use crate::threads::publisher::replies::{Reply, Ticket};
+use crate::threads::publisher::replies::{CallbackAnswer, Ticket};
 
 /// The waiting callbacks, and the last ticket that was given out.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Pending {
     }
 
     /// Joins an answer with its callback. `None` if the Lua state that asked has ended.
-    pub(crate) fn answered(&mut self, reply: Reply) -> Option<Answered> {
+    pub(crate) fn answered(&mut self, reply: CallbackAnswer) -> Option<Answered> {
         let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
         Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }

@@ -29,11 +29,11 @@ impl Engine {
         self.admit()?;
         let now = Instant::now();
         let Some(callback) = callback else {
-            self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
+            self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
             return Ok(());
         };
         let ticket = self.pending.add(callback, request.operation, &request.target)?;
-        let queued = self.shared.outbox.push(Item::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
+        let queued = self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
         if queued.is_err() {
             self.pending.remove(ticket);
         }
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Charges the wait to this second's time for readers and turns a missing answer into an error.
-    pub fn end_read(&mut self, read: SyncRead, outcome: Option<answer::Outcome>) -> answer::Outcome {
+    pub fn end_read(&mut self, read: SyncRead, outcome: Option<answer::AnswerResult>) -> answer::AnswerResult {
         let SyncRead { shared, began, deadline, bound, advice } = read;
         let now = Instant::now();
         self.patience.waited(began, now, outcome.is_some(), shared.replies.heard());
@@ -108,7 +108,7 @@ impl SyncRead {
     }
 
     /// Waits for the answer, at most until the deadline. The engine must not be borrowed.
-    pub fn wait(&self) -> Option<answer::Outcome> {
+    pub fn wait(&self) -> Option<answer::AnswerResult> {
         self.shared.replies.wait(self.deadline)
     }
 }

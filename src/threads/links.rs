@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 use std::time::Duration;
 
 /// Longest wait of a publish for the subscriptions that were asked for before it.

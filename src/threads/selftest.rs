@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::io::net;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
-use crate::redis::refusal::Refusal;
+use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
 use crate::threads::queue::Queue;
@@ -250,7 +250,7 @@ impl<'a> Asking<'a> {
 }
 
 fn refused(name: &str, text: &[u8]) -> Failure {
-    let refusal = Refusal::new(text);
+    let refusal = ErrorReply::new(text);
     let advice = match &refusal {
         _ if refusal.is("NOPERM") => "give this user the rights that the README lists",
         _ if refusal.is("OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::redis::backoff::Backoff;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 use crate::threads::shared::Shared;
 use crate::threads::{actions, files, publisher, subscriber, webhooks};
 

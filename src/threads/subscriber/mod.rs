@@ -24,8 +24,8 @@ use crate::json::tape::Undecoded;
 use crate::redis::PUSH_LIMITS;
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::redis::push::Push;
-use crate::redis::refusal::{Class, Refusal};
 use crate::redis::reply::Decoder;
 use crate::threads::actions::dispatch;
 use crate::threads::actions::dispatch::Occasion;
@@ -46,7 +46,7 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
-        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
+        let (seen, mut was_ready) = (shared.settings.connection_version(), false);
         let config = shared.settings.current();
         let address = &config.redis;
         let (trouble, class) = match Connection::open(&config, "subscriber") {
@@ -59,11 +59,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 }
                 shared.subscriptions.sync(shared);
                 // So did other settings.
-                if shared.settings.reconnects() != seen {
+                if shared.settings.connection_version() != seen {
                     connection.shut_down();
                 }
                 let err = Subscriber::new(shared).serve(&connection);
-                if shared.settings.reconnects() != seen && !shared.is_stopping() {
+                if shared.settings.connection_version() != seen && !shared.is_stopping() {
                     drop(subscribed);
                     let reason = format!("left redis at {address}: the settings changed");
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
@@ -246,7 +246,7 @@ impl Intake<'_> {
             }
             Push::Pong { .. } => return self.answered(Asked::Ping),
             Push::TooLarge { channel, bytes } => self.too_large(channel, bytes),
-            Push::Error(text) => return self.refused(Refusal::new(text)),
+            Push::Error(text) => return self.refused(ErrorReply::new(text)),
             Push::Unexpected(reply) => {
                 let found = format!("expected an event, found {}", reply.describe());
                 return Err(io::Error::new(ErrorKind::InvalidData, found));
@@ -347,7 +347,7 @@ impl Intake<'_> {
 
     /// A question was refused. For the moment: it is asked again. Else it is told, and asked again at the next
     /// connection, as rights may change.
-    fn refused(&mut self, refusal: Refusal) -> io::Result<()> {
+    fn refused(&mut self, refusal: ErrorReply) -> io::Result<()> {
         let Some(asked) = self.shared.subscriptions.refused(self.shared, &refusal) else {
             return Err(io::Error::other(refusal.to_string()));
         };

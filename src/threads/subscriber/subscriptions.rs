@@ -12,7 +12,7 @@ use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::redis::command;
 use crate::redis::connection::Connection;
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::threads::links::News;
 use crate::threads::shared::{Shared, Side};
 
@@ -235,7 +235,7 @@ impl Subscriptions {
 
     /// The oldest question was refused. What is refused for the moment is asked again. The question, unless nothing
     /// was asked.
-    pub(crate) fn refused(&self, shared: &Shared, refusal: &Refusal) -> Option<Asked> {
+    pub(crate) fn refused(&self, shared: &Shared, refusal: &ErrorReply) -> Option<Asked> {
         let mut state = lock(&self.state);
         let asked = state.unanswered.pop_front()?;
         if refusal.class == Class::Wait {

@@ -56,7 +56,7 @@ fn shown(delivery: &Deliver) -> String {
 }
 
 /// The values of an answer as Lua would write them, or the reason.
-fn shown_outcome(outcome: &answer::Outcome) -> String {
+fn shown_outcome(outcome: &answer::AnswerResult) -> String {
     let answer = match outcome {
         Ok(answer) => answer,
         Err(reason) => return reason.clone(),
