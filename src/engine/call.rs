@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::engine::pending::Answered;
 use crate::engine::registry::CallbackRef;
+use crate::event::Event;
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::threads::actions::collector::Due;
+use crate::threads::subscriber::inbox::Undecided;
 
 /// Events put into an aggregator's array in one Call: some tens of microseconds of a tick.
 const GATHER_EVENTS_MAX: usize = 32;
@@ -34,21 +35,13 @@ pub enum Call {
 /// An event for the function of a hook.
 pub struct Condition {
     pub event: Event,
+    /// The hook, and what else it needs to act.
+    pub(crate) undecided: Box<Undecided>,
     pub(crate) callback: CallbackRef,
     /// How far its value has come into Lua, if it was begun in a tick before.
     pub(crate) build: Option<Box<Build>>,
     /// The function gets text, as a value took too long to make. The event's own payload is for the actions.
     pub(super) is_text: bool,
-}
-
-impl Condition {
-    /// The hook, and what else it needs to act.
-    pub(crate) fn undecided(&self) -> Option<&Undecided> {
-        match self.event.purpose() {
-            Purpose::Condition(undecided) => Some(undecided),
-            Purpose::Listeners => None,
-        }
-    }
 }
 
 /// An event for one listener.

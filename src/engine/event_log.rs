@@ -21,7 +21,7 @@ use crate::hooks::spec::Kind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, Outcome};
 use crate::threads::actions::dispatch;
-use crate::threads::files::{Asker, Reply};
+use crate::threads::files::queue::{Asker, ReadReply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
 use crate::threads::shared::Shared;
 
@@ -79,7 +79,7 @@ impl Engine {
         // Behind the events of which hooks make records first.
         let begun = self.shared.actions.after(move || {
             let asked = ForCallback { shared: Arc::clone(&shared), ticket, has_hook, making: None };
-            let reply = Reply::to(asked);
+            let reply = ReadReply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
         if !begun {

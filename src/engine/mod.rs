@@ -35,11 +35,12 @@ use crate::io::net;
 use crate::redis::answer;
 use crate::redis::connection::SETTINGS_ADVICE;
 use crate::stats::{Counter, Histogram, QueueStats};
+use crate::threads::actions::queue::ActionsFull;
 use crate::threads::publisher::outbox::{Item, Publish, QueueFull};
 use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::selftest;
 use crate::threads::shared::Shared;
 use crate::threads::workers::Workers;
-use crate::threads::{actions, selftest};
 
 pub(crate) mod aggregators;
 pub(crate) mod call;
@@ -145,7 +146,7 @@ impl Engine {
         }
         self.attached_before += 1;
         self.generation = self.attached_before;
-        self.shared.greet();
+        self.shared.links.greet();
         self.shared.inbox.raise_attention();
         self.generation
     }
@@ -448,7 +449,7 @@ impl Engine {
         if !self.is_attached() {
             return Err(Refusal::Closed);
         }
-        let (now, link, bound) = (Instant::now(), &self.shared.publisher_link, self.config.sync_timeout);
+        let (now, link, bound) = (Instant::now(), &self.shared.links.publisher, self.config.sync_timeout);
         let granted = match link.is_ready() || link.is_untried() {
             true => self.patience.grant(now, bound, self.shared.replies.heard()),
             false => {
@@ -619,7 +620,7 @@ impl Engine {
         if !self.is_attached() {
             return ("closed", String::new());
         }
-        let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
+        let links = [&self.shared.links.publisher, &self.shared.links.subscriber];
         match links.iter().find(|link| !link.is_ready()) {
             None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {
                 ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
@@ -795,7 +796,7 @@ impl Flush {
     /// Until Redis has answered everything. While the link is down it does not wait: the queue outlives the state, and
     /// each map change would cost the full time.
     fn outbox(&self, deadline: Instant) -> bool {
-        self.0.outbox.waiting() == 0 || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(deadline)
+        self.0.outbox.waiting() == 0 || self.0.links.publisher.is_ready() && self.0.outbox.wait_empty(deadline)
     }
 }
 
@@ -832,8 +833,8 @@ impl From<QueueFull> for Refusal {
     }
 }
 
-impl From<actions::Full> for Refusal {
-    fn from(full: actions::Full) -> Refusal {
+impl From<ActionsFull> for Refusal {
+    fn from(full: ActionsFull) -> Refusal {
         Refusal::ActionsFull { waiting: full.waiting }
     }
 }

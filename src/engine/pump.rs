@@ -16,18 +16,20 @@ use crate::engine::gathering::Gathering;
 use crate::engine::hooks::Hooks;
 use crate::engine::pending::{Answered, Pending};
 use crate::engine::registry::{CallbackRef, Listener, Registry};
+use crate::event::Event;
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
 use crate::threads::actions::dispatch;
 use crate::threads::shared::Shared;
+use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
 
 /// An event part of whose listeners were called.
 struct Current {
     event: Event,
+    purpose: Purpose,
     /// The listener called last, by serial.
     after: u64,
     /// The newest registration when this event's turn came; `None`: it comes in the next state.
@@ -203,21 +205,21 @@ impl Pump {
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, registry, hooks, .. } = *of;
         loop {
-            let (event, after, until, build, is_text) = match self.current.take() {
-                Some(Current { event, after, until, build, is_text }) => (event, after, until, build, is_text),
+            let Current { event, purpose, after, until, build, is_text } = match self.current.take() {
+                Some(current) => current,
                 None => {
-                    let event = shared.inbox.pop()?;
+                    let Inbound { event, purpose } = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
                     self.waits.record(wait);
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    (event, 0, None, None, false)
+                    Current { event, purpose, after: 0, until: None, build: None, is_text: false }
                 }
             };
-            if let Purpose::Condition(undecided) = event.purpose() {
+            if let Purpose::Condition(undecided) = purpose {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
-                    return Some(Call::Condition(Condition { event, callback, build, is_text }));
+                    return Some(Call::Condition(Condition { event, undecided, callback, build, is_text }));
                 }
                 shared.stats.inbox.dropped.no_listener.add(1);
                 continue;
@@ -253,8 +255,9 @@ impl Pump {
             Call::Condition(condition) => {
                 self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
                 shared.stats.conditions.add(1);
-                match (condition.undecided(), outcome) {
-                    (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
+                match outcome {
+                    Outcome::Holds(true) => {
+                        let Undecided { hook, scopes, text } = &*condition.undecided;
                         let mut decoded = Vec::new();
                         let tape = if condition.is_text {
                             dispatch::decode(text.payload(), &mut decoded);
@@ -264,7 +267,7 @@ impl Pump {
                         };
                         dispatch::perform(shared, hook, *scopes, text, tape);
                     }
-                    (_, Outcome::Failed) => shared.stats.condition_errors.add(1),
+                    Outcome::Failed => shared.stats.condition_errors.add(1),
                     _ => {}
                 }
             }
@@ -280,10 +283,13 @@ impl Pump {
         };
         match call {
             Call::Deliver(Deliver { event, build, after, until, .. }) => {
-                self.set_current(shared, Current { event, after, until: Some(until), build, is_text: false }, text);
+                let purpose = Purpose::Listeners;
+                let current = Current { event, purpose, after, until: Some(until), build, is_text: false };
+                self.set_current(shared, current, text);
             }
-            Call::Condition(Condition { event, build, is_text, .. }) => {
-                self.set_current(shared, Current { event, after: 0, until: None, build, is_text }, text);
+            Call::Condition(Condition { event, undecided, build, is_text, .. }) => {
+                let purpose = Purpose::Condition(undecided);
+                self.set_current(shared, Current { event, purpose, after: 0, until: None, build, is_text }, text);
             }
             Call::Answer(mut answered) => {
                 if let Some(reason) = text {
@@ -323,7 +329,8 @@ impl Pump {
         let goes_on = self.out.take().is_some() && !call.is_last;
         if goes_on {
             let Deliver { event, serial: after, until, .. } = call;
-            self.current = Some(Current { event, after, until: Some(until), build: None, is_text: false });
+            let purpose = Purpose::Listeners;
+            self.current = Some(Current { event, purpose, after, until: Some(until), build: None, is_text: false });
         } else {
             shared.stats.inbox.delivered.add(1);
         }
@@ -475,7 +482,8 @@ mod tests {
             tape::push_text(&mut tape, b"x");
             let decoded = Decoded { tape: &tape, raw: false, identity: None };
             let arrival = Arrival { at: self.start, unix_ms: 0, own_boot: 0 };
-            self.shared.inbox.push(Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival));
+            let event = Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival);
+            self.shared.inbox.push(Inbound::for_listeners(event));
         }
 
         fn news(&self, number: u64) {

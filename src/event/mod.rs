@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
 use crate::event::topic::Topic;
-use crate::hooks::hook::{Hook, Scopes};
 use crate::json::tape;
 
 pub(crate) mod fingerprint;
@@ -57,24 +56,8 @@ impl EventText {
     }
 }
 
-/// What Lua is to do with an event.
-pub(crate) enum Purpose {
-    /// The listeners of its topic are called.
-    Listeners,
-    /// A hook's function decides whether the hook acts.
-    Condition(Box<Undecided>),
-}
-
-/// A hook that waits for its function's word.
-pub(crate) struct Undecided {
-    pub(crate) hook: Arc<Hook>,
-    pub(crate) scopes: Scopes,
-    pub(crate) text: Arc<EventText>,
-}
-
 /// An event on its way to Lua.
 pub struct Event {
-    purpose: Purpose,
     topic: Arc<Topic>,
     /// `channel … | server … | tape …` in one block.
     block: Box<[u8]>,
@@ -122,19 +105,7 @@ impl Event {
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
-        let purpose = Purpose::Listeners;
-        Event { purpose, topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
-    }
-
-    /// The same event for a hook's function.
-    #[must_use]
-    pub(crate) fn undecided(mut self, undecided: Undecided) -> Event {
-        self.purpose = Purpose::Condition(Box::new(undecided));
-        self
-    }
-
-    pub(crate) fn purpose(&self) -> &Purpose {
-        &self.purpose
+        Event { topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
     }
 
     /// The channel or pattern whose frame this was.
@@ -182,11 +153,7 @@ impl Event {
 
     /// What it takes of a queue's bound.
     pub(crate) fn weight(&self) -> usize {
-        let text = match &self.purpose {
-            Purpose::Listeners => 0,
-            Purpose::Condition(undecided) => undecided.text.weight(),
-        };
-        self.block.len() + text + ITEM_OVERHEAD_BYTES
+        self.block.len() + ITEM_OVERHEAD_BYTES
     }
 }
 

@@ -21,7 +21,7 @@ use crate::lua::{
     wants_attention,
 };
 use crate::stats::Counter;
-use crate::threads::selftest::Selftest;
+use crate::threads::selftest::lines::Selftest;
 
 /// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
 static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
@@ -453,7 +453,7 @@ fn under_way() -> String {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
             "condition of hook `{}`, event on `{}`",
-            condition.undecided().map(|of| String::from_utf8_lossy(&of.hook.id)).unwrap_or_default(),
+            String::from_utf8_lossy(&condition.undecided.hook.id),
             String::from_utf8_lossy(condition.event.channel()),
         ),
         Some(Call::Gather(gather)) => aggregator_name(gather.aggregator()),

@@ -3,10 +3,11 @@
 
 pub(crate) mod actions;
 pub(crate) mod files;
+mod join;
 pub(crate) mod links;
 pub(crate) mod publisher;
 mod queue;
-pub mod selftest;
+pub(crate) mod selftest;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod subscriber;

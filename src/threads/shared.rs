@@ -10,23 +10,22 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::event::identity;
 use crate::event::ledger::Ledger;
-use crate::event::notice::Notice;
 use crate::eventlog::disk::SystemDisk;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::io::text_log::Causes;
 use crate::stats::Stats;
-use crate::threads::actions::Actions;
 use crate::threads::actions::collector::Collector;
-use crate::threads::files::Files;
-use crate::threads::links::{Limits, Link, Published, Settled, Trouble};
+use crate::threads::actions::queue::Actions;
+use crate::threads::files::queue::Files;
+use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
-use crate::threads::selftest::Selftest;
+use crate::threads::selftest::lines::Selftest;
 use crate::threads::settings::Settings;
 use crate::threads::subscriber::inbox::{Inbox, Notices};
 use crate::threads::subscriber::subscriptions::Subscriptions;
-use crate::threads::webhooks::Webhooks;
+use crate::threads::webhooks::queue::Webhooks;
 
 /// What the game thread and the workers share for the life of the process.
 pub struct Shared {
@@ -36,25 +35,22 @@ pub struct Shared {
     /// This process, in the identity of its events.
     pub boot: u64,
     pub stats: Arc<Stats>,
-    pub outbox: Outbox,
+    pub outbox: Arc<Outbox>,
     pub inbox: Inbox,
     pub notices: Arc<Notices>,
     pub replies: Replies,
     pub selftest: Selftest,
     pub files: Files,
-    pub published: Published,
-    pub(crate) settled: Settled,
+    pub published: Arc<Published>,
+    pub(crate) settled: Arc<Settled>,
     pub(crate) subscriptions: Subscriptions,
     pub actions: Actions,
     pub collector: Collector,
     pub webhooks: Webhooks,
-    pub publisher_link: Link,
-    pub subscriber_link: Link,
+    pub links: Arc<Links>,
     pub(crate) limits: Limits,
     /// What was seen of other servers' numbers. rt-subscriber holds it while it is connected.
     pub(crate) ledger: Mutex<Ledger>,
-    /// What was last told to game hooks: both links are ready.
-    told_connected: Mutex<bool>,
     /// What was said lately of actions that could not be made.
     pub(crate) unmade: Mutex<Causes>,
     /// The number of the last counter that was written by the script. It outlives the publisher's panics.
@@ -63,37 +59,36 @@ pub struct Shared {
     jitter: RandomState,
 }
 
-/// One of the two connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Publisher,
-    Subscriber,
-}
-
 impl Shared {
     /// `data` is the game's folder for data; `attention` is raised whenever something waits for the pump.
     pub fn new(config: Config, data: PathBuf, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
         let boot = identity::new_boot();
         let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::clone(&attention)));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&stats)));
+        let (published, settled) = (Arc::<Published>::default(), Arc::<Settled>::default());
+        let links = Arc::new(Links::new(Arc::clone(&notices)));
         Shared {
             boot,
-            outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             notices,
             replies: Replies::new(Arc::clone(&stats), attention),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),
-            published: Published::default(),
-            settled: Settled::default(),
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(
+                Arc::clone(&published),
+                Arc::clone(&settled),
+                Arc::clone(&links),
+                Arc::clone(&outbox),
+            ),
+            outbox,
+            published,
+            settled,
+            links,
             actions: Actions::new(Arc::clone(&stats)),
             webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
-            publisher_link: Link::default(),
-            subscriber_link: Link::default(),
             limits: Limits::default(),
             ledger: Mutex::default(),
-            told_connected: Mutex::default(),
             unmade: Mutex::default(),
             count_number: AtomicU64::new(0),
             stopping: Stopping::default(),
@@ -108,20 +103,11 @@ impl Shared {
     pub(crate) fn publish_routes(&self, routes: Routes) -> u64 {
         let version = self.published.replace(routes);
         // While there is no subscribed connection nothing can be asked, and no publish waits for it any longer.
-        if self.subscriber_link.is_ready() {
+        if self.links.subscriber.is_ready() {
             self.settled.asked_now();
         }
         self.outbox.wake();
         version
-    }
-
-    /// A Lua state attached: it is told if the connection stands, and nothing of the past.
-    pub(crate) fn greet(&self) {
-        let told = lock(&self.told_connected);
-        self.notices.drop_past();
-        if *told {
-            self.notices.push(Notice::Connected);
-        }
     }
 
     /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
@@ -164,10 +150,12 @@ impl Shared {
         let flag = lock(&self.stopping.flag);
         let goes_on = |stopping: &mut bool| !*stopping && self.settings.reconnects() == seen;
         let wait = self.stopping.changed.wait_timeout_while(flag, duration, goes_on);
-        match *wait.unwrap_or_else(PoisonError::into_inner).0 {
-            true => Pause::Stop,
-            false if self.settings.reconnects() != seen => Pause::Settings,
-            false => Pause::Over,
+        if *wait.unwrap_or_else(PoisonError::into_inner).0 {
+            Pause::Stop
+        } else if self.settings.reconnects() != seen {
+            Pause::Settings
+        } else {
+            Pause::Over
         }
     }
 
@@ -186,46 +174,9 @@ impl Shared {
         self.jitter.hash_one(Instant::now())
     }
 
-    pub(crate) fn link(&self, side: Side) -> &Link {
-        match side {
-            Side::Publisher => &self.publisher_link,
-            Side::Subscriber => &self.subscriber_link,
-        }
-    }
-
-    /// The connection is ready.
-    pub(crate) fn link_up(&self, side: Side) {
-        if self.link(side).is_ready() {
-            return;
-        }
-        let mut told = lock(&self.told_connected);
-        self.link(side).up();
-        if !*told && self.publisher_link.is_ready() && self.subscriber_link.is_ready() {
-            *told = true;
-            self.publisher_link.set_announced(true);
-            self.subscriber_link.set_announced(true);
-            self.notices.push(Notice::Connected);
-        }
-    }
-
-    /// The connection is lost, or could not be made. True if that is worth a line in the log: both sides say the same
-    /// of a Redis that does not answer, again and again, and once is enough.
+    /// See [`Links::down`].
     pub(crate) fn link_down(&self, side: Side, trouble: &Trouble) -> bool {
-        let mut told = lock(&self.told_connected);
-        let other = match side {
-            Side::Publisher => &self.subscriber_link,
-            Side::Subscriber => &self.publisher_link,
-        };
-        // Its end is part of the news that the connection is gone.
-        let was_announced = self.link(side).set_announced(false);
-        let news = self.link(side).down(trouble) && other.trouble() != *trouble;
-        if std::mem::take(&mut *told) {
-            self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
-        } else if news && !was_announced {
-            let target = self.settings.current().redis.to_string().into_bytes().into_boxed_slice();
-            self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
-        }
-        news
+        self.links.down(side, trouble, || self.settings.current().redis.to_string())
     }
 }
 

@@ -4,16 +4,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
 
 use crate::redis::backoff::Backoff;
 use crate::redis::refusal::Class;
+use crate::threads::join::join_by;
 use crate::threads::shared::Shared;
 use crate::threads::{actions, files, publisher, subscriber, webhooks};
 
 /// A worker's whole life.
-type Work = fn(&Arc<Shared>);
+type WorkerLoop = fn(&Arc<Shared>);
 
 /// The running workers.
 pub struct Workers(Vec<JoinHandle<()>>);
@@ -22,7 +23,7 @@ impl Workers {
     /// Starts every worker of the process, or none.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 5] = [
+        let all: [(&str, WorkerLoop); 5] = [
             ("rt-publisher", publisher::run),
             ("rt-subscriber", subscriber::run),
             ("rt-actions", actions::run),
@@ -43,23 +44,12 @@ impl Workers {
 
     /// Waits for the workers to end after [`Shared::stop`], until the deadline. The names of those that did not.
     pub fn join_by(self, deadline: Instant) -> Vec<String> {
-        let mut late = Vec::new();
-        for worker in self.0 {
-            let name = worker.thread().name().unwrap_or("?").to_owned();
-            while !worker.is_finished() && Instant::now() < deadline {
-                thread::park_timeout(Duration::from_millis(1));
-            }
-            // A panic was counted inside the thread.
-            if !worker.is_finished() || worker.join().is_err() {
-                late.push(name);
-            }
-        }
-        late
+        join_by(self.0, deadline)
     }
 }
 
 /// Runs `work` on a named thread until stop; a panic is counted and the work starts again after a pause.
-fn spawn(name: &str, shared: &Arc<Shared>, work: Work) -> io::Result<JoinHandle<()>> {
+fn spawn(name: &str, shared: &Arc<Shared>, work: WorkerLoop) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     // No recursion and no big frames in any worker: a small stack keeps the memory at rest small.
     thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(move || {

@@ -9,7 +9,7 @@ use log::Level;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, Undecided, identity};
+use crate::event::{Arrival, Decoded, Event, EventText, identity};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
@@ -20,12 +20,13 @@ use crate::io::text_log::escaped;
 use crate::json::tape::{self, Undecoded};
 use crate::json::{find, text};
 use crate::redis::counter::Count;
-use crate::threads::files;
+use crate::threads::files::queue::AppendRefused;
 use crate::threads::publisher::outbox::Item;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
-use crate::threads::webhooks::Job;
+use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
+use crate::threads::webhooks::queue::Job;
 
 /// One event, as hooks look at it.
 #[derive(Clone, Copy)]
@@ -48,7 +49,7 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
     let Occasion { text, tape, raw, arrival } = occasion;
     let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
     let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };
-    shared.inbox.push(event.undecided(undecided));
+    shared.inbox.push(Inbound { event, purpose: Purpose::Condition(Box::new(undecided)) });
 }
 
 /// Hands on each action of the hook that is asked for and whose own filter holds.
@@ -111,8 +112,8 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
     find::push_without(&mut payload, text.payload(), identity::MEMBER);
     let refused = shared.files.append(log, text.unix_ms, text.channel(), &payload).err()?;
     Some(match refused {
-        files::Refused::Full { waiting } => format!("queue_full: {waiting} records wait for the disk"),
-        files::Refused::Closed => "closed: the event logs are closed".to_owned(),
+        AppendRefused::Full { waiting } => format!("queue_full: {waiting} records wait for the disk"),
+        AppendRefused::Closed => "closed: the event logs are closed".to_owned(),
     })
 }
 

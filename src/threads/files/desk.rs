@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::{Append, Files, Job, Reply};
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
@@ -21,6 +20,7 @@ use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
+use crate::threads::files::queue::{Append, Files, Job, ReadReply};
 
 /// Logs open at once: 60 KiB of memory and two files each. The least recently used is closed for another.
 pub(crate) const EVENTLOG_OPEN_MAX: usize = 32;
@@ -42,7 +42,7 @@ pub(super) struct Desk<'a> {
     logs: HashMap<LogPath, Log>,
     /// Counts up with every use of a log.
     uses: u64,
-    reads: VecDeque<Reading>,
+    reads: VecDeque<ActiveRead>,
     /// Who waits until everything is written, while a log is being opened.
     flushes: Vec<(Option<LogPath>, Sender<bool>)>,
     failures: Throttle,
@@ -51,7 +51,7 @@ pub(super) struct Desk<'a> {
 }
 
 struct Log {
-    state: State,
+    state: LogState,
     last_use: u64,
     /// Records with the writer that are not written, and their weight.
     records: usize,
@@ -62,7 +62,7 @@ struct Log {
     reformatted: Option<Instant>,
 }
 
-enum State {
+enum LogState {
     Open(Box<Writer>),
     /// It is large, and its records wait: they are bounded as the queue is, of which they are still a part.
     Opening(Box<Opening>, Vec<Append>),
@@ -73,12 +73,12 @@ enum State {
     },
 }
 
-struct Reading {
-    progress: Begun,
-    reply: Reply,
+struct ActiveRead {
+    progress: ReadStage,
+    reply: ReadReply,
 }
 
-enum Begun {
+enum ReadStage {
     /// The log is being opened, and what waits for that is to be seen.
     NotYet(LogPath, Query),
     Scan(Box<Scan>),
@@ -134,9 +134,9 @@ impl<'a> Desk<'a> {
         let Some(log) = self.logs.get_mut(&append.log.path) else { return };
         log.last_use = uses;
         let writer = match &mut log.state {
-            State::Open(writer) => writer,
-            State::Opening(_, waiting) => return waiting.push(append),
-            State::Shut { .. } => return,
+            LogState::Open(writer) => writer,
+            LogState::Opening(_, waiting) => return waiting.push(append),
+            LogState::Shut { .. } => return,
         };
         let (channel, payload) = append.parts();
         match writer.append(append.time_ms, channel, payload) {
@@ -171,12 +171,12 @@ impl<'a> Desk<'a> {
     fn make_ready(&mut self, spec: &Arc<LogSpec>, now: Instant) -> Result<(), Shut> {
         let mut reformatted = None;
         match self.logs.get_mut(&spec.path) {
-            Some(Log { state: State::Open(writer), .. }) if writer.spec() == spec.as_ref() => return Ok(()),
-            Some(Log { state: State::Open(writer), .. }) if writer.spec().format == spec.format => {
+            Some(Log { state: LogState::Open(writer), .. }) if writer.spec() == spec.as_ref() => return Ok(()),
+            Some(Log { state: LogState::Open(writer), .. }) if writer.spec().format == spec.format => {
                 writer.set_spec(LogSpec::clone(spec));
                 return Ok(());
             }
-            Some(Log { state: State::Open(_), reformatted: last, .. }) => {
+            Some(Log { state: LogState::Open(_), reformatted: last, .. }) => {
                 if last.is_some_and(|last| now.saturating_duration_since(last) < EVENTLOG_REFORMAT_PAUSE) {
                     self.refuse(&spec.path, now, "two hooks write it in different formats");
                     return Err(Shut::Refused);
@@ -184,8 +184,8 @@ impl<'a> Desk<'a> {
                 reformatted = Some(now);
                 self.close_log(&spec.path.clone(), now);
             }
-            Some(Log { state: State::Opening(..), .. }) => return Ok(()),
-            Some(Log { state: State::Shut { until, full }, .. }) if now < *until => {
+            Some(Log { state: LogState::Opening(..), .. }) => return Ok(()),
+            Some(Log { state: LogState::Shut { until, full }, .. }) if now < *until => {
                 return Err(if *full { Shut::Full } else { Shut::Refused });
             }
             _ => {}
@@ -212,14 +212,14 @@ impl<'a> Desk<'a> {
     fn state_of(
         &mut self,
         path: &LogPath,
-        opened: Result<State, OpenError>,
+        opened: Result<LogState, OpenError>,
         now: Instant,
-    ) -> (State, Result<(), Shut>) {
+    ) -> (LogState, Result<(), Shut>) {
         opened.map_or_else(
             |err| {
                 self.refuse(path, now, &err.to_string());
                 let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
-                (State::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
+                (LogState::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
             },
             |state| (state, Ok(())),
         )
@@ -237,10 +237,10 @@ impl<'a> Desk<'a> {
         self.uses += 1;
         log.last_use = self.uses;
         // Should this panic, the thread begins anew with nothing in hand.
-        let taken = std::mem::replace(&mut log.state, State::Shut { until: now, full: false });
-        let State::Opening(opening, waiting) = taken else { return };
+        let taken = std::mem::replace(&mut log.state, LogState::Shut { until: now, full: false });
+        let LogState::Opening(opening, waiting) = taken else { return };
         let (mut state, _) = self.state_of(&path, go_on(opening, EVENTLOG_READ_SLICE), now);
-        if let State::Opening(_, place) = &mut state {
+        if let LogState::Opening(_, place) = &mut state {
             *place = waiting;
             return self.set_state(&path, state);
         }
@@ -250,7 +250,7 @@ impl<'a> Desk<'a> {
         self.answer_flushes(now);
     }
 
-    fn set_state(&mut self, path: &LogPath, state: State) {
+    fn set_state(&mut self, path: &LogPath, state: LogState) {
         if let Some(log) = self.logs.get_mut(path) {
             log.state = state;
         }
@@ -270,13 +270,13 @@ impl<'a> Desk<'a> {
     fn close_log(&mut self, path: &LogPath, now: Instant) {
         let Some(mut log) = self.logs.remove(path) else { return };
         let result = match &mut log.state {
-            State::Open(writer) => writer.finish(now),
-            State::Opening(_, waiting) => {
+            LogState::Open(writer) => writer.finish(now),
+            LogState::Opening(_, waiting) => {
                 let dropped = &self.files.stats.files.dropped;
                 waiting.iter().for_each(|append| self.drop_one(append.weight(), &dropped.unwritten));
                 Ok(())
             }
-            State::Shut { .. } => Ok(()),
+            LogState::Shut { .. } => Ok(()),
         };
         log.settle(self.files);
         self.note(result);
@@ -303,7 +303,7 @@ impl<'a> Desk<'a> {
         let mut held = 0;
         let mut trouble = Ok(());
         for log in self.logs.values_mut() {
-            let State::Open(writer) = &mut log.state else { continue };
+            let LogState::Open(writer) = &mut log.state else { continue };
             if log.dirty || writer.due().is_some_and(|due| due <= now) {
                 let result = writer.advance(now, true);
                 log.dirty = false;
@@ -322,7 +322,7 @@ impl<'a> Desk<'a> {
     fn sync_largest(&mut self, now: Instant) {
         let fit = self.logs.values_mut().filter(|log| !log.is_stuck(now));
         let Some(log) = fit.max_by_key(|log| log.writer().map_or(0, Writer::held_bytes)) else { return };
-        let State::Open(writer) = &mut log.state else { return };
+        let LogState::Open(writer) = &mut log.state else { return };
         let result = writer.sync_now(now);
         log.settle(self.files);
         self.note(result);
@@ -348,41 +348,41 @@ impl<'a> Desk<'a> {
 
     // ---- reading --------------------------------------------------------------------------------------------
 
-    fn begin_read(&mut self, path: LogPath, query: Query, reply: Reply, now: Instant) {
+    fn begin_read(&mut self, path: LogPath, query: Query, reply: ReadReply, now: Instant) {
         self.advance(now);
         let begun = if self.logs.get(&path).is_some_and(Log::is_opening) {
-            Ok(Begun::NotYet(path, query))
+            Ok(ReadStage::NotYet(path, query))
         } else {
-            Scan::of_script(&self.files.root, &path, query).map(|scan| Begun::Scan(Box::new(scan)))
+            Scan::of_script(&self.files.root, &path, query).map(|scan| ReadStage::Scan(Box::new(scan)))
         };
         match begun {
-            Ok(progress) => self.reads.push_back(Reading { progress, reply }),
+            Ok(progress) => self.reads.push_back(ActiveRead { progress, reply }),
             Err(err) => self.answer(reply, Err(err)),
         }
     }
 
     /// Reads for a slice of time; the next read has its turn after that.
     pub(super) fn read_slice(&mut self) {
-        let Some(Reading { mut progress, mut reply }) = self.reads.pop_front() else { return };
+        let Some(ActiveRead { mut progress, mut reply }) = self.reads.pop_front() else { return };
         let until = Instant::now() + EVENTLOG_READ_SLICE;
         loop {
             progress = match progress {
-                Begun::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
-                Begun::Scan(mut scan) => match scan.step() {
-                    Ok(Progress::More) => Begun::Scan(scan),
-                    Ok(Progress::Done) => Begun::Read(scan.finish()),
+                ReadStage::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
+                ReadStage::Scan(mut scan) => match scan.step() {
+                    Ok(Progress::More) => ReadStage::Scan(scan),
+                    Ok(Progress::Done) => ReadStage::Read(scan.finish()),
                     Err(err) => return self.answer(reply, Err(err)),
                 },
-                Begun::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
-                Begun::Read(outcome) => Begun::Read(outcome),
+                ReadStage::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
+                ReadStage::Read(outcome) => ReadStage::Read(outcome),
             };
             if Instant::now() >= until {
-                return self.reads.push_back(Reading { progress, reply });
+                return self.reads.push_back(ActiveRead { progress, reply });
             }
         }
     }
 
-    fn answer(&self, reply: Reply, result: Result<ReadOutcome, ReadError>) {
+    fn answer(&self, reply: ReadReply, result: Result<ReadOutcome, ReadError>) {
         self.files.settle_reads(1);
         self.files.count_read(&result);
         reply.give(result);
@@ -410,14 +410,14 @@ impl<'a> Desk<'a> {
 }
 
 /// Opens the log for a slice of time.
-fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<State, OpenError> {
+fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<LogState, OpenError> {
     let until = Instant::now() + slice;
     loop {
         if opening.step()? {
-            return Ok(State::Open(Box::new(opening.finish())));
+            return Ok(LogState::Open(Box::new(opening.finish())));
         }
         if Instant::now() >= until {
-            return Ok(State::Opening(opening, Vec::new()));
+            return Ok(LogState::Opening(opening, Vec::new()));
         }
     }
 }
@@ -432,8 +432,8 @@ enum Shut {
 impl Log {
     fn writer(&self) -> Option<&Writer> {
         match &self.state {
-            State::Open(writer) => Some(writer),
-            State::Opening(..) | State::Shut { .. } => None,
+            LogState::Open(writer) => Some(writer),
+            LogState::Opening(..) | LogState::Shut { .. } => None,
         }
     }
 
@@ -443,7 +443,7 @@ impl Log {
     }
 
     fn is_opening(&self) -> bool {
-        matches!(self.state, State::Opening(..))
+        matches!(self.state, LogState::Opening(..))
     }
 
     /// The disk does not take what it has.
@@ -453,7 +453,7 @@ impl Log {
 
     /// Counts what the writer did since the last call.
     fn settle(&mut self, files: &Files) {
-        let State::Open(writer) = &mut self.state else { return };
+        let LogState::Open(writer) = &mut self.state else { return };
         let counts = writer.take_counts();
         let written = usize::try_from(counts.written).unwrap_or(usize::MAX).min(self.records);
         // The weight of each is forgotten, the sum is not: the last record written settles what is left of it.

@@ -8,10 +8,14 @@ use std::thread;
 
 use super::*;
 use crate::config::limits::EVENTLOG_RETRY;
-use crate::eventlog::disk::{DiskFile, SystemDisk};
+use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
+use crate::eventlog::path::LogPath;
+use crate::eventlog::reader::{self, ReadError};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
-use crate::eventlog::{Format, Fsync, reader};
-use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
+use crate::eventlog::{Format, Fsync, LogSpec, Query};
+use crate::stats::Stats;
+use crate::threads::files::desk::{EVENTLOG_OPEN_MAX, EVENTLOG_REFORMAT_PAUSE};
+use crate::threads::files::queue::{AppendRefused, EVENTLOG_JOBS_MAX, EVENTLOG_READS_MAX, Job, ReadReply};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +45,7 @@ fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
     let lost: u64 = dropped.iter().map(|(_, count)| count).sum();
     assert_eq!(stats.offered.get(), stats.delivered.get() + lost + files.waiting() as u64);
     if files.waiting() == 0 {
-        assert_eq!(files.bytes.load(Ordering::Acquire), 0);
+        assert_eq!(files.held().0, 0);
     }
     (stats.delivered.get(), dropped)
 }
@@ -49,7 +53,7 @@ fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
 /// Runs the thread's loop beside `run`, and stops it.
 fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
-        scope.spawn(|| files.serve(&|_| {}));
+        scope.spawn(|| serve(files, &|_| {}));
         let result = catch_unwind(AssertUnwindSafe(run));
         files.stop();
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -58,7 +62,7 @@ fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
 
 /// The next job of the queue, handled as the thread does it.
 fn serve_waiting(desk: &mut Desk<'_>, files: &Files, now: Instant) {
-    while let Ok(job) = files.rx.try_recv() {
+    while let Some(job) = files.next(Duration::ZERO) {
         assert!(!desk.serve(job, now));
     }
     desk.advance(now);
@@ -83,7 +87,7 @@ fn what_many_threads_append_is_written_and_counted() {
         assert_eq!(balance(&files), (20_000, vec![]));
         assert_eq!(count(&folder, "logs/0.log") + count(&folder, "logs/1.log"), 20_000);
     });
-    assert_eq!(files.append(&log("x"), 0, b"c", b"1"), Err(Refused::Closed));
+    assert_eq!(files.append(&log("x"), 0, b"c", b"1"), Err(AppendRefused::Closed));
     assert_eq!(balance(&files), (20_000, vec![("closed", 1)]));
 }
 
@@ -95,7 +99,7 @@ fn a_full_queue_refuses_the_newest() {
     for _ in 0..EVENTLOG_JOBS_MAX {
         files.append(&log, 0, b"c", b"1").unwrap();
     }
-    assert_eq!(files.append(&log, 0, b"c", b"1"), Err(Refused::Full { waiting: EVENTLOG_JOBS_MAX }));
+    assert_eq!(files.append(&log, 0, b"c", b"1"), Err(AppendRefused::Full { waiting: EVENTLOG_JOBS_MAX }));
     serving(&files, || assert!(files.flush(far())));
     assert_eq!(balance(&files), (EVENTLOG_JOBS_MAX as u64, vec![("queue_full", 1)]));
 }
@@ -124,13 +128,13 @@ fn a_read_sees_what_was_appended_before_it() {
             }
             let tx = tx.clone();
             let query = Query { limit: usize::MAX, ..Query::default() };
-            files.read(path(), query, Reply::new(move |result| tx.send(result).unwrap()));
+            files.read(path(), query, ReadReply::new(move |result| tx.send(result).unwrap()));
             let outcome = rx.recv_timeout(PATIENCE).unwrap().unwrap();
             assert!(outcome.records.len() >= round * 1000);
         }
         let missing = tx.clone();
         let nowhere = LogPath::parse(b"nowhere").unwrap();
-        files.read(nowhere, Query::default(), Reply::new(move |result| missing.send(result).unwrap()));
+        files.read(nowhere, Query::default(), ReadReply::new(move |result| missing.send(result).unwrap()));
         assert!(matches!(rx.recv_timeout(PATIENCE).unwrap(), Err(ReadError::Missing { .. })));
         assert_eq!(files.stats.file_counts.reads.get(), 6);
     });
@@ -144,13 +148,13 @@ fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
     let path = LogPath::parse(b"a").unwrap();
     for _ in 0..EVENTLOG_READS_MAX + 10 {
         let tx = tx.clone();
-        let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+        let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
         files.read(path.clone(), Query::default(), reply);
     }
     assert_eq!(rx.try_iter().collect::<Vec<_>>(), vec!["64 reads of event logs wait"; 10]);
     serving(&files, || assert!(files.flush(far())));
     assert_eq!(rx.len(), EVENTLOG_READS_MAX, "each is answered once");
-    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+    assert_eq!(files.held(), (0, 0, 0));
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     }
     let (tx, rx) = crossbeam_channel::bounded(1);
     let query = Query { limit: usize::MAX, ..Query::default() };
-    let reply = Reply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
+    let reply = ReadReply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), query, reply);
     serve_waiting(&mut desk, &files, now);
     let mut slices = 0;
@@ -199,7 +203,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     let (tx, rx) = crossbeam_channel::unbounded();
     let read = |path: &str| {
         let (tx, name) = (tx.clone(), path.to_owned());
-        let reply = Reply::new(move |result| tx.send((name, result.map(|found| found.records.len()))).unwrap());
+        let reply = ReadReply::new(move |result| tx.send((name, result.map(|found| found.records.len()))).unwrap());
         let query = Query { limit: 100, newest_first: true, channel: Some(b"c".into()), ..Query::default() };
         files.read(LogPath::parse(path.as_bytes()).unwrap(), query, reply);
     };
@@ -355,7 +359,7 @@ fn settings_that_change_hold_from_then_on() {
         assert_eq!(balance(&files).0, written);
     }
     files.append(&log("a"), 0, b"c", b"1").unwrap();
-    serve_waiting(&mut desk, &files, now + crate::threads::files::desk::EVENTLOG_REFORMAT_PAUSE);
+    serve_waiting(&mut desk, &files, now + EVENTLOG_REFORMAT_PAUSE);
     assert_eq!(balance(&files), (written + 1, vec![("refused", 1)]));
     assert_eq!(count(&folder, "a"), 6);
     assert_eq!(files.stats.file_counts.rotations.get(), 2);
@@ -434,13 +438,13 @@ fn a_panic_costs_what_was_in_hand_and_is_counted() {
     for _ in 0..10 {
         files.append(&log("a"), 0, b"c", b"1").unwrap();
     }
-    let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+    let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply);
-    assert!(catch_unwind(AssertUnwindSafe(|| files.serve(&|_| {}))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| serve(&files, &|_| {}))).is_err());
     // The thread starts again, as every worker does.
     files.stop();
-    files.serve(&|_| {});
+    serve(&files, &|_| {});
     assert_eq!(balance(&files), (0, vec![("panic", 10)]));
     assert_eq!(rx.try_recv().unwrap(), "the event logs are closed");
-    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+    assert_eq!(files.held(), (0, 0, 0));
 }

@@ -374,10 +374,10 @@ impl<'a> Backlog<'a> {
             // It has gone: its own deadline passed.
             Item::Run(run) if run.is_reader() && run.is_late(now) => self.settle(&item, &drops.timeout),
             Item::Run(run) if run.is_late(now) => {
-                let reason = match (shared.publisher_link.is_ready(), self.refused.reason.is_empty()) {
+                let reason = match (shared.links.publisher.is_ready(), self.refused.reason.is_empty()) {
                     (true, true) => "timeout: redis did not answer in time".to_owned(),
                     (true, false) => self.refused.reason.clone(),
-                    (false, _) => format!("disconnected: {}", shared.publisher_link.trouble().reason),
+                    (false, _) => format!("disconnected: {}", shared.links.publisher.trouble().reason),
                 };
                 self.lose(item, &drops.timeout, &reason);
             }
@@ -391,7 +391,7 @@ impl<'a> Backlog<'a> {
     pub(super) fn wait(&mut self, duration: Duration, seen: u64) -> bool {
         let until = Instant::now() + duration;
         loop {
-            self.shared.subscriptions.sync(self.shared);
+            self.shared.subscriptions.sync();
             let now = Instant::now();
             self.drop_late(now);
             let left = until.saturating_duration_since(now).min(IDLE_CHECK);

@@ -9,8 +9,8 @@ use std::time::Instant;
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
 use crate::redis::refusal::Class;
-use crate::threads::links::Trouble;
-use crate::threads::shared::{Shared, Side};
+use crate::threads::links::{Side, Trouble};
+use crate::threads::shared::Shared;
 
 use backlog::Backlog;
 use session::{End, Session};
@@ -26,7 +26,7 @@ mod session;
 
 /// The thread's whole life: connect, serve, wait, again, until stop.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    if shared.publisher_link.is_ready() {
+    if shared.links.publisher.is_ready() {
         let reason = "internal error, the publisher starts again".to_owned();
         shared.link_down(Side::Publisher, &Trouble::new(reason, Class::Wait));
     }
@@ -41,7 +41,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             Ok(connection) => {
                 let ready = Instant::now();
                 log::info!("connected to redis at {address}");
-                shared.link_up(Side::Publisher);
+                shared.links.up(Side::Publisher);
                 let end = Session::new(shared, &connection, &mut backlog, seen).serve();
                 backlog.connection_ended();
                 match end {

@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose};
+use crate::event::{Event, EventText};
+use crate::hooks::hook::{Hook, Scopes};
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
 
@@ -21,10 +22,48 @@ const NOTICES_MAX: usize = 256;
 // A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYTES < INBOX_BYTES_MAX);
 
+/// An event on its way to Lua, and the functions that it is for.
+pub(crate) struct Inbound {
+    pub(crate) event: Event,
+    pub(crate) purpose: Purpose,
+}
+
+impl Inbound {
+    /// An event for the listeners of its topic.
+    pub(crate) fn for_listeners(event: Event) -> Inbound {
+        Inbound { event, purpose: Purpose::Listeners }
+    }
+
+    /// Bytes that it takes of [`INBOX_BYTES_MAX`].
+    fn weight(&self) -> usize {
+        let text = match &self.purpose {
+            Purpose::Listeners => 0,
+            Purpose::Condition(undecided) => undecided.text.weight(),
+        };
+        self.event.weight() + text
+    }
+}
+
+/// The functions that an event is for.
+pub(crate) enum Purpose {
+    /// The listeners of its topic are called.
+    Listeners,
+    /// A hook's condition function decides whether the hook acts.
+    Condition(Box<Undecided>),
+}
+
+/// A hook whose condition function has not been asked yet, and the event that it will act on.
+pub(crate) struct Undecided {
+    pub(crate) hook: Arc<Hook>,
+    pub(crate) scopes: Scopes,
+    /// The event as it was published, for the hook's actions.
+    pub(crate) text: Arc<EventText>,
+}
+
 /// Events waiting for Lua. One producer, one consumer; when full the oldest makes room.
 pub struct Inbox {
-    tx: Sender<Event>,
-    rx: Receiver<Event>,
+    tx: Sender<Inbound>,
+    rx: Receiver<Inbound>,
     bytes: AtomicUsize,
     notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
@@ -38,17 +77,17 @@ impl Inbox {
     }
 
     /// Takes the event; drops as many of the oldest as it needs the room of, counted.
-    pub(crate) fn push(&self, mut event: Event) {
+    pub(crate) fn push(&self, mut inbound: Inbound) {
         self.stats.inbox.offered.add(1);
-        let weight = event.weight();
+        let weight = inbound.weight();
         while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
             if !self.drop_oldest() {
                 break; // An event fits an empty queue (asserted in config/mod.rs).
             }
         }
         self.bytes.fetch_add(weight, Ordering::Relaxed);
-        while let Err(refusal) = self.tx.try_send(event) {
-            event = refusal.into_inner();
+        while let Err(refusal) = self.tx.try_send(inbound) {
+            inbound = refusal.into_inner();
             self.drop_oldest();
         }
         self.raise_attention();
@@ -57,8 +96,8 @@ impl Inbox {
     /// Makes room. The pump tells what listeners lose; a hook whose function was not asked yet loses what this server
     /// may have said that it does. False: nothing waits.
     fn drop_oldest(&self) -> bool {
-        let Some(event) = self.pop() else { return false };
-        match event.purpose() {
+        let Some(inbound) = self.pop() else { return false };
+        match inbound.purpose {
             Purpose::Listeners => self.stats.inbox.dropped.overflow.add(1),
             Purpose::Condition(undecided) => {
                 self.stats.inbox.dropped.undecided.add(1);
@@ -71,10 +110,10 @@ impl Inbox {
     }
 
     /// The oldest event.
-    pub(crate) fn pop(&self) -> Option<Event> {
-        let event = self.rx.try_recv().ok()?;
-        self.bytes.fetch_sub(event.weight(), Ordering::Relaxed);
-        Some(event)
+    pub(crate) fn pop(&self) -> Option<Inbound> {
+        let inbound = self.rx.try_recv().ok()?;
+        self.bytes.fetch_sub(inbound.weight(), Ordering::Relaxed);
+        Some(inbound)
     }
 
     pub fn waiting(&self) -> usize {

@@ -29,9 +29,10 @@ use crate::redis::refusal::{Class, Refusal};
 use crate::redis::reply::Decoder;
 use crate::threads::actions::dispatch;
 use crate::threads::actions::dispatch::Occasion;
-use crate::threads::links::Trouble;
-use crate::threads::shared::{Pause, Shared, Side};
-use crate::threads::subscriber::subscriptions::Asked;
+use crate::threads::links::{Side, Trouble};
+use crate::threads::shared::{Pause, Shared};
+use crate::threads::subscriber::inbox::Inbound;
+use crate::threads::subscriber::subscriptions::SubscriptionCommand;
 
 pub(crate) mod inbox;
 pub(crate) mod subscriptions;
@@ -57,7 +58,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 if shared.is_stopping() {
                     return;
                 }
-                shared.subscriptions.sync(shared);
+                shared.subscriptions.sync();
                 // So did other settings.
                 if shared.settings.reconnects() != seen {
                     connection.shut_down();
@@ -69,7 +70,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
                     continue;
                 }
-                was_ready = shared.subscriber_link.is_ready();
+                was_ready = shared.links.subscriber.is_ready();
                 if was_ready {
                     backoff.was_ready(began.elapsed());
                 }
@@ -229,22 +230,22 @@ impl Intake<'_> {
             Push::Message { channel, payload } => self.event(false, channel, channel, payload),
             Push::PatternMessage { pattern, channel, payload } => self.event(true, pattern, channel, payload),
             Push::Subscribed { channel, .. } => {
-                return self.answered(Asked::Subscribe { pattern: false, name: channel.into() });
+                return self.answered(SubscriptionCommand::Subscribe { pattern: false, name: channel.into() });
             }
             Push::PatternSubscribed { pattern, .. } => {
-                return self.answered(Asked::Subscribe { pattern: true, name: pattern.into() });
+                return self.answered(SubscriptionCommand::Subscribe { pattern: true, name: pattern.into() });
             }
             Push::Unsubscribed { channel, .. } => {
                 let name = channel.unwrap_or_default();
                 self.ledger.forget(false, name);
-                return self.answered(Asked::Unsubscribe { pattern: false, name: name.into() });
+                return self.answered(SubscriptionCommand::Unsubscribe { pattern: false, name: name.into() });
             }
             Push::PatternUnsubscribed { pattern, .. } => {
                 let name = pattern.unwrap_or_default();
                 self.ledger.forget(true, name);
-                return self.answered(Asked::Unsubscribe { pattern: true, name: name.into() });
+                return self.answered(SubscriptionCommand::Unsubscribe { pattern: true, name: name.into() });
             }
-            Push::Pong { .. } => return self.answered(Asked::Ping),
+            Push::Pong { .. } => return self.answered(SubscriptionCommand::Ping),
             Push::TooLarge { channel, bytes } => self.too_large(channel, bytes),
             Push::Error(text) => return self.refused(Refusal::new(text)),
             Push::Unexpected(reply) => {
@@ -296,7 +297,8 @@ impl Intake<'_> {
         }
         if route.is_listened {
             let decoded = Decoded { tape: &self.tape, raw, identity };
-            self.shared.inbox.push(Event::new(Arc::clone(&route.topic), channel, decoded, self.arrival));
+            let event = Event::new(Arc::clone(&route.topic), channel, decoded, self.arrival);
+            self.shared.inbox.push(Inbound::for_listeners(event));
         }
     }
 
@@ -338,8 +340,8 @@ impl Intake<'_> {
     }
 
     /// Answers come in the order of the questions: another order means that we misunderstand each other.
-    fn answered(&self, answer: Asked) -> io::Result<()> {
-        match self.shared.subscriptions.answered(self.shared, &answer) {
+    fn answered(&self, answer: SubscriptionCommand) -> io::Result<()> {
+        match self.shared.subscriptions.answered(&answer) {
             true => Ok(()),
             false => Err(io::Error::new(ErrorKind::InvalidData, "an answer to another question than ours")),
         }
@@ -348,12 +350,14 @@ impl Intake<'_> {
     /// A question was refused. For the moment: it is asked again. Else it is told, and asked again at the next
     /// connection, as rights may change.
     fn refused(&mut self, refusal: Refusal) -> io::Result<()> {
-        let Some(asked) = self.shared.subscriptions.refused(self.shared, &refusal) else {
+        let Some(asked) = self.shared.subscriptions.refused(&refusal) else {
             return Err(io::Error::other(refusal.to_string()));
         };
         match (asked, refusal.class) {
-            (_, Class::Wait) | (Asked::Ping | Asked::Unsubscribe { .. }, Class::Never) => Ok(()),
-            (Asked::Subscribe { name, .. }, Class::Never) => {
+            (_, Class::Wait) | (SubscriptionCommand::Ping | SubscriptionCommand::Unsubscribe { .. }, Class::Never) => {
+                Ok(())
+            }
+            (SubscriptionCommand::Subscribe { name, .. }, Class::Never) => {
                 self.shared.stats.subscriptions_refused.add(1);
                 let name = self.routes.unprefixed(&name);
                 if let Some(more) = self.refusals.pass(self.arrival.at) {

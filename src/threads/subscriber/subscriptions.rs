@@ -13,30 +13,39 @@ use crate::io::lock::lock;
 use crate::redis::command;
 use crate::redis::connection::Connection;
 use crate::redis::refusal::{Class, Refusal};
-use crate::threads::links::News;
-use crate::threads::shared::{Shared, Side};
+use crate::threads::links::{Links, News, Published, Settled, Side};
+use crate::threads::publisher::outbox::Outbox;
 
 /// The pause after a refusal doubles so often, from [`REFUSED_RETRY`] to two seconds.
 const PAUSE_DOUBLINGS_MAX: u32 = 3;
 
-#[derive(Default)]
 pub(crate) struct Subscriptions {
     /// Held while a command is built and written, so that commands leave in the order they were decided. The thread
     /// that reads takes it only if it is free: it must go on reading while somebody waits here to write.
     writing: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<SubscriptionState>,
+    reports: Reports,
+}
+
+/// Where changes of the subscriptions are reported.
+struct Reports {
+    published: Arc<Published>,
+    settled: Arc<Settled>,
+    links: Arc<Links>,
+    /// Woken when there is more to ask for: rt-publisher writes the commands.
+    outbox: Arc<Outbox>,
 }
 
 #[derive(Default)]
-struct State {
+struct SubscriptionState {
     connection: Option<Arc<Connection>>,
     /// The settings that it was made with, by their number of reconnections.
     seen: u64,
-    /// Asked for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
+    /// SubscriptionCommand for and not taken back, by wire name. Channels and patterns are two name spaces of Redis.
     channels: HashSet<Box<[u8]>>,
     patterns: HashSet<Box<[u8]>>,
     /// What is due an answer, in the order of the commands.
-    unanswered: VecDeque<Asked>,
+    unanswered: VecDeque<SubscriptionCommand>,
     /// The routes up to which everything was asked for.
     routes: Arc<Routes>,
     /// Names to look at, and whether each is a pattern: what changed with the routes, and what was refused for the moment.
@@ -53,25 +62,29 @@ struct State {
 
 /// One question on the subscribed connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum SubscriptionCommand {
     Subscribe { pattern: bool, name: Box<[u8]> },
     Unsubscribe { pattern: bool, name: Box<[u8]> },
     Ping,
 }
 
-impl Asked {
+impl SubscriptionCommand {
     fn encode(&self, bytes: &mut Vec<u8>) {
         match self {
-            Asked::Subscribe { pattern: false, name } => command::encode(bytes, &[b"SUBSCRIBE", name]),
-            Asked::Subscribe { pattern: true, name } => command::encode(bytes, &[b"PSUBSCRIBE", name]),
-            Asked::Unsubscribe { pattern: false, name } => command::encode(bytes, &[b"UNSUBSCRIBE", name]),
-            Asked::Unsubscribe { pattern: true, name } => command::encode(bytes, &[b"PUNSUBSCRIBE", name]),
-            Asked::Ping => command::encode(bytes, &[b"PING"]),
+            SubscriptionCommand::Subscribe { pattern: false, name } => command::encode(bytes, &[b"SUBSCRIBE", name]),
+            SubscriptionCommand::Subscribe { pattern: true, name } => command::encode(bytes, &[b"PSUBSCRIBE", name]),
+            SubscriptionCommand::Unsubscribe { pattern: false, name } => {
+                command::encode(bytes, &[b"UNSUBSCRIBE", name])
+            }
+            SubscriptionCommand::Unsubscribe { pattern: true, name } => {
+                command::encode(bytes, &[b"PUNSUBSCRIBE", name])
+            }
+            SubscriptionCommand::Ping => command::encode(bytes, &[b"PING"]),
         }
     }
 }
 
-impl State {
+impl SubscriptionState {
     fn asked(&mut self, pattern: bool) -> &mut HashSet<Box<[u8]>> {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
@@ -89,7 +102,8 @@ impl State {
         for pattern in [false, true] {
             routes.differing(&older, pattern, |name| self.look_at(pattern, name.into()));
         }
-        let is_quiet = self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == Asked::Ping);
+        let is_quiet =
+            self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == SubscriptionCommand::Ping);
         let most = if self.refusals == 0 { usize::MAX } else { usize::from(is_quiet) };
         let (mut gone, mut new) = (Vec::new(), Vec::new());
         while gone.len() + new.len() < most
@@ -100,9 +114,9 @@ impl State {
             let is_wanted = routes.get(pattern, &name).is_some();
             if is_wanted && !self.asked(pattern).contains(&name) {
                 self.asked(pattern).insert(name.clone());
-                new.push(Asked::Subscribe { pattern, name });
+                new.push(SubscriptionCommand::Subscribe { pattern, name });
             } else if !is_wanted && self.asked(pattern).remove(&name) {
-                gone.push(Asked::Unsubscribe { pattern, name });
+                gone.push(SubscriptionCommand::Unsubscribe { pattern, name });
             }
         }
         for question in gone.into_iter().chain(new) {
@@ -112,34 +126,45 @@ impl State {
     }
 
     /// Redis is busy no more: the other names are asked for at once.
-    fn is_not_busy(&mut self, shared: &Shared) {
+    fn is_not_busy(&mut self, reports: &Reports) {
         if std::mem::take(&mut self.refusals) == 0 {
             return;
         }
         self.retry_at = (!self.open.is_empty()).then(Instant::now);
         if self.retry_at.is_some() {
-            shared.settled.has_news(News::More);
-            shared.outbox.wake();
+            reports.settled.has_news(News::More);
+            reports.outbox.wake();
         }
     }
 
     /// Every request has its answer: what can stand, stands.
-    fn announce_if_settled(&self, shared: &Shared) {
-        if self.unanswered.iter().all(|asked| *asked == Asked::Ping)
+    fn announce_if_settled(&self, reports: &Reports) {
+        if self.unanswered.iter().all(|asked| *asked == SubscriptionCommand::Ping)
             && self.retry_at.is_none()
             && self.open.is_empty()
             && self.connection.is_some()
         {
-            shared.link_up(Side::Subscriber);
-            shared.settled.reached(self.version);
+            reports.links.up(Side::Subscriber);
+            reports.settled.reached(self.version);
         }
     }
 }
 
 impl Subscriptions {
+    pub(crate) fn new(
+        published: Arc<Published>,
+        settled: Arc<Settled>,
+        links: Arc<Links>,
+        outbox: Arc<Outbox>,
+    ) -> Subscriptions {
+        let reports = Reports { published, settled, links, outbox };
+        Subscriptions { writing: Mutex::default(), state: Mutex::default(), reports }
+    }
+
     /// A new connection, made with the settings of number `seen`: nothing is asked of it yet.
     pub(crate) fn connected(&self, connection: &Arc<Connection>, seen: u64) {
-        *lock(&self.state) = State { connection: Some(Arc::clone(connection)), seen, ..State::default() };
+        *lock(&self.state) =
+            SubscriptionState { connection: Some(Arc::clone(connection)), seen, ..SubscriptionState::default() };
     }
 
     /// Ends the connection, unless it was made with the settings of number `now`: its thread may have been faster.
@@ -173,9 +198,9 @@ impl Subscriptions {
 
     /// Asks Redis for the difference between the newest routes and what was asked. Returns their version.
     /// Without a connection there is nothing to do: the next one asks for everything.
-    pub(crate) fn sync(&self, shared: &Shared) -> u64 {
+    pub(crate) fn sync(&self) -> u64 {
         let writing = lock(&self.writing);
-        let (version, routes) = shared.published.current();
+        let (version, routes) = self.reports.published.current();
         let mut bytes = Vec::new();
         let connection = {
             let mut state = lock(&self.state);
@@ -187,9 +212,9 @@ impl Subscriptions {
             }
             state.ask_difference(&routes, &mut bytes);
             if !bytes.is_empty() {
-                shared.settled.asked(is_again);
+                self.reports.settled.asked(is_again);
             }
-            state.announce_if_settled(shared);
+            state.announce_if_settled(&self.reports);
             connection
         };
         if !bytes.is_empty() && connection.write_all(&bytes).is_err() {
@@ -210,47 +235,47 @@ impl Subscriptions {
         let connection = {
             let mut state = lock(&self.state);
             let Some(connection) = state.connection.clone() else { return };
-            state.unanswered.push_back(Asked::Ping);
+            state.unanswered.push_back(SubscriptionCommand::Ping);
             connection
         };
         let mut bytes = Vec::new();
-        Asked::Ping.encode(&mut bytes);
+        SubscriptionCommand::Ping.encode(&mut bytes);
         if connection.write_all(&bytes).is_err() {
             connection.shut_down();
         }
     }
 
     /// The oldest question was answered as asked. False if `answer` belongs to another one.
-    pub(crate) fn answered(&self, shared: &Shared, answer: &Asked) -> bool {
+    pub(crate) fn answered(&self, answer: &SubscriptionCommand) -> bool {
         let mut state = lock(&self.state);
         let fits = state.unanswered.pop_front().is_some_and(|asked| asked == *answer);
         if fits {
-            if *answer != Asked::Ping {
-                state.is_not_busy(shared);
+            if *answer != SubscriptionCommand::Ping {
+                state.is_not_busy(&self.reports);
             }
-            state.announce_if_settled(shared);
+            state.announce_if_settled(&self.reports);
         }
         fits
     }
 
     /// The oldest question was refused. What is refused for the moment is asked again. The question, unless nothing
     /// was asked.
-    pub(crate) fn refused(&self, shared: &Shared, refusal: &Refusal) -> Option<Asked> {
+    pub(crate) fn refused(&self, refusal: &Refusal) -> Option<SubscriptionCommand> {
         let mut state = lock(&self.state);
         let asked = state.unanswered.pop_front()?;
         if refusal.class == Class::Wait {
             match &asked {
-                Asked::Subscribe { pattern, name } => {
+                SubscriptionCommand::Subscribe { pattern, name } => {
                     state.asked(*pattern).remove(name);
                     state.look_at(*pattern, name.clone());
                 }
-                Asked::Unsubscribe { pattern, name } => {
+                SubscriptionCommand::Unsubscribe { pattern, name } => {
                     state.asked(*pattern).insert(name.clone());
                     state.look_at(*pattern, name.clone());
                 }
-                Asked::Ping => {}
+                SubscriptionCommand::Ping => {}
             }
-            if asked != Asked::Ping {
+            if asked != SubscriptionCommand::Ping {
                 let now = Instant::now();
                 if state.retry_at.is_none() {
                     state.refusals = state.refusals.saturating_add(1);
@@ -258,13 +283,13 @@ impl Subscriptions {
                 }
                 let pause = REFUSED_RETRY * (1 << state.refusals.saturating_sub(1).min(PAUSE_DOUBLINGS_MAX));
                 state.retry_at = Some(now + pause);
-                shared.settled.has_news(News::Refused);
+                self.reports.settled.has_news(News::Refused);
             }
-        } else if asked != Asked::Ping {
+        } else if asked != SubscriptionCommand::Ping {
             // It was looked at, and refused for good.
-            state.is_not_busy(shared);
+            state.is_not_busy(&self.reports);
         }
-        state.announce_if_settled(shared);
+        state.announce_if_settled(&self.reports);
         Some(asked)
     }
 }
@@ -279,7 +304,8 @@ mod tests {
     fn a_name_that_changes_often_is_looked_at_once() {
         let topics = ["a", "b", "c*"].map(|name| Arc::new(Topic::new(name.as_bytes())));
         let mut routes = Routes::new("");
-        let mut state = State { refusals: 1, retry_at: Some(Instant::now()), ..State::default() };
+        let mut state =
+            SubscriptionState { refusals: 1, retry_at: Some(Instant::now()), ..SubscriptionState::default() };
         let mut bytes = Vec::new();
         for n in 0..10_000 {
             routes.listen(&topics[n % 3], n / 3 % 2 == 0);
@@ -289,7 +315,7 @@ mod tests {
         (state.refusals, state.retry_at) = (0, None);
         topics.iter().for_each(|topic| routes.listen(topic, *topic == topics[2]));
         state.ask_difference(&Arc::new(routes), &mut bytes);
-        let expected = Asked::Subscribe { pattern: true, name: (*b"c*").into() };
+        let expected = SubscriptionCommand::Subscribe { pattern: true, name: (*b"c*").into() };
         assert_eq!((state.unanswered.as_slices().0, state.open.len(), state.is_open.len()), (&[expected][..], 0, 0));
     }
 }

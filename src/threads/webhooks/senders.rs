@@ -15,6 +15,7 @@ use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
 use crate::stats::Stats;
+use crate::threads::join::join_by;
 use crate::webhook::client::{Client, Interrupt};
 use crate::webhook::http::Request;
 use crate::webhook::resolve::Resolver;
@@ -145,18 +146,7 @@ impl Senders {
             let _ = self.tasks_tx.try_send(Task::Stop);
         }
         let deadline = Instant::now() + patience;
-        let mut late = Vec::new();
-        for thread in running {
-            let name = thread.thread().name().unwrap_or("?").to_owned();
-            while !thread.is_finished() && Instant::now() < deadline {
-                thread::park_timeout(Duration::from_millis(1));
-            }
-            // A panic was counted inside the thread.
-            if !thread.is_finished() || thread.join().is_err() {
-                late.push(name);
-            }
-        }
-        late
+        join_by(running, deadline)
     }
 }
 

@@ -5,10 +5,8 @@
 use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use crate::config::Config;
 use crate::io::net;
@@ -17,70 +15,9 @@ use crate::redis::counter::{Count, Form};
 use crate::redis::refusal::Refusal;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
-use crate::threads::queue::Queue;
-use crate::threads::shared::Shared;
 
 /// Longest time for everything that is asked on one connection once it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Lines of a self-test that wait for the tick.
-#[derive(Default)]
-pub struct Selftest {
-    runs: AtomicBool,
-    lines: Queue<String>,
-}
-
-impl Selftest {
-    /// The oldest line.
-    pub fn pop(&self) -> Option<String> {
-        self.lines.pop()
-    }
-}
-
-/// Begins a self-test; its lines come by and by.
-pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
-    if shared.selftest.runs.swap(true, Ordering::AcqRel) {
-        return Err("a self-test is running already".to_owned());
-    }
-    let shared_there = Arc::clone(shared);
-    let spawned = thread::Builder::new().name("rt-selftest".to_owned()).stack_size(256 * 1024).spawn(move || {
-        let running = Running(&shared_there);
-        let config = shared_there.settings.current();
-        let mut failed = 0;
-        run(&config, &shared_there.data, &mut |step| {
-            failed += usize::from(step.outcome.is_err());
-            running.say(step.to_string());
-        });
-        running.say(match failed {
-            0 => "self-test passed".to_owned(),
-            _ => format!("self-test failed: {failed} of its steps"),
-        });
-    });
-    spawned.map(drop).map_err(|err| {
-        shared.selftest.runs.store(false, Ordering::Release);
-        format!("cannot start the thread of the self-test: {err}")
-    })
-}
-
-/// While it lives, no other self-test begins; also a panic ends it.
-struct Running<'a>(&'a Shared);
-
-impl Running<'_> {
-    fn say(&self, line: String) {
-        self.0.selftest.lines.change(|lines| lines.push_back(line));
-        self.0.inbox.raise_attention();
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.stats.panics.add(1);
-            self.say("self-test ended by an internal error, the log has the details".to_owned());
-        }
-        self.0.selftest.runs.store(false, Ordering::Release);
-    }
-}
 
 /// One step and what came of it.
 #[derive(Debug)]
