@@ -47,12 +47,12 @@ pub(crate) struct Settings {
     current: Mutex<Arc<Config>>,
     /// Counts all changes, and those that ask for another connection.
     version: AtomicU64,
-    reconnects: AtomicU64,
+    generation: AtomicU64,
 }
 
 impl Settings {
     pub(crate) fn new(config: Config) -> Settings {
-        Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), reconnects: AtomicU64::new(0) }
+        Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), generation: AtomicU64::new(0) }
     }
 
     pub(crate) fn current(&self) -> Arc<Config> {
@@ -64,8 +64,8 @@ impl Settings {
     }
 
     /// How often the settings asked for another connection.
-    pub(crate) fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Acquire)
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// True if the connections are to be made anew.
@@ -74,7 +74,7 @@ impl Settings {
         let reconnect = config.needs_other_connection(&current);
         *current = Arc::new(config);
         // In this order: who sees the new version finds the number of reconnections that goes with it.
-        self.reconnects.fetch_add(u64::from(reconnect), Ordering::AcqRel);
+        self.generation.fetch_add(u64::from(reconnect), Ordering::AcqRel);
         self.version.fetch_add(1, Ordering::AcqRel);
         reconnect
     }

@@ -113,11 +113,11 @@ impl Shared {
     /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
     pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
-            self.outbox.set_generation(self.settings.reconnects());
+            self.outbox.set_generation(self.settings.generation());
             // Waits and backoffs are over, and the subscriber's read.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();
-            self.subscriptions.disconnect_before(self.settings.reconnects());
+            self.subscriptions.disconnect_before(self.settings.generation());
         }
         self.outbox.wake();
     }
@@ -148,11 +148,11 @@ impl Shared {
     /// As [`Shared::pause`], and ends when the settings ask for another connection than the one of number `seen`.
     pub(crate) fn pause_unless_changed(&self, duration: Duration, seen: u64) -> Pause {
         let flag = lock(&self.stopping.flag);
-        let goes_on = |stopping: &mut bool| !*stopping && self.settings.reconnects() == seen;
+        let goes_on = |stopping: &mut bool| !*stopping && self.settings.generation() == seen;
         let wait = self.stopping.changed.wait_timeout_while(flag, duration, goes_on);
         if *wait.unwrap_or_else(PoisonError::into_inner).0 {
             Pause::Stop
-        } else if self.settings.reconnects() != seen {
+        } else if self.settings.generation() != seen {
             Pause::Settings
         } else {
             Pause::Over

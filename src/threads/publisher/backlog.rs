@@ -322,7 +322,7 @@ impl<'a> Backlog<'a> {
             );
         }
         self.absorb();
-        let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.reconnects());
+        let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.generation());
         for item in std::mem::take(&mut self.unsent) {
             let was_written = match &item {
                 Item::Publish(publish) => publish.written,

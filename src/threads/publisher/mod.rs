@@ -33,7 +33,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     let mut backlog = Backlog::new(shared);
     loop {
-        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
+        let (seen, mut was_ready) = (shared.settings.generation(), false);
         let config = shared.settings.current();
         backlog.follow(&config);
         let address = &config.redis;

@@ -294,7 +294,7 @@ impl<'a, 'b> Session<'a, 'b> {
 
     /// The settings ask for another connection.
     fn is_outdated(&self) -> bool {
-        self.shared.settings.reconnects() != self.seen
+        self.shared.settings.generation() != self.seen
     }
 
     /// Encodes the job and all that waits behind it, up to a batch; stops at a publish whose subscriptions do not

@@ -47,7 +47,7 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
-        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
+        let (seen, mut was_ready) = (shared.settings.generation(), false);
         let config = shared.settings.current();
         let address = &config.redis;
         let (trouble, class) = match Connection::open(&config, "subscriber") {
@@ -60,11 +60,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 }
                 shared.subscriptions.sync();
                 // So did other settings.
-                if shared.settings.reconnects() != seen {
+                if shared.settings.generation() != seen {
                     connection.shut_down();
                 }
                 let err = Subscriber::new(shared).serve(&connection);
-                if shared.settings.reconnects() != seen && !shared.is_stopping() {
+                if shared.settings.generation() != seen && !shared.is_stopping() {
                     drop(subscribed);
                     let reason = format!("left redis at {address}: the settings changed");
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
