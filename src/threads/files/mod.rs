@@ -1,7 +1,7 @@
 //! The loop of `rt-files`, which writes and reads event logs. Everybody else uses the handle, `files/queue.rs`; the open
 //! logs and the reads under way are in `files/desk.rs`.
-//! One round: take a batch of jobs, write what they appended, sync what is due, then spend a slice of time each on
-//! opening a large log and on reading. So appends never wait for a long read.
+//! One round: take a batch of jobs, write and sync the records that are due, then spend a slice of time each on opening a
+//! large log and on reading. So appends never wait for a long read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,12 @@ use crate::threads::files::queue::Files;
 use crate::threads::shared::Shared;
 
 mod desk;
+mod log_state;
 pub(crate) mod queue;
 
 /// Jobs taken from the queue in one round: the upper bound of the delay that a full queue causes to syncs and reads.
 const EVENTLOG_BATCH_JOBS_MAX: usize = 1024;
-/// Longest wait for a job while nothing is due. A job wakes the thread at once.
+/// Longest wait for a job while no log needs a sync or a retry. A job wakes the thread at once.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Runs `rt-files` until [`Shared::stop`]. A panic starts it again.
@@ -24,7 +25,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     serve(&shared.files, &|notice| shared.notices.push(notice));
 }
 
-/// The loop without the rest of the process, for tests. `tell` takes the notices for scripts.
+/// The loop: it needs no more of the process than the handle, so tests run it alone. `tell` takes the notices for
+/// scripts. Returns after [`queue::Job::Stop`], with every log closed.
 fn serve(files: &Files, tell: &dyn Fn(Notice)) {
     files.settle_lost();
     let mut desk = Desk::new(files, tell);

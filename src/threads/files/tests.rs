@@ -1,4 +1,5 @@
-//! The file thread: what is counted, what is answered, and what happens when the disk or the thread fails.
+//! Tests of `rt-files`: every record is counted once, every read and flush is answered, also when the disk fails or the
+//! thread panics. Most of them drive the desk by hand; `serving` runs the loop on a thread.
 
 use std::fs;
 use std::io;
@@ -38,7 +39,7 @@ fn count(folder: &Folder, path: &str) -> usize {
     outcome.records.len()
 }
 
-/// In = delivered + dropped + waiting. Returns delivered, and the reasons with a count.
+/// Checks that offered = delivered + dropped + waiting. Returns `delivered`, and the reasons of drops with their counts.
 fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
     let stats = &files.stats.files;
     let dropped: Vec<_> = stats.dropped.list().into_iter().filter(|(_, count)| *count > 0).collect();
@@ -50,7 +51,7 @@ fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
     (stats.delivered.get(), dropped)
 }
 
-/// Runs the thread's loop beside `run`, and stops it.
+/// Runs `run` while the thread's loop serves, then stops the loop.
 fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         scope.spawn(|| serve(files, &|_| {}));
@@ -60,7 +61,7 @@ fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     })
 }
 
-/// The next job of the queue, handled as the thread does it.
+/// Serves all queued jobs, as one round of the loop does.
 fn serve_waiting(desk: &mut Desk<'_>, files: &Files, now: Instant) {
     while let Some(job) = files.next(Duration::ZERO) {
         assert!(!desk.serve(job, now));
@@ -69,7 +70,7 @@ fn serve_waiting(desk: &mut Desk<'_>, files: &Files, now: Instant) {
 }
 
 #[test]
-fn what_many_threads_append_is_written_and_counted() {
+fn records_of_many_threads_are_all_written_and_counted() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     serving(&files, || {
@@ -92,7 +93,7 @@ fn what_many_threads_append_is_written_and_counted() {
 }
 
 #[test]
-fn a_full_queue_refuses_the_newest() {
+fn a_queue_full_by_count_refuses_the_newest_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let log = log("a");
@@ -105,7 +106,7 @@ fn a_full_queue_refuses_the_newest() {
 }
 
 #[test]
-fn a_queue_full_of_bytes_refuses_the_newest() {
+fn a_queue_full_by_bytes_refuses_the_newest_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (log, payload) = (log("a"), vec![b'x'; 512 * 1024]);
@@ -116,7 +117,7 @@ fn a_queue_full_of_bytes_refuses_the_newest() {
 }
 
 #[test]
-fn a_read_sees_what_was_appended_before_it() {
+fn a_read_sees_all_records_appended_before_it() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let path = || LogPath::parse(b"logs/a.log").unwrap();
@@ -141,7 +142,7 @@ fn a_read_sees_what_was_appended_before_it() {
 }
 
 #[test]
-fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
+fn reads_over_the_bound_are_refused_and_the_others_answered_once() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (tx, rx) = crossbeam_channel::unbounded();
@@ -158,7 +159,7 @@ fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
 }
 
 #[test]
-fn a_long_read_lets_the_queue_have_its_turns() {
+fn a_long_read_is_split_into_slices() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -184,7 +185,7 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     assert!(desk.patience(now) > Duration::ZERO);
 }
 
-/// Lines of a log that was written elsewhere: no index, no list of segments.
+/// Writes a log of lines as another program would: it has no index and no list of segments.
 fn put_lines(folder: &Folder, path: &str, bytes: usize) {
     let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(9_000));
     fs::write(folder.0.join(path), line.repeat(bytes / line.len())).unwrap();
@@ -216,7 +217,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     };
     let (all, small, big) = (flush(None), flush(Some("small")), flush(Some("big")));
     serve_waiting(&mut desk, &files, now);
-    // The small one is written and what waits for it answered, whatever the big one takes.
+    // The small log is written and its flush answered, however long the big log takes.
     assert_eq!(balance(&files), (50, vec![]));
     assert_eq!((small.try_recv(), all.try_recv().is_ok(), big.try_recv().is_ok()), (Ok(true), false, false));
     let mut slices = 0;
@@ -238,7 +239,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
 }
 
 #[test]
-fn what_waits_for_a_large_log_is_written_before_the_end() {
+fn records_that_wait_for_an_opening_log_are_written_or_counted_at_close() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -247,7 +248,7 @@ fn what_waits_for_a_large_log_is_written_before_the_end() {
     serve_waiting(&mut desk, &files, now);
     desk.close(now);
     assert_eq!(balance(&files), (1, vec![]));
-    // One that cannot be opened in that time: its records are counted.
+    // A log that cannot be opened in that time: its record is counted.
     let hidden = folder.0.join("zeros");
     fs::write(&hidden, b"RTEL").unwrap();
     fs::write(folder.0.join("zeros.lock"), b"1").unwrap();
@@ -259,7 +260,7 @@ fn what_waits_for_a_large_log_is_written_before_the_end() {
 }
 
 #[test]
-fn more_logs_than_may_be_open_are_written_all_the_same() {
+fn more_logs_than_may_be_open_are_all_written() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let logs: Vec<_> = (0..EVENTLOG_OPEN_MAX + 20).map(|number| log(&format!("logs/{number}.log"))).collect();
@@ -280,7 +281,7 @@ fn more_logs_than_may_be_open_are_written_all_the_same() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
+fn a_log_that_cannot_be_opened_drops_its_own_records_and_is_tried_again() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, mut now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -301,9 +302,9 @@ fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
     assert_eq!(balance(&files), (4, vec![("refused", 4)]));
 }
 
-/// Ten seconds for each cause, whatever other logs have to say.
+/// The pause of ten seconds holds for each log and cause, however many other logs report.
 #[test]
-fn a_log_that_takes_nothing_is_told_now_and_then() {
+fn a_log_that_takes_no_records_is_reported_every_ten_seconds() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let told = std::cell::RefCell::new(Vec::new());
@@ -333,7 +334,7 @@ fn a_log_that_takes_nothing_is_told_now_and_then() {
 }
 
 #[test]
-fn settings_that_change_hold_from_then_on() {
+fn changed_settings_take_effect_at_the_next_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -347,7 +348,7 @@ fn settings_that_change_hold_from_then_on() {
         (other(|spec| spec.fsync = Fsync::Always), 1),
         (other(|spec| spec.max_files = 7), 1),
         (other(|spec| spec.format = Format::Binary), 1),
-        // Back again at once: two hooks do not agree.
+        // Another change of the format at once: two hooks disagree, and the record is refused.
         (log("a"), 0),
         (other(|spec| spec.format = Format::Binary), 1),
     ];
@@ -392,7 +393,7 @@ fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
 }
 
 #[test]
-fn what_the_disk_never_took_is_counted_at_the_end() {
+fn records_that_the_disk_never_took_are_counted_at_close() {
     let (folder, disk) = (Folder::new(), DoubleDisk::default());
     let files = files(&folder, Arc::new(disk.clone()));
     disk.plan(|plan| plan.room = Some(0));
@@ -405,7 +406,7 @@ fn what_the_disk_never_took_is_counted_at_the_end() {
     assert_eq!(balance(&files), (0, vec![("unwritten", 10)]));
 }
 
-/// Panics when a file is made.
+/// Panics when a file is created.
 struct PanickingDisk;
 
 impl Disk for PanickingDisk {
@@ -431,7 +432,7 @@ impl Disk for PanickingDisk {
 }
 
 #[test]
-fn a_panic_costs_what_was_in_hand_and_is_counted() {
+fn a_panic_loses_the_taken_records_and_counts_them() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(PanickingDisk));
     let (tx, rx) = crossbeam_channel::bounded(1);
@@ -441,7 +442,7 @@ fn a_panic_costs_what_was_in_hand_and_is_counted() {
     let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply);
     assert!(catch_unwind(AssertUnwindSafe(|| serve(&files, &|_| {}))).is_err());
-    // The thread starts again, as every worker does.
+    // The loop starts again, as it does for every worker.
     files.stop();
     serve(&files, &|_| {});
     assert_eq!(balance(&files), (0, vec![("panic", 10)]));
