@@ -1,6 +1,7 @@
-//! The thread `rt-webhooks`: makes posts of jobs, hands them to senders when the schedule says so, and settles what came
-//! of them. Owns the dead-letter file and the spool; never waits for the network. Every job that is not delivered is
-//! counted under its cause, written to the dead-letter file and told.
+//! The loop of `rt-webhooks`: makes posts from jobs, gives them to senders when the schedule allows it, and settles the
+//! results. Everybody else uses the handle, `webhooks/queue.rs`; the requests are made by `webhooks/senders.rs`.
+//! The thread owns the dead-letter file and the spool, and never waits for the network. Every job that is not delivered
+//! is counted by its cause, written to the dead-letter file and reported by `RealtimeActionFailed`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,14 +38,15 @@ mod failures;
 pub(crate) mod queue;
 mod senders;
 
-/// Jobs looked at before the senders are served again.
+/// Jobs made into posts in one round, before the senders are served again: a burst of events must not delay the results
+/// of requests.
 const INTAKE_AT_ONCE: usize = 256;
-/// The longest wait when nothing is due.
+/// Longest wait while nothing is due. Jobs, results and requests wake the thread.
 const IDLE: Duration = Duration::from_secs(60);
-/// Given to senders at the end, when their sockets are shut down.
+/// Time that the senders get to end at stop, after their sockets were shut down.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The thread's whole life: until stop.
+/// Runs `rt-webhooks` until stop. A panic starts it again, with the schedule and the senders of before.
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut worker = Worker::new(shared);
     worker.recover();
@@ -59,12 +61,13 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     worker.end();
 }
 
+/// The state of the loop. A panic loses it, and nothing with it but the memory of reports.
 struct Worker<'a> {
     shared: &'a Arc<Shared>,
     webhooks: &'a Webhooks,
     dead_letters: Option<DeadLetters>,
     failures: Failures,
-    /// The tape of the event at hand, reused.
+    /// Scratch memory for the tape of one event.
     tape: Vec<u8>,
 }
 
@@ -75,7 +78,8 @@ impl<'a> Worker<'a> {
         Worker { shared, webhooks, dead_letters, failures: Failures::default(), tape: Vec::new() }
     }
 
-    /// Takes what the process before left, once; and after a panic what was on its way to a sender.
+    /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
+    /// the schedule that had not reached a sender.
     fn recover(&mut self) {
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
         let Some(directory) = self.webhooks.directory.get() else { return };
@@ -92,28 +96,28 @@ impl<'a> Worker<'a> {
                     log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
                 }
                 for left in left {
-                    log::warn!("{left}: it is left as it is, move it away if it is not yours");
+                    log::warn!("{left}: the file is left unchanged, move it away if it is not yours");
                 }
                 for post in posts {
                     self.shared.stats.webhooks.offered.add(post.jobs());
                     self.offer(post);
                 }
-                // Before anything is posted: a file of its own holds them all.
+                // Before anything is posted, all posts must be in this process's own file: it removes the others.
                 self.write_spool();
             }
             Err(err) => log::error!(
-                "cannot use a spool in `{}`, what is not posted when the server ends is lost: {err}",
+                "cannot use a spool in `{}`, posts that wait when the server ends are lost: {err}",
                 directory.display()
             ),
         }
         self.dispatch();
     }
 
-    /// Waits until there is something to do.
+    /// Waits for a job, a result, a request or the next due time, and serves it.
     fn wait(&mut self) {
         let now = Instant::now();
         let due = lock(&self.webhooks.schedule).due(now);
-        // What is due at once may be held up by something else, such as senders that are all busy.
+        // At least a millisecond: a post that is due may be held up, as all senders are busy.
         let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
         select! {
             recv(self.webhooks.jobs_rx) -> job => job.into_iter().for_each(|job| self.make(job)),
@@ -123,22 +127,23 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Serves a request of another thread.
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Wake => {}
             Ask::Spool(reply) => {
-                // What was pushed before belongs into it.
+                // Jobs that were queued before the request belong into the spool.
                 while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
                     self.make(job);
                 }
                 let written = self.write_spool();
-                // Whoever asked may have stopped waiting.
+                // The caller's deadline may be over.
                 let _ = reply.try_send(written);
             }
         }
     }
 
-    /// Makes posts of the jobs that wait.
+    /// Makes posts from queued jobs.
     fn intake(&mut self) {
         for _ in 0..INTAKE_AT_ONCE {
             let Ok(job) = self.webhooks.jobs_rx.try_recv() else { return };
@@ -146,7 +151,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Makes one post and queues it.
+    /// Makes the post of one job and gives it to the schedule. A job whose post cannot be made is counted and reported.
     fn make(&mut self, job: Job) {
         self.webhooks.intake_bytes.fetch_sub(job.weight(), Ordering::AcqRel);
         let stats = &self.shared.stats.webhooks;
@@ -164,14 +169,15 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The post of a job. The error is the reason why the templates cannot be filled from this event.
     fn post_of(&mut self, job: &Job) -> Result<Post, String> {
         let event = &*job.event;
         self.tape.clear();
         let mut json = Cow::Borrowed(event.payload());
-        // Without its identity, which is none of a hook's business.
+        // Without the identity: it is of no use to a destination.
         let parsed = tape::parse_without(event.payload(), Some(identity::MEMBER), &mut self.tape, &mut Vec::new());
         if parsed.is_err() {
-            // For Lua it is a string, and so it is here.
+            // Lua gets such a payload as a string, and so do templates.
             tape::push_text(&mut self.tape, event.payload());
         }
         if let Err(Undecoded::NotJson { .. }) = parsed {
@@ -180,6 +186,8 @@ impl<'a> Worker<'a> {
             json = Cow::Owned(string);
         }
         let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
+        // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
+        // which may be shown, from the hook's own, which may be secret.
         let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, Body::Template(_)));
         let content = match &*job.webhook {
             Webhook::Discord(discord) => {
@@ -202,12 +210,14 @@ impl<'a> Worker<'a> {
         })
     }
 
+    /// Gives a post to the schedule, and buries the posts that had to make room.
     fn offer(&mut self, post: Post) {
         let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
         self.bury(dead);
     }
 
-    /// Hands out as much as the schedule and the senders allow, and ends requests that hold up others.
+    /// Gives posts to senders as long as the schedule and the senders allow it. Then interrupts requests that have used
+    /// up their time while other destinations wait for a sender.
     fn dispatch(&mut self) {
         loop {
             let order = {
@@ -227,13 +237,14 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Settles all results that have come in.
     fn settle_reports(&mut self) {
         while let Ok(done) = self.webhooks.senders.reports().try_recv() {
             self.settle(done);
         }
     }
 
-    /// What came of one request.
+    /// Settles the result of one request: delivered, to be sent again, or given up.
     fn settle(&mut self, done: Done) {
         let Done { at, answer } = done;
         self.webhooks.senders.settle(at);
@@ -245,6 +256,7 @@ impl<'a> Worker<'a> {
             Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
             Err(reason) => answer::trouble(reason.clone()),
         };
+        // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
         if !answer.reason.is_empty() {
             answer.reason = answer::redacted(&answer.reason, post.secrets().into_iter());
             if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
@@ -260,8 +272,8 @@ impl<'a> Worker<'a> {
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
         if let Some(rest) = rest {
-            // Once for each rest, which lasts longer than a cause is kept quiet.
-            log::warn!("others for {name} wait: {rest}");
+            // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
+            log::warn!("other posts for {name} wait: {rest}");
         }
         if delivered {
             self.take_out(ids.into_iter());
@@ -273,7 +285,7 @@ impl<'a> Worker<'a> {
         self.bury(dead);
     }
 
-    /// What to say of an attempt that is made again.
+    /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
     fn trouble(&mut self, answer: &Answer, name: &str) -> Option<String> {
         if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
             return None;
@@ -282,12 +294,13 @@ impl<'a> Worker<'a> {
         Some(format!("cannot post to {name}: {}; trying again{more}", answer.reason))
     }
 
+    /// Gives up the posts that are too old.
     fn expire(&mut self) {
         let dead = lock(&self.webhooks.schedule).expire(Instant::now());
         self.bury(dead);
     }
 
-    /// Counts, writes down and tells what is given up.
+    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
     fn bury(&mut self, dead: Vec<Dead>) {
         let dropped = &self.shared.stats.webhooks.dropped;
         for dead in &dead {
@@ -314,7 +327,7 @@ impl<'a> Worker<'a> {
         self.take_out(dead.iter().map(|dead| dead.post.id));
     }
 
-    /// Says that something of this hook is lost, in the log and to Lua.
+    /// Reports a lost post of this hook in the log and to Lua, throttled by hook and reason.
     fn tell(&mut self, hook: &Arc<[u8]>, kind: &'static str, name: &str, reason: &str) {
         let Some(more) = self.failures.pass(&[hook, reason.as_bytes()], Instant::now()) else { return };
         let reason = format!("{}{more}", escaped(reason));
@@ -324,7 +337,7 @@ impl<'a> Worker<'a> {
 
     // ---- the spool ------------------------------------------------------------------------------------------------
 
-    /// True unless something waits that could not be written.
+    /// Writes all posts that are not delivered to the spool. True if all of them are written.
     fn write_spool(&mut self) -> bool {
         let Some(directory) = self.webhooks.directory.get() else { return false };
         let SpoolState::Open(spool) = &mut *lock(&self.webhooks.spool) else { return false };
@@ -334,13 +347,13 @@ impl<'a> Worker<'a> {
             log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
         }
         if let Err(err) = spool.write(lines) {
-            log::error!("cannot write what is not posted to `{}`: {err}", directory.display());
+            log::error!("cannot write the waiting posts to the spool in `{}`: {err}", directory.display());
             return false;
         }
         left_out == 0
     }
 
-    /// These posts are settled: the next process is not to have them.
+    /// Takes settled posts out of the spool, so that the next process does not send them again.
     fn take_out(&mut self, ids: impl Iterator<Item = PostId>) {
         let taken = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) => spool.settled(ids),
@@ -352,14 +365,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Stop: interrupts the senders, and writes down what they did not deliver.
+    /// The end of the loop: interrupts the senders, and writes all posts that are not delivered to the spool.
     fn end(&mut self) {
         let late = self.webhooks.senders.stop(STOP_PATIENCE);
         if !late.is_empty() {
             log::warn!("did not end in time: {}", late.join(", "));
         }
         while let Ok(done) = self.webhooks.senders.reports().try_recv() {
-            // One that was interrupted is not to blame: it stays in flight, and goes into the spool.
+            // An interrupted request is no failure of its post: the post stays in flight, and so goes into the spool.
             if done.answer.is_ok() {
                 self.settle(done);
             }
@@ -368,25 +381,25 @@ impl<'a> Worker<'a> {
             self.make(job);
         }
         self.write_spool();
-        // Another process may have it from now on.
+        // Closing it releases its lock: another process may take the posts over from now on.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
     }
 }
 
-/// Discord answers only if it is asked to; otherwise a refused message would look delivered.
+/// The URL with `wait=true`, unless it has a `wait`. Discord confirms a message only with this parameter; without it, a
+/// refused message would look delivered (Discord's documentation of "Execute Webhook").
 fn answered_url(url: &crate::hooks::url::Url) -> crate::hooks::url::Url {
     let query = url.target().split_once('?').map_or("", |(_, query)| query);
-    match query.split('&').any(|member| member.starts_with("wait=")) {
-        true => url.clone(),
-        false => url.with_query("wait=true"),
-    }
+    let is_said = query.split('&').any(|member| member.starts_with("wait="));
+    if is_said { url.clone() } else { url.with_query("wait=true") }
 }
 
+/// The present moment by both clocks: the spool keeps Unix time, which outlives the process.
 fn now() -> Now {
     Now { instant: Instant::now(), unix_ms: identity::unix_ms(SystemTime::now()) }
 }
 
-/// Counts a job that is lost because making its post panics.
+/// Counts a job as lost if making its post panics.
 struct LostInPanic<'a>(&'a Counter);
 
 impl Drop for LostInPanic<'_> {

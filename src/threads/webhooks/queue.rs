@@ -1,6 +1,12 @@
-//! Discord and HTTP, from a job to its answer: what everybody else sees of the thread `rt-webhooks` (`worker.rs`), and
-//! what outlives a panic of it. A push is taken or refused at once, whoever pushes.
-//! Needs neither Redis nor the game thread: a job is an event's text and what a hook makes of it.
+//! [`Webhooks`], the handle of `rt-webhooks`: every thread queues jobs for Discord and HTTP through it. A job is accepted
+//! or refused at once.
+//! The handle also owns the state that survives a panic of the thread: the schedule, the senders and the spool.
+//! It needs neither Redis nor the game thread: a job holds the text of its event and the hook's settings.
+//!
+//! ```text
+//!  push() ──▶ jobs (8192, 4 MiB) ──▶ rt-webhooks: post ──▶ schedule (12 MiB) ──▶ senders ──▶ HTTP
+//!                                                              └──▶ spool, when the process ends
+//! ```
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,76 +27,82 @@ use crate::webhook::post::Address;
 use crate::webhook::schedule::{Schedule, Standing, WEBHOOK_BYTES_MAX};
 use crate::webhook::spool::Spool;
 
-/// Jobs that `rt-webhooks` has not taken yet. It does no network I/O and empties this queue at once. A full queue
-/// refuses the newest job.
+/// Jobs that `rt-webhooks` has not taken yet. The thread does no network I/O and empties this queue at once, so the bound
+/// is for a burst. A full queue refuses the newest job.
 const WEBHOOK_INTAKE_MAX: usize = 8192;
-/// Memory that jobs in the intake of `rt-webhooks` may take, in bytes.
+/// Memory that jobs in this queue may take, in bytes. Large events reach this bound before the count.
 const WEBHOOK_INTAKE_BYTES_MAX: usize = 4 * 1024 * 1024;
-// What is promised: 16 MiB in all.
+// All jobs and posts together: 16 MiB.
 const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
 
-/// One thing to post for one event.
+/// One webhook action of one event, to be made into a post on `rt-webhooks`.
 pub struct Job {
-    /// The id of the hook, for what is said about it.
+    /// The id of the hook or aggregator, for reports.
     pub hook: Arc<[u8]>,
     pub webhook: Arc<Webhook>,
     pub event: Arc<EventText>,
 }
 
 impl Job {
-    /// What it takes of the bound. An event that several hooks want counts for each.
+    /// Bytes that it takes of [`WEBHOOK_INTAKE_BYTES_MAX`]. An event that several hooks post counts for each of them,
+    /// although they share its memory.
     pub(super) fn weight(&self) -> usize {
         self.event.weight()
     }
 }
 
-/// Too much waits to be looked at.
+/// Too many jobs wait for `rt-webhooks`: `waiting` of them, or fewer that are large.
 #[derive(Debug, PartialEq)]
 pub struct IntakeFull {
     pub(crate) waiting: usize,
 }
 
-/// The way to `rt-webhooks`.
+/// The handle that every thread shares.
 pub struct Webhooks {
+    /// This process, in the ids of its posts.
     pub(super) boot: u64,
     jobs_tx: Sender<Job>,
     pub(super) jobs_rx: Receiver<Job>,
+    /// The weight of the jobs in the queue.
     pub(super) intake_bytes: AtomicUsize,
     asks_tx: Sender<Ask>,
     pub(super) asks_rx: Receiver<Ask>,
-    /// Never held during I/O: the game thread looks at it too.
+    /// The lock is never held during I/O: the game thread takes it too, for `Stats()`.
     pub(super) schedule: Mutex<Schedule>,
     pub(super) senders: Senders,
-    /// Posts made so far.
+    /// The number of posts made so far; the next post's id holds it.
     pub(super) numbers: AtomicU64,
+    /// The folder of the dead-letter file and the spool.
     pub(super) directory: OnceLock<PathBuf>,
-    /// Only for `rt-webhooks`, which a panic may start anew.
+    /// Used by `rt-webhooks` only. It is here so that a thread that begins anew after a panic finds it open.
     pub(super) spool: Mutex<SpoolState>,
     stats: Arc<Stats>,
 }
 
+/// The file in which posts survive a restart of the process (`webhook/spool.rs`).
 #[derive(Default)]
 pub(super) enum SpoolState {
     #[default]
     Unopened,
     Open(Spool),
-    /// It could not be opened, or the thread has ended.
+    /// It could not be opened, or the thread has ended and another process may have it.
     Closed,
 }
 
-/// What `rt-webhooks` is asked beside jobs.
+/// A request to `rt-webhooks` beside its jobs. It has a queue of its own, so that a full queue of jobs cannot refuse it.
 pub(super) enum Ask {
-    /// Write what is not posted to the spool, and tell whether it is written.
+    /// Write all posts that are not delivered to the spool. The answer is true if they are written.
     Spool(Sender<bool>),
-    /// Look again: it is time to stop.
+    /// Makes the thread look at [`crate::threads::shared::Shared::is_stopping`].
     Wake,
 }
 
-/// Asks waiting at once: one who closes, and one who stops.
+/// Requests that may wait. At most one flush and one stop are under way, so this is never reached.
 const ASKS_MAX: usize = 4;
 
 impl Webhooks {
+    /// `boot` is the number of this process; `config` names the certificate authorities to trust at first.
     pub(crate) fn new(boot: u64, config: &Config, stats: Arc<Stats>) -> Webhooks {
         let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(WEBHOOK_INTAKE_MAX);
         let (asks_tx, asks_rx) = crossbeam_channel::bounded(ASKS_MAX);
@@ -110,13 +122,14 @@ impl Webhooks {
         }
     }
 
-    /// Where the dead-letter file and the spool are; before the threads start. Without it there are none.
+    /// Sets the folder of the dead-letter file and the spool. Must be called before the threads start; without a folder
+    /// there are no such files.
     pub fn keep_files_in(&self, directory: PathBuf) {
-        // A second call changes nothing: the files are open.
+        // A second call changes nothing: the files are open already.
         let _ = self.directory.set(directory);
     }
 
-    /// Takes the job, or refuses it when too many wait. Never waits; any thread.
+    /// Queues the job, or refuses and counts it when too many wait. Never blocks; any thread.
     pub fn push(&self, job: Job) -> Result<(), IntakeFull> {
         self.stats.webhooks.offered.add(1);
         let weight = job.weight();
@@ -130,18 +143,19 @@ impl Webhooks {
         Err(IntakeFull { waiting: self.jobs_rx.len() })
     }
 
-    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
     pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         self.senders.trust(ca_file, tls);
     }
 
-    /// A hook with this action was added: if its destination was given up, it gets another try.
+    /// A hook with this action was added: if its destination was closed after refusals, it gets posts again, as the
+    /// operator may have repaired it.
     pub fn reopen(&self, webhook: &Webhook) {
         lock(&self.schedule).reopen(&address_of(webhook));
     }
 
-    /// Writes what is not posted yet to the spool, until the deadline; it may be the end of the process. True if it is
-    /// written, or if nothing waits.
+    /// Asks the thread to write all posts that are not delivered to the spool, and waits for that until the deadline: the
+    /// process may end right after. True if they are written, or if there are none.
     pub fn spool(&self, deadline: Instant) -> bool {
         if self.waiting() == 0 || self.directory.get().is_none() {
             return self.waiting() == 0;
@@ -150,28 +164,28 @@ impl Webhooks {
         self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline) == Ok(true)
     }
 
-    /// Jobs taken and neither delivered nor given up.
+    /// Jobs accepted and neither delivered nor given up.
     pub fn waiting(&self) -> usize {
-        // The schedule first: a job that moves there meanwhile is counted twice rather than not at all.
+        // The schedule first: a job that moves there in between is counted twice rather than not at all.
         let scheduled = lock(&self.schedule).jobs();
         scheduled + self.jobs_rx.len()
     }
 
-    /// Every destination and how it stands.
+    /// The state of every destination, for `Stats()`.
     pub fn standings(&self) -> Vec<Standing> {
         lock(&self.schedule).standings(Instant::now())
     }
 
-    /// Has `rt-webhooks` look whether it is time to stop.
+    /// Makes the thread look whether it is to stop.
     pub(crate) fn wake(&self) {
         match self.asks_tx.try_send(Ask::Wake) {
-            // Full: it has enough to look at.
+            // A full queue wakes the thread as well.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 }
 
-/// The destination of a hook's posts.
+/// The destination of a webhook's posts: the unit of order, rate limits and pauses.
 pub(super) fn address_of(webhook: &Webhook) -> Address {
     match webhook {
         Webhook::Discord(discord) => Address::discord(&discord.url),
