@@ -2,6 +2,14 @@
 //! results. Everybody else uses the handle, `webhooks/queue.rs`; the requests are made by `webhooks/senders.rs`.
 //! The thread owns the dead-letter file and the spool, and never waits for the network. Every job that is not delivered
 //! is counted by its cause, written to the dead-letter file and reported by `RealtimeActionFailed`.
+//!
+//! ```text
+//!  one round    wait ──▶ intake ──────▶ settle_reports ─────▶ expire ──▶ dispatch
+//!               a job,   jobs become    results: delivered,   posts      posts go to free senders,
+//!               a result posts in the   put back, or given    that are   requests that hold up others
+//!               or a due schedule       up (`bury`)           too old    are interrupted
+//!               time
+//! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -102,7 +110,8 @@ impl<'a> Worker<'a> {
                     self.shared.stats.webhooks.offered.add(post.jobs());
                     self.offer(post);
                 }
-                // Before anything is posted, all posts must be in this process's own file: it removes the others.
+                // Before anything is posted: once this process's own file holds all posts, the files of dead processes
+                // are removed, and a crash later loses none of them.
                 self.write_spool();
             }
             Err(err) => log::error!(
