@@ -1,6 +1,7 @@
-//! `realtime_selftest`: what the module needs of Redis and of the disk, tried step by step on connections of its own.
-//! Each step is ok, or says what was found and what to do. Runs on `rt-selftest`, which ends with it; one at a time.
-//! Its lines wait for the tick in [`Selftest`]. They hold no secret: addresses are `host:port`.
+//! The steps of `realtime_selftest`: each tries one thing that the module needs of Redis or of the disk. They use
+//! connections and files of their own, so they work while the module cannot connect.
+//! Each step is ok, or names the fault that it found and a remedy. Steps that depend on a failed one are left out.
+//! Runs on `rt-selftest` and blocks it. No line holds a secret: addresses are shown as `host:port`.
 
 use std::fmt;
 use std::net::ToSocketAddrs;
@@ -16,17 +17,19 @@ use crate::redis::refusal::Refusal;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
 
-/// Longest time for everything that is asked on one connection once it stands.
+/// Longest time for all commands on one connection, once it is connected. A healthy Redis needs milliseconds; the owner
+/// of the server waits at the console.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One step and what came of it.
+/// One step and its result. Shown as one line: `publish   ok     heard itself after 0.21 ms`.
 #[derive(Debug)]
 pub struct Step {
     pub(crate) name: &'static str,
+    /// `Ok` holds the detail that is shown behind `ok`.
     pub(crate) outcome: Result<String, Failure>,
 }
 
-/// What was found, and what the owner of the server may do about it.
+/// The fault that a step found, and a remedy for the owner of the server. The remedy may be empty.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) found: String,
@@ -34,6 +37,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Cuts a full stop off `found`, as the line goes on after it.
     fn new(found: impl ToString, advice: impl ToString) -> Failure {
         Failure { found: found.to_string().trim_end_matches('.').to_owned(), advice: advice.to_string() }
     }
@@ -49,7 +53,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Tries everything, and reports each step as it ends. What needs a step that failed is left out.
+/// Runs all steps, and reports each one when it ends. `data` is the game's data folder.
 pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     let outcome = settings(config);
     report(Step { name: "settings", outcome });
@@ -59,6 +63,7 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     });
     let outcome = write_file(data);
     report(Step { name: "file", outcome });
+    // The step `settings` has reported it. Redis at a default address would be another one than the operator meant.
     if config.not_understood().is_some() {
         return;
     }
@@ -70,7 +75,7 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     }
 }
 
-/// What the operator says, and the files that it names.
+/// The settings: every complaint about them, and the files of certificate authorities that they name.
 fn settings(config: &Config) -> Result<String, Failure> {
     let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
     let unusable = files.into_iter().filter_map(|(option, file)| net::tls_config(option, file).err());
@@ -82,7 +87,7 @@ fn settings(config: &Config) -> Result<String, Failure> {
     Err(Failure::new(found.join("; "), SETTINGS_ADVICE))
 }
 
-/// The name under which the game looks for this library.
+/// The file name under which Garry's Mod looks for this library: by system and by the width of a pointer.
 fn platform_file() -> &'static str {
     match (cfg!(windows), cfg!(target_pointer_width = "64")) {
         (true, true) => "gmsv_realtime_win64.dll",
@@ -92,7 +97,7 @@ fn platform_file() -> &'static str {
     }
 }
 
-/// A file like those that the module writes.
+/// Writes, reads and removes a file in the folder of the module's own files.
 fn write_file(data: &Path) -> Result<String, Failure> {
     let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
     let path = folder.join("selftest.tmp");
@@ -109,22 +114,25 @@ fn write_file(data: &Path) -> Result<String, Failure> {
     }
 }
 
+/// Resolves the host of the option `redis`. Connecting does the same; as a step of its own it tells a wrong name from a
+/// server that does not answer.
 fn resolve(config: &Config) -> Result<String, Failure> {
     let address = &config.redis;
     let advice = "check the host in the option `redis`, and this machine's name servers";
     match (address.host.as_str(), address.port).to_socket_addrs() {
         Ok(places) => {
             let places: Vec<String> = places.map(|place| place.ip().to_string()).collect();
-            match places.is_empty() {
-                true => Err(Failure::new(format!("`{}` has no address", address.host), advice)),
-                false => Ok(format!("{} is {}", address.host, places.join(", "))),
+            if places.is_empty() {
+                Err(Failure::new(format!("`{}` has no address", address.host), advice))
+            } else {
+                Ok(format!("{} is {}", address.host, places.join(", ")))
             }
         }
         Err(err) => Err(Failure::new(format!("cannot resolve `{}`: {err}", address.host), advice)),
     }
 }
 
-/// Connects and logs in; tells of each stage.
+/// Connects and logs in. Reports a step for each stage up to the first failure: TCP, TLS, login, role.
 fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> {
     let address = &config.redis;
     let opened = Connection::open(config, "selftest");
@@ -143,9 +151,10 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
         (
             Stage::Role,
             "role",
-            match opened.as_ref().is_ok_and(Connection::tells_role) {
-                true => "a master".to_owned(),
-                false => "not told (an ACL forbids ROLE): a replica would not be noticed".to_owned(),
+            if opened.as_ref().is_ok_and(Connection::tells_role) {
+                "a master".to_owned()
+            } else {
+                "unknown (an ACL forbids ROLE): a replica would not be noticed".to_owned()
             },
         ),
     ];
@@ -164,7 +173,7 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
     opened.ok()
 }
 
-/// Asks on one connection; what came that is no answer is a failure.
+/// Sends commands on one connection and waits for each reply, all by one deadline. An error reply is a failure.
 struct Asking<'a> {
     connection: &'a Connection,
     decoder: Decoder,
@@ -176,6 +185,7 @@ impl<'a> Asking<'a> {
         Asking { connection, decoder: Decoder::new(REPLY_LIMITS), deadline: Instant::now() + PATIENCE }
     }
 
+    /// Sends one command and returns its reply.
     fn ask(&mut self, arguments: &[&[u8]]) -> Result<OwnedReply, Failure> {
         let name = String::from_utf8_lossy(arguments.first().copied().unwrap_or_default()).into_owned();
         match self.connection.ask(&mut self.decoder, arguments, self.deadline) {
@@ -186,6 +196,7 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// The failure for an error reply (`text`) to the command `name`.
 fn refused(name: &str, text: &[u8]) -> Failure {
     let refusal = Refusal::new(text);
     let advice = match &refusal {
@@ -197,6 +208,8 @@ fn refused(name: &str, text: &[u8]) -> Failure {
     Failure::new(format!("{name} was refused: {refusal}"), advice)
 }
 
+/// The steps that use a connection which works. Their key and channel are this run's own, so that self-tests of several
+/// servers do not meet.
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
     let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
@@ -207,12 +220,12 @@ fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(St
     step("counters", count(&mut asking, mine.as_bytes()));
 }
 
-/// What kind of server it is: the module works with a single one.
+/// The kind of the server. The module works with one server; a node of a cluster holds a part of the keys only.
 fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
     let info = match asking.ask(&[b"INFO", b"server"]) {
         Ok(OwnedReply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
-        // An ACL may forbid it, and nothing depends on it.
-        _ => return Ok("not told (INFO was refused)".to_owned()),
+        // An ACL may forbid INFO, and the module does not need it.
+        _ => return Ok("unknown (INFO was refused)".to_owned()),
     };
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
     match value("redis_mode:").as_str() {
@@ -221,13 +234,13 @@ fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
     }
 }
 
-/// A second connection subscribes, the first publishes, the second hears it.
+/// Publishes on one connection, and receives the event on a second one that has subscribed.
 fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -> Result<String, Failure> {
     let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err, err.advice()))?;
     let mut listening = Asking::new(&second);
     listening.ask(&[b"SUBSCRIBE", channel])?;
     let began = Instant::now();
-    // Measured with the answer of PUBLISH, which comes after the event.
+    // The time includes the answer of PUBLISH, which Redis sends after the event.
     asking.ask(&[b"PUBLISH", channel, b"selftest"])?;
     let heard = second.next_reply(&mut listening.decoder, listening.deadline);
     match heard {
@@ -241,7 +254,7 @@ fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -
     }
 }
 
-/// A key that expires by itself, should this end half-way.
+/// Writes and reads a key, and checks its time to live. The key expires by itself if this ends half-way.
 fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     asking.ask(&[b"SET", key, b"selftest", b"EX", b"60"])?;
     let value = asking.ask(&[b"GET", key])?;
@@ -255,7 +268,8 @@ fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure
     }
 }
 
-/// The script that counts, with keys that expire.
+/// Runs the script that counters use (`redis/counter.rs`), with keys that expire by themselves. An ACL that forbids
+/// scripts is no failure: counters then use plain commands.
 fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     let done = [key, b":done"].concat();
     let job = Count { key: key.into(), member: None, by: "1".into(), ttl: 60 };

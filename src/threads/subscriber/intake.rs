@@ -52,7 +52,8 @@ impl<'a> Intake<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>) -> Intake<'a> {
         let (routes_version, routes) = shared.published.current();
         let mut ledger = lock(&shared.ledger);
-        // Events that came while no connection stood and nobody wanted them are not missed.
+        // The ledger is of the connection before. Topics that lost their last listener or hook meanwhile are forgotten:
+        // events that no function wants are not missed.
         ledger.keep_only(|pattern, name| routes.get(pattern, name).is_some());
         Intake {
             shared,
@@ -73,8 +74,11 @@ impl Intake<'_> {
     pub(super) fn begin(&mut self) {
         self.arrival.at = Instant::now();
         self.arrival.unix_ms = identity::unix_ms(SystemTime::now());
+        // The version is an atomic: a batch of events with unchanged routes takes no lock.
         if self.shared.published.version() != self.routes_version {
             let (version, routes) = self.shared.published.current();
+            // A topic that nobody wants any more starts with a new baseline if it is wanted again. Its events are dropped
+            // before the ledger sees them, and must not count as missed then.
             for pattern in [false, true] {
                 let unwanted = |name: &[u8]| routes.get(pattern, name).is_none();
                 routes.differing(&self.routes, pattern, |name| {
@@ -98,6 +102,7 @@ impl Intake<'_> {
             Push::PatternSubscribed { pattern, .. } => {
                 return self.answered(SubscriptionCommand::Subscribe { pattern: true, name: pattern.into() });
             }
+            // Redis answers an UNSUBSCRIBE of no subscription with a null name, which matches none of our commands.
             Push::Unsubscribed { channel, .. } => {
                 let name = channel.unwrap_or_default();
                 self.ledger.forget(false, name);
@@ -135,6 +140,8 @@ impl Intake<'_> {
             Err(Undecoded::Limits) => stats.raw_over_limits.add(1),
         }
         let identity = Identity::parse(&self.identity, wire_channel);
+        // The member `_rt` is there but is not valid for this channel: the event was copied from another channel, or
+        // made up. It counts as one of another program.
         if identity.is_none() && !self.identity.is_empty() {
             stats.relayed.add(1);
         }
@@ -149,6 +156,7 @@ impl Intake<'_> {
                     let server = identity.server.into();
                     self.shared.notices.push(Notice::Gap { channel: channel.into(), server, missed });
                 }
+                // The sender sent it again after its connection was lost. Neither hooks nor listeners may see it twice.
                 Sight::Repeat => {
                     stats.inbox.offered.add(1);
                     stats.inbox.dropped.repeat.add(1);
@@ -183,6 +191,7 @@ impl Intake<'_> {
         for hook in &route.hooks {
             let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));
             let turn = if acted { Turn::Others } else { hook.lease.turn(self.arrival.at, self.arrival.at) };
+            // No server may act twice, so without an answer of Redis about the lease this one does not act.
             if turn == Turn::Unknown && hook.has(Scope::Fleet) {
                 self.shared.stats.events_without_lease.add(1);
             }
@@ -190,6 +199,7 @@ impl Intake<'_> {
             if !(scopes.fleet || hook.has(Scope::Each)) {
                 continue;
             }
+            // The text is copied for the first hook that acts, and shared by the others.
             let text = text.get_or_insert_with(|| Arc::new(EventText::new(channel, &[payload], self.arrival.unix_ms)));
             let occasion = Occasion { text, tape: &self.tape, raw, arrival: self.arrival };
             dispatch::act(self.shared, hook, scopes, occasion);

@@ -31,6 +31,7 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 /// Runs `rt-subscriber` until [`Shared::stop`]: connects, reads until the connection ends, pauses, and again. A panic
 /// starts it again.
 pub(crate) fn run(shared: &Arc<Shared>) {
+    // Doubles its delay while connecting fails, and starts anew after a connection that lasted.
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
         let (seen, mut was_ready) = (shared.settings.generation(), false);
@@ -47,7 +48,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 shared.subscriptions.sync();
                 // The same holds for new settings.
                 if shared.settings.generation() != seen {
-                    connection.shut_down();
+                    connection.shut_down(); // The read below then ends at once.
                 }
                 let err = Subscriber::new(shared).serve(&connection);
                 if shared.settings.generation() != seen && !shared.is_stopping() {
@@ -56,6 +57,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
                     continue;
                 }
+                // Ready means that every subscription was acknowledged; only then the backoff starts anew.
                 was_ready = shared.links.subscriber.is_ready();
                 if was_ready {
                     backoff.was_ready(began.elapsed());
@@ -72,6 +74,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             return;
         }
         let trouble = Trouble::new(trouble, class);
+        // Settings that are not understood were reported when they were read.
         if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
@@ -88,6 +91,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 struct Subscribed<'a>(&'a Shared);
 
 impl<'a> Subscribed<'a> {
+    /// Makes the connection, of this generation of the settings, known to the other threads.
     fn begin(shared: &'a Shared, connection: &Arc<Connection>, seen: u64) -> Subscribed<'a> {
         shared.subscriptions.connected(connection, seen);
         Subscribed(shared)
@@ -96,6 +100,7 @@ impl<'a> Subscribed<'a> {
 
 impl Drop for Subscribed<'_> {
     fn drop(&mut self) {
+        // In this order: `sync` of another thread must find no connection once the subscriptions count as lost.
         self.0.subscriptions.disconnect();
         self.0.settled.lost();
         if std::thread::panicking() {
@@ -107,6 +112,7 @@ impl Drop for Subscribed<'_> {
 
 /// The reader of one connection.
 struct Subscriber<'a> {
+    /// Bytes of pushes that are not complete.
     decoder: Decoder,
     intake: Intake<'a>,
 }
@@ -116,7 +122,8 @@ impl<'a> Subscriber<'a> {
         Subscriber { decoder: Decoder::new(PUSH_LIMITS), intake: Intake::new(shared) }
     }
 
-    /// Reads until the connection ends. Returns the reason.
+    /// Reads until the connection ends. Returns the reason. After each [`HEARTBEAT`] without bytes it sends a PING: a
+    /// network that drops packets silently is noticed after [`SILENCE_MAX`].
     fn serve(mut self, connection: &Connection) -> io::Error {
         if let Err(err) = connection.set_read_timeout(HEARTBEAT) {
             return err;

@@ -116,6 +116,7 @@ impl SubscriptionState {
         for pattern in [false, true] {
             routes.differing(&older, pattern, |name| self.look_at(pattern, name.into()));
         }
+        // After a refusal only one command is in flight, and none during the pause.
         let is_quiet =
             self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == SubscriptionCommand::Ping);
         let most = if self.refusals == 0 { usize::MAX } else { usize::from(is_quiet) };
@@ -222,6 +223,7 @@ impl Subscriptions {
             let mut state = lock(&self.state);
             let Some(connection) = state.connection.clone() else { return version };
             state.version = version;
+            // The pause after a refusal is over: this call repeats the refused names.
             let is_again = state.retry_at.is_some_and(|retry_at| Instant::now() >= retry_at);
             if is_again {
                 state.retry_at = None;
