@@ -61,6 +61,7 @@ fn spawn(name: &str, shared: &Arc<Shared>, work: WorkerLoop) -> io::Result<JoinH
         let mut backoff = Backoff::default();
         while catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
             shared.stats.panics.add(1);
+            // A worker that panics at once must not take a whole core.
             if shared.pause(backoff.next_delay(Class::Wait, shared.random())) {
                 break;
             }

@@ -52,6 +52,7 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
     if hook.spec.condition.is_none() {
         return perform(shared, hook, scopes, occasion.text, occasion.tape);
     }
+    // The function gets the event as a listener would, but without the identity's fields.
     let Occasion { text, tape, raw, arrival } = occasion;
     let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
     let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };

@@ -29,6 +29,7 @@ const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 pub(crate) fn run(shared: &Arc<Shared>) {
     let actions = &shared.actions;
     actions.settle_lost();
+    // Scratch memory for the tape of one event.
     let mut tape = Vec::new();
     let mut tend_at = Instant::now();
     while !shared.is_stopping() {
@@ -61,6 +62,7 @@ fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut
     for hook in matched.hooks() {
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });
     }
+    // The window is chosen by the time of `Emit`, not by the time at which this thread came to the event.
     let moment = Moment { at: arrival.at, unix_ms: text.unix_ms };
     shared.collector.collect(matched.aggregators(), tape, moment);
     tape.shrink_to(SCRATCH_BYTES_KEPT);

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!  first record ──▶ Opening ──▶ Open ──least recently used, or another format──▶ closed
-//!                      │         │
-//!                      └─ error ─┴─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
+//!                      │
+//!                      └─ error ─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
 //! ```
 
 use std::collections::{HashMap, VecDeque};
@@ -91,6 +91,7 @@ impl<'a> Desk<'a> {
         if !self.reads.is_empty() || self.is_opening() {
             return Duration::ZERO;
         }
+        // At least a millisecond, so that a due time in the past cannot make the loop spin.
         let due = self.logs.values().filter_map(|log| log.writer().and_then(Writer::due)).min();
         due.map_or(Duration::MAX, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
@@ -99,6 +100,7 @@ impl<'a> Desk<'a> {
     pub(super) fn serve(&mut self, job: Job, now: Instant) -> bool {
         match job {
             Job::Append(append) => {
+                // Before any step that may panic: from here on the record counts as the thread's.
                 self.files.take(append.weight());
                 fail_point("files");
                 self.append(append, now);
@@ -139,12 +141,15 @@ impl<'a> Desk<'a> {
                 log.records += 1;
                 log.weight += append.weight();
                 log.dirty = true;
+                // A full part is written at once; the rest of the buffer waits for the end of the batch (`advance`), so
+                // that a batch of small records costs one write.
                 if writer.wants_write() {
                     let result = writer.advance(now, false);
                     log.settle(self.files);
                     self.note(result);
                 }
             }
+            // The writer holds records back while the disk fails, up to a bound of its own for each log.
             Err(Refusal::Full) => {
                 self.drop_one(append.weight(), &dropped.disk_full);
                 self.refuse(
@@ -176,6 +181,7 @@ impl<'a> Desk<'a> {
                 writer.set_spec(LogSpec::clone(spec));
                 return Ok(());
             }
+            // Another format: a file has one format, so the log is closed and opened again, which begins a new file.
             Some(Log { state: LogState::Open(_), reformatted: last, .. }) => {
                 if last.is_some_and(|last| now.saturating_duration_since(last) < EVENTLOG_REFORMAT_PAUSE) {
                     self.refuse(&spec.path, now, "two hooks write it in different formats");
@@ -184,6 +190,7 @@ impl<'a> Desk<'a> {
                 reformatted = Some(now);
                 self.close_log(&spec.path.clone(), now);
             }
+            // The settings of its first record hold until it is open; then each waiting record is appended with its own.
             Some(Log { state: LogState::Opening(..), .. }) => return Ok(()),
             Some(Log { state: LogState::Shut { until, full }, .. }) if now < *until => {
                 return Err(if *full { Shut::Full } else { Shut::Refused });
@@ -227,6 +234,7 @@ impl<'a> Desk<'a> {
         )
     }
 
+    /// True while any log is being opened.
     fn is_opening(&self) -> bool {
         self.logs.values().any(Log::is_opening)
     }
@@ -246,6 +254,7 @@ impl<'a> Desk<'a> {
             *place = waiting;
             return self.set_state(&path, state);
         }
+        // Open or shut: the waiting records are appended in their order, or dropped and counted.
         self.set_state(&path, state);
         waiting.into_iter().for_each(|append| self.append(append, now));
         self.advance(now);
@@ -283,6 +292,7 @@ impl<'a> Desk<'a> {
         };
         log.settle(self.files);
         self.note(result);
+        // The records that the writer still holds now are lost with it.
         if log.records > 0 {
             self.files.stats.files.dropped.unwritten.add(log.records as u64);
             self.files.settle(log.records, log.weight);
@@ -316,6 +326,7 @@ impl<'a> Desk<'a> {
             }
             held += log.writer().map_or(0, Writer::held_bytes);
         }
+        // One warning for all logs: they usually share the disk that fails.
         self.note(trouble);
         if held > EVENTLOG_HELD_BYTES_MAX {
             self.sync_largest(now);
@@ -324,6 +335,7 @@ impl<'a> Desk<'a> {
 
     /// Syncs the log that holds most memory, so that its records can be forgotten.
     fn sync_largest(&mut self, now: Instant) {
+        // A log that pauses after a failure is left alone: another sync would fail as well.
         let fit = self.logs.values_mut().filter(|log| !log.is_stuck(now));
         let Some(log) = fit.max_by_key(|log| log.writer().map_or(0, Writer::held_bytes)) else { return };
         let LogState::Open(writer) = &mut log.state else { return };

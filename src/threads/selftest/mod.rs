@@ -15,6 +15,7 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
     if !shared.selftest.begin() {
         return Err("a self-test is running already".to_owned());
     }
+    // 256 KiB, as for the workers: no step recurses.
     let shared_there = Arc::clone(shared);
     let spawned = thread::Builder::new().name("rt-selftest".to_owned()).stack_size(256 * 1024).spawn(move || {
         let running = Running(&shared_there);
@@ -39,6 +40,7 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
 struct Running<'a>(&'a Shared);
 
 impl Running<'_> {
+    /// Queues a line, and makes the next tick print it.
     fn say(&self, line: String) {
         self.0.selftest.push(line);
         self.0.inbox.raise_attention();

@@ -68,6 +68,7 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
         return;
     }
     let resolved = resolve(config);
+    // Without an address there is nothing to connect to; the steps behind it would only repeat the fault.
     let found = resolved.is_ok();
     report(Step { name: "resolve", outcome: resolved });
     if found && let Some(connection) = connect(config, report) {
@@ -136,6 +137,7 @@ fn resolve(config: &Config) -> Result<String, Failure> {
 fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> {
     let address = &config.redis;
     let opened = Connection::open(config, "selftest");
+    // `open` goes through all stages at once. The stage of its error tells which ones have passed.
     let failed_at = opened.as_ref().err().map(|err| err.stage());
     let mut stages = vec![
         (Stage::Connect, "connect", format!("redis at {address}")),
@@ -199,6 +201,7 @@ impl<'a> Asking<'a> {
 /// The failure for an error reply (`text`) to the command `name`.
 fn refused(name: &str, text: &[u8]) -> Failure {
     let refusal = Refusal::new(text);
+    // Only refusals that an owner of the server can do something about have a remedy.
     let advice = match &refusal {
         _ if refusal.is("NOPERM") => "give this user the rights that the README lists",
         _ if refusal.is("OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
@@ -208,10 +211,10 @@ fn refused(name: &str, text: &[u8]) -> Failure {
     Failure::new(format!("{name} was refused: {refusal}"), advice)
 }
 
-/// The steps that use a connection which works. Their key and channel are this run's own, so that self-tests of several
-/// servers do not meet.
+/// The steps that need a connection.
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
+    // A random number in the name: two servers that test at once use different keys and channels.
     let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(&mut asking));
@@ -238,6 +241,7 @@ fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
 fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -> Result<String, Failure> {
     let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err, err.advice()))?;
     let mut listening = Asking::new(&second);
+    // The reply is read before the PUBLISH: an event that is published earlier is not received.
     listening.ask(&[b"SUBSCRIBE", channel])?;
     let began = Instant::now();
     // The time includes the answer of PUBLISH, which Redis sends after the event.
@@ -271,6 +275,7 @@ fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure
 /// Runs the script that counters use (`redis/counter.rs`), with keys that expire by themselves. An ACL that forbids
 /// scripts is no failure: counters then use plain commands.
 fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
+    // The script notes the number of the last counter in this key, so that a resend does not count twice.
     let done = [key, b":done"].concat();
     let job = Count { key: key.into(), member: None, by: "1".into(), ttl: 60 };
     let mut bytes = Vec::new();

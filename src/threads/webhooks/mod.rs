@@ -80,6 +80,7 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
+    /// Opens no file yet: the spool is opened by [`Worker::recover`], the dead-letter file by its first line.
     fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
@@ -89,11 +90,13 @@ impl<'a> Worker<'a> {
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
     /// the schedule that had not reached a sender.
     fn recover(&mut self) {
+        // The senders outlive a panic of this thread: their orders are still in flight.
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
         let Some(directory) = self.webhooks.directory.get() else { return };
         if !matches!(*lock(&self.webhooks.spool), SpoolState::Unopened) {
             return;
         }
+        // Should opening panic, the next run of this thread goes on without a spool instead of panicking again.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
         match Spool::open(directory, now()) {
             Ok(Opened { spool, posts, unreadable, left }) => {
@@ -229,6 +232,7 @@ impl<'a> Worker<'a> {
     /// up their time while other destinations wait for a sender.
     fn dispatch(&mut self) {
         loop {
+            // The order is built under the lock, and given to a sender without it: `send` may start a thread.
             let order = {
                 let mut schedule = lock(&self.webhooks.schedule);
                 let Some((at, post)) = schedule.next(Instant::now(), self.webhooks.senders.free()) else {
@@ -239,6 +243,7 @@ impl<'a> Worker<'a> {
                 };
                 Order { at, id: post.id.to_string(), request: post.request() }
             };
+            // An order that no sender takes counts as a failed attempt.
             let at = order.at;
             if let Err(reason) = self.webhooks.senders.send(order) {
                 self.settle(Done { at, answer: Err(reason) });
@@ -273,6 +278,7 @@ impl<'a> Worker<'a> {
             }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
+        // A request may carry several merged messages, each with an id of its own in the spool.
         let ids: Vec<PostId> = post.parts().map(|post| post.id).filter(|_| delivered).collect();
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
@@ -288,6 +294,7 @@ impl<'a> Worker<'a> {
             self.take_out(ids.into_iter());
             self.shared.stats.webhooks.delivered.add(jobs);
         }
+        // If posts were given up, `bury` reports them with the same reason.
         if let Some(trouble) = trouble.filter(|_| dead.is_empty()) {
             log::warn!("{trouble}");
         }
@@ -311,6 +318,8 @@ impl<'a> Worker<'a> {
 
     /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
     fn bury(&mut self, dead: Vec<Dead>) {
+        // These posts have left the schedule, so they are counted before any is written: the numbers of `Stats()` add up
+        // even while the file is slow.
         let dropped = &self.shared.stats.webhooks.dropped;
         for dead in &dead {
             let counter = match dead.cause {
