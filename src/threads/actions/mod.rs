@@ -1,5 +1,5 @@
 //! The loop of `rt-actions`: the hooks and aggregators of events that this server emitted. `Emit` queues them through
-//! `actions/queue.rs`; what a hook does with an event is in `actions/dispatch.rs`, windows are in `actions/collector.rs`.
+//! `actions/queue.rs`; a hook's actions are made in `actions/dispatch.rs`, windows are in `actions/collector.rs`.
 //! The thread also ends the windows of aggregators by the clock.
 //! It waits for nothing but its queue: it goes on when Redis is away, while a webhook hangs, and when the game sleeps.
 

@@ -2,6 +2,16 @@
 //! connections and files of their own, so they work while the module cannot connect.
 //! Each step is ok, or names the fault that it found and a remedy. Steps that depend on a failed one are left out.
 //! Runs on `rt-selftest` and blocks it. No line holds a secret: addresses are shown as `host:port`.
+//!
+//! | step | tries |
+//! |---|---|
+//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name and version |
+//! | `file` | to write, read and remove a file in `garrysmod/data/realtime` |
+//! | `resolve` | to look up the host of the option `redis` |
+//! | `connect`, `tls`, `log in`, `role` | a connection, stage by stage (`tls` only if the option asks for it) |
+//! | `kind` | whether Redis is a single server |
+//! | `publish` | to receive an own event on a second connection |
+//! | `values`, `counters` | a key with a time to live; the script that counters use |
 
 use std::fmt;
 use std::net::ToSocketAddrs;

@@ -191,7 +191,7 @@ impl Intake<'_> {
         for hook in &route.hooks {
             let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));
             let turn = if acted { Turn::Others } else { hook.lease.turn(self.arrival.at, self.arrival.at) };
-            // No server may act twice, so without an answer of Redis about the lease this one does not act.
+            // Two servers must not both act: while Redis has not said which one holds the lease, this one does not act.
             if turn == Turn::Unknown && hook.has(Scope::Fleet) {
                 self.shared.stats.events_without_lease.add(1);
             }

@@ -3,6 +3,12 @@
 //! It never stops reading for long: Redis cuts off a subscriber that falls behind. So a full inbox costs the oldest event,
 //! never the connection.
 //! `subscriber/intake.rs` handles each push.
+//!
+//! ```text
+//!  connect ──▶ sync (SUBSCRIBE ...) ──▶ read, handle, read ... ──▶ lost ──▶ pause ──▶ connect
+//!     ▲                                   │ other settings                   ▲
+//!     └───────────────────────────────────┘     connect failed ──────────────┘
+//! ```
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

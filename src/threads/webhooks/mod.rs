@@ -4,14 +4,13 @@
 //! is counted by its cause, written to the dead-letter file and reported by `RealtimeActionFailed`.
 //!
 //! ```text
-//!  one round    wait ──▶ intake ──────▶ settle_reports ─────▶ expire ──▶ dispatch
-//!               a job,   jobs become    results: delivered,   posts      posts go to free senders,
-//!               a result posts in the   put back, or given    that are   requests that hold up others
-//!               or a due schedule       up (`bury`)           too old    are interrupted
-//!               time
+//!  one round:  wait            for a job, a result, a request or a due time of the schedule
+//!              intake          jobs become posts in the schedule
+//!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
+//!              expire          posts that are too old are given up
+//!              dispatch        posts go to free senders; requests that hold up others are interrupted
 //! ```
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -19,16 +18,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::select;
 
-use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::identity;
 use crate::event::notice::Notice;
-use crate::hooks::request::{Body, Webhook};
-use crate::hooks::template::Fields;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
 use crate::io::text_log::escaped;
-use crate::json::tape::{self, Undecoded};
-use crate::json::text;
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
 use crate::threads::webhooks::failures::Failures;
@@ -36,12 +30,11 @@ use crate::threads::webhooks::queue::{Ask, Job, SpoolState, Webhooks, address_of
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, Answer};
 use crate::webhook::dead_letter::DeadLetters;
-use crate::webhook::discord::Message;
-use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostId};
 use crate::webhook::schedule::{Cause, Dead};
 use crate::webhook::spool::{Now, Opened, Spool};
 
+mod compose;
 mod failures;
 pub(crate) mod queue;
 mod senders;
@@ -69,7 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     worker.end();
 }
 
-/// The state of the loop. A panic loses it, and nothing with it but the memory of reports.
+/// The state of the loop. A panic loses it and no post: those are in the schedule, which the handle owns.
 struct Worker<'a> {
     shared: &'a Arc<Shared>,
     webhooks: &'a Webhooks,
@@ -170,7 +163,7 @@ impl<'a> Worker<'a> {
         let made = {
             let _lost = LostInPanic(&stats.dropped.panic);
             fail_point("webhook");
-            self.post_of(&job)
+            compose::post_of(&job, self.webhooks, &mut self.tape)
         };
         match made {
             Ok(post) => self.offer(post),
@@ -179,47 +172,6 @@ impl<'a> Worker<'a> {
                 self.tell(&job.hook, job.webhook.kind(), address_of(&job.webhook).name(), &reason);
             }
         }
-    }
-
-    /// The post of a job. The error is the reason why the templates cannot be filled from this event.
-    fn post_of(&mut self, job: &Job) -> Result<Post, String> {
-        let event = &*job.event;
-        self.tape.clear();
-        let mut json = Cow::Borrowed(event.payload());
-        // Without the identity: it is of no use to a destination.
-        let parsed = tape::parse_without(event.payload(), Some(identity::MEMBER), &mut self.tape, &mut Vec::new());
-        if parsed.is_err() {
-            // Lua gets such a payload as a string, and so do templates.
-            tape::push_text(&mut self.tape, event.payload());
-        }
-        if let Err(Undecoded::NotJson { .. }) = parsed {
-            let mut string = Vec::new();
-            text::push_string(&mut string, event.payload());
-            json = Cow::Owned(string);
-        }
-        let fields = Fields { tape: &self.tape, channel: event.channel(), unix_ms: event.unix_ms };
-        // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
-        // which may be shown, from the hook's own, which may be secret.
-        let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, Body::Template(_)));
-        let content = match &*job.webhook {
-            Webhook::Discord(discord) => {
-                let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
-                Content::Message { url: answered_url(&discord.url), message }
-            }
-            Webhook::Http(http) => Content::Request(Request::of(http, &fields, &json).map_err(|err| err.to_string())?),
-        };
-        let number = self.webhooks.numbers.fetch_add(1, Ordering::Relaxed);
-        Ok(Post {
-            id: PostId { boot: self.webhooks.boot, number },
-            address: address_of(&job.webhook),
-            hook: Arc::clone(&job.hook),
-            content,
-            event: shows_own_text.then(|| Arc::clone(&job.event)),
-            expires: Instant::now() + WEBHOOK_AGE_MAX,
-            attempts: 0,
-            refusals: 0,
-            behind: Vec::new(),
-        })
     }
 
     /// Gives a post to the schedule, and buries the posts that had to make room.
@@ -402,14 +354,6 @@ impl<'a> Worker<'a> {
         // Closing it releases its lock: another process may take the posts over from now on.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
     }
-}
-
-/// The URL with `wait=true`, unless it has a `wait`. Discord confirms a message only with this parameter; without it, a
-/// refused message would look delivered (Discord's documentation of "Execute Webhook").
-fn answered_url(url: &crate::hooks::url::Url) -> crate::hooks::url::Url {
-    let query = url.target().split_once('?').map_or("", |(_, query)| query);
-    let is_said = query.split('&').any(|member| member.starts_with("wait="));
-    if is_said { url.clone() } else { url.with_query("wait=true") }
 }
 
 /// The present moment by both clocks: the spool keeps Unix time, which outlives the process.

@@ -113,6 +113,7 @@ impl Senders {
     pub(super) fn send(&self, order: Order) -> Result<(), String> {
         let mut under_way = lock(&self.under_way);
         let mut running = lock(&self.running);
+        // Each order under way keeps one thread busy, so with as many orders as threads none is free.
         if running.len() <= under_way.len() {
             let sender = self.start(running.len() + 1);
             running.push(sender.map_err(|err| format!("cannot start a sender: {err}"))?);
