@@ -90,7 +90,9 @@ pub mod stats {
 }
 
 pub mod threads {
-    pub use crate::threads::selftest;
+    pub mod selftest {
+        pub use crate::threads::selftest::steps::run;
+    }
     pub mod links {
         pub use crate::threads::links::SETTLE_MAX;
     }
@@ -102,7 +104,7 @@ pub mod threads {
         pub use crate::threads::subscriber::inbox::INBOX_EVENTS_MAX;
     }
     pub mod files {
-        pub use crate::threads::files::Reply;
+        pub use crate::threads::files::queue::ReadReply;
     }
     pub mod settings {
         pub use crate::threads::settings::read_operator;
@@ -111,7 +113,7 @@ pub mod threads {
         pub use crate::threads::shared::Shared;
     }
     pub mod webhooks {
-        pub use crate::threads::webhooks::{Job, Refused};
+        pub use crate::threads::webhooks::queue::{IntakeFull, Job};
     }
     pub mod workers {
         pub use crate::threads::workers::Workers;

@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::redis::answer;
 use crate::threads::actions::collector::Due;
+use crate::threads::subscriber::inbox::Undecided;
 
 /// Events put into an aggregator's array in one Call: some tens of microseconds of a tick.
 const GATHER_EVENTS_MAX: usize = 32;
@@ -48,6 +48,8 @@ pub enum Call {
 /// An event for the function of a conditional hook.
 pub struct Condition {
     pub event: Event,
+    /// The hook, and what else it needs to act.
+    pub(crate) undecided: Box<Undecided>,
     pub(crate) callback: CallbackRef,
     /// Progress of the event's Lua value, if an earlier tick began to build it.
     pub(crate) build: Option<Box<Build>>,

@@ -25,7 +25,7 @@ use crate::hooks::spec::ActionKind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, AnswerResult};
 use crate::threads::actions::dispatch;
-use crate::threads::files::{Asker, Reply};
+use crate::threads::files::queue::{Asker, ReadReply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
 use crate::threads::shared::Shared;
 
@@ -80,7 +80,7 @@ impl Engine {
         // Through `rt-actions`, behind the events from which hooks are still making records.
         let begun = self.shared.actions.after(move || {
             let asked = ForCallback { shared: Arc::clone(&shared), ticket, has_hook, making: None };
-            let reply = Reply::to(asked);
+            let reply = ReadReply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
         if !begun {

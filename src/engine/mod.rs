@@ -162,7 +162,7 @@ impl Engine {
         }
         self.attached_before += 1;
         self.generation = self.attached_before;
-        self.shared.greet();
+        self.shared.links.greet();
         self.shared.inbox.raise_attention();
         self.generation
     }

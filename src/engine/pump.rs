@@ -25,13 +25,13 @@ use crate::engine::hooks::Hooks;
 use crate::engine::listeners::{Listener, Listeners};
 use crate::engine::pending::Pending;
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
 use crate::threads::actions::dispatch;
 use crate::threads::shared::Shared;
+use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
 
 /// The pause between two reports of dropped events (the game hook `RealtimeOverflow`): a full inbox drops thousands of
 /// events, and one report covers all of them.
@@ -225,22 +225,22 @@ impl Pump {
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, listeners, hooks, .. } = *of;
         loop {
-            let (event, after, until, build, is_text) = match self.current.take() {
-                Some(Current { event, after, until, build, is_text }) => (event, after, until, build, is_text),
+            let Current { event, purpose, after, until, build, is_text } = match self.current.take() {
+                Some(current) => current,
                 None => {
-                    let event = shared.inbox.pop()?;
+                    let Inbound { event, purpose } = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
                     self.waits.record(wait);
                     // Only an event with an identity says when it was sent.
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    (event, 0, None, None, false)
+                    Current { event, purpose, after: 0, until: None, build: None, is_text: false }
                 }
             };
-            if let Purpose::Condition(undecided) = event.purpose() {
+            if let Purpose::Condition(undecided) = purpose {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
-                    return Some(Call::Condition(Condition { event, callback, build, is_text }));
+                    return Some(Call::Condition(Condition { event, undecided, callback, build, is_text }));
                 }
                 shared.stats.inbox.dropped.no_listener.add(1);
                 continue;
@@ -277,8 +277,9 @@ impl Pump {
             Call::Condition(condition) => {
                 self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
                 shared.stats.conditions.add(1);
-                match (condition.undecided(), outcome) {
-                    (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
+                match outcome {
+                    Outcome::Holds(true) => {
+                        let Undecided { hook, scopes, text } = &*condition.undecided;
                         let mut decoded = Vec::new();
                         // The event carries text then, but the actions need the fields of the payload.
                         let tape = if condition.is_text {
@@ -289,7 +290,7 @@ impl Pump {
                         };
                         dispatch::perform(shared, hook, *scopes, text, tape);
                     }
-                    (_, Outcome::Failed) => shared.stats.condition_errors.add(1),
+                    Outcome::Failed => shared.stats.condition_errors.add(1),
                     _ => {}
                 }
             }
@@ -305,10 +306,13 @@ impl Pump {
         };
         match call {
             Call::Deliver(Deliver { event, build, after, until, .. }) => {
-                self.set_current(shared, Current { event, after, until: Some(until), build, is_text: false }, text);
+                let purpose = Purpose::Listeners;
+                let current = Current { event, purpose, after, until: Some(until), build, is_text: false };
+                self.set_current(shared, current, text);
             }
-            Call::Condition(Condition { event, build, is_text, .. }) => {
-                self.set_current(shared, Current { event, after: 0, until: None, build, is_text }, text);
+            Call::Condition(Condition { event, undecided, build, is_text, .. }) => {
+                let purpose = Purpose::Condition(undecided);
+                self.set_current(shared, Current { event, purpose, after: 0, until: None, build, is_text }, text);
             }
             Call::Answer(mut answered) => {
                 if let Some(reason) = text {
@@ -351,7 +355,8 @@ impl Pump {
         let goes_on = self.out.take().is_some() && !call.is_last;
         if goes_on {
             let Deliver { event, serial: after, until, .. } = call;
-            self.current = Some(Current { event, after, until: Some(until), build: None, is_text: false });
+            let purpose = Purpose::Listeners;
+            self.current = Some(Current { event, purpose, after, until: Some(until), build: None, is_text: false });
         } else {
             shared.stats.inbox.delivered.add(1);
         }
@@ -506,7 +511,8 @@ mod tests {
             tape::push_text(&mut tape, b"x");
             let decoded = Decoded { tape: &tape, raw: false, identity: None };
             let arrival = Arrival { at: self.start, unix_ms: 0, own_boot: 0 };
-            self.shared.inbox.push(Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival));
+            let event = Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival);
+            self.shared.inbox.push(Inbound::for_listeners(event));
         }
 
         fn news(&self, number: u64) {

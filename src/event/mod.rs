@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
 use crate::event::topic::Topic;
-use crate::hooks::hook::{Hook, Scopes};
 use crate::json::tape;
 
 pub(crate) mod fingerprint;
@@ -59,24 +58,8 @@ impl EventText {
     }
 }
 
-/// What Lua is to do with an event.
-pub(crate) enum Purpose {
-    /// The listeners of its topic are called.
-    Listeners,
-    /// A hook's function decides whether the hook acts.
-    Condition(Box<Undecided>),
-}
-
-/// A hook that waits for its function's word.
-pub(crate) struct Undecided {
-    pub(crate) hook: Arc<Hook>,
-    pub(crate) scopes: Scopes,
-    pub(crate) text: Arc<EventText>,
-}
-
 /// An event on its way to Lua.
 pub struct Event {
-    purpose: Purpose,
     topic: Arc<Topic>,
     /// `channel … | server … | tape …` in one allocation.
     block: Box<[u8]>,
@@ -188,11 +171,7 @@ impl Event {
 
     /// The bytes that it counts toward the bound of the inbox.
     pub(crate) fn weight(&self) -> usize {
-        let text = match &self.purpose {
-            Purpose::Listeners => 0,
-            Purpose::Condition(undecided) => undecided.text.weight(),
-        };
-        self.block.len() + text + ITEM_OVERHEAD_BYTES
+        self.block.len() + ITEM_OVERHEAD_BYTES
     }
 }
 

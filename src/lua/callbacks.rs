@@ -21,7 +21,7 @@ use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attentio
 use crate::lua::shield::{self, Filling, Making, Results, Stage, Work};
 use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
-use crate::threads::selftest::Selftest;
+use crate::threads::selftest::lines::Selftest;
 
 /// The Call whose function runs now; null in between. It is read only to name the Call in an error report. Set around
 /// each pcall by [`run_call`] and [`run_window`]. Game thread only.
@@ -392,7 +392,7 @@ fn running_call() -> String {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
             "condition of hook `{}`, event on `{}`",
-            condition.undecided().map(|of| String::from_utf8_lossy(&of.hook.id)).unwrap_or_default(),
+            String::from_utf8_lossy(&condition.undecided.hook.id),
             String::from_utf8_lossy(condition.event.channel()),
         ),
         Some(Call::Gather(gather)) => aggregator_name(gather.aggregator()),

@@ -55,7 +55,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             Ok(connection) => {
                 let ready = Instant::now();
                 log::info!("connected to redis at {address}");
-                shared.link_up(Side::Publisher);
+                shared.links.up(Side::Publisher);
                 let end = Session::new(shared, &connection, &mut backlog, seen).serve();
                 backlog.connection_ended();
                 match end {

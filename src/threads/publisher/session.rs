@@ -139,7 +139,7 @@ impl<'a, 'b> Session<'a, 'b> {
     fn sync_subscriptions(&mut self) {
         let subscriptions = &self.shared.subscriptions;
         if self.shared.published.version() != self.synced || subscriptions.are_due(Instant::now()) {
-            self.synced = subscriptions.sync(self.shared);
+            self.synced = subscriptions.sync();
         }
     }
 

@@ -12,7 +12,7 @@ use realtime::facade::hooks::request::Webhook;
 use realtime::facade::hooks::spec::{ActionKind, Spec};
 use realtime::facade::stats::{Counters, Stats};
 use realtime::facade::threads::shared::Shared;
-use realtime::facade::threads::webhooks::{Job, Refused};
+use realtime::facade::threads::webhooks::{IntakeFull, Job};
 use realtime::facade::threads::workers::Workers;
 use realtime::facade::webhook::schedule::{DestinationReport, DestinationState};
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ impl Poster {
         self.try_post(hook, &event.to_string()).unwrap();
     }
 
-    pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), Refused> {
+    pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), IntakeFull> {
         let event = EventText::new(b"test", &[json.as_bytes()], 1_700_000_000_000);
         let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
         self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })

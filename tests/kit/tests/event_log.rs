@@ -16,8 +16,8 @@ use realtime::facade::engine::event_log::LogQuery;
 use realtime::facade::eventlog::Query;
 use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::path::LogPath;
-use realtime::facade::eventlog::reader::{self, Scan, ScanProgress};
-use realtime::facade::threads::files::Reply;
+use realtime::facade::eventlog::reader::{self, Progress, Scan};
+use realtime::facade::threads::files::ReadReply;
 use serde_json::json;
 
 /// Kills in the suite; `REALTIME_KILLS=1000` for more.
@@ -145,7 +145,7 @@ fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
     let mut server = logging("kill", "kills.log");
     server.hook("never", json!({ "type": "file", "path": "other.log" }));
     let (go_on_tx, go_on_rx) = mpsc::channel::<()>();
-    let hang = Reply::new(move |_| assert!(go_on_rx.recv().is_err()));
+    let hang = ReadReply::new(move |_| assert!(go_on_rx.recv().is_err()));
     server.engine.shared().files.read(LogPath::parse(b"other.log").unwrap(), Query::default(), hang);
     server.emit("kill", "{}").unwrap();
     let query = || LogQuery::parse(b"other.log", &json!({})).unwrap();

@@ -609,7 +609,7 @@ fn black_holes_on_all_sides_do_not_hold_up_a_map_change() {
     let mut changes = 0;
     within(CLOSE_FLUSH_MAX + Duration::from_millis(200), || {
         // Once it is known to be gone it is waited for no longer.
-        assert!(server.engine.shared().publisher_link.is_ready(), "too many tries");
+        assert!(server.engine.shared().links.publisher.is_ready(), "too many tries");
         let began = Instant::now();
         let (_, flush) = server.engine.detach();
         flush.wait();

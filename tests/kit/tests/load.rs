@@ -148,8 +148,8 @@ fn a_new_state_is_told_that_the_connection_stands() {
     _ = server.engine.detach();
     redis.restart();
     wait_until("both are back", || server.stat("/reconnects") == 2 && redis.clients("normal").len() == 1);
-    wait_until("the link is up", || server.engine.shared().publisher_link.is_ready());
-    wait_until("the other, too", || server.engine.shared().subscriber_link.is_ready());
+    wait_until("the link is up", || server.engine.shared().links.publisher.is_ready());
+    wait_until("the other, too", || server.engine.shared().links.subscriber.is_ready());
     server.engine.attach();
     server.told.clear();
     server.wait(|server| !server.told.is_empty());

@@ -344,10 +344,10 @@ fn a_black_hole_does_not_hold_up_a_map_change() {
     for (mut server, bound) in [Server::with(json!({ "redis": hole.url() })), answering].into_iter().zip(bounds) {
         server.on("a", 1);
         server.emit("a", "{}").unwrap();
-        let was_ready = server.engine.shared().publisher_link.is_ready();
+        let was_ready = server.engine.shared().links.publisher.is_ready();
         within(bound, || {
             // Once it is known to be gone it is waited for no longer.
-            assert_eq!(server.engine.shared().publisher_link.is_ready(), was_ready, "too many tries");
+            assert_eq!(server.engine.shared().links.publisher.is_ready(), was_ready, "too many tries");
             let began = Instant::now();
             let (_, flush) = server.engine.detach();
             assert!(!flush.wait());

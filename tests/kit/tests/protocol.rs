@@ -65,9 +65,9 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
         ("ten thousand arrays", "*1\r\n".repeat(10_000), ""),
         ("a line without end", format!("+{}", "x".repeat(100_000)), "line"),
         ("a bad type", "!5\r\nhello\r\n".to_owned(), "starts with `!`"),
-        ("an answer to another question", ACKNOWLEDGED.replace("$1\r\na", "$1\r\nb"), "another question"),
-        ("one answer too many", format!("{ACKNOWLEDGED}{ACKNOWLEDGED}"), "another question"),
-        ("a pong nobody asked for", format!("{ACKNOWLEDGED}*2\r\n$4\r\npong\r\n$0\r\n\r\n"), "another question"),
+        ("an answer to another command", ACKNOWLEDGED.replace("$1\r\na", "$1\r\nb"), "another command"),
+        ("one answer too many", format!("{ACKNOWLEDGED}{ACKNOWLEDGED}"), "another command"),
+        ("a pong nobody asked for", format!("{ACKNOWLEDGED}*2\r\n$4\r\npong\r\n$0\r\n\r\n"), "another command"),
     ];
     for (what, bytes, reason) in rows {
         let redis = once(bytes.into_bytes());

@@ -184,7 +184,7 @@ fn a_reader_waits_no_longer_than_its_bound() {
     waits = waits.max(server.stat("/reads_timed_out"));
     redis.kill();
     // The other connection may see it sooner.
-    server.wait(|server| !server.engine.shared().publisher_link.is_ready());
+    server.wait(|server| !server.engine.shared().links.publisher.is_ready());
     let (began, fast) = (Instant::now(), server.stat("/reads_failed_fast"));
     for _ in 0..1000 {
         let said = server.get("k");
