@@ -263,3 +263,22 @@ fn the_readme_lists_every_option() {
         assert!(readme.contains(&line), "README.md lacks the line\n{line}");
     }
 }
+
+#[test]
+fn files_that_the_documentation_names_exist() {
+    let mut checked = 0;
+    for document in [".github/CONTRIBUTING.md", "README.md", "tests/host/README.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        // Every second piece stands between backticks.
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = ["src/", "tests/", "scripts/", "testdata/", "lua/", "benches/"].iter().any(|folder| {
+                name.starts_with(folder) && name.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c))
+            });
+            if is_path {
+                checked += 1;
+                assert!(Path::new(name).exists(), "{document} names {name}, which is gone");
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} paths found");
+}
