@@ -110,6 +110,7 @@ fn old_name(path: &Path) -> PathBuf {
 impl Write for BoundedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.look_after()?;
+        // An empty file is never renamed: a line that is longer than the limit goes into it.
         if self.bytes + bytes.len() as u64 > self.bytes_max && self.bytes > 0 {
             self.set_aside()?;
         }

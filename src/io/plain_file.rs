@@ -88,7 +88,8 @@ fn check(found: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
-/// Whether the path leads to this open file. False if another program moved or replaced it.
+/// Whether the path leads to this open file. False if another program moved or replaced it. Device and inode number
+/// identify a file on Unix.
 #[cfg(unix)]
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -52,6 +52,7 @@ pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stat
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+    // Only now, so that the console shows it.
     if let (Some(err), Some(directory)) = (problem, directory) {
         log::warn!("cannot open the text log in `{}`: {err}", directory.display());
     }
@@ -95,7 +96,7 @@ impl Log for OneLine {
     }
 }
 
-/// The sending end of the console's queue.
+/// The sending end of the console's queue. The receiving end belongs to the game thread.
 struct Console {
     tx: Sender<String>,
     attention: Arc<AtomicBool>,
@@ -115,6 +116,7 @@ impl Console {
 /// Lets one line in ten seconds pass, and counts the others.
 #[derive(Default)]
 pub(crate) struct Throttle {
+    /// When a line passed last. `None`: never.
     last: Option<Instant>,
     /// Lines held back since then.
     held_back: u64,

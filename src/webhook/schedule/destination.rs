@@ -1,16 +1,15 @@
 //! One destination: its queue of posts, the post in flight, and its state after successes and failures.
 //! Owned by the schedule; pure. It knows nothing of other destinations, of memory and of free senders.
 //!
-//! ```text
-//!                  a failure                     BROKEN_AFTER failures in a row
-//!          ┌──── Ok ───────▶ Paused ──── again ────▶ Broken      attempts go on, with up to
-//!          │     ▲ ▲           │                       │         RETRY_LONGEST between them
-//!          │     │ └─ delivered, or a post refused ────┘
-//!          │     │
-//!          │     └──────── delivered, or reopened ──────┐
-//!          ├── DENIED_MAX denied posts in a row ─▶ resting (reported as Closed): one attempt after each rest
-//!          └── Discord: unknown or forbidden ────▶ closed: no attempt until its hook is added again
-//! ```
+//! | state | since | requests | until |
+//! |---|---|---|---|
+//! | ok | the start | at once | |
+//! | paused | a rate limit or a failure | none | the time has passed |
+//! | broken | [`BROKEN_AFTER`] failures in a row | one after each pause, up to [`RETRY_LONGEST`] | a post is delivered or refused |
+//! | resting, reported as closed | [`DENIED_MAX`] denied posts in a row | one after each rest | a post is delivered, or its hook is added again |
+//! | closed | Discord does not know the webhook, or forbids it | none | its hook is added again |
+//!
+//! If several states apply, the lowest in the table is reported.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +45,7 @@ const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs());
 const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
 const _: () = assert!(REST_LONGEST.as_secs() * 2 < WEBHOOK_AGE_MAX.as_secs());
 
+/// One destination. Only the schedule changes it.
 pub(super) struct Destination {
     pub(super) address: PostAddress,
     /// The hook of the newest post.
