@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use crate::event::Event;
 use crate::event::notice::Notice;
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
@@ -48,7 +49,7 @@ pub enum Call {
 /// An event for the function of a conditional hook.
 pub struct Condition {
     pub event: Event,
-    /// The hook, and what else it needs to act.
+    /// The hook that waits for the decision, and everything it needs to act.
     pub(crate) undecided: Box<Undecided>,
     pub(crate) callback: CallbackRef,
     /// Progress of the event's Lua value, if an earlier tick began to build it.
@@ -56,16 +57,6 @@ pub struct Condition {
     /// The value took too long to build, so the function gets the payload as text. The actions still use the event's
     /// own payload.
     pub(super) is_text: bool,
-}
-
-impl Condition {
-    /// The hook that waits for the decision, and everything it needs to act.
-    pub(crate) fn undecided(&self) -> Option<&Undecided> {
-        match self.event.purpose() {
-            Purpose::Condition(undecided) => Some(undecided),
-            Purpose::Listeners => None,
-        }
-    }
 }
 
 /// An event for one listener.

@@ -30,6 +30,6 @@ impl Flush {
     /// Waits until Redis has answered everything. Without a connection it does not wait: the queue outlives the state,
     /// and during an outage every map change would cost the full time.
     fn outbox(&self, deadline: Instant) -> bool {
-        self.0.outbox.waiting() == 0 || self.0.publisher_link.is_ready() && self.0.outbox.wait_empty(deadline)
+        self.0.outbox.waiting() == 0 || self.0.links.publisher.is_ready() && self.0.outbox.wait_empty(deadline)
     }
 }

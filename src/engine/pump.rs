@@ -24,6 +24,7 @@ use crate::engine::gathering::Gathering;
 use crate::engine::hooks::Hooks;
 use crate::engine::listeners::{Listener, Listeners};
 use crate::engine::pending::Pending;
+use crate::event::Event;
 use crate::event::notice::Notice;
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
@@ -40,6 +41,7 @@ const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 /// An event that some of its listeners have got.
 struct Current {
     event: Event,
+    purpose: Purpose,
     /// Serial of the listener called last; 0 if none was called.
     after: u64,
     /// Serial of the newest registration when the event's turn came. `None` if its turn comes again in the next Lua
@@ -451,6 +453,8 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::event::Event;
+    use crate::event::Event;
     use crate::event::topic::Topic;
     use crate::event::{Arrival, Decoded};
     use crate::json::tape;

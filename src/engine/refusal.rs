@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::patience::Impatience;
-use crate::threads::actions;
+use crate::threads::actions::queue::ActionsFull;
 use crate::threads::publisher::outbox::QueueFull;
 
 /// The reason for which a request had no effect. `Display` begins with the stable code that scripts match on.
@@ -38,8 +38,8 @@ impl From<QueueFull> for Refusal {
     }
 }
 
-impl From<actions::Full> for Refusal {
-    fn from(full: actions::Full) -> Refusal {
+impl From<ActionsFull> for Refusal {
+    fn from(full: ActionsFull) -> Refusal {
         Refusal::ActionsFull { waiting: full.waiting }
     }
 }

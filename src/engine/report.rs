@@ -25,7 +25,7 @@ impl Engine {
         if !self.is_attached() {
             return ("closed", String::new());
         }
-        let links = [&self.shared.publisher_link, &self.shared.subscriber_link];
+        let links = [&self.shared.links.publisher, &self.shared.links.subscriber];
         match links.iter().find(|link| !link.is_ready()) {
             // A change that is not published yet is not confirmed either, though the last version was.
             None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {

@@ -14,7 +14,7 @@ use crate::engine::call::CallbackRef;
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{Engine, Refusal};
 use crate::redis::answer;
-use crate::threads::publisher::outbox::Item;
+use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::shared::Shared;
 
@@ -61,7 +61,7 @@ impl Engine {
     /// The time that a reader may take: from `now` to a deadline. A connection that was never tried counts as standing,
     /// so that a script may read while the server starts.
     fn grant(&mut self, now: Instant) -> Result<(Instant, Instant), Refusal> {
-        let (link, bound) = (&self.shared.publisher_link, self.config.sync_timeout);
+        let (link, bound) = (&self.shared.links.publisher, self.config.sync_timeout);
         if !link.is_ready() && !link.is_untried() {
             return Err(Refusal::Disconnected(link.trouble().reason));
         }

@@ -107,20 +107,7 @@ impl Event {
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
-        let purpose = Purpose::Listeners;
-        Event { purpose, topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
-    }
-
-    /// The same event for the Lua function of a hook instead of listeners.
-    #[must_use]
-    pub(crate) fn undecided(mut self, undecided: Undecided) -> Event {
-        self.purpose = Purpose::Condition(Box::new(undecided));
-        self
-    }
-
-    /// The receivers in Lua.
-    pub(crate) fn purpose(&self) -> &Purpose {
-        &self.purpose
+        Event { topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
     }
 
     /// The channel or pattern of the subscription that brought it.

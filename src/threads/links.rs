@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::event::notice::Notice;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 use crate::threads::subscriber::inbox::Notices;
 
 /// Longest wait of a publish for the subscriptions that were asked for before it. One round trip is

@@ -73,7 +73,7 @@ impl Settings {
 
     /// A number that changes with every change that asks for another connection. A connection remembers the generation
     /// that it was made with and ends when this is another one.
-    pub(crate) fn generation(&self) -> u64 {
+    pub(crate) fn connection_version(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 

@@ -126,12 +126,12 @@ impl Shared {
     /// connection ends at once; the publisher's ends after its commands in flight are answered.
     pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
-            self.outbox.set_generation(self.settings.generation());
+            self.outbox.set_generation(self.settings.connection_version());
             // Ends the pauses between attempts, and then the subscriber's blocking read. The lock is taken so that a
             // worker between its look at the settings and its wait does not miss the notification.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();
-            self.subscriptions.disconnect_before(self.settings.generation());
+            self.subscriptions.disconnect_before(self.settings.connection_version());
         }
         self.outbox.wake();
     }
@@ -165,11 +165,11 @@ impl Shared {
     /// longer `seen`.
     pub(crate) fn pause_unless_changed(&self, duration: Duration, seen: u64) -> Pause {
         let flag = lock(&self.stopping.flag);
-        let goes_on = |stopping: &mut bool| !*stopping && self.settings.generation() == seen;
+        let goes_on = |stopping: &mut bool| !*stopping && self.settings.connection_version() == seen;
         let wait = self.stopping.changed.wait_timeout_while(flag, duration, goes_on);
         if *wait.unwrap_or_else(PoisonError::into_inner).0 {
             Pause::Stop
-        } else if self.settings.generation() != seen {
+        } else if self.settings.connection_version() != seen {
             Pause::Settings
         } else {
             Pause::Over

@@ -9,7 +9,7 @@ use std::time::Instant;
 use std::{io, thread};
 
 use crate::redis::backoff::Backoff;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 use crate::threads::join::join_by;
 use crate::threads::shared::Shared;
 use crate::threads::{actions, files, publisher, subscriber, webhooks};

@@ -24,7 +24,7 @@ use crate::json::tape::{self, Undecoded};
 use crate::json::{find, text};
 use crate::redis::counter::Count;
 use crate::threads::files::queue::AppendRefused;
-use crate::threads::publisher::outbox::Item;
+use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
@@ -100,7 +100,7 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         // Another program may publish on a channel of any length. An event log accepts the lengths that `Emit` accepts.
-        Kind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
+        ActionKind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
             let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
             unmade(shared, id, action, reason)
         }
@@ -130,7 +130,7 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
 
 /// Queues a counter. `Ok` holds the reason of a refusal, if any; the error is the reason why the action cannot be made
 /// from this event.
-fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Result<Option<String>, String> {
+fn count(shared: &Shared, counter: &CounterAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let key = name("key", &counter.key, fields)?;
     let by = itoa::Buffer::new().format(counter.by).into();
     Ok(queue(shared, key, None, by, counter.ttl))
@@ -152,8 +152,8 @@ fn name(part: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>,
     let mut name = Vec::new();
     match template.render(fields, &mut name) {
         Ok(()) => Ok(name),
-        Err(err @ Unmade::TooLong { .. }) => Err(format!("too_large: the {part} cannot be made: {err}")),
-        Err(err @ Unmade::Missing { .. }) => Err(err.to_string()),
+        Err(err @ RenderError::TooLong { .. }) => Err(format!("too_large: the {part} cannot be made: {err}")),
+        Err(err @ RenderError::Missing { .. }) => Err(err.to_string()),
     }
 }
 

@@ -150,7 +150,7 @@ impl<'a> Desk<'a> {
                 }
             }
             // The writer holds records back while the disk fails, up to a bound of its own for each log.
-            Err(Refusal::Full) => {
+            Err(AppendError::Full) => {
                 self.drop_one(append.weight(), &dropped.disk_full);
                 self.refuse(
                     &append.log.path,
@@ -386,8 +386,8 @@ impl<'a> Desk<'a> {
             stage = match stage {
                 ReadStage::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
                 ReadStage::Scan(mut scan) => match scan.step() {
-                    Ok(Progress::More) => ReadStage::Scan(scan),
-                    Ok(Progress::Done) => ReadStage::Read(scan.finish()),
+                    Ok(ScanProgress::More) => ReadStage::Scan(scan),
+                    Ok(ScanProgress::Done) => ReadStage::Read(scan.finish()),
                     Err(err) => return self.answer(reply, Err(err)),
                 },
                 ReadStage::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),

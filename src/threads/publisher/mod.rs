@@ -19,8 +19,9 @@ use std::time::Instant;
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
 use crate::redis::error_reply::Class;
+use crate::threads::links::Side;
 use crate::threads::links::Trouble;
-use crate::threads::shared::{Shared, Side};
+use crate::threads::shared::Shared;
 
 use backlog::Backlog;
 use session::{End, Session};
@@ -39,7 +40,7 @@ mod session;
 
 /// The thread's loop: connect, work until the connection ends, wait, connect again, until stop.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    if shared.publisher_link.is_ready() {
+    if shared.links.publisher.is_ready() {
         // The link was ready when this thread panicked.
         let reason = "internal error, the publisher starts again".to_owned();
         shared.link_down(Side::Publisher, &Trouble::new(reason, Class::Wait));

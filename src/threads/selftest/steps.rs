@@ -210,7 +210,7 @@ impl<'a> Asking<'a> {
 
 /// The failure for an error reply (`text`) to the command `name`.
 fn refused(name: &str, text: &[u8]) -> Failure {
-    let refusal = Refusal::new(text);
+    let refusal = ErrorReply::new(text);
     // Only refusals that an owner of the server can do something about have a remedy.
     let advice = match &refusal {
         _ if refusal.is("NOPERM") => "give this user the rights that the README lists",

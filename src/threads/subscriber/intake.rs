@@ -20,8 +20,8 @@ use crate::hooks::spec::Scope;
 use crate::io::lock::lock;
 use crate::io::text_log::Throttle;
 use crate::json::tape::Undecoded;
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::redis::push::Push;
-use crate::redis::refusal::{Class, Refusal};
 use crate::threads::actions::dispatch;
 use crate::threads::actions::dispatch::Occasion;
 use crate::threads::shared::Shared;
@@ -115,7 +115,7 @@ impl Intake<'_> {
             }
             Push::Pong { .. } => return self.answered(SubscriptionCommand::Ping),
             Push::TooLarge { channel, bytes } => self.too_large(channel, bytes),
-            Push::Error(text) => return self.refused(Refusal::new(text)),
+            Push::Error(text) => return self.refused(ErrorReply::new(text)),
             Push::Unexpected(reply) => {
                 let found = format!("expected an event, found {}", reply.describe());
                 return Err(io::Error::new(ErrorKind::InvalidData, found));
@@ -230,7 +230,7 @@ impl Intake<'_> {
     /// Reports a refused command. A refusal for the moment is repeated (`subscriptions.rs`). Any other refusal of a name is
     /// reported to scripts; the next connection asks again, as an operator may have changed the ACL. A refusal of the
     /// connection itself is returned as an error.
-    fn refused(&mut self, refusal: Refusal) -> io::Result<()> {
+    fn refused(&mut self, refusal: ErrorReply) -> io::Result<()> {
         let Some(asked) = self.shared.subscriptions.refused(&refusal) else {
             return Err(io::Error::other(refusal.to_string()));
         };

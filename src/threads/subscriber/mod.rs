@@ -19,9 +19,8 @@ use crate::io::fail_point::fail_point;
 use crate::redis::PUSH_LIMITS;
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
-use crate::redis::error_reply::{Class, ErrorReply};
+use crate::redis::error_reply::Class;
 use crate::redis::push::Push;
-use crate::redis::refusal::Class;
 use crate::redis::reply::Decoder;
 use crate::threads::links::{Side, Trouble};
 use crate::threads::shared::{Pause, Shared};
@@ -41,7 +40,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     // Doubles its delay while connecting fails, and starts anew after a connection that lasted.
     let mut backoff = Backoff::default();
     while !shared.is_stopping() {
-        let (seen, mut was_ready) = (shared.settings.generation(), false);
+        let (seen, mut was_ready) = (shared.settings.connection_version(), false);
         let config = shared.settings.current();
         let address = &config.redis;
         let (trouble, class) = match Connection::open(&config, "subscriber") {
@@ -54,11 +53,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 }
                 shared.subscriptions.sync();
                 // The same holds for new settings.
-                if shared.settings.generation() != seen {
+                if shared.settings.connection_version() != seen {
                     connection.shut_down(); // The read below then ends at once.
                 }
                 let err = Subscriber::new(shared).serve(&connection);
-                if shared.settings.generation() != seen && !shared.is_stopping() {
+                if shared.settings.connection_version() != seen && !shared.is_stopping() {
                     drop(subscribed);
                     let reason = format!("left redis at {address}: the settings changed");
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));

@@ -19,7 +19,7 @@ use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::redis::command;
 use crate::redis::connection::Connection;
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::threads::links::{Links, News, Published, Settled, Side};
 use crate::threads::publisher::outbox::Outbox;
 
@@ -280,7 +280,7 @@ impl Subscriptions {
 
     /// Redis has refused the oldest unanswered command, which is returned; `None` if there is none. A name that was refused
     /// for the moment ([`Class::Wait`]) goes back to `open`.
-    pub(crate) fn refused(&self, refusal: &Refusal) -> Option<SubscriptionCommand> {
+    pub(crate) fn refused(&self, refusal: &ErrorReply) -> Option<SubscriptionCommand> {
         let mut state = lock(&self.state);
         let asked = state.unanswered.pop_front()?;
         if refusal.class == Class::Wait {

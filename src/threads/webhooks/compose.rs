@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::identity;
-use crate::hooks::request::{Body, Webhook};
+use crate::hooks::request::{HttpBody, Webhook};
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
 use crate::json::tape::{self, Undecoded};
@@ -39,7 +39,7 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
     let fields = Fields { tape: scratch, channel: event.channel(), unix_ms: event.unix_ms };
     // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
     // which may be shown, from the hook's own, which may be secret.
-    let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, Body::Template(_)));
+    let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, HttpBody::Template(_)));
     let content = match &*job.webhook {
         Webhook::Discord(discord) => {
             let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
@@ -57,7 +57,7 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
         expires: Instant::now() + WEBHOOK_AGE_MAX,
         attempts: 0,
         refusals: 0,
-        behind: Vec::new(),
+        merged: Vec::new(),
     })
 }
 

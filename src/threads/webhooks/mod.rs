@@ -28,10 +28,10 @@ use crate::threads::shared::Shared;
 use crate::threads::webhooks::failures::Failures;
 use crate::threads::webhooks::queue::{Ask, Job, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
-use crate::webhook::answer::{self, Answer};
+use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostId};
-use crate::webhook::schedule::{Cause, Dead};
+use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Now, Opened, Spool};
 
 mod compose;
@@ -216,7 +216,7 @@ impl<'a> Worker<'a> {
         self.webhooks.senders.settle(at);
         let mut schedule = lock(&self.webhooks.schedule);
         let Some(post) = schedule.in_flight(at) else { return };
-        let (jobs, asked, name) = (post.jobs(), post.address.asked(), post.address.name().to_owned());
+        let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
         let mut answer = match &answer {
             Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
@@ -254,7 +254,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
-    fn trouble(&mut self, answer: &Answer, name: &str) -> Option<String> {
+    fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
         if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
             return None;
         }
@@ -269,7 +269,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
-    fn bury(&mut self, dead: Vec<Dead>) {
+    fn bury(&mut self, dead: Vec<DeadLetter>) {
         // These posts have left the schedule, so they are counted before any is written: the numbers of `Stats()` add up
         // even while the file is slow.
         let dropped = &self.shared.stats.webhooks.dropped;
@@ -292,7 +292,7 @@ impl<'a> Worker<'a> {
                     log::error!("cannot write to the dead-letter file: {err}{more}");
                 }
             }
-            self.tell(&dead.post.hook, dead.post.address.kind(), dead.post.address.name(), &dead.reason);
+            self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
         }
         self.take_out(dead.iter().map(|dead| dead.post.id));
     }

@@ -23,8 +23,8 @@ use crate::hooks::request::Webhook;
 use crate::io::lock::lock;
 use crate::stats::Stats;
 use crate::threads::webhooks::senders::Senders;
-use crate::webhook::post::Address;
-use crate::webhook::schedule::{Schedule, Standing, WEBHOOK_BYTES_MAX};
+use crate::webhook::post::PostAddress;
+use crate::webhook::schedule::{DestinationReport, Schedule, WEBHOOK_BYTES_MAX};
 use crate::webhook::spool::Spool;
 
 /// Jobs that `rt-webhooks` has not taken yet. The thread does no network I/O and empties this queue at once, so the bound
@@ -172,8 +172,8 @@ impl Webhooks {
     }
 
     /// The state of every destination, for `Stats()`.
-    pub fn standings(&self) -> Vec<Standing> {
-        lock(&self.schedule).standings(Instant::now())
+    pub fn standings(&self) -> Vec<DestinationReport> {
+        lock(&self.schedule).reports(Instant::now())
     }
 
     /// Makes the thread look whether it is to stop.
@@ -186,12 +186,12 @@ impl Webhooks {
 }
 
 /// The destination of a webhook's posts: the unit of order, rate limits and pauses.
-pub(super) fn address_of(webhook: &Webhook) -> Address {
+pub(super) fn address_of(webhook: &Webhook) -> PostAddress {
     match webhook {
-        Webhook::Discord(discord) => Address::discord(&discord.url),
+        Webhook::Discord(discord) => PostAddress::discord(&discord.url),
         Webhook::Http(http) => {
             let text = format!("{}{}", http.url.origin(), http.url.target_text());
-            Address::http(text, http.url.to_string(), http.url.has_placeholders())
+            PostAddress::http(text, http.url.to_string(), http.url.has_placeholders())
         }
     }
 }

@@ -145,7 +145,7 @@ impl Backlog<'_> {
     pub(crate) fn wait(&mut self, duration: Duration, seen: u64) -> bool {
         let until = Instant::now() + duration;
         loop {
-            self.shared.subscriptions.sync(self.shared);
+            self.shared.subscriptions.sync();
             let now = Instant::now();
             self.drop_late(now);
             let left = until.saturating_duration_since(now).min(IDLE_CHECK);

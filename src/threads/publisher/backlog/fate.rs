@@ -232,8 +232,8 @@ impl Backlog<'_> {
             // The reader itself gave up at the same deadline: nobody waits for an answer.
             Outgoing::Run(run) if run.is_reader() && run.is_late(now) => self.settle(&item, &drops.timeout),
             Outgoing::Run(run) if run.is_late(now) => {
-                let reason = if !shared.publisher_link.is_ready() {
-                    format!("disconnected: {}", shared.publisher_link.trouble().reason)
+                let reason = if !shared.links.publisher.is_ready() {
+                    format!("disconnected: {}", shared.links.publisher.trouble().reason)
                 } else if self.refused.reason().is_empty() {
                     "timeout: redis did not answer in time".to_owned()
                 } else {
