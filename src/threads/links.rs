@@ -98,7 +98,7 @@ impl Links {
 #[derive(Default)]
 pub struct Link {
     ready: AtomicBool,
-    /// It was ready when `Connected` was told, and was not lost since.
+    /// It was ready when `Connected` was queued, and was not lost since.
     announced: AtomicBool,
     trouble: Mutex<Trouble>,
 }

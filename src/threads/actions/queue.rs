@@ -35,7 +35,7 @@ pub(super) enum Job {
 /// The handle that every thread shares.
 ///
 /// ```text
-///  reserve() ──▶ Reservation ──fill()──▶ queued ──begin()──▶ in hand (`busy`) ──done()──▶ delivered
+///  reserve() ──▶ Reservation ──fill()──▶ queued ──begin()──▶ handled (`busy`) ──done()──▶ delivered
 ///                   │ dropped unused                              │ panic
 ///                   └──▶ free again                               └──▶ counted by settle_lost()
 ///  └──────── counted in events, bytes ────────────────┘
@@ -123,7 +123,7 @@ impl Actions {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// Counts the event as lost that the thread had in hand when it panicked. Called when the thread begins anew.
+    /// Counts the event as lost that the thread was handling when it panicked. Called when the thread begins anew.
     pub(super) fn settle_lost(&self) {
         if self.busy.swap(false, Ordering::AcqRel) {
             self.stats.actions.dropped.panic.add(1);
