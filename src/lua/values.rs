@@ -94,7 +94,7 @@ fn submit<T>(
     }
 }
 
-/// The body of a function that writes: it returns at once. Without a callback nobody gets the answer.
+/// The body of a function that writes: it returns at once. Without a callback the answer is dropped.
 fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
 }
