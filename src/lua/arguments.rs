@@ -1,5 +1,6 @@
 //! Shared parts of the functions in the table `realtime`: they read arguments, word refusals and push answers.
-//! Runs on the game thread, inside the guarded body of an entry. Nothing here raises.
+//! Runs on the game thread, inside the guarded body of an entry. Nothing here raises, and only
+//! [`push_answer`] changes the stack.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};

@@ -14,7 +14,8 @@ use std::borrow::Cow;
 use crate::lua::shield::{self, Results, Work};
 use crate::lua::stack::{Lua, SHIELD};
 
-/// How the body of an entry ended. [`finish`] turns it into results or a Lua error.
+/// How the body of an entry ended. [`finish`] turns it into results or a Lua error. The body may leave other values on
+/// the stack below its results: Lua takes the topmost values as results and drops the rest. It never raises.
 pub(super) enum EntryOutcome {
     /// Return `true`: the plain success.
     True,

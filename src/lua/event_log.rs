@@ -39,7 +39,8 @@ fn run_read_event_log(lua: Lua) -> EntryOutcome {
 }
 
 /// The options table at `at` as JSON; without options an empty array, which is how an empty table encodes. Encoding may
-/// run script code (to describe userdata), so the engine must not be borrowed.
+/// run script code (to describe userdata), so the engine must not be borrowed. `[-0, +0]`, or after an error
+/// `[-0, +?]`; never raises.
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Vec::new();
@@ -50,7 +51,8 @@ fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     serde_json::from_slice(&text).map_err(|err| format!("encode: the options {err}"))
 }
 
-/// Queues the query for the thread `rt-files` and keeps the callback at index `at` for its answer.
+/// Queues the query for the thread `rt-files` and keeps the callback at index `at` for its answer. `[-0, +0]`, never
+/// raises.
 fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOutcome, String> {
     let kept = shield::keep(lua, at).ok_or(NOT_KEPT)?;
     let asked = process.engine().read_event_log(wanted, kept);
@@ -64,6 +66,7 @@ fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOu
 }
 
 /// Reads the event log on the game thread, and returns the records. Bounded by the reader's deadline.
+/// `[-0, +0]`, or the records; never raises.
 fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<EntryOutcome, String> {
     let begun = process.engine().begin_log_read(wanted);
     let reading = begun.map_err(|refusal| refusal.to_string())?;

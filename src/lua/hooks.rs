@@ -25,7 +25,7 @@ struct Given<'a> {
     spec: i32,
 }
 
-/// Reads the arguments `(channel, [id,] spec)`. The error is the argument error of `function`.
+/// Reads the arguments `(channel, [id,] spec)`. The error is the argument error of `function`. `[-0, +0]`.
 fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome> {
     let channel = lua.string(1).ok_or_else(|| bad(lua, 1, function, "string"))?;
     match lua.type_of(2) {

@@ -57,7 +57,7 @@ type Made = Result<Request, Refusal>;
 /// Makes a request from `prepared`, and queues it for the thread `rt-publisher`. The outcome is `true`, or `falsy,
 /// reason`. `callback` is the index of the function that gets the answer; it is kept only after the request was made,
 /// so that a refusal leaves nothing in the registry. `prepared` is evaluated before, because it may run script code and
-/// the engine is borrowed here.
+/// the engine is borrowed here. `[-0, +0]`, never raises.
 fn submit<T>(
     lua: Lua,
     falsy: Option<bool>,
@@ -94,13 +94,13 @@ fn submit<T>(
     }
 }
 
-/// The body of a function that writes: it returns at once. Without a callback nobody gets the answer.
+/// The body of a function that writes: it returns at once. Without a callback the answer is dropped. `[-0, +0]`.
 fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
 }
 
 /// The body of a function that reads. With a callback it returns at once. Without one it returns the answer, and the
-/// game thread waits for it, up to `sync_timeout_ms`.
+/// game thread waits for it, up to `sync_timeout_ms`. `[-0, +0]`, or the values of the answer; never raises.
 fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     if callback.is_some() {
         return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
