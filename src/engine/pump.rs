@@ -454,7 +454,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::Event;
-    use crate::event::Event;
     use crate::event::topic::Topic;
     use crate::event::{Arrival, Decoded};
     use crate::json::tape;

@@ -9,11 +9,13 @@ use std::thread;
 
 use super::*;
 use crate::config::limits::EVENTLOG_RETRY;
+use crate::eventlog::Query;
 use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError};
+use crate::eventlog::spec::{Format, Fsync, LogSpec};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
-use crate::eventlog::{Format, Fsync, LogSpec, Query};
+use crate::stats::Counters;
 use crate::stats::Stats;
 use crate::threads::files::desk::{EVENTLOG_OPEN_MAX, EVENTLOG_REFORMAT_PAUSE};
 use crate::threads::files::queue::{AppendRefused, EVENTLOG_JOBS_MAX, EVENTLOG_READS_MAX, Job, ReadReply};

@@ -16,7 +16,7 @@ use realtime::facade::engine::event_log::LogQuery;
 use realtime::facade::eventlog::Query;
 use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::path::LogPath;
-use realtime::facade::eventlog::reader::{self, Progress, Scan};
+use realtime::facade::eventlog::reader::{self, Scan, ScanProgress};
 use realtime::facade::threads::files::ReadReply;
 use serde_json::json;
 
