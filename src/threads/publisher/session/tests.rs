@@ -199,6 +199,69 @@ fn a_late_event_is_expired_or_unknown() {
     }
 }
 
+// ---- refusals, numbers, the drain -----------------------------------------------------------------------------------
+
+/// Items that Redis refused for the moment go first after the pause, one at a time.
+#[test]
+fn refused_items_go_first_after_the_pause() {
+    with_session(|session| {
+        session.shared.outbox.push(publish(b"{}")).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["PUBLISH"]);
+        session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
+        answer(session, b"-LOADING Redis is loading the dataset in memory\r\n");
+        let mut at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
+        assert!(matches!(session.backlog.next(&at), Step::Wait(pause) if pause == session.poll));
+        at.now += REFUSED_RETRY;
+        let Step::Write(item) = session.backlog.next(&at) else { panic!("the pause is over") };
+        session.encode(item);
+        assert_eq!(names(session), ["PUBLISH"]);
+        at.batch_bytes = 1;
+        assert!(matches!(session.backlog.next(&at), Step::Wait(Duration::ZERO)));
+        answer(session, b":1\r\n");
+        session.gather();
+        assert_eq!(names(session), ["SET"]);
+    });
+}
+
+/// No counter gets a new number before one in doubt that waits behind it: the script would take the older number for
+/// applied. A pass for a reader keeps to that as well.
+#[test]
+fn a_counter_before_one_in_doubt_goes_without_a_number() {
+    with_session(|session| {
+        session.shared.outbox.push(incr("n", 60)).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["EVAL"]);
+        session.backlog.connection_ended();
+        session.backlog.connected(0);
+        session.backlog.put_back(incr("n", 60));
+        session.shared.outbox.push_reader(get(1)).unwrap();
+        session.gather();
+        assert!(session.batch.windows(6).any(|part| part == b"\r\n0\r\n\x24"), "the number of the first is 0");
+        assert_eq!(names(session), ["EVAL"]);
+    });
+}
+
+/// After the settings changed, items queued before go out on the old connection, which is left when they are answered.
+#[test]
+fn a_connection_drains_after_the_settings_changed() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        let mut config = Config::defaults("box", 1);
+        assert!(config.apply_json("test", r#"{"redis":"redis://127.0.0.1:1"}"#).is_empty());
+        session.shared.reconfigure(config);
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        session.backlog.look_at_settings();
+        assert_eq!(session.gather(), Gathered::Batch);
+        assert_eq!(names(session), ["SET"]);
+        assert_eq!(session.gather(), Gathered::Batch, "its answer is not there yet");
+        answer(session, b"+OK\r\n");
+        assert_eq!(session.gather(), Gathered::Drained);
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (1, 1));
+    });
+}
+
 // ---- scripts and leases ---------------------------------------------------------------------------------------------
 
 fn limits(session: &Session<'_, '_>) -> Vec<String> {
