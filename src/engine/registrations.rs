@@ -344,7 +344,7 @@ impl<T: Registered> Registrations<T> {
 
     /// The registrations of this id on every channel.
     fn of_id(&self, id: Arc<[u8]>) -> impl Iterator<Item = (&Key, &Entry<T>)> {
-        let from = self.entries.from_key((Arc::clone(&id), Box::default()));
+        let from = self.entries.starting_at((Arc::clone(&id), Box::default()));
         from.take_while(move |((known, _), _)| *known == id)
     }
 

@@ -66,7 +66,7 @@ impl<K: Ord, V> Registry<K, V> {
 
     /// Every key not below `first`, with its value, in order of the keys. Keys that begin alike stand together, so this
     /// finds all channels of one id.
-    pub(crate) fn from_key(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
+    pub(crate) fn starting_at(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
         self.serials.range(first..).filter_map(|(key, serial)| Some((key, self.values.get(serial)?)))
     }
 
