@@ -316,7 +316,7 @@ function realtime.Configure(options) end
 ---@field raw_slow integer events for which Lua took too long, delivered as text
 ---@field panics integer internal errors of the module
 ---@field log_lines_held_back integer log lines left out, because each cause is logged at most once in ten seconds
----@field console_lines_dropped integer lines for the console that were dropped
+---@field console_lines_dropped integer lines that the console did not show because too many waited; the log file has them
 ---@field pump realtime.Percentiles time of each tick with work
 ---@field wait realtime.Percentiles time from an event's arrival to its turn
 ---@field latency realtime.Percentiles time from the sending of an event to its turn, by the clocks of both servers
