@@ -1,5 +1,5 @@
-//! Rules of the source that no compiler checks: layers, circles of imports, comments, thread names, unsafe, the
-//! README's tables. `cargo test --test tidy -- --nocapture figures` prints the counts behind them.
+//! Rules of the source that no compiler checks: layers, circles of imports, comments, thread names, unsafe code, the
+//! README's tables. `cargo test --test tidy -- --nocapture figures` prints the figures behind them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ mod source;
 use figures::Figures;
 use imports::{Import, Source};
 
-/// The layer of each folder, most special first. A file imports from its own layer and lower ones only.
+/// The layer of each folder; the first match counts. A file imports from its own layer and lower ones only.
 ///
-/// `eventlog` has a second row: hooks name an event log's path and format, and read no log for that.
+/// `eventlog` has further rows: the spec of a hook holds the path and format of an event log, but reads no log.
 const LAYERS: &[(&str, u8)] = &[
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
@@ -37,8 +37,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("lua", 5),
 ];
 
-/// The modules of layers 1 and 2 that open sockets or files. The others there turn bytes into values and back, so
-/// that their tests need neither: they import none of these.
+/// The modules of layers 1 and 2 that open sockets or files. The other modules there turn bytes into values and back, and
+/// import none of these, so that their tests need neither sockets nor files.
 const OPENING: &[&str] = &[
     "io::bounded_file",
     "io::net",
@@ -58,9 +58,9 @@ const OPENING: &[&str] = &[
     "webhook::spool",
 ];
 
-/// At least this share of the lines without unit tests are comments: reasons are written down.
+/// Comments are at least this share of the lines, unit tests excluded, because reasons must be written down.
 const COMMENT_PERCENT_MIN: f64 = 20.0;
-/// Above this the comments name too many things by a clause ("what was written") instead of by a noun.
+/// Above this share the comments name too many things by a clause ("what was written") instead of by a noun.
 const WHAT_PER_1000_MAX: f64 = 3.0;
 
 fn is_in(module: &str, name: &str) -> bool {
@@ -72,12 +72,12 @@ fn layer_of(module: &str) -> u8 {
     found.unwrap_or_else(|| panic!("`{module}` has no layer in tests/tidy.rs")).1
 }
 
-/// The source as all rules see it.
+/// The source, as all rules read it.
 struct Code {
-    /// The files without those of unit tests, in the order of their paths. `src/bin` is a crate of its own: it
-    /// imports nothing here.
+    /// The files without those of unit tests, in the order of their paths. `src/bin` is another crate, so it imports
+    /// nothing here.
     sources: Vec<Source>,
-    /// The files of unit tests alone.
+    /// The files that contain unit tests only.
     tests: Vec<Source>,
     imports: Vec<Import>,
 }
@@ -117,9 +117,9 @@ impl Code {
         &self.sources[file].module
     }
 
-    /// Fails with the imports that break a rule.
+    /// Fails if an import breaks a rule, and prints these imports.
     fn expect_none(&self, rule: &str, breaks: impl Fn(&Import) -> bool) {
-        // The crate's root and the facade know everybody.
+        // The crate's root and the facade may import everything.
         let counts = |import: &&Import| !imports::ASIDE.contains(&self.module(import.from));
         let wrong: Vec<&Import> = self.imports.iter().filter(counts).filter(|import| breaks(import)).collect();
         assert!(wrong.is_empty(), "{rule}:\n{}", imports::lines(&self.sources, &wrong));
@@ -167,8 +167,8 @@ fn files_do_not_import_each_other_in_a_circle() {
     assert!(report.is_empty(), "\n{report}");
 }
 
-/// The order is: handles (queues, outboxes, inboxes), `threads/shared.rs` that holds them, the loops that serve them,
-/// `threads/workers.rs` that starts the loops.
+/// From bottom to top: handles (queues, outboxes, inboxes); `threads/shared.rs`, which holds them; the loops, which serve
+/// them; `threads/workers.rs`, which starts the loops.
 #[test]
 fn handles_do_not_import_the_loops_that_serve_them() {
     let ties = imports::ties(&CODE.sources, &CODE.imports);
@@ -203,7 +203,7 @@ fn comments_give_reasons() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Checks nothing: prints the counts behind the rules.
+/// Checks nothing; prints the figures behind the rules.
 #[test]
 #[expect(clippy::print_stdout)]
 fn figures() {

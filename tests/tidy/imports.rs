@@ -22,7 +22,7 @@ pub(crate) struct Import {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) line: usize,
-    /// As the source has it, a group already resolved: `crate::redis::tls::Roots`.
+    /// The path as written, with its group resolved: `crate::redis::tls::Roots`.
     pub(crate) path: String,
 }
 
@@ -44,14 +44,14 @@ fn child(module: &str, name: &str) -> String {
     if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") }
 }
 
-/// A path in the code, before it is resolved.
+/// A path in the code that is not resolved yet.
 struct Mention {
     module: String,
     line: usize,
     segments: Vec<String>,
 }
 
-/// Everything that is needed to resolve a path: the modules, and the names that `use` brings into them.
+/// The modules, and the names that `use` brings into them: enough to resolve a path.
 struct Names {
     /// The file of each module that has one.
     files: HashMap<String, usize>,
@@ -60,7 +60,7 @@ struct Names {
     used: HashMap<String, HashMap<String, Vec<String>>>,
 }
 
-/// Re-exports of re-exports; a name that leads to itself stops here.
+/// The longest chain of re-exports. A name that leads to itself ends here.
 const FOLLOWED_MAX: usize = 16;
 
 impl Names {
@@ -239,11 +239,11 @@ impl FileReader<'_> {
     }
 }
 
-/// Files at the crate's root whose purpose is to know everybody: `lib.rs`, the facade, the rows of tests.
+/// Files at the crate's root that may import everything: `lib.rs`, the facade, the rows of tests.
 pub(crate) const ASIDE: &[&str] = &["", "facade", "rows"];
 
-/// Imports that may tie files together: all but those of the files aside, and those between a file and its parent or
-/// child module, which belong to one another.
+/// The imports that can form a circle: all but those of [`ASIDE`], and those between a file and its parent or child
+/// module, which belong together.
 pub(crate) fn ties<'a>(sources: &[Source], imports: &'a [Import]) -> Vec<&'a Import> {
     let of = |file: usize| sources[file].module.as_str();
     let counts = |import: &&Import| {
@@ -253,7 +253,7 @@ pub(crate) fn ties<'a>(sources: &[Source], imports: &'a [Import]) -> Vec<&'a Imp
     imports.iter().filter(counts).collect()
 }
 
-/// The shortest way along imports, from the file `start` to the first that `is_end` takes.
+/// The shortest chain of imports from the file `start` to a file that `is_end` accepts.
 pub(crate) fn way<'a>(ties: &[&'a Import], start: usize, is_end: impl Fn(usize) -> bool) -> Option<Vec<&'a Import>> {
     let mut came_by: BTreeMap<usize, &Import> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);
@@ -275,7 +275,7 @@ pub(crate) fn way<'a>(ties: &[&'a Import], start: usize, is_end: impl Fn(usize) 
     None
 }
 
-/// A set of files each of which imports all others, directly or not, with its shortest circle.
+/// A set of files each of which imports all others, directly or not, and the shortest circle among them.
 pub(crate) struct Circle<'a> {
     pub(crate) files: BTreeSet<usize>,
     pub(crate) shortest: Vec<&'a Import>,
@@ -305,7 +305,7 @@ pub(crate) fn circles<'a>(sources: &[Source], ties: &[&'a Import]) -> Vec<Circle
     found
 }
 
-/// The files that one file imports, directly or not. It is itself among them only if it stands in a circle.
+/// The files that one file imports, directly or not. The file itself is among them only if it is part of a circle.
 fn reached(imported: &[BTreeSet<usize>], start: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut left = vec![start];

@@ -135,9 +135,10 @@ impl Web {
 
     /// `http://127.0.0.1:<port><path>`, or `https://localhost:...`.
     pub fn url(&self, path: &str) -> String {
-        match self.https {
-            true => format!("https://localhost:{}{path}", self.port),
-            false => format!("http://127.0.0.1:{}{path}", self.port),
+        if self.https {
+            format!("https://localhost:{}{path}", self.port)
+        } else {
+            format!("http://127.0.0.1:{}{path}", self.port)
         }
     }
 
