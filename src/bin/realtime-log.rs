@@ -28,6 +28,7 @@ LOG   the log's own path (rotated segments are found beside it), or that of one 
 TIME  Unix seconds, 2026-11-24, 2026-11-24T12:30:00 (UTC), or 90s, 15m, 2h, 3d ago
 ";
 
+/// Runs one command. Output is buffered and flushed at the end, so a failed flush counts like a failed write.
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
@@ -70,6 +71,7 @@ impl Failure {
     }
 }
 
+// Every `io::Error` here comes from the output: errors of a log arrive as a `ReadError`.
 impl From<io::Error> for Failure {
     fn from(err: io::Error) -> Failure {
         Failure::Output(err)
@@ -185,6 +187,7 @@ impl Call {
 
 /// Prints the records part by part, so that a log of any size takes little memory.
 fn cat(scan: &mut Scan, limit: usize, out: &mut impl Write) -> Result<ReadOutcome, Failure> {
+    // `left` is the rest of the whole limit; `lines` and `scratch` are reused for every part.
     let (mut left, mut lines, mut scratch) = (limit, Vec::new(), Vec::new());
     loop {
         // The limit of a scan counts from the last `take_records`, so each step gets the rest of the whole limit.
@@ -274,6 +277,8 @@ fn time_ms(text: &str, now_ms: u64) -> Option<u64> {
     let (day, time) = text.trim_end_matches('Z').split_once('T').unwrap_or((text, "0:0:0"));
     let [year, month, day] = numbers(day, '-')?;
     let [hours, minutes, seconds] = numbers(time, ':')?;
+    // Days up to 31 in every month and a 61st second are accepted: they only move the time into the next month or
+    // minute.
     let valid = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
     let valid = valid && hours < 24 && minutes < 60 && seconds < 61;
     valid.then(|| ((days_before(year, month, day) * 24 + hours) * 60 + minutes) * 60_000 + seconds * 1000)
@@ -299,6 +304,7 @@ fn date(time_ms: u64) -> String {
     let (days, seconds) = (time_ms / 86_400_000, time_ms / 1000 % 86_400);
     let day = days + 719_468;
     let era_day = day % 146_097;
+    // Takes the leap days of the era out of the day count, so that all years have 365 days.
     let era_year = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
     let year_day = era_day - (era_year * 365 + era_year / 4 - era_year / 100);
     let month = (year_day * 5 + 2) / 153;

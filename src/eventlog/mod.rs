@@ -130,8 +130,8 @@
 //!
 //! # Code
 //!
-//! A file uses files above it, or in its own row, only. Apart from a file and
-//! its own subfolder, no two files use each other.
+//! A file uses files above it, or in its own row, only. Apart from a file and its own subfolder, no two files use each
+//! other.
 //!
 //! | file | holds |
 //! |---|---|
