@@ -12,11 +12,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::lock::lock;
 use crate::io::net::ADDRESSES_TRIED_MAX;
 
 /// Most look-ups that run at once. The system may take half a minute for one.
-pub(crate) const LOOKUPS_MAX: usize = 16;
+const LOOKUPS_MAX: usize = 16;
+// Senders that all wait for a look-up leave room for another host.
+const _: () = assert!(SENDERS_MAX + SENDERS_KEPT < LOOKUPS_MAX);
 /// How long a resolved address is used without a new look-up.
 const LOOKUP_FRESH: Duration = Duration::from_secs(30);
 /// Most hosts whose addresses are kept.

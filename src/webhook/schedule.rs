@@ -29,7 +29,6 @@ use crate::config::limits::{PAYLOAD_BYTES_MAX, SENDERS_KEPT, SENDERS_MAX, TEXT_B
 use crate::hooks::template::{BODY_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::webhook::answer::{PostResult, Verdict};
 use crate::webhook::post::{Post, PostAddress};
-use crate::webhook::resolve::LOOKUPS_MAX;
 
 use destination::{Destination, Queued};
 use origins::OriginPauses;
@@ -60,7 +59,7 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
 // Each sender may hang in a look-up of its own.
-const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0 && SENDERS_MAX < LOOKUPS_MAX);
+const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 
 /// All destinations and their queues. A destination's number is its index in `destinations`; it stays the same while the
 /// destination has posts.

@@ -182,7 +182,9 @@ fn a_destination_that_is_gone_gets_one_request() {
         let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
         let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
         poster.post(&hook, json!({ "text": "first" }));
-        wait_until("the destination is closed", || matches!(poster.standing("webhooks").state, DestinationState::Closed(_)));
+        wait_until("the destination is closed", || {
+            matches!(poster.standing("webhooks").state, DestinationState::Closed(_))
+        });
         for _ in 0..10 {
             poster.post(&hook, json!({ "text": "later" }));
         }
