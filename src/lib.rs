@@ -58,8 +58,6 @@
 //! - `unsafe` and every Lua call live in [`lua`]; layers 0 to 4 build and pass their tests without the `gmod` feature.
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
-// Links of public documentation lead to private items: those who read it read the code.
-#![allow(rustdoc::private_intra_doc_links)]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
