@@ -6,7 +6,7 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | [`outbox`], [`run`], [`replies`] | How do other threads hand in items, and how do answers come back? |
+//! | [`outbox`], [`mod@run`], [`replies`] | How do other threads hand in items, and how do answers come back? |
 //! | [`backlog`] | Which items have no fate yet, and which is written next? |
 //! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
 //! | [`in_flight`] | Which command does the next reply answer? |
