@@ -1,7 +1,7 @@
-//! Link flags of the library: it is never unmapped.
+//! Link flags of the library: the loader must never unmap it.
 //!
-//! A game server may `dlclose` a binary module at every map change while its threads live on, so the
-//! library asks the loader to keep it (`DF_1_NODELETE`). Windows does the same at run time (`src/lua/mod.rs`).
+//! A game server may `dlclose` a binary module at every map change while the module's threads run on, so the library asks
+//! the loader to keep it (`DF_1_NODELETE`). On Windows the code does the same at run time (`src/lua/open.rs`).
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

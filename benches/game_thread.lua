@@ -1,7 +1,7 @@
--- What the game thread pays, beside lua-cjson in the same run. Run by scripts/bench in the stand-in server.
--- MODE: times of `emit_times`, `hook_times` and `pump_times`; `emit`, `deliver`, `cjson_encode`, `cjson_decode` of N events, for
--- counting instructions. For Emit there is no Redis, so that what is timed is the game thread alone: on two cores the
--- publisher and Redis would take turns with it.
+-- The time that the game thread spends, next to lua-cjson in the same run. scripts/bench runs this in the stand-in server.
+-- MODE: `emit_times`, `hook_times` and `pump_times` print times; `emit`, `deliver`, `cjson_encode` and `cjson_decode` handle
+-- N events, so that instructions can be counted. For Emit there is no Redis, so that only the game thread is timed: on two
+-- cores the publisher and Redis would take turns with it.
 local mode, n = host.arg.MODE, tonumber(host.arg.N or 4000)
 
 local pump
@@ -25,7 +25,7 @@ local function median(list)
 	return list[math.ceil(#list / 2)]
 end
 
--- The median of each value that `f` returns, over `count` rounds.
+-- The median over `count` rounds of each value that `f` returns.
 local function rounds(count, f)
 	local rows = {}
 	for round = 1, count do
@@ -70,13 +70,13 @@ if mode == "cjson_encode" or mode == "cjson_decode" then
 	host.quit(0)
 elseif mode == "emit" then
 	for _ = 1, n do assert(realtime.Emit("bench", shapes[host.arg.SHAPE or "event"])) end
-	host.exit_now(0) -- Nobody answers: there is nothing to flush to.
+	host.exit_now(0) -- Without a Redis there is nothing to flush.
 elseif mode == "emit_times" then
-	-- "same queue": cjson.encode and an Emit of `true`, which is the call and the queue without a table.
+	-- "same queue": cjson.encode, and an Emit of `true`, which costs the call and the queue but no table.
 	print(string.format("%-8s %9s %13s %7s %11s %7s", "payload", "Emit ns", "cjson.encode", "ratio", "same queue", "ratio"))
 	for _, name in ipairs({ "plain", "event" }) do
 		local shape = shapes[name]
-		-- 4000 publishes a shape: the queue holds 8192.
+		-- 4000 publishes for each shape: the queue holds 8192.
 		local rows = rounds(20, function()
 			local encode = time(100, function() cjson.encode(shape) end)
 			local emit = time(100, function() assert(realtime.Emit("other", shape)) end)
@@ -87,7 +87,8 @@ elseif mode == "emit_times" then
 	end
 	host.exit_now(0)
 elseif mode == "hook_times" then
-	-- Emit alone, and to a channel with five hooks. The queue holds 8192: a round is 100 publishes, and 100 with a counter.
+	-- Emit without hooks, and to a channel with five hooks. The queue holds 8192: a round has 100 publishes, and 100 more with
+	-- a counter.
 	local nowhere = "http://127.0.0.1:1/api/webhooks/1/token"
 	for _, spec in ipairs({
 		{ type = "discord", webhook_url = nowhere, format = "**{killer}** killed {victim} with {weapon}" },

@@ -1,27 +1,27 @@
-# Shared by the scripts beside it, so that each of them works on a machine that has nothing yet.
+# Functions that the scripts beside it share, so that each script works on a fresh machine.
 #
-# Sourced, never run, after `cd` to the root of the repository. What is missing is installed where that is possible
-# without asking (Debian or Ubuntu, root or sudo without a password); elsewhere the script stops and names it.
+# Scripts source this file after `cd` to the root of the repository. Missing tools are installed where that is possible
+# without asking (Debian or Ubuntu, as root or with sudo without a password); elsewhere the script stops and names them.
 # shellcheck shell=bash
 
 # The test steps of scripts/test and of scripts/test-busy.
-# shellcheck disable=SC2034  # they use them
+# shellcheck disable=SC2034  # the scripts use them
 TEST_WITHOUT_LUA=(scripts/redis-in-docker cargo test -p realtime -p fault-kit --no-default-features)
 # shellcheck disable=SC2034
 TEST_WITH_LUA=(scripts/redis-in-docker cargo test -p realtime -p gmod-host)
 
-# `say TEXT...`: one line on stderr under the script's name. Stdout belongs to whatever the script runs.
+# `say TEXT...`: prints one line on stderr, with the script's name. Stdout belongs to the commands that the script runs.
 say() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
 
-# `fail TEXT...`: says it and ends the script (or the subshell it is called in) with status 1.
+# `fail TEXT...`: prints the text and ends the script (or the calling subshell) with status 1.
 fail() {
     say "$@"
     exit 1
 }
 
-# `have NAME`: true when NAME, a command or the absolute path of a file, is there.
+# `have NAME`: true if NAME, a command or the absolute path of a file, exists.
 have() {
     case $1 in
         /*) [[ -e $1 ]] ;;
@@ -29,12 +29,13 @@ have() {
     esac
 }
 
-# `can_install`: true when packages can be installed without asking anybody.
+# `can_install`: true if packages can be installed without a password.
 can_install() {
     have apt-get && { [[ $EUID -eq 0 ]] || sudo -n true </dev/null >/dev/null 2>&1; }
 }
 
-# `as_root CMD...`: runs CMD as root, with no terminal to ask on and nothing on stdout. Only after `can_install`.
+# `as_root CMD...`: runs CMD as root, without a terminal for questions and with stdout sent to stderr. Only after
+# `can_install`.
 as_root() {
     if [[ $EUID -eq 0 ]]; then
         "$@" </dev/null >&2
@@ -45,7 +46,7 @@ as_root() {
 
 apt_lists_fresh=no
 
-# `apt_update`: fetches the package lists, once per script. A failure is only told: the lists at hand may do.
+# `apt_update`: fetches the package lists, once in each script. After a failure the script goes on: the old lists may do.
 apt_update() {
     [[ $apt_lists_fresh == no ]] || return 0
     apt_lists_fresh=yes
@@ -53,13 +54,13 @@ apt_update() {
         say "apt-get update failed; going on with the package lists at hand"
 }
 
-# `apt_install PACKAGE...`: installs them and returns apt's verdict. A service that comes along stays off, now and
-# after a restart of the machine: tests start their own, and nobody asked for a daemon.
+# `apt_install PACKAGE...`: installs the packages and returns apt's status. Services in them stay off, now and after a
+# restart of the machine, because tests start their own servers.
 apt_install() {
     apt_update
     say "installing $*"
-    # The policy file is how Debian lets a machine refuse the start of services; one already there is left alone.
-    # shellcheck disable=SC2016  # root's shell expands these, not this one
+    # With this policy file a Debian machine refuses to start services; an existing one is not changed.
+    # shellcheck disable=SC2016  # the shell of root expands these
     as_root env DEBIAN_FRONTEND=noninteractive sh -eu -c '
         policy=/usr/sbin/policy-rc.d
         if [ ! -e "$policy" ]; then
@@ -78,7 +79,7 @@ apt_install() {
     ' install "$@"
 }
 
-# `apt_candidate PACKAGE`: prints the version apt would install, or nothing.
+# `apt_candidate PACKAGE`: prints the version that apt would install, or nothing.
 apt_candidate() {
     local line
     while read -r line; do
@@ -89,8 +90,8 @@ apt_candidate() {
     done < <(LC_ALL=C apt-cache policy -- "$1" 2>/dev/null)
 }
 
-# `ensure NAME:PACKAGE...`: afterwards each NAME, a command or the absolute path of a file, is there; those that are
-# not come from their Debian PACKAGE. When that cannot be, says exactly what to install and ends the script.
+# `ensure NAME:PACKAGE...`: makes sure that each NAME, a command or the absolute path of a file, exists, and installs the
+# Debian PACKAGE of a missing one. If that is impossible, prints exactly what to install and ends the script.
 ensure() {
     local need missing=() packages=()
     for need; do
@@ -110,21 +111,22 @@ ensure() {
     fi
 }
 
-# `ensure_c`: afterwards C builds and links here, with make, readelf and the certificates cargo downloads with.
+# `ensure_c`: makes sure that C can be compiled and linked, and that make, readelf and the certificates for cargo's
+# downloads exist.
 ensure_c() {
     local needs=(gcc:gcc make:make readelf:binutils /usr/include/stdio.h:libc6-dev)
-    # Elsewhere than on Debian the file has other names, so its absence proves nothing.
+    # Other distributions name this file differently, so its absence proves nothing there.
     ! have apt-get || needs+=(/etc/ssl/certs/ca-certificates.crt:ca-certificates)
     ensure "${needs[@]}"
 }
 
-# `at_least WANTED VERSION`: true when VERSION is WANTED or later; what follows a `-` or `+` in VERSION is ignored.
+# `at_least WANTED VERSION`: true if VERSION is WANTED or later. The part of VERSION after a `-` or `+` is ignored.
 at_least() {
     local version=${2%%[-+~]*}
     [[ -n $version ]] && printf '%s\n%s\n' "$1" "$version" | LC_ALL=C sort -CV
 }
 
-# `rust_least`: prints the oldest Rust that builds this workspace, from the one place that says it.
+# `rust_least`: prints the oldest Rust that builds this workspace, as Cargo.toml says.
 rust_least() {
     local line
     while read -r line; do
@@ -136,7 +138,7 @@ rust_least() {
     fail "Cargo.toml has no rust-version"
 }
 
-# `rust_good_in PATH LEAST`: true when the cargo and rustc found in PATH both run and are LEAST or later.
+# `rust_good_in PATH LEAST`: true if the cargo and rustc in PATH both run and are LEAST or later.
 rust_good_in() {
     local PATH=$1 cargo rustc _
     read -r _ cargo _ < <(cargo --version 2>/dev/null </dev/null) || return 1
@@ -144,8 +146,8 @@ rust_good_in() {
     at_least "$2" "$cargo" && at_least "$2" "$rustc"
 }
 
-# `rust_find LEAST`: true when a good enough toolchain is installed; PATH then leads to it. The one in PATH wins, then
-# rustup's, then the distribution's, versioned ones (Ubuntu's rustc-1.xx) from the newest down.
+# `rust_find LEAST`: true if a new enough toolchain is installed; PATH then leads to it. The order is: the one in PATH,
+# rustup's, the distribution's, then versioned ones (Ubuntu's rustc-1.xx), newest first.
 rust_find() {
     local dir paths=("$PATH")
     for dir in ${HOME:+"$HOME/.cargo/bin"} /usr/bin; do
@@ -164,8 +166,8 @@ rust_find() {
     return 1
 }
 
-# `rust_from_rustup`: true when rustup is here and its stable toolchain could be had. A default the user chose stays:
-# only this script and what it runs use stable.
+# `rust_from_rustup`: true if rustup exists and could install its stable toolchain. The user's default toolchain does not
+# change: only this script and its commands use stable.
 rust_from_rustup() {
     [[ -z ${HOME:-} ]] || have rustup || PATH=$HOME/.cargo/bin:$PATH
     have rustup || return 1
@@ -175,11 +177,11 @@ rust_from_rustup() {
     export RUSTUP_TOOLCHAIN=stable PATH
 }
 
-# `rust_from_apt LEAST`: true when a set of the distribution's packages gave a toolchain that is LEAST or later.
+# `rust_from_apt LEAST`: true if packages of the distribution gave a toolchain that is LEAST or later.
 rust_from_apt() {
     local set package name
     apt_update
-    # Debian's plain packages; the ones kept current for building browsers (bookworm); Ubuntu's, newest first.
+    # Debian's plain packages; the newer ones for building browsers (bookworm); Ubuntu's, newest first.
     local sets=('rustc cargo rustfmt rust-clippy' 'rustc-web cargo-web rustfmt-web rust-web-clippy')
     while read -r name; do
         sets+=("rustc-$name cargo-$name rustfmt-$name rust-$name-clippy")
@@ -195,7 +197,7 @@ rust_from_apt() {
     return 1
 }
 
-# `ensure_rust`: afterwards `cargo` and `rustc` in PATH are at least the `rust-version` of Cargo.toml.
+# `ensure_rust`: makes sure that `cargo` and `rustc` in PATH are at least the `rust-version` of Cargo.toml.
 ensure_rust() {
     local least
     least=$(rust_least)
@@ -212,7 +214,7 @@ ensure_rust() {
     fail "missing cargo and rustc $least or later; install rustup and run: rustup default stable"
 }
 
-# `ensure_rust_lints`: as `ensure_rust`, and `cargo fmt` and `cargo clippy` work too.
+# `ensure_rust_lints`: as `ensure_rust`, and makes sure that `cargo fmt` and `cargo clippy` work.
 ensure_rust_lints() {
     ensure_rust
     rust_lints_work && return 0
@@ -225,7 +227,7 @@ ensure_rust_lints() {
         release=${release#rustc }
         release=${release%.*}
         apt_update
-        # Whichever of these belongs to the toolchain in PATH; the others are not there, or change nothing.
+        # One of these sets belongs to the toolchain in PATH; the others do not exist or change nothing.
         local set
         for set in "rustfmt-$release rust-$release-clippy" 'rustfmt-web rust-web-clippy' 'rustfmt rust-clippy'; do
             [[ $(apt_candidate "${set%% *}") == *"$release"* || $set == *"$release"* ]] || continue

@@ -3,9 +3,10 @@
 //! Nothing else is public: so the compiler reports code that nobody calls.
 
 pub mod config {
+    pub use crate::config::Config;
     pub use crate::config::address::Address;
+    pub use crate::config::options::{OPTIONS, OptionKind, environment_name};
     pub use crate::config::sources::{Operator, Sources};
-    pub use crate::config::{Config, Kind, OPTIONS, environment_name};
     pub mod limits {
         pub use crate::config::limits::{
             CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, SENDERS_MAX, SILENCE_MAX,
@@ -14,13 +15,11 @@ pub mod config {
 }
 
 pub mod engine {
-    pub use crate::engine::call::{Call, Deliver, Outcome};
-    pub use crate::engine::{Engine, Refusal};
+    pub use crate::engine::Engine;
+    pub use crate::engine::call::{Call, CallbackRef, Deliver, Outcome};
+    pub use crate::engine::refusal::Refusal;
     pub mod event_log {
         pub use crate::engine::event_log::LogQuery;
-    }
-    pub mod registry {
-        pub use crate::engine::registry::CallbackRef;
     }
     pub mod requests {
         pub use crate::engine::requests::{Request, Requests};
@@ -41,7 +40,7 @@ pub mod eventlog {
         pub use crate::eventlog::disk::SystemDisk;
     }
     pub mod folder {
-        pub use crate::eventlog::folder::Place;
+        pub use crate::eventlog::folder::LogFiles;
     }
     pub mod path {
         pub use crate::eventlog::path::LogPath;
@@ -59,13 +58,13 @@ pub mod hooks {
         pub use crate::hooks::request::Webhook;
     }
     pub mod spec {
-        pub use crate::hooks::spec::{Kind, Spec};
+        pub use crate::hooks::spec::{ActionKind, Spec};
     }
 }
 
 pub mod json {
     pub mod tape {
-        pub use crate::json::tape::{Item, Reader};
+        pub use crate::json::tape::{Reader, TapeItem};
     }
 }
 
@@ -87,11 +86,13 @@ pub mod redis {
 }
 
 pub mod stats {
-    pub use crate::stats::Stats;
+    pub use crate::stats::{Counters, Stats};
 }
 
 pub mod threads {
-    pub use crate::threads::selftest;
+    pub mod selftest {
+        pub use crate::threads::selftest::steps::run;
+    }
     pub mod links {
         pub use crate::threads::links::SETTLE_MAX;
     }
@@ -103,7 +104,7 @@ pub mod threads {
         pub use crate::threads::subscriber::inbox::INBOX_EVENTS_MAX;
     }
     pub mod files {
-        pub use crate::threads::files::Reply;
+        pub use crate::threads::files::queue::ReadReply;
     }
     pub mod settings {
         pub use crate::threads::settings::read_operator;
@@ -112,7 +113,7 @@ pub mod threads {
         pub use crate::threads::shared::Shared;
     }
     pub mod webhooks {
-        pub use crate::threads::webhooks::{Job, Refused};
+        pub use crate::threads::webhooks::queue::{IntakeFull, Job};
     }
     pub mod workers {
         pub use crate::threads::workers::Workers;
@@ -121,6 +122,6 @@ pub mod threads {
 
 pub mod webhook {
     pub mod schedule {
-        pub use crate::webhook::schedule::{DENIED_MAX, Standing, State, WEBHOOK_JOBS_MAX};
+        pub use crate::webhook::schedule::{DENIED_MAX, DestinationReport, DestinationState, WEBHOOK_JOBS_MAX};
     }
 }

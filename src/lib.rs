@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  game thread                     rt-publisher                Redis      rt-subscriber
-//!  lua/api.rs Emit ────item──────▶ threads/publisher/ ──RESP──▶ ▒▒▒ ─RESP─▶ threads/subscriber/
-//!    table -> JSON (lua/json.rs)     batch, one write, resend    │            JSON -> tape (json/tape.rs)
+//!  lua/events.rs Emit ─item──────▶ threads/publisher/ ──RESP──▶ ▒▒▒ ─RESP─▶ threads/subscriber/
+//!    table -> JSON (lua/encode.rs)   batch, one write, resend    │            JSON -> tape (json/tape.rs)
 //!    number (event/identity.rs)      leases, counters            │            repeats, gaps (event/ledger.rs)
 //!  lua/values.rs ────item────────▶   values ◀────────────────────┘              │ hooks act       │ Lua listens
 //!        │ own event                                                            │                 │
@@ -17,7 +17,8 @@
 //!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │
 //!                                                                     ▼                           ▼
 //!  game thread, timer "realtime.pump" every tick:  engine/pump.rs ◀── inbox of events, answers, news (all bounded)
-//!      └─▶ lua/callbacks.rs  tape -> Lua table in slices, then the script's function under pcall (lua/shield.rs)
+//!      └─▶ lua/callbacks.rs  tape -> Lua table in slices (lua/decode.rs), then the script's function
+//!                            under pcall (lua/shield.rs)
 //! ```
 //!
 //! | folder | question |
@@ -52,15 +53,11 @@
 //! change while a Lua state detaches and the next one attaches (`engine/mod.rs`).
 //!
 //! Architecture invariants:
-//! - A module uses its own layer and lower ones only; `tests/tidy.rs` reads every `crate::` path and fails otherwise.
+//! - A file imports from its own layer and lower ones only, and never in a circle; `tests/tidy.rs` reads all imports.
 //! - The engine never calls Lua: it hands out the next [`engine::Call`], the edge runs it with nothing borrowed.
 //! - `unsafe` and every Lua call live in [`lua`]; layers 0 to 4 build and pass their tests without the `gmod` feature.
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
-// `Engine::stats` names all its numbers in one `json!`.
-#![recursion_limit = "256"]
-// Links of public documentation lead to private items: those who read it read the code.
-#![allow(rustdoc::private_intra_doc_links)]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
@@ -75,9 +72,12 @@ mod json;
 mod rows;
 mod stats;
 
-// 1 codecs: bytes in, values out. 2 I/O: `io`, and what of these folders opens a socket or a file (tests/tidy.rs).
-mod eventlog;
+// 1 io: small files, locks and TLS.
 mod io;
+
+// 2 formats and protocols: codecs (bytes in, values out), and the files that open sockets and files. A codec imports
+// none of the latter (tests/tidy.rs lists them).
+mod eventlog;
 mod redis;
 mod webhook;
 

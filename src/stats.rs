@@ -1,11 +1,17 @@
-//! Our own numbers: what each queue was offered, handed on and lost, by reason; how long the pump took.
-//! Counters are atomics that any thread adds to; nothing here blocks or allocates.
-//! At rest, for every queue: `in = delivered + dropped + waiting`, with `waiting` counted from the queue itself.
+//! The process's own numbers: for each queue the items offered, delivered and dropped, by reason; counters of events
+//! that matter; and how long the pump took.
+//! Any thread adds to the counters; nothing here blocks or allocates. They only grow, for the life of the process.
+//!
+//! The balance that tests check for every queue, whenever it is idle (`waiting` is counted from the queue itself):
+//!
+//! ```text
+//!  in = delivered + dropped (all reasons) + waiting
+//! ```
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A number that only grows.
+/// A number that only grows. `Relaxed` is enough: nobody concludes anything about other memory from a count.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
@@ -19,16 +25,30 @@ impl Counter {
     }
 }
 
-/// Declares a group of counters and lists them by name for `Stats()`.
+/// A group of counters that lists itself for `Stats()`.
+pub trait Counters {
+    /// Every counter by the name of its field, in order of declaration.
+    fn list(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// Declares a struct of counters, so that `Stats()` lists each by the name of its field. Fields of other types come
+/// first, in braces of their own, and are not listed.
 macro_rules! counters {
-    ($(#[$doc:meta])* $group:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+    (
+        $(#[$doc:meta])* $group:ident {
+            $({ $($(#[$other_doc:meta])* $other:ident: $type:ty,)* })?
+            $($(#[$field_doc:meta])* $field:ident,)*
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Default)]
-        pub struct $group { $($(#[$field_doc])* pub $field: Counter,)* }
+        pub struct $group {
+            $($($(#[$other_doc])* pub $other: $type,)*)?
+            $($(#[$field_doc])* pub $field: Counter,)*
+        }
 
-        impl $group {
-            /// Every counter with its name, in order of declaration.
-            pub fn list(&self) -> Vec<(&'static str, u64)> {
+        impl Counters for $group {
+            fn list(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($field), self.$field.get()),)*]
             }
         }
@@ -36,19 +56,19 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Why an event, a value or a counter was lost.
+    /// Why an event, a value or a counter did not take effect in Redis.
     OutboxDrops {
         /// Refused at once: the queue was full.
         queue_full,
-        /// A publish that waited longer than `emit_age_max_s` for Redis, and was never written.
+        /// A publish that waited for Redis longer than `emit_age_max_s` and was never written.
         expired,
         /// Redis answered with an error.
         redis,
-        /// Written, never answered, and not to be written again: Redis may have it or not.
+        /// Written but not acknowledged before the connection ended, and not safe to repeat: Redis may have it or not.
         unknown,
-        /// A read whose answer nobody waits for any more.
+        /// A read whose reader stopped waiting for the answer.
         timeout,
-        /// Not sent before the settings led to another Redis.
+        /// Not sent before the settings changed to another Redis.
         settings,
     }
 }
@@ -56,47 +76,47 @@ counters! {
 counters! {
     /// Why an event from Redis did not reach a listener.
     InboxDrops {
-        /// The queue was full: the oldest made room.
+        /// The queue was full: this event was the oldest and made room.
         overflow,
-        /// The queue was full: the oldest made room, and it waited for the function of a hook, which did not act.
+        /// As `overflow`, for an event that waited for the function of a conditional hook. The hook did not act.
         undecided,
-        /// A resend of an event that came before.
+        /// A duplicate: the event came before, and its sender sent it again.
         repeat,
-        /// Nobody listened any more when its turn came.
+        /// No listener was left when its turn came.
         no_listener,
         /// Longer than the payload limit; skipped on the wire.
         too_large,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
 
 counters! {
-    /// Why the hooks of an event of this server's own did not act.
+    /// Why the hooks did not act on one of this server's own events.
     ActionDrops {
-        /// Too many events waited.
+        /// Refused at once: too many events waited for `rt-actions`.
         queue_full,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
 
 counters! {
-    /// Why an event of an aggregator did not reach its function.
+    /// Why a collected event did not reach the function of its aggregator.
     AggregateDrops {
         /// Its window had `max_events` already.
         too_many,
-        /// The windows of all aggregators had too many bytes.
+        /// The windows of all aggregators together had too many bytes.
         memory_full,
-        /// Another server of the fleet sums this window up.
+        /// Another server of the fleet is the lease holder and sums this window up.
         other_server,
         /// The new Lua state did not add the aggregator again.
         no_function,
-        /// The aggregator was removed or replaced.
+        /// A script removed or replaced the aggregator.
         removed,
-        /// Lua had no memory for them.
+        /// Lua had no memory for its values.
         no_memory,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
@@ -104,9 +124,9 @@ counters! {
 counters! {
     /// Why the answer of a command did not reach its callback.
     ReplyDrops {
-        /// The Lua state that asked is gone.
+        /// The Lua state that asked has ended.
         no_state,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
@@ -114,35 +134,35 @@ counters! {
 counters! {
     /// Why a game hook was not run.
     NoticeDrops {
-        /// Too many waited.
+        /// Too many notices waited.
         queue_full,
-        /// It spoke of a state of the connection that is past.
+        /// It reported a state of the connection that was over.
         outdated,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
 
 counters! {
-    /// Why a Discord message or request was not delivered.
+    /// Why a Discord message or an HTTP request was not delivered.
     WebhookDrops {
-        /// Refused when it was handed in: too much waited to be looked at.
+        /// Refused when it was handed in: too many waited to be scheduled.
         queue_full,
-        /// The event lacks what a URL needs, or the message would be empty.
+        /// The event lacks a field that the URL needs, or the message would be empty.
         unmade,
-        /// Too much waited: the oldest made room.
+        /// Too many waited for this destination: this one was the oldest and made room.
         overflow,
         /// Older than an hour.
         expired,
-        /// Tried too often.
+        /// Too many attempts failed.
         attempts,
         /// Refused by the destination.
         refused,
-        /// The destination takes nothing any more.
+        /// The destination is closed: it refused for good.
         closed,
         /// There are too many destinations.
         crowded,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
@@ -150,130 +170,145 @@ counters! {
 counters! {
     /// Why a record did not reach its event log.
     FileDrops {
-        /// Refused: the queue was full.
+        /// Refused at once: the queue was full.
         queue_full,
-        /// The disk was full, and so was the memory for what it did not take.
+        /// The disk was full, and so was the memory for records that wait for it.
         disk_full,
-        /// The log cannot be written: a bad path, another process, a file that is no log.
+        /// The log cannot be written: a bad path, another process has it, or the file is no event log.
         refused,
         /// The disk had not taken it when its log had to be closed.
         unwritten,
-        /// Came after the end.
+        /// Came after the files were closed.
         closed,
-        /// Lost in a panic of ours.
+        /// Lost in a panic of the library.
         panic,
     }
 }
 
 counters! {
-    /// What the event logs did to the disk.
+    /// Work and failures of the event logs on the disk.
     FileCounts {
-        /// Written into segments; indexes are not counted.
+        /// Bytes written into segments; indexes are not counted.
         bytes,
+        /// Segments that were full, so that a new one was begun.
         rotations,
-        /// Syncs that failed: the segment was left for a new one.
+        /// Syncs that failed: the segment was left, and a new one begun.
         fsync_errors,
+        /// Writes that failed.
         write_errors,
-        /// Records written once more after a failure, so that they are safe.
+        /// Records that were written again after a failed sync, as the first copy may be lost.
         rewritten,
         /// Indexes that could not be written: reading is slower there.
         index_errors,
         /// Files that another program had cut, lengthened, moved or removed: new ones were begun.
         changed,
-        /// Logs read for scripts, and damaged places met on the way.
+        /// Logs read for scripts.
         reads,
+        /// Damaged places that those reads skipped.
         damaged,
     }
 }
 
-/// One queue, or one direction of it.
+/// The numbers of one queue, or of one direction of it.
 #[derive(Default)]
 pub struct QueueStats<Drops> {
-    /// Everything offered, refused ones included.
+    /// Every item offered, refused ones included.
     pub offered: Counter,
     pub delivered: Counter,
     pub dropped: Drops,
 }
 
-/// What the process counted since it started.
-#[derive(Default)]
-pub struct Stats {
-    /// Publishes, values and counters: delivered means Redis did it.
-    pub outbox: QueueStats<OutboxDrops>,
-    /// Events: delivered means every listener was called.
-    pub inbox: QueueStats<InboxDrops>,
-    /// News for game hooks: delivered means the hook was run.
-    pub notices: QueueStats<NoticeDrops>,
-    /// Answers for callbacks: delivered means it was called.
-    pub replies: QueueStats<ReplyDrops>,
-    /// Answers that were replaced by an error, as too many bytes waited for the tick.
-    pub replies_too_large: Counter,
-    /// Readers that waited in vain, and those that did not wait because Redis was silent or their share was used up.
-    pub reads_timed_out: Counter,
-    pub reads_failed_fast: Counter,
-    /// Events of this server's own that hooks act on: delivered means that each action was handed on.
-    pub actions: QueueStats<ActionDrops>,
-    /// Actions that could not be made from their event: a key lacks a field.
-    pub actions_unmade: Counter,
-    /// Conditions in Lua that were asked, and those that raised an error.
-    pub conditions: Counter,
-    pub condition_errors: Counter,
-    /// Events collected by aggregators: delivered means that the function was called with it.
-    pub aggregates: QueueStats<AggregateDrops>,
-    /// Windows whose function was called, and those of them that ended in an error.
-    pub windows: Counter,
-    pub aggregate_errors: Counter,
-    /// Discord messages and requests: delivered means an answer of success.
-    pub webhooks: QueueStats<WebhookDrops>,
-    /// Lines that could not be written to the dead-letter file; lines of spools that could not be read, and files in
-    /// their place that are none.
-    pub dead_letters_lost: Counter,
-    pub spool_unreadable: Counter,
-    /// Records for event logs: delivered means written.
-    pub files: QueueStats<FileDrops>,
-    pub file_counts: FileCounts,
-    /// Listeners called, and those of them that ended in an error.
-    pub calls: Counter,
-    pub call_errors: Counter,
-    /// Connections lost after they were ready, both kinds.
-    pub reconnects: Counter,
-    /// Attempts to connect that failed, both kinds.
-    pub connect_failures: Counter,
-    /// Commands written again because their connection ended before the answer, or Redis was busy.
-    pub resent: Counter,
-    /// Events of other servers that never came, by their numbers, and those told of (`RealtimeGap`).
-    pub missed: Counter,
-    /// Events with an identity that speaks of another channel: somebody relayed them.
-    pub relayed: Counter,
-    /// Emits refused before the queue: over a size limit, or with a value that has no JSON.
-    pub refused_too_large: Counter,
-    pub refused_encode: Counter,
-    /// Commands beside another that Redis refused: a counter's time to live, the end of a hook's lease.
-    pub beside_failures: Counter,
-    /// Events of others on which a fleet hook did not act here while nobody was known to hold its lease.
-    pub events_without_lease: Counter,
-    /// Events whose number no server reaches: they are delivered, and their number is not believed.
-    pub numbers_implausible: Counter,
-    /// Sources whose numbers were taken anew, as a row of events came under numbers that were passed but never seen.
-    pub numbers_renewed: Counter,
-    /// Subscriptions that Redis refused.
-    pub subscriptions_refused: Counter,
-    /// NaN and infinities sent as `null`.
-    pub non_finite: Counter,
-    /// Payloads delivered as strings: those that are no JSON, those with more values or levels than Emit writes, and
-    /// those of which Lua could not make a value in time.
-    pub raw: Counter,
-    pub raw_over_limits: Counter,
-    pub raw_slow: Counter,
-    /// Panics caught at an edge or in a thread: each is a bug of ours.
-    pub panics: Counter,
-    /// Lines of the text log that were one of many of their cause in ten seconds.
-    pub log_lines_held_back: Counter,
-    /// Lines the console never saw because too many waited; the log file has them.
-    pub console_lines_dropped: Counter,
+counters! {
+    /// Everything that the process has counted since it started.
+    Stats {
+        {
+            /// Publishes, values and counters. Delivered: Redis acknowledged it.
+            outbox: QueueStats<OutboxDrops>,
+            /// Events from Redis. Delivered: every listener was called.
+            inbox: QueueStats<InboxDrops>,
+            /// News for game hooks. Delivered: the game hook was run.
+            notices: QueueStats<NoticeDrops>,
+            /// Answers for callbacks. Delivered: the callback was called.
+            replies: QueueStats<ReplyDrops>,
+            /// This server's own events on which hooks act. Delivered: each action was handed to its worker.
+            actions: QueueStats<ActionDrops>,
+            /// Events collected by aggregators. Delivered: the function was called with the event's window.
+            aggregates: QueueStats<AggregateDrops>,
+            /// Discord messages and HTTP requests. Delivered: the destination answered with success.
+            webhooks: QueueStats<WebhookDrops>,
+            /// Records for event logs. Delivered: written.
+            files: QueueStats<FileDrops>,
+            file_counts: FileCounts,
+        }
+        /// Answers replaced by an error because too many bytes waited for the tick.
+        replies_too_large,
+        /// Readers without callback that waited until their deadline.
+        reads_timed_out,
+        /// Readers without callback that were refused at once: Redis was silent, or their time of this second was used
+        /// up.
+        reads_failed_fast,
+        /// Actions that could not be made from their event, for example because a key lacks a field.
+        actions_unmade,
+        /// Functions of conditional hooks that were called.
+        conditions,
+        /// Those of them that raised an error.
+        condition_errors,
+        /// Windows whose function was called.
+        windows,
+        /// Those of them whose function raised an error.
+        aggregate_errors,
+        /// Lines that could not be written to the dead-letter file.
+        dead_letters_lost,
+        /// Lines of spools that could not be read, and files at the place of a spool that are none.
+        spool_unreadable,
+        /// Calls of listeners.
+        calls,
+        /// Calls of any function of a script that raised an error.
+        call_errors,
+        /// Connections lost after they were ready, of both kinds.
+        reconnects,
+        /// Attempts to connect that failed, of both kinds.
+        connect_failures,
+        /// Commands written again because their connection ended before the answer, or because Redis was busy.
+        resent,
+        /// Events of other servers that never came, by the gaps in their numbers (`RealtimeGap`).
+        missed,
+        /// Events whose identity names another channel than the one they came on: somebody relayed them.
+        relayed,
+        /// Emits over a size limit, refused before the queue.
+        refused_too_large,
+        /// Emits with a value that has no JSON, refused before the queue.
+        refused_encode,
+        /// Auxiliary commands beside another that Redis refused: a counter's time to live, the end of a hook's lease.
+        beside_failures,
+        /// Events of other servers on which a fleet hook did not act here while no lease holder was known.
+        events_without_lease,
+        /// Events whose number is higher than any server can reach. They are delivered, but the number is ignored.
+        numbers_implausible,
+        /// Servers whose numbering was learnt anew: several events came under numbers that were already passed but
+        /// never seen.
+        numbers_renewed,
+        /// Subscriptions that Redis refused.
+        subscriptions_refused,
+        /// NaN and infinities that were sent as `null`.
+        non_finite,
+        /// Payloads delivered as strings because they are not JSON.
+        raw,
+        /// Payloads delivered as strings because they have more values or levels than Emit writes.
+        raw_over_limits,
+        /// Payloads delivered as strings because their Lua values took too long to build.
+        raw_slow,
+        /// Panics caught at the Lua edge or in a thread. Each is a bug of this library.
+        panics,
+        /// Lines of the text log that were held back, as their cause had logged many in ten seconds.
+        log_lines_held_back,
+        /// Lines that the console never showed because too many waited; the log file has them.
+        console_lines_dropped,
+    }
 }
 
-/// How often durations occurred, in buckets an eighth of a power of two wide: percentiles are at most 12.5 % high.
+/// How often durations occurred, in buckets an eighth of a power of two wide: a percentile is at most 12.5 % too high.
+/// It records in constant time and memory, so the pump can measure every event.
 pub(crate) struct Histogram {
     counts: Box<[u32; Histogram::BUCKETS]>,
     total: u64,
@@ -290,6 +325,7 @@ impl Histogram {
     /// 8 buckets for each power of two up to 2^40 ns (18 minutes).
     const BUCKETS: usize = 40 * 8;
 
+    /// Counts one duration. Longer ones than the last bucket's count there; the maximum is exact.
     pub(crate) fn record(&mut self, duration: Duration) {
         let bucket = Histogram::bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         if let Some(count) = self.counts.get_mut(bucket) {
@@ -299,15 +335,18 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
+    /// The number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.total
     }
 
+    /// The longest duration.
     pub(crate) fn max(&self) -> Duration {
         self.max
     }
 
-    /// The duration that this share (0 to 1) of all did not pass: the upper edge of its bucket, at most the maximum.
+    /// The duration that this share (0 to 1) of all did not exceed: the upper edge of its bucket, at most the maximum.
+    /// Zero if there are none.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         let wanted = (self.total as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -320,7 +359,13 @@ impl Histogram {
         self.max
     }
 
-    /// Exponent in the high bits, the three bits below the leading one in the low ones. Under 8 ns: one each.
+    /// The bucket of a duration. Below 8 ns each nanosecond has one; above, the three bits below the leading one choose
+    /// among the eight buckets of a power of two.
+    ///
+    /// ```text
+    /// nanos   0000 0001 0110 ....     exponent 8, three bits 011
+    /// bucket  (8 - 2) * 8 + 0b011
+    /// ```
     fn bucket(nanos: u64) -> usize {
         let exponent = 63 - (nanos | 1).leading_zeros() as usize;
         let bucket = match exponent {
@@ -330,6 +375,7 @@ impl Histogram {
         bucket.min(Histogram::BUCKETS - 1)
     }
 
+    /// The longest duration of a bucket, in nanoseconds.
     fn upper_edge(bucket: usize) -> u64 {
         match bucket / 8 {
             0 => bucket as u64,
@@ -343,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_hold_what_they_say() {
+    fn a_duration_lies_within_the_edges_of_its_bucket() {
         for nanos in (0..5000).chain([1 << 20, (1 << 20) + 1, (1 << 35) - 1]) {
             let bucket = Histogram::bucket(nanos);
             assert!(nanos <= Histogram::upper_edge(bucket), "{nanos}");
@@ -353,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_near() {
+    fn percentiles_are_at_most_an_eighth_too_high() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.percentile(0.5), Duration::ZERO);
         (1..=1000).for_each(|us| histogram.record(Duration::from_micros(us)));

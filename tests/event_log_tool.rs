@@ -1,4 +1,4 @@
-//! `realtime-log` as it is called: what it prints, where, and with which exit status.
+//! The program `realtime-log`: its output, its error output and its exit status.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use realtime::facade::eventlog::path::LogPath;
 use realtime::facade::eventlog::writer::Writer;
 use realtime::facade::eventlog::{Format, LogSpec};
 
-/// A log of the test's own.
+/// The log of one test, in a temporary folder.
 struct Log(PathBuf);
 
 impl Log {
@@ -83,7 +83,7 @@ fn cat_prints_what_is_asked_for_in_both_formats() {
 }
 
 #[test]
-fn stat_sums_up() {
+fn stat_prints_files_records_and_times() {
     let log = Log::of("stat", Format::Binary, 8000);
     let output = log.run(&["stat"]);
     assert!(output.status.success());
@@ -99,12 +99,12 @@ fn stat_sums_up() {
 }
 
 #[test]
-fn verify_tells_damage_by_its_exit_status() {
+fn verify_exits_with_1_if_there_is_damage() {
     let log = Log::of("verify", Format::Binary, 8000);
     let output = log.run(&["verify"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8(output.stdout).unwrap().ends_with(" files: no damage\n"));
-    // Torn is not damaged.
+    // A torn end is no damage.
     let whole = fs::read(log.path()).unwrap();
     fs::write(log.path(), &whole[..whole.len() - 3]).unwrap();
     let output = log.run(&["verify"]);
@@ -116,7 +116,7 @@ fn verify_tells_damage_by_its_exit_status() {
     let output = log.run(&["verify"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("from 40: damaged"));
-    // The rest is printed all the same, and the damage told beside it.
+    // The other records are printed nevertheless, and the damage is reported on standard error.
     let output = log.run(&["cat"]);
     assert!(output.status.success());
     assert!(String::from_utf8(output.stderr).unwrap().contains("damage in 1 places"));
@@ -124,7 +124,7 @@ fn verify_tells_damage_by_its_exit_status() {
 }
 
 #[test]
-fn files_beside_a_log_do_not_matter_and_a_damaged_one_of_it_does() {
+fn files_beside_a_log_are_ignored_and_damaged_segments_are_reported() {
     let log = Log::of("beside", Format::Binary, 20_000);
     let beside = |name: &str| log.0.join(name);
     fs::write(beside("deaths.log.20231224"), b"notes").unwrap();
@@ -132,13 +132,13 @@ fn files_beside_a_log_do_not_matter_and_a_damaged_one_of_it_does() {
     fs::create_dir(beside("deaths.log.000099")).unwrap();
     #[cfg(unix)]
     assert!(Command::new("mkfifo").arg(beside("deaths.log.000098")).status().unwrap().success());
-    // Also without the list of the log's own files.
+    // The same without the `.lock` file that lists the segments of the log.
     for _ in 0..2 {
         assert!(log.cat(&[]).into_iter().eq(0..20_000));
         assert_eq!(log.run(&["verify"]).status.code(), Some(0));
         let _ = fs::remove_file(beside("deaths.log.lock"));
     }
-    // A segment with whole headers and no good chunk, its index gone.
+    // A segment with whole block headers and no readable chunk, without its index.
     let mut bytes = fs::read(beside("deaths.log.000002")).unwrap();
     bytes.chunks_mut(32 * 1024).for_each(|unit| unit[60] ^= 1);
     fs::write(beside("deaths.log.000002"), bytes).unwrap();
@@ -150,7 +150,7 @@ fn files_beside_a_log_do_not_matter_and_a_damaged_one_of_it_does() {
 }
 
 #[test]
-fn a_closed_pipe_is_a_proper_end() {
+fn a_closed_pipe_ends_cat_without_an_error() {
     let log = Log::of("pipe", Format::Binary, 20_000);
     let mut child = Command::new(env!("CARGO_BIN_EXE_realtime-log"))
         .arg("cat")
@@ -168,7 +168,7 @@ fn a_closed_pipe_is_a_proper_end() {
 }
 
 #[test]
-fn wrong_calls_say_what_is_wrong() {
+fn wrong_arguments_are_refused_with_the_reason() {
     let log = Log::of("usage", Format::Json, 1);
     for (arguments, reason) in [
         (&["dance"][..], "there is no command `dance`"),

@@ -1,128 +1,245 @@
-//! Rules of the source that no compiler checks: layers, file cards, thread names, unsafe, the README's tables.
+//! Rules of the source that no compiler checks: layers, circles of imports, comments, thread names, unsafe code, the
+//! README's tables. `cargo test --test tidy -- --nocapture figures` prints the figures behind them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use realtime::facade::config::{Kind, OPTIONS, environment_name};
+use realtime::facade::config::{OPTIONS, OptionKind, environment_name};
 
-/// The layer of a module path inside the crate, most special first. `lib.rs` says what each layer is.
+#[path = "tidy/figures.rs"]
+mod figures;
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/source.rs"]
+mod source;
+
+use figures::Figures;
+use imports::{Import, Source};
+
+/// The layer of each folder; the first match counts. A file imports from its own layer and lower ones only.
+///
+/// `eventlog` has further rows: the spec of a hook holds the path and format of an event log, but reads no log.
 const LAYERS: &[(&str, u8)] = &[
-    ("redis::connection", 2),
-    ("redis::tls", 2),
-    ("redis", 1),
-    ("webhook::client", 2),
-    ("webhook::resolve", 2),
-    ("webhook::dead_letter", 2),
-    ("webhook::spool", 2),
-    ("webhook", 1),
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
-    ("eventlog::chain", 2),
-    ("eventlog::disk", 2),
-    ("eventlog::folder", 2),
-    ("eventlog::reader", 2),
-    ("eventlog::segment", 2),
-    ("eventlog::writer", 2),
-    ("eventlog", 1),
-    ("io::fail_point", 0),
-    ("io::lock", 0),
-    ("io", 2),
-    ("threads", 3),
-    ("engine", 4),
-    ("lua", 5),
     ("config", 0),
     ("event", 0),
     ("hooks", 0),
     ("json", 0),
-    ("rows", 0),
     ("stats", 0),
+    ("io", 1),
+    ("eventlog", 2),
+    ("redis", 2),
+    ("webhook", 2),
+    ("threads", 3),
+    ("engine", 4),
+    ("lua", 5),
 ];
 
+/// The modules of layers 1 and 2 that open sockets or files. The other modules there turn bytes into values and back, and
+/// import none of these, so that their tests need neither sockets nor files.
+const OPENING: &[&str] = &[
+    "io::bounded_file",
+    "io::net",
+    "io::plain_file",
+    "io::text_log",
+    "eventlog::chain",
+    "eventlog::disk",
+    "eventlog::folder",
+    "eventlog::reader",
+    "eventlog::segment",
+    "eventlog::writer",
+    "redis::connection",
+    "redis::tls",
+    "webhook::client",
+    "webhook::dead_letter",
+    "webhook::resolve",
+    "webhook::spool",
+];
+
+/// Comments are at least this share of the lines, unit tests excluded, because reasons must be written down.
+const COMMENT_PERCENT_MIN: f64 = 20.0;
+/// Above this share the comments name too many things by a clause ("what was written") instead of by a noun.
+const WHAT_PER_1000_MAX: f64 = 3.0;
+
+fn is_in(module: &str, name: &str) -> bool {
+    module == name || module.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"))
+}
+
 fn layer_of(module: &str) -> u8 {
-    let found = LAYERS.iter().find(|(name, _)| module == *name || module.starts_with(&format!("{name}::")));
+    let found = LAYERS.iter().find(|(name, _)| is_in(module, name));
     found.unwrap_or_else(|| panic!("`{module}` has no layer in tests/tidy.rs")).1
 }
 
-/// Every source file of the crate but its tests, with its module path.
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
+/// The source, as all rules read it.
+struct Code {
+    /// The files without those of unit tests, in the order of their paths. `src/bin` is another crate, so it imports
+    /// nothing here.
+    sources: Vec<Source>,
+    /// The files that contain unit tests only.
+    tests: Vec<Source>,
+    imports: Vec<Import>,
+}
+
+static CODE: LazyLock<Code> = LazyLock::new(|| {
+    let mut paths = Vec::new();
     let mut folders = vec![PathBuf::from("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") && path.file_name().unwrap() != "tests.rs" {
-                let module = path.strip_prefix("src").unwrap().with_extension("");
-                let module = module.to_str().unwrap().replace('/', "::");
-                found.push((path, module.trim_end_matches("::mod").to_owned()));
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                paths.push(path);
             }
         }
     }
-    assert!(found.len() > 15);
-    found
-}
+    paths.sort();
+    assert!(paths.len() > 100, "only {} files found", paths.len());
+    let is_test = |path: &Path| path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
+    let (tests, code): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_test(path));
+    let read = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        // Unit tests inside a file stand at its end.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+        let path = path.to_str().unwrap().replace('\\', "/");
+        Source { module: imports::module_of(&path), path, text }
+    };
+    let sources: Vec<Source> = code.iter().map(read).collect();
+    let imports = imports::imports(&sources);
+    assert!(imports.len() > 1000, "only {} imports found", imports.len());
+    Code { sources, tests: tests.iter().map(read).collect(), imports }
+});
 
-/// The source without its unit tests.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
-}
-
-/// The paths after `crate::` in a line: `crate::redis::{REPLY_LIMITS, command}` names two.
-fn used(line: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for part in line.split("crate::").skip(1) {
-        let path: String = part.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
-        let rest = &part[path.len()..];
-        match rest.strip_prefix('{').and_then(|rest| rest.split('}').next()) {
-            Some(group) => found.extend(group.split(',').map(|name| format!("{path}{}", name.trim()))),
-            None => found.push(path),
-        }
+impl Code {
+    fn module(&self, file: usize) -> &str {
+        &self.sources[file].module
     }
-    found
+
+    /// Fails if an import breaks a rule, and prints these imports.
+    fn expect_none(&self, rule: &str, breaks: impl Fn(&Import) -> bool) {
+        // The crate's root and the facade may import everything.
+        let counts = |import: &&Import| !imports::ASIDE.contains(&self.module(import.from));
+        let wrong: Vec<&Import> = self.imports.iter().filter(counts).filter(|import| breaks(import)).collect();
+        assert!(wrong.is_empty(), "{rule}:\n{}", imports::lines(&self.sources, &wrong));
+    }
+
+    fn figures(&self) -> Figures {
+        figures::figures(&self.sources, &self.tests, &self.imports)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().chain(&self.tests)
+    }
 }
 
 #[test]
-fn a_module_uses_its_own_layer_and_lower_ones_only() {
-    let mut checked = 0;
-    for (path, me) in sources().iter().filter(|(_, module)| module != "lib") {
-        for (number, line) in code(path).lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-            for used in used(line) {
-                checked += 1;
-                assert!(
-                    layer_of(&used) <= layer_of(me),
-                    "{}:{}: uses {used}, which is in a layer above it",
-                    path.display(),
-                    number + 1
-                );
-            }
-        }
+fn a_file_imports_from_its_own_layer_and_lower_ones_only() {
+    let layer = |file: usize| match CODE.module(file) {
+        // The root stands above all.
+        "" => u8::MAX,
+        module => layer_of(module),
+    };
+    CODE.expect_none("imports from a layer above", |import| layer(import.from) < layer(import.to));
+}
+
+#[test]
+fn a_codec_imports_no_file_that_opens_sockets_or_files() {
+    let opens = |file: usize| OPENING.iter().any(|name| is_in(CODE.module(file), name));
+    let is_codec = |file: usize| layer_of(CODE.module(file)) <= 2 && !opens(file);
+    CODE.expect_none("codecs that import sockets or files", |import| is_codec(import.from) && opens(import.to));
+    for name in OPENING {
+        let exists = CODE.sources.iter().any(|source| source.module == *name);
+        assert!(exists, "tests/tidy.rs names `{name}`, which is gone");
     }
-    assert!(checked > 60, "only {checked} paths found");
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_circle() {
+    let ties = imports::ties(&CODE.sources, &CODE.imports);
+    let mut report = String::new();
+    for circle in imports::circles(&CODE.sources, &ties) {
+        let files: Vec<&str> = circle.files.iter().map(|file| CODE.sources[*file].path.as_str()).collect();
+        report += &format!("{} files in a circle: {}; the shortest way around:\n", files.len(), files.join(", "));
+        report += &imports::lines(&CODE.sources, &circle.shortest);
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// From bottom to top: handles (queues, outboxes, inboxes); `threads/shared.rs`, which holds them; the loops, which serve
+/// them; `threads/workers.rs`, which starts the loops.
+#[test]
+fn handles_do_not_import_the_loops_that_serve_them() {
+    let ties = imports::ties(&CODE.sources, &CODE.imports);
+    let file = |module: &str| CODE.sources.iter().position(|source| source.module == module).unwrap();
+    let shared = file("threads::shared");
+    if let Some(way) = imports::way(&ties, shared, |end| end == shared) {
+        panic!("threads/shared.rs holds a handle that imports it:\n{}", imports::lines(&CODE.sources, &way));
+    }
+    let workers = file("threads::workers");
+    CODE.expect_none("only the engine starts workers", |import| {
+        import.to == workers && !is_in(CODE.module(import.from), "engine")
+    });
+}
+
+#[test]
+fn comments_give_reasons() {
+    let figures = CODE.figures();
+    let mut wrong = Vec::new();
+    if figures.comment_percent < COMMENT_PERCENT_MIN {
+        wrong.push(format!("comments are {:.1} % of the lines", figures.comment_percent));
+    }
+    if figures.what_per_1000 > WHAT_PER_1000_MAX {
+        wrong.push(format!("\"what\" stands {:.1} times in 1000 words of comments", figures.what_per_1000));
+    }
+    for source in CODE.all() {
+        let arms = figures::bare_bool_arms(&source.text);
+        wrong.extend(arms.iter().map(|line| format!("{}:{line}: matches a bool, `if` is plainer", source.path)));
+    }
+    let limits = CODE.sources.iter().find(|source| source.path == "src/config/limits.rs").unwrap();
+    let undocumented = figures::undocumented_constants(&limits.text);
+    wrong.extend(undocumented.iter().map(|name| format!("{}: `{name}` has no reason above it", limits.path)));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Checks nothing; prints the figures behind the rules.
+#[test]
+#[expect(clippy::print_stdout)]
+fn figures() {
+    let figures = CODE.figures();
+    let circles = imports::circles(&CODE.sources, &imports::ties(&CODE.sources, &CODE.imports)).len();
+    let (median, p90, max) = (figures.lines_at(50), figures.lines_at(90), figures.lines_at(100));
+    println!("entries at the top of src:       {}", figures.top_entries);
+    println!("rooms (folders below src):       {}", figures.rooms);
+    println!("files without unit tests:        {}", figures.files);
+    println!("lines of a file, median/p90/max: {median}/{p90}/{max}");
+    println!("comment lines:                   {:.1} %", figures.comment_percent);
+    println!("\"what\" in 1000 words:            {:.1} (of {} words)", figures.what_per_1000, figures.words);
+    println!("import arrows between folders:   {}", figures.arrows);
+    println!("circles of files:                {circles}");
 }
 
 #[test]
 fn every_file_opens_with_its_card() {
-    for (path, _) in sources() {
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("//! "), "{} does not say what it is", path.display());
+    for source in CODE.all() {
+        assert!(source.text.starts_with("//! "), "{} does not say what it is", source.path);
     }
 }
 
 #[test]
 fn unsafe_stays_in_the_lua_edge() {
-    for (path, module) in sources() {
-        let has = code(&path).lines().any(|line| line.contains("unsafe") && !line.trim_start().starts_with("//"));
-        assert!(!has || module.starts_with("lua"), "{} has unsafe code", path.display());
+    for source in &CODE.sources {
+        let has = source::tokens(&source.text).iter().any(|token| token.text == "unsafe");
+        assert!(!has || is_in(&source.module, "lua"), "{} has unsafe code", source.path);
     }
 }
 
 #[test]
 fn thread_names_fit_the_fifteen_bytes_that_linux_shows() {
     let mut names = 0;
-    for (path, _) in sources() {
-        for part in code(&path).split("\"rt-").skip(1) {
+    for source in &CODE.sources {
+        for part in source.text.split("\"rt-").skip(1) {
             // A number in a name has one digit.
             let name = part.split('"').next().unwrap().replace("{number}", "1");
             assert!("rt-".len() + name.len() <= 15, "rt-{name}");
@@ -137,7 +254,7 @@ fn the_readme_lists_every_option() {
     let readme = fs::read_to_string("README.md").unwrap();
     for row in OPTIONS {
         let range = match row.kind {
-            Kind::Whole { min, max, unit } => format!(" ({min} to {max} {unit})"),
+            OptionKind::Whole { min, max, unit } => format!(" ({min} to {max} {unit})"),
             _ => String::new(),
         };
         let default = if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };
@@ -145,4 +262,23 @@ fn the_readme_lists_every_option() {
             format!("| `{}` | `{}` | {default} | {}{range} |", row.name, environment_name(row.name), row.sentence);
         assert!(readme.contains(&line), "README.md lacks the line\n{line}");
     }
+}
+
+#[test]
+fn files_that_the_documentation_names_exist() {
+    let mut checked = 0;
+    for document in [".github/CONTRIBUTING.md", "README.md", "tests/host/README.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        // Every second piece stands between backticks.
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = ["src/", "tests/", "scripts/", "testdata/", "lua/", "benches/"].iter().any(|folder| {
+                name.starts_with(folder) && name.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c))
+            });
+            if is_path {
+                checked += 1;
+                assert!(Path::new(name).exists(), "{document} names {name}, which is gone");
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} paths found");
 }

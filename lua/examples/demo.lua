@@ -1,5 +1,5 @@
--- Two servers tell each other about kills: run by scripts/demo in two stand-in servers.
--- `host` is the stand-in server's own table; a real server has none.
+-- Two servers report kills to each other. scripts/demo runs this in two stand-in servers.
+-- The table `host` belongs to the stand-in server; a real server has none.
 require("realtime")
 
 local me, other = GetConVar("hostport"):GetString(), host.arg.other

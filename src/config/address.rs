@@ -1,20 +1,26 @@
-//! Where Redis is, read from the URL that the option `redis` holds; and the type of texts that nothing may show.
-//! Pure. Errors never repeat the text they are about: it may hold a password.
+//! The address of Redis, parsed from the URL in the option `redis`; and [`Secret`], a text that is never displayed.
+//! Pure. Errors never repeat the URL, because it may hold a password. They name schemes only from a fixed list.
+//!
+//! ```text
+//! redis://user:password@host:6379/2?db=2
+//! scheme  login         place     database: in the path, in the query, or the same in both
+//! ```
 
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// A text that no log, error or `Debug` may show.
+/// A text that no log, error or `Debug` may show: a password, a token, a header of a hook. `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
 impl Secret {
+    /// Takes the text; from here on it cannot be printed by accident.
     pub(crate) fn new(text: String) -> Secret {
         Secret(text)
     }
 
-    /// For the wire only.
+    /// The text itself, only for the wire and for the spool file.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -26,18 +32,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where Redis is and how to log in. `Display` is `host:port`; neither it nor `Debug` shows the password, or a user that
-/// may be one.
+/// Host, port, login and database of Redis. `Display` prints `host:port`. Neither `Display` nor `Debug` prints the
+/// password, or a user that may really be a password ([`Address::shown_user`]).
 #[derive(Clone, PartialEq)]
 pub struct Address {
-    /// Empty: no address is known ([`Address::unknown`]).
+    /// A name or an IP address without brackets. Empty: no address is known ([`Address::unknown`]).
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Only beside a password, which may be empty: a single word before the `@` is the password.
+    /// Set only if `password` is set too (it may be empty), because a single word before the `@` is the password.
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
-    /// `rediss://`
+    /// True for `rediss://` and `valkeys://`.
     pub(crate) tls: bool,
 }
 
@@ -70,7 +76,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What other programs take as the beginning of an address, and this module does not.
+/// Schemes that other programs accept and this module does not. An error text may name these.
 const FOREIGN_SCHEMES: [&str; 11] = [
     "http",
     "https",
@@ -86,21 +92,24 @@ const FOREIGN_SCHEMES: [&str; 11] = [
 ];
 
 impl Address {
-    /// No address: the settings name one that was not understood. Nothing connects to it.
+    /// The address to use when a source names one that cannot be read. Nothing connects to it.
     pub(crate) fn unknown() -> Address {
         Address { host: String::new(), ..Address::default() }
     }
 
-    /// The user, for logs: only when a password stands beside it. Alone it may be a password in the wrong place.
+    /// The user for logs. `None` if no password stands beside it: then it may be a password in the wrong place.
     pub(crate) fn shown_user(&self) -> Option<&str> {
         let has_password = self.password.as_ref().is_some_and(|password| !password.reveal().is_empty());
         self.user.as_deref().filter(|_| has_password)
     }
 
-    /// Reads `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `valkey://` means the same. A
-    /// single word before the `@` is the password, as for `redis-cli -u`. The last `@` ends the login, so a password may
-    /// hold `@`, `:`, `/`, `?` and `#` as they are; a `%` begins an escape (`%25`). The errors never repeat the text,
-    /// which may hold a password.
+    /// Parses `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `valkey://` means the same.
+    ///
+    /// - A single word before the `@` is the password, as for `redis-cli -u`.
+    /// - The last `@` ends the login, so a password may hold `@`, `:`, `/`, `?` and `#` as they are.
+    /// - A `%` begins an escape; a literal one is written `%25`.
+    ///
+    /// Errors never repeat the text.
     pub fn parse(url: &str) -> Result<Address, String> {
         let (tls, rest) = split_scheme(url.trim())?;
         let (login, place) = match rest.rsplit_once('@') {
@@ -126,18 +135,19 @@ impl Address {
     }
 }
 
+/// The error text: the expected form, then the deviation.
 fn expected(found: &str) -> String {
     format!("expected redis://[[user:]password@]host[:port][/db], found {found}")
 }
 
-/// Whether it says TLS, and what stands behind the scheme.
+/// Whether the scheme asks for TLS, and the rest of the URL behind `://`.
 fn split_scheme(url: &str) -> Result<(bool, &str), String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let scheme = scheme.to_ascii_lowercase();
     match scheme.as_str() {
         "redis" | "valkey" => Ok((false, rest)),
         "rediss" | "valkeys" => Ok((true, rest)),
-        // Only names of schemes are shown: anything else may be a password.
+        // A word from the list is a scheme. Any other word may be a password, so it is not shown.
         scheme if FOREIGN_SCHEMES.contains(&scheme) => {
             Err(expected(&format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")))
         }
@@ -145,7 +155,8 @@ fn split_scheme(url: &str) -> Result<(bool, &str), String> {
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. The port of Redis is the default; 0 is refused. An IPv6 address
+/// may have a zone: `[fe80::1%eth0]`.
 fn read_place(place: &str) -> Result<(String, u16), String> {
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or_else(|| expected("an unclosed `[` in the host"))?;
@@ -180,11 +191,12 @@ fn read_place(place: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port.ok_or_else(|| expected("a port that is not 1 to 65535"))?))
 }
 
+/// Whether the byte may stand in a host name. DNS has no `_`, but names of containers do.
 fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
-/// The number of the database: `/2` or `?db=2`.
+/// Parses the number of the database, written `/2` or `?db=2`. Both together must agree. Without either it is 0.
 fn read_database(path: &str, query: &str) -> Result<u32, String> {
     let wrong = "a database that is not a whole number: write redis://host:port/0";
     let mut database = path;
@@ -202,11 +214,12 @@ fn read_database(path: &str, query: &str) -> Result<u32, String> {
     if database.is_empty() { Ok(0) } else { whole(database).ok_or_else(|| expected(wrong)) }
 }
 
-/// A number written in digits alone.
+/// Parses a number written in digits alone: Rust's own parser would accept `+1`.
 fn whole<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// Decodes `%XX` escapes. An error if one is incomplete, or if the bytes are not UTF-8 in the end.
 fn percent_decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -225,5 +238,5 @@ fn percent_decode(text: &str) -> Result<String, String> {
         bytes.push(code.ok_or_else(|| expected("a bad % escape before the @: write a `%` of the password as %25"))?);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that make no UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that are not UTF-8 text"))
 }

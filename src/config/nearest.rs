@@ -1,14 +1,15 @@
-//! What somebody may have meant: the known name nearest to one that is not known.
-//! Pure; for error texts only.
+//! Guesses which known name a misspelt one means: the nearest by edit distance.
+//! Pure; any thread. Only error texts use it (options, members of a hook), so a wrong guess changes no behaviour except
+//! for `redis` and `prefix`, whose misspelt names stop every connection (`config/options.rs`).
 
-/// The known name that is closest, if it is close enough to be what was meant.
+/// The known name nearest to this one, if it is near enough to be meant: at most three edits, and at most half of the
+/// known name's letters. Between names at equal distance the alphabet decides, so the answer is always the same.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distances = known.into_iter().map(|known| (edit_distance(name, known), known));
-    // At most half of the letters are wrong.
     distances.min().filter(|near| near.0 <= 3 && near.0 * 2 <= near.1.len().max(2)).map(|near| near.1)
 }
 
-/// `unknown option, did you mean ...?` for a name of this kind.
+/// The error text for an unknown name; `kind` says of which kind: `unknown option, did you mean ...?`
 pub(crate) fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(name, known) {
         Some(near) => format!("unknown {kind}, did you mean `{near}`?"),
@@ -16,10 +17,12 @@ pub(crate) fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item 
     }
 }
 
-/// Levenshtein distance in characters.
+/// Levenshtein distance in characters. Only the first 64 characters of `from` count: nothing that long is near to a
+/// name of ours, and a hostile name costs a bounded time.
 fn edit_distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
-    // The distances of what was read of `from` to each beginning of `to`; the one to nothing stands apart.
+    // `row[j]` is the distance of the part of `from` read so far to the first `j + 1` characters of `to`. The distance
+    // to the empty beginning needs no cell: it is the number of characters read.
     let mut row: Vec<usize> = (1..=to.len()).collect();
     for (i, a) in from.chars().take(64).enumerate() {
         let (mut diagonal, mut left) = (i, i + 1);
@@ -38,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances() {
+    fn edit_distances() {
         for (from, to, distance) in [
             ("", "", 0),
             ("abc", "", 3),
@@ -54,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_near_was_meant() {
+    fn only_a_near_name_is_suggested() {
         let known = ["webhook_url", "format", "embed"];
         assert_eq!(nearest("webhok_url", known), Some("webhook_url"));
         assert_eq!(nearest("colour", known), None);

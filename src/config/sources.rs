@@ -1,13 +1,19 @@
-//! Where settings come from, and which of two wins: defaults < `Configure` < `garrysmod/cfg/realtime.json` < environment.
-//! The operator has the last word over addons. Pure: it is given the texts, and keeps them to resolve them again.
+//! The sources of settings and their order: defaults < `Configure` < `garrysmod/cfg/realtime.json` < environment.
+//! The operator's file and environment overrule the settings that addons make with `Configure`.
+//! Pure: the caller hands over the texts, and [`Sources`] keeps them so that it can resolve them again after a change.
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, ConfigError, ENVIRONMENT, OPTIONS, Row, environment_name, row_of, sentences, text};
+use crate::config::options::{OPTIONS, OptionRow, environment_name, row_of};
+use crate::config::{Config, ConfigError, ENVIRONMENT, sentences, text};
 
-/// Variables of this beginning, and these, are for the scripts and tests of this project.
-const OF_TESTS: &str = "REALTIME_TEST_";
-const OF_SCRIPTS: [&str; 7] = [
+/// The name of the scripts' settings in errors.
+const CONFIGURE: &str = "Configure";
+
+/// Variables that begin like this belong to the tests of this project.
+const TEST_PREFIX: &str = "REALTIME_TEST_";
+/// Variables that belong to the shell scripts of this project.
+const SCRIPT_VARIABLES: [&str; 7] = [
     "REALTIME_AWAY_SECONDS",
     "REALTIME_CHAOS_SECONDS",
     "REALTIME_IN_NAMESPACE",
@@ -17,14 +23,14 @@ const OF_SCRIPTS: [&str; 7] = [
     "REALTIME_REDIS_PORTS",
 ];
 
-/// What the operator says.
+/// The operator's settings, as `threads/settings.rs` found them.
 #[derive(Clone, Default)]
 pub struct Operator {
-    /// Name and text of the file, or why it cannot be read.
+    /// Name and text of the file, or why it cannot be read. `None`: there is no file.
     pub(crate) file: Option<(String, Result<String, String>)>,
-    /// The variables whose names begin with `REALTIME_`, and their text. `None`: it is no text.
+    /// The variables whose names begin with `REALTIME_`, and their values. `None`: the value is not UTF-8.
     pub(crate) variables: Vec<(String, Option<String>)>,
-    /// What else is to be said, such as a file with a name that is not read.
+    /// Sentences for the log and the self-test, such as the hint that a file has a wrong name and is not read.
     pub(crate) hints: Vec<String>,
 }
 
@@ -32,13 +38,14 @@ pub struct Operator {
 #[derive(Clone)]
 pub struct Sources {
     defaults: Config,
-    /// What scripts asked for, by option. The last `Configure` of an option counts.
+    /// The options that scripts set with `Configure`. The last `Configure` of an option counts.
     configured: BTreeMap<&'static str, String>,
     operator: Operator,
 }
 
 impl Sources {
-    /// `file` is the name and text of the operator's file, `lookup` knows the environment.
+    /// Sources with the name and text of the operator's file. `lookup` returns the value of an environment variable.
+    /// Only the variables of known options are looked up.
     pub fn new(defaults: Config, file: Option<(String, String)>, lookup: impl Fn(&str) -> Option<String>) -> Sources {
         let file = file.map(|(name, text)| (name, Ok(text)));
         let names = OPTIONS.iter().map(|row| environment_name(row.name));
@@ -46,24 +53,26 @@ impl Sources {
         Sources::of(defaults, Operator { file, variables, hints: Vec::new() })
     }
 
+    /// Sources with all settings of the operator, unknown variables included, and none of scripts yet.
     pub fn of(defaults: Config, operator: Operator) -> Sources {
         Sources { defaults, configured: BTreeMap::new(), operator }
     }
 
-    /// The same scripts, and what the operator says now.
+    /// The same scripts' settings under newly read settings of the operator.
     pub(crate) fn with(&self, operator: Operator) -> Sources {
         Sources { operator, ..self.clone() }
     }
 
-    /// Takes the options of a script, all or none: `text` is a JSON object. Those among them that the operator has set,
-    /// and where: they are kept, and have no effect now.
+    /// Takes the options of a script, all or none; `text` is a JSON object. Returns the options that the operator
+    /// overrules, with the operator's source. An overruled option is kept: it takes effect when the operator's setting
+    /// goes away.
     pub fn configure(&mut self, text: &str) -> Result<Vec<(&'static str, String)>, Vec<ConfigError>> {
         let errors = self.defaults.clone().apply_json(CONFIGURE, text);
         if !errors.is_empty() {
             return Err(errors);
         }
         let mut overruled = Vec::new();
-        // It was understood just now.
+        // `apply_json` has just parsed the same text without an error.
         for member in text::members(text).unwrap_or_default() {
             if let (Some(row), Ok(value)) = (row_of(&member.name), member.value) {
                 overruled.extend(self.operator_of(row).map(|source| (row.name, source)));
@@ -74,7 +83,7 @@ impl Sources {
     }
 
     /// The operator's source that sets this option.
-    fn operator_of(&self, row: &Row) -> Option<String> {
+    fn operator_of(&self, row: &OptionRow) -> Option<String> {
         let is_it = |name: &str| row_of(name).is_some_and(|found| found.name == row.name);
         if self.variables().any(|(name, _)| is_it(&name)) {
             return Some(ENVIRONMENT.to_owned());
@@ -84,15 +93,15 @@ impl Sources {
         members.iter().any(|member| is_it(&member.name)).then(|| name.clone())
     }
 
-    /// The settings in force, and what is wrong with the operator's sources.
+    /// The settings in force, and the errors in the operator's sources. `Config::complaints` holds them as sentences.
     pub fn resolve(&self) -> (Config, Vec<ConfigError>) {
         let mut config = self.defaults.clone();
-        // Each was checked when it came.
+        // `configure` has checked each of them.
         let configured = self.configured.iter().map(|(name, text)| ((*name).to_owned(), Ok(text.clone())));
         let mut errors = config.apply_all(CONFIGURE, configured);
         match &self.operator.file {
             Some((name, Ok(text))) => errors.extend(config.apply_json(name, text)),
-            Some((name, Err(found))) => errors.extend(config.apply_none(name, found.clone())),
+            Some((name, Err(found))) => errors.extend(config.reject_source(name, found.clone())),
             None => {}
         }
         errors.extend(config.apply_all(ENVIRONMENT, self.variables()));
@@ -101,15 +110,16 @@ impl Sources {
         (config, errors)
     }
 
-    /// The variables that say something, those in capitals last. Panels leave empty what nobody filled in; a shell or an
-    /// `env` file may leave its quotes.
+    /// The variables that set an option. A hosting panel passes a field that nobody filled in as an empty variable:
+    /// empty ones are skipped. A shell or an `env` file may leave quotes around a value: they are removed. A name in
+    /// capitals is the documented form, so it comes last and overrules the same name in lower case.
     fn variables(&self) -> impl Iterator<Item = (String, Result<String, String>)> {
         let mut variables: Vec<(String, Result<String, String>)> = Vec::new();
         for (name, text) in &self.operator.variables {
             let text = text.as_deref().map(unquoted);
-            let is_ours = !name.starts_with(OF_TESTS) && !OF_SCRIPTS.contains(&name.as_str());
-            if is_ours && !is_of_containers(name, text) && text != Some("") {
-                let no_text = || "its value is no UTF-8 text: write it anew".to_owned();
+            let is_ours = !name.starts_with(TEST_PREFIX) && !SCRIPT_VARIABLES.contains(&name.as_str());
+            if is_ours && !is_made_by_containers(name, text) && text != Some("") {
+                let no_text = || "its value is not UTF-8 text: write it again".to_owned();
                 variables.push((name.clone(), text.map(str::to_owned).ok_or_else(no_text)));
             }
         }
@@ -118,9 +128,10 @@ impl Sources {
     }
 }
 
-/// Whether Docker or Kubernetes made this variable for a neighbour whose name begins with `realtime`:
+/// Whether Docker or Kubernetes made this variable for a neighbour container whose name begins with `realtime`, such as
+/// `REALTIME_PORT=tcp://10.0.0.9:80`:
 /// <https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>.
-fn is_of_containers(name: &str, text: Option<&str>) -> bool {
+fn is_made_by_containers(name: &str, text: Option<&str>) -> bool {
     let is_address = text.is_some_and(|text| text.starts_with("tcp://") || text.starts_with("udp://"));
     let of_port = |(_, rest): (&str, &str)| rest.ends_with("_TCP") || rest.contains("_TCP_") || rest.contains("_UDP");
     name.ends_with("_SERVICE_HOST")
@@ -130,11 +141,9 @@ fn is_of_containers(name: &str, text: Option<&str>) -> bool {
         || name.ends_with("_PORT") && is_address
 }
 
-/// Without blanks, and without a pair of quotes around it.
+/// The text without blanks and without a pair of quotes around it.
 fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
     inner.unwrap_or(text).trim()
 }
-
-const CONFIGURE: &str = "Configure";

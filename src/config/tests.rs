@@ -1,11 +1,12 @@
-//! Rows: addresses, options, and what is said about wrong ones.
+//! Tables of addresses, files and environments; then the order of the sources, and the error texts.
 
 use super::*;
+use crate::config::options::{LOCATING, OPTIONS};
 use crate::rows::{Row, rows};
 
-/// `host port` and so on of an address, as the table has them.
+/// Each row: a URL with the parts of its address, or with a part of the error.
 #[test]
-fn addresses() {
+fn urls_parse_to_addresses() {
     for row in rows(include_str!("../../testdata/config/addresses.txt")) {
         let (url, first) = (row.text(0), row.text(1));
         let found = Address::parse(&url);
@@ -30,7 +31,8 @@ fn addresses() {
     }
 }
 
-/// What is in force, and the complaints: the columns of a table from the second on. Nothing shows the password.
+/// Compares the resolved settings and the complaints with the columns of a row, from the second on. No text may show the
+/// password.
 fn check(sources: &Sources, row: &Row) {
     let (config, errors) = sources.resolve();
     let line = row.line;
@@ -48,15 +50,15 @@ fn check(sources: &Sources, row: &Row) {
         assert!(complaint.starts_with("cannot use ") && complaint.contains(part), "{line}: {complaint}");
     }
     assert!(!format!("{config:?}").contains("hunter2"), "{line}: {config:?}");
-    // That of the Redis is what is said, if both are not understood.
-    let [prefix, redis] = LEADING.map(|name| config.not_understood.get(name).map(String::as_str));
+    // With two errors the one of `redis` is returned.
+    let [prefix, redis] = LOCATING.map(|name| config.not_understood.get(name).map(String::as_str));
     assert_eq!(config.not_understood(), redis.or(prefix), "{line}");
-    // What leads to the Redis is not understood, so there is no address.
+    // There is no address exactly if `redis` was not understood.
     assert_eq!(config.redis == Address::unknown(), config.not_understood.contains_key("redis"), "{line}");
 }
 
 #[test]
-fn files_as_people_write_them() {
+fn files_are_read_as_people_write_them() {
     for row in rows(include_str!("../../testdata/config/files.txt")) {
         let file = ("realtime.json".to_owned(), decode(row.bytes(0)));
         check(&Sources::new(Config::defaults("box", 27015), Some(file), |_| None), &row);
@@ -64,9 +66,9 @@ fn files_as_people_write_them() {
 }
 
 #[test]
-fn environments_as_panels_write_them() {
+fn environments_are_read_as_panels_write_them() {
     for row in rows(include_str!("../../testdata/config/environment.txt")) {
-        // As bytes: a value may be no text.
+        // As bytes, because a value may not be UTF-8.
         let variables: Vec<u8> = row.bytes(0).to_vec();
         let variables = variables.split(|byte| *byte == b';').filter(|variable| !variable.is_empty()).map(|variable| {
             let at = variable.iter().position(|byte| *byte == b'=').unwrap();
@@ -80,9 +82,9 @@ fn environments_as_panels_write_them() {
     }
 }
 
-/// A variable that may be of another program holds nothing back where somebody named the Redis, also a script.
+/// If any source names a Redis, a script included, such a variable does not stop the connections.
 #[test]
-fn variables_that_may_be_of_others() {
+fn a_variable_that_may_belong_to_another_program_stops_nothing_once_redis_is_named() {
     let variables = || vec![("REALTIME_PASSWORD".to_owned(), Some("hunter2".to_owned()))];
     let file = |text: &str| Some(("realtime.json".to_owned(), Ok(text.to_owned())));
     let operator = |file| Operator { file, variables: variables(), hints: Vec::new() };
@@ -103,21 +105,21 @@ fn variables_that_may_be_of_others() {
 }
 
 #[test]
-fn the_environment_has_the_last_word() {
-    let mut config = Config::defaults("box", 27015);
-    assert!(config.apply_json("realtime.json", r#"{"server":"file","prefix":"f:"}"#).is_empty());
-    let errors = config.apply_environment(|name| match name {
+fn the_environment_overrules_the_file_option_by_option() {
+    let file = ("realtime.json".to_owned(), r#"{"server":"file","prefix":"f:"}"#.to_owned());
+    let sources = Sources::new(Config::defaults("box", 27015), Some(file), |name| match name {
         "REALTIME_SERVER" => Some("env".to_owned()),
         "REALTIME_TICK_BUDGET_US" => Some("x".to_owned()),
         _ => None,
     });
+    let (config, errors) = sources.resolve();
     assert_eq!((config.server.as_str(), config.prefix.as_str()), ("env", "f:"));
     assert_eq!(errors.len(), 1);
     assert_eq!(config.tick_budget, Duration::from_micros(500));
 }
 
 #[test]
-fn every_default_passes_its_own_check_and_is_the_default() {
+fn every_default_of_the_table_is_valid_and_is_the_default_of_the_settings() {
     let defaults = Config::defaults("box", 27015);
     for row in OPTIONS.iter().filter(|row| !row.default.starts_with('<')) {
         let mut config = defaults.clone();
@@ -144,9 +146,9 @@ fn host_names_become_server_names() {
     }
 }
 
-/// What scripts say, the file, the environment; what is in force, and how many errors of the operator's there are.
+/// Each row: the script's name, the file's, the environment's; the name in force, and the number of the operator's errors.
 #[test]
-fn the_operator_has_the_last_word() {
+fn the_operator_overrules_scripts() {
     let rows = [
         (None, None, None, "box-27015", 0),
         (Some("script"), None, None, "script", 0),
@@ -168,7 +170,7 @@ fn the_operator_has_the_last_word() {
 }
 
 #[test]
-fn scripts_configure_all_or_nothing_and_the_last_one_counts() {
+fn configure_takes_all_options_or_none_and_the_last_call_counts() {
     let mut sources = Sources::new(Config::defaults("box", 27015), None, |_| None);
     sources.configure(r#"{"server":"one","prefix":"a:","tick_budget_us":600}"#).unwrap();
     sources.configure(r#"{"server":"two"}"#).unwrap();
@@ -179,9 +181,8 @@ fn scripts_configure_all_or_nothing_and_the_last_one_counts() {
     assert_eq!((config.server.as_str(), config.prefix.as_str(), config.tick_budget), expected);
 }
 
-/// Which options need another connection.
 #[test]
-fn what_changes_under_a_connection() {
+fn only_some_options_need_another_connection() {
     let config = Config::defaults("box", 27015);
     for row in OPTIONS {
         let text = match row.name {
@@ -197,9 +198,9 @@ fn what_changes_under_a_connection() {
     }
 }
 
-/// What a script sets and the operator has set already is kept, has no effect now, and is named.
+/// The options are kept without effect, and `configure` returns them.
 #[test]
-fn what_the_operator_overrules_is_named() {
+fn configure_names_the_options_that_the_operator_overrules() {
     let file = Some(("realtime.json".to_owned(), Ok("{\"Prefix\":\"f:\",\"server\":\"file\"}".to_owned())));
     let variables = vec![("REALTIME_SERVER".to_owned(), Some("env".to_owned()))];
     let mut sources = Sources::of(Config::defaults("box", 27015), Operator { file, variables, hints: Vec::new() });
@@ -208,14 +209,14 @@ fn what_the_operator_overrules_is_named() {
     let (config, errors) = sources.resolve();
     assert_eq!((config.server.as_str(), config.prefix.as_str(), errors.len()), ("env", "f:", 0));
     assert_eq!(config.tick_budget, Duration::from_micros(600));
-    // The operator says nothing any more.
+    // The operator removes the settings: the kept options take effect.
     let (config, _) = sources.with(Operator::default()).resolve();
     assert_eq!((config.server.as_str(), config.prefix.as_str()), ("script", "s:"));
 }
 
-/// A file that is no settings at all, under an environment that names a Redis or does not.
+/// The file cannot be read at all. The environment names a Redis in the last row only.
 #[test]
-fn the_environment_makes_up_for_a_file_that_is_not_understood() {
+fn a_redis_in_the_environment_replaces_an_unreadable_file() {
     for (variables, redis) in [
         (vec![], None),
         (vec![("REALTIME_REDIS", "")], None),
@@ -226,7 +227,7 @@ fn the_environment_makes_up_for_a_file_that_is_not_understood() {
         let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), Some((*text).to_owned()))).collect();
         let operator = Operator { file, variables, hints: vec!["a hint".to_owned()] };
         let mut sources = Sources::of(Config::defaults("box", 27015), operator);
-        // Scripts have less to say than the file, also than one that is not understood.
+        // Scripts are a weaker source than the file, even if the file cannot be read.
         sources.configure(r#"{"redis":"redis://script"}"#).unwrap();
         let (config, _) = sources.resolve();
         assert_eq!(config.not_understood().is_none().then(|| config.redis.to_string()).as_deref(), redis);
@@ -234,7 +235,7 @@ fn the_environment_makes_up_for_a_file_that_is_not_understood() {
     }
 }
 
-/// A file of other things: a bounded number of sentences, whatever it holds.
+/// A file of something else gives a bounded number of sentences, however many names it holds.
 #[test]
 fn complaints_are_bounded() {
     let of = |count: usize| {
@@ -251,9 +252,9 @@ fn complaints_are_bounded() {
 }
 
 proptest::proptest! {
-    /// Whatever stands around it, no error shows a value, and none panics.
+    /// No error shows a value, and none panics, whatever stands around the value.
     #[test]
-    fn no_text_makes_an_error_show_a_value(
+    fn errors_show_no_value(
         before in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
         name in "(redis|password|Redis_url|server|tls_ca_file|prefix|[a-z]{1,8})",
         after in "[{}\\[\\],:\"'#/*\\\\ a-z\\n\u{201c}\u{e9}]{0,12}",
@@ -267,14 +268,14 @@ proptest::proptest! {
             for error in config.apply_json("realtime.json", &text) {
                 proptest::prop_assert!(!error.to_string().contains("HUNTER2"), "{text}: {error}");
             }
-            let said = Address::parse(&text).err().unwrap_or_default();
-            proptest::prop_assert!(!said.contains("HUNTER2"), "{text}: {said}");
+            let error = Address::parse(&text).err().unwrap_or_default();
+            proptest::prop_assert!(!error.contains("HUNTER2"), "{text}: {error}");
         }
     }
 
-    /// Any bytes are some text, and any text is options or an error.
+    /// Any bytes decode to a text, and any text gives options or an error.
     #[test]
-    fn any_bytes_are_a_file(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+    fn any_bytes_can_be_a_file(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let mut config = Config::defaults("box", 27015);
         config.apply_json("realtime.json", &decode(&bytes));
     }

@@ -1,37 +1,41 @@
-//! The text of `realtime.json` as people, editors and panels write it: its bytes to a text, the text to its options.
-//! Pure. Beyond JSON it takes a byte order mark, UTF-16, NUL padding, comments (`//`, `/* */`, `#`), commas before a
-//! closing bracket, and one more object around everything. Errors say where and what to write; they show no
-//! part of the text, which may hold a password.
+//! Reads `realtime.json`: bytes to text, text to options. Accepts the deviations from JSON that editors, panels and
+//! people produce: a byte order mark, UTF-16, NUL padding, comments (`//`, `/* */`, `#`), a comma before a closing
+//! bracket, and one more object around everything.
+//! Pure. Errors name the place and say how to write it; they show no part of the text, which may hold a password.
+//!
+//! ```text
+//! bytes ──decode──▶ text ──plain_json──▶ JSON of the same length ──serde_json──▶ members
+//! ```
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::config::{OPTIONS, plain_name, row_of};
+use crate::config::options::{OPTIONS, plain_name, row_of};
 
-/// One option as it is written.
+/// One member of the object: an option as the source writes it.
 pub(super) struct Member {
     pub(super) name: String,
-    /// Its value as a text, or why it can be none.
+    /// The value as text, or why it cannot be the value of an option.
     pub(super) value: Result<String, String>,
 }
 
-/// Options of one source: far more than there are, so that a file of other things costs nothing.
+/// Members of one source. This is far more than there are options, and it bounds the work for a file of something else.
 const MEMBERS_MAX: usize = 256;
 
-/// How a file is to look.
+/// The example file in error texts.
 const EXAMPLE: &str = "{\"redis\": \"redis://:PASSWORD@HOST:6379\"}";
 
-/// A bad byte becomes this character, and the value that holds it is refused.
+/// [`decode`] replaces bad bytes by this character. A value that holds it is refused, but a comment may hold it.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
-/// The text of these bytes: UTF-8, or UTF-16 as Windows Notepad saves `Unicode`. Bytes that are no text become U+FFFD.
+/// Decodes UTF-8, or UTF-16 as Windows Notepad writes it under the name `Unicode`. Bad bytes become U+FFFD.
 pub(crate) fn decode(bytes: &[u8]) -> String {
     let wide = |little: bool, bytes: &[u8]| {
         let units = bytes.chunks(2).map(|pair| match *pair {
             [first, second] if little => u16::from_le_bytes([first, second]),
             [first, second] => u16::from_be_bytes([first, second]),
-            // Half a unit at the end.
+            // Half a unit at the end is a bad character.
             _ => 0xfffd,
         });
         String::from_utf16_lossy(&units.collect::<Vec<u16>>())
@@ -39,14 +43,14 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
     match bytes {
         [0xff, 0xfe, rest @ ..] => wide(true, rest),
         [0xfe, 0xff, rest @ ..] => wide(false, rest),
-        // Without a mark: JSON begins with two characters of ASCII.
+        // UTF-16 without a mark shows itself: JSON begins with two ASCII characters, so one byte of each pair is 0.
         [first, 0, ..] if *first != 0 => wide(true, bytes),
         [0, second, ..] if *second != 0 => wide(false, bytes),
         _ => String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).into_owned(),
     }
 }
 
-/// The options that the text names, each once.
+/// The members of the object in the text. A name that stands there twice becomes one member with an error.
 pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\0', '\u{1a}']);
     if text.trim().is_empty() {
@@ -77,7 +81,7 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
                 Err("it stands there more than once: keep one".to_owned())
             }
             Value::String(text) if text.contains(NO_TEXT) => {
-                Err("it holds bytes that are no UTF-8 text; a file is to be saved as UTF-8".to_owned())
+                Err("it holds bytes that are not UTF-8 text; save the file as UTF-8".to_owned())
             }
             Value::String(text) => Ok(text),
             Value::Number(number) => Ok(number.to_string()),
@@ -89,18 +93,19 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     Ok(members.collect())
 }
 
-/// What an object around all options holds, whatever its name.
+/// The inner object of `{"realtime": {...}}`: one object, under any name that is no option, around all options.
 fn unwrapped(members: &serde_json::Map<String, Value>) -> Option<&serde_json::Map<String, Value>> {
     let (name, inner) = members.iter().next().filter(|_| members.len() == 1)?;
     inner.as_object().filter(|_| row_of(name).is_none())
 }
 
-/// The text with blanks in place of comments and of commas before a closing bracket, byte for byte, so that places stay
-/// the same; and the names of members with their depth.
+/// Replaces comments, and commas before a closing bracket, by blanks. The length stays the same, so that the line and
+/// column of an error are those of the file. Also returns the name of each member with its depth (1 = the outermost
+/// object): serde_json keeps only the last of two members with one name, so duplicates have to be found here.
 fn plain_json(text: &str) -> (Vec<u8>, Vec<(usize, String)>) {
     let (bytes, mut plain) = (text.as_bytes(), text.as_bytes().to_vec());
     let (mut names, mut depth, mut at) = (Vec::new(), 0_usize, 0);
-    // The last byte that is neither blank nor of a comment, and where it stands.
+    // Position and value of the last byte outside blanks and comments.
     let mut last = (0, b' ');
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let length = match rest {
@@ -146,13 +151,14 @@ fn plain_json(text: &str) -> (Vec<u8>, Vec<(usize, String)>) {
     (plain, names)
 }
 
-/// Blanks everything but line ends.
+/// Overwrites the bytes with blanks, but keeps line ends, so that line numbers stay right.
 fn blank(plain: &mut [u8], at: usize, length: usize) {
     let part = plain.get_mut(at..at + length).into_iter().flatten();
     part.filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
 }
 
-/// The length of a string behind its first quote, with its last.
+/// The length of a string, counted behind its opening quote and with its closing quote. A string without an end takes
+/// the rest of the text.
 fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate() {
@@ -166,7 +172,8 @@ fn string_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Where the text is no JSON, and what to write there. serde_json's own words hold no part of the text.
+/// The error for a text that is not JSON: the place, serde_json's message, and advice for the usual mistakes.
+/// serde_json's messages hold no part of the text.
 fn misread(text: &str, err: &serde_json::Error) -> String {
     let line = text.split('\n').nth(err.line().saturating_sub(1)).unwrap_or_default();
     let (before, after) = line.split_at(line.floor_char_boundary(err.column().saturating_sub(1)));
@@ -184,6 +191,7 @@ fn misread(text: &str, err: &serde_json::Error) -> String {
     format!("is not JSON: {said} at {place}; {advice}")
 }
 
+/// The JSON type of a value, for error texts.
 fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,66 +1,51 @@
-//! The aggregators of this process, with the Lua functions of the attached state that sum their windows up.
-//! Game thread only. They outlive a Lua state with what they collected: the same aggregator, added again by the next
-//! state, goes on where it was. How they are told apart and how long they stay is `registrations.rs`.
+//! Aggregators as the game thread keeps them: with the Lua functions that sum their windows up. Game thread only. They
+//! outlive a Lua state with the events they collected: the same aggregator, added again by the next state, goes on.
+//! `registrations.rs` says how aggregators are told apart and how long they stay; this file knows how one is built.
 
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
-use crate::engine::registry::CallbackRef;
-use crate::event::fingerprint::Fingerprint;
-use crate::event::topic::Topic;
+use crate::engine::call::CallbackRef;
+use crate::engine::registrations::{Header, Parts, Registered, Registrations};
 use crate::hooks::aggregator::{Aggregator, Windows};
 use crate::hooks::error::SpecError;
 use crate::hooks::spec::AggregatorSpec;
 
-/// Most aggregators of one server.
-const AGGREGATORS_MAX: usize = 1024;
-
 pub(crate) type Aggregators = Registrations<Aggregator>;
 
 impl Registered for Aggregator {
-    fn id(&self) -> &Arc<[u8]> {
-        &self.id
+    type Spec = AggregatorSpec;
+    /// `rt-actions` looks at every aggregator whenever a window may be over, and each has a lease in Redis.
+    const MAX: usize = 1024;
+    const PLURAL: &'static str = "aggregators";
+
+    fn parse(spec: &Value, has_function: bool) -> Result<AggregatorSpec, SpecError> {
+        let spec = AggregatorSpec::parse(spec)?;
+        if !has_function {
+            return Err(SpecError::new("aggregate", "expected a function"));
+        }
+        Ok(spec)
     }
 
-    fn topic(&self) -> &Arc<Topic> {
-        &self.topic
+    /// An aggregator with the same fingerprint goes on with its windows.
+    fn make(parts: Parts, spec: AggregatorSpec, same: Option<&Arc<Aggregator>>) -> Arc<Aggregator> {
+        same.map(Arc::clone).unwrap_or_else(|| {
+            let Parts { id, topic, fingerprint, lease } = parts;
+            let windows = Mutex::new(Windows::new(&spec));
+            Arc::new(Aggregator { id, fingerprint, topic, spec, lease, windows })
+        })
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    fn header(&self) -> Header<'_> {
+        let Aggregator { id, fingerprint, topic, spec, .. } = self;
+        Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
     }
 }
 
 impl Aggregators {
-    /// Checks the spec whole and adds the aggregator.
-    pub(crate) fn add_spec(
-        &mut self,
-        channel: &[u8],
-        id: Option<&[u8]>,
-        spec: &Value,
-        function: Option<CallbackRef>,
-        origin: &Origin,
-    ) -> Result<Added<Aggregator>, SpecError> {
-        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
-        let spec = AggregatorSpec::parse(spec)?;
-        if function.is_none() {
-            return Err(SpecError::new("aggregate", "expected a function"));
-        }
-        let added = self.add(given, AGGREGATORS_MAX, |id, fingerprint, lease, same| {
-            same.map(Arc::clone).unwrap_or_else(|| {
-                let windows = Mutex::new(Windows::new(&spec));
-                Arc::new(Aggregator { id, fingerprint, topic: Arc::new(Topic::new(channel)), spec, lease, windows })
-            })
-        });
-        added.ok_or_else(|| {
-            let found = format!("there are {AGGREGATORS_MAX} aggregators already");
-            SpecError { member: String::new(), found }
-        })
-    }
-
-    /// The function that sums this one's windows up, if the attached state has one for it.
+    /// The function that sums up the windows of this aggregator. `None` if the attached state has none for it, or if
+    /// its id belongs to another aggregator now: that one has windows of its own.
     pub(crate) fn function(&self, aggregator: &Aggregator) -> Option<CallbackRef> {
         let (known, function) = self.known(aggregator)?;
         function.filter(|_| std::ptr::eq(&**known, aggregator))
@@ -72,6 +57,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::registrations::Origin;
 
     fn spec(interval: u64) -> Value {
         let function = json!({ "\u{0}function": "x.lua:1" });
@@ -79,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_goes_on_and_another_replaces() {
+    fn the_same_aggregator_goes_on_and_a_different_one_replaces_it() {
         let mut aggregators = Aggregators::default();
         let mut add = |id: &[u8], interval, function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
@@ -103,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn they_outlive_a_state_and_functions_do_not() {
+    fn aggregators_outlive_a_lua_state_and_their_functions_do_not() {
         let mut aggregators = Aggregators::default();
         let add = |aggregators: &mut Aggregators, channel: &[u8], function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());

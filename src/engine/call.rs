@@ -1,111 +1,136 @@
-//! What the engine asks of Lua, and what comes of it: the whole interface between the two. Plain values, made by the
-//! pump, run by the Lua edge, and given back with [`crate::engine::Engine::complete`].
+//! The interface between the engine and the Lua edge: the pump makes a [`Call`], the edge runs it, and
+//! [`crate::engine::Engine::complete`] takes the call back with its [`Outcome`].
+//! Game thread only. All types are plain values; a [`CallbackRef`] stands for a Lua value, and its holder must hand
+//! it back exactly once, for the edge to release.
+//!
+//! ```text
+//!  next_call ──▶ Call ──▶ Lua edge runs it ──▶ Outcome ──▶ complete
+//!                 ▲                               │
+//!                 └── Parked: continue later ─────┤   the values are half made; the next tick goes on
+//!                 └── Slow: again, with text ─────┘   the values take too long; the function gets text
+//! ```
 
 use std::sync::Arc;
 
-use crate::engine::pending::Answered;
-use crate::engine::registry::CallbackRef;
+use crate::event::Event;
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
+use crate::redis::answer;
 use crate::threads::actions::collector::Due;
+use crate::threads::subscriber::inbox::Undecided;
 
 /// Events put into an aggregator's array in one Call: some tens of microseconds of a tick.
 const GATHER_EVENTS_MAX: usize = 32;
-/// Bytes of events put into an aggregator's array in one Call.
+/// Bytes of events put into an aggregator's array in one Call. Large events take longer each, so the count alone does
+/// not bound the time.
 const GATHER_BYTES_MAX: usize = 16 * 1024;
 
-/// What the engine wants Lua to run. The edge gives it back with [`crate::engine::Engine::complete`].
+/// A reference to a Lua function or table, as the Lua edge numbers it (`luaL_ref`). Worth nothing in another state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallbackRef(pub i32);
+
+/// One piece of work for Lua.
 pub enum Call {
+    /// A listener's function gets an event.
     Deliver(Deliver),
-    /// A game hook is to be run.
+    /// A game hook is run.
     Notice(Notice),
-    /// A callback gets its answer. The edge releases it afterwards.
+    /// A callback gets the answer of its command. The edge releases the callback afterwards.
     Answer(Answered),
-    /// A hook's function is asked whether the hook acts.
+    /// A hook's function decides whether the hook acts on an event.
     Condition(Condition),
-    /// Events of a window go into its array.
+    /// Some events of a window are put into its array.
     Gather(Gather),
     /// An aggregator's function sums a window up.
     Aggregate(Aggregate),
 }
 
-/// An event for the function of a hook.
+/// An event for the function of a conditional hook.
 pub struct Condition {
     pub event: Event,
+    /// The hook that waits for the decision, and everything it needs to act.
+    pub(crate) undecided: Box<Undecided>,
     pub(crate) callback: CallbackRef,
-    /// How far its value has come into Lua, if it was begun in a tick before.
+    /// Progress of the event's Lua value, if an earlier tick began to build it.
     pub(crate) build: Option<Box<Build>>,
-    /// The function gets text, as a value took too long to make. The event's own payload is for the actions.
+    /// The value took too long to build, so the function gets the payload as text. The actions still use the event's
+    /// own payload.
     pub(super) is_text: bool,
-}
-
-impl Condition {
-    /// The hook, and what else it needs to act.
-    pub(crate) fn undecided(&self) -> Option<&Undecided> {
-        match self.event.purpose() {
-            Purpose::Condition(undecided) => Some(undecided),
-            Purpose::Listeners => None,
-        }
-    }
 }
 
 /// An event for one listener.
 pub struct Deliver {
     pub event: Event,
     pub callback: CallbackRef,
+    /// The function takes a third argument, the event's meta table. Without this the table is never built.
     pub(crate) wants_meta: bool,
     /// The listener's id, for the report of an error.
     pub(crate) id: Arc<[u8]>,
-    /// How far its value has come into Lua, if it was begun in a tick before.
+    /// Progress of the event's Lua value, if an earlier tick began to build it.
     pub(crate) build: Option<Box<Build>>,
-    /// The listener called before, by serial.
+    /// Serial of the listener that was called before this one; 0 for the first.
     pub(super) after: u64,
+    /// Serial of this listener.
     pub(super) serial: u64,
+    /// Serial of the newest registration when the event's turn came: later listeners do not get this event.
     pub(super) until: u64,
+    /// No listener follows, so the event is done with this Call.
     pub(super) is_last: bool,
 }
 
-/// What came of a Call.
+/// The answer of a command on its way to its callback, which is called this once.
+pub struct Answered {
+    pub callback: CallbackRef,
+    /// The command's name in the API, for the report of an error.
+    pub(crate) operation: &'static str,
+    /// The key that the command was about, for the report of an error.
+    pub(crate) target: Box<[u8]>,
+    pub outcome: answer::AnswerResult,
+    /// Progress of the answer's Lua values, if an earlier tick began to build them.
+    pub(crate) build: Option<Box<Build>>,
+}
+
+/// The result of a Call, as the Lua edge reports it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// The function returned.
     Done,
-    /// The callback raised an error, which was reported.
+    /// The callback raised an error, which the edge has reported already.
     Failed,
-    /// A condition holds, or not.
+    /// The decision of a condition.
     Holds(bool),
-    /// The array that the events stand in now.
+    /// The array that holds the gathered events now.
     Gathered(CallbackRef),
-    /// What a window was summed up to, as JSON. [`Outcome::Done`]: nothing.
+    /// The sum of a window, as JSON. A window whose function returns nothing ends with [`Outcome::Done`].
     Sum(Vec<u8>),
-    /// Time was out before the values for the function were made: the Call, which remembers how far they have come, is
-    /// to be made again.
+    /// The tick's time ended before the function's values were built. The Call holds the progress and must be made
+    /// again.
     Parked,
-    /// Making them took too long in all. The Call is to be made again with this text (the payload, or an answer's
-    /// reason) in their place.
+    /// Building the values took too long in total. The Call must be made again with this text instead: the payload, or
+    /// the reason that an answer gives.
     Slow(Vec<u8>),
 }
 
-/// The next events of a window are to be put into its array.
+/// The next events of a window, for its array.
 pub struct Gather {
     pub(super) due: Due,
-    /// The array; `None`: there is none yet.
+    /// The array; `None` before the first events.
     pub array: Option<CallbackRef>,
-    /// How many events it has.
+    /// Events in the array.
     pub(crate) filled: usize,
-    /// How many come now.
+    /// Events that this Call adds.
     pub(super) count: usize,
-    /// How many of those stand in the array, and how far the next one has come into Lua.
+    /// How many of those this Call has added so far, and the progress of the one after them.
     pub(crate) made: usize,
     pub(crate) build: Option<Box<Build>>,
-    /// Those of the last Call are not all in the array: they are to come again.
+    /// The Call was parked: it continues with the same events.
     pub(super) is_parked: bool,
-    /// The values of this window took too long: the rest is put in as text.
+    /// The values of this window took too long, so its other events are added as text.
     pub(crate) is_slow: bool,
 }
 
-/// A window's array is to be summed up. The edge releases the array afterwards.
+/// A full array for an aggregator's function. The edge releases the array afterwards.
 pub struct Aggregate {
     pub due: Due,
     pub(crate) array: CallbackRef,
@@ -113,30 +138,28 @@ pub struct Aggregate {
 }
 
 impl Gather {
+    /// Nothing of the window is in Lua yet.
     pub(super) fn new(due: Due) -> Gather {
         Gather { due, array: None, filled: 0, count: 0, made: 0, build: None, is_parked: false, is_slow: false }
     }
 
-    /// The decoded payloads that come now.
+    /// The decoded payloads that this Call adds.
     pub fn events(&self) -> &[Box<[u8]>] {
         let rest = self.due.window.events_from(self.filled);
         rest.get(..self.count).unwrap_or(rest)
     }
 
+    /// The aggregator that collected the window.
     pub(crate) fn aggregator(&self) -> &Aggregator {
         &self.due.aggregator
     }
 
-    /// How many events the window has.
+    /// Events of the whole window.
     pub(crate) fn len(&self) -> usize {
         self.due.window.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.due.window.is_empty()
-    }
-
-    /// Some events, or one that is large alone.
+    /// Chooses the events of the next Call: as many as the limits allow, and at least one, however large.
     pub(super) fn choose(&mut self) {
         let mut bytes = 0;
         let some = self.due.window.events_from(self.filled).iter().take(GATHER_EVENTS_MAX);

@@ -1,35 +1,41 @@
-//! Reading event logs for scripts: what is asked, checked; who reads it, and what becomes of the records.
-//! With a callback `rt-files` reads, and makes the answer; without one the game thread does, within the time that
-//! readers have. Both see what was emitted before, as far as hooks act on it at once: a condition in Lua is asked in a
-//! later tick.
-//! The disk's delays are not Redis': they take of the readers' time, and tell nothing about the connection.
-//! A path without a file is an empty log if a hook or an aggregator of this process writes there, and an error if not.
+//! `ReadEventLog`: a script asks for records of an event log, and they become a Lua table.
+//!
+//! | call | reader | bounded by |
+//! |---|---|---|
+//! | with a callback | `rt-files`, which also makes the answer, in slices | the queue of reads |
+//! | without | the game thread, with the engine not borrowed ([`SyncLogRead`]) | the time that readers have (`patience.rs`) |
+//!
+//! Both see every record that hooks made from earlier emits of this server. Conditional hooks are the exception: their
+//! function runs in a later tick. A slow disk uses up the readers' time, but it says nothing about the connection to
+//! Redis. A path without a file is an empty log if a hook or an aggregator of this process writes there, else an error.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::config::limits::{CALLBACKS_MAX, EVENTLOG_READ_RECORDS_MAX};
-use crate::engine::registry::CallbackRef;
+use crate::config::limits::EVENTLOG_READ_RECORDS_MAX;
+use crate::engine::call::CallbackRef;
 use crate::engine::{Engine, Refusal};
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
-use crate::hooks::spec::Kind;
+use crate::hooks::spec::ActionKind;
 use crate::json::tape;
-use crate::redis::answer::{Answer, Outcome};
+use crate::redis::answer::{Answer, AnswerResult};
 use crate::threads::actions::dispatch;
-use crate::threads::files::{Asker, Reply};
+use crate::threads::files::queue::{Asker, ReadReply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
 use crate::threads::shared::Shared;
 
-/// Most bytes of decoded payloads in one answer for Lua: some tens of milliseconds of making tables.
+/// Bytes of decoded payloads in one answer for Lua: some tens of milliseconds of building tables.
 const EVENTLOG_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+// The last record may pass the limit, and it must still fit the queue of answers. Decoding makes text longer: five
+// bytes for two at most.
 const _: () = assert!(EVENTLOG_ANSWER_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX * 3 < ANSWERS_BYTES_MAX);
 
-/// Which records of which log a script asks for.
+/// The log and the records that a script asks for, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogQuery {
     path: LogPath,
@@ -37,7 +43,7 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
-    /// `options` is a JSON object, or an empty array, as an empty Lua table is written.
+    /// `options` is a JSON object; or an empty array, because an empty Lua table is written as one.
     pub fn parse(path: &[u8], options: &Value) -> Result<LogQuery, Refusal> {
         let path = LogPath::parse(path).map_err(|err| Refusal::File(err.to_string()))?;
         let query = query(options).map_err(|err| Refusal::Encode(err.to_string()))?;
@@ -45,6 +51,7 @@ impl LogQuery {
     }
 }
 
+/// The options `start_time`, `end_time` (Unix seconds), `channel`, `limit` and `newest_first`; unknown ones are errors.
 fn query(options: &Value) -> Result<Query, crate::hooks::error::SpecError> {
     let members = Members::of(options, "", "a table of options")?;
     members.only(&[], &["start_time", "end_time", "channel", "limit", "newest_first"])?;
@@ -59,27 +66,21 @@ fn query(options: &Value) -> Result<Query, crate::hooks::error::SpecError> {
     })
 }
 
-/// To the nearest millisecond, so that a record's own time finds it. Saturates: before 1970 is the beginning.
+/// Rounds to the nearest millisecond, so that a record is found by its own time. Negative seconds become 0.
 fn unix_ms(seconds: f64) -> u64 {
     (seconds * 1000.0).round() as u64
 }
 
 impl Engine {
-    /// Has a log read for a callback.
+    /// Has `rt-files` read a log for a callback. The caller still owns the callback after an error.
     pub fn read_event_log(&mut self, wanted: LogQuery, callback: CallbackRef) -> Result<(), Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
-        if self.pending.len() >= CALLBACKS_MAX {
-            return Err(Refusal::QueueFull { waiting: self.pending.len() });
-        }
-        let ticket = self.pending.ticket();
-        self.pending.add(ticket, callback, "readeventlog", wanted.path.as_str().as_bytes());
+        self.admit()?;
+        let ticket = self.pending.add(callback, "readeventlog", wanted.path.as_str().as_bytes())?;
         let (shared, has_hook) = (Arc::clone(&self.shared), self.has_hook_for(&wanted.path));
-        // Behind the events of which hooks make records first.
+        // Through `rt-actions`, behind the events from which hooks are still making records.
         let begun = self.shared.actions.after(move || {
             let asked = ForCallback { shared: Arc::clone(&shared), ticket, has_hook, making: None };
-            let reply = Reply::to(asked);
+            let reply = ReadReply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
         if !begun {
@@ -89,22 +90,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a hook or an aggregator writes this log.
+    /// Whether a hook or an aggregator of this process writes this log.
     fn has_hook_for(&self, path: &LogPath) -> bool {
         let hooks = self.hooks.all().map(|hook| &hook.spec.actions);
         let mut actions = hooks.chain(self.aggregators.all().map(|aggregator| &aggregator.spec.actions)).flatten();
-        actions.any(|action| matches!(&action.kind, Kind::File(log) if log.path == *path))
+        actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.path == *path))
     }
 
-    /// Has the game thread read a log: [`LogReading::wait`], with the engine not borrowed.
-    pub fn begin_log_read(&mut self, wanted: LogQuery) -> Result<LogReading, Refusal> {
-        if !self.is_attached() {
-            return Err(Refusal::Closed);
-        }
+    /// Grants the game thread time to read a log, with [`SyncLogRead::wait`].
+    pub fn begin_log_read(&mut self, wanted: LogQuery) -> Result<SyncLogRead, Refusal> {
+        self.admit()?;
         let (began, bound) = (Instant::now(), self.config.sync_timeout);
         match self.patience.grant_apart(began, bound) {
             Ok(granted) => {
-                Ok(LogReading { shared: Arc::clone(&self.shared), wanted, began, deadline: began + granted })
+                Ok(SyncLogRead { shared: Arc::clone(&self.shared), wanted, began, deadline: began + granted })
             }
             Err(impatience) => {
                 self.shared.stats.reads_failed_fast.add(1);
@@ -113,44 +112,46 @@ impl Engine {
         }
     }
 
-    /// What the reading came to.
-    pub fn end_log_read(&mut self, reading: &LogReading, read: Result<Answer, ReadError>) -> Outcome {
-        self.patience.waited(reading.began, Instant::now(), true, 0);
+    /// Charges the read to this second's time for readers, and turns its result into the script's answer.
+    pub fn end_log_read(&mut self, log_read: &SyncLogRead, read: Result<Answer, ReadError>) -> AnswerResult {
+        self.patience.waited(log_read.began, Instant::now(), true, 0);
         if let Err(ReadError::Timeout) = read {
             self.shared.stats.reads_timed_out.add(1);
-            let granted = reading.granted().as_millis();
+            let granted = log_read.granted().as_millis();
             return Err(format!("timeout: the event log was not read within {granted} ms; use a callback"));
         }
-        let has_hook = matches!(read, Err(ReadError::Missing { .. })) && self.has_hook_for(&reading.wanted.path);
-        told(read, has_hook)
+        // Searched only for a missing file: the search visits every action of every hook.
+        let has_hook = matches!(read, Err(ReadError::Missing { .. })) && self.has_hook_for(&log_read.wanted.path);
+        outcome(read, has_hook)
     }
 }
 
-/// A log that the game thread reads.
-pub struct LogReading {
+/// A log that the game thread reads itself. Passed back with [`Engine::end_log_read`].
+pub struct SyncLogRead {
     shared: Arc<Shared>,
     wanted: LogQuery,
     began: Instant,
     deadline: Instant,
 }
 
-impl LogReading {
-    /// Reads, until the deadline at most.
+impl SyncLogRead {
+    /// Reads the log, at most until the deadline. The engine must not be borrowed.
     pub fn wait(&self) -> Result<Answer, ReadError> {
         let Shared { actions, files, .. } = self.shared.as_ref();
         if !actions.flush(self.deadline) {
             return Err(ReadError::Timeout);
         }
-        // What the disk refuses is held back, and no reason not to read what it has.
+        // A flush also fails when the disk refuses records. Those wait in memory, and the others can be read.
         let LogQuery { path, query } = &self.wanted;
         if !files.flush_log(path, self.deadline) && Instant::now() >= self.deadline {
             return Err(ReadError::Timeout);
         }
         let read = reader::read(files.root(), path, query, self.deadline);
         files.count_read(&read);
-        read.and_then(|ReadOutcome { records, .. }| answer(&records, self.deadline))
+        read.and_then(|ReadOutcome { records, .. }| make_answer(&records, self.deadline))
     }
 
+    /// The end of the time for the read and for the answer's Lua values.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -160,12 +161,14 @@ impl LogReading {
     }
 }
 
-/// A callback that waits for records.
+/// A callback that waits for records. Lives on `rt-files`, which makes the answer between its batches of writes, step
+/// by step: an answer of megabytes must not keep the logs waiting.
 struct ForCallback {
     shared: Arc<Shared>,
     ticket: u64,
-    /// When it was asked for, a hook wrote the log.
+    /// A hook wrote the log when the script asked.
     has_hook: bool,
+    /// The answer so far; `None` before the first step.
     making: Option<Result<Making, ReadError>>,
 }
 
@@ -185,19 +188,20 @@ impl Asker for ForCallback {
     fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
         let made = self.making.unwrap_or_else(|| Ok(Making::begin(&Records::default())));
         let answer = read.and(made).map(Making::finish);
-        self.shared.replies.answer(ReplyTo::Callback(self.ticket), told(answer, self.has_hook));
+        self.shared.replies.answer(ReplyTo::Callback(self.ticket), outcome(answer, self.has_hook));
     }
 }
 
-/// Put into an answer at once: a small part of a slice of time, unless one record is long.
+/// Records, and bytes, that one step puts into an answer: a small part of a slice of time, unless one record is long.
 const RECORDS_PER_STEP: usize = 32;
 const ANSWER_BYTES_PER_STEP: usize = 32 * 1024;
 
-/// An answer that is being made: `{{time=, seq=, channel=, data=}, ...}`.
+/// An answer in the making, as a tape (`json/tape.rs`): `{{time=, seq=, channel=, data=}, ...}`.
 struct Making {
     tape: Vec<u8>,
+    /// Scratch for one decoded payload.
     data: Vec<u8>,
-    /// So many records are in it.
+    /// Records in the tape.
     made: usize,
 }
 
@@ -208,7 +212,7 @@ impl Making {
         Making { tape, data: Vec::new(), made: 0 }
     }
 
-    /// Puts some more of the records into it. True once all are.
+    /// Adds the next records. True when the last one is in.
     fn go_on(&mut self, records: &Records) -> Result<bool, ReadError> {
         let Making { tape, data, made } = self;
         let full = tape.len() + ANSWER_BYTES_PER_STEP;
@@ -224,7 +228,7 @@ impl Making {
             tape::push_text(tape, b"channel");
             tape::push_text(tape, record.channel);
             tape::push_text(tape, b"data");
-            // As the listeners had it.
+            // Decoded as for a listener, so that a script sees the same values in both places.
             dispatch::decode(record.payload, data);
             tape.extend_from_slice(data);
             *made += 1;
@@ -240,8 +244,8 @@ impl Making {
     }
 }
 
-/// For the game thread, until the deadline.
-fn answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
+/// Makes the whole answer, at most until the deadline.
+fn make_answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
     let mut making = Making::begin(records);
     while !making.go_on(records)? {
         if Instant::now() >= deadline {
@@ -251,10 +255,11 @@ fn answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError> {
     Ok(making.finish())
 }
 
-/// What the script is told. `has_hook`: a hook of this process writes the log.
-fn told(read: Result<Answer, ReadError>, has_hook: bool) -> Outcome {
+/// The answer for the script. Errors begin with the stable code that scripts match on. `has_hook`: a hook or an
+/// aggregator of this process writes the log.
+fn outcome(read: Result<Answer, ReadError>, has_hook: bool) -> AnswerResult {
     read.or_else(|err| match err {
-        // A log has no file before its first record, which is no fault of who reads it.
+        // A log has no file before its first record: that is no error of the reader.
         ReadError::Missing { .. } if has_hook => {
             let mut tape = Vec::new();
             tape::push_array(&mut tape, 0);

@@ -1,13 +1,21 @@
-//! A window on its way into Lua: its events go into one array over as many Calls as the budget wants, then one Call
-//! sums them up. Game thread only. One window at a time; the array is a Lua value that is kept in between, and handed
-//! back once, to be released.
+//! A window on its way into Lua. Its events go into one Lua array, over as many Calls as the budget wants; then one
+//! Call hands the array to the aggregator's function. Game thread only. One window at a time. Owns the array between
+//! two Calls and hands it back exactly once, to be released.
+//!
+//! ```text
+//!  collector ──▶ Gather ──▶ Gather ──▶ ... ──▶ Aggregate ──▶ (done)
+//!                  │ │ ▲ parked: same events again
+//!                  │ └─┘
+//!                  └── the state ends: the window goes back, the array is released
+//!                  └── the aggregator is removed: the window is dropped, the array is released
+//! ```
 
 use crate::engine::aggregators::Aggregators;
-use crate::engine::call::{Aggregate, Call, Gather};
-use crate::engine::registry::CallbackRef;
+use crate::engine::call::{Aggregate, Call, CallbackRef, Gather};
 use crate::hooks::aggregator::Aggregator;
 use crate::threads::shared::Shared;
 
+/// The window under way, if there is one.
 #[derive(Default)]
 pub(crate) struct Gathering {
     under_way: Option<Gather>,
@@ -16,7 +24,7 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
-    /// The next Call for the window under way, or for the next one.
+    /// The next Call for the window under way, or else for the oldest window that waits.
     pub(crate) fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
         let (mut gather, function) = loop {
             let gather = match self.under_way.take() {
@@ -26,7 +34,7 @@ impl Gathering {
             if let Some(function) = aggregators.function(gather.aggregator()) {
                 break (gather, function);
             }
-            // Making values can run scripts (a `__gc`), and one of them removed the aggregator.
+            // Building values can run a script's `__gc`, and that can remove the aggregator in the middle of a Call.
             shared.collector.drop_taken(&gather.due);
             self.orphans.extend(gather.array);
         };
@@ -39,7 +47,7 @@ impl Gathering {
         Some(Call::Gather(gather))
     }
 
-    /// The events of the Call stand in this array.
+    /// All events of the Call are in this array.
     pub(crate) fn gathered(&mut self, mut gather: Gather, array: CallbackRef) {
         gather.filled += gather.count;
         gather.made = 0;
@@ -47,24 +55,25 @@ impl Gathering {
         self.under_way = Some(gather);
     }
 
-    /// Some of the events of the Call do not stand in its array yet.
+    /// The tick's time ended before all events of the Call were in its array.
     pub(crate) fn parked(&mut self, gather: Gather) {
         self.under_way = Some(Gather { is_parked: true, ..gather });
     }
 
-    /// This aggregator was removed: its window goes too. Its array.
+    /// An aggregator was removed: drops its window. Returns the window's array, to be released.
     pub(crate) fn drop_of(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
         let gather = self.under_way.take_if(|gather| std::ptr::eq(gather.aggregator(), aggregator))?;
         shared.collector.drop_taken(&gather.due);
         gather.array
     }
 
-    /// What is to be released of windows that went with their aggregators.
+    /// The arrays of windows whose aggregators were removed during a Call, to be released.
     pub(crate) fn take_orphans(&mut self) -> Vec<CallbackRef> {
         std::mem::take(&mut self.orphans)
     }
 
-    /// The Lua state goes away: the window waits for the next one. What is to be released.
+    /// The Lua state ends: the window waits for the next state, which builds its array anew. Returns the arrays, to be
+    /// released.
     pub(crate) fn detach(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         let mut released = self.take_orphans();
         if let Some(gather) = self.under_way.take() {

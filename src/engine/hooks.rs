@@ -1,74 +1,59 @@
-//! The hooks of this process, with the Lua functions of the attached state that decide some. Game thread only.
-//! How they are told apart and how long they stay is `registrations.rs`; here is what a hook is made of.
+//! Hooks as the game thread keeps them: with the Lua functions that decide the conditional ones. Game thread only.
+//! `registrations.rs` says how hooks are told apart and how long they stay; this file knows how one is built.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::registrations::{Added, Given, Origin, Registered, Registrations};
-use crate::engine::registry::CallbackRef;
-use crate::event::fingerprint::Fingerprint;
-use crate::event::topic::Topic;
+use crate::engine::call::CallbackRef;
+use crate::engine::registrations::{Header, Parts, Registered, Registrations};
 use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Action, Kind, Spec};
-
-/// Most hooks of one server: each may have a lease in Redis, renewed every few seconds.
-const HOOKS_MAX: usize = 4096;
+use crate::hooks::spec::{Action, ActionKind, Spec};
 
 pub(crate) type Hooks = Registrations<Hook>;
 
 impl Registered for Hook {
-    fn id(&self) -> &Arc<[u8]> {
-        &self.id
+    type Spec = Spec;
+    /// Each hook may have a lease in Redis, which is renewed every few seconds.
+    const MAX: usize = 4096;
+    const PLURAL: &'static str = "hooks";
+
+    fn parse(spec: &Value, has_function: bool) -> Result<Spec, SpecError> {
+        let spec = Spec::parse(spec)?;
+        // The JSON has only a mark where the function was; a table of a script may look like that mark.
+        if spec.condition.is_some() && !has_function {
+            return Err(SpecError::new("condition", "expected a function"));
+        }
+        Ok(spec)
     }
 
-    fn topic(&self) -> &Arc<Topic> {
-        &self.topic
+    fn make(parts: Parts, spec: Spec, _same: Option<&Arc<Hook>>) -> Arc<Hook> {
+        let Parts { id, topic, fingerprint, lease } = parts;
+        Arc::new(Hook { id, fingerprint, topic, spec, lease })
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    fn header(&self) -> Header<'_> {
+        let Hook { id, fingerprint, topic, spec, .. } = self;
+        Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
     }
 }
 
 impl Hooks {
-    /// Checks the spec whole and adds the hook.
-    pub(crate) fn add_spec(
-        &mut self,
-        channel: &[u8],
-        id: Option<&[u8]>,
-        spec: &Value,
-        condition: Option<CallbackRef>,
-        origin: &Origin,
-    ) -> Result<Added<Hook>, SpecError> {
-        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function: condition };
-        let spec = Spec::parse(spec)?;
-        if spec.condition.is_some() && condition.is_none() {
-            return Err(SpecError::new("condition", "expected a function"));
-        }
-        let added = self.add(given, HOOKS_MAX, |id, fingerprint, lease, _| {
-            Arc::new(Hook { id, fingerprint, topic: Arc::new(Topic::new(channel)), spec, lease })
-        });
-        added.ok_or_else(|| {
-            let found = format!("there are {HOOKS_MAX} hooks already");
-            SpecError { member: String::new(), found }
-        })
-    }
-
-    /// The function that decides this hook, if the attached state has one for it.
+    /// The function that decides this hook. `None` if the attached state has none for it. An event may hold a hook that
+    /// was added again meanwhile: the same fingerprint means the same decision, so the new function serves both.
     pub(crate) fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
         let (known, condition) = self.known(hook)?;
         condition.filter(|_| known.fingerprint == hook.fingerprint)
     }
 }
 
-/// The destinations of these actions.
+/// The webhooks among these actions: the only actions with a destination that can be closed.
 pub(crate) fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
     actions.iter().filter_map(|action| match &action.kind {
-        Kind::Webhook(webhook) => Some(&**webhook),
-        Kind::File(_) | Kind::Counter(_) | Kind::Leaderboard(_) => None,
+        ActionKind::Webhook(webhook) => Some(&**webhook),
+        ActionKind::File(_) | ActionKind::Counter(_) | ActionKind::Leaderboard(_) => None,
     })
 }
 
@@ -77,6 +62,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::registrations::{Added, Origin};
 
     fn counter(key: &str) -> Value {
         json!({ "type": "counter", "key": key })
@@ -92,12 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_id_replaces_and_none_is_the_fingerprint() {
+    fn the_same_id_replaces_a_hook_and_a_hook_without_an_id_gets_its_fingerprint() {
         let mut hooks = Hooks::default();
         let first = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1));
         let second = add(&mut hooks, "a", Some("x"), &counter("k"), Some(2));
         assert_eq!(second.function, Some(CallbackRef(1)));
-        assert!(Arc::ptr_eq(&first.item.lease, &second.item.lease), "it goes on with its lease");
+        assert!(Arc::ptr_eq(&first.item.lease, &second.item.lease), "the same fingerprint keeps its lease");
         let third = add(&mut hooks, "a", Some("x"), &counter("other"), None);
         assert!(!Arc::ptr_eq(&second.item.lease, &third.item.lease));
         let twin = add(&mut hooks, "a", Some("twin"), &counter("other"), None).item;
@@ -111,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_one_of_its_channel() {
+    fn the_same_id_on_another_channel_is_another_hook() {
         let mut hooks = Hooks::default();
         for channel in ["a", "b", "c"] {
             add(&mut hooks, channel, Some("x"), &counter("k"), None);
@@ -132,7 +118,7 @@ mod tests {
         let wrong = json!({ "type": "counter" });
         let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
         assert_eq!(err.member, "key");
-        // A table that looks like the mark of a function is none.
+        // A table that looks like the mark of a function is no function.
         let condition = json!({ "\u{0}function": "x.lua" });
         let wrong = json!({ "type": "conditional", "condition": condition, "actions": [counter("k")] });
         let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
@@ -141,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_outlive_a_state_and_functions_do_not() {
+    fn hooks_outlive_a_lua_state_and_their_functions_do_not() {
         let mut hooks = Hooks::default();
         let hook = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1)).item;
         add(&mut hooks, "a", Some("y"), &counter("k"), None);
@@ -149,17 +135,21 @@ mod tests {
         assert_eq!(hooks.detach(), [CallbackRef(1)]);
         assert_eq!((hooks.condition(&hook), hooks.len(), hooks.keeps_any()), (None, 2, true));
         add(&mut hooks, "a", Some("x"), &counter("k"), Some(2));
-        assert_eq!(hooks.condition(&hook), Some(CallbackRef(2)), "the same hook, for an event of before");
+        assert_eq!(
+            hooks.condition(&hook),
+            Some(CallbackRef(2)),
+            "an event that holds the old hook finds the new function"
+        );
         hooks.take_changes();
         assert_eq!(hooks.drop_kept().len(), 1);
         assert_eq!(hooks.take_changes().len(), 1);
         assert_eq!((ids(&hooks), hooks.keeps_any()), (vec!["x".to_owned()], false));
     }
 
-    /// Which registrations stand apart, replace, and go. Each row is one `AddHook` without an id on one channel:
-    /// `tick.load function:line spec`, and what stands after it, by the functions' numbers; 0: without a function.
+    /// Each row is one `AddHook` without an id on one channel, and then the numbers of the functions whose hooks are
+    /// registered afterwards; 0 stands for a hook without a function.
     #[test]
-    fn what_a_loaded_file_adds() {
+    fn registrations_of_loaded_files_stand_as_the_table_says() {
         let mut loads = crate::engine::loads::Loads::default();
         let mut hooks = Hooks::default();
         let mut tick_before = 0;
@@ -182,7 +172,7 @@ mod tests {
                 hooks.suspend(&origin);
             }
             let callback = (function > 0).then(|| CallbackRef(i32::try_from(function).unwrap()));
-            // The file stands in the place of the function.
+            // In the specification, the file's name stands for the function.
             let spec = if function > 0 { format!("{spec} {}", origin.file) } else { spec.to_owned() };
             hooks.add_spec(b"a", None, &counter(&spec), callback, &origin).unwrap();
             let standing = hooks.all().map(|hook| hooks.condition(hook).map_or(0, |function| function.0));
@@ -191,9 +181,9 @@ mod tests {
         }
     }
 
-    /// By callbacks, of two lines in turn, beside what the file added while it was loaded.
+    /// Callbacks add functions of two lines in turn, beside thousands that the file added while it was loaded.
     #[test]
-    fn what_callbacks_add_is_not_looked_for_among_all_hooks_each_time() {
+    fn a_hook_added_by_a_callback_does_not_search_all_hooks() {
         let mut hooks = Hooks::default();
         let add = |hooks: &mut Hooks, load, function, line| {
             let origin = Origin { file: "x.lua".into(), load, function, line, newest_load: 1, ..Origin::default() };
@@ -211,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_a_reloaded_file_adds_on_another_channel_moves() {
+    fn an_id_moves_when_its_reloaded_file_adds_it_on_another_channel() {
         let mut hooks = Hooks::default();
         let add = |hooks: &mut Hooks, channel: &[u8], file: &str, load| {
             let origin = Origin { file: file.into(), load, newest_load: load, ..Origin::default() };
@@ -225,9 +215,9 @@ mod tests {
         assert_eq!((hooks.end_runs().len(), channels(&hooks)), (1, b"cdeb".to_vec()));
     }
 
-    /// Fingerprints decide who acts in a fleet: they depend on nothing that differs between servers.
+    /// Fingerprints name the leases of a fleet, so they must not depend on anything that differs between servers.
     #[test]
-    fn fingerprints_are_those_of_every_server_that_runs_the_script() {
+    fn a_script_gets_the_same_fingerprints_on_every_server() {
         let added = |start: u64| {
             let mut hooks = Hooks::default();
             let mut of = |function, id: Option<&[u8]>| {
@@ -249,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_loaded_again_keeps_its_leases_and_loses_what_it_adds_no_more() {
+    fn a_reloaded_file_keeps_its_leases_and_loses_the_hooks_it_does_not_add_again() {
         let mut hooks = Hooks::default();
         let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
         let add = |hooks: &mut Hooks, key: &str, load| {
@@ -262,7 +252,7 @@ mod tests {
         assert_eq!((suspended, hooks.len()), ([0, 2, 0], 0));
         let again = add(&mut hooks, "stays", 2);
         assert!(Arc::ptr_eq(&stays.lease, &again.lease));
-        // It is not among the routes twice: it was taken out before.
+        // The routes do not get it twice: the suspension took it out.
         let changes = hooks.take_changes();
         let known = |one: &Option<Arc<Hook>>| one.as_ref().map(Arc::as_ptr);
         let seen: Vec<_> = changes.iter().map(|change| (known(&change.before), known(&change.after))).collect();

@@ -1,5 +1,7 @@
-//! Which hooks and aggregators act on each channel that this server emits on, as far as asked. Game thread only.
-//! A change of one topic makes only the channels it covers be looked up again, each when it is emitted on next.
+//! A cache for Emit: the hooks and aggregators that act on each channel on which this server has emitted.
+//! Game thread only. Emit looks here at every event, so a hit costs one hash look-up.
+//! A changed topic invalidates only the channels that it covers, and each is looked up again at its next Emit. So a
+//! script that adds hooks at runtime does not slow every channel down.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,26 +10,30 @@ use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::topic::Topic;
 use crate::hooks::routes::{Matched, Routes};
 
-/// Changes that are compared with a channel before it is looked up again anyway.
+/// Changes that are remembered. A channel is compared with those that it has missed, at its next Emit; if it has missed
+/// more than are remembered, it is looked up again without a comparison.
 const CHANGES_KEPT: usize = 64;
 
+/// The results by channel. Bounded by [`NUMBERED_CHANNELS_MAX`]; further channels are looked up at every Emit.
 #[derive(Default)]
 pub(crate) struct ByChannel {
     known: HashMap<Box<[u8]>, Known>,
-    /// The topics whose hooks or aggregators changed last, and how many did so far.
+    /// The topics whose hooks or aggregators changed last, newest at the back.
     changes: VecDeque<Arc<Topic>>,
+    /// All changes so far.
     count: u64,
 }
 
+/// The result for one channel.
 struct Known {
-    /// `None`: nothing acts on it.
+    /// `None`: nothing acts on the channel.
     matched: Option<Arc<Matched>>,
-    /// The changes that were taken into account.
+    /// The value of [`ByChannel::count`] for which the result holds.
     count: u64,
 }
 
 impl ByChannel {
-    /// The hooks and aggregators of this channel; `None`: there are none.
+    /// The hooks and aggregators of this channel; `None` if there are none.
     pub(crate) fn get(&mut self, routes: &Routes, channel: &[u8]) -> Option<Arc<Matched>> {
         let ByChannel { known, changes, count } = self;
         let Some(found) = known.get_mut(channel) else {
@@ -72,7 +78,7 @@ mod tests {
     use crate::hooks::spec::Spec;
 
     #[test]
-    fn only_what_a_change_covers_is_looked_up_again() {
+    fn a_change_makes_only_the_channels_it_covers_be_looked_up_again() {
         let (mut routes, mut by_channel) = (Routes::new(""), ByChannel::default());
         let spec = json!({ "type": "counter", "key": "k" });
         let add = |routes: &mut Routes, by_channel: &mut ByChannel, channel: &str| {
@@ -92,7 +98,7 @@ mod tests {
         assert!(Arc::ptr_eq(a.as_ref().unwrap(), again.as_ref().unwrap()), "it was not looked up again");
         add(&mut routes, &mut by_channel, "*");
         assert_eq!((count(&by_channel.get(&routes, b"a")), count(&by_channel.get(&routes, b"b"))), (2, 1));
-        // More changes than are kept.
+        // More changes than are remembered.
         add(&mut routes, &mut by_channel, "b");
         (0..CHANGES_KEPT).for_each(|number| add(&mut routes, &mut by_channel, &format!("other {number}")));
         assert_eq!(count(&by_channel.get(&routes, b"b")), 2);

@@ -1,39 +1,46 @@
-//! How long readers without callback may hold up the game thread: together no more than the bound in any second, and
-//! not at all while Redis is known to be silent. Pure: clocks are arguments.
+//! The time that readers without callback may hold up the game thread: together at most the bound (`sync_timeout_ms`)
+//! in any second, and no time at all while Redis is known to be silent. Game thread only. Pure: clocks are arguments.
+//!
+//! Why per second and not per reader: a script may read a hundred keys in one tick, and a Redis that answers slowly
+//! would stop the game a hundred times. Why silence counts: after one timeout the next reader would most likely time
+//! out, too.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The waits of the last second, and whether Redis is silent.
 #[derive(Default)]
 pub(crate) struct Patience {
-    /// Waits of the last second: when each began and ended, and how long it took. Those close to each other are one.
+    /// Oldest first. Waits that began close to each other share one entry.
     waits: VecDeque<Waits>,
-    /// A reader waited in vain, and this was heard of Redis by then.
+    /// A reader timed out. The value is the count of signs of life from Redis at that moment.
     silent_since: Option<u64>,
 }
 
+/// Some waits: the first began at `began`, the last ended at `end`, and all together took `sum`.
 struct Waits {
     began: Instant,
     end: Instant,
     sum: Duration,
 }
 
-/// Waits that began within this time are one entry, so that there are few.
+/// Waits that began within this time share one entry, so a second has at most fifty. The price: an entry counts in full
+/// until its last wait is a second old.
 const TOGETHER: Duration = Duration::from_millis(20);
 
-/// Why a reader is not to wait.
+/// The reason for which a reader must not wait.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Impatience {
-    /// The last one waited in vain, and Redis was not heard of since.
+    /// The last reader timed out, and Redis has given no sign of life since.
     Silent,
-    /// This second's share is used up.
+    /// The readers have used up the time of this second.
     Spent,
 }
 
 impl Patience {
-    /// How long a reader may wait now. `heard` changes whenever Redis is heard of.
+    /// The time that a reader may wait now. `heard` counts the signs of life from Redis (answers, new connections).
     pub(crate) fn grant(&mut self, now: Instant, bound: Duration, heard: u64) -> Result<Duration, Impatience> {
         if self.silent_since.is_some_and(|silent| silent == heard) {
             return Err(Impatience::Silent);
@@ -49,8 +56,8 @@ impl Patience {
         }
     }
 
-    /// The same for a wait that Redis has no part in: its silence forbids nothing, and what it leaves of the share is
-    /// all there is. To be reported as answered, whatever comes of it.
+    /// As [`Patience::grant`], for a wait on the disk: only the bound per second applies, as the silence of Redis says
+    /// nothing about the disk. Report such a wait as answered, however it ends.
     pub(crate) fn grant_apart(&mut self, now: Instant, bound: Duration) -> Result<Duration, Impatience> {
         let silent_since = self.silent_since.take();
         let granted = self.grant(now, bound, 0);
@@ -58,7 +65,7 @@ impl Patience {
         granted
     }
 
-    /// A reader waited from `began` to `now`; in vain if it has no answer.
+    /// Charges a wait from `began` to `now`. A wait without an answer makes Redis count as silent.
     pub(crate) fn waited(&mut self, began: Instant, now: Instant, answered: bool, heard: u64) {
         let wait = now.saturating_duration_since(began);
         match self.waits.back_mut() {
@@ -84,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_one_share() {
+    fn all_readers_of_a_second_share_one_bound() {
         let (mut patience, start) = (Patience::default(), Instant::now());
         assert_eq!(patience.grant(start, BOUND, 0), Ok(BOUND));
         patience.waited(start, start + ms(20), true, 1);
@@ -97,18 +104,18 @@ mod tests {
     }
 
     #[test]
-    fn after_a_wait_in_vain_redis_must_be_heard_of() {
+    fn after_a_timeout_readers_are_refused_until_redis_gives_a_sign_of_life() {
         let (mut patience, start) = (Patience::default(), Instant::now());
         patience.waited(start, start + BOUND, false, 7);
         assert_eq!(patience.grant(start + ms(60), BOUND, 7), Err(Impatience::Silent));
         assert_eq!(patience.grant(start + ms(5000), BOUND, 7), Err(Impatience::Silent));
-        // Heard of, but the second is not over.
+        // A sign of life, but the second is not over.
         assert_eq!(patience.grant(start + ms(500), BOUND, 8), Err(Impatience::Spent));
         assert_eq!(patience.grant(start + ms(1050), BOUND, 8), Ok(BOUND));
     }
 
     #[test]
-    fn short_waits_far_apart_never_use_up_the_share() {
+    fn short_waits_far_apart_never_use_the_bound_up() {
         let (mut patience, start) = (Patience::default(), Instant::now());
         for round in 0..1000 {
             let now = start + ms(8) * round;
@@ -118,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_apart_knows_the_share_only() {
+    fn a_wait_on_the_disk_obeys_the_bound_only() {
         let (mut patience, start) = (Patience::default(), Instant::now());
         patience.waited(start, start + ms(20), false, 7);
         assert_eq!(patience.grant_apart(start + ms(30), BOUND), Ok(ms(30)));
@@ -129,7 +136,7 @@ mod tests {
         assert_eq!(patience.grant(start + ms(2000), BOUND, 8), Ok(BOUND));
     }
 
-    /// Against the definition: in every window of a second that ends now, the waits sum up to the bound at most.
+    /// Checked against the definition: in the second that ends now, the waits sum up to the bound at most.
     #[test]
     fn no_second_has_more_than_the_bound() {
         proptest::proptest!(|(steps in proptest::collection::vec((0..400u64, 0..80u64), 1..60))| {

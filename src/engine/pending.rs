@@ -1,66 +1,67 @@
-//! Callbacks of commands that Redis has not answered: which function each answer belongs to.
-//! Game thread only. Every function is handed back once, to be released: with its answer, or when its state goes away.
+//! The callbacks of commands that Redis has not answered yet, by the ticket of the command.
+//! Game thread only. Owns the callbacks and hands each back exactly once, to be released: with its answer, or when its
+//! Lua state ends. Refuses a new one when [`CALLBACKS_MAX`] are waiting.
 
 use std::collections::HashMap;
 
-use crate::engine::registry::CallbackRef;
-use crate::json::build::Build;
-use crate::redis::answer::Outcome;
-use crate::threads::publisher::replies::{Reply, Ticket};
+use crate::config::limits::CALLBACKS_MAX;
+use crate::engine::call::{Answered, CallbackRef};
+use crate::engine::refusal::Refusal;
+use crate::threads::publisher::replies::{CallbackAnswer, Ticket};
 
+/// The waiting callbacks, and the last ticket that was given out.
 #[derive(Default)]
 pub(crate) struct Pending {
     last: Ticket,
     waiting: HashMap<Ticket, Waiting>,
 }
 
+/// A callback, with the names that the report of an error needs.
 struct Waiting {
     callback: CallbackRef,
     operation: &'static str,
     target: Box<[u8]>,
 }
 
-/// An answer for its callback, which is called this once.
-pub struct Answered {
-    pub callback: CallbackRef,
-    pub(crate) operation: &'static str,
-    pub(crate) target: Box<[u8]>,
-    pub outcome: Outcome,
-    /// How far its values have come into Lua, if they were begun in a tick before.
-    pub(crate) build: Option<Box<Build>>,
-}
-
 impl Pending {
-    /// A number that no other command has.
+    /// A ticket that no other command has.
     pub(crate) fn ticket(&mut self) -> Ticket {
         self.last += 1;
         self.last
     }
 
-    pub(crate) fn add(&mut self, ticket: Ticket, callback: CallbackRef, operation: &'static str, target: &[u8]) {
+    /// Keeps the callback of a command and returns the ticket under which the answer must come.
+    pub(crate) fn add(
+        &mut self,
+        callback: CallbackRef,
+        operation: &'static str,
+        target: &[u8],
+    ) -> Result<Ticket, Refusal> {
+        if self.waiting.len() >= CALLBACKS_MAX {
+            return Err(Refusal::QueueFull { waiting: self.waiting.len() });
+        }
+        let ticket = self.ticket();
         self.waiting.insert(ticket, Waiting { callback, operation, target: target.into() });
+        Ok(ticket)
     }
 
-    /// The command was refused: nobody waits for its answer.
+    /// Forgets the callback of a command that was refused after all: the caller still owns it.
     pub(crate) fn remove(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
     }
 
-    /// Whose answer this is; nobody's if the state that asked is gone.
-    pub(crate) fn answered(&mut self, reply: Reply) -> Option<Answered> {
+    /// Joins an answer with its callback. `None` if the Lua state that asked has ended.
+    pub(crate) fn answered(&mut self, reply: CallbackAnswer) -> Option<Answered> {
         let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
         Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }
 
+    /// Callbacks that wait for an answer.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// The Lua state goes away.
+    /// The Lua state ends: hands back every callback. Answers that come later find none.
     pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.callback).collect()
     }

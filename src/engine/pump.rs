@@ -1,51 +1,70 @@
-//! One tick's share of what waits for Lua: which [`Call`] is next, and when the tick has had enough. News, answers to
-//! callbacks, events and windows of aggregators take turns (`Turns`): none of them can keep another waiting.
-//! Game thread only; reads no clock, its caller does. Each event goes to the listeners its topic had when its turn
-//! came, one Call each, in order of registration; a listener removed meanwhile is not called any more.
-//! At least one Call a tick, whatever the budget, so that nothing starves.
+//! One tick's work: which [`Call`] is next, and when the tick has had enough.
+//! Game thread only. Reads no clock: its caller passes the time.
+//!
+//! Four sources take turns across ticks ([`Turns`]), so that none can starve another: news for game hooks, answers to
+//! callbacks, events, and windows of aggregators. Each tick makes at least one Call, however small the budget.
+//!
+//! An event goes to the listeners that its topic had when the event's turn came: one Call each, in order of
+//! registration. A listener that is removed meanwhile is not called any more, and one that is added later does not get
+//! the event.
+//!
+//! ```text
+//!  begin ─▶ next ─▶ Some(call) ─▶ (Lua) ─▶ complete ─┐
+//!            ▲  │                                    │
+//!            │  └▶ None: the tick ends               │
+//!            └───────────────────────────────────────┘
+//! ```
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An overflow is told at most this often.
-const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
-
 use crate::engine::aggregators::Aggregators;
-use crate::engine::call::{Aggregate, Call, Condition, Deliver, Gather, Outcome};
+use crate::engine::call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather, Outcome};
 use crate::engine::gathering::Gathering;
 use crate::engine::hooks::Hooks;
-use crate::engine::pending::{Answered, Pending};
-use crate::engine::registry::{CallbackRef, Listener, Registry};
+use crate::engine::listeners::{Listener, Listeners};
+use crate::engine::pending::Pending;
+use crate::event::Event;
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose, Undecided};
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
 use crate::threads::actions::dispatch;
 use crate::threads::shared::Shared;
+use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
 
-/// An event part of whose listeners were called.
+/// The pause between two reports of dropped events (the game hook `RealtimeOverflow`): a full inbox drops thousands of
+/// events, and one report covers all of them.
+const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// An event that some of its listeners have got.
 struct Current {
     event: Event,
-    /// The listener called last, by serial.
+    purpose: Purpose,
+    /// Serial of the listener called last; 0 if none was called.
     after: u64,
-    /// The newest registration when this event's turn came; `None`: it comes in the next state.
+    /// Serial of the newest registration when the event's turn came. `None` if its turn comes again in the next Lua
+    /// state, which has registrations of its own.
     until: Option<u64>,
+    /// Progress of the Lua value for the next listener.
     build: Option<Box<Build>>,
+    /// The value took too long to build: the event carries text.
     is_text: bool,
 }
 
+/// The kind of the Call that Lua is running.
 #[derive(Clone, Copy, PartialEq)]
 enum Out {
+    /// An event, for a listener or for a condition.
     Delivery,
     Notice,
     Answer,
-    /// A window of so many events.
+    /// A window, with its number of events.
     Window(usize),
 }
 
-/// Where the next Call may come from.
+/// A source of Calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     News,
@@ -54,7 +73,7 @@ enum Source {
     Windows,
 }
 
-/// Whose turn it is, round and round, across ticks: a tick may have time for one Call only.
+/// The source whose turn is next. The turn is kept across ticks, because a tick may have time for one Call only.
 #[derive(Debug, Clone, Copy, Default)]
 struct Turns {
     next: usize,
@@ -63,7 +82,7 @@ struct Turns {
 impl Turns {
     const ORDER: [Source; 4] = [Source::News, Source::Answers, Source::Events, Source::Windows];
 
-    /// What the first source from the next one on gives that has something.
+    /// Asks the sources in turn and returns the first Call that one of them has; the source after it is next.
     fn take<T>(&mut self, mut give: impl FnMut(Source) -> Option<T>) -> Option<T> {
         let order = Turns::ORDER.iter().enumerate();
         let (late, early) = (order.clone().skip(self.next), order.take(self.next));
@@ -75,37 +94,40 @@ impl Turns {
     }
 }
 
-/// Where calls come from, and whose functions they are for.
+/// The parts of the engine that the pump takes Calls from and looks functions up in.
 pub(crate) struct Of<'a> {
     pub(crate) shared: &'a Shared,
-    pub(crate) registry: &'a Registry,
+    pub(crate) listeners: &'a Listeners,
     pub(crate) hooks: &'a Hooks,
     pub(crate) aggregators: &'a Aggregators,
 }
 
+/// The work of the current tick, and unfinished work of earlier ticks.
 #[derive(Default)]
 pub(crate) struct Pump {
     current: Option<Current>,
-    /// An answer whose values are half-way into Lua.
+    /// An answer whose Lua values are half built.
     parked_answer: Option<Answered>,
     gathering: Gathering,
     turns: Turns,
-    /// A call is out: it comes back with `complete`.
+    /// The Call that Lua is running; `complete` takes it back.
     out: Option<Out>,
+    /// `None` between two ticks.
     began: Option<Instant>,
     deadline: Option<Instant>,
     calls_this_tick: u32,
     times: Histogram,
     waits: Histogram,
     latencies: Histogram,
-    /// Events dropped by a full inbox that Lua was told of, and when.
-    overflow_told: u64,
-    overflow_told_at: Option<Instant>,
+    /// Events dropped by a full inbox that were reported to Lua, and the time of the last report.
+    overflow_reported: u64,
+    overflow_reported_at: Option<Instant>,
 }
 
 impl Pump {
+    /// Starts a tick with this budget.
     pub(crate) fn begin(&mut self, shared: &Shared, now: Instant, budget: Duration) {
-        // A call of the last tick that never came back was lost in a panic.
+        // A Call of the last tick that never came back was lost in a panic, which the edge caught.
         match self.out.take() {
             Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
             Some(Out::Notice) => shared.stats.notices.dropped.panic.add(1),
@@ -116,26 +138,27 @@ impl Pump {
         self.began = Some(now);
         self.deadline = Some(now + budget);
         self.calls_this_tick = 0;
-        self.tell_overflow(shared, now);
+        self.report_overflow(shared, now);
     }
 
-    /// Tells Lua what a full inbox dropped, now and then.
-    fn tell_overflow(&mut self, shared: &Shared, now: Instant) {
+    /// Reports the events that a full inbox dropped since the last report, once per [`OVERFLOW_PAUSE`].
+    fn report_overflow(&mut self, shared: &Shared, now: Instant) {
         let dropped = shared.stats.inbox.dropped.overflow.get();
-        let recently = self.overflow_told_at.is_some_and(|told| now.saturating_duration_since(told) < OVERFLOW_PAUSE);
-        if dropped > self.overflow_told && !recently {
-            let more = dropped - std::mem::replace(&mut self.overflow_told, dropped);
-            self.overflow_told_at = Some(now);
+        let recently = self.overflow_reported_at.is_some_and(|at| now.saturating_duration_since(at) < OVERFLOW_PAUSE);
+        if dropped > self.overflow_reported && !recently {
+            let more = dropped - std::mem::replace(&mut self.overflow_reported, dropped);
+            self.overflow_reported_at = Some(now);
             shared.notices.push(Notice::Overflow { queue: "inbox", dropped: more });
         }
     }
 
-    /// The next call of this tick; `None` ends the tick's work.
+    /// The next Call of this tick. `None` ends the tick; if work is left, it raises attention, so that the next tick
+    /// goes on. (Without attention the edge does not even borrow the engine.)
     pub(crate) fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
         if !spent {
-            // Mostly only events wait: then nobody else is asked.
+            // The fast path: mostly only events wait, and then the other sources are not asked.
             let others = shared.notices.waiting() + shared.replies.waiting() + shared.collector.due();
             let call = if others == 0 && self.parked_answer.is_none() && !self.gathering.is_under_way() {
                 self.next_event(of, now).map(|call| (call, Out::Delivery))
@@ -148,10 +171,10 @@ impl Pump {
                 return Some(call);
             }
         }
-        let overflow_untold = shared.stats.inbox.dropped.overflow.get() > self.overflow_told;
+        let overflow_unreported = shared.stats.inbox.dropped.overflow.get() > self.overflow_reported;
         let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
         let windows = self.gathering.is_under_way() || shared.collector.due() > 0;
-        if self.current.is_some() || self.parked_answer.is_some() || waiting > 0 || windows || overflow_untold {
+        if self.current.is_some() || self.parked_answer.is_some() || waiting > 0 || windows || overflow_unreported {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -160,7 +183,7 @@ impl Pump {
         None
     }
 
-    /// The next of all that may wait. Not inlined: deliveries alone do not come here.
+    /// The next Call of any source. Not inlined, to keep the fast path of `next` short.
     #[inline(never)]
     fn next_in_turn(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<(Call, Out)> {
         let shared = of.shared;
@@ -178,7 +201,7 @@ impl Pump {
         call
     }
 
-    /// The next part of a window.
+    /// The next Call for a window.
     fn next_window(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<(Call, Out)> {
         let call = self.gathering.next(shared, aggregators)?;
         let events = match &call {
@@ -189,48 +212,50 @@ impl Pump {
         Some((call, Out::Window(events)))
     }
 
-    /// This aggregator was removed: what was gathered for it goes too. The array, to be released.
+    /// An aggregator was removed: drops its window. Returns the window's array, to be released.
     pub(crate) fn drop_window(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
         self.gathering.drop_of(shared, aggregator)
     }
 
-    /// What is to be released of windows that went with their aggregators.
+    /// The arrays of windows whose aggregators were removed during a Call, to be released.
     pub(crate) fn take_orphans(&mut self) -> Vec<CallbackRef> {
         self.gathering.take_orphans()
     }
 
-    /// The next listener of an event, or the next condition.
+    /// The Call for the next listener of the current event, or for the next event. Events that need no (further) Call
+    /// are counted and skipped.
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
-        let Of { shared, registry, hooks, .. } = *of;
+        let Of { shared, listeners, hooks, .. } = *of;
         loop {
-            let (event, after, until, build, is_text) = match self.current.take() {
-                Some(Current { event, after, until, build, is_text }) => (event, after, until, build, is_text),
+            let Current { event, purpose, after, until, build, is_text } = match self.current.take() {
+                Some(current) => current,
                 None => {
-                    let event = shared.inbox.pop()?;
+                    let Inbound { event, purpose } = shared.inbox.pop()?;
                     let wait = now.saturating_duration_since(event.received());
                     self.waits.record(wait);
+                    // Only an event with an identity says when it was sent.
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    (event, 0, None, None, false)
+                    Current { event, purpose, after: 0, until: None, build: None, is_text: false }
                 }
             };
-            if let Purpose::Condition(undecided) = event.purpose() {
+            if let Purpose::Condition(undecided) = purpose {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
-                    return Some(Call::Condition(Condition { event, callback, build, is_text }));
+                    return Some(Call::Condition(Condition { event, undecided, callback, build, is_text }));
                 }
                 shared.stats.inbox.dropped.no_listener.add(1);
                 continue;
             }
-            let until = until.unwrap_or_else(|| registry.newest());
-            if let Some(turn) = registry.next_listener(event.topic(), after, until) {
+            let until = until.unwrap_or_else(|| listeners.newest());
+            if let Some(turn) = listeners.next_listener(event.topic(), after, until) {
                 let Listener { id, callback, wants_meta } = turn.listener;
                 let (id, callback, wants_meta) = (Arc::clone(id), *callback, *wants_meta);
                 let (serial, is_last) = (turn.serial, turn.is_last);
                 let delivery = Deliver { event, callback, wants_meta, id, build, after, serial, until, is_last };
                 return Some(Call::Deliver(delivery));
             }
-            // Nobody (more) to call.
+            // No listener is left. With `after` at 0 there was none at all.
             match after {
                 0 => shared.stats.inbox.dropped.no_listener.add(1),
                 _ => shared.stats.inbox.delivered.add(1),
@@ -238,9 +263,10 @@ impl Pump {
         }
     }
 
+    /// Takes a Call back, with its outcome.
     pub(crate) fn complete(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         let (call, outcome) = match outcome {
-            // Not out any more: the state went away meanwhile, and took what was made with it.
+            // If it is not out any more, the Lua state ended during the Call: its half-built values went with it.
             Outcome::Parked | Outcome::Slow(_) if self.out.is_some() => return self.park(shared, call, outcome),
             _ => (call, outcome),
         };
@@ -253,9 +279,11 @@ impl Pump {
             Call::Condition(condition) => {
                 self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
                 shared.stats.conditions.add(1);
-                match (condition.undecided(), outcome) {
-                    (Some(Undecided { hook, scopes, text }), Outcome::Holds(true)) => {
+                match outcome {
+                    Outcome::Holds(true) => {
+                        let Undecided { hook, scopes, text } = &*condition.undecided;
                         let mut decoded = Vec::new();
+                        // The event carries text then, but the actions need the fields of the payload.
                         let tape = if condition.is_text {
                             dispatch::decode(text.payload(), &mut decoded);
                             &decoded
@@ -264,14 +292,14 @@ impl Pump {
                         };
                         dispatch::perform(shared, hook, *scopes, text, tape);
                     }
-                    (_, Outcome::Failed) => shared.stats.condition_errors.add(1),
+                    Outcome::Failed => shared.stats.condition_errors.add(1),
                     _ => {}
                 }
             }
         }
     }
 
-    /// The call is the next of its kind again, in a later tick or with text.
+    /// Keeps an unfinished Call, so that it is the next of its kind again: parked, or slow and with text instead.
     fn park(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         self.out = None;
         let text = match outcome {
@@ -280,10 +308,13 @@ impl Pump {
         };
         match call {
             Call::Deliver(Deliver { event, build, after, until, .. }) => {
-                self.set_current(shared, Current { event, after, until: Some(until), build, is_text: false }, text);
+                let purpose = Purpose::Listeners;
+                let current = Current { event, purpose, after, until: Some(until), build, is_text: false };
+                self.set_current(shared, current, text);
             }
-            Call::Condition(Condition { event, build, is_text, .. }) => {
-                self.set_current(shared, Current { event, after: 0, until: None, build, is_text }, text);
+            Call::Condition(Condition { event, undecided, build, is_text, .. }) => {
+                let purpose = Purpose::Condition(undecided);
+                self.set_current(shared, Current { event, purpose, after: 0, until: None, build, is_text }, text);
             }
             Call::Answer(mut answered) => {
                 if let Some(reason) = text {
@@ -293,11 +324,12 @@ impl Pump {
                 self.parked_answer = Some(answered);
             }
             Call::Gather(gather) => self.gathering.parked(gather),
-            // Have no values that could take long.
+            // These have no values that take long to build, so the edge never parks them.
             Call::Notice(_) | Call::Aggregate(_) => {}
         }
     }
 
+    /// Makes an unfinished event the current one again; `text` replaces its payload.
     fn set_current(&mut self, shared: &Shared, mut current: Current, text: Option<Vec<u8>>) {
         if let Some(text) = text {
             shared.stats.raw_slow.add(1);
@@ -306,6 +338,7 @@ impl Pump {
         self.current = Some(current);
     }
 
+    /// The end of a Call that is made once per item.
     fn complete_once(&mut self, delivered: &Counter, shared: &Shared, outcome: &Outcome) {
         self.out = None;
         delivered.add(1);
@@ -314,30 +347,34 @@ impl Pump {
         }
     }
 
+    /// The end of one listener's Call: the event goes on to the next listener, or is done.
     fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: &Outcome) {
         shared.stats.calls.add(1);
         if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
-        // Not out any more: the state went away inside the callback, and the event ended with it.
+        // If it is not out any more, the Lua state ended inside the callback, and the event ends with it.
         let goes_on = self.out.take().is_some() && !call.is_last;
         if goes_on {
             let Deliver { event, serial: after, until, .. } = call;
-            self.current = Some(Current { event, after, until: Some(until), build: None, is_text: false });
+            let purpose = Purpose::Listeners;
+            self.current = Some(Current { event, purpose, after, until: Some(until), build: None, is_text: false });
         } else {
             shared.stats.inbox.delivered.add(1);
         }
     }
 
+    /// The end of a Call that added events to a window's array.
     fn complete_gather(&mut self, shared: &Shared, gather: Gather, outcome: &Outcome) {
         self.out = None;
         match outcome {
             Outcome::Gathered(array) => self.gathering.gathered(gather, *array),
-            // Lua had no memory for it: the window is gone, and the next one goes on.
+            // Lua had no memory for the array: this window is lost, and the next one goes on.
             _ => shared.stats.aggregates.dropped.no_memory.add(gather.len() as u64),
         }
     }
 
+    /// The end of an aggregator's function: its sum goes to the aggregator's actions.
     fn complete_sum(&mut self, shared: &Shared, aggregate: &Aggregate, outcome: &Outcome) {
         self.out = None;
         let Due { aggregator, window } = &aggregate.due;
@@ -353,8 +390,9 @@ impl Pump {
         }
     }
 
-    /// The Lua state goes away: an event half-way through its listeners ends here; one that none was called with, and
-    /// a window, wait for the next state. What was made of them is to be released.
+    /// The Lua state ends. An event that some listeners have got is done: the same scripts listen again in the next
+    /// state, and would get it twice. An event that no listener has got, and a window, wait for the next state. Returns
+    /// Lua values to be released.
     pub(crate) fn interrupt(&mut self, shared: &Shared) -> Vec<CallbackRef> {
         self.out = None;
         if let Some(current) = self.current.take() {
@@ -371,33 +409,33 @@ impl Pump {
         answer.into_iter().chain(self.gathering.detach(shared)).collect()
     }
 
-    /// Answers taken from their queue whose callbacks were not called.
+    /// Answers taken from their queue whose callbacks were not called yet.
     pub(crate) fn answers_waiting(&self) -> usize {
         usize::from(self.parked_answer.is_some())
     }
 
-    /// Events taken from the inbox and not done with.
+    /// Events taken from the inbox and not finished.
     pub(crate) fn waiting(&self) -> usize {
         usize::from(self.current.is_some() || self.out == Some(Out::Delivery))
     }
 
-    /// How long each tick's work took.
+    /// The duration of each tick's work.
     pub(crate) fn times(&self) -> &Histogram {
         &self.times
     }
 
-    /// From the sending of each event to its turn, by the clocks of both servers.
+    /// The time from each event's sending to its turn here, as far as the clocks of both servers agree.
     pub(crate) fn latencies(&self) -> &Histogram {
         &self.latencies
     }
 
-    /// How long each event waited, from its arrival on the socket to its turn: mostly for the tick.
+    /// The time from each event's arrival on the socket to its turn: mostly the wait for the tick.
     pub(crate) fn waits(&self) -> &Histogram {
         &self.waits
     }
 }
 
-/// The next answer that somebody still waits for.
+/// The next answer whose callback still exists. Answers for an ended Lua state are counted and dropped.
 fn next_answer(shared: &Shared, pending: &mut Pending) -> Option<Answered> {
     loop {
         let answered = pending.answered(shared.replies.pop()?);
@@ -415,14 +453,15 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::event::Event;
     use crate::event::topic::Topic;
     use crate::event::{Arrival, Decoded};
     use crate::json::tape;
     use crate::stats::Stats;
 
-    /// All sources always have something, or some of them: each gets its share of 1,000 Calls.
+    /// Every combination of full sources, over 1,000 Calls.
     #[test]
-    fn every_source_that_has_something_gets_its_share() {
+    fn full_sources_take_turns() {
         use Source::{Answers, Events, News, Windows};
         let all = [News, Answers, Events, Windows];
         for full in 1..16_u32 {
@@ -442,7 +481,7 @@ mod tests {
     struct Server {
         shared: Shared,
         attention: Arc<AtomicBool>,
-        registry: Registry,
+        listeners: Listeners,
         hooks: Hooks,
         aggregators: Aggregators,
         pending: Pending,
@@ -456,12 +495,12 @@ mod tests {
             let folder = std::env::temp_dir();
             let shared =
                 Shared::new(Config::defaults("box", 1), folder, Arc::new(Stats::default()), Arc::clone(&attention));
-            let mut registry = Registry::default();
-            registry.add(b"a", Some(b"x"), CallbackRef(1), false);
+            let mut listeners = Listeners::default();
+            listeners.add(b"a", Some(b"x"), CallbackRef(1), false);
             Server {
                 shared,
                 attention,
-                registry,
+                listeners,
                 hooks: Hooks::default(),
                 aggregators: Aggregators::default(),
                 pending: Pending::default(),
@@ -475,7 +514,8 @@ mod tests {
             tape::push_text(&mut tape, b"x");
             let decoded = Decoded { tape: &tape, raw: false, identity: None };
             let arrival = Arrival { at: self.start, unix_ms: 0, own_boot: 0 };
-            self.shared.inbox.push(Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival));
+            let event = Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival);
+            self.shared.inbox.push(Inbound::for_listeners(event));
         }
 
         fn news(&self, number: u64) {
@@ -484,14 +524,14 @@ mod tests {
         }
 
         fn next(&mut self, now: Instant) -> Option<Call> {
-            let Server { shared, registry, hooks, aggregators, pending, pump, .. } = self;
-            pump.next(&Of { shared, registry, hooks, aggregators }, pending, now)
+            let Server { shared, listeners, hooks, aggregators, pending, pump, .. } = self;
+            pump.next(&Of { shared, listeners, hooks, aggregators }, pending, now)
         }
     }
 
-    /// A game hook so slow that each tick has time for one Call, and news that never end.
+    /// News that never end, and a game hook so slow that each tick has time for one Call.
     #[test]
-    fn news_without_end_hold_up_no_event() {
+    fn endless_news_do_not_starve_events() {
         let mut server = Server::new();
         (0..50).for_each(|_| server.event());
         let (mut events, mut now) = (0, server.start);
@@ -508,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn attention_stays_raised_while_something_waits_and_only_then() {
+    fn attention_stays_raised_while_work_waits_and_only_then() {
         let mut server = Server::new();
         let tick = |server: &mut Server, now: Instant| {
             server.shared.inbox.take_attention();
@@ -523,8 +563,8 @@ mod tests {
         server.event();
         server.news(1);
         assert!(!tick(&mut server, start), "all was done");
-        // What one tick has no time for: another event, or the next listener of the same.
-        server.registry.add(b"a", Some(b"y"), CallbackRef(2), false);
+        // Work that one tick has no time for: another event, or the next listener of the same event.
+        server.listeners.add(b"a", Some(b"y"), CallbackRef(2), false);
         for (events, calls) in [(2, 1), (1, 1)] {
             (0..events).for_each(|_| server.event());
             server.shared.inbox.take_attention();
@@ -537,18 +577,18 @@ mod tests {
             assert!(server.attention.load(std::sync::atomic::Ordering::Relaxed));
             assert!(!tick(&mut server, start));
         }
-        // An overflow that Lua was told of less than a second ago waits to be told.
+        // An overflow less than a second after a report waits for the next report.
         let overflow = |server: &Server| server.shared.stats.inbox.dropped.overflow.add(1);
         overflow(&server);
-        // The news raise it themselves.
+        // The report itself is news and raises attention.
         tick(&mut server, start);
-        assert!(!tick(&mut server, start), "it was told");
+        assert!(!tick(&mut server, start), "it was reported");
         overflow(&server);
         assert!(tick(&mut server, start + OVERFLOW_PAUSE / 2));
         tick(&mut server, start + OVERFLOW_PAUSE);
         assert!(!tick(&mut server, start + OVERFLOW_PAUSE));
-        let told = server.shared.stats.notices.delivered.get();
-        assert_eq!(told, 3);
+        let reports = server.shared.stats.notices.delivered.get();
+        assert_eq!(reports, 3);
     }
 
     /// A window for the pump, of one event.
@@ -568,7 +608,7 @@ mod tests {
         Due { aggregator, window }
     }
 
-    /// Making Lua values of its events runs a script's `__gc`, which removes the aggregator.
+    /// Building the Lua values of its events runs a script's `__gc`, which removes the aggregator.
     #[test]
     fn a_window_whose_aggregator_is_removed_while_it_is_filled_is_dropped() {
         for outcome in [Outcome::Gathered(CallbackRef(5)), Outcome::Parked] {
@@ -585,7 +625,7 @@ mod tests {
             }
             assert_eq!(removed.len(), 1);
             server.pump.complete(&server.shared, call, outcome);
-            // Another window is not held up, and none is under way any more.
+            // The next window is not held up, and the dropped one is not under way any more.
             let other = due(&mut server);
             server.shared.collector.put_back(other);
             assert!(matches!(server.next(server.start), Some(Call::Gather(gather)) if gather.array.is_none()));

@@ -1,53 +1,101 @@
-//! The hooks or the aggregators of this process, in order of registration, with their Lua functions of the attached
-//! state. Game thread only. They outlive a Lua state: they go on through a map change, and those that the new state
-//! does not add again are dropped. Functions are handed back once, to be released.
+//! The hooks, or the aggregators, of this process in order of registration, with their Lua functions of the attached
+//! state. Game thread only. Owns the functions and hands each back exactly once, to be released.
+//! Registrations outlive a Lua state: they act on through a map change, and those that the new state does not add again
+//! are dropped when the grace period is over.
 //!
-//! What has no id of its own gets its fingerprint as one. A function is part of it by the file that adds it and by its
-//! place among those of the same channel and spec that one run of the file adds, so that the rounds of a loop stay apart
-//! and a file that is loaded again finds its own. What a file adds no more when it is loaded again is dropped: it acts
-//! no more from the first registration of the new load on, and is gone at the next tick. What has an id of its own
-//! stays, but for one that the file adds on another channel now.
+//! A registration is in one of three states ([`Standing`]):
+//!
+//! ```text
+//!             add                    its file is loaded again
+//!  (new) ─────────────▶ Active ────────────────────────────────▶ Suspended ── end_runs ──▶ (gone)
+//!                       │    ▲  ◀──────── added again ──────────────┘ ▲
+//!      the state ends   ▼    │ added again                            │
+//!                       Kept ┴───────── its file is loaded again ─────┘
+//!                         └───── drop_kept ─────▶ (gone)
+//!  acts:                Active, Kept                             not Suspended
+//! ```
+//!
+//! Identity. A registration with an id is identified by id and channel, and stays until a script removes it; but when
+//! its file is loaded again and adds the id on another channel, it moves there. A registration without an id gets its
+//! fingerprint as id. That covers the channel, the specification, the file that adds the function, and the function's
+//! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop
+//! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
+//! suspended by the first registration of the new load, and gone at the next tick.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::engine::registry::CallbackRef;
+use serde_json::Value;
+
+use crate::engine::call::CallbackRef;
+use crate::engine::registry::Registry;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
+use crate::hooks::error::SpecError;
 use crate::hooks::lease::Lease;
+use crate::hooks::spec::Action;
 
-/// What can be registered.
-pub(crate) trait Registered {
-    fn id(&self) -> &Arc<[u8]>;
-    fn topic(&self) -> &Arc<Topic>;
-    fn fingerprint(&self) -> Fingerprint;
+/// A hook or an aggregator: everything that this file needs to know of it.
+pub(crate) trait Registered: Sized {
+    /// The checked specification.
+    type Spec;
+    /// Registrations of this type that one server may have.
+    const MAX: usize;
+    /// The type's name for the error at [`Registered::MAX`].
+    const PLURAL: &'static str;
+
+    /// Checks a specification completely. A function is no part of the JSON, so it is checked beside it.
+    fn parse(spec: &Value, has_function: bool) -> Result<Self::Spec, SpecError>;
+
+    /// Builds the registration. `same` is the one that it replaces, if both have one fingerprint.
+    fn make(parts: Parts, spec: Self::Spec, same: Option<&Arc<Self>>) -> Arc<Self>;
+
+    /// The members that hooks and aggregators have in common.
+    fn header(&self) -> Header<'_>;
 }
 
-/// Which script registers something. The default: it is not known.
+/// The common members of a registration, borrowed.
+pub(crate) struct Header<'a> {
+    pub(crate) id: &'a Arc<[u8]>,
+    pub(crate) topic: &'a Arc<Topic>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) actions: &'a [Action],
+}
+
+/// The common members of a registration that is about to be built.
+pub(crate) struct Parts {
+    pub(crate) id: Arc<[u8]>,
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) fingerprint: Fingerprint,
+    /// Registrations of one fingerprint share one lease: it is one key in Redis.
+    pub(crate) lease: Arc<Lease>,
+}
+
+/// The script that registers something. The default stands for an unknown script.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
-    /// The file that is being loaded, else the one of the function.
+    /// The file that is being loaded, else the file of the function.
     pub(crate) file: Arc<str>,
-    /// The files that are being loaded around it, innermost first, each with a line end.
+    /// The files whose loading includes this one, innermost first, each followed by a line end.
     pub(crate) includers: Arc<str>,
-    /// The number of this load of it; 0: it is not being loaded, a timer or another callback registers.
+    /// The number of this load of the file; 0 if no file is being loaded and a timer or another callback registers.
     pub(crate) load: u64,
-    /// The number of the Lua function, and the line it begins in. 0: there is none.
+    /// The number of the Lua function, and the line it begins in. 0: there is no function.
     pub(crate) function: u64,
     pub(crate) line: u32,
-    /// The newest load of the file; set by the engine.
+    /// The newest load of the file; the engine sets it (`loads.rs`).
     pub(crate) newest_load: u64,
 }
 
 impl Origin {
-    /// Whether what it registers without an id belongs to one load of a file.
+    /// Whether a registration without an id belongs to one load of a file.
     pub(crate) fn is_file_load(&self) -> bool {
-        // What a console command or a text runs has a name, too, and no file.
+        // Code from a console command or from a string has a name, too, but no file that could be loaded again.
         self.load != 0 && (self.file.ends_with(".lua") || self.file.contains('/'))
     }
 
-    /// Whether this load of the file takes the place of that one. A file that two others include is loaded for each of
-    /// them; loaded by itself, or from further out, it is loaded for all the same.
+    /// Whether this load of a file replaces the load `known`. A file that two others include is loaded once for each,
+    /// and each load replaces its own. A load of the file alone, or from further out, replaces all of them.
     fn replaces(&self, known: &Origin) -> bool {
         let (new, old) = (&*self.includers, &*known.includers);
         self.file == known.file && (new.starts_with(old) || old.starts_with(new))
@@ -58,78 +106,87 @@ struct Entry<T> {
     item: Arc<T>,
     function: Option<CallbackRef>,
     origin: Origin,
-    /// It goes if its file is loaded again and does not add it again.
+    /// The entry is suspended when its file is loaded again.
     follows_file: bool,
     standing: Standing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
+    /// The attached state added it. It acts.
     Active,
-    /// Of the state before. It acts.
+    /// The previous state added it. It acts.
     Kept,
     /// Its file is being loaded again and has not added it yet. It does not act.
     Suspended,
 }
 
-/// What the routes have to follow: one takes the place of the other.
+/// A change for the routes: `after` takes the place of `before`.
 pub(crate) struct Change<T> {
     pub(crate) before: Option<Arc<T>>,
     pub(crate) after: Option<Arc<T>>,
 }
 
-/// Something that was registered.
+impl<T: Registered> Change<T> {
+    /// The topic, which is the same on both sides.
+    pub(crate) fn topic(&self) -> Option<&Arc<Topic>> {
+        self.after.as_ref().or(self.before.as_ref()).map(|item| item.header().topic)
+    }
+}
+
+/// The result of a registration.
 pub(crate) struct Added<T> {
     pub(crate) item: Arc<T>,
-    /// The function that the same id on the same channel had before.
+    /// The function that the same id on the same channel had before; to be released.
     pub(crate) function: Option<CallbackRef>,
-    /// What the same id was before, if it is another now.
+    /// The registration that the same id had before, if it was a different one.
     pub(crate) replaced: Option<Arc<T>>,
-    /// Another function of the same place in the same load of its file lost its place.
+    /// The new function took the place of another one in the same load of its file: likely a mistake of the script.
     pub(crate) displaced: bool,
-    /// How many of the same id a load before of its file had added on other channels, which act no more.
+    /// Registrations of the same id on other channels that an earlier load of the file had added. They are suspended.
     pub(crate) moved: usize,
 }
 
-/// What is registered no more, and the function it had.
+/// A removed registration and its function, which is to be released.
 pub(crate) type Removed<T> = (Arc<T>, Option<CallbackRef>);
 
 /// The id and the channel of a registration.
 type Key = (Arc<[u8]>, Box<[u8]>);
 
-/// What is asked for.
-pub(crate) struct Given<'a> {
-    pub(crate) channel: &'a [u8],
-    pub(crate) id: Option<&'a [u8]>,
-    /// Of the channel and the spec, in which a function is its file.
-    pub(crate) fingerprint: Fingerprint,
-    pub(crate) origin: &'a Origin,
-    pub(crate) function: Option<CallbackRef>,
+/// The arguments of a registration.
+struct Given<'a> {
+    channel: &'a [u8],
+    id: Option<&'a [u8]>,
+    /// The fingerprint of channel and specification. A function counts in it as its file's name only.
+    fingerprint: Fingerprint,
+    origin: &'a Origin,
+    function: Option<CallbackRef>,
 }
 
-/// The places that one run of a script has given to the functions of one channel and spec.
+/// The places that one run of a script has given to the functions of one channel and specification.
 #[derive(Default)]
 struct Run {
     load: u64,
-    /// The first place of either kind that it has not given away.
+    /// The first free place of the functions that are added while their file is loaded, and of those added later.
     next: u32,
     next_later: u32,
-    /// The lines of which no function was added while the file was loaded, but for those that have their places.
+    /// Lines whose functions have no free place from the load of the file any more. Without this memory a callback that
+    /// adds thousands of hooks would search all places each time.
     no_more_of: HashSet<u32>,
     /// By the function's number.
     places: HashMap<u64, Fingerprint>,
 }
 
+/// All registrations of one type.
 pub(crate) struct Registrations<T> {
-    /// By serial: the order of registration.
-    entries: BTreeMap<u64, Entry<T>>,
-    /// By id and channel.
-    serials: BTreeMap<Key, u64>,
+    entries: Registry<Key, Entry<T>>,
+    /// The newest serial.
     serial: u64,
-    /// One key in Redis has one lease, and so many users.
+    /// The lease of each fingerprint, and how many registrations use it.
     leases: HashMap<Fingerprint, (Arc<Lease>, usize)>,
-    /// Of this tick, by the fingerprint without the place.
+    /// The runs of this tick, by the fingerprint without the place.
     runs: HashMap<Fingerprint, Run>,
+    /// Entries that are kept, and entries that are suspended.
     kept: usize,
     suspended: usize,
     changes: Vec<Change<T>>,
@@ -138,8 +195,7 @@ pub(crate) struct Registrations<T> {
 impl<T> Default for Registrations<T> {
     fn default() -> Registrations<T> {
         Registrations {
-            entries: BTreeMap::new(),
-            serials: BTreeMap::new(),
+            entries: Registry::default(),
             serial: 0,
             leases: HashMap::new(),
             runs: HashMap::new(),
@@ -151,73 +207,90 @@ impl<T> Default for Registrations<T> {
 }
 
 impl<T: Registered> Registrations<T> {
-    /// Adds what `make` makes of id, fingerprint, lease, and the one before if it has the same fingerprint. The same id
-    /// on the same channel replaces, in its place of the order. `None`: there are `max` already.
-    pub(crate) fn add(
+    /// Checks a specification completely and registers it. The same id on the same channel is replaced in its place of
+    /// the order. An error changes nothing.
+    pub(crate) fn add_spec(
         &mut self,
-        given: Given<'_>,
-        max: usize,
-        make: impl FnOnce(Arc<[u8]>, Fingerprint, Arc<Lease>, Option<&Arc<T>>) -> Arc<T>,
-    ) -> Option<Added<T>> {
-        let Given { channel, id, origin, function, .. } = given;
+        channel: &[u8],
+        id: Option<&[u8]>,
+        spec: &Value,
+        function: Option<CallbackRef>,
+        origin: &Origin,
+    ) -> Result<Added<T>, SpecError> {
+        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
+        let spec = T::parse(spec, function.is_some())?;
+        self.add(&given, spec).ok_or_else(|| {
+            let found = format!("there are {} {} already", T::MAX, T::PLURAL);
+            SpecError { member: String::new(), found }
+        })
+    }
+
+    /// `None`: the server has [`Registered::MAX`] already.
+    fn add(&mut self, given: &Given<'_>, spec: T::Spec) -> Option<Added<T>> {
+        let Given { channel, id, origin, function, .. } = *given;
         let fingerprint = match id {
-            None => self.place(&given),
-            // By their ids two functions of one file are apart on every server.
+            None => self.place(given),
+            // Ids are the same on every server of a fleet, so they tell two functions of one file apart.
             Some(id) if origin.function != 0 => given.fingerprint.with(id),
             Some(_) => given.fingerprint,
         };
-        let key: Arc<[u8]> = id.map_or_else(|| own_id(fingerprint), Arc::from);
-        let key = (key, Box::from(channel));
-        let known = self.serials.get(&key).copied();
-        let acts =
-            known.and_then(|serial| self.entries.get(&serial)).map(|entry| entry.standing != Standing::Suspended);
-        if acts != Some(true) && self.len() >= max {
+        let id_or_own: Arc<[u8]> = id.map_or_else(|| own_id(fingerprint), Arc::from);
+        let key = (id_or_own, Box::from(channel));
+        let is_acting = self.entries.get(&key).is_some_and(|entry| entry.standing != Standing::Suspended);
+        if !is_acting && self.len() >= T::MAX {
             return None;
         }
-        let before = known.and_then(|serial| self.entries.remove(&serial));
+        // A suspended registration that is added again goes to the end of the order: the routes have lost it.
+        let old_serial = self.entries.serial(&key).filter(|_| is_acting);
+        let before = self.entries.remove(&key);
         before.iter().for_each(|before| self.uncount(before.standing));
-        let lease = self.leases.entry(fingerprint).or_default();
-        lease.1 += 1;
-        let same = before.as_ref().map(|before| &before.item).filter(|item| item.fingerprint() == fingerprint);
-        let item = make(Arc::clone(&key.0), fingerprint, Arc::clone(&lease.0), same);
-        before.iter().for_each(|before| self.give_lease_back(before.item.fingerprint()));
-        let serial = known.filter(|_| acts == Some(true)).unwrap_or_else(|| {
+        let (lease, users) = self.leases.entry(fingerprint).or_default();
+        *users += 1;
+        let parts = Parts {
+            id: Arc::clone(&key.0),
+            topic: Arc::new(Topic::new(channel)),
+            fingerprint,
+            lease: Arc::clone(lease),
+        };
+        let same = before.as_ref().map(|before| &before.item).filter(|item| item.header().fingerprint == fingerprint);
+        let item = T::make(parts, spec, same);
+        // After the new one has taken it: a lease that both use must not be forgotten in between.
+        before.iter().for_each(|before| self.give_lease_back(before.item.header().fingerprint));
+        let serial = old_serial.unwrap_or_else(|| {
             self.serial += 1;
             self.serial
         });
-        self.serials.insert(key, serial);
-        let follows_file = id.is_none() && origin.is_file_load();
         let entry = Entry {
             item: Arc::clone(&item),
             function,
             origin: origin.clone(),
-            follows_file,
+            follows_file: id.is_none() && origin.is_file_load(),
             standing: Standing::Active,
         };
-        self.entries.insert(serial, entry);
+        self.entries.put(key, serial, entry);
         let displaced = before.as_ref().is_some_and(|before| {
             id.is_none() && before.standing == Standing::Active && is_other_function(&before.origin, origin)
         });
         let (before, function) = before.map_or((None, None), |entry| (Some(entry.item), entry.function));
-        let routed = before.clone().filter(|_| acts == Some(true));
+        let routed = before.clone().filter(|_| is_acting);
         if !routed.as_ref().is_some_and(|routed| Arc::ptr_eq(routed, &item)) {
             self.changes.push(Change { before: routed, after: Some(Arc::clone(&item)) });
         }
         let replaced = before.filter(|before| !Arc::ptr_eq(before, &item));
-        let moves = id.is_some() && origin.is_file_load();
-        let moved = if moves { self.suspend_moved(channel, item.id(), origin) } else { 0 };
+        let can_move = id.is_some() && origin.is_file_load();
+        let moved = if can_move { self.suspend_moved(channel, item.header().id, origin) } else { 0 };
         Some(Added { item, function, replaced, displaced, moved })
     }
 
-    /// The fingerprint of what has no id. What a file adds while it is loaded and what its callbacks add later have
-    /// places of two kinds, each counted from 0: the first is taken that this run of the script has not given away and
-    /// that no other function of this load of the file has.
+    /// The fingerprint of a registration without an id. There are two series of places, each counted from 0: for
+    /// functions that a file adds while it is loaded, and for functions that its callbacks add later. A function gets
+    /// the first place that this run of the script has not given away and that no other function of the same load has.
     fn place(&mut self, given: &Given<'_>) -> Fingerprint {
         let Given { channel, fingerprint, origin, .. } = *given;
         if origin.function == 0 {
             return fingerprint;
         }
-        let Registrations { runs, serials, entries, .. } = self;
+        let Registrations { runs, entries, .. } = self;
         let run = runs.entry(fingerprint).or_default();
         if run.load != origin.load {
             *run = Run { load: origin.load, ..Run::default() };
@@ -226,12 +299,11 @@ impl<T: Registered> Registrations<T> {
             return *known;
         }
         let standing = |fingerprint: Fingerprint| {
-            let serial = serials.get(&(own_id(fingerprint), Box::from(channel)));
-            let entry = serial.and_then(|serial| entries.get(serial));
+            let entry = entries.get(&(own_id(fingerprint), Box::from(channel)));
             entry.filter(|entry| entry.standing == Standing::Active).map(|entry| &entry.origin)
         };
-        let free = |kind: Fingerprint, next: u32| {
-            (next..u32::MAX).find(|place| standing(kind.at(*place)).is_none_or(|known| !is_beside(known, origin)))
+        let free = |series: Fingerprint, next: u32| {
+            (next..u32::MAX).find(|place| standing(series.at(*place)).is_none_or(|known| !is_beside(known, origin)))
         };
         // A callback may make a function again that was added while its file was loaded.
         let again = |next: u32| {
@@ -260,21 +332,27 @@ impl<T: Registered> Registrations<T> {
         taken
     }
 
-    /// Removes those of this id, on one channel or on all: each with the function it had.
+    /// Removes the registrations of this id, on one channel or on all. Suspended ones do not count as registered.
     pub(crate) fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
-        let of_id = self.serials.range((Arc::from(id), Box::default())..).take_while(|((known, _), _)| **known == *id);
-        let gone = of_id.filter(|((_, known), _)| channel.is_none_or(|channel| **known == *channel));
-        let acts = |serial: &u64| self.entries.get(serial).is_some_and(|entry| entry.standing != Standing::Suspended);
-        let gone: Vec<u64> = gone.map(|(_, serial)| *serial).filter(acts).collect();
+        let of_id = self.of_id(Arc::from(id));
+        let gone = of_id.filter(|((_, known), entry)| {
+            channel.is_none_or(|channel| **known == *channel) && entry.standing != Standing::Suspended
+        });
+        let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
         self.take(&gone)
     }
 
-    fn take(&mut self, serials: &[u64]) -> Vec<Removed<T>> {
-        let gone: Vec<Entry<T>> = serials.iter().filter_map(|serial| self.entries.remove(serial)).collect();
+    /// The registrations of this id on every channel.
+    fn of_id(&self, id: Arc<[u8]>) -> impl Iterator<Item = (&Key, &Entry<T>)> {
+        let from = self.entries.starting_at((Arc::clone(&id), Box::default()));
+        from.take_while(move |((known, _), _)| *known == id)
+    }
+
+    fn take(&mut self, keys: &[Key]) -> Vec<Removed<T>> {
+        let gone: Vec<Entry<T>> = keys.iter().filter_map(|key| self.entries.remove(key)).collect();
         for entry in &gone {
-            self.serials.remove(&key_of(&*entry.item));
             self.uncount(entry.standing);
-            self.give_lease_back(entry.item.fingerprint());
+            self.give_lease_back(entry.item.header().fingerprint);
             if entry.standing != Standing::Suspended {
                 self.changes.push(Change { before: Some(Arc::clone(&entry.item)), after: None });
             }
@@ -282,10 +360,11 @@ impl<T: Registered> Registrations<T> {
         gone.into_iter().map(|entry| (entry.item, entry.function)).collect()
     }
 
+    /// One registration fewer uses the lease of this fingerprint.
     fn give_lease_back(&mut self, fingerprint: Fingerprint) {
-        let Some(lease) = self.leases.get_mut(&fingerprint) else { return };
-        lease.1 -= 1;
-        if lease.1 == 0 {
+        let Some((_, users)) = self.leases.get_mut(&fingerprint) else { return };
+        *users -= 1;
+        if *users == 0 {
             self.leases.remove(&fingerprint);
         }
     }
@@ -298,13 +377,12 @@ impl<T: Registered> Registrations<T> {
         }
     }
 
-    /// What is registered now under the id and channel of this one, and its function in the attached state.
+    /// The current registration with the id and channel of `item`, and its function in the attached state.
     pub(crate) fn known(&self, item: &T) -> Option<(&Arc<T>, Option<CallbackRef>)> {
-        let serial = self.serials.get(&key_of(item))?;
-        self.entries.get(serial).map(|entry| (&entry.item, entry.function))
+        self.entries.get(&key_of(item)).map(|entry| (&entry.item, entry.function))
     }
 
-    /// The Lua state goes away: its functions are handed back, what it registered stays.
+    /// The Lua state ends: hands back its functions and keeps the registrations.
     pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         let mut functions = Vec::new();
         for entry in self.entries.values_mut() {
@@ -320,7 +398,7 @@ impl<T: Registered> Registrations<T> {
         self.kept > 0
     }
 
-    /// Drops what the new state did not add again.
+    /// The grace period is over: drops the registrations that the new state did not add again. They have no function.
     pub(crate) fn drop_kept(&mut self) -> Vec<Arc<T>> {
         if self.kept == 0 {
             return Vec::new();
@@ -329,35 +407,36 @@ impl<T: Registered> Registrations<T> {
     }
 
     fn take_all(&mut self, standing: Standing) -> Vec<Removed<T>> {
-        let gone = self.entries.iter().filter(|(_, entry)| entry.standing == standing);
-        let gone: Vec<u64> = gone.map(|(serial, _)| *serial).collect();
+        let gone = self.keys(|entry| entry.standing == standing);
         self.take(&gone)
     }
 
-    /// A file is being loaded again: what its loads before added without an id acts no more, unless it is added again.
-    /// How many.
+    /// The keys of some entries, in order of registration.
+    fn keys(&self, are_meant: impl Fn(&Entry<T>) -> bool) -> Vec<Key> {
+        self.entries.values().filter(|entry| are_meant(entry)).map(|entry| key_of(&*entry.item)).collect()
+    }
+
+    /// A file is being loaded again: suspends everything that its earlier loads added without an id. Returns how many
+    /// were suspended.
     pub(crate) fn suspend(&mut self, load: &Origin) -> usize {
-        let of_file = |entry: &Entry<T>| entry.follows_file && load.replaces(&entry.origin);
-        let gone = self.entries.iter().filter(|(_, entry)| of_file(entry)).map(|(serial, _)| *serial);
-        let gone: Vec<u64> = gone.collect();
-        self.suspend_all(&gone)
+        let of_file = self.keys(|entry| entry.follows_file && load.replaces(&entry.origin));
+        self.suspend_all(&of_file)
     }
 
-    /// A file that is loaded again adds this id on this channel: on the others it acts no more if a load before added it
-    /// there, unless it is added there again. How many.
+    /// A file that is loaded again adds this id on this channel: suspends the id on all other channels where an earlier
+    /// load of the file added it. Returns how many were suspended.
     fn suspend_moved(&mut self, channel: &[u8], id: &Arc<[u8]>, origin: &Origin) -> usize {
-        let of_id = self.serials.range((Arc::clone(id), Box::default())..).take_while(|((known, _), _)| known == id);
-        let elsewhere = of_id.filter(|((_, known), _)| **known != *channel).map(|(_, serial)| *serial);
         let is_older = |known: &Origin| known.load != 0 && known.load != origin.load && origin.replaces(known);
-        let gone = elsewhere.filter(|serial| self.entries.get(serial).is_some_and(|entry| is_older(&entry.origin)));
-        let gone: Vec<u64> = gone.collect();
+        let elsewhere = self.of_id(Arc::clone(id)).filter(|((_, known), _)| **known != *channel);
+        let gone: Vec<Key> =
+            elsewhere.filter(|(_, entry)| is_older(&entry.origin)).map(|(key, _)| key.clone()).collect();
         self.suspend_all(&gone)
     }
 
-    fn suspend_all(&mut self, serials: &[u64]) -> usize {
+    fn suspend_all(&mut self, keys: &[Key]) -> usize {
         let before = self.suspended;
-        for serial in serials {
-            let Some(entry) = self.entries.get_mut(serial) else { continue };
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
             if entry.standing != Standing::Suspended {
                 self.kept -= usize::from(entry.standing == Standing::Kept);
                 self.suspended += 1;
@@ -368,24 +447,24 @@ impl<T: Registered> Registrations<T> {
         self.suspended - before
     }
 
-    /// Every load that was under way is over: drops what was not added again.
+    /// No file is being loaded any more: drops the registrations that are still suspended.
     pub(crate) fn end_runs(&mut self) -> Vec<Removed<T>> {
         self.runs.clear();
         if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
     }
 
-    /// What changed since this was asked last, in order.
+    /// The changes since the last call, in order.
     pub(crate) fn take_changes(&mut self) -> Vec<Change<T>> {
         std::mem::take(&mut self.changes)
     }
 
-    /// What acts, in order of registration.
+    /// The registrations that act, in order of registration.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<T>> {
         let acting = self.entries.values().filter(|entry| entry.standing != Standing::Suspended);
         acting.map(|entry| &entry.item)
     }
 
-    /// How many act.
+    /// The number of registrations that act.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.suspended
     }
@@ -395,17 +474,19 @@ impl<T: Registered> Registrations<T> {
     }
 }
 
+/// The id of a registration whose script gave none.
 fn own_id(fingerprint: Fingerprint) -> Arc<[u8]> {
     fingerprint.to_string().into_bytes().into()
 }
 
 fn key_of<T: Registered>(item: &T) -> Key {
-    (Arc::clone(item.id()), Box::from(item.topic().name()))
+    let Header { id, topic, .. } = item.header();
+    (Arc::clone(id), Box::from(topic.name()))
 }
 
-/// Whether a function that has its place already is another one than the new one, so that both are to stand: it begins
-/// in another line of the same text. Of the same line it is the same function, made again by a later run; of an older
-/// load of its file it is what the new load replaces.
+/// Whether the function that holds a place and the new one are two functions, so that both must stand. They are if they
+/// begin in different lines of the same load. In the same line it is the same function, made again by a later run; and
+/// the function of an older load is the one that the new load replaces.
 fn is_beside(known: &Origin, new: &Origin) -> bool {
     known.newest_load == new.newest_load
         && known.function != new.function
@@ -413,7 +494,7 @@ fn is_beside(known: &Origin, new: &Origin) -> bool {
         && known.line != new.line
 }
 
-/// Whether one function takes the place of another while nothing was loaded again.
+/// Whether one function replaces another although no file was loaded again.
 fn is_other_function(known: &Origin, new: &Origin) -> bool {
     new.function != 0 && known.function != new.function && known.newest_load == new.newest_load
 }

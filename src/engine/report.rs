@@ -1,17 +1,122 @@
-//! What `realtime_status` prints: the state, the settings that matter, and the numbers of `Stats()` that are not zero.
-//! Lines of text, no secret. And one line of the log: what became of the hooks of files that were loaded again.
+//! Everything that people see of the engine: the state, the numbers of `Stats()`, the lines of `realtime_status`, and
+//! one log line about files that were loaded again.
+//! Game thread only. Reads counters and never waits for I/O; no text holds a secret.
+//!
+//! `Stats()` is a tree of names: a group for each queue, the groups below it, and every counter of
+//! [`crate::stats::Stats`] by the name of its field. So a counter that is added there appears here on its own.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::engine::registrations::{Registered, Removed};
-use crate::webhook::schedule::{Standing, State};
+use crate::engine::Engine;
+use crate::engine::registrations::{Header, Registered, Removed};
+use crate::stats::{Counters, Histogram, QueueStats};
+use crate::threads::selftest;
+use crate::webhook::schedule::{DestinationReport, DestinationState};
 
-/// The lines, for a person.
-pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
+impl Engine {
+    /// The state in one word (`closed`, `connected`, `connecting` or `auth_failed`) and a sentence. Connected means
+    /// that both connections stand and Redis has confirmed every subscription.
+    pub fn status(&self) -> (&'static str, String) {
+        if !self.is_attached() {
+            return ("closed", String::new());
+        }
+        let links = [&self.shared.links.publisher, &self.shared.links.subscriber];
+        match links.iter().find(|link| !link.is_ready()) {
+            // A change that is not published yet is not confirmed either, though the last version was.
+            None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {
+                ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
+            }
+            None => ("connected", format!("redis at {}", self.config.redis)),
+            Some(link) => {
+                let trouble = link.trouble();
+                (if trouble.login { "auth_failed" } else { "connecting" }, trouble.reason)
+            }
+        }
+    }
+
+    /// The lines of `realtime_status`.
+    pub fn report(&self) -> Vec<String> {
+        let (state, detail) = self.status();
+        lines(state, &detail, &self.config, &self.stats())
+    }
+
+    /// Begins `realtime_selftest` on a thread of its own.
+    pub fn begin_selftest(&self) -> Result<(), String> {
+        selftest::begin(&self.shared)
+    }
+
+    /// The numbers of `Stats()`.
+    pub fn stats(&self) -> Value {
+        let (shared, pump) = (&*self.shared, &self.pump);
+        let stats = &*shared.stats;
+        let destinations: Vec<Value> = shared.webhooks.standings().iter().map(destination).collect();
+        let groups = [
+            // An item that the pump has taken and not finished still waits.
+            ("outbox", queue(&stats.outbox, shared.outbox.waiting())),
+            ("inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting())),
+            ("notices", queue(&stats.notices, shared.notices.waiting())),
+            ("replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting())),
+            ("actions", queue(&stats.actions, shared.actions.waiting())),
+            ("aggregates", queue(&stats.aggregates, shared.collector.waiting())),
+            ("webhooks", queue(&stats.webhooks, shared.webhooks.waiting())),
+            ("files", queue(&stats.files, shared.files.waiting())),
+            ("event_logs", names(stats.file_counts.list())),
+            ("destinations", Value::Array(destinations)),
+            ("limits", json!(shared.limits.list())),
+            ("listeners", json!(self.listeners.len())),
+            ("hooks", json!(self.hooks.len())),
+            ("aggregators", json!(self.aggregators.len())),
+            ("callbacks", json!(self.pending.len())),
+            ("pump", percentiles(pump.times())),
+            ("wait", percentiles(pump.waits())),
+            ("latency", percentiles(pump.latencies())),
+        ];
+        let counters = stats.list().into_iter().map(|(name, count)| (name, json!(count)));
+        groups.into_iter().chain(counters).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// The group of one queue.
+fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Value {
+    let dropped = names(dropped.list());
+    json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": dropped, "waiting": waiting })
+}
+
+/// A group of counters by name.
+fn names(counters: Vec<(&str, u64)>) -> Value {
+    counters.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>().into()
+}
+
+/// The group of a duration: how often it was measured, and percentiles in microseconds with one decimal.
+fn percentiles(of: &Histogram) -> Value {
+    let micros = |duration: Duration| (duration.as_secs_f64() * 1e7).round() / 10.0;
+    let (p50, p99) = (micros(of.percentile(0.5)), micros(of.percentile(0.99)));
+    json!({ "count": of.count(), "p50_us": p50, "p99_us": p99, "max_us": micros(of.max()) })
+}
+
+/// The group of one webhook destination.
+fn destination(standing: &DestinationReport) -> Value {
+    let DestinationReport { name, hook, kind, tally, waiting, state } = standing;
+    let (word, detail) = match state {
+        DestinationState::Ok => ("ok", String::new()),
+        DestinationState::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
+        DestinationState::Broken(trouble) => ("broken", trouble.clone()),
+        DestinationState::Closed(reason) => ("closed", reason.clone()),
+    };
+    json!({
+        "name": name, "hook": hook, "type": kind, "state": word, "detail": detail, "in": tally.offered,
+        "delivered": tally.delivered, "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx,
+        "4xx": tally.status_4xx, "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
+    })
+}
+
+/// The lines of `realtime_status`: the state, the settings that matter most, and every number that is not zero.
+fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
     let mut lines = vec![format!("realtime {}: {state}: {detail}", env!("CARGO_PKG_VERSION"))];
     let prefix = if config.prefix.is_empty() { "none".to_owned() } else { format!("`{}`", config.prefix) };
     lines.push(format!(
@@ -22,6 +127,7 @@ pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -
     lines.extend(config.complaints.iter().map(|complaint| format!("settings: {complaint}")));
     lines.extend(stats["limits"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     let Some(groups) = stats.as_object() else { return lines };
+    // Groups are recognized by their members, so a new queue or duration needs no change here.
     for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
         lines.push(queue_line(name, group));
     }
@@ -42,65 +148,7 @@ pub(crate) fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -
     lines
 }
 
-/// One destination of webhooks, for `Stats()`.
-pub(crate) fn destination(standing: &Standing) -> Value {
-    let Standing { name, hook, kind, tally, waiting, state } = standing;
-    let (word, detail) = match state {
-        State::Ok => ("ok", String::new()),
-        State::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
-        State::Broken(trouble) => ("broken", trouble.clone()),
-        State::Closed(reason) => ("closed", reason.clone()),
-    };
-    json!({
-        "name": name, "hook": hook, "type": kind, "state": word, "detail": detail, "in": tally.offered, "delivered": tally.delivered,
-        "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx, "4xx": tally.status_4xx,
-        "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
-    })
-}
-
-/// Says once what became of the hooks and aggregators of files that were loaded again: of each file how many it had
-/// added before, and those that it adds no more.
-pub(super) fn say_loaded_again(
-    files: &[(Arc<str>, usize)],
-    hooks: &[Removed<impl Registered>],
-    aggregators: &[Removed<impl Registered>],
-) {
-    let Some((file, _)) = files.first() else { return };
-    let before: usize = files.iter().map(|(_, before)| before).sum();
-    let gone = hooks.len() + aggregators.len();
-    let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
-    let replaced = before.saturating_sub(gone);
-    let mut line = format!("`{file}`{others} loaded again; {replaced} hooks and aggregators of before were replaced");
-    if gone == 0 {
-        return log::info!("{line}");
-    }
-    let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
-    let names: Vec<String> = names.take(NAMES_MAX).collect();
-    let more = if gone > names.len() { ", ..." } else { "" };
-    // Writing to a String cannot fail.
-    let _ = write!(line, ", {gone} are added no more and gone: {}{more}", names.join(", "));
-    log::warn!("{line}");
-}
-
-/// Names in one line of the log.
-const NAMES_MAX: usize = 5;
-
-fn name(registered: &impl Registered) -> String {
-    let (id, channel) = (registered.id(), registered.topic().name());
-    format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
-}
-
-fn destination_line(stats: &Value) -> String {
-    let text = |member: &str| stats[member].as_str().unwrap_or_default().to_owned();
-    let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
-    let between = if detail.is_empty() { "" } else { " " };
-    let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
-    let whose = if hook.is_empty() { String::new() } else { format!(" of hook `{hook}`") };
-    format!(
-        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}"
-    )
-}
-
+/// `outbox: in 5, delivered 3, waiting 0, dropped as expired 2`
 fn queue_line(name: &str, group: &Value) -> String {
     let mut line =
         format!("{name}: in {}, delivered {}, waiting {}", group["in"], group["delivered"], group["waiting"]);
@@ -112,12 +160,58 @@ fn queue_line(name: &str, group: &Value) -> String {
     line
 }
 
+/// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 1`
+fn destination_line(stats: &Value) -> String {
+    let text = |member: &str| stats[member].as_str().unwrap_or_default().to_owned();
+    let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
+    let between = if detail.is_empty() { "" } else { " " };
+    let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
+    let whose = if hook.is_empty() { String::new() } else { format!(" of hook `{hook}`") };
+    format!(
+        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}"
+    )
+}
+
+/// Names in the log line about files that were loaded again. More do not help, and a line has to stay readable.
+const NAMES_MAX: usize = 5;
+
+/// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced,
+/// and the names of those that the files do not add any more. The names make it a warning: a hook may be lost by
+/// mistake. `files` has each file with the number of its registrations that were suspended.
+pub(super) fn say_loaded_again(
+    files: &[(Arc<str>, usize)],
+    hooks: &[Removed<impl Registered>],
+    aggregators: &[Removed<impl Registered>],
+) {
+    // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
+    let Some((file, _)) = files.first() else { return };
+    let before: usize = files.iter().map(|(_, before)| before).sum();
+    let gone = hooks.len() + aggregators.len();
+    let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
+    let replaced = before.saturating_sub(gone);
+    let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
+    if gone == 0 {
+        return log::info!("{line}");
+    }
+    let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
+    let names: Vec<String> = names.take(NAMES_MAX).collect();
+    let more = if gone > names.len() { ", ..." } else { "" };
+    let _ = write!(line, ", {gone} are not added any more and were removed: {}{more}", names.join(", "));
+    log::warn!("{line}");
+}
+
+/// `id` on `channel`, for the log.
+fn name(registered: &impl Registered) -> String {
+    let Header { id, topic, .. } = registered.header();
+    format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lines_for_a_person() {
+    fn the_lines_show_the_settings_and_every_number_that_is_not_zero() {
         let mut config = Config::defaults("box", 27015);
         assert!(config.apply_json("test", r#"{"redis":"redis://gmod:hunter2@h","prefix":"p:"}"#).is_empty());
         let stats = json!({

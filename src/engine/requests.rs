@@ -1,5 +1,6 @@
-//! What scripts ask of Redis beside events, checked and made into a command: keys with the prefix, values as bytes.
-//! Game thread; pure but for the sizes it counts. Refusals are the reason strings of the API.
+//! The commands of scripts beside events (`Set`, `Get`, `Incr`, `Command`, ...): arguments are checked and become one
+//! [`Request`]. Keys get the prefix; values are bytes. Game thread. Pure. Refuses arguments over their limits and
+//! commands that would break the module's own connection; the reasons are part of the API.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use crate::config::limits::{
     COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, REPLY_ELEMENTS_MAX, VALUE_BYTES_MAX,
 };
-use crate::engine::{Refusal, fits};
+use crate::engine::refusal::{Refusal, fits};
 use crate::json::text;
 use crate::redis::answer::Expect;
 use crate::redis::command::{Command, carries_secret};
@@ -16,31 +17,33 @@ use crate::redis::leaderboard::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, Board};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
-/// Most rows that a leaderboard answers.
+/// Rows in the answer of `GetLeaderboard`: far more than a screen shows.
 const BOARD_ROWS_MAX: usize = 10_000;
+// A step of the search is one reply with a name and a value for each key.
 const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
 
-/// One command that is ready to be queued.
+/// One command, checked and ready to be queued.
 pub struct Request {
     work: Work,
-    /// As `RealtimeError` names it.
+    /// The name of the API function, as the game hook `RealtimeError` reports it.
     pub(crate) operation: &'static str,
-    /// The key, as the script named it; and further ones.
+    /// The key as the script named it, without the prefix; for reports.
     pub(crate) target: Box<[u8]>,
+    /// The further keys of `Del`.
     more_targets: Vec<Box<[u8]>>,
 }
 
-/// Makes requests under the settings of the moment.
+/// Builds requests under the current settings.
 pub struct Requests<'a> {
     pub(super) prefix: &'a str,
-    /// The key of the last counter of this process.
+    /// The key under which Redis keeps the number of this process's last counter (`redis/counter.rs`).
     pub(super) done: &'a Arc<[u8]>,
 }
 
 type Made = Result<Request, Refusal>;
 
 impl Request {
-    /// What to do when its answer takes too long for a reader without callback.
+    /// The advice for a script whose wait for the answer timed out.
     pub(super) fn advice(&self) -> &'static str {
         match self.work {
             Work::Board(_) => "use a callback, or a leaderboard hook",
@@ -48,6 +51,7 @@ impl Request {
         }
     }
 
+    /// The job for the publisher.
     pub(super) fn run(self, reply_to: ReplyTo, now: Instant) -> Run {
         let mut run = Run::new(self.work, self.operation, &self.target, reply_to, now);
         run.more_targets = self.more_targets;
@@ -56,36 +60,42 @@ impl Request {
 }
 
 impl Requests<'_> {
+    /// `SET key value`.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Made {
         fits("value", value, VALUE_BYTES_MAX)?;
         self.ask("set", "SET", key, Expect::Done, Again::Write, |command| command.arg(value))
     }
 
+    /// `SETEX key seconds value`.
     pub fn set_ex(&self, key: &[u8], value: &[u8], seconds: f64) -> Made {
         fits("value", value, VALUE_BYTES_MAX)?;
         let seconds = whole("seconds", seconds, 1)?;
         self.ask("setex", "SETEX", key, Expect::Done, Again::Write, |command| command.arg_int(seconds).arg(value))
     }
 
+    /// `GET key`, answered as text.
     pub fn get(&self, key: &[u8]) -> Made {
         self.ask("get", "GET", key, Expect::Text, Again::Read, |command| command)
     }
 
+    /// `GET key`, answered as the Lua values of its JSON.
     pub fn get_table(&self, key: &[u8]) -> Made {
         self.ask("gettable", "GET", key, Expect::Json, Again::Read, |command| command)
     }
 
+    /// `EXPIRE key seconds`. Redis allows zero and negative seconds: they delete the key.
     pub fn expire(&self, key: &[u8], seconds: f64) -> Made {
         let seconds = whole("seconds", seconds, i64::MIN)?;
         self.ask("expire", "EXPIRE", key, Expect::Number, Again::Write, |command| command.arg_int(seconds))
     }
 
+    /// `DEL key ...`. All names together are bounded as one payload is: a script may pass thousands.
     pub fn del(&self, keys: &[&[u8]]) -> Made {
         let first = keys.first().copied().unwrap_or_default();
         keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
         let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
         if bytes > PAYLOAD_BYTES_MAX {
-            return Err(Refusal::TooLarge { what: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
+            return Err(Refusal::TooLarge { argument: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
         }
         let made = self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
             let more = keys.iter().skip(1);
@@ -94,6 +104,7 @@ impl Requests<'_> {
         Ok(Request { more_targets: keys.iter().skip(1).map(|key| Box::from(*key)).collect(), ..made })
     }
 
+    /// Adds to a counter. It runs as a numbered script (`redis/counter.rs`), so a retry never counts twice.
     pub fn incr(&self, key: &[u8], by: f64) -> Made {
         fits("key", key, NAME_BYTES_MAX)?;
         if !by.is_finite() {
@@ -108,7 +119,8 @@ impl Requests<'_> {
         Ok(Request { work, operation: "incr", target: key.into(), more_targets: Vec::new() })
     }
 
-    /// Any command but those that would change the connection under the module. Raw: no prefix.
+    /// Any command, in the words of the script and without the prefix, except those that [`forbidden`] names. It is
+    /// never sent twice, because its effect is unknown.
     pub fn command(&self, words: &[Vec<u8>]) -> Made {
         let Some((name, arguments)) = words.split_first() else {
             return Err(Refusal::Encode("the command has no name".to_owned()));
@@ -123,8 +135,9 @@ impl Requests<'_> {
         }
         let bytes = words.iter().map(Vec::len).sum::<usize>();
         if bytes > VALUE_BYTES_MAX {
-            return Err(Refusal::TooLarge { what: "command", bytes, max: VALUE_BYTES_MAX });
+            return Err(Refusal::TooLarge { argument: "command", bytes, max: VALUE_BYTES_MAX });
         }
+        // Reports name the first argument as the target, unless it may be a password.
         let has_secret = carries_secret(words);
         let command = Command::new(name).args(arguments).with_secret(has_secret);
         let target = arguments.first().filter(|_| !has_secret).map_or(name.as_slice(), Vec::as_slice);
@@ -133,7 +146,8 @@ impl Requests<'_> {
         Ok(Request { work, operation: "command", target, more_targets: Vec::new() })
     }
 
-    /// With one `*` the counters whose keys match, else a sorted set.
+    /// The first `rows` of a board. A name with one `*` means all counters whose keys match, found by SCAN and MGET;
+    /// any other name is a sorted set.
     pub fn leaderboard(&self, board: &[u8], rows: f64) -> Made {
         fits("board", board, NAME_BYTES_MAX)?;
         let rows = whole("n", rows, 1)?;
@@ -153,7 +167,7 @@ impl Requests<'_> {
         Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into(), more_targets: Vec::new() })
     }
 
-    /// A command whose first argument is a key.
+    /// A command whose first argument is a key; `arguments` adds the others.
     fn ask(
         &self,
         operation: &'static str,
@@ -174,22 +188,23 @@ impl Requests<'_> {
     }
 }
 
-/// A whole number that Lua can hold exactly, `min` at least.
-fn whole(what: &str, number: f64, min: i64) -> Result<i64, Refusal> {
+/// A whole number from `min` on. Refuses numbers from 2^53 on, where a Lua number cannot tell neighbours apart.
+fn whole(argument: &str, number: f64, min: i64) -> Result<i64, Refusal> {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < text::WHOLE_MAX && whole >= min {
         return Ok(whole);
     }
     let expected = if min == i64::MIN { "a whole number".to_owned() } else { format!("a whole number from {min} on") };
-    Err(Refusal::Encode(format!("{what} is {number}, expected {expected}")))
+    Err(Refusal::Encode(format!("{argument} is {number}, expected {expected}")))
 }
 
 const CONNECTION: &str = "it changes the connection that the module itself needs";
 const BLOCKS: &str = "it would hold up every other command";
 
-/// Why a command may not be sent, by its name. Names: <https://redis.io/docs/latest/commands/>.
+/// The reason for which a command must not be sent, by its name: all commands of this server share one connection, in
+/// order. Names: <https://redis.io/docs/latest/commands/>.
 fn forbidden(name: &[u8], arguments: &[Vec<u8>]) -> Option<&'static str> {
-    // Longer than any that is refused; they may have megabytes.
+    // 32 bytes are longer than any forbidden name, and a word may have megabytes.
     let upper = |word: &[u8]| word.get(..32).unwrap_or(word).to_ascii_uppercase();
     let name = upper(name);
     let first = arguments.first().map(|word| upper(word)).unwrap_or_default();
@@ -224,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_that_change_the_connection_or_block_it() {
+    fn commands_that_change_or_block_the_connection_are_refused() {
         for (text, allowed) in [
             ("PING", true),
             ("ZADD k 1 a", true),
@@ -255,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn arguments_over_their_limits_are_refused_with_a_stable_code() {
         let long = vec![b'k'; NAME_BYTES_MAX + 1];
         let said = |made: Made| made.err().map_or("made".to_owned(), |refusal| refusal.to_string());
         with(|requests| {

@@ -1,6 +1,7 @@
-//! Who sent an event and as which number: the member `_rt` that Emit appends to an object, and its reader.
-//! Pure values. [`Numbering`] belongs to the game thread, [`Identity::parse`] and the ledger (`event/ledger.rs`) to `rt-subscriber`.
-//! A member that is not exactly of this form is no identity; the event is then treated as anybody's.
+//! The identity of an event: its sender and its number, in the member `_rt` that Emit appends to an object.
+//! Pure values. The game thread writes identities ([`Numbering`]); `rt-subscriber` reads them ([`Identity::parse`]) and
+//! compares their numbers (`event/ledger.rs`).
+//! A member that deviates from this form is no identity: the event counts as one of another program.
 //!
 //! ```text
 //! {"victim":"Jo","_rt":"eu-1/5d0c…9a:42:1732460000123:1c291ca3"}
@@ -8,10 +9,13 @@
 //!                       |    |       |  |             CRC-32 of the channel on the wire, 8 hex digits
 //!                       |    |       |  sent, in milliseconds of Unix time
 //!                       |    |       number of the event on its channel, from 1; 0: not numbered
-//!                       |    the sender's process, 16 hex digits
-//!                       the sender's name (`server`)           (then, each after a colon: fingerprints of hooks that
-//!                                                              acted on it where it was sent, 16 hex digits)
+//!                       |    the sender's process (its boot number), 16 hex digits
+//!                       the sender's name (`server`)           (then, each after a colon: the fingerprint of a hook
+//!                                                              that acted at the sender, 16 hex digits; or one `*`)
 //! ```
+//!
+//! The checksum of the channel exposes a relay: a program that publishes the event again on another channel, where the
+//! number means nothing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,12 +24,12 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::limits::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
 use crate::event::fingerprint::Fingerprint;
 
-/// The member's name.
+/// The name of the member.
 pub(crate) const MEMBER: &str = "_rt";
 
-/// 64 bits that are this process's own.
+/// A boot number: 64 random bits that name this process. A restarted server is a new sender, as its numbers start anew.
 pub(crate) fn new_boot() -> u64 {
-    // Its keys come from the system's random source; one hash of nothing is as random as they are.
+    // The keys of `RandomState` come from the system's random source: the hash of no input is as random as they are.
     RandomState::new().build_hasher().finish()
 }
 
@@ -35,14 +39,16 @@ pub(crate) fn unix_ms(now: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Unix time by the monotonic clock, set by the system's once a second: one clock to read for each event.
+/// Unix time, computed from the monotonic clock and set by the system's clock once a second. Emit reads the monotonic
+/// clock anyway, so most events cost one reading of a clock and not two.
 #[derive(Default)]
 pub(crate) struct UnixClock {
+    /// The last setting: the same moment by both clocks.
     set: Option<(Instant, u64)>,
 }
 
 impl UnixClock {
-    /// Milliseconds of Unix time at `now`; `read` asks the system.
+    /// Milliseconds of Unix time at `now`. `read` reads the system's clock.
     pub(crate) fn ms(&mut self, now: Instant, read: impl FnOnce() -> SystemTime) -> u64 {
         if let Some((at, ms)) = self.set {
             let since = now.saturating_duration_since(at);
@@ -56,20 +62,24 @@ impl UnixClock {
     }
 }
 
-/// What one event says of its origin.
+/// A parsed identity. Anybody who may publish can forge one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity<'a> {
+    /// The name of the sender, for scripts.
     pub(crate) server: &'a str,
+    /// The boot number of the sender.
     pub(crate) boot: u64,
-    /// 0: the sender does not number this channel.
+    /// The number of the event. 0: the sender does not number this channel.
     pub(crate) seq: u64,
+    /// The time of sending, in milliseconds of Unix time by the sender's clock.
     pub(crate) sent_ms: u64,
-    /// Fingerprints of the hooks that have acted, 16 hex digits each, with colons between.
+    /// Fingerprints of the hooks that acted at the sender, 16 hex digits each, separated by colons; or `*`.
     acted: &'a str,
 }
 
 impl<'a> Identity<'a> {
-    /// Reads the member's text. `None` if it is malformed, or speaks of another channel: somebody relayed the event.
+    /// Parses the text of the member. `None` if it is malformed, or if its checksum belongs to another channel: then a
+    /// relay published the event again.
     pub(crate) fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
         let (server, rest) = std::str::from_utf8(text).ok()?.split_once('/')?;
         let mut parts = rest.splitn(5, ':');
@@ -85,7 +95,7 @@ impl<'a> Identity<'a> {
         matches.then_some(Identity { server, boot, seq, sent_ms, acted })
     }
 
-    /// Whether the hook of this fingerprint has acted on the event, by its sender's word.
+    /// True if the hook of this fingerprint has already acted on the event for the fleet, according to the sender.
     pub(crate) fn has_acted(&self, fingerprint: Fingerprint) -> bool {
         !self.acted.is_empty() && {
             let wanted = fingerprint.to_string();
@@ -94,66 +104,70 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// No server lists more hooks, and each hook of a receiver looks through the list.
+/// Longest list of fingerprints, in bytes. No server writes a longer one, and every hook of a receiver searches it.
 const ACTED_BYTES_MAX: usize = ACTED_MAX * 17 - 1;
 
-/// In the place of fingerprints: there are too many to list, so every hook is taken to have acted.
+/// Stands for a list that would be too long: every hook counts as having acted. So a receiver may act too seldom, but
+/// never twice.
 const EVERY_HOOK: &str = "*";
 
-/// What an event's identity tells of the hooks that act on it where it is sent: `:<fingerprint>` for each.
+/// The end of an identity that lists the hooks which act at the sender: `:<fingerprint>` for each.
 pub(crate) fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
     let list: Vec<String> = fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect();
-    match list.len() > ACTED_MAX {
-        true => format!(":{EVERY_HOOK}").into_bytes().into(),
-        false => list.concat().into_bytes().into(),
-    }
+    let list = if list.len() > ACTED_MAX { format!(":{EVERY_HOOK}") } else { list.concat() };
+    list.into_bytes().into()
 }
 
-/// Exactly `digits` digits of hexadecimal, lower case.
+/// Parses exactly `digits` hexadecimal digits in lower case.
 fn hex(text: &str, digits: usize) -> Option<u64> {
     let lower = text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if lower { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
-/// A number that Lua can hold: at most 2^53.
+/// Parses a decimal number of at most 2^53: a Lua number is exact up to there.
 fn decimal(text: &str) -> Option<u64> {
     let digits = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok().filter(|number| *number <= 1 << 53) } else { None }
 }
 
-/// Numbers the events of this process, channel by channel.
+/// Numbers the events that this process sends, for each channel from 1. Receivers see a gap in the numbers as lost
+/// events and an old number as a repeat.
 pub(crate) struct Numbering {
     boot: u64,
     /// `"_rt":"<server>/<boot>:`
     head: String,
-    /// Where in `numbers` each channel stands: one look-up an event.
+    /// The index of each channel in `numbers`, so that an event costs one look-up.
     channels: HashMap<Box<[u8]>, usize>,
     numbers: Vec<Channel>,
-    /// Where the member of the event at hand is written, reused.
+    /// Buffer for the member of the current event, reused.
     member: Vec<u8>,
 }
 
+/// The state of one numbered channel.
 struct Channel {
-    /// Of the last event taken.
+    /// The number of the last event that was queued.
     seq: u64,
     /// `:<crc>`
     tail: [u8; 9],
 }
 
-/// The number that an event will have if it is taken.
-pub(crate) struct Next<'a> {
-    /// The member and the object's closing brace.
+/// The member of the next event. Its number is used up only by [`NextMember::taken`]: an event that a full queue
+/// refuses leaves no gap.
+pub(crate) struct NextMember<'a> {
+    /// The member, and the closing brace of the object.
     pub(crate) member: &'a [u8],
+    /// `None`: the channel is not numbered.
     channel: Option<&'a mut Channel>,
 }
 
 impl Numbering {
+    /// No channel is numbered yet.
     pub(crate) fn new(server: &str, boot: u64) -> Numbering {
         Numbering { boot, head: head(server, boot), channels: HashMap::new(), numbers: Vec::new(), member: Vec::new() }
     }
 
-    /// Another name or prefix from now on. Numbers go on: under a prefix of before, a number of before would be
-    /// taken for a repeat.
+    /// Sets another server name or prefix for the following events. The numbers go on: if the prefix later returns to
+    /// an earlier one, receivers would take small numbers for repeats.
     pub(crate) fn rename(&mut self, server: &str, prefix: &[u8]) {
         self.head = head(server, self.boot);
         for (channel, at) in &self.channels {
@@ -163,9 +177,9 @@ impl Numbering {
         }
     }
 
-    /// The member for the next event on `prefix` + `channel`; `acted` is made by [`acted`]. Beyond
-    /// [`NUMBERED_CHANNELS_MAX`] channels: number 0.
-    pub(crate) fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> Next<'_> {
+    /// The member of the next event on `prefix` + `channel`. `acted` comes from [`acted`]. Channels beyond
+    /// [`NUMBERED_CHANNELS_MAX`] get the number 0.
+    pub(crate) fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> NextMember<'_> {
         let known = self.channels.get(channel).copied();
         let numbered = match known {
             None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
@@ -188,17 +202,17 @@ impl Numbering {
         self.member.extend_from_slice(&tail);
         self.member.extend_from_slice(acted);
         self.member.extend_from_slice(b"\"}");
-        Next { member: &self.member, channel: numbered }
+        NextMember { member: &self.member, channel: numbered }
     }
 }
 
-impl Next<'_> {
-    /// Whether a receiver can tell a repeat of this event.
+impl NextMember<'_> {
+    /// True if receivers can recognise a repeat of this event, so that sending it again is safe.
     pub(crate) fn is_numbered(&self) -> bool {
         self.channel.is_some()
     }
 
-    /// The event is on its way: its number is used up.
+    /// Uses up the number: the event was queued.
     pub(crate) fn taken(self) {
         if let Some(channel) = self.channel {
             channel.seq += 1;
@@ -206,10 +220,12 @@ impl Next<'_> {
     }
 }
 
+/// The part of the member that is equal for all events of this process.
 fn head(server: &str, boot: u64) -> String {
     format!("\"{MEMBER}\":\"{server}/{boot:016x}:")
 }
 
+/// The part of the member that is equal for all events of one channel: its checksum.
 fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 9] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(prefix);
@@ -221,8 +237,8 @@ fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 9] {
     tail
 }
 
-/// The parts that make an object with the member as its last: text up to the closing brace, then a comma if it needs
-/// one. `None` if the text is no object. `text` is JSON.
+/// Opens a JSON object for one more member: returns its text without the closing brace, and the comma that the member
+/// needs. `None` if the JSON `text` is not an object: it cannot have an identity.
 pub(crate) fn open_object(text: &[u8]) -> Option<(&[u8], &'static [u8])> {
     let text = text.trim_ascii();
     let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;

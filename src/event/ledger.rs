@@ -1,13 +1,25 @@
-//! What a receiver remembers of the numbers it saw: which event is a repeat, and how many are missing before it.
-//! Bounded: the [`NUMBERED_CHANNELS_MAX`] most recently seen sources are kept for certain, at most twice as many.
-//! A source is one sender's channel as one subscription sees it: Redis sends an exact and a pattern frame for one
-//! publish, and each of them counts for its own listeners.
+//! The ledger of received numbers: it finds repeated events, and counts lost ones.
+//! Owned by `rt-subscriber`; pure. Bounded: it keeps the [`NUMBERED_CHANNELS_MAX`] most recently seen sources for
+//! certain, and at most twice as many.
 //!
-//! Anybody who may publish can write any number, so a number is not believed beyond what a server can reach, and one
-//! that was believed is given up when the sender's own numbers go on below it:
+//! A source is one sender's channel as one subscription sees it. Redis sends one frame for each matching subscription,
+//! so an event may arrive through its channel and through a pattern, each time for other listeners: that is no repeat.
+//!
+//! Anybody who may publish can forge a number. So the ledger ignores numbers that no server can have reached, and it
+//! gives up a number that it believed when the sender's own numbers go on below it:
 //!
 //! ```text
-//! seen 1 to 10 | forged 900 | 11, 12 repeats, as older than 900 | 13 is the third in a row that was never seen: renewed
+//! number     1..10   900 (forged)      11       12       13        14
+//! sight      New     New, 889 missed   Repeat   Repeat   Renewed   New
+//!                                      └ below 900 ┘     └ the third rising number in a run that was never seen
+//! ```
+//!
+//! Numbers of one source, with the current region first:
+//!
+//! ```text
+//!             regions[1]          regions[0]
+//!  ─────────[##########]────────[#########]───────┬──────────────┬──────▶ numbers
+//!           seen: Repeat   gap            last   +1: New        up to JUMP_MAX (+ JUMP_PER_SECOND): New, with a gap
 //! ```
 
 use std::collections::HashMap;
@@ -17,48 +29,57 @@ use std::time::Instant;
 use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::identity::Identity;
 
-/// A server that sends a million events a second needs a year to come here.
+/// Largest plausible number. A server that sends a million events a second needs a year to reach it.
 pub(crate) const NUMBER_MAX: u64 = 1 << 45;
-/// How many events a server may have sent beyond those seen: at once, and for each second since the last one.
+/// Largest plausible jump beyond the last number. It exceeds the queue of a sender, all of which may be lost at once.
 pub(crate) const JUMP_MAX: u64 = 65_536;
+/// Growth of the plausible jump for each second since the last number: a receiver that was disconnected missed events.
 pub(crate) const JUMP_PER_SECOND: u64 = 1_000_000;
-/// So many rising numbers in a row that were never seen and do not go on from the last one are the sender's own. It
-/// sends in order, so what it sends again after a lost connection was seen, or follows what was.
-pub(crate) const ROW: u8 = 3;
-/// Regions of numbers remembered for a source.
+/// Length of a run of rising numbers that makes a new baseline. The run's numbers were never seen and do not follow the
+/// last one, so they are the sender's own and the last one was forged: a sender sends in order, so the numbers that it
+/// repeats after a lost connection were seen, or follow seen ones.
+pub(crate) const RISING_RUN: u8 = 3;
+/// Regions of numbers remembered for each source: the current one, and those before gaps or baselines, in which a
+/// number is a repeat.
 pub(crate) const REGIONS: usize = 4;
 
 const _: () = assert!(JUMP_MAX > crate::config::limits::OUTBOX_JOBS_MAX as u64 && NUMBER_MAX < 1 << 53);
 
-/// What to make of one numbered event.
+/// The result for one event. All but [`Sight::Repeat`] are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// Seen before, or older than one that was: senders send in order, so this is a resend of theirs.
+    /// The number was seen, or is below a seen one. Senders send in order, so the sender sent it again.
     Repeat,
-    /// New. `missed` events before it never came, and nobody was told of them yet.
+    /// The event is new. `missed` events before it did not arrive, and no gap was reported for them yet.
     New { missed: u64 },
-    /// New, under a number that no server reaches: nothing follows from it.
+    /// The event is new, but no server can have reached its number: the ledger ignores the number.
     Implausible,
-    /// New, and the baseline of what follows: the numbers believed so far were not the sender's.
+    /// The event is new, and its number is a new baseline: the numbers believed so far were not the sender's.
     Renewed,
 }
 
-/// The numbers seen so far. Lives as long as the process, through reconnects: what was missed meanwhile is told.
+/// All sources. It lives as long as the process: after a reconnection, the gap of the numbers shows the events that
+/// were lost meanwhile.
 #[derive(Default)]
 pub(crate) struct Ledger {
+    /// Hashes channels for the keys below, so that each key has a fixed size.
     hasher: RandomState,
+    /// By number of the subscription, boot number of the sender, hash of the channel.
     pub(crate) seen: Recent<(u64, u64, u64), Source>,
-    /// Up to which number the events of a sender's channel are known to be missed. A gap is seen by every subscription
-    /// that covers the channel, and told once.
-    told: Recent<(u64, u64), u64>,
+    /// The number up to which gaps were reported, by boot number of the sender and hash of the channel. Every
+    /// subscription that covers the channel sees a gap, but only the first one reports it.
+    reported: Recent<(u64, u64), u64>,
+    /// The number of each subscription to a channel, and to a pattern.
     channels: HashMap<Box<[u8]>, u64>,
     patterns: HashMap<Box<[u8]>, u64>,
+    /// The number of the newest subscription.
     serial: u64,
 }
 
 impl Ledger {
-    /// Looks at one event that came at `now` for the subscription `pattern`, `name` on `channel`, all as on the wire.
-    /// The first of a source is its baseline: nothing is missed before it.
+    /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a
+    /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
+    /// before it.
     pub(crate) fn see(
         &mut self,
         pattern: bool,
@@ -76,30 +97,32 @@ impl Ledger {
         }
         let subscription = self.subscription(pattern, name);
         let channel = self.hasher.hash_one(channel);
-        match self.seen.at((subscription, boot, channel)).place(seq, now) {
-            Place::Next => Sight::New { missed: 0 },
-            Place::Seen => Sight::Repeat,
-            Place::Implausible => Sight::Implausible,
-            Place::Renewed => {
-                let told = self.told.at((boot, channel));
-                *told = seq.min(*told);
+        match self.seen.at((subscription, boot, channel)).judge(seq, now) {
+            Verdict::Next => Sight::New { missed: 0 },
+            Verdict::Seen => Sight::Repeat,
+            Verdict::Implausible => Sight::Implausible,
+            Verdict::Renewed => {
+                // Gaps after the new baseline were never reported: the numbers so far were forged.
+                let reported = self.reported.at((boot, channel));
+                *reported = seq.min(*reported);
                 Sight::Renewed
             }
-            Place::After(before) => {
-                let told = self.told.at((boot, channel));
-                let missed = (seq - 1).saturating_sub(before.max(*told));
-                *told = (*told).max(seq - 1);
+            Verdict::After(before) => {
+                let reported = self.reported.at((boot, channel));
+                let missed = (seq - 1).saturating_sub(before.max(*reported));
+                *reported = (*reported).max(seq - 1);
                 Sight::New { missed }
             }
         }
     }
 
-    /// Redis has confirmed that the subscription ended: if it is asked for again, it starts with new baselines.
+    /// Forgets a subscription whose end Redis has confirmed. If it begins again, it starts with new baselines: the
+    /// events in between were not lost.
     pub(crate) fn forget(&mut self, pattern: bool, name: &[u8]) {
         self.subscriptions(pattern).remove(name);
     }
 
-    /// Forgets every subscription that is not wanted any more.
+    /// Forgets every subscription that the routes do not want any more.
     pub(crate) fn keep_only(&mut self, wanted: impl Fn(bool, &[u8]) -> bool) {
         self.channels.retain(|name, _| wanted(false, name));
         self.patterns.retain(|name, _| wanted(true, name));
@@ -109,7 +132,8 @@ impl Ledger {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
 
-    /// The number of a subscription: a new one after it was forgotten.
+    /// The number of a subscription. It gets a new one after it was forgotten, so its old sources are never found again
+    /// and age out of [`Recent`].
     fn subscription(&mut self, pattern: bool, name: &[u8]) -> u64 {
         if let Some(known) = self.subscriptions(pattern).get(name) {
             return *known;
@@ -121,93 +145,99 @@ impl Ledger {
     }
 }
 
-/// What is known of one source's numbers.
+/// The numbers of one source.
 #[derive(Default)]
 pub(crate) struct Source {
-    /// Regions of numbers seen without a gap, `(first, last)`, the current one first; `(0, 0)`: none.
+    /// Regions of numbers seen without a gap, as `(first, last)`: the current one, then the others, newest first. An
+    /// unused entry is `(0, 0)`.
     regions: [(u64, u64); REGIONS],
-    /// The last of a row of rising numbers that fit nowhere, and how many they are.
-    row: (u64, u8),
-    /// When the current region last grew.
+    /// A run of rising numbers that were never seen and fit into no region: its last number, and its length.
+    run: (u64, u8),
+    /// The time at which the current region last grew. `None`: no number yet.
     grew: Option<Instant>,
 }
 
-/// Where a number stands among those seen.
-enum Place {
-    /// The first, or the one after the last.
+/// The relation of a number to those that its source has seen.
+enum Verdict {
+    /// The first number, or the successor of the last.
     Next,
-    /// Later than the last one, which is given.
+    /// Beyond a gap after the last number, which is given.
     After(u64),
-    /// Seen, or passed without having been seen.
+    /// Seen, or below the last number.
     Seen,
     Implausible,
+    /// The end of a run of [`RISING_RUN`] numbers: a new baseline.
     Renewed,
 }
 
 impl Source {
-    fn place(&mut self, seq: u64, now: Instant) -> Place {
+    /// Compares a number with the regions, and records it.
+    fn judge(&mut self, seq: u64, now: Instant) -> Verdict {
         let [(_, last), (_, other), ..] = self.regions;
         if last == 0 || seq == last + 1 && other == 0 {
             let [current, ..] = &mut self.regions;
             *current = (if last == 0 { seq } else { current.0 }, seq);
-            return self.grows(Place::Next, now);
+            return self.accept(Verdict::Next, now);
         }
         if let Some(at) = self.regions.iter().position(|(first, last)| (*first..=*last).contains(&seq)) {
+            // Repeats have reached an older region from below: both are one from here on.
             if seq == last + 1 {
                 self.join(at);
-                return self.grows(Place::Seen, now);
+                return self.accept(Verdict::Seen, now);
             }
-            return Place::Seen;
+            return Verdict::Seen;
         }
         if seq < last {
-            return self.row(seq, now).unwrap_or(Place::Seen);
+            return self.extend_run(seq, now).unwrap_or(Verdict::Seen);
         }
         if seq - last > self.jump_max(now) {
-            return self.row(seq, now).unwrap_or(Place::Implausible);
+            return self.extend_run(seq, now).unwrap_or(Verdict::Implausible);
         }
         if seq == last + 1 {
             let [current, ..] = &mut self.regions;
             current.1 = seq;
-            return self.grows(Place::Next, now);
+            return self.accept(Verdict::Next, now);
         }
         self.begin(seq);
-        self.grows(Place::After(last), now)
+        self.accept(Verdict::After(last), now)
     }
 
-    fn grows(&mut self, place: Place, now: Instant) -> Place {
-        (self.row, self.grew) = ((0, 0), Some(now));
-        place
+    /// Ends the run, as the number belongs to the sender, and records the time of the growth.
+    fn accept(&mut self, verdict: Verdict, now: Instant) -> Verdict {
+        (self.run, self.grew) = ((0, 0), Some(now));
+        verdict
     }
 
-    /// How far the next number may be beyond the last.
+    /// The largest plausible jump beyond the last number at `now`.
     fn jump_max(&self, now: Instant) -> u64 {
         let since = self.grew.map_or(0, |grew| now.saturating_duration_since(grew).as_secs());
         JUMP_MAX.saturating_add(JUMP_PER_SECOND.saturating_mul(since))
     }
 
-    /// A number that fits nowhere: the third of a rising row is a new baseline.
-    fn row(&mut self, seq: u64, now: Instant) -> Option<Place> {
-        let (last, count) = self.row;
-        self.row = (seq, if seq > last { count + 1 } else { 1 });
-        (self.row.1 >= ROW).then(|| {
+    /// Adds a number that fits into no region to the run, or begins a new run if it does not rise. The third of a run
+    /// is a new baseline.
+    fn extend_run(&mut self, seq: u64, now: Instant) -> Option<Verdict> {
+        let (last, count) = self.run;
+        self.run = (seq, if seq > last { count + 1 } else { 1 });
+        (self.run.1 >= RISING_RUN).then(|| {
             self.begin(seq);
-            self.grows(Place::Renewed, now)
+            self.accept(Verdict::Renewed, now)
         })
     }
 
-    /// A new region, in place of the oldest.
+    /// Begins a new region in the place of the oldest.
     fn begin(&mut self, seq: u64) {
         self.regions.rotate_right(1);
         let [current, ..] = &mut self.regions;
         *current = (seq, seq);
     }
 
-    /// The current region reached another one.
+    /// Joins the current region with the one at index `at`, which it has reached.
     fn join(&mut self, at: usize) {
         let Some(last) = self.regions.get(at).map(|(_, last)| *last) else { return };
         let [current, ..] = &mut self.regions;
         current.1 = last;
-        // The others keep their order, and the free place is the last.
+        // The other regions keep their order, and the free entry becomes the last.
         if let Some(behind) = self.regions.get_mut(at..) {
             behind.rotate_left(1);
         }
@@ -216,8 +246,9 @@ impl Source {
     }
 }
 
-/// A map that keeps at least the [`NUMBERED_CHANNELS_MAX`] keys used last: when the young half is full it becomes the
-/// old one, and what is still in the old one by then is forgotten. A list in order of use would cost more at each look.
+/// A map that keeps at least the [`NUMBERED_CHANNELS_MAX`] most recently used keys, in two halves. A used key moves to
+/// the young half. When the young half is full, it becomes the old half, and the keys still in the old half are
+/// forgotten. A list in order of use would be exact but cost more for each use.
 pub(crate) struct Recent<K, V> {
     pub(crate) young: HashMap<K, V>,
     pub(crate) old: HashMap<K, V>,
@@ -230,7 +261,7 @@ impl<K, V> Default for Recent<K, V> {
 }
 
 impl<K: Eq + Hash, V: Default> Recent<K, V> {
-    /// What is kept under the key; at first its default.
+    /// The value of a key, at first the default. Counts as a use.
     fn at(&mut self, key: K) -> &mut V {
         if self.young.len() >= NUMBERED_CHANNELS_MAX && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);

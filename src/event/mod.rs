@@ -1,6 +1,7 @@
-//! The one thing that flows: an [`Event`] that waits for Lua, and the [`EventText`] that hooks act on.
-//! Made in one allocation where the event came from, read by whoever acts on it; immutable.
-//! An `Event` holds no Lua value: its payload is already decoded to a tape (`json/tape.rs`).
+//! Events in their two forms: [`Event`], decoded and waiting for Lua, and [`EventText`], the text on which hooks act.
+//! The thread that receives or emits an event makes them, each in one allocation. All threads read them; they never
+//! change.
+//! An `Event` contains no Lua value: its payload is decoded to a tape (`json/tape.rs`), which any thread can build.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
 use crate::event::topic::Topic;
-use crate::hooks::hook::{Hook, Scopes};
 use crate::json::tape;
 
 pub(crate) mod fingerprint;
@@ -18,18 +18,18 @@ pub(crate) mod ledger;
 pub(crate) mod notice;
 pub(crate) mod topic;
 
-/// An event as it was published, shared by all that act on it.
+/// An event as it was published. All jobs for it share one.
 #[derive(Debug)]
 pub struct EventText {
-    /// `channel … | payload …` in one block.
+    /// `channel … | payload …` in one allocation.
     block: Box<[u8]>,
     channel_bytes: usize,
-    /// Milliseconds of Unix time at which this server saw it.
+    /// The time at which this server received or sent it, in milliseconds of Unix time.
     pub(crate) unix_ms: u64,
 }
 
 impl EventText {
-    /// `channel` is without the prefix; `payload` is given in pieces.
+    /// `channel` has no prefix. The payload comes in pieces, which are copied once.
     pub fn new(channel: &[u8], payload: &[&[u8]], unix_ms: u64) -> EventText {
         let mut block = Vec::with_capacity(channel.len() + payload.iter().map(|piece| piece.len()).sum::<usize>());
         block.extend_from_slice(channel);
@@ -37,84 +37,69 @@ impl EventText {
         EventText { block: block.into_boxed_slice(), channel_bytes: channel.len(), unix_ms }
     }
 
+    /// The channel without the prefix.
     pub(crate) fn channel(&self) -> &[u8] {
         self.block.get(..self.channel_bytes).unwrap_or_default()
     }
 
-    /// JSON, with or without the member `_rt`; or whatever somebody published.
+    /// The payload: JSON, with or without the member `_rt`, or any bytes of another program.
     pub(crate) fn payload(&self) -> &[u8] {
         self.block.get(self.channel_bytes..).unwrap_or_default()
     }
 
-    /// What it takes of a queue's bound.
+    /// The bytes that it counts toward the bound of a queue.
     pub(crate) fn weight(&self) -> usize {
         self.block.len() + ITEM_OVERHEAD_BYTES
     }
 
-    /// The weight of one that is not made yet.
+    /// The weight of an event before it is made: the game thread reserves room for it first.
     pub(crate) fn weight_of(channel: &[u8], payload: &[u8]) -> usize {
         channel.len() + payload.len() + ITEM_OVERHEAD_BYTES
     }
 }
 
-/// What Lua is to do with an event.
-pub(crate) enum Purpose {
-    /// The listeners of its topic are called.
-    Listeners,
-    /// A hook's function decides whether the hook acts.
-    Condition(Box<Undecided>),
-}
-
-/// A hook that waits for its function's word.
-pub(crate) struct Undecided {
-    pub(crate) hook: Arc<Hook>,
-    pub(crate) scopes: Scopes,
-    pub(crate) text: Arc<EventText>,
-}
-
 /// An event on its way to Lua.
 pub struct Event {
-    purpose: Purpose,
     topic: Arc<Topic>,
-    /// `channel … | server … | tape …` in one block.
+    /// `channel … | server … | tape …` in one allocation.
     block: Box<[u8]>,
     channel_bytes: usize,
     server_bytes: usize,
-    /// The tape is the payload's text as one string.
+    /// The payload is not JSON, so the tape is its text as one string.
     raw: bool,
-    origin: Option<Origin>,
+    origin: Option<EventOrigin>,
     received: Instant,
 }
 
-/// See [`Origin::travel`].
+/// The value of [`EventOrigin::travel`].
 fn travel(sent_ms: u64, arrived_ms: u64) -> Duration {
     let travel = arrived_ms.saturating_sub(sent_ms);
     Duration::from_millis(if travel > TRAVEL_MS_MAX { 0 } else { travel })
 }
 
-/// An event older than this when it arrives has a sender whose clock is wrong, or who made the time up: it says nothing
-/// about latency.
+/// Longest believable time on the way. If it is longer, the sender's clock is wrong or the time is forged, so it says
+/// nothing about latency.
 const TRAVEL_MS_MAX: u64 = 3_600_000;
 
-/// Where an event comes from, as far as its identity tells.
+/// The origin of an event according to its identity. Anybody who may publish can forge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Origin {
-    /// Number on its channel; 0: none.
+pub(crate) struct EventOrigin {
+    /// Its number on its channel. 0: the sender does not number this channel.
     pub(crate) seq: u64,
-    /// Milliseconds of Unix time, by the sender's clock.
+    /// The time of sending in milliseconds of Unix time, by the sender's clock.
     pub(crate) sent_ms: u64,
     /// This process sent it.
     pub(crate) own: bool,
-    /// From its sending to its arrival here; as true as the two clocks are. Zero where that is over an hour.
+    /// The time from sending to arrival, as accurate as the two clocks are. Zero if the clocks claim more than an hour.
     pub(crate) travel: Duration,
 }
 
 impl Event {
-    /// `channel` is without the prefix.
+    /// An event for the listeners of its topic. `channel` has no prefix.
     pub(crate) fn new(topic: Arc<Topic>, channel: &[u8], decoded: Decoded<'_>, arrival: Arrival) -> Event {
         let Decoded { tape, raw, identity } = decoded;
         let server = identity.map_or("", |identity| identity.server).as_bytes();
-        let origin = identity.map(|identity| Origin {
+        let origin = identity.map(|identity| EventOrigin {
             seq: identity.seq,
             sent_ms: identity.sent_ms,
             own: identity.boot == arrival.own_boot,
@@ -122,37 +107,26 @@ impl Event {
         });
         let block = [channel, server, tape].concat().into_boxed_slice();
         let (channel_bytes, server_bytes) = (channel.len(), server.len());
-        let purpose = Purpose::Listeners;
-        Event { purpose, topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
+        Event { topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
     }
 
-    /// The same event for a hook's function.
-    #[must_use]
-    pub(crate) fn undecided(mut self, undecided: Undecided) -> Event {
-        self.purpose = Purpose::Condition(Box::new(undecided));
-        self
-    }
-
-    pub(crate) fn purpose(&self) -> &Purpose {
-        &self.purpose
-    }
-
-    /// The channel or pattern whose frame this was.
+    /// The channel or pattern of the subscription that brought it.
     pub(crate) fn topic(&self) -> &Topic {
         &self.topic
     }
 
-    /// The channel it was published to, without the prefix.
+    /// The channel to which it was published, without the prefix.
     pub fn channel(&self) -> &[u8] {
         self.block.get(..self.channel_bytes).unwrap_or_default()
     }
 
-    /// The name of the server it comes from, if it says so.
+    /// The name of its sender according to its identity. Empty without an identity.
     pub(crate) fn server(&self) -> &[u8] {
         self.block.get(self.channel_bytes..self.channel_bytes + self.server_bytes).unwrap_or_default()
     }
 
-    pub(crate) fn origin(&self) -> Option<&Origin> {
+    /// `None` if the event has no valid identity: another program published it, or relayed it.
+    pub(crate) fn origin(&self) -> Option<&EventOrigin> {
         self.origin.as_ref()
     }
 
@@ -161,11 +135,12 @@ impl Event {
         self.block.get(self.channel_bytes + self.server_bytes..).unwrap_or_default()
     }
 
+    /// True if the payload is not JSON: Lua gets its text.
     pub fn is_raw(&self) -> bool {
         self.raw
     }
 
-    /// The same event with its payload as text: Lua could not make a value of it in time.
+    /// The same event with its payload as text. Used if Lua could not build a table from it in time.
     #[must_use]
     pub(crate) fn into_text(mut self, text: &[u8]) -> Event {
         let mut tape = Vec::with_capacity(text.len() + 5);
@@ -176,36 +151,34 @@ impl Event {
         self
     }
 
+    /// The time of arrival, from which its wait in the inbox is measured.
     pub(crate) fn received(&self) -> Instant {
         self.received
     }
 
-    /// What it takes of a queue's bound.
+    /// The bytes that it counts toward the bound of the inbox.
     pub(crate) fn weight(&self) -> usize {
-        let text = match &self.purpose {
-            Purpose::Listeners => 0,
-            Purpose::Condition(undecided) => undecided.text.weight(),
-        };
-        self.block.len() + text + ITEM_OVERHEAD_BYTES
+        self.block.len() + ITEM_OVERHEAD_BYTES
     }
 }
 
-/// A payload as it was understood.
+/// A decoded payload.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoded<'a> {
+    /// Without the member `_rt`.
     pub(crate) tape: &'a [u8],
-    /// It is no JSON, or past the limits of decoding: the tape is its text as one string.
+    /// The payload is not JSON or exceeds the limits of decoding, so the tape is its text as one string.
     pub(crate) raw: bool,
     pub(crate) identity: Option<Identity<'a>>,
 }
 
-/// When and where events came in.
+/// The time of arrival by both clocks, and the receiving process. One for all events of one read.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) at: Instant,
     /// Milliseconds of Unix time.
     pub(crate) unix_ms: u64,
-    /// This process.
+    /// The boot number of this process: an event with it is its own.
     pub(crate) own_boot: u64,
 }
 
@@ -214,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_wrong_is_no_travel() {
+    fn a_wrong_clock_counts_as_no_travel_time() {
         let now = 1_700_000_000_000;
         let rows = [(now - 5, 5), (now, 0), (now + 5, 0), (0, 0), (u64::MAX, 0), (now - TRAVEL_MS_MAX, TRAVEL_MS_MAX)];
         for (sent, expected) in rows {

@@ -1,23 +1,23 @@
-//! News that a Lua script may want to hear of: what becomes a game hook (`RealtimeGap` and the like).
-//! A pure value, made on any thread, told on the game thread. Names and arguments are the contract of `Notice`'s
-//! variants, in this order.
+//! Notices: news that the library reports to scripts as game hooks (`RealtimeGap` and the like).
+//! Pure values, made on any thread, reported on the game thread. The name and the arguments of each game hook stand at
+//! the variants of [`Notice`], in this order: scripts depend on them.
 
 use std::sync::Arc;
 
-/// One piece of news. Texts hold no secret: addresses are `host:port`.
+/// One notice. Its texts contain no secret: an address is `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// `RealtimeConnected()`: both connections are ready and every subscription was answered.
+    /// `RealtimeConnected()`: both connections are ready, and Redis has confirmed every subscription.
     Connected,
-    /// `RealtimeDisconnected(reason)`
+    /// `RealtimeDisconnected(reason)`: a connection was lost.
     Disconnected { reason: String },
-    /// `RealtimeGap(channel, server, missed)`: events of that server on that channel that never came.
+    /// `RealtimeGap(channel, server, missed)`: so many events of that server on that channel did not arrive.
     Gap { channel: Box<[u8]>, server: Box<str>, missed: u64 },
-    /// `RealtimeOverflow(queue, dropped)`: a queue was full and made room.
+    /// `RealtimeOverflow(queue, dropped)`: a full queue dropped so many items.
     Overflow { queue: &'static str, dropped: u64 },
-    /// `RealtimeError(operation, target, reason)`: something failed that nobody waits for.
+    /// `RealtimeError(operation, target, reason)`: an operation without a callback failed.
     Error { operation: &'static str, target: Box<[u8]>, reason: String },
-    /// `RealtimeActionFailed(hook, kind, reason)`: an action of this hook was given up.
+    /// `RealtimeActionFailed(hook, kind, reason)`: the library gave up an action of this hook.
     ActionFailed { hook: Arc<[u8]>, kind: &'static str, reason: String },
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Argument<'a> {
 }
 
 impl Notice {
-    /// The game hook it becomes.
+    /// The name of its game hook.
     pub(crate) fn hook(&self) -> &'static str {
         match self {
             Notice::Connected => "RealtimeConnected",
@@ -41,7 +41,7 @@ impl Notice {
         }
     }
 
-    /// The arguments of that game hook, in order; none allocates.
+    /// The arguments of its game hook, in order. Borrowed, so that the pump allocates nothing for them.
     pub(crate) fn arguments(&self) -> [Option<Argument<'_>>; 3] {
         let text = |text| Some(Argument::Text(text));
         match self {
@@ -58,13 +58,14 @@ impl Notice {
         }
     }
 
-    /// Whether it says how the connection stands: the newest of these must arrive.
+    /// True if it reports the state of the connection. A full queue of notices must not drop the newest of these, or
+    /// scripts would believe the wrong state.
     pub(crate) fn is_of_connection(&self) -> bool {
         matches!(self, Notice::Connected | Notice::Disconnected { .. })
     }
 
-    /// Takes in news of the same kind about the same thing; reasons that differ in their numbers alone are the same.
-    /// False if `other` is another matter.
+    /// Merges a notice of the same kind about the same thing into this one, so that a failure that repeats is reported
+    /// once. Reasons that differ only in their digits count as equal. False if `other` is about another thing.
     pub(crate) fn absorb(&mut self, other: &Notice) -> bool {
         match (self, other) {
             (Notice::Gap { channel, server, missed }, Notice::Gap { channel: c, server: s, missed: more })
@@ -88,7 +89,7 @@ impl Notice {
     }
 }
 
-/// Whether two reasons are the same but for their digits: `queue_full: 8192 jobs wait` is no news after 8191.
+/// True if two reasons are equal without their digits: `queue_full: 8192 jobs wait` is no news after `8191 jobs`.
 fn is_alike(one: &str, other: &str) -> bool {
     let is_no_digit = |byte: &u8| !byte.is_ascii_digit();
     one.bytes().filter(is_no_digit).eq(other.bytes().filter(is_no_digit))
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_news_are_told_once() {
+    fn equal_notices_are_merged() {
         let failed = |hook: &str, reason: &str| Notice::ActionFailed {
             hook: hook.as_bytes().into(),
             kind: "counter",
@@ -117,6 +118,6 @@ mod tests {
         let gap = |server: &str, missed| Notice::Gap { channel: b"a".as_slice().into(), server: server.into(), missed };
         let mut waiting = gap("s", 1);
         assert!(waiting.absorb(&gap("s", 2)) && !waiting.absorb(&gap("t", 4)) && waiting == gap("s", 3));
-        assert!(!Notice::Connected.absorb(&Notice::Connected), "each change of the connection is one");
+        assert!(!Notice::Connected.absorb(&Notice::Connected), "each change of the connection is reported");
     }
 }

@@ -1,8 +1,9 @@
-//! A channel or a pattern, as scripts name it and as Redis knows it. Pure.
+//! A channel or a pattern: its name in scripts, and its name on the wire, which has the prefix. Pure.
+//! The game thread makes one for each registration; all threads share it.
 
 use crate::event::glob;
 
-/// A channel or a pattern that somebody listens to, as Lua names it: without the prefix.
+/// A channel or a pattern, named without the prefix, as Lua names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Topic {
     name: Box<[u8]>,
@@ -10,31 +11,35 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel.
+    /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel. A backslash alone makes no pattern:
+    /// it may be part of a channel's name.
     pub(crate) fn new(name: &[u8]) -> Topic {
         Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)) }
     }
 
+    /// The name without the prefix.
     pub(crate) fn name(&self) -> &[u8] {
         &self.name
     }
 
+    /// True if Redis is asked with PSUBSCRIBE, false with SUBSCRIBE.
     pub(crate) fn is_pattern(&self) -> bool {
         self.pattern
     }
 
-    /// Whether events of this channel, which has no prefix, belong to it.
+    /// True if the events of this channel, which has no prefix, belong to the topic.
     pub(crate) fn covers(&self, channel: &[u8]) -> bool {
         if self.pattern { glob::matches(&self.name, channel) } else { *self.name == *channel }
     }
 
-    /// The letters before the first that stands for others: with them begins every channel of a pattern.
+    /// The bytes before the first special one: every channel that a pattern matches begins with them.
     pub(crate) fn literal(&self) -> &[u8] {
         let end = self.name.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(self.name.len());
         self.name.get(..end).unwrap_or_default()
     }
 
-    /// The name on the wire: the prefix before it, taken literally also where the name is a pattern.
+    /// The name on the wire: prefix, then name. In a pattern, special bytes of the prefix are escaped, so that they
+    /// match only themselves.
     pub(crate) fn wire_name(&self, prefix: &str) -> Vec<u8> {
         let mut wire = Vec::with_capacity(prefix.len() * 2 + self.name.len());
         for byte in prefix.bytes() {

@@ -1,63 +1,55 @@
-//! A block of a binary segment: its header, and chunks of records each under its own checksum.
-//! `Encoder` runs on `rt-files` and fills one block in memory; `decode` reads one, by whom ever a log is read.
-//! Layout and rules: `eventlog/mod.rs`. A block is readable without any other; within it a bad chunk ends it.
+//! A block of a binary segment: its header, and chunks of records, each under its own checksum (`mod.rs`, Segment).
+//! [`BlockEncoder`] runs on `rt-files` and fills one block in memory. [`decode`] reads one on the thread of the
+//! reader. A block is readable without any other. Within a block the chunks depend on each other, so a bad chunk ends
+//! it: `decode` returns the records before that chunk, and no input makes it panic or allocate out of proportion.
 
+use crate::eventlog::format::{
+    BLOCK_RECORDS_MAX, CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, EVENTLOG_BLOCK_TEXT_BYTES_MAX, FRESH, HEADER_BYTES, MAGIC,
+    UNIT_BYTES, VERSION,
+};
+use crate::eventlog::record::{RecordDecoder, RecordEncoder};
+use crate::eventlog::records::{PartEnd, PartInfo, RecordFilter, Records, StoredRecord, TextRange};
 use crate::eventlog::varint::Cursor;
-use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, Filter, Found, PartInfo, Records, Row, record};
 
-/// Blocks begin at multiples of this.
-pub(super) const UNIT_BYTES: usize = 32 * 1024;
-pub(super) const HEADER_BYTES: usize = 40;
-pub(super) const CHUNK_HEADER_BYTES: usize = 8;
-pub(super) const MAGIC: [u8; 4] = *b"RTEL";
-/// Readers refuse what is above it.
-pub(super) const VERSION: u8 = 1;
-/// The longest block.
-pub(super) const BLOCK_BYTES_MAX: usize = u8::MAX as usize * UNIT_BYTES;
-/// Longest chunk: what 24 bits count.
-const CHUNK_BYTES_MAX: usize = (1 << 24) - 1;
-/// Flag of a chunk: its records refer to nothing before it.
-const FRESH: u32 = 1 << 24;
-
-/// More records are in no block: beside one long record there is room for a unit of others, and none takes one byte.
-const BLOCK_RECORDS_MAX: u64 = UNIT_BYTES as u64;
-
-/// What a record may take beside its channel and payload: numbers, tags and lengths.
+/// Upper bound of the bytes that a record takes beside its channel and payload: form, time, tags and lengths.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
-/// What stands at the head of a block.
+/// The header of a block without its magic and version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// How many units the block takes.
+    /// Length of the block in units, 1 to 255.
     pub(super) span: u8,
-    /// The segment it belongs to.
+    /// Random id of the segment that the block belongs to.
     pub(super) segment: u64,
-    /// Number of the first record in it.
+    /// Seq of the first record.
     pub(super) first_seq: u64,
-    /// Where its times start from.
+    /// Unix milliseconds that the time of the first record is relative to.
     pub(super) base_ms: u64,
-    /// Which unit of the segment it begins at.
+    /// Offset of the block in its segment, in units. A reader compares it with the real offset: a block that was
+    /// copied to another place in the file is no block there.
     pub(super) unit: u32,
 }
 
-/// Why there is no block here.
+/// The reason why bytes do not begin with a readable block header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadHeader {
-    /// Fewer bytes than a header has.
+    /// The bytes are the beginning of a header and end within it.
     Short,
-    /// It does not begin like a block.
+    /// The magic is wrong.
     Foreign,
-    /// A version that this reader does not know.
+    /// The header is intact and has this version, which the reader does not know.
     Newer(u8),
-    /// It begins like a block, and its checksum is wrong.
+    /// The magic is right; the checksum or a field is wrong.
     Damaged,
 }
 
 impl Header {
+    /// Length of the whole block in bytes, the zeros at its end included.
     pub(super) fn bytes_len(&self) -> usize {
         usize::from(self.span) * UNIT_BYTES
     }
 
+    /// Appends the header. Returns its checksum, which the checksum of the first chunk continues.
     fn write(&self, out: &mut Vec<u8>) -> u32 {
         let start = out.len();
         out.extend_from_slice(&MAGIC);
@@ -71,7 +63,8 @@ impl Header {
         sum
     }
 
-    /// Reads the header, and its checksum, with which those of the chunks begin.
+    /// Reads a header from the front of `bytes`. Returns it with its checksum, which the checksum of the first chunk
+    /// continues.
     pub(super) fn read(bytes: &[u8]) -> Result<(Header, u32), BadHeader> {
         let Some((head, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(if MAGIC.starts_with(bytes.get(..4).unwrap_or(bytes)) {
@@ -85,7 +78,8 @@ impl Header {
         }
         let (body, sum) = head.split_at(HEADER_BYTES - 4);
         let sum = le32(sum);
-        // The checksum stands in the same place in every version: a flipped bit is not taken for a new version.
+        // The checksum has the same position in every version, so it is checked first: otherwise a flipped bit in the
+        // version byte would look like a later version.
         if crc32fast::hash(body) != sum {
             return Err(BadHeader::Damaged);
         }
@@ -95,7 +89,7 @@ impl Header {
         }
         let [segment, first_seq, base_ms] = [8, 16, 24].map(|at| le64(head.get(at..at + 8).unwrap_or_default()));
         let unit = le32(head.get(32..36).unwrap_or_default());
-        // Numbers are counted up from it everywhere.
+        // A block adds its record count to `first_seq`; half of the range leaves room for that without an overflow.
         if span == 0 || first_seq > u64::MAX / 2 {
             return Err(BadHeader::Damaged);
         }
@@ -103,15 +97,18 @@ impl Header {
     }
 }
 
+/// The first four bytes as a little-endian number; 0 if there are fewer.
 fn le32(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+/// The first eight bytes as a little-endian number; 0 if there are fewer.
 fn le64(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// The checksum of a chunk: it goes on from that of the chunk before it, so each belongs to its place.
+/// The checksum of a chunk from its length on. It continues the checksum `before`, of the previous chunk or the
+/// header, so that a chunk is valid only in its own place.
 fn chunk_sum(before: u32, chunk: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(before);
     hasher.update(chunk);
@@ -121,24 +118,36 @@ fn chunk_sum(before: u32, chunk: &[u8]) -> u32 {
 // ---- writing --------------------------------------------------------------------------------------------------
 
 /// Fills one block after the other in memory.
-pub(super) struct Encoder {
+///
+/// ```text
+/// begin ──▶ append ... append ──▶ seal ──▶ (write) ──▶ restore ──▶ append ... ──▶ finish ──▶ (write) ──▶ begin
+///                                   └── ends the chunk                               └── ends the block
+/// ```
+///
+/// The buffer leaves the encoder in `seal` and comes back in `restore`, so that the writer can lend it to the disk
+/// without a copy.
+pub(super) struct BlockEncoder {
     block: Vec<u8>,
-    records: record::Encoder,
+    records: RecordEncoder,
+    /// Length that the finished block has; no record may go beyond it.
     capacity: usize,
-    /// Where the open chunk begins, if one is open.
+    /// Offset of the open chunk in the block, if one is open.
     chunk_at: Option<usize>,
-    /// The next chunk is to refer to nothing before it.
+    /// True if the next chunk begins with empty tables.
     fresh: bool,
+    /// Checksum of the last ended chunk, or of the header.
     sum: u32,
+    /// Time of the last record, or the header's time: the next record stores the difference.
     last_ms: u64,
     info: PartInfo,
 }
 
-impl Encoder {
-    pub(super) fn new() -> Encoder {
-        Encoder {
+impl BlockEncoder {
+    /// An encoder without a block; [`BlockEncoder::begin`] starts the first one.
+    pub(super) fn new() -> BlockEncoder {
+        BlockEncoder {
             block: Vec::new(),
-            records: record::Encoder::new(),
+            records: RecordEncoder::new(),
             capacity: 0,
             chunk_at: None,
             fresh: true,
@@ -148,7 +157,7 @@ impl Encoder {
         }
     }
 
-    /// Begins a block. `buffer` is used again, whatever it holds.
+    /// Begins a block in `buffer`, whose old content is dropped.
     pub(super) fn begin(&mut self, header: Header, mut buffer: Vec<u8>) {
         buffer.clear();
         self.capacity = header.bytes_len();
@@ -160,7 +169,9 @@ impl Encoder {
         self.last_ms = header.base_ms;
     }
 
-    /// Goes on with a block that was read from its file.
+    /// Continues a block that a reader found in its file: `block` are its bytes and `read` the result of [`decode`].
+    /// Bytes behind the last whole chunk are dropped. The tables of the old encoder are gone, so the next chunk is a
+    /// fresh one.
     pub(super) fn resume(&mut self, block: Vec<u8>, header: Header, read: &Decoded) {
         self.capacity = header.bytes_len();
         self.block = block;
@@ -171,23 +182,27 @@ impl Encoder {
         self.fresh = true;
     }
 
+    /// Summary of all records in the block, those of the open chunk included.
     pub(super) fn info(&self) -> &PartInfo {
         &self.info
     }
 
-    /// Appends a record. False, and nothing happened: it does not fit.
+    /// Appends a record. Returns false and leaves the block as it was if the record does not fit.
     pub(super) fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> bool {
         self.append_by(time_ms, |records, block, step_ms| records.push(block, step_ms, channel, payload))
     }
 
-    /// The same without taking the payload apart: it fits an empty block of [`span_for`] units.
+    /// Appends a record without taking its payload apart. It always fits an empty block of [`span_for`] units,
+    /// whereas a payload that is taken apart can need more bytes than its text.
     pub(super) fn append_verbatim(&mut self, time_ms: u64, channel: &[u8], payload: &[u8], is_json: bool) -> bool {
         self.append_by(time_ms, |records, block, step_ms| {
             records.push_verbatim(block, step_ms, channel, payload, is_json);
         })
     }
 
-    fn append_by(&mut self, time_ms: u64, push: impl FnOnce(&mut record::Encoder, &mut Vec<u8>, i64)) -> bool {
+    /// Opens a chunk if none is open, lets `push` encode the record, and takes everything back if the block is too
+    /// long then.
+    fn append_by(&mut self, time_ms: u64, push: impl FnOnce(&mut RecordEncoder, &mut Vec<u8>, i64)) -> bool {
         let start = self.block.len();
         if self.chunk_at.is_none() {
             if self.fresh {
@@ -196,6 +211,7 @@ impl Encoder {
             self.block.extend_from_slice(&[0; CHUNK_HEADER_BYTES]);
         }
         let mark = self.records.begin(&self.block);
+        // Wraps in both directions, and the decoder wraps back: any two times have a difference.
         let step_ms = time_ms.wrapping_sub(self.last_ms) as i64;
         push(&mut self.records, &mut self.block, step_ms);
         if self.block.len() > self.capacity {
@@ -209,17 +225,19 @@ impl Encoder {
         true
     }
 
-    /// Ends the open chunk and hands out the block so far, which will not change any more. It is to be given back by
-    /// [`Encoder::restore`].
+    /// Ends the open chunk and returns the block so far, whose bytes do not change any more. The caller gives the
+    /// buffer back with [`BlockEncoder::restore`] before it appends again.
     pub(super) fn seal(&mut self) -> Vec<u8> {
         self.end_chunk();
         std::mem::take(&mut self.block)
     }
 
+    /// Takes back the buffer that [`BlockEncoder::seal`] returned.
     pub(super) fn restore(&mut self, block: Vec<u8>) {
         self.block = block;
     }
 
+    /// Fills in the length, flags and checksum of the open chunk, if there is one.
     fn end_chunk(&mut self) {
         let Some(start) = self.chunk_at.take() else { return };
         let Some(chunk) = self.block.get_mut(start..) else { return };
@@ -235,12 +253,12 @@ impl Encoder {
         }
     }
 
-    /// All bytes of the block, the open chunk's included.
+    /// Bytes of the block so far, the open chunk included.
     pub(super) fn len(&self) -> usize {
         self.block.len()
     }
 
-    /// Ends the block: its bytes, filled up to the end of its last unit.
+    /// Ends the block and returns its bytes, filled with zeros up to the end of its last unit.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let mut block = self.seal();
         block.resize(self.capacity, 0);
@@ -248,7 +266,8 @@ impl Encoder {
     }
 }
 
-/// The units that a block needs to hold a record of this size in any case. `None`: no block is that long.
+/// Units that a block needs to hold a record of this size if its payload is not taken apart. `None`: the record does
+/// not fit into one chunk, or the block into 255 units.
 pub(super) fn span_for(channel: &[u8], payload: &[u8]) -> Option<u8> {
     let bytes = HEADER_BYTES + CHUNK_HEADER_BYTES + RECORD_OVERHEAD_BYTES + channel.len() + payload.len();
     if bytes > CHUNK_BYTES_MAX {
@@ -259,100 +278,98 @@ pub(super) fn span_for(channel: &[u8], payload: &[u8]) -> Option<u8> {
 
 // ---- reading --------------------------------------------------------------------------------------------------
 
-/// What was found in a block.
+/// The result of reading one block.
 #[derive(Debug)]
 pub(super) struct Decoded {
+    /// Summary of all records of the block, those included that the filter did not let through.
     pub(super) info: PartInfo,
-    /// Bytes up to the end of the last whole chunk.
+    /// Bytes from the start of the block to the end of its last whole chunk.
     pub(super) whole_bytes: usize,
-    pub(super) end: End,
+    pub(super) end: PartEnd,
+    /// Checksum of the last whole chunk, for [`BlockEncoder::resume`].
     sum: u32,
+    /// Time of the last record, for [`BlockEncoder::resume`].
     last_ms: u64,
 }
 
-/// How a block ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Nothing but whole chunks.
-    Clean,
-    /// The file ends within a chunk: its writer was stopped.
-    Torn,
-    /// What follows the whole chunks is no chunk.
-    Damaged,
-}
-
-/// Reads a block: `bytes` begin with its header and end with its last unit, or where the file ends. Takes what the
-/// filter lets through.
-pub(super) fn decode(bytes: &[u8], header: &Header, sum: u32, filter: &Filter<'_>, out: &mut Records) -> Decoded {
+/// Reads a block and appends the records that `filter` lets through to `out`. `bytes` begin with the block's header
+/// and reach to the end of the block, or of the file if that comes first; `sum` is the header's checksum.
+pub(super) fn decode(bytes: &[u8], header: &Header, sum: u32, filter: &RecordFilter<'_>, out: &mut Records) -> Decoded {
     let bytes = bytes.get(..header.bytes_len()).unwrap_or(bytes);
-    let mut reading = Reading {
+    let mut decoder = BlockDecoder {
         bytes,
         block_bytes: header.bytes_len(),
-        decoder: record::Decoder::default(),
+        decoder: RecordDecoder::default(),
         wanted: Vec::new(),
         filter,
         text_before: out.text.len(),
         decoded: Decoded {
             info: PartInfo { first_seq: header.first_seq, ..PartInfo::default() },
             whole_bytes: HEADER_BYTES.min(bytes.len()),
-            end: End::Clean,
+            end: PartEnd::Clean,
             sum,
             last_ms: header.base_ms,
         },
     };
     loop {
-        match reading.chunk(out) {
+        match decoder.chunk(out) {
             Step::Chunk => {}
             Step::End(end) => {
-                reading.decoded.end = end;
-                return reading.decoded;
+                decoder.decoded.end = end;
+                return decoder.decoded;
             }
         }
     }
 }
 
+/// One step of [`BlockDecoder`]: a whole chunk was read, or the block ends here.
 enum Step {
     Chunk,
-    End(End),
+    End(PartEnd),
 }
 
-struct Reading<'a> {
+/// State of [`decode`] between two chunks.
+struct BlockDecoder<'a> {
     bytes: &'a [u8],
-    /// What the header says that the block has.
+    /// Length of the whole block by its header; `bytes` may be shorter.
     block_bytes: usize,
-    decoder: record::Decoder,
-    /// For each form: unknown yet, or whether its channel passes the filter and where `out` has it.
+    decoder: RecordDecoder,
+    /// For each form: whether its channel passes the filter, and its range in the text of `out`. Comparing a channel
+    /// once for each form instead of each record also stores its text only once.
     wanted: Vec<Wanted>,
-    filter: &'a Filter<'a>,
-    /// Length of the text before this block.
+    filter: &'a RecordFilter<'a>,
+    /// Length of the text of `out` before this block.
     text_before: usize,
     decoded: Decoded,
 }
 
+/// The answer of the filter for the channel of one form.
 #[derive(Clone, Copy)]
 enum Wanted {
     Unknown,
     No,
-    Yes(Found),
+    Yes(TextRange),
 }
 
-impl Reading<'_> {
-    /// Checks the next chunk and reads its records.
+impl BlockDecoder<'_> {
+    /// Checks the checksum of the next chunk and reads its records. Nothing is read from a chunk whose checksum is
+    /// wrong.
     fn chunk(&mut self, out: &mut Records) -> Step {
         let at = self.decoded.whole_bytes;
         let rest = self.bytes.get(at..).unwrap_or_default();
         let Some((head, _)) = rest.split_first_chunk::<CHUNK_HEADER_BYTES>() else {
-            return Step::End(if rest.iter().all(|byte| *byte == 0) { End::Clean } else { self.cut_off() });
+            // Zeros up to the end fill a block, or the file system grew the file before the bytes came.
+            return Step::End(if rest.iter().all(|byte| *byte == 0) { PartEnd::Clean } else { self.cut_off() });
         };
         let word = le32(&head[4..]);
         let (len, flags) = ((word & CHUNK_BYTES_MAX as u32) as usize, word & !(CHUNK_BYTES_MAX as u32));
         if len == 0 && rest.iter().all(|byte| *byte == 0) {
-            return Step::End(End::Clean);
+            return Step::End(PartEnd::Clean);
         }
         let Some(chunk) = rest.get(4..CHUNK_HEADER_BYTES + len) else { return Step::End(self.cut_off()) };
         let sum = chunk_sum(self.decoded.sum, chunk);
         if sum != le32(head) || flags & !FRESH != 0 {
-            return Step::End(End::Damaged);
+            return Step::End(PartEnd::Damaged);
         }
         if flags & FRESH != 0 {
             self.decoder.clear();
@@ -365,7 +382,7 @@ impl Reading<'_> {
                 || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
                 || self.decoded.info.records > BLOCK_RECORDS_MAX
             {
-                return Step::End(End::Damaged);
+                return Step::End(PartEnd::Damaged);
             }
         }
         self.decoded.sum = sum;
@@ -373,12 +390,14 @@ impl Reading<'_> {
         Step::Chunk
     }
 
-    /// A chunk that goes beyond the bytes at hand.
-    fn cut_off(&self) -> End {
-        // Within a block that is all there only a damaged length can point beyond its end.
-        if self.bytes.len() == self.block_bytes { End::Damaged } else { End::Torn }
+    /// The end of a block whose next chunk is longer than the bytes at hand.
+    fn cut_off(&self) -> PartEnd {
+        // In a complete block only a damaged length can point beyond its end.
+        if self.bytes.len() == self.block_bytes { PartEnd::Damaged } else { PartEnd::Torn }
     }
 
+    /// Reads one record, and appends it to `out` if the filter takes it. `None`: the bytes are no record. The record
+    /// is decoded in any case, because later records refer to the strings and shapes that it defines.
     fn record(&mut self, from: &mut Cursor<'_>, out: &mut Records) -> Option<()> {
         let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);
@@ -393,8 +412,8 @@ impl Reading<'_> {
                     out.text.truncate(at);
                     return None;
                 }
-                let payload = Found { at, len: out.text.len() - at };
-                out.rows.push(Row { time_ms, seq, channel, payload, raw: head.is_raw() });
+                let payload = TextRange { at, len: out.text.len() - at };
+                out.rows.push(StoredRecord { time_ms, seq, channel, payload, raw: head.is_raw() });
             }
         }
         self.decoded.last_ms = time_ms;
@@ -402,21 +421,20 @@ impl Reading<'_> {
         Some(())
     }
 
-    /// Where `out` has the channel of this form, unless the filter is against it.
-    fn channel(&mut self, form: usize, out: &mut Records) -> Option<Found> {
+    /// The range of the form's channel in the text of `out`. `None`: the filter refuses this channel.
+    fn channel(&mut self, form: usize, out: &mut Records) -> Option<TextRange> {
         if self.wanted.len() <= form {
             self.wanted.resize(form + 1, Wanted::Unknown);
         }
         let wanted = self.wanted.get_mut(form)?;
         if matches!(wanted, Wanted::Unknown) {
             let channel = self.decoder.channel(self.bytes, form);
-            *wanted = match self.filter.channel.is_none_or(|only| only == channel) {
-                false => Wanted::No,
-                true => {
-                    let found = Found { at: out.text.len(), len: channel.len() };
-                    out.text.extend_from_slice(channel);
-                    Wanted::Yes(found)
-                }
+            *wanted = if self.filter.channel.is_none_or(|only| only == channel) {
+                let found = TextRange { at: out.text.len(), len: channel.len() };
+                out.text.extend_from_slice(channel);
+                Wanted::Yes(found)
+            } else {
+                Wanted::No
             };
         }
         match *wanted {

@@ -1,40 +1,44 @@
-//! Which rotated files a log has: ranges of their numbers, as the lock file of the log keeps them. Pure values.
-//! A name alone proves nothing: `deaths.log.231224` may be the copy that an owner made on that day. So a file with such
-//! a name belongs to the log only if the log's writer noted its number before it gave the name.
+//! The rotated segments of a log as its lock file lists them: ranges of their numbers. Pure values; `folder.rs` reads
+//! and writes the file. A name proves nothing: `deaths.log.231224` may be the copy that an owner made on that day. So
+//! a file with such a name belongs to the log only if the writer listed its number before it gave the name.
 //!
 //! ```text
-//! 12345 segments 1-12 14       process that writes the log, or wrote it last; its rotated files
+//! 12345 segments 1-12 14       process that writes the log or wrote it last; the numbers of its rotated segments
 //! ```
-//! One line, ended by a line feed; what follows it does not count.
+//!
+//! The file is one line with a line feed at its end. Bytes behind the line feed are ignored: a crash can leave the
+//! end of a longer line there.
 
 use std::fmt;
 
-/// More ranges than this come from nothing that a writer does: the oldest are given up.
+/// Ranges in one list. No writer leaves so many gaps, so the oldest range is dropped when there is one more.
 const RANGES_MAX: usize = 256;
-/// More numbers than this would be looked for one by one: a line that says so is not believed.
+/// Numbers in one list. A reader opens them one by one, so it does not believe a line with more.
 const NUMBERS_MAX: u64 = 1_000_000;
-/// No writer counts that far, and the next numbers are still numbers.
+/// Numbers are below this. No writer counts that far, and adding to such a number cannot overflow.
 pub(super) const NUMBER_MAX: u64 = 1 << 53;
-/// Longest line: two numbers of 20 digits a range.
+/// Longest line: each range has two numbers of at most 20 digits.
 pub(super) const LINE_BYTES_MAX: usize = 64 + RANGES_MAX * 42;
 
+/// Word between the process id and the ranges; an older version wrote the process id alone.
 const WORD: &str = "segments";
 
-/// Numbers of files: ranges with both ends, ascending, with a gap between any two.
+/// Numbers of rotated segments: ranges with both ends, ascending, with a gap between any two.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Claims(Vec<(u64, u64)>);
 
 impl Claims {
+    /// The highest number.
     pub(super) fn last(&self) -> Option<u64> {
         self.0.last().map(|(_, last)| *last)
     }
 
-    /// Ascending.
+    /// All numbers, ascending.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.0.iter().flat_map(|(first, last)| *first..=*last)
     }
 
-    /// Takes a number above all others.
+    /// Adds a number that is above all others; any other number is ignored.
     pub(super) fn push(&mut self, number: u64) {
         match self.0.last_mut() {
             Some((_, last)) if *last >= number => return,
@@ -46,6 +50,7 @@ impl Claims {
         }
     }
 
+    /// Removes a number, which may split its range.
     pub(super) fn remove(&mut self, number: u64) {
         let Some(at) = self.0.iter().position(|(first, last)| (*first..=*last).contains(&number)) else { return };
         let (first, last) = self.0.remove(at);
@@ -58,16 +63,18 @@ impl Claims {
     }
 }
 
-/// What the lock file of a log says.
+/// The content of a lock file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LockText {
+    /// Process that holds the lock or held it last.
     pub(super) pid: Option<u32>,
-    /// `None`: nothing is said about files.
+    /// `None`: the line is incomplete or lists no segments.
     pub(super) claims: Option<Claims>,
 }
 
 impl LockText {
-    /// `None`: these are no bytes of a lock file.
+    /// Reads the content. `None`: the bytes are no lock file. A line that a crash cut off still counts as one,
+    /// without its list: half a list would disown segments.
     pub(super) fn parse(bytes: &[u8]) -> Option<LockText> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (line, is_whole) = text.split_once('\n').map_or((text, false), |(line, _)| (line, true));
@@ -81,6 +88,7 @@ impl LockText {
     }
 }
 
+/// Reads the ranges of a list. `None` if any word is no range, or the ranges do not ascend with a gap between them.
 fn ranges<'a>(words: impl Iterator<Item = &'a str>) -> Option<Claims> {
     let (mut ranges, mut numbers) = (Vec::<(u64, u64)>::new(), 0_u64);
     for word in words {
@@ -121,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_and_go_and_come_back_from_their_line() {
+    fn numbers_are_added_and_removed_and_survive_the_lock_file() {
         let mut claims = Claims::default();
         assert_eq!(text(&claims), "7 segments\n");
         [1, 2, 3, 3, 2, 5, 6, 9].into_iter().for_each(|number| claims.push(number));
@@ -136,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_it_says_or_nothing() {
+    fn a_faulty_line_lists_nothing() {
         let claims = |text: &str| LockText::parse(text.as_bytes()).map(|found| found.claims.map(|claims| claims.0));
         for (line, expected) in [
             ("", Some(None)),
@@ -166,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn many_gaps_give_up_the_oldest_and_fit_the_line() {
+    fn many_gaps_drop_the_oldest_ranges_and_fit_the_line() {
         let mut claims = Claims::default();
         (1..=RANGES_MAX as u64 + 9).for_each(|number| claims.push(NUMBER_MAX / 2 + number * 2));
         assert_eq!((claims.0.len(), claims.iter().next()), (RANGES_MAX, Some(NUMBER_MAX / 2 + 20)));

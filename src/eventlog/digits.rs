@@ -1,7 +1,12 @@
-//! Decimal digits eight at a time, in the bits of a word instead of one after the other: numbers are half the work of
-//! a record. Little-endian words throughout: the first character is in the low byte.
+//! Reads and prints decimal digits eight at a time, in the bits of one word, because numbers are half the work of a
+//! record. Pure functions, used by `scan.rs` on `rt-files` and by the decoder on the thread of the reader. Words are
+//! little-endian throughout: the first character is in the lowest byte.
+//!
+//! ```text
+//! "12345678"  ──load──▶  38 37 36 35 34 33 32 31  ──xor ZEROS──▶  08 07 06 05 04 03 02 01  ──value──▶  12345678
+//! ```
 
-/// 10 to the power of the index.
+/// Powers of ten; the index is the exponent.
 const POWERS: [u64; 17] = {
     let mut powers = [1; 17];
     let mut at = 1;
@@ -11,19 +16,23 @@ const POWERS: [u64; 17] = {
     }
     powers
 };
+/// The first number with more than eight digits.
 const EIGHT_DIGITS: u64 = POWERS[8];
+/// Eight characters `0`.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
-/// One to fifteen digits.
+/// A run of one to fifteen digits.
 pub(super) struct Run {
+    /// Number of digits.
     pub(super) digits: usize,
+    /// The number that they form.
     pub(super) value: u64,
-    /// The byte behind them; 0 at the end of the text.
+    /// The byte behind the digits; 0 at the end of the text.
     pub(super) next: u8,
 }
 
 impl Run {
-    /// The digits that `text` begins with. `None`: there are none, or more.
+    /// The run of digits at the start of `text`. `None`: there are no digits, or more than fifteen.
     #[inline(always)]
     pub(super) fn read(text: &[u8]) -> Option<Run> {
         let word = load(text);
@@ -35,7 +44,7 @@ impl Run {
         }
     }
 
-    /// Eight digits were read, and this is what follows.
+    /// Continues a run of eight digits, which form the number `first`, with the digits at the start of `text`.
     #[inline]
     fn read_long(first: u64, text: &[u8]) -> Option<Run> {
         let word = load(text);
@@ -48,14 +57,14 @@ impl Run {
         Some(Run { digits: 8 + more, value, next: (word >> (8 * more)) as u8 })
     }
 
-    /// The digits of `number` and these behind them; of both at most 19.
+    /// The number that the digits of `number` and of this run form together; both may have at most 19.
     #[inline]
     pub(super) fn behind(&self, number: u64) -> u64 {
         number.wrapping_mul(POWERS[self.digits & 15]).wrapping_add(self.value)
     }
 }
 
-/// The first eight bytes, zeros where the text has none.
+/// The first eight bytes of the text as a word, with zeros behind a shorter text.
 #[inline]
 fn load(text: &[u8]) -> u64 {
     match text.first_chunk() {
@@ -64,12 +73,13 @@ fn load(text: &[u8]) -> u64 {
     }
 }
 
+/// [`load`] for a text of less than eight bytes.
 #[cold]
 fn load_short(text: &[u8]) -> u64 {
     text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// Appends the digits that `text` begins with to `mantissa`, which may overflow; how many there are.
+/// Appends the digits at the start of `text` to `mantissa`, which wraps if they are too many. Returns their number.
 pub(super) fn read(text: &[u8], mantissa: &mut u64) -> usize {
     let mut rest = text;
     while let Some((chunk, tail)) = rest.split_first_chunk() {
@@ -87,19 +97,21 @@ pub(super) fn read(text: &[u8], mantissa: &mut u64) -> usize {
     text.len() - rest.len()
 }
 
-/// How many of the eight characters are digits before the first other one.
+/// Number of digits before the first other character; 8 if there is none.
 #[inline]
 fn count(word: u64) -> usize {
     let digits = word ^ ZEROS;
-    // The high bit of each byte above 9. A carry only reaches bytes above a true hit, and the lowest is what counts.
+    // Sets the high bit of each byte above 9. A carry sets wrong bits only in bytes above a true hit, and only the
+    // lowest hit counts.
     let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
     (others.trailing_zeros() / 8) as usize
 }
 
-/// The value of the first one to eight characters, all of them digits.
+/// The number that the first one to eight characters form, all of them digits.
 #[inline]
 fn value(word: u64, digits: usize) -> u64 {
-    // They move to the end, zeros before them. Then pairs, fours and all eight are added up.
+    // Shifts the digits to the end of the word, with zeros before them. Then adds up pairs, fours and all eight
+    // digits, each step with one multiplication.
     let digits = (word ^ ZEROS) << (64 - 8 * digits);
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let high = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
@@ -107,7 +119,7 @@ fn value(word: u64, digits: usize) -> u64 {
     high.wrapping_add(low) >> 32
 }
 
-/// Appends a whole number.
+/// Appends a whole number with its sign.
 #[inline]
 pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
     push_sign(out, negative);
@@ -122,7 +134,7 @@ pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
     push_word(out, eight(magnitude % EIGHT_DIGITS), 8);
 }
 
-/// Appends a number below 10^8.
+/// Appends a number below 10^8 without leading zeros.
 #[inline]
 fn push_significant(out: &mut Vec<u8>, value: u64) {
     let word = eight(value);
@@ -130,7 +142,8 @@ fn push_significant(out: &mut Vec<u8>, value: u64) {
     push_word(out, word >> (8 * (8 - digits)), digits);
 }
 
-/// Appends a number whose last `scale` digits, 1 to 16, stand behind the point, at least one digit before it.
+/// Appends a number whose last `scale` digits, 1 to 16, stand behind the point. At least one digit stands before it,
+/// so zeros are added where the mantissa is too short.
 #[inline]
 pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
     push_sign(out, negative);
@@ -144,7 +157,7 @@ pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, sca
     push_word(out, word >> (8 * (8 - scale)), scale);
 }
 
-/// The same for any number.
+/// [`push_whole`] with `scale` 0 and [`push_decimal`] for numbers that do not fit one word, without the sign.
 fn push_long(out: &mut Vec<u8>, mantissa: u64, scale: usize) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(mantissa).as_bytes();
@@ -157,34 +170,36 @@ fn push_long(out: &mut Vec<u8>, mantissa: u64, scale: usize) {
     }
 }
 
+/// Appends `-` if `negative`.
 #[inline]
 fn push_sign(out: &mut Vec<u8>, negative: bool) {
     let start = out.len();
-    // No branch: coordinates have any sign.
+    // Without a branch, which the processor could not predict: coordinates have either sign.
     out.push(b'-');
     out.truncate(start + usize::from(negative));
 }
 
-/// The first `len` characters of the word.
+/// Appends the first `len` characters of the word.
 #[inline]
 fn push_word(out: &mut Vec<u8>, word: u64, len: usize) {
     let start = out.len();
-    // All eight, so that it is one store.
+    // Appends all eight bytes, which is one store, and cuts them to length.
     out.extend_from_slice(&word.to_le_bytes());
     out.truncate(start + len);
 }
 
-/// How many of eight digits there are from the first that is not zero on, the last at least.
+/// Number of digits from the first one that is not zero; at least one.
 #[inline]
 fn significant(word: u64) -> usize {
     let zeros = ((word ^ ZEROS) | 1 << 56).trailing_zeros() / 8;
     8 - zeros as usize
 }
 
-/// The eight digits of a number below 10^8.
+/// The eight characters of a number below 10^8, with leading zeros.
 #[inline]
 fn eight(value: u64) -> u64 {
-    // Fours, pairs and single digits, each split by a division as a multiplication.
+    // Splits into fours, pairs and single digits. Each step divides all groups at once, as one multiplication and a
+    // shift.
     let fours = (value / 10_000) | ((value % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let pairs = hundreds | (fours - hundreds * 100) << 16;
@@ -197,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_eight_digits() {
+    fn eight_digits_are_printed_and_read() {
         for value in (0..EIGHT_DIGITS).step_by(997).chain([EIGHT_DIGITS - 1]) {
             assert_eq!(eight(value).to_le_bytes(), format!("{value:08}").as_bytes());
             assert_eq!((count(eight(value)), super::value(eight(value), 8)), (8, value));
@@ -205,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_is_written_and_read() {
+    fn any_number_is_printed_and_read() {
         proptest::proptest!(|(value: u64, negative: bool, shift in 0..64_u32, scale in 1..=16_usize, tail in "[^0-9]{0,9}")| {
             let value = value >> shift;
             let sign = if negative { "-" } else { "" };
@@ -226,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_read_as_the_plain_way_reads_them() {
+    fn digits_are_read_as_by_a_simple_loop() {
         proptest::proptest!(|(text in "[0-9/:\\-é]{0,24}", before in 0..1000_u64)| {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
             let mut mantissa = before;

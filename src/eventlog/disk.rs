@@ -1,5 +1,6 @@
-//! What a writer asks of the disk, so that tests can put a failing one in its place. Runs on `rt-files`.
-//! One call is one system call; nothing is retried or hidden here but an interrupted call.
+//! The system calls that a writer makes, behind traits, so that tests can put a failing disk in their place. Runs on
+//! `rt-files`, and [`read_at`] on the thread of any reader. Each call is one system call; only an interrupted one is
+//! repeated, and no error is hidden.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,32 +8,35 @@ use std::path::Path;
 
 use crate::io::plain_file;
 
-/// The folder side of a disk.
+/// The calls of a writer that concern names in a folder.
 pub trait Disk: Send + Sync {
-    /// Makes a file that was not there.
+    /// Creates a file for writing. An error of kind `AlreadyExists` if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file that is there, for writing at its end.
+    /// Opens an existing plain file for writing at its end.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Renames a file. If something has the new name already: an error of kind `AlreadyExists`, and nothing happened.
+    /// Renames a file. An error of kind `AlreadyExists`, without any effect, if the new name is taken.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes safe what was made, renamed and removed in the folder.
+    /// Syncs the names in a folder: files that were created, renamed or removed in it.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
-/// A file that is being written.
+/// An open file of a writer.
 pub trait DiskFile: Send {
-    /// Writes some of the bytes; says how many.
+    /// Writes some of the bytes at this offset. Returns their number, which may be lower than asked.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Cuts the file to this length.
     fn set_len(&mut self, bytes: u64) -> io::Result<()>;
+    /// Returns when the bytes of the file will survive a crash of the machine.
     fn sync(&mut self) -> io::Result<()>;
-    /// How long the file is.
+    /// Length of the file.
     fn bytes(&self) -> io::Result<u64>;
-    /// False if the path leads to another file by now, or to none.
+    /// True if the path still leads to this file.
     fn is_at(&self, path: &Path) -> bool;
 }
 
-/// The disk of the system.
+/// The calls of the operating system.
 pub struct SystemDisk;
 
 impl Disk for SystemDisk {
@@ -53,32 +57,33 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        // Windows has no such call, and its file systems keep their names in order themselves.
+        // Windows has no such call. Its file systems journal their names themselves.
         if cfg!(windows) {
             return Ok(());
         }
         match File::open(folder)?.sync_all() {
-            // Some network file systems cannot, and say so.
+            // Some network file systems cannot sync a folder and return an error that says so.
             Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
             other => other,
         }
     }
 }
 
-/// On Unix whatever is written goes to the end of the file, also if another program has just cut it: no hole of zeros
-/// comes into being. Windows does not let a file be shortened that is open for appending.
+/// Options of a file for writing. On Unix every write goes to the end of the file, even if another program has just
+/// cut it, so a cut leaves no hole of zeros. Windows does not let a program shorten a file that it opened for
+/// appending.
 fn writing() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).append(cfg!(unix));
     options
 }
 
-/// Renames a file to a name that nothing has. `fs::rename` would replace what has it, so the name is taken first, by an
-/// empty file of our own: that is one step, on every system and file system.
+/// Renames a file to a free name. `fs::rename` would replace an existing file, so the name is taken first with an
+/// empty file of our own: creating a new file is atomic on every system and file system.
 pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     drop(OpenOptions::new().write(true).create_new(true).open(to)?);
     fs::rename(from, to).inspect_err(|_| {
-        // Should this fail, an empty file stays behind, which holds no record.
+        // If this fails too, an empty file stays behind, which holds no record.
         let _ = fs::remove_file(to);
     })
 }
@@ -114,7 +119,7 @@ impl DiskFile for File {
     }
 }
 
-/// Reads into `buffer` from this place on, to its end or that of the file. How much that was.
+/// Reads from this offset until the buffer is full or the file ends. Returns the number of bytes.
 pub(super) fn read_at(file: &File, mut buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while !buffer.is_empty() {
@@ -141,7 +146,7 @@ mod tests {
     use crate::eventlog::writer::tests::double::Folder;
 
     #[test]
-    fn a_name_that_is_taken_is_left_alone() {
+    fn a_rename_leaves_a_taken_name_alone() {
         let folder = Folder::new();
         let [from, to] = ["from", "to"].map(|name| folder.0.join(name));
         fs::write(&from, b"new").unwrap();

@@ -1,7 +1,8 @@
-//! The files of one log: their names, which of them are the log's own, whether they are where they seem to be, and who
-//! writes them.
-//! The rules for a path itself are in `path.rs`; here links are followed, and one that leads out of the data folder is
-//! refused, whoever made it. A folder may hold any number of other files: nothing here goes over all of them at once.
+//! The files of one log: their names, the numbers that the lock file lists, the check of links, and the lock itself.
+//! Runs on `rt-files` for a writer and on the thread of a reader. A writer owns the [`Lock`] of its log until it
+//! drops it. `path.rs` has the rules for the path that a script chooses. This file follows links as well, and refuses
+//! any link that leads out of the data folder, no matter which program made it. A folder may hold any number of other
+//! files, so a listing goes over a bounded number of names in each step.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,71 +17,80 @@ use crate::eventlog::disk::Disk;
 use crate::eventlog::path::{self, LogPath};
 use crate::io::plain_file;
 
-/// Files that follow the last one of the lock file, looked for one by one: a rotation leaves one at most.
+/// Files behind the last listed number that are looked up one by one. A rotation leaves at most one such file, when
+/// the lock file could not be written.
 const FOLLOWING_MAX: u64 = 1000;
-/// Names of a folder that are looked at in one step: tens of microseconds.
+/// Names of a folder that one step looks at, which takes tens of microseconds.
 const NAMES_PER_STEP: usize = 128;
-/// Six digits say that a writer may have made the name; more are a date, unless there are neighbours.
+/// A writer may have made a name with six digits. A number with more digits is probably a date (`20231224`), unless
+/// the folder has its neighbour too.
 const ALONE_BELOW: u64 = 1_000_000;
 
-/// Where the files of a log are.
+/// The paths of a log's files.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// The youngest segment.
+pub struct LogFiles {
+    /// Path of the youngest segment, which has the log's own name.
     active: PathBuf,
     folder: PathBuf,
+    /// Name of the youngest segment; the names of all other files begin with it.
     name: String,
-    /// No file of the log may be outside of this; `None`: anywhere.
+    /// Folder that all files of the log must be in, links included; `None`: they may be anywhere.
     root: Option<PathBuf>,
 }
 
-impl Place {
-    /// The log at this path below `root`.
-    pub(crate) fn below(root: &Path, path: &LogPath) -> Place {
-        Place { root: Some(root.to_owned()), ..Place::anywhere(&path.below(root)) }
+impl LogFiles {
+    /// The log at a script's path below the data folder `root`.
+    pub(crate) fn below(root: &Path, path: &LogPath) -> LogFiles {
+        LogFiles { root: Some(root.to_owned()), ..LogFiles::anywhere(&path.below(root)) }
     }
 
-    /// The log whose youngest segment has this path. For tools: their user may read anything.
-    pub fn anywhere(active: &Path) -> Place {
+    /// The log whose youngest segment has this path. For tools, whose user may read any file.
+    pub fn anywhere(active: &Path) -> LogFiles {
         let folder = active.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = active.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Place { active: folder.join(&name), folder: folder.to_owned(), name, root: None }
+        LogFiles { active: folder.join(&name), folder: folder.to_owned(), name, root: None }
     }
 
+    /// Path of the youngest segment.
     pub(crate) fn active(&self) -> &Path {
         &self.active
     }
 
+    /// The folder that holds all files of the log.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// Path of the rotated segment with this number.
     pub(super) fn rotated(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{}.{number:06}", self.name))
     }
 
+    /// Path of the lock file.
     fn lock_path(&self) -> PathBuf {
         self.folder.join(format!("{}.lock", self.name))
     }
 
-    /// What the log's lock file says of its rotated files. `None`: nothing, or it cannot be read.
+    /// The rotated numbers that the lock file lists. `None`: it lists nothing, is no lock file, or cannot be read.
     pub(super) fn claims(&self) -> Option<Claims> {
         let path = self.lock_path();
-        // Not through a link: one that leads out of the data folder would be read.
+        // Links are not followed: a link could lead out of the data folder.
         fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let mut bytes = Vec::new();
         plain_file::read(&path).ok()?.take(LINE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
         LockText::parse(&bytes)?.claims
     }
 
-    /// Numbers of the files that follow the last one claimed: the lock file may lag behind by what a full disk refused.
+    /// Numbers of existing files behind the last listed number, without a gap. The lock file can lack the latest
+    /// ones, since a full disk may refuse to extend it.
     pub(super) fn following(&self, claims: &Claims) -> Vec<u64> {
         let first = claims.last().unwrap_or(0).saturating_add(1);
         let is_there = |number: &u64| fs::symlink_metadata(self.rotated(*number)).is_ok();
         (first..first.saturating_add(FOLLOWING_MAX)).take_while(is_there).collect()
     }
 
-    /// Begins to list the files whose names could be those of rotated segments.
+    /// Begins to list the files whose names could be those of rotated segments. A missing folder counts as an empty
+    /// one.
     pub(super) fn list(&self) -> io::Result<Listing> {
         let entries = match fs::read_dir(&self.folder) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => None,
@@ -89,15 +99,17 @@ impl Place {
         Ok(Listing { entries, numbers: BTreeSet::new() })
     }
 
-    /// The number in the name of a rotated segment. `None`: a writer would not write it so.
+    /// The number in the name of a rotated segment. `None`: a writer would not write the name like this.
     fn number_of(&self, name: &OsStr) -> Option<u64> {
         let digits = name.to_str()?.strip_prefix(&self.name)?.strip_prefix('.')?;
         let number = digits.parse::<u64>().ok().filter(|number| (1..NUMBER_MAX).contains(number))?;
         (format!("{number:06}") == digits).then_some(number)
     }
 
-    /// Refuses a file that a link takes out of the root. One that does not exist is judged by its folder.
+    /// Refuses a path that a link takes out of the root or into the module's own folder. A file that does not exist
+    /// yet is judged by its deepest existing folder.
     pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+        /// Reason of a refusal that protects the text log, dead letters and spool in `realtime/`.
         const OWN: &str = "a link leads to the module's own files";
         let Some(root) = &self.root else { return Ok(()) };
         let root = root.canonicalize()?;
@@ -105,7 +117,7 @@ impl Place {
         let real = loop {
             match deepest.canonicalize() {
                 Ok(real) => break real,
-                // A link to nowhere would be made where it leads to.
+                // Opening a dangling link would create the file at its target, so the link itself is an error.
                 Err(err) if err.kind() == io::ErrorKind::NotFound && !deepest.is_symlink() => {}
                 Err(err) => return Err(err),
             }
@@ -118,14 +130,15 @@ impl Place {
         let reason = match real.strip_prefix(&root) {
             Err(_) => "a link leads out of the data folder",
             Ok(inside) if path::is_own(inside) => OWN,
-            // Where its folder is a link itself.
+            // The folder `realtime` may be a link itself; then its target is protected.
             Ok(_) if own.is_symlink() && own.canonicalize().is_ok_and(|own| real.starts_with(own)) => OWN,
             Ok(_) => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
 
-    /// Makes the folder of the log, and every one above it below the root.
+    /// Creates the folder of the log and all missing folders above it, and syncs each parent, so that a crash of the
+    /// machine leaves no synced segment in a lost folder.
     pub(super) fn make_folder(&self, disk: &dyn Disk) -> io::Result<()> {
         self.check(&self.folder)?;
         let mut missing: Vec<&Path> = Vec::new();
@@ -146,12 +159,12 @@ impl Place {
         Ok(())
     }
 
-    /// False if the lock file was removed, or moved, since it was taken.
-    pub(super) fn has(&self, lock: &Lock) -> bool {
+    /// True if the lock file is still at its path. An owner may have removed or moved it since it was locked.
+    pub(super) fn still_has(&self, lock: &Lock) -> bool {
         plain_file::is_at(&lock.file, &self.lock_path())
     }
 
-    /// Takes the log for this process, until the lock is dropped.
+    /// Locks the log for this process until the [`Lock`] is dropped, and reads the listed numbers from the lock file.
     pub(super) fn lock(&self) -> Result<Lock, LockError> {
         let path = self.lock_path();
         self.check(&path)?;
@@ -163,7 +176,7 @@ impl Place {
             return Err(LockError::Held { pid: text.and_then(|text| text.pid) });
         }
         read?;
-        // A crash of the machine may leave zeros.
+        // A crash of the machine may leave zeros in the file.
         bytes.retain(|byte| *byte != 0);
         let Some(text) = LockText::parse(&bytes) else {
             let found = format!("`{}` is in the way: it is no lock file of an event log", path.display());
@@ -171,7 +184,8 @@ impl Place {
         };
         let lock = Lock { file, was_held: text.pid.is_some(), claims: text.claims };
         match lock.write() {
-            // The lock holds all the same; a full disk is for the records to tell of.
+            // The lock holds even if its text could not be written, and the writer reports a full disk with the first
+            // record.
             Err(err) if is_full(&err) => {}
             other => other?,
         }
@@ -179,7 +193,7 @@ impl Place {
     }
 }
 
-/// Opens the lock file and takes it for this process. True: another one has it, and the file can only be read.
+/// Opens the lock file and locks it. True: another process holds it, and the file can only be read.
 #[cfg(not(windows))]
 fn hold(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
@@ -191,13 +205,14 @@ fn hold(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// The same on Windows, where nobody else could read a locked file: it is opened so that others can only read it.
+/// `hold` for Windows. There no other process could read a locked file, so instead the file is opened with a share
+/// mode that allows others to read only.
 #[cfg(windows)]
 fn hold(path: &Path) -> io::Result<(File, bool)> {
     use std::os::windows::fs::OpenOptionsExt;
-    /// Of `CreateFileW`.
+    /// Share mode of `CreateFileW`: other processes may open the file for reading only.
     const FILE_SHARE_READ: u32 = 1;
-    /// What its error is then (System Error Codes).
+    /// Error of `CreateFileW` when another process has the file open in a conflicting mode (System Error Codes).
     const ERROR_SHARING_VIOLATION: i32 = 32;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).share_mode(FILE_SHARE_READ);
@@ -208,15 +223,16 @@ fn hold(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// A folder that is being listed.
+/// A listing of a folder between two steps.
 pub(super) struct Listing {
     entries: Option<fs::ReadDir>,
     numbers: BTreeSet<u64>,
 }
 
 impl Listing {
-    /// Looks at some names. The numbers of what could be rotated segments, ascending, once all names were seen.
-    pub(super) fn step(&mut self, place: &Place) -> io::Result<Option<Vec<u64>>> {
+    /// Looks at some names. After the last one it returns the numbers of the files that may be rotated segments,
+    /// ascending.
+    pub(super) fn step(&mut self, files: &LogFiles) -> io::Result<Option<Vec<u64>>> {
         let Some(entries) = &mut self.entries else { return Ok(Some(Vec::new())) };
         for _ in 0..NAMES_PER_STEP {
             let Some(entry) = entries.next() else {
@@ -228,75 +244,84 @@ impl Listing {
             };
             let entry = entry?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink());
-            self.numbers.extend(place.number_of(&entry.file_name()).filter(|_| is_file));
+            self.numbers.extend(files.number_of(&entry.file_name()).filter(|_| is_file));
         }
         Ok(None)
     }
 }
 
-/// The name of a segment's index.
+/// Path of the index of this segment.
 pub(super) fn index_of(segment: &Path) -> PathBuf {
     let mut path = segment.as_os_str().to_owned();
     path.push(".idx");
     path.into()
 }
 
-/// Removes a file, or a link to one. What is neither is somebody else's, and nothing is there to remove.
+/// Removes a plain file or a link. Anything else, such as a folder or a pipe, belongs to somebody else and is an
+/// error.
 pub(super) fn remove_plain(path: &Path) -> io::Result<()> {
     let kind = fs::symlink_metadata(path)?.file_type();
     if !kind.is_file() && !kind.is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"));
     }
     fs::remove_file(path)
 }
 
-/// True if the disk, or what its owner may have of it, is full.
+/// True if the disk or the owner's quota is full.
 pub(super) fn is_full(err: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(err.kind(), StorageFull | QuotaExceeded)
 }
 
-/// This process writes the log.
+/// The lock of a log that this process holds. The operating system releases it when the file is closed, also after a
+/// kill.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
-    /// Some process held it before.
+    /// True if the lock file named a process before, so a writer has opened the log at least once.
     pub(super) was_held: bool,
-    /// The rotated files that are the log's. `None`: nobody has opened the log yet, or it is not known.
+    /// Numbers of the log's rotated segments. `None`: no writer has opened the log yet, or the lock file is damaged.
     pub(super) claims: Option<Claims>,
 }
 
 impl Lock {
-    /// Says in the file who holds it, and which rotated files are the log's.
+    /// Writes this process id and the rotated numbers to the lock file.
     pub(super) fn write(&self) -> io::Result<()> {
         let text = LockText { pid: Some(std::process::id()), claims: self.claims.clone() }.to_string();
         (&self.file).seek(SeekFrom::Start(0))?;
-        // Written over what is there, which a crash between the two leaves as one line or the other.
+        // Overwrites in place: after a crash between the two calls the first line is still either the old or the new
+        // one.
         (&self.file).write_all(text.as_bytes())?;
         self.file.set_len(text.len() as u64)
     }
 
-    /// Makes safe what the file says.
+    /// Syncs the lock file.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
+    /// Changes the rotated numbers in memory and in the lock file. On an error only the memory has the change.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Claims)) -> io::Result<()> {
         change(self.claims.get_or_insert_default());
         self.write()
     }
 }
 
+/// The reason why a log could not be locked.
 #[derive(Debug)]
 pub(super) enum LockError {
-    Held { pid: Option<u32> },
+    /// Another process holds the lock; its id, if the lock file has it.
+    Held {
+        pid: Option<u32>,
+    },
     Io(io::Error),
 }
 
 impl From<LockError> for io::Error {
     fn from(err: LockError) -> io::Error {
         match err {
-            LockError::Held { .. } => io::Error::other("another process writes it by now"),
+            // A writer sees this only when it renews a lock whose file was removed.
+            LockError::Held { .. } => io::Error::other("another process writes it now"),
             LockError::Io(err) => err,
         }
     }

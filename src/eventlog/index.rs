@@ -1,37 +1,48 @@
-//! The sparse time index beside a segment: for each part of it, where it is and which times it spans.
-//! It is only ever a help: a reader that does not like it looks into the segment itself, and a writer makes it anew.
+//! The sparse index beside a segment: offset, seqs and times of each complete part. Pure functions over bytes;
+//! `segment.rs` reads the file and `writer/index_file.rs` writes it. An index only saves time. A reader that finds
+//! any fault in it searches the segment itself, and a writer replaces it.
 //!
 //! ```text
 //! header   52 54 49 58 | version u8 | 00 00 00 | segment id u64 | crc32 u32                                      20 bytes
 //! entry    offset u64 | bytes u32 | records u32 | first seq u64 | earliest ms u64 | latest ms u64 | crc32 u32      44
 //! ```
-//! Little-endian; a checksum is that of the bytes before it in its header or entry. The segment id is that of the
-//! blocks; JSON lines have none, so the checksum of their first line stands for it (`eventlog/line.rs`).
-//! The entries follow each other without a gap, from the beginning. A part that is not complete yet has none: behind the
-//! last entry, or the first that does not follow, the segment itself must be looked at.
+//!
+//! Little-endian. A checksum covers the bytes before it in its header or entry. The segment id is the id in the
+//! blocks; JSON lines have no id, so the checksum of their first line takes its place (`line.rs`).
+//!
+//! The entries cover the segment from its start without a gap. An incomplete part has no entry: behind the last
+//! entry, or behind the first one that does not follow its predecessor, a reader searches the segment itself.
 
-use crate::eventlog::PartInfo;
-use crate::eventlog::block::BLOCK_BYTES_MAX;
+use crate::eventlog::format::BLOCK_BYTES_MAX;
+use crate::eventlog::records::PartInfo;
 
+/// Length of the header.
 pub(super) const HEADER_BYTES: usize = 20;
+/// Length of an entry.
 pub(super) const ENTRY_BYTES: usize = 44;
+/// First bytes of every index.
 const MAGIC: [u8; 4] = *b"RTIX";
+/// An index of any other version counts as faulty.
 const VERSION: u8 = 1;
 
-/// One part of a segment: a block, or some lines.
+/// One part of a segment: a block or some lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
+    /// Offset of the part in the segment.
     pub(super) offset: u64,
+    /// Length of the part.
     pub(super) bytes: u32,
     pub(super) info: PartInfo,
 }
 
-impl Entry {
+impl IndexEntry {
+    /// Offset behind the part.
     pub(super) fn end(&self) -> u64 {
         self.offset + u64::from(self.bytes)
     }
 }
 
+/// The header of the index of this segment.
 pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..4].copy_from_slice(&MAGIC);
@@ -42,11 +53,12 @@ pub(super) fn header(segment: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
+/// Appends an entry with its checksum.
+pub(super) fn push_entry(out: &mut Vec<u8>, entry: &IndexEntry) {
     let start = out.len();
     out.extend_from_slice(&entry.offset.to_le_bytes());
     out.extend_from_slice(&entry.bytes.to_le_bytes());
-    // Every record takes a byte of a part at least.
+    // A record takes at least one byte of its part, so the number fits 32 bits as the length does.
     out.extend_from_slice(&(entry.info.records as u32).to_le_bytes());
     out.extend_from_slice(&entry.info.first_seq.to_le_bytes());
     out.extend_from_slice(&entry.info.earliest_ms.to_le_bytes());
@@ -55,19 +67,19 @@ pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// True if an index of this segment begins so.
+/// True if the bytes begin like an index of this segment.
 pub(super) fn is_of(bytes: &[u8], segment: u64) -> bool {
     bytes.starts_with(&header(segment))
 }
 
-/// True if an index of any segment begins so.
+/// True if the bytes begin like an index of any segment and version.
 pub(super) fn is_index(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
 
-/// The entry in these bytes, if it is good, follows the last one, and lies below `segment_bytes`. `None`: it is not to
-/// be used, and none behind it.
-pub(super) fn follow(last: Option<&Entry>, bytes: &[u8], segment_bytes: u64) -> Option<Entry> {
+/// The entry in these bytes if its checksum is right, it follows `last`, and its part ends within `segment_bytes`.
+/// `None`: neither this entry nor any behind it may be used.
+pub(super) fn follow(last: Option<&IndexEntry>, bytes: &[u8], segment_bytes: u64) -> Option<IndexEntry> {
     let entry = read_entry(bytes)?;
     let (end, next_seq) = last.map_or((0, 0), |last| (last.end(), last.info.first_seq + last.info.records));
     let follows = entry.offset == end && entry.info.first_seq >= next_seq;
@@ -75,7 +87,8 @@ pub(super) fn follow(last: Option<&Entry>, bytes: &[u8], segment_bytes: u64) -> 
     (follows && is_part).then_some(entry)
 }
 
-fn read_entry(bytes: &[u8]) -> Option<Entry> {
+/// The entry in these bytes, if its checksum is right and sums of its numbers do not overflow.
+fn read_entry(bytes: &[u8]) -> Option<IndexEntry> {
     let (body, sum) = bytes.split_at_checked(ENTRY_BYTES - 4)?;
     if crc32fast::hash(body).to_le_bytes() != *sum {
         return None;
@@ -85,29 +98,29 @@ fn read_entry(bytes: &[u8]) -> Option<Entry> {
     let records = u64::from(short(12)?);
     let info = PartInfo { first_seq: long(16)?, records, earliest_ms: long(24)?, latest_ms: long(32)? };
     let (offset, bytes) = (long(0)?, short(8)?);
-    // Sums of its numbers are made everywhere.
+    // All users add these numbers without a check.
     info.first_seq.checked_add(records)?;
     offset.checked_add(u64::from(bytes))?;
-    Some(Entry { offset, bytes, info })
+    Some(IndexEntry { offset, bytes, info })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entry(offset: u64, first_seq: u64, records: u64) -> Entry {
+    fn entry(offset: u64, first_seq: u64, records: u64) -> IndexEntry {
         let info = PartInfo { first_seq, records, earliest_ms: offset, latest_ms: !offset };
-        Entry { offset, bytes: 32_768, info }
+        IndexEntry { offset, bytes: 32_768, info }
     }
 
-    fn written(segment: u64, entries: &[Entry]) -> Vec<u8> {
+    fn written(segment: u64, entries: &[IndexEntry]) -> Vec<u8> {
         let mut bytes = header(segment).to_vec();
         entries.iter().for_each(|entry| push_entry(&mut bytes, entry));
         bytes
     }
 
     /// All that is to be used of an index.
-    fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<Entry>> {
+    fn read(bytes: &[u8], segment: u64, segment_bytes: u64) -> Option<Vec<IndexEntry>> {
         let rest = bytes.get(HEADER_BYTES..).filter(|_| is_of(bytes, segment))?;
         let mut entries = Vec::new();
         for bytes in rest.chunks_exact(ENTRY_BYTES) {
@@ -150,7 +163,7 @@ mod tests {
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap().len(), 1, "{second:?}");
         }
         for bytes in [0, BLOCK_BYTES_MAX as u32 + 1] {
-            let bytes = written(7, &[Entry { bytes, ..entry(0, 1, 10) }]);
+            let bytes = written(7, &[IndexEntry { bytes, ..entry(0, 1, 10) }]);
             assert_eq!(read(&bytes, 7, u64::MAX).unwrap(), [], "no part is that long");
         }
     }

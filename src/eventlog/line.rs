@@ -1,26 +1,34 @@
-//! JSON lines, the other format of a segment and what `realtime-log cat` prints: one object a line, made for other tools.
+//! JSON lines: the second format of a segment, and the output of `realtime-log cat`. One object per line, for other
+//! tools. Pure functions over bytes, on `rt-files` and on the thread of a reader.
 //!
 //! ```text
 //! {"time":1763942400.123,"seq":12,"channel":"player:kill","data":{"killer":"Al"}}
 //! {"time":1763942401.000,"seq":13,"channel":"note","raw":true,"data":"no JSON: its bytes as text"}
 //! ```
-//! Time is Unix seconds. The members stand in this order and without white space, so that a line is read without a
-//! JSON parser; `data` is the payload as it came. Bytes that are no UTF-8 become U+FFFD: any reader takes the line.
-//! A line that was changed by hand into something else is reported as damage and skipped. What an editor on Windows puts
-//! there by itself is no change: a byte order mark before the first line, a carriage return at the end of each.
+//!
+//! Time is in Unix seconds. The members stand in this order and without white space, so that the reader of a line
+//! needs no JSON parser; `data` is the payload. Bytes that are no UTF-8 become U+FFFD, so that every JSON parser
+//! accepts the line.
+//!
+//! A line that somebody edited into anything else is reported as damage and skipped. Two changes that editors on
+//! Windows make by themselves are accepted: a byte order mark before the first line, and a carriage return at the end
+//! of a line.
 
 use std::borrow::Cow;
 
-use crate::eventlog::{Filter, Found, PartInfo, Record, Records, Row, scan};
+use crate::eventlog::format::UNIT_BYTES;
+use crate::eventlog::records::{PartInfo, Record, RecordFilter, Records, StoredRecord, TextRange};
+use crate::eventlog::scan;
 use crate::json::text;
 
-/// A part of JSON lines is as long as a block, and the line that reaches it.
-pub(super) const PART_BYTES: usize = super::block::UNIT_BYTES;
-/// How every line begins.
+/// A part of JSON lines has this length plus the rest of its last line: about that of a block.
+pub(super) const PART_BYTES: usize = UNIT_BYTES;
+/// Bytes at the start of every line.
 pub(super) const START: &[u8] = b"{\"time\":";
+/// The byte order mark of UTF-8, which Notepad writes to the front of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Appends the record and a line feed. `scratch` is used again from call to call.
+/// Appends the record as a line. `scratch` holds the normalised payload and is reused from call to call.
 pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
     out.extend_from_slice(START);
@@ -46,7 +54,7 @@ pub fn push(out: &mut Vec<u8>, record: &Record<'_>, scratch: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// A line, without its line feed, as a record.
+/// The record in one line. Strings with escapes are owned, all others borrow from the line.
 struct Line<'a> {
     time_ms: u64,
     seq: u64,
@@ -55,16 +63,18 @@ struct Line<'a> {
     raw: bool,
 }
 
-/// True if this may be the beginning of JSON lines.
+/// True if the bytes may be the start of JSON lines, even if they are shorter than [`START`].
 pub(super) fn is_start(bytes: &[u8]) -> bool {
     let bytes = without_mark(bytes);
     bytes.starts_with(START) || START.starts_with(bytes)
 }
 
+/// The bytes behind a byte order mark, if there is one.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
 
+/// The record in a line without its line feed. `None`: the line does not have exactly the form that [`push`] writes.
 fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let rest = without_mark(line).strip_prefix(START)?;
@@ -86,14 +96,14 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     Some(Line { time_ms, seq, channel: unquoted(channel)?, payload, raw })
 }
 
-/// A whole number without a sign, and what follows it.
+/// The whole number without a sign at the start of the text, and the text behind it.
 fn whole(text: &[u8]) -> Option<(u64, &[u8])> {
     let len = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(len)?;
     Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
-/// A JSON string as the bytes it means.
+/// The bytes that a JSON string in quotes stands for.
 fn unquoted(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if !inside.contains(&b'\\') {
@@ -102,20 +112,21 @@ fn unquoted(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     serde_json::from_slice::<String>(text).ok().map(|text| Cow::Owned(text.into_bytes()))
 }
 
-/// What was found in some lines.
+/// The result of reading some lines.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
     pub(super) info: PartInfo,
-    /// Number that follows the last record.
+    /// Seq that follows the last record.
     pub(super) next_seq: u64,
-    /// Bytes up to the end of the last line that ends.
+    /// Bytes from the start to the last line feed.
     pub(super) whole_bytes: usize,
-    /// Of lines that are no record.
+    /// Bytes of the lines that are no records.
     pub(super) bad_bytes: u64,
 }
 
-/// Reads lines; what follows the last line feed is torn. Takes what the filter lets through.
-pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> Decoded {
+/// Reads lines and appends the records that the filter lets through to `out`. Bytes behind the last line feed are
+/// torn.
+pub(super) fn decode(bytes: &[u8], filter: &RecordFilter<'_>, out: &mut Records) -> Decoded {
     let mut decoded = Decoded::default();
     let mut scratch = Vec::new();
     let mut rest = bytes;
@@ -132,7 +143,8 @@ pub(super) fn decode(bytes: &[u8], filter: &Filter<'_>, out: &mut Records) -> De
 }
 
 impl Decoded {
-    fn take(&mut self, line: &Line<'_>, filter: &Filter<'_>, out: &mut Records) {
+    /// Counts the record of a line, and appends it to `out` if the filter takes it.
+    fn take(&mut self, line: &Line<'_>, filter: &RecordFilter<'_>, out: &mut Records) {
         if self.info.records == 0 {
             self.info.first_seq = line.seq;
         }
@@ -145,14 +157,14 @@ impl Decoded {
         let mut put = |bytes: &[u8]| {
             let at = out.text.len();
             out.text.extend_from_slice(bytes);
-            Found { at, len: bytes.len() }
+            TextRange { at, len: bytes.len() }
         };
         let (channel, payload) = (put(&line.channel), put(&line.payload));
-        out.rows.push(Row { time_ms: line.time_ms, seq: line.seq, channel, payload, raw: line.raw });
+        out.rows.push(StoredRecord { time_ms: line.time_ms, seq: line.seq, channel, payload, raw: line.raw });
     }
 }
 
-/// What stands for a segment id in the index of JSON lines: the checksum of the first line. `None`: it does not end.
+/// The id of JSON lines in their index: the checksum of the first line. `None`: the first line does not end.
 pub(super) fn segment_id(bytes: &[u8]) -> Option<u64> {
     let len = memchr::memchr(b'\n', bytes)?;
     bytes.get(..len).map(|line| u64::from(crc32fast::hash(line)))

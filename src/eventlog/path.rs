@@ -1,20 +1,21 @@
-//! Where an event log may be: the rules for its path, which a script chooses. Pure: looks at no file; links are looked
-//! at when a log is opened (`eventlog/folder.rs`).
-//! The rules are those of every system at once, so that scripts work the same on Windows and Linux.
+//! The path of an event log, which a script chooses, and the rules for it. Pure: looks at no file. `folder.rs` checks
+//! links when it opens a log. A path must satisfy the rules of Windows and Linux at once, so that a script works the
+//! same on both.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Longest path below `garrysmod/data/`, in bytes.
 const EVENTLOG_PATH_BYTES_MAX: usize = 512;
-/// Longest name in a path, in bytes: with the module's endings it must fit 255.
+/// Longest name in a path, in bytes: with the endings of the module's files it must fit the 255 bytes of a file
+/// system.
 const EVENTLOG_NAME_BYTES_MAX: usize = 200;
 
-/// The path of an event log below the data folder: folders and a file name, `/` between them, nothing that leaves it.
+/// The path of an event log below the data folder: names with `/` between them. It cannot leave the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogPath(String);
 
-/// Why a path is refused.
+/// A refused path, shortened for the error text, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathError {
     path: String,
@@ -22,13 +23,15 @@ pub struct PathError {
 }
 
 impl LogPath {
+    /// Checks a path. The error names the first rule that the path breaks.
     pub fn parse(text: &[u8]) -> Result<LogPath, PathError> {
         let refuse = |reason| {
+            // The path may hold any bytes, so the error shows it escaped and shortened.
             let shown = text.get(..80).unwrap_or(text);
             let more = if shown.len() < text.len() { "..." } else { "" };
             Err(PathError { path: format!("{}{more}", shown.escape_ascii()), reason })
         };
-        let Ok(path) = std::str::from_utf8(text) else { return refuse("it is no UTF-8") };
+        let Ok(path) = std::str::from_utf8(text) else { return refuse("it is not valid UTF-8") };
         if path.is_empty() {
             return refuse("it is empty");
         }
@@ -49,6 +52,8 @@ impl LogPath {
                 return refuse(reason);
             }
         }
+        // Names of folders may not have the endings of a log's files, but may end in digits
+        // (`logs/2024.123456/kills.log`).
         let (folders, _) = path.rsplit_once('/').unwrap_or_default();
         if is_ours(path) || folders.split('/').any(|folder| is_beside(ending(folder))) {
             return refuse("names that end in .idx, .lock or six digits are for the log's own files");
@@ -59,16 +64,18 @@ impl LogPath {
         Ok(LogPath(path.to_owned()))
     }
 
+    /// The path as the script wrote it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// The path of the file below the data folder `root`.
     pub(super) fn below(&self, root: &Path) -> PathBuf {
         root.join(&self.0)
     }
 }
 
-/// One folder or the file.
+/// Checks one name of the path, a folder or the file.
 fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("a name in it is empty");
@@ -79,17 +86,18 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > EVENTLOG_NAME_BYTES_MAX {
         return Err("a name in it is longer than 200 bytes");
     }
-    // Windows drops both, and what is left may be another file.
+    // Windows drops trailing spaces and dots, and the remaining name may belong to another file.
     if name.ends_with([' ', '.']) || name.starts_with(' ') {
         return Err("a name in it begins with a space, or ends with one or with a dot");
     }
     if is_device(name) {
-        return Err("a name in it is that of a device on Windows");
+        return Err("a name in it is a device name on Windows");
     }
     Ok(())
 }
 
-/// Windows takes these for devices in every folder, with any ending.
+/// True if Windows takes the name for a device. It does so in every folder and with any ending (Naming Files, Paths,
+/// and Namespaces: reserved names).
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
     let numbered = |prefix: &str| {
@@ -99,30 +107,31 @@ fn is_device(name: &str) -> bool {
     matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || numbered("COM") || numbered("LPT")
 }
 
-/// What stands beside the log `deaths.log`: `deaths.log.idx`, `deaths.log.lock`, `deaths.log.000001`.
+/// True if the path is the name of a file beside some log: `deaths.log.idx`, `deaths.log.lock`, `deaths.log.000001`.
 fn is_ours(path: &str) -> bool {
     let ending = ending(path);
     is_beside(ending) || ending.len() >= 6 && ending.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What follows the last dot.
+/// The text behind the last dot; empty without a dot.
 fn ending(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(_, ending)| ending)
 }
 
-/// A folder of such a name would take the place of another log's index or lock.
+/// True for the endings of an index and a lock. A folder with such a name would take the place of another log's file.
 fn is_beside(ending: &str) -> bool {
     ending.eq_ignore_ascii_case("idx") || ending.eq_ignore_ascii_case("lock")
 }
 
-/// `realtime/` has the text log, dead letters, the spool and more. Windows and macOS do not tell letter cases apart, and
-/// Windows knows a long name by a short one too, `REALTI~1` (Naming Files, Paths, and Namespaces: Short vs. Long Names).
+/// True if the path leads into `realtime/`, which holds the text log, dead letters, the spool and more. Windows and
+/// macOS ignore letter case, and Windows knows a long name by a short one too, `REALTI~1` (Naming Files, Paths, and
+/// Namespaces: Short vs. Long Names).
 fn is_in_own_folder(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or(path).to_lowercase();
     first == "realtime" || first.starts_with("realti~")
 }
 
-/// The same of a path below the data folder that has no links.
+/// [`is_in_own_folder`] for a path below the data folder whose links are resolved.
 pub(super) fn is_own(path: &Path) -> bool {
     path.components().next().is_some_and(|first| is_in_own_folder(&first.as_os_str().to_string_lossy()))
 }
@@ -148,7 +157,7 @@ mod tests {
     /// Rows `path | reason`, without a reason for a good path. `\xNN` and the like are escapes; `*N` repeats the
     /// character before it.
     #[test]
-    fn rows() {
+    fn the_paths_of_the_table_are_accepted_or_refused() {
         let rows = include_str!("../../testdata/eventlog/paths.txt");
         let mut checked = 0;
         for (number, line) in rows.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
@@ -185,14 +194,11 @@ mod tests {
             }
         }
         // Spaces before the bar only align the rows.
-        match text.ends_with(' ') {
-            true => bytes.trim_ascii_end().to_vec(),
-            false => bytes,
-        }
+        if text.ends_with(' ') { bytes.trim_ascii_end().to_vec() } else { bytes }
     }
 
     #[test]
-    fn a_reason_shows_the_path_in_one_short_line() {
+    fn an_error_shows_the_path_in_one_short_line() {
         let err = LogPath::parse(b"a\n\x1b[31m/../x").unwrap_err();
         assert_eq!(
             err.to_string(),

@@ -1,8 +1,8 @@
-//! Reads a log: across its segments, both formats alike, while it is written. Runs on the caller's thread, or on
-//! `rt-files` in slices; opens files for reading and changes nothing.
-//! One [`Scan::step`] reads one part (32 KiB as a rule), or looks for some, or lists a part of the folder: less than a
-//! millisecond, so whoever drives it can stop at any deadline, and goes on where it was.
-//! Refuses a file that is no log. Of damage only what it hit is lost, and told ([`Damage`]).
+//! Reads a log: all its segments in both formats, also while a writer appends to it or rotates it. Opens files for
+//! reading only. Runs on the caller's thread, or on `rt-files` in slices of time. One [`Scan::step`] reads one part
+//! (32 KiB as a rule), makes one step of a search for parts, or lists some names of the folder. It takes less than a
+//! millisecond, so a caller can stop at any deadline and continue later. A file that is no log is refused. Damage
+//! costs only the bytes that it hit, and is reported ([`Damage`]).
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,30 @@ use std::time::Instant;
 use std::{fmt, io};
 
 use crate::config::limits::EVENTLOG_READ_RECORDS_MAX;
-use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::chain::{Chain, Rotated};
-use crate::eventlog::folder::Place;
+use crate::eventlog::folder::LogFiles;
+use crate::eventlog::format::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, UNIT_BYTES};
 use crate::eventlog::path::LogPath;
-use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
-use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, Filter, Query, Records};
+use crate::eventlog::records::{PartInfo, Query, RecordFilter, Records};
+use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError, hex};
 
-/// Most bytes of records in one answer.
+/// Bytes of records in one answer. A query that matches more is refused rather than cut short.
 const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
 const _: () = assert!(EVENTLOG_RECORD_BYTES_MAX < EVENTLOG_READ_BYTES_MAX);
 
-/// Findings that are kept one by one; more are only counted.
+/// Findings that an answer lists; further ones are only counted.
 const FINDINGS_MAX: usize = 100;
-/// Rotated files that are opened in one step, as long as they turn out to be gone.
+/// Rotated files that one step tries to open while they turn out to be gone.
 const FILES_PER_STEP: usize = 64;
-/// Steps that a log takes to be found if it is missing: an empty listing, and nothing to compare.
+/// Steps that opening a log makes at once. They suffice to find out that a log is missing: an empty listing, and
+/// nothing to compare.
 const STEPS_AT_OPEN: usize = 4;
 
-/// All matching records of the log at this path below `root`, unless that takes longer than the deadline.
+/// Reads all matching records of the log at this path below `root`. Fails with [`ReadError::Timeout`] if that takes
+/// longer than the deadline.
 pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Result<ReadOutcome, ReadError> {
     let mut scan = Scan::of_script(root, path, query.clone())?;
-    while scan.step()? == Progress::More {
+    while scan.step()? == ScanProgress::More {
         if Instant::now() >= deadline {
             return Err(ReadError::Timeout);
         }
@@ -43,28 +45,30 @@ pub fn read(root: &Path, path: &LogPath, query: &Query, deadline: Instant) -> Re
 #[derive(Debug, Default)]
 pub struct ReadOutcome {
     pub records: Records,
+    /// Damage in the parts that the reader looked at; parts that the index excluded were not read.
     pub damage: Damage,
 }
 
-/// What could not be read where a reader came along.
+/// Bytes that a reader could not read, in the parts that it looked at.
 #[derive(Debug, Default)]
 pub struct Damage {
-    /// Places that are damaged, and their bytes.
+    /// Number of damaged places, and their bytes.
     pub damaged: u64,
     pub damaged_bytes: u64,
-    /// Bytes that a stopped writer left behind.
+    /// Bytes of unfinished writes, which a stopped writer left.
     pub torn_bytes: u64,
-    /// The first of them.
+    /// The first [`FINDINGS_MAX`] of both.
     pub findings: Vec<Finding>,
 }
 
 impl Damage {
-    /// Takes what was found in the segment. Until that is over, the last finding may become longer.
+    /// Takes over the segment's findings. The last one may still grow until `is_over`.
     fn take(&mut self, segment: &mut Segment, is_over: bool) {
         let count = segment.findings.len().saturating_sub(usize::from(!is_over));
         segment.findings.drain(..count).for_each(|finding| self.add(finding));
     }
 
+    /// Counts a finding, and lists it if there is room.
     fn add(&mut self, finding: Finding) {
         match finding.kind {
             FindingKind::Torn => self.torn_bytes += finding.bytes,
@@ -79,40 +83,55 @@ impl Damage {
     }
 }
 
+/// The result of one step: whether a further one is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ScanProgress {
     More,
     Done,
 }
 
-/// A reading of a log that can be interrupted after every part.
+/// A query in progress, which can be interrupted after every step.
+///
+/// ```text
+/// chain: which rotated segments?  ──▶  waiting  ──▶  next / after_next  ──▶  current: part by part  ──▶  records
+///                                      (order of     (opened, to learn
+///                                       the query)    the first seq)
+/// ```
+///
+/// A segment is read once the first seq of the segment behind it is known, because the records from that seq on count
+/// in the later segment only.
 pub struct Scan {
-    place: Place,
+    files: LogFiles,
     query: Query,
-    /// Until it is known which rotated segments there are.
+    /// The search for the rotated segments, until it is complete.
     chain: Option<Chain>,
-    /// Segments still to be opened, in the order in which they are read; the youngest was opened first.
+    /// Segments that are still to be opened, in the order of reading. The youngest one was opened first of all.
     waiting: VecDeque<Source>,
-    /// The youngest, until the others are known.
+    /// The youngest segment, until the rotated ones are known.
     youngest: Option<Segment>,
+    /// Id of the youngest segment: if a writer rotates it meanwhile, it turns up again under its number and is
+    /// skipped.
     youngest_id: Option<u64>,
-    current: Option<Reading>,
-    /// The segment to be read after the current one, and oldest first the one after that: a segment is read when it is
-    /// known with which number the next one begins.
+    /// The segment that is being read.
+    current: Option<OpenSegment>,
+    /// The segment to be read next and, oldest first, the one behind it, whose first seq bounds the records of the
+    /// former.
     next: Option<Segment>,
     after_next: Option<Segment>,
-    /// Newest first: the first number of the segment that was read last.
+    /// With `newest_first`: first seq of the segment that was read last.
     seq_below: u64,
+    /// False for a verification, which reads every part whatever an index says.
     use_index: bool,
     records: Records,
     damage: Damage,
-    tally: Tally,
+    tally: ScanTally,
+    /// Buffer for the bytes of parts and indexes, reused in every step.
     buffer: Vec<u8>,
 }
 
-/// What a scan went over, whether it was asked for or not.
+/// Totals of everything that a scan read, matching or not.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
+pub struct ScanTally {
     pub segments: u64,
     pub bytes: u64,
     pub records: u64,
@@ -121,48 +140,53 @@ pub struct Tally {
 }
 
 enum Source {
-    /// A rotated segment of this number.
+    /// A rotated segment of this number, not opened yet.
     Rotated(u64),
+    /// The youngest segment, opened before the rotated ones were known.
     Open(Box<Segment>),
 }
 
-struct Reading {
+/// A segment that is being read part by part.
+struct OpenSegment {
     segment: Segment,
-    /// Parts read so far, from whichever end.
+    /// Parts read so far: from the front, or from the end with `newest_first`.
     parts_read: usize,
+    /// Records from this seq on count in the next segment.
     seq_below: u64,
 }
 
 impl Scan {
-    /// For a script: below its folder, and no more than one answer may have.
+    /// A scan for a script: below the data folder, with at most [`EVENTLOG_READ_RECORDS_MAX`] records.
     pub(crate) fn of_script(root: &Path, path: &LogPath, query: Query) -> Result<Scan, ReadError> {
         let limit = query.limit.min(EVENTLOG_READ_RECORDS_MAX);
-        Scan::open(Place::below(root, path), Query { limit, ..query })
+        Scan::open(LogFiles::below(root, path), Query { limit, ..query })
     }
 
-    /// Opens the youngest segment and lists the others.
-    pub fn open(place: Place, query: Query) -> Result<Scan, ReadError> {
-        Scan::open_by(place, query, true)
+    /// Opens the youngest segment and begins the search for the others. Fails at once if the log is missing or is no
+    /// log.
+    pub fn open(files: LogFiles, query: Query) -> Result<Scan, ReadError> {
+        Scan::open_by(files, query, true)
     }
 
-    /// The same, but every part of every segment is read, whatever an index says.
-    pub fn verify(place: Place) -> Result<Scan, ReadError> {
-        Scan::open_by(place, Query::default(), false)
+    /// A scan that ignores the indexes and reads every part of every segment, so that it finds all damage.
+    pub fn verify(files: LogFiles) -> Result<Scan, ReadError> {
+        Scan::open_by(files, Query::default(), false)
     }
 
-    fn open_by(place: Place, query: Query, use_index: bool) -> Result<Scan, ReadError> {
+    fn open_by(files: LogFiles, query: Query, use_index: bool) -> Result<Scan, ReadError> {
         let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
-        let active = place.active().to_owned();
-        place.check(&active).map_err(|err| fail(&active, err))?;
-        // The youngest first: if it is rotated meanwhile it is found once more below, and known by its id.
+        let active = files.active().to_owned();
+        files.check(&active).map_err(|err| fail(&active, err))?;
+        // The youngest segment is opened first. If a writer rotates it meanwhile, it turns up again below and is
+        // recognised by its id.
         let youngest = match Segment::open(&active, use_index) {
             Ok(segment) => Some(segment),
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let chain = Chain::begin(&place, place.claims()).map_err(|err| fail(place.folder(), err))?;
+        let chain = Chain::begin(&files, files.claims()).map_err(|err| fail(files.folder(), err))?;
         let mut scan = Scan {
-            place,
+            files,
             query,
             chain: Some(chain),
             waiting: VecDeque::new(),
@@ -175,10 +199,10 @@ impl Scan {
             use_index,
             records: Records::default(),
             damage: Damage::default(),
-            tally: Tally::default(),
+            tally: ScanTally::default(),
             buffer: Vec::new(),
         };
-        // With nothing to look at this is all there is to it, and a log that is missing is told at once.
+        // A missing log is found out in these steps, so the caller gets that error at once.
         for _ in 0..STEPS_AT_OPEN {
             if scan.chain.is_some() {
                 scan.find_segments()?;
@@ -187,25 +211,25 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Looks a little further which segments there are.
+    /// Makes one step of the search for the rotated segments.
     fn find_segments(&mut self) -> Result<(), ReadError> {
         let Some(chain) = &mut self.chain else { return Ok(()) };
-        let found = chain.step(&self.place, self.youngest.as_mut(), &mut self.buffer);
-        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.place.folder().to_owned(), err })? {
+        let found = chain.step(&self.files, self.youngest.as_mut(), &mut self.buffer);
+        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.files.folder().to_owned(), err })? {
             self.chain = None;
-            self.wait_for(rotated)?;
+            self.order_segments(rotated)?;
         }
         Ok(())
     }
 
-    /// Puts the segments into the order in which they are read.
-    fn wait_for(&mut self, rotated: Rotated) -> Result<(), ReadError> {
+    /// Puts all segments into the order of reading.
+    fn order_segments(&mut self, rotated: Rotated) -> Result<(), ReadError> {
         let Rotated { mut numbers, foreign, .. } = rotated;
-        // Of those it is told that they are no event logs: nothing says that they never were.
+        // Foreign files are reported as no event logs: nothing proves that they never were.
         numbers.extend(foreign);
         numbers.sort_unstable();
         if self.youngest.is_none() && numbers.is_empty() {
-            return Err(ReadError::Missing { path: self.place.active().to_owned() });
+            return Err(ReadError::Missing { path: self.files.active().to_owned() });
         }
         self.waiting = numbers.into_iter().map(Source::Rotated).collect();
         self.waiting.extend(self.youngest.take().map(|youngest| Source::Open(Box::new(youngest))));
@@ -215,14 +239,14 @@ impl Scan {
         Ok(())
     }
 
-    /// Lists some of the folder, opens the next segment, looks for some of its parts, or reads one.
-    pub fn step(&mut self) -> Result<Progress, ReadError> {
+    /// Makes one step: lists some names, opens the next segment, searches some of its parts, or reads one.
+    pub fn step(&mut self) -> Result<ScanProgress, ReadError> {
         if self.records.len() >= self.query.limit {
-            return Ok(Progress::Done);
+            return Ok(ScanProgress::Done);
         }
         if self.chain.is_some() {
             self.find_segments()?;
-            return Ok(Progress::More);
+            return Ok(ScanProgress::More);
         }
         match self.current.take() {
             Some(reading) => self.read_on(reading),
@@ -230,14 +254,16 @@ impl Scan {
         }
     }
 
-    /// Reads one part of the segment, or looks for some.
-    fn read_on(&mut self, mut reading: Reading) -> Result<Progress, ReadError> {
+    /// Reads one part of the current segment, or makes one step of the search for its parts.
+    fn read_on(&mut self, mut reading: OpenSegment) -> Result<ScanProgress, ReadError> {
         let (newest_first, limit, segment) = (self.query.newest_first, self.query.limit, &mut reading.segment);
-        let number = match newest_first {
-            // The last part is known when all are.
-            true if !segment.is_searched() => None,
-            true => segment.parts.len().checked_sub(reading.parts_read + 1),
-            false => Some(reading.parts_read),
+        let number = if !newest_first {
+            Some(reading.parts_read)
+        } else if segment.is_searched() {
+            segment.parts.len().checked_sub(reading.parts_read + 1)
+        } else {
+            // The last part is known once all parts are.
+            None
         };
         let Some(part) = number.and_then(|number| segment.part(number)) else {
             let is_over = segment.is_searched();
@@ -246,26 +272,26 @@ impl Scan {
             }
             self.damage.take(segment, is_over);
             self.current = Some(reading).filter(|_| !is_over);
-            return Ok(Progress::More);
+            return Ok(ScanProgress::More);
         };
         reading.parts_read += 1;
-        let mut filter = Filter {
+        let mut filter = RecordFilter {
             start_ms: self.query.start_ms,
             end_ms: self.query.end_ms,
             channel: self.query.channel.as_deref(),
             seq_from: 0,
             seq_below: reading.seq_below,
-            // Newest first, the last records of the part are wanted.
+            // The newest records of a part are its last ones, so no count can end the decoding early.
             rows_max: if newest_first { usize::MAX } else { limit },
             text_max: EVENTLOG_READ_BYTES_MAX,
         };
         if newest_first && let Some(info) = part.info.filter(|info| filter.takes_all(info)) {
-            // Of a part that matches whole, only its last records are asked for.
+            // If the whole part matches, only its last records are needed.
             let wanted = (limit - self.records.len()) as u64;
             filter.seq_from = (info.first_seq + info.records).saturating_sub(wanted);
         }
         if !part.info.is_some_and(|info| filter.excludes(&info)) {
-            // A record is some times as long in text as in its block.
+            // The text of a record is a few times as long as the record in its block.
             self.records.text.reserve(4 * UNIT_BYTES);
             let before = self.records.rows.len();
             let found = segment.read(part, &filter, &mut self.records, &mut self.buffer);
@@ -281,33 +307,31 @@ impl Scan {
             }
         }
         self.current = Some(reading);
-        Ok(Progress::More)
+        Ok(ScanProgress::More)
     }
 
-    /// What was found so far.
-    pub(crate) fn records(&self) -> &Records {
-        &self.records
-    }
-
-    /// What was found since the last call; the limit counts anew from here.
+    /// Takes the records found since the last call. The limit counts anew from here, so a tool can print a log of any
+    /// size.
     pub fn take_records(&mut self) -> Records {
         std::mem::take(&mut self.records)
     }
 
-    /// Changes how many records are still wanted.
+    /// Changes how many further records the scan looks for.
     pub fn set_limit(&mut self, limit: usize) {
         self.query.limit = limit;
     }
 
-    pub fn tally(&self) -> Tally {
+    /// Totals so far.
+    pub fn tally(&self) -> ScanTally {
         self.tally
     }
 
+    /// Ends the scan and returns its answer.
     pub fn finish(mut self) -> ReadOutcome {
         self.take_outcome()
     }
 
-    /// The same for a scan that somebody else holds: it is at its end.
+    /// [`Scan::finish`] for a borrowed scan: the scan is over, and empty from here on.
     pub fn take_outcome(&mut self) -> ReadOutcome {
         if let Some(mut reading) = self.current.take() {
             self.damage.take(&mut reading.segment, true);
@@ -315,28 +339,29 @@ impl Scan {
         ReadOutcome { records: std::mem::take(&mut self.records), damage: std::mem::take(&mut self.damage) }
     }
 
-    /// Opens a segment, or looks for the number that its last records must be below.
-    fn next_segment(&mut self) -> Result<Progress, ReadError> {
+    /// Opens the next segment, or makes one step to learn the seq that its records must be below.
+    fn next_segment(&mut self) -> Result<ScanProgress, ReadError> {
         if self.next.is_none() {
             self.next = match self.after_next.take() {
                 Some(segment) => Some(segment),
                 None => self.take_source()?,
             };
             let is_over = self.next.is_none() && self.waiting.is_empty();
-            return Ok(if is_over { Progress::Done } else { Progress::More });
+            return Ok(if is_over { ScanProgress::Done } else { ScanProgress::More });
         }
-        let Some(seq_below) = self.bound()? else { return Ok(Progress::More) };
+        let Some(seq_below) = self.bound()? else { return Ok(ScanProgress::More) };
         if let Some(segment) = self.next.take() {
             self.tally.segments += 1;
             self.tally.bytes += segment.bytes;
-            self.current = Some(Reading { segment, parts_read: 0, seq_below });
+            self.current = Some(OpenSegment { segment, parts_read: 0, seq_below });
         }
-        Ok(Progress::More)
+        Ok(ScanProgress::More)
     }
 
-    /// The number that the records of the next segment must be below. `None`: not known yet, or there is no record in it.
+    /// The seq that the records of the next segment must be below. `None`: not known yet, or the segment that would
+    /// bound it has no record and was dropped.
     fn bound(&mut self) -> Result<Option<u64>, ReadError> {
-        // Newest first the segment after it was read before it.
+        // With `newest_first` the later segment was read before, and its first seq is known.
         let newest_first = self.query.newest_first;
         let probed = if newest_first { &mut self.next } else { &mut self.after_next };
         let Some(segment) = probed else {
@@ -355,7 +380,7 @@ impl Scan {
                 Ok(Some(below))
             }
             Some(Some(seq)) => Ok(Some(seq)),
-            // Nothing but damage, if anything: told now, and not read again.
+            // The segment has no record. Its damage is reported now, and it is not read again.
             Some(None) => {
                 self.tally.segments += 1;
                 self.tally.bytes += segment.bytes;
@@ -366,23 +391,23 @@ impl Scan {
         }
     }
 
-    /// The next segment in order of reading, if it can be read. None: there is none in this step.
+    /// Opens the next segment in order of reading. `None`: no segment was opened in this step.
     fn take_source(&mut self) -> Result<Option<Segment>, ReadError> {
         for _ in 0..FILES_PER_STEP {
             let path = match self.waiting.pop_front() {
                 None => break,
                 Some(Source::Open(segment)) => return Ok(Some(*segment)),
-                Some(Source::Rotated(number)) => self.place.rotated(number),
+                Some(Source::Rotated(number)) => self.files.rotated(number),
             };
-            let opened = match self.place.check(&path) {
+            let opened = match self.files.check(&path) {
                 Ok(()) => Segment::open(&path, self.use_index),
                 Err(err) => Err(err.into()),
             };
             match opened {
-                // The youngest, which was rotated since it was opened.
+                // The youngest segment, which was rotated after it was opened.
                 Ok(segment) if segment.id != 0 && Some(segment.id) == self.youngest_id => {}
                 Ok(segment) => return Ok(Some(segment)),
-                // Removed to make room, since the list was made.
+                // A writer removed it to make room after it was listed.
                 Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(SegmentError::Io(err)) => return Err(ReadError::Io { path, err }),
                 Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => {
@@ -395,12 +420,14 @@ impl Scan {
     }
 }
 
+/// A read error with the path of the segment.
 fn io_error(segment: &Segment, err: io::Error) -> ReadError {
     ReadError::Io { path: segment.path.clone(), err }
 }
 
-impl Tally {
-    fn add(&mut self, info: &crate::eventlog::PartInfo) {
+impl ScanTally {
+    /// Counts the records of one part.
+    fn add(&mut self, info: &PartInfo) {
         self.records += info.records;
         if info.records > 0 {
             let (earliest, latest) = (info.earliest_ms, info.latest_ms);
@@ -410,9 +437,10 @@ impl Tally {
     }
 }
 
-/// Why a log was not read.
+/// The reason why a log could not be read.
 #[derive(Debug)]
 pub enum ReadError {
+    /// The log has no file at all.
     Missing {
         path: PathBuf,
     },
@@ -420,27 +448,30 @@ pub enum ReadError {
         path: PathBuf,
         err: io::Error,
     },
+    /// The file is no event log; `found` are its first bytes.
     Foreign {
         path: PathBuf,
         found: Vec<u8>,
     },
+    /// The file has a format version that this reader does not know.
     Newer {
         path: PathBuf,
         version: u8,
     },
-    /// The deadline passed first.
+    /// The deadline passed before the end of the log.
     Timeout,
-    /// What matches is more than one answer may hold.
+    /// The matching records are longer than one answer may be.
     TooLarge,
-    /// So many reads wait already.
+    /// The queue of `rt-files` has this many reads already.
     Busy {
         waiting: usize,
     },
-    /// Nobody is there to read: the thread ended.
+    /// The thread `rt-files` has ended.
     Closed,
 }
 
 impl ReadError {
+    /// The error for a segment that could not be opened.
     fn of(path: &Path, err: SegmentError) -> ReadError {
         let path = path.to_owned();
         match err {
@@ -460,12 +491,14 @@ impl fmt::Display for ReadError {
                 write!(f, "cannot read event log `{}`: starts with {}, not an event log", path.display(), hex(found))
             }
             ReadError::Newer { path, version } => {
-                write!(f, "cannot read event log `{}`: written in format {version}, known are 1 to 1", path.display())
+                write!(
+                    f,
+                    "cannot read event log `{}`: written in format {version}, this module knows format 1",
+                    path.display()
+                )
             }
             ReadError::Timeout => f.write_str("the event log was not read in time"),
-            ReadError::TooLarge => {
-                f.write_str("the records asked for are more than one answer may hold: ask for fewer")
-            }
+            ReadError::TooLarge => f.write_str("the matching records are more than one answer may hold: ask for fewer"),
             ReadError::Busy { waiting } => write!(f, "{waiting} reads of event logs wait"),
             ReadError::Closed => f.write_str("the event logs are closed"),
         }
@@ -473,8 +506,3 @@ impl fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {}
-
-/// `50 4b 03 04`
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
-}

@@ -1,83 +1,72 @@
-//! One record as it stands in a block: the number of its form, its time, the values for its shape's holes.
-//! [`Encoder`] runs on `rt-files`, [`Decoder`] wherever a log is read. Layout: `eventlog/mod.rs`, section Records.
-//! The encoder guesses that a record looks like the last one of its channel and compares instead of parsing; only
-//! what looks different is taken apart. Nothing is allocated for a record once the tables have grown.
+//! One record inside a chunk: the number of its form, its time, and a value for each hole of its shape (`mod.rs`,
+//! Records). [`RecordEncoder`] runs on `rt-files`, [`RecordDecoder`] on the thread of the reader. The encoder first
+//! assumes that a record has the form of the last record of its channel, and compares the payload with that shape
+//! instead of parsing it. Only a payload that differs is parsed. Once the tables have grown, a record allocates
+//! nothing.
 
+use crate::eventlog::format::{
+    ARRAY_DEPTH_MAX, EVENTLOG_BLOCK_TEXT_BYTES_MAX, NEAR_STRINGS, SMALL_MAX, STRINGS_MAX, tag,
+};
 use crate::eventlog::scan::{self, Number};
-use crate::eventlog::tables::{Body, Finder, Form, Mark, Shape, Slice, Tables, cut, hash, window};
-use crate::eventlog::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, varint};
+use crate::eventlog::tables::{Finder, Mark, PayloadKind, RecordForm, Shape, Slice, Tables, cut, hash, window};
+use crate::eventlog::varint;
 
 mod decode;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::RecordDecoder;
 
-/// Largest payload that is split into skeleton and values. Larger ones are rare, differ from each other, and would fill
-/// a block alone.
+/// Largest payload that is split into skeleton and values, after its white space is removed. Larger ones are rare,
+/// differ from each other, and would fill a block alone.
 const EVENTLOG_SHAPED_BYTES_MAX: usize = 12 * 1024;
-/// Longest skeleton of an object that gets a number: a record of two bytes may stand for it.
+/// Longest skeleton that gets a number. A later record of two bytes can stand for the whole skeleton, so this bounds
+/// how much text a block of such records expands to.
 const EVENTLOG_SKELETON_BYTES_MAX: usize = 2048;
-// A record takes two bytes of a block at least.
+// A record takes at least two bytes, so a unit has at most 16 Ki records that each expand to a whole skeleton.
 const _: () = assert!(16 * 1024 * EVENTLOG_SKELETON_BYTES_MAX < EVENTLOG_BLOCK_TEXT_BYTES_MAX);
 
-/// The first byte of a value.
-mod tag {
-    pub(super) const NULL: u8 = 0x00;
-    pub(super) const FALSE: u8 = 0x01;
-    pub(super) const TRUE: u8 = 0x02;
-    pub(super) const NEW_STRING: u8 = 0x03;
-    pub(super) const STRING: u8 = 0x04;
-    pub(super) const NUMBER: u8 = 0x05;
-    pub(super) const WHOLE: u8 = 0x06;
-    pub(super) const NEGATIVE: u8 = 0x07;
-    pub(super) const STEP: u8 = 0x08;
-    pub(super) const ARRAY: u8 = 0x09;
-    pub(super) const OBJECT: u8 = 0x0a;
-    pub(super) const END: u8 = 0x0b;
-    /// Plus scale minus one.
-    pub(super) const DECIMAL: u8 = 0x10;
-    pub(super) const NEGATIVE_DECIMAL: u8 = 0x20;
-    /// Plus the value.
-    pub(super) const SMALL: u8 = 0x40;
-    /// Plus the high five of thirteen bits; a byte follows.
-    pub(super) const FAR: u8 = 0x60;
-    /// Plus the number of the string.
-    pub(super) const NEAR: u8 = 0x80;
-}
-
-/// Whole numbers that fit into their tag.
-const SMALL_MAX: u64 = 0x1f;
-/// Strings that a tag alone can name, and those that one byte more can.
-const NEAR_STRINGS: usize = 0x80;
-const STRINGS_MAX: usize = NEAR_STRINGS + 0x2000;
-/// Longest string that gets a number: longer ones hardly come twice.
+/// Longest string that gets a number: longer ones seldom repeat.
 const NUMBERED_BYTES_MAX: usize = 64;
-/// Arrays inside each other that are taken apart. It bounds the recursion of writer and reader.
-const ARRAY_DEPTH_MAX: u32 = 16;
 
-/// Why a payload is not what it was taken for.
+/// The reason why a payload does not match the shape that the encoder tries.
 enum Miss {
-    /// Its text does not fit the shape.
+    /// The text does not fit the shape; another shape may fit.
     Other,
-    /// Too many arrays inside each other, or too long a skeleton: it is not taken apart at all.
+    /// The arrays are too deep or a skeleton is too long for any shape: the payload is stored as text.
     TooMuch,
 }
 
-/// Writes records into a block and numbers what repeats.
-pub(super) struct Encoder {
+/// Encodes records into a block, and gives numbers to the forms, shapes and strings that it writes.
+///
+/// ```text
+/// payload ──▶ form of the channel's last record fits? ──yes──▶ number, time, values
+///                       │ no
+///                       ▼
+///             JSON, not too long or deep? ──yes──▶ known shape: its number; else its skeleton, then the values
+///                       │ no
+///                       ▼
+///             the payload's bytes, marked as JSON or not
+/// ```
+pub(super) struct RecordEncoder {
     tables: Tables,
+    /// The finders below map content to the number of a table entry. They may forget an entry, and the encoder then
+    /// writes the content once more.
     strings: Finder,
     shapes: Finder,
-    /// The last form of a channel.
+    /// From a channel to the form of its last record.
     channels: Finder,
+    /// From a channel and a payload kind to their form.
     forms: Finder,
+    /// Form of the last record, of any channel. It is tried first, before the channel is looked up.
     last_form: usize,
+    /// Buffers for the payload without white space and for its skeleton, kept from record to record.
     normal: Vec<u8>,
     skeleton: Vec<u8>,
 }
 
-impl Encoder {
-    pub(super) fn new() -> Encoder {
-        Encoder {
+impl RecordEncoder {
+    /// An encoder with empty tables.
+    pub(super) fn new() -> RecordEncoder {
+        RecordEncoder {
             tables: Tables::default(),
             strings: Finder::new(4096),
             shapes: Finder::new(256),
@@ -89,7 +78,7 @@ impl Encoder {
         }
     }
 
-    /// Forgets everything: what follows is readable without what came before.
+    /// Empties all tables: the next chunk is a fresh one, which refers to nothing before it.
     pub(super) fn clear(&mut self) {
         self.tables.clear();
         for finder in [&mut self.strings, &mut self.shapes, &mut self.channels, &mut self.forms] {
@@ -97,17 +86,18 @@ impl Encoder {
         }
     }
 
-    /// A record begins. What [`Encoder::back_to`] needs to take it back.
+    /// Begins a record. Returns the mark with which [`RecordEncoder::back_to`] removes it again.
     pub(super) fn begin(&mut self, block: &[u8]) -> Mark {
         self.tables.begin();
         self.tables.mark(block)
     }
 
+    /// Removes everything behind the mark from the block and from the tables.
     pub(super) fn back_to(&mut self, mark: Mark, block: &mut Vec<u8>) {
         self.tables.back_to(mark, block);
     }
 
-    /// Appends a record. `step_ms` is its time less that of the one before it.
+    /// Appends a record. `step_ms` is its time minus the time of the previous record, or of the header.
     pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
         let likely = self.likely_form(block, channel);
         if let Some(number) = likely
@@ -125,7 +115,8 @@ impl Encoder {
         self.normal = normal;
     }
 
-    /// Appends a record whose payload stands there as it came.
+    /// Appends a record whose payload is stored as its bytes. `is_json` is kept with it, so that a reader knows which
+    /// it is.
     pub(super) fn push_verbatim(
         &mut self,
         block: &mut Vec<u8>,
@@ -134,13 +125,13 @@ impl Encoder {
         payload: &[u8],
         is_json: bool,
     ) {
-        let body = if is_json { Body::Text } else { Body::Raw };
-        match self.find_form(block, channel, body) {
+        let kind = if is_json { PayloadKind::Text } else { PayloadKind::Raw };
+        match self.find_form(block, channel, kind) {
             Some(form) => varint::put(block, form as u64 + 1),
             None => {
                 let place = self.push_channel(block, channel);
-                varint::put(block, body.code());
-                self.add_form(place, channel, body);
+                varint::put(block, kind.code());
+                self.add_form(place, channel, kind);
             }
         }
         varint::put(block, varint::fold(step_ms));
@@ -148,10 +139,11 @@ impl Encoder {
         block.extend_from_slice(payload);
     }
 
-    /// The form of the last record of this channel.
+    /// The form of the channel's last record, if the finder still knows it.
     #[inline]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
         let head = cut(window(channel), channel.len());
+        // Compares the bytes themselves: a finder returns candidates by their hash.
         let is = |form: usize| self.tables.forms.get(form).is_some_and(|form| form.channel.is(block, channel, head));
         if is(self.last_form) {
             return Some(self.last_form);
@@ -159,14 +151,18 @@ impl Encoder {
         self.channels.candidates(hash(channel, head)).into_iter().flatten().find(|form| is(*form))
     }
 
-    /// Appends a record of this form, if it fits.
+    /// Appends a record of this form. Returns false and appends nothing if the payload does not fit the form's shape.
     #[inline]
     fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
-        let Some(Form { body: Body::Shape(shape), .. }) = self.tables.forms.get(number) else { return false };
+        let Some(RecordForm { kind: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
+            return false;
+        };
         let Some(shape) = self.tables.shape(*shape) else { return false };
         let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
         varint::put(block, varint::fold(step_ms));
+        // The shape fits only if nothing is left of the payload, so a payload with outer white space is normalised
+        // first.
         if matches!(self.fill(block, shape, payload, 0), Ok([])) {
             return true;
         }
@@ -174,8 +170,8 @@ impl Encoder {
         false
     }
 
-    /// Appends a record of a payload that fits no form known for its channel. `normal` is JSON without white space.
-    /// False, and nothing appended: it is not to be taken apart.
+    /// Appends a record whose payload fits no form that the encoder tried. `normal` is JSON without white space.
+    /// Returns false and appends nothing if the payload is too deep or its skeleton too long.
     fn push_shaped(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], normal: &[u8]) -> bool {
         let mark = self.tables.mark(block);
         let mut skeleton = std::mem::take(&mut self.skeleton);
@@ -185,23 +181,27 @@ impl Encoder {
             self.skeleton = skeleton;
             return false;
         }
+        // A known shape may still be new for this channel: then the form is new, and its skeleton need not be
+        // written.
         let known = self.find_shape(block, &skeleton);
-        let form = known.and_then(|shape| self.find_form(block, channel, Body::Shape(shape)));
+        let form = known.and_then(|shape| self.find_form(block, channel, PayloadKind::Shape(shape)));
         let mut shape = known;
         match form {
             Some(form) => varint::put(block, form as u64 + 1),
             None => {
                 let place = self.push_channel(block, channel);
                 let next = self.tables.shapes.len() as u32;
-                varint::put(block, Body::Shape(known.unwrap_or(next)).code());
+                varint::put(block, PayloadKind::Shape(known.unwrap_or(next)).code());
                 let number = known.unwrap_or_else(|| self.push_skeleton(block, &skeleton));
-                self.add_form(place, channel, Body::Shape(number));
+                self.add_form(place, channel, PayloadKind::Shape(number));
                 shape = Some(number);
             }
         }
         self.skeleton = skeleton;
         varint::put(block, varint::fold(step_ms));
         let shape = shape.and_then(|shape| self.tables.shape(shape));
+        // `fill` fails here only for arrays that are too deep or hold objects with too long skeletons: the normalised
+        // text fits its own skeleton.
         if let (Some(()), Some(shape)) = (whole, shape)
             && matches!(self.fill(block, shape, normal, 0), Ok([]))
         {
@@ -211,7 +211,7 @@ impl Encoder {
         false
     }
 
-    /// Appends the values that the text has for the holes of the shape. What is left of the text.
+    /// Appends the values that `text` has for the holes of the shape. Returns the text behind the shape.
     #[inline]
     fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         let mut rest = text;
@@ -225,7 +225,8 @@ impl Encoder {
         self.after_piece(block, shape, shape.holes, rest)
     }
 
-    /// What follows the piece of text that stands before this hole.
+    /// The text behind the piece of skeleton that precedes this hole. [`Miss::Other`] if `text` does not begin with
+    /// it.
     #[inline]
     fn after_piece<'t>(&self, block: &[u8], shape: Shape, hole: u32, text: &'t [u8]) -> Result<&'t [u8], Miss> {
         let piece = self.tables.piece(shape, hole);
@@ -235,14 +236,16 @@ impl Encoder {
         }
     }
 
-    /// Appends the array at the start of `text`. What is left of the text.
+    /// Appends the array at the start of `text`. Returns the text behind it.
     fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
             return Err(Miss::TooMuch);
         }
         block.push(tag::ARRAY);
         let mut rest = text.get(1..).unwrap_or_default();
+        // Elements of an array usually have the same shape: each object is compared with the shape of the one before.
         let mut likely = None;
+        // An empty array would otherwise look like a missing scalar.
         if let Some(rest) = rest.strip_prefix(b"]") {
             block.push(tag::END);
             return Ok(rest);
@@ -264,7 +267,8 @@ impl Encoder {
         }
     }
 
-    /// Appends the object at the start of `text`, an element of an array. What is left of the text.
+    /// Appends the object at the start of `text`, an element of an array. Returns the text behind it. `likely` is the
+    /// shape of the object before it in the same array, and becomes that of this object.
     fn push_object<'t>(
         &mut self,
         block: &mut Vec<u8>,
@@ -307,8 +311,8 @@ impl Encoder {
         self.fill(block, shape, text, depth)
     }
 
-    /// Appends the scalar at the start of `text`. What is left of the text; `None`: there is no scalar. `hole` is where
-    /// the whole number before it in this place is kept.
+    /// Appends the scalar at the start of `text`. Returns the text behind it; `None` if no scalar stands there.
+    /// `hole` is the index of the hole's last whole number in the tables; elements of arrays have none.
     #[inline]
     fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
         match text.first()? {
@@ -331,6 +335,7 @@ impl Encoder {
         }
     }
 
+    /// Appends a number in the shortest encoding that reproduces its digits.
     #[inline]
     fn push_number(&mut self, block: &mut Vec<u8>, number: Number<'_>, hole: Option<usize>) {
         match number {
@@ -345,8 +350,12 @@ impl Encoder {
         }
     }
 
+    /// Appends a whole number: in its tag if it is small, as the difference from the last one in this hole if that is
+    /// shorter, in full otherwise.
     #[inline]
     fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
+        // Differences are computed on signed 64-bit numbers; a larger number is no base for them, and none is stored
+        // for it.
         let value = match (i64::try_from(magnitude), negative) {
             (Ok(value), true) => Some(-value),
             (Ok(value), false) => Some(value),
@@ -359,19 +368,20 @@ impl Encoder {
             step = value.checked_sub(previous).map(varint::fold);
         }
         match step {
+            // The order is by length: one byte, then a shorter difference, then the number itself.
             _ if magnitude <= SMALL_MAX && !negative => block.push(tag::SMALL + magnitude as u8),
             Some(step) if varint::len(step) < varint::len(magnitude) => varint::put_tagged(block, tag::STEP, step),
             _ => varint::put_tagged(block, if negative { tag::NEGATIVE } else { tag::WHOLE }, magnitude),
         }
     }
 
-    /// Appends the string at the start of `text`. What is left of the text.
+    /// Appends the string at the start of `text`. Returns the text behind its closing quote.
     #[inline]
     fn push_quoted<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8]) -> Option<&'t [u8]> {
         let inside = text.get(1..)?;
         let window = window(inside);
         let mut len = scan::plain_len(window);
-        // Longer than the window, or with an escape in it.
+        // The string is longer than the window or contains an escape.
         if inside.get(len) != Some(&b'"') {
             len = scan::string_len(text)? - 2;
         }
@@ -380,7 +390,8 @@ impl Encoder {
         rest.get(1..)
     }
 
-    /// Appends a string, or the number it was given before. Where in the block its bytes stand.
+    /// Appends a string, or its number if the tables have it. Returns the place of its bytes in the block. `head` is
+    /// the string's first 16 bytes as [`window`] and [`cut`] make them.
     #[inline]
     fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8], head: u128) -> Slice {
         if text.len() > NUMBERED_BYTES_MAX {
@@ -398,6 +409,7 @@ impl Encoder {
                 return *string;
             }
         }
+        // Once all numbers are taken, strings are written in full until the tables are cleared.
         let number = self.tables.strings.len();
         if number >= STRINGS_MAX {
             return push_bytes(block, tag::STRING, text);
@@ -408,12 +420,13 @@ impl Encoder {
         string
     }
 
-    /// Begins a record of a new form.
+    /// Begins a record of a new form: the mark 0 and the channel. Returns the place of the channel.
     fn push_channel(&mut self, block: &mut Vec<u8>, channel: &[u8]) -> Slice {
         block.push(0);
         self.push_string(block, channel, cut(window(channel), channel.len()))
     }
 
+    /// Appends a skeleton and makes it the next shape. Returns the number of the shape.
     fn push_skeleton(&mut self, block: &mut Vec<u8>, skeleton: &[u8]) -> u32 {
         varint::put(block, skeleton.len() as u64);
         block.extend_from_slice(skeleton);
@@ -423,18 +436,20 @@ impl Encoder {
         shape
     }
 
+    /// The number of the shape with this skeleton, if the finder still knows it.
     fn find_shape(&self, block: &[u8], skeleton: &[u8]) -> Option<u32> {
         let is =
             |shape: &usize| self.tables.shapes.get(*shape).is_some_and(|shape| shape.skeleton.of(block) == skeleton);
         self.shapes.candidates(hash_of(skeleton)).into_iter().flatten().find(is).map(|shape| shape as u32)
     }
 
-    fn find_form(&mut self, block: &[u8], channel: &[u8], body: Body) -> Option<usize> {
+    /// The form of this channel and payload kind, if the finder still knows it; it becomes the channel's last form.
+    fn find_form(&mut self, block: &[u8], channel: &[u8], kind: PayloadKind) -> Option<usize> {
         let is = |form: &usize| {
-            self.tables.forms.get(*form).is_some_and(|form| form.body == body && form.channel.of(block) == channel)
+            self.tables.forms.get(*form).is_some_and(|form| form.kind == kind && form.channel.of(block) == channel)
         };
         let channel_hash = hash_of(channel);
-        let found = self.forms.candidates(form_hash(channel_hash, body)).into_iter().flatten().find(is);
+        let found = self.forms.candidates(form_hash(channel_hash, kind)).into_iter().flatten().find(is);
         if let Some(form) = found {
             self.last_form = form;
             self.channels.insert(channel_hash, form);
@@ -442,25 +457,29 @@ impl Encoder {
         found
     }
 
-    fn add_form(&mut self, place: Slice, channel: &[u8], body: Body) {
+    /// Makes a channel and payload kind the next form, and the channel's last one.
+    fn add_form(&mut self, place: Slice, channel: &[u8], kind: PayloadKind) {
         let number = self.tables.forms.len();
-        self.tables.forms.push(Form { channel: place, body });
+        self.tables.forms.push(RecordForm { channel: place, kind });
         let channel_hash = hash_of(channel);
-        self.forms.insert(form_hash(channel_hash, body), number);
+        self.forms.insert(form_hash(channel_hash, kind), number);
         self.channels.insert(channel_hash, number);
         self.last_form = number;
     }
 }
 
+/// The hash of bytes whose head the caller does not have yet.
 fn hash_of(bytes: &[u8]) -> u64 {
     hash(bytes, cut(window(bytes), bytes.len()))
 }
 
-fn form_hash(channel_hash: u64, body: Body) -> u64 {
-    // The low bits of the code must reach the high ones, which a finder looks at.
-    channel_hash ^ body.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// The hash of a channel together with a payload kind.
+fn form_hash(channel_hash: u64, kind: PayloadKind) -> u64 {
+    // The multiplication carries the low bits of the code into the high ones, which a finder uses.
+    channel_hash ^ kind.code().wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Appends a tag, a length and bytes. Returns the place of the bytes.
 fn push_bytes(block: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Slice {
     block.push(tag);
     varint::put(block, bytes.len() as u64);

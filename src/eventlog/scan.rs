@@ -1,34 +1,30 @@
-//! Cuts JSON text into what the event log keeps apart: the skeleton of an object, written once, and its scalars.
-//! Pure functions over bytes, on `rt-files`; strings and numbers stay the text they were, so that they come back exactly.
-//! [`normalise`] refuses what is no JSON; everything after it may rely on that, and is checked all the same.
+//! Cuts JSON text into the parts that the event log stores apart: the skeleton of an object, and its scalars. Pure
+//! functions over bytes, used on `rt-files` and by the reader of JSON lines. Strings and numbers stay text, so that
+//! they come back exactly. [`normalise`] refuses everything that is no JSON; the other functions may rely on that,
+//! and check their input all the same.
 
 use crate::config::limits::DECODE_DEPTH_MAX;
 use crate::eventlog::digits::{self, Run};
-use crate::eventlog::tables::{HEAD_BYTES, HOLE, window};
+use crate::eventlog::format::HOLE;
+use crate::eventlog::tables::{HEAD_BYTES, window};
 
-/// Digits behind the point that a [`Number::Decimal`] may have: what a tag has room for.
+/// Digits behind the point that a [`Number::Decimal`] may have: its tag has four bits for them.
 const SCALE_MAX: usize = 16;
-/// As many digits always fit a `u64`.
+/// A number with at most this many digits fits a `u64`.
 const DIGITS_MAX: usize = 19;
 
-/// A number as its text has it.
+/// A number of JSON text, as an integer if that reproduces the text exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Number<'a> {
-    Whole {
-        negative: bool,
-        magnitude: u64,
-    },
-    /// `mantissa` with its last `scale` digits behind the point. Scale is 1 to 16.
-    Decimal {
-        negative: bool,
-        mantissa: u64,
-        scale: u8,
-    },
-    /// One that no integer gives back digit by digit: an exponent, `-0`, more than 19 digits.
+    /// A whole number. `-0` is none, because the integer would lose the sign.
+    Whole { negative: bool, magnitude: u64 },
+    /// `mantissa` with its last `scale` digits, 1 to 16, behind the point.
+    Decimal { negative: bool, mantissa: u64, scale: u8 },
+    /// A number that no integer reproduces digit by digit: it has an exponent, is `-0`, or has more than 19 digits.
     Text(&'a [u8]),
 }
 
-/// The length of the scalar at the start of `text`.
+/// The length of the string, number or word at the start of `text`. `None`: no scalar stands there.
 #[inline]
 pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
     match text.first()? {
@@ -40,19 +36,19 @@ pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// How many bytes the window has before its first quote, backslash or control character; 16 if there is none.
+/// Number of bytes in the window before its first quote, backslash or control character; 16 if there is none.
 #[inline]
 pub(super) fn plain_len(window: u128) -> usize {
     let (low, high) = (plain_bytes(window as u64), plain_bytes((window >> 64) as u64));
     if low < 8 { low } else { 8 + high }
 }
 
-/// The same for eight bytes.
+/// [`plain_len`] for eight bytes.
 #[inline]
 fn plain_bytes(word: u64) -> usize {
     const ONES: u64 = u64::MAX / 255;
-    // The high bit of each byte that ends a plain stretch. A borrow only reaches bytes above a true hit, and the lowest
-    // is what counts.
+    // Sets the high bit of each byte that ends a plain stretch. A borrow sets wrong bits only in bytes above a true
+    // hit, and only the lowest hit counts.
     let is = |byte: u8| {
         let zero = word ^ (ONES * u64::from(byte));
         zero.wrapping_sub(ONES) & !zero
@@ -61,13 +57,15 @@ fn plain_bytes(word: u64) -> usize {
     (((is(b'"') | is(b'\\') | control) & ONES << 7).trailing_zeros() / 8) as usize
 }
 
-/// The length of the string at the start of `text`, quotes included.
+/// The length of the string at the start of `text`, its quotes included. `None`: it does not end, or has a raw
+/// control character or a wrong escape. Bytes that are no UTF-8 pass.
 #[inline]
 pub(super) fn string_len(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
         let rest = text.get(at..)?;
-        // Behind the end of the text are zeros, which end a plain stretch too.
+        // The window has zeros behind the end of the text. A zero is a control character, so it ends a plain stretch
+        // too.
         let plain = plain_len(window(rest));
         at += plain;
         match rest.get(plain)? {
@@ -79,7 +77,7 @@ pub(super) fn string_len(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The length of the escape at the start of `text`.
+/// The length of the escape at the start of `text`. `None`: JSON has no such escape (RFC 8259, section 7).
 fn escape_len(text: &[u8]) -> Option<usize> {
     match text.get(1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
@@ -88,8 +86,8 @@ fn escape_len(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The number at the start of `text`, by the grammar of RFC 8259, and its length there.
-// Inlined, or what it finds goes through memory twice, which costs as much as finding it.
+/// The number at the start of `text` by the grammar of RFC 8259, section 6, and its length.
+// Inlined: returning the result through memory would cost as much as finding it.
 #[inline(always)]
 pub(super) fn number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     match short_number(text) {
@@ -98,12 +96,14 @@ pub(super) fn number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     }
 }
 
-/// The same for the usual one: at most fifteen digits before the point and behind it, and no exponent.
+/// [`number`] for the usual case: at most fifteen digits before the point and behind it, and no exponent. `None`: it
+/// is another case, or no number.
 #[inline(always)]
 fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first()? == &b'-';
     let digits = text.get(usize::from(negative)..)?;
     let whole = Run::read(digits)?;
+    // JSON allows no leading zero.
     if whole.digits > 1 && digits.first()? == &b'0' {
         return None;
     }
@@ -115,6 +115,7 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
         (scale, next) = (fraction.digits as u8, fraction.next);
         len += 1 + fraction.digits;
     }
+    // Three cases for `any_number`: an exponent, minus zero, and digits that a `u64` cannot hold.
     if next | 0x20 == b'e' || negative && mantissa == 0 || whole.digits + usize::from(scale) > DIGITS_MAX {
         return None;
     }
@@ -125,6 +126,11 @@ fn short_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     Some((number, len))
 }
 
+/// [`number`] for every case, by the grammar
+///
+/// ```text
+/// number = [ "-" ] ( "0" | digit1-9 digit* ) [ "." digit+ ] [ ( "e" | "E" ) [ "+" | "-" ] digit+ ]
+/// ```
 #[inline(never)]
 fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     let negative = text.first() == Some(&b'-');
@@ -151,6 +157,7 @@ fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
         return (exponent > 0).then_some((Number::Text(text.get(..len)?), len));
     }
     len += first;
+    // Otherwise an integer would lose digits, or its scale would not fit the tag.
     let exact = whole + scale <= DIGITS_MAX && scale <= SCALE_MAX;
     let number = if !exact || negative && mantissa == 0 {
         Number::Text(text.get(..len)?)
@@ -162,19 +169,22 @@ fn any_number(text: &[u8]) -> Option<(Number<'_>, usize)> {
     Some((number, len))
 }
 
-/// Appends the text without the white space that means nothing. `None`: it is no JSON, or nested too deeply to be
-/// taken for it; `out` is then of no use.
+/// Appends the text without the white space between its values. `None`: it is no JSON (RFC 8259) or nested deeper
+/// than [`DECODE_DEPTH_MAX`]; the content of `out` is then undefined. It uses a stack of open brackets instead of
+/// recursion.
 pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.reserve(text.len());
     let mut normal = Normal { text, at: 0, copied: 0, out };
+    // For each open container the bracket that closes it.
     let mut open = [0_u8; DECODE_DEPTH_MAX];
     let mut depth = 0;
     normal.skip_space();
     loop {
-        // A value stands here.
+        // The position is before a value.
         match normal.byte()? {
             bracket @ (b'{' | b'[') => {
-                let close = bracket + 2; // `}` and `]` stand two behind their partners.
+                // In ASCII `}` and `]` stand two behind their partners.
+                let close = bracket + 2;
                 *open.get_mut(depth)? = close;
                 depth += 1;
                 normal.take(1);
@@ -187,7 +197,7 @@ pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
             }
             _ => normal.take(scalar_len(normal.rest())?),
         }
-        // A value ended here, or an empty container ends; so may any number of containers.
+        // The position is behind a value or inside an empty container; any number of containers may end here.
         loop {
             let Some(close) = depth.checked_sub(1).and_then(|top| open.get(top)) else { return normal.end() };
             let byte = normal.byte()?;
@@ -206,27 +216,30 @@ pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// A text on its way through [`normalise`]. It is copied from one white space to the next: most have none.
+/// The position of [`normalise`] in its text. Bytes are copied in stretches from one white space to the next, since
+/// most texts have no white space at all.
 struct Normal<'a> {
     text: &'a [u8],
     at: usize,
-    /// What is before this is in `out`, or was white space.
+    /// All bytes before this offset are in `out` or were white space.
     copied: usize,
     out: &'a mut Vec<u8>,
 }
 
 impl<'a> Normal<'a> {
+    /// The text from the position on.
     #[inline]
     fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    /// The byte at the position.
     #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    /// Goes over so many bytes and the white space behind them.
+    /// Moves the position over `len` bytes and the white space behind them.
     #[inline]
     fn take(&mut self, len: usize) {
         self.at += len;
@@ -235,6 +248,7 @@ impl<'a> Normal<'a> {
         }
     }
 
+    /// Copies the stretch before the position, then moves it over white space.
     fn skip_space(&mut self) {
         self.out.extend_from_slice(self.text.get(self.copied..self.at).unwrap_or_default());
         while matches!(self.byte(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
@@ -243,7 +257,7 @@ impl<'a> Normal<'a> {
         self.copied = self.at;
     }
 
-    /// `"name" :`
+    /// Moves the position over a key and its colon.
     #[inline]
     fn key(&mut self) -> Option<()> {
         if self.byte()? != b'"' {
@@ -257,26 +271,27 @@ impl<'a> Normal<'a> {
         Some(())
     }
 
-    /// The end of the text, if nothing is left.
+    /// Copies the last stretch. `None` if text is left behind the value.
     fn end(self) -> Option<()> {
         self.out.extend_from_slice(self.text.get(self.copied..)?);
         (self.at == self.text.len()).then_some(())
     }
 }
 
+/// Copies `len` bytes to `out`. Returns the text behind them.
 fn copy<'a>(text: &'a [u8], len: usize, out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(len)?;
     out.extend_from_slice(head);
     Some(rest)
 }
 
-/// Appends the skeleton of the normalised value at the start of `text`: of an object its text, with a [`HOLE`] for
-/// every scalar and array in it; of anything else one hole.
+/// Appends the skeleton of the normalised value at the start of `text`: an object's text with a [`HOLE`] for each
+/// scalar and array in it, or one hole for any other value. Objects inside objects are part of the skeleton.
 pub(super) fn skeleton(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut rest = text;
     let mut depth = 0;
     loop {
-        // A value stands here.
+        // The position is before a value.
         if rest.first()? == &b'{' {
             depth += 1;
             rest = copy(rest, 1, out)?;
@@ -284,7 +299,7 @@ pub(super) fn skeleton(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
             out.push(HOLE);
             rest = rest.get(value_len(rest)?..)?;
         }
-        // A key stands here, or any number of objects end.
+        // The position is before a key, or any number of objects end here.
         loop {
             match rest.first() {
                 _ if depth == 0 => return Some(()),
@@ -302,7 +317,8 @@ pub(super) fn skeleton(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// The length of the normalised scalar or array at the start of `text`.
+/// The length of the normalised scalar or array at the start of `text`. An array is not parsed, only its brackets are
+/// counted outside of strings.
 fn value_len(text: &[u8]) -> Option<usize> {
     if text.first()? != &b'[' {
         return scalar_len(text);

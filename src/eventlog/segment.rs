@@ -1,64 +1,78 @@
-//! One segment as it is found on disk: which parts it has and what is in them.
-//! Reading only, at any time, also while somebody else writes or cuts it. The index is used as far as it is good; behind
-//! it the heads of the blocks (or the ends of the lines) are looked at. What is damaged is reported and left out.
-//! A segment may have any length, so its parts are looked for in steps (`Segment::search`) of less than a millisecond.
+//! One segment on disk: finds its parts and reads the records in them. Opens files for reading only, on the thread of
+//! a reader or, while a log is opened for writing, on `rt-files`. Another process may write or cut the file
+//! meanwhile. A good index supplies the parts; behind its last entry the headers of the blocks, or the ends of the
+//! lines, do. Damaged bytes are reported as a [`Finding`] and left out. A segment may have any length, so
+//! [`Segment::search`] finds the parts in steps of less than a millisecond.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use crate::eventlog::block::{self, BLOCK_BYTES_MAX, BadHeader, End, HEADER_BYTES, Header, UNIT_BYTES};
+use crate::eventlog::block::{self, BadHeader, Header};
 use crate::eventlog::disk::read_at;
 use crate::eventlog::folder::index_of;
-use crate::eventlog::index::Entry;
-use crate::eventlog::{Filter, Format, PartInfo, Records, index, line};
+use crate::eventlog::format::{self, BLOCK_BYTES_MAX, HEADER_BYTES, UNIT_BYTES};
+use crate::eventlog::index::{self, IndexEntry};
+use crate::eventlog::line;
+use crate::eventlog::records::{PartEnd, PartInfo, RecordFilter, Records};
+use crate::eventlog::spec::Format;
 use crate::io::plain_file;
 
-/// Longest stretch without a line end that is kept as lines: far more than a record.
+/// Longest stretch without a line end that is kept as one line. It is far longer than any record.
 const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
-// Escapes make six bytes of one at most.
+// JSON escapes take at most six bytes for one.
 const _: () = assert!((PAYLOAD_BYTES_MAX + NAME_BYTES_MAX) * 6 < EVENTLOG_LINE_BYTES_MAX);
 
-/// Done in one step: entries of an index, heads of blocks, bytes of lines, bytes that may be zeros.
+/// Amount of work in one step of a search: entries of an index, headers of blocks, bytes of lines, and bytes that may
+/// be zeros.
 const ENTRIES_PER_STEP: usize = 1024;
 const HEADS_PER_STEP: usize = 64;
 const LINE_BYTES_PER_STEP: usize = 2 * UNIT_BYTES;
 const ZEROS_PER_STEP: usize = 8 * UNIT_BYTES;
 
-/// A segment, opened.
+/// An open segment, and the state of the search for its parts.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     file: File,
-    /// Its length when it was opened: nothing behind it is looked at.
+    /// Length of the file when it was opened. Bytes that a writer adds later are not read, so that a reader comes to
+    /// an end.
     pub(super) bytes: u64,
     pub(super) format: Format,
-    /// What its index must have. 0: nothing in it says.
+    /// Id that the segment's index must have: the id in its blocks, or the checksum of its first line. 0: the file
+    /// has neither.
     pub(super) id: u64,
-    /// In their order, as far as they were looked for.
+    /// Parts that the search has found so far, in file order.
     pub(super) parts: Vec<Part>,
     search: Search,
-    /// What is no part.
+    /// Damaged and torn bytes that were found so far, outside of parts and inside them.
     pub(super) findings: Vec<Finding>,
     first: First,
 }
 
-/// Where the next part is looked for.
+/// State of the search for parts. A good index comes first; the rest of the file is searched by its format.
+///
+/// ```text
+/// open ──▶ Index ──────▶ Blocks ◀──▶ Zeros      binary
+///    │        └────────▶ Lines                  JSON
+///    └─ no good index: straight to Blocks or Lines ... and in the end Done
+/// ```
 enum Search {
-    /// In the index, from this byte on; this was its last entry.
+    /// Reading entries of the index, from byte `at` on; `last` is the entry before.
     Index {
         file: File,
         at: u64,
-        last: Option<Entry>,
+        last: Option<IndexEntry>,
     },
-    /// At the head of the block here.
+    /// Reading headers of blocks, the next one at this offset.
     Blocks(u64),
-    /// Here is no block; there are nothing but zeros up to the second place.
+    /// No block stands at `from`; all bytes up to `at` are zeros.
     Zeros {
         from: u64,
         at: u64,
     },
-    /// In lines: where the part begins, the last line that ends does, and how far was looked.
+    /// Looking for line ends: the part begins at `start`, the last line end is before `line_end`, the next byte to
+    /// look at is `at`.
     Lines {
         start: u64,
         line_end: u64,
@@ -67,24 +81,26 @@ enum Search {
     Done,
 }
 
-/// The number of the first record.
+/// State of the search for the segment's first record.
 enum First {
-    /// So many parts have none, and this is what is wrong with them.
+    /// This many parts have no record, and these are their findings.
     After(usize, Vec<Finding>),
+    /// Seq of the first record; `None`: the segment has no record.
     Known(Option<u64>),
 }
 
-/// A block, or some lines.
+/// A block, or about 32 KiB of lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
+    /// Offset of the part in the file.
     pub(super) offset: u64,
-    /// Where it ends, or the file.
+    /// End of the part, or of the file if that comes first.
     pub(super) end: u64,
-    /// From the index.
+    /// Summary from the index; `None` if the part was found without an index.
     pub(super) info: Option<PartInfo>,
 }
 
-/// Bytes of a segment that hold no record.
+/// Bytes of a segment that hold no readable record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub path: PathBuf,
@@ -93,21 +109,24 @@ pub struct Finding {
     pub kind: FindingKind,
 }
 
+/// The reason why bytes hold no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingKind {
-    /// The writer was stopped here: nothing that was ever safe is lost.
+    /// The writer was stopped here. No synced record is lost.
     Torn,
-    /// A block, the rest of one, or lines that were changed after they were written.
+    /// A block, the rest of a block, or lines that were changed after they were written.
     Damaged,
-    /// A whole file that is none of this log, or of a later version.
+    /// A whole file that is no segment, or one of a later version.
     Refused,
 }
 
+/// The reason why a file cannot be opened as a segment.
 #[derive(Debug)]
 pub(super) enum SegmentError {
     Io(io::Error),
-    /// The first bytes of a file that is no segment.
+    /// The file is no segment; these are its first bytes, at most eight.
     Foreign(Vec<u8>),
+    /// The file is a segment of this later version.
     Newer(u8),
 }
 
@@ -117,27 +136,34 @@ impl From<io::Error> for SegmentError {
     }
 }
 
-/// What was found in a part.
+/// Bytes for an error text: `50 4b 03 04`.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The result of reading one part.
 pub(super) struct PartRead {
     pub(super) info: PartInfo,
+    /// Seq that follows the last record.
     pub(super) next_seq: u64,
-    /// Bytes up to the end of what is whole.
+    /// Bytes from the start of the part to the end of its last whole chunk or line.
     pub(super) whole_bytes: u64,
-    /// The part ends as it should, or is torn or damaged behind that.
-    pub(super) end: End,
-    /// Lines within it that are no records.
+    /// The kind of bytes behind the whole ones.
+    pub(super) end: PartEnd,
+    /// Bytes of lines that are no records.
     bad_bytes: u64,
-    /// For a block: what resuming it needs.
+    /// The decoded block, with which a writer resumes it; `None` for lines, or if the header is bad.
     pub(super) block: Option<(Header, block::Decoded)>,
 }
 
 impl PartRead {
+    /// The result for `bytes` bytes of lines.
     fn of_lines(decoded: line::Decoded, bytes: usize) -> PartRead {
         PartRead {
             info: decoded.info,
             next_seq: decoded.next_seq,
             whole_bytes: decoded.whole_bytes as u64,
-            end: if decoded.whole_bytes == bytes { End::Clean } else { End::Torn },
+            end: if decoded.whole_bytes == bytes { PartEnd::Clean } else { PartEnd::Torn },
             bad_bytes: decoded.bad_bytes,
             block: None,
         }
@@ -145,7 +171,8 @@ impl PartRead {
 }
 
 impl Segment {
-    /// Opens the file. Without `use_index` every part is looked for.
+    /// Opens the file and recognises its format. Without `use_index` the search reads the segment itself from its
+    /// start.
     pub(super) fn open(path: &Path, use_index: bool) -> Result<Segment, SegmentError> {
         let file = plain_file::read(path)?;
         let bytes = file.metadata()?.len();
@@ -170,7 +197,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Finds out the format and the id.
+    /// Recognises the format and reads the id from the first unit. If the first block is damaged, a good block
+    /// further on proves the format just as well.
     fn recognise(&mut self) -> Result<(), SegmentError> {
         let mut head = vec![0; UNIT_BYTES];
         let read = read_at(&self.file, &mut head, 0)?;
@@ -190,7 +218,7 @@ impl Segment {
             self.id = line::segment_id(&head).unwrap_or(0);
             return Ok(());
         }
-        // A damaged first block, if any other is good.
+        // The first block may be damaged; a block up to the longest distance behind it counts.
         let units = self.bytes.min(BLOCK_BYTES_MAX as u64 + 1).div_ceil(UNIT_BYTES as u64);
         for unit in 1..units {
             if let Ok((header, _)) = self.header_at(unit * UNIT_BYTES as u64)? {
@@ -198,19 +226,20 @@ impl Segment {
                 return Ok(());
             }
         }
-        if head.starts_with(&block::MAGIC) || head.iter().all(|byte| *byte == 0) {
+        if head.starts_with(&format::MAGIC) || head.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
         head.truncate(8);
         Err(SegmentError::Foreign(head))
     }
 
-    /// Begins with the index, if there is one of this segment.
+    /// Opens the segment's index, if it has one. Any fault of an index only means that the segment itself is
+    /// searched.
     fn open_index(&self) -> Option<Search> {
         let path = index_of(&self.path);
-        // Whatever is wrong with an index, the segment itself says the same.
+        // Errors are ignored: the segment itself has the same information.
         let found = fs::symlink_metadata(&path).ok()?;
-        // An index has one entry a unit; a file that is longer by far is something else.
+        // An index has at most about one entry for each unit. A much longer file is no index of this segment.
         let sensible = (self.bytes / UNIT_BYTES as u64 + 2) * 2 * index::ENTRY_BYTES as u64;
         if !found.is_file() || found.len() > sensible {
             return None;
@@ -222,6 +251,7 @@ impl Segment {
         index::is_of(&head, self.id).then_some(Search::Index { file, at, last: None })
     }
 
+    /// The search behind `offset` without an index.
     fn search_from(&self, offset: u64) -> Search {
         match self.format {
             Format::Binary => Search::Blocks(offset),
@@ -229,7 +259,7 @@ impl Segment {
         }
     }
 
-    /// Looks a little further for parts. True if all are known.
+    /// Makes one step of the search. True if all parts are known.
     pub(super) fn search(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
         self.search = match std::mem::replace(&mut self.search, Search::Done) {
             Search::Index { file, at, last } => self.take_entries(file, at, last, buffer)?,
@@ -241,21 +271,23 @@ impl Segment {
         Ok(self.is_searched())
     }
 
+    /// True if all parts are known.
     pub(super) fn is_searched(&self) -> bool {
         matches!(self.search, Search::Done)
     }
 
-    /// A part that is known for good: what an index says is not, until it was seen whole.
+    /// The part of this number, if it is certain. A part from the index is certain only once the whole index was
+    /// read, since [`Segment::leave_index`] may reject them all.
     pub(super) fn part(&self, number: usize) -> Option<Part> {
         self.parts.get(number).copied().filter(|_| !matches!(self.search, Search::Index { .. }))
     }
 
-    /// Takes the parts that the index knows.
+    /// Reads some entries of the index. The first entry that does not follow its predecessor ends the index.
     fn take_entries(
         &mut self,
         file: File,
         at: u64,
-        mut last: Option<Entry>,
+        mut last: Option<IndexEntry>,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
         buffer.resize(ENTRIES_PER_STEP * index::ENTRY_BYTES, 0);
@@ -273,8 +305,10 @@ impl Segment {
         Ok(Search::Index { file, at: at + read as u64, last })
     }
 
-    /// Goes on behind the index, unless it is of other content: of a file that was edited, or written by somebody else.
-    fn leave_index(&mut self, last: Option<Entry>) -> io::Result<Search> {
+    /// Checks that the last entry fits the file, and continues the search behind it. An index of other content,
+    /// because the file was edited or another program wrote it, loses all its parts, and the search starts at the
+    /// front.
+    fn leave_index(&mut self, last: Option<IndexEntry>) -> io::Result<Search> {
         let Some(last) = last else { return Ok(self.search_from(0)) };
         let fits = match self.format {
             Format::Binary => {
@@ -292,6 +326,7 @@ impl Segment {
         Ok(self.search_from(if fits { last.end() } else { 0 }))
     }
 
+    /// Reads the header at this offset. A header of another unit or segment is damaged.
     fn header_at(&self, offset: u64) -> io::Result<Result<(Header, u32), BadHeader>> {
         let mut bytes = [0; HEADER_BYTES];
         let read = read_at(&self.file, &mut bytes, offset)?;
@@ -303,7 +338,7 @@ impl Segment {
         })
     }
 
-    /// Goes from head to head.
+    /// Goes from header to header. Each header says where the next block begins.
     fn find_blocks(&mut self, mut offset: u64) -> io::Result<Search> {
         for _ in 0..HEADS_PER_STEP {
             if offset >= self.bytes {
@@ -316,7 +351,7 @@ impl Segment {
                     offset = end;
                 }
                 Err(BadHeader::Short) => {
-                    self.find(offset, self.bytes, FindingKind::Torn);
+                    self.report(offset, self.bytes, FindingKind::Torn);
                     return Ok(Search::Done);
                 }
                 Err(_) => return Ok(Search::Zeros { from: offset, at: offset }),
@@ -325,25 +360,28 @@ impl Segment {
         Ok(Search::Blocks(offset))
     }
 
-    /// Looks for the first byte that is not zero: the unit it is in may begin with a block.
+    /// Looks for the first byte that is not zero behind a bad header. Its unit may begin with a block. If all bytes
+    /// are zeros, the file system grew the file before a write, and the file ends at `from`.
     fn pass_zeros(&mut self, from: u64, at: u64, buffer: &mut Vec<u8>) -> io::Result<Search> {
         buffer.resize(if at == from { UNIT_BYTES } else { ZEROS_PER_STEP }, 0);
         let read = read_at(&self.file, buffer, at)?;
         let chunk = buffer.get(..read).unwrap_or_default();
         if let Some(byte) = chunk.iter().position(|byte| *byte != 0) {
             let byte = at + byte as u64;
+            // The unit of `from` itself was looked at before, so the search continues at the next one at the
+            // earliest.
             let unit = (byte - byte % UNIT_BYTES as u64).max(from + UNIT_BYTES as u64);
-            self.find(from, unit.min(self.bytes), FindingKind::Damaged);
+            self.report(from, unit.min(self.bytes), FindingKind::Damaged);
             return Ok(Search::Blocks(unit));
         }
         if chunk.is_empty() || at >= self.bytes {
-            self.find(from, self.bytes, FindingKind::Torn);
+            self.report(from, self.bytes, FindingKind::Torn);
             return Ok(Search::Done);
         }
         Ok(Search::Zeros { from, at: at + read as u64 })
     }
 
-    /// Cuts at line ends.
+    /// Cuts the file at line ends into parts. A stretch that is too long for one line becomes a finding.
     fn find_lines(
         &mut self,
         mut start: u64,
@@ -372,19 +410,19 @@ impl Segment {
             if line_end > start {
                 self.parts.push(Part { offset: start, end: line_end, info: None });
             }
-            // What is left of this line will be one that is no record.
-            self.find(line_end, at, FindingKind::Damaged);
+            // The rest of this line becomes a line of its own, which is no record.
+            self.report(line_end, at, FindingKind::Damaged);
             (start, line_end) = (at, at);
         }
         Ok(Search::Lines { start, line_end, at })
     }
 
-    /// Reads a part and takes what the filter lets through. `buffer` is used again from call to call. What is not whole
-    /// becomes a finding.
+    /// Reads a part and appends the records that the filter lets through to `out`. Bytes that are not whole become a
+    /// finding. `buffer` holds the bytes and is reused from call to call.
     pub(super) fn read(
         &mut self,
         part: Part,
-        filter: &Filter<'_>,
+        filter: &RecordFilter<'_>,
         out: &mut Records,
         buffer: &mut Vec<u8>,
     ) -> io::Result<PartRead> {
@@ -398,19 +436,19 @@ impl Segment {
         };
         let (start, end) = (part.offset + found.whole_bytes, part.offset + read as u64);
         match found.end {
-            // Another program has cut the file meanwhile.
-            _ if read < len => self.find(start, part.end, FindingKind::Torn),
-            End::Clean => {}
-            End::Torn => self.find(start, end, FindingKind::Torn),
-            End::Damaged => self.find(start, end, FindingKind::Damaged),
+            // Another program has cut the file since it was opened.
+            _ if read < len => self.report(start, part.end, FindingKind::Torn),
+            PartEnd::Clean => {}
+            PartEnd::Torn => self.report(start, end, FindingKind::Torn),
+            PartEnd::Damaged => self.report(start, end, FindingKind::Damaged),
         }
         if found.bad_bytes > 0 {
-            self.find(part.offset, part.offset + found.bad_bytes, FindingKind::Damaged);
+            self.report(part.offset, part.offset + found.bad_bytes, FindingKind::Damaged);
         }
         Ok(found)
     }
 
-    /// The bytes of a part as they are.
+    /// The bytes of a part, undecoded.
     pub(super) fn bytes_of(&self, part: Part) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(part.end - part.offset).unwrap_or(usize::MAX)];
         let read = read_at(&self.file, &mut bytes, part.offset)?;
@@ -418,22 +456,23 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Where the last line ends.
+    /// Offset behind the last line end.
     pub(super) fn end_of_lines(&self) -> io::Result<u64> {
         let Some(part) = self.parts.last() else { return Ok(0) };
         let bytes = self.bytes_of(*part)?;
         Ok(part.offset + memchr::memrchr(b'\n', &bytes).map_or(0, |at| at as u64 + 1))
     }
 
-    fn read_block(&self, part: Part, filter: &Filter<'_>, out: &mut Records, bytes: &[u8]) -> PartRead {
+    /// Decodes the block in `bytes`, if its header is that of this place and segment.
+    fn read_block(&self, part: Part, filter: &RecordFilter<'_>, out: &mut Records, bytes: &[u8]) -> PartRead {
         let header = Header::read(bytes).ok().filter(|(header, _)| {
             u64::from(header.unit) * UNIT_BYTES as u64 == part.offset && header.segment == self.id
         });
         let Some((header, sum)) = header else {
-            // Only the index knew of this block.
+            // The index has this block, and the file does not, so its header is damaged now.
             let next_seq = part.info.map_or(0, |info| info.first_seq + info.records);
             let info = PartInfo::default();
-            return PartRead { info, next_seq, whole_bytes: 0, end: End::Damaged, bad_bytes: 0, block: None };
+            return PartRead { info, next_seq, whole_bytes: 0, end: PartEnd::Damaged, bad_bytes: 0, block: None };
         };
         let decoded = block::decode(bytes, &header, sum, filter, out);
         PartRead {
@@ -446,8 +485,8 @@ impl Segment {
         }
     }
 
-    /// Looks a little further for the number of the first record, as far as anything says. `None`: not known yet;
-    /// `Some(None)`: there is no record, and `findings` has all that is wrong with the segment.
+    /// Makes one step of the search for the first record. `None`: not known yet. `Some(None)`: the segment has no
+    /// record, and `findings` has all its damage. `Some(Some(seq))`: the seq of the first record.
     pub(super) fn first_seq(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<Option<u64>>> {
         let (number, mut bad) = match &mut self.first {
             First::Known(seq) => return Ok(Some(*seq)),
@@ -466,8 +505,8 @@ impl Segment {
         let mut info = part.info.filter(|info| info.records > 0);
         if info.is_none() {
             let before = std::mem::take(&mut self.findings);
-            info = Some(self.read(part, &Filter::NONE, &mut Records::default(), buffer)?.info);
-            // If there is a record, the part is read again, and what is wrong with it is told then.
+            info = Some(self.read(part, &RecordFilter::NONE, &mut Records::default(), buffer)?.info);
+            // If the part has a record, a reader reads it once more and reports its damage then.
             bad.append(&mut std::mem::replace(&mut self.findings, before));
         }
         self.first = match info.filter(|info| info.records > 0) {
@@ -477,9 +516,10 @@ impl Segment {
         Ok(if let First::Known(seq) = self.first { Some(seq) } else { None })
     }
 
-    fn find(&mut self, offset: u64, end: u64, kind: FindingKind) {
+    /// Adds a finding, or extends the last one.
+    fn report(&mut self, offset: u64, end: u64, kind: FindingKind) {
         let bytes = end - offset;
-        // Units in a row are one block that was longer.
+        // Adjacent bad units usually are one long block, so they count as one place.
         if let Some(last) = self.findings.last_mut()
             && last.kind == kind
             && last.offset + last.bytes == offset

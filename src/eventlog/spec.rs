@@ -1,21 +1,26 @@
-//! What a log is: where it stands, how it is written, when it is made safe, how large it grows. Pure values.
+//! The settings of one log: its path, its format, how often it is synced, and how large it grows. Pure values, which
+//! a hook's file action contains and `rt-files` gives to the writer.
 
 use crate::eventlog::path::LogPath;
 
-/// Size beyond which a segment is rotated, unless the log's spec says otherwise.
+/// Size of a segment before it is rotated, unless the settings say otherwise.
 const EVENTLOG_SEGMENT_BYTES: u64 = 100_000_000;
-/// The smallest segment size that a spec may ask for: two blocks. Less would make a file of every few events.
+/// The smallest segment size that a log may ask for: two blocks. A smaller one would make a file of every few events.
 pub(crate) const EVENTLOG_SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 
-/// How the records of a log are written.
+/// The format of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
+    /// Blocks of compact records: `mod.rs`.
     Binary,
+    /// JSON lines, which other tools can read: `line.rs`.
     #[default]
     Json,
 }
 
+#[cfg(test)]
 impl Format {
+    /// The name by which a script asks for the format.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Binary => "binary",
@@ -24,41 +29,42 @@ impl Format {
     }
 }
 
-/// When a log is made safe against a crash of the machine. What the process wrote survives its own end in any case.
+/// When a log is synced, so that its records survive a crash of the machine. Every written record survives the end of
+/// the process in any case, because the operating system has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fsync {
-    /// After each batch.
+    /// After each batch of records.
     Always,
     #[default]
     EverySecond,
-    /// When the system likes.
+    /// Never by the writer: the operating system writes its cache when it likes.
     Never,
 }
 
-/// A log and how to write it.
+/// A log and the way it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSpec {
     pub path: LogPath,
     pub format: Format,
     pub fsync: Fsync,
-    /// No segment grows beyond this, unless one record alone is longer.
+    /// Largest size of a segment in bytes. Only a segment of a single longer record exceeds it.
     pub max_bytes: u64,
-    /// Segments kept, the youngest included; 0: all.
+    /// Number of segments that are kept, the youngest included; 0 keeps all of them.
     pub max_files: u32,
 }
 
 impl LogSpec {
-    /// The log at this path with everything else as it is by default.
+    /// The log at this path with the default settings.
     pub fn new(path: LogPath) -> LogSpec {
         let (format, fsync) = (Format::default(), Fsync::default());
         LogSpec { path, format, fsync, max_bytes: EVENTLOG_SEGMENT_BYTES, max_files: 0 }
     }
 
-    /// What is wrong with the numbers, if anything.
+    /// Checks the numbers. The error is a sentence for the owner of the log.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match self.max_bytes < EVENTLOG_SEGMENT_BYTES_MIN {
-            true => Err(format!("max_bytes must be at least {EVENTLOG_SEGMENT_BYTES_MIN}, found {}", self.max_bytes)),
-            false => Ok(()),
+        if self.max_bytes < EVENTLOG_SEGMENT_BYTES_MIN {
+            return Err(format!("max_bytes must be at least {EVENTLOG_SEGMENT_BYTES_MIN}, found {}", self.max_bytes));
         }
+        Ok(())
     }
 }

@@ -1,19 +1,22 @@
-//! What the records of one block say once and then number: forms, shapes and strings.
-//! Writer and reader keep the same tables by the same rules, so that only numbers need to be written. All places are
-//! offsets into the block. Bounded: every entry was paid for with bytes of the block, and a reader refuses more of them
-//! than a writer has room for.
+//! The tables of one block: forms, shapes and strings, which its records define once and then name by number. Encoder
+//! and decoder fill them by the same rules, so the numbers never stand in the file. All places are offsets into the
+//! block. Every entry costs bytes of the block, and a decoder refuses more entries than an encoder has room for.
 
-/// Bytes of the block. Its first 16 are kept with it: most comparisons and copies need no more.
+use crate::eventlog::format::{HOLE, TABLE_ENTRIES_MAX};
+
+/// A range of bytes in the block. Its first 16 bytes are stored with it, because most comparisons and copies need no
+/// more and then touch no other memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
+    /// The first 16 bytes, with zeros behind a shorter range.
     head: u128,
     at: u32,
     len: u32,
 }
 
-/// How many bytes a head has.
+/// Bytes of a head.
 pub(super) const HEAD_BYTES: usize = 16;
-/// The bits of a head that as many bytes take.
+/// For each number of bytes: the bits that they occupy in a head.
 const MASKS: [u128; HEAD_BYTES + 1] = {
     let mut masks = [u128::MAX; HEAD_BYTES + 1];
     let mut bytes = 0;
@@ -24,7 +27,7 @@ const MASKS: [u128; HEAD_BYTES + 1] = {
     masks
 };
 
-/// The first 16 bytes of a text, zeros where it has none.
+/// The first 16 bytes of a text, the first one in the low bits, with zeros behind a shorter text.
 #[inline]
 pub(super) fn window(text: &[u8]) -> u128 {
     match text.first_chunk() {
@@ -33,7 +36,7 @@ pub(super) fn window(text: &[u8]) -> u128 {
     }
 }
 
-/// The same for a text of less than 16 bytes: its first and last eight, which overlap.
+/// [`window`] of a text shorter than 16 bytes. From 8 bytes on it combines the first and last eight, which overlap.
 #[inline]
 fn short_window(text: &[u8]) -> u128 {
     match (text.first_chunk(), text.last_chunk()) {
@@ -45,37 +48,40 @@ fn short_window(text: &[u8]) -> u128 {
     }
 }
 
-/// The first `len` bytes of a window, zeros behind them.
+/// The first `len` bytes of a window, with zeros behind them.
 #[inline]
 pub(super) fn cut(window: u128, len: usize) -> u128 {
     window & MASKS[len.min(HEAD_BYTES)]
 }
 
 impl Slice {
+    /// The range of `len` bytes from `at`.
     pub(super) fn new(block: &[u8], at: usize, len: usize) -> Slice {
         let head = cut(window(block.get(at..).unwrap_or_default()), len);
-        // A block is at most 255 units long.
+        // A block has at most 255 units, so its offsets fit 32 bits.
         Slice { head, at: at as u32, len: len as u32 }
     }
 
+    /// Length in bytes.
     #[inline]
     pub(super) fn len(self) -> usize {
         self.len as usize
     }
 
+    /// The bytes themselves; empty if the range lies outside `block`.
     #[inline]
     pub(super) fn of(self, block: &[u8]) -> &[u8] {
         let at = self.at as usize;
         block.get(at..at + self.len()).unwrap_or_default()
     }
 
-    /// True if these are its bytes; `head` is the head of `text`.
+    /// True if the range has exactly the bytes of `text`, whose head is `head`.
     #[inline]
     pub(super) fn is(self, block: &[u8], text: &[u8], head: u128) -> bool {
         self.len() == text.len() && self.head == head && (self.len() <= HEAD_BYTES || self.of(block) == text)
     }
 
-    /// True if the text begins with it.
+    /// True if `text` begins with the bytes of the range.
     #[inline]
     pub(super) fn begins(self, block: &[u8], text: &[u8]) -> bool {
         let len = self.len();
@@ -84,7 +90,7 @@ impl Slice {
             && (len <= HEAD_BYTES || text.starts_with(self.of(block)))
     }
 
-    /// Appends it between quotes.
+    /// Appends the bytes between quotes.
     #[inline]
     pub(super) fn push_quoted_to(self, block: &[u8], out: &mut Vec<u8>) {
         out.push(b'"');
@@ -92,84 +98,88 @@ impl Slice {
         out.push(b'"');
     }
 
+    /// Appends the bytes.
     #[inline]
     pub(super) fn push_to(self, block: &[u8], out: &mut Vec<u8>) {
         if self.len() > HEAD_BYTES {
             return out.extend_from_slice(self.of(block));
         }
         let start = out.len();
-        // All of the head, so that it is one store.
+        // Copies the whole head, which is one store, and cuts it to length.
         out.extend_from_slice(&self.head.to_le_bytes());
         out.truncate(start + self.len());
     }
 }
 
-/// Entries of a table that a reader takes. One takes two bytes at least, and a block has a unit of them beside one long
-/// record, which needs two. A forged block of 8 MiB could have millions, of 40 bytes of memory each.
-const ENTRIES_MAX: usize = crate::eventlog::block::UNIT_BYTES;
-
-/// Stands in a skeleton for each value. JSON text never holds a raw control character, so it is free.
-pub(super) const HOLE: u8 = 0;
-
-/// A channel together with what its record's payload looks like.
+/// A channel together with the encoding of the payload.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Form {
+pub(super) struct RecordForm {
     pub(super) channel: Slice,
-    pub(super) body: Body,
+    pub(super) kind: PayloadKind,
 }
 
-/// How the payload of a record is written.
+/// Encoding of a record's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
-    /// No JSON: its bytes.
+pub(super) enum PayloadKind {
+    /// No JSON: the bytes.
     Raw,
-    /// JSON that is too large or too deep to be taken apart: its bytes.
+    /// JSON that is too large or too deep to be taken apart: the bytes.
     Text,
-    /// The values for the holes of this shape.
+    /// The values for the holes of the shape with this number.
     Shape(u32),
 }
 
-impl Body {
-    pub(super) fn from_code(code: u64) -> Option<Body> {
+impl PayloadKind {
+    /// The kind of this code in the file. `None`: the number of the shape does not fit 32 bits.
+    pub(super) fn from_code(code: u64) -> Option<PayloadKind> {
         match code {
-            0 => Some(Body::Raw),
-            1 => Some(Body::Text),
-            shape => Some(Body::Shape(u32::try_from(shape - 2).ok()?)),
+            0 => Some(PayloadKind::Raw),
+            1 => Some(PayloadKind::Text),
+            shape => Some(PayloadKind::Shape(u32::try_from(shape - 2).ok()?)),
         }
     }
 
+    /// The code in the file: 0, 1, or the number of the shape plus 2.
     pub(super) fn code(self) -> u64 {
         match self {
-            Body::Raw => 0,
-            Body::Text => 1,
-            Body::Shape(shape) => u64::from(shape) + 2,
+            PayloadKind::Raw => 0,
+            PayloadKind::Text => 1,
+            PayloadKind::Shape(shape) => u64::from(shape) + 2,
         }
     }
 }
 
-/// The skeleton of an object: `holes` values, and one piece of text more around them.
+/// A skeleton with `holes` holes, cut into one piece of text more than it has holes.
+///
+/// ```text
+/// {"by":_,"hp":_}       two holes
+/// └─┬──┘ └─┬──┘ └ piece 2
+/// piece 0  piece 1
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) skeleton: Slice,
     first_piece: u32,
-    /// Where in `previous` the last whole number of each hole stands.
+    /// Index in `previous` of the first hole's last whole number; those of the other holes follow.
     pub(super) first_hole: u32,
     pub(super) holes: u32,
 }
 
+/// All tables of a block.
 #[derive(Default)]
 pub(super) struct Tables {
-    pub(super) forms: Vec<Form>,
+    pub(super) forms: Vec<RecordForm>,
     pub(super) shapes: Vec<Shape>,
     pub(super) strings: Vec<Slice>,
-    /// Of all shapes, one after the other.
+    /// The pieces of all shapes, one shape after the other.
     pieces: Vec<Slice>,
+    /// For each hole of each shape its last whole number, 0 before the first.
     previous: Vec<i64>,
-    /// Which of `previous` were set since [`Tables::begin`], and what was there before.
+    /// The entries of `previous` that changed since [`Tables::begin`], with their old values.
     undo: Vec<(usize, i64)>,
 }
 
-/// How far block and tables were filled.
+/// The lengths of the block and of all tables at one moment, so that a record can be removed again.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     len: usize,
@@ -182,6 +192,7 @@ pub(super) struct Mark {
 }
 
 impl Tables {
+    /// Empties all tables and keeps their memory.
     pub(super) fn clear(&mut self) {
         self.forms.clear();
         self.shapes.clear();
@@ -191,15 +202,15 @@ impl Tables {
         self.undo.clear();
     }
 
-    /// True if a reader may add a form, a shape with this skeleton, and a string.
+    /// True if a decoder may add a form, a string, and a shape with this skeleton.
     pub(super) fn have_room(&self, skeleton: &[u8]) -> bool {
         let holes = memchr::memchr_iter(HOLE, skeleton).count();
         [self.forms.len(), self.shapes.len(), self.strings.len(), self.pieces.len() + holes]
             .into_iter()
-            .all(|entries| entries < ENTRIES_MAX)
+            .all(|entries| entries < TABLE_ENTRIES_MAX)
     }
 
-    /// Takes the skeleton that stands in the block as the next shape.
+    /// Makes a skeleton in the block the next shape. Returns its number.
     pub(super) fn add_shape(&mut self, block: &[u8], skeleton: Slice) -> u32 {
         let (first_piece, first_hole) = (self.pieces.len(), self.previous.len());
         let mut at = skeleton.at as usize;
@@ -214,23 +225,25 @@ impl Tables {
         self.shapes.len() as u32 - 1
     }
 
+    /// The shape of this number.
     #[inline]
     pub(super) fn shape(&self, shape: u32) -> Option<Shape> {
         self.shapes.get(shape as usize).copied()
     }
 
-    /// The piece of text before this hole of the shape; that of one hole too many is the last piece.
+    /// The piece of text before this hole of the shape. `hole` may be the number of holes: the last piece.
     #[inline]
     pub(super) fn piece(&self, shape: Shape, hole: u32) -> Slice {
         self.pieces.get((shape.first_piece + hole) as usize).copied().unwrap_or(Slice { head: 0, at: 0, len: 0 })
     }
 
-    /// The whole number that this hole had last; 0 before the first. `None`: there is no such hole.
+    /// The last whole number of this hole; 0 before the first one. `None`: there is no such hole.
     #[inline]
     pub(super) fn previous(&self, hole: usize) -> Option<i64> {
         self.previous.get(hole).copied()
     }
 
+    /// Stores the last whole number of a hole: a decoder never takes a record back.
     #[inline]
     pub(super) fn set_previous(&mut self, hole: usize, value: i64) {
         if let Some(previous) = self.previous.get_mut(hole) {
@@ -238,7 +251,7 @@ impl Tables {
         }
     }
 
-    /// The same, to be put back by [`Tables::back_to`]. What was there.
+    /// Stores the last whole number of a hole so that [`Tables::back_to`] can restore the old one, which it returns.
     #[inline]
     pub(super) fn replace_previous(&mut self, hole: usize, value: i64) -> Option<i64> {
         let previous = self.previous.get_mut(hole)?;
@@ -246,11 +259,12 @@ impl Tables {
         Some(std::mem::replace(previous, value))
     }
 
-    /// A record begins; what came before stays.
+    /// Begins a record: earlier records are final, so their changes are forgotten.
     pub(super) fn begin(&mut self) {
         self.undo.clear();
     }
 
+    /// The present lengths of the block and all tables.
     pub(super) fn mark(&self, block: &[u8]) -> Mark {
         Mark {
             len: block.len(),
@@ -263,7 +277,7 @@ impl Tables {
         }
     }
 
-    /// Takes back what came after the mark, in the block and in the tables.
+    /// Removes everything that was added behind the mark, from the block and from the tables.
     pub(super) fn back_to(&mut self, mark: Mark, block: &mut Vec<u8>) {
         block.truncate(mark.len);
         for (hole, before) in self.undo.drain(mark.undo..).rev() {
@@ -279,35 +293,38 @@ impl Tables {
     }
 }
 
-/// Finds an entry of a table by a hash of its bytes. It forgets: two entries share a pair of places, a third takes one.
-/// What is not found is written once more, so that costs bytes and nothing else, and no choice of strings makes it slow.
+/// Finds an entry of a table by a hash of its bytes, in memory of constant size. Two entries share a pair of places,
+/// and a third one displaces the oldest. The encoder writes forgotten content once more: that costs bytes and nothing
+/// else, and no choice of strings, not even a hostile one, makes a search slow.
 pub(super) struct Finder {
-    /// Number of the entry plus one.
+    /// For each place the number of an entry plus one; 0 is empty.
     places: Box<[u16]>,
 }
 
 impl Finder {
-    /// `places` is a power of two.
+    /// A finder with this many places, a power of two.
     pub(super) fn new(places: usize) -> Finder {
         Finder { places: vec![0; places].into_boxed_slice() }
     }
 
+    /// Forgets all entries.
     pub(super) fn clear(&mut self) {
         self.places.fill(0);
     }
 
-    /// The two entries that may be it.
+    /// The two entries that may have this hash, the newer one first. The caller compares their content.
     #[inline]
     pub(super) fn candidates(&self, hash: u64) -> [Option<usize>; 2] {
         let place = self.place(hash);
         [place, place ^ 1].map(|place| usize::from(self.places.get(place).copied().unwrap_or(0)).checked_sub(1))
     }
 
+    /// Enters an entry. One whose number does not fit 16 bits is not entered and never found.
     #[inline]
     pub(super) fn insert(&mut self, hash: u64, entry: usize) {
         let Ok(number) = u16::try_from(entry + 1) else { return };
         let place = self.place(hash);
-        // The older of the two moves over, and the oldest is forgotten.
+        // The newer entry of the pair moves to the second place, and the older one is forgotten.
         let moved = self.places.get(place).copied().unwrap_or(0);
         for (place, number) in [(place ^ 1, moved), (place, number)] {
             if let Some(entry) = self.places.get_mut(place) {
@@ -316,13 +333,14 @@ impl Finder {
         }
     }
 
+    /// The first place of the pair for this hash; the second one differs in the lowest bit.
     #[inline]
     fn place(&self, hash: u64) -> usize {
         (hash >> 32) as usize & (self.places.len() - 1)
     }
 }
 
-/// A hash of the bytes, as good as a [`Finder`] needs it. Every byte counts. `head` is their head.
+/// A hash of the bytes that is good enough for a [`Finder`]: every byte has an effect. `head` is their head.
 #[inline]
 pub(super) fn hash(bytes: &[u8], head: u128) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -337,7 +355,7 @@ pub(super) fn hash(bytes: &[u8], head: u128) -> u64 {
         rest = tail;
     }
     if !rest.is_empty() {
-        // The last eight bytes again.
+        // The last eight bytes, which overlap with bytes that are hashed already.
         hash = mix(hash, bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last)));
     }
     hash.wrapping_mul(FACTOR)
@@ -377,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_counts_in_the_hash() {
+    fn every_byte_changes_the_hash() {
         for len in 1..40_usize {
             let bytes: Vec<u8> = (0..len as u8).collect();
             for at in 0..len {
@@ -390,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finder_knows_the_last_two_of_a_place() {
+    fn a_finder_keeps_the_last_two_entries_of_a_pair() {
         let mut finder = Finder::new(8);
         assert_eq!(finder.candidates(0), [None, None]);
         [1, 2, 3].into_iter().for_each(|entry| finder.insert(0, entry));

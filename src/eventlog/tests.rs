@@ -1,28 +1,30 @@
-//! The golden files of `testdata/eventlog`, and the example of the specification: what version 1 is, byte by byte.
-//! They were written once and must be read for ever; what is written today must still be the same bytes. To write new
-//! ones, for a new version, run these tests with `REALTIME_GOLDEN=write`.
+//! Tests of the golden files in `testdata/eventlog` and of the example in the specification: version 1, byte by byte.
+//! The files were written once and must stay readable for ever, and today's code must write the same bytes. To write
+//! new files for a new version, run these tests with `REALTIME_GOLDEN=write`.
 
 use std::fs;
 use std::path::Path;
 
 use crate::eventlog::block::tests::Sample;
-use crate::eventlog::block::{self, Header};
-use crate::eventlog::folder::Place;
-use crate::eventlog::reader::{Damage, Progress, ReadError, Scan};
-use crate::eventlog::{Query, Record, Records, line};
+use crate::eventlog::block::{BlockEncoder, Header};
+use crate::eventlog::folder::LogFiles;
+use crate::eventlog::line;
+use crate::eventlog::reader::{Damage, ReadError, Scan, ScanProgress};
+use crate::eventlog::records::{Query, Record, Records};
 
 const SEGMENT: u64 = 0x1122_3344_5566_7788;
 const TIME_MS: u64 = 1_763_942_400_000;
 
+/// Checks that a golden file has exactly these bytes.
 fn golden(name: &str, bytes: &[u8]) {
     let path = Path::new("testdata/eventlog").join(name);
     if std::env::var("REALTIME_GOLDEN").is_ok_and(|wish| wish == "write") {
         fs::write(&path, bytes).unwrap();
     }
-    assert!(fs::read(&path).unwrap() == bytes, "{name} is not what is written today");
+    assert!(fs::read(&path).unwrap() == bytes, "{name} differs from the bytes that are written today");
 }
 
-/// The payloads of `payloads.txt`, on two channels, with a clock that goes back once.
+/// The payloads of `payloads.txt` on two channels, with a clock that goes back once.
 fn samples() -> Vec<Sample> {
     let payloads = include_str!("../../testdata/eventlog/payloads.txt").lines();
     let sample = |(number, payload): (usize, &str)| Sample {
@@ -33,9 +35,9 @@ fn samples() -> Vec<Sample> {
     payloads.enumerate().map(sample).collect()
 }
 
-/// Two blocks of two chunks each, as the writer makes them.
+/// Two blocks of two chunks each, in the layout of the writer.
 fn valid() -> Vec<u8> {
-    let (samples, mut encoder, mut bytes) = (samples(), block::Encoder::new(), Vec::new());
+    let (samples, mut encoder, mut bytes) = (samples(), BlockEncoder::new(), Vec::new());
     let half = samples.len() / 2;
     for (unit, piece) in samples.chunks(half).take(2).enumerate() {
         let first_seq = (unit * half) as u64 + 1;
@@ -53,6 +55,7 @@ fn valid() -> Vec<u8> {
     bytes
 }
 
+/// The same records as JSON lines.
 fn lines() -> Vec<u8> {
     let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
     for (number, sample) in samples().iter().enumerate() {
@@ -64,14 +67,14 @@ fn lines() -> Vec<u8> {
 }
 
 fn read(name: &str) -> Result<(Records, Damage), ReadError> {
-    let place = Place::anywhere(&Path::new("testdata/eventlog").join(name));
-    let mut scan = Scan::open(place, Query { limit: usize::MAX, ..Query::default() })?;
-    while scan.step()? == Progress::More {}
+    let log_files = LogFiles::anywhere(&Path::new("testdata/eventlog").join(name));
+    let mut scan = Scan::open(log_files, Query { limit: usize::MAX, ..Query::default() })?;
+    while scan.step()? == ScanProgress::More {}
     let outcome = scan.finish();
     Ok((outcome.records, outcome.damage))
 }
 
-/// What a golden file holds, as JSON lines, must be the lines beside it from here on.
+/// Checks that the records of a golden file are `count` of the JSON lines from `first` on. Returns the damage.
 fn check(name: &str, first: usize, count: usize) -> Damage {
     let (records, damage) = read(name).unwrap();
     let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
@@ -92,7 +95,7 @@ fn valid_files_are_written_and_read() {
 }
 
 #[test]
-fn a_torn_file_ends_before_what_is_torn() {
+fn a_torn_file_ends_before_its_torn_bytes() {
     let valid = valid();
     golden("torn.log", &valid[..valid.len() - 10]);
     let half = samples().len() / 2;
@@ -112,7 +115,7 @@ fn a_flipped_bit_costs_its_block() {
 }
 
 #[test]
-fn a_future_version_is_refused_by_name() {
+fn a_later_version_is_refused_with_its_number() {
     let mut bytes = valid();
     bytes.truncate(200);
     bytes[4] = 2;
@@ -120,18 +123,21 @@ fn a_future_version_is_refused_by_name() {
     bytes[36..40].copy_from_slice(&sum.to_le_bytes());
     golden("future.log", &bytes);
     let err = read("future.log").unwrap_err().to_string();
-    assert_eq!(err, "cannot read event log `testdata/eventlog/future.log`: written in format 2, known are 1 to 1");
+    assert_eq!(
+        err,
+        "cannot read event log `testdata/eventlog/future.log`: written in format 2, this module knows format 1"
+    );
 }
 
 #[test]
-fn a_foreign_file_is_refused_by_its_first_bytes() {
+fn a_foreign_file_is_refused_with_its_first_bytes() {
     let err = read("foreign.log").unwrap_err().to_string();
     assert!(err.ends_with("starts with 53 51 4c 69 74 65 20 66, not an event log"), "{err}");
 }
 
 #[test]
-fn the_example_of_the_specification_is_what_is_written() {
-    let mut encoder = block::Encoder::new();
+fn the_writer_produces_the_example_of_the_specification() {
+    let mut encoder = BlockEncoder::new();
     encoder.begin(Header { span: 1, segment: SEGMENT, first_seq: 1, base_ms: TIME_MS, unit: 0 }, Vec::new());
     assert!(encoder.append(TIME_MS, b"kill", b"{\"by\":\"Al\",\"hp\":72.5}"));
     assert!(encoder.append(TIME_MS + 1000, b"kill", b"{\"by\":\"Al\",\"hp\":40}"));

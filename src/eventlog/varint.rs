@@ -1,7 +1,12 @@
-//! Whole numbers in as few bytes as they need: seven bits a byte, the low ones first, the high bit of all but the last
-//! byte set (LEB128). Signed ones are folded first, so that small negative numbers stay short.
+//! Whole numbers in as few bytes as they need (LEB128), for the records of a block. Pure functions over bytes.
+//!
+//! ```text
+//! 300 = 10_0101100b   ──▶   1|0101100  0|0000010     low seven bits first; the high bit says that another byte follows
+//! ```
+//!
+//! Signed numbers are zigzag-folded first, so that small negative numbers stay short. A number takes 1 to 10 bytes.
 
-/// Appends the number.
+/// Appends a number.
 #[inline]
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     if value < 0x80 {
@@ -9,7 +14,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     }
     if value < 1 << 56 {
         let (start, len) = (out.len(), len(value) as usize);
-        // All eight, so that it is one store.
+        // Appends eight bytes, which is one store, and cuts them to length.
         out.extend_from_slice(&spread(value, len).to_le_bytes());
         return out.truncate(start + len);
     }
@@ -20,7 +25,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Appends a byte and a number.
+/// Appends a byte and a number, in one store if the number is short enough.
 #[inline]
 pub(super) fn put_tagged(out: &mut Vec<u8>, tag: u8, value: u64) {
     if value >= 1 << 49 {
@@ -28,12 +33,12 @@ pub(super) fn put_tagged(out: &mut Vec<u8>, tag: u8, value: u64) {
         return put(out, value);
     }
     let (start, len) = (out.len(), len(value) as usize);
-    // All eight, so that it is one store.
+    // Appends eight bytes, which is one store, and cuts them to length.
     out.extend_from_slice(&(spread(value, len) << 8 | u64::from(tag)).to_le_bytes());
     out.truncate(start + 1 + len);
 }
 
-/// The low 56 bits, seven to a byte, and the high bit in all of the `len` bytes but the last.
+/// The low 56 bits of `value`, seven to a byte, with the high bit set in all of the `len` bytes but the last.
 #[inline]
 fn spread(value: u64, len: usize) -> u64 {
     let value = (value & 0x00ff_ffff_f000_0000) << 4 | value & 0x0fff_ffff;
@@ -42,7 +47,7 @@ fn spread(value: u64, len: usize) -> u64 {
     value | 0x0080_8080_8080_8080 >> (8 * (8 - len))
 }
 
-/// The low seven bits of each byte, one after the other.
+/// The reverse of [`spread`]: the low seven bits of each byte, joined.
 #[inline]
 fn gather(word: u64) -> u64 {
     let word = (word & 0x7f00_7f00_7f00_7f00) >> 1 | word & 0x007f_007f_007f_007f;
@@ -50,24 +55,25 @@ fn gather(word: u64) -> u64 {
     (word & 0x0fff_ffff_0000_0000) >> 4 | word & 0x0fff_ffff
 }
 
-/// How many bytes [`put`] appends.
+/// Number of bytes that [`put`] appends.
 #[inline]
 pub(super) fn len(value: u64) -> u32 {
     (70 - (value | 1).leading_zeros()) / 7
 }
 
-/// 0, -1, 1, -2, 2 become 0, 1, 2, 3, 4.
+/// Zigzag: 0, -1, 1, -2, 2 become 0, 1, 2, 3, 4.
 #[inline]
 pub(super) fn fold(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
+/// The reverse of [`fold`].
 #[inline]
 pub(super) fn unfold(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// Bytes read from front to back. Every step says `None` at the end.
+/// A position in bytes that are read from front to back. Every method returns `None` if the bytes end too early.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     pub(super) bytes: &'a [u8],
@@ -75,6 +81,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// Reads one byte.
     #[inline]
     pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
@@ -82,7 +89,7 @@ impl<'a> Cursor<'a> {
         Some(byte)
     }
 
-    /// A number as [`put`] writes it; `None` also for one of more than 64 bits.
+    /// Reads a number as [`put`] writes it. `None` also for a number of more than 64 bits.
     #[inline]
     pub(super) fn number(&mut self) -> Option<u64> {
         let rest = self.bytes.get(self.at..)?;
@@ -91,7 +98,7 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             return Some(u64::from(first));
         }
-        // Up to seven bytes at once: a loop over them would end where the processor does not expect it.
+        // Reads up to seven bytes at once: the processor would mispredict the end of a loop over them.
         if let Some(word) = rest.first_chunk().map(|word| u64::from_le_bytes(*word))
             && let ends @ 1.. = !word & 0x0080_8080_8080_8080
         {
@@ -102,6 +109,7 @@ impl<'a> Cursor<'a> {
         self.long_number()
     }
 
+    /// Reads a number byte by byte: it has more than seven bytes, or stands in the last eight bytes of the text.
     fn long_number(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -118,12 +126,13 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// A number that counts bytes or entries in memory.
+    /// Reads a number that counts bytes or entries in memory.
     #[inline]
     pub(super) fn size(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok()
     }
 
+    /// Reads `len` bytes.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
@@ -143,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn known_numbers() {
+    fn known_numbers_have_known_bytes() {
         for (value, bytes) in [
             (0, &[0][..]),
             (127, &[0x7f]),

@@ -1,6 +1,14 @@
-//! An aggregator as the threads have it, and the windows in which it collects events until a Lua function sums them up.
-//! Windows are aligned to the wall clock, which may jump: no event is in two of them, and none is forgotten.
-//! Pure: moments are passed in. Bounded by the aggregator's own count and by the bytes of all ([`Meter`]).
+//! An aggregator as all threads share it, and the windows in which it collects events until a Lua function sums them
+//! up. Windows are aligned to the wall clock, which may jump: every event is in exactly one window, even then.
+//! Pure: callers pass the time in. `threads/actions/collector.rs` collects into the windows, on `rt-subscriber` and
+//! `rt-actions`, and passes the ended ones to the game thread.
+//! Bounded by the aggregator's `max_events` for each window, and by the bytes of all windows together ([`Meter`]).
+//!
+//! ```text
+//!          collect                end_due                   take_oldest
+//!  event ───────────▶ open window ─────────▶ ended windows ─────────────▶ the server that holds the lease sums it up
+//!                     (at most one)           (oldest first)               the others drop it
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,17 +21,20 @@ use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;
 use crate::hooks::spec::AggregatorSpec;
 
+/// One registration of `AddAggregator`.
 pub(crate) struct Aggregator {
+    /// The id that the script gave, else the fingerprint as text.
     pub(crate) id: Arc<[u8]>,
+    /// Equal on every server that added the same aggregator: it names the lease in Redis.
     pub(crate) fingerprint: Fingerprint,
     pub(crate) topic: Arc<Topic>,
     pub(crate) spec: AggregatorSpec,
-    /// Every server collects; the one that holds this sums up.
+    /// Every server collects, so that any of them can sum up a window. The lease holder does.
     pub(crate) lease: Arc<Lease>,
     pub(crate) windows: Mutex<Windows>,
 }
 
-/// One point in time, by both clocks.
+/// One point in time, by both clocks: windows follow the wall clock, leases the monotonic one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) at: Instant,
@@ -31,31 +42,33 @@ pub(crate) struct Moment {
     pub(crate) unix_ms: u64,
 }
 
-/// What all windows of the process hold together.
+/// Bytes and events of all windows in the process, from collection until a window is dropped. Keeps the windows below
+/// [`AGGREGATE_BYTES_MAX`].
 #[derive(Default)]
 pub(crate) struct Meter {
     bytes: AtomicUsize,
     events: AtomicUsize,
 }
 
-/// The events of one stretch of time; what they take is given back with it.
+/// The events of one interval. Its drop returns its bytes to the [`Meter`].
 pub struct Window {
-    /// `floor(unix time / interval)` of its first event.
+    /// `floor(unix time / interval)` at its first event.
     number: u64,
-    /// The decoded payloads, in order of arrival.
+    /// The tapes (`json/tape.rs`) of its events, in order of arrival.
     events: Vec<Box<[u8]>>,
+    /// The bytes that it took from the meter.
     bytes: usize,
     meter: Arc<Meter>,
-    /// When it was seen to be over; until then, when it began.
+    /// The time at which [`Windows::end_due`] ended it. For an open window, the time of its start.
     ended: Moment,
 }
 
-/// Why an event was not collected.
+/// The reason why an event was not collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// The window has as many events as its aggregator allows.
+pub(crate) enum NotCollected {
+    /// The window has the `max_events` of its aggregator.
     Events,
-    /// All windows together have as many bytes as is allowed.
+    /// All windows together have [`AGGREGATE_BYTES_MAX`].
     Bytes,
     /// The aggregator was removed.
     Removed,
@@ -65,23 +78,29 @@ pub(crate) enum Full {
 pub(crate) struct Windows {
     interval_ms: u64,
     events_max: usize,
+    /// The window that takes events now. `None` until the first event after the last window's end.
     open: Option<Window>,
-    /// Over, oldest first, until it is known which server sums them up.
+    /// Ended windows, oldest first. They wait here until Redis has said which server sums them up.
     ended: VecDeque<Window>,
-    /// The number of the last window that refused an event.
+    /// Number of the last window that refused an event: only its first refusal becomes a notice.
     refused_in: Option<u64>,
+    /// Set by [`Windows::remove`]: threads may still hold an old snapshot of the routes that names this aggregator.
     is_removed: bool,
 }
 
 impl Meter {
+    /// Events collected and not yet summed up.
     pub(crate) fn events(&self) -> usize {
         self.events.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Reserves bytes; false if there is no room. The sum is exceeded for a moment before it is corrected: that refuses
+    /// an event of another thread at worst, and never admits one too many.
     fn take(&self, bytes: usize) -> bool {
         let room = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= AGGREGATE_BYTES_MAX;
         if !room {
@@ -96,27 +115,29 @@ impl Window {
         Window { number, events: Vec::new(), bytes: 0, meter: Arc::clone(meter), ended: moment }
     }
 
-    /// The decoded payloads from this one on.
+    /// The tapes from index `at` on. The game thread builds the Lua table in slices, so it reads in parts.
     pub(crate) fn events_from(&self, at: usize) -> &[Box<[u8]>] {
         self.events.get(at..).unwrap_or_default()
     }
 
-    /// How many events it has.
+    /// Number of its events.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
+    /// True for a window that found no room for its first event.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// When it was seen to be over.
+    /// The time at which it ended. Its lease holder at that time sums it up.
     pub(crate) fn ended(&self) -> Moment {
         self.ended
     }
 
+    /// Appends an event; false if the meter has no room.
     fn push(&mut self, tape: &[u8]) -> bool {
-        // A window of many events is far larger than itself; one of a single event is not.
+        // The first event also pays for the struct: many windows of one event each would otherwise exceed the bound.
         let own = if self.events.is_empty() { size_of::<Window>() } else { 0 };
         let bytes = own + tape.len() + ITEM_OVERHEAD_BYTES;
         let room = self.meter.take(bytes);
@@ -137,6 +158,7 @@ impl Drop for Window {
 }
 
 impl Windows {
+    /// No window yet. The interval and the bound of events come from the spec.
     pub(crate) fn new(spec: &AggregatorSpec) -> Windows {
         Windows {
             interval_ms: spec.interval_s.saturating_mul(1000).max(1),
@@ -148,58 +170,59 @@ impl Windows {
         }
     }
 
-    /// Takes one event into the window of this moment.
-    pub(crate) fn collect(&mut self, tape: &[u8], moment: Moment, meter: &Arc<Meter>) -> Result<(), Full> {
+    /// Adds one event to the window of this moment. Ends the open window first if its time is over, and opens the next.
+    pub(crate) fn collect(&mut self, tape: &[u8], moment: Moment, meter: &Arc<Meter>) -> Result<(), NotCollected> {
         if self.is_removed {
-            return Err(Full::Removed);
+            return Err(NotCollected::Removed);
         }
         self.end_due(moment);
         let number = moment.unix_ms / self.interval_ms;
         let open = self.open.get_or_insert_with(|| Window::new(number, moment, meter));
         if open.len() >= self.events_max {
-            return Err(Full::Events);
+            return Err(NotCollected::Events);
         }
-        match open.push(tape) {
-            true => Ok(()),
-            false => Err(Full::Bytes),
-        }
+        if open.push(tape) { Ok(()) } else { Err(NotCollected::Bytes) }
     }
 
-    /// Notes that an event of this moment was refused. True for the first of its window.
+    /// Records that an event of this moment was refused. True for the first refusal of its window.
     pub(crate) fn is_first_refusal(&mut self, moment: Moment) -> bool {
         let number = moment.unix_ms / self.interval_ms;
         self.refused_in.replace(number) != Some(number)
     }
 
-    /// Ends the open window if its time is over. A clock that goes back by less than a window does not end it, and what
-    /// comes then still belongs to it; one that goes back further does, or it would stay open for that long.
+    /// Ends the open window if its time is over.
+    ///
+    /// The system may set the clock back. By less than one window, the open window stays open and takes the events of
+    /// that time too. By more, the window ends: otherwise it would stay open until the clock has caught up.
     pub(crate) fn end_due(&mut self, moment: Moment) {
         let number = moment.unix_ms / self.interval_ms;
         let is_over = |open: &Window| number > open.number || number.saturating_add(1) < open.number;
         if let Some(mut window) = self.open.take_if(|open| is_over(open)) {
             window.ended = moment;
-            // One that found no room for its first event has nothing to say.
+            // A window that found no room for its first event is empty: its function would be called for nothing.
             if !window.is_empty() {
                 self.ended.push_back(window);
             }
         }
     }
 
-    /// When the open window is over, in milliseconds of Unix time.
+    /// The end of the open window, in milliseconds of Unix time. `None`: no window is open.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.number.saturating_add(1).saturating_mul(self.interval_ms))
     }
 
-    /// The oldest window that is over.
+    /// The oldest ended window.
     pub(crate) fn oldest(&self) -> Option<&Window> {
         self.ended.front()
     }
 
+    /// Removes the oldest ended window and returns it, to be summed up or dropped.
     pub(crate) fn take_oldest(&mut self) -> Option<Window> {
         self.ended.pop_front()
     }
 
-    /// The aggregator was removed: collects nothing any more. How many events go with it.
+    /// Drops every window and refuses events from now on, as the aggregator was removed. Returns the number of events
+    /// dropped.
     pub(crate) fn remove(&mut self) -> usize {
         self.is_removed = true;
         let gone = self.ended.drain(..).chain(self.open.take());

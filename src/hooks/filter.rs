@@ -1,6 +1,12 @@
-//! `where`: the common conditions on an event, decided without Lua.
-//! Parsed once when a hook is added, decided over the event's tape; pure. All conditions of one `where` must hold.
-//! A field that is absent, and one of another type, equals nothing and is neither more nor less: only `ne` holds.
+//! The member `where` of a spec: comparisons on the fields of an event, decided without Lua.
+//! Parsed once on the game thread when a hook is added, then decided over the event's tape on the thread where the
+//! event arrives. Pure. All comparisons of one `where` must hold.
+//! A field that is absent or of another type equals no value and is neither less nor greater: only `ne` holds for it.
+//!
+//! ```text
+//! where = { weapon = "crossbow", ["victim.hp"] = { gt = 0, lt = 20 } }
+//!           path     operand: eq    path           operator and operand
+//! ```
 
 use serde_json::Value;
 
@@ -10,23 +16,26 @@ use crate::hooks::error::SpecError;
 use crate::hooks::members::{describe, function_in, number_of};
 use crate::hooks::template::{TEMPLATE_BYTES_MAX, check_none, is_path};
 use crate::json::find;
-use crate::json::tape::Item;
+use crate::json::tape::TapeItem as Item;
 
-/// Most conditions of one `where`.
+/// Most comparisons of one `where`. Each searches the whole event, for every event of the hook's topic.
 const CONDITIONS_MAX: usize = 32;
-/// Most values of one `one_of`.
+/// Most values of one `one_of`. They are compared one after the other.
 const ONE_OF_MAX: usize = 256;
 
-/// Every condition of one `where`. Without any it always holds.
+/// All comparisons of one `where`. The default has none and holds for every event.
 #[derive(Debug, Default)]
-pub(crate) struct Condition(Vec<Test>);
+pub(crate) struct EventFilter(Vec<Comparison>);
 
+/// One comparison. A field with two operators becomes two of these.
 #[derive(Debug)]
-struct Test {
+struct Comparison {
+    /// The dotted path of the field (`json/find.rs`).
     path: Box<str>,
     operator: Operator,
 }
 
+/// An operator with its operand. Only numbers have an order.
 #[derive(Debug)]
 enum Operator {
     Eq(Scalar),
@@ -38,6 +47,7 @@ enum Operator {
     OneOf(Vec<Scalar>),
 }
 
+/// An operand. Lists and tables are refused.
 #[derive(Debug, PartialEq)]
 enum Scalar {
     Text(Box<str>),
@@ -47,15 +57,15 @@ enum Scalar {
 
 const OPERATORS: [&str; 7] = ["eq", "ne", "lt", "le", "gt", "ge", "one_of"];
 
-impl Condition {
-    /// Reads `{field = value}` or `{field = {operator = value, ...}}`; `place` is the name of the member.
-    pub(crate) fn parse(value: &Value, place: &str) -> Result<Condition, SpecError> {
-        let mut tests = Vec::new();
+impl EventFilter {
+    /// Reads `{field = value}` or `{field = {operator = value, ...}}`. `place` is the path of the member, for errors.
+    pub(crate) fn parse(value: &Value, place: &str) -> Result<EventFilter, SpecError> {
+        let mut comparisons = Vec::new();
         let wrong = |found: String| SpecError::new(place, found);
         let fields = match value {
             Value::Object(fields) => fields,
-            // An empty Lua table is an empty array.
-            Value::Array(empty) if empty.is_empty() => return Ok(Condition::default()),
+            // Lua does not tell an empty list from an empty table: it arrives here as an empty array.
+            Value::Array(empty) if empty.is_empty() => return Ok(EventFilter::default()),
             other => return Err(wrong(format!("expected a table of fields, found {}", describe(other)))),
         };
         for (path, wanted) in fields {
@@ -64,10 +74,10 @@ impl Condition {
             }
             let place = format!("{place}.{path}");
             if !is_path(path) {
-                let found = "is no field: expected letters, digits, `_` and `-`, with dots between";
+                let found = "is not the name of a field: expected letters, digits, `_` and `-`, with dots between";
                 return Err(SpecError::new(&place, found));
             }
-            let mut add = |operator| tests.push(Test { path: path.as_str().into(), operator });
+            let mut add = |operator| comparisons.push(Comparison { path: path.as_str().into(), operator });
             match wanted {
                 Value::Object(operators) if !operators.is_empty() && function_in(wanted).is_none() => {
                     for (name, operand) in operators {
@@ -77,23 +87,28 @@ impl Condition {
                 other => add(Operator::Eq(scalar(other, &place)?)),
             }
         }
-        if tests.len() > CONDITIONS_MAX {
-            return Err(wrong(format!("has {} conditions, {CONDITIONS_MAX} are allowed", tests.len())));
+        if comparisons.len() > CONDITIONS_MAX {
+            return Err(wrong(format!("has {} conditions, {CONDITIONS_MAX} are allowed", comparisons.len())));
         }
-        Ok(Condition(tests))
+        Ok(EventFilter(comparisons))
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the event with this tape is meant.
+    /// True if the event with this tape meets every comparison.
     pub(crate) fn holds(&self, tape: &[u8]) -> bool {
-        self.0.iter().all(|test| test.operator.holds(find::field(tape, &test.path).map(|field| field.item)))
+        self.0.iter().all(|comparison| {
+            let field = find::field(tape, &comparison.path);
+            comparison.operator.holds(field.map(|field| field.item))
+        })
     }
 }
 
 impl Operator {
+    /// Reads one `operator = operand`.
     fn parse(name: &str, operand: &Value, place: &str) -> Result<Operator, SpecError> {
         let number = || {
             let found = || format!("expected a number, found {}", describe(operand));
@@ -111,6 +126,7 @@ impl Operator {
         })
     }
 
+    /// Compares one field. `None`: the event has no such field.
     fn holds(&self, item: Option<Item<'_>>) -> bool {
         let compared = |test: fn(&f64, &f64) -> bool, bound: &f64| match item {
             Some(Item::Number(number)) => test(&number, bound),
@@ -129,6 +145,7 @@ impl Operator {
 }
 
 impl Scalar {
+    /// True for the same type and the same value: `5` does not equal `"5"`, as in Lua.
     fn equals(&self, item: Option<Item<'_>>) -> bool {
         match (self, item) {
             (Scalar::Text(wanted), Some(Item::Text(found))) => wanted.as_bytes() == found,
@@ -139,6 +156,7 @@ impl Scalar {
     }
 }
 
+/// Reads one operand. A text has the bound of a template.
 fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
     let found = || format!("expected a string, number, boolean or table of operators, found {}", describe(value));
     let scalar = match value {
@@ -147,7 +165,8 @@ fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
                 let found = format!("has {} bytes, {TEMPLATE_BYTES_MAX} are allowed", text.len());
                 return Err(SpecError::new(place, found));
             }
-            // It is compared as it stands: one field cannot be compared with another.
+            // Operands take no placeholders, so a filter cannot compare one field with another. A text that looks like
+            // a placeholder is refused: it would silently match nothing.
             check_none(text).map_err(|found| SpecError::new(place, found))?;
             Some(Scalar::Text(text.as_str().into()))
         }
@@ -157,6 +176,7 @@ fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
     scalar.ok_or_else(|| SpecError::new(place, found()))
 }
 
+/// Reads the operands of `one_of`.
 fn scalars(value: &Value, place: &str) -> Result<Vec<Scalar>, SpecError> {
     match value {
         Value::Array(values) if (1..=ONE_OF_MAX).contains(&values.len()) => {

@@ -1,5 +1,6 @@
-//! A hook as the threads have it: what it listens to, what it does, and whether this server is the one to act where
-//! only one may. Built on the game thread, immutable but for the lease's clock; Lua functions stay behind.
+//! A hook as all threads share it: its topic, its checked spec and its lease.
+//! The game thread builds it. It never changes afterwards, except for the atomic times inside the lease. It holds no
+//! Lua function, as those are valid on the game thread only: `engine/hooks.rs` keeps them beside the hook.
 
 use std::sync::Arc;
 
@@ -8,28 +9,33 @@ use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;
 use crate::hooks::spec::{Action, Scope, Spec};
 
+/// One registration of `AddHook`.
 pub(crate) struct Hook {
+    /// The id that the script gave, else the fingerprint as text. Unique for each channel.
     pub(crate) id: Arc<[u8]>,
+    /// Equal on every server that added the same hook: it names the lease in Redis and stands in an event's identity.
     pub(crate) fingerprint: Fingerprint,
     pub(crate) topic: Arc<Topic>,
     pub(crate) spec: Spec,
-    /// For what only one server of a fleet may do.
+    /// The right to run the actions of [`Scope::Fleet`]. Hooks of one fingerprint share one lease, as they share its
+    /// key in Redis.
     pub(crate) lease: Arc<Lease>,
 }
 
 impl Hook {
-    /// Whether any of its actions has this scope.
+    /// True if at least one action of the hook has this scope.
     pub(crate) fn has(&self, scope: Scope) -> bool {
         has(&self.spec.actions, scope)
     }
 }
 
-/// Whether any of the actions has this scope.
+/// True if at least one of the actions has this scope.
 pub(crate) fn has(actions: &[Action], scope: Scope) -> bool {
     actions.iter().any(|action| action.scope == scope)
 }
 
-/// On whose behalf an event is acted on: for this server, for the whole fleet, for both.
+/// The scopes whose actions run for one event on this server. Actions of the other scope are skipped: another server
+/// runs them, or a sender already did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scopes {
     pub(crate) each: bool,
@@ -37,8 +43,10 @@ pub(crate) struct Scopes {
 }
 
 impl Scopes {
+    /// For an event that this server sent itself, and for the sum of an aggregator whose lease it holds.
     pub(crate) const BOTH: Scopes = Scopes { each: true, fleet: true };
 
+    /// True if actions of this scope run.
     pub(crate) fn include(self, scope: Scope) -> bool {
         match scope {
             Scope::Each => self.each,

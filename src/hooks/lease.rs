@@ -1,62 +1,70 @@
-//! The right to act for the whole fleet, for one hook or aggregator, by this server's clock. Redis' side of it is
-//! `redis/lease.rs`. Any thread.
+//! The right to act for the whole fleet, for one hook or aggregator, as this server's clock sees it.
+//! `rt-publisher` asks Redis for it and writes the answer here (`redis/lease.rs` has the commands); any thread reads it
+//! without a lock. The holder stops acting by its own clock before the key in Redis expires.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::limits::LEASE_RENEWAL;
 
-/// The right to act for the fleet, for a hook or an aggregator: a key in Redis that one server holds at a time. The
-/// holder gives it up by its own clock before Redis does, so that no two hold it at once.
+/// This server's copy of one lease: a key in Redis that one server holds at a time. Redis keeps the key longer than the
+/// holder trusts it (`LEASE` and `LEASE_OWN` in `config/limits.rs`), so two servers never act at once.
 #[derive(Default)]
 pub struct Lease {
-    /// By [`since_epoch`]; 0: not held.
+    /// End of the right, in milliseconds by [`since_epoch`]. 0: not held.
     until: AtomicU64,
-    /// When Redis was asked and said that another holds it; by [`since_epoch`], 0: never.
+    /// Time of the last question that Redis answered with "another server holds it", by [`since_epoch`]. 0: never.
     refused: AtomicU64,
 }
 
-/// Whose turn it is to act for the fleet.
+/// The server that acts for the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
+    /// This server holds the lease.
     Ours,
+    /// Another server holds the lease.
     Others,
-    /// Redis has not said lately.
+    /// The last answer of Redis is too old to tell. Nobody may act twice, so this server does not act.
     Unknown,
 }
 
 impl Lease {
+    /// True if this server may act for the fleet at `now`.
     pub fn holds(&self, now: Instant) -> bool {
         since_epoch(now) < self.until.load(Ordering::Acquire)
     }
 
-    /// Who acts on what was over at `since`. Redis' word counts if it is no older than two renewals before that.
+    /// The server that acts on an event of `since`, or on a window that ended then. A refusal by Redis counts if it is
+    /// at most two renewals ([`LEASE_RENEWAL`]) older than `since`: one answer may still be on its way.
     pub(crate) fn turn(&self, now: Instant, since: Instant) -> Turn {
         let refused = self.refused.load(Ordering::Acquire);
         let lately = u64::try_from((LEASE_RENEWAL * 2).as_millis()).unwrap_or(u64::MAX);
-        match self.holds(now) {
-            true => Turn::Ours,
-            false if refused > 0 && refused.saturating_add(lately) >= since_epoch(since) => Turn::Others,
-            false => Turn::Unknown,
+        if self.holds(now) {
+            Turn::Ours
+        } else if refused > 0 && refused.saturating_add(lately) >= since_epoch(since) {
+            Turn::Others
+        } else {
+            Turn::Unknown
         }
     }
 
-    /// Redis was asked at that moment, and another holds it.
+    /// Records that Redis, asked at `asked`, named another holder. This server's right ends with it.
     pub(crate) fn refused(&self, asked: Instant) {
         self.refused.store(since_epoch(asked), Ordering::Release);
         self.set(None);
     }
 
-    /// Held until then; `None`: not, or not any more.
+    /// Records that this server holds the lease until then. `None`: it does not hold it.
     pub(crate) fn set(&self, until: Option<Instant>) {
         self.until.store(until.map_or(0, since_epoch), Ordering::Release);
     }
 }
 
-/// Milliseconds since the first call of this process, from 1 on.
+/// Milliseconds from the first call in this process to `at`, plus 1: an `Instant` does not fit into an atomic, and 0
+/// means "never" here.
 fn since_epoch(at: Instant) -> u64 {
     static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    // A moment before the first call counts as the first call.
+    // An instant before the first call counts as the first call.
     let since = at.saturating_duration_since(*EPOCH.get_or_init(Instant::now));
     u64::try_from((since + Duration::from_millis(1)).as_millis()).unwrap_or(u64::MAX)
 }
@@ -66,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_ends_by_the_clock() {
+    fn a_lease_ends_by_this_servers_clock() {
         let (lease, now) = (Lease::default(), Instant::now());
         assert!(!lease.holds(now));
         lease.set(Some(now + Duration::from_secs(9)));
@@ -77,17 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn whose_turn_it_is() {
+    fn a_refusal_names_another_holder_while_it_is_recent() {
         let (lease, now) = (Lease::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(lease.turn(now, now), Turn::Unknown, "never asked");
         lease.refused(after(10));
         assert_eq!(lease.turn(after(60), after(5)), Turn::Others);
         assert_eq!(lease.turn(after(60), after(15)), Turn::Others, "the next answer is on its way");
-        assert_eq!(lease.turn(after(60), after(17)), Turn::Unknown, "an old word");
+        assert_eq!(lease.turn(after(60), after(17)), Turn::Unknown, "the answer is too old");
         lease.set(Some(after(69)));
         assert_eq!(lease.turn(after(60), after(17)), Turn::Ours);
-        assert_eq!(lease.turn(after(70), after(17)), Turn::Unknown, "it ended while nobody could be asked");
+        assert_eq!(lease.turn(after(70), after(17)), Turn::Unknown, "it ended while Redis could not be asked");
         lease.refused(after(71));
         assert_eq!(lease.turn(after(71), after(17)), Turn::Others);
     }

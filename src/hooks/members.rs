@@ -1,5 +1,7 @@
-//! The members of one table of a spec, each taken with the type it must have.
-//! Pure; every error names the member by its whole path and says what was found in words, not by its text.
+//! The members of one table of a spec, each read with the type it must have.
+//! Runs on the game thread while a script adds a hook; pure.
+//! Every error names the member by its whole path, and describes the value by its type ("a string") and never by its
+//! text, which may be a secret. Readers return `None` for an absent member and an error for a wrong one.
 
 use std::ops::RangeInclusive;
 
@@ -8,38 +10,43 @@ use serde_json::{Map, Value};
 use crate::config::nearest::unknown;
 use crate::hooks::error::SpecError;
 use crate::hooks::template;
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::hooks::url::{Url, UrlTemplate};
 
-/// A Lua function by the file that adds it: the same for the same script on every server.
+/// A Lua function, named after the file that adds it. The same script has the same name on every server, so the
+/// fingerprints of its hooks are equal there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Function(pub(crate) Box<str>);
 
-/// The member that marks a Lua function. No Lua table of a script is encoded to an object with this one member.
+/// The member that marks a Lua function; `lua/prelude.lua` writes it. A script that writes it itself gains nothing, as
+/// the engine also asks for the function.
 pub(crate) const FUNCTION_MARK: &str = "\0function";
 
-/// What any spec may have.
+/// The members that every hook and every action may have.
 pub(crate) const COMMON: [&str; 3] = ["type", "where", "scope"];
 
-/// A table of the spec, and where it stands.
+/// One table of a spec.
 pub(crate) struct Members<'a> {
+    /// `None`: an empty table.
     members: Option<&'a Map<String, Value>>,
+    /// The path of the table from the top of the spec, such as `actions[2].embed`. Empty for the spec itself.
     place: String,
 }
 
 impl<'a> Members<'a> {
-    /// The table at `place`; `expected` says in words what it should be.
+    /// The table at the path `place`. `expected` describes it for the error: `a table with ...`.
     pub(crate) fn of(value: &'a Value, place: &str, expected: &str) -> Result<Members<'a>, SpecError> {
         let members = match value {
             Value::Object(members) if function_in(value).is_none() => Some(members),
-            // An empty Lua table is an empty array.
+            // Lua does not tell an empty list from an empty table: it arrives here as an empty array.
             Value::Array(empty) if empty.is_empty() => None,
             other => return Err(SpecError::new(place, format!("expected {expected}, found {}", describe(other)))),
         };
         Ok(Members { members, place: place.to_owned() })
     }
 
-    /// Refuses any member that is in neither list.
+    /// Refuses every member that neither list names, and suggests the nearest name: a misspelled member would be
+    /// ignored otherwise, and the hook would do something else than its author believes.
     pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
         let known = || common.iter().chain(own).copied();
         match self.iter().find(|(name, _)| !known().any(|known| known == name.as_str())) {
@@ -48,29 +55,33 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// All members, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         self.members.into_iter().flatten()
     }
 
-    /// The path of a member, for errors.
+    /// The path of a member, for errors. Escaped, as a script chooses the name and the error goes to a console.
     pub(crate) fn at(&self, name: &str) -> String {
         let name = name.escape_debug();
         if self.place.is_empty() { name.to_string() } else { format!("{}.{name}", self.place) }
     }
 
+    /// The error for a member that must be there.
     pub(crate) fn missing(&self, name: &str) -> SpecError {
         SpecError::new(&self.at(name), "is missing")
     }
 
+    /// A member of any type. JSON `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
         self.members.and_then(|members| members.get(name)).filter(|value| !value.is_null())
     }
 
+    /// The error for a member of the wrong type.
     fn wrong(&self, name: &str, expected: &str, found: &Value) -> SpecError {
         SpecError::new(&self.at(name), format!("expected {expected}, found {}", describe(found)))
     }
 
-    /// A text that is not empty.
+    /// A text. An empty one is an error: no member has a use for it.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, SpecError> {
         match self.get(name) {
             None => Ok(None),
@@ -80,11 +91,12 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A text that must be there.
     pub(crate) fn needed_text(&self, name: &str) -> Result<&'a str, SpecError> {
         self.text(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A member that has two names, and which of them was used.
+    /// A text that has two names: the name used, and the text. Both names at once are an error.
     pub(crate) fn either<'n>(&self, one: &'n str, other: &'n str) -> Result<Option<(&'n str, &'a str)>, SpecError> {
         match (self.text(one)?, self.text(other)?) {
             (Some(_), Some(_)) => Err(SpecError::new(&self.at(other), format!("is another name of `{one}`: use one"))),
@@ -94,7 +106,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// One of these words.
+    /// A text that must be one of these words.
     pub(crate) fn word(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, SpecError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         match words.iter().find(|word| **word == text) {
@@ -107,25 +119,29 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A word that must be there.
     pub(crate) fn needed_word(&self, name: &str, words: &[&'static str]) -> Result<&'static str, SpecError> {
         self.word(name, words)?.ok_or_else(|| self.missing(name))
     }
 
+    /// A finite number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<f64>, SpecError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         number_of(value).map(Some).ok_or_else(|| self.wrong(name, "a number", value))
     }
 
-    /// A whole number below 2^53, which every JSON and Lua number keeps.
+    /// A whole number between -2^53 and 2^53: a JSON number and a Lua number are doubles, which are exact up to there.
     pub(crate) fn whole_signed(&self, name: &str) -> Result<Option<i64>, SpecError> {
         let Some(number) = self.number(name)? else { return Ok(None) };
         let whole = number as i64;
-        match whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
-            true => Ok(Some(whole)),
-            false => Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}"))),
+        if whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
+            Ok(Some(whole))
+        } else {
+            Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}")))
         }
     }
 
+    /// A whole number in this range.
     pub(crate) fn whole(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, SpecError> {
         let Some(whole) = self.whole_signed(name)? else { return Ok(None) };
         match u64::try_from(whole).ok().filter(|whole| range.contains(whole)) {
@@ -138,6 +154,7 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A boolean.
     pub(crate) fn switch(&self, name: &str) -> Result<Option<bool>, SpecError> {
         match self.get(name) {
             None => Ok(None),
@@ -146,11 +163,13 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A Lua function that must be there, as its mark.
     pub(crate) fn function(&self, name: &str) -> Result<Function, SpecError> {
         let value = self.get(name).ok_or_else(|| self.missing(name))?;
         function_in(value).map(|mark| Function(mark.into())).ok_or_else(|| self.wrong(name, "a function", value))
     }
 
+    /// A list whose length is in this range.
     pub(crate) fn list(&self, name: &str, count: RangeInclusive<usize>) -> Result<Option<&'a [Value]>, SpecError> {
         match self.get(name) {
             None => Ok(None),
@@ -163,52 +182,59 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A table inside this one.
+    /// A table inside this one. `expected` describes it for the error.
     pub(crate) fn table(&self, name: &str, expected: &str) -> Result<Option<Members<'a>>, SpecError> {
         self.get(name).map(|value| Members::of(value, &self.at(name), expected)).transpose()
     }
 
-    pub(crate) fn template(&self, name: &str, text: &str, place: Place) -> Result<Template, SpecError> {
-        Template::parse(text, place).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+    /// Parses the text of a member as a template.
+    pub(crate) fn template(&self, name: &str, text: &str, context: Context) -> Result<Template, SpecError> {
+        Template::parse(text, context).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 
-    /// A text that takes no placeholders: none in it may look like one.
+    /// Refuses a placeholder, and text that looks like one, in a member that takes none: its author expects a value
+    /// there and would get the braces.
     pub(crate) fn no_template(&self, name: &str, text: &str) -> Result<(), SpecError> {
         template::check_none(text).map_err(|found| SpecError::new(&self.at(name), found))
     }
 
-    pub(crate) fn template_at(&self, name: &str, place: Place) -> Result<Option<Template>, SpecError> {
-        self.text(name)?.map(|text| self.template(name, text, place)).transpose()
+    /// A member that is a template.
+    pub(crate) fn template_at(&self, name: &str, context: Context) -> Result<Option<Template>, SpecError> {
+        self.text(name)?.map(|text| self.template(name, text, context)).transpose()
     }
 
+    /// A member that is a URL with placeholders.
     pub(crate) fn url_at(&self, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
         self.text(name)?.map(|text| self.url_template(name, text)).transpose()
     }
 
+    /// Parses the text of a member as a URL with placeholders.
     pub(crate) fn url_template(&self, name: &str, text: &str) -> Result<UrlTemplate, SpecError> {
         UrlTemplate::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 
+    /// Parses the text of a member as a URL without placeholders.
     pub(crate) fn url(&self, name: &str, text: &str) -> Result<Url, SpecError> {
-        // A written URL is refused for all that a template is; the rest is that it takes no placeholders.
+        // The checks of a template come first: they name escaped braces and misspelled placeholders, which
+        // `Url::parse` would accept or report as a wrong character.
         self.url_template(name, text)?;
         self.no_template(name, text)?;
         Url::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
     }
 }
 
-/// The place of the function that this value marks.
+/// The name of the Lua function that this value marks. `None`: the value is not a mark.
 pub(crate) fn function_in(value: &Value) -> Option<&str> {
     let members = value.as_object().filter(|members| members.len() == 1)?;
     members.get(FUNCTION_MARK)?.as_str()
 }
 
-/// A number that is finite.
+/// The value as a finite number.
 pub(crate) fn number_of(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.is_finite())
 }
 
-/// A value in a word or two: what a Lua writer would call it.
+/// The type of a value in the words of a Lua author. Never its content.
 pub(crate) fn describe(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

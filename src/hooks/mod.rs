@@ -1,15 +1,15 @@
-//! Hooks and aggregators: what scripts ask for, checked, and who is concerned by an event. Pure: what they do is done by
-//! the threads.
+//! Hooks and aggregators: the checked form of a script's request, and the choice of those that an event concerns.
+//! Pure: every file here computes values. The worker threads carry the actions out (`threads/actions/`).
 //!
 //! | file | question |
 //! |---|---|
-//! | `spec` | What did `AddHook` or `AddAggregator` ask for, and is it right? (`members`, `error`) |
-//! | `request` | What is a Discord or HTTP hook to send, and where? |
-//! | `template`, `url` | How does a text come out of an event, escaped for its place? |
-//! | `filter` | Does the event meet a `where`? |
-//! | `hook`, `aggregator` | What do the threads know of a registration? |
-//! | `lease` | Is it this server that acts for the fleet? |
-//! | `routes`, `trie` | Which of them want the events of this channel? |
+//! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
+//! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
+//! | `filter` | Does the event meet the conditions of `where`? |
+//! | `hook`, `aggregator` | Which part of a registration do the threads share? |
+//! | `lease` | Does this server act for the fleet? |
+//! | `routes`, `trie` | Which listeners, hooks and aggregators want the events of a channel? |
 
 pub(crate) mod aggregator;
 pub(crate) mod error;

@@ -1,5 +1,7 @@
-//! The two actions that make requests, `discord` and `http`: what their members become.
-//! Read on the game thread, rendered on `rt-webhooks` (`webhook/`); pure. Holds secrets: URLs and headers show masked.
+//! The two actions that send requests, `discord` and `http`: their members, parsed and checked.
+//! Parsed on the game thread, rendered on `rt-webhooks` (`webhook/discord.rs`, `webhook/http.rs`); pure.
+//! Holds secrets: `Debug` masks URLs and header values. A text without placeholders that Discord would refuse is
+//! refused here, when the script can still see the error; a text with placeholders is cut when it is rendered.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,13 +13,13 @@ use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
 use crate::hooks::template::body::Syntax;
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::hooks::url::{Url, UrlTemplate};
 
-/// Most headers of one request.
+/// Most headers of one request. Each is rendered for every event.
 const HEADERS_MAX: usize = 32;
 
-/// Something that is posted for an event.
+/// A request that is sent for an event.
 #[derive(Debug)]
 pub enum Webhook {
     Discord(Box<Discord>),
@@ -25,7 +27,7 @@ pub enum Webhook {
 }
 
 impl Webhook {
-    /// The `type` it was made from.
+    /// The value of `type` in the spec.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Webhook::Discord(_) => "discord",
@@ -34,19 +36,22 @@ impl Webhook {
     }
 }
 
-/// A message to a Discord webhook.
+/// A message to a Discord webhook: <https://docs.discord.com/developers/resources/webhook#execute-webhook>. At least
+/// one of `content` and `embed` is there, as Discord refuses an empty message.
 #[derive(Debug)]
 pub struct Discord {
+    /// The webhook. It takes no placeholders: an event must not choose the destination.
     pub(crate) url: Url,
+    /// The text of the message, `format` or `message` in the spec.
     pub(crate) content: Option<Template>,
     pub(crate) embed: Option<Embed>,
     pub(crate) username: Option<String>,
     pub(crate) avatar_url: Option<UrlTemplate>,
-    /// Mentions that the hook itself writes may ping. Those in values never do.
+    /// Mentions in the hook's own text may ping. Mentions in values never do.
     pub(crate) allow_mentions: bool,
 }
 
-/// The box below a message.
+/// The box below a message: <https://docs.discord.com/developers/resources/message#embed-object>.
 #[derive(Debug, Default)]
 pub(crate) struct Embed {
     pub(crate) title: Option<Template>,
@@ -58,10 +63,11 @@ pub(crate) struct Embed {
     pub(crate) author: Option<Label>,
     pub(crate) image: Option<UrlTemplate>,
     pub(crate) thumbnail: Option<UrlTemplate>,
-    /// Whether the time of the event is shown.
+    /// The embed shows the time at which this server received the event.
     pub(crate) timestamp: bool,
 }
 
+/// A name with a value, in a list or, if `inline`, in columns.
 #[derive(Debug)]
 pub(crate) struct EmbedField {
     pub(crate) name: Template,
@@ -69,26 +75,28 @@ pub(crate) struct EmbedField {
     pub(crate) inline: bool,
 }
 
-/// A footer or an author: a text with a small picture.
+/// A footer or an author: a text with a small picture. Discord shows it as it is, without markdown.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) text: Template,
     pub(crate) icon_url: Option<UrlTemplate>,
-    /// An author's link.
+    /// The link of an author. A footer has none.
     pub(crate) url: Option<UrlTemplate>,
 }
 
-/// A request to anybody.
+/// A request to any HTTP server.
 #[derive(Debug)]
 pub struct Http {
     pub(crate) url: UrlTemplate,
     pub(crate) method: &'static str,
+    /// Names as the script wrote them, each only once whatever its letter case.
     pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
-    pub(crate) body: Body,
+    pub(crate) body: HttpBody,
+    /// From the look-up of the name to the last byte of the response's head.
     pub(crate) timeout: Duration,
 }
 
-/// What a header holds. It may be a secret: `Debug` shows nothing of it.
+/// The value of a header. It may be a secret, so `Debug` shows nothing of it.
 pub(crate) struct HeaderValue(pub(crate) Template);
 
 impl fmt::Debug for HeaderValue {
@@ -97,15 +105,19 @@ impl fmt::Debug for HeaderValue {
     }
 }
 
+/// The body of a request.
 #[derive(Debug)]
-pub(crate) enum Body {
-    /// The event's own JSON, without its identity.
+pub(crate) enum HttpBody {
+    /// The event's own JSON, without its identity (`_rt`). The default, and `format = "json"`.
     Event,
+    /// The text `format` with its placeholders filled in.
     Template(Template),
 }
 
-/// What Discord takes in a message, in one embed, and in a name. It counts code points:
-/// <https://github.com/discord/discord-api-docs/issues/1315>.
+// The limits of Discord: <https://docs.discord.com/developers/resources/message#embed-object-embed-limits> and
+// <https://docs.discord.com/developers/resources/webhook#execute-webhook>. Discord counts code points:
+// <https://github.com/discord/discord-api-docs/issues/1315>.
+/// Longest text of a message.
 pub(crate) const CONTENT_CHARS_MAX: usize = 2000;
 pub(crate) const TITLE_CHARS_MAX: usize = 256;
 pub(crate) const DESCRIPTION_CHARS_MAX: usize = 4096;
@@ -113,18 +125,21 @@ pub(crate) const FIELD_NAME_CHARS_MAX: usize = 256;
 pub(crate) const FIELD_VALUE_CHARS_MAX: usize = 1024;
 pub(crate) const FOOTER_CHARS_MAX: usize = 2048;
 pub(crate) const AUTHOR_CHARS_MAX: usize = 256;
-/// Of the texts of all embeds of a message together.
+/// All texts of all embeds of a message together.
 pub(crate) const EMBEDS_CHARS_MAX: usize = 6000;
 const FIELDS_MAX: usize = 25;
 const USERNAME_CHARS_MAX: usize = 80;
+/// White, in 24 bits of red, green and blue.
 const COLOR_MAX: u64 = 0xff_ffff;
 
 const METHODS: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
 
-/// Headers that belong to the connection or to the retries.
+/// Headers that the client itself writes: for the connection and the framing of the body (RFC 9112), and `webhook-id`,
+/// which is equal for all attempts at one request, so that its receiver can deduplicate.
 const OWN_HEADERS: [&str; 9] =
     ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "webhook-id"];
 
+/// The members of an action of type `discord`.
 pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
     members.only(&COMMON, &own)?;
@@ -133,7 +148,9 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     let discord = Discord {
         url: members.url(url_name, url)?,
         content: content
-            .map(|(name, text)| fits(members, name, members.template(name, text, Place::Markdown)?, CONTENT_CHARS_MAX))
+            .map(|(name, text)| {
+                fits(members, name, members.template(name, text, Context::Markdown)?, CONTENT_CHARS_MAX)
+            })
             .transpose()?,
         embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
         username: username(members)?,
@@ -142,7 +159,7 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     };
     match (&discord.content, &discord.embed) {
         (None, None) => {
-            Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: one of them must be there"))
+            Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: at least one is required"))
         }
         (Some(text), None) if !text.has_placeholders() && text.literals().all(|text| text.trim().is_empty()) => {
             Err(SpecError::new(&members.at(content.map_or("format", |(name, _)| name)), "is empty"))
@@ -151,6 +168,7 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
     }
 }
 
+/// The name that Discord shows as the author of the message.
 fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
     let Some(name) = members.text("username")? else { return Ok(None) };
     if name.trim().is_empty() {
@@ -160,32 +178,33 @@ fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
         let found = format!("is longer than {USERNAME_CHARS_MAX} characters");
         return Err(SpecError::new(&members.at("username"), found));
     }
-    // Discord refuses some names, and a player's could be one of them.
+    // Discord refuses some names, and the name of a player could be one of them: no placeholders.
     members.no_template("username", name)?;
     Ok(Some(name.to_owned()))
 }
 
-/// Refuses a text without placeholders that Discord would refuse. One with placeholders is cut when it is rendered.
+/// Refuses a text without placeholders that is longer than Discord's limit. A text with placeholders is cut when it is
+/// rendered.
 fn fits(members: &Members<'_>, name: &str, template: Template, chars_max: usize) -> Result<Template, SpecError> {
     let found = fixed_chars(&template);
-    match found > chars_max {
-        true => {
-            let found = format!("has {found} characters, Discord takes {chars_max}");
-            Err(SpecError::new(&members.at(name), found))
-        }
-        false => Ok(template),
+    if found > chars_max {
+        let found = format!("has {found} characters, Discord takes {chars_max}");
+        return Err(SpecError::new(&members.at(name), found));
     }
+    Ok(template)
 }
 
-/// The characters of a text that is the same for each event; 0 for others.
+/// The length of a text without placeholders, in code points. 0 for a text with placeholders: it is not known yet.
 fn fixed_chars(template: &Template) -> usize {
     if template.has_placeholders() { 0 } else { template.literals().map(|text| text.chars().count()).sum() }
 }
 
+/// A text of an embed that Discord reads as markdown.
 fn text(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
-    members.template_at(name, Place::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
+    members.template_at(name, Context::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
 }
 
+/// The table `embed`. Discord refuses an embed that shows nothing, and one whose texts are too long together.
 fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
     let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
     members.only(&[], &own)?;
@@ -216,13 +235,13 @@ fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
         || embed.author.is_some()
         || embed.image.is_some()
         || embed.thumbnail.is_some();
-    match shows {
-        true => Ok(embed),
-        false => Err(SpecError::new(&members.at("description"), "is missing, and nothing else would be shown")),
+    if !shows {
+        return Err(SpecError::new(&members.at("description"), "is missing, and the embed would show nothing"));
     }
+    Ok(embed)
 }
 
-/// `0x2ecc71`, or `"#2ecc71"` as the web writes it.
+/// `0x2ecc71` as Discord writes a color, or `"#2ecc71"` as CSS does.
 fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
     let Some(Value::String(text)) = members.get("color") else {
         return Ok(members.whole("color", 0..=COLOR_MAX)?.and_then(|color| u32::try_from(color).ok()));
@@ -234,6 +253,7 @@ fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
     }
 }
 
+/// The list `fields` of an embed.
 fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
     let list = members.list("fields", 0..=FIELDS_MAX)?.unwrap_or_default();
     let each = list.iter().enumerate().map(|(at, value)| {
@@ -249,14 +269,15 @@ fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
     each.collect()
 }
 
+/// A text of a field, which must be there.
 fn needed(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Template, SpecError> {
-    fits(members, name, members.template(name, members.needed_text(name)?, Place::Markdown)?, chars_max)
+    fits(members, name, members.template(name, members.needed_text(name)?, Context::Markdown)?, chars_max)
 }
 
-/// `footer = "text"` or `footer = {text = "text", icon_url = ...}`; the first name is the text's.
+/// `footer = "text"` or `footer = {text = "text", icon_url = ...}`. The first name in `own` is that of the text.
 fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Label>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
-        let Some(text) = members.template_at(name, Place::Plain)? else { return Ok(None) };
+        let Some(text) = members.template_at(name, Context::Plain)? else { return Ok(None) };
         let text = fits(members, name, text, chars_max)?;
         return Ok(Some(Label { text, icon_url: None, url: None }));
     }
@@ -264,7 +285,7 @@ fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> R
     label.only(&[], own)?;
     let text = own.first().copied().unwrap_or_default();
     Ok(Some(Label {
-        text: fits(&label, text, label.template(text, label.needed_text(text)?, Place::Plain)?, chars_max)?,
+        text: fits(&label, text, label.template(text, label.needed_text(text)?, Context::Plain)?, chars_max)?,
         icon_url: label.url_at("icon_url")?,
         url: label.url_at("url")?,
     }))
@@ -280,6 +301,7 @@ fn picture(members: &Members<'_>, name: &str) -> Result<Option<UrlTemplate>, Spe
     picture.url_template("url", picture.needed_text("url")?).map(Some)
 }
 
+/// The members of an action of type `http`.
 pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
     members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
     Ok(Http {
@@ -291,35 +313,36 @@ pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
     })
 }
 
-/// What the hook's own header `Content-Type` says of the body.
+/// The syntax of the body according to the hook's own header `Content-Type`. `None`: the hook has no such header.
 fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(None) };
     let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
     let Some((name, Value::String(value))) = table.iter().find(|(name, _)| is_type(name)) else { return Ok(None) };
-    // How values are escaped must not depend on a value.
+    // The syntax decides how values are escaped, so no value may choose the syntax.
     table.no_template(name, value)?;
     Syntax::of(value).map(Some).map_err(|found| SpecError::new(&table.at(name), found))
 }
 
-fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<Body, SpecError> {
+/// The member `format`. A text without a placeholder is refused: its body would be the same for every event.
+fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecError> {
     let text = match members.text("format")? {
+        // A receiver that reads a form or markup could take a value of the JSON for a part of its syntax.
         None | Some("json") if syntax.is_some_and(Syntax::misreads_json) => {
-            let found = "is JSON, and the Content-Type says otherwise: expected a text with placeholders like {killer}";
+            let found = "is JSON, but the Content-Type says otherwise: expected a text with placeholders like {killer}";
             return Err(SpecError::new(&members.at("format"), found));
         }
-        None | Some("json") => return Ok(Body::Event),
+        None | Some("json") => return Ok(HttpBody::Event),
         Some(text) => text,
     };
-    let template = members.template("format", text, Place::Body(syntax))?;
-    match template.has_placeholders() {
-        true => Ok(Body::Template(template)),
-        false => {
-            let found = "expected \"json\", or a text with at least one placeholder like {killer}";
-            Err(SpecError::new(&members.at("format"), found))
-        }
+    let template = members.template("format", text, Context::Body(syntax))?;
+    if !template.has_placeholders() {
+        let found = "expected \"json\", or a text with at least one placeholder like {killer}";
+        return Err(SpecError::new(&members.at("format"), found));
     }
+    Ok(HttpBody::Template(template))
 }
 
+/// The member `timeout`, in seconds.
 fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
     const RANGE: RangeInclusive<f64> = 0.1..=REQUEST_TIMEOUT_MAX.as_secs() as f64;
     match members.number("timeout")? {
@@ -332,55 +355,58 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
     }
 }
 
+/// The description of the table `headers`, for errors.
 const HEADERS: &str = "a table of names and values";
 
+/// The table `headers`. Neither a name nor a value can end its line and begin another header, and no header appears
+/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>.
 fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
     let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
     for (name, value) in table.iter() {
         let wrong = |found: String| SpecError::new(&table.at(name), found);
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(wrong("is no name of a header".to_owned()));
+            return Err(wrong("is not a valid header name".to_owned()));
         }
         if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             return Err(wrong("is set by the module itself".to_owned()));
         }
         if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            return Err(wrong("stands there twice, in other letters".to_owned()));
+            return Err(wrong("appears twice, in different letter case".to_owned()));
         }
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
         };
-        let place = if name.eq_ignore_ascii_case("cookie") { Place::Cookie } else { Place::Header };
-        let template = Template::parse(&value, place).map_err(|err| wrong(err.to_string()))?;
+        let context = if name.eq_ignore_ascii_case("cookie") { Context::Cookie } else { Context::Header };
+        let template = Template::parse(&value, context).map_err(|err| wrong(err.to_string()))?;
+        // Receivers strip white space at both ends (RFC 9110, 5.5): the value would not arrive as it was written.
         if value.trim_ascii() != value {
             return Err(wrong("begins or ends with white space".to_owned()));
         }
         template.literals().try_for_each(check_header_value).map_err(wrong)?;
         headers.push((name.as_str().into(), HeaderValue(template)));
     }
-    match headers.len() > HEADERS_MAX {
-        true => {
-            let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
-            Err(SpecError::new(&members.at("headers"), found))
-        }
-        false => Ok(headers),
+    if headers.len() > HEADERS_MAX {
+        let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
+        return Err(SpecError::new(&members.at("headers"), found));
     }
+    Ok(headers)
 }
 
-/// What RFC 9110 allows in a header's name.
+/// True for a byte of a header's name (`tchar`): <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Text on one line of plain ASCII; whatever else it is could end the header and begin another.
+/// Accepts one line of ASCII. A line break would end the header and begin another, and other characters have no
+/// encoding that both ends agree on (RFC 9110, 5.5).
 fn check_header_value(value: &str) -> Result<(), String> {
     match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
-        Some('\r' | '\n') => Err("holds a line break".to_owned()),
-        Some(found) if found.is_ascii() => Err(format!("holds the control character {found:?}")),
-        Some(_) => Err("holds a character that is not ASCII".to_owned()),
+        Some('\r' | '\n') => Err("contains a line break".to_owned()),
+        Some(found) if found.is_ascii() => Err(format!("contains the control character {found:?}")),
+        Some(_) => Err("contains a character that is not ASCII".to_owned()),
         None => Ok(()),
     }
 }

@@ -1,7 +1,14 @@
-//! Who wants what: the immutable snapshot that the game thread publishes and the other threads read.
-//! The game thread keeps the newest and changes it as listeners and hooks change; a snapshot is a copy that shares all
-//! that did not change ([`Trie`]), so that neither a change nor what readers make of it grows with the rest.
-//! Knows names and hooks, no Lua reference: those stay on the game thread (`engine/registry.rs`, `engine/hooks.rs`).
+//! The routes: for each channel and pattern, the listeners, hooks and aggregators that want its events.
+//! The game thread keeps the newest routes and changes them; the other threads read immutable snapshots. A snapshot is
+//! a copy that shares every unchanged part ([`Trie`]), so the cost of a change, and of following it, does not grow with
+//! the number of routes.
+//! Holds no Lua reference: those stay on the game thread (`engine/listeners.rs`, `engine/hooks.rs`).
+//!
+//! ```text
+//! channels   "p:player:kill" ──▶ Route { topic, is_listened, hooks, aggregators }
+//! patterns   "p:player:*"    ──▶ Route
+//! acting     "player:"       ──▶ "p:player:*", "p:player:?ill"     patterns with hooks, by their literal beginning
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,11 +23,11 @@ use crate::hooks::lease::Lease;
 use crate::hooks::spec::Scope;
 use crate::hooks::trie::Trie;
 
-/// Who wants what comes of one topic.
+/// The receivers of one topic's events. It exists as long as it has at least one.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) topic: Arc<Topic>,
-    /// Lua listeners.
+    /// Lua listens: the events go to the inbox too.
     pub(crate) is_listened: bool,
     /// In order of registration.
     pub(crate) hooks: Vec<Arc<Hook>>,
@@ -32,103 +39,112 @@ impl Route {
         Route { topic, is_listened: false, hooks: Vec::new(), aggregators: Vec::new() }
     }
 
-    /// Whether anything but Lua listeners wants its events.
+    /// True if a hook or an aggregator wants its events.
     pub(crate) fn is_acted_on(&self) -> bool {
         !(self.hooks.is_empty() && self.aggregators.is_empty())
     }
 }
 
-/// The hooks and aggregators of the events of one channel.
+/// The hooks and aggregators that act on the events of one channel, through its own route and all matching patterns.
 #[derive(Default)]
 pub(crate) struct Matched {
     routes: Vec<Arc<Route>>,
-    /// What an event's identity says of those hooks that act for the fleet.
+    /// The list of fingerprints for an event's identity: of those hooks that act for the fleet when this server sends
+    /// the event. Receivers do not act for them again.
     pub(crate) acted: Box<[u8]>,
 }
 
 impl Matched {
+    /// True if nothing acts on the channel.
     pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
+    /// The hooks: those of the channel itself first.
     pub(crate) fn hooks(&self) -> impl Iterator<Item = &Arc<Hook>> {
         self.routes.iter().flat_map(|route| &route.hooks)
     }
 
+    /// The aggregators, in the same order.
     pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.routes.iter().flat_map(|route| &route.aggregators)
     }
 }
 
-/// The right to act for the fleet that some hooks or aggregators of one fingerprint want.
+/// A lease that hooks or aggregators of one fingerprint use, with their number. `rt-publisher` renews it while it has
+/// users.
 #[derive(Clone)]
-struct Wanted {
+struct LeaseUse {
     fingerprint: Fingerprint,
     lease: Arc<Lease>,
     users: usize,
 }
 
-/// Everything wanted at one moment, by its name on the wire.
+/// All routes at one moment.
 #[derive(Clone, Default)]
 pub struct Routes {
+    /// By name on the wire, as a `message` frame names it.
     channels: Trie<Arc<Route>>,
+    /// By name on the wire, as a `pmessage` frame names its pattern.
     patterns: Trie<Arc<Route>>,
-    /// The patterns that hooks or aggregators have, by [`Topic::literal`] and then by name on the wire; and how many
-    /// literals of each length there are.
+    /// The patterns with hooks or aggregators: by [`Topic::literal`], then by name on the wire. [`Routes::matched`]
+    /// looks only at patterns whose literal begins the channel, not at all of them.
     acting: Trie<Trie<()>>,
+    /// Number of literals in `acting` for each length: a channel is cut at these lengths only.
     literals: Arc<BTreeMap<usize, usize>>,
-    /// What stands before every name on the wire.
+    /// The prefix of every name on the wire.
     prefix: Arc<str>,
     /// By fingerprint.
-    leases: Trie<Wanted>,
-    /// By address.
+    leases: Trie<LeaseUse>,
+    /// By address: two aggregators may have one fingerprint.
     aggregators: Trie<Arc<Aggregator>>,
 }
 
 impl Routes {
-    /// Nothing is wanted yet.
+    /// No routes yet.
     pub(crate) fn new(prefix: &str) -> Routes {
         Routes { prefix: prefix.into(), ..Routes::default() }
     }
 
-    /// Lua listens to this topic, or not any more.
+    /// Lua begins to listen to this topic, or stops.
     pub(crate) fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
         self.change(topic, |route| route.is_listened = wanted);
     }
 
-    /// The one hook takes the place of the other, which is of the same topic.
+    /// Replaces one hook by another of the same topic. `before` is `None` for an addition, `after` for a removal.
     pub(crate) fn replace_hook(&mut self, before: Option<&Arc<Hook>>, after: Option<&Arc<Hook>>) {
         let Some(hook) = after.or(before) else { return };
         self.change(&hook.topic, |route| replace(&mut route.hooks, before, after));
-        // First the new one: a lease that both want stays.
+        // The new hook goes first: a lease that both use keeps at least one user, so this server does not free it.
         for (hook, wanted) in [(after, true), (before, false)] {
             if let Some(hook) = hook.filter(|hook| hook.has(Scope::Fleet)) {
-                self.want(hook.fingerprint, &hook.lease, wanted);
+                self.count_lease_use(hook.fingerprint, &hook.lease, wanted);
             }
         }
     }
 
-    /// The same for aggregators.
+    /// Replaces one aggregator by another, as [`Routes::replace_hook`] does for hooks.
     pub(crate) fn replace_aggregator(&mut self, before: Option<&Arc<Aggregator>>, after: Option<&Arc<Aggregator>>) {
         let Some(aggregator) = after.or(before) else { return };
         self.change(&aggregator.topic, |route| replace(&mut route.aggregators, before, after));
         for (aggregator, wanted) in [(after, true), (before, false)] {
             let Some(aggregator) = aggregator else { continue };
-            self.want(aggregator.fingerprint, &aggregator.lease, wanted);
+            self.count_lease_use(aggregator.fingerprint, &aggregator.lease, wanted);
             let address = Arc::as_ptr(aggregator).addr().to_ne_bytes();
             self.aggregators.update(&address, |known| *known = wanted.then(|| Arc::clone(aggregator)));
         }
     }
 
-    fn want(&mut self, fingerprint: Fingerprint, lease: &Arc<Lease>, wanted: bool) {
+    /// Adds one user of a lease, or removes one. A lease without users is not asked for any more.
+    fn count_lease_use(&mut self, fingerprint: Fingerprint, lease: &Arc<Lease>, wanted: bool) {
         self.leases.update(&fingerprint.to_bytes(), |known| {
             let users = known.as_ref().map_or(0, |known| known.users);
             let users = if wanted { users + 1 } else { users.saturating_sub(1) };
-            *known = (users > 0).then(|| Wanted { fingerprint, lease: Arc::clone(lease), users });
+            *known = (users > 0).then(|| LeaseUse { fingerprint, lease: Arc::clone(lease), users });
         });
     }
 
-    /// Changes one route; one that nobody wants is none.
+    /// Changes one route. Creates it before the change and removes it afterwards if it has no receivers.
     fn change(&mut self, topic: &Arc<Topic>, change: impl FnOnce(&mut Route)) {
         let wire = topic.wire_name(&self.prefix);
         let space = if topic.is_pattern() { &mut self.patterns } else { &mut self.channels };
@@ -145,7 +161,7 @@ impl Routes {
         }
     }
 
-    /// Keeps `acting` true.
+    /// Adds a pattern to `acting` and `literals`, or removes it.
     fn index(&mut self, topic: &Topic, wire: &[u8], acts: bool) {
         let grown = self.acting.update(topic.literal(), |known| {
             let was_known = known.is_some();
@@ -165,11 +181,12 @@ impl Routes {
         }
     }
 
+    /// All aggregators, in no order.
     pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.aggregators.values()
     }
 
-    /// Who wants a `message` frame on this channel, or a `pmessage` frame for this pattern.
+    /// The route of a `message` frame on this channel, or of a `pmessage` frame for this pattern.
     pub(crate) fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
         self.space(pattern).get(wire).map(|route| &**route)
     }
@@ -178,8 +195,8 @@ impl Routes {
         if pattern { &self.patterns } else { &self.channels }
     }
 
-    /// The hooks and aggregators of an event on `channel`, which has no prefix. Looks only at patterns whose literal
-    /// beginning is the channel's.
+    /// The hooks and aggregators that act on an event of `channel`, which has no prefix. For events of this server,
+    /// which hooks act on without Redis. Looks only at patterns whose literal begins the channel.
     pub(crate) fn matched(&self, channel: &[u8]) -> Matched {
         let wire = [self.prefix.as_bytes(), channel].concat();
         let exact = self.channels.get(&wire).filter(|route| route.is_acted_on());
@@ -194,33 +211,33 @@ impl Routes {
         let routes: Vec<_> = exact.into_iter().chain(patterns).cloned().collect();
         let hooks = routes.iter().flat_map(|route| &route.hooks);
         let fleet = hooks.filter(|hook| hook.has(Scope::Fleet)).map(|hook| hook.fingerprint);
-        // With one more than fit, none is listed.
+        // One more than the list may have: `acted` then writes `*` instead of a list.
         Matched { acted: identity::acted(fleet.take(ACTED_MAX + 1)), routes }
     }
 
-    /// The rights to act for the fleet that this server wants.
+    /// All leases that this server asks for.
     pub fn leases(&self) -> Vec<(Fingerprint, Arc<Lease>)> {
         self.leases.values().map(|wanted| (wanted.fingerprint, Arc::clone(&wanted.lease))).collect()
     }
 
-    /// The right of this fingerprint, if it is wanted.
+    /// The lease of this fingerprint, if it has a user.
     pub(crate) fn lease(&self, fingerprint: Fingerprint) -> Option<&Arc<Lease>> {
         self.leases.get(&fingerprint.to_bytes()).map(|wanted| &wanted.lease)
     }
 
-    /// Visits the fingerprint of every right that may be wanted in one of the two and not in the other; costs as much
-    /// as changed between them.
+    /// Visits the fingerprint of every lease that may have users in one snapshot and not in the other. The cost grows
+    /// with the changes between both, not with their size.
     pub(crate) fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
         self.leases.differing(&older.leases, |_, wanted| visit(wanted.fingerprint));
     }
 
-    /// A channel on the wire as scripts name it.
+    /// A channel on the wire without the prefix, as scripts name it.
     pub(crate) fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
         wire.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire)
     }
 
-    /// Visits every name on the wire that may be wanted in one of the two and not in the other, some twice; costs as
-    /// much as changed between them.
+    /// Visits every name on the wire that may have a route in one snapshot and not in the other, some of them twice.
+    /// The cost grows with the changes between both, not with their size.
     pub(crate) fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
         self.space(pattern).differing(older.space(pattern), |wire, _| visit(wire));
     }
@@ -230,16 +247,14 @@ impl Routes {
         &self.prefix
     }
 
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.channels.len() + self.patterns.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
-/// One takes the other's place in the order, or the last.
+/// Puts `after` at the position of `before`, else at the end: a hook that is added again keeps its turn. Without
+/// `after`, removes `before`.
 fn replace<T>(list: &mut Vec<Arc<T>>, before: Option<&Arc<T>>, after: Option<&Arc<T>>) {
     let at = before.and_then(|before| list.iter().position(|known| Arc::ptr_eq(known, before)));
     match (at.and_then(|at| list.get_mut(at)), after) {
@@ -253,7 +268,7 @@ fn replace<T>(list: &mut Vec<Arc<T>>, before: Option<&Arc<T>>, after: Option<&Ar
 mod tests {
     use super::*;
 
-    /// name | pattern? | prefix | on the wire
+    /// name | is it a pattern | prefix | name on the wire
     const ROWS: &[(&str, bool, &str, &str)] = &[
         ("player:death", false, "", "player:death"),
         ("player:death", false, "test:", "test:player:death"),
@@ -266,7 +281,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_on_the_wire() {
+    fn a_name_on_the_wire_has_the_prefix_literally() {
         for (name, pattern, prefix, wire) in ROWS {
             let topic = Topic::new(name.as_bytes());
             assert_eq!(topic.is_pattern(), *pattern, "{name}");
@@ -300,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_and_patterns_are_apart() {
+    fn channels_and_patterns_have_separate_routes() {
         let mut routes = Routes::new("p:");
         let (exact, pattern) = (topic("a"), topic("a*"));
         routes.listen(&exact, true);
@@ -315,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_by_channel() {
+    fn an_event_matches_the_hooks_of_its_channel_and_patterns() {
         let mut routes = Routes::new("p:");
         routes.listen(&topic("a:b"), true);
         let names = ["a:b", "a:*", "*", "b:*", "a:b", "a?[b]", "\\a*", "a:b*", "a:bc*"];
@@ -326,9 +341,9 @@ mod tests {
         let route = routes.get(false, b"p:a:b").unwrap();
         assert!(route.is_listened && route.hooks.len() == 2);
         assert!(!routes.get(true, b"p:*").unwrap().is_listened);
-        // What only each server does needs no lease.
+        // Actions of scope `each` need no lease.
         assert!(routes.leases().is_empty());
-        // Another takes its place in the order; without one it is gone, and with the last the route.
+        // A replacement takes the position of the old hook. The route goes with its last hook.
         let other = hook("a:b");
         routes.replace_hook(Some(&hooks[0]), Some(&other));
         assert!(Arc::ptr_eq(&routes.get(false, b"p:a:b").unwrap().hooks[0], &other));
@@ -340,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_wanted_until_its_last_hook_goes() {
+    fn a_lease_is_asked_for_until_its_last_hook_is_removed() {
         let mut routes = Routes::new("");
         let counter = serde_json::json!({ "type": "counter", "key": "k" });
         let (one, twin) = (hook_of("a", &counter), hook_of("a", &counter));
@@ -358,9 +373,9 @@ mod tests {
         assert_eq!(named, [one.fingerprint]);
     }
 
-    /// What one change copies, and what its readers look at, with few and with many others.
+    /// Counts the nodes that one change copies and the entries that its readers visit, among few routes and many.
     #[test]
-    fn the_cost_of_a_change_does_not_grow_with_the_rest() {
+    fn the_cost_of_a_change_does_not_grow_with_the_routes() {
         use crate::hooks::trie::{COPIED, VISITED};
         let cost = |channels: usize, hooks: usize| {
             let mut routes = Routes::new("p:");
@@ -385,6 +400,6 @@ mod tests {
         };
         let (few, many) = (cost(100, 40), cost(10_000, 4000));
         assert!(many.0 <= few.0 + 8 && many.0 <= 24, "nodes copied: {} with few, {} with many", few.0, many.0);
-        assert!(many.1 <= few.1 + 24 && many.1 <= 64, "entries looked at: {} with few, {} with many", few.1, many.1);
+        assert!(many.1 <= few.1 + 24 && many.1 <= 64, "entries visited: {} with few, {} with many", few.1, many.1);
     }
 }

@@ -1,7 +1,16 @@
-//! What a hook does when its event comes: the checked form of what Lua hands to `AddHook` and `AddAggregator`.
-//! Parsed once on the game thread, shared as it is by whoever acts; pure. A spec is taken whole or not at all.
-//! Lua functions arrive here as marks, `{"\u0000function": "<source>:<line>"}`: the game thread keeps the functions.
-//! The errors name the member and never hold a URL or the value of a header.
+//! The checked form of the table that a script gives to `AddHook` or `AddAggregator`: the actions and their conditions.
+//! Parsed once on the game thread, then shared unchanged by all threads that act; pure. A spec with one wrong member is
+//! refused as a whole, so no hook acts on half of its author's wishes.
+//! Lua functions arrive here as marks, `{"\u0000function": "<file>"}`: the engine keeps the functions themselves.
+//! Errors name the member and never hold a URL or the value of a header.
+//!
+//! ```text
+//! AddHook spec ─┬─ where       EventFilter  every hook and action may have one
+//!               ├─ condition   Function     only `conditional`: asked on the game thread after `where`
+//!               └─ actions     Action       one, or up to 16 for a `conditional`
+//!                    ├─ where, scope        its own
+//!                    └─ ActionKind          discord and http (request.rs), file, counter, leaderboard
+//! ```
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,77 +21,86 @@ use crate::config::limits::AGGREGATE_EVENTS_MAX;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
 use crate::hooks::error::SpecError;
-use crate::hooks::filter::Condition;
+use crate::hooks::filter::EventFilter;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
-use crate::hooks::template::{Place, Template};
+use crate::hooks::template::{Context, Template};
 use crate::json::text::WHOLE_MAX;
 
-/// Most actions of one conditional hook or aggregator. More is a program, which belongs in Lua.
+/// Most actions of one conditional hook or aggregator. A longer list is a program, which belongs in Lua.
 const ACTIONS_MAX: usize = 16;
-/// Longest time to live of a counter, in seconds.
+/// Longest time to live of a counter, in seconds: ten years.
 const TTL_S_MAX: u64 = 10 * 366 * 86_400;
-/// Longest window of an aggregator, in seconds.
+/// Longest window of an aggregator, in seconds: a day. Its events are kept in memory until then.
 const INTERVAL_S_MAX: u64 = 86_400;
-/// Events that one window of an aggregator keeps unless its spec says otherwise.
+/// Events that one window of an aggregator keeps, unless its spec has `max_events`.
 const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
 
-/// A hook: its conditions, and what it does when they hold.
+/// A checked spec of `AddHook`.
 #[derive(Debug)]
 pub struct Spec {
-    pub(crate) filter: Condition,
-    /// Asked on the game thread after the filter. Only a `conditional` has one.
+    /// `where` of the hook. It is decided first, as it costs no call of Lua.
+    pub(crate) filter: EventFilter,
+    /// The Lua function that decides after the filter, on the game thread. Only a `conditional` has one.
     pub(crate) condition: Option<Function>,
-    /// At least one; exactly one unless the hook is a `conditional`.
+    /// Exactly one, unless the hook is a `conditional`.
     pub actions: Vec<Action>,
 }
 
-/// One thing to do.
+/// One action of a hook or an aggregator.
 #[derive(Debug)]
 pub struct Action {
-    /// Of its own, beside the hook's; for an action of a conditional or an aggregator.
-    pub(crate) filter: Condition,
+    /// Its own `where`, decided after that of the hook. Empty for the only action of a hook: there, `where` belongs to
+    /// the hook.
+    pub(crate) filter: EventFilter,
     pub(crate) scope: Scope,
-    pub kind: Kind,
+    pub kind: ActionKind,
 }
 
-/// Which server of a fleet acts on an event.
+/// The servers of a fleet that run an action for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Exactly one.
+    /// Exactly one server.
     Fleet,
-    /// Every one that sees it.
+    /// Every server that receives the event.
     Each,
 }
 
+/// The effect of an action, with the data that it needs. Behind an `Arc` where a job in a queue outlives the hook.
 #[derive(Debug)]
-pub enum Kind {
+pub enum ActionKind {
+    /// A request to Discord or to any HTTP server.
     Webhook(Arc<Webhook>),
     /// A record in an event log.
     File(Arc<LogSpec>),
-    Counter(Counter),
-    Leaderboard(Leaderboard),
+    /// A number in Redis.
+    Counter(CounterAction),
+    /// A score in a sorted set of Redis.
+    Leaderboard(LeaderboardAction),
 }
 
-/// A number in Redis that goes up or down.
+/// An action of type `counter`: adds to a number in Redis.
 #[derive(Debug)]
-pub struct Counter {
+pub struct CounterAction {
     pub(crate) key: Template,
-    /// Never 0; below it for `decr`.
+    /// The amount added. Negative for `decr`, never 0.
     pub(crate) by: i64,
-    /// Seconds from the counter's birth.
+    /// Time to live in seconds, from the creation of the key. `None`: the key stays.
     pub(crate) ttl: Option<u64>,
 }
 
-/// A score in a sorted set of Redis.
+/// An action of type `leaderboard`: adds to the score of a member of a sorted set.
 #[derive(Debug)]
-pub struct Leaderboard {
+pub struct LeaderboardAction {
+    /// The key of the sorted set.
     pub(crate) board: Template,
     pub(crate) member: Template,
     pub(crate) by: f64,
+    /// Time to live of the whole sorted set in seconds, as for a counter.
     pub(crate) ttl: Option<u64>,
 }
 
+/// The values of the member `type`. `conditional` is a kind of hook, not an action: see [`actions`].
 const TYPES: [&str; 6] = ["discord", "http", "file", "counter", "leaderboard", "conditional"];
 
 impl Spec {
@@ -91,7 +109,8 @@ impl Spec {
         let members = Members::of(value, "", "a table with `type` and its members")?;
         let filter = filter(&members)?;
         if members.needed_word("type", &TYPES)? != "conditional" {
-            let action = Action { filter: Condition::default(), ..action(&members, None)? };
+            // `where` stands beside the action's members, but it is the hook's: decided once, not twice.
+            let action = Action { filter: EventFilter::default(), ..action(&members, None)? };
             return Ok(Spec { filter, condition: None, actions: vec![action] });
         }
         members.only(&COMMON, &["condition", "actions"])?;
@@ -101,49 +120,55 @@ impl Spec {
     }
 }
 
-/// What `AddAggregator` is given.
+/// A checked spec of `AddAggregator`.
 #[derive(Debug)]
 pub(crate) struct AggregatorSpec {
+    /// Length of a window in seconds.
     pub(crate) interval_s: u64,
-    pub(crate) aggregate: Function,
+    /// Run for the value that the Lua function returns for a window.
     pub(crate) actions: Vec<Action>,
+    /// Events that one window keeps. Later events of that window are dropped and counted.
     pub(crate) max_events: usize,
 }
 
 impl AggregatorSpec {
+    /// Checks a whole spec of `AddAggregator`.
     pub(crate) fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
         members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
         let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
+        let interval_s = interval_s.ok_or_else(|| members.missing("interval"))?;
+        // Only checked: the engine keeps the Lua function itself.
+        members.function("aggregate")?;
         Ok(AggregatorSpec {
-            interval_s: interval_s.ok_or_else(|| members.missing("interval"))?,
-            aggregate: members.function("aggregate")?,
+            interval_s,
             actions: actions(&members, None)?,
             max_events: usize::try_from(max_events).unwrap_or(usize::MAX),
         })
     }
 }
 
-impl Kind {
-    /// The `type` it was made from.
+impl ActionKind {
+    /// The value of `type` in the spec, for notices and log lines.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Kind::Webhook(webhook) => webhook.kind(),
-            Kind::File(_) => "file",
-            Kind::Counter(_) => "counter",
-            Kind::Leaderboard(_) => "leaderboard",
+            ActionKind::Webhook(webhook) => webhook.kind(),
+            ActionKind::File(_) => "file",
+            ActionKind::Counter(_) => "counter",
+            ActionKind::Leaderboard(_) => "leaderboard",
         }
     }
 }
 
+/// The list `actions`. A `conditional` inside it is refused: the function of a hook is asked once, before all actions.
 fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, SpecError> {
     let list = members.list("actions", 1..=ACTIONS_MAX)?.ok_or_else(|| members.missing("actions"))?;
     let each = list.iter().enumerate().map(|(at, value)| {
         let place = format!("{}[{}]", members.at("actions"), at + 1);
         let members = Members::of(value, &place, "a table with `type` and its members")?;
         if members.needed_word("type", &TYPES)? == "conditional" {
-            let found = "a conditional cannot stand among actions: add it as a hook of its own";
+            let found = "a conditional cannot be an action: add it as a hook of its own";
             return Err(SpecError::new(&members.at("type"), found));
         }
         action(&members, scope)
@@ -151,32 +176,37 @@ fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, S
     each.collect()
 }
 
-/// One action; `scope` is what holds if it says nothing itself.
+/// One action. `default` is the scope of its hook, which holds if the action names none. Without both, an event log is
+/// written on each server, since it is a file of that server, and every other effect happens once for the fleet.
 fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecError> {
     let kind = match members.needed_word("type", &TYPES)? {
-        "discord" => Kind::Webhook(Arc::new(Webhook::Discord(Box::new(request::discord(members)?)))),
-        "http" => Kind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
-        "file" => Kind::File(Arc::new(file(members)?)),
-        "counter" => Kind::Counter(counter(members)?),
-        _ => Kind::Leaderboard(leaderboard(members)?),
+        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(Box::new(request::discord(members)?)))),
+        "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
+        "file" => ActionKind::File(Arc::new(file(members)?)),
+        "counter" => ActionKind::Counter(counter(members)?),
+        _ => ActionKind::Leaderboard(leaderboard(members)?),
     };
-    let usual = if matches!(kind, Kind::File(_)) { Scope::Each } else { Scope::Fleet };
+    let usual = if matches!(kind, ActionKind::File(_)) { Scope::Each } else { Scope::Fleet };
     let scope = scope(members)?.or(default).unwrap_or(usual);
     Ok(Action { filter: filter(members)?, scope, kind })
 }
 
-fn filter(members: &Members<'_>) -> Result<Condition, SpecError> {
-    members.get("where").map_or(Ok(Condition::default()), |value| Condition::parse(value, &members.at("where")))
+/// The member `where`. Without it every event passes.
+fn filter(members: &Members<'_>) -> Result<EventFilter, SpecError> {
+    members.get("where").map_or(Ok(EventFilter::default()), |value| EventFilter::parse(value, &members.at("where")))
 }
 
+/// The member `scope`.
 fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
     let word = members.word("scope", &["fleet", "each"])?;
     Ok(word.map(|word| if word == "each" { Scope::Each } else { Scope::Fleet }))
 }
 
+/// The members of an action of type `file`.
 fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
     let text = members.needed_text("path")?;
+    // With placeholders, an event could choose the file, and every value would open one more.
     members.no_template("path", text)?;
     let path = LogPath::parse(text.as_bytes());
     let path = path.map_err(|err| SpecError::new(&members.at("path"), err.to_string()))?;
@@ -190,19 +220,21 @@ fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     Ok(log)
 }
 
-fn counter(members: &Members<'_>) -> Result<Counter, SpecError> {
+/// The members of an action of type `counter`.
+fn counter(members: &Members<'_>) -> Result<CounterAction, SpecError> {
     members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
     let by = members.whole_signed("by")?.unwrap_or(1);
     if by == 0 {
         return Err(SpecError::new(&members.at("by"), "0 would change nothing"));
     }
-    Ok(Counter { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
+    Ok(CounterAction { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
 }
 
-fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
+/// The members of an action of type `leaderboard`.
+fn leaderboard(members: &Members<'_>) -> Result<LeaderboardAction, SpecError> {
     members.only(&COMMON, &["board", "member", "by", "ttl"])?;
-    Ok(Leaderboard {
+    Ok(LeaderboardAction {
         board: key(members, "board")?,
         member: key(members, "member")?,
         by: members.number("by")?.unwrap_or(1.0),
@@ -210,10 +242,12 @@ fn leaderboard(members: &Members<'_>) -> Result<Leaderboard, SpecError> {
     })
 }
 
+/// A key of Redis or a member of a sorted set, which may have placeholders.
 fn key(members: &Members<'_>, name: &str) -> Result<Template, SpecError> {
-    members.template(name, members.needed_text(name)?, Place::Key)
+    members.template(name, members.needed_text(name)?, Context::Key)
 }
 
+/// The member `ttl`, in seconds.
 fn ttl(members: &Members<'_>) -> Result<Option<u64>, SpecError> {
     const RANGE: RangeInclusive<u64> = 1..=TTL_S_MAX;
     members.whole("ttl", RANGE)

@@ -1,27 +1,31 @@
-//! Texts with placeholders: `{name}` or `{name.path}` becomes a field of the event, everything else stays as it is.
-//! Parsed once when a hook is added, rendered for each event into a buffer that is reused; pure.
-//! Where the text goes decides how a value is written ([`Place`]); a value is never looked at for placeholders.
-//! Bounded: a template by its length and its placeholders, a rendered text by the longest that its place takes.
+//! Templates: texts in which `{name}` or `{name.path}` stands for a field of the event. All other text stays as it is.
+//! Parsed once on the game thread when a hook is added; rendered for each event, on the thread that runs the action.
+//! Pure. The context of the text decides how a value is escaped ([`Context`]). A value is never searched for
+//! placeholders. Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
+//!
+//! ```text
+//! parse:   text ── split ──▶ [Part] ── settle (markdown.rs, body.rs) ──▶ a Style and a Guard for each placeholder
+//! render:  a field of the event ── its Style (escape.rs) ──▶ its Guard ──▶ out
+//! ```
 //!
 //! | value | in text | in a JSON body | in a form or URL | in a header | in a Redis key |
 //! |---|---|---|---|---|---|
-//! | text | cleaned, markdown escaped where it counts | escaped; outside of quotes with quotes of its own | percent-encoded | ASCII, no control characters | its bytes |
+//! | text | cleaned; escaped where Discord reads markdown | escaped; outside quotes with its own quotes | percent-encoded | ASCII, no control characters | its bytes |
 //! | number, boolean | as JSON writes it | the same | the same, percent-encoded | the same | the same |
-//! | array, object | compact JSON, then as text | the JSON itself; inside of quotes escaped | percent-encoded | as text | the JSON |
-//! | absent | `?` | `?`; outside of quotes `null` | `?` in a form, an error in a URL | `?` | an error |
+//! | array, object | compact JSON, then as text | the JSON itself; inside quotes escaped | percent-encoded | as text | the JSON |
+//! | absent | `?` | `?`; outside quotes `null` | `?` in a form, an error in a URL | `?` | an error |
 //!
-//! `{channel}` and `{time}` (whole seconds of Unix time) are there for every event that has no such member.
+//! `{channel}` and `{time}` (whole seconds of Unix time) exist for every event that has no member of that name.
 //!
-//! Names hold letters and digits of Unicode, `_` and `-`. Other text in braces that holds a letter or a digit, and no
-//! `"`, comma, semicolon, backslash, brace or line break, looks like a placeholder and is refused; all other braces
-//! are literal, so that bodies can be JSON.
+//! Names consist of Unicode letters and digits, `_` and `-`. Other text in braces looks like a placeholder, and is
+//! refused, if it contains a letter or digit and no `"`, comma, semicolon, backslash, brace or line break. All other
+//! braces are literal, so that bodies can be JSON.
 
 use std::fmt;
 
 use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::hooks::url::TARGET_BYTES_MAX;
 use crate::json::find::{self, Field};
-use crate::json::tape::Item;
+use crate::json::tape::TapeItem as Item;
 use crate::json::text;
 use body::{Hole, Syntax};
 
@@ -29,122 +33,142 @@ pub(crate) mod body;
 mod escape;
 pub(crate) mod markdown;
 
-/// Longest template, in bytes: far longer than any text that Discord takes.
+/// Longest template, in bytes: far longer than any text that Discord accepts.
 pub(crate) const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
-/// Most placeholders of one template: each searches the event.
+/// Most placeholders of one template. Each searches the whole event.
 const PLACEHOLDERS_MAX: usize = 256;
 /// Longest request body that a template makes, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Longest header value, in bytes.
+/// Longest path and query of a URL after its values are filled in, in bytes: Apache and nginx accept about as much in
+/// the first line of a request by default.
+pub(crate) const TARGET_BYTES_MAX: usize = 8192;
+/// Longest header value, in bytes: half of the 8 KiB that Apache and nginx accept for one header by default.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// Where a rendered text goes.
+/// The context of a rendered text: the syntax in which its reader will interpret it. It decides the escaping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Discord text that is read as markdown: content, an embed's title, description and fields.
+pub(crate) enum Context {
+    /// Text that Discord reads as markdown: content, and the title, description and fields of an embed.
     Markdown,
-    /// Discord text that is not: an embed's footer and author.
+    /// Text that Discord shows unchanged: the footer and author of an embed.
     Plain,
-    /// The body of a request, as its `Content-Type` says it is read. `None`: the request has no such header of its own.
+    /// The body of a request, in the syntax of its `Content-Type`. `None`: the hook sets no such header.
     Body(Option<Syntax>),
     /// Path and query of a URL.
     Url,
     /// The value of a header.
     Header,
-    /// The value of the header `Cookie`, whose members a `;` would part.
+    /// The value of the header `Cookie`. A `;` in it would begin another cookie, so values are percent-encoded.
     Cookie,
     /// A key of Redis, or a member of a sorted set.
     Key,
 }
 
-/// How one value is written.
+/// The escaping of one value. A context has one style for all its values, except where `settle` finds a finer one from
+/// the text around the placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Markdown,
-    /// Between code marks of markdown, on one line or on several; within other marks, which do not heed those of code.
+    /// Between code marks of markdown.
     Code {
+        /// The value may have several lines.
         lines: bool,
+        /// The code stands inside emphasis, a spoiler or a link, whose end marks count even inside code.
         enclosed: bool,
     },
-    /// In a URL that stands in a text.
+    /// Inside a URL in a text, which Discord makes a link.
     Link,
     Plain,
-    /// Plain text whose lines count.
+    /// Plain text in which a line may be an entry: the value stays on its line.
     Line,
     Json(Hole),
     Form,
-    /// In JSON that is the value of a form's field.
+    /// Inside JSON that is the value of a form's field: escaped as JSON, then percent-encoded.
     FormJson(Hole),
-    /// Text or a quoted attribute of XML and HTML.
+    /// Text or a quoted attribute of XML or HTML.
     Markup,
     Url,
     Header,
+    /// The bytes themselves: Redis knows no syntax inside a key.
     Key,
 }
 
-/// What keeps a value from becoming part of a mention, and its absence from joining marks, that the text around it has.
+/// The separation of a value from the hook's text before it. Without it, both together could form a mention (`@every`
+/// and a value `one`), or an empty value could join two code marks into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guard {
     None,
-    /// The hook wrote `<@`: digits stand as they are, before anything else goes a zero-width space.
+    /// The hook wrote `<@`: a value of digits only is the number that the hook wants. A zero-width space goes before
+    /// any other value.
     Digits,
     /// A zero-width space goes before every value.
     Apart,
-    /// A zero-width space stands for a value that is empty: the backticks around it would become one mark.
+    /// A zero-width space replaces an empty value, as the backticks around it would become one mark.
     Present,
 }
 
-/// Shows nothing and parts what stands around it.
+/// Invisible, and separates the characters around it.
 const ZERO_WIDTH_SPACE: &str = "\u{200b}";
 
+/// A piece of a template.
 #[derive(Debug)]
 enum Part {
     Literal(Box<str>),
-    Field { path: Box<str>, style: Style, guard: Guard },
+    /// A placeholder: the dotted path of its field, and the way its value is written.
+    Field {
+        path: Box<str>,
+        style: Style,
+        guard: Guard,
+    },
 }
 
-/// A parsed text.
+/// A parsed template.
 #[derive(Debug)]
 pub(crate) struct Template {
     parts: Box<[Part]>,
     is_json: bool,
+    /// The limit of the rendered text.
     bytes_max: usize,
-    /// Past `bytes_max` the values are left out; otherwise it is an error.
+    /// Beyond `bytes_max`, a text for Discord gets `…` instead of further values, as it is cut later anyway
+    /// (`webhook/discord.rs`). In all other contexts it is an error: half a body or key would be another one.
     is_shortened: bool,
 }
 
-/// What a template can take its values from.
+/// The event from which a template takes its values.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
-    /// The event's payload (`json/tape.rs`).
+    /// The decoded payload (`json/tape.rs`).
     pub(crate) tape: &'a [u8],
+    /// Without the prefix. The value of `{channel}`.
     pub(crate) channel: &'a [u8],
+    /// The time at which this server received the event. The value of `{time}`, in seconds there.
     pub(crate) unix_ms: u64,
 }
 
 impl Template {
-    pub(crate) fn parse(text: &str, place: Place) -> Result<Template, TemplateError> {
+    /// Parses a text for this context.
+    pub(crate) fn parse(text: &str, context: Context) -> Result<Template, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong { bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
-        let (style, bytes_max) = match place {
-            Place::Markdown => (Style::Markdown, TEXT_BYTES_MAX),
-            Place::Plain => (Style::Plain, TEXT_BYTES_MAX),
-            Place::Body(_) => (Style::Line, BODY_BYTES_MAX),
-            Place::Url => (Style::Url, TARGET_BYTES_MAX),
-            Place::Header => (Style::Header, HEADER_BYTES_MAX),
-            Place::Cookie => (Style::Form, HEADER_BYTES_MAX),
-            Place::Key => (Style::Key, NAME_BYTES_MAX),
+        let (style, bytes_max) = match context {
+            Context::Markdown => (Style::Markdown, TEXT_BYTES_MAX),
+            Context::Plain => (Style::Plain, TEXT_BYTES_MAX),
+            Context::Body(_) => (Style::Line, BODY_BYTES_MAX),
+            Context::Url => (Style::Url, TARGET_BYTES_MAX),
+            Context::Header => (Style::Header, HEADER_BYTES_MAX),
+            Context::Cookie => (Style::Form, HEADER_BYTES_MAX),
+            Context::Key => (Style::Key, NAME_BYTES_MAX),
         };
         let mut parts = split(text, style)?;
         let mut is_json = false;
-        match place {
-            Place::Markdown => markdown::settle(&mut parts),
-            Place::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
-            Place::Url | Place::Cookie => check_escapes(&parts)?,
-            Place::Plain | Place::Header | Place::Key => {}
+        match context {
+            Context::Markdown => markdown::settle(&mut parts),
+            Context::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
+            Context::Url | Context::Cookie => check_escapes(&parts)?,
+            Context::Plain | Context::Header | Context::Key => {}
         }
-        let is_shortened = matches!(place, Place::Markdown | Place::Plain);
+        let is_shortened = matches!(context, Context::Markdown | Context::Plain);
         let template = Template { parts: parts.into_boxed_slice(), is_json, bytes_max, is_shortened };
         let bytes = template.literals().map(str::len).sum();
         if bytes > bytes_max {
@@ -153,16 +177,17 @@ impl Template {
         Ok(template)
     }
 
-    /// A body whose every rendering is JSON.
+    /// True for a body that is JSON for every event. It gets `Content-Type: application/json` if the hook sets none.
     pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
 
+    /// True unless the text is the same for every event.
     pub(crate) fn has_placeholders(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
     }
 
-    /// The text around the placeholders.
+    /// The hook's own text, without the placeholders.
     pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Literal(text) => Some(&**text),
@@ -170,22 +195,22 @@ impl Template {
         })
     }
 
-    /// Appends the text for one event. UTF-8, except for a key. On an error `out` is as it was.
-    pub(crate) fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), Unmade> {
+    /// Appends the text for one event. It is UTF-8, except for a key. On an error `out` stays as it was.
+    pub(crate) fn render(&self, fields: &Fields<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let start = out.len();
         let made = self.parts.iter().try_for_each(|part| {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                // What no place shows is not written; its sign keeps code marks around it closed.
+                // Discord would never show this value. The `…` keeps the code marks around it two marks.
                 Part::Field { .. } if self.is_shortened && out.len() - start > self.bytes_max => {
                     out.extend_from_slice("…".as_bytes());
                 }
                 Part::Field { path, style, guard } => push_guarded(out, *style, *guard, fields, path)?,
             }
-            match !self.is_shortened && out.len() - start > self.bytes_max {
-                true => Err(Unmade::TooLong { max: self.bytes_max }),
-                false => Ok(()),
+            if !self.is_shortened && out.len() - start > self.bytes_max {
+                return Err(RenderError::TooLong { max: self.bytes_max });
             }
+            Ok(())
         });
         if made.is_err() {
             out.truncate(start);
@@ -193,16 +218,16 @@ impl Template {
         made
     }
 
-    /// The text for one event, for places whose text is UTF-8.
-    pub(crate) fn render_text(&self, fields: &Fields<'_>) -> Result<String, Unmade> {
+    /// The text for one event, in a context whose text is UTF-8.
+    pub(crate) fn render_text(&self, fields: &Fields<'_>) -> Result<String, RenderError> {
         let mut out = Vec::new();
         self.render(fields, &mut out)?;
-        // Cleaned values are UTF-8 already: this checks, and copies nothing.
+        // Cleaned values are UTF-8, so this only checks and copies nothing.
         Ok(String::from_utf8(out).unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned()))
     }
 }
 
-/// Refuses a text that takes no placeholders and holds one, or what looks like one.
+/// Refuses a placeholder, or text that looks like one, in a text that takes none. The error completes a sentence.
 pub(crate) fn check_none(text: &str) -> Result<(), String> {
     match split(text, Style::Plain) {
         Ok(parts) if parts.iter().all(|part| matches!(part, Part::Literal(_))) => Ok(()),
@@ -211,13 +236,14 @@ pub(crate) fn check_none(text: &str) -> Result<(), String> {
     }
 }
 
-/// Cuts a text at its placeholders.
+/// Splits a text at its placeholders, each with the style of its context.
 fn split(text: &str, style: Style) -> Result<Vec<Part>, TemplateError> {
     let mut parts = Vec::new();
     let (mut literal, mut rest, mut count) = (0, 0, 0);
     while let Some(open) = text.get(rest..).and_then(|tail| tail.find('{')).map(|at| rest + at) {
         rest = open + 1;
         let inner = text.get(rest..).unwrap_or_default();
+        // The innermost braces count: in `{{a}}` the placeholder is `{a}`, and the outer braces are literal.
         let Some(end) = inner.find(['{', '}']).filter(|end| inner.as_bytes().get(*end) == Some(&b'}')) else {
             continue;
         };
@@ -245,15 +271,15 @@ fn split(text: &str, style: Style) -> Result<Vec<Part>, TemplateError> {
     Ok(parts)
 }
 
-/// Letters and digits of Unicode, `_` and `-`, in parts with a dot between them.
+/// True for names of Unicode letters and digits, `_` and `-`, separated by dots.
 pub(crate) fn is_path(text: &str) -> bool {
     let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c);
     text.split('.').all(|name| !name.is_empty() && name.chars().all(is_letter))
 }
 
-/// What belongs to the letter before it and is none to [`char::is_alphanumeric`]: accents, as editors of macOS write
-/// them (also those of Japanese), vowels of Arabic, tones of Thai and Lao, and of the scripts of India, whose blocks are
-/// alike (U+0900 to 0DFF), the dot below and the sign that takes the vowel away.
+/// True for a combining mark, which belongs to the letter before it but is not [`char::is_alphanumeric`]: accents as
+/// editors of macOS write them (also Japanese ones), vowels of Arabic, tones of Thai and Lao. In the scripts of India,
+/// whose blocks (U+0900 to 0DFF) have the same layout: the dot below and the sign that removes the vowel.
 fn is_sign_of_a_letter(c: char) -> bool {
     let of_india = ('\u{900}'..='\u{dff}').contains(&c) && matches!(u32::from(c) % 0x80, 0x3c | 0x4d);
     of_india
@@ -261,14 +287,15 @@ fn is_sign_of_a_letter(c: char) -> bool {
         || matches!(c, '\u{3099}' | '\u{309a}')
 }
 
-/// Whether text that stood in braces was meant as a name: see the top of this file.
+/// True if the author of a text in braces most likely meant a placeholder: see the rule at the top of this file.
 fn looks_like_a_placeholder(inner: &str) -> bool {
     let is_code = |c: char| "\",;\\".contains(c) || (c.is_control() && c != '\t');
     inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
 }
 
-/// For places with escapes like `%7B`: a value must not end one that the text before it begins, as in `%{a}` and
-/// `%4{a}`; and a placeholder in escaped braces, as browsers copy them, would go out as letters.
+/// Checks a text with escapes such as `%7B`. A value must not complete an escape that the text before it begins, as in
+/// `%{a}` and `%4{a}`. A placeholder in escaped braces is refused, as it would be sent as plain letters: browsers copy
+/// URLs in this form.
 fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
     let cuts = |text: &str| text.ends_with('%') || text.len() > 1 && text.as_bytes().get(text.len() - 2) == Some(&b'%');
     for (index, part) in parts.iter().enumerate() {
@@ -278,7 +305,7 @@ fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
         }
         if text.contains("%7") {
             let text = text.replace(['{', '}'], "").replace("%7B", "{").replace("%7b", "{");
-            // Other escapes stand for punctuation, which no placeholder holds.
+            // Other escapes stand for punctuation, which no placeholder contains: a backslash makes the text literal.
             let text = text.replace("%7D", "}").replace("%7d", "}").replace("%20", " ").replace('%', "\\");
             check_none(&text).map_err(|_| TemplateError::Braces)?;
         }
@@ -286,11 +313,17 @@ fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// Appends the field and what keeps it apart from the text before it.
-fn push_guarded(out: &mut Vec<u8>, style: Style, guard: Guard, fields: &Fields<'_>, path: &str) -> Result<(), Unmade> {
+/// Appends the value of a field, after a zero-width space if its guard asks for one.
+fn push_guarded(
+    out: &mut Vec<u8>,
+    style: Style,
+    guard: Guard,
+    fields: &Fields<'_>,
+    path: &str,
+) -> Result<(), RenderError> {
     let start = out.len();
     if !push_field(out, style, fields, path) {
-        return Err(Unmade::Missing { field: path.into() });
+        return Err(RenderError::Missing { field: path.into() });
     }
     let value = out.get(start..).unwrap_or_default();
     let is_apart = match guard {
@@ -299,7 +332,7 @@ fn push_guarded(out: &mut Vec<u8>, style: Style, guard: Guard, fields: &Fields<'
         Guard::Apart => true,
         Guard::Present => value.is_empty(),
     };
-    // Code marks around nothing, or around line ends alone, are no code marks.
+    // Discord takes no code marks around an empty text or around line ends alone: they would be backticks.
     let is_nothing = matches!(style, Style::Code { .. }) && value.iter().all(|byte| *byte == b'\n');
     if is_apart || is_nothing {
         out.splice(start..start, ZERO_WIDTH_SPACE.bytes());
@@ -307,7 +340,8 @@ fn push_guarded(out: &mut Vec<u8>, style: Style, guard: Guard, fields: &Fields<'
     Ok(())
 }
 
-/// Appends the field; false if it is absent and must not be.
+/// Appends the value of a field. False if the event lacks it and the context has no substitute: a URL or key without
+/// the value would address another thing.
 fn push_field(out: &mut Vec<u8>, style: Style, fields: &Fields<'_>, path: &str) -> bool {
     match (find::field(fields.tape, path), path) {
         (Some(field), _) => push_value(out, style, &field),
@@ -323,6 +357,7 @@ fn push_field(out: &mut Vec<u8>, style: Style, fields: &Fields<'_>, path: &str) 
     true
 }
 
+/// Appends the value of a field that the event has.
 fn push_value(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
     if let Item::Text(bytes) = field.item {
         return push_bytes(out, style, bytes);
@@ -332,18 +367,19 @@ fn push_value(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
     match (field.item, style) {
         (_, Style::FormJson(Hole::Bare)) => escape::push_percent(out, &json),
         (_, Style::Json(Hole::Bare)) => out.extend_from_slice(&json),
-        // The others' text has nothing that any place would have to escape, except a number's `+`.
+        // Numbers and booleans contain nothing that a context escapes, except the `+` of a number such as `1e+300`.
         (Item::Array(_) | Item::Object(_), _) => push_bytes(out, style, &json),
         (Item::Number(_), style) if is_percent(style) => push_bytes(out, style, &json),
         _ => out.extend_from_slice(&json),
     }
 }
 
-/// Where a `+`, as in `1e+300`, would be something else.
+/// True for styles in which a `+` means a space, or may mean one.
 fn is_percent(style: Style) -> bool {
     matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::Link)
 }
 
+/// Appends a text, or the JSON of a list or table, in this style.
 fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
         Style::Markdown => escape::push_markdown(out, shortened(bytes)),
@@ -364,12 +400,12 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     }
 }
 
-/// As much of a value as a shown text can have.
+/// The part of a value that a text for Discord can show. Escaping the rest would be wasted work.
 fn shortened(bytes: &[u8]) -> &[u8] {
     bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes)
 }
 
-/// Why a text is no template of its place.
+/// The reason why a text is not a template for its context. Shown after the name of the member.
 #[derive(Debug, PartialEq)]
 pub(crate) enum TemplateError {
     TooLong {
@@ -378,13 +414,13 @@ pub(crate) enum TemplateError {
     },
     /// More than [`PLACEHOLDERS_MAX`].
     Count,
-    /// Text in braces that was meant as a placeholder and is none.
+    /// Text in braces that looks like a placeholder but is not a valid name.
     Placeholder(Box<str>),
-    /// `%` or `%4` right before a placeholder.
+    /// `%` or `%4` directly before a placeholder.
     Escape,
-    /// `%7Bname%7D`
+    /// A placeholder in escaped braces, `%7Bname%7D`.
     Braces,
-    /// No body of the syntax that the request says it has.
+    /// The body is not of the syntax that its `Content-Type` names.
     Body(&'static str),
 }
 
@@ -396,15 +432,15 @@ impl fmt::Display for TemplateError {
             TemplateError::Placeholder(inner) => {
                 let trimmed = inner.trim();
                 let shown = inner.escape_debug();
-                match is_path(trimmed) {
-                    true => write!(f, "`{{{shown}}}` is no placeholder: write `{{{trimmed}}}`, without spaces"),
-                    false => write!(
-                        f,
-                        "`{{{shown}}}` is no placeholder: names hold letters, digits, `_` and `-`, with dots between"
-                    ),
+                if is_path(trimmed) {
+                    return write!(f, "`{{{shown}}}` is not a placeholder: write `{{{trimmed}}}`, without spaces");
                 }
+                write!(
+                    f,
+                    "`{{{shown}}}` is not a placeholder: names hold letters, digits, `_` and `-`, with dots between"
+                )
             }
-            TemplateError::Escape => f.write_str("has a placeholder within an escape that `%` begins"),
+            TemplateError::Escape => f.write_str("has a placeholder inside a `%` escape"),
             TemplateError::Braces => {
                 f.write_str("has a placeholder in escaped braces (`%7B`, `%7D`): write `{` and `}`")
             }
@@ -413,20 +449,20 @@ impl fmt::Display for TemplateError {
     }
 }
 
-/// Why an event makes no text.
+/// The reason why a template has no text for an event.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Unmade {
-    /// The event lacks a field without which the text makes no sense.
+pub(crate) enum RenderError {
+    /// The event lacks a field that a URL or key needs.
     Missing { field: Box<str> },
-    /// The place takes no such text.
+    /// The text is longer than its context allows.
     TooLong { max: usize },
 }
 
-impl fmt::Display for Unmade {
+impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unmade::Missing { field } => write!(f, "the event has no `{field}`"),
-            Unmade::TooLong { max } => write!(f, "it is longer than {max} bytes"),
+            RenderError::Missing { field } => write!(f, "the event has no `{field}`"),
+            RenderError::TooLong { max } => write!(f, "it is longer than {max} bytes"),
         }
     }
 }

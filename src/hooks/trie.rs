@@ -1,35 +1,44 @@
-//! A map from bytes to values whose copies are cheap: a copy shares every part that neither side has changed since.
-//! Pure. The game thread keeps one and changes it, and gives copies away as snapshots; a change then costs the nodes on
-//! one path, however many entries there are. Changes without a copy in between happen in place.
+//! A persistent map from bytes to values (a hash trie): its copies are cheap, as a copy shares every unchanged part.
+//! Pure. The game thread changes one and gives copies to the other threads as snapshots. A change then copies the nodes
+//! on one path from the root, however many entries the map has. Without a copy in between, changes happen in place.
 //!
 //! ```text
-//! root ── 16 branches by the lowest 4 bits of the key's hash ── 16 by the next 4 bits ── … ── leaf of some entries
+//! root ── 16 branches by the lowest 4 bits of the key's hash ── 16 by the next 4 bits ── … ── leaf, up to 8 entries
+//!
+//! snapshot   root ─┬─ A ── leaf            after a change below B, the new root shares A:
+//! changed    root' ┼─ A
+//!                  └─ B' ── leaf'          only root', B' and leaf' are new
 //! ```
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// Branches of one node: 4 bits of the hash.
+/// Branches of one node, for 4 bits of the hash. More would make the copy of a node dearer, fewer the path longer.
 const BRANCHES: usize = 16;
-/// Below this many bits of the hash only keys of one hash meet, and a leaf takes them all.
+/// Levels of branches: at this depth all bits of the hash are used, and a leaf takes all entries of one hash.
 const DEPTH_MAX: u32 = u64::BITS / 4;
-/// A leaf of more entries is split.
+/// Most entries of a leaf, unless all bits of their hashes are equal. A larger leaf is split.
 const LEAF_ENTRIES_MAX: usize = 8;
 
+/// The map. An empty map has no root: removals free empty nodes.
 #[derive(Clone)]
 pub(crate) struct Trie<V> {
     root: Link<V>,
-    len: usize,
+    /// The hash has a random key, so nobody can choose names that all fall into one leaf.
     hasher: RandomState,
 }
 
+/// A node shared with snapshots. `None`: no entries.
 type Link<V> = Option<Arc<Node<V>>>;
 
+/// A node of the trie. A leaf is never empty, a branch has at least one child.
 enum Node<V> {
     Branch([Link<V>; BRANCHES]),
+    /// In no order.
     Leaf(Vec<Entry<V>>),
 }
 
+/// A key with its value. The hash is kept, as a split needs it.
 #[derive(Clone)]
 struct Entry<V> {
     hash: u64,
@@ -39,7 +48,7 @@ struct Entry<V> {
 
 impl<V> Default for Trie<V> {
     fn default() -> Trie<V> {
-        Trie { root: None, len: 0, hasher: RandomState::new() }
+        Trie { root: None, hasher: RandomState::new() }
     }
 }
 
@@ -56,18 +65,19 @@ impl<V: Clone> Clone for Node<V> {
 
 #[cfg(test)]
 thread_local! {
-    /// Nodes that were copied because a snapshot shares them, for tests that count work.
+    /// Number of nodes copied because a snapshot shares them, for tests that count the work of a change.
     pub(crate) static COPIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    /// Entries that [`Trie::differing`] looked at, for the same tests.
+    /// Number of entries that [`Trie::differing`] visited, for the same tests.
     pub(crate) static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Which branch of a node `depth` levels below the root.
+/// The index of the branch for this hash in a node `depth` levels below the root.
 fn branch(hash: u64, depth: u32) -> usize {
     (hash >> (4 * depth)) as usize % BRANCHES
 }
 
 impl<V: Clone> Trie<V> {
+    /// The value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         let hash = self.hasher.hash_one(key);
         let (mut link, mut depth) = (&self.root, 0);
@@ -83,26 +93,19 @@ impl<V: Clone> Trie<V> {
         }
     }
 
-    /// Adds, changes or removes one entry: `change` gets its value, `None` if there is none, and leaves what it is to be.
+    /// Adds, changes or removes one entry. `change` gets the value, `None` if the key has none, and leaves the new one,
+    /// `None` to remove it. Returns the result of `change`.
     pub(crate) fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> R {
         let hash = self.hasher.hash_one(key);
-        let mut grown = 0_isize;
-        let changed = update(&mut self.root, 0, hash, key, |value| {
-            let before = value.is_some();
-            let changed = change(value);
-            grown = isize::from(value.is_some()) - isize::from(before);
-            changed
-        });
-        self.len = self.len.saturating_add_signed(grown);
-        changed
+        update(&mut self.root, 0, hash, key, change)
     }
 
-    /// In no order.
+    /// All values, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries().map(|entry| &entry.value)
     }
 
-    /// In no order.
+    /// All keys, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.entries().map(|entry| &*entry.key)
     }
@@ -120,8 +123,9 @@ impl<V: Clone> Trie<V> {
         leaves.flatten()
     }
 
-    /// Visits every entry of either map that may differ between the two, some of them twice, and a few of their
-    /// neighbors. Costs as much as was changed since one was a copy of the other.
+    /// Visits every entry of either map that may differ between the two, some of them twice, and a few neighbors of
+    /// theirs. Skips shared nodes, so the cost grows with the changes since one map was a copy of the other, not with
+    /// their size.
     pub(crate) fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
         differing(&self.root, &older.root, &mut |entry: &Entry<V>| {
             #[cfg(test)]
@@ -130,15 +134,18 @@ impl<V: Clone> Trie<V> {
         });
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.entries().count()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.root.is_none()
     }
 }
 
+/// [`Trie::update`] below one link. `Arc::make_mut` copies a node only if a snapshot shares it. The recursion is at
+/// most [`DEPTH_MAX`] deep.
 fn update<V: Clone, R>(
     link: &mut Link<V>,
     depth: u32,
@@ -178,7 +185,7 @@ fn update<V: Clone, R>(
     }
 }
 
-/// A leaf's entries by the next bits of their hashes.
+/// Splits the entries of a leaf by the next bits of their hashes.
 fn split<V>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
     let mut leaves: [Vec<Entry<V>>; BRANCHES] = Default::default();
     for entry in entries {
@@ -189,6 +196,8 @@ fn split<V>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
     Node::Branch(leaves.map(|leaf| (!leaf.is_empty()).then(|| Arc::new(Node::Leaf(leaf)))))
 }
 
+/// [`Trie::differing`] below two links at the same position. Both maps have one hasher if one was a copy of the other,
+/// so equal keys are at equal positions.
 fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&Entry<V>)) {
     match (one.as_deref(), other.as_deref()) {
         (Some(one), Some(other)) if std::ptr::eq(one, other) => {}
@@ -199,6 +208,7 @@ fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&E
     }
 }
 
+/// Visits every entry below a node.
 fn all<V>(node: &Node<V>, visit: &mut impl FnMut(&Entry<V>)) {
     match node {
         Node::Leaf(entries) => entries.iter().for_each(visit),
@@ -220,9 +230,9 @@ mod tests {
         trie.update(&key(number), |slot| *slot = value);
     }
 
-    /// Against a BTreeMap; a snapshot keeps what it had, and the difference names every key that changed.
+    /// Compares with a `BTreeMap`. A snapshot keeps its entries, and the difference names every changed key.
     #[test]
-    fn as_a_plain_map_would() {
+    fn it_behaves_like_a_plain_map() {
         proptest::proptest!(|(before: Vec<(u8, Option<u16>)>, after: Vec<(u8, Option<u16>)>)| {
             let (mut trie, mut map) = (Trie::default(), BTreeMap::new());
             let step = |trie: &mut Trie<u32>, map: &mut BTreeMap<u32, u32>, (number, value): (u8, Option<u16>)| {
@@ -252,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_costs_one_path_however_many_there_are() {
+    fn a_change_copies_one_path_however_many_entries_there_are() {
         for count in [1000, 100_000] {
             let mut trie = Trie::default();
             (0..count).for_each(|number| set(&mut trie, number, Some(number)));
@@ -262,7 +272,7 @@ mod tests {
                 COPIED.set(0);
                 VISITED.set(0);
                 set(&mut trie, number, Some(7));
-                // What nobody shares is changed in place.
+                // Without a new snapshot, the same nodes are changed in place.
                 let copied = COPIED.get();
                 set(&mut trie, number, Some(8));
                 assert_eq!(COPIED.get(), copied);
@@ -274,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stays_of_what_is_removed() {
+    fn removals_free_all_nodes() {
         let mut trie = Trie::default();
         (0..1000).for_each(|number| set(&mut trie, number, Some(number)));
         (0..1000).for_each(|number| set(&mut trie, number, None));
-        assert!(trie.is_empty() && trie.root.is_none());
+        assert!(trie.is_empty() && trie.values().next().is_none());
     }
 }

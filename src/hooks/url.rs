@@ -1,35 +1,36 @@
-//! Where a request goes: `http` or `https`, a host, a port, and a path that may hold placeholders.
-//! Pure values. A URL often is a secret (whoever has a webhook's may post), so `Debug`, `Display` and every error show
-//! scheme, host and port alone: path and query become `***`, but for the number of a Discord webhook.
-//! Refused: other schemes, `user@host`, characters that a URL may not hold, placeholders before the path.
+//! URLs of requests: `http` or `https`, a host, a port, and a path with a query, which may have placeholders.
+//! Pure. Parsed on the game thread when a hook is added, rendered on `rt-webhooks`.
+//! A URL often is a secret: anybody who knows the URL of a webhook can post to it. So `Debug`, `Display` and every
+//! error show only scheme, host and port. Path and query become `***`, except for the number of a Discord webhook.
+//! Refused: other schemes, `user@host`, characters that a URL must not contain, placeholders before the path.
+//!
+//! ```text
+//! https://discord.com:443/api/webhooks/123/token?wait=true
+//! └────── origin ───────┘└─────────── target ────────────┘    shown as https://discord.com/api/webhooks/123/***?***
+//! ```
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::config::Secret;
-use crate::hooks::template::{Fields, Place, Template, TemplateError, Unmade};
+use crate::hooks::template::{Context, Fields, RenderError, TARGET_BYTES_MAX, Template, TemplateError};
 
-/// Longest URL as a script writes it, in bytes: a common default of web servers.
+/// Longest URL in a spec, in bytes: a common default of web servers.
 const URL_BYTES_MAX: usize = 2048;
-/// Longest path and query of a URL once the event's values are in it, in bytes.
-pub(crate) const TARGET_BYTES_MAX: usize = 8192;
 
-/// The part that decides who is asked.
+/// Scheme, host and port: the server that is asked. Never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     pub(crate) https: bool,
-    /// In lower case, a version 6 address without its brackets.
+    /// In lower case. An IPv6 address has no brackets here.
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
 }
 
 impl Origin {
-    /// As the header `Host` has it: the port only if it is not the scheme's own.
+    /// The value of the header `Host`: the port is there only if it is not the default of the scheme (RFC 9110, 7.2).
     pub(crate) fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.to_string(),
-        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         if self.port == default_port(self.https) { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -44,7 +45,7 @@ fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
 }
 
-/// A URL that is complete.
+/// A URL without placeholders.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) origin: Origin,
@@ -70,7 +71,7 @@ impl Url {
         format!("{}{}", self.origin, self.target())
     }
 
-    /// With one more member in its query.
+    /// This URL with one more member in its query.
     pub(crate) fn with_query(&self, member: &str) -> Url {
         let target = self.target();
         let joint = match target.split_once('?') {
@@ -81,24 +82,25 @@ impl Url {
         Url { origin: self.origin.clone(), target: Secret::new(format!("{target}{joint}{member}")) }
     }
 
-    /// The texts in it that nobody may see.
+    /// The secret texts in the URL, for removal from the responses and errors that are shown.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         secrets_in(self.target())
     }
 }
 
-/// The same for a path with its query.
+/// The secret texts in a target: each segment of the path, each value of the query, and the whole target.
 fn secrets_in(target: &str) -> impl Iterator<Item = &str> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let values = query.split('&').map(|member| member.split_once('=').map_or(member, |(_, value)| value));
     let public = discord_parts(path).map_or("", |(public, _)| public);
     let hidden = path.get(public.len()..).unwrap_or(path).split('/');
-    // Two characters would be found everywhere; and these words stand in many URLs and in many answers.
+    // Texts of one or two characters appear everywhere, and these words in many URLs and responses: hiding them would
+    // make the response unreadable without protecting anything.
     let is_secret = |text: &&str| text.len() > 2 && !["api", "hook", "hooks", "webhook", "webhooks"].contains(text);
     hidden.chain(values).filter(is_secret).chain([target].into_iter().filter(|target| target.len() > 1))
 }
 
-/// The same for the text of a URL.
+/// The secret texts in a URL that is only known as text.
 pub(crate) fn secrets_of(url: &str) -> impl Iterator<Item = &str> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     secrets_in(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default())
@@ -116,18 +118,19 @@ impl fmt::Debug for Url {
     }
 }
 
-/// A URL whose path and query are a template.
+/// A URL whose target is a template. The origin has no placeholders: an event must not choose the server.
 pub(crate) struct UrlTemplate {
     origin: Origin,
     target: Template,
-    /// As it was written, for the name of the destination.
+    /// The target as the script wrote it, for the name of the destination.
     text: Secret,
 }
 
 impl UrlTemplate {
+    /// Reads a URL. With placeholders, [`UrlTemplate::render`] checks the complete target again for each event.
     pub(crate) fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
-        let template = Template::parse(&target, Place::Url).map_err(UrlError::Template)?;
+        let template = Template::parse(&target, Context::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
         if !template.has_placeholders() {
             check_target(&target)?;
@@ -139,18 +142,19 @@ impl UrlTemplate {
         &self.origin
     }
 
-    /// Path and query with the placeholders as they were written. Not to be shown.
+    /// The target as the script wrote it, with its placeholders. Secret: callers must not show it.
     pub(crate) fn target_text(&self) -> &str {
         self.text.reveal()
     }
 
+    /// True if events of one hook can have different URLs.
     pub(crate) fn has_placeholders(&self) -> bool {
         self.target.has_placeholders()
     }
 
     /// The URL for one event.
     pub(crate) fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
-        let target = self.target.render_text(fields).map_err(UrlError::Unmade)?;
+        let target = self.target.render_text(fields).map_err(UrlError::Render)?;
         check_target(&target)?;
         Ok(Url { origin: self.origin.clone(), target: Secret::new(target) })
     }
@@ -168,7 +172,7 @@ impl fmt::Debug for UrlTemplate {
     }
 }
 
-/// Origin, and path with query from the first `/`.
+/// Splits a URL into its origin and its target. A missing path becomes `/`, as RFC 9112, 3.2.1 requires.
 fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     if text.len() > URL_BYTES_MAX {
         return Err(UrlError::TooLong { max: URL_BYTES_MAX });
@@ -186,6 +190,8 @@ fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     Ok((origin(https, authority)?, target))
 }
 
+/// Parses `host`, `host:port` or `[v6]:port`. A host with other letters than ASCII is refused, as it needs IDNA: a
+/// script has to write its ASCII form.
 fn origin(https: bool, authority: &str) -> Result<Origin, UrlError> {
     if authority.contains('@') {
         return Err(UrlError::Login);
@@ -218,7 +224,8 @@ fn origin(https: bool, authority: &str) -> Result<Origin, UrlError> {
     Ok(Origin { https, host: host.to_ascii_lowercase().into(), port })
 }
 
-/// Only what RFC 3986 allows in path and query, and no fragment, which is never sent.
+/// Accepts the characters that RFC 3986, 3.3 and 3.4 allow in a path and a query. A fragment is refused, as a client
+/// never sends it.
 fn check_characters(text: &str) -> Result<(), UrlError> {
     for character in text.chars() {
         match character {
@@ -232,7 +239,8 @@ fn check_characters(text: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// Also no step up in the path: a value must not choose another place than the hook did.
+/// Checks a complete target: its characters, its escapes, its length, and that no segment of its path is `.` or `..`. A
+/// value in such a segment would move the request to another path than the hook's author wrote.
 fn check_target(target: &str) -> Result<(), UrlError> {
     check_characters(target)?;
     if target.len() > TARGET_BYTES_MAX {
@@ -243,14 +251,15 @@ fn check_target(target: &str) -> Result<(), UrlError> {
         return Err(UrlError::Character('%'));
     }
     let path = target.split('?').next().unwrap_or_default();
-    match path.split('/').any(|segment| segment == "." || segment == "..") {
-        true => Err(UrlError::Dots),
-        false => Ok(()),
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(UrlError::Dots);
     }
+    Ok(())
 }
 
-/// Of a path as Discord's webhooks have it, `/api/webhooks/<number>/<token>`: up to the slash after the number, which
-/// is no secret, and the rest. Relays for Discord keep this form, so the host does not matter.
+/// Splits a path of a Discord webhook, `/api/webhooks/<number>/<token>`, after the slash behind the number: the number
+/// is not a secret, the token is. `None` for other paths. The host does not matter, as relays for Discord keep this
+/// form.
 fn discord_parts(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/api/")?;
     let versioned = rest.strip_prefix('v').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
@@ -261,6 +270,7 @@ fn discord_parts(path: &str) -> Option<(&str, &str)> {
     (is_number && !token.is_empty()).then(|| path.split_at_checked(public)).flatten()
 }
 
+/// The target for logs and errors, without its secrets.
 fn masked(target: &str) -> String {
     let (path, query) = target.split_once('?').map_or((target, ""), |(path, _)| (path, "?***"));
     match discord_parts(path) {
@@ -269,7 +279,8 @@ fn masked(target: &str) -> String {
     }
 }
 
-/// Why a text is no URL that is posted to. Says nothing of the text but a character, or what is in braces.
+/// The reason why a text is not a URL for a request. It shows nothing of the text but one character, or the text inside
+/// a pair of braces.
 #[derive(Debug, PartialEq)]
 pub(crate) enum UrlError {
     TooLong {
@@ -281,12 +292,13 @@ pub(crate) enum UrlError {
     Port,
     Fragment,
     Character(char),
-    /// A placeholder where the server is named.
+    /// A placeholder in the origin.
     Placeholder,
-    /// `.` or `..` as a segment of the path.
+    /// A segment of the path is `.` or `..`.
     Dots,
     Template(TemplateError),
-    Unmade(Unmade),
+    /// The event makes no target.
+    Render(RenderError),
 }
 
 impl fmt::Display for UrlError {
@@ -294,16 +306,16 @@ impl fmt::Display for UrlError {
         match self {
             UrlError::TooLong { max } => write!(f, "is longer than {max} bytes"),
             UrlError::Scheme => f.write_str("does not begin with http:// or https://"),
-            UrlError::Login => f.write_str("holds a login (`...@`): use the member `headers`"),
+            UrlError::Login => f.write_str("contains a login (`...@`): use the member `headers`"),
             UrlError::Host => f.write_str("has no usable host"),
             UrlError::Port => f.write_str("has a port that is not 1 to 65535"),
-            UrlError::Fragment => f.write_str("has a `#`, and what follows it would never be sent"),
+            UrlError::Fragment => f.write_str("has a `#`, but a client never sends the fragment after it"),
             UrlError::Character('%') => f.write_str("has a `%` that two hexadecimal digits do not follow"),
-            UrlError::Character(found) => write!(f, "holds {found:?}, which a URL writes as `%` and two digits"),
+            UrlError::Character(found) => write!(f, "contains {found:?}, which a URL writes as `%` and two digits"),
             UrlError::Placeholder => f.write_str("has a placeholder in its scheme, host or port"),
-            UrlError::Dots => f.write_str("has `.` or `..` for a part of its path"),
+            UrlError::Dots => f.write_str("has `.` or `..` as a segment of its path"),
             UrlError::Template(err) => err.fmt(f),
-            UrlError::Unmade(unmade) => write!(f, "cannot be made: {unmade}"),
+            UrlError::Render(unmade) => write!(f, "cannot be made: {unmade}"),
         }
     }
 }

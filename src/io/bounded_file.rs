@@ -1,7 +1,11 @@
-//! A file of lines that never grows past its limit: at the limit it is set aside, `x.log` as `x.old.log`, and begun
-//! anew. So the disk holds twice the limit at most, and the newest lines always.
-//! Owned by one writer. A line longer than the limit is written all the same, alone. Only plain files are written to.
-//! If another program moves, removes or cuts the file, it is begun anew, or goes on at its end.
+//! A file of lines with a size limit. A line that does not fit renames `x.log` to `x.old.log` and starts a new `x.log`:
+//! the disk holds at most twice the limit, and always the newest lines.
+//!
+//! Owned by one writer, on that writer's thread. Guarantees:
+//! - A line longer than the limit is written all the same, alone in its file.
+//! - Only plain files are written to (`plain_file.rs`).
+//! - If another program moves or removes the file, the next line starts a new one; if it truncates the file, the next
+//!   line goes to the new end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,23 +13,26 @@ use std::path::{Path, PathBuf};
 
 use crate::io::plain_file;
 
+/// The file, open for appending.
 pub(crate) struct BoundedFile {
     file: File,
     path: PathBuf,
+    /// Size of the file now.
     bytes: u64,
     bytes_max: u64,
+    /// Whether only the owner may read the file.
     is_private: bool,
 }
 
-/// With these options a new file is readable for its owner alone (mode 0600). Windows has no modes: there it has the
-/// rights of its folder.
+/// Adds to the options that a new file gets mode 0600: only its owner may read it. Windows has no modes; there a new
+/// file inherits the rights of its folder.
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
 }
 
-/// Gives a file that is there the same rights, if it has others.
+/// Gives an existing file mode 0600, if its group or others have any rights. Does nothing on Windows.
 fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -42,13 +49,13 @@ fn make_private(path: &Path) -> io::Result<()> {
 }
 
 impl BoundedFile {
-    /// Opens the file for appending; makes it, and its directory.
+    /// Opens the file for appending. Makes the file and its directory, but not the directory above.
     pub(crate) fn open(path: PathBuf, bytes_max: u64) -> io::Result<BoundedFile> {
         BoundedFile::open_as(path, bytes_max, false)
     }
 
-    /// The same for a file that only its owner may read, and the one set aside. The second value says why the rights
-    /// of a file that was there could not be changed; it is written to all the same.
+    /// The same for a file that only its owner may read; the renamed old file gets the same rights. The second value is
+    /// the error if the rights of an existing file could not be changed. The file is usable in spite of it.
     pub(crate) fn open_private(path: PathBuf, bytes_max: u64) -> io::Result<(BoundedFile, Option<io::Error>)> {
         let file = BoundedFile::open_as(path, bytes_max, true)?;
         let old = old_name(&file.path);
@@ -63,6 +70,7 @@ impl BoundedFile {
         Ok(BoundedFile { file, path, bytes, bytes_max, is_private })
     }
 
+    /// Renames the full file and starts a new one.
     fn set_aside(&mut self) -> io::Result<()> {
         fs::rename(&self.path, old_name(&self.path))?;
         self.file = append_to(&self.path, self.is_private)?;
@@ -70,7 +78,7 @@ impl BoundedFile {
         Ok(())
     }
 
-    /// What other programs did to the file.
+    /// Notices if another program moved, removed or truncated the file.
     fn look_after(&mut self) -> io::Result<()> {
         if !plain_file::is_at(&self.file, &self.path) {
             self.file = append_to(&self.path, self.is_private)?;
@@ -80,6 +88,7 @@ impl BoundedFile {
     }
 }
 
+/// Opens or makes the file for appending: the system then writes at the end, even after another program truncated it.
 fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         plain_file::make_folder(directory)?;
@@ -89,7 +98,7 @@ fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
     plain_file::open(if is_private { private(&mut options) } else { &mut options }, path)
 }
 
-/// `x.log` becomes `x.old.log`.
+/// The name of the full file: `x.old.log` for `x.log`. It keeps the extension, so that programs still know its type.
 fn old_name(path: &Path) -> PathBuf {
     match path.extension() {
         Some(end) => path.with_extension(format!("old.{}", end.display())),
@@ -97,9 +106,11 @@ fn old_name(path: &Path) -> PathBuf {
     }
 }
 
+/// The file may be renamed before each call of `write`. A caller that passes a line in one call never has it split.
 impl Write for BoundedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.look_after()?;
+        // An empty file is never renamed: a line that is longer than the limit goes into it.
         if self.bytes + bytes.len() as u64 > self.bytes_max && self.bytes > 0 {
             self.set_aside()?;
         }
@@ -118,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_never_passes_its_limit() {
+    fn neither_file_exceeds_the_limit() {
         const BYTES_MAX: u64 = 100_000;
         let directory = std::env::temp_dir().join(format!("realtime-bounded-{}", std::process::id()));
         let mut file = BoundedFile::open(directory.join("x.jsonl"), BYTES_MAX).unwrap();
@@ -135,14 +146,14 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_private_file_is_readable_for_its_owner_alone() {
+    fn a_private_file_is_readable_only_for_its_owner() {
         use std::os::unix::fs::PermissionsExt;
         let directory = std::env::temp_dir().join(format!("realtime-private-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let names = ["x.jsonl", "x.old.jsonl"].map(|name| directory.join(name));
         let modes =
             || names.clone().map(|name| fs::metadata(name).map_or(0, |found| found.permissions().mode() & 0o777));
-        // Files of an older version, and then new ones.
+        // First the files of an older version, which have other rights, then new files.
         for name in &names {
             fs::write(name, "old").unwrap();
             fs::set_permissions(name, fs::Permissions::from_mode(0o644)).unwrap();
@@ -167,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_change_goes_on() {
+    fn writing_goes_on_after_another_program_changes_the_file() {
         let directory = std::env::temp_dir().join(format!("realtime-others-{}", std::process::id()));
         let path = directory.join("x.log");
         let mut file = BoundedFile::open(path.clone(), 1000).unwrap();
@@ -175,7 +186,7 @@ mod tests {
         OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
         file.write_all(&[b'b'; 900]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), [b'b'; 900], "no hole, and nothing to set aside");
-        // Windows does not let it be renamed while it is open.
+        // Windows does not allow to rename an open file.
         if cfg!(unix) {
             fs::rename(&path, directory.join("x.log.1")).unwrap();
             file.write_all(&[b'c'; 900]).unwrap();
@@ -189,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_file_keeps_its_kind() {
+    fn the_old_file_keeps_its_extension() {
         for (path, old) in [("a/realtime.log", "a/realtime.old.log"), ("a/b", "a/b.old"), ("x.jsonl", "x.old.jsonl")] {
             assert_eq!(old_name(Path::new(path)), Path::new(old));
         }

@@ -1,8 +1,10 @@
-//! Panics on demand, in debug builds only: how tests reach every place that has to survive one.
+//! Panics on demand, so that tests can reach every place that has to survive a panic.
+//! Any thread. Debug builds only: in a release build a fail point compiles to nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Panics if `REALTIME_TEST_PANIC` names this place: `pump` always, `pump*3` the first three times.
+/// Panics if the environment variable `REALTIME_TEST_PANIC` names this place: `pump` panics always, `pump*3` the first
+/// three times.
 #[inline]
 pub(crate) fn fail_point(name: &str) {
     if cfg!(debug_assertions) {
@@ -10,6 +12,7 @@ pub(crate) fn fail_point(name: &str) {
     }
 }
 
+/// The part that only debug builds run. The count is shared by all places, because the variable names only one.
 fn reach(name: &str) {
     static REACHED: AtomicU32 = AtomicU32::new(0);
     let Ok(wanted) = std::env::var("REALTIME_TEST_PANIC") else { return };

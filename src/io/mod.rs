@@ -1,4 +1,5 @@
-//! What the operating system is asked for beside Redis, webhooks and event logs: connections, small files, the text log.
+//! Services of the operating system that several modules share: sockets with deadlines, TLS trust, small files, locks
+//! and the text log. Redis, webhooks and event logs build on it. Any thread; each file names its owner.
 
 pub(crate) mod bounded_file;
 pub(crate) mod fail_point;

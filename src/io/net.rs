@@ -1,6 +1,6 @@
-//! What every outgoing connection has: a deadline for each read and write, and whom its TLS trusts.
-//! Owns nothing. Trusts the public authorities that are built in, and those of an option's file; there is no way to
-//! trust anybody.
+//! Parts of every outgoing connection: a deadline for each read and write, and the certificate authorities of TLS.
+//! Runs on the thread of its caller and owns nothing. TLS trusts the built-in public authorities and those in the file
+//! that an option names. Certificate checks cannot be switched off.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -18,17 +18,19 @@ use crate::io::plain_file::read_at_most;
 /// Largest file of certificate authorities, in bytes: all public ones of a system together take some 220 KB.
 const CA_FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Addresses of one host that are tried, each for its own timeout.
+/// Most addresses of one host that are tried. Each gets a timeout of its own, so their number bounds the whole attempt.
 pub(crate) const ADDRESSES_TRIED_MAX: usize = 4;
 
-/// A socket whose every read and write ends at the deadline.
+/// A socket whose reads and writes all end at one deadline. A timeout of the socket alone would not do: it starts again
+/// with each read, so a server that sends one byte a second could hold the thread for ever.
 pub(crate) struct Timed<'a> {
     pub(crate) stream: &'a TcpStream,
+    /// The caller may move it between two reads.
     pub(crate) deadline: Instant,
 }
 
 impl Timed<'_> {
-    /// The time left; an error when none is.
+    /// The time left, never zero: a zero timeout would mean to wait for ever. An error of kind `TimedOut` if none is left.
     pub(crate) fn left(&self) -> io::Result<Option<Duration>> {
         match self.deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(ErrorKind::TimedOut.into()),
@@ -50,12 +52,15 @@ impl Write for Timed<'_> {
         self.stream.write(bytes)
     }
 
+    /// Nothing to do: a socket has no buffer in this process.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// What a TLS session is made with; `ca_file` is the file that the option of this name gives, or empty.
+/// The settings for TLS sessions. `ca_file` is the value of the option named `option`, a path or empty; the option's name
+/// stands in the errors. The result is shared by all sessions: it also keeps their tickets, which shorten the next
+/// handshake with the same host.
 pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -66,12 +71,14 @@ pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig
     Ok(Arc::new(config))
 }
 
-/// A certificate in DER form begins so: a sequence with its length in two bytes.
+/// The first bytes of a certificate in DER form: the tag of a sequence, then the mark of a length in two bytes.
 const DER_START: [u8; 2] = [0x30, 0x82];
 
-/// The built-in authorities and those of the file, in PEM form, whatever the encoding of its text.
+/// The built-in authorities and those in the file, in PEM form. The file may be in any encoding that [`config::decode`]
+/// reads. A file in DER form is recognised, and the error tells how to convert it.
 fn authorities(option: &str, ca_file: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    // The file adds authorities. The public ones stay trusted: webhooks reach Discord and a private server alike.
     if !ca_file.is_empty() {
         let unusable = |found: String| format!("cannot use {option} `{ca_file}`: {found}");
         let before = roots.len();
@@ -90,8 +97,8 @@ fn authorities(option: &str, ca_file: &str) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Why a certificate was refused, in the words of somebody who set up a server. `name_advice` is what to do about one
-/// for another name.
+/// The error text for a refused certificate, in words that help an operator. `option` names the option for further
+/// authorities; `name_advice` follows the text for a certificate of another name.
 pub(crate) fn certificate_trouble(certificate: &CertificateError, option: &str, name_advice: &str) -> String {
     match certificate {
         CertificateError::UnknownIssuer => {
@@ -106,6 +113,6 @@ pub(crate) fn certificate_trouble(certificate: &CertificateError, option: &str, 
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is for another name{name_advice} ({certificate})")
         }
-        other => format!("its certificate is not to be trusted: {other}"),
+        other => format!("its certificate cannot be trusted: {other}"),
     }
 }

@@ -1,24 +1,28 @@
-//! Opens files in folders that other programs write to as well. Any thread.
-//! Only a plain file is opened: a pipe, a socket, a device or a folder in its place is an error, never a wait.
+//! Opens files in folders that other programs write to as well. Any thread; owns nothing.
+//! Only a plain file is opened. A pipe, a socket, a device or a folder in its place is an error: opening or reading one
+//! of those could block the game, or start a device.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Longest wait of [`try_lock`]: far more than the time from fork to exec, and short enough for the game thread.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 
-/// Linux on x86 and ARM (`asm-generic/fcntl.h`): opening a pipe that nobody writes to returns at once.
+/// The flag with which opening a pipe that nobody writes to returns at once. The value is that of Linux on x86 and ARM
+/// (`asm-generic/fcntl.h`).
 #[cfg(target_os = "linux")]
 const O_NONBLOCK: i32 = 0o4000;
 
-/// Opens the file as the options say. A link is followed.
+/// Opens the file with these options. A symbolic link is followed.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    // To open a device may already do something.
+    // Checked before opening, because opening a device may already have an effect.
     if let Ok(found) = fs::metadata(path) {
         check(&found)?;
     }
-    // Something else may have taken its place since.
+    // Checked again after opening, because something else may have taken its place in between. If that is a pipe, this
+    // flag keeps `open` from blocking.
     #[cfg(target_os = "linux")]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, O_NONBLOCK);
     let file = options.open(path)?;
@@ -26,23 +30,36 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens the file for reading.
+/// Opens the file for reading; like [`open`] it follows a link and refuses everything but plain files.
 pub(crate) fn read(path: &Path) -> io::Result<File> {
     open(OpenOptions::new().read(true), path)
 }
 
-/// The bytes of a file that somebody else wrote, of `bytes_max` at most.
+/// Reads a whole file that another program or a person wrote. An error if it has more than `bytes_max` bytes.
 pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    read(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > bytes_max {
-        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
+    let file = read(path)?;
+    let too_large = || io::Error::other(format!("it has more than {bytes_max} bytes"));
+    if file.metadata()?.len() > bytes_max as u64 {
+        return Err(too_large());
     }
-    Ok(bytes)
+    // The file may grow while it is read, so the read is bounded too.
+    let mut bytes = Vec::new();
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// Takes the lock of a file, if nobody has it. A program that this process starts holds its locks, too, from its fork to
-/// its exec: so a lock that is taken is tried again for [`LOCK_PATIENCE`] in all.
+/// As [`read_at_most`], for a file that only this program writes. A symbolic link is refused: this program makes none,
+/// so the link and the file behind it belong to somebody else.
+pub(crate) fn read_own_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
+    }
+    read_at_most(path, bytes_max)
+}
+
+/// Takes the lock of a file, or returns `WouldBlock` if another process holds it. A child process inherits the locks of
+/// its parent from fork to exec, so a lock that was just released can look taken for a moment: the attempt is repeated
+/// for [`LOCK_PATIENCE`] in all.
 pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -53,8 +70,8 @@ pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
     }
 }
 
-/// Makes the folder if it is not there, but not the one it is in: if that is gone, the game's folder is, and files of
-/// ours have no place.
+/// Makes the folder if it does not exist. Does not make its parent: if that is gone, the game's own folder is gone, and
+/// there is no place for this program's files.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     match fs::create_dir(folder) {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -62,15 +79,17 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// An error unless the metadata is that of a plain file.
 fn check(found: &Metadata) -> io::Result<()> {
     if found.is_file() {
         return Ok(());
     }
-    let reason = if found.is_dir() { "it is a folder" } else { "it is no file" };
+    let reason = if found.is_dir() { "it is a folder" } else { "it is not a plain file" };
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
-/// True if the path leads to this open file.
+/// Whether the path leads to this open file. False if another program moved or replaced it. Device and inode number
+/// identify a file on Unix.
 #[cfg(unix)]
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -80,8 +99,8 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// True if there is a file at the path. Windows has no stable call that compares two files; the name of a file that is
-/// open for writing can be taken away there, its data cannot.
+/// Whether there is a file at the path. Rust has no stable call that compares two files on Windows. There another program
+/// can take away the name of a file that is open for writing, but not its data.
 #[cfg(windows)]
 pub(crate) fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
@@ -95,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_file_is_opened_and_nothing_waits() {
+    fn only_plain_files_are_opened_and_nothing_blocks() {
         let folder = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("plain"), b"x").unwrap();
@@ -106,10 +125,10 @@ mod tests {
         for (name, reason) in [
             ("plain", ""),
             ("folder", "it is a folder"),
-            ("pipe", "it is no file"),
-            ("link", "it is no file"),
-            ("socket", "it is no file"),
-            ("/dev/zero", "it is no file"),
+            ("pipe", "it is not a plain file"),
+            ("link", "it is not a plain file"),
+            ("socket", "it is not a plain file"),
+            ("/dev/zero", "it is not a plain file"),
         ] {
             for options in [OpenOptions::new().read(true), OpenOptions::new().append(true).create(true)] {
                 let opened = open(options, &folder.join(name));
@@ -120,7 +139,27 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_known_by_more_than_its_name() {
+    fn reads_are_bounded_and_links_are_refused_for_own_files() {
+        let folder = std::env::temp_dir().join(format!("realtime-bounded-read-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, link, dangling) = (folder.join("a"), folder.join("link"), folder.join("dangling"));
+        fs::write(&path, b"xyz").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::os::unix::fs::symlink(folder.join("nothing"), &dangling).unwrap();
+        assert_eq!(read_at_most(&path, 3).unwrap(), b"xyz");
+        assert_eq!(read_at_most(&link, 3).unwrap(), b"xyz");
+        assert_eq!(read_at_most(&path, 2).unwrap_err().to_string(), "it has more than 2 bytes");
+        assert_eq!(read_own_at_most(&path, 3).unwrap(), b"xyz");
+        assert_eq!(read_own_at_most(&path, 2).unwrap_err().to_string(), "it has more than 2 bytes");
+        for link in [&link, &dangling] {
+            assert_eq!(read_own_at_most(link, 3).unwrap_err().to_string(), "it is a link");
+        }
+        assert_eq!(read_own_at_most(&folder.join("nothing"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn is_at_compares_files_and_not_names() {
         let folder = std::env::temp_dir().join(format!("realtime-known-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (path, aside) = (folder.join("a"), folder.join("b"));

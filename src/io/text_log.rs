@@ -1,19 +1,24 @@
-//! The text log: `garrysmod/data/realtime/realtime.log`, and the lines that the game console shows.
-//! Any thread writes through the crate `log`; the console's lines wait in a bounded queue for the next tick.
-//! Every message is one line: control characters are escaped here, whoever sent them. Never holds a secret: callers
-//! log addresses (`config::Address` hides its password), not settings.
+//! The text log: `garrysmod/data/realtime/realtime.log`, and the same lines in the game console.
+//! Any thread writes through the crate `log`. The console belongs to the game thread, so its lines wait in a bounded
+//! queue for the next tick.
+//! Every message becomes one line: control characters are escaped here, even those in text from Redis or a web server.
+//! The log holds no secrets, because callers log addresses (`config::Address` hides its password) and not settings.
 //!
-//! Levels: error = data lost, warn = retrying or misconfigured, info = connected, stopped; debug and trace are not
-//! written. The console shows what the file gets.
+//! | level | meaning |
+//! |---|---|
+//! | error | data is lost |
+//! | warn | an attempt failed and is repeated, or a setting is wrong |
+//! | info | connected, stopped |
+//! | debug, trace | not written |
 //!
-//! One line of a cause in ten seconds, the next one with the count of those between. A cause is a level and a message
-//! up to its first `;`: what changes from line to line stands behind it.
+//! Throttle: one line of a cause in ten seconds; the next line says how many came between. The cause is the level and the
+//! message up to its first `;`. So a message has its changing numbers behind a `;`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -21,15 +26,17 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
 use crate::io::bounded_file::BoundedFile;
+use crate::io::lock::lock;
 use crate::stats::Stats;
 
-/// Lines for the game console that may wait for the next tick. Further ones are dropped; the log file has them.
+/// Most lines that wait for the game console until the next tick. Further lines are dropped and counted; the file has
+/// them all.
 const CONSOLE_LINES_MAX: usize = 64;
-/// Size at which the text log begins anew. The file before it is kept, so the disk holds twice this at most.
+/// Size in bytes at which a new text log begins. One old file is kept, so the disk holds at most twice this.
 const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Installs the log of this process; the second call of a process keeps the first log. Returns the console's lines.
-/// Without a directory there is no file, only the console.
+/// Installs the log of this process and returns the queue of the console's lines. `attention` is set to true when a line
+/// waits there. A second call in one process keeps the first log. Without a directory there is no file, only the console.
 pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
     let (tx, rx) = crossbeam_channel::bounded(CONSOLE_LINES_MAX);
     let console = Console { tx, attention, stats };
@@ -45,15 +52,18 @@ pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stat
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+    // Only now, so that the console shows it.
     if let (Some(err), Some(directory)) = (problem, directory) {
         log::warn!("cannot open the text log in `{}`: {err}", directory.display());
     }
     rx
 }
 
-/// Escapes what could end a line or steer a terminal, then hands the message to the file and the console.
+/// The logger. Escapes characters that could end a line or control a terminal, then writes the message to the file and
+/// queues it for the console.
 struct OneLine {
     console: Console,
+    /// `None`: there is no directory, or the file could not be opened.
     file: Option<Box<WriteLogger<BoundedFile>>>,
     causes: Mutex<Causes>,
 }
@@ -68,9 +78,7 @@ impl Log for OneLine {
             return;
         }
         let message = record.args().to_string();
-        let passed =
-            self.causes.lock().unwrap_or_else(PoisonError::into_inner).pass(record.level(), &message, Instant::now());
-        let Some(more) = passed else {
+        let Some(more) = lock(&self.causes).pass(record.level(), &message, Instant::now()) else {
             self.console.stats.log_lines_held_back.add(1);
             return;
         };
@@ -88,6 +96,7 @@ impl Log for OneLine {
     }
 }
 
+/// The sending end of the console's queue. The receiving end belongs to the game thread.
 struct Console {
     tx: Sender<String>,
     attention: Arc<AtomicBool>,
@@ -95,6 +104,7 @@ struct Console {
 }
 
 impl Console {
+    /// Never waits: any thread may log, and the game thread empties the queue only between ticks.
     fn push(&self, line: String) {
         match self.tx.try_send(line) {
             Ok(()) => self.attention.store(true, Ordering::Release),
@@ -103,22 +113,25 @@ impl Console {
     }
 }
 
-/// Lets one line of a cause through in ten seconds, and counts the others.
+/// Lets one line in ten seconds pass, and counts the others.
 #[derive(Default)]
 pub(crate) struct Throttle {
+    /// When a line passed last. `None`: never.
     last: Option<Instant>,
+    /// Lines held back since then.
     held_back: u64,
 }
 
 impl Throttle {
+    /// Long enough that a broken connection does not flood the log, short enough to see that it is still broken.
     const PAUSE: Duration = Duration::from_secs(10);
 
     pub(crate) const fn new() -> Throttle {
         Throttle { last: None, held_back: 0 }
     }
 
-    /// What to write after the line about what just happened: nothing, or how often it happened unsaid. `None`: say
-    /// nothing now.
+    /// `None`: the line must not be written now. Otherwise the text to append to the line: empty, or the number of lines
+    /// that were held back since the last one.
     pub(crate) fn pass(&mut self, now: Instant) -> Option<String> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < Throttle::PAUSE) {
             self.held_back += 1;
@@ -132,15 +145,15 @@ impl Throttle {
     }
 }
 
-/// What was written lately, by cause.
+/// One throttle for each cause that was logged lately. Bounded: [`Causes::MAX`].
 #[derive(Default)]
 pub(crate) struct Causes(HashMap<(Level, String), Throttle>);
 
 impl Causes {
-    /// Causes kept; with more, the one longest ago is forgotten.
+    /// Most causes that are remembered. A further one replaces the cause that was written longest ago.
     const MAX: usize = 128;
 
-    /// As [`Throttle::pass`], for the message's cause.
+    /// As [`Throttle::pass`], for the cause of this message.
     pub(crate) fn pass(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
         let cause = (level, message.split(';').next().unwrap_or_default().to_owned());
         if self.0.len() >= Causes::MAX && !self.0.contains_key(&cause) {
@@ -151,7 +164,8 @@ impl Causes {
     }
 }
 
-/// The message on one line, with no control characters.
+/// The message as one line: control characters become `\n`, `\r`, `\t` or `\x1b` in letters. C1 controls (U+0080 to
+/// U+009F) are escaped too, because some terminals obey them.
 pub(crate) fn escaped(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for character in message.chars() {
@@ -174,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_line() {
+    fn control_characters_are_escaped() {
         for (message, line) in [
             ("plain é", "plain é"),
             ("a\nb\r\tc", "a\\nb\\r\\tc"),
@@ -186,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_of_a_cause_in_ten_seconds() {
+    fn a_throttle_passes_one_line_in_ten_seconds() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         let mut at = |seconds| throttle.pass(start + Duration::from_secs(seconds));
         assert_eq!(at(0), Some(String::new()));
@@ -198,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_a_level_and_a_message_up_to_its_semicolon() {
+    fn a_cause_is_the_level_and_the_message_up_to_its_semicolon() {
         let (mut causes, start) = (Causes::default(), Instant::now());
         let mut at = |seconds, level, message: &str| causes.pass(level, message, start + Duration::from_secs(seconds));
         assert_eq!(at(0, Level::Warn, "lost; 1 waits"), Some(String::new()));

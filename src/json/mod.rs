@@ -1,6 +1,7 @@
-//! JSON text: written from values ([`text`]), checked and turned into what Lua needs ([`tape`]).
-//! [`build`] remembers how far a tape has come into Lua. [`find`] reads single fields off a tape.
-//! Pure functions over bytes; knows neither Lua nor a socket.
+//! JSON: written from values ([`text`]), and decoded to a tape, a flat form that is quick to read ([`tape`]).
+//! [`find`] reads single fields off a tape. [`build`] remembers how far a tape was made into Lua values, and when to
+//! pause.
+//! Pure functions over bytes, for any thread; nothing here knows Lua or a socket. No input panics or recurses.
 
 pub(crate) mod build;
 pub(crate) mod find;

@@ -1,8 +1,8 @@
-//! Decodes JSON text to a tape: flat bytes that the game thread replays into Lua without parsing anything.
-//! [`parse`] runs on the thread that got the text (`rt-subscriber`), [`Reader`] on the game thread.
-//! Decides what Lua will see: big integers as strings, null absent from objects, keys never changed.
-//! No input panics, recurses or takes more than three times its own bytes. JSON of more levels or values than Emit
-//! writes is checked to its end, and gets no tape: see [`Undecoded::Limits`].
+//! Decodes JSON text to a tape: flat bytes that the game thread turns into Lua values without parsing anything.
+//! [`parse`] runs on the thread that received the text (`rt-subscriber` for events), [`Reader`] on the game thread. It
+//! decides how Lua sees JSON: big integers as strings, null members absent, keys unchanged. No input panics or
+//! recurses, and a tape has at most three times the bytes of its text. JSON with more levels or values than Emit writes
+//! is checked to its end but gets no tape: see [`Undecoded::Limits`].
 //!
 //! ```text
 //! NIL 00 | NULL 01 | FALSE 02 | TRUE 03 | I8 04 i8 | I32 05 i32 | F64 06 f64
@@ -11,8 +11,8 @@
 //!
 //! {"a":[1,null]}   0a 01000000  07 01 'a'  09 02000000  04 01  01
 //! ```
-//! Bytes of 0x80 and above stand in strings as they came: GMod cuts names in the middle of a character, and a Lua
-//! string holds any byte. So text that is no UTF-8 is still JSON here.
+//! Bytes of 0x80 and above are copied unchanged and not checked for UTF-8: GMod cuts names in the middle of a
+//! character, and a Lua string holds any byte. So text that is not UTF-8 is still JSON here.
 
 use std::fmt;
 
@@ -31,15 +31,16 @@ const TEXT32: u8 = 8;
 const ARRAY: u8 = 9;
 const OBJECT: u8 = 10;
 
-/// Why a text has no tape.
+/// Why a text has no tape. `Display` continues a sentence that begins with the text: `the payload has 4 bytes and …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Undecoded {
     /// It is no JSON, or has more than [`DECODE_DEPTH_MAX`] levels.
     NotJson {
-        /// Byte of the text at which that became clear.
+        /// Offset in bytes at which the parser gave up. `Display` counts from 1.
         at: usize,
     },
-    /// It is JSON, with more levels or values than Emit writes ([`ENCODE_DEPTH_MAX`], [`ENCODE_NODES_MAX`]).
+    /// It is JSON, but with more levels or values than Emit writes ([`ENCODE_DEPTH_MAX`], [`ENCODE_NODES_MAX`]). Its
+    /// whole text was checked.
     Limits,
 }
 
@@ -54,14 +55,15 @@ impl fmt::Display for Undecoded {
     }
 }
 
-/// Appends the tape of one JSON text. On an error `tape` is as it was.
+/// Appends the tape of one JSON text. After an error `tape` is unchanged.
 pub(crate) fn parse(text: &[u8], tape: &mut Vec<u8>) -> Result<(), Undecoded> {
     parse_without(text, None, tape, &mut Vec::new())
 }
 
-/// As [`parse`], but of an outermost object every member of the name `cut` is left out: nothing of it counts. If the
-/// last of them is a text, `member` holds its bytes afterwards, else it is empty; so it is after
-/// [`Undecoded::Limits`], too. A name is at most 255 bytes.
+/// As [`parse`], but leaves out every member named `cut` of the outermost object. These members do not count for the
+/// limits. Afterwards `member` holds the bytes of the last of them if it is a text, and is empty otherwise. This also
+/// holds after [`Undecoded::Limits`]: the identity of an event (`_rt`) must be known even if its payload is too large
+/// to decode. `cut` has at most 255 bytes.
 pub(crate) fn parse_without(
     text: &[u8],
     cut: Option<&str>,
@@ -83,36 +85,38 @@ pub(crate) fn parse_without(
     outcome
 }
 
-/// Appends the tape of a string: what stands for a payload that is no JSON.
+/// Appends the tape of a string. A payload that is not JSON is handed to Lua as one string.
 pub(crate) fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
     match u8::try_from(bytes.len()) {
         Ok(len) => tape.extend_from_slice(&[TEXT8, len]),
         Err(_) => {
             tape.push(TEXT32);
-            // Payloads are capped far below 4 GiB (`crate::config::limits::PAYLOAD_BYTES_MAX`).
+            // The cast is safe: payloads are capped far below 4 GiB (`crate::config::limits::PAYLOAD_BYTES_MAX`).
             tape.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         }
     }
     tape.extend_from_slice(bytes);
 }
 
-/// Appends the tape of a truth value.
+/// Appends the tape of a boolean.
 pub(crate) fn push_boolean(tape: &mut Vec<u8>, value: bool) {
     tape.push(if value { TRUE } else { FALSE });
 }
 
-/// Appends the tape of no value: the member of an object is absent, an element of an array is `realtime.Null`.
+/// Appends the tape of a null. In an array Lua gets `realtime.Null`, so that the elements keep their numbers; elsewhere
+/// it gets nil, so the member of an object is absent.
 pub(crate) fn push_none(tape: &mut Vec<u8>, in_array: bool) {
     tape.push(if in_array { NULL } else { NIL });
 }
 
-/// Appends the tape of a number.
+/// Appends the tape of a number, without a check for a shorter form.
 pub(crate) fn push_f64(tape: &mut Vec<u8>, number: f64) {
     tape.push(F64);
     tape.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Appends the tape of a whole number: past 2^53 as its digits, as [`parse`] has it.
+/// Appends the tape of a whole number. Above 2^53 it becomes a text of its digits, as in [`parse`], because Lua's
+/// numbers (`f64`) would round it.
 pub(crate) fn push_i64(tape: &mut Vec<u8>, whole: i64) {
     if whole.unsigned_abs() > WHOLE_MAX as u64 {
         push_text(tape, itoa::Buffer::new().format(whole).as_bytes());
@@ -128,20 +132,22 @@ pub(crate) fn push_i64(tape: &mut Vec<u8>, whole: i64) {
     }
 }
 
-/// Begins an array: that many values are to be appended.
+/// Begins an array. The caller must append `count` values after it.
 pub(crate) fn push_array(tape: &mut Vec<u8>, count: usize) {
     tape.push(ARRAY);
-    // Counts come from replies, whose elements are capped (`crate::config::limits::REPLY_ELEMENTS_MAX`).
+    // The cast is safe: counts come from replies, whose elements are capped
+    // (`crate::config::limits::REPLY_ELEMENTS_MAX`).
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 
-/// Begins an object: that many pairs of a text and a value are to be appended.
+/// Begins an object. The caller must append `count` pairs of a text and a value after it.
 pub(crate) fn push_object(tape: &mut Vec<u8>, count: usize) {
     tape.push(OBJECT);
     tape.extend_from_slice(&(count as u32).to_le_bytes());
 }
 
-/// True if the text is one JSON object or array and nothing else, however many values it has.
+/// Whether the text is one JSON object or array and nothing else, with any number of values. `scratch` is memory to
+/// use; it is empty afterwards. Emit asks this for a string: the first byte rules out most strings without a parse.
 pub(crate) fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     let first = text.iter().find(|byte| !b" \t\r\n".contains(byte));
     if !matches!(first, Some(b'{' | b'[')) {
@@ -153,48 +159,52 @@ pub(crate) fn is_container(text: &[u8], scratch: &mut Vec<u8>) -> bool {
     matches!(parsed, Ok(()) | Err(Undecoded::Limits))
 }
 
-/// The text whose tag stands at `at`, if one does.
+/// The text that begins at byte `at` of the tape; `None` if another value begins there.
 fn text_at(tape: &[u8], at: usize) -> Option<&[u8]> {
     match Reader::new(tape.get(at..)?).next_item()? {
-        Item::Text(bytes) => Some(bytes),
+        TapeItem::Text(bytes) => Some(bytes),
         _ => None,
     }
 }
 
-/// An array or object whose end was not seen yet.
+/// An array or object whose end was not read yet.
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// Where its count stands in the tape.
+    /// Offset of its count on the tape, which is written when its end is read.
     count_at: usize,
+    /// Elements or members so far.
     count: u32,
     object: bool,
 }
 
+/// One pass over a text. It writes the tape as it reads, with a fixed array of open containers instead of recursion.
 struct Parser<'a> {
     text: &'a [u8],
+    /// Offset of the next byte to read.
     at: usize,
     tape: &'a mut Vec<u8>,
-    /// The member of the outermost object that is left out.
+    /// Name of the members of the outermost object that are left out.
     cut: Option<&'a [u8]>,
-    /// Where on the tape that member's key began, while its value is read.
+    /// Offset on the tape of such a member's key, while its value is read. It is written first and taken back then,
+    /// because a key with escapes is known only after it was decoded.
     cut_at: Option<usize>,
-    /// The value of that member.
+    /// The text of the last such member.
     member: &'a mut Vec<u8>,
-    /// Where its tape begins.
+    /// Offset at which the tape of this text begins.
     start: usize,
-    /// Values so far, without those of the member that is left out.
+    /// Values so far, without those of members that are left out.
     nodes: usize,
-    /// There are more values or levels than go on a tape: the rest is only checked.
+    /// True once the text has more values or levels than a tape may have: the rest is only checked.
     is_over: bool,
 }
 
 impl Parser<'_> {
-    /// One value with nothing but white space around it. `None`: no JSON at `self.at`.
+    /// Reads one value with nothing but white space around it. `None`: the text is not JSON from `self.at` on.
     fn document(&mut self) -> Option<()> {
         let mut open = [Open::default(); DECODE_DEPTH_MAX];
         let mut depth = 0;
         loop {
-            // A value stands here.
+            // A value begins here.
             self.skip_space();
             let byte = self.peek()?;
             self.count(depth + usize::from(byte == b'{' || byte == b'['));
@@ -208,7 +218,7 @@ impl Parser<'_> {
                 self.skip_space();
                 if self.peek()? == (if object { b'}' } else { b']' }) {
                     self.at += 1;
-                    depth -= 1; // Its count is zero already.
+                    depth -= 1; // Its count on the tape is zero already.
                 } else {
                     if object {
                         self.key(depth)?;
@@ -219,7 +229,7 @@ impl Parser<'_> {
                 let in_object = depth > 0 && open[depth - 1].object;
                 self.scalar(byte, in_object)?;
             }
-            // A value ended here; so may any number of containers.
+            // A value has ended here. Any number of containers may end behind it.
             loop {
                 self.skip_space();
                 let Some(top) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) else {
@@ -242,7 +252,7 @@ impl Parser<'_> {
                     return None;
                 }
                 self.at += 1;
-                // Past the limits the tape is not kept whole.
+                // Beyond the limits the tape was truncated, so the place of the count may be gone.
                 match self.tape.get_mut(top.count_at..top.count_at + 4) {
                     Some(place) => place.copy_from_slice(&top.count.to_le_bytes()),
                     None if self.is_over => {}
@@ -253,7 +263,7 @@ impl Parser<'_> {
         }
     }
 
-    /// One more value, in so many levels, its own included.
+    /// Counts one more value. `levels` are the containers around it, and the value itself if it is one.
     #[inline]
     fn count(&mut self, levels: usize) {
         if self.cut_at.is_some() {
@@ -263,27 +273,30 @@ impl Parser<'_> {
         if self.nodes > ENCODE_NODES_MAX || levels > ENCODE_DEPTH_MAX {
             self.is_over = true;
         }
-        // What is only checked needs no memory: a tape of one value at a time.
+        // The rest is only checked, so the tape is emptied at each value and takes no memory.
         if self.is_over {
             self.tape.truncate(self.start);
         }
     }
 
+    /// The next byte of the text.
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
+    /// The text from the next byte on.
     fn rest(&self) -> &[u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    /// Passes the four characters that RFC 8259 calls white space.
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
 
-    /// `"name" :` of an object at this depth, 1 being the outermost.
+    /// Reads `"name" :` in an object at this depth; the outermost object has depth 1.
     fn key(&mut self, depth: usize) -> Option<()> {
         if self.peek()? != b'"' {
             return None;
@@ -301,17 +314,18 @@ impl Parser<'_> {
         Some(())
     }
 
-    /// Takes back the member whose key stands at `start`, and keeps its value if that is a text.
+    /// Takes the member whose key is at `start` off the tape, and keeps its value in `member` if it is a text.
     fn cut_out(&mut self, start: usize) {
         self.cut_at = None;
         self.member.clear();
         let value = self.cut.map_or(start, |cut| start + 2 + cut.len());
-        // A key with escapes has the longer form, three bytes more.
+        // A key that was written with escapes has the form TEXT32, whose length takes three bytes more.
         let value = if self.tape.get(start) == Some(&TEXT32) { value + 3 } else { value };
         self.member.extend_from_slice(text_at(self.tape, value).unwrap_or_default());
         self.tape.truncate(start);
     }
 
+    /// Reads a string, a word or a number, which begins with `byte`.
     fn scalar(&mut self, byte: u8, in_object: bool) -> Option<()> {
         match byte {
             b'"' => self.string(),
@@ -322,6 +336,7 @@ impl Parser<'_> {
         }
     }
 
+    /// Reads `true`, `false` or `null`, and appends its tag.
     fn word(&mut self, word: &[u8], tag: u8) -> Option<()> {
         if !self.rest().starts_with(word) {
             return None;
@@ -331,7 +346,7 @@ impl Parser<'_> {
         Some(())
     }
 
-    /// A string, its opening quote at `self.at`.
+    /// Reads a string whose opening quote is at `self.at`.
     fn string(&mut self) -> Option<()> {
         self.at += 1;
         let start = self.at;
@@ -342,7 +357,7 @@ impl Parser<'_> {
             push_text(self.tape, plain);
             return Some(());
         }
-        // An escape (or an error): decode in place, then write the length.
+        // There is an escape or an error. Decode onto the tape, and write the length when it is known.
         self.tape.push(TEXT32);
         let length_at = self.tape.len();
         self.tape.extend_from_slice(&[0; 4]);
@@ -365,13 +380,14 @@ impl Parser<'_> {
         Some(())
     }
 
-    /// To the next quote, backslash or control character.
+    /// Passes plain characters, up to the next quote, backslash or control character.
     fn skip_plain(&mut self) {
         let plain = self.rest().iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
         self.at = plain.map_or(self.text.len(), |len| self.at + len);
     }
 
-    /// A backslash and what follows it. A surrogate without its pair becomes U+FFFD.
+    /// Reads an escape, which begins with the backslash at `self.at`, and appends its character in UTF-8. A surrogate
+    /// without its pair becomes U+FFFD.
     fn escape(&mut self) -> Option<()> {
         let letter = *self.text.get(self.at + 1)?;
         self.at += 2;
@@ -404,14 +420,21 @@ impl Parser<'_> {
         Some(())
     }
 
+    /// Reads four hexadecimal digits.
     fn hex4(&mut self) -> Option<u32> {
         let digits = self.text.get(self.at..self.at + 4)?;
         self.at += 4;
         digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
     }
 
-    /// A number, by the grammar of RFC 8259: whole ones up to 2^53 as numbers, longer ones as their digits (a
-    /// SteamID64 keeps its last ones); a fraction or exponent as the nearest `f64`, past its range as its text.
+    /// Reads a number, by the grammar of RFC 8259.
+    ///
+    /// | in the text | on the tape |
+    /// |---|---|
+    /// | a whole number up to 2^53 | a number |
+    /// | a larger whole number | a text of its digits: a SteamID64 must not lose its last digits |
+    /// | a fraction or an exponent | the nearest `f64` |
+    /// | the same beyond the range of `f64` | its text |
     fn number(&mut self) -> Option<()> {
         let start = self.at;
         let negative = self.peek()? == b'-';
@@ -421,7 +444,7 @@ impl Parser<'_> {
         let first = self.at;
         let mut magnitude: u64 = 0;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
-            // Saturates: anything past 2^53 is kept as text.
+            // May saturate: a number above 2^53 is kept as text anyway.
             magnitude = magnitude.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
             self.at += 1;
         }
@@ -433,9 +456,10 @@ impl Parser<'_> {
             self.fraction_and_exponent()?;
             let text = std::str::from_utf8(self.text.get(start..self.at)?).ok()?;
             let number: f64 = text.parse().ok()?;
-            match number.is_finite() {
-                true => push_f64(self.tape, number),
-                false => push_text(self.tape, text.as_bytes()),
+            if number.is_finite() {
+                push_f64(self.tape, number);
+            } else {
+                push_text(self.tape, text.as_bytes());
             }
             return Some(());
         }
@@ -447,6 +471,7 @@ impl Parser<'_> {
         Some(())
     }
 
+    /// Reads the fraction and the exponent of a number, as far as it has them.
     fn fraction_and_exponent(&mut self) -> Option<()> {
         if self.peek() == Some(b'.') {
             self.at += 1;
@@ -462,7 +487,7 @@ impl Parser<'_> {
         Some(())
     }
 
-    /// At least one digit.
+    /// Reads one digit or more.
     fn digits(&mut self) -> Option<()> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
@@ -472,68 +497,72 @@ impl Parser<'_> {
     }
 }
 
-/// One step of a tape.
+/// One value of a tape, or the beginning of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Item<'a> {
-    /// A null in an object: the member is absent.
+pub enum TapeItem<'a> {
+    /// A null in an object. For Lua the member is absent.
     Nil,
-    /// A null elsewhere.
+    /// A null in an array or alone. For Lua it is `realtime.Null`.
     Null,
     Boolean(bool),
     Number(f64),
+    /// Bytes of a string, not necessarily UTF-8.
     Text(&'a [u8]),
-    /// That many values follow.
+    /// An array: that many values follow.
     Array(u32),
-    /// That many pairs of a text and a value follow.
+    /// An object: that many pairs of a text and a value follow.
     Object(u32),
 }
 
-/// Reads a tape from front to back. Cannot panic: it runs between Lua frames, where nothing may unwind.
+/// Reads a tape from front to back. It cannot panic on any bytes, because it runs between Lua frames, where nothing may
+/// unwind.
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// A reader at the first byte of `tape`.
     pub fn new(tape: &'a [u8]) -> Reader<'a> {
         Reader(tape)
     }
 
-    /// The next item; `None` at the end (or if the bytes are no tape).
+    /// The next item; `None` at the end, or if the bytes are not a tape.
     #[inline]
-    pub fn next_item(&mut self) -> Option<Item<'a>> {
+    pub fn next_item(&mut self) -> Option<TapeItem<'a>> {
         let [tag] = self.take::<1>()?;
         Some(match tag {
-            NIL => Item::Nil,
-            NULL => Item::Null,
-            FALSE => Item::Boolean(false),
-            TRUE => Item::Boolean(true),
-            I8 => Item::Number(f64::from(i8::from_le_bytes(self.take()?))),
-            I32 => Item::Number(f64::from(i32::from_le_bytes(self.take()?))),
-            F64 => Item::Number(f64::from_le_bytes(self.take()?)),
+            NIL => TapeItem::Nil,
+            NULL => TapeItem::Null,
+            FALSE => TapeItem::Boolean(false),
+            TRUE => TapeItem::Boolean(true),
+            I8 => TapeItem::Number(f64::from(i8::from_le_bytes(self.take()?))),
+            I32 => TapeItem::Number(f64::from(i32::from_le_bytes(self.take()?))),
+            F64 => TapeItem::Number(f64::from_le_bytes(self.take()?)),
             TEXT8 => {
                 let [len] = self.take::<1>()?;
-                Item::Text(self.bytes(usize::from(len))?)
+                TapeItem::Text(self.bytes(usize::from(len))?)
             }
             TEXT32 => {
                 let len = u32::from_le_bytes(self.take()?);
-                Item::Text(self.bytes(len as usize)?)
+                TapeItem::Text(self.bytes(len as usize)?)
             }
-            ARRAY => Item::Array(u32::from_le_bytes(self.take()?)),
-            OBJECT => Item::Object(u32::from_le_bytes(self.take()?)),
+            ARRAY => TapeItem::Array(u32::from_le_bytes(self.take()?)),
+            OBJECT => TapeItem::Object(u32::from_le_bytes(self.take()?)),
             _ => return None,
         })
     }
 
-    /// What was not read yet.
+    /// The bytes that were not read yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Passes over one value and all that is in it.
+    /// Passes one value with all values inside it. `None` if the tape ends before.
     pub(crate) fn skip(&mut self) -> Option<()> {
+        // Values to pass, counted instead of a recursion.
         let mut values: u64 = 1;
         while values > 0 {
             values += match self.next_item()? {
-                Item::Array(count) => u64::from(count),
-                Item::Object(pairs) => u64::from(pairs) * 2,
+                TapeItem::Array(count) => u64::from(count),
+                TapeItem::Object(pairs) => u64::from(pairs) * 2,
                 _ => 0,
             };
             values -= 1;
@@ -541,6 +570,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
+    /// The next `N` bytes.
     #[inline]
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk::<N>()?;
@@ -548,6 +578,7 @@ impl<'a> Reader<'a> {
         Some(*bytes)
     }
 
+    /// The next `len` bytes.
     #[inline]
     fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(len)?;

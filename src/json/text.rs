@@ -1,10 +1,19 @@
-//! Writes JSON strings and numbers into a byte buffer. Runs in Emit, on the game thread: it is a hot path.
-//! Takes bytes as Lua has them: what is no valid UTF-8 becomes U+FFFD, so any reader takes the text.
+//! Writes JSON strings and numbers into a byte buffer, and numbers in the two other forms that Lua values need. Runs in
+//! Emit, on the game thread, where it is a hot path; also in templates and posts on other threads. It accepts strings
+//! of any bytes, as Lua has them. Invalid UTF-8 becomes U+FFFD, so every JSON reader accepts the text.
 
-/// 2^53: below it every whole number has its own `f64`, above not.
+/// 2^53. Up to it every whole number is an `f64` of its own; above it neighbours share one. Every language that reads
+/// JSON numbers as `f64` (Lua and JavaScript do) has this limit.
 pub(crate) const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// What stands for each byte of a string: 0 itself, 1 needs UTF-8 checking, `u` a \u escape, else the letter after `\`.
+/// How each byte of a string is written:
+///
+/// | entry | written as |
+/// |---|---|
+/// | 0 | itself |
+/// | 1 | itself, if the bytes around it are valid UTF-8 |
+/// | `u` | an escape `\u00xx` |
+/// | another letter | a backslash and that letter |
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -34,12 +43,14 @@ pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Appends the inside of a JSON string.
+/// Appends the inside of a JSON string, without the quotes. Bytes that are not valid UTF-8 become U+FFFD, one for each
+/// sequence that `utf8_chunks` rejects.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let plain = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).unwrap_or(bytes.len());
     let (head, tail) = bytes.split_at(plain);
     out.extend_from_slice(head);
-    // Most strings end here. The rest is checked for UTF-8 chunk by chunk; escapes are all ASCII.
+    // In most strings `tail` is empty. Otherwise it is checked for UTF-8 chunk by chunk. All bytes that need an escape
+    // are ASCII, so no escape is inside a character.
     for chunk in tail.utf8_chunks() {
         push_escaped_utf8(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
@@ -48,6 +59,7 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends valid UTF-8, with an escape for each byte that needs one.
 fn push_escaped_utf8(out: &mut Vec<u8>, mut bytes: &[u8]) {
     while let Some(at) = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] > 1) {
         let (plain, rest) = bytes.split_at(at);
@@ -65,8 +77,8 @@ fn push_escaped_utf8(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Appends a number: whole ones below 2^53 as integers, others in the shortest form that reads back the same,
-/// NaN and infinities as `null`. True unless it was one of those.
+/// Appends a number. A whole number below 2^53 is written as an integer, another finite number in the shortest form
+/// that reads back the same. NaN and infinities, which JSON lacks, are written as `null`; then it returns false.
 pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
     if !number.is_finite() {
         out.extend_from_slice(b"null");
@@ -76,26 +88,31 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
     true
 }
 
-/// Appends a finite number as the decimal text of a stored value: every whole number that fits Redis' own as its
-/// digits, so that it can be counted on.
+/// Appends a finite number as the text of a value in Redis. Every whole number in the range of Redis' integers (signed
+/// 64 bits) is written in digits, without an exponent, so that INCRBY can add to it.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, number: f64) {
     const FITS: f64 = 9_223_372_036_854_775_808.0; // 2^63
-    match number.fract() == 0.0 && number.abs() < FITS {
-        true => out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes()),
-        false => push_finite(out, number),
+    if number.fract() == 0.0 && number.abs() < FITS {
+        out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+    } else {
+        push_finite(out, number);
     }
 }
 
-/// Appends the text of a number used as a key of an object.
+/// Appends a number that is a key of a Lua table, as the name of a JSON member, quotes included. Infinities can be keys
+/// in Lua; NaN cannot.
 pub(crate) fn push_number_key(out: &mut Vec<u8>, number: f64) {
     out.push(b'"');
-    match number.is_finite() {
-        true => push_finite(out, number),
-        false => out.extend_from_slice(if number > 0.0 { b"inf" } else { b"-inf" }),
+    if number.is_finite() {
+        push_finite(out, number);
+    } else {
+        out.extend_from_slice(if number > 0.0 { b"inf" } else { b"-inf" });
     }
     out.push(b'"');
 }
 
+/// Appends a finite number: an integer below 2^53, else the shortest form. The cast saturates, which the comparison
+/// detects.
 fn push_finite(out: &mut Vec<u8>, number: f64) {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < WHOLE_MAX {
@@ -105,8 +122,9 @@ fn push_finite(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-/// Appends a number as C's `%.9g` prints it: GMod's vectors hold 32-bit floats, and nine digits bring them back.
-/// Rule: <https://en.cppreference.com/w/c/io/fprintf>, conversion `g`.
+/// Appends a number as C's `%.9g` prints it. GMod's vectors hold 32-bit floats, and nine digits restore each of them.
+/// Rule: <https://en.cppreference.com/w/c/io/fprintf>, conversion `g`: fixed notation for exponents from -4 to 8, else
+/// scientific with an exponent of two digits or more; without trailing zeros.
 pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         let text = if number.is_nan() {
@@ -132,11 +150,9 @@ pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
     }
 }
 
+/// The same number without zeros at the end of its fraction. The zeros of a whole number stay.
 fn without_trailing_zeros(text: &str) -> &str {
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 #[cfg(test)]
@@ -150,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn strings() {
+    fn strings_are_quoted_and_escaped() {
         let rows: &[(&[u8], &str)] = &[
             (b"", r#""""#),
             (b"plain", r#""plain""#),
@@ -167,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_string_reads_back_as_its_lossy_self() {
+    fn every_string_reads_back_as_its_lossy_utf8() {
         proptest::proptest!(|(bytes: Vec<u8>)| {
             let text = written(|out| push_string(out, &bytes));
             let back: String = serde_json::from_str(&text).unwrap();
@@ -176,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn numbers_take_their_shortest_form() {
         let rows = [
             (0.0, "0"),
             (-0.0, "0"),
@@ -203,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_as_keys() {
+    fn number_keys_are_quoted() {
         let rows = [
             (5.0, "\"5\""),
             (-0.5, "\"-0.5\""),
@@ -217,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_as_stored_values() {
+    fn stored_whole_numbers_have_no_exponent_in_64_bits() {
         let rows = [
             (0.0, "0"),
             (-0.0, "0"),
@@ -233,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_as_c_prints_them() {
+    fn g9_prints_as_c_does() {
         let rows = [
             (0.0, "0"),
             (1.0, "1"),

@@ -1,7 +1,8 @@
-//! Opens the module in a Lua state, and runs the engine's Calls in it, tick by tick.
-//! Game thread. Every script's function runs under pcall with nothing of the engine borrowed.
+//! The pump: takes Calls from the engine, tick by tick, and runs them in Lua.
+//! Runs on the game thread. The functions of scripts run under pcall, while the engine is not locked.
+//! It spends at most the tick's budget, and one callback: values that take longer to make are parked and go on in the
+//! next tick. An error of a script is reported with the name of its Call; it never stops the pump.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
@@ -14,136 +15,46 @@ use crate::hooks::aggregator::Aggregator;
 use crate::io::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
 use crate::json::find;
-use crate::lua::shield::{self, Filling, Making, Stage, Work};
-use crate::lua::stack::{Answer, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Line, Lua, Results, SHIELD, upvalue};
-use crate::lua::{
-    PROCESS, Process, api, guarded, is_attached, json, never_unmap, raise_attention, set_attached, stack, start,
-    wants_attention,
-};
+use crate::lua::encode;
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, wants_attention};
+use crate::lua::shield::{self, Filling, Making, Results, Stage, Work};
+use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
-use crate::threads::selftest::Selftest;
+use crate::threads::selftest::lines::Selftest;
 
-/// The call under way, for [`context`] alone. Set around each pcall by [`run_one`]; game thread only.
-static UNDER_WAY: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
-/// A tick's work is going on; game thread only.
+/// The Call whose function runs now; null in between. It is read only to name the Call in an error report. Set around
+/// each pcall by [`run_call`] and [`run_window`]. Game thread only.
+static RUNNING_CALL: AtomicPtr<Call> = AtomicPtr::new(std::ptr::null_mut());
+/// True while a tick's work goes on, so that a script cannot start another one inside it. Game thread only.
 static IN_TICK: AtomicBool = AtomicBool::new(false);
-/// Values between two looks at the clock, as the last tick had it ([`Pace`]); game thread only.
+/// Values between two looks at the clock at the end of the last tick ([`Pace`]), where the next tick starts. Game
+/// thread only.
 static EVERY: AtomicU32 = AtomicU32::new(Pace::EVERY_MAX);
-/// Pumps since the prelude last asked; game thread only.
+/// Calls of the pump since the prelude last asked [`pumped`]. Game thread only.
 static PUMPED: AtomicU32 = AtomicU32::new(0);
 
-/// `gmod13_open`: nothing is registered yet, so this cannot be an `entry!`.
-///
-/// # Safety
-/// `state` is the calling Lua state, on the game thread.
-pub(super) unsafe fn open(state: State) -> i32 {
-    // SAFETY: as this function's own contract.
-    let loaded = guarded(|| unsafe { stack::load(state) });
-    if !matches!(loaded, Some(Ok(()))) {
-        // Without the Lua library there is no way to say so in Lua, and no log yet.
-        let reason = loaded.and_then(Result::err).unwrap_or_else(|| "internal error".to_owned());
-        let _ = writeln!(std::io::stderr(), "[realtime] cannot use the Lua library of this game: {reason}");
-        return 0;
-    }
-    never_unmap();
-    // SAFETY: `load` succeeded, and the entry was called with `state`.
-    let lua = unsafe { Lua::new(state) };
-    if !lua.check_stack(8) {
-        return 0;
-    }
-    lua.push_function(set_up, 0);
-    match lua.pcall(0, 0, 0) {
-        true => 0,
-        false => lua.raise_top(),
-    }
-}
-
-/// Registers everything in this state. Runs under pcall and owns nothing: it may raise anywhere.
-unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
-    // SAFETY: called by `open` through pcall, after `load`.
-    let lua = unsafe { Lua::new(state) };
-    if is_attached(lua) {
-        return 0;
-    }
-    if !lua.check_stack(40) {
-        return lua.raise(b"stack overflow");
-    }
-    // Whatever state was attached before: nothing of it is for this one.
-    set_attached(None);
-    let port = host_port(lua);
-    // What went wrong, if anything did.
-    let trouble = guarded(|| match start(port) {
-        Ok(process) => {
-            fail_point("open");
-            process.engine().attach();
-            None
-        }
-        Err(message) => Some(Line::of(&message)),
-    });
-    match trouble {
-        Some(None) => {}
-        Some(Some(line)) => return lua.raise(line.as_bytes()),
-        None => return lua.raise(b"internal error while realtime starts"),
-    }
-    lua.set_top(0);
-    if !lua.load_chunk(include_str!("prelude.lua"), c"=realtime") {
-        return lua.raise_top();
-    }
-    // `context`, `pumped` and their like come before what the prelude returns: their shield has to do without it.
-    lua.push_function(shield::perform, 0);
-    for (at, function) in (3..).zip([context, pumped, api::report, api::begin_selftest, api::reload]) {
-        lua.push_value(2);
-        lua.push_function(function, 1);
-        debug_assert_eq!(lua.top(), at);
-    }
-    lua.push_value(1);
-    lua.insert(3);
-    lua.call(5, 8);
-    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [3, 4, 5, 6, 7, 8, 9, 10];
-    for upvalue in [notify, say, report] {
-        lua.push_value(upvalue);
-    }
-    json::push_kept_table(lua);
-    lua.push_function(shield::perform, 4);
-    let shield = start + 1;
-    api::register(lua, shield, describe, takes_meta, strip);
-    // start(pump): the pump's upvalues are what it calls.
-    lua.push_value(start);
-    for upvalue in [shield, on_error, report, describe] {
-        lua.push_value(upvalue);
-    }
-    lua.push_function(pump, 4);
-    lua.call(1, 0);
-    set_attached(Some(lua));
-    0
-}
-
-/// The game's port, by its console variable: part of the server's default name.
-fn host_port(lua: Lua) -> u16 {
-    let chunk = "local port = GetConVar(\"hostport\") return port and port:GetInt()";
-    let known = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
-    // Saturates, and a port is no fraction.
-    let port = if known { lua.number(-1) as u16 } else { 27015 };
-    lua.pop(1);
-    port
-}
-
-/// Upvalues of [`pump`], beside [`SHIELD`].
+/// Upvalues of [`pump`] after [`SHIELD`], all functions of the prelude.
 const ON_ERROR: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
 const DESCRIBE: i32 = upvalue(4);
 
-/// Called by the game's timer at every tick. An idle tick costs two loads and a store.
-unsafe extern "C-unwind" fn pump(state: State) -> i32 {
-    // One thread writes it, so it needs no locked instruction.
+/// The pump: the game's timer `realtime.pump` calls it at every tick. An idle tick costs two loads and a store. It does
+/// nothing if it is called inside a tick, or in a state that is not attached. Stack: `[-0, +0]`; **raises** only in an
+/// older LuaJIT that has no stack left, where nothing needs dropping.
+///
+/// # Safety
+/// Called by Lua, on the game thread.
+pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
+    // Only this thread writes the counter, so a load and a store do: they need no locked instruction.
     PUMPED.store(PUMPED.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     if wants_attention() {
         // SAFETY: called by Lua with its running state, after `load`.
         let lua = unsafe { Lua::new(state) };
-        // A script can get hold of this function, and call it from a callback.
+        // A script can reach this function (`debug.getupvalue`) and call it from a callback: hence `IN_TICK`.
         if lua.check_stack(stack::ROOM) && is_attached(lua) && !IN_TICK.swap(true, Ordering::Relaxed) {
             if guarded(|| run_tick(lua)).is_none() {
-                // The panic was counted and logged; the next tick goes on with the next call.
+                // `guarded` has counted and logged the panic. The next tick continues with the next Call.
                 raise_attention();
             }
             IN_TICK.store(false, Ordering::Relaxed);
@@ -152,7 +63,14 @@ unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     0
 }
 
-/// Not inlined, so that `scripts/bench` can count its instructions.
+/// The work of one tick: releases old functions, prints waiting lines, then runs Calls until the engine has no more for
+/// this tick. Not inlined, so that `scripts/bench` can count its instructions. `[-0, +0]`, never raises.
+///
+/// ```text
+///  engine (locked)            Lua edge (engine not locked)
+///  next_call ───Call────────▶ run_one: make the values, call the script's function under pcall
+///  complete  ◀──Outcome──────┘
+/// ```
 #[inline(never)]
 fn run_tick(lua: Lua) {
     fail_point("pump");
@@ -172,7 +90,7 @@ fn run_tick(lua: Lua) {
     let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     loop {
         let call = {
-            // The engine is borrowed in this block only: a callback may call anything of `realtime`.
+            // The engine is locked in this block only: a callback may call any function of `realtime`.
             let mut engine = process.engine();
             if let Some((call, outcome)) = finished.take() {
                 engine.complete(call, outcome);
@@ -190,7 +108,7 @@ fn run_tick(lua: Lua) {
     }
 }
 
-/// Lines of the text log for the console, and those of a self-test for who asked.
+/// Prints the waiting lines of the text log, and those of a self-test on the console that asked for it.
 fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     while let Ok(line) = process.console.try_recv() {
         print_line(lua, &line, false);
@@ -200,14 +118,17 @@ fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     }
 }
 
+/// Prints one line with the prelude's `say`. `[-0, +0]`, never raises.
 fn print_line(lua: Lua, line: &str, for_asker: bool) {
     lua.push_value(SHIELD);
     if !shield::run(lua, &mut Work::Line(line, for_asker), 0, 0, 0) {
-        lua.pop(1); // The script environment has no working `print`; the log file has what is of the log.
+        lua.pop(1); // The script environment has no working `print`. Lines of the log are in the log file anyway.
     }
 }
 
-/// Runs a call as far as the tick allows. `scratch` is clear, for values that are made in one go, and clear afterwards.
+/// Runs a Call as far as the tick allows. `scratch` is an empty build for values that are made in one go; it is empty
+/// again afterwards. A Call that was begun in an earlier tick brings its own build. The edge releases the callback of
+/// an answer and the array of a window, once they are called. `[-0, +0]`, never raises.
 fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
     let built = match call {
         Call::Gather(_) => return run_window(lua, call, pace, scratch),
@@ -234,7 +155,7 @@ fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> O
     outcome
 }
 
-/// The call comes again, and goes on from here.
+/// Stores the build in its Call, because the engine gives the Call out again in a later tick.
 #[cold]
 fn keep_build(call: &mut Call, scratch: &mut Build) {
     if let Call::Deliver(Deliver { build, .. })
@@ -245,14 +166,15 @@ fn keep_build(call: &mut Call, scratch: &mut Build) {
     }
 }
 
-/// Runs a call that is no window.
+/// Runs a Call other than [`Call::Gather`]. It loops only to repeat after an error of Lua's memory. `[-0, +0]`, never
+/// raises.
 #[inline]
 fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
     let top = lua.top();
     let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
     loop {
         let mut making = Making::new(build, pace);
-        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
         let mut arguments = 0;
@@ -268,10 +190,10 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
         } else if asks {
             outcome = match call {
                 Call::Condition(_) => Outcome::Holds(lua.boolean(-1)),
-                _ => sum_on_top(lua),
+                _ => aggregator_result(lua),
             };
         }
-        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::null_mut(), Ordering::Relaxed);
         lua.set_top(top);
         if done && stage == Stage::Called {
             return outcome;
@@ -282,7 +204,9 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
     }
 }
 
-/// The handler returns `true` when it has reported an error; what Lua leaves without it is a text.
+/// Reports the error on top of the stack, unless the message handler has done so: the handler returns `true` then.
+/// Without memory, or after an error in the handler itself, Lua leaves a string. `[-0, +?]`, never raises; the caller
+/// resets the stack.
 #[cold]
 fn report_unreported(lua: Lua) {
     if lua.string(-1).is_some() {
@@ -292,7 +216,16 @@ fn report_unreported(lua: Lua) {
     }
 }
 
-/// What becomes of a call that did not end with its function; `None`: it goes on at once.
+/// The outcome of a Call whose function was not called to its end; `None`: try again at once. `done` is the result of
+/// the pcall.
+///
+/// ```text
+///  done   stage           meaning                                  outcome
+///  true   Parked          time is out                              Parked, or Slow after too long
+///  false  Making, Parked  no memory, or the `__gc` of a script     again, or Failed after too many errors
+///  false  Called          the function raised an error             Failed
+///  true   Making          a script replaced `perform`              Failed
+/// ```
 #[cold]
 fn unfinished(
     call: &Call,
@@ -304,27 +237,29 @@ fn unfinished(
 ) -> Option<Outcome> {
     match (done, stage) {
         (true, Stage::Parked) => return Some(parked(call, build, pace, began)),
-        // No memory, or the `__gc` of a script: what was made stands.
+        // The values made so far are kept, and the build goes on from there.
         (false, Stage::Making | Stage::Parked) if build.after_error() == AfterError::GoOn => return None,
-        // The function raised an error, or a script put another one in the place of ours.
+        // The last two rows of the table, and builds that are given up.
         _ => {}
     }
     build.clear();
     Some(Outcome::Failed)
 }
 
-/// Time was out while the values of a call were made.
+/// The outcome of a Call whose values were not ready in time: later ticks go on with it. If the values take too long
+/// for their number (strings made to collide do that to LuaJIT), the function gets the payload's text instead, and the
+/// callback of an answer gets a reason.
 fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
     if !build.spend(pace.counted(began), pace.take_made()) {
         return Outcome::Parked;
     }
     Outcome::Slow(match call {
         Call::Deliver(Deliver { event, .. }) | Call::Condition(Condition { event, .. }) => text_of(event.tape()),
-        _ => b"timeout: the answer takes Lua too long; ask for less of it".to_vec(),
+        _ => b"timeout: Lua takes too long to make the answer; ask for less of it".to_vec(),
     })
 }
 
-/// The JSON text of a tape.
+/// The value of a tape as JSON text.
 fn text_of(tape: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(tape.len());
     if let Some(whole) = find::whole(tape) {
@@ -333,8 +268,9 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Puts events of a window into its array, as far as the tick allows. What is left of a window that takes too long is
-/// put in as text, an event at a time.
+/// Runs a [`Call::Gather`]: puts events of an aggregator's window into its array, as far as the tick allows. If the
+/// values of a window take too long, its other events are put in as text, one in each round of the loop. `[-0, +0]`,
+/// never raises.
 fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
     let (began, top) = (pace.looked(), lua.top());
     if let Call::Gather(gather) = call
@@ -348,7 +284,7 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
         let bytes = text.as_ref().map_or(0, Vec::len);
         let mut filling = Filling { array: gather.array, made: gather.made, text };
         let mut making = Making::new(build, pace);
-        UNDER_WAY.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
         if let Some(array) = gather.array {
@@ -361,7 +297,7 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
         if !done {
             report_unreported(lua);
         }
-        UNDER_WAY.store(std::ptr::null_mut(), Ordering::Relaxed);
+        RUNNING_CALL.store(std::ptr::null_mut(), Ordering::Relaxed);
         lua.set_top(top);
         let Call::Gather(gather) = &mut *call else { return Outcome::Failed };
         if gather.is_slow && filling.made > gather.made {
@@ -399,21 +335,22 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
     }
 }
 
-/// The counter of payloads delivered as text because they were slow.
+/// The counter of payloads that Lua got as text, because their values took too long to make.
 fn raw_slow() -> Option<&'static Counter> {
     PROCESS.get().map(|process| &process.stats.raw_slow)
 }
 
-/// What an aggregator's function returned, as the event for its actions. What is no table, nor nil, is an error of the
-/// script, and reported as one.
-fn sum_on_top(lua: Lua) -> Outcome {
+/// The result of an aggregator's function, on top of the stack, as the JSON of the event for its actions. Nil means no
+/// event. Any type but nil and table is an error of the script and is reported as one. `[-0, +?]`, never raises; the
+/// caller resets the stack.
+fn aggregator_result(lua: Lua) -> Outcome {
     let kind = lua.type_of(-1);
     if kind == LUA_TNIL {
         return Outcome::Done;
     }
     let mut payload = Vec::new();
     let encoded = match kind {
-        LUA_TTABLE => json::encode(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
+        LUA_TTABLE => encode::push_json(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
         _ => Err(format!("it returned a {}, expected a table or nil", Lua::type_name(kind))),
     };
     let checked = encoded.and_then(|non_finite| {
@@ -430,30 +367,32 @@ fn sum_on_top(lua: Lua) -> Outcome {
         Err(reason) => {
             lua.push_value(SHIELD);
             if !shield::run(lua, &mut Work::Report(&reason), 0, 0, 0) {
-                log::error!("{}: {reason}", under_way()); // The script environment has nothing to report it with.
+                log::error!("{}: {reason}", running_call()); // The script environment has no working error report.
             }
             Outcome::Failed
         }
     }
 }
 
+/// The name of an aggregator in an error report.
 fn aggregator_name(aggregator: &Aggregator) -> String {
     let (id, channel) = (&aggregator.id, aggregator.topic.name());
     format!("aggregator `{}` of `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(channel))
 }
 
-fn push_context(_: Lua) -> Answer {
-    Answer::Results(Results::Text(crate::io::text_log::escaped(&under_way()).into_bytes().into()))
+fn push_context(_: Lua) -> EntryOutcome {
+    EntryOutcome::Results(Results::Text(crate::io::text_log::escaped(&running_call()).into_bytes().into()))
 }
 
-/// What is being called, as an error report names it.
-fn under_way() -> String {
-    // SAFETY: set by `run_one` to a call that it borrows while scripts run, and null otherwise.
-    match unsafe { UNDER_WAY.load(Ordering::Relaxed).as_ref() } {
+/// The name of the running Call in an error report; `pump` if there is none.
+fn running_call() -> String {
+    // SAFETY: not null only while `run_call` or `run_window` runs a pcall; they borrow the call for that long, and
+    // nothing changes it meanwhile.
+    match unsafe { RUNNING_CALL.load(Ordering::Relaxed).as_ref() } {
         Some(Call::Notice(notice)) => format!("game hook `{}`", notice.hook()),
         Some(Call::Condition(condition)) => format!(
             "condition of hook `{}`, event on `{}`",
-            condition.undecided().map(|of| String::from_utf8_lossy(&of.hook.id)).unwrap_or_default(),
+            String::from_utf8_lossy(&condition.undecided.hook.id),
             String::from_utf8_lossy(condition.event.channel()),
         ),
         Some(Call::Gather(gather)) => aggregator_name(gather.aggregator()),
@@ -472,16 +411,16 @@ fn under_way() -> String {
 }
 
 entry! {
-    /// For the prelude: what is being called, as an error report names it.
+    /// For the prelude: the name of the running Call in an error report.
     context, push_context
 }
 
-fn push_pumped(lua: Lua) -> Answer {
+fn push_pumped(lua: Lua) -> EntryOutcome {
     lua.push_number(f64::from(PUMPED.swap(0, Ordering::Relaxed)));
-    Answer::Values(1)
+    EntryOutcome::OnStack(1)
 }
 
 entry! {
-    /// For the prelude: how often the pump ran since this was asked last.
+    /// For the prelude: how often the pump ran since the last call of this function. Zero means that the timer is gone.
     pumped, push_pumped
 }

@@ -1,14 +1,15 @@
-//! The function of the table `realtime` that reads event logs: options read out of their Lua table, the engine asked,
-//! and without a callback waited for with nothing of the engine borrowed.
-//! Game thread; an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+//! `realtime.ReadEventLog`: reads the options from their Lua table and queries an event log. With a callback the query
+//! is queued; without one the game thread itself reads the disk, up to a deadline. Runs on the game thread, as an
+//! `entry!`. It never holds the engine's lock while it reads or waits.
 
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, refused, string};
-use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
-use crate::lua::values::push_answer;
-use crate::lua::{Process, json, process, shield};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, outcome_of, push_answer, refused, string};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::{Process, process};
+use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
+use crate::lua::{encode, shield};
 
 entry! {
     /// `realtime.ReadEventLog(path [, options] [, cb]) -> array | nil, reason`; with a callback `true | nil, reason`.
@@ -16,8 +17,8 @@ entry! {
     read_event_log, run_read_event_log
 }
 
-fn run_read_event_log(lua: Lua) -> Answer {
-    either((|| {
+fn run_read_event_log(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let path = string(lua, 1, "ReadEventLog")?;
         let (options, callback_at) = match lua.type_of(2) {
             LUA_TTABLE => (Some(2), 3),
@@ -37,23 +38,26 @@ fn run_read_event_log(lua: Lua) -> Answer {
     })())
 }
 
-/// The options as JSON. Telling userdata apart runs Lua code, so the engine must not be borrowed.
+/// The options table at `at` as JSON; without options an empty array, which is how an empty table encodes. Encoding may
+/// run script code (to describe userdata), so the engine must not be borrowed. `[-0, +0]`, or after an error
+/// `[-0, +?]`; never raises.
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Vec::new();
-    let non_finite = json::encode(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
+    let non_finite = encode::push_json(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
     if non_finite > 0 {
         return Err("encode: a number of the options is not finite".to_owned());
     }
     serde_json::from_slice(&text).map_err(|err| format!("encode: the options {err}"))
 }
 
-/// For the callback at that index.
-fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer, String> {
+/// Queues the query for the thread `rt-files` and keeps the callback at index `at` for its answer. `[-0, +0]`, never
+/// raises.
+fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<EntryOutcome, String> {
     let kept = shield::keep(lua, at).ok_or(NOT_KEPT)?;
     let asked = process.engine().read_event_log(wanted, kept);
     match asked {
-        Ok(()) => Ok(Answer::True),
+        Ok(()) => Ok(EntryOutcome::True),
         Err(refusal) => {
             lua.release(kept);
             Err(refusal.to_string())
@@ -61,8 +65,9 @@ fn ask(lua: Lua, process: &Process, wanted: LogQuery, at: i32) -> Result<Answer,
     }
 }
 
-/// On this thread.
-fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<Answer, String> {
+/// Reads the event log on the game thread, and returns the records. Bounded by the reader's deadline.
+/// `[-0, +0]`, or the records; never raises.
+fn read(lua: Lua, process: &Process, wanted: LogQuery) -> Result<EntryOutcome, String> {
     let begun = process.engine().begin_log_read(wanted);
     let reading = begun.map_err(|refusal| refusal.to_string())?;
     // The engine is not borrowed while this thread reads.

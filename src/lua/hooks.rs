@@ -1,6 +1,6 @@
-//! The functions of the table `realtime` that add and remove hooks and aggregators: the spec is read out of its Lua table, its function
-//! kept, and all of it handed to the engine, which takes it whole or not at all.
-//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
+//! The functions of the table `realtime` that add and remove hooks and aggregators. They read the spec from its Lua
+//! table, keep its function, and hand both to the engine, which accepts a spec whole or not at all. Runs on the game
+//! thread; each function is an `entry!`. A refusal is returned to the script and logged as an error.
 
 use std::sync::Arc;
 
@@ -8,22 +8,25 @@ use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Engine, Refusal};
+use crate::engine::{CallbackRef, Engine, Refusal};
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
-use crate::lua::stack::{Answer, HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua, Results};
-use crate::lua::{json, nested, process, shield};
+use crate::lua::encode::{self, shown};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::process;
+use crate::lua::shield::{self, Results, nested};
+use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua};
 
-/// What an `Add...` function was given: a channel, perhaps an id, and a spec.
+/// The arguments of `AddHook` or `AddAggregator`.
 struct Given<'a> {
     channel: &'a [u8],
+    /// `None`: the engine makes an id.
     id: Option<&'a [u8]>,
-    /// Where the spec's table stands.
+    /// Stack index of the spec's table.
     spec: i32,
 }
 
-/// Reads `(channel, [id,] spec)`.
-fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
+/// Reads the arguments `(channel, [id,] spec)`. The error is the argument error of `function`. `[-0, +0]`.
+fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome> {
     let channel = lua.string(1).ok_or_else(|| bad(lua, 1, function, "string"))?;
     match lua.type_of(2) {
         LUA_TTABLE => Ok(Given { channel, id: None, spec: 2 }),
@@ -33,29 +36,37 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, Answer> {
     }
 }
 
-/// The spec as JSON, a mark in the place of each function; the function, kept; and where they come from. Upvalue 2 is
-/// the prelude's `strip`.
+/// Reads the spec at index `at`: as JSON with a mark in the place of each function, the function itself (kept in the
+/// registry), and the script file that registers it. Upvalue 2 is the prelude's `strip`, which makes the copy with
+/// marks and returns seven values:
+///
+/// ```text
+///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7
+///  copy | nil  function   file   load   function   line   files that include `file`
+///              or reason         no.    no.
+/// ```
+/// The error is the reason for Lua. `[-0, +0]`, never raises.
 fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), String> {
     let top = lua.top();
     lua.push_value(HELPER);
     lua.push_value(at);
-    // A script's own `pairs`, in which it adds hooks.
+    // `strip` uses `pairs`, which a script may have replaced by a function that adds hooks itself: hence `nested`.
     let copied = nested(|| lua.pcall(1, 7, 0)).unwrap_or(false);
     if !copied || lua.type_of(top + 1) != LUA_TTABLE {
-        // `nil` and what is wrong with it; or whatever an error leaves.
+        // If `strip` refused the spec, the second value is the reason. In every other case there is no string.
         let reason = lua.string(top + 2).map_or("cannot be read".into(), String::from_utf8_lossy);
         lua.set_top(top);
         return Err(format!("encode: the spec {reason}"));
     }
     let mut text = Vec::new();
-    // No userdata has a place in a spec: the function that tells them apart would refuse what `strip` is given.
-    let encoded = json::encode(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
+    // A spec must not contain userdata: `strip`, passed here in the place of `describe`, makes the encoder refuse them.
+    let encoded = encode::push_json(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
     let spec = encoded.and_then(|_| serde_json::from_slice(&text).map_err(|err| format!("encode: the spec {err}")));
     let spec = spec.and_then(|spec| match lua.type_of(top + 2) {
         LUA_TFUNCTION => Ok((spec, Some(shield::keep(lua, top + 2).ok_or(NOT_KEPT)?))),
         _ => Ok((spec, None)),
     });
-    // Whole numbers, made by `strip`: the casts lose nothing.
+    // `strip` counts in whole numbers, so the casts lose nothing.
     let number = |at: i32| lua.number(at) as u64;
     let text = |at: i32| lua.string(at).map(String::from_utf8_lossy).unwrap_or_default().into();
     let (load, line) = (number(top + 4), number(top + 6) as u32);
@@ -70,18 +81,21 @@ entry! {
     add_hook, run_add_hook
 }
 
-fn run_add_hook(lua: Lua) -> Answer {
+fn run_add_hook(lua: Lua) -> EntryOutcome {
     add(lua, "AddHook", |engine, given, spec, function| {
         let added = engine.add_hook(given.channel, given.id, spec, function);
         added.map(|(id, replaced)| (id, replaced.into_iter().collect()))
     })
 }
 
-/// What an `Add...` function does with the engine. Returns the id, and what is to be released.
+/// The engine's half of an `Add...` function: from the arguments, the spec and its function to the id and the functions
+/// to release, those of the registrations that it replaced.
 type Adding =
     fn(&mut Engine, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
 
-fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
+/// The common body of the `Add...` functions. `name` is the name for argument errors and the log. A refused spec leaves
+/// no function in the registry.
+fn add(lua: Lua, name: &'static str, adding: Adding) -> EntryOutcome {
     let given = match given(lua, name) {
         Ok(given) => given,
         Err(answer) => return answer,
@@ -100,22 +114,22 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> Answer {
     match added {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|function| lua.release(function));
-            Answer::Results(Results::Text(id))
+            EntryOutcome::Results(Results::Text(id))
         }
-        // Scripts seldom look at what these functions return.
+        // Scripts seldom check the results of these functions, so the refusal is logged, too.
         Err(reason) => {
-            log::error!("{name} on `{}` was refused: {reason}", json::shown(given.channel));
+            log::error!("{name} on `{}` was refused: {reason}", shown(given.channel));
             refused(None, reason)
         }
     }
 }
 
 entry! {
-    /// `realtime.RemoveHook([channel,] id) -> boolean`: whether there was such a hook.
+    /// `realtime.RemoveHook([channel,] id) -> boolean`: whether this hook existed.
     remove_hook, run_remove_hook
 }
 
-fn run_remove_hook(lua: Lua) -> Answer {
+fn run_remove_hook(lua: Lua) -> EntryOutcome {
     remove(lua, "RemoveHook", Engine::remove_hook_of)
 }
 
@@ -124,36 +138,38 @@ entry! {
     add_aggregator, run_add_aggregator
 }
 
-fn run_add_aggregator(lua: Lua) -> Answer {
+fn run_add_aggregator(lua: Lua) -> EntryOutcome {
     add(lua, "AddAggregator", |engine, given, spec, function| {
         engine.add_aggregator(given.channel, given.id, spec, function)
     })
 }
 
 entry! {
-    /// `realtime.RemoveAggregator([channel,] id) -> boolean`: whether there was such an aggregator.
+    /// `realtime.RemoveAggregator([channel,] id) -> boolean`: whether this aggregator existed.
     remove_aggregator, run_remove_aggregator
 }
 
-fn run_remove_aggregator(lua: Lua) -> Answer {
+fn run_remove_aggregator(lua: Lua) -> EntryOutcome {
     remove(lua, "RemoveAggregator", Engine::remove_aggregator_of)
 }
 
-/// What a `Remove...` function does with the engine, given the channel, if there is one, and the id.
+/// The engine's half of a `Remove...` function: from the optional channel and the id to the functions to release;
+/// `None` if nothing had this id.
 type Removing = fn(&mut Engine, Option<&[u8]>, &[u8]) -> Option<Vec<CallbackRef>>;
 
-fn remove(lua: Lua, name: &'static str, removing: Removing) -> Answer {
+/// The common body of the `Remove...` functions. `name` is the name for argument errors. `[-0, +1]`.
+fn remove(lua: Lua, name: &'static str, removing: Removing) -> EntryOutcome {
     let Some(first) = lua.string(1) else { return bad(lua, 1, name, "string") };
     let (channel, id) = match lua.type_of(2) {
         LUA_TNONE | LUA_TNIL => (None, first),
         LUA_TSTRING => (Some(first), lua.bytes(2)),
         _ => return bad(lua, 2, name, "string"),
     };
-    // Before they are hashed: nothing has such a name.
+    // A longer name would be hashed for nothing: no registration can have it.
     let fit = [channel, Some(id)].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
     let process = process(lua).ok().filter(|_| fit);
     let removed = process.and_then(|process| removing(&mut process.engine(), channel, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
-    Answer::Values(1)
+    EntryOutcome::OnStack(1)
 }

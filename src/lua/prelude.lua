@@ -1,16 +1,17 @@
--- What is easier said in Lua: reporting, telling userdata apart, and hanging the pump on the game.
--- Run once by gmod13_open in each Lua state. Returns the functions that the native side calls, all under pcall.
+-- The Lua half of the module: error reports, console commands, kinds of userdata, and the timer of the pump.
+-- gmod13_open runs it once in each Lua state (open.rs). It returns the functions that Rust calls, all under pcall.
 local context, pumped, status_report, begin_selftest, reload = ...
--- The game's own, whatever a script puts in its place later.
+-- The game's own functions: a script may replace the globals later.
 local print, getinfo = print, debug.getinfo
 
--- Called on the stack of the error, so that the stack that ErrorNoHaltWithStack prints is the script's own.
+-- The message handler of pcall. It runs on the stack of the error, so ErrorNoHaltWithStack prints the script's own stack.
+-- Returns true for "reported".
 local function on_error(message)
 	ErrorNoHaltWithStack("[realtime] " .. context() .. ": " .. tostring(message) .. "\n")
 	return true
 end
 
--- For what on_error could not report: an error inside it, or no memory.
+-- Reports an error that on_error could not report: one inside on_error, or one for lack of memory.
 local function report(message)
 	ErrorNoHaltWithStack("[realtime] " .. context() .. ": " .. tostring(message) .. "\n")
 end
@@ -26,12 +27,12 @@ local function tell(player, line)
 	end
 end
 
--- A line of the text log, or one that was asked for.
+-- Prints a line of the text log, or (for_asker) one of a self-test.
 local function say(line, for_asker)
 	tell(for_asker and asker or nil, line)
 end
 
--- Console commands are for the server's console and superadmins.
+-- Adds a console command, for the server's console and superadmins only.
 local function add_command(name, help, run)
 	concommand.Add(name, function(player)
 		if IsValid(player) and not player:IsSuperAdmin() then
@@ -63,7 +64,8 @@ local function add_commands()
 	end)
 end
 
--- kind, then up to three values; any other kind is an error that names it.
+-- The kind of a userdata, then up to three values for the JSON encoder (encode.rs). The encoder refuses any other kind,
+-- and names it in the error. SteamID64, Nick and their like may be functions of scripts, so they can do anything.
 local function describe(value)
 	local kind = type(value)
 	if kind == "Vector" then return "vector", value.x, value.y, value.z end
@@ -76,14 +78,14 @@ local function describe(value)
 	return kind
 end
 
--- Whether a callback can see a third argument. Builds of LuaJIT that do not tell get it always.
+-- Whether a callback can see a third argument. Some builds of LuaJIT do not tell; there it always gets one.
 local function takes_meta(callback)
 	local info = debug.getinfo(callback, "u")
 	return not info or not info.nparams or info.isvararg or info.nparams > 2
 end
 
--- Main chunks of files and functions of specs, each with a number of its own. Equal numbers mean the same one; no
--- number reaches another server.
+-- Numbers for main chunks of files and for functions of specs. Equal numbers mean the same chunk or function. They are
+-- valid in this state only and never reach another server.
 local chunks, functions = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" })
 local numbers = 0
 local function number_of(known, value)
@@ -95,16 +97,19 @@ local function number_of(known, value)
 	return number
 end
 
--- The name of a chunk: the path of a file. The source of other code may be its whole text, its short one is not.
+-- The name of a chunk: its path, for code from a file. For other code `source` may be the whole text, so its short form is
+-- used.
 local function file_of(info)
 	local source = info.source
 	if source and #source <= 512 and string.byte(source) == 64 then return string.sub(source, 2) end
 	return info.short_src
 end
 
--- Where a spec comes from: the file that is being loaded, which is the innermost on the stack, and the number of this
--- load; else the file of the function, and 0. Then the function's number and line, 0 without one; and the files that
--- include the first, innermost first, each with a line end.
+-- The origin of a spec, as five values:
+-- file: the file that is being loaded, the innermost on the stack; if none is, the file of the function;
+-- load: the number of this load, or 0 if no file is being loaded;
+-- function and line: the function's number and first line, 0 without a function;
+-- includers: the files that include `file`, innermost first, each followed by a line end.
 local function origin(found)
 	local made = found and getinfo(found, "S")
 	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
@@ -122,12 +127,12 @@ local function origin(found)
 	return file, load, number, line, includers or ""
 end
 
--- The limits of what Emit writes (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
+-- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
 local values_max, levels_max = 15000, 32
 
--- A spec without its Lua functions: in their places stands a mark that names the file. Returns the copy, the last
--- function found (the native side accepts one only), and its origin; or nil and what is wrong: a table in itself, too
--- many values.
+-- Copies a spec, with a mark that names the file in the place of each Lua function. Returns the copy, the last function
+-- (Rust accepts a single one), and the five values of its origin. Returns nil and a reason if the spec has too many values
+-- or levels; the limit of levels also ends a table that contains itself.
 local function strip(spec)
 	local found, wrong
 	local values = 0
@@ -155,24 +160,25 @@ local function strip(spec)
 	return copied, found, file, load, number, line, includers
 end
 
--- Looked up at each call: `hook` is the script environment's, and may come or be replaced later.
+-- Runs a game hook. `hook` is looked up at each call, because scripts define it, perhaps later, and may replace it.
 local function notify(name, ...)
 	hook.Run(name, ...)
 end
 
 local function start(pump)
 	add_commands()
-	local function hang()
+	local function create_timer()
 		timer.Create("realtime.pump", 0, 0, pump)
 	end
-	hang()
-	-- An addon that removes all timers must not end the events: a second without the pump, and it hangs again.
+	create_timer()
+	-- An addon may remove all timers. So a Think hook checks every second whether the pump ran, and creates the
+	-- timer again if it did not.
 	local next_look = 0
 	hook.Add("Think", "realtime.pump", function()
 		local now = SysTime()
 		if now < next_look then return end
 		next_look = now + 1
-		if pumped() == 0 then hang() end
+		if pumped() == 0 then create_timer() end
 	end)
 end
 

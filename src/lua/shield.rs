@@ -1,106 +1,165 @@
-//! All that may raise a Lua error on behalf of Rust code, in one C function that is always called under pcall:
-//! whatever needs memory of Lua, and the calls of scripts' functions. It owns nothing and cannot panic, so an error may
-//! jump over it; who has it run ([`run`]) owns what it works on.
-//! Scripts can get hold of that function (`debug.getupvalue`): it takes its work from a place that is set only while
-//! [`run`] lasts, and takes it once. Called at any other time, with any arguments, it does nothing.
+//! The one C function that may raise a Lua error on behalf of Rust code: [`perform`]. [`run`] calls it under pcall.
+//! Runs on the game thread. It does everything that needs Lua's memory, and calls the functions of scripts.
+//! `perform` owns nothing and cannot panic, so a Lua error may jump over its frame. The caller of `run` owns the data.
+//!
+//! Scripts can reach `perform` (`debug.getupvalue`) and call it with any arguments. It finds its work in [`WORK`],
+//! which is set only during `run`, and takes it once; a call at any other time does nothing.
+//!
+//! ```text
+//!  Rust, owns Work ──run: WORK = &work──▶ lua_pcall ──▶ perform: takes WORK ──▶ Lua API calls, script functions
+//!                 ◀──true, results / false, error────────────┘ (a Lua error ends at the pcall)
+//! ```
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use gmod::lua::State;
 
-use crate::engine::registry::CallbackRef;
-use crate::engine::{Aggregate, Answered, Call, Condition, Deliver, Gather};
+use crate::engine::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather};
 use crate::event::Event;
 use crate::event::notice::{Argument, Notice};
 use crate::json::build::{Build, Pace};
-use crate::lua::json::{self, Lane};
-use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, Results, upvalue};
+use crate::lua::decode::{self, Lane};
+use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::redis::answer::Answer;
 
-/// How often something is tried that a script's `__gc` makes fail.
+/// Attempts at an operation that needs Lua's memory. Inside it a step of the garbage collector may run the `__gc` of a
+/// script, and an error in that fails the attempt.
 pub(super) const ATTEMPTS_MAX: u32 = 16;
 
-/// Upvalues of [`perform`].
+/// Upvalues 1 to 3 of [`perform`] are functions of the prelude. Upvalue 4 is [`decode::KEPT`].
 const NOTIFY: i32 = upvalue(1);
 const SAY: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
-/// The table of [`Lane`]s.
-pub(super) const KEPT: i32 = upvalue(4);
 
-/// What [`perform`] is to do. Borrowed from who runs it.
+/// The work that [`perform`] does next. It only borrows: the caller of [`run`] owns everything, so a Lua error that
+/// jumps over `perform` leaks nothing.
 pub(super) enum Work<'a, 'b> {
     /// Push the results of an entry.
     Results(&'a Results),
-    /// Keep the argument in the registry.
+    /// Keep argument 1 in the registry, and write its reference into the cell.
     Keep(&'a Cell<Option<CallbackRef>>),
-    /// Push an empty table with room for so many elements.
+    /// Push an empty table with room for that many elements.
     Table(i32),
-    /// Print a line; for who asked for a self-test, or for the server.
+    /// Print a line: on the console of the player that asked for a self-test (true), or on the server's.
     Line(&'a str, bool),
-    /// Report an error in what is under way.
+    /// Report this error, as one of the Call that is being run.
     Report(&'a str),
-    /// Push the values of an answer.
+    /// Push the values of an answer to a reader.
     Values(&'a Answer, &'a mut Making<'b>),
-    /// Make the arguments of a call, and call.
+    /// Make the arguments of a Call, then call its function.
     Call(&'a Call, &'a mut Making<'b>),
-    /// Put the next events of a window into its array, which is the argument.
+    /// Put the next events of an aggregator's window into its array, which is argument 1 (if it exists already).
     Window(&'a Gather, &'a mut Making<'b>, &'a mut Filling),
 }
 
-/// How far the making of values has come, and what ends it.
+/// Results of an entry that take memory of Lua, so that pushing them may raise.
+pub(super) enum Results {
+    /// A refusal: nil (`None`) or a boolean, then the reason.
+    Refused(Option<bool>, Cow<'static, str>),
+    /// One string.
+    Text(Arc<[u8]>),
+    /// Two strings.
+    Texts(&'static str, String),
+}
+
+impl Results {
+    /// Values that [`Results::push`] pushes.
+    pub(super) fn count(&self) -> i32 {
+        match self {
+            Results::Text(_) => 1,
+            Results::Refused(..) | Results::Texts(..) => 2,
+        }
+    }
+
+    /// Pushes the results. `[-0, +count]`, **raises**.
+    fn push(&self, lua: Lua) {
+        match self {
+            Results::Refused(falsy, reason) => {
+                match falsy {
+                    Some(value) => lua.push_boolean(*value),
+                    None => lua.push_nil(),
+                }
+                lua.push_bytes(reason.as_bytes());
+            }
+            Results::Text(text) => lua.push_bytes(text),
+            Results::Texts(first, second) => {
+                lua.push_bytes(first.as_bytes());
+                lua.push_bytes(second.as_bytes());
+            }
+        }
+    }
+}
+
+/// The values of a Call that are being made: their progress, their time limit, and the stage that was reached.
 pub(super) struct Making<'a> {
+    /// Survives a tick, so that a later one goes on from here.
     pub(super) build: &'a mut Build,
+    /// Says when the tick's time is out.
     pub(super) pace: &'a mut Pace,
     pub(super) stage: Stage,
 }
 
-/// The array of a window, how many events of the Call stand in it, and the text that stands for the next.
+/// The array of an aggregator's window while it is filled.
 pub(super) struct Filling {
+    /// The array in the registry; `None` until the first run has made it.
     pub(super) array: Option<CallbackRef>,
+    /// Events of this Call that are in the array.
     pub(super) made: usize,
+    /// JSON text to put in the place of the next event, if its value takes Lua too long.
     pub(super) text: Option<Vec<u8>>,
 }
 
 impl<'a> Making<'a> {
+    /// A making that has reached no stage yet.
     #[inline]
     pub(super) fn new(build: &'a mut Build, pace: &'a mut Pace) -> Making<'a> {
         Making { build, pace, stage: Stage::Making }
     }
 }
 
-/// Where the work was when it ended, or when an error ended it.
+/// The stage that a work had reached when it ended, or when a Lua error ended it.
+///
+/// ```text
+///  Making ──all values made──▶ Called      (also if the function is gone: then nothing is called)
+///     └─────time is out──────▶ Parked      (the values so far are kept; the next run starts at Making again)
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Not begun, or in the middle of making values.
+    /// Not begun yet, or in the middle of making values. An error at this stage comes from Lua's memory or a `__gc`.
     Making,
-    /// Time was out; the values so far are kept.
+    /// The tick's time ran out; the values so far are kept outside the stack.
     Parked,
-    /// All is made; a script's function ran, or there was none to run.
+    /// All values are made. From here on an error comes from the script's function.
     Called,
 }
 
-/// The work of the innermost [`run`], until [`perform`] takes it. Game thread only.
+/// The work of the innermost [`run`], until [`perform`] takes it; null at any other time. Game thread only.
 static WORK: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Calls [`perform`], which stands below its `arguments` on the stack, under pcall. `[-(arguments + 1), +results]`, or
-/// (false) one error value. Never raises. A script that put another function in its place makes it do nothing.
+/// Calls [`perform`] under pcall; the caller has pushed it ([`SHIELD`]) and its `arguments`. `handler` is the index of
+/// a message handler, 0 for none. `[-(arguments + 1), +results]`, or (false) one error value. Never raises. If a script
+/// has replaced the upvalue by another function, that one is called and the work is left undone.
 pub(super) fn run(lua: Lua, work: &mut Work<'_, '_>, arguments: i32, results: i32, handler: i32) -> bool {
+    // Runs nest: a script's function may call an entry, which runs work of its own.
     let before = WORK.swap(std::ptr::from_mut(work).cast(), Ordering::Relaxed);
     let done = lua.pcall(arguments, results, handler);
     WORK.store(before, Ordering::Relaxed);
     done
 }
 
-/// Does the work of the [`run`] that called it. Owns nothing: errors pass through this frame.
+/// Does the work of the [`run`] that called it. Owns nothing, because Lua errors pass through this frame.
+/// Stack: `[-arguments, +results]`, **raises**.
 ///
 /// # Safety
 /// Called by Lua, on the game thread.
 pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
     let work = WORK.swap(std::ptr::null_mut(), Ordering::Relaxed).cast::<Work<'_, '_>>();
-    // SAFETY: not null only while `run` lasts, which borrows it mutably for that long; and taken once, so this is the
-    // only reference.
+    // SAFETY: the pointer is not null only while `run` lasts, and `run` borrows the work mutably for that long. The
+    // swap takes it once, so this is the only reference.
     let Some(work) = (unsafe { work.as_mut() }) else { return 0 };
     // SAFETY: called by Lua with its running state; `run` has a `Lua`, so `load` succeeded.
     let lua = unsafe { Lua::new(state) };
@@ -133,7 +192,7 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
         }
         Work::Values(answer, making) => {
             lua.set_top(0);
-            if !json::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, None) {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, None) {
                 making.stage = Stage::Parked;
                 return 0;
             }
@@ -141,18 +200,19 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
             i32::from(answer.values)
         }
         Work::Call(call, making) => match call {
-            Call::Deliver(delivery) => deliver(lua, delivery, making),
-            Call::Condition(condition) => decide(lua, condition, making),
-            Call::Answer(answered) => respond(lua, answered, making),
-            Call::Gather(_) => 0, // By `Work::Window`.
-            Call::Aggregate(aggregate) => sum_up(lua, aggregate, making),
-            Call::Notice(notice) => tell(lua, notice, making),
+            Call::Deliver(delivery) => call_listener(lua, delivery, making),
+            Call::Condition(condition) => call_condition(lua, condition, making),
+            Call::Answer(answered) => call_callback(lua, answered, making),
+            Call::Gather(_) => 0, // Never comes here: its work is `Work::Window`.
+            Call::Aggregate(aggregate) => call_aggregator(lua, aggregate, making),
+            Call::Notice(notice) => run_notice(lua, notice, making),
         },
-        Work::Window(window, making, filling) => gather(lua, window, making, filling),
+        Work::Window(window, making, filling) => fill_window(lua, window, making, filling),
     }
 }
 
-/// Pushes a kept function. False if there is none any more: a script took it out of the registry.
+/// Pushes a kept function. False if a script removed it from the registry: then the Call is over without a call.
+/// `[-0, +1]`, never raises.
 #[inline]
 fn push_function(lua: Lua, function: CallbackRef, making: &mut Making<'_>) -> bool {
     lua.push_kept(function);
@@ -163,17 +223,18 @@ fn push_function(lua: Lua, function: CallbackRef, making: &mut Making<'_>) -> bo
     is_function
 }
 
-/// The whole value of a tape on top of the stack; or (false) time is out.
+/// Makes the one value of a tape and leaves it on top of the stack; or (false) time is out. `[-0, +1]`, **raises**.
 fn make_one(lua: Lua, tape: &[u8], making: &mut Making<'_>, lane: Lane) -> bool {
-    let is_made = json::make(lua, tape, 1, making.build, making.pace, Some(lane));
+    let is_made = decode::make(lua, tape, 1, making.build, making.pace, Some(lane));
     if !is_made {
         making.stage = Stage::Parked;
     }
     is_made
 }
 
-/// Calls a listener: `callback(data, channel, meta)`.
-fn deliver(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
+/// Calls a listener: `callback(data, channel, meta)`. `meta` costs a table, so it is made only for a callback that can
+/// see it. `[-0, +?]`, **raises**.
+fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
     let event = &delivery.event;
     if !push_function(lua, delivery.callback, making) || !make_one(lua, event.tape(), making, Lane::Event) {
         return 0;
@@ -184,13 +245,15 @@ fn deliver(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
         push_meta(lua, event);
         arguments = 3;
     }
-    json::finish(lua, making.build, Lane::Event);
+    decode::finish(lua, making.build, Lane::Event);
     making.stage = Stage::Called;
     lua.call(arguments, 0);
     0
 }
 
-/// Pushes the table `{pattern=, raw=, server=, seq=, sent=, own=}`, as far as known. `[-0, +1]`, **raises**.
+/// Pushes the table `{pattern=, raw=, server=, seq=, sent=, own=}`. An event without an origin (not sent by this
+/// module) has none of the last four; `seq` is absent if the sender did not number the event, and `sent` is in seconds.
+/// `[-0, +1]`, **raises**.
 fn push_meta(lua: Lua, event: &Event) {
     lua.push_table(0, 4);
     if event.topic().is_pattern() {
@@ -220,8 +283,8 @@ fn push_meta(lua: Lua, event: &Event) {
     lua.raw_set(-3);
 }
 
-/// Runs a game hook with what a notice says.
-fn tell(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
+/// Runs the game hook of a notice, with its arguments. `[-0, +?]`, **raises**.
+fn run_notice(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
     lua.push_value(NOTIFY);
     lua.push_bytes(notice.hook().as_bytes());
     let mut count = 1;
@@ -237,56 +300,60 @@ fn tell(lua: Lua, notice: &Notice, making: &mut Making<'_>) -> i32 {
     0
 }
 
-/// Asks the function of a hook: `condition(data, channel)`; its first result is this one's.
-fn decide(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
+/// Calls the condition function of a hook: `condition(data, channel)`. Its first result is the result of this work.
+/// `[-0, +?]`, **raises**.
+fn call_condition(lua: Lua, condition: &Condition, making: &mut Making<'_>) -> i32 {
     let event = &condition.event;
     if !push_function(lua, condition.callback, making) || !make_one(lua, event.tape(), making, Lane::Event) {
         return 0;
     }
     lua.push_bytes(event.channel());
-    json::finish(lua, making.build, Lane::Event);
+    decode::finish(lua, making.build, Lane::Event);
     making.stage = Stage::Called;
     lua.call(2, 1);
     1
 }
 
-/// Puts the next events of a window into its array, argument 1; makes and keeps one if there is none.
-fn gather(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Filling) -> i32 {
+/// Puts the next events of a window into its array, argument 1; makes and keeps the array if there is none yet.
+/// `[-?, +?]` without results, **raises**.
+fn fill_window(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut Filling) -> i32 {
     lua.set_top(1);
     if filling.array.is_none() {
         lua.set_top(0);
-        // As many as come at once: a window of thousands must not cost its first Call a huge table.
+        // Room for the events of this Call only: the table of a window of thousands would be too much for one tick.
         lua.push_table(i32::try_from(window.events().len()).unwrap_or(0), 0);
         lua.push_value(1);
         filling.array = Some(lua.keep());
     }
     if lua.type_of(1) != LUA_TTABLE {
-        return 0; // A script took it out of the registry.
+        return 0; // A script removed the array from the registry.
     }
     for event in window.events().iter().skip(filling.made) {
         match &filling.text {
-            // Of one event at a time.
+            // One text was given, for one event. The caller makes the next text.
             Some(_) if filling.made > window.made => return park(making),
             Some(text) => lua.push_bytes(text),
             None if !make_one(lua, event, making, Lane::Window) => return 0,
             None => {}
         }
-        // A window is far below 2^31 events (`AGGREGATE_EVENTS_MAX`).
+        // The cast is safe: a window has far less than 2^31 events (`AGGREGATE_EVENTS_MAX`).
         lua.raw_set_index(1, (window.filled + filling.made) as i32 + 1);
-        json::finish(lua, making.build, Lane::Window);
+        decode::finish(lua, making.build, Lane::Window);
         filling.made += 1;
     }
     making.stage = Stage::Called;
     0
 }
 
+/// Ends the work because time is out. No stack effect.
 fn park(making: &mut Making<'_>) -> i32 {
     making.stage = Stage::Parked;
     0
 }
 
-/// Calls an aggregator's function with the array of a window, argument 1; its first result is this one's.
-fn sum_up(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
+/// Calls an aggregator's function with the array of a window, argument 1. Its first result is the result of this work.
+/// `[-?, +?]`, **raises**.
+fn call_aggregator(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
     lua.set_top(1);
     lua.push_kept(aggregate.function);
     making.stage = Stage::Called;
@@ -298,14 +365,16 @@ fn sum_up(lua: Lua, aggregate: &Aggregate, making: &mut Making<'_>) -> i32 {
     1
 }
 
-/// Calls the callback of a command with its answer: `value`, or `nil, reason`; of a leaderboard `map, nil, ranked`.
-fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
+/// Calls the callback of a command with its answer: `value`, or `nil, reason`. A leaderboard has two values and is
+/// called with `map, nil, ranked`, so that the second argument is the reason in every case. `[-0, +?]`, **raises**.
+fn call_callback(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
     if !push_function(lua, answered.callback, making) {
         return 0;
     }
     let count = match &answered.outcome {
         Ok(answer) => {
-            if !json::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, Some(Lane::Answer)) {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, Some(Lane::Answer))
+            {
                 return park(making);
             }
             if answer.values == 2 {
@@ -320,17 +389,17 @@ fn respond(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 {
             2
         }
     };
-    json::finish(lua, making.build, Lane::Answer);
+    decode::finish(lua, making.build, Lane::Answer);
     making.stage = Stage::Called;
     lua.call(count, 0);
     0
 }
 
-/// The value at `index`, kept in the registry. `None`: Lua has no memory for it. Never raises.
+/// Keeps the value at `index` in the registry. `None`: Lua has no memory for it. `[-0, +0]`, never raises.
 pub(super) fn keep(lua: Lua, index: i32) -> Option<CallbackRef> {
     let kept = Cell::new(None);
     for _ in 0..ATTEMPTS_MAX {
-        lua.push_value(super::stack::SHIELD);
+        lua.push_value(SHIELD);
         lua.push_value(index);
         if run(lua, &mut Work::Keep(&kept), 1, 0, 0) {
             break;
@@ -338,4 +407,27 @@ pub(super) fn keep(lua: Lua, index: i32) -> Option<CallbackRef> {
         lua.pop(1);
     }
     kept.get()
+}
+
+/// Nesting limit for calls of prelude functions that may run scripts, because these may call the module again.
+/// - Each level takes part of the thread's own stack. Windows gives it 1 MiB, and Lua's own limit of C levels is
+///   higher.
+/// - The work is exponential: if a player's `Nick` emits an event that contains all players, each level multiplies the
+///   calls by the number of players.
+pub(super) const NESTED_MAX: u32 = 4;
+
+/// Calls inside [`nested`] that have not returned. Game thread only.
+static NESTED: AtomicU32 = AtomicU32::new(0);
+
+/// Runs a function that calls Lua under pcall and through it perhaps this module again. `None`: it was not run, because
+/// [`NESTED_MAX`] such calls have not returned. It must not raise; its stack effect is that of `run`.
+pub(super) fn nested<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let around = NESTED.load(Ordering::Relaxed);
+    if around >= NESTED_MAX {
+        return None;
+    }
+    NESTED.store(around + 1, Ordering::Relaxed);
+    let done = run();
+    NESTED.store(around, Ordering::Relaxed);
+    Some(done)
 }

@@ -1,40 +1,41 @@
-//! The Lua stack, as far as this module needs it. Each method states its stack effect `[-popped, +pushed]` and
-//! whether it can raise. What allocates **raises**: when there is no memory, and in LuaJITs up to 2.1.0-beta3 whatever
-//! the `__gc` of a script raises, as a step of the collector may run it. Such methods are for C functions under pcall
-//! that own nothing (`shield.rs`), and for the last act of an entry.
-//! [`Lua`] lives for one call of one entry and stays on the game thread.
+//! A thin wrapper around the Lua stack: the functions of the Lua 5.1 C API that this module needs.
+//! Runs on the game thread. [`Lua`] is a copy of the state pointer and must not outlive the call of its entry.
+//!
+//! Each method states its stack effect as `[-popped, +pushed]`, and whether it can raise a Lua error. A method that
+//! allocates in Lua **raises** when Lua has no memory. In LuaJIT up to 2.1.0-beta3 it also raises any error of a
+//! script's `__gc`, because an allocation may run a step of the garbage collector. Call such methods only from a C
+//! function under pcall that owns nothing (`shield.rs`), or as the last act of an entry (`entry.rs`).
 
-use std::borrow::Cow;
 use std::ffi::{c_char, c_void};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use gmod::lua::{LUA_REGISTRYINDEX, LUA_SHARED, LuaFunction, State};
 
 use crate::config::limits::ENCODE_DEPTH_MAX;
-use crate::engine::registry::CallbackRef;
-use crate::lua::shield::{self, Work};
+use crate::engine::CallbackRef;
 
 pub(super) use gmod::lua::{
     LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE,
     LUA_TUSERDATA,
 };
 
-/// Index of upvalue `n` (from 1) of the running C function.
+/// Pseudo-index of upvalue `n` (counted from 1) of the running C function: `lua_upvalueindex` of the C API.
 pub(super) const fn upvalue(n: i32) -> i32 {
     gmod::lua::LUA_GLOBALSINDEX - n
 }
 
-/// Upvalue of every entry and of the pump: [`crate::lua::shield::perform`].
+/// Upvalue 1 of every entry and of the pump is the C function [`crate::lua::shield::perform`].
 pub(super) const SHIELD: i32 = upvalue(1);
 
-/// Upvalue of an entry that needs a function of the prelude.
+/// Upvalue 2 of an entry that calls a function of the prelude: `describe`, `takes_meta` or `strip`.
 pub(super) const HELPER: i32 = upvalue(2);
 
-/// Stack slots that the body of any entry may use: Emit's encoder needs a key and a value for each level, and what
-/// telling userdata apart takes.
+/// Stack slots that the body of any entry may use. Emit's encoder is the largest user: each level of a table takes a
+/// key and a value, and the call of the prelude's `describe` takes a few slots more.
 pub(super) const ROOM: i32 = ENCODE_DEPTH_MAX as i32 * 3 + 16;
 
-/// What the crate `gmod` does not bind.
+/// Functions of the Lua library that the crate `gmod` does not bind. The fields have the names of the C API without its
+/// prefixes; `where_` has an underscore because `where` is a keyword of Rust.
 struct Extra {
     rawget: unsafe extern "C-unwind" fn(State, i32),
     rawset: unsafe extern "C-unwind" fn(State, i32),
@@ -43,9 +44,11 @@ struct Extra {
     where_: unsafe extern "C-unwind" fn(State, i32),
 }
 
+/// Filled by [`load`] and never changed: the Lua library of the game stays loaded as long as the process.
 static EXTRA: OnceLock<Extra> = OnceLock::new();
 
-/// Finds the Lua library of the game, once in the life of the process.
+/// Finds the functions of the game's Lua library, once in the life of the process. The error text names the missing
+/// function; it goes to stderr, because neither Lua nor the log can be used yet.
 ///
 /// # Safety
 /// `state` is a Lua state of the game, on the game thread.
@@ -69,14 +72,14 @@ pub(super) unsafe fn load(state: State) -> Result<(), String> {
     Ok(())
 }
 
-/// The stack of the running entry.
+/// The Lua state that called the running entry. It may be a coroutine's, so it is passed on and never stored.
 #[derive(Clone, Copy)]
 pub(super) struct Lua {
     state: State,
     extra: &'static Extra,
 }
 
-/// Calls a function of the crate's table. One place for the argument why that is sound.
+/// Calls a function of the table of crate `gmod`. The macro exists to state once why such a call is sound.
 macro_rules! shared {
     ($lua:ident . $function:ident ( $($argument:expr),* )) => {{
         // SAFETY: `Lua` exists only after `load` filled the table, on the game thread, for a state that its entry was
@@ -86,32 +89,34 @@ macro_rules! shared {
     }};
 }
 
-/// The same for what the crate does not bind.
+/// Calls a function of [`Extra`]; sound for the same reasons as `shared!`.
 macro_rules! extra {
     ($lua:ident . $function:ident ( $($argument:expr),* )) => {{
-        // SAFETY: as for `shared!`.
+        // SAFETY: `Lua` exists only after `load` found these functions. The rest is as for `shared!`.
         unsafe { ($lua.extra.$function)($lua.state $(, $argument)*) }
     }};
 }
 
 impl Lua {
+    /// The stack of an entry that Lua just called with `state`.
+    ///
     /// # Safety
     /// `state` is the state an entry was called with, that entry has not returned, and [`load`] succeeded before.
     pub(super) unsafe fn new(state: State) -> Lua {
         match EXTRA.get() {
             Some(extra) => Lua { state, extra },
-            // No entry is registered before `load`, so none can get here; an abort beats a jump through null.
+            // Unreachable: `open` registers entries after `load` only. An abort is safer than a call through null.
             None => std::process::abort(),
         }
     }
 
-    /// Type of the value. `[-0, +0]`, never raises.
+    /// Type number of the value at `index`, `LUA_TNONE` beyond the top. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn type_of(self, index: i32) -> i32 {
         shared!(self.lua_type(index))
     }
 
-    /// The usual name of a type number. `[-0, +0]`, never raises.
+    /// The name that Lua's own error messages give a type number. No stack effect; never raises.
     pub(super) fn type_name(kind: i32) -> &'static str {
         match kind {
             LUA_TNONE => "no value",
@@ -127,33 +132,35 @@ impl Lua {
         }
     }
 
-    /// `[-0, +0]`, never raises.
+    /// Index of the topmost value, 0 for an empty stack. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn top(self) -> i32 {
         shared!(self.lua_gettop())
     }
 
-    /// `[-?, +?]`, never raises.
+    /// Makes the value at `index` the topmost: drops the values above it, or fills up with nil. `[-?, +?]`, never
+    /// raises.
     #[inline]
     pub(super) fn set_top(self, index: i32) {
         shared!(self.lua_settop(index));
     }
 
-    /// `[-n, +0]`, never raises.
+    /// Drops the `n` topmost values. `[-n, +0]`, never raises.
     #[inline]
     pub(super) fn pop(self, n: i32) {
         self.set_top(-n - 1);
     }
 
-    /// Room for `n` more values. False if Lua has none. `[-0, +0]`; **raises** in older LuaJITs instead of answering
-    /// false, so only from a frame with nothing to drop.
+    /// Makes room for `n` more values; false if Lua's stack cannot grow so far. `[-0, +0]`. An older LuaJIT **raises**
+    /// instead of answering false, so call it only from a frame with nothing to drop.
     #[inline]
     pub(super) fn check_stack(self, n: i32) -> bool {
         extra!(self.checkstack(n)) != 0
     }
 
-    /// The bytes of a string, which must be one: a number would be changed in place. Borrowed from Lua for as long as
-    /// the value stays on the stack. `[-0, +0]`, never raises.
+    /// The bytes of the string at `index`. The value must be a string: `lua_tolstring` would turn a number into a
+    /// string in place, which allocates and breaks a running `next`. The bytes belong to Lua and are valid while the
+    /// value stays on the stack; the lifetime `'a` does not enforce that. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn bytes<'a>(self, index: i32) -> &'a [u8] {
         debug_assert_eq!(self.type_of(index), LUA_TSTRING);
@@ -167,174 +174,181 @@ impl Lua {
         unsafe { std::slice::from_raw_parts(data.cast(), len) }
     }
 
-    /// A string argument, or nothing if it is no string. `[-0, +0]`, never raises.
+    /// The bytes at `index` as by [`Lua::bytes`], or `None` if the value is not a string. `[-0, +0]`, never raises.
     pub(super) fn string<'a>(self, index: i32) -> Option<&'a [u8]> {
         (self.type_of(index) == LUA_TSTRING).then(|| self.bytes(index))
     }
 
-    /// `[-0, +0]`, never raises.
+    /// The number at `index`. A numeric string is converted, any other type is 0. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn number(self, index: i32) -> f64 {
         shared!(self.lua_tonumber(index))
     }
 
-    /// `[-0, +0]`, never raises.
+    /// Whether Lua takes the value at `index` for true: everything but nil and false. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn boolean(self, index: i32) -> bool {
         shared!(self.lua_toboolean(index)) != 0
     }
 
-    /// The address of a userdata of either kind. `[-0, +0]`, never raises.
+    /// The address of a full or light userdata, null for any other type. `[-0, +0]`, never raises.
     pub(super) fn userdata(self, index: i32) -> *mut c_void {
         shared!(self.lua_touserdata(index))
     }
 
-    /// A border of the table, without metamethods. `[-0, +0]`, never raises.
+    /// Length of the table as `#` computes it, without metamethods: an index with a value, followed by nil. A table
+    /// with holes has several such indices, and Lua may choose any of them. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn raw_len(self, index: i32) -> i32 {
         shared!(self.lua_objlen(index))
     }
 
-    /// The next pair of the table, its key on top. `[-1, +2]` or `[-1, +0]` at the end; never raises for a key that
-    /// came from here, if the table was not changed since: no Lua code may run, and nothing may allocate, in between.
+    /// Replaces the key on top by the next key and its value, without metamethods. `[-1, +2]`, or `[-1, +0]` and false
+    /// at the end. Never raises if the key came from this function and the table is unchanged since; therefore no Lua
+    /// code may run and nothing may allocate between two calls.
     #[inline]
     pub(super) fn next(self, index: i32) -> bool {
         shared!(self.lua_next(index)) != 0
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Pushes `table[index]`, without metamethods. `[-0, +1]`, never raises.
     #[inline]
     pub(super) fn raw_get_index(self, table: i32, index: i32) {
         shared!(self.lua_rawgeti(table, index));
     }
 
-    /// `[-1, +0]`; **raises** unless the table has that element already.
+    /// Pops the value on top into `table[index]`, without metamethods. `[-1, +0]`; **raises** for a new element,
+    /// because the table may have to grow. An element that exists is overwritten without an allocation.
     #[inline]
     pub(super) fn raw_set_index(self, table: i32, index: i32) {
         shared!(self.lua_rawseti(table, index));
     }
 
-    /// Key and value on top into the table. `[-2, +0]`, **raises**.
+    /// Pops a value and the key below it into `table`, without metamethods. `[-2, +0]`, **raises**.
     #[inline]
     pub(super) fn raw_set(self, table: i32) {
         extra!(self.rawset(table));
     }
 
-    /// The value of the key on top. `[-1, +1]`, never raises.
+    /// Replaces the key on top by its value in `table`, without metamethods. `[-1, +1]`, never raises.
     pub(super) fn raw_get(self, table: i32) {
         extra!(self.rawget(table));
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Pushes a copy of the value at `index`. `[-0, +1]`, never raises.
     #[inline]
     pub(super) fn push_value(self, index: i32) {
         shared!(self.lua_pushvalue(index));
     }
 
-    /// Moves the value on top below those above `index`. `[-1, +1]`, never raises.
+    /// Moves the topmost value to `index` and shifts up the values from there. `[-1, +1]`, never raises.
     pub(super) fn insert(self, index: i32) {
         shared!(self.lua_insert(index));
     }
 
-    /// What stands for the whole Lua state, its coroutines included: the address of its registry.
+    /// Identifies the whole Lua state, coroutines included, by the address of its registry. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn state_mark(self) -> *mut c_void {
         shared!(self.lua_topointer(LUA_REGISTRYINDEX)).cast_mut()
     }
 
-    /// What stands for the running thread of the state: the main one or a coroutine.
+    /// Identifies the running Lua thread: the main thread or one coroutine. `[-0, +0]`, never raises.
     #[inline]
     pub(super) fn thread_mark(self) -> *mut c_void {
         self.state.0
     }
 
-    /// `[-0, +0]`, never raises: one slot is always free.
+    /// Whether the running Lua thread is the main thread of its state. `[-0, +0]`, never raises; needs one free slot,
+    /// which every C function has.
     pub(super) fn is_main_thread(self) -> bool {
         let is_main = shared!(self.lua_pushthread()) == 1;
         self.pop(1);
         is_main
     }
 
-    /// `[-0, +1]`, **raises**.
+    /// Pushes a Lua string with a copy of the bytes. `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_bytes(self, bytes: &[u8]) {
         shared!(self.lua_pushlstring(bytes.as_ptr().cast::<c_char>(), bytes.len()));
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Pushes a number. `[-0, +1]`, never raises.
     #[inline]
     pub(super) fn push_number(self, number: f64) {
         shared!(self.lua_pushnumber(number));
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Pushes a boolean. `[-0, +1]`, never raises.
     #[inline]
     pub(super) fn push_boolean(self, value: bool) {
         shared!(self.lua_pushboolean(i32::from(value)));
     }
 
-    /// `[-0, +1]`, never raises.
+    /// Pushes nil. `[-0, +1]`, never raises.
     #[inline]
     pub(super) fn push_nil(self) {
         shared!(self.lua_pushnil());
     }
 
-    /// `realtime.Null`: the null pointer, as other JSON modules have it. `[-0, +1]`, **raises**.
+    /// Pushes `realtime.Null`: a light userdata that is the null pointer, as in other JSON modules (lua-cjson). `[-0,
+    /// +1]`, **raises**: LuaJIT may allocate for a light userdata.
     #[inline]
     pub(super) fn push_null(self) {
         shared!(self.lua_pushlightuserdata(std::ptr::null_mut()));
     }
 
-    /// An empty table with room. `[-0, +1]`, **raises**.
+    /// Pushes an empty table with room for `array` elements and `members` other keys. `[-0, +1]`, **raises**.
     #[inline]
     pub(super) fn push_table(self, array: i32, members: i32) {
         shared!(self.lua_createtable(array, members));
     }
 
-    /// A C function with the `n` values on top as its upvalues. `[-n, +1]`, **raises**.
+    /// Replaces the `n` topmost values by a C function that has them as its upvalues. `[-n, +1]`, **raises**.
     pub(super) fn push_function(self, function: LuaFunction, n: i32) {
         shared!(self.lua_pushcclosure(function, n));
     }
 
-    /// The value on top, kept in the registry. `[-1, +0]`, **raises**.
+    /// Pops the value on top and stores it in the registry under a number of its own. `[-1, +0]`, **raises**.
     pub(super) fn keep(self) -> CallbackRef {
         CallbackRef(shared!(self.lual_ref(LUA_REGISTRYINDEX)))
     }
 
-    /// Forgets a kept value. `[-0, +0]`, never raises: the place is there.
+    /// Removes a kept value from the registry. `[-0, +0]`, never raises: it overwrites an element that exists.
     pub(super) fn release(self, callback: CallbackRef) {
         shared!(self.lual_unref(LUA_REGISTRYINDEX, callback.0));
     }
 
-    /// A kept function. `[-0, +1]`, never raises.
+    /// Pushes a kept value. `[-0, +1]`, never raises. Scripts can change the registry, so test the type before use.
     #[inline]
     pub(super) fn push_kept(self, callback: CallbackRef) {
         self.raw_get_index(LUA_REGISTRYINDEX, callback.0);
     }
 
-    /// The globals. `[-0, +1]`, never raises.
+    /// Pushes the table of globals. `[-0, +1]`, never raises.
     pub(super) fn push_globals(self) {
         self.push_value(gmod::lua::LUA_GLOBALSINDEX);
     }
 
-    /// Compiles a chunk. `[-0, +1]`: the function, or (false) the message. **Raises**.
+    /// Compiles Lua source. `[-0, +1]`: the chunk as a function, or (false) the error message. **Raises** without
+    /// memory.
     pub(super) fn load_chunk(self, text: &str, name: &std::ffi::CStr) -> bool {
         shared!(self.lual_loadbuffer(text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr())) == 0
     }
 
-    /// Calls the function below its arguments. `[-(arguments + 1), +results]`, or (false) one error value. Never
-    /// raises; a Lua error below ends here.
+    /// Calls the function below its arguments. `[-(arguments + 1), +results]`, or (false) one error value. `handler` is
+    /// the index of a message handler, 0 for none. Never raises: it catches every Lua error of the callee.
     pub(super) fn pcall(self, arguments: i32, results: i32, handler: i32) -> bool {
         shared!(self.lua_pcall(arguments, results, handler)) == 0
     }
 
-    /// Calls the function below its arguments. `[-(arguments + 1), +results]`. **Raises** what the function raises:
-    /// only from a frame with nothing to drop.
+    /// Calls the function below its arguments. `[-(arguments + 1), +results]`. **Raises** every error of the callee, so
+    /// call it only from a frame with nothing to drop.
     pub(super) fn call(self, arguments: i32, results: i32) {
         shared!(self.lua_call(arguments, results));
     }
 
-    /// Raises `message` with the place of the calling Lua line before it. Only from a frame with nothing to drop.
+    /// Raises `message` with the file and line of the calling Lua code in front, as `luaL_error` does. Never returns:
+    /// call it only from a frame with nothing to drop. The `i32` is for `return lua.raise(..)`.
     pub(super) fn raise(self, message: &[u8]) -> i32 {
         extra!(self.where_(1));
         self.push_bytes(message);
@@ -342,166 +356,8 @@ impl Lua {
         self.raise_top()
     }
 
-    /// Raises the value on top. Only from a frame with nothing to drop.
+    /// Raises the value on top. Never returns: call it only from a frame with nothing to drop.
     pub(super) fn raise_top(self) -> i32 {
         shared!(self.lua_error())
-    }
-}
-
-/// What the body of an entry decided.
-pub(super) enum Answer {
-    /// `true`
-    True,
-    /// That many values on top of the stack are the results.
-    Values(i32),
-    /// What is to be pushed once the body is over.
-    Results(Results),
-    /// `bad argument #n to 'function' (expected, got found)`
-    BadArgument { argument: i32, function: &'static str, expected: &'static str, found: &'static str },
-}
-
-/// Results for which Lua needs memory.
-pub(super) enum Results {
-    /// `nil` or a truth value, and a reason.
-    Refused(Option<bool>, Cow<'static, str>),
-    Text(Arc<[u8]>),
-    Texts(&'static str, String),
-}
-
-impl Results {
-    pub(super) fn count(&self) -> i32 {
-        match self {
-            Results::Text(_) => 1,
-            Results::Refused(..) | Results::Texts(..) => 2,
-        }
-    }
-
-    /// `[-0, +count]`, **raises**.
-    pub(super) fn push(&self, lua: Lua) {
-        match self {
-            Results::Refused(falsy, reason) => {
-                match falsy {
-                    Some(value) => lua.push_boolean(*value),
-                    None => lua.push_nil(),
-                }
-                lua.push_bytes(reason.as_bytes());
-            }
-            Results::Text(text) => lua.push_bytes(text),
-            Results::Texts(first, second) => {
-                lua.push_bytes(first.as_bytes());
-                lua.push_bytes(second.as_bytes());
-            }
-        }
-    }
-}
-
-/// Defines a function that Lua calls: `body(lua)` runs guarded, a panic is answered with `falsy, "closed: …"`, and
-/// what is raised is raised here, where no value is left to drop.
-macro_rules! entry {
-    ($(#[$doc:meta])* $name:ident, $body:path) => {
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// Called by Lua, or with the state that Lua passed to another entry, on the game thread.
-        pub(super) unsafe extern "C-unwind" fn $name(state: ::gmod::lua::State) -> i32 {
-            // SAFETY: Lua called this with its running state, and could do so only after `stack::load`.
-            let lua = unsafe { $crate::lua::stack::Lua::new(state) };
-            // Here, where nothing needs dropping: near the end of its stack an older LuaJIT raises instead of refusing.
-            if !lua.check_stack($crate::lua::stack::ROOM) {
-                return lua.raise(b"stack overflow");
-            }
-            let answer = $crate::lua::guarded(|| {
-                $crate::io::fail_point::fail_point(stringify!($name));
-                $body(lua)
-            });
-            $crate::lua::stack::finish(lua, answer)
-        }
-    };
-}
-
-/// Ends an entry: returns its results or raises, with nothing left to drop.
-#[inline(always)]
-pub(super) fn finish(lua: Lua, answer: Option<Answer>) -> i32 {
-    match answer {
-        Some(Answer::True) => {
-            lua.push_boolean(true);
-            1
-        }
-        Some(Answer::Values(n)) => n,
-        other => finish_other(lua, other),
-    }
-}
-
-#[inline(never)]
-fn finish_other(lua: Lua, answer: Option<Answer>) -> i32 {
-    match answer {
-        Some(Answer::True | Answer::Values(_)) => 0, // Above.
-        Some(Answer::BadArgument { argument, function, expected, found }) => {
-            let mut text = Line::default();
-            text.push("bad argument #");
-            text.push(itoa::Buffer::new().format(argument));
-            for part in [" to '", function, "' (", expected, " expected, got ", found, ")"] {
-                text.push(part);
-            }
-            lua.raise(text.as_bytes())
-        }
-        Some(Answer::Results(results)) => give(lua, results).unwrap_or_else(|| lua.raise_top()),
-        None => {
-            lua.set_top(0);
-            let reason = Cow::Borrowed("closed: internal error of realtime, its log has the details");
-            give(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| lua.raise_top())
-        }
-    }
-}
-
-/// Pushes the results; `None`: the error that prevents it is on top. They are dropped either way.
-fn give(lua: Lua, results: Results) -> Option<i32> {
-    let count = results.count();
-    for attempt in 1.. {
-        lua.push_value(SHIELD);
-        if shield::run(lua, &mut Work::Results(&results), 0, count, 0) {
-            return Some(count);
-        }
-        // Errors of a script's `__gc` are none of the caller's.
-        if attempt == shield::ATTEMPTS_MAX {
-            break;
-        }
-        lua.pop(1);
-    }
-    None
-}
-
-/// A text on the Rust stack: a frame that raises must own no heap.
-#[derive(Clone, Copy)]
-pub(super) struct Line {
-    bytes: [u8; 160],
-    len: usize,
-}
-
-impl Default for Line {
-    fn default() -> Line {
-        Line { bytes: [0; 160], len: 0 }
-    }
-}
-
-impl Line {
-    pub(super) fn of(text: &str) -> Line {
-        let mut line = Line::default();
-        line.push(text);
-        line
-    }
-
-    /// Appends what fits.
-    pub(super) fn push(&mut self, text: &str) {
-        for byte in text.bytes() {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
     }
 }

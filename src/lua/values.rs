@@ -1,30 +1,29 @@
-//! The functions of the table `realtime` that read and write values: arguments checked, a request made, queued, and
-//! for a reader without callback, waited for with nothing of the engine borrowed.
-//! Game thread; each is an `entry!`, so a panic is answered and an argument error raised with nothing left to drop.
-
-use std::time::{Duration, Instant};
+//! The functions of the table `realtime` that read and write values in Redis. Each checks its arguments, makes a
+//! request, and queues it for the thread `rt-publisher`. Runs on the game thread; each function is an `entry!`. Writers
+//! never wait. A reader without a callback waits for its answer for a bounded time, and releases the engine's lock
+//! meanwhile.
 
 use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
-use crate::json::build::{Build, Pace};
 use crate::json::text;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, either, number, refused, string};
-use crate::lua::shield::{ATTEMPTS_MAX, Making, Stage, Work};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, number, outcome_of, push_answer, refused, string};
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::process;
 use crate::lua::stack::{
-    Answer, HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua, SHIELD,
+    HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, Lua,
 };
-use crate::lua::{json, process, shield};
-use crate::redis::answer;
+use crate::lua::{encode, shield};
 
-/// The bytes under which a value is stored: a string as it is, a number as decimal text, a table as JSON. Telling
-/// userdata apart runs Lua code, so the engine must not be borrowed.
+/// The bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as JSON.
+/// The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
+/// borrowed. `[-0, +0]`, or after an error `[-0, +?]`; never raises.
 fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let out = &mut bytes;
     match lua.type_of(at) {
         LUA_TSTRING => {
-            // Before it is copied: a huge string must cost the tick nothing.
+            // Checked before the string is copied: a huge string must cost the tick nothing.
             engine::fits("value", lua.bytes(at), VALUE_BYTES_MAX).map_err(|refusal| refusal.to_string())?;
             out.extend_from_slice(lua.bytes(at));
         }
@@ -32,7 +31,7 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
         LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
         _ => {
-            let non_finite = json::encode(lua, at, HELPER, out).map_err(|err| err.to_string())?;
+            let non_finite = encode::push_json(lua, at, HELPER, out).map_err(|err| err.to_string())?;
             if let Ok(process) = process(lua) {
                 process.stats.non_finite.add(non_finite);
             }
@@ -41,26 +40,31 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The types of values that can be stored.
-fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), Answer> {
-    match json::can_start(lua.type_of(at)) {
-        true => Ok(()),
-        false => Err(bad(lua, at, function, "string, number, boolean or table")),
+/// The argument error for a type that cannot be stored; `Ok` for all others.
+fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), EntryOutcome> {
+    if encode::can_start(lua.type_of(at)) {
+        Ok(())
+    } else {
+        Err(bad(lua, at, function, "string, number, boolean or table"))
     }
 }
 
-// ---- what becomes of a request ----------------------------------------------------------------------------------
+// ---- the common bodies of writers and readers -----------------------------------------------------------------
 
+/// A request for Redis, or the refusal of its arguments.
 type Made = Result<Request, Refusal>;
 
-/// Makes a request of what was `prepared`, with the engine borrowed, and queues it: `true`, or `falsy, reason`.
+/// Makes a request from `prepared`, and queues it for the thread `rt-publisher`. The outcome is `true`, or `falsy,
+/// reason`. `callback` is the index of the function that gets the answer; it is kept only after the request was made,
+/// so that a refusal leaves nothing in the registry. `prepared` is evaluated before, because it may run script code and
+/// the engine is borrowed here. `[-0, +0]`, never raises.
 fn submit<T>(
     lua: Lua,
     falsy: Option<bool>,
     callback: Option<i32>,
     prepared: Result<T, String>,
     make: impl FnOnce(Requests<'_>, T) -> Made,
-) -> Answer {
+) -> EntryOutcome {
     let process = match process(lua) {
         Ok(process) => process,
         Err(reason) => return refused(falsy, reason),
@@ -82,7 +86,7 @@ fn submit<T>(
     };
     let queued = process.engine().submit(request, kept);
     match queued {
-        Ok(()) => Answer::True,
+        Ok(()) => EntryOutcome::True,
         Err(refusal) => {
             kept.into_iter().for_each(|callback| lua.release(callback));
             refused(falsy, refusal.to_string())
@@ -90,13 +94,14 @@ fn submit<T>(
     }
 }
 
-/// A writer: returns at once.
-fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+/// The body of a function that writes: it returns at once. Without a callback the answer is dropped. `[-0, +0]`.
+fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
 }
 
-/// A reader: with a callback it returns at once, else with the answer, after a bounded wait.
-fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> Answer {
+/// The body of a function that reads. With a callback it returns at once. Without one it returns the answer, and the
+/// game thread waits for it, up to `sync_timeout_ms`. `[-0, +0]`, or the values of the answer; never raises.
+fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
     if callback.is_some() {
         return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
     }
@@ -123,50 +128,18 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
     }
 }
 
-/// For what is small by itself.
-const UNBOUNDED: Duration = Duration::from_secs(60);
-
-/// Pushes the values of an answer, until the deadline at most: a reader has its bound, and the time that they take is
-/// counted with its wait.
-pub(super) fn push_answer(lua: Lua, answer: &answer::Answer, deadline: Option<Instant>) -> Answer {
-    let began = Instant::now();
-    let mut pace = Pace::new(began, deadline.unwrap_or(began + UNBOUNDED), Pace::EVERY_MAX);
-    let values = i32::from(answer.values);
-    for _ in 0..ATTEMPTS_MAX {
-        let mut build = Build::new();
-        let mut making = Making::new(&mut build, &mut pace);
-        lua.push_value(SHIELD);
-        let done = shield::run(lua, &mut Work::Values(answer, &mut making), 0, values, 0);
-        let stage = making.stage;
-        if done && stage == Stage::Called {
-            if pace.looked() > began
-                && let Ok(process) = process(lua)
-            {
-                process.engine().charge(began, Instant::now());
-            }
-            return Answer::Values(values);
-        }
-        lua.pop(if done { values } else { 1 });
-        if stage == Stage::Parked {
-            if let Ok(process) = process(lua) {
-                process.stats.reads_timed_out.add(1);
-                process.engine().charge(began, Instant::now());
-            }
-            return refused(None, "timeout: Lua did not take the answer in the time of a reader; use a callback");
-        }
-    }
-    refused(None, "decode: Lua has no memory for the answer")
-}
-
 // ---- writers --------------------------------------------------------------------------------------------------
 
+// A callback of a writer is called with the answer of Redis, or with nil and a reason. Upvalue 2 is the prelude's
+// `describe`, for those that encode a value.
+
 entry! {
-    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.Set(key, value [, cb]) -> true | false, reason`. Stores a value.
     set, run_set
 }
 
-fn run_set(lua: Lua) -> Answer {
-    either((|| {
+fn run_set(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "Set")?;
         stored(lua, 2, "Set")?;
         let callback = callback(lua, 3, "Set")?;
@@ -175,12 +148,12 @@ fn run_set(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Upvalue 2: the prelude's `describe`.
+    /// `realtime.SetEx(key, value, seconds [, cb]) -> true | false, reason`. Stores a value that expires.
     set_ex, run_set_ex
 }
 
-fn run_set_ex(lua: Lua) -> Answer {
-    either((|| {
+fn run_set_ex(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "SetEx")?;
         stored(lua, 2, "SetEx")?;
         let seconds = number(lua, 3, "SetEx")?;
@@ -190,12 +163,12 @@ fn run_set_ex(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.Incr(key [, by] [, cb]) -> true | false, reason`
+    /// `realtime.Incr(key [, by] [, cb]) -> true | false, reason`. Adds `by` (1 if absent) to the number of a key.
     incr, run_incr
 }
 
-fn run_incr(lua: Lua) -> Answer {
-    either((|| {
+fn run_incr(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "Incr")?;
         let (by, at) = match lua.type_of(2) {
             LUA_TFUNCTION => (1.0, 2),
@@ -208,12 +181,13 @@ fn run_incr(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.Del(key... [, cb]) -> true | false, reason`
+    /// `realtime.Del(key... [, cb]) -> true | false, reason`. Deletes keys. A function as the last argument is the
+    /// callback.
     del, run_del
 }
 
-fn run_del(lua: Lua) -> Answer {
-    either((|| {
+fn run_del(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let last = lua.top();
         let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
         let count = if callback.is_some() { last - 1 } else { last.max(1) };
@@ -223,12 +197,12 @@ fn run_del(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.Expire(key, seconds [, cb]) -> true | false, reason`
+    /// `realtime.Expire(key, seconds [, cb]) -> true | false, reason`. Makes a key expire.
     expire, run_expire
 }
 
-fn run_expire(lua: Lua) -> Answer {
-    either((|| {
+fn run_expire(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "Expire")?;
         let seconds = number(lua, 2, "Expire")?;
         let callback = callback(lua, 3, "Expire")?;
@@ -237,12 +211,12 @@ fn run_expire(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.Command({word, ...} [, cb]) -> true | false, reason`
+    /// `realtime.Command({word, ...} [, cb]) -> true | false, reason`. Sends a Redis command of the script's own.
     command, run_command
 }
 
-fn run_command(lua: Lua) -> Answer {
-    either((|| {
+fn run_command(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         if lua.type_of(1) != LUA_TTABLE {
             return Err(bad(lua, 1, "Command", "table"));
         }
@@ -251,11 +225,12 @@ fn run_command(lua: Lua) -> Answer {
     })())
 }
 
-/// The words in the table at 1.
+/// The words of the command in the table at index 1. The error is the reason for Lua. Number and total size are checked
+/// before the words are copied, so a huge table costs the tick nothing. `[-0, +0]`, or after an error `[-0, +?]`; never
+/// raises.
 fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
     let (mut words, mut bytes) = (Vec::new(), 0);
     let count = lua.raw_len(1);
-    // Before anything is copied.
     if usize::try_from(count).is_ok_and(|count| count > COMMAND_ARGUMENTS_MAX) {
         return Err(format!("encode: the command has {count} words, {COMMAND_ARGUMENTS_MAX} are allowed"));
     }
@@ -282,12 +257,13 @@ fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
 // ---- readers --------------------------------------------------------------------------------------------------
 
 entry! {
-    /// `realtime.Get(key [, cb]) -> string | nil [, reason]`; with a callback `true | nil, reason`
+    /// `realtime.Get(key [, cb]) -> string | nil [, reason]`; with a callback `true | nil, reason`. Nil without a
+    /// reason: the key does not exist.
     get, run_get
 }
 
-fn run_get(lua: Lua) -> Answer {
-    either((|| {
+fn run_get(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "Get")?;
         let callback = callback(lua, 2, "Get")?;
         Ok(read(lua, callback, |requests| requests.get(key)))
@@ -295,12 +271,12 @@ fn run_get(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.GetTable(key [, cb])`: as `Get`, decoded
+    /// `realtime.GetTable(key [, cb])`: as `Get`, but the value is decoded from JSON.
     get_table, run_get_table
 }
 
-fn run_get_table(lua: Lua) -> Answer {
-    either((|| {
+fn run_get_table(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let key = string(lua, 1, "GetTable")?;
         let callback = callback(lua, 2, "GetTable")?;
         Ok(read(lua, callback, |requests| requests.get_table(key)))
@@ -308,12 +284,13 @@ fn run_get_table(lua: Lua) -> Answer {
 }
 
 entry! {
-    /// `realtime.GetLeaderboard(board, n [, cb]) -> map, ranked | nil, reason`
+    /// `realtime.GetLeaderboard(board, n [, cb]) -> map, ranked | nil, reason`: the first `n` rows, once by name and
+    /// once in order.
     get_leaderboard, run_get_leaderboard
 }
 
-fn run_get_leaderboard(lua: Lua) -> Answer {
-    either((|| {
+fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
+    outcome_of((|| {
         let board = string(lua, 1, "GetLeaderboard")?;
         let rows = number(lua, 2, "GetLeaderboard")?;
         let callback = callback(lua, 3, "GetLeaderboard")?;

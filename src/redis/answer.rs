@@ -1,40 +1,51 @@
-//! What a reply of Redis is to Lua: the values of a callback or of a reader, as a tape that the game thread replays.
-//! Pure; runs on `rt-publisher`. Errors are the reason strings of the API and start with their stable code.
+//! Turns a reply of Redis into values for Lua: a tape (`json/tape.rs`) that the game thread replays for a callback or a
+//! reader. Pure; runs on `rt-publisher`, so that the game thread does not decode. Errors are the reason strings of the
+//! API and start with their stable code (`redis`, `too_large`, `decode`).
+//!
+//! | reply | Lua |
+//! |---|---|
+//! | status, bulk string | string |
+//! | integer | number; beyond 2^53, where a Lua number loses digits, a string |
+//! | nil | nil |
+//! | array | table; a nil inside is `realtime.Null`, an error inside a table with `err` |
+//! | error | `nil, reason` |
 
 use crate::json::tape;
-use crate::redis::refusal::Refusal;
+use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Array, Reply, TooLarge};
 
-/// What a command's caller expects of its reply.
+/// The kind of reply that a command's caller expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// That it was done: `true`.
+    /// Any reply that is no error: `true`.
     Done,
     /// The stored bytes, or nil.
     Text,
     /// Stored JSON, decoded; or nil.
     Json,
-    /// A number.
+    /// A number, which Redis may send as text.
     Number,
-    /// Whatever comes.
+    /// Any reply, as it is.
     Any,
     /// Members and scores of a sorted set: a map, and a ranked list.
     Ranked,
 }
 
-/// Values for Lua, in their order on the tape.
+/// Values for Lua.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// The values in their order.
     pub tape: Vec<u8>,
+    /// How many values: 1, or 2 for a leaderboard.
     pub values: u8,
 }
 
 /// An answer, or a reason that starts with its code.
-pub type Outcome = Result<Answer, String>;
+pub type AnswerResult = Result<Answer, String>;
 
 impl Expect {
-    /// Reads the reply to a command.
-    pub(crate) fn read(self, reply: Reply<'_>) -> Outcome {
+    /// Turns the reply to a command into its answer.
+    pub(crate) fn read(self, reply: Reply<'_>) -> AnswerResult {
         match reply {
             Reply::Error(text) => return Err(redis_error(text)),
             Reply::TooLarge(lost) => return Err(too_large(lost)),
@@ -55,7 +66,7 @@ impl Expect {
 
 /// The reason string of an error reply.
 pub(crate) fn redis_error(text: &[u8]) -> String {
-    format!("redis: {}", Refusal::new(text))
+    format!("redis: {}", ErrorReply::new(text))
 }
 
 /// The reason string of a reply that was skipped.
@@ -63,7 +74,7 @@ pub(crate) fn too_large(lost: TooLarge<'_>) -> String {
     format!("too_large: the reply has {} bytes and is over {}", lost.bytes(), lost.cap().name())
 }
 
-/// A number that Redis sends as text: past 2^53 its digits, as everywhere; text that is no number stays text.
+/// A number that Redis sends as text. Text that is no number stays text.
 fn push_number(tape: &mut Vec<u8>, digits: &[u8]) {
     let text = std::str::from_utf8(digits).unwrap_or_default();
     match (text.parse::<i64>(), text.parse::<f64>()) {
@@ -73,8 +84,8 @@ fn push_number(tape: &mut Vec<u8>, digits: &[u8]) {
     }
 }
 
-/// Any reply as Lua has it. Recursion is bounded by the decoder's depth. An error inside an array is a table with
-/// `err`, as in Redis' own scripts.
+/// Any reply. Recursion is bounded by the decoder's depth. An error inside an array is a table with the member `err`,
+/// as in Redis' own scripts.
 fn push_any(tape: &mut Vec<u8>, reply: Reply<'_>, in_array: bool) {
     match reply {
         Reply::Simple(text) | Reply::Bulk(text) => tape::push_text(tape, text),
@@ -89,13 +100,13 @@ fn push_any(tape: &mut Vec<u8>, reply: Reply<'_>, in_array: bool) {
             tape::push_text(tape, b"err");
             tape::push_text(tape, text);
         }
-        // Only ever the outermost value, which was looked at before.
+        // Only the outermost value can be skipped, and the caller has handled that.
         Reply::TooLarge(lost) => tape::push_text(tape, too_large(lost).as_bytes()),
     }
 }
 
-/// `member score member score ...`
-fn ranked_from(array: Array<'_>) -> Outcome {
+/// Reads `member score member score ...`, the reply to ZREVRANGE WITHSCORES.
+fn ranked_from(array: Array<'_>) -> AnswerResult {
     let mut rows = Vec::with_capacity(array.len() / 2);
     let mut elements = array.iter();
     while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
@@ -129,7 +140,7 @@ pub(crate) fn ranked<Name: AsRef<[u8]>>(rows: &[(Name, f64)]) -> Answer {
     Answer { tape, values: 2 }
 }
 
-/// A score is a double wherever it comes from.
+/// Scores are doubles. A whole score up to 2^53 becomes a whole number, so that it prints without a point.
 fn push_score(tape: &mut Vec<u8>, score: f64) {
     match score as i64 {
         whole if whole as f64 == score && whole.unsigned_abs() < 1 << 53 => tape::push_i64(tape, whole),

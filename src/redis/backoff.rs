@@ -1,29 +1,33 @@
-//! How long to wait before the next attempt. A pure value: it sleeps nowhere and reads no clock; its randomness is
-//! handed in, so that many servers that lost the same Redis do not come back in step.
+//! The delay before the next attempt to connect. A pure value that neither sleeps nor reads a clock; the callers,
+//! `rt-publisher`, `rt-subscriber` and the restart of a worker, hand in random numbers, so that many servers that lost
+//! the same Redis do not come back at the same moment.
 
 use std::time::Duration;
 
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
 
-/// Doubles from 50 ms to 1.5 s, so that a Redis that comes back is found within two seconds; slower where only an
-/// operator can help.
+/// The delay doubles from 50 ms to 1.5 s, so that a Redis that comes back is found within two seconds. It is longer
+/// where only an operator can help.
 #[derive(Default)]
 pub(crate) struct Backoff {
+    /// Attempts since the last connection that lasted.
     attempts: u32,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(1500);
+    /// A connection that was ready for so long did not fail at once.
     const LASTED: Duration = Duration::from_secs(1);
     /// Redis is full: at most one attempt in five seconds.
     const FULL: Duration = Duration::from_secs(5);
-    /// A wrong password stays wrong, and Redis may lock out who repeats it.
+    /// A wrong password stays wrong, and a server may lock out a client that repeats it.
     const LOGIN: Duration = Duration::from_secs(30);
 
-    /// The next wait. `random`, any number, takes up to a half off the quick ones and adds up to a fifth to the slow
-    /// ones.
+    /// The next delay. `random`, any number, shortens the quick delays by up to a half and lengthens the slow ones by
+    /// up to a fifth.
     pub(crate) fn next_delay(&mut self, class: Class, random: u64) -> Duration {
+        // 53 random bits are an evenly spread double below 1.
         let share = (random >> 11) as f64 / (1u64 << 53) as f64;
         match class {
             Class::Full => return Self::FULL.mul_f64(1.0 + share / 5.0),
@@ -35,8 +39,8 @@ impl Backoff {
         delay.mul_f64(1.0 - share / 2.0)
     }
 
-    /// A connection was ready for a good while: the next trouble is a new one. One that ended at once slows the next
-    /// attempt down, to less than a second.
+    /// A connection was ready for `lasted`. If that is long enough, the next failure is a new one and delays start
+    /// again; else the next delay stays long, but below a second.
     pub(crate) fn was_ready(&mut self, lasted: Duration) {
         self.attempts = if lasted >= Self::LASTED { 0 } else { self.attempts.min(4) };
     }
@@ -47,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_its_longest_and_starts_again() {
+    fn delays_double_up_to_a_bound_and_start_again() {
         let mut backoff = Backoff::default();
         let millis: Vec<u128> = (0..7).map(|_| backoff.next_delay(Class::Reconnect, 0).as_millis()).collect();
         assert_eq!(millis, [50, 100, 200, 400, 800, 1500, 1500]);
@@ -61,8 +65,7 @@ mod tests {
         assert_eq!(backoff.next_delay(Class::Reconnect, 0), Backoff::FIRST);
     }
 
-    /// Many servers that lost the same Redis do not come back in step: equal shares of the random numbers are equal shares
-    /// of the time.
+    /// Equal shares of the random numbers are equal shares of the delay.
     #[test]
     fn delays_are_spread_evenly() {
         let share = |class, sixteenths: u64| {
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_where_only_an_operator_helps() {
+    fn delays_are_long_if_only_an_operator_can_help() {
         let mut backoff = Backoff::default();
         for random in [0, u64::MAX / 2, u64::MAX] {
             let (full, login) = (backoff.next_delay(Class::Full, random), backoff.next_delay(Class::Login, random));

@@ -1,5 +1,5 @@
-//! Commands to Redis (RESP2): arguments in, bytes appended to one reused buffer out.
-//! Encoding cannot fail: every argument is sent by its length, so no content needs escaping.
+//! Commands to Redis (RESP2): arguments in, bytes appended to one reused buffer out. Pure; runs on any thread.
+//! Encoding cannot fail: every argument is sent with its length, so no content needs escaping.
 //!
 //! ```text
 //!  *3\r\n  $7\r\nPUBLISH\r\n  $4\r\nchat\r\n  $2\r\nhi\r\n
@@ -8,10 +8,10 @@
 
 use std::fmt;
 
-/// `$`, at most 20 digits, and two line ends: what an argument takes beyond its own bytes.
+/// Bytes of an argument beyond its own: `$`, at most 20 digits, and two line ends.
 const ARGUMENT_OVERHEAD_BYTES: usize = 1 + 20 + 4;
 
-/// Appends one command of these arguments; the first is its name.
+/// Appends one command. The first argument is its name.
 pub fn encode(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     let bytes: usize = arguments.iter().map(|argument| argument.len() + ARGUMENT_OVERHEAD_BYTES).sum();
     out.reserve(bytes + ARGUMENT_OVERHEAD_BYTES);
@@ -30,27 +30,30 @@ pub(crate) fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], p
     put_argument(out, &[payload]);
 }
 
-/// One command, encoded as it is built: to be queued, sent, and sent again.
+/// One command, encoded as it is built, so that it can be queued, sent, and sent again.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Its name and what follows.
+    /// The number of its words, the name included.
     words: usize,
-    /// Everything after the count.
+    /// The encoded words; the count goes before them when it is sent.
     body: Vec<u8>,
+    /// See [`Command::with_secret`].
     has_secret: bool,
 }
 
 impl Command {
+    /// A command of one word so far.
     pub(crate) fn new(name: impl AsRef<[u8]>) -> Self {
         Self { words: 0, body: Vec::new(), has_secret: false }.arg(name)
     }
 
+    /// Adds one argument.
     #[must_use]
     pub(crate) fn arg(self, bytes: impl AsRef<[u8]>) -> Self {
         self.arg_parts(&[bytes.as_ref()])
     }
 
-    /// One argument given in pieces, such as a prefix and a key.
+    /// Adds one argument given in pieces, such as a prefix and a key.
     #[must_use]
     pub(crate) fn arg_parts(mut self, parts: &[&[u8]]) -> Self {
         put_argument(&mut self.body, parts);
@@ -58,18 +61,21 @@ impl Command {
         self
     }
 
+    /// Adds a whole number in decimal.
     #[must_use]
     pub(crate) fn arg_int(self, value: i64) -> Self {
         let mut digits = itoa::Buffer::new();
         self.arg(digits.format(value))
     }
 
+    /// Adds each as one argument.
     #[must_use]
     pub(crate) fn args<T: AsRef<[u8]>>(self, each: impl IntoIterator<Item = T>) -> Self {
         each.into_iter().fold(self, |command, bytes| command.arg(bytes))
     }
 
-    /// Marks that an argument is a password or may be one: no error reply to it is ever shown.
+    /// Marks that an argument is a password or may be one. The text of an error reply to it is never shown, as servers
+    /// repeat arguments in their errors.
     #[must_use]
     pub(crate) fn with_secret(self, has_secret: bool) -> Self {
         Self { has_secret, ..self }
@@ -79,19 +85,19 @@ impl Command {
         self.has_secret
     }
 
-    /// Its first word.
+    /// The command's name, read back from its encoding: `$3\r\nGET\r\n...`.
     pub(crate) fn name(&self) -> &[u8] {
         let line = self.body.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let rest = self.body.get(line..).unwrap_or_default();
         rest.split(|byte| *byte == b'\r').next().unwrap_or_default()
     }
 
-    /// Size on the wire, at most: what a byte-capped queue charges for it.
+    /// The most bytes that it takes on the wire; a queue charges it so much.
     pub(crate) fn bytes_max(&self) -> usize {
         self.body.len() + ARGUMENT_OVERHEAD_BYTES
     }
 
-    /// Appends the command.
+    /// Appends the command to a batch.
     pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.bytes_max());
         put_header(out, b'*', self.words);
@@ -99,8 +105,9 @@ impl Command {
     }
 }
 
-/// Whether the words of a command hold a password, or may: by its name, and by a word that announces one, as commands
-/// can be renamed. Names: <https://redis.io/docs/latest/commands/>, Valkey's words beside those of Redis.
+/// Whether the words of a command hold a password or may hold one. Decided by its name and, as an operator can rename
+/// commands, by any word that announces a password. Names: <https://redis.io/docs/latest/commands/>, Valkey's words
+/// beside those of Redis.
 pub(crate) fn carries_secret<Word: AsRef<[u8]>>(words: &[Word]) -> bool {
     const NAMES: [&str; 5] = ["ACL", "AUTH", "CONFIG", "HELLO", "SENTINEL"];
     const ANNOUNCE: [&str; 10] = [
@@ -119,14 +126,14 @@ pub(crate) fn carries_secret<Word: AsRef<[u8]>>(words: &[Word]) -> bool {
     words.first().is_some_and(|name| is(name, &NAMES)) || words.iter().any(|word| is(word, &ANNOUNCE))
 }
 
-// Arguments hold passwords, webhook addresses and players' data: none is ever shown.
+// Arguments hold passwords, webhook addresses and players' data, so none of them is ever shown.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a command of {} words, {} bytes", self.words, self.body.len())
     }
 }
 
-/// A count or length. Those of up to three digits, nearly all, are one store of a known size.
+/// A count or length line. Numbers of up to three digits, nearly all, are one store of a known size.
 #[inline]
 fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
     let digit = |unit: usize| b'0' + (number / unit % 10) as u8;
@@ -142,6 +149,7 @@ fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
     }
 }
 
+/// One argument, joined from its pieces.
 #[inline]
 fn put_argument(out: &mut Vec<u8>, parts: &[&[u8]]) {
     put_header(out, b'$', parts.iter().map(|part| part.len()).sum());

@@ -1,6 +1,11 @@
-//! One TCP connection to Redis, logged in, to a master. Owned by one worker; others may write to it or shut it down.
-//! Every call is bounded by a timeout of [`crate::config`], name resolution by the system's own.
-//! Errors name the address and what was being done, never the password.
+//! One TCP connection to Redis, perhaps with TLS, logged in, to a master. One worker owns and reads it; other threads
+//! may write to it or shut it down. Every call is bounded by a timeout; name resolution by the system's own. Errors
+//! name the operation and the address, never the password.
+//!
+//! ```text
+//!   connect ── TLS ── AUTH ── SELECT ── CLIENT SETNAME ── ROLE ──▶ ready
+//!   for each address  if asked for       may be forbidden  master, else an error; may be forbidden
+//! ```
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Write};
@@ -13,30 +18,31 @@ use crate::config::{Address, Config};
 use crate::io::net::{ADDRESSES_TRIED_MAX, Timed};
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
-use crate::redis::{REPLY_LIMITS, command, refusal::Class, refusal::Refusal};
+use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::ErrorReply};
 
 pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
 
-/// Longest wait of one blocked socket write.
+/// Longest wait of one blocked socket write: if Redis takes nothing for so long, it hangs or the network is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest write to Redis that still makes progress: 8 MiB through a slow link.
 const WRITE_LONGEST: Duration = Duration::from_secs(60);
-/// Longest handshake with Redis, TLS included.
+/// Longest handshake with Redis, TLS included: a few round trips, on a busy server too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An open socket; the decoder of what comes from it stays with its reader.
+/// An open socket. The decoder of its bytes belongs to the thread that reads.
 pub struct Connection {
     stream: TcpStream,
     tls: Option<Tls>,
+    /// The mode of the socket, which the standard library cannot query.
     nonblocking: AtomicBool,
     tells_role: bool,
 }
 
 impl Connection {
-    /// Resolves, connects, shakes hands and logs in; makes sure that a master answers. The connection is then in
-    /// blocking mode, without a read timeout. `purpose` stands in the name that `CLIENT LIST` shows.
+    /// Resolves the name, connects, shakes hands, logs in, and checks that the server is a master. The connection is
+    /// then in blocking mode without a read timeout. `purpose` is part of the client name in `CLIENT LIST`.
     pub fn open(config: &Config, purpose: &str) -> Result<Connection, ConnectError> {
         if let Some(found) = config.not_understood() {
             return Err(ConnectError::Settings { found: found.to_owned() });
@@ -44,7 +50,7 @@ impl Connection {
         let address = &config.redis;
         let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
         let stream = connect(address).map_err(failed)?;
-        // Small commands must leave at once; they are gathered into batches before the socket sees them.
+        // Nagle's algorithm would delay small commands. The publisher batches commands by itself.
         stream.set_nodelay(true).map_err(failed)?;
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut tls = None;
@@ -61,29 +67,29 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether Redis lets us ask for its role. An ACL may forbid it.
+    /// Whether Redis answers ROLE. An ACL may forbid it.
     pub(crate) fn tells_role(&self) -> bool {
         self.tells_role
     }
 
-    /// The bytes from Redis; several readers would steal from each other.
+    /// The bytes from Redis, for one thread: two readers would each get a part of them.
     pub fn reader(&self) -> Incoming<'_> {
         Incoming(self)
     }
 
-    /// A read that found nothing for this long ends with `WouldBlock` or `TimedOut`. For blocking mode.
+    /// In blocking mode, a read that finds nothing for so long ends with `WouldBlock` (Unix) or `TimedOut` (Windows).
     pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(timeout))
     }
 
-    /// With `true`, a read that would wait answers `WouldBlock` instead; writes still wait, up to their timeout.
+    /// With `true`, a read that would wait ends with `WouldBlock` instead. Writes still wait, up to their timeout.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
         self.stream.set_nonblocking(nonblocking)
     }
 
-    /// Writes everything, in either mode, as long as Redis takes some of it within each write timeout; else the connection
-    /// is of no use any more.
+    /// Writes everything, in either mode, as long as Redis takes some of it within each write timeout. After an error
+    /// the connection is of no use: a part of a command may have left.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let deadline = Instant::now() + WRITE_LONGEST;
         match &self.tls {
@@ -92,6 +98,7 @@ impl Connection {
         }
     }
 
+    /// Writes bytes as they are: encrypted before, if TLS is used.
     fn send_all(&self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
         let mut waits = false;
         let outcome = loop {
@@ -104,10 +111,10 @@ impl Connection {
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
                     if waits || !self.nonblocking.load(Ordering::Relaxed) {
-                        // In blocking mode this is how Linux says that the write timeout passed.
+                        // In blocking mode Linux reports a write timeout so.
                         break Err(ErrorKind::TimedOut.into());
                     }
-                    // Non-blocking mode and a full socket: wait in blocking mode, where the timeout holds.
+                    // Non-blocking mode and a full socket: wait in blocking mode, where the write timeout applies.
                     self.stream.set_nonblocking(false)?;
                     waits = true;
                 }
@@ -123,8 +130,8 @@ impl Connection {
         outcome
     }
 
-    /// Sends one command and waits for its answer, until the deadline; for whoever has nothing else to do on this
-    /// connection, in blocking mode.
+    /// Sends one command and waits for its reply until the deadline. For the handshake and the self-test, which have
+    /// nothing else in flight; in blocking mode.
     pub(crate) fn ask(
         &self,
         decoder: &mut Decoder,
@@ -137,7 +144,7 @@ impl Connection {
         self.next_reply(decoder, deadline)
     }
 
-    /// The next reply, until the deadline.
+    /// Waits for the next reply until the deadline.
     pub(crate) fn next_reply(&self, decoder: &mut Decoder, deadline: Instant) -> Result<OwnedReply, AskError> {
         loop {
             if let Some(reply) = decoder.next().map_err(AskError::Protocol)? {
@@ -151,14 +158,14 @@ impl Connection {
         }
     }
 
-    /// Ends the connection; a read or write that waits on it returns.
+    /// Ends the connection. A read or write that waits in another thread returns.
     pub(crate) fn shut_down(&self) {
-        // Fails only when it is closed already.
+        // Fails only if the connection is closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 
-/// Why a command has no answer.
+/// Why a command has no reply.
 #[derive(Debug)]
 pub(crate) enum AskError {
     Io(Error),
@@ -183,7 +190,7 @@ impl fmt::Display for AskError {
     }
 }
 
-/// Reads what Redis sent, decrypted if need be.
+/// Reads the bytes that Redis sent, decrypted if TLS is used.
 pub struct Incoming<'a>(&'a Connection);
 
 impl Read for Incoming<'_> {
@@ -196,7 +203,7 @@ impl Read for Incoming<'_> {
     }
 }
 
-/// Tries the addresses of the host in turn.
+/// Tries the addresses of the host in turn. One name may have an IPv6 address on which nothing listens.
 fn connect(address: &Address) -> io::Result<TcpStream> {
     let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
     for place in (address.host.as_str(), address.port).to_socket_addrs()?.take(ADDRESSES_TRIED_MAX) {
@@ -208,7 +215,7 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What is said before the connection is of use: AUTH, SELECT, a name, and the question who answers.
+/// The commands before the connection is ready: AUTH, SELECT, CLIENT SETNAME, ROLE.
 struct Handshake<'a> {
     connection: &'a Connection,
     address: &'a Address,
@@ -217,7 +224,7 @@ struct Handshake<'a> {
 }
 
 impl Handshake<'_> {
-    /// True if Redis told its role.
+    /// True if Redis answered ROLE.
     fn run(mut self, client_name: &str, prefix: &str) -> Result<bool, ConnectError> {
         if let Some(password) = &self.address.password {
             let mut arguments = vec![b"AUTH".as_slice()];
@@ -228,7 +235,7 @@ impl Handshake<'_> {
         if self.address.database != 0 {
             self.demand("select the database", &[b"SELECT", self.address.database.to_string().as_bytes()])?;
         }
-        // For the operator's eyes only: an ACL may forbid it.
+        // Only shown to operators in CLIENT LIST, so an ACL may forbid it.
         self.offer(&[b"CLIENT", b"SETNAME", client_name.as_bytes()])?;
         let Some(reply) = self.offer(&[b"ROLE"])? else { return Ok(false) };
         match role(&reply) {
@@ -239,15 +246,15 @@ impl Handshake<'_> {
         }
     }
 
-    /// A write that changes nothing: a replica refuses it with READONLY.
+    /// A write that changes nothing, for servers with a role unknown here: a replica refuses it with READONLY.
     fn try_a_write(&mut self, prefix: &str) -> Result<(), ConnectError> {
         let key = format!("{prefix}rt:role");
         match self.request("log in", &[b"DEL", key.as_bytes()])? {
-            OwnedReply::Error(text) => match Refusal::new(&text) {
+            OwnedReply::Error(text) => match ErrorReply::new(&text) {
                 refusal if refusal.is("READONLY") => {
                     Err(ConnectError::Role { address: self.address.to_string(), role: "server that takes no writes" })
                 }
-                // An ACL may forbid it.
+                // An ACL may forbid DEL.
                 refusal if refusal.class == Class::Never => Ok(()),
                 refusal => Err(self.refused("log in", refusal)),
             },
@@ -255,11 +262,11 @@ impl Handshake<'_> {
         }
     }
 
-    /// Sends one command that may be forbidden or unknown: then `None`. Without a login, or without room for us, this
-    /// is where Redis says so.
+    /// Sends one command. `None`: Redis forbids it or does not know it. Without AUTH, the first of these shows that
+    /// Redis wants a login or takes no more clients.
     fn offer(&mut self, arguments: &[&[u8]]) -> Result<Option<OwnedReply>, ConnectError> {
         match self.request("log in", arguments)? {
-            OwnedReply::Error(text) => match Refusal::new(&text) {
+            OwnedReply::Error(text) => match ErrorReply::new(&text) {
                 refusal if refusal.class == Class::Never => Ok(None),
                 refusal => Err(self.refused("log in", refusal)),
             },
@@ -267,32 +274,32 @@ impl Handshake<'_> {
         }
     }
 
-    /// Sends AUTH. Nothing that comes back is ever shown, as it may repeat the password: of an error its code word at
-    /// most, and of bytes that are no single reply nothing.
+    /// Sends AUTH. The reply may repeat the password, so it is never shown: of an error only the code word, and nothing
+    /// of bytes that are not a single reply.
     fn log_in(&mut self, arguments: &[&[u8]]) -> Result<(), ConnectError> {
         let hidden = |address: &Address| ConnectError::NoReply { address: address.to_string() };
         match self.request("log in", arguments) {
-            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", Refusal::of_login(&text))),
+            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", ErrorReply::of_login(&text))),
             Ok(OwnedReply::Simple(_)) if self.decoder.is_idle() => Ok(()),
             Ok(_) | Err(ConnectError::Protocol { .. }) => Err(hidden(self.address)),
             Err(err) => Err(err),
         }
     }
 
-    /// Sends one command and takes any answer but an error.
+    /// Sends one command and accepts any reply but an error.
     fn demand(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<(), ConnectError> {
         match self.request(doing, arguments)? {
-            OwnedReply::Error(text) => Err(self.refused(doing, Refusal::new(&text))),
+            OwnedReply::Error(text) => Err(self.refused(doing, ErrorReply::new(&text))),
             _ => Ok(()),
         }
     }
 
-    fn refused(&self, doing: &'static str, refusal: Refusal) -> ConnectError {
+    fn refused(&self, doing: &'static str, refusal: ErrorReply) -> ConnectError {
         let user = self.address.shown_user().map(str::to_owned);
         ConnectError::Refused { doing, address: self.address.to_string(), user, refusal }
     }
 
-    /// Sends one command; its answer.
+    /// Sends one command and returns its reply. `doing` is for errors: "cannot log in".
     fn request(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<OwnedReply, ConnectError> {
         let address = self.address;
         let failed = |err: Error| ConnectError::Io { doing, address: address.to_string(), err: hint(err, address.tls) };
@@ -304,7 +311,7 @@ impl Handshake<'_> {
     }
 }
 
-/// A server that expects TLS ends a plain connection at its first words.
+/// Adds advice to an error: a server that expects TLS ends a plain connection at its first bytes.
 fn hint(err: Error, tls: bool) -> Error {
     match err.kind() {
         ErrorKind::UnexpectedEof
@@ -319,19 +326,19 @@ fn hint(err: Error, tls: bool) -> Error {
     }
 }
 
-/// What a server is, by its answer to ROLE.
+/// A server's role, by its reply to ROLE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It takes writes: a master, or a server of KeyDB that replicates both ways.
     Master,
-    /// A replica or a sentinel, by the name that is shown.
+    /// A replica or a sentinel, with the name that errors show.
     Other(&'static str),
-    /// A word that is not known here.
+    /// A role unknown here, as a proxy may have.
     Unknown,
 }
 
-/// The first word of ROLE's answer: <https://redis.io/docs/latest/commands/role/>; `active-replica` is KeyDB's. `None`:
-/// it is no such answer, as where an ACL forbids the question.
+/// Reads the first word of the reply to ROLE: <https://redis.io/docs/latest/commands/role/>; `active-replica` is
+/// KeyDB's. `None`: the reply is of another kind, such as an error where an ACL forbids ROLE.
 pub(crate) fn role(reply: &OwnedReply) -> Option<Role> {
     let OwnedReply::Array(elements) = reply else { return None };
     let Some(OwnedReply::Bulk(role) | OwnedReply::Simple(role)) = elements.first() else { return None };

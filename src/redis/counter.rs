@@ -1,19 +1,34 @@
-//! Counters that are applied once, however often they are sent: a script that knows the last job of this process.
-//! Pure. Numbers come from who sends; the script's text and its SHA-1 are here.
+//! Counters that Redis applies once, however often they are sent, by a script that remembers the last number of this
+//! process. Pure; runs on `rt-publisher`.
 //!
-//! A job whose answer was lost is sent again with its number, and the script finds the number applied. That holds while
-//! numbers go up in the order of the commands: who sends sees to it. Where Redis refuses scripts, [`Count::encode_plain`]
-//! does without, and a lost answer stays a doubt. Every command and option here exists since Redis 2.8 or earlier.
+//! A counter whose answer was lost is sent again with its number, and the script finds that the number is applied. That
+//! works as long as numbers increase in the order of the commands, which the publisher guarantees
+//! (`threads/publisher/backlog.rs`). Where Redis refuses scripts, [`Count::encode_plain`] uses plain commands, and a
+//! counter whose answer was lost cannot be sent again. Every command and option here exists since Redis 2.8 or earlier.
+//!
+//! ```text
+//!   EVAL ... number 7 ──▶ SET rt:done:<boot> 7, INCRBY    answer lost
+//!   EVAL ... number 7 ──▶ 7 >= 7: only GET                answered once more, applied once
+//! ```
 
 use crate::config::limits::COUNTER_MEMORY;
 use crate::redis::command;
-use crate::redis::refusal::{Class, Refusal, inside_script};
+use crate::redis::error_reply::{Class, ErrorReply, inside_script};
 
-/// `KEYS` the last job's number of this process, the counter; `ARGV` the job's number (0: none, it counts in any case),
-/// seconds to remember it, the counter's time to live (0: for ever), what to add, and for a sorted set the member.
+/// The script.
 ///
-/// The number is written first: an ACL that forbids a command of the script then stops it before it has counted.
-/// The time to live counts from the counter's birth; one that has none (it was SET) gets it now.
+/// | word | meaning |
+/// |---|---|
+/// | `KEYS[1]` | the key that keeps the last number of this process |
+/// | `KEYS[2]` | the counter |
+/// | `ARGV[1]` | the number; 0: none, the counter is applied in any case |
+/// | `ARGV[2]` | seconds to remember the number |
+/// | `ARGV[3]` | the counter's time to live in seconds; 0: for ever |
+/// | `ARGV[4]` | the amount to add |
+/// | `ARGV[5]` | the member, if the counter is a sorted set |
+///
+/// The script writes the number first: if an ACL forbids a command of the script, it stops before it has counted. The
+/// time to live counts from the creation of the counter; a counter without one (created by SET) gets it now.
 pub const SCRIPT: &str = "\
 local numbered = ARGV[1] ~= '0'
 local last = numbered and redis.call('GET', KEYS[1])
@@ -35,38 +50,38 @@ if ARGV[5] then return value end
 return redis.call('GET', KEYS[2])
 ";
 
-/// SHA-1 of [`SCRIPT`], by which Redis knows it.
+/// SHA-1 of [`SCRIPT`], by which Redis knows it. A test compares it with the reply of a real Redis to SCRIPT LOAD.
 pub const SCRIPT_SHA: &str = "21b2d4e1cccfeffe605429cf548b424ad47ffa8a";
 
 /// One counter job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// On the wire, prefix included.
+    /// The key on the wire, the prefix included.
     pub(crate) key: Box<[u8]>,
-    /// Of a sorted set; else the key is a plain counter.
+    /// The member of a sorted set; `None`: the key is a plain counter.
     pub(crate) member: Option<Box<[u8]>>,
-    /// Decimal text: whole numbers for INCRBY, others for INCRBYFLOAT.
+    /// The amount as decimal text: whole numbers for INCRBY, others for INCRBYFLOAT.
     pub(crate) by: Box<str>,
-    /// Seconds from the counter's birth; 0: for ever.
+    /// Seconds from the counter's creation; 0: for ever.
     pub(crate) ttl: u64,
 }
 
-/// How a counter job is sent.
+/// The form of a call of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// With the script's text, which makes Redis know it.
+    /// With the script's text, which Redis then knows by its SHA.
     Eval,
-    /// By its SHA.
+    /// By the script's SHA: some 1,000 bytes less for each counter.
     EvalSha,
 }
 
 impl Count {
-    /// What it takes of a queue's bound.
+    /// Bytes that a queue charges for it.
     pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.member.as_ref().map_or(0, |member| member.len()) + self.by.len()
     }
 
-    /// Appends the job as the script's call. `done` is the key of the last number of this process.
+    /// Appends the counter as a call of the script. `done` is the key that keeps the last number of this process.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, form: Form, done: &[u8], number: u64) {
         let (number, ttl, memory) = (number.to_string(), self.ttl.to_string(), COUNTER_MEMORY.as_secs().to_string());
         let [name, script]: [&[u8]; 2] = match form {
@@ -79,10 +94,12 @@ impl Count {
         command::encode(out, &arguments);
     }
 
-    /// Appends the job as plain commands, and says how many replies come before the one that is the value. A counter that
-    /// is to end is born with its time to live, so that no end of a process comes between. It may still be without one
-    /// afterwards: a sorted set, a key that was SET, or one that ended between the two commands. So TTL is asked behind
-    /// the value ([`Count::asks_ttl`]), and [`encode_expire`] is sent if there is none: `EXPIRE ... NX` is of Redis 7.
+    /// Appends the counter as plain commands. Returns how many replies come before the value.
+    ///
+    /// A counter with a time to live is created with it (SET ... EX ... NX), so that the end of a process between two
+    /// commands leaves no counter that never ends. The key may still have none afterwards: it is a sorted set, it was
+    /// SET before, or it ended between the two commands. So TTL follows ([`Count::asks_ttl`]), and [`encode_expire`] is
+    /// sent if the key has none; `EXPIRE ... NX`, which would do both, exists only since Redis 7.
     pub(crate) fn encode_plain(&self, out: &mut Vec<u8>) -> usize {
         let ttl = self.ttl.to_string();
         let is_born_with_it = self.asks_ttl() && self.member.is_none();
@@ -100,24 +117,24 @@ impl Count {
         usize::from(is_born_with_it)
     }
 
-    /// Whether the plain commands end with TTL.
+    /// Whether the plain commands end with TTL: the counter has a time to live.
     pub(crate) fn asks_ttl(&self) -> bool {
         self.ttl > 0
     }
 }
 
-/// Appends the question how long a key lives; -1: for ever.
+/// Appends TTL, whose reply is the time that a key still lives, in seconds; -1: for ever.
 pub(crate) fn encode_ttl(out: &mut Vec<u8>, key: &[u8]) {
     command::encode(out, &[b"TTL", key]);
 }
 
-/// Appends the command that gives a key its time to live.
+/// Appends EXPIRE, which sets the time to live of a key.
 pub(crate) fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
     command::encode(out, &[b"EXPIRE", key, ttl.to_string().as_bytes()]);
 }
 
-/// How servers, proxies and hosts say that they do not do something. They word it in many ways and do not always name the
-/// command, so the question decides: these are looked for in the answer to a script only.
+/// Parts of the errors by which servers, proxies and hosts say that they do not execute something. They word it in many
+/// ways and do not always name the command, so these are looked for only in replies to a script.
 const NOT_DONE: [&str; 26] = [
     "acl failure in script",
     "blocked",
@@ -147,28 +164,30 @@ const NOT_DONE: [&str; 26] = [
     "unsupported",
 ];
 
-/// Whether the error reply to EVAL or EVALSHA says that this user may run no script, or none of this kind. What it says
-/// of the data (a wrong type, a full memory, a forbidden counter) is no such answer: plain commands would not help.
+/// Whether the error reply to EVAL or EVALSHA says that this user may run no scripts, or none in this form. An error
+/// about the data (a wrong type, a full memory, a forbidden counter) is no such reply: plain commands would fail as
+/// well.
 pub(crate) fn forbids_scripts(error: &[u8]) -> bool {
-    let found = Refusal::new(error);
+    let found = ErrorReply::new(error);
     if found.class != Class::Never || DATA.iter().any(|code| found.is(code)) {
         return false;
     }
     let lower = String::from_utf8_lossy(error).to_ascii_lowercase();
     let text = inside_script(&lower);
     if found.is("NOPERM") {
-        // The key of the last job's number is of the script alone.
+        // An ACL on keys forbids the counter itself, unless it is about the key of the numbers, which only the script
+        // uses.
         return !text.contains("key") || text.contains("rt:done:");
     }
     NOT_DONE.iter().any(|part| text.contains(part))
 }
 
-/// Code words that speak of the data or the whole server, whatever else the sentence says.
+/// Code words of errors about the data or the whole server, however the sentence goes on.
 const DATA: [&str; 8] = ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM"];
 
-/// Whether an error reply says that Redis does not know the script any more.
+/// Whether an error reply says that Redis does not know the script: it restarted, or somebody flushed its scripts.
 pub(crate) fn wants_script(error: &[u8]) -> bool {
-    Refusal::new(error).is("NOSCRIPT")
+    ErrorReply::new(error).is("NOSCRIPT")
 }
 
 #[cfg(test)]
@@ -180,7 +199,7 @@ mod tests {
         Count { key: (*b"p:k").into(), member, by: by.into(), ttl }
     }
 
-    /// The command's words; the script as `SCRIPT`.
+    /// The words of the commands, the script's text replaced by `SCRIPT`.
     fn words(bytes: &[u8]) -> String {
         let text = String::from_utf8(bytes.to_vec()).unwrap().replace(SCRIPT, "SCRIPT");
         let words = text.split("\r\n").filter(|word| !word.starts_with(['$', '*']) && !word.is_empty());
@@ -188,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn on_the_wire() {
+    fn a_call_of_the_script_on_the_wire() {
         let mut out = Vec::new();
         count(None, "1", 0).encode(&mut out, Form::Eval, b"d", 7);
         assert_eq!(words(&out), "EVAL SCRIPT 2 d p:k 7 604800 0 1");
@@ -198,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_script() {
+    fn plain_commands_on_the_wire() {
         let rows = [
             (None, "1", 0, "INCRBY p:k 1", 0),
             (None, "1", 60, "SET p:k 0 EX 60 NX INCRBY p:k 1 TTL p:k", 1),
@@ -217,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_forbids_scripts() {
+    fn errors_that_forbid_scripts() {
         let rows = include_str!("../../testdata/redis/scripts.txt").lines().filter(|line| !line.starts_with('#'));
         for row in rows {
             let (text, forbids) = row.split_once(" | ").unwrap();

@@ -1,7 +1,12 @@
-//! A leaderboard made of counters whose keys match `kills:*:daily`: SCAN in steps, MGET of what each step found.
-//! Pure: hands out the next command and is given its reply, so other commands go in between. Bounded: of each key a
-//! hash is kept (SCAN may name a key twice), of the rows the best `rows_max`. Never KEYS, which stops Redis.
-//! Order: by score, then name, both descending, as ZREVRANGE has it. Rules of SCAN: <https://redis.io/docs/latest/commands/scan/>.
+//! The search for a leaderboard made of plain counters, whose keys match a pattern such as `kills:*:daily`. Pure: hands
+//! out the next command and takes its reply, so that other commands go between the steps. Bounded: it keeps a hash of
+//! each key, as SCAN may name a key twice, and the best `rows_max` entries. Order: by score, then by name, both
+//! descending, as ZREVRANGE orders them.
+//!
+//! ```text
+//!   SCAN 0 MATCH kills:*:daily ──▶ cursor 17, keys ── MGET keys ──▶ values ── SCAN 17 ... ──▶ cursor 0: done
+//! ```
+//! Never KEYS, which stops Redis for the whole search. Rules of SCAN: <https://redis.io/docs/latest/commands/scan/>.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashSet};
@@ -12,53 +17,58 @@ use crate::redis::answer::{self, Answer};
 use crate::redis::command;
 use crate::redis::reply::Reply;
 
-/// Keys that a leaderboard with `*` may match. A hash of each is kept: 4 MiB in all.
+/// Keys that a leaderboard with `*` may match: their hashes take 4 MiB in all.
 pub(crate) const BOARD_KEYS_MAX: usize = 262_144;
-/// Keys that one SCAN step looks at: some tenths of a millisecond of Redis' time.
+/// Keys that one step of SCAN looks at: they take some tenths of a millisecond of Redis' time.
 pub(crate) const BOARD_STEP_KEYS: usize = 1000;
 
 /// The search for one board.
 pub(crate) struct Board {
-    /// `prefix` and what stands before and after the `*`, as keys have it.
+    /// The parts of a key before and after the `*`, the prefix included.
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// Entries on the finished board.
     rows_max: usize,
+    /// Keyed at random, so that nobody can choose names whose hashes collide.
     hasher: RandomState,
+    /// Hashes of all keys found so far.
     seen: HashSet<u64>,
-    /// The worst of the best on top.
-    best: BinaryHeap<Reverse<Row>>,
+    /// The best entries so far, the worst of them on top.
+    best: BinaryHeap<Reverse<BoardEntry>>,
+    /// The cursor of the next SCAN; `0` at the start and again at the end.
     cursor: Vec<u8>,
-    /// Keys of the last step, whose values are to be asked for.
+    /// Keys of the last SCAN, whose values the next MGET asks for.
     keys: Vec<Box<[u8]>>,
 }
 
-/// One row, ordered as on the board.
+/// One entry, ordered as on the board.
 #[derive(PartialEq)]
-struct Row {
+struct BoardEntry {
     score: f64,
     name: Box<[u8]>,
 }
 
-impl Eq for Row {}
+impl Eq for BoardEntry {}
 
-impl Ord for Row {
-    fn cmp(&self, other: &Row) -> Ordering {
-        // Scores are finite: NaN and infinities are no numbers here.
+impl Ord for BoardEntry {
+    fn cmp(&self, other: &BoardEntry) -> Ordering {
+        // Scores are finite: values that are not are skipped.
         self.score.total_cmp(&other.score).then_with(|| self.name.cmp(&other.name))
     }
 }
 
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Row) -> Option<Ordering> {
+impl PartialOrd for BoardEntry {
+    fn partial_cmp(&self, other: &BoardEntry) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-/// What a reply led to.
+/// The state of a search after a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum SearchProgress {
     /// [`Board::encode`] has another command.
     More,
+    /// The board is complete.
     Done(Answer),
 }
 
@@ -79,7 +89,7 @@ impl Board {
         })
     }
 
-    /// Starts again: a cursor is worth nothing on another connection, which may lead to another server.
+    /// Begins anew: a cursor is of no use on another connection, which may lead to another server.
     pub(crate) fn restart(&mut self) {
         self.seen.clear();
         self.best.clear();
@@ -87,7 +97,7 @@ impl Board {
         self.keys.clear();
     }
 
-    /// Appends the next command: the values of the last step's keys, or the next step.
+    /// Appends the next command: MGET of the keys that the last SCAN found, else the next SCAN.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(AsRef::as_ref);
@@ -99,30 +109,27 @@ impl Board {
         command::encode(out, &[b"SCAN", &self.cursor, b"MATCH", &pattern, b"COUNT", step.as_bytes()]);
     }
 
-    /// Takes the reply to the command that [`Board::encode`] made. An error is a reason string.
-    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<Progress, String> {
+    /// Takes the reply to the command that [`Board::encode`] appended. `Err` is a reason string of the API.
+    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
         match reply {
             Reply::Error(text) => return Err(answer::redis_error(text)),
             Reply::TooLarge(lost) => return Err(answer::too_large(lost)),
             _ => {}
         }
-        let taken = match self.keys.is_empty() {
-            true => self.take_step(reply),
-            false => self.take_values(reply),
-        };
+        let taken = if self.keys.is_empty() { self.take_step(reply) } else { self.take_values(reply) };
         taken.ok_or_else(|| format!("redis: expected the reply of SCAN or MGET, found {}", reply.describe()))?;
         if self.seen.len() > BOARD_KEYS_MAX {
             return Err(format!(
                 "too_large: more than {BOARD_KEYS_MAX} keys match, use a sorted set (a leaderboard hook)"
             ));
         }
-        match self.keys.is_empty() && self.cursor == b"0" {
-            true => Ok(Progress::Done(self.finish())),
-            false => Ok(Progress::More),
+        if self.keys.is_empty() && self.cursor == b"0" {
+            return Ok(SearchProgress::Done(self.finish()));
         }
+        Ok(SearchProgress::More)
     }
 
-    /// `cursor, [key, ...]`
+    /// Reads the reply to SCAN: `cursor, [key, ...]`. `None`: it is no such reply.
     fn take_step(&mut self, reply: Reply<'_>) -> Option<()> {
         let mut parts = reply.array()?.iter();
         let (cursor, keys) = (parts.next()?.text()?, parts.next()?.array()?);
@@ -137,14 +144,15 @@ impl Board {
         Some(())
     }
 
-    /// One value for each key, in their order; nil where it is none of our kind. What is no number is skipped.
+    /// Reads the reply to MGET: one value for each key, in their order, nil for a key of another type. A value that is
+    /// no finite number is skipped.
     fn take_values(&mut self, reply: Reply<'_>) -> Option<()> {
         let values = reply.array()?;
         for (key, value) in std::mem::take(&mut self.keys).iter().zip(values) {
             let score = value.text().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
             let Some(score) = score.filter(|score: &f64| score.is_finite()) else { continue };
             let Some(name) = self.name(key) else { continue };
-            let row = Row { score, name: name.into() };
+            let row = BoardEntry { score, name: name.into() };
             if self.best.len() < self.rows_max {
                 self.best.push(Reverse(row));
             } else if let Some(mut worst) = self.best.peek_mut()
@@ -156,20 +164,21 @@ impl Board {
         Some(())
     }
 
-    /// What stands in the place of the `*`.
+    /// The part of a key in the place of the `*`: the entry's name.
     fn name<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
         key.strip_prefix(self.head.as_slice())?.strip_suffix(self.tail.as_slice())
     }
 
+    /// The board, best entry first.
     fn finish(&mut self) -> Answer {
-        // The order of `Reverse`, ascending: best first.
+        // Ascending in the order of `Reverse` is descending in the order of entries.
         let rows = std::mem::take(&mut self.best).into_sorted_vec();
         let rows: Vec<(Box<[u8]>, f64)> = rows.into_iter().map(|Reverse(row)| (row.name, row.score)).collect();
         answer::ranked(&rows)
     }
 }
 
-/// A glob pattern that matches just these bytes.
+/// A glob pattern that matches exactly these bytes.
 fn literal(bytes: &[u8]) -> Vec<u8> {
     let escaped = bytes.iter().flat_map(|byte| match byte {
         b'*' | b'?' | b'[' | b']' | b'\\' => vec![b'\\', *byte],

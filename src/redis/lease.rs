@@ -1,13 +1,14 @@
-//! The right to act for a fleet, as keys in Redis: `<prefix>rt:lead:<fingerprint>` holds the boot of one server and ends
-//! by itself. Pure: commands out; the clocks are those of who sends them.
-//! Where Redis refuses scripts, two plain commands a key do, all of Redis 2.6.12: none can take a key from another server.
+//! Commands for leases: the right of one server to act for its fleet. A lease is a key `<prefix>rt:lead:<fingerprint>`
+//! that holds the boot number of the lease holder and ends by itself after [`LEASE`]. Pure; runs on `rt-publisher`,
+//! which keeps the time (`threads/publisher/leases.rs`). Where Redis refuses scripts, two plain commands for each key
+//! do the same. All of them exist since Redis 2.6.12, and none can take a key from another server.
 
 use crate::config::limits::LEASE;
 use crate::event::fingerprint::Fingerprint;
 use crate::redis::command;
 
-/// `KEYS` the leases, `ARGV` the boot and the milliseconds. Renews those of this server and takes the free ones; 1 for
-/// each that is held afterwards, else 0.
+/// Renews the leases of this server and takes the free ones. `KEYS`: the leases; `ARGV`: the boot number, and the time
+/// to live in milliseconds. Replies with 1 for each key that this server holds afterwards, else 0.
 const TAKE: &str = "\
 local held = {}
 for i, key in ipairs(KEYS) do
@@ -22,7 +23,7 @@ end
 return held
 ";
 
-/// `KEYS` the leases, `ARGV` the boot. Frees those that this server holds.
+/// Frees the leases of this server. `KEYS`: the leases; `ARGV`: the boot number.
 const FREE: &str = "\
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
@@ -30,7 +31,7 @@ end
 return 0
 ";
 
-/// The keys of leases.
+/// The keys of some leases, for one request.
 pub(crate) struct Keys(Vec<Vec<u8>>);
 
 impl Keys {
@@ -39,16 +40,17 @@ impl Keys {
         Keys(keys.collect())
     }
 
-    /// One command, whose reply has 1 or 0 for each key.
+    /// Appends one EVAL of [`TAKE`], whose reply has 1 or 0 for each key.
     pub(crate) fn encode_take(&self, out: &mut Vec<u8>, boot: u64) {
         self.encode_script(out, TAKE, &[&boot_text(boot), LEASE.as_millis().to_string().as_bytes()]);
     }
 
-    /// One command.
+    /// Appends one EVAL of [`FREE`]. Its reply means nothing unless it is an error.
     pub(crate) fn encode_free(&self, out: &mut Vec<u8>, boot: u64) {
         self.encode_script(out, FREE, &[&boot_text(boot)]);
     }
 
+    /// EVAL and not EVALSHA: a request every few seconds does not need the shorter form, nor its NOSCRIPT.
     fn encode_script(&self, out: &mut Vec<u8>, script: &str, arguments: &[&[u8]]) {
         let count = self.0.len().to_string();
         let mut words = vec![b"EVAL".as_slice(), script.as_bytes(), count.as_bytes()];
@@ -57,15 +59,15 @@ impl Keys {
         command::encode(out, &words);
     }
 
-    /// Without a script, two commands for each key, and their replies:
+    /// Appends two commands for each key, without a script:
     ///
-    /// - `SET NX PX`, which takes a free key: `OK`, else nil; or, where the key was this server's so far (`is_ours`),
-    ///   `PEXPIRE`, which makes its life longer: 1, or 0 if there is none. That may prolong the key of another server
-    ///   once, which is harmless to who holds it.
-    /// - `GET`: the boot of who holds it.
+    /// - `SET NX PX` takes a free key and answers `OK`, else nil. If the key was this server's so far (`is_ours`),
+    ///   `PEXPIRE` renews it and answers 1, or 0 if it is gone. PEXPIRE may once renew a key that another server has
+    ///   taken meanwhile, which is harmless to that lease holder.
+    /// - `GET` answers the boot number of the lease holder.
     ///
-    /// A server holds the key when both say so: no other one writes its boot, so a key that is its own after PEXPIRE
-    /// was its own before.
+    /// This server holds the lease if both replies say so. No other server writes this server's boot number, so a key
+    /// that has it after PEXPIRE had it before.
     pub(crate) fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, is_ours: impl Fn(usize) -> bool) {
         let (boot, millis) = (boot_text(boot), LEASE.as_millis().to_string());
         for (at, key) in self.0.iter().enumerate() {
@@ -79,7 +81,7 @@ impl Keys {
     }
 }
 
-/// A process as leases name it.
+/// The boot number of a process as it stands in a key: 16 hexadecimal digits.
 pub(crate) fn boot_text(boot: u64) -> Vec<u8> {
     format!("{boot:016x}").into_bytes()
 }

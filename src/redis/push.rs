@@ -1,21 +1,26 @@
-//! What a subscribed connection says: a [`Reply`] read as one of the few things Redis sends there.
-//! Borrowed like the reply itself. What fits nothing is handed back as it came; the caller decides what it means.
+//! Pushed messages: turns a [`Reply`] of a subscribed connection into one of the few kinds that Redis sends there.
+//! Pure; runs on `rt-subscriber`. A push borrows from the reply, so it costs no allocation. A reply of any other kind
+//! is returned as [`Push::Unexpected`]; the caller decides about it.
+//!
+//! Kinds: <https://redis.io/docs/latest/develop/interact/pubsub/>, "Format of pushed messages".
 
 use super::reply::{Array, Elements, Reply};
 
-/// An unasked reply, or the acknowledgement of a subscription.
+/// A message, or the acknowledgement of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub enum Push<'a> {
+    /// An event on a subscribed channel.
     Message {
         channel: &'a [u8],
         payload: &'a [u8],
     },
+    /// An event on a channel that matches a subscribed pattern.
     PatternMessage {
         pattern: &'a [u8],
         channel: &'a [u8],
         payload: &'a [u8],
     },
-    /// `count`: channels and patterns this connection is subscribed to from now on.
+    /// `count`: the channels and patterns that this connection is subscribed to from now on.
     Subscribed {
         channel: &'a [u8],
         count: i64,
@@ -33,21 +38,23 @@ pub enum Push<'a> {
         pattern: Option<&'a [u8]>,
         count: i64,
     },
-    /// `pong nonce` when subscribed, `+PONG` before the first subscription.
+    /// The reply to PING: the array `pong payload` on a subscribed connection, `+PONG` before the first subscription.
     Pong {
         payload: &'a [u8],
     },
-    /// A command was refused; which one, the order of commands tells.
+    /// Redis refused a command; the order of commands tells which one.
     Error(&'a [u8]),
-    /// A message over the limit was skipped. Its channel is known unless that was too long itself.
+    /// A message over a limit was skipped. Its channel is known, unless the channel itself was too long.
     TooLarge {
         channel: Option<&'a [u8]>,
         bytes: u64,
     },
+    /// Any other reply.
     Unexpected(Reply<'a>),
 }
 
 impl<'a> Push<'a> {
+    /// Never fails: see [`Push::Unexpected`].
     #[inline]
     pub fn from_reply(reply: Reply<'a>) -> Self {
         let push = match reply {
@@ -61,6 +68,7 @@ impl<'a> Push<'a> {
     }
 }
 
+/// The kind is the first element; each kind has a fixed number of elements.
 #[inline]
 fn from_array(array: Array<'_>) -> Option<Push<'_>> {
     let mut rest = array.iter();
@@ -95,6 +103,7 @@ fn lost_channel(head: Array<'_>) -> Option<&[u8]> {
     }
 }
 
+/// The next element, if it is a string.
 #[inline]
 fn bulk<'a>(elements: &mut Elements<'a>) -> Option<&'a [u8]> {
     match elements.next()? {
@@ -103,6 +112,7 @@ fn bulk<'a>(elements: &mut Elements<'a>) -> Option<&'a [u8]> {
     }
 }
 
+/// The next element, if it is a string or nil.
 fn bulk_or_nil<'a>(elements: &mut Elements<'a>) -> Option<Option<&'a [u8]>> {
     match elements.next()? {
         Reply::Bulk(bytes) => Some(Some(bytes)),

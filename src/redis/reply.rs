@@ -1,12 +1,26 @@
-//! Replies of Redis (RESP2): bytes of one connection in, [`Reply`] values out; knows no socket.
+//! Replies of Redis (RESP2): bytes of one connection in, [`Reply`] values out. Pure; runs on the thread that reads the
+//! connection.
 //!
 //! [`Decoder`] owns one reused buffer and hands out views into it: a reply costs no allocation, and lives until the
-//! next call of `next`. What is well-formed but over a cap of [`Limits`] is skipped without being kept and comes out
-//! once as [`Reply::TooLarge`], so the connection stays in step. What is not RESP2, or is past all reason, is a
-//! [`ProtocolError`]: the connection is to be closed.
+//! next call of `next`. A well-formed reply over a cap of [`Limits`] is skipped without being kept and comes out once
+//! as [`Reply::TooLarge`], so that replies and commands stay in step. Bytes that are not RESP2, or beyond every limit
+//! of Redis, are a [`ProtocolError`]: the connection must be closed.
 //!
-//! Contract: no input panics, recurses, or allocates out of proportion to the bytes that really arrived; a byte is
-//! looked at a bounded number of times however the stream is cut, and every cut gives the same replies.
+//! Contract: no input panics, recurses, or allocates out of proportion to the bytes that have arrived. The decoder
+//! looks at each byte a bounded number of times however the stream is cut, and every cut gives the same replies.
+//!
+//! ```text
+//!   +OK\r\n   -ERR text\r\n   :42\r\n   $5\r\nhello\r\n   $-1\r\n   *2\r\n ... ...
+//!   status    error           integer   bulk string         nil      array of two values
+//! ```
+//!
+//! | file | question |
+//! |---|---|
+//! | [`decoder`] | How are values found in arriving bytes? |
+//! | `line` | Is a line a number, a length, a text? |
+//! | `node` | How is a decoded reply stored? |
+//! | `buffer` | Where do arriving bytes wait? |
+//! | `error` | Why can a stream not be read any more? |
 
 mod buffer;
 pub(crate) mod decoder;
@@ -25,18 +39,19 @@ pub(crate) use node::{Array, Elements};
 
 use node::Node;
 
-/// What one connection accepts of well-formed replies. Above it a reply is skipped; see [`Reply::TooLarge`].
+/// The limits of one connection for well-formed replies. A reply over one of them is skipped; see [`Reply::TooLarge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Arrays inside each other.
+    /// Depth of arrays inside each other.
     pub(crate) depth_max: usize,
-    /// Elements of one reply in all, those of inner arrays included: it bounds the table of nodes, 12 bytes each.
+    /// Elements of one reply in all, those of inner arrays included. It bounds the table of nodes, 12 bytes each.
     pub(crate) elements_max: usize,
-    /// A status, error or other line. The only cap that is an error: past it there is no saying where the line ends.
+    /// Bytes of a status, error or other line. The only cap whose excess is an error: beyond it the end of the line
+    /// cannot be found.
     pub(crate) line_bytes_max: usize,
-    /// One bulk string.
+    /// Bytes of one bulk string.
     pub(crate) bulk_bytes_max: usize,
-    /// One whole reply as it stands in the buffer, headers included.
+    /// Bytes of one whole reply in the buffer, headers included.
     pub(crate) reply_bytes_max: usize,
 }
 
@@ -55,28 +70,29 @@ pub enum Reply<'a> {
     Nil,
     /// `*2 ...`
     Array(Array<'a>),
-    /// A whole reply that was skipped; only ever the outermost value.
+    /// A whole reply that was skipped. Only the outermost value can be one.
     TooLarge(TooLarge<'a>),
 }
 
-/// What is known of a reply that was skipped.
+/// The facts about a reply that was skipped.
 #[derive(Clone, Copy)]
 pub struct TooLarge<'a> {
     lost: &'a Lost,
 }
 
-/// The decoder's note of the last reply it skipped, or is skipping.
+/// The decoder's note of the reply that it skipped last, or is skipping.
 #[derive(Default)]
 struct Lost {
+    /// Size on the wire so far.
     bytes: u64,
     cap: Cap,
-    /// The first bytes of the reply, as far as `nodes` speak of them.
+    /// The first bytes of the reply, as far as `nodes` refer to them.
     head: Vec<u8>,
-    /// An array of the elements that are kept.
+    /// The array of the elements that are kept.
     nodes: Vec<Node>,
 }
 
-/// Which of the [`Limits`] a reply broke.
+/// One of the [`Limits`], which a reply exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cap {
     Depth,
@@ -86,7 +102,7 @@ pub(crate) enum Cap {
     ReplyBytes,
 }
 
-/// A reply that owns its bytes, to be kept or sent to another thread.
+/// A reply that owns its bytes, so that it outlives the decoder's buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum OwnedReply {
     Simple(Vec<u8>),
@@ -99,7 +115,7 @@ pub(crate) enum OwnedReply {
 }
 
 impl<'a> Reply<'a> {
-    /// A copy that outlives the buffer. Recursion is bounded: a reply is never deeper than `depth_max`.
+    /// Copies the reply. Recursion is bounded: no reply is deeper than `depth_max`.
     pub(crate) fn keep(&self) -> OwnedReply {
         match *self {
             Reply::Simple(text) => OwnedReply::Simple(text.to_vec()),
@@ -139,7 +155,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// What it is, for "expected an integer, found an array".
+    /// Its kind in words, for "expected an integer, found an array".
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Reply::Simple(_) => "a status",
@@ -159,20 +175,20 @@ impl<'a> TooLarge<'a> {
         self.lost.bytes
     }
 
-    /// The first cap it broke.
+    /// The first cap that it exceeded.
     pub(crate) fn cap(&self) -> Cap {
         self.lost.cap
     }
 
-    /// The first elements of an outermost array, as far as they came before the cap was broken and are short values:
-    /// of a message whose payload is too large, its kind and channel.
+    /// The first elements of an outermost array: those that came before the excess and are short values. Of a message
+    /// whose payload is too large, these are its kind and channel.
     pub(crate) fn head(&self) -> Array<'a> {
         Array::new(&self.lost.head, &self.lost.nodes)
     }
 }
 
 impl OwnedReply {
-    /// What it is, in the words of [`Reply::describe`].
+    /// Its kind in the words of [`Reply::describe`].
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             OwnedReply::Simple(_) => "a status",
@@ -187,7 +203,7 @@ impl OwnedReply {
 }
 
 impl Cap {
-    /// The name of the field of [`Limits`].
+    /// The name of the field in [`Limits`].
     pub(crate) fn name(self) -> &'static str {
         match self {
             Cap::Depth => "depth_max",
@@ -198,7 +214,8 @@ impl Cap {
     }
 }
 
-// Debug output goes to logs and failed assertions: lengths and kinds, never the bytes, which may be a player's data.
+// Debug output goes to logs and failed assertions. It shows lengths and kinds, never bytes, which may be a player's
+// data.
 impl fmt::Debug for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -227,7 +244,7 @@ impl fmt::Debug for OwnedReply {
     }
 }
 
-/// Values begun, line bytes searched and bytes moved: what the linearity tests count. Nothing outside them.
+/// Counts values begun, line bytes searched and bytes moved, for the tests that work is linear. Does nothing elsewhere.
 #[inline(always)]
 fn count_work(_units: usize) {
     #[cfg(test)]

@@ -1,6 +1,12 @@
-//! TLS for `rediss://`: one session over a connection's socket, read by one thread while another writes.
-//! Trusts the public authorities that are built in, and those of the option `tls_ca_file`; there is no way to trust
-//! anybody. Blocks only in the socket, and never while it holds the session.
+//! TLS for `rediss://`: one session over the socket of a connection, which one thread reads while another writes.
+//! Trusts the built-in public authorities and those of the option `tls_ca_file`. Certificate checks cannot be switched
+//! off. Blocks only in the socket, and never while it holds the lock of the session, so that reading and writing do not
+//! wait for each other.
+//!
+//! | lock | held | order |
+//! |---|---|---|
+//! | `sending` | from the encryption of bytes until the socket has them | first |
+//! | `session` | for the encryption or decryption of one record | second |
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,18 +20,19 @@ use crate::io::net;
 /// The option that names further authorities.
 const CA_OPTION: &str = "tls_ca_file";
 
-/// What is encrypted at once: one record.
+/// Bytes encrypted at once: one record, the largest that TLS allows (RFC 8446, 5.1).
 const RECORD_BYTES: usize = 16 * 1024;
 
 pub(super) struct Tls {
     session: Mutex<ClientConnection>,
-    /// Held from the encryption of bytes until the socket has them: records leave in their order. Taken before
-    /// `session`, and by the reader only if it is free.
+    /// Keeps records in the order of their encryption. The reader takes it only if it is free: it must not wait for a
+    /// write.
     sending: Mutex<()>,
 }
 
 impl Tls {
-    /// Shakes hands over `stream`, whose reads and writes are bounded. `name` is what the certificate must be for.
+    /// Shakes hands over `stream`, whose reads and writes are bounded in time. `name` is the host name that the
+    /// certificate must carry; `ca_file` a file of further authorities, or empty.
     pub(super) fn open(mut stream: impl Read + Write, name: &str, ca_file: &str) -> Result<Tls, String> {
         let name =
             ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can be no certificate's name"))?;
@@ -41,16 +48,16 @@ impl Tls {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads decrypted bytes; waits for the socket as its mode says. One reader at a time.
+    /// Reads decrypted bytes, and waits for the socket as its mode says. One reader at a time.
     pub(super) fn read(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.session().reader().read(buffer) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
-                // The end without a farewell: Redis ends connections so.
+                // Redis closes connections without the `close_notify` of TLS.
                 Err(err) if err.kind() == ErrorKind::UnexpectedEof => return Ok(0),
                 outcome => return outcome,
             }
-            // Waits here, with the session free for the writer.
+            // Waits here without the lock, so that another thread can write.
             stream.peek(&mut [0])?;
             let mut session = self.session();
             session.read_tls(&mut stream)?;
@@ -59,7 +66,7 @@ impl Tls {
         }
     }
 
-    /// What the protocol itself has to say (a new key). Left to the next write if one is under way.
+    /// Sends records that the protocol itself makes, such as a key update. A write under way sends them instead.
     fn send_own(&self, mut session: MutexGuard<'_, ClientConnection>, mut stream: &TcpStream) -> io::Result<()> {
         if !session.wants_write() {
             return Ok(());
@@ -77,7 +84,7 @@ impl Tls {
         outcome
     }
 
-    /// Encrypts everything and hands it to `send`, record by record.
+    /// Encrypts everything and passes it to `send`, record by record.
     pub(super) fn write_all(&self, bytes: &[u8], mut send: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut records = Vec::new();
@@ -95,7 +102,7 @@ impl Tls {
     }
 }
 
-/// Why the handshake failed, in the words of somebody who set up a server.
+/// The reason for a failed handshake, in words for the owner of a game server.
 fn trouble(err: &io::Error) -> String {
     let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {

@@ -1,33 +1,113 @@
-//! How the connections stand, and what is subscribed: what the workers and the game thread tell each other.
-//! Short locks only; the one wait is the publisher's, bounded, for subscriptions.
+//! The state of the two connections to Redis and of the subscriptions, as the threads report it to each other.
+//! Every lock here is short and never held during I/O. One method waits: [`Settled::wait`], which holds a publish back,
+//! a bounded time, until the subscriptions that were asked for before it stand.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::event::notice::Notice;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
-use crate::redis::refusal::Class;
-use std::time::Duration;
+use crate::redis::error_reply::Class;
+use crate::threads::subscriber::inbox::Notices;
 
-/// Longest wait of a publish for the subscriptions that were asked for before it.
+/// Longest wait of a publish for the subscriptions that were asked for before it. One round trip is
+/// enough while Redis answers; otherwise the publish goes out without them.
 pub const SETTLE_MAX: Duration = Duration::from_millis(500);
 
-/// How one connection stands, for `Status()`.
+/// One of the two connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Publisher,
+    Subscriber,
+}
+
+/// Both connections, and the notices `Connected` and `Disconnected` that scripts get about them.
+///
+/// Scripts know one state, "connected": both connections are ready. `told_connected` is the state that they were told
+/// last; it changes only here, together with the notice.
+pub struct Links {
+    pub publisher: Link,
+    pub subscriber: Link,
+    told_connected: Mutex<bool>,
+    notices: Arc<Notices>,
+}
+
+impl Links {
+    pub(crate) fn new(notices: Arc<Notices>) -> Links {
+        Links { publisher: Link::default(), subscriber: Link::default(), told_connected: Mutex::default(), notices }
+    }
+
+    pub(crate) fn get(&self, side: Side) -> &Link {
+        match side {
+            Side::Publisher => &self.publisher,
+            Side::Subscriber => &self.subscriber,
+        }
+    }
+
+    /// A Lua state attached: tells it `Connected` if the connections stand now. It hears nothing of earlier changes.
+    pub(crate) fn greet(&self) {
+        let told = lock(&self.told_connected);
+        self.notices.drop_past();
+        if *told {
+            self.notices.push(Notice::Connected);
+        }
+    }
+
+    /// The connection is ready: connected and logged in, and for the subscriber every subscription is acknowledged.
+    pub(crate) fn up(&self, side: Side) {
+        if self.get(side).is_ready() {
+            return;
+        }
+        let mut told = lock(&self.told_connected);
+        self.get(side).up();
+        if !*told && self.publisher.is_ready() && self.subscriber.is_ready() {
+            *told = true;
+            self.publisher.set_announced(true);
+            self.subscriber.set_announced(true);
+            self.notices.push(Notice::Connected);
+        }
+    }
+
+    /// The connection is lost, or an attempt to connect failed. `address` is the Redis that was tried, for the notice.
+    /// True if this is worth a line in the log: the trouble is new, and the other connection has not reported the same
+    /// (a Redis that does not answer fails both, again and again, and one line is enough).
+    pub(crate) fn down(&self, side: Side, trouble: &Trouble, address: impl FnOnce() -> String) -> bool {
+        let mut told = lock(&self.told_connected);
+        let other = match side {
+            Side::Publisher => &self.subscriber,
+            Side::Subscriber => &self.publisher,
+        };
+        // After `Connected`, scripts get one `Disconnected` for the loss of both connections. The side that fails
+        // second adds no `Error` for it.
+        let was_announced = self.get(side).set_announced(false);
+        let is_news = self.get(side).down(trouble) && other.trouble() != *trouble;
+        if std::mem::take(&mut *told) {
+            self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
+        } else if is_news && !was_announced {
+            let target = address().into_bytes().into_boxed_slice();
+            self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
+        }
+        is_news
+    }
+}
+
+/// The state of one connection, for `Status()`.
 #[derive(Default)]
 pub struct Link {
     ready: AtomicBool,
-    /// It was ready when Lua was told that the connection stands.
+    /// It was ready when `Connected` was queued, and was not lost since.
     announced: AtomicBool,
     trouble: Mutex<Trouble>,
 }
 
-/// Why a connection is not ready, as far as known.
+/// Why a connection is not ready. Empty while the first attempt is under way.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Trouble {
     pub(crate) reason: String,
-    /// Redis refused the login: only an operator can help.
+    /// Redis refused the login: only an operator can change that.
     pub(crate) login: bool,
 }
 
@@ -42,7 +122,7 @@ impl Link {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// The first attempt to connect is under way.
+    /// The first attempt to connect is under way: there is neither a connection nor a failure.
     pub(crate) fn is_untried(&self) -> bool {
         !self.is_ready() && *lock(&self.trouble) == Trouble::default()
     }
@@ -51,66 +131,67 @@ impl Link {
         lock(&self.trouble).clone()
     }
 
-    /// What it was before.
-    pub(crate) fn set_announced(&self, announced: bool) -> bool {
+    /// Returns the value before.
+    fn set_announced(&self, announced: bool) -> bool {
         self.announced.swap(announced, Ordering::Relaxed)
     }
 
-    pub(crate) fn up(&self) {
+    fn up(&self) {
         if !self.is_ready() {
             *lock(&self.trouble) = Trouble::default();
             self.ready.store(true, Ordering::Release);
         }
     }
 
-    /// True if this is another reason than before, also than none.
-    pub(crate) fn down(&self, trouble: &Trouble) -> bool {
+    /// True if the connection was ready, or failed for another reason than the time before.
+    fn down(&self, trouble: &Trouble) -> bool {
         let was_ready = self.ready.swap(false, Ordering::AcqRel);
         let mut known = lock(&self.trouble);
-        let news = was_ready || *known != *trouble;
+        let is_news = was_ready || *known != *trouble;
         known.clone_from(trouble);
-        news
+        is_news
     }
 }
 
-/// What Redis does not do for this user, as last found: for `Stats()`, `realtime_status`, and one
+/// The abilities that Redis denies to this user, as last found: for `Stats()` and `realtime_status`, and for one
 /// `RealtimeError` each.
 #[derive(Default)]
 pub(crate) struct Limits(Mutex<BTreeMap<Limit, String>>);
 
-/// What works less well then.
+/// An ability that an ACL can deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
-    /// No scripts: counters and leases go by plain commands.
+    /// Scripts (EVAL). Counters and leases then use plain commands.
     Scripts,
-    /// No leases: for the fleet this server does not act on events of others.
+    /// Leases. This server then never acts for the fleet on events of other servers.
     Leases,
 }
 
 impl Limits {
-    /// Notes what was found. True if it is news: the wording may name another key each time.
+    /// Notes that Redis denied the ability, with its words. True if it was not denied before; the words may differ from
+    /// time to time, as they name the key.
     pub(crate) fn note(&self, limit: Limit, found: &str) -> bool {
         lock(&self.0).insert(limit, found.to_owned()).is_none()
     }
 
-    /// Another Redis.
+    /// The connection leads to another Redis, which may allow everything.
     pub(crate) fn forget(&self) {
         lock(&self.0).clear();
     }
 
-    /// It works.
+    /// Redis allowed it.
     pub(crate) fn lift(&self, limit: Limit) {
         lock(&self.0).remove(&limit);
     }
 
-    /// A sentence for each.
+    /// One sentence for each denied ability: its effect, then the words of Redis.
     pub(crate) fn list(&self) -> Vec<String> {
         lock(&self.0).iter().map(|(limit, found)| format!("{}; {found}", limit.effect())).collect()
     }
 }
 
 impl Limit {
-    /// What it means for the game.
+    /// The effect on the game, for people.
     pub(crate) fn effect(self) -> &'static str {
         match self {
             Limit::Scripts => "redis refuses scripts (EVAL): a counter whose answer is lost is not sent again",
@@ -122,14 +203,16 @@ impl Limit {
     }
 }
 
-/// The newest routes and their number.
+/// The newest snapshot of the routes and its version. Written by the game thread, read by all.
 #[derive(Default)]
 pub struct Published {
     current: Mutex<(u64, Arc<Routes>)>,
+    /// The same version, readable without the lock.
     version: AtomicU64,
 }
 
 impl Published {
+    /// Publishes a snapshot and returns its version, which is one higher than the version before.
     pub(crate) fn replace(&self, routes: Routes) -> u64 {
         let mut current = lock(&self.current);
         *current = (current.0 + 1, Arc::new(routes));
@@ -146,95 +229,101 @@ impl Published {
     }
 }
 
-/// Up to which routes Redis has acknowledged every subscription. The publisher waits here, a bounded time, so that a
-/// script hears what it emits right after `On`.
+/// The newest version of the routes whose subscriptions Redis has acknowledged. The publisher waits here, a bounded
+/// time, so that a script hears the event that it emits right after `On`.
 #[derive(Default)]
 pub(crate) struct Settled {
+    /// 0: none.
     version: AtomicU64,
-    asked: Mutex<Question>,
+    request: Mutex<SettleRequest>,
     changed: Condvar,
 }
 
+/// The state of the newest request for subscriptions.
 #[derive(Default)]
-struct Question {
-    /// When something was last asked for, or lost.
+struct SettleRequest {
+    /// When subscriptions were last asked for, or lost: the wait of a publish is counted from here.
     since: Option<Instant>,
-    /// What came of it before it stood.
+    /// An event that ends the wait before the subscriptions stand.
     news: Option<News>,
 }
 
-/// What the publisher, who is the one that asks, is to know at once.
+/// A change that the waiting publisher must know at once, since the publisher writes the SUBSCRIBE commands too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum News {
-    /// Redis is busy no more, and there is more to ask for.
+    /// Redis is busy no more, and there are more names to subscribe to.
     More,
-    /// Redis is busy: a publish would be refused as well.
+    /// Redis is busy and refused a subscription; it would refuse a publish as well.
     Refused,
 }
 
 impl Settled {
+    /// The routes changed while a connection stands: subscriptions are being asked for from now on.
     pub(crate) fn asked_now(&self) {
-        lock(&self.asked).since = Some(Instant::now());
+        lock(&self.request).since = Some(Instant::now());
     }
 
-    /// Something was asked for; again, if it had been refused.
+    /// Commands were written. `is_again`: they repeat a refused one, and the wait of a publish starts anew.
     pub(crate) fn asked(&self, is_again: bool) {
-        let mut asked = lock(&self.asked);
-        asked.news = None;
+        let mut request = lock(&self.request);
+        request.news = None;
         if is_again {
-            asked.since = Some(Instant::now());
+            request.since = Some(Instant::now());
         }
     }
 
-    /// Who waits is to do something about it.
+    /// Ends the publisher's wait with this news.
     pub(crate) fn has_news(&self, news: News) {
-        lock(&self.asked).news = Some(news);
+        lock(&self.request).news = Some(news);
         self.changed.notify_all();
     }
 
     /// Every subscription of this version stands.
     pub(crate) fn reached(&self, version: u64) {
-        let asked = lock(&self.asked);
+        let request = lock(&self.request);
         self.version.fetch_max(version, Ordering::AcqRel);
-        drop(asked);
+        drop(request);
         self.changed.notify_all();
     }
 
-    /// The subscribed connection is gone, and all subscriptions with it.
+    /// The subscribed connection ended, and all subscriptions with it.
     pub(crate) fn lost(&self) {
-        let mut asked = lock(&self.asked);
+        let mut request = lock(&self.request);
         self.version.store(0, Ordering::Release);
-        *asked = Question { since: Some(Instant::now()), news: None };
+        *request = SettleRequest { since: Some(Instant::now()), news: None };
     }
 
     pub(crate) fn is_reached(&self, version: u64) -> bool {
         self.version.load(Ordering::Acquire) >= version
     }
 
-    /// Has who waits look at its `give_up` again.
+    /// Makes a waiting publisher look at its `give_up` again.
     pub(crate) fn wake(&self) {
-        drop(lock(&self.asked));
+        // The lock is taken so that a publisher between its look and its wait does not miss the notification.
+        drop(lock(&self.request));
         self.changed.notify_all();
     }
 
-    /// Waits until the subscriptions of `version` stand: at most [`SETTLE_MAX`] after they were asked for, or after
-    /// `ready` if that is later, or until `give_up`. Ends early with what there is to know.
+    /// Waits until the subscriptions of `version` stand, until `give_up` is true, or until [`SETTLE_MAX`] has passed
+    /// since they were asked for (since `ready`, the start of the publisher's connection, if that is later). Returns
+    /// early with [`News`].
     pub(crate) fn wait(&self, version: u64, ready: Instant, give_up: impl Fn() -> bool) -> Option<News> {
-        let mut asked = lock(&self.asked);
-        // Fixed here: what is asked for meanwhile must not make this publish wait longer.
-        let deadline = asked.since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
+        let mut request = lock(&self.request);
+        // Fixed here: subscriptions that are asked for during the wait must not make this publish wait longer.
+        let deadline = request.since.map_or(ready, |since| since.max(ready)) + SETTLE_MAX;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if self.is_reached(version) || left.is_zero() || give_up() {
                 return None;
             }
-            match asked.news {
-                // Whoever waits next would ask for nothing more.
-                Some(News::More) => return asked.news.take(),
-                Some(News::Refused) => return asked.news,
+            match request.news {
+                // Taken: the caller asks for all open names now, and the next wait has nothing more to ask for.
+                Some(News::More) => return request.news.take(),
+                // Kept until the next command is written: each publish meanwhile would be refused.
+                Some(News::Refused) => return request.news,
                 None => {}
             }
-            asked = self.changed.wait_timeout(asked, left).unwrap_or_else(PoisonError::into_inner).0;
+            request = self.changed.wait_timeout(request, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -1,12 +1,26 @@
-//! The fixed OS threads, a folder for each with its queue and its loop, and what they share with the game thread.
-//! The game thread's side never blocks; each queue is bounded, by count and by bytes.
+//! The fixed OS threads: a folder for each worker, with its handle (queue, outbox, inbox), which all threads hold, and
+//! its loop, which runs on the worker's thread. A handle never blocks the game thread, and every queue has a bound.
+//!
+//! ```text
+//!  handles   files/queue  actions/queue  webhooks/queue  publisher/outbox  subscriber/inbox  links  settings ...
+//!     ▲
+//!  shared.rs `Shared`: all handles in one value, held by the game thread and every worker
+//!     ▲
+//!  loops     files/mod    actions/mod    webhooks/mod    publisher/mod     subscriber/mod    selftest/mod
+//!     ▲
+//!  workers.rs starts and joins them
+//! ```
+//!
+//! A file imports only from its own row and the rows above it in this picture: a handle knows no loop, and no handle
+//! imports `Shared`.
 
 pub(crate) mod actions;
 pub(crate) mod files;
+mod join;
 pub(crate) mod links;
 pub(crate) mod publisher;
 mod queue;
-pub mod selftest;
+pub(crate) mod selftest;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod subscriber;

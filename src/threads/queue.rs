@@ -1,5 +1,5 @@
-//! A queue that is looked at far more often than it holds something: its length is read without its lock.
-//! Its bounds are its owner's business.
+//! [`Queue`], for items that the game thread looks for at every tick and seldom finds. Its length is an atomic, so a look
+//! at an empty queue takes no lock. The queue has no bound: its owner sets one, as it knows which item to drop.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -9,9 +9,11 @@ use crate::io::lock::lock;
 
 pub(crate) struct Queue<T> {
     items: Mutex<VecDeque<T>>,
+    /// The length of `items`, stored under its lock and read without it.
     waiting: AtomicUsize,
 }
 
+// Derived, it would ask for `T: Default`.
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
         Queue { items: Mutex::default(), waiting: AtomicUsize::new(0) }
@@ -19,7 +21,8 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Changes what waits, under the lock.
+    /// Changes the items under the lock; the front is the oldest one. `change` must be short: the game thread waits for
+    /// the same lock.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
         let mut items = lock(&self.items);
         let outcome = change(&mut items);
@@ -27,7 +30,7 @@ impl<T> Queue<T> {
         outcome
     }
 
-    /// The oldest.
+    /// Takes the oldest item.
     pub(crate) fn pop(&self) -> Option<T> {
         if self.waiting() == 0 {
             return None;
@@ -35,6 +38,7 @@ impl<T> Queue<T> {
         self.change(VecDeque::pop_front)
     }
 
+    /// The number of items.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }

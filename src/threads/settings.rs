@@ -1,5 +1,7 @@
-//! The settings in force, for every thread: replaced as a whole, read as a snapshot, with a number to notice a change.
-//! Also reads what the operator says, on the game thread: one plain file of bounded size, and the environment.
+//! [`Settings`] holds the settings in force for every thread: replaced as a whole, read as a snapshot, with a version
+//! number by which a thread notices a change. Only the game thread replaces them.
+//! [`read_operator`] reads the operator's settings on the game thread: one plain file of bounded size, and the
+//! environment. It judges nothing; `config/sources.rs` merges and checks.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,15 +14,17 @@ use crate::config::{Config, Operator, decode};
 use crate::io::lock::lock;
 use crate::io::plain_file::read_at_most;
 
-/// Largest `garrysmod/cfg/realtime.json`, in bytes. Some hundred bytes are usual.
+/// Largest `garrysmod/cfg/realtime.json`, in bytes. A few hundred bytes are usual; the game thread waits for this read.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// The operator's file, in `garrysmod/cfg`.
 const FILE_NAME: &str = "realtime.json";
-/// Names that a file of settings gets by mistake, beside the right one. Windows hides the ends of names, and its editor
-/// adds one.
+/// Names that the file gets by mistake. Windows Explorer hides file extensions, and Notepad adds `.txt`.
 const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
 
-/// Reads the operator's file in this folder, `garrysmod/cfg`, and the variables of this environment.
+/// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` of `environment`.
+/// A file that cannot be read is an error inside [`Operator::file`]. If it is missing, but a file with a wrong name is
+/// there, a hint says so; the wrong file is not read.
 pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Operator {
     let path = folder.join(FILE_NAME);
     let name = path.to_string_lossy().into_owned();
@@ -43,38 +47,43 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
     Operator { file, variables: variables.collect(), hints }
 }
 
+/// The settings in force.
 pub(crate) struct Settings {
     current: Mutex<Arc<Config>>,
-    /// Counts all changes, and those that ask for another connection.
+    /// The number of changes, plus one.
     version: AtomicU64,
-    reconnects: AtomicU64,
+    /// The number of those changes that asked for another connection.
+    generation: AtomicU64,
 }
 
 impl Settings {
     pub(crate) fn new(config: Config) -> Settings {
-        Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), reconnects: AtomicU64::new(0) }
+        Settings { current: Mutex::new(Arc::new(config)), version: AtomicU64::new(1), generation: AtomicU64::new(0) }
     }
 
+    /// A snapshot. The lock is held for a clone of the `Arc` only.
     pub(crate) fn current(&self) -> Arc<Config> {
         Arc::clone(&lock(&self.current))
     }
 
+    /// A number that changes with every change of the settings.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// How often the settings asked for another connection.
-    pub(crate) fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Acquire)
+    /// A number that changes with every change that asks for another connection. A connection remembers the generation
+    /// that it was made with and ends when this is another one.
+    pub(crate) fn connection_version(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
-    /// True if the connections are to be made anew.
+    /// Puts these settings in force. True if they ask for another connection.
     pub(crate) fn replace(&self, config: Config) -> bool {
         let mut current = lock(&self.current);
         let reconnect = config.needs_other_connection(&current);
         *current = Arc::new(config);
-        // In this order: who sees the new version finds the number of reconnections that goes with it.
-        self.reconnects.fetch_add(u64::from(reconnect), Ordering::AcqRel);
+        // In this order: a thread that reads the new version must find the generation that belongs to it.
+        self.generation.fetch_add(u64::from(reconnect), Ordering::AcqRel);
         self.version.fetch_add(1, Ordering::AcqRel);
         reconnect
     }
@@ -87,7 +96,7 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    /// A folder of the test's own, gone with it.
+    /// A folder of one test, removed at its end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -105,12 +114,12 @@ mod tests {
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0); // Left behind is no harm.
+            let _ = fs::remove_dir_all(&self.0); // A leftover in the temp folder is harmless.
         }
     }
 
     #[test]
-    fn files_that_cannot_be_read_lead_nowhere() {
+    fn an_unreadable_file_keeps_the_module_from_connecting() {
         type Make = fn(&Path);
         let rows: &[(&str, Make, Option<&str>)] = &[
             ("missing", |_| {}, None),
@@ -127,7 +136,7 @@ mod tests {
             (
                 "pipe",
                 |path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success()),
-                Some("it is no file"),
+                Some("it is not a plain file"),
             ),
         ];
         for &(name, make, expected) in rows {
@@ -147,16 +156,16 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_is_followed() {
+    fn a_symbolic_link_to_the_file_is_followed() {
         let folder = Folder::new("link");
         fs::write(folder.0.join("other.json"), "{\"server\":\"a\"}").unwrap();
         std::os::unix::fs::symlink("other.json", folder.0.join(FILE_NAME)).unwrap();
         assert_eq!(folder.read().server, "a");
     }
 
-    /// A file of a wrong name is not read and leads nowhere else, but its owner is told. Beside the right one it is a copy.
+    /// A file with a wrong name is not read, and its owner gets a hint. Beside the right file it gets none: it is a copy.
     #[test]
-    fn a_file_of_a_wrong_name_is_named() {
+    fn a_file_with_a_wrong_name_gets_a_hint() {
         for wrong in WRONG_NAMES {
             let folder = Folder::new(&format!("wrong-{wrong}"));
             fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
@@ -169,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_taken_as_it_is() {
+    fn variables_of_the_environment_keep_their_names_and_texts() {
         let variables = [("REALTIME_SERVER", "a"), ("PATH", "x"), ("realtime_prefix", "p:"), ("REALTIME", "x")];
         let variables = variables.map(|(name, text)| (OsString::from(name), OsString::from(text)));
         #[cfg(unix)]

@@ -1,5 +1,6 @@
-//! What the game thread and the workers share for the life of the process: the handles of all queues, the settings, and
-//! how the connections stand. It knows no worker's loop.
+//! [`Shared`], the one value that the game thread and every worker hold for the life of the process: the handles of all
+//! queues, the settings, the state of the connections, and the state of a worker that must survive its panic.
+//! It imports handles only, no worker's loop: a loop imports `Shared`, never the other way.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -10,90 +11,95 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::event::identity;
 use crate::event::ledger::Ledger;
-use crate::event::notice::Notice;
 use crate::eventlog::disk::SystemDisk;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::io::text_log::Causes;
 use crate::stats::Stats;
-use crate::threads::actions::Actions;
 use crate::threads::actions::collector::Collector;
-use crate::threads::files::Files;
-use crate::threads::links::{Limits, Link, Published, Settled, Trouble};
+use crate::threads::actions::queue::Actions;
+use crate::threads::files::queue::Files;
+use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
-use crate::threads::selftest::Selftest;
+use crate::threads::selftest::lines::Selftest;
 use crate::threads::settings::Settings;
 use crate::threads::subscriber::inbox::{Inbox, Notices};
 use crate::threads::subscriber::subscriptions::Subscriptions;
-use crate::threads::webhooks::Webhooks;
+use crate::threads::webhooks::queue::Webhooks;
 
-/// What the game thread and the workers share for the life of the process.
+/// The handles of all queues and the state that several threads use. Behind one `Arc`; every field synchronizes itself.
 pub struct Shared {
     pub(crate) settings: Settings,
-    /// The game's folder for data.
+    /// The game's data folder, `garrysmod/data`.
     pub(crate) data: PathBuf,
-    /// This process, in the identity of its events.
+    /// 64 random bits that stand for this process in the identity of its events and in its keys in Redis.
     pub boot: u64,
     pub stats: Arc<Stats>,
-    pub outbox: Outbox,
+
+    // To rt-publisher, and its answers to the game thread.
+    pub outbox: Arc<Outbox>,
+    pub replies: Replies,
+    // To the game thread, and to the other workers.
     pub inbox: Inbox,
     pub notices: Arc<Notices>,
-    pub replies: Replies,
     pub selftest: Selftest,
     pub files: Files,
-    pub published: Published,
-    pub(crate) settled: Settled,
-    pub(crate) subscriptions: Subscriptions,
     pub actions: Actions,
     pub collector: Collector,
     pub webhooks: Webhooks,
-    pub publisher_link: Link,
-    pub subscriber_link: Link,
+
+    // The routes, the subscriptions made for them, and the connections.
+    pub published: Arc<Published>,
+    pub(crate) settled: Arc<Settled>,
+    pub(crate) subscriptions: Subscriptions,
+    pub links: Arc<Links>,
     pub(crate) limits: Limits,
-    /// What was seen of other servers' numbers. rt-subscriber holds it while it is connected.
+
+    /// The numbers of other servers' events that arrived. rt-subscriber holds the lock while it is connected; the ledger
+    /// is here so that it outlives the connection.
     pub(crate) ledger: Mutex<Ledger>,
-    /// What was last told to game hooks: both links are ready.
-    told_connected: Mutex<bool>,
-    /// What was said lately of actions that could not be made.
+    /// Throttles the log lines about actions that could not be made from their event.
     pub(crate) unmade: Mutex<Causes>,
-    /// The number of the last counter that was written by the script. It outlives the publisher's panics.
+    /// The number of the last counter that rt-publisher wrote by the script. Redis remembers it, and would take a
+    /// smaller one for a resend: so it is here and outlives the publisher's panics.
     pub(crate) count_number: AtomicU64,
     stopping: Stopping,
+    /// Randomly keyed for each process, see [`Shared::random`].
     jitter: RandomState,
 }
 
-/// One of the two connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Publisher,
-    Subscriber,
-}
-
 impl Shared {
-    /// `data` is the game's folder for data; `attention` is raised whenever something waits for the pump.
+    /// `data` is the game's data folder. `attention` is the flag that each queue to the game thread raises, so that a
+    /// tick with nothing to do looks at one atomic.
     pub fn new(config: Config, data: PathBuf, stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Shared {
         let boot = identity::new_boot();
         let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::clone(&attention)));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&stats)));
+        let (published, settled) = (Arc::<Published>::default(), Arc::<Settled>::default());
+        let links = Arc::new(Links::new(Arc::clone(&notices)));
         Shared {
             boot,
-            outbox: Outbox::new(Arc::clone(&stats)),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             notices,
             replies: Replies::new(Arc::clone(&stats), attention),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),
-            published: Published::default(),
-            settled: Settled::default(),
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(
+                Arc::clone(&published),
+                Arc::clone(&settled),
+                Arc::clone(&links),
+                Arc::clone(&outbox),
+            ),
+            outbox,
+            published,
+            settled,
+            links,
             actions: Actions::new(Arc::clone(&stats)),
             webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
-            publisher_link: Link::default(),
-            subscriber_link: Link::default(),
             limits: Limits::default(),
             ledger: Mutex::default(),
-            told_connected: Mutex::default(),
             unmade: Mutex::default(),
             count_number: AtomicU64::new(0),
             stopping: Stopping::default(),
@@ -104,43 +110,39 @@ impl Shared {
         }
     }
 
-    /// Publishes a new snapshot and has the publisher thread ask Redis for the difference.
+    /// Publishes a new snapshot of the routes and makes rt-publisher subscribe to the difference. Returns the version of
+    /// the snapshot.
     pub(crate) fn publish_routes(&self, routes: Routes) -> u64 {
         let version = self.published.replace(routes);
-        // While there is no subscribed connection nothing can be asked, and no publish waits for it any longer.
-        if self.subscriber_link.is_ready() {
+        // Without a subscribed connection no SUBSCRIBE can be sent: a publish must not wait longer because of this change.
+        if self.links.subscriber.is_ready() {
             self.settled.asked_now();
         }
         self.outbox.wake();
         version
     }
 
-    /// A Lua state attached: it is told if the connection stands, and nothing of the past.
-    pub(crate) fn greet(&self) {
-        let told = lock(&self.told_connected);
-        self.notices.drop_past();
-        if *told {
-            self.notices.push(Notice::Connected);
-        }
-    }
-
-    /// Puts other settings in force. What cannot change under a connection makes it end, once it has answered.
+    /// Puts other settings in force. If they ask for another connection (address, login, TLS, server name), the subscriber's
+    /// connection ends at once; the publisher's ends after its commands in flight are answered.
     pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
-            self.outbox.set_generation(self.settings.reconnects());
-            // Waits and backoffs are over, and the subscriber's read.
+            self.outbox.set_generation(self.settings.connection_version());
+            // Ends the pauses between attempts, and then the subscriber's blocking read. The lock is taken so that a
+            // worker between its look at the settings and its wait does not miss the notification.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();
-            self.subscriptions.disconnect_before(self.settings.reconnects());
+            self.subscriptions.disconnect_before(self.settings.connection_version());
         }
         self.outbox.wake();
     }
 
+    /// True once [`Shared::stop`] was called: every loop ends at its next look.
     pub(crate) fn is_stopping(&self) -> bool {
         *lock(&self.stopping.flag)
     }
 
-    /// Has every worker end as soon as it can; [`crate::threads::workers::Workers::join_by`] waits for them.
+    /// Makes every worker end as soon as it can: each wait of a worker is woken here.
+    /// [`crate::threads::workers::Workers::join_by`] then waits for the threads.
     pub fn stop(&self) {
         *lock(&self.stopping.flag) = true;
         self.stopping.changed.notify_all();
@@ -152,91 +154,63 @@ impl Shared {
         self.files.stop();
     }
 
-    /// Waits, unless it is time to stop. True if the worker is to stop.
+    /// Waits for this long, or until stop. True if the worker is to stop.
     pub(crate) fn pause(&self, duration: Duration) -> bool {
         let flag = lock(&self.stopping.flag);
         let wait = self.stopping.changed.wait_timeout_while(flag, duration, |stopping| !*stopping);
         *wait.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// As [`Shared::pause`], and ends when the settings ask for another connection than the one of number `seen`.
+    /// As [`Shared::pause`], but also ends when the settings ask for another connection: when their generation is no
+    /// longer `seen`.
     pub(crate) fn pause_unless_changed(&self, duration: Duration, seen: u64) -> Pause {
         let flag = lock(&self.stopping.flag);
-        let goes_on = |stopping: &mut bool| !*stopping && self.settings.reconnects() == seen;
+        let goes_on = |stopping: &mut bool| !*stopping && self.settings.connection_version() == seen;
         let wait = self.stopping.changed.wait_timeout_while(flag, duration, goes_on);
-        match *wait.unwrap_or_else(PoisonError::into_inner).0 {
-            true => Pause::Stop,
-            false if self.settings.reconnects() != seen => Pause::Settings,
-            false => Pause::Over,
+        if *wait.unwrap_or_else(PoisonError::into_inner).0 {
+            Pause::Stop
+        } else if self.settings.connection_version() != seen {
+            Pause::Settings
+        } else {
+            Pause::Over
         }
     }
 
-    /// The key under which Redis keeps the number of this process's last counter (`redis/counter.rs`).
+    /// The Redis key that holds the number of this process's last counter (`redis/counter.rs`).
     pub(crate) fn done_key(&self, prefix: &str) -> Arc<[u8]> {
         format!("{prefix}rt:done:{:016x}", self.boot).into_bytes().into()
     }
 
-    /// A channel on the wire as scripts name it: the prefix cut off. For errors; an event's own is its routes'.
+    /// The name that scripts use for a channel or key on the wire: without the prefix in force. For error texts only: the
+    /// prefix of an event is that of the routes it was received with.
     pub(crate) fn unprefixed<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
         wire.strip_prefix(self.settings.current().prefix.as_bytes()).unwrap_or(wire)
     }
 
-    /// Any number, another at each call.
+    /// A random number for the jitter of backoffs, so that the servers of a fleet do not reconnect in step. Not fit for
+    /// secrets.
     pub(crate) fn random(&self) -> u64 {
         self.jitter.hash_one(Instant::now())
     }
 
-    pub(crate) fn link(&self, side: Side) -> &Link {
-        match side {
-            Side::Publisher => &self.publisher_link,
-            Side::Subscriber => &self.subscriber_link,
-        }
-    }
-
-    /// The connection is ready.
-    pub(crate) fn link_up(&self, side: Side) {
-        if self.link(side).is_ready() {
-            return;
-        }
-        let mut told = lock(&self.told_connected);
-        self.link(side).up();
-        if !*told && self.publisher_link.is_ready() && self.subscriber_link.is_ready() {
-            *told = true;
-            self.publisher_link.set_announced(true);
-            self.subscriber_link.set_announced(true);
-            self.notices.push(Notice::Connected);
-        }
-    }
-
-    /// The connection is lost, or could not be made. True if that is worth a line in the log: both sides say the same
-    /// of a Redis that does not answer, again and again, and once is enough.
+    /// [`Links::down`], with the address in force for the notice.
     pub(crate) fn link_down(&self, side: Side, trouble: &Trouble) -> bool {
-        let mut told = lock(&self.told_connected);
-        let other = match side {
-            Side::Publisher => &self.subscriber_link,
-            Side::Subscriber => &self.publisher_link,
-        };
-        // Its end is part of the news that the connection is gone.
-        let was_announced = self.link(side).set_announced(false);
-        let news = self.link(side).down(trouble) && other.trouble() != *trouble;
-        if std::mem::take(&mut *told) {
-            self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
-        } else if news && !was_announced {
-            let target = self.settings.current().redis.to_string().into_bytes().into_boxed_slice();
-            self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
-        }
-        news
+        self.links.down(side, trouble, || self.settings.current().redis.to_string())
     }
 }
 
 /// How a pause ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pause {
+    /// The time is over.
     Over,
+    /// The worker is to stop.
     Stop,
+    /// The settings ask for another connection.
     Settings,
 }
 
+/// The flag that ends every loop, and the condition that wakes the pauses. New settings notify it too.
 #[derive(Default)]
 struct Stopping {
     flag: Mutex<bool>,

@@ -1,28 +1,34 @@
-//! Starts the workers, each a named thread that a panic does not end for good: it is counted, logged, and the thread's
-//! loop starts again after a pause.
+//! Starts and joins the workers, each a named OS thread that runs one loop of this folder. Called by the game thread.
+//! A panic does not end a worker: it is counted and logged, and the loop starts again after a pause. State that must
+//! survive a panic therefore lives in [`Shared`], not in the loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
 
 use crate::redis::backoff::Backoff;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
+use crate::threads::join::join_by;
 use crate::threads::shared::Shared;
 use crate::threads::{actions, files, publisher, subscriber, webhooks};
 
-/// A worker's whole life.
-type Work = fn(&Arc<Shared>);
+/// A worker's loop: it returns when the library stops.
+type WorkerLoop = fn(&Arc<Shared>);
+
+/// Stack of each worker, in bytes. No worker recurses or has big frames, so a small stack saves memory.
+const STACK_BYTES: usize = 256 * 1024;
 
 /// The running workers.
 pub struct Workers(Vec<JoinHandle<()>>);
 
 impl Workers {
-    /// Starts every worker of the process, or none.
+    /// Starts every worker of the process. If the system has no thread for one, the others are stopped and the error is
+    /// returned.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, Work); 5] = [
+        let all: [(&str, WorkerLoop); 5] = [
             ("rt-publisher", publisher::run),
             ("rt-subscriber", subscriber::run),
             ("rt-actions", actions::run),
@@ -41,31 +47,21 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Waits for the workers to end after [`Shared::stop`], until the deadline. The names of those that did not.
+    /// Waits for the workers to end after [`Shared::stop`], at most until the deadline. Returns the names of those that
+    /// have not ended by then.
     pub fn join_by(self, deadline: Instant) -> Vec<String> {
-        let mut late = Vec::new();
-        for worker in self.0 {
-            let name = worker.thread().name().unwrap_or("?").to_owned();
-            while !worker.is_finished() && Instant::now() < deadline {
-                thread::park_timeout(Duration::from_millis(1));
-            }
-            // A panic was counted inside the thread.
-            if !worker.is_finished() || worker.join().is_err() {
-                late.push(name);
-            }
-        }
-        late
+        join_by(self.0, deadline)
     }
 }
 
-/// Runs `work` on a named thread until stop; a panic is counted and the work starts again after a pause.
-fn spawn(name: &str, shared: &Arc<Shared>, work: Work) -> io::Result<JoinHandle<()>> {
+/// Runs `work` on a named thread until it returns. After a panic it runs again, with a growing pause between panics.
+fn spawn(name: &str, shared: &Arc<Shared>, work: WorkerLoop) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    // No recursion and no big frames in any worker: a small stack keeps the memory at rest small.
-    thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(move || {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
         let mut backoff = Backoff::default();
         while catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
             shared.stats.panics.add(1);
+            // A worker that panics at once must not take a whole core.
             if shared.pause(backoff.next_delay(Class::Wait, shared.random())) {
                 break;
             }

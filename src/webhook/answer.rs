@@ -1,14 +1,18 @@
-//! What an answer means: delivered, again later, never, or nothing more to this destination. Pure.
+//! Interprets the response to a post: delivered, retry, refused, or the whole destination closed.
+//! Runs on `rt-webhooks`; pure.
 //!
-//! | answer | verdict |
+//! | response | verdict |
 //! |---|---|
-//! | 2xx | delivered |
-//! | 429 | again when it says; a global one holds all Discord destinations of that origin |
-//! | 408, 5xx but 501, 429 without a time, no answer | again, later each time |
-//! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | the destination is closed |
-//! | others: 401, 403, 404, 410 | denied: this post never; several in a row and the destination rests |
-//! | 404, 410 where the URL has placeholders | never: another event may have another URL |
-//! | 3xx (never followed), all else | never |
+//! | 2xx | [`Verdict::Delivered`] |
+//! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
+//! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
+//! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
+//! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
+//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
+//! | 3xx (never followed), all others | [`Verdict::Never`] |
+//!
+//! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
+//! [`without_own_words`] remove them.
 //!
 //! Rate limits: <https://docs.discord.com/developers/topics/rate-limits>.
 
@@ -18,97 +22,98 @@ use serde_json::Value;
 
 use crate::webhook::date;
 use crate::webhook::http::Response;
+use crate::webhook::post::DestinationKind;
 
-/// Shortest pause after a rate limit. Some servers say 0.
+/// Shortest pause after a rate limit. Some servers send 0, which would make the retries a busy loop.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause that a destination may ask for.
+/// Longest pause that a destination may ask for. Posts expire much earlier.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Pause after a global rate limit that names no duration.
 const PAUSE_UNSAID: Duration = Duration::from_secs(10);
 
-/// Who answered, as far as it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Discord,
-    Http {
-        /// The URL is another for each event.
-        varies: bool,
-    },
-}
-
-/// What is to become of the post.
+/// The consequence of a response for the post and its destination.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
     Delivered,
-    /// Too many: not before this time.
+    /// A rate limit: the post was not accepted and may be sent again after this time.
     Limited {
         after: Duration,
+        /// The limit holds for all Discord destinations of the origin.
         global: bool,
     },
     /// Another attempt may succeed.
     Again {
+        /// The time that the server asks for. `None`: only the delay between attempts applies.
         after: Option<Duration>,
+        /// False if no response came: then the request may have arrived all the same.
         answered: bool,
     },
-    /// No attempt of this post will.
+    /// No attempt of this post can succeed.
     Never,
-    /// Nor will this one, and perhaps the destination takes nothing at all: several in a row tell.
+    /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
+    /// the sign.
     Denied,
-    /// Nor of any other.
+    /// No post to this destination can succeed.
     Closed,
 }
 
-/// The verdict, why, and how long the destination asks for a pause although all is well.
+/// The result of one request of a post.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct PostResult {
     pub(crate) verdict: Verdict,
-    /// Empty when delivered. Holds words of the other end: to be redacted, and escaped where it is shown.
+    /// Empty when delivered. Holds words of the server: redact it before use, and escape it where it is shown.
     pub(crate) reason: String,
+    /// The destination's next request would exceed a rate limit before this time, whatever the verdict on this one is.
     pub(crate) pause: Option<Duration>,
 }
 
-/// Characters of a body that are shown.
+/// Most characters of a body that a reason shows.
 const EXCERPT_CHARS_MAX: usize = 200;
-/// Stands for what an excerpt leaves out.
+/// Marks the place where an excerpt was cut.
 const CUT: char = '…';
 
-/// Reads an answer that came at `unix_s`.
-pub(crate) fn read(asked: Asked, response: &Response, unix_s: u64) -> Answer {
-    let discord = if asked == Asked::Discord { serde_json::from_slice(&response.body).ok() } else { None };
+/// Interprets a response that came at the Unix time `unix_s`.
+pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> PostResult {
+    let discord = if kind == DestinationKind::Discord { serde_json::from_slice(&response.body).ok() } else { None };
     let number = |name: &str| discord.as_ref().and_then(|body: &Value| body.get(name)).and_then(Value::as_f64);
     let code = number("code").unwrap_or(0.0) as u64;
     let status = response.status;
     let verdict = match status {
         200..300 => Verdict::Delivered,
+        // Discord's codes are more precise than the status.
         _ if code == 10015 || code == 50027 => Verdict::Closed,
-        429 => limited(asked, response, discord.as_ref(), unix_s),
+        429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
-        404 | 410 if asked == (Asked::Http { varies: true }) => Verdict::Never,
-        401 | 403 | 404 | 410 if asked == Asked::Discord => Verdict::Closed,
+        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
+        401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
         401 | 403 | 404 | 410 => Verdict::Denied,
+        // Not implemented: the server will not learn it.
         501 => Verdict::Never,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
     };
     let reason = if verdict == Verdict::Delivered { String::new() } else { reason(response, code, discord.as_ref()) };
-    Answer { verdict, reason, pause: if asked == Asked::Discord { bucket_pause(response) } else { None } }
+    PostResult { verdict, reason, pause: if kind == DestinationKind::Discord { bucket_pause(response) } else { None } }
 }
 
-/// No answer came.
-pub(crate) fn trouble(reason: String) -> Answer {
-    Answer { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
+/// The result of a request without a response; `reason` is the error.
+pub(crate) fn trouble(reason: String) -> PostResult {
+    PostResult { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
 }
 
-/// Discord's next request would be one too many: the seconds until its bucket is full again.
+/// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in
+/// buckets, and `remaining` is 0 when this bucket is used up.
 fn bucket_pause(response: &Response) -> Option<Duration> {
     let remaining: u64 = response.header("x-ratelimit-remaining")?.parse().ok()?;
     if remaining == 0 { seconds(response.header("x-ratelimit-reset-after")?) } else { None }
 }
 
-fn limited(asked: Asked, response: &Response, body: Option<&Value>, unix_s: u64) -> Verdict {
+/// The verdict on a 429. The time comes from the first of these that is there: the body's `retry_after`, the header
+/// `Retry-After`, the header `X-RateLimit-Reset-After`.
+fn limited(kind: DestinationKind, response: &Response, body: Option<&Value>, unix_s: u64) -> Verdict {
     let reset = response.header("x-ratelimit-reset-after").and_then(seconds);
     let said = body.and_then(|body| body.get("retry_after")).and_then(Value::as_f64).and_then(duration);
-    // Old versions of the API say milliseconds here, and seconds in the header.
+    // Old versions of Discord's API write milliseconds in the body, and seconds in the header.
     let said = match (said, reset) {
         (Some(said), Some(reset)) if !reset.is_zero() && said >= reset * 500 => Some(said / 1000),
         (said, _) => said,
@@ -117,38 +122,41 @@ fn limited(asked: Asked, response: &Response, body: Option<&Value>, unix_s: u64)
     let flag = body.and_then(|body| body.get("global")) == Some(&Value::Bool(true));
     let says = |name: &str, word: &str| response.header(name).is_some_and(|said| said.eq_ignore_ascii_case(word));
     let scope = says("x-ratelimit-scope", "global") || says("x-ratelimit-global", "true");
-    // Whoever stands before Discord and shuts this address out speaks no JSON.
+    // Cloudflare blocks this machine's IP address in front of Discord. Its answer is a page of HTML, not JSON.
     let server = response.header("server").unwrap_or_default().to_ascii_lowercase();
     let shut_out = body.is_none() && server.contains("cloudflare");
-    let global = asked == Asked::Discord && (flag || scope || shut_out);
+    let global = kind == DestinationKind::Discord && (flag || scope || shut_out);
     match after.or(global.then_some(PAUSE_UNSAID)) {
         Some(after) => Verdict::Limited { after: after.max(PAUSE_MIN), global },
-        // Without a time it is a failure like others: later each time.
+        // Without a time it is a failure like others, with a longer delay each time.
         None => Verdict::Again { after: None, answered: true },
     }
 }
 
-/// Seconds, with or without a fraction, or a date.
+/// The header `Retry-After`: seconds, with or without a fraction, or a date (RFC 9110, 10.2.3; Discord adds fractions).
 fn retry_after(response: &Response, unix_s: u64) -> Option<Duration> {
     let text = response.header("retry-after")?;
     let date = || date::parse_http(text).map(|at| Duration::from_secs(at.saturating_sub(unix_s)).min(PAUSE_MAX));
     seconds(text).or_else(date)
 }
 
+/// Parses seconds in digits with at most one point: Rust's own parser would accept `inf`, `1e9` and `-1` too.
 fn seconds(text: &str) -> Option<Duration> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if digits { duration(text.parse().ok()?) } else { None }
 }
 
+/// The duration, at most [`PAUSE_MAX`]. `None` if the number is negative or not a number.
 fn duration(seconds: f64) -> Option<Duration> {
     (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(PAUSE_MAX.as_secs_f64())))
 }
 
-/// `HTTP 400, code 50035: Invalid Form Body`
+/// The reason for logs and dead letters: `HTTP 400, code 50035: Invalid Form Body`. Shows Discord's message and errors if
+/// the body is Discord's, else the beginning of the body.
 fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     let mut reason = format!("HTTP {}", response.status);
     if (300..400).contains(&response.status) {
-        return reason + ": it points elsewhere, which is not followed";
+        return reason + ": redirections are not followed";
     }
     if code > 0 {
         reason.push_str(&format!(", code {code}"));
@@ -169,13 +177,13 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     reason
 }
 
-/// The text without these secrets, and without the beginning of one where an excerpt was cut.
+/// Replaces these secrets in the text by `***`. At the cut of an excerpt it also replaces the beginning of a secret.
 pub(crate) fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
-    // Longest first: one may be part of another.
+    // Longest first, because one secret may be part of another.
     let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     let mut text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
-    // As much of one as stands before the place where the excerpt was cut.
+    // Length of the longest beginning of this secret that ends the text.
     let begun = |text: &str, secret: &str| {
         let ends = secret.char_indices().map(|(at, _)| at).skip(1);
         ends.filter(|end| secret.get(..*end).is_some_and(|begin| text.ends_with(begin))).max()
@@ -190,11 +198,12 @@ pub(crate) fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -
     text
 }
 
-/// The text without words that the request has and the event has not: the hook's own, which may be secret. Names of
-/// members that are plain words stay, and short words.
+/// Replaces by `***` the words that stand in the request's body but not in the event: they are the hook's own text, and
+/// any of them may be a secret. Short words stay, and plain words that are names of members, so that an error such as
+/// `text is required` can still be understood.
 pub(crate) fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
     let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
-    // `"text": ...` in JSON, `text=...` in a form.
+    // A name is `"text": ...` in JSON and `text=...` in a form.
     let names = |word: &str| {
         body.match_indices(word).any(|(at, _)| {
             let rest = body.get(at + word.len()..).unwrap_or_default();

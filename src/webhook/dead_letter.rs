@@ -1,7 +1,15 @@
 //! The dead-letter file, `dead_letter.jsonl`: one line of JSON for each post that was given up.
-//! Owned by `rt-webhooks`. Bounded, readable for its owner alone, and opened with the first line that there is. Holds no
-//! secret: the destination and the URLs of a Discord message are masked, the reason is redacted, headers are left out,
-//! and where the hook's own text makes up the body the event stands in its place. Nothing in it can steer a terminal.
+//! Owned by `rt-webhooks`. The file is bounded, only its owner may read it, and it is made when the first post is given
+//! up.
+//!
+//! ```text
+//! {"attempts":3,"cause":"refused","destination":"https://...","hook":"deaths","id":"...","payload":{...},
+//!  "reason":"HTTP 400","time":"2023-11-14T22:13:20.000Z","type":"discord"}
+//! ```
+//! A line holds no secret and no control character:
+//! - The destination and the URLs of a Discord message are masked, the reason is redacted, headers are left out.
+//! - If the body holds text of the hook's own, the line shows the event instead.
+//! - Control characters are escaped, so that showing the file cannot change the state of a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -15,33 +23,35 @@ use crate::io::bounded_file::BoundedFile;
 use crate::json::find;
 use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
-use crate::webhook::schedule::Dead;
+use crate::webhook::schedule::DeadLetter;
 
-/// Size at which the dead-letter file begins anew. The file before it is kept.
+/// Size in bytes at which a new dead-letter file begins. One old file is kept.
 const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Most bytes of a payload that one line of the dead-letter file shows.
+/// Most bytes of a payload that one line shows, so that the file holds many lines whatever their payloads are.
 const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 
-/// The file, once there was something to write.
+/// The dead-letter file of this process.
 pub(crate) struct DeadLetters {
     path: PathBuf,
+    /// `None` before the first line and after an error.
     file: Option<BoundedFile>,
 }
 
 impl DeadLetters {
+    /// Names the file in this directory. Does not open it yet.
     pub(crate) fn new(directory: &Path) -> DeadLetters {
         DeadLetters { path: directory.join("dead_letter.jsonl"), file: None }
     }
 
-    /// Writes the line of one post. After an error the file is opened again for the next.
-    pub(crate) fn write(&mut self, dead: &Dead, unix_ms: u64) -> io::Result<()> {
+    /// Writes the line of one post that was given up at `unix_ms`. After an error the next call opens the file again.
+    pub(crate) fn write(&mut self, dead: &DeadLetter, unix_ms: u64) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => {
                 let (file, failed) = BoundedFile::open_private(self.path.clone(), DEAD_LETTER_FILE_BYTES_MAX)?;
                 if let Some(err) = failed {
-                    log::warn!("others may read `{}`, its rights cannot be changed: {err}", self.path.display());
+                    log::warn!("cannot change the rights of `{}`, others may read it: {err}", self.path.display());
                 }
                 file
             }
@@ -52,13 +62,13 @@ impl DeadLetters {
     }
 }
 
-/// The line, its end included.
-fn line(dead: &Dead, unix_ms: u64) -> String {
+/// The line of one post, with its line end.
+fn line(dead: &DeadLetter, unix_ms: u64) -> String {
     let post = &dead.post;
     let line = json!({
         "time": date::iso8601(unix_ms),
         "hook": String::from_utf8_lossy(&post.hook),
-        "type": post.address.kind(),
+        "type": post.address.kind_name(),
         "id": post.id.to_string(),
         "destination": post.address.name(),
         "cause": dead.cause.name(),
@@ -69,7 +79,7 @@ fn line(dead: &Dead, unix_ms: u64) -> String {
     one_line(&line.to_string())
 }
 
-/// What the post said, without what only the hook knows.
+/// The payload to show: the event if the body holds the hook's own text, else the body.
 fn shown(post: &Post) -> Value {
     match (&post.event, &post.content) {
         (Some(event), _) => {
@@ -86,7 +96,7 @@ fn shown(post: &Post) -> Value {
     }
 }
 
-/// Masks the URLs that a message shows: as deep as an embed is, which is bounded.
+/// Masks the URLs that a message shows. The recursion is as deep as an embed, which is bounded.
 fn mask_urls(message: &mut Value) {
     match message {
         Value::Array(items) => items.iter_mut().for_each(mask_urls),
@@ -104,12 +114,13 @@ fn mask_urls(message: &mut Value) {
     }
 }
 
-/// JSON as it is; anything else, and what is too long or too deep, as a text.
+/// The body as JSON. A body that is not JSON, too long or too deep becomes a string.
 fn payload(body: &[u8]) -> Value {
     if let Some(cut) = body.get(..DEAD_LETTER_PAYLOAD_BYTES_MAX) {
         return json!(String::from_utf8_lossy(cut));
     }
-    // As deep as it will stand in the line, so that whatever reads lines can read this one.
+    // Parsed inside an array, one level deeper than it is, because in the line it stands one level deeper too. So a
+    // parser with serde_json's limit of depth can read the line.
     let nested = serde_json::from_slice::<Vec<Value>>(&[b"[", body, b"]"].concat());
     match nested.ok().as_deref_mut() {
         Some([json]) => json.take(),
@@ -117,14 +128,15 @@ fn payload(body: &[u8]) -> Value {
     }
 }
 
-/// JSON text escapes control characters up to 0x1f; so are the others here.
+/// Ends the line, and escapes the control characters that JSON leaves as they are: U+007F to U+009F.
 fn one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len() + 1);
     for character in json.chars() {
-        match character.is_control() {
+        if character.is_control() {
             // Writing to a String cannot fail.
-            true => _ = write!(line, "\\u{:04x}", u32::from(character)),
-            false => line.push(character),
+            let _ = write!(line, "\\u{:04x}", u32::from(character));
+        } else {
+            line.push(character);
         }
     }
     line.push('\n');

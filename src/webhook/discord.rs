@@ -1,12 +1,14 @@
-//! Messages to Discord: built from an event, cut to what Discord takes, merged while they wait.
-//! Runs on `rt-webhooks`; pure. A message that comes out of here is within every limit.
+//! Messages to Discord: built from an event, cut to Discord's limits, merged while they wait.
+//! Runs on `rt-webhooks`; pure. Every message that leaves this module is within all limits, because Discord refuses a
+//! message that exceeds one of them as a whole.
 //!
 //! Discord counts code points: <https://github.com/discord/discord-api-docs/issues/1315>. Its limits for embeds:
 //! <https://docs.discord.com/developers/resources/message#embed-object-embed-limits>.
 //!
-//! Nobody is pinged by a value: `allowed_mentions` names nobody, or with `allow_mentions` only those that the hook's own
-//! text mentions. A value cannot look like such a mention, nor make another one of it (`template/markdown.rs`), so what
-//! the finished text mentions is the hook's own, also where a value gives the number: `<@{discord_id}>`.
+//! A value of an event cannot ping anybody. `allowed_mentions` is empty, or with `allow_mentions` it lists the mentions in
+//! the hook's own text. A value is escaped, so that it neither looks like a mention nor changes one
+//! (`template/markdown.rs`). So every mention in the finished text is one that the hook began, even if a value gives the
+//! number: `<@{discord_id}>`.
 
 use std::fmt;
 
@@ -16,28 +18,32 @@ use crate::hooks::request::{
     AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
     FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };
-use crate::hooks::template::{Fields, Template, Unmade, markdown};
+use crate::hooks::template::{Fields, RenderError, Template, markdown};
 use crate::hooks::url::{UrlError, UrlTemplate};
 use crate::webhook::date;
 
+/// Most embeds of one message.
 const EMBEDS_MAX: usize = 10;
-/// Of every URL that a message shows. A longer one is left out: cut it would lead elsewhere.
+/// Longest URL that a message shows, in characters. A longer one is left out: a cut URL would lead elsewhere.
 const URL_CHARS_MAX: usize = 2048;
-/// Names in each list of `allowed_mentions`.
+/// Most names in each list of `allowed_mentions`.
 const MENTIONS_MAX: usize = 100;
 
-/// One message, or several in one.
+/// One message, or several merged into one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     content: String,
+    /// In Discord's JSON.
     embeds: Vec<Value>,
+    /// Characters of all embeds that count for their common limit.
     embeds_chars: usize,
     username: Option<String>,
     avatar_url: Option<String>,
+    /// `None`: the hook does not allow mentions.
     mentions: Option<Mentions>,
 }
 
-/// Who may be pinged.
+/// The mentions that may ping: the member `allowed_mentions`.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Mentions {
     everyone: bool,
@@ -46,7 +52,7 @@ struct Mentions {
 }
 
 impl Message {
-    /// The message of one event.
+    /// Builds the message of one event. An error if a template or a URL cannot be made, or if nothing of it is visible.
     pub(crate) fn of(discord: &Discord, fields: &Fields<'_>) -> Result<Message, NoMessage> {
         let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
         let content = cut(content, CONTENT_CHARS_MAX);
@@ -67,7 +73,8 @@ impl Message {
         })
     }
 
-    /// Takes in a later message to the same place, if one message can be both. False: `next` is untouched.
+    /// Merges a later message to the same destination into this one. Returns false, and changes nothing, if one message
+    /// cannot show both as they are: too long, other sender, other rights to ping, or an open mark of code.
     pub(crate) fn merge(&mut self, next: &Message) -> bool {
         let (one, other) = (self.content.chars().count(), next.content.chars().count());
         let joint = usize::from(one > 0 && other > 0);
@@ -83,7 +90,7 @@ impl Message {
             },
             _ => return false,
         };
-        // A mark of code that nothing ends would pair with one of the next message.
+        // An open mark of code in this message would pair with a mark in the next one.
         if !fits || !same || !markdown::code(&self.content).1 {
             return false;
         }
@@ -98,7 +105,8 @@ impl Message {
         true
     }
 
-    /// The message of such a body, as [`Message::body`] makes it. `None`: it is none.
+    /// Reads the message back from the JSON that [`Message::body`] makes, for posts from the spool. `None` if it is
+    /// something else.
     pub(crate) fn from_body(body: &Value) -> Option<Message> {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         let embeds = body.get("embeds").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -116,7 +124,7 @@ impl Message {
         })
     }
 
-    /// The body of the request.
+    /// The JSON of the request's body.
     pub(crate) fn body(&self) -> String {
         let mut body = Map::new();
         if !self.content.is_empty() {
@@ -136,28 +144,30 @@ impl Message {
         Value::Object(body).to_string()
     }
 
-    /// Every URL that it shows.
+    /// Every URL that the message shows. Each may hold a secret.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        // `/author/icon_url` and so on: as `embed_of` makes them.
+        // The members that `embed_of` makes.
         const OF_EMBED: [&str; 6] =
             ["/url", "/image/url", "/thumbnail/url", "/author/url", "/author/icon_url", "/footer/icon_url"];
         let of_embed = |embed| OF_EMBED.iter().filter_map(move |path| Value::pointer(embed, path)?.as_str());
         self.avatar_url.as_deref().into_iter().chain(self.embeds.iter().flat_map(of_embed))
     }
 
-    /// About the bytes it takes in memory.
+    /// About the bytes that the message takes in memory.
     pub(crate) fn weight(&self) -> usize {
         let labels = self.username.as_ref().map_or(0, String::len) + self.urls().map(str::len).sum::<usize>();
-        // A character has up to four bytes, and each text of an embed some around it.
+        // A character has up to four bytes; 1024 stands for the JSON around the texts of an embed.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
     }
 }
 
 impl Mentions {
-    /// Those of the hook's own text.
+    /// Collects the mentions of the content. `@everyone` and `@here` count only in the template's literal text. `<@...>`
+    /// counts in the finished text, where values are escaped and cannot begin one.
     fn of(template: Option<&Template>, content: &str) -> Mentions {
         let literal = |word: &str| template.is_some_and(|text| text.literals().any(|text| text.contains(word)));
         let mut mentions = Mentions { everyone: literal("@everyone") || literal("@here"), ..Mentions::default() };
+        // `<@1>` and `<@!1>` mention a user, `<@&1>` a role.
         for (at, _) in content.match_indices("<@") {
             let backslashes = content.bytes().take(at).rev().take_while(|byte| *byte == b'\\').count();
             let is_escaped = backslashes % 2 == 1;
@@ -166,6 +176,7 @@ impl Mentions {
                 Some(role) => (&mut mentions.roles, role),
                 None => (&mut mentions.users, inner.strip_prefix('!').unwrap_or(inner)),
             };
+            // Ids are 64-bit numbers.
             let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
             if is_number && !is_escaped && list.len() < MENTIONS_MAX && !list.iter().any(|known| known == number) {
                 list.push(number.to_owned());
@@ -174,7 +185,7 @@ impl Mentions {
         mentions
     }
 
-    /// Both together, if that is not too many.
+    /// The mentions of two merged messages. `None` if they are too many, or if only one of them may ping everyone.
     fn and(&self, other: &Mentions) -> Option<Mentions> {
         let union = |mine: &[String], theirs: &[String]| {
             let new = theirs.iter().filter(|name| !mine.contains(name));
@@ -182,19 +193,20 @@ impl Mentions {
             (both.len() <= MENTIONS_MAX).then_some(both)
         };
         Some(Mentions {
-            // A value of the one must not be pinged because the other's text may.
+            // Otherwise `@everyone` in a value of one message would ping, because the text of the other may.
             everyone: (self.everyone == other.everyone).then_some(self.everyone)?,
             users: union(&self.users, &other.users)?,
             roles: union(&self.roles, &other.roles)?,
         })
     }
 
+    /// The member `allowed_mentions`.
     fn to_json(&self) -> Value {
         let parse: &[&str] = if self.everyone { &["everyone"] } else { &[] };
         json!({ "parse": parse, "users": self.users, "roles": self.roles })
     }
 
-    /// The other way round. `Some(None)`: the hook lets nobody be pinged.
+    /// Reads the JSON of [`Mentions::to_json`]. `Some(None)`: the hook does not allow mentions. `None`: it is something else.
     fn from_json(json: &Value) -> Option<Option<Mentions>> {
         let list = |name: &str| {
             let names = json.get(name)?.as_array()?.iter();
@@ -209,9 +221,10 @@ impl Mentions {
     }
 }
 
-/// The embeds of both, each of which is shown. Of embeds with one URL in one message Discord shows the first alone, with
-/// the pictures of the others (<https://github.com/discord/discord-api-docs/issues/1418>): a fragment makes another URL
-/// that leads to the same place. No URL of a hook has one. `None`: a URL has no room for it.
+/// The embeds of two merged messages, changed so that Discord shows each of them. Discord shows only the first of several
+/// embeds with one URL, with the pictures of the others (<https://github.com/discord/discord-api-docs/issues/1418>). So a
+/// repeated URL gets a fragment: it is another URL then, and leads to the same place. No URL of a hook has a fragment of
+/// its own. `None` if a URL would get too long.
 fn beside(embeds: &[Value], next: &[Value]) -> Option<Vec<Value>> {
     let mut all = embeds.to_vec();
     for embed in next {
@@ -229,7 +242,7 @@ fn beside(embeds: &[Value], next: &[Value]) -> Option<Vec<Value>> {
     Some(all)
 }
 
-/// The characters of an embed that count for the limit of all embeds.
+/// The characters of an embed that count for the common limit of all embeds.
 fn embed_chars(embed: &Value) -> usize {
     let chars = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, |text| text.chars().count());
     let of = |member: &str, name: &str| chars(embed.get(member).and_then(|member| member.get(name)));
@@ -238,7 +251,8 @@ fn embed_chars(embed: &Value) -> usize {
     chars(embed.get("title")) + chars(embed.get("description")) + of("footer", "text") + of("author", "name") + fields
 }
 
-/// One embed of at most `budget` characters, which it takes off; `None` if nothing of it is left.
+/// Builds one embed of at most `budget` characters and takes its characters off the budget. Title, author and footer come
+/// before the long description, so that a long description does not use up their budget. `None` if the embed is empty.
 fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Option<Value>, NoMessage> {
     let mut built = Map::new();
     if let Some(title) = text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)? {
@@ -262,6 +276,7 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
             built.insert(name.to_owned(), json!({ "url": url }));
         }
     }
+    // The members below are not visible by themselves.
     if built.is_empty() {
         return Ok(None);
     }
@@ -277,16 +292,16 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
     Ok(Some(Value::Object(built)))
 }
 
-/// The fields of an embed, as many as the budget allows.
-fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, Unmade> {
+/// Builds the fields of an embed, as many as the budget allows.
+fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, RenderError> {
     let mut rows = Vec::new();
     for field in templates {
-        // Discord wants both; what is empty gets a space that does not show.
+        // Discord requires name and value. An empty one becomes a zero-width space.
         let filled = |text: Option<String>| text.unwrap_or_else(|| "\u{200b}".to_owned());
         if *budget < 2 {
             break;
         }
-        // One character is left for the value.
+        // Leaves one character for the value.
         let mut for_name = *budget - 1;
         let name = filled(text(Some(&field.name), fields, FIELD_NAME_CHARS_MAX, &mut for_name)?);
         *budget = budget.saturating_sub(name.chars().count());
@@ -298,13 +313,13 @@ fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Re
     Ok(rows)
 }
 
-/// A text of an embed, cut to its own limit and to what is left for all; `None` if it is empty.
+/// Renders a text of an embed, cut to its own limit and to the rest of the budget. `None` if it is empty.
 fn text(
     template: Option<&Template>,
     fields: &Fields<'_>,
     chars_max: usize,
     budget: &mut usize,
-) -> Result<Option<String>, Unmade> {
+) -> Result<Option<String>, RenderError> {
     let Some(template) = template else { return Ok(None) };
     let text = cut(template.render_text(fields)?, chars_max.min(*budget));
     if is_blank(&text) {
@@ -314,6 +329,8 @@ fn text(
     Ok(Some(text))
 }
 
+/// Builds the author or the footer of an embed. `name` is the member for its text: `name` or `text`. `None` if its text is
+/// empty, whatever icon or link it has: Discord requires the text.
 fn label(
     label: Option<&Label>,
     name: &str,
@@ -333,28 +350,37 @@ fn label(
     Ok(Some(Value::Object(built)))
 }
 
-/// `None` without a template, and for a URL that is too long for Discord.
+/// Renders a URL. `None` without a template, and for a URL that is too long for Discord.
 fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
     match template.map(|template| template.render(fields)) {
-        None | Some(Err(UrlError::TooLong { .. } | UrlError::Unmade(Unmade::TooLong { .. }))) => Ok(None),
+        None | Some(Err(UrlError::TooLong { .. } | UrlError::Render(RenderError::TooLong { .. }))) => Ok(None),
         Some(Err(err)) => Err(err),
-        // A URL is ASCII.
+        // A URL is ASCII, so its bytes are its characters.
         Some(Ok(url)) => Ok(Some(url.reveal()).filter(|url| url.len() <= URL_CHARS_MAX)),
     }
 }
 
-/// Discord takes off white space and control characters at both ends, and refuses what is empty then.
+/// Whether Discord would treat the text as empty: it removes white space and control characters from both ends, and
+/// refuses a text that is empty then.
 fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || character.is_control())
 }
 
-/// At most so many characters; a longer text ends in `…`, never in the middle of an escape, and code marks that the cut
-/// would open are closed: a value between them is not escaped.
+/// Cuts the text to `chars_max` characters; a cut text ends in `…`.
+///
+/// The cut must not change the meaning of the markdown around it: a value in a code span is not escaped, so an open code
+/// span would let it out.
+///
+/// ```text
+/// ab\*c       cut between `\` and `*`: the backslash goes too, it would escape the `…`
+/// ``co|de``   cut inside code: the code is closed with the same mark, or left out if that has no room
+/// ```
 fn cut(mut text: String, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text;
     }
     let byte_of = |text: &str, chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+    // One character is left for the `…`.
     let mut kept = byte_of(&text, chars_max.saturating_sub(1));
     let (codes, _) = markdown::code(&text);
     let opened = codes.iter().find(|code| (code.open..code.close()).contains(&kept) && code.open < kept);
@@ -368,6 +394,7 @@ fn cut(mut text: String, chars_max: usize) -> String {
         }
     }
     text.truncate(kept);
+    // An odd number of backslashes at the end: the last one began an escape.
     let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
     if backslashes % 2 == 1 && end.is_empty() {
         text.pop();
@@ -378,11 +405,11 @@ fn cut(mut text: String, chars_max: usize) -> String {
     text + &end
 }
 
-/// Why an event makes no message.
+/// Why no message could be built from an event.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoMessage {
     Url(UrlError),
-    Unmade(Unmade),
+    RenderError(RenderError),
     Empty,
 }
 
@@ -392,9 +419,9 @@ impl From<UrlError> for NoMessage {
     }
 }
 
-impl From<Unmade> for NoMessage {
-    fn from(unmade: Unmade) -> NoMessage {
-        NoMessage::Unmade(unmade)
+impl From<RenderError> for NoMessage {
+    fn from(unmade: RenderError) -> NoMessage {
+        NoMessage::RenderError(unmade)
     }
 }
 
@@ -402,7 +429,7 @@ impl fmt::Display for NoMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoMessage::Url(err) => write!(f, "a url of the message {err}"),
-            NoMessage::Unmade(unmade) => write!(f, "the message cannot be made: {unmade}"),
+            NoMessage::RenderError(unmade) => write!(f, "the message cannot be made: {unmade}"),
             NoMessage::Empty => f.write_str("the message would be empty"),
         }
     }

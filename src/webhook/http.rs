@@ -1,6 +1,7 @@
-//! Requests: built from an event, and written as HTTP/1.1 bytes.
-//! Runs on `rt-webhooks`; pure. Each request has a connection of its own: a kept one may be closed by the other end
-//! just when it is used, and then nobody knows whether the request arrived.
+//! HTTP requests: built from an event, and encoded as HTTP/1.1.
+//! Runs on `rt-webhooks`; pure. A value of the event cannot leave its place: templates escape it for URL, header or body.
+//! Each request has a connection of its own (`Connection: close`). A server may close a kept connection just when the
+//! next request is written, and then it is unknown whether that request arrived.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,29 +9,33 @@ use std::time::Duration;
 
 use crate::config::Secret;
 use crate::event::identity::MEMBER;
-use crate::hooks::request::{Body, Http};
-use crate::hooks::template::{Fields, Unmade};
+use crate::hooks::request::{Http, HttpBody};
+use crate::hooks::template::{Fields, RenderError};
 use crate::hooks::url::{Url, UrlError};
 use crate::json::find;
 
-/// Who asks. No web address: there is none to give.
+/// The name of this program for servers. It has no web address, because the program has none.
 const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " (Garry's Mod server module)");
 
+/// Content types of the bodies that hooks make.
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// All that is asked of one destination.
+/// One request. `encode` adds the headers that every request has.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) method: Box<str>,
+    /// The hook's headers, and `Content-Type` if there is a body.
     pub(crate) headers: Vec<(Box<str>, Secret)>,
     pub(crate) body: Vec<u8>,
+    /// Time for the whole request, from the look-up of the name to the end of the response's head.
     pub(crate) timeout: Duration,
 }
 
 impl Request {
-    /// The request of one event, whose JSON text `json` is.
+    /// Builds the request for one event; `json` is the event's JSON text. An error if a template needs a member that the
+    /// event does not have, or becomes too long.
     pub(crate) fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
         let url = http.url.render(fields).map_err(NoRequest::Url)?;
         let mut request = Request {
@@ -44,15 +49,15 @@ impl Request {
             return Ok(request);
         }
         let is_json = match &http.body {
-            Body::Event => {
+            HttpBody::Event => {
                 find::push_without(&mut request.body, json, MEMBER);
                 if let Cow::Owned(clean) = String::from_utf8_lossy(&request.body) {
-                    // JSON is UTF-8; what other programs publish may not be.
+                    // JSON must be UTF-8, but an event of another program may hold other bytes.
                     request.body = clean.into_bytes();
                 }
                 true
             }
-            Body::Template(template) => {
+            HttpBody::Template(template) => {
                 template.render(fields, &mut request.body).map_err(NoRequest::Body)?;
                 template.is_json()
             }
@@ -64,7 +69,7 @@ impl Request {
         Ok(request)
     }
 
-    /// A POST of JSON.
+    /// A POST request with a body of JSON.
     pub(crate) fn post_json(url: Url, body: String, timeout: Duration) -> Request {
         let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
         Request { url, method: "POST".into(), headers, body: body.into_bytes(), timeout }
@@ -74,7 +79,8 @@ impl Request {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// The request as minreq sends it to `url`, which is the carrier's; `id` is the same for every attempt.
+    /// The request as minreq sends it to `url`, which is the carrier's. `id` is the same for every attempt. A header of
+    /// the hook replaces the default of the same name, but not `Host`, `webhook-id`, `Connection` and `Content-Length`.
     pub(crate) fn minreq(&self, url: String, id: &str) -> minreq::Request {
         let method = match &*self.method {
             "GET" => minreq::Method::Get,
@@ -102,27 +108,29 @@ impl Request {
         if matches!(&*self.method, "GET" | "HEAD") { request } else { request.with_body(self.body.clone()) }
     }
 
-    /// The bytes it takes in memory.
+    /// About the bytes that the request takes in memory.
     pub(crate) fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.reveal().len()).sum();
         self.body.len() + self.url.target().len() + headers
     }
 
-    /// The texts in it that nobody may see.
+    /// The secret texts in the request: parts of its URL and of its headers. Header texts of up to three bytes are
+    /// left out: replacing them would garble every error text.
     pub(crate) fn secrets<'a>(&'a self) -> impl Iterator<Item = &'a str> {
         let public = |name: &str| name.eq_ignore_ascii_case("content-type");
         let headers = self.headers.iter().filter(move |(name, _)| !public(name));
-        // `Bearer <token>`, `session=<token>; user=x`: the token alone is as secret.
+        // `Bearer <token>`, `session=<token>; user=x`: a server may repeat the token alone.
         let parts = |value: &'a str| value.split([' ', '\t', '=', ';', ',', ':', '"']).chain([value]);
         let values = headers.flat_map(move |(_, value)| parts(value.reveal()));
         self.url.secrets().chain(values.filter(|text| text.len() > 3))
     }
 }
 
+/// Renders the hook's headers.
 fn headers(http: &Http, fields: &Fields<'_>) -> Result<Vec<(Box<str>, Secret)>, NoRequest> {
     let made = http.headers.iter().map(|(name, value)| {
         let value = value.0.render_text(fields).map_err(|err| NoRequest::Header(name.clone(), err))?;
-        // White space around it is no part of a value: RFC 9110, 5.5.
+        // White space around a value is not part of it (RFC 9110, 5.5).
         Ok((name.clone(), Secret::new(value.trim_ascii().to_owned())))
     });
     made.collect()
@@ -145,7 +153,7 @@ impl Response {
     }
 }
 
-/// Shows neither token, header nor body.
+/// Prints no token, no header and no body.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request { url, method, headers, body, .. } = self;
@@ -153,12 +161,12 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Why an event makes no request.
+/// Why no request could be built from an event.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoRequest {
     Url(UrlError),
-    Header(Box<str>, Unmade),
-    Body(Unmade),
+    Header(Box<str>, RenderError),
+    Body(RenderError),
 }
 
 impl fmt::Display for NoRequest {

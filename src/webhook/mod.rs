@@ -1,7 +1,12 @@
-//! Discord and HTTP: what is posted, when it may be, and what an answer means.
-//! `discord`, `http`, `answer`, `response`, `schedule` and `date` are pure: values and bytes in, values and bytes out,
-//! clocks and randomness handed in. `client`, `resolve`, `dead_letter` and `spool` do the I/O; `threads/webhooks/mod.rs`
-//! puts all of it together.
+//! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
+//! `post`, `discord`, `http`, `answer`, `response`, `schedule` and `date` are pure: the caller passes clocks and
+//! randomness. `client`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
+//!
+//! ```text
+//! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client ─▶ response ─▶ answer ─▶ schedule
+//!                                   ▲          └─▶ dead_letter
+//!                                   └── spool: posts of the process before
+//! ```
 
 pub(crate) mod answer;
 mod date;

@@ -1,6 +1,7 @@
-//! One request to be: the jobs in it, where it goes, and what it has been through.
-//! Made on `rt-webhooks` from a job or a line of the spool; a pure value. A Discord message that nobody tried yet goes
-//! out in one request with those behind it, and can be parted from them again.
+//! A post: one request to make, the jobs in it, its destination, and its attempts so far.
+//! Made on `rt-webhooks` from a job or from a line of the spool; a pure value.
+//! Discord messages that wait for one destination are merged: they go out in one request, which saves rate limit. A
+//! merged post can be split again, so that a refused message does not take the others with it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,84 +11,94 @@ use crate::config::Secret;
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT};
 use crate::event::EventText;
 use crate::hooks::url::{Url, secrets_of};
-use crate::webhook::answer::Asked;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 
-/// The name of a post on the wire, the same at every attempt: the process and a number.
+/// The id of a post: the process (`boot`) and a number. It is sent as the header `webhook-id`, the same at every attempt,
+/// so that a receiver can deduplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PostId {
     pub(crate) boot: u64,
     pub(crate) number: u64,
 }
 
-/// In the shape of a UUID (version 8: of one's own making).
+/// Prints a UUID of version 8 (RFC 9562: its bits are the program's own):
+///
+/// ```text
+/// bbbbbbbb-bbbb-8bbb-Vbbb-nnnnnnnnnnnn   b: the 64 bits of `boot`, V: the variant, n: 48 bits of `number`
+/// ```
 impl fmt::Display for PostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PostId { boot, number } = *self;
-        // All bits of the process, around the digits that say what kind of UUID this is, then 48 of the number.
         let (a, b, c) = (boot >> 32, boot >> 16 & 0xffff, boot & 0xfff);
         let variant = 0x8000 | boot >> 12 & 0xf;
         write!(f, "{a:08x}-{b:04x}-8{c:03x}-{variant:04x}-{:012x}", number & 0xffff_ffff_ffff)
     }
 }
 
-/// A destination: what is limited, paused and closed as one.
+/// The address of a destination. Posts with equal addresses share one queue, one pause and one state.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Address {
-    kind: Kind,
-    /// Origin and target; a template's as it was written.
+pub(crate) struct PostAddress {
+    kind: DestinationKind,
+    /// Origin and target. For a template it is the text with its placeholders.
     url: Arc<str>,
-    /// How much of it is the origin.
+    /// Length of the origin, the first part of `url`.
     origin_bytes: usize,
-    /// How much of it shares a rate limit.
+    /// Length of the part of `url` that shares a rate limit.
     limit_bytes: usize,
     name: Arc<str>,
 }
 
-/// Where the path of a URL begins.
+/// The kind of a destination. It decides the meaning of a status and how long a pause reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum DestinationKind {
+    /// A Discord webhook.
+    Discord,
+    /// Any other web server.
+    Http {
+        /// Whether the URL has placeholders, so that each event may have another URL.
+        varies: bool,
+    },
+}
+
+/// Length of the origin: the position of the `/` that begins the path.
 fn origin_bytes(url: &str) -> usize {
     let scheme = url.find("://").map_or(0, |at| at + 3);
     url.get(scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| scheme + at)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
-    Discord,
-    Http { varies: bool },
-}
-
-impl Address {
-    /// Of a Discord webhook: the query (a thread) makes another destination with the same limit.
-    pub(crate) fn discord(url: &Url) -> Address {
-        let text = url.reveal();
+impl PostAddress {
+    /// The address of a Discord webhook. Discord limits the webhook, whatever thread a message goes to. So the query,
+    /// which names the thread, makes another destination with the same rate limit.
+    pub(crate) fn discord(url: &Url) -> PostAddress {
+        let (kind, text, name) = (DestinationKind::Discord, url.reveal(), url.to_string());
         let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
-        Address { kind: Kind::Discord, url: text.into(), origin_bytes, limit_bytes, name: url.to_string().into() }
+        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
     }
 
-    /// `text` is the URL as the hook has it, and `name` how it may be shown.
-    pub(crate) fn http(text: String, name: String, varies: bool) -> Address {
-        let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.len());
-        Address { kind: Kind::Http { varies }, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
+    /// The address of any other server. `text` is the URL as the hook has it, with placeholders if `varies`; `name` is
+    /// its form without secrets.
+    pub(crate) fn http(text: String, name: String, varies: bool) -> PostAddress {
+        let (kind, origin_bytes, limit_bytes) = (DestinationKind::Http { varies }, origin_bytes(&text), text.len());
+        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
     }
 
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> DestinationKind {
+        self.kind
+    }
+
+    /// The `type` of the hook's action, as it stands in logs and files.
+    pub(crate) fn kind_name(&self) -> &'static str {
         if self.is_discord() { "discord" } else { "http" }
     }
 
     pub(crate) fn is_discord(&self) -> bool {
-        self.kind == Kind::Discord
+        self.kind == DestinationKind::Discord
     }
 
-    pub(crate) fn asked(&self) -> Asked {
-        match self.kind {
-            Kind::Discord => Asked::Discord,
-            Kind::Http { varies } => Asked::Http { varies },
-        }
-    }
-
+    /// Whether the URL has placeholders.
     pub(crate) fn varies(&self) -> bool {
-        self.kind == Kind::Http { varies: true }
+        self.kind == DestinationKind::Http { varies: true }
     }
 
     /// Scheme, host and port.
@@ -95,110 +106,120 @@ impl Address {
         self.url.get(..self.origin_bytes).unwrap_or_default()
     }
 
-    /// Without its secrets.
+    /// The URL with its secrets masked, for logs.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The URL, for the spool only.
+    /// The URL with its secrets, only for the spool.
     pub(crate) fn reveal(&self) -> &str {
         &self.url
     }
 
-    /// Equal for destinations that share a rate limit. Not to be shown.
+    /// A key that is equal for destinations with a common rate limit. It holds the token of a webhook.
     pub(crate) fn limit(&self) -> Secret {
         Secret::new(self.url.get(..self.limit_bytes).unwrap_or_default().to_owned())
     }
 }
 
-impl fmt::Debug for Address {
+/// Prints the name, which has no secrets.
+impl fmt::Debug for PostAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
 }
 
-/// What is posted.
+/// The content of a post.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Message { url: Url, message: Message },
+    /// A Discord message. It stays a message until it is sent, so that others can be merged into it.
+    Message {
+        url: Url,
+        message: Message,
+    },
     Request(Request),
 }
 
+/// One request to make; with merged messages, several jobs in one request.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) id: PostId,
-    pub(crate) address: Address,
+    pub(crate) address: PostAddress,
+    /// The id of the hook.
     pub(crate) hook: Arc<[u8]>,
     pub(crate) content: Content,
-    /// The event it was made from, where the content shows text of the hook's own that may be secret.
+    /// The event behind the post. Set only if the body holds text of the hook's own, which may be secret: then logs and
+    /// dead letters show the event instead of the body.
     pub(crate) event: Option<Arc<EventText>>,
-    /// When it is too old.
+    /// From this moment on the post is too old to be delivered.
     pub(crate) expires: Instant,
-    /// Requests whose fate is not known, or that failed for now.
+    /// Attempts so far that failed or whose result is unknown. A rate limit is not an attempt.
     pub(crate) attempts: u32,
-    /// Those of them that were answered.
+    /// The part of `attempts` that the destination answered.
     pub(crate) refusals: u32,
-    /// Later messages that go out in the same request, oldest first. None of them has others behind it.
-    pub(crate) behind: Vec<Post>,
+    /// Later messages that are merged into this post, oldest first. Their own `merged` is empty.
+    pub(crate) merged: Vec<Post>,
 }
 
 impl Post {
+    /// The number of jobs in this post.
     pub(crate) fn jobs(&self) -> u64 {
-        1 + self.behind.len() as u64
+        1 + self.merged.len() as u64
     }
 
-    /// Itself and what goes out with it, in order.
+    /// The post and those merged into it, oldest first.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Post> {
-        std::iter::once(self).chain(&self.behind)
+        std::iter::once(self).chain(&self.merged)
     }
 
-    /// The same, each a post of its own that has been through what they were through together.
+    /// Splits the parts into posts of their own. Each keeps the attempts that they made together.
     pub(crate) fn split(mut self) -> Vec<Post> {
-        let behind = std::mem::take(&mut self.behind);
+        let merged = std::mem::take(&mut self.merged);
         let (attempts, refusals) = (self.attempts, self.refusals);
-        let behind = behind.into_iter().map(|post| Post { attempts, refusals, ..post });
-        std::iter::once(self).chain(behind).collect()
+        let merged = merged.into_iter().map(|post| Post { attempts, refusals, ..post });
+        std::iter::once(self).chain(merged).collect()
     }
 
-    /// The message that it sends, for others to join. `None` once an attempt may have arrived: its name stands for what
-    /// was in it then.
+    /// The whole message that this post sends, as a base for merging more into it. `None` for a request, and for a
+    /// message after its first attempt: that attempt may have arrived, so the post's id must keep its content.
     pub(crate) fn joint(&self) -> Option<Message> {
         let Content::Message { message, .. } = &self.content else { return None };
         (self.attempts == 0).then(|| self.whole(message))
     }
 
-    /// Adds its own message to the joint one, if both can go out together.
+    /// Merges this post's message into `joint`. False if both cannot go out as one message; then `joint` is unchanged.
     pub(crate) fn joins(&self, joint: &mut Message) -> bool {
         match &self.content {
-            Content::Message { message, .. } => self.attempts == 0 && self.behind.is_empty() && joint.merge(message),
+            Content::Message { message, .. } => self.attempts == 0 && self.merged.is_empty() && joint.merge(message),
             Content::Request(_) => false,
         }
     }
 
-    /// The message of all its parts, whose first is `message`.
+    /// The message of all parts; `message` is that of the first.
     fn whole(&self, message: &Message) -> Message {
         let mut whole = message.clone();
-        for behind in &self.behind {
-            if let Content::Message { message, .. } = &behind.content {
-                // They were merged in this order before.
+        for part in &self.merged {
+            if let Content::Message { message, .. } = &part.content {
+                // Always succeeds: `joins` merged the same messages in this order.
                 whole.merge(message);
             }
         }
         whole
     }
 
-    /// The bytes it takes in memory.
+    /// About the bytes that the post takes in memory, its parts included.
     pub(crate) fn weight(&self) -> usize {
         let content = match &self.content {
             Content::Message { url, message } => message.weight() + url.target().len(),
             Content::Request(request) => request.weight(),
         };
         let event = self.event.as_ref().map_or(0, |event| event.weight());
-        let behind: usize = self.behind.iter().map(Post::weight).sum();
-        content + event + ITEM_OVERHEAD_BYTES + behind
+        let merged: usize = self.merged.iter().map(Post::weight).sum();
+        content + event + ITEM_OVERHEAD_BYTES + merged
     }
 
-    /// The texts in it that nobody may see.
+    /// The secret texts in the post: parts of its URLs and headers. A server's error text may repeat them, so they are
+    /// redacted there.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         match &self.content {
             Content::Message { url, .. } => {
@@ -212,7 +233,7 @@ impl Post {
         }
     }
 
-    /// The request that it and those behind it are.
+    /// The request to send, with all parts in it.
     pub(crate) fn request(&self) -> Request {
         match &self.content {
             Content::Message { url, message } => {
@@ -222,7 +243,7 @@ impl Post {
         }
     }
 
-    /// The request that it is alone.
+    /// The request of this part alone, for the spool and the dead-letter file: both keep one line for each job.
     pub(crate) fn own_request(&self) -> Request {
         match &self.content {
             Content::Message { url, message } => Request::post_json(url.clone(), message.body(), REQUEST_TIMEOUT),

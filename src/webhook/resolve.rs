@@ -1,7 +1,8 @@
-//! Names of hosts to addresses, with a deadline that the system's own look-up does not have.
-//! A look-up runs on a thread of its own, `rt-resolve`, that is left behind when it hangs: at most [`LOOKUPS_MAX`] at
-//! once and one for each host, so hanging ones never pile up. An address that was found is used again for
-//! [`LOOKUP_FRESH`], and for as long as later look-ups fail.
+//! Resolves host names with a deadline, which the system's own look-up does not have.
+//! Shared by all `rt-send-*` threads. Each look-up runs on a thread of its own, `rt-resolve`, because nothing can stop the
+//! system's look-up: a thread that hangs is left behind. There are at most [`LOOKUPS_MAX`] of these threads and one for
+//! each host, so hanging look-ups do not pile up.
+//! A resolved address is used again for [`LOOKUP_FRESH`], and longer while new look-ups fail or take long.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,42 +12,52 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
+use crate::io::lock::lock;
 use crate::io::net::ADDRESSES_TRIED_MAX;
 
-/// Name look-ups under way at once: the system may take half a minute for one, and nothing can stop it.
-pub(crate) const LOOKUPS_MAX: usize = 16;
-/// How long a resolved address is used again. It is used much longer if a new look-up fails.
+/// Most look-ups that run at once. The system may take half a minute for one.
+const LOOKUPS_MAX: usize = 16;
+// Senders that all wait for a look-up leave room for another host.
+const _: () = assert!(SENDERS_MAX + SENDERS_KEPT < LOOKUPS_MAX);
+/// How long a resolved address is used without a new look-up.
 const LOOKUP_FRESH: Duration = Duration::from_secs(30);
-/// Hosts whose addresses are kept.
+/// Most hosts whose addresses are kept.
 const LOOKUP_HOSTS_MAX: usize = 64;
 
-/// An old address is used after this wait for a newer one.
+/// Longest wait for a new look-up if there is an old address to use instead.
 const PATIENCE_WITH_OLD: Duration = Duration::from_secs(1);
-/// How often one who waits looks whether its request was ended.
+/// How often a waiting request checks whether it was interrupted.
 const CUT_CHECK: Duration = Duration::from_millis(100);
 
-type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+/// The look-up of the system, or of a test.
+type LookupFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-/// The addresses of all hosts asked for.
+/// The resolver and the addresses of the hosts it was asked for.
 pub(crate) struct Resolver {
-    lookup: Box<Lookup>,
+    lookup: Box<LookupFn>,
     hosts: Mutex<HashMap<Box<str>, Host>>,
+    /// Wakes waiting requests when a look-up ends.
     changed: Condvar,
 }
 
+/// The state of one host.
 #[derive(Default)]
 struct Host {
-    /// The last that were found.
+    /// The result of the last successful look-up.
     addresses: Vec<IpAddr>,
+    /// When that look-up ended.
     found: Option<Instant>,
-    /// Why the last look-up found none.
+    /// The error of a look-up that ended and was not reported to a request yet.
     failure: Option<String>,
+    /// Whether a look-up runs.
     is_running: bool,
+    /// When a request asked for this host last.
     asked: Option<Instant>,
 }
 
 impl Default for Resolver {
-    /// By the system's own look-up.
+    /// A resolver with the system's look-up.
     fn default() -> Resolver {
         Resolver::new(|host| {
             let found = (host, 0).to_socket_addrs()?.map(|address| address.ip());
@@ -61,10 +72,19 @@ impl Resolver {
     }
 
     fn hosts(&self) -> MutexGuard<'_, HashMap<Box<str>, Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hosts)
     }
 
-    /// The addresses of this host, at the deadline or soon after `is_cut` at the latest.
+    /// The addresses of this host. Returns by the deadline at the latest, or soon after `is_cut` becomes true.
+    ///
+    /// | state of the host | result |
+    /// |---|---|
+    /// | an IP address instead of a name | that address |
+    /// | fresh addresses | those |
+    /// | old addresses | those of a new look-up, or the old ones if it fails or exceeds [`PATIENCE_WITH_OLD`] |
+    /// | none | those of a new look-up, or its error |
+    ///
+    /// Requests for one host wait for the same look-up.
     pub(crate) fn resolve(
         self: &Arc<Resolver>,
         host: &str,
@@ -77,6 +97,7 @@ impl Resolver {
         let began = Instant::now();
         let mut hosts = self.hosts();
         make_room(&mut hosts, host);
+        // Whether this request saw a look-up run: an older failure is not its answer.
         let mut asked = false;
         loop {
             let now = Instant::now();
@@ -110,26 +131,26 @@ impl Resolver {
         }
     }
 
-    /// Starts a look-up.
+    /// Starts the thread of a look-up.
     fn begin(self: &Arc<Resolver>, host: &str) -> io::Result<()> {
         let (resolver, host) = (Arc::clone(self), Box::<str>::from(host));
         let run = move || {
-            // Also if the look-up panics: the host must not count as running for ever.
-            let mut outcome = Outcome { resolver: &resolver, host: &host, found: None };
+            // Its drop reports the result, even if the look-up panics: otherwise the host would count as running for ever.
+            let mut outcome = LookupReport { resolver: &resolver, host: &host, found: None };
             outcome.found = Some((resolver.lookup)(&host));
         };
         thread::Builder::new().name("rt-resolve".to_owned()).stack_size(256 * 1024).spawn(run).map(drop)
     }
 }
 
-/// Tells what a look-up found when it ends.
-struct Outcome<'a> {
+/// Reports the result of a look-up to the waiting requests when it is dropped.
+struct LookupReport<'a> {
     resolver: &'a Resolver,
     host: &'a str,
     found: Option<io::Result<Vec<IpAddr>>>,
 }
 
-impl Drop for Outcome<'_> {
+impl Drop for LookupReport<'_> {
     fn drop(&mut self) {
         let mut hosts = self.resolver.hosts();
         if let Some(host) = hosts.get_mut(self.host) {
@@ -151,12 +172,14 @@ impl Drop for Outcome<'_> {
 }
 
 impl Host {
+    /// The old addresses, if there are any: an attempt with them is better than none.
     fn old(&self) -> Option<Vec<IpAddr>> {
         (!self.addresses.is_empty()).then(|| self.addresses.clone())
     }
 }
 
-/// Forgets the host that was not asked for longest, if there are too many.
+/// Forgets the host that was asked for longest ago, if there are too many. A host with a running look-up stays, because
+/// its thread will report to it.
 fn make_room(hosts: &mut HashMap<Box<str>, Host>, host: &str) {
     if hosts.len() < LOOKUP_HOSTS_MAX || hosts.contains_key(host) {
         return;
@@ -168,10 +191,12 @@ fn make_room(hosts: &mut HashMap<Box<str>, Host>, host: &str) {
     }
 }
 
-/// Why a host has no address now.
+/// Why a host has no address.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoAddress {
+    /// The look-up's error.
     Failed(String),
+    /// The deadline came first, or the request was interrupted.
     NotInTime,
 }
 

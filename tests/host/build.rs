@@ -1,6 +1,6 @@
 //! Builds the two `lua_shared.so` of the stand-in server: the same LuaJIT, once raising errors by unwinding through
 //! C frames ("external", the default build) and once by jumping over them ("internal", `-DLUAJIT_NO_UNWIND`).
-//! Runs once; only a change of this file or of `csrc/` repeats it. Refuses to hand out a build whose flag got lost.
+//! Runs once; only a change of this file or of `csrc/` repeats it. Fails if a build did not get its flag.
 #![allow(unsafe_code)] // setting an environment variable for the second build
 
 use std::error::Error;
@@ -23,12 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What `csrc/raising.c` puts itself before.
+/// The functions that `csrc/raising.c` wraps.
 const RAISING: [&str; 6] =
     ["lua_pushlstring", "lua_createtable", "lua_pushcclosure", "lua_concat", "lua_rawset", "luaL_ref"];
 
-/// One LuaJIT in `dir`, linked whole into the shared library `name`; and once more with errors where a module takes
-/// memory.
+/// Builds one LuaJIT in `dir` and links all of it into the shared library `name`; then once more with errors where a module
+/// allocates memory.
 fn build(dir: &Path, name: &str, flag: Option<&str>) -> Result<[PathBuf; 2], Box<dyn Error>> {
     fs::create_dir_all(dir)?;
     // luajit-src has no hook for flags, but its `make -e` lets the environment replace CCDEBUG, which reaches every

@@ -1,10 +1,10 @@
--- No Redis, or one that never answers: loading is quick, Emit queues, and map changes are not held up.
+-- Without a Redis, or with one that never answers, the module loads quickly, Emit queues, and map changes are not delayed.
 local began = SysTime()
 require("realtime")
 local took = SysTime() - began
 local change = host.load("change")
 local closed_for = change and host.mono() - change
--- The longest of all maps; the test judges.
+-- Stores the longest time over all maps. The Rust test checks the bounds.
 local function longest(name, seconds) host.store(name, math.max(host.load(name) or 0, seconds)) end
 longest("require", took)
 longest("change_took", closed_for or 0)
@@ -15,7 +15,7 @@ longest("emit", SysTime() - began)
 local ticks = 0
 timer.Create("change", 0, 0, function()
 	ticks = ticks + 1
-	-- The worker is somewhere in resolving, connecting or shaking hands.
+	-- By now the worker resolves the name, connects or shakes hands.
 	if ticks < 20 then return end
 	timer.Remove("change")
 	if host.map_changes() < 4 then

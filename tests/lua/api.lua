@@ -1,20 +1,17 @@
--- Rules of the API that one server can show alone.
+-- Rules of the API that need one server only.
+local checks = include("checks.lua")
 require("realtime")
-require("realtime") -- A second one is harmless.
+require("realtime") -- A second `require` changes nothing.
 
 local api = {}
 for _, name in ipairs({ "Emit", "On", "Off", "Status", "Stats" }) do api[name] = realtime[name] end
 
-local function fails_with(expected, f, ...)
-	local ok, message = pcall(f, ...)
-	assert(not ok, "no error")
-	assert(string.find(message, expected, 1, true), "said: " .. tostring(message))
-end
+local fails_with = checks.fails_with
 
 local tests, heard = {}, {}
 local function eventually(name, done) tests[#tests + 1] = { name = name, done = done } end
 
--- Wrong argument types are Lua errors in the usual words, with the line of the caller.
+-- A wrong argument type is a Lua error in Lua's usual words, with the line of the caller.
 fails_with("bad argument #1 to 'Emit' (string expected, got no value)", realtime.Emit)
 fails_with("bad argument #1 to 'Emit' (string expected, got number)", realtime.Emit, 5, {})
 fails_with("bad argument #2 to 'Emit' (table, string, number or boolean expected, got nil)", realtime.Emit, "a", nil)
@@ -25,33 +22,33 @@ fails_with("bad argument #3 to 'On' (function expected, got no value)", realtime
 fails_with("bad argument #1 to 'Off' (string expected, got table)", realtime.Off, {})
 fails_with("bad argument #2 to 'Off' (string expected, got number)", realtime.Off, "a", 5)
 fails_with("api.lua:", function() realtime.Emit(5) end)
--- Also from inside a coroutine, where the running state is another.
+-- The same inside a coroutine, which is another Lua state.
 local co = coroutine.wrap(function() return pcall(realtime.Emit, 5) end)
 local ok, message = co()
 assert(ok == false and message:find("bad argument #1 to 'Emit'", 1, true), message)
 for _ = 1, 2000 do pcall(realtime.On, "a", 5) end
 assert(coroutine.wrap(function() return realtime.Emit("coroutine", { 1 }) end)() == true)
 
--- At the end of the Lua stack, at every depth near it.
+-- Emit near the end of the Lua stack, at every depth.
 local function deeper(n) realtime.Emit("deep", { { print } }) return deeper(n + 1) + 1 end
 local ok, message = pcall(deeper, 1)
 assert(not ok and message:find("stack overflow", 1, true), message)
 
--- Names over the limit are refused, not cut.
+-- A name over the limit is refused; it is not cut.
 local ok, reason = realtime.Emit(string.rep("x", 1025), { 1 })
 assert(ok == false and reason == "too_large: the channel has 1025 bytes, 1024 are allowed", reason)
 local id, reason = realtime.On(string.rep("x", 1025), print)
 assert(id == nil and reason:find("^too_large: the channel"), reason)
 
--- Ids.
+-- Ids: the same id replaces a listener, no id adds one.
 assert(realtime.On("ids", "mine", function() heard.first = true end) == "mine")
 assert(realtime.On("ids", "mine", function() heard.second = true end) == "mine")
 local own = realtime.On("ids", function() heard.own = true end)
 assert(type(own) == "string" and own ~= "mine")
 realtime.Emit("ids", { 1 })
-eventually("the same id replaces, none adds", function() return heard.second and heard.own and not heard.first end)
+eventually("the same id replaces a listener, no id adds one", function() return heard.second and heard.own and not heard.first end)
 
--- One event, exact and pattern listeners: each once, with its meta.
+-- One event for listeners of the channel and of patterns: each hears it once, with its own meta.
 local exact, pattern, order = 0, 0, {}
 realtime.On("meta:x", "1", function(data, channel, meta)
 	exact = exact + 1
@@ -67,9 +64,9 @@ end)
 realtime.On("meta:?", function(...) heard.varargs = select("#", ...) end)
 realtime.Emit("meta:x", { n = 1 })
 eventually("each listener hears an event once", function() return exact == 1 and pattern == 1 and heard.varargs == 3 end)
-eventually("in order of registration, each with its own table", function() return table.concat(order) == "12" end)
+eventually("listeners run in the order of registration, each with its own table", function() return table.concat(order) == "12" end)
 
--- Errors stop nobody else; what is called from a callback works.
+-- An error in one listener does not stop the others, and a callback may call the module.
 local before = host.errors()
 realtime.On("errors", "raises", function() error("on purpose") end)
 realtime.On("errors", "overflows", function() local function f() return 1 + f() end f() end)
@@ -77,7 +74,7 @@ realtime.On("errors", "odd", function() error(setmetatable({}, { __tostring = fu
 realtime.On("errors", "yields", function() coroutine.yield() end)
 realtime.On("errors", "last", function() heard.last = true end)
 realtime.Emit("errors", { 1 })
-eventually("an error is reported and stops nobody", function() return heard.last and host.errors() >= before + 4 end)
+eventually("an error is reported and stops no other listener", function() return heard.last and host.errors() >= before + 4 end)
 
 local selfless = 0
 realtime.On("self", "off", function()
@@ -88,7 +85,7 @@ realtime.On("self", "off", function()
 	realtime.Emit("self:again", { 3 })
 end)
 realtime.Emit("self", { 1 })
-eventually("a callback removes itself, listens and emits", function() return heard.again and selfless == 1 end)
+eventually("a callback can remove itself, listen and emit", function() return heard.again and selfless == 1 end)
 
 local replaced = 0
 local function replace()
@@ -97,9 +94,9 @@ local function replace()
 end
 realtime.On("replace", "x", replace)
 realtime.Emit("replace", { 1 })
-eventually("On of the same id inside its own callback", function() return replaced == 1 end)
+eventually("a callback can replace itself", function() return replaced == 1 end)
 
--- References made are freed again.
+-- Registry references of removed listeners are freed.
 local function references() return #debug.getregistry() end
 for n = 1, 100 do realtime.On("references", "x" .. n, print) end
 realtime.Off("references")
@@ -117,18 +114,12 @@ realtime.On("off", "b", print)
 assert(realtime.Off("off", "nobody") == 0 and realtime.Off("off", "a") == 1 and realtime.Off("off") == 1)
 assert(realtime.Off("off") == 0 and realtime.Off("never") == 0)
 
--- Nobody's `print`, `pcall` or `type` is needed once the module is open.
+-- The module table holds the version and the null value.
 assert(type(realtime.Version) == "string" and type(realtime.Null) == "userdata")
 
--- At rest; a worker may be between two of its counts.
+-- Holds once the queues are idle: until then a worker may be between two of its counts.
 eventually("every queue balances", function()
-	local stats = realtime.Stats()
-	for _, name in ipairs({ "outbox", "inbox", "notices" }) do
-		local queue, dropped = stats[name], 0
-		for _, count in pairs(queue.dropped) do dropped = dropped + count end
-		if queue["in"] ~= queue.delivered + dropped + queue.waiting then return false end
-	end
-	return true
+	return #checks.unbalanced(realtime.Stats(), { "outbox", "inbox", "notices" }) == 0
 end)
 
 local deadline = host.mono() + 60

@@ -1,14 +1,16 @@
--- What is large comes in slices: whole, in order, each tick within its budget. Run with a budget of 100 us.
+-- Large events and answers are delivered in slices: whole, in order, each tick within its budget. The test sets a budget
+-- of 100 us.
+local checks = include("checks.lua")
 require("realtime")
 
 local tests = {}
 local function eventually(name, done) tests[#tests + 1] = { name = name, done = done } end
 
--- How many frames there were.
+-- The number of frames so far.
 local frame = 0
 timer.Create("frames", 0, 0, function() frame = frame + 1 end)
 
--- 14,990 values in several levels.
+-- A table of 14,990 values on several levels.
 local function large(n)
 	local list = {}
 	for i = 1, 2498 do list[i] = { i, "text " .. i, { deep = { i } } } end
@@ -44,7 +46,8 @@ realtime.AddAggregator("big", "sum", { interval = 1, aggregate = function(list)
 	for _, data in ipairs(list) do if data.small or is_large(data, data.n) then summed = summed + 1 end end
 end, actions = { { type = "counter", key = "never" } } })
 
--- As many values as Emit writes are decoded, players and all; one more is refused, and so is a spec or value of it.
+-- The largest table that Emit accepts is also decoded, players included. One value more is refused, also in a spec or a
+-- stored value.
 local ply = host.player({ name = "Jo", steamid64 = "76561198000000001", userid = 7 })
 local function players(count)
 	local t = {}
@@ -54,7 +57,7 @@ end
 local full
 realtime.On("full", "x", function(data, channel, meta) full = not meta.raw and #data end)
 assert(realtime.Emit("full", players(3749))) -- 1 + 3,749 * 4
-eventually("as many values as Emit writes arrive", function() return full == 3749 end)
+eventually("the largest table that Emit accepts arrives", function() return full == 3749 end)
 local ok, reason = realtime.Emit("full", players(3750))
 assert(ok == false and reason:find("^encode: data%[3750%] is the value number 15001"), reason)
 local deepest, deeper = { ply }, { ply }
@@ -65,15 +68,15 @@ realtime.On("levels", "x", function(data, channel, meta) levels = not meta.raw e
 assert(realtime.Emit("levels", deepest))
 local ok, reason = realtime.Emit("levels", deeper)
 assert(ok == false and reason:find("is nested deeper than 32 levels", 1, true), reason)
-eventually("as many levels as Emit writes arrive", function() return levels end)
+eventually("the deepest table that Emit accepts arrives", function() return levels end)
 
--- Past the limits: the text.
+-- JSON over the limits is delivered as its text.
 realtime.On("raw", "x", function(data, channel, meta) raws[#raws + 1] = { data, meta.raw, meta.own } end)
 local many = "[" .. string.rep("[],", 20000) .. "[]]"
 local object = '{"a":' .. many .. ',"_rt":"x","b":1}'
 local deep = string.rep("[", 40) .. string.rep("]", 40)
 assert(realtime.Emit("raw", many) and realtime.Emit("raw", object) and realtime.Emit("raw", deep))
-eventually("past the limits the text arrives, and is counted", function()
+eventually("JSON over the limits arrives as its text and is counted", function()
 	if #raws < 3 then return false end
 	local object_text = '{"a":' .. many .. ',"b":1}'
 	return raws[1][1] == many and raws[2][1] == object_text and raws[3][1] == deep and raws[1][2] and raws[2][2] and raws[3][2]
@@ -82,11 +85,11 @@ end)
 assert(realtime.Set("many", many))
 local many_answer
 realtime.GetTable("many", function(value, err) many_answer = { value, err } end)
-eventually("a stored value past the limits is an error", function()
+eventually("a stored value over the limits is an error", function()
 	return many_answer and many_answer[1] == nil and many_answer[2]:find("^decode: the value has 60004 bytes and has more than 15000") ~= nil
 end)
 
--- Nothing of it is copied before it is refused.
+-- A huge argument is refused before the module copies any of it.
 local function refused_fast(expected, f, ...)
 	local best = math.huge
 	for _ = 1, 3 do
@@ -143,7 +146,7 @@ refused_fast("^encode: ", realtime.Emit, "x", dag)
 huge, array, keys = nil, nil, nil
 collectgarbage()
 
--- The large ones.
+-- Large events, answers and stored values between small ones.
 local answers, sent = {}, false
 local COUNT = 100000
 local function send()
@@ -168,12 +171,12 @@ local expected = {}
 for _, what in ipairs({ "s1", "b1", "s2", "b2", "s3" }) do
 	for listener = 1, 3 do expected[#expected + 1] = listener .. what end
 end
-eventually("large and small events come in order", function() return table.concat(order, " ") == table.concat(expected, " ") and wrong == 0 end)
-eventually("each large one over several ticks", function() return frames["2b1"] and frames["1b1"] - frames["3s1"] >= 2 and frames["2b1"] - frames["1b1"] >= 2 end)
-eventually("conditions", function() return asked == 5 end)
-eventually("windows", function() return summed == 5 end)
-eventually("a large answer", function() return answers.array == true and answers.frame - answers.sent >= 10 end)
-eventually("a large stored value", function() return answers.large == true and answers.small == 50 end)
+eventually("large and small events arrive in order", function() return table.concat(order, " ") == table.concat(expected, " ") and wrong == 0 end)
+eventually("each large event takes several ticks", function() return frames["2b1"] and frames["1b1"] - frames["3s1"] >= 2 and frames["2b1"] - frames["1b1"] >= 2 end)
+eventually("conditions get whole events", function() return asked == 5 end)
+eventually("windows get whole events", function() return summed == 5 end)
+eventually("a large answer takes several ticks", function() return answers.array == true and answers.frame - answers.sent >= 10 end)
+eventually("a large stored value arrives, and so do small answers", function() return answers.large == true and answers.small == 50 end)
 
 local deadline = host.mono() + 40
 timer.Create("tests", 0, 0, function()
@@ -184,13 +187,9 @@ timer.Create("tests", 0, 0, function()
 	for _, name in ipairs(left) do print("FAIL " .. name) end
 	if #left > 0 then print(table.concat(order, " "), wrong, asked, summed, answers.array, answers.large, answers.small) end
 	local stats = realtime.Stats()
-	for _, name in ipairs({ "inbox", "replies", "aggregates" }) do
-		local queue, dropped = stats[name], 0
-		for _, count in pairs(queue.dropped) do dropped = dropped + count end
-		if queue["in"] ~= queue.delivered + dropped + queue.waiting then
-			left[#left + 1] = name
-			print("FAIL " .. name .. " does not balance")
-		end
+	for _, name in ipairs(checks.unbalanced(stats, { "inbox", "replies", "aggregates" })) do
+		left[#left + 1] = name
+		print("FAIL " .. name .. " does not balance")
 	end
 	if stats.panics > 0 or stats.raw_slow > 0 then
 		left[#left + 1] = "slow"

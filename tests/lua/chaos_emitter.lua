@@ -1,4 +1,5 @@
--- Emits numbered events at `rate` a second for `seconds`, through map changes, then marks the end until it was heard.
+-- Emits `rate` numbered events a second for `seconds` seconds, through map changes. Then emits a last event until the
+-- listener has heard one.
 require("realtime")
 local rate, seconds = tonumber(host.arg.rate), tonumber(host.arg.seconds)
 local MAP_SECONDS = 7
@@ -29,7 +30,7 @@ local function emit(extra)
 	return ok
 end
 
--- At rest; a worker may be between two of its counts.
+-- Whether the outbox balances. While it works, a worker may be between two of its counts.
 local function balances(out)
 	return out["in"] == out.delivered + out.dropped.unknown + out.dropped.expired + out.dropped.redis
 		+ out.dropped.queue_full + out.waiting
@@ -52,7 +53,7 @@ timer.Create("emit", 0, 0, function()
 	local elapsed = host.mono() - began
 	if ending == "heard" then
 		local stats = realtime.Stats()
-		-- One that never balances runs into the test's own end.
+		-- If the outbox never balances, the time limit of the test ends this script.
 		if not balances(stats.outbox) then return end
 		figures(stats)
 		print("1 passed, 0 failed")

@@ -1,4 +1,5 @@
--- Audits what tests/lua/chaos_emitter.lua sends: each number at most once and in order; the missing ones told.
+-- Checks the events of tests/lua/chaos_emitter.lua: each number arrives at most once and in order, and the module reports
+-- the missing ones.
 require("realtime")
 local MAP_SECONDS = 11
 local first, last, heard = host.load("first"), host.load("last") or 0, host.load("heard") or 0
@@ -47,7 +48,7 @@ timer.Create("watch", 0, 0, function()
 		return
 	end
 	if not host.load("done_at") then host.store("done_at", now) end
-	-- The emitter hears of it, and what was told late is in.
+	-- By then the emitter has heard of the end, and late reports have arrived.
 	if now < host.load("done_at") + 3 then return end
 	local missing = last + 1 - first - heard
 	local stats, frames, resources = realtime.Stats(), host.frames(), host.resources()

@@ -1,4 +1,4 @@
--- Compares what On delivers with the rows of testdata/json/deliver.txt, published by the test driver in order.
+-- The test publishes the rows of testdata/json/deliver.txt in order; this script checks what On delivers for each.
 require("realtime")
 
 local expected = {}
@@ -27,6 +27,6 @@ realtime.On("row", "check", function(data, channel, meta)
 		host.quit(bad == 0 and 0 or 1)
 	end
 end)
--- Heard means that everything asked for before it stands.
+-- When this event arrives, the subscriptions before it are in force.
 realtime.On("ready", function() print("ready") end)
 realtime.Emit("ready", { 1 })

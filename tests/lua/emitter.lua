@@ -1,10 +1,10 @@
--- Emits `count` numbered events on three channels at `rate` a second, then waits until Redis has them all.
+-- Emits `count` numbered events on three channels, `rate` a second, then waits until Redis has all of them.
 require("realtime")
 local count, rate = tonumber(host.arg.count), tonumber(host.arg.rate)
 local sent, start = 0, nil
 timer.Create("emit", 0, 0, function()
 	if not start then
-		-- The listener says when it is ready, through Redis, like everybody.
+		-- The listener is not ready yet. It says so through Redis (channel `start`).
 		return
 	end
 	local due = math.min(count, math.floor((host.mono() - start) * rate) + 1)

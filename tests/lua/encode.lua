@@ -1,5 +1,5 @@
--- Emits each row of testdata/json/encode.txt; the test driver reads what arrives in Redis.
--- Prints `refused <row> <reason>` for what Emit refuses.
+-- Emits each row of testdata/json/encode.txt; the test reads the payloads from Redis.
+-- Prints `refused <row> <reason>` when Emit refuses one.
 require("realtime")
 
 ply = host.player({ name = "Jo \"\240\159", steamid64 = "76561198000000001", userid = 7 })
@@ -7,7 +7,7 @@ ent = host.entity({ class = "prop_physics", index = 42 })
 loop = {}
 loop.loop = loop
 function deep(n) local t = {} for _ = 1, n do t = { t } end return t end
--- Array and object at once, at every level: keys 1 and name.
+-- Every level has the keys 1 and `name`, so each table is array and object at once.
 function mixed(n) local t = { x = 1 } for _ = 1, n do t = { t, name = "x" } end return t end
 function wide(n) local t = {} for i = 1, n do t[i] = 0 end return t end
 

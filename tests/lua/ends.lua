@@ -1,7 +1,7 @@
--- The ways a server ends: `how` names one. What the test hears of it is counted there.
+-- The ways in which a server ends; `how` names one. The test counts the events that it hears from Redis.
 local how = host.arg.how
 if how == "skipped" and host.map_changes() == 1 then
-	-- This state never loads the module, and is closed like any other.
+	-- This Lua state never loads the module, and it is closed like any other.
 	timer.Create("next", 0.1, 1, function() host.changelevel("gm_next") end)
 	return
 end

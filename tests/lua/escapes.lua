@@ -1,11 +1,11 @@
--- An event too large on a channel whose name would write lines and colours of its own into the console.
+-- A too large event on a channel whose name holds a line break and a colour code: neither may reach the console.
 require("realtime")
 realtime.On("evil*", "x", function() end)
 hook.Add("RealtimeConnected", "x", function() print("ready") end)
 hook.Add("RealtimeError", "x", function(operation, target, reason)
 	assert(operation == "receive" and target == "evil\n\27[31mFAKE\r", target)
 	assert(reason:find("^too_large: "), reason)
-	-- The same name in an error of a script.
+	-- The same kind of name in the error of a listener.
 	realtime.On("evil\n\27x", "y", function() error("on purpose") end)
 	realtime.Emit("evil\n\27x", { 1 })
 	timer.Create("end", 0, 0, function()

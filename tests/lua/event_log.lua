@@ -1,17 +1,15 @@
--- ReadEventLog: arguments, paths, both formats by the same call, filters, reading while writing, files that are no log.
+-- ReadEventLog: arguments, paths, both formats through the same call, filters, reading while a hook writes, files that are
+-- no event log.
+local checks = include("checks.lua")
 require("realtime")
 
-local function fails_with(expected, f, ...)
-	local ok, message = pcall(f, ...)
-	assert(not ok, "no error")
-	assert(string.find(message, expected, 1, true), "said: " .. tostring(message))
-end
+local fails_with = checks.fails_with
 
 local function refuses(expected, value, reason)
 	assert(value == nil and type(reason) == "string" and reason:find(expected, 1, true) == 1, tostring(reason))
 end
 
--- Wrong types are Lua errors.
+-- A wrong argument type is a Lua error.
 local read = realtime.ReadEventLog
 fails_with("bad argument #1 to 'ReadEventLog' (string expected, got no value)", read)
 fails_with("bad argument #1 to 'ReadEventLog' (string expected, got table)", read, {})
@@ -19,7 +17,7 @@ fails_with("bad argument #2 to 'ReadEventLog' (table expected, got string)", rea
 fails_with("bad argument #3 to 'ReadEventLog' (function expected, got number)", read, "x.log", {}, 5)
 fails_with("bad argument #3 to 'ReadEventLog' (function expected, got table)", read, "x.log", nil, {})
 
--- Wrong options and paths are reasons, with a callback as well, which is not called then.
+-- A wrong option or path is answered with `nil, reason`, also with a callback; the callback is not called then.
 for _, callback in ipairs({ false, function() error("was called") end }) do
 	callback = callback or nil
 	refuses("encode: limit: expected a whole number from 1 to 100000, found 0", read("x.log", { limit = 0 }, callback))
@@ -38,10 +36,10 @@ for _, callback in ipairs({ false, function() error("was called") end }) do
 	end
 end
 
--- A busy machine must not make it fail.
+-- A busy machine must not make readers fail.
 assert(realtime.Configure({ sync_timeout_ms = 500 }))
 
--- The same of files that are there, without a callback or with one.
+-- Files that exist and are no event log, or an empty one.
 file.CreateDir("logs/folder")
 file.Write("logs/foreign.txt", "PK\3\4 and more")
 file.Write("logs/empty.txt", "")
@@ -50,7 +48,7 @@ local started = os.time()
 for _, format in ipairs({ "json", "binary" }) do
 	assert(realtime.AddHook("log:*", format, { type = "file", path = "logs/" .. format .. ".log", format = format }))
 end
--- The first file is not a log, and the hook is told so.
+-- This hook writes to a file that is no event log: the module reports it.
 assert(realtime.AddHook("log:a", "foreign", { type = "file", path = "logs/foreign.txt" }))
 local told = {}
 hook.Add("RealtimeError", "test", function(operation, target, reason)
@@ -68,7 +66,7 @@ local function numbers(events)
 end
 
 local answers, asked = 0, 0
--- Asks both ways; the answers must be the same.
+-- Reads without and with a callback; the answers must be equal.
 local function both(path, options, check)
 	check(read(path, options))
 	asked = asked + 1
@@ -106,7 +104,7 @@ local function run(path)
 			assert(data.name == "J\195\182hn" and data.list[2] == "x" and #data.nothing == 0 and data._rt == nil)
 		end
 	end)
-	-- A record's own time finds it.
+	-- A range that is the time of one record finds that record.
 	local all = read(path)
 	local last = all[#all].time
 	local found = read(path, { start_time = last, end_time = last })
@@ -114,7 +112,7 @@ local function run(path)
 end
 
 local function run_files()
-	-- Of a path without a file it counts whether a hook writes there.
+	-- For a path without a file the answer depends on whether a hook writes there.
 	local function is_missing(...) refuses("file: there is no event log `", ...) end
 	both("logs/none.log", nil, is_missing)
 	both("logs/none/none.log", nil, is_missing)
@@ -135,7 +133,7 @@ local function run_files()
 	both("logs/folder", nil, function(...) refuses("file: cannot read event log", ...) end)
 end
 
--- A reader's share of a second may be used up by these.
+-- These reads may use up the time that readers have in one second: then the step is tried again.
 local function patiently(check)
 	return function()
 		local ok, message = pcall(check)
@@ -162,7 +160,7 @@ local steps = {
 		return true
 	end,
 	function() return host.errors() > errors end,
-	-- Reading while writing: every answer is a beginning of what was written, and not shorter than what was before.
+	-- Reading while a hook writes: each answer is a prefix of the records, and at least as long as the log before the call.
 	function()
 		if written >= 2006 then return true end
 		local before = written
@@ -182,7 +180,7 @@ local steps = {
 		local newest = assert(read("logs/binary.log", { newest_first = true, limit = 3 }))
 		assert(numbers(newest) == "2006 2005 2004", numbers(newest))
 	end),
-	-- All waits of a second together are bounded, whatever a script asks.
+	-- All waits of readers together are bounded in each second, however many reads a script makes.
 	function()
 		assert(realtime.Configure({ sync_timeout_ms = 5 }))
 		local refused = 0
@@ -193,10 +191,10 @@ local steps = {
 				refused = refused + 1
 			end
 		end
-		assert(refused > 2000, refused) -- A second of 3000 reads has room for a few.
-		-- Redis is not held silent for it: the share is all that is missing.
+		assert(refused > 2000, refused) -- Only a few of 3000 reads fit into the time of one second.
+		-- The reason of the next Get is the used-up time; Redis does not count as silent.
 		local _, reason = realtime.Get("none")
-		-- On a busy machine the next second, with a share of its own, may have begun.
+		-- On a busy machine the next second, with new time for readers, may have begun.
 		if not reason or not reason:find("timeout: readers have waited", 1, true) then return false end
 		assert(realtime.Configure({ sync_timeout_ms = 500 }))
 		return true

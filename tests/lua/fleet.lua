@@ -1,5 +1,5 @@
--- One server of a fleet: the same hooks on all of them, `count` kills of its own at `rate` a second, then it waits until
--- everything is done. One of them may be killed at any moment.
+-- One server of a fleet. All servers have the same hooks; each emits `count` kills, `rate` a second, then waits until
+-- nothing is left to do. The test kills one of them half-way.
 require("realtime")
 local name, count, rate = host.arg.fleet, tonumber(host.arg.count), tonumber(host.arg.rate)
 

@@ -1,15 +1,13 @@
--- Hooks and aggregators that are wrong, that raise errors, and that go away.
+-- Hooks and aggregators with a wrong spec, with functions that raise errors, and with a removal.
+local checks = include("checks.lua")
 require("realtime")
 -- A busy machine must not make readers fail.
 assert(realtime.Configure({ sync_timeout_ms = 1000 }))
 local web = host.arg.web
 
-local function fails_with(expected, f, ...)
-	local ok, message = pcall(f, ...)
-	assert(not ok and message:find(expected, 1, true), tostring(message))
-end
+local fails_with = checks.fails_with
 
--- Wrong argument types are Lua errors; a wrong spec is `nil, reason`, and the reason names the member.
+-- A wrong argument type is a Lua error. A wrong spec is answered with `nil, reason`, and the reason names the member.
 for _, name in ipairs({ "AddHook", "AddAggregator" }) do
 	fails_with("bad argument #1 to '" .. name .. "' (string expected, got nil)", realtime[name], nil, {})
 	fails_with("bad argument #2 to '" .. name .. "' (table expected, got nil)", realtime[name], "kill", nil)
@@ -42,9 +40,9 @@ for _, row in ipairs({
 }) do refused(row[1], realtime.AddAggregator("kill", row[2])) end
 assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
 
--- Ids.
+-- Ids, given ones and those that the module makes from the spec.
 assert(realtime.AddHook("ids", "mine", counter) == "mine")
--- The same id on two channels is two hooks.
+-- The same id on two channels means two hooks.
 assert(realtime.AddHook("other", "mine", counter) == "mine" and realtime.Stats().hooks == 2)
 assert(realtime.RemoveHook("other", "mine") and not realtime.RemoveHook("other", "mine") and realtime.Stats().hooks == 1)
 local id = realtime.AddHook("ids", counter)
@@ -57,16 +55,17 @@ assert(not realtime.RemoveAggregator("other", id) and realtime.RemoveAggregator(
 assert(realtime.RemoveAggregator(id) and not realtime.RemoveAggregator(id))
 assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
 
--- A condition that raises does not hold, and stops nobody else.
+-- A condition that raises an error counts as false and does not stop other hooks.
 realtime.AddHook("kill", "raises", { type = "conditional", condition = function() error("from a condition") end,
 	actions = { { type = "counter", key = "never" } } })
 realtime.AddHook("kill", "plain", { type = "counter", key = "kills" })
--- An action that cannot be made is told.
+-- The module reports an action whose event lacks a field of its key.
 local failed
 realtime.AddHook("kill", "keyless", { type = "counter", key = "by:{nobody}" })
 hook.Add("RealtimeActionFailed", "x", function(hook_id, kind, reason) failed = { hook_id, kind, reason } end)
 
--- A window whose function raises, or returns what is no event, is gone; the next one goes on. NaN becomes null.
+-- A window is lost if its function raises an error or returns something that is no event; the next window is summed up.
+-- NaN becomes null.
 local windows, counted = 0, 0
 realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggregate = function(events)
 	windows, counted = windows + 1, counted + #events
@@ -76,7 +75,7 @@ realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggr
 	if windows == 3 then return "a text" end
 	if windows == 4 then return { f = print } end
 	if windows == 5 then return { nan = 0 / 0, events = #events > 0 } end
-	-- Its own removal included.
+	-- The function may remove its own aggregator.
 	assert(realtime.RemoveAggregator("sums"))
 	return { last = true }
 end, actions = { { type = "http", url = web .. "/sum" }, { type = "counter", key = "sums:{nan.x}" } } })
@@ -86,7 +85,7 @@ timer.Create("check", 0, 0, function()
 	if realtime.Status() ~= "connected" then return end
 	if windows < 6 and host.mono() >= next_emit then
 		next_emit = host.mono() + 0.2
-		-- A window of some hundreds, put together over several ticks.
+		-- The array of such a window has some hundreds of events: it is built over several ticks.
 		for _ = 1, 100 do
 			assert(realtime.Emit("kill", { n = emitted, text = string.rep("x", 200) }))
 			emitted = emitted + 1

@@ -1,5 +1,5 @@
--- Scripts that get hold of the module's own functions and registry, call them with anything at any time, and change what
--- is read while it is read. Nothing of it may end the server, and afterwards everything works.
+-- A script that gets hold of the module's internal functions and of the registry, calls them with any arguments at any
+-- time, and changes a table while the module reads it. None of this may end the server, and afterwards everything works.
 local pump
 local create = timer.Create
 function timer.Create(name, delay, repetitions, f)
@@ -9,7 +9,7 @@ end
 require("realtime")
 assert(type(pump) == "function")
 
--- Every function that can be reached from the module's.
+-- Collects every C function that can be reached through upvalues of the module's functions.
 local functions, owners = {}, {}
 local function collect(f)
 	if functions[f] then return end
@@ -45,7 +45,8 @@ local function call_all()
 end
 call_all()
 
--- The module is called by what it calls, and so on: refused after some levels, before the process has no stack.
+-- The module calls a Lua function that calls the module again, and so on: after some levels the call is refused, before the
+-- process runs out of stack.
 local levels, deepest = 0, nil
 local function again(call)
 	levels = levels + 1
@@ -59,7 +60,7 @@ local function nesting(name, expected, call, around)
 	assert(deepest and deepest:find(expected), name .. ": " .. tostring(deepest))
 end
 local getinfo, each_pair = debug.getinfo, pairs
-nesting("a name", "^3 encode: data%[1%] cannot be told apart", function() return realtime.Emit("nested", { host.player({}) }) end,
+nesting("a name", "^3 encode: data%[1%] cannot be described", function() return realtime.Emit("nested", { host.player({}) }) end,
 	function(inside, call)
 		local players = FindMetaTable("Player")
 		local nick = players.Nick
@@ -73,7 +74,7 @@ nesting("pairs", "^3 encode: the spec cannot be read", function() return realtim
 		assert(call())
 		pairs = each_pair
 	end)
--- Who cannot be asked for the arguments of a callback gives it all of them.
+-- If the module cannot find out how many arguments a callback takes, it passes all of them.
 local asked_arguments = 0
 debug.getinfo = function(...)
 	asked_arguments = asked_arguments + 1
@@ -84,7 +85,7 @@ assert(realtime.On("nested", "x", function() end) == "x" and asked_arguments == 
 debug.getinfo = getinfo
 realtime.RemoveHook("x") realtime.Off("nested")
 
--- What is encoded changes while a player of it is asked for its name.
+-- The table that is encoded changes while the module calls `Nick` of a player in it.
 local asked, nicks = 0, {}
 FindMetaTable("Player").Nick = function(self) return nicks[self] and nicks[self]() or "Jo" end
 local function changing(how)
@@ -133,7 +134,7 @@ hears("yields", function() coroutine.yield(1) end)
 hears("pumps in a coroutine", function() coroutine.wrap(pump)() end)
 hears("last")
 
--- One upvalue at a time is something else for a while.
+-- One upvalue at a time is replaced by something else for one tick.
 local junk = { false, 5, "x", {}, function() end, error, coroutine.yield, print }
 local step, restore = 0
 local names = { "calls", "pumps", "yields", "pumps in a coroutine", "last" }
@@ -141,7 +142,7 @@ local function all_heard(count)
 	for _, name in ipairs(names) do if (heard[name] or 0) < count then return false end end
 	return true
 end
--- In the registry, the place of a listener: it is not called, and nothing else is in its place.
+-- The registry entry of a listener is replaced: neither the listener nor the replacement is called.
 local registry = debug.getregistry()
 local function in_registry(f) for n, value in pairs(registry) do if value == f then return n end end end
 local victim_calls = 0

@@ -1,5 +1,5 @@
--- Identity: what goes out is numbered, what comes in tells its origin, repeats end and gaps are told.
--- The test reads the channel `out` and plays the server `us-9`.
+-- Identity of events: outgoing events are numbered, `meta` names the origin of incoming ones, repeats are dropped and gaps
+-- are reported. The test reads the channel `out` and plays the server `us-9`.
 require("realtime")
 local heard, meta_of, gaps, own = {}, {}, {}, nil
 realtime.On("in", "x", function(data, _, meta)
@@ -19,9 +19,9 @@ end)
 local connected
 hook.Add("RealtimeConnected", "test", function()
 	connected = true
-	-- Not numbered, and an object's text that is.
+	-- Arrays, strings, numbers and booleans carry no number; the text of an object does.
 	for _, data in ipairs({ { 1 }, "text", 5, true, {} }) do assert(realtime.Emit("out", data)) end
-	-- Refused: no number is used up.
+	-- A refused event uses no number.
 	assert(realtime.Emit("out", { f = print }) == false)
 	assert(realtime.Emit("out", { a = 1 }))
 	assert(realtime.Emit("out", ' { "text":true } ') and realtime.Emit("out", "{}"))

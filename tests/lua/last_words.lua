@@ -1,5 +1,5 @@
--- What is emitted in `ShutDown` still reaches its hooks, or the next process posts it. `how`: `says` it, or `waits`
--- until what was left is posted. With `map` it is a map change first.
+-- An event that is emitted in `ShutDown` still reaches its hooks, or the next process posts it. With `how=says` this script
+-- emits such an event, at a map change first if `map=yes`; with `how=waits` it waits until the remaining posts are sent.
 require("realtime")
 if host.arg.how == "says" then
 	realtime.AddHook("end", { type = "discord", webhook_url = host.arg.discord .. "/api/webhooks/1/token", format = "{text}" })

@@ -1,4 +1,4 @@
--- Counts what tests/lua/emitter.lua sends: each number once, in order on its channel. Prints the latencies.
+-- Checks the events of tests/lua/emitter.lua: each number arrives once and in the order of its channel. Prints latencies.
 require("realtime")
 local count = tonumber(host.arg.count)
 local last, heard, wrong, latency = { 0, 0, 0 }, 0, 0, {}
@@ -12,13 +12,13 @@ realtime.On("seq:*", "audit", function(data, channel)
 	heard = heard + 1
 	latency[heard] = (now - data.at) * 1000
 	if heard == count then
-		-- A second of silence: nothing comes twice.
+		-- Wait one more second: no event arrives twice.
 		quiet_until = host.mono() + 1
 	end
 end)
 timer.Create("watch", 0, 0, function()
 	if not started and realtime.Status() == "connected" then
-		-- Until the first event shows that the other side listens.
+		-- Repeat this until the first event shows that the other side listens.
 		realtime.Emit("start", { go = true })
 		started = heard > 0
 	end

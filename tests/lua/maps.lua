@@ -1,10 +1,10 @@
--- Changes the map 20 times under traffic of its own; listeners work after each, threads and memory stay flat.
+-- Emits while the map changes `changes` times: listeners work after each change; threads, files and memory do not grow.
 require("realtime")
 local changes = tonumber(host.arg.changes)
 local map = host.map_changes()
 local ticks, heard = 0, 0
 realtime.On("maps", "count", function(data)
-	-- What was emitted before the change arrives after it.
+	-- Events that were emitted before the change arrive after it.
 	if data.map == map then heard = heard + 1 end
 	assert(data.map <= map)
 end)

@@ -1,4 +1,4 @@
--- A panic is injected in the place that `place` names: the call is answered, everything else works on.
+-- The test injects a panic at `place`: that call is answered with a reason, and everything else keeps working.
 local place = host.arg.place
 local opened, message = pcall(require, "realtime")
 if place == "open" then
@@ -8,7 +8,7 @@ if place == "open" then
 end
 assert(opened, message)
 
--- What a call that panicked answers.
+-- Whether a call answered as one that panicked.
 local function answered(ok, reason) return ok == false and tostring(reason):find("^closed: internal error") ~= nil end
 
 local heard
@@ -30,7 +30,7 @@ local calls = {
 for name, call in pairs(calls) do
 	assert(answered(call[1](unpack(call, 2))) == (place == name), name)
 end
--- The console commands panic where nobody is to be told but the console.
+-- A console command that panics reports to the console only; it raises no Lua error.
 local before = host.errors()
 host.command("realtime_status")
 host.command("realtime_selftest")
@@ -45,8 +45,8 @@ assert(answered(unpack(stats)) == (place == "stats"))
 
 local start = host.mono()
 timer.Create("end", 0, 0, function()
-	-- Where events cannot flow, a second of ticks is enough; `pumped` is asked once a second.
-	-- The workers panic three times each, then go on.
+	-- If the panic stops all events, waiting a short while is enough; `pumped` is called once a second.
+	-- Each worker panics three times, then works again.
 	local flows = place ~= "pump" and place ~= "on" and place ~= "emit"
 	local waited = host.mono() - start
 	if flows and not heard and waited < 60 or waited < (place == "pumped" and 1.5 or 0.2) then return end

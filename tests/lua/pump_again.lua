@@ -1,4 +1,5 @@
--- An addon that removes every timer must not end the events: after a second of silence the pump hangs again.
+-- An addon that removes every timer must not stop the events: after a second without the pump, the module creates its
+-- timer again.
 require("realtime")
 local heard = 0
 realtime.On("again", "x", function() heard = heard + 1 end)

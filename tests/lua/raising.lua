@@ -1,10 +1,12 @@
--- Every call of the module into Lua that takes memory fails once, in turn: what a script's `__gc` does to it in an older
--- LuaJIT, and a full memory in any. The call answers or raises that very error, the server lives, and nothing is lost.
+-- Every call of the module into Lua that allocates memory fails once, one after the other. In an older LuaJIT a script's
+-- `__gc` can do that, in any LuaJIT a full memory. The call answers or raises that very error, the server goes on, and
+-- nothing is lost.
+local checks = include("checks.lua")
 local raise_at = host.loadlib("bin/linux64/lua_shared.so", "host_raise_at")
 local tries = 0
 
--- Calls `f` with its first allocation failing, then its second, and so on until none fails any more; then with several
--- in a row.
+-- Calls `f` with a failing first allocation, then with a failing second one, and so on until no allocation fails any more.
+-- Then does the same with several failures in a row.
 local function each(name, f)
 	for _, count in ipairs({ 1, 3, 1000 }) do
 		local n = 0
@@ -16,7 +18,7 @@ local function each(name, f)
 			local unraised = raise_at(0)
 			local expected = ok or tostring(first):find("from a __gc", 1, true) or name == "bad argument" and first:find("bad argument", 1, true)
 			assert(expected, name .. ": " .. tostring(first))
-			-- A few errors in a row are none of the caller's.
+			-- The module hides a few errors in a row from the caller.
 			assert(ok or count == 1000 or name:find("^bad") or name == "require", name .. ": " .. tostring(first))
 			if ok and count < 1000 and name:find("^good") then assert(first, name .. ": " .. tostring(second)) end
 			assert(n < 1000, name .. " never ends")
@@ -58,8 +60,8 @@ each("good stats", function() return realtime.Stats() end)
 realtime.Off("x")
 realtime.RemoveHook("cond")
 
--- Deliveries, answers, conditions, windows: with an error at each allocation of each of their ticks, all of them come,
--- whole, and once.
+-- Events, answers, conditions and windows: with an error at each allocation of their ticks, all of them arrive whole and
+-- exactly once.
 local events = host.arg.events and tonumber(host.arg.events) or 150
 local heard, metas, asked, answered, summed, refused = 0, 0, 0, 0, 0, 0
 local function whole(data) return data.n and data.text == "t" .. data.n and #data.list == 3 and data.list[3].deep.er == true end
@@ -88,17 +90,16 @@ timer.Create("drive", 0, 0, function()
 		local fine = heard == events and metas == events and asked == events and answered == events and summed == events and refused == 0
 		if not fine then print("FAIL", sent, heard, metas, asked, answered, summed, refused) end
 		local stats = realtime.Stats()
-		for _, name in ipairs({ "inbox", "replies", "aggregates", "notices" }) do
-			local queue, dropped = stats[name], 0
-			for _, count in pairs(queue.dropped) do dropped = dropped + count end
-			if queue["in"] ~= queue.delivered + dropped + queue.waiting then print("FAIL " .. name .. " does not balance") fine = false end
+		for _, name in ipairs(checks.unbalanced(stats, { "inbox", "replies", "aggregates", "notices" })) do
+			print("FAIL " .. name .. " does not balance")
+			fine = false
 		end
 		if stats.panics > 0 then print("FAIL panics") fine = false end
 		print(tries .. " tries")
 		print(fine and "1 passed, 0 failed" or "0 passed, 1 failed")
 		return host.quit(fine and 0 or 1)
 	end
-	-- The ticks until here may fail anywhere; what the pump does next fails at its n-th allocation.
+	-- The n-th allocation of the next tick fails.
 	n = n % 120 + 1
 	raise_at(n, n % 7 == 0 and 5 or 1)
 end)

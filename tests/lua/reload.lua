@@ -1,4 +1,5 @@
--- Scripts that the game loads again, as they are or edited: what they added before is replaced, and only that.
+-- Scripts that the game loads again, unchanged or edited: the hooks and aggregators that they added before are replaced, and
+-- no others.
 require("realtime")
 local failures = {}
 local function check(what, found, expected)
@@ -8,7 +9,7 @@ end
 local function load(name, code) RunString(code, "lua/autorun/" .. name .. ".lua") end
 local function standing() return realtime.Stats().hooks .. " hooks, " .. realtime.Stats().aggregators .. " aggregators" end
 
--- Text for text what a script would be; `ids` and the like are globals.
+-- The texts of scripts; `ids`, `ROUNDS` and the like are globals.
 local loop = [[
 	for i = 1, ROUNDS do
 		ids[#ids + 1] = realtime.AddHook("loop", { type = "conditional", condition = function(data) return data.n == i end,
@@ -37,7 +38,7 @@ local function in_the_first_map()
 	begin(2)
 	load("loop", loop)
 	check("a round less", standing(), "2 hooks, 2 aggregators")
-	-- One function in two specs is one function; a spec without one is there once.
+	-- One function in two equal specs is one hook; so is an equal spec without a function.
 	load("same", [[
 		local same = function() return true end
 		for _ = 1, 2 do
@@ -50,19 +51,19 @@ local function in_the_first_map()
 	load("text", text:gsub("WORD", "old"))
 	check("two texts", standing(), "6 hooks, 2 aggregators")
 	load("text", text:gsub("WORD", "new"))
-	-- What has an id stays until it is removed.
+	-- A hook with an id stays until it is removed.
 	check("another text", standing(), "7 hooks, 2 aggregators")
 	assert(realtime.Emit("text", { n = 0 }))
 	check("of another channel", realtime.RemoveHook("other", "named:old"), false)
 	check("of this channel", realtime.RemoveHook("text", "named:old"), true)
 	check("twice", realtime.RemoveHook("text", "named:old"), false)
 
-	-- An id that the file adds on another channel now moves there.
+	-- If the file now adds an id on another channel, the hook moves there.
 	load("moves", [[ realtime.AddHook("here", "moving", { type = "counter", key = "moving" }) ]])
 	load("moves", [[ realtime.AddHook("there", "moving", { type = "counter", key = "moving" }) ]])
 	check("moved", tostring(realtime.RemoveHook("here", "moving")) .. tostring(realtime.RemoveHook("moving")), "falsetrue")
 
-	-- A helper makes the function, and two scripts use it.
+	-- A helper file creates the function, and two scripts call it.
 	load("helper", [[
 		function add_by_helper(word)
 			return realtime.AddHook("helped", { type = "conditional", condition = function(data) return data.word == word end,
@@ -75,12 +76,12 @@ local function in_the_first_map()
 	load("two", [[ add_by_helper("three") ]])
 	check("a helper's again", standing(), "9 hooks, 2 aggregators")
 
-	-- What a console command runs is no file.
+	-- The text of a console command is no file, so nothing is replaced.
 	RunString([[ realtime.AddHook("run", { type = "counter", key = "run:1" }) ]], "lua_run")
 	RunString([[ realtime.AddHook("run", { type = "counter", key = "run:2" }) ]], "lua_run")
 	check("two commands", standing(), "11 hooks, 2 aggregators")
 
-	-- A helper file that two files include keeps what it added for each of them.
+	-- A helper file that two files include keeps the hooks that it added for each of them.
 	included = {}
 	HELPER = [[ included[CHANNEL] = realtime.AddHook(CHANNEL, { type = "counter", key = "included" }) ]]
 	for _, of in ipairs({ "a on_a", "b on_b", "b on_c" }) do
@@ -92,7 +93,7 @@ local function in_the_first_map()
 		check("included for " .. channel, realtime.RemoveHook(included[channel]), expected)
 	end
 
-	-- By a timer: the rounds stay apart, and the next run replaces its own.
+	-- Hooks that a timer adds: the rounds of the loop stay apart, and the next run replaces them.
 	local later = [[
 		for i = 1, 3 do
 			timer.Simple(0, function()
@@ -116,7 +117,8 @@ end
 
 local function in_the_second_map()
 	check("all is kept", standing(), "14 hooks, 2 aggregators")
-	-- Edited between the maps: nothing of before acts beside it, although the rest is kept for a while.
+	-- The script was edited between the maps: its old hooks do not act beside the new ones, although other hooks are kept for
+	-- a while.
 	load("text", text:gsub("WORD", "newest"))
 	begin(2)
 	load("loop", loop)
@@ -131,7 +133,7 @@ local expected = {
 local map = host.map_changes() + 1
 if map == 1 then in_the_first_map() else in_the_second_map() end
 
--- What each key holds, by the newest answer: a busy machine has no time for readers that wait.
+-- The value of each key by its latest answer. With callbacks, because on a busy machine a waiting reader may time out.
 local counted = {}
 local function ask()
 	for key in pairs(expected[map]) do realtime.Get(key, function(value, err) if not err then counted[key] = value end end) end

@@ -1,14 +1,6 @@
--- The operator's file is not understood: nothing connects, and everything that shows how the module is doing says why.
--- Then the file is corrected, and `realtime_reload` reads it.
-local printed = {}
-local real_print = print
-function print(...) printed[#printed + 1] = table.concat({ ... }, "\t") real_print(...) end
-
-local function saw(text)
-	for _, line in ipairs(printed) do if line:find(text, 1, true) then return true end end
-	return false
-end
-
+-- The operator's settings file cannot be understood: nothing connects, and status, errors and self-test say why.
+-- Then the test corrects the file, and `realtime_reload` reads it.
+local saw, real_print = include("checks.lua").capture_print()
 require("realtime")
 
 local told
@@ -46,7 +38,7 @@ local steps = {
 	end,
 	function() return realtime.Status() == "connected" and realtime.Stats().outbox.waiting == 0 end,
 	function()
-		-- What was set before anybody knew the prefix is not written under none.
+		-- A value that was set before the prefix was known is dropped: it is not written without a prefix.
 		assert(realtime.Stats().outbox.dropped.settings == 1)
 		assert(realtime.Set("early", 1) == true)
 		return true

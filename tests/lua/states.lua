@@ -1,11 +1,13 @@
--- A game that begins the next Lua state before it ends the last one, or never says that it ended: nothing of the old
--- state is called, released or added any more.
+-- The game opens the next Lua state before it closes the last one, or never reports the close: from then on no function of
+-- the old state is called or released, and the old state can add nothing.
+local checks = include("checks.lua")
 local map, changes = host.map_changes(), 3
 require("realtime")
 
 local mine = realtime
 local heard, wrong = 0, 0
--- In the order of the numbers that the registry gives: each state has another order, so an old number is another function.
+-- The registry numbers references in order. Each state has another count of listeners, so the same number means another
+-- function in each state.
 local fillers = {}
 for n = 1, 20 + map * 7 do
 	fillers[n] = assert(realtime.On("filler" .. n, "x", function() wrong = wrong + 1 end))
@@ -15,7 +17,7 @@ realtime.AddHook("s", "cond", { type = "conditional", condition = function() ret
 realtime.AddAggregator("s", "sum", { interval = 1, aggregate = function() end, actions = { { type = "counter", key = "k" } } })
 local listeners = #fillers + 1
 
--- Runs while the state closes: for the module it is over by then.
+-- This finaliser runs while the state closes. For the module the state has ended by then, so it refuses every call.
 local ffi = host.require("ffi")
 at_the_end = ffi.gc(ffi.new("int[1]"), function()
 	local answers = { { pcall(mine.On, "s", "old", function() end) }, { pcall(mine.Emit, "filler1", { 1 }) }, { pcall(mine.Get, "k", function() end) },
@@ -31,7 +33,7 @@ timer.Create("drive", 0, 0, function()
 	for _ = 1, 5 do emitted = emitted + (realtime.Emit("s", { map = map }) and 1 or 0) end
 	if heard < 50 and host.mono() - started < 20 then return end
 	timer.Remove("drive")
-	-- Answers that come when the next state is there.
+	-- These answers arrive when the next state is attached.
 	for n = 1, 50 do realtime.Get("k" .. n, function() wrong = wrong + 1 end) end
 	wrong = 0
 	local stats = realtime.Stats()
@@ -40,13 +42,7 @@ timer.Create("drive", 0, 0, function()
 	if not fine then print("FAIL map " .. map, heard, wrong, stats.listeners, listeners, map > 0 and host.load("refused" .. map - 1)) end
 	if fine and map < changes then return host.changelevel("gm_map" .. map) end
 	timer.Create("balance", 0, 0, function()
-		local stats, balanced = realtime.Stats(), true
-		for _, name in ipairs({ "inbox", "replies", "notices" }) do
-			local queue, dropped = stats[name], 0
-			for _, count in pairs(queue.dropped) do dropped = dropped + count end
-			balanced = balanced and queue["in"] == queue.delivered + dropped + queue.waiting
-		end
-		fine = fine and balanced
+		fine = fine and #checks.unbalanced(realtime.Stats(), { "inbox", "replies", "notices" }) == 0
 		print(fine and "1 passed, 0 failed" or "0 passed, 1 failed")
 		host.quit(fine and 0 or 1)
 	end)

@@ -1,28 +1,15 @@
--- Values, counters, leaderboards, settings and console commands from Lua: arguments, answers, errors.
-
--- Before the module is there: it keeps the `print` it finds.
-local printed = {}
-local real_print = print
-function print(...) printed[#printed + 1] = table.concat({ ... }, "\t") real_print(...) end
-
-local function saw(text)
-	for _, line in ipairs(printed) do if line:find(text, 1, true) then return true end end
-	return false
-end
-
+-- Values, counters, leaderboards, settings and console commands: arguments, answers, errors.
+local checks = include("checks.lua")
+local saw, real_print = checks.capture_print()
 require("realtime")
 
-local function fails_with(expected, f, ...)
-	local ok, message = pcall(f, ...)
-	assert(not ok, "no error")
-	assert(string.find(message, expected, 1, true), "said: " .. tostring(message))
-end
+local fails_with = checks.fails_with
 
 local function refuses(expected, falsy, value, reason)
 	assert(value == falsy and type(reason) == "string" and reason:find(expected, 1, true) == 1, tostring(reason))
 end
 
--- Wrong types are Lua errors, before anything is queued.
+-- A wrong argument type is a Lua error, and nothing is queued.
 fails_with("bad argument #1 to 'Set' (string expected, got number)", realtime.Set, 5, "v")
 fails_with("bad argument #2 to 'Set' (string, number, boolean or table expected, got nil)", realtime.Set, "k", nil)
 fails_with("bad argument #3 to 'Set' (function expected, got string)", realtime.Set, "k", "v", "cb")
@@ -44,7 +31,7 @@ fails_with("bad argument #2 to 'GetLeaderboard' (number expected, got no value)"
 fails_with("bad argument #1 to 'Configure' (table expected, got no value)", realtime.Configure)
 fails_with("values.lua:", function() realtime.Get(5) end)
 
--- Wrong values are reasons, and nothing happened.
+-- A wrong value is answered with a reason, and nothing happens.
 refuses("encode: data.f is a function", false, realtime.Set("k", { f = print }))
 refuses("encode: the value is not a finite number", false, realtime.Set("k", 0 / 0))
 refuses("encode: seconds is 0, expected a whole number from 1 on", false, realtime.SetEx("k", "v", 0))
@@ -65,7 +52,7 @@ assert(realtime.Configure({}) == true)
 -- A busy machine must not make readers fail.
 assert(realtime.Configure({ emit_age_max_s = 30, identity = true, sync_timeout_ms = 1000 }) == true)
 
--- A player's methods may use the module while they are asked: nothing is borrowed then.
+-- A player's methods may call the module while the module calls them: the engine is not borrowed then.
 local ply = host.player({ name = "John", methods = { Nick = function()
 	realtime.Get("from:Nick")
 	realtime.Set("from:Nick", "x")
@@ -73,7 +60,7 @@ local ply = host.player({ name = "John", methods = { Nick = function()
 end } })
 
 local function run()
-	-- What was written before is read after.
+	-- A reader sees what the script wrote before.
 	for value, stored in pairs({ [""] = "", ["a\0b"] = "a\0b", [5] = "5", [-0.5] = "-0.5", [2 ^ 53] = "9007199254740992", [true] = "true", [false] = "false" }) do
 		assert(realtime.Set("k", value) == true)
 		local read, reason = realtime.Get("k")
@@ -133,13 +120,13 @@ local function ask()
 	assert(realtime.GetTable("text", function(value, err) answers.json = value == nil and err:find("^decode: ") ~= nil end))
 	assert(realtime.GetLeaderboard("kills:*:daily", 1, function(map, err, ranked)
 		answers.board = map.John == 50 and err == nil and #ranked == 1 and ranked[1].name == "John"
-		-- A callback may use everything, a reader too.
+		-- A callback may call everything, also a reader that waits.
 		answers.inside = realtime.Get("n") == "4" and realtime.Set("inside", 1)
 	end))
 	realtime.Get("n", function() error("on purpose") end)
 end
 
--- Callbacks are released: the registry does not grow.
+-- The module releases callbacks: the registry does not grow.
 local function references() return #debug.getregistry() end
 local rounds, before = 0, nil
 local function many()
@@ -163,7 +150,7 @@ local steps = {
 		end
 		if answers.inside == nil or host.errors() == errors then return false end
 		assert(answers.nosuch and answers.json and answers.board and answers.inside)
-		assert(realtime.Incr("list")) -- nobody waits for it
+		assert(realtime.Incr("list")) -- Without a callback: the failure is reported by `RealtimeError`.
 		return true
 	end,
 	function() return told["incr list"] ~= nil and told["incr list"]:find("^redis: WRONGTYPE") ~= nil end,
@@ -177,7 +164,7 @@ local steps = {
 		if rounds == 10 then before = references() end
 		return false
 	end,
-	-- The console.
+	-- Console commands are for the server's console and superadmins; Joe is neither.
 	function()
 		local joe = host.player({ name = "Joe" })
 		concommand.Run(joe, "realtime_status", {})
@@ -195,22 +182,14 @@ local steps = {
 		for _, name in ipairs({ "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
 			assert(saw("[realtime] " .. name), name)
 		end
-		-- At the end of the Lua stack.
+		-- Get near the end of the Lua stack.
 		local function deeper(n) realtime.Get("n") return deeper(n + 1) + 1 end
 		local ok, message = pcall(deeper, 1)
 		assert(not ok and message:find("stack overflow", 1, true), message)
 		return true
 	end,
-	-- At rest every queue balances; a worker may be between two of its counts.
-	function()
-		local stats = realtime.Stats()
-		for _, name in ipairs({ "outbox", "inbox", "notices", "replies" }) do
-			local queue, dropped = stats[name], 0
-			for _, count in pairs(queue.dropped) do dropped = dropped + count end
-			if queue["in"] ~= queue.delivered + dropped + queue.waiting then return false end
-		end
-		return true
-	end,
+	-- Idle queues balance; until then a worker may be between two of its counts.
+	function() return #checks.unbalanced(realtime.Stats(), { "outbox", "inbox", "notices", "replies" }) == 0 end,
 }
 
 timer.Create("steps", 0, 0, function()

@@ -1,4 +1,4 @@
--- The examples of the project's founding wish list, parts 1 and 2, as they stand there. Each must work as written.
+-- The examples of the project's founding wish list, parts 1 and 2, word for word. Each must work as written.
 require("realtime")
 
 local printed, pattern, city = {}, {}, nil

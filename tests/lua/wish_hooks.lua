@@ -1,5 +1,5 @@
--- The founding wish list, examples 1, 2, 4, 5 and 6, as they stand there; only hosts are others, and the aggregator's
--- minute is a second. Each must work as written; what web servers and files got is looked at outside.
+-- Examples 1, 2, 4, 5 and 6 of the founding wish list, word for word but for the hosts and the aggregator's interval, which
+-- is a second instead of a minute. Each must work as written; the test checks what web servers and files received.
 require("realtime")
 local discord, web = host.arg.discord, host.arg.web
 
@@ -51,7 +51,7 @@ realtime.AddHook("player:death", {
 realtime.AddAggregator("player:death", {
 	interval = 1,
 	aggregate = function(events)
-		-- events = all kills of this stretch
+		-- events = all kills of this interval
 		local data = {
 			total_kills = #events,
 			unique_killers = {},
@@ -79,7 +79,7 @@ timer.Create("check", 0, 0, function()
 	end
 	if not emitted then return end
 	local stats = realtime.Stats()
-	-- Five deaths for the first two, and three of them are shots.
+	-- Five deaths for each of the first two hooks, and three crossbow shots.
 	local done = stats.webhooks.delivered == 13 and stats.aggregates.delivered == 5 and stats.files.delivered >= 1
 	if done then
 		-- Read the leaderboard

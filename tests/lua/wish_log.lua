@@ -1,25 +1,25 @@
--- The founding wish list's example 3 and the batch archive of its part 4, as they stand there.
+-- Example 3 of the founding wish list and the batch archive of its part 4, but for the interval.
 require("realtime")
 
--- Logger les events sur disque (binaire, rapide)
+-- Log the events to disk (binary, fast)
 realtime.AddHook("player:death", {
     type = "file",
     path = "logs/events/deaths.log",
-    format = "binary"  -- Compact, rapide
+    format = "binary"  -- Compact, fast
 })
 
 realtime.AddHook("archive:kills", { type = "file", path = "logs/archive.log" })
 
--- Nothing has died yet.
+-- No death has been logged yet.
 assert(#realtime.ReadEventLog("logs/events/deaths.log", { start_time = os.time() - 86400, limit = 1000 }) == 0)
 
 for n = 1, 5 do
     realtime.Emit("player:death", { killer = "John", victim = "Alice", weapon = "crowbar", n = n })
 end
 
--- Plus tard, lire les logs
+-- Later, read the logs
 local events = realtime.ReadEventLog("logs/events/deaths.log", {
-    start_time = os.time() - 86400,  -- Dernières 24h
+    start_time = os.time() - 86400,  -- The last 24 hours
     limit = 1000
 })
 assert(#events == 5)
@@ -28,7 +28,7 @@ for n, event in ipairs(events) do
     assert(event.data.killer == "John" and event.data.n == n and event.data._rt == nil)
 end
 
--- Accumule en mémoire, écrit toutes les 5 min
+-- Collect in memory, write every 5 minutes
 local kills_batch = {}
 
 hook.Add("PlayerDeath", "KillsBatch", function(victim, inflictor, attacker)
@@ -44,18 +44,18 @@ end)
 local john, alice = host.player({ name = "John" }), host.player({ name = "Alice" })
 for _ = 1, 3 do hook.Run("PlayerDeath", alice, john, john) end
 
--- The five minutes are a tenth of a second here; else as written.
+-- Here the five minutes are a tenth of a second.
 timer.Create("BatchWriteKills", 0.1, 0, function()
     if realtime.Status() ~= "connected" then return end
     if #kills_batch > 0 then
-        -- Écrire batch en DB (une seule query)
+        -- Write the batch to the database (a single query)
         local json = util.TableToJSON(kills_batch)
         realtime.Emit("archive:kills", json)
         kills_batch = {}
     end
 end)
 
--- A batch is an array, which says nothing of its sender: the hook acts when it comes back from Redis.
+-- A batch is an array, so it carries no sender: the hook acts when the event comes back from Redis.
 local deadline = host.mono() + 60
 timer.Create("check", 0.1, 0, function()
     local archive, reason = realtime.ReadEventLog("logs/archive.log")

@@ -1,4 +1,4 @@
--- The founding wish list, part 3 and its cases 2 and 4, as they stand there. Each must work as written.
+-- Part 3 of the founding wish list and its cases 2 and 4, word for word. Each must work as written.
 require("realtime")
 
 local printed = {}
@@ -17,7 +17,7 @@ local function part_3()
 	local player_count = realtime.Get("server:playercount")
 	local map = realtime.Get("server:map")
 
-	-- With TTL (expires by itself)
+	-- With a time to live
 	realtime.SetEx("daily:topkiller", "John", 86400)  -- Expires tomorrow
 
 	assert(player_count == "32" and map == "rp_downtown_v4c_v2" and realtime.Get("daily:topkiller") == "John")
@@ -61,7 +61,7 @@ local function case_2()
 	assert(map.John == 2 and map.Alice == 1 and ranked[1].name == "John")
 end
 
--- Case 4: several servers. This one speaks for both.
+-- Case 4: several servers. This one plays both.
 local function case_4()
 	hook.Add("PlayerDeath", "SyncKills", function(victim, inflictor, attacker)
 		realtime.Emit("network:kill", {

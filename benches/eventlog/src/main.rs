@@ -1,7 +1,7 @@
-//! The event log beside what one would use instead, on the same records in the same run; run by `scripts/bench-eventlog`.
-//! Prints tables and judges nothing. Absolute figures move with the machine: trust the ratios, which are medians of
-//! the ratios within each round. Everything is written below the folder given as the first argument (a tmpfs measures
-//! the work alone); the testdata folder is the second.
+//! The event log next to its alternatives, with the same records in the same run. Run by `scripts/bench-eventlog`.
+//! Prints tables and checks nothing. Absolute figures depend on the machine: trust the ratios, which are medians of the
+//! ratios within each round. The first argument is the folder to write below (a tmpfs measures the work alone), the second
+//! the testdata folder.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -46,7 +46,7 @@ fn mean(events: &[Event], of: impl Fn(&Event) -> usize) -> f64 {
     events.iter().map(of).sum::<usize>() as f64 / events.len() as f64
 }
 
-/// The event of `testdata/json/typical.json`, with the fields that vary on a server varied.
+/// The event of `testdata/json/typical.json`, with other values in the fields that vary on a server.
 fn typical() -> Vec<Event> {
     let mut state = 7_u64;
     let mut below = move |n: u64| {
@@ -264,7 +264,7 @@ fn sqlite(folder: &Path, events: &[Event]) {
 
 // ---- reading --------------------------------------------------------------------------------------------------
 
-/// Each opens what it reads anew, every time; the files are in the page cache.
+/// Each reader opens its files anew every time; the files are in the page cache.
 fn read(folder: &Path) {
     clear(folder);
     let events = typical();
@@ -320,7 +320,7 @@ fn micros(run: impl FnOnce() -> usize) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-/// What opening after a crash costs at most: every block read and checked, against reading the bytes.
+/// The highest cost of opening after a crash: every block is read and checked, compared with reading the bytes.
 fn scan(folder: &Path) {
     let path = folder.join("log");
     let bytes = fs::read(&path).expect("the log");
@@ -345,10 +345,10 @@ fn scan(folder: &Path) {
         sum
     };
     let decode = || {
-        let place = realtime::facade::eventlog::folder::Place::anywhere(&path);
+        let place = realtime::facade::eventlog::folder::LogFiles::anywhere(&path);
         let mut scan = reader::Scan::verify(place).expect("the log");
         scan.set_limit(usize::MAX);
-        while scan.step().expect("the log") == reader::Progress::More {
+        while scan.step().expect("the log") == reader::ScanProgress::More {
             scan.take_records();
         }
         scan.tally().records as usize

@@ -1,5 +1,5 @@
-//! `Get` without callback beside redis-rs's synchronous GET, turn by turn on the same Redis: idle, and while the same
-//! server publishes 10,000 events a second. Prints microseconds; judges nothing.
+//! `Get` without callback next to redis-rs's synchronous GET, taking turns on the same Redis: idle, and while the same
+//! server publishes 10,000 events a second. Prints microseconds; checks nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::json;
 const ROUNDS: usize = 20;
 const CALLS: usize = 500;
 
-/// p50 and p99 of each round's calls; the medians over the rounds.
+/// p50 and p99 of the calls of each round; of these the medians over all rounds.
 #[derive(Default)]
 struct Times(Vec<(f64, f64)>);
 
@@ -65,7 +65,7 @@ fn main() {
     server.wait_ready();
     server.set("k", "value").unwrap();
     compare("idle", &mut server, &mut rival, &mut |_| ());
-    // Ten thousand a second, as a script would: what is due goes out before the next read.
+    // Ten thousand events a second, as a script would publish them: due events are sent before the next read.
     let (began, mut sent) = (Instant::now(), 0);
     compare("beside 10,000 publishes/s", &mut server, &mut rival, &mut |server| {
         let due = (began.elapsed().as_secs_f64() * 10_000.0) as u64;
@@ -75,7 +75,7 @@ fn main() {
         }
     });
     println!("(the publishes went out at {:.0}/s)", sent as f64 / began.elapsed().as_secs_f64());
-    // The same from another server: Redis is as busy, this publisher is not.
+    // The same load from another server: Redis is as busy, but this publisher is not.
     let mut other = Server::with(json!({ "redis": redis.url() }));
     other.wait_ready();
     let (stop, published) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -1,10 +1,10 @@
-//! What scripts may ask of a log, and how records become an answer.
+//! Tests of `ReadEventLog`: the options that scripts may give, and the answer that records become.
 
 use super::*;
-use crate::json::tape::{Item, Reader};
+use crate::json::tape::{Reader, TapeItem as Item};
 use crate::rows::rows;
 
-/// What a row of `queries.txt` says of a query.
+/// A query in the form of a row of `queries.txt`; `-` stands for the default.
 fn shown(query: &Query) -> String {
     let usual = Query::default();
     let or = |same: bool, text: String| if same { "-".to_owned() } else { text };
@@ -19,7 +19,7 @@ fn shown(query: &Query) -> String {
 }
 
 #[test]
-fn options_by_the_table() {
+fn options_are_parsed_as_the_table_says() {
     for row in rows(include_str!("../../../testdata/eventlog/queries.txt")) {
         let parsed = LogQuery::parse(b"a.log", &serde_json::from_slice(row.bytes(0)).unwrap());
         let found = parsed.map_or_else(|refusal| refusal.to_string(), |wanted| shown(&wanted.query));
@@ -28,13 +28,13 @@ fn options_by_the_table() {
 }
 
 #[test]
-fn a_bad_path_is_a_file_reason() {
+fn a_bad_path_is_refused_with_the_code_file() {
     let refusal = LogQuery::parse(b"../x", &Value::Array(Vec::new())).unwrap_err().to_string();
     assert!(refusal.starts_with("file: cannot use `../x` as the path of an event log: "), "{refusal}");
 }
 
 #[test]
-fn a_records_own_time_finds_it() {
+fn a_record_is_found_by_its_own_time() {
     proptest::proptest!(|(ms in 0..4_000_000_000_000_u64)| {
         assert_eq!(unix_ms(ms as f64 / 1000.0), ms);
     });
@@ -43,10 +43,10 @@ fn a_records_own_time_finds_it() {
 #[test]
 fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
     let path = std::path::PathBuf::from("x");
-    let empty = told(Err(ReadError::Missing { path: path.clone() }), true).unwrap();
+    let empty = outcome(Err(ReadError::Missing { path: path.clone() }), true).unwrap();
     assert_eq!(Reader::new(&empty.tape).next_item(), Some(Item::Array(0)));
-    let nobody = told(Err(ReadError::Missing { path: path.clone() }), false).unwrap_err();
-    assert_eq!(nobody, "file: there is no event log `x`, and no hook of this server writes it: check the path");
+    let unknown = outcome(Err(ReadError::Missing { path: path.clone() }), false).unwrap_err();
+    assert_eq!(unknown, "file: there is no event log `x`, and no hook of this server writes it: check the path");
     for (err, expected) in [
         (ReadError::Io { path: path.clone(), err: std::io::ErrorKind::IsADirectory.into() }, "file: cannot read"),
         (
@@ -59,13 +59,13 @@ fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
         (ReadError::Busy { waiting: 64 }, "queue_full: 64 reads"),
         (ReadError::Closed, "closed: "),
     ] {
-        let reason = told(Err(err), true).unwrap_err();
+        let reason = outcome(Err(err), true).unwrap_err();
         assert!(reason.starts_with(expected), "{reason}");
     }
 }
 
 #[test]
-fn an_answer_is_made_in_steps_and_is_the_same() {
+fn an_answer_made_in_steps_equals_one_made_at_once() {
     let folder = crate::eventlog::writer::tests::double::Folder::new();
     let path = LogPath::parse(b"a.log").unwrap();
     let disk = Arc::new(crate::eventlog::disk::SystemDisk);
@@ -78,7 +78,7 @@ fn an_answer_is_made_in_steps_and_is_the_same() {
     writer.sync_now(Instant::now()).unwrap();
     let far = Instant::now() + Duration::from_secs(60);
     let records = reader::read(&folder.0, &path, &Query::default(), far).unwrap().records;
-    let whole = answer(&records, far).unwrap();
+    let whole = make_answer(&records, far).unwrap();
     let mut making = Making::begin(&records);
     let mut steps = 1;
     while !making.go_on(&records).unwrap() {
@@ -88,6 +88,6 @@ fn an_answer_is_made_in_steps_and_is_the_same() {
     assert!(making.finish().tape == whole.tape);
     let mut tape = Reader::new(&whole.tape);
     assert_eq!(tape.next_item(), Some(Item::Array(100)));
-    let late = answer(&records, Instant::now());
+    let late = make_answer(&records, Instant::now());
     assert!(matches!(late, Err(ReadError::Timeout)));
 }

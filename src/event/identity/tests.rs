@@ -1,9 +1,9 @@
-//! Identity: its text, the numbers it gives out, and the ledger against a plain list.
+//! The text of identities, the numbers of sent events, and the ledger of received numbers compared with a plain list.
 
 use super::*;
 use crate::event::ledger::{self, Ledger, Sight};
 
-/// The text after `"_rt":`, and what stands in it for the channel `chat` (CRC-32 1ee15e1c): `server boot seq sent`.
+/// The text after `"_rt":`, and its parts for the channel `chat` (CRC-32 1ee15e1c): `server boot seq sent`.
 const TEXTS: &[(&str, Option<&str>)] = &[
     ("eu-1/00000000000000ff:42:1732460000123:CRC", Some("eu-1 255 42 1732460000123")),
     ("eu-1/ffffffffffffffff:0:0:CRC", Some("eu-1 18446744073709551615 0 0")),
@@ -35,7 +35,7 @@ const TEXTS: &[(&str, Option<&str>)] = &[
 ];
 
 #[test]
-fn texts() {
+fn only_the_exact_form_is_an_identity() {
     let crc = format!("{:08x}", crc32fast::hash(b"chat"));
     for (text, expected) in TEXTS {
         let hooks = vec!["0123456789abcdef"; ACTED_MAX].join(":");
@@ -57,7 +57,7 @@ fn no_text_panics() {
     }
 }
 
-/// The object that Emit sends for this text.
+/// The object that Emit sends for this JSON text.
 fn member_of(numbering: &mut Numbering, channel: &str, text: &str) -> String {
     let next = numbering.next(b"p:", channel.as_bytes(), 1000, b"");
     let (open, comma) = open_object(text.as_bytes()).unwrap();
@@ -67,7 +67,7 @@ fn member_of(numbering: &mut Numbering, channel: &str, text: &str) -> String {
 }
 
 #[test]
-fn what_is_written_is_what_is_read() {
+fn a_written_identity_is_read_back() {
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let sent = member_of(&mut numbering, "chat", r#"{"a":1}"#);
     assert_eq!(sent, format!(r#"{{"a":1,"_rt":"eu-1/0000000000000abc:1:1000:{:08x}"}}"#, crc32fast::hash(b"p:chat")));
@@ -79,7 +79,7 @@ fn what_is_written_is_what_is_read() {
 }
 
 #[test]
-fn objects_are_opened_at_their_end() {
+fn an_object_is_opened_at_its_end() {
     let rows: [(&str, Option<(&str, &str)>); 8] = [
         ("{}", Some(("{", ""))),
         (" { } \n", Some(("{ ", ""))),
@@ -120,9 +120,9 @@ fn channels_beyond_the_limit_have_no_numbers() {
     assert_eq!((numbering.channels.len(), numbering.numbers.len()), (NUMBERED_CHANNELS_MAX, NUMBERED_CHANNELS_MAX));
 }
 
-/// Events after this hold the new name, and go on in number.
+/// Events after a change have the new name, and their numbers go on.
 #[test]
-fn a_server_that_is_renamed_says_so() {
+fn a_renamed_server_keeps_its_numbers() {
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let first = member_of(&mut numbering, "chat", "{}");
     numbering.rename("eu-2", b"p:");
@@ -139,7 +139,7 @@ fn missed(missed: u64) -> Sight {
     Sight::New { missed }
 }
 
-/// A ledger, and a moment that does not pass by itself.
+/// A ledger with a clock that only [`Seeing::pass`] moves.
 struct Seeing {
     ledger: Ledger,
     now: Instant,
@@ -154,7 +154,7 @@ impl Seeing {
         self.ledger.see(pattern, name.as_bytes(), channel.as_bytes(), &of(boot, seq), self.now)
     }
 
-    /// For one subscription to one channel of one sender.
+    /// Sees a number of one sender through one subscription to one channel.
     fn see(&mut self, seq: u64) -> Sight {
         self.see_as((false, "c"), "c", 1, seq)
     }
@@ -165,18 +165,22 @@ impl Seeing {
 }
 
 #[test]
-fn gaps_and_repeats() {
+fn numbers_show_gaps_and_repeats() {
     let mut seeing = Seeing::new();
     let mut see = |boot, seq| seeing.see_as((false, "c"), "c", boot, seq);
-    assert_eq!(see(1, 5), missed(0), "a first sight is a baseline");
+    assert_eq!(see(1, 5), missed(0), "the first number is the baseline");
     assert_eq!((see(1, 6), see(1, 6), see(1, 4)), (missed(0), Sight::Repeat, Sight::Repeat));
     assert_eq!((see(1, 9), see(1, 8), see(1, 10)), (missed(2), Sight::Repeat, missed(0)));
-    assert_eq!((see(2, 1), see(2, 2), see(2, 4)), (missed(0), missed(0), missed(1)), "another sender has its own");
-    assert_eq!((see(1, 0), see(1, 0)), (missed(0), missed(0)), "0 is no number");
+    assert_eq!(
+        (see(2, 1), see(2, 2), see(2, 4)),
+        (missed(0), missed(0), missed(1)),
+        "another sender has its own numbers"
+    );
+    assert_eq!((see(1, 0), see(1, 0)), (missed(0), missed(0)), "0 is not a number");
 }
 
 #[test]
-fn each_subscription_sees_an_event_once_and_a_gap_is_told_once() {
+fn each_subscription_sees_an_event_once_and_a_gap_is_reported_once() {
     let mut seeing = Seeing::new();
     let exact = |seeing: &mut Seeing, seq| seeing.see_as((false, "c:1"), "c:1", 1, seq);
     let pattern = |seeing: &mut Seeing, seq| seeing.see_as((true, "c:*"), "c:1", 1, seq);
@@ -185,16 +189,16 @@ fn each_subscription_sees_an_event_once_and_a_gap_is_told_once() {
     }
     assert_eq!((exact(&mut seeing, 7), pattern(&mut seeing, 7)), (missed(4), missed(0)));
     assert_eq!((pattern(&mut seeing, 10), exact(&mut seeing, 9)), (missed(2), missed(0)));
-    assert_eq!(exact(&mut seeing, 12), missed(2), "10 and 11 were missed by this one, and not told yet");
+    assert_eq!(exact(&mut seeing, 12), missed(2), "this one missed 10 and 11, and no gap was reported for them");
 }
 
-/// A number that follows the last one is no gap for a subscription, although another one was told of a gap up to there.
+/// The next number is no gap for a subscription, even if a gap up to it was reported through another one.
 #[test]
-fn what_follows_without_a_gap_changes_nothing_that_was_told() {
+fn numbers_without_a_gap_do_not_change_the_reported_gaps() {
     let mut seeing = Seeing::new();
     let exact = |seeing: &mut Seeing, seq| seeing.see_as((false, "c:1"), "c:1", 1, seq);
     let pattern = |seeing: &mut Seeing, seq| seeing.see_as((true, "c:*"), "c:1", 1, seq);
-    // A baseline and its successors are never told as missed, so another subscription may tell of them later.
+    // Nobody misses a baseline and its successors here, so another subscription may report them later.
     assert_eq!(
         (pattern(&mut seeing, 1), exact(&mut seeing, 5), exact(&mut seeing, 6)),
         (missed(0), missed(0), missed(0))
@@ -203,7 +207,7 @@ fn what_follows_without_a_gap_changes_nothing_that_was_told() {
 }
 
 #[test]
-fn a_subscription_asked_for_again_starts_anew() {
+fn a_renewed_subscription_starts_with_new_baselines() {
     let mut seeing = Seeing::new();
     assert_eq!(seeing.see(1), missed(0));
     seeing.ledger.forget(true, b"c");
@@ -217,11 +221,11 @@ fn a_subscription_asked_for_again_starts_anew() {
 }
 
 #[test]
-fn the_most_recent_sources_are_kept_and_no_more_than_twice_as_many() {
+fn the_ledger_keeps_the_most_recent_sources_and_at_most_twice_as_many() {
     let mut seeing = Seeing::new();
     for boot in 0..3 * NUMBERED_CHANNELS_MAX as u64 {
         assert_eq!(seeing.see_as((false, "c"), "c", boot, 1), missed(0));
-        // One source that is seen all the time stays.
+        // A source that is seen all the time stays.
         assert_eq!(seeing.see_as((false, "c"), "busy", 1, boot + 1), missed(0));
         assert!(seeing.ledger.seen.young.len() + seeing.ledger.seen.old.len() <= 2 * NUMBERED_CHANNELS_MAX);
     }
@@ -229,13 +233,13 @@ fn the_most_recent_sources_are_kept_and_no_more_than_twice_as_many() {
     for boot in 0..NUMBERED_CHANNELS_MAX as u64 - 1 {
         assert_eq!(seeing.see_as((false, "c"), "c", newest - boot, 1), Sight::Repeat, "{boot}");
     }
-    assert_eq!(seeing.see_as((false, "c"), "c", 0, 5), missed(0), "the oldest is forgotten");
+    assert_eq!(seeing.see_as((false, "c"), "c", 0, 5), missed(0), "the ledger forgot the oldest");
 }
 
 // ---- forged numbers -----------------------------------------------------------------------------------------------
 
 #[test]
-fn a_number_that_no_server_reaches_is_not_believed() {
+fn a_number_that_no_server_can_reach_is_implausible() {
     for forged in [1 << 53, ledger::NUMBER_MAX + 1, ledger::NUMBER_MAX, 10 + ledger::JUMP_MAX + 1] {
         let mut seeing = Seeing::new();
         (1..=10).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
@@ -246,9 +250,9 @@ fn a_number_that_no_server_reaches_is_not_believed() {
     assert_eq!((seeing.see(1 << 53), seeing.see(3), seeing.see(4)), (Sight::Implausible, missed(0), missed(0)));
 }
 
-/// A long time away explains a far number.
+/// After a long absence of the receiver, a large jump of the numbers is plausible.
 #[test]
-fn how_far_a_number_may_be_grows_with_the_time() {
+fn the_plausible_jump_grows_with_the_time() {
     let mut seeing = Seeing::new();
     assert_eq!((seeing.see(1), seeing.see(2 + ledger::JUMP_MAX)), (missed(0), Sight::Implausible));
     assert_eq!(seeing.see(1 + ledger::JUMP_MAX), missed(ledger::JUMP_MAX - 1));
@@ -258,30 +262,30 @@ fn how_far_a_number_may_be_grows_with_the_time() {
     assert_eq!(seeing.see(far), missed(far - 2 - ledger::JUMP_MAX));
 }
 
-/// Believed at first, a forged number costs the sender's next two events, and the numbers of before are still known.
+/// A plausible forged number costs the sender's next two events. The ledger still knows the numbers before it.
 #[test]
-fn a_row_of_numbers_that_were_passed_is_a_new_baseline() {
+fn three_rising_numbers_that_were_never_seen_are_a_new_baseline() {
     let mut seeing = Seeing::new();
     (1..=10).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
     assert_eq!(seeing.see(900), missed(889));
     assert_eq!((seeing.see(11), seeing.see(12), seeing.see(13)), (Sight::Repeat, Sight::Repeat, Sight::Renewed));
     assert_eq!((seeing.see(14), seeing.see(10), seeing.see(900)), (missed(0), Sight::Repeat, Sight::Repeat));
-    assert_eq!(seeing.see(17), missed(2), "its gaps are told again");
+    assert_eq!(seeing.see(17), missed(2), "its gaps are reported again");
     (18..900).for_each(|seq| assert_eq!(seeing.see(seq), missed(0), "{seq}"));
     assert_eq!((seeing.see(900), seeing.see(901), seeing.see(902)), (Sight::Repeat, missed(0), missed(0)));
-    // As the very first number of a source, too.
+    // The same if the forged number is the first of a source.
     let mut seeing = Seeing::new();
     let sights = [5000, 1, 2, 3, 4].map(|seq| seeing.see(seq));
     assert_eq!(sights, [missed(0), Sight::Repeat, Sight::Repeat, Sight::Renewed, missed(0)]);
-    // And one that is too low: the sender's are far beyond it.
+    // The same if the forged number is too low: the sender's own are far beyond it.
     let mut seeing = Seeing::new();
     let sights = [1, 9_000_000, 9_000_001, 9_000_002, 9_000_003].map(|seq| seeing.see(seq));
     assert_eq!(sights, [missed(0), Sight::Implausible, Sight::Implausible, Sight::Renewed, missed(0)]);
 }
 
-/// After a lost connection a sender sends much again, in order: all of it was seen.
+/// After a lost connection a sender repeats many events, in order. The ledger has seen all of them.
 #[test]
-fn a_resend_is_no_new_baseline() {
+fn repeated_numbers_are_no_new_baseline() {
     let mut seeing = Seeing::new();
     (1..=9000).for_each(|seq| assert_eq!(seeing.see(seq), missed(0)));
     (800..=9000).for_each(|seq| assert_eq!(seeing.see(seq), Sight::Repeat, "{seq}"));
@@ -290,12 +294,12 @@ fn a_resend_is_no_new_baseline() {
     assert_eq!(seeing.see(9011), missed(0));
 }
 
-/// One source as lists of numbers: the groups in which they were seen, newest first, and the row that fits nowhere.
+/// One source as lists of numbers: the groups in which they were seen, newest first, and the run that fits into none.
 #[derive(Default)]
 struct Naive {
     groups: Vec<Vec<u64>>,
-    row: Vec<u64>,
-    told: u64,
+    run: Vec<u64>,
+    reported: u64,
 }
 
 impl Naive {
@@ -308,31 +312,31 @@ impl Naive {
                 if seq == last + 1 {
                     let reached = self.groups.remove(at);
                     self.groups[0].extend(reached);
-                    self.row.clear();
+                    self.run.clear();
                 }
                 return Sight::Repeat;
             }
             (Some(last), None) if seq < last => Sight::Repeat,
             (Some(last), None) if seq - last > ledger::JUMP_MAX => Sight::Implausible,
             (Some(last), None) => {
-                let new = (last + 1..seq).filter(|number| *number > self.told).count() as u64;
-                self.told = if seq > last + 1 { self.told.max(seq - 1) } else { self.told };
+                let new = (last + 1..seq).filter(|number| *number > self.reported).count() as u64;
+                self.reported = if seq > last + 1 { self.reported.max(seq - 1) } else { self.reported };
                 missed(new)
             }
         };
         let mut sight = sight;
         if sight == Sight::Repeat || sight == Sight::Implausible {
-            if self.row.last().is_some_and(|before| *before >= seq) {
-                self.row.clear();
+            if self.run.last().is_some_and(|before| *before >= seq) {
+                self.run.clear();
             }
-            self.row.push(seq);
-            if self.row.len() < usize::from(ledger::ROW) {
+            self.run.push(seq);
+            if self.run.len() < usize::from(ledger::RISING_RUN) {
                 return sight;
             }
             sight = Sight::Renewed;
-            self.told = self.told.min(seq);
+            self.reported = self.reported.min(seq);
         }
-        self.row.clear();
+        self.run.clear();
         match self.groups.first_mut().filter(|group| group.last() == Some(&(seq - 1)) && sight != Sight::Renewed) {
             Some(group) => group.push(seq),
             None => self.groups.insert(0, vec![seq]),
@@ -343,9 +347,9 @@ impl Naive {
 }
 
 proptest::proptest! {
-    /// Against lists: few numbers, so that they meet; now and then a far one.
+    /// Compares with plain lists. The numbers are few, so that they collide, and sometimes far.
     #[test]
-    fn as_plain_lists_would(seqs in proptest::collection::vec((1..40u64, 0..12u8), 0..120)) {
+    fn the_ledger_behaves_like_plain_lists(seqs in proptest::collection::vec((1..40u64, 0..12u8), 0..120)) {
         let (mut seeing, mut naive) = (Seeing::new(), Naive::default());
         for (seq, far) in seqs {
             let seq = if far == 0 { seq * 50_000 } else { seq };
@@ -353,7 +357,7 @@ proptest::proptest! {
         }
     }
 
-    /// Whatever was forged: of the sender's own next events two are lost at most, and those whose numbers were forged.
+    /// After any forged numbers, a sender loses at most its next two events, and those whose numbers were forged.
     #[test]
     fn no_forged_number_silences_a_sender(
         start in 1..1_000_000u64,
@@ -373,12 +377,12 @@ proptest::proptest! {
         }
         let own = start + 10..start + 200;
         let lost = own.filter(|seq| seeing.see(*seq) == Sight::Repeat).count();
-        assert!(lost < usize::from(ledger::ROW) + forged.len(), "{lost} lost after {} forged", forged.len());
+        assert!(lost < usize::from(ledger::RISING_RUN) + forged.len(), "{lost} lost after {} forged", forged.len());
     }
 }
 
 #[test]
-fn the_clock_follows_the_system() {
+fn the_clock_follows_the_systems_clock() {
     let (mut clock, start) = (UnixClock::default(), Instant::now());
     let mut at = |ms, system_ms| {
         let system = SystemTime::UNIX_EPOCH + Duration::from_millis(system_ms);
@@ -390,7 +394,7 @@ fn the_clock_follows_the_system() {
 }
 
 #[test]
-fn hooks_that_acted_are_listed_and_found() {
+fn an_identity_lists_the_hooks_that_acted() {
     let [one, two, three] = ["a", "b", "c"].map(|name| Fingerprint::of(name.as_bytes(), &serde_json::Value::Null));
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let list = acted([one, two]);

@@ -1,12 +1,15 @@
-//! Blocks: what goes in comes out, and what damage costs.
+//! Tests of blocks: records come back as they were appended; damage and forged content have bounded cost.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Record, line};
+use crate::eventlog::format::{BLOCK_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX};
+use crate::eventlog::line;
+use crate::eventlog::records::Record;
 
 const HEADER: Header = Header { span: 1, segment: 0x1122_3344_5566_7788, first_seq: 1, base_ms: 0, unit: 0 };
 
+/// A record to append.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) time_ms: u64,
@@ -18,11 +21,11 @@ fn sample(time_ms: u64, channel: &str, payload: &str) -> Sample {
     Sample { time_ms, channel: channel.into(), payload: payload.into() }
 }
 
-/// The realistic events, as they were emitted.
+/// Realistic events in the order of their emission.
 pub(crate) fn events() -> Vec<Sample> {
     let text = include_str!("../../../testdata/eventlog/events.jsonl");
     let mut records = Records::default();
-    let decoded = line::decode(text.as_bytes(), &Filter::ALL, &mut records);
+    let decoded = line::decode(text.as_bytes(), &RecordFilter::ALL, &mut records);
     assert_eq!((decoded.bad_bytes, decoded.info.records), (0, 600));
     records
         .iter()
@@ -30,9 +33,9 @@ pub(crate) fn events() -> Vec<Sample> {
         .collect()
 }
 
-/// A block of these, a chunk for each inner slice.
+/// A block with one chunk for each inner slice.
 fn block_of(header: Header, chunks: &[&[Sample]]) -> Vec<u8> {
-    let mut encoder = Encoder::new();
+    let mut encoder = BlockEncoder::new();
     encoder.begin(header, Vec::new());
     for chunk in chunks {
         for sample in *chunk {
@@ -44,7 +47,7 @@ fn block_of(header: Header, chunks: &[&[Sample]]) -> Vec<u8> {
     encoder.seal()
 }
 
-fn read(bytes: &[u8], filter: &Filter<'_>) -> (Records, Decoded) {
+fn read(bytes: &[u8], filter: &RecordFilter<'_>) -> (Records, Decoded) {
     let (header, sum) = Header::read(bytes).unwrap();
     let mut records = Records::default();
     let decoded = decode(bytes, &header, sum, filter, &mut records);
@@ -59,8 +62,8 @@ fn is_sample(record: Record<'_>, sample: &Sample) -> bool {
 fn check_round_trip(samples: &[Sample]) {
     let half = samples.len() / 2;
     let bytes = block_of(HEADER, &[&samples[..half], &samples[half..]]);
-    let (records, decoded) = read(&bytes, &Filter::ALL);
-    assert_eq!((decoded.end, decoded.whole_bytes), (End::Clean, bytes.len()));
+    let (records, decoded) = read(&bytes, &RecordFilter::ALL);
+    assert_eq!((decoded.end, decoded.whole_bytes), (PartEnd::Clean, bytes.len()));
     assert_eq!(records.len(), samples.len());
     for (number, (record, sample)) in records.iter().zip(samples).enumerate() {
         assert!(is_sample(record, sample), "{record:?} is not {sample:?}");
@@ -69,10 +72,10 @@ fn check_round_trip(samples: &[Sample]) {
 }
 
 #[test]
-fn payloads_come_back_as_they_were() {
+fn payloads_come_back_unchanged() {
     let mut samples = Vec::new();
     for line in include_str!("../../../testdata/eventlog/payloads.txt").lines() {
-        // Each twice: as a new shape, and as a known one.
+        // Each payload twice: with a new shape, and with a known one.
         for time_ms in [1_763_942_400_000, 1_763_942_399_999] {
             samples.push(sample(time_ms, "c", line));
         }
@@ -82,18 +85,18 @@ fn payloads_come_back_as_they_were() {
 }
 
 #[test]
-fn white_space_between_values_goes_and_nothing_else() {
+fn only_white_space_between_values_is_lost() {
     let spaced = " { \"a b\" : [ 1 , { \"c\" : \" d \" } , [ ] , { } ] ,\n\t\"e\" :\r1.50 } ";
     let bytes =
         block_of(HEADER, &[&[sample(0, "c", spaced), sample(0, "c", "{\"a b\":[],\"e\":1}"), sample(0, "c", spaced)]]);
-    let (records, _) = read(&bytes, &Filter::ALL);
+    let (records, _) = read(&bytes, &RecordFilter::ALL);
     let payloads: Vec<_> = records.iter().map(|record| (record.payload, record.raw)).collect();
     let normal = &b"{\"a b\":[1,{\"c\":\" d \"},[],{}],\"e\":1.50}"[..];
     assert_eq!(payloads, [(normal, false), (b"{\"a b\":[],\"e\":1}", false), (normal, false)]);
 }
 
 #[test]
-fn what_is_no_json_is_marked_and_kept_to_the_byte() {
+fn a_payload_that_is_no_json_is_marked_and_kept_byte_for_byte() {
     for (payload, raw) in [
         (&b"hello"[..], true),
         (b"", true),
@@ -109,11 +112,11 @@ fn what_is_no_json_is_marked_and_kept_to_the_byte() {
         (b"null", false),
         (b"-0.0e-0", false),
     ] {
-        // After a record of the shape that it nearly has.
+        // It follows a record whose shape it nearly has.
         let samples =
             [sample(0, "c", "{\"a\":1}"), Sample { time_ms: 0, channel: b"c".into(), payload: payload.into() }];
         let bytes = block_of(HEADER, &[&samples]);
-        let (records, _) = read(&bytes, &Filter::ALL);
+        let (records, _) = read(&bytes, &RecordFilter::ALL);
         let last = records.iter().next_back().unwrap();
         assert_eq!((last.payload, last.raw), (payload, raw), "{}", payload.escape_ascii());
     }
@@ -131,11 +134,11 @@ fn deep_and_long_payloads_come_back() {
     for sample in &samples {
         check_round_trip(std::slice::from_ref(sample));
     }
-    let (records, _) = read(&block_of(HEADER, &[&[sample(0, "c", &deep(129))]]), &Filter::ALL);
+    let (records, _) = read(&block_of(HEADER, &[&[sample(0, "c", &deep(129))]]), &RecordFilter::ALL);
     assert!(records.iter().all(|record| record.raw), "deeper than anything decodes it");
 }
 
-/// JSON of any kind, written as any writer might.
+/// Any JSON value, as text that any encoder might write.
 fn any_json() -> impl Strategy<Value = String> {
     let text = "[a-c\\\\\"é\u{1}\n ]{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap());
     let number = prop_oneof![
@@ -181,8 +184,8 @@ proptest! {
         prop::sample::select(b"{}[]\",:\\019.-e tn\x00\xff".to_vec()), 0..16), 1..8)) {
         let samples: Vec<_> =
             payloads.into_iter().map(|payload| Sample { time_ms: 1, channel: b"c".into(), payload }).collect();
-        let (records, decoded) = read(&block_of(HEADER, &[&samples]), &Filter::ALL);
-        prop_assert_eq!(decoded.end, End::Clean);
+        let (records, decoded) = read(&block_of(HEADER, &[&samples]), &RecordFilter::ALL);
+        prop_assert_eq!(decoded.end, PartEnd::Clean);
         for (record, sample) in records.iter().zip(&samples) {
             let value = serde_json::from_slice::<serde_json::Value>(&sample.payload);
             prop_assert!(!record.raw || value.is_err() , "{:?}", sample);
@@ -197,12 +200,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_in_a_valid_chunk_make_trouble(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_in_a_chunk_with_a_right_checksum_are_harmless(noise in prop::collection::vec(any::<u8>(), 0..200)) {
         check_hostile(&noise)?;
     }
 
     #[test]
-    fn no_change_to_a_valid_chunk_makes_trouble(
+    fn any_change_to_a_chunk_with_a_right_checksum_is_harmless(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let samples = &events()[..12];
@@ -215,7 +218,7 @@ proptest! {
     }
 }
 
-/// Whatever stands in a chunk with a right checksum: no panic, and no memory out of proportion.
+/// Decodes a chunk with these bytes and a right checksum: no panic, and no memory out of proportion.
 fn check_hostile(records: &[u8]) -> Result<(), TestCaseError> {
     let mut bytes = Vec::new();
     let mut sum = HEADER.write(&mut bytes);
@@ -224,7 +227,7 @@ fn check_hostile(records: &[u8]) -> Result<(), TestCaseError> {
     sum = chunk_sum(sum, &chunk);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes.extend_from_slice(&chunk);
-    let (found, decoded) = read(&bytes, &Filter::ALL);
+    let (found, decoded) = read(&bytes, &RecordFilter::ALL);
     prop_assert_eq!(found.len() as u64, decoded.info.records);
     prop_assert!(found.text.len() < records.len() * records.len() + 1024);
     Ok(())
@@ -233,7 +236,7 @@ fn check_hostile(records: &[u8]) -> Result<(), TestCaseError> {
 #[test]
 fn a_record_that_does_not_fit_leaves_no_trace() {
     let events = events();
-    let mut encoder = Encoder::new();
+    let mut encoder = BlockEncoder::new();
     encoder.begin(HEADER, Vec::new());
     let mut taken = 0;
     for event in &events {
@@ -250,50 +253,50 @@ fn a_record_that_does_not_fit_leaves_no_trace() {
     }
     let big = vec![b'x'; UNIT_BYTES];
     assert!(!encoder.append(5, b"big", &big));
-    // What is smaller still goes in, and refers to nothing that was taken back.
+    // A smaller record still fits, and refers to nothing that was removed.
     assert!(encoder.append(5, b"big", b"{\"a\":1}"));
     let bytes = encoder.finish();
     assert_eq!(bytes.len(), UNIT_BYTES);
-    let (records, decoded) = read(&bytes, &Filter::ALL);
-    assert_eq!((decoded.end, records.len()), (End::Clean, taken + 1));
+    let (records, decoded) = read(&bytes, &RecordFilter::ALL);
+    assert_eq!((decoded.end, records.len()), (PartEnd::Clean, taken + 1));
     assert!(records.iter().zip(&events[..taken]).all(|(record, event)| is_sample(record, event)));
     assert_eq!(records.iter().next_back().unwrap().payload, b"{\"a\":1}");
 }
 
 #[test]
-fn a_record_of_any_size_fits_the_span_that_is_said_for_it() {
+fn a_record_of_any_size_fits_the_span_computed_for_it() {
     for len in [0, 1, UNIT_BYTES - 300, UNIT_BYTES, 3 * UNIT_BYTES - 120, 3 * UNIT_BYTES - 119, 512 * 1024] {
         let payload = vec![b'z'; len];
         let span = span_for(b"channel", &payload).unwrap();
-        let mut encoder = Encoder::new();
+        let mut encoder = BlockEncoder::new();
         encoder.begin(Header { span, ..HEADER }, Vec::new());
         assert!(encoder.append_verbatim(9, b"channel", &payload, false), "{len}");
         let bytes = encoder.finish();
         assert_eq!(bytes.len(), usize::from(span) * UNIT_BYTES);
-        let (records, _) = read(&bytes, &Filter::ALL);
+        let (records, _) = read(&bytes, &RecordFilter::ALL);
         assert_eq!(records.iter().next().unwrap().payload, payload);
     }
     assert_eq!(span_for(b"c", &vec![0; 17 * 1024 * 1024]), None);
 }
 
 #[test]
-fn a_filter_takes_what_it_should() {
+fn a_filter_takes_matching_records_only() {
     let samples: Vec<_> =
         (0..20).map(|n| sample(100 + n, if n % 3 == 0 { "a" } else { "b" }, &format!("{{\"n\":{n}}}"))).collect();
     let bytes = block_of(HEADER, &[&samples]);
     let numbers =
-        |filter: Filter<'_>| -> Vec<u64> { read(&bytes, &filter).0.iter().map(|record| record.seq).collect() };
-    let all = Filter::ALL;
-    assert_eq!(numbers(Filter { start_ms: 105, end_ms: 108, ..all }), [6, 7, 8, 9]);
-    assert_eq!(numbers(Filter { channel: Some(b"a"), start_ms: 110, ..all }), [13, 16, 19]);
-    assert!(numbers(Filter { channel: Some(b"c"), ..all }).is_empty());
-    assert_eq!(numbers(Filter { seq_from: 3, seq_below: 6, ..all }), [3, 4, 5]);
-    assert!(numbers(Filter::NONE).is_empty());
-    assert_eq!(read(&bytes, &Filter::NONE).1.info.records, 20, "what is not taken is counted all the same");
+        |filter: RecordFilter<'_>| -> Vec<u64> { read(&bytes, &filter).0.iter().map(|record| record.seq).collect() };
+    let all = RecordFilter::ALL;
+    assert_eq!(numbers(RecordFilter { start_ms: 105, end_ms: 108, ..all }), [6, 7, 8, 9]);
+    assert_eq!(numbers(RecordFilter { channel: Some(b"a"), start_ms: 110, ..all }), [13, 16, 19]);
+    assert!(numbers(RecordFilter { channel: Some(b"c"), ..all }).is_empty());
+    assert_eq!(numbers(RecordFilter { seq_from: 3, seq_below: 6, ..all }), [3, 4, 5]);
+    assert!(numbers(RecordFilter::NONE).is_empty());
+    assert_eq!(read(&bytes, &RecordFilter::NONE).1.info.records, 20, "refused records are counted too");
 }
 
 #[test]
-fn cut_at_every_length_it_is_torn_and_keeps_whole_chunks() {
+fn a_block_cut_at_any_length_is_torn_and_keeps_its_whole_chunks() {
     let events = events();
     let bytes = block_of(HEADER, &[&events[..5], &events[5..9], &events[9..10]]);
     let chunk_ends: Vec<usize> = (1..=3)
@@ -305,20 +308,20 @@ fn cut_at_every_length_it_is_torn_and_keeps_whole_chunks() {
             assert_eq!(Header::read(cut).unwrap_err(), BadHeader::Short);
             continue;
         }
-        let (records, decoded) = read(cut, &Filter::ALL);
+        let (records, decoded) = read(cut, &RecordFilter::ALL);
         let whole = chunk_ends.iter().filter(|end| **end <= len).count();
         assert_eq!(records.len(), [0, 5, 9, 10][whole], "{len}");
         let on_border = len == HEADER_BYTES || chunk_ends.contains(&len);
-        assert_eq!(decoded.end, if on_border { End::Clean } else { End::Torn }, "{len}");
+        assert_eq!(decoded.end, if on_border { PartEnd::Clean } else { PartEnd::Torn }, "{len}");
     }
 }
 
 #[test]
-fn every_flipped_bit_is_noticed_and_costs_no_chunk_before_it() {
+fn every_flipped_bit_is_detected_and_costs_no_chunk_before_it() {
     let events = events();
     let bytes = block_of(HEADER, &[&events[..5], &events[5..9]]);
     let first_end = block_of(HEADER, &[&events[..5]]).len();
-    let (whole, _) = read(&bytes, &Filter::ALL);
+    let (whole, _) = read(&bytes, &RecordFilter::ALL);
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut bad = bytes.clone();
@@ -328,8 +331,8 @@ fn every_flipped_bit_is_noticed_and_costs_no_chunk_before_it() {
                 assert_eq!(Header::read(&bad).unwrap_err(), expected);
                 continue;
             }
-            let (records, decoded) = read(&bad, &Filter::ALL);
-            assert_ne!(decoded.end, End::Clean, "bit {bit} of byte {at}");
+            let (records, decoded) = read(&bad, &RecordFilter::ALL);
+            assert_ne!(decoded.end, PartEnd::Clean, "bit {bit} of byte {at}");
             assert_eq!(records.len(), if at < first_end { 0 } else { 5 });
             assert!(records.iter().zip(whole.iter()).all(|(bad, good)| bad == good));
         }
@@ -337,29 +340,29 @@ fn every_flipped_bit_is_noticed_and_costs_no_chunk_before_it() {
 }
 
 #[test]
-fn a_chunk_counts_in_its_block_only() {
+fn a_chunk_is_valid_in_its_own_block_only() {
     let events = events();
     let other = Header { segment: 1, ..HEADER };
     let mut moved = block_of(HEADER, &[&events[..5]]);
     moved[..HEADER_BYTES].copy_from_slice(&block_of(other, &[&events[..5]])[..HEADER_BYTES]);
-    assert_eq!(read(&moved, &Filter::ALL).1.end, End::Damaged);
+    assert_eq!(read(&moved, &RecordFilter::ALL).1.end, PartEnd::Damaged);
 }
 
 #[test]
-fn a_block_is_resumed_where_it_was_whole() {
+fn a_block_is_resumed_behind_its_last_whole_chunk() {
     let events = events();
     let mut bytes = block_of(HEADER, &[&events[..40]]);
     let whole = bytes.len();
     bytes.extend_from_slice(b"torn");
-    let (_, decoded) = read(&bytes, &Filter::ALL);
-    assert_eq!((decoded.end, decoded.whole_bytes), (End::Torn, whole));
-    let mut encoder = Encoder::new();
+    let (_, decoded) = read(&bytes, &RecordFilter::ALL);
+    assert_eq!((decoded.end, decoded.whole_bytes), (PartEnd::Torn, whole));
+    let mut encoder = BlockEncoder::new();
     encoder.resume(bytes, HEADER, &decoded);
     for event in &events[40..80] {
         assert!(encoder.append(event.time_ms, &event.channel, &event.payload));
     }
-    let (records, decoded) = read(&encoder.seal(), &Filter::ALL);
-    assert_eq!((decoded.end, records.len()), (End::Clean, 80));
+    let (records, decoded) = read(&encoder.seal(), &RecordFilter::ALL);
+    assert_eq!((decoded.end, records.len()), (PartEnd::Clean, 80));
     assert!(records.iter().zip(&events).all(|(record, event)| is_sample(record, event)));
 }
 
@@ -367,7 +370,7 @@ fn a_block_is_resumed_where_it_was_whole() {
 fn typical_events_take_at_most_half_the_bytes_of_their_lines() {
     let events = events();
     let lines = include_str!("../../../testdata/eventlog/events.jsonl").len();
-    let (mut bytes, mut encoder) = (0, Encoder::new());
+    let (mut bytes, mut encoder) = (0, BlockEncoder::new());
     encoder.begin(HEADER, Vec::new());
     for event in &events {
         if !encoder.append(event.time_ms, &event.channel, &event.payload) {
@@ -406,9 +409,9 @@ fn new_form(skeleton: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_forged_block_takes_no_more_than_a_real_one() {
+fn a_forged_block_costs_no_more_memory_than_a_real_one() {
     let long = 7_000_000;
-    // A value for each hole, so that nothing but their number is wrong.
+    // A value for each hole, so that only the number of holes is wrong.
     let holes = [new_form(&vec![0; long / 2]), vec![0; long / 2]].concat();
     // Strings of no byte, forms of the same shape, records of two bytes.
     let strings = [new_form(b"\0"), b"\x09".to_vec(), b"\x03\x00".repeat(long / 2), b"\x0b".to_vec()].concat();
@@ -418,9 +421,9 @@ fn a_forged_block_takes_no_more_than_a_real_one() {
     for (name, bytes) in
         [("holes", holes), ("strings", strings), ("forms", forms), ("records", records), ("shapes", shapes)]
     {
-        for filter in [Filter::ALL, Filter::NONE] {
+        for filter in [RecordFilter::ALL, RecordFilter::NONE] {
             let (found, decoded) = read(&forged(&bytes), &filter);
-            assert_eq!(decoded.end, End::Damaged, "{name}");
+            assert_eq!(decoded.end, PartEnd::Damaged, "{name}");
             assert!(decoded.info.records <= BLOCK_RECORDS_MAX + 1, "{name}: {}", decoded.info.records);
             assert!(found.text.len() < 2 * EVENTLOG_RECORD_BYTES_MAX, "{name}: {}", found.text.len());
         }
@@ -432,8 +435,8 @@ fn a_string_named_many_times_does_not_grow_beyond_a_record() {
     // A string of two million bytes, and eight thousand holes that each name it with one byte.
     let long = [b"\x03".to_vec(), varint(2_000_000), vec![b'x'; 2_000_000]].concat();
     let bytes = [new_form(&vec![0; 8000]), long, vec![0x80; 8000]].concat();
-    let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
-    assert_eq!((decoded.end, found.len()), (End::Damaged, 0));
+    let (found, decoded) = read(&forged(&bytes), &RecordFilter::ALL);
+    assert_eq!((decoded.end, found.len()), (PartEnd::Damaged, 0));
     assert!(found.text.capacity() < 8_000_000, "{}", found.text.capacity());
 }
 
@@ -441,13 +444,13 @@ fn a_string_named_many_times_does_not_grow_beyond_a_record() {
 fn a_block_of_short_records_with_long_texts_stops_at_the_bound() {
     let skeleton = [b"\"".to_vec(), vec![b'x'; 500_000], b"\"".to_vec()].concat();
     let bytes = [new_form(&skeleton), b"\x01\x00".repeat(20_000)].concat();
-    let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
-    assert_eq!(decoded.end, End::Damaged);
+    let (found, decoded) = read(&forged(&bytes), &RecordFilter::ALL);
+    assert_eq!(decoded.end, PartEnd::Damaged);
     assert!(found.text.len() < EVENTLOG_BLOCK_TEXT_BYTES_MAX + EVENTLOG_RECORD_BYTES_MAX, "{}", found.text.len());
-    // Whoever wants less has less.
-    let (found, _) = read(&forged(&bytes), &Filter { rows_max: 3, ..Filter::ALL });
+    // The bounds of a filter end the decoding earlier.
+    let (found, _) = read(&forged(&bytes), &RecordFilter { rows_max: 3, ..RecordFilter::ALL });
     assert_eq!((found.len(), found.text.len()), (3, 3 * skeleton.len() + 1));
-    let (found, _) = read(&forged(&bytes), &Filter { text_max: 1_000_000, ..Filter::ALL });
+    let (found, _) = read(&forged(&bytes), &RecordFilter { text_max: 1_000_000, ..RecordFilter::ALL });
     assert_eq!(found.len(), 2);
 }
 
@@ -455,12 +458,12 @@ fn a_block_of_short_records_with_long_texts_stops_at_the_bound() {
 fn reserved_tags_are_damage() {
     for tag in (0x0c..0x10).chain(0x30..0x40).chain([0x0a, 0x0b]) {
         let bytes = [new_form(b"\0"), vec![tag, 0x01, 0x01, 0x01]].concat();
-        let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
-        assert_eq!((decoded.end, found.len()), (End::Damaged, 0), "{tag:#x}");
+        let (found, decoded) = read(&forged(&bytes), &RecordFilter::ALL);
+        assert_eq!((decoded.end, found.len()), (PartEnd::Damaged, 0), "{tag:#x}");
     }
     for tag in (0x10..0x30).chain([0x06, 0x07, 0x08]) {
         let bytes = [new_form(b"\0"), vec![tag, 0x01]].concat();
-        let (found, decoded) = read(&forged(&bytes), &Filter::ALL);
-        assert_eq!((decoded.end, found.len()), (End::Clean, 1), "{tag:#x}");
+        let (found, decoded) = read(&forged(&bytes), &RecordFilter::ALL);
+        assert_eq!((decoded.end, found.len()), (PartEnd::Clean, 1), "{tag:#x}");
     }
 }

@@ -1,4 +1,4 @@
-//! Lines: what is written is what other tools read, and what is read is what was written.
+//! Tests of JSON lines: other tools can read written lines, and read lines give back the written records.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn any_record_comes_back() {
         let line = line_of(time_ms, seq, channel.as_bytes(), payload.as_bytes(), raw);
         assert_eq!(line.matches('\n').count(), 1, "one line");
         let mut records = Records::default();
-        let decoded = decode(line.as_bytes(), &Filter::ALL, &mut records);
+        let decoded = decode(line.as_bytes(), &RecordFilter::ALL, &mut records);
         assert_eq!((decoded.bad_bytes, decoded.whole_bytes, decoded.next_seq), (0, line.len(), seq.saturating_add(1)));
         let record = records.iter().next().unwrap();
         assert_eq!((record.time_ms, record.seq, record.channel), (time_ms, seq, channel.as_bytes()));
@@ -50,7 +50,7 @@ fn any_record_comes_back() {
 }
 
 #[test]
-fn what_is_no_line_of_ours_is_told_and_passed() {
+fn a_line_of_any_other_form_is_reported_and_skipped() {
     let good = line_of(1000, 1, b"a", b"1", false);
     for bad in [
         "",
@@ -71,7 +71,7 @@ fn what_is_no_line_of_ours_is_told_and_passed() {
     ] {
         let text = format!("{bad}\n{good}");
         let mut records = Records::default();
-        let decoded = decode(text.as_bytes(), &Filter::ALL, &mut records);
+        let decoded = decode(text.as_bytes(), &RecordFilter::ALL, &mut records);
         assert_eq!((decoded.bad_bytes, records.len()), (bad.len() as u64 + 1, 1), "{bad}");
     }
 }

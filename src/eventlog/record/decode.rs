@@ -1,70 +1,80 @@
-//! Reads records back from a block. Trusts nothing: a checksum keeps chance away, not malice, so every number is
-//! checked and what a record may grow to is bounded.
-//! A record that is not wanted is gone over without making its text; the tables learn from it all the same.
+//! Decodes the records of a block, on the thread of the reader. Trusts nothing: a checksum catches accidents, but an
+//! attacker can compute it too, so every number is checked and the text of a record is bounded. A record that the
+//! filter refuses is skipped without making its text; its strings and shapes still enter the tables, because later
+//! records refer to them.
 
-use crate::eventlog::tables::{Body, Form, Shape, Slice, Tables};
+use crate::eventlog::digits;
+use crate::eventlog::format::{ARRAY_DEPTH_MAX, EVENTLOG_RECORD_BYTES_MAX, NEAR_STRINGS, tag};
+use crate::eventlog::tables::{PayloadKind, RecordForm, Shape, Slice, Tables};
 use crate::eventlog::varint::{self, Cursor};
-use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, digits};
 
-use super::{ARRAY_DEPTH_MAX, NEAR_STRINGS, tag};
-
-/// What stands before a record's payload.
-pub(in crate::eventlog) struct Head {
+/// The part of a record before its payload.
+pub(in crate::eventlog) struct RecordHead {
+    /// Index of the form in the tables.
     pub(in crate::eventlog) form: usize,
+    /// Milliseconds after the previous record, or after the header's time.
     pub(in crate::eventlog) step_ms: i64,
-    body: Body,
+    kind: PayloadKind,
 }
 
-impl Head {
-    /// The payload is no JSON.
+impl RecordHead {
+    /// True if the payload is no JSON.
     pub(in crate::eventlog) fn is_raw(&self) -> bool {
-        self.body == Body::Raw
+        self.kind == PayloadKind::Raw
     }
 }
 
-/// Reads the records of one block in their order: of each the head, then its payload.
-/// `from.bytes` is the block up to the end of the records that are known to be whole. `None`: there is no record.
+/// Decodes the records of one block in their order: for each one the head, then the payload, which is either appended
+/// or skipped. `from.bytes` is the block up to the end of the chunk whose checksum was verified. Every method returns
+/// `None` for bytes that no encoder writes; the block ends there.
 #[derive(Default)]
-pub(in crate::eventlog) struct Decoder {
+pub(in crate::eventlog) struct RecordDecoder {
     tables: Tables,
 }
 
-impl Decoder {
-    /// What follows does not refer to what came before.
+impl RecordDecoder {
+    /// Empties the tables, as a fresh chunk demands.
     pub(in crate::eventlog) fn clear(&mut self) {
         self.tables.clear();
     }
 
-    /// The channel of a form.
+    /// The bytes of the form's channel in `block`; empty if there is no such form.
     pub(in crate::eventlog) fn channel<'a>(&self, block: &'a [u8], form: usize) -> &'a [u8] {
         self.tables.forms.get(form).map(|form| form.channel.of(block)).unwrap_or_default()
     }
 
+    /// Reads the head of a record, and the new form that it may define.
     #[inline]
-    pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<Head> {
+    pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<RecordHead> {
         let form = match from.size()? {
             0 => self.new_form(from)?,
             number => number - 1,
         };
         let step_ms = varint::unfold(from.number()?);
-        Some(Head { form, step_ms, body: self.tables.forms.get(form)?.body })
+        Some(RecordHead { form, step_ms, kind: self.tables.forms.get(form)?.kind })
     }
 
-    /// Appends the payload to `out`.
+    /// Reads the payload and appends its text to `out`.
     #[inline]
-    pub(in crate::eventlog) fn payload(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+    pub(in crate::eventlog) fn payload(
+        &mut self,
+        head: &RecordHead,
+        from: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         self.values::<true>(head, from, out)
     }
 
-    /// Goes over the payload.
+    /// Reads the payload without making its text.
     #[inline]
-    pub(in crate::eventlog) fn skip(&mut self, head: &Head, from: &mut Cursor<'_>) -> Option<()> {
+    pub(in crate::eventlog) fn skip(&mut self, head: &RecordHead, from: &mut Cursor<'_>) -> Option<()> {
         self.values::<false>(head, from, &mut Vec::new())
     }
 
+    /// Reads the payload. `KEEP` is a constant so that the compiler makes a loop of its own for skipped records.
     #[inline]
-    fn values<const KEEP: bool>(&mut self, head: &Head, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
-        let Body::Shape(shape) = head.body else {
+    fn values<const KEEP: bool>(&mut self, head: &RecordHead, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let PayloadKind::Shape(shape) = head.kind else {
             let len = from.size()?;
             let bytes = from.take(len)?;
             if KEEP {
@@ -73,17 +83,20 @@ impl Decoder {
             return Some(());
         };
         let shape = self.tables.shape(shape)?;
+        // A record that expands beyond the limit is forged; the block ends before it.
         let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
         Values::<KEEP> { tables: &mut self.tables, from, out, full }.fill(shape, 0)
     }
 
+    /// Reads a new form, and the new shape that it may define, into the tables.
     fn new_form(&mut self, from: &mut Cursor<'_>) -> Option<usize> {
         let tag = from.byte()?;
         let channel = string(&mut self.tables, from, tag)?;
-        let body = Body::from_code(from.number()?)?;
-        if let Body::Shape(shape) = body
+        let kind = PayloadKind::from_code(from.number()?)?;
+        if let PayloadKind::Shape(shape) = kind
             && shape as usize >= self.tables.shapes.len()
         {
+            // Only the next number may be new: an encoder numbers shapes without a gap.
             if shape as usize > self.tables.shapes.len() {
                 return None;
             }
@@ -92,17 +105,18 @@ impl Decoder {
         if !self.tables.have_room(b"") {
             return None;
         }
-        self.tables.forms.push(Form { channel, body });
+        self.tables.forms.push(RecordForm { channel, kind });
         Some(self.tables.forms.len() - 1)
     }
 }
 
+/// Reads a skeleton and makes it the next shape of the tables.
 fn new_shape(tables: &mut Tables, from: &mut Cursor<'_>) -> Option<u32> {
     let skeleton = take_slice(from)?;
     tables.have_room(skeleton.of(from.bytes)).then(|| tables.add_shape(from.bytes, skeleton))
 }
 
-/// A length and so many bytes.
+/// Reads a length and as many bytes.
 fn take_slice(from: &mut Cursor<'_>) -> Option<Slice> {
     let len = from.size()?;
     let at = from.at;
@@ -110,7 +124,8 @@ fn take_slice(from: &mut Cursor<'_>) -> Option<Slice> {
     Some(Slice::new(from.bytes, at, len))
 }
 
-/// The string that this tag and what follows it tell of.
+/// Reads the rest of a string value behind its tag: a number, or the bytes, which a new string enters into the
+/// tables.
 #[inline]
 fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> {
     let number = match tag {
@@ -130,23 +145,23 @@ fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> 
     tables.strings.get(number).copied()
 }
 
-/// Turns the values of one record into text, if it is kept.
+/// Turns the values of one record into JSON text, or skips them.
 struct Values<'t, 'c, 'b, const KEEP: bool> {
     tables: &'t mut Tables,
     from: &'c mut Cursor<'b>,
     out: &'t mut Vec<u8>,
-    /// The length that `out` may have.
+    /// Length of `out` beyond which the record is refused as forged.
     full: usize,
 }
 
 impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
-    /// Appends the skeleton with its values.
+    /// Appends the text of an object: the pieces of its skeleton with a value between any two.
     fn fill(&mut self, shape: Shape, depth: u32) -> Option<()> {
         for hole in 0..shape.holes {
             self.push_slice(self.tables.piece(shape, hole));
             let tag = self.from.byte()?;
             self.value(tag, Some((shape.first_hole + hole) as usize), depth)?;
-            // After each: a string of many bytes may be named by one.
+            // Checked after each value, because one byte can name a long string.
             if self.out.len() > self.full {
                 return None;
             }
@@ -155,6 +170,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         (self.out.len() <= self.full).then_some(())
     }
 
+    /// Appends bytes of the block, unless the record is skipped.
     #[inline]
     fn push_slice(&mut self, slice: Slice) {
         if KEEP {
@@ -162,6 +178,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         }
     }
 
+    /// Appends text, unless the record is skipped.
     #[inline]
     fn push(&mut self, bytes: &[u8]) {
         if KEEP {
@@ -169,6 +186,8 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         }
     }
 
+    /// Reads the rest of a value behind its tag. `hole` is the index of the hole's last whole number in the tables;
+    /// elements of arrays have none.
     #[inline]
     fn value(&mut self, tag: u8, hole: Option<usize>, depth: u32) -> Option<()> {
         match tag {
@@ -182,6 +201,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
             tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
             tag::STEP => {
                 let step = varint::unfold(self.from.number()?);
+                // An element of an array has no hole, hence no base, and a sum beyond 64 bits is forged.
                 let value = self.tables.previous(hole?)?.checked_add(step)?;
                 self.whole(value < 0, value.unsigned_abs(), hole);
             }
@@ -202,7 +222,9 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         Some(())
     }
 
+    /// Reads the elements of an array up to the end tag.
     fn array(&mut self, depth: u32) -> Option<()> {
+        // The same bound as the encoder's, so the recursion of a forged record ends.
         if depth >= ARRAY_DEPTH_MAX {
             return None;
         }
@@ -214,6 +236,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
                 self.push(b"]");
                 return Some(());
             }
+            // Commas stand between elements only.
             if !first {
                 self.push(b",");
             }
@@ -228,6 +251,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         }
     }
 
+    /// Reads an object inside an array: its shape by number or as a new skeleton, then its values.
     fn object(&mut self, depth: u32) -> Option<()> {
         let number = match self.from.size()? {
             0 => new_shape(self.tables, self.from)?,
@@ -237,6 +261,7 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         self.fill(shape, depth)
     }
 
+    /// Appends a whole number and remembers it as the hole's last one.
     #[inline]
     fn whole(&mut self, negative: bool, magnitude: u64, hole: Option<usize>) {
         if let (Ok(value), Some(hole)) = (i64::try_from(magnitude), hole) {
@@ -247,12 +272,13 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         }
     }
 
+    /// Reads the rest of a decimal behind its tag. A decimal does not change the hole's last whole number.
     #[inline]
     fn decimal(&mut self, tag: u8) -> Option<()> {
         let negative = tag >= tag::NEGATIVE_DECIMAL;
         let scale = tag - if negative { tag::NEGATIVE_DECIMAL } else { tag::DECIMAL };
         let mantissa = self.from.number()?;
-        // Tags 0x30 to 0x3f are free.
+        // Tags 0x30 to 0x3f are free, and count here as a scale of 17 or more.
         if scale >= 16 {
             return None;
         }

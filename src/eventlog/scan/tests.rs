@@ -1,4 +1,4 @@
-//! Scanning against a JSON parser that somebody else wrote, and numbers digit by digit.
+//! Tests of the JSON scanner against `serde_json`, an independent parser, and of numbers digit by digit.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,7 +12,7 @@ fn normal(text: &[u8]) -> Option<String> {
 }
 
 #[test]
-fn numbers_are_kept_as_integers_if_that_gives_back_their_text() {
+fn a_number_is_an_integer_only_if_that_reproduces_its_text() {
     let whole = |negative, magnitude| Some(Number::Whole { negative, magnitude });
     let decimal = |negative, mantissa, scale| Some(Number::Decimal { negative, mantissa, scale });
     let text = |text: &'static str| Some(Number::Text(text.as_bytes()));
@@ -56,7 +56,7 @@ fn numbers_are_kept_as_integers_if_that_gives_back_their_text() {
 }
 
 #[test]
-fn skeletons_keep_objects_and_make_holes_of_the_rest() {
+fn a_skeleton_keeps_objects_and_has_holes_for_all_other_values() {
     for (text, expected) in [
         ("{}", "{}"),
         ("1", "_"),
@@ -80,7 +80,7 @@ fn depth_is_bounded() {
     assert_eq!(normal(nested(DECODE_DEPTH_MAX + 1).as_bytes()), None);
 }
 
-/// Bytes that look like JSON more often than chance would have it.
+/// Texts that are JSON more often than random bytes.
 fn any_tokens() -> impl Strategy<Value = String> {
     let tokens = [
         "{",
@@ -119,7 +119,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_json_is_what_the_other_parser_takes(text in any_tokens()) {
+    fn the_same_texts_are_json_as_for_serde_json(text in any_tokens()) {
         let theirs = serde_json::from_str::<Value>(&text);
         let ours = normal(text.as_bytes());
         prop_assert_eq!(ours.is_some(), theirs.is_ok(), "{}", text);
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn a_string_ends_where_the_plain_way_says(inside in "[a-d\"\\\\\u{1}é]{0,40}", more in "[a\"]{0,3}") {
+    fn a_string_ends_where_a_simple_loop_finds_its_end(inside in "[a-d\"\\\\\u{1}é]{0,40}", more in "[a\"]{0,3}") {
         let text = format!("\"{inside}{more}");
         let bytes = text.as_bytes();
         let mut at = 1;

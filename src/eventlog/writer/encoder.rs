@@ -1,92 +1,105 @@
-//! Both formats behind the few calls that the writer makes.
+//! One encoder for both formats: the few calls with which the writer fills a part and reads it back. Runs on
+//! `rt-files` and owns the bytes of the part that is being filled.
 
-use crate::eventlog::block::{self, Header};
-use crate::eventlog::{Filter, Format, PartInfo, Record, Records, line};
+use crate::eventlog::block::{self, BlockEncoder, Header};
+use crate::eventlog::line;
+use crate::eventlog::records::{PartInfo, Record, RecordFilter, Records};
+use crate::eventlog::spec::Format;
 
-/// Fills one part after the other.
-pub(super) enum Encoder {
-    Blocks(Box<block::Encoder>),
+/// Fills one part after the other. `writer.rs` appends through the variants; the calls below are the same for both.
+pub(super) enum PartEncoder {
+    /// A block of a binary segment.
+    Blocks(Box<BlockEncoder>),
+    /// Some lines of JSON.
     Lines(Lines),
 }
 
+/// The part of JSON lines that is being filled.
 #[derive(Default)]
 pub(super) struct Lines {
     pub(super) bytes: Vec<u8>,
     pub(super) info: PartInfo,
+    /// The line of the latest record. Its length decides whether it still belongs to this part.
     pub(super) line: Vec<u8>,
     scratch: Vec<u8>,
 }
 
-impl Encoder {
-    pub(super) fn new(format: Format) -> Encoder {
+impl PartEncoder {
+    /// An empty encoder of this format.
+    pub(super) fn new(format: Format) -> PartEncoder {
         match format {
-            Format::Binary => Encoder::Blocks(Box::new(block::Encoder::new())),
-            Format::Json => Encoder::Lines(Lines::default()),
+            Format::Binary => PartEncoder::Blocks(Box::new(BlockEncoder::new())),
+            Format::Json => PartEncoder::Lines(Lines::default()),
         }
     }
 
+    /// Bytes in the part so far.
     pub(super) fn len(&self) -> usize {
         match self {
-            Encoder::Blocks(encoder) => encoder.len(),
-            Encoder::Lines(lines) => lines.bytes.len(),
+            PartEncoder::Blocks(encoder) => encoder.len(),
+            PartEncoder::Lines(lines) => lines.bytes.len(),
         }
     }
 
+    /// Summary of the records in the part.
     pub(super) fn info(&self) -> PartInfo {
         match self {
-            Encoder::Blocks(encoder) => *encoder.info(),
-            Encoder::Lines(lines) => lines.info,
+            PartEncoder::Blocks(encoder) => *encoder.info(),
+            PartEncoder::Lines(lines) => lines.info,
         }
     }
 
-    /// The bytes of the part so far, ready to be written; to be given back by [`Encoder::restore`].
+    /// Returns the bytes of the part so far, ready to be written. The caller gives them back with
+    /// [`PartEncoder::restore`].
     pub(super) fn seal(&mut self) -> Vec<u8> {
         match self {
-            Encoder::Blocks(encoder) => encoder.seal(),
-            Encoder::Lines(lines) => std::mem::take(&mut lines.bytes),
+            PartEncoder::Blocks(encoder) => encoder.seal(),
+            PartEncoder::Lines(lines) => std::mem::take(&mut lines.bytes),
         }
     }
 
+    /// Takes back the bytes that [`PartEncoder::seal`] returned.
     pub(super) fn restore(&mut self, bytes: Vec<u8>) {
         match self {
-            Encoder::Blocks(encoder) => encoder.restore(bytes),
-            Encoder::Lines(lines) => lines.bytes = bytes,
+            PartEncoder::Blocks(encoder) => encoder.restore(bytes),
+            PartEncoder::Lines(lines) => lines.bytes = bytes,
         }
     }
 
-    /// Ends the part: its bytes.
+    /// Ends the part and returns its bytes.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         match self {
-            Encoder::Blocks(encoder) => encoder.finish(),
-            Encoder::Lines(lines) => {
+            PartEncoder::Blocks(encoder) => encoder.finish(),
+            PartEncoder::Lines(lines) => {
                 lines.info = PartInfo::default();
                 std::mem::take(&mut lines.bytes)
             }
         }
     }
 
-    /// Reads back what this encoder has written.
-    pub(super) fn decode(&self, bytes: &[u8], filter: &Filter<'_>, records: &mut Records) {
+    /// Decodes bytes that this encoder made, to encode their records again for another segment.
+    pub(super) fn decode(&self, bytes: &[u8], filter: &RecordFilter<'_>, records: &mut Records) {
         match (self, Header::read(bytes)) {
-            (Encoder::Blocks(_), Ok((header, sum))) => {
+            (PartEncoder::Blocks(_), Ok((header, sum))) => {
                 block::decode(bytes, &header, sum, filter, records);
             }
-            (Encoder::Lines(_), _) => {
+            (PartEncoder::Lines(_), _) => {
                 line::decode(bytes, filter, records);
             }
-            // Not of this encoder.
-            (Encoder::Blocks(_), Err(_)) => {}
+            // The bytes are not from this encoder.
+            (PartEncoder::Blocks(_), Err(_)) => {}
         }
     }
 }
 
 impl Lines {
-    /// Makes the line of a record, to be taken or not.
+    /// Makes the line of a record without adding it to the part.
     pub(super) fn render(&mut self, time_ms: u64, seq: u64, channel: &[u8], payload: &[u8]) {
         self.line.clear();
         line::push(&mut self.line, &Record { time_ms, seq, channel, payload, raw: false }, &mut self.scratch);
     }
 
+    /// Adds the rendered line to the part.
     pub(super) fn take(&mut self, time_ms: u64, seq: u64) {
         if self.info.records == 0 {
             self.info.first_seq = seq;

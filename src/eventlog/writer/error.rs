@@ -1,23 +1,30 @@
-//! What can go wrong with a log that is to be written, in words for its owner.
+//! The errors of a log that is opened or written, as sentences for its owner. Each names the log's path and the
+//! cause.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::eventlog::segment::SegmentError;
-use crate::eventlog::{folder, reader};
+use crate::eventlog::folder;
+use crate::eventlog::segment::{SegmentError, hex};
 
-/// Why a log cannot be written.
+/// The reason why a log cannot be opened for writing.
 #[derive(Debug)]
 pub enum OpenError {
+    /// Another writer has the lock; its process id, if the lock file has it.
     InUse { path: PathBuf, pid: Option<u32> },
+    /// The operating system refused a call.
     Io { path: PathBuf, err: io::Error },
+    /// The file is no event log; `found` are its first bytes. A writer leaves it alone.
     Foreign { path: PathBuf, found: Vec<u8> },
+    /// The file has a format version that this writer does not know.
     Newer { path: PathBuf, version: u8 },
+    /// The settings, or the numbers in the file, allow no writing.
     Spec { path: PathBuf, reason: String },
 }
 
 impl OpenError {
+    /// The error for a segment that could not be opened.
     pub(super) fn of(path: &Path, err: SegmentError) -> OpenError {
         let path = path.to_owned();
         match err {
@@ -27,7 +34,7 @@ impl OpenError {
         }
     }
 
-    /// The disk is full, and may not be for long.
+    /// True if the disk is full: the owner may make room, so another attempt makes sense.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, OpenError::Io { err, .. } if folder::is_full(err))
     }
@@ -48,8 +55,8 @@ impl fmt::Display for OpenError {
             OpenError::InUse { pid: Some(pid), .. } => write!(f, "in use by process {pid}"),
             OpenError::InUse { pid: None, .. } => f.write_str("in use by another process"),
             OpenError::Io { err, .. } => write!(f, "{err}"),
-            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", reader::hex(found)),
-            OpenError::Newer { version, .. } => write!(f, "written in format {version}, known are 1 to 1"),
+            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", hex(found)),
+            OpenError::Newer { version, .. } => write!(f, "written in format {version}, this module knows format 1"),
             OpenError::Spec { reason, .. } => f.write_str(reason),
         }
     }
@@ -57,15 +64,17 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// What could not be done with the files of a log. Nothing is lost by it: see the card of this file.
+/// A failed action on the files of a log. No record is lost by it: `writer.rs` keeps all records that are not synced.
 #[derive(Debug)]
 pub struct WriteError {
+    /// The action as a verb: the text reads "cannot `action` event log ...".
     pub(super) action: &'static str,
     pub(super) path: PathBuf,
     pub(super) err: io::Error,
 }
 
 impl WriteError {
+    /// True if the disk is full.
     pub(crate) fn is_full(&self) -> bool {
         folder::is_full(&self.err)
     }

@@ -1,6 +1,7 @@
-//! The index of the segment that is being written. Nothing depends on it: whatever fails here is counted, the index is
-//! given up until the next segment, and readers look into the segment itself.
-//! A file in its place that is no index is left alone, unless the module wrote the log before: then it was an index once.
+//! The index file of the youngest segment, which the writer extends as parts become complete. Runs on `rt-files`.
+//! Nothing depends on it: an error is counted, the index is given up until the next segment, and readers search the
+//! segment itself. A file in its place that is no index is left alone, unless the module wrote the log before: then
+//! that file was an index once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,20 +9,22 @@ use std::path::Path;
 
 use crate::eventlog::disk::rename_to_new;
 use crate::eventlog::folder::{index_of, remove_plain};
-use crate::eventlog::index::{self, Entry};
+use crate::eventlog::index::{self, IndexEntry};
 use crate::io::plain_file;
 
+/// The index of the youngest segment; without a file, all calls do nothing.
 #[derive(Default)]
 pub(super) struct IndexFile {
     file: Option<File>,
-    /// Entries that are not written yet.
+    /// Encoded entries that are not in the file yet.
     waiting: Vec<u8>,
+    /// Failed calls since the last [`IndexFile::take_errors`].
     errors: u64,
-    /// Whatever has the name of the youngest segment's index was written by the module.
+    /// True if any file with the name of this index is one that the module wrote, so it may be replaced.
     pub(super) replaces_any: bool,
 }
 
-/// True if the file begins like an index, or there is none.
+/// True if the file begins like an index or does not exist.
 fn is_index(path: &Path) -> bool {
     let mut head = [0; 4];
     match plain_file::read(path).and_then(|mut file| file.read_exact(&mut head)) {
@@ -36,12 +39,12 @@ impl IndexFile {
         self.start(segment_path, segment, &[]);
     }
 
-    /// Makes the index of a segment anew, with these entries.
-    pub(super) fn start(&mut self, segment_path: &Path, segment: u64, entries: &[Entry]) {
+    /// Replaces the index of a segment by one with these entries.
+    pub(super) fn start(&mut self, segment_path: &Path, segment: u64, entries: &[IndexEntry]) {
         self.waiting.clear();
         let path = index_of(segment_path);
         self.file = None;
-        // What is there goes first: a link must not lead what we write elsewhere.
+        // The old file is removed first: a link in its place would lead our writes elsewhere.
         if self.replaces_any || is_index(&path) {
             self.removed(remove_plain(&path));
         }
@@ -53,7 +56,7 @@ impl IndexFile {
         self.file = self.good(file);
     }
 
-    /// Goes on with the index of a segment behind its first `entries`.
+    /// Continues the existing index of a segment behind its first `entries` entries, and cuts off all others.
     pub(super) fn resume(&mut self, segment_path: &Path, entries: usize) {
         let end = (index::HEADER_BYTES + entries * index::ENTRY_BYTES) as u64;
         let opened = plain_file::open(OpenOptions::new().write(true), &index_of(segment_path)).and_then(|mut file| {
@@ -64,17 +67,19 @@ impl IndexFile {
         self.file = self.good(opened);
     }
 
-    pub(super) fn add(&mut self, entry: &Entry) {
+    /// Adds the entry of a complete part. [`IndexFile::flush`] writes it.
+    pub(super) fn add(&mut self, entry: &IndexEntry) {
         if self.file.is_some() {
             index::push_entry(&mut self.waiting, entry);
         }
     }
 
-    /// Entries that are not written yet.
+    /// Number of entries that are not in the file yet.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len() / index::ENTRY_BYTES
     }
 
+    /// Writes the added entries.
     pub(super) fn flush(&mut self) {
         let Some(file) = &mut self.file else { return };
         if self.waiting.is_empty() {
@@ -87,18 +92,19 @@ impl IndexFile {
         }
     }
 
-    /// The segment ends, or is given up.
+    /// Ends the index: its segment was rotated or abandoned.
     pub(super) fn end(&mut self) {
         self.flush();
         self.file = None;
     }
 
+    /// Ends the index and gives it the name that belongs to the rotated segment.
     pub(super) fn rename(&mut self, from: &Path, to: &Path) {
         self.end();
         if !is_index(from) {
             return;
         }
-        // Left by a kill between the names of an index and its segment.
+        // A kill between the two renames of a rotation can leave an index under the new name.
         if is_index(to) {
             self.removed(remove_plain(to));
         }
@@ -112,6 +118,7 @@ impl IndexFile {
         }
     }
 
+    /// Counts the error of a removal or renaming. A missing file is none.
     fn removed(&mut self, result: io::Result<()>) {
         match result {
             Err(err) if err.kind() != io::ErrorKind::NotFound => self.errors += 1,
@@ -119,11 +126,12 @@ impl IndexFile {
         }
     }
 
-    /// What could not be done since the last call.
+    /// Number of failed calls since the last one.
     pub(super) fn take_errors(&mut self) -> u64 {
         std::mem::take(&mut self.errors)
     }
 
+    /// Counts the error of a call.
     fn good<T>(&mut self, result: io::Result<T>) -> Option<T> {
         if result.is_err() {
             self.errors += 1;

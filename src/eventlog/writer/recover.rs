@@ -1,6 +1,7 @@
-//! Opens a log for writing where the last writer left it: after a proper end, a kill, or a crash of the machine.
-//! Cuts off what is torn, leaves what is damaged, makes the index right. Refuses a file that is no log.
-//! A log may be of any size, and its index gone: so it is opened in steps, of less than a millisecond as a rule.
+//! Opens a log for writing where the last writer left it: after a proper end, a kill, or a crash of the machine. Runs
+//! on `rt-files`, holds the log's lock throughout, and returns a [`Writer`]. It cuts off a torn tail, leaves damaged
+//! bytes as they are, and repairs the index. A file that is no log is refused. A log may have any size and its index
+//! may be gone, so the log is opened in steps of less than a millisecond as a rule.
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
@@ -9,81 +10,95 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::eventlog::block::UNIT_BYTES;
 use crate::eventlog::chain::{Chain, Rotated};
 use crate::eventlog::claims::Claims;
 use crate::eventlog::disk::Disk;
-use crate::eventlog::folder::{LockError, Place, index_of};
-use crate::eventlog::index::Entry;
+use crate::eventlog::folder::{LockError, LogFiles, index_of};
+use crate::eventlog::format::UNIT_BYTES;
+use crate::eventlog::index::IndexEntry;
+use crate::eventlog::records::{PartInfo, RecordFilter, Records};
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
-use crate::eventlog::{Filter, Format, LogSpec, PartInfo, Records};
+use crate::eventlog::spec::{Format, LogSpec};
 
 use super::index_file::IndexFile;
-use super::{Changes, Counts, Current, Encoder, NextPart, OpenError, PartAt, Retire, Retry, Writer};
+use super::{Changes, Counts, Current, NextPart, OpenError, PartAt, PartEncoder, Retire, Retry, Writer};
 
-/// Numbers are counted up from the last one everywhere. A line may say anything.
+/// Highest seq that a log may continue from: half of the range leaves room without an overflow. Lines that somebody
+/// edited may contain any number.
 const SEQ_MAX: u64 = u64::MAX / 2;
 
-/// A log that is being opened. No other process can write it meanwhile.
+/// A log that is being opened. Its lock is held already, so no other process writes it.
 pub(crate) struct Opening {
     writer: Writer,
     stage: Stage,
-    /// The module has written this log before: its lock file says so.
+    /// True if the lock file says that the module has written this log before.
     had_writer: bool,
-    /// Or rotated segments beside it do.
+    /// True if the log has rotated segments, which proves the same.
     has_rotated: bool,
-    /// The lock file says which rotated files are the log's.
-    noted: bool,
+    /// True if the lock file lists all rotated segments of the log.
+    is_listed: bool,
     buffer: Vec<u8>,
 }
 
+/// Stages of opening a log.
+///
+/// ```text
+/// Chain ──▶ Search ──▶ Tail ── record found ──▶ Index ──▶ Done      the youngest segment continues
+///    │                   └──── no record ──┐
+///    └── no youngest segment ──────────────┴▶ Older ──▶ OlderSearch ──▶ OlderTail ──▶ Done
+///                                             ▲  └ no number left: the seqs begin at 1 ┘
+///                                             └────────── no record ───────┘
+/// ```
 enum Stage {
-    /// It is found out which rotated files are the log's. With the youngest segment.
+    /// The search for the rotated segments, and the youngest segment.
     Chain(Box<Chain>, Option<Segment>),
-    /// The parts of the youngest segment are looked for, then its first record.
+    /// The parts of the youngest segment are searched, then its first record.
     Search(Segment),
-    /// Parts are read from the end, so many are left, until one has a record.
+    /// The parts of the youngest segment are read from the end until one has a record; this many are left.
     Tail(Segment, usize),
-    /// The index is made anew: the parts that have entries so far, and how many are to have one.
-    Index(Segment, Vec<Entry>, usize),
-    /// The youngest segment has no record: the rotated ones are looked at, the last first. So many numbers are left.
+    /// The index is made anew: the entries so far, and the number of parts that need one.
+    Index(Segment, Vec<IndexEntry>, usize),
+    /// The youngest segment has no record. The rotated segments with these numbers are opened, the highest first, to
+    /// learn the last seq.
     Older(VecDeque<u64>),
+    /// The parts of a rotated segment are searched.
     OlderSearch(Segment, VecDeque<u64>),
+    /// The parts of a rotated segment are read from the end.
     OlderTail(Segment, usize, VecDeque<u64>),
     Done,
 }
 
 impl Opening {
-    /// Makes the folder of the log, locks it, and looks what kind of file there is.
+    /// Makes the folder of the log, locks the log, and opens its youngest segment.
     pub(crate) fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
-        let place = Place::below(root, &spec.path);
-        let active = place.active().to_owned();
+        let files = LogFiles::below(root, &spec.path);
+        let active = files.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         spec.check().map_err(|reason| OpenError::Spec { path: active.clone(), reason })?;
-        place.make_folder(disk.as_ref()).map_err(fail)?;
-        let lock = place.lock().map_err(|err| match err {
+        files.make_folder(disk.as_ref()).map_err(fail)?;
+        let lock = files.lock().map_err(|err| match err {
             LockError::Held { pid } => OpenError::InUse { path: active.clone(), pid },
             LockError::Io(err) => fail(err),
         })?;
-        place.check(&active).map_err(fail)?;
-        place.check(&index_of(&active)).map_err(fail)?;
+        files.check(&active).map_err(fail)?;
+        files.check(&index_of(&active)).map_err(fail)?;
         let youngest = match Segment::open(&active, true) {
             Ok(segment) => Some(segment),
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(OpenError::of(&active, err)),
         };
         let claims = match lock.claims.clone() {
-            // Nothing was written here yet, so nothing here is the log's.
+            // No writer was ever here, so none of the files belongs to the log.
             None if !lock.was_held && youngest.is_none() => Some(Claims::default()),
             claims => claims,
         };
-        let chain = Box::new(Chain::begin(&place, claims).map_err(fail)?);
-        let encoder = Encoder::new(spec.format);
+        let chain = Box::new(Chain::begin(&files, claims).map_err(fail)?);
+        let encoder = PartEncoder::new(spec.format);
         let mut index = IndexFile::default();
         index.replaces_any = lock.claims.is_some();
         let mut writer = Writer {
             spec,
-            place,
+            files,
             disk,
             lock,
             file: None,
@@ -113,16 +128,16 @@ impl Opening {
         writer.begin_segment();
         let had_writer = writer.lock.claims.is_some();
         let stage = Stage::Chain(chain, youngest);
-        Ok(Opening { writer, stage, had_writer, has_rotated: false, noted: had_writer, buffer: Vec::new() })
+        Ok(Opening { writer, stage, had_writer, has_rotated: false, is_listed: had_writer, buffer: Vec::new() })
     }
 
-    /// Does a little of it. True once the log is open.
+    /// Makes one step. True once the log is open.
     pub(crate) fn step(&mut self) -> Result<bool, OpenError> {
-        let active = self.writer.place.active().to_owned();
+        let active = self.writer.files.active().to_owned();
         let fail = |err| OpenError::Io { path: active.clone(), err };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Chain(mut chain, mut youngest) => {
-                let rotated = chain.step(&self.writer.place, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
+                let rotated = chain.step(&self.writer.files, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
                 match (rotated, youngest) {
                     (None, youngest) => Stage::Chain(chain, youngest),
                     (Some(rotated), youngest) => {
@@ -142,24 +157,27 @@ impl Opening {
                 }
             }
             Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(part, number, found) => self.take_up(segment, part, number, *found).map_err(fail)?,
+                Tail::Found(part, number, found) => {
+                    self.continue_segment(segment, part, number, *found).map_err(fail)?
+                }
                 Tail::More(left) => Stage::Tail(segment, left),
                 Tail::Nothing => {
-                    self.leave(&segment)?;
+                    self.retire_empty(&segment)?;
                     self.older()
                 }
             },
             Stage::Index(segment, entries, complete) => self.index_part(segment, entries, complete).map_err(fail)?,
             Stage::Older(numbers) => self.open_older(numbers)?,
-            Stage::OlderSearch(mut segment, numbers) => match segment.search(&mut self.buffer).map_err(fail)? {
-                false => Stage::OlderSearch(segment, numbers),
-                true => {
+            Stage::OlderSearch(mut segment, numbers) => {
+                if segment.search(&mut self.buffer).map_err(fail)? {
                     let parts = segment.parts.len();
                     Stage::OlderTail(segment, parts, numbers)
+                } else {
+                    Stage::OlderSearch(segment, numbers)
                 }
-            },
+            }
             Stage::OlderTail(mut segment, left, numbers) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(_, _, found) => self.number_from(found.next_seq),
+                Tail::Found(_, _, found) => self.continue_from(found.next_seq),
                 Tail::More(left) => Stage::OlderTail(segment, left, numbers),
                 Tail::Nothing => Stage::Older(numbers),
             },
@@ -168,77 +186,89 @@ impl Opening {
         let is_open = matches!(self.stage, Stage::Done);
         let last = self.writer.next_seq - 1;
         if last > SEQ_MAX {
-            let reason = format!("its last record has number {last}, which no log comes to: put the file aside");
+            let reason = format!("its last record has number {last}, which no real log reaches: move the file away");
             return Err(OpenError::Spec { path: active, reason });
         }
-        if is_open && !std::mem::replace(&mut self.noted, true) {
-            // Not before: a log that could not be opened is not the module's.
+        if is_open && !std::mem::replace(&mut self.is_listed, true) {
+            // The list is written last: a file that could not be opened as a log does not become the module's by the
+            // attempt.
             self.writer.claim(|_| {});
             if !self.had_writer {
-                // A crash of the machine must not leave a log that begins with zeros, and nothing that says whose it is.
+                // Without this sync, a crash of the machine could leave a log that begins with zeros and no proof
+                // that it is a log.
                 self.writer.counts.index_errors += u64::from(self.writer.lock.sync().is_err());
             }
         }
         Ok(is_open)
     }
 
-    /// The writer, once [`Opening::step`] has said so.
+    /// The writer, once [`Opening::step`] returned true.
     pub(crate) fn finish(self) -> Writer {
         self.writer
     }
 
-    /// It is known which rotated files are the log's.
+    /// Adds the adopted files to the list, and warns about foreign ones.
     fn claim(&mut self, rotated: &Rotated) {
         let writer = &mut self.writer;
         let claims = writer.lock.claims.get_or_insert_default();
         rotated.adopted.iter().for_each(|number| claims.push(*number));
-        self.noted &= rotated.adopted.is_empty();
+        self.is_listed &= rotated.adopted.is_empty();
         self.has_rotated = !rotated.numbers.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
-            let (count, active) = (rotated.foreign.len(), writer.place.active().display());
+            let (count, active) = (rotated.foreign.len(), writer.files.active().display());
             log::warn!("{count} files beside the event log `{active}` have names like its own and are left alone");
         }
     }
 
-    // ---- where the log goes on ------------------------------------------------------------------------------
+    // ---- where the log continues ----------------------------------------------------------------------------
 
-    /// Reads the last part that is left.
+    /// Reads the last of the `left` parts.
     fn read_tail(&mut self, segment: &mut Segment, left: usize) -> io::Result<Tail> {
         let Some(number) = left.checked_sub(1) else { return Ok(Tail::Nothing) };
         let Some(part) = segment.parts.get(number).copied() else { return Ok(Tail::Nothing) };
-        let found = segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?;
+        let found = segment.read(part, &RecordFilter::NONE, &mut Records::default(), &mut self.buffer)?;
         Ok(if found.info.records > 0 { Tail::Found(part, number, Box::new(found)) } else { Tail::More(number) })
     }
 
-    /// The youngest segment has no record.
-    fn leave(&mut self, segment: &Segment) -> Result<(), OpenError> {
+    /// Decides the fate of a youngest segment without a record: an error if nothing proves that it belongs to the
+    /// log, else its removal, or a rotation if it has damage.
+    fn retire_empty(&mut self, segment: &Segment) -> Result<(), OpenError> {
         if !self.had_writer && !self.has_rotated && segment.bytes > 0 {
-            // It begins like a log, and may be anything else that does.
+            // The file begins like a log, but nothing proves that it is one: it may be any file that begins like
+            // this.
             let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None });
             let head = head.map_err(SegmentError::from).map(SegmentError::Foreign);
             return Err(OpenError::of(&segment.path, head.unwrap_or_else(|err| err)));
         }
-        // Worth keeping only if somebody might want to look into it.
-        let worth = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
-        self.writer.retire = if worth { Retire::Rename } else { Retire::Remove };
+        // Only damaged bytes are worth keeping: somebody may want to look into them.
+        let is_kept = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
+        self.writer.retire = if is_kept { Retire::Rename } else { Retire::Remove };
         Ok(())
     }
 
-    /// Goes on with the youngest segment, if it can be gone on with, behind the last part that has a record.
-    fn take_up(&mut self, mut segment: Segment, part: Part, number: usize, found: PartRead) -> io::Result<Stage> {
+    /// Continues the youngest segment behind the last part that has a record, or in the next unit if damage follows.
+    /// A segment of the other format is rotated instead.
+    fn continue_segment(
+        &mut self,
+        mut segment: Segment,
+        part: Part,
+        number: usize,
+        found: PartRead,
+    ) -> io::Result<Stage> {
         let writer = &mut self.writer;
         let next_seq = found.next_seq;
         if segment.format != writer.spec.format {
             writer.retire = Retire::Rename;
-            return Ok(self.number_from(next_seq));
+            return Ok(self.continue_from(next_seq));
         }
-        let mut file = writer.disk.open(writer.place.active())?;
+        let mut file = writer.disk.open(writer.files.active())?;
+        // The writer compares it with `synced_seq` to see whether any record of the segment was synced.
         writer.segment_first_seq = segment.first_seq(&mut self.buffer)?.flatten().unwrap_or(0);
         let whole_end = part.offset + found.whole_bytes;
         let is_damage = |finding: &Finding| finding.kind == FindingKind::Damaged && finding.offset >= whole_end;
         let complete = if segment.findings.iter().any(is_damage) {
-            // What is damaged stays as it is, and is not written to again.
+            // Damaged bytes stay as they are, and nothing is written into their block or line.
             let offset = match segment.format {
                 Format::Binary => segment.bytes.next_multiple_of(UNIT_BYTES as u64),
                 Format::Json => segment.end_of_lines()?,
@@ -248,7 +278,7 @@ impl Opening {
             writer.next = NextPart { segment: segment.id, offset, begins_segment: false };
             segment.parts.len()
         } else {
-            // Whatever follows the last record is torn, or was to fill the block.
+            // All bytes behind the last record are torn, or zeros that fill the block.
             if whole_end < segment.bytes {
                 file.set_len(whole_end)?;
             }
@@ -259,8 +289,9 @@ impl Opening {
             number
         };
         writer.file = Some(file);
+        // The index is good if it has an entry for each complete part; then it is continued, else replaced.
         let known = segment.parts.iter().take_while(|part| part.info.is_some()).count();
-        let stage = self.number_from(next_seq);
+        let stage = self.continue_from(next_seq);
         if known > 0 && known >= complete {
             self.writer.index.resume(&segment.path, complete);
             return Ok(stage);
@@ -268,32 +299,34 @@ impl Opening {
         Ok(Stage::Index(segment, Vec::with_capacity(complete), complete))
     }
 
-    /// Makes sure that the first `complete` parts have their entries, and no other.
-    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<Entry>, complete: usize) -> io::Result<Stage> {
+    /// Makes the entry of one more part, until the first `complete` parts have theirs. Then it writes the index.
+    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<IndexEntry>, complete: usize) -> io::Result<Stage> {
         let part = segment.parts.get(entries.len()).copied().filter(|_| entries.len() < complete);
-        // Behind a gap an index is of no use.
-        let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, Entry::end)) else {
+        // An index ends before a gap.
+        let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, IndexEntry::end)) else {
             self.writer.index.start(&segment.path, segment.id, &entries);
             return Ok(Stage::Done);
         };
         let info = match part.info {
             Some(info) => info,
-            None => segment.read(part, &Filter::NONE, &mut Records::default(), &mut self.buffer)?.info,
+            None => segment.read(part, &RecordFilter::NONE, &mut Records::default(), &mut self.buffer)?.info,
         };
-        entries.push(Entry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
+        entries.push(IndexEntry { offset: part.offset, bytes: (part.end - part.offset) as u32, info });
         Ok(Stage::Index(segment, entries, complete))
     }
 
+    /// The stage that looks for the last seq in the rotated segments.
     fn older(&self) -> Stage {
         Stage::Older(self.writer.lock.claims.iter().flat_map(|claims| claims.iter().rev()).collect())
     }
 
+    /// Opens the rotated segment with the highest number that is left.
     fn open_older(&mut self, mut numbers: VecDeque<u64>) -> Result<Stage, OpenError> {
-        let Some(number) = numbers.pop_front() else { return Ok(self.number_from(1)) };
-        let path: PathBuf = self.writer.place.rotated(number);
+        let Some(number) = numbers.pop_front() else { return Ok(self.continue_from(1)) };
+        let path: PathBuf = self.writer.files.rotated(number);
         match Segment::open(&path, true) {
             Ok(segment) => Ok(Stage::OlderSearch(segment, numbers)),
-            // One that is gone, or no segment, has no number.
+            // A file that is gone or is no segment has no seq.
             Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(Stage::Older(numbers)),
             Err(SegmentError::Io(err))
                 if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) =>
@@ -304,38 +337,40 @@ impl Opening {
         }
     }
 
-    /// The next record has this number.
-    fn number_from(&mut self, seq: u64) -> Stage {
+    /// Gives the next record this seq. The log is open then.
+    fn continue_from(&mut self, seq: u64) -> Stage {
         let writer = &mut self.writer;
         (writer.next_seq, writer.written_seq, writer.synced_seq) = (seq, seq, seq);
         Stage::Done
     }
 }
 
-/// What the last part of a segment that is left turned out to be.
+/// The result of reading the last part that is left of a segment.
 enum Tail {
-    /// It has a record. So many parts stand before it.
+    /// The part has a record; this many parts stand before it.
     Found(Part, usize, Box<PartRead>),
-    /// It has none, and so many are left.
+    /// The part has no record; this many parts are left.
     More(usize),
+    /// No part is left.
     Nothing,
 }
 
-impl Encoder {
-    /// Goes on with a part that was read from its file. How much of it is in use.
+impl PartEncoder {
+    /// Continues a part that was read from its file. Returns the number of its bytes that stay.
     fn resume(&mut self, mut bytes: Vec<u8>, found: PartRead) -> usize {
         let whole = usize::try_from(found.whole_bytes).unwrap_or(usize::MAX);
         match (self, found.block) {
-            (Encoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
-            (Encoder::Lines(lines), _) => {
+            (PartEncoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
+            (PartEncoder::Lines(lines), _) => {
                 bytes.truncate(whole);
-                // Lines that somebody took out or doubled have no numbers of their own: those to come count from here.
+                // Somebody may have removed or doubled lines, so the seqs of the part need not be contiguous. The
+                // part then counts as if they were, so that the next seqs are right.
                 let records = found.info.records.min(found.next_seq);
                 lines.info = PartInfo { first_seq: found.next_seq - records, records, ..found.info };
                 lines.bytes = bytes;
             }
-            // A part of the other format, which is not gone on with.
-            (Encoder::Blocks(_), None) => {}
+            // A part of the other format is never continued.
+            (PartEncoder::Blocks(_), None) => {}
         }
         whole
     }

@@ -1,7 +1,16 @@
-//! How a writer changes from one segment to the next, makes them safe, gives one up that failed, and notices what other
-//! programs did to the file.
-//! Touches only files that this log's writer made: no name that is taken is given to a segment, and only segments whose
-//! numbers stand in the lock file are removed.
+//! The segments of a [`Writer`]: rotates and removes them, syncs them, abandons one after a failure, and notices
+//! changes by other programs. Runs on `rt-files`. It touches only files that this log's writer made: a segment never
+//! takes a name that exists, and only segments whose numbers stand in the lock file are removed.
+//!
+//! A rotation takes these steps, and a kill between any two of them loses no record:
+//!
+//! ```text
+//! 1 sync the old segment       unless fsync is off: so only the youngest segment can have unsynced records
+//! 2 list the next number       in the lock file: no file has a rotated name that is not listed
+//! 3 rename the index           without its segment it is ignored, and replaced later
+//! 4 rename the segment         from here on the log has no youngest segment
+//! 5 create the new segment     empty until the first part is written
+//! ```
 
 use std::fs;
 use std::io;
@@ -10,37 +19,40 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::eventlog::claims::Claims;
+use crate::eventlog::folder;
+use crate::eventlog::records::{RecordFilter, Records};
 use crate::eventlog::segment::{Segment, SegmentError};
-use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
-use crate::eventlog::{Filter, Fsync, Records, folder};
+use crate::eventlog::spec::Fsync;
 
-use super::{PART_CAPACITY, Retire, Retry, WriteError, Writer};
+use super::{EVENTLOG_ABANDON_RETRY_MAX, PART_CAPACITY, Retire, Retry, WriteError, Writer};
 
-/// So many names that others may have taken are passed over one by one; then the step is twice as long each time.
+/// Taken names that are skipped one by one; behind them the distance doubles with each of at most 32 attempts.
 const TAKEN_MAX: u64 = 1000;
 const STEPS_MAX: u32 = 32;
-/// Old segments removed at once: each may take its file system some milliseconds.
+/// Old segments that are removed at once: a file system may take some milliseconds for each.
 const REMOVED_MAX: usize = 4;
-/// Segments beyond those to keep that are looked for, should some of them be gone.
+/// Segments beyond the kept number that are looked up, in case some of the kept ones are gone.
 const COUNTED_MAX: usize = 4096;
-/// A file that other programs change again and again is followed by a new one after this, twice as long each time.
+/// Bounds of the doubling pause before a new file, if other programs change the file again and again.
 const CHANGES_PAUSE_MIN: Duration = Duration::from_secs(1);
 const CHANGES_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// With so much in memory there is no pause: it is small beside what all logs may have there and in the queue.
+/// With this much in memory the pause ends early. It is little compared with the limits of all logs together and of
+/// the queue.
 const CHANGES_HELD_BYTES_MAX: usize = 256 * 1024;
 const CHANGES_HELD_RECORDS_MAX: u64 = 4096;
 
 impl Writer {
     // ---- segments -------------------------------------------------------------------------------------------
 
-    /// Puts a new file at the log's name, and the one before it aside. Can be called again after a failure.
+    /// Creates a new file at the log's name, after the old one was synced and retired. Can be repeated after a
+    /// failure.
     pub(super) fn make_segment(&mut self, segment: u64, first_seq: u64) -> Result<(), WriteError> {
-        let active = self.place.active().to_owned();
+        let active = self.files.active().to_owned();
         if let Some(file) = &self.file {
             let is_at = file.is_at(&active);
             if self.spec.fsync != Fsync::Never {
                 self.sync_file()?;
-                // So a segment that is abandoned is always the last one.
+                // All older segments are synced, so only the youngest one can ever be abandoned.
                 self.synced_seq = self.written_seq;
             }
             self.file = None;
@@ -51,13 +63,13 @@ impl Writer {
         self.retire_file(&active)?;
         let file = match self.disk.create(&active) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                self.retire = what_is_there(&active).map_err(|err| failed("make", &active, err))?;
+                self.retire = retire_foreign(&active).map_err(|err| failed("create", &active, err))?;
                 self.retire_file(&active)?;
                 self.disk.create(&active)
             }
             other => other,
         };
-        self.file = Some(file.map_err(|err| failed("make", &active, err))?);
+        self.file = Some(file.map_err(|err| failed("create", &active, err))?);
         (self.file_end, self.tail_unknown) = (0, false);
         self.folder_changed = true;
         self.segment_first_seq = first_seq;
@@ -66,26 +78,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the log again if somebody removed its lock file, alone or with its folder.
+    /// Locks the log again if somebody removed its lock file, alone or together with its folder.
     fn renew_lock(&mut self) -> io::Result<()> {
-        if self.place.has(&self.lock) {
+        if self.files.still_has(&self.lock) {
             return Ok(());
         }
-        self.place.make_folder(self.disk.as_ref())?;
+        self.files.make_folder(self.disk.as_ref())?;
         let claims = self.lock.claims.clone();
-        self.lock = self.place.lock()?;
+        self.lock = self.files.lock()?;
         self.lock.claims = claims;
         self.claim(|_| {});
         Ok(())
     }
 
+    /// Renames or removes the file at the log's name, as `retire` says.
     fn retire_file(&mut self, active: &Path) -> Result<(), WriteError> {
         let index = folder::index_of(active);
         let done = match self.retire {
             Retire::Nothing => return Ok(()),
             Retire::Rename => self.free_number().and_then(|number| {
-                let rotated = self.place.rotated(number);
-                // First of all, so that no file has a rotated segment's name without its number in the lock file.
+                let rotated = self.files.rotated(number);
+                // The lock file comes first: no file may have the name of a rotated segment before its number is
+                // listed.
                 self.claim(|claims| claims.push(number));
                 self.index.rename(&index, &folder::index_of(&rotated));
                 let renamed = self.disk.rename(active, &rotated);
@@ -94,7 +108,7 @@ impl Writer {
                         self.last_number = number;
                         self.counts.rotations += 1;
                     }
-                    // Somebody has just made it: the next number, next time.
+                    // Another program has just created this file. The next attempt takes the next number.
                     Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
                         self.last_number = number;
                         self.claim(|claims| claims.remove(number));
@@ -103,14 +117,15 @@ impl Writer {
                 }
                 renamed
             }),
-            // It may have been some time until now: what somebody put there meanwhile stays.
+            // Some time may have passed since the decision, and the name may belong to a foreign file now, which
+            // stays.
             Retire::Remove if matches!(Segment::open(active, false), Err(SegmentError::Foreign(_))) => Ok(()),
             Retire::Remove => self.disk.remove(active),
         };
         match done {
-            // It was taken away by hand.
+            // Somebody removed it by hand.
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(failed("put aside", active, err)),
+            Err(err) => return Err(failed("rotate or remove", active, err)),
             Ok(()) => {}
         }
         self.folder_changed = true;
@@ -118,26 +133,29 @@ impl Writer {
         Ok(())
     }
 
-    /// A number above the last one that no file has: the next, or one behind those that others have taken.
+    /// A free number above the last one: the next number, or one behind the names that other files have taken.
     fn free_number(&self) -> io::Result<u64> {
+        // The doubling distance reaches beyond any plausible number of files with a bounded number of look-ups.
         let far = (0..STEPS_MAX).map(|step| TAKEN_MAX + (1 << step));
         let mut numbers = (1..=TAKEN_MAX).chain(far).map(|step| self.last_number + step);
-        let free = numbers.find(|number| fs::symlink_metadata(self.place.rotated(*number)).is_err());
+        let free = numbers.find(|number| fs::symlink_metadata(self.files.rotated(*number)).is_err());
         free.ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "other files have the names that could follow"))
     }
 
-    /// Changes which files are the log's. What the lock file does not take is known here, and to the next writer by its
-    /// place behind the others.
+    /// Changes the list of rotated segments in memory and in the lock file. If the lock file cannot be written, this
+    /// writer still has the list, and the next one adopts the file, since its number follows the listed ones.
     pub(super) fn claim(&mut self, change: impl FnOnce(&mut Claims)) {
         self.counts.index_errors += u64::from(self.lock.change(change).is_err());
     }
 
-    /// Keeps as many segments as the log says. Removes some of the others, and remembers that there are more.
+    /// Removes old segments beyond the number that the settings keep. It removes a few at once and sets `removing` if
+    /// there are more.
     pub(super) fn remove_oldest(&mut self) {
         self.removing = false;
         let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
         let claims = self.lock.claims.clone().unwrap_or_default();
-        let is_there = |number: &u64| fs::symlink_metadata(self.place.rotated(*number)).is_ok();
+        let is_there = |number: &u64| fs::symlink_metadata(self.files.rotated(*number)).is_ok();
+        // `kept` is the lowest number that stays. Only existing files count, since an owner may have removed some.
         let kept = claims.iter().rev().take(keep + COUNTED_MAX).filter(is_there).take(keep).last();
         let below = if keep == 0 { u64::MAX } else { kept.unwrap_or(0) };
         let mut extra = claims.iter().take_while(|number| *number < below);
@@ -149,17 +167,18 @@ impl Writer {
         }
     }
 
-    /// False if the file is the log's and could not be removed.
+    /// Removes one segment and its index. False if the file is a segment of the log and could not be removed: its
+    /// number then stays in the list.
     fn remove_segment(&mut self, number: u64) -> bool {
-        let path = self.place.rotated(number);
+        let path = self.files.rotated(number);
         let found = match Segment::open(&path, false) {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
-                // A kill between the two names of a rotation leaves an index alone.
+                // A kill between the two renames of a rotation leaves an index without its segment.
                 self.index.remove(&folder::index_of(&path));
                 return true;
             }
-            Err(SegmentError::Foreign(_)) => "it is no event log any more".to_owned(),
-            // As long as what has its name is a file, it is the one that was written.
+            Err(SegmentError::Foreign(_)) => "it is not an event log any more".to_owned(),
+            // A plain file with this name that still is a segment is the one that the writer made.
             Ok(_) | Err(SegmentError::Newer(_)) => match self.disk.remove(&path) {
                 Ok(()) => {
                     self.index.remove(&folder::index_of(&path));
@@ -176,9 +195,9 @@ impl Writer {
         true
     }
 
-    // ---- safety ---------------------------------------------------------------------------------------------
+    // ---- syncing --------------------------------------------------------------------------------------------
 
-    /// Writes everything and makes it safe.
+    /// Writes and syncs everything.
     pub(super) fn sync(&mut self, now: Instant) -> Result<(), WriteError> {
         self.last_sync = now;
         if !self.has_unsynced() {
@@ -190,21 +209,22 @@ impl Writer {
         }
         self.sync_file()?;
         self.synced_seq = self.written_seq;
-        self.forget_safe();
+        self.drop_synced();
         Ok(())
     }
 
-    /// Notices what another program did to the file since the last write, and begins a new one. What is not safe is still
-    /// in memory and goes there: at once, or after a pause if it happens again and again.
+    /// Checks the length and name of the file, which another program may have changed since the last write. After a
+    /// change it abandons the segment; the unsynced records are still in memory and go into a new file, at once or
+    /// after a pause if the changes go on.
     pub(super) fn notice_changes(&mut self, now: Instant) -> Result<(), WriteError> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let active = self.place.active();
+        let active = self.files.active();
         if self.tail_unknown {
-            // The end of a failed write is still there.
+            // The bytes of a failed write are still there.
             file.set_len(self.file_end).map_err(|err| failed("shorten", active, err))?;
             self.tail_unknown = false;
         }
-        let bytes = file.bytes().map_err(|err| failed("look at", active, err))?;
+        let bytes = file.bytes().map_err(|err| failed("inspect", active, err))?;
         let (found, retire) = if !file.is_at(active) {
             ("moved or removed", Retire::Nothing)
         } else if bytes == self.file_end {
@@ -220,6 +240,7 @@ impl Writer {
         self.counts.changed += 1;
         self.abandon(retire);
         let changes = &mut self.changes;
+        // A change counts as a repetition for twice the longest pause.
         let again = changes.last.is_some_and(|last| now.saturating_duration_since(last) < CHANGES_PAUSE_MAX * 2);
         changes.pause =
             if again { (changes.pause * 2).clamp(CHANGES_PAUSE_MIN, CHANGES_PAUSE_MAX) } else { Duration::ZERO };
@@ -227,8 +248,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Other programs change the file again and again: no new one is begun yet, so that they do not make files without
-    /// end. So much in memory is no reason for others to wait.
+    /// True during the pause after repeated changes by other programs: no new file is made, so that they do not cause
+    /// files without end. The pause ends early if many records wait in memory.
     pub(super) fn lets_others_finish(&self, now: Instant) -> bool {
         self.changes.not_before.is_some_and(|at| now < at)
             && self.file.is_none()
@@ -236,14 +257,15 @@ impl Writer {
             && self.unwritten() <= CHANGES_HELD_RECORDS_MAX
     }
 
+    /// Syncs the file, and its folder if names in it changed.
     pub(super) fn sync_file(&mut self) -> Result<(), WriteError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let (action, path, result) = match file.sync() {
             Ok(()) if self.folder_changed => {
-                let folder = self.place.folder();
+                let folder = self.files.folder();
                 ("sync folder", folder, self.disk.sync_folder(folder))
             }
-            other => ("sync", self.place.active(), other),
+            other => ("sync", self.files.active(), other),
         };
         if let Err(err) = result {
             self.counts.fsync_errors += 1;
@@ -253,8 +275,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Complete parts whose records are safe need no memory. Their buffers are used again: as many as this time.
-    pub(super) fn forget_safe(&mut self) {
+    /// Drops complete parts whose records are synced. It keeps as many of their buffers as it freed this time.
+    pub(super) fn drop_synced(&mut self) {
         let mut freed = 0;
         while let Some(part) = self.held.front()
             && part.info.first_seq + part.info.records <= self.synced_seq
@@ -267,20 +289,22 @@ impl Writer {
                 freed += 1;
             }
         }
+        // A burst of records leaves no more spare buffers than the last sync needed.
         self.spare.truncate(freed.max(1));
     }
 
-    /// A failure is followed by a pause; one that makes the file unfit for use, by another file too.
+    /// Handles the result of an attempt. A failure begins a pause; one that makes the file unusable also abandons the
+    /// segment.
     pub(super) fn note(&mut self, now: Instant, result: Result<(), WriteError>) -> Result<(), WriteError> {
         let Err(err) = result else {
             self.retry = Retry::default();
             return Ok(());
         };
-        // Full is no fault of the file, nor is a name that could not be changed.
+        // A full disk is no fault of the file, and neither is a name that could not be changed.
         if self.file.is_some() && !err.is_full() || err.action == "sync" {
-            let nothing_safe = self.synced_seq <= self.segment_first_seq;
-            let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.place.active()));
-            self.abandon(match (is_at, nothing_safe) {
+            let nothing_synced = self.synced_seq <= self.segment_first_seq;
+            let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.files.active()));
+            self.abandon(match (is_at, nothing_synced) {
                 (false, _) => Retire::Nothing,
                 (true, true) => Retire::Remove,
                 (true, false) => Retire::Rename,
@@ -293,11 +317,12 @@ impl Writer {
         Err(err)
     }
 
-    /// Gives the segment up. Whatever is in memory and not safe goes into a new one under its old numbers.
+    /// Abandons the segment: decodes all unsynced records from memory and encodes them again for a new segment, under
+    /// their old seqs.
     pub(super) fn abandon(&mut self, retire: Retire) {
         self.finish_part();
         let mut records = Records::default();
-        let filter = Filter { seq_from: self.synced_seq, ..Filter::ALL };
+        let filter = RecordFilter { seq_from: self.synced_seq, ..RecordFilter::ALL };
         self.held_len = 0;
         for part in std::mem::take(&mut self.held) {
             self.encoder.decode(&part.bytes, &filter, &mut records);
@@ -308,7 +333,7 @@ impl Writer {
         self.begin_segment();
         self.next_seq = records.iter().next().map_or(self.next_seq, |record| record.seq);
         for record in records.iter() {
-            // It fitted before, and there is no bound here: it is in memory already.
+            // The record fitted before, and the limit of memory does not apply, because it already counts there.
             if self.encode(record.time_ms, record.channel, record.payload).is_ok() {
                 self.counts.rewritten += u64::from(self.next_seq < self.written_seq);
                 self.next_seq += 1;
@@ -317,17 +342,18 @@ impl Writer {
     }
 }
 
+/// An error with the path of the log.
 fn failed(action: &'static str, path: &Path, err: io::Error) -> WriteError {
     WriteError { action, path: path.to_owned(), err }
 }
 
-/// What becomes of a file that another program put at the log's name. Only one that is empty, as `logrotate` makes it,
-/// or that is a segment, as an owner may bring it back, can be moved out of the way.
-fn what_is_there(path: &Path) -> io::Result<Retire> {
+/// The action on a file that another program put at the log's name. Only two kinds are moved out of the way: an empty
+/// file, as `logrotate` creates it, and a segment, which an owner may have brought back.
+fn retire_foreign(path: &Path) -> io::Result<Retire> {
     let is_link = fs::symlink_metadata(path)?.is_symlink();
     match Segment::open(path, false) {
         Ok(found) if found.bytes == 0 && !is_link => Ok(Retire::Remove),
         Ok(found) if found.id != 0 => Ok(Retire::Rename),
-        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no event log has its name")),
+        _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no event log has its name")),
     }
 }

@@ -1,4 +1,4 @@
-//! Writer and reader together, on real files: what was taken is read, whatever the disk does.
+//! Tests of writer and reader together on real files: every accepted record is read back, whatever fails on the disk.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,12 +7,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::limits::{EVENTLOG_READ_RECORDS_MAX, EVENTLOG_RETRY};
+use crate::eventlog::block::BlockEncoder;
 use crate::eventlog::block::tests::{Sample, events};
 use crate::eventlog::disk::SystemDisk;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{self, Damage, Progress, ReadError, Scan};
-use crate::eventlog::writer::EVENTLOG_ABANDON_RETRY_MAX;
-use crate::eventlog::{Format, Query, Records, folder};
+use crate::eventlog::reader::{self, Damage, ReadError, Scan, ScanProgress};
+use crate::eventlog::records::{Query, Records};
+use crate::eventlog::spec::Format;
+use crate::eventlog::{folder, format};
 
 pub(crate) mod double;
 mod others;
@@ -37,12 +39,12 @@ fn open_on(disk: &DoubleDisk, folder: &Folder, spec: LogSpec) -> Writer {
     Writer::open(Arc::new(disk.clone()), &folder.0, spec, Instant::now()).unwrap()
 }
 
-/// Appends as `rt-files` does: complete parts are written at once.
+/// Appends records as `rt-files` does, which writes complete parts at once.
 fn append(writer: &mut Writer, samples: &[Sample]) {
     for sample in samples {
         writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
         if writer.wants_write() {
-            // On a clock that stands still: no sync falls due because the machine is busy.
+            // The clock stands still, so that no sync falls due on a slow machine.
             writer.advance(writer.last_sync, false).unwrap();
         }
     }
@@ -52,19 +54,19 @@ fn many(count: usize) -> Vec<Sample> {
     events().into_iter().cycle().take(count).collect()
 }
 
-type Row = (u64, u64, Vec<u8>, Vec<u8>);
+type RecordTuple = (u64, u64, Vec<u8>, Vec<u8>);
 
-fn rows(records: &Records) -> Vec<Row> {
+fn rows(records: &Records) -> Vec<RecordTuple> {
     records.iter().map(|record| (record.seq, record.time_ms, record.channel.into(), record.payload.into())).collect()
 }
 
-fn expected(samples: &[Sample]) -> Vec<Row> {
+fn expected(samples: &[Sample]) -> Vec<RecordTuple> {
     let row =
         |(n, sample): (usize, &Sample)| (n as u64 + 1, sample.time_ms, sample.channel.clone(), sample.payload.clone());
     samples.iter().enumerate().map(row).collect()
 }
 
-fn scan(folder: &Folder, query: Query) -> Result<(Vec<Row>, Damage), ReadError> {
+fn scan(folder: &Folder, query: Query) -> Result<(Vec<RecordTuple>, Damage), ReadError> {
     let outcome = reader::read(&folder.0, &log_path(), &query, Instant::now() + Duration::from_secs(60))?;
     Ok((rows(&outcome.records), outcome.damage))
 }
@@ -73,9 +75,9 @@ fn all() -> Query {
     Query { limit: usize::MAX, ..Query::default() }
 }
 
-/// Everything in the log, which has no damage.
+/// All records of a log, which must have no damage.
 #[track_caller]
-fn read_all(folder: &Folder) -> Vec<Row> {
+fn read_all(folder: &Folder) -> Vec<RecordTuple> {
     let (rows, damage) = scan(folder, all()).unwrap();
     assert_eq!((damage.damaged, damage.torn_bytes), (0, 0), "{:?}", damage.findings);
     rows
@@ -100,13 +102,13 @@ fn active(folder: &Folder) -> PathBuf {
 }
 
 #[test]
-fn what_is_appended_is_read_across_segments() {
+fn appended_records_are_read_across_segments() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(9000));
         let mut writer = open(&folder, spec(format));
         append(&mut writer, &samples);
         writer.advance(Instant::now(), true).unwrap();
-        // While the writer has it open.
+        // The writer still has the log open.
         assert!(read_all(&folder) == expected(&samples), "{format:?}");
         let segments = segments(&folder);
         assert!(segments.len() > 3, "{segments:?}");
@@ -119,7 +121,7 @@ fn what_is_appended_is_read_across_segments() {
 }
 
 #[test]
-fn a_log_goes_on_where_it_was_closed() {
+fn a_reopened_log_continues_behind_its_last_record() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(3000));
         for piece in samples.chunks(100) {
@@ -135,17 +137,17 @@ fn a_log_goes_on_where_it_was_closed() {
     }
 }
 
-/// Files of the version before the lock file had a list, `testdata/eventlog/upgrade`: nine records in three segments of
-/// both formats, the lock file a process id alone.
+/// Reads `testdata/eventlog/upgrade`, written by the version before the lock file had a list: nine records in three
+/// segments of both formats, and a lock file with a process id alone.
 #[test]
-fn a_log_of_an_older_version_is_read_and_gone_on_with() {
+fn a_log_of_an_older_version_is_read_and_continued() {
     for format in FORMATS {
         let folder = Folder::new();
         for entry in fs::read_dir("testdata/eventlog/upgrade").unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), folder.0.join(entry.file_name())).unwrap();
         }
-        // Files of the owner, which are no part of it.
+        // Files of the owner, which do not belong to the log.
         fs::copy(folder.0.join("old.log.000001"), folder.0.join("old.log.20231224")).unwrap();
         fs::write(folder.0.join("old.log.000003"), "notes").unwrap();
         let path = LogPath::parse(b"old.log").unwrap();
@@ -163,7 +165,7 @@ fn a_log_of_an_older_version_is_read_and_gone_on_with() {
         let line = fs::read_to_string(folder.0.join("old.log.lock")).unwrap();
         let own = if format == Format::Binary { "1-2" } else { "1-2 4" };
         assert_eq!(line, format!("{} segments {own}\n", std::process::id()));
-        // What it keeps counts the old ones too.
+        // The number of kept segments counts the old ones too.
         let mut writer =
             open(&folder, LogSpec { format, max_files: 1, max_bytes: 64 * 1024, ..LogSpec::new(path.clone()) });
         append(&mut writer, &many(3000));
@@ -178,9 +180,9 @@ fn a_log_of_an_older_version_is_read_and_gone_on_with() {
     }
 }
 
-/// What a kill, or a crash of the machine, left of the youngest segment of an older version.
+/// The youngest segment is one that a kill or a crash of the machine left with an older version.
 #[test]
-fn a_torn_log_of_an_older_version_is_gone_on_with() {
+fn a_torn_log_of_an_older_version_is_continued() {
     let kinds = [("empty", vec![]), ("zeros", vec![0; 5000]), ("head", b"RTEL\x01\x01\0\0\x88\x77".to_vec())];
     // An owner may have removed the lock file after the crash.
     for ((kind, youngest), has_lock) in kinds.iter().flat_map(|kind| [(kind, true), (kind, false)]) {
@@ -216,7 +218,7 @@ fn a_log_may_change_its_format() {
 }
 
 #[test]
-fn as_many_segments_are_kept_as_the_log_says() {
+fn a_log_keeps_as_many_segments_as_its_settings_say() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(12_000));
         let mut writer = open(&folder, LogSpec { max_files: 3, ..spec(format) });
@@ -230,7 +232,7 @@ fn as_many_segments_are_kept_as_the_log_says() {
 }
 
 #[test]
-fn lines_fill_a_segment_to_the_byte_and_never_pass_it() {
+fn lines_fill_a_segment_to_the_byte_and_never_exceed_it() {
     let line = |text: &str| format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{text}\"}}\n").len();
     for spare in [0, 1] {
         let folder = Folder::new();
@@ -249,7 +251,7 @@ fn lines_fill_a_segment_to_the_byte_and_never_pass_it() {
 }
 
 #[test]
-fn a_record_longer_than_a_segment_has_one_alone() {
+fn a_record_longer_than_a_segment_gets_one_of_its_own() {
     for format in FORMATS {
         let folder = Folder::new();
         let mut writer = open(&folder, spec(format));
@@ -267,13 +269,13 @@ fn a_record_longer_than_a_segment_has_one_alone() {
 
 // ---- queries --------------------------------------------------------------------------------------------------
 
-/// What a query must find, the plain way.
-fn oracle(rows: &[Row], query: &Query) -> Vec<Row> {
-    let matches = |row: &&Row| {
+/// The records that a query must find, by a simple filter.
+fn oracle(rows: &[RecordTuple], query: &Query) -> Vec<RecordTuple> {
+    let matches = |row: &&RecordTuple| {
         (query.start_ms..=query.end_ms).contains(&row.1)
             && query.channel.as_ref().is_none_or(|channel| *channel == row.2)
     };
-    let mut found: Vec<Row> = rows.iter().filter(matches).cloned().collect();
+    let mut found: Vec<RecordTuple> = rows.iter().filter(matches).cloned().collect();
     if query.newest_first {
         found.reverse();
     }
@@ -282,7 +284,7 @@ fn oracle(rows: &[Row], query: &Query) -> Vec<Row> {
 }
 
 #[test]
-fn every_query_finds_what_the_plain_way_finds() {
+fn every_query_agrees_with_a_simple_filter() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(6000));
         let mut writer = open(&folder, spec(format));
@@ -307,7 +309,7 @@ fn every_query_finds_what_the_plain_way_finds() {
 }
 
 #[test]
-fn a_limit_is_kept_to() {
+fn no_answer_exceeds_its_limit() {
     let folder = Folder::new();
     let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(Format::Binary) });
     let sample = Sample { time_ms: 1, channel: b"c".into(), payload: b"1".into() };
@@ -319,7 +321,7 @@ fn a_limit_is_kept_to() {
 }
 
 #[test]
-fn a_deadline_that_passed_ends_the_reading() {
+fn a_read_fails_after_its_deadline() {
     let folder = Folder::new();
     let mut writer = open(&folder, spec(Format::Binary));
     append(&mut writer, &many(5000));
@@ -336,10 +338,10 @@ fn a_reader_sees_every_record_once_while_segments_rotate() {
         append(&mut writer, &samples[..2000]);
         writer.advance(Instant::now(), true).unwrap();
         let before = expected(&samples[..2000]);
-        let place = Place::below(&folder.0, &log_path());
-        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+        let log_files = LogFiles::below(&folder.0, &log_path());
+        let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
         let mut more = samples[2000..].chunks(2500);
-        while scan.step().unwrap() == Progress::More {
+        while scan.step().unwrap() == ScanProgress::More {
             if let Some(piece) = more.next() {
                 append(&mut writer, piece);
             }
@@ -351,14 +353,14 @@ fn a_reader_sees_every_record_once_while_segments_rotate() {
         }
         let extra = found.split_off(found.len().min(2000));
         assert!(found == before, "{format:?} {newest_first}");
-        assert!(extra.is_empty() || extra[0].0 == 2001, "what came later follows without a gap");
+        assert!(extra.is_empty() || extra[0].0 == 2001, "later records follow without a gap");
     }
 }
 
 // ---- indexes --------------------------------------------------------------------------------------------------
 
 #[test]
-fn an_index_may_be_gone_stale_or_garbage() {
+fn a_missing_stale_or_garbage_index_changes_no_answer() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(5000));
         let mut writer = open(&folder, spec(format));
@@ -391,7 +393,7 @@ fn an_index_may_be_gone_stale_or_garbage() {
             }
             let query = Query { start_ms: samples[100].time_ms, end_ms: samples[200].time_ms, ..all() };
             assert_eq!(scan(&folder, query.clone()).unwrap().0, oracle(&expected(&samples[..4000]), &query));
-            // The writer makes that of the youngest segment anew.
+            // The writer replaces the index of the youngest segment.
             drop(open(&folder, spec(format)));
             let (path, original) = indexes.iter().zip(&originals).next_back().unwrap();
             assert!(fs::read(path).unwrap() == *original, "{}", path.display());
@@ -409,7 +411,7 @@ fn an_index_may_be_gone_stale_or_garbage() {
 // ---- damage ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn cut_at_every_length_it_is_read_and_gone_on_with() {
+fn a_log_cut_at_any_length_is_read_and_continued() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(30));
         let mut writer = open(&folder, spec(format));
@@ -427,7 +429,7 @@ fn cut_at_every_length_it_is_read_and_gone_on_with() {
             assert_eq!(damage.damaged, 0, "{format:?} {len}: {:?}", damage.findings);
             torn_once |= damage.torn_bytes > 0;
             last = rows.len();
-            // Nothing half stays, and no number comes twice.
+            // No half record stays, and no seq comes twice.
             let mut writer = open(&folder, spec(format));
             append(&mut writer, &samples[last..last + 2]);
             writer.advance(Instant::now(), true).unwrap();
@@ -438,10 +440,10 @@ fn cut_at_every_length_it_is_read_and_gone_on_with() {
 }
 
 #[test]
-fn each_byte_flipped_costs_at_most_its_block_and_is_told() {
+fn a_flipped_byte_costs_at_most_its_block_and_is_reported() {
     let (folder, samples) = (Folder::new(), many(18));
     // Three blocks of six records, each filled up with zeros.
-    let mut encoder = block::Encoder::new();
+    let mut encoder = BlockEncoder::new();
     let mut whole = Vec::new();
     for (unit, piece) in samples.chunks(6).enumerate() {
         let first_seq = unit as u64 * 6 + 1;
@@ -468,7 +470,7 @@ fn each_byte_flipped_costs_at_most_its_block_and_is_told() {
             checked += 1;
         }
         if at % 7 == 0 {
-            // A writer goes on behind it, under numbers that nobody has.
+            // A writer continues behind the damage, with seqs that no record has.
             let mut writer = open(&folder, spec(Format::Binary));
             append(&mut writer, &samples[..1]);
             writer.advance(Instant::now(), true).unwrap();
@@ -486,7 +488,7 @@ fn each_byte_flipped_costs_at_most_its_block_and_is_told() {
 }
 
 #[test]
-fn a_line_that_was_changed_costs_itself() {
+fn a_changed_line_costs_only_itself() {
     let (folder, samples) = (Folder::new(), many(20));
     let mut writer = open(&folder, spec(Format::Json));
     append(&mut writer, &samples);
@@ -509,7 +511,7 @@ fn a_line_that_was_changed_costs_itself() {
 }
 
 #[test]
-fn zeros_and_endless_lines_are_told_and_passed() {
+fn zeros_and_endless_lines_are_reported_and_skipped() {
     let (folder, samples) = (Folder::new(), many(10));
     let write = |format: Format, middle: &[u8]| {
         let mut writer = open(&folder, LogSpec { max_bytes: 100_000_000, ..spec(format) });
@@ -521,7 +523,7 @@ fn zeros_and_endless_lines_are_told_and_passed() {
         fs::write(active(&folder), &bytes).unwrap();
         bytes.len() as u64
     };
-    // A file system that made the file longer first: it is cut off.
+    // A file system grew the file before a write: the zeros are cut off.
     let bytes = write(Format::Binary, &vec![0; 300_000]);
     let (found, damage) = scan(&folder, all()).unwrap();
     assert_eq!((found.len(), damage.damaged, damage.torn_bytes), (5, 0, bytes - UNIT_BYTES as u64));
@@ -530,7 +532,7 @@ fn zeros_and_endless_lines_are_told_and_passed() {
     writer.sync_now(Instant::now()).unwrap();
     drop(writer);
     assert_eq!(read_all(&folder), expected(&samples));
-    // Zeros with something behind them are damage, in one place.
+    // Zeros with other bytes behind them are damage, in one place.
     let mut middle = vec![0; 300_000];
     middle.push(1);
     write(Format::Binary, &middle);
@@ -547,13 +549,13 @@ fn zeros_and_endless_lines_are_told_and_passed() {
 }
 
 #[test]
-fn what_is_no_log_is_refused_and_not_touched() {
+fn a_file_that_is_no_log_is_refused_and_not_touched() {
     let golden = |name: &str| fs::read(format!("testdata/eventlog/{name}")).unwrap();
     for (bytes, message) in [
         (b"PK\x03\x04....".to_vec(), "starts with 50 4b 03 04 2e 2e 2e 2e, not an event log"),
         (b"x".to_vec(), "starts with 78, not an event log"),
         (golden("foreign.log"), "starts with 53 51 4c 69 74 65 20 66, not an event log"),
-        (golden("future.log"), "written in format 2, known are 1 to 1"),
+        (golden("future.log"), "written in format 2, this module knows format 1"),
     ] {
         let folder = Folder::new();
         fs::create_dir_all(folder.0.join("logs")).unwrap();
@@ -570,7 +572,7 @@ fn what_is_no_log_is_refused_and_not_touched() {
 }
 
 #[test]
-fn missing_and_empty_logs() {
+fn a_missing_log_is_an_error_and_an_empty_one_is_not() {
     let folder = Folder::new();
     assert!(matches!(scan(&folder, all()), Err(ReadError::Missing { .. })));
     fs::create_dir_all(folder.0.join("logs")).unwrap();
@@ -584,9 +586,9 @@ fn missing_and_empty_logs() {
     assert_eq!(segments(&folder).len(), 1, "an empty file is no segment to keep");
 }
 
-/// The places where a kill can leave a rotation.
+/// Tries all states in which a kill can leave a rotation.
 #[test]
-fn a_kill_within_a_rotation_loses_nothing() {
+fn a_kill_during_a_rotation_loses_nothing() {
     for format in FORMATS {
         for kill in 0..4 {
             let (folder, samples) = (Folder::new(), many(500));
@@ -596,11 +598,11 @@ fn a_kill_within_a_rotation_loses_nothing() {
             drop(writer);
             let aside = folder.0.join("logs/deaths.log.000001");
             match kill {
-                // The index has its new name, the segment has not.
+                // The index has its new name, and the segment does not.
                 0 => fs::rename(folder::index_of(&active(&folder)), folder::index_of(&aside)).unwrap(),
-                // Both have, and there is no new segment.
+                // Both have their new names, and there is no new segment.
                 1 => fs::rename(active(&folder), aside).unwrap(),
-                // There is, with nothing in it; or with the beginning of a first record.
+                // There is a new segment, empty or with the beginning of its first record.
                 other => {
                     let head = fs::read(active(&folder)).unwrap();
                     fs::rename(active(&folder), aside).unwrap();
@@ -620,7 +622,7 @@ fn a_kill_within_a_rotation_loses_nothing() {
 // ---- one writer, and only below the folder --------------------------------------------------------------------
 
 #[test]
-fn a_second_writer_is_told_who_writes() {
+fn a_second_writer_is_refused_with_the_process_id_of_the_first() {
     let folder = Folder::new();
     let first = open(&folder, spec(Format::Binary));
     let second = || {
@@ -655,7 +657,7 @@ fn links_out_of_the_folder_are_refused() {
         assert_eq!(fs::read_dir(&outside.0).unwrap().count(), 1, "{name} -> {target}: something was made outside");
         assert_eq!(fs::read(outside.0.join("secret.log")).unwrap(), b"");
     }
-    // Nor may one lead to the module's own files.
+    // A link may not lead to the module's own files either.
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("realtime")).unwrap();
     symlink(folder.0.join("realtime"), folder.0.join("logs")).unwrap();
@@ -668,7 +670,7 @@ fn links_out_of_the_folder_are_refused() {
     assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
     assert_eq!(fs::read_dir(folder.0.join("realtime")).unwrap().count(), 0);
     assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
-    // A link that stays inside is a matter of taste.
+    // A link that stays inside the data folder is allowed.
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("elsewhere")).unwrap();
     symlink(folder.0.join("elsewhere"), folder.0.join("logs")).unwrap();
@@ -676,7 +678,7 @@ fn links_out_of_the_folder_are_refused() {
     append(&mut writer, &many(3));
     writer.sync_now(Instant::now()).unwrap();
     assert_eq!(read_all(&folder).len(), 3);
-    // A rotated segment that leads out is not read.
+    // A link to the outside in place of a rotated segment is not read.
     fs::copy(active(&folder), outside.0.join("stolen")).unwrap();
     symlink(outside.0.join("stolen"), folder.0.join("elsewhere/deaths.log.000001")).unwrap();
     assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
@@ -705,7 +707,7 @@ fn segments_of_less_than_two_blocks_are_refused() {
 // ---- a disk that fails ----------------------------------------------------------------------------------------
 
 #[test]
-fn short_writes_are_gone_on_with() {
+fn short_writes_are_completed() {
     for format in FORMATS {
         let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(1500));
         disk.plan(|plan| plan.write_max = Some(7));
@@ -717,7 +719,7 @@ fn short_writes_are_gone_on_with() {
 }
 
 #[test]
-fn a_full_disk_costs_nothing_while_there_is_memory() {
+fn a_full_disk_loses_nothing_while_there_is_memory() {
     for format in FORMATS {
         for room in [0, 1, 30, 50, 1000, 40_000, 65_000, 70_000] {
             let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(3000));
@@ -730,7 +732,7 @@ fn a_full_disk_costs_nothing_while_there_is_memory() {
                 if number % 100 == 99 {
                     now += EVENTLOG_RETRY;
                     failures += u64::from(writer.advance(now, true).is_err());
-                    // No part of a record is left behind.
+                    // No half record is left behind.
                     match scan(&folder, all()) {
                         Ok((found, damage)) => {
                             assert!(expected(&samples).starts_with(&found));
@@ -759,13 +761,13 @@ fn a_full_disk_fills_bounded_memory_and_then_refuses() {
     let (now, mut taken) = (Instant::now(), 0);
     while writer.append(1, b"c", payload.as_bytes()).is_ok() {
         taken += 1;
-        // Nothing is tried while the pause lasts.
+        // The writer makes no attempt during the pause.
         let result = writer.advance(now, true);
         assert_eq!(result.is_err(), taken == 1);
     }
     assert!((390..420).contains(&taken), "{taken}");
     assert!(writer.held_bytes() <= EVENTLOG_LOG_HELD_BYTES_MAX);
-    assert_eq!(writer.append(1, b"c", payload.as_bytes()), Err(Refusal::Full));
+    assert_eq!(writer.append(1, b"c", payload.as_bytes()), Err(AppendError::Full));
     disk.plan(|plan| plan.room = None);
     writer.advance(now + EVENTLOG_RETRY, true).unwrap();
     assert_eq!(writer.append(1, b"c", b"1"), Ok(()));
@@ -774,9 +776,9 @@ fn a_full_disk_fills_bounded_memory_and_then_refuses() {
 }
 
 #[test]
-fn a_failed_fsync_is_answered_by_a_new_segment_and_loses_nothing() {
+fn a_failed_fsync_begins_a_new_segment_and_loses_nothing() {
     for format in FORMATS {
-        // With nothing safe in the segment, something, and a rotation on the way.
+        // Cases: no synced record in the segment, some, and a rotation in between.
         for (safe, unsynced) in [(0, 50), (50, 50), (300, 1200), (0, 1200)] {
             let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(safe + unsynced + 10));
             let mut writer = open_on(&disk, &folder, spec(format));
@@ -790,7 +792,7 @@ fn a_failed_fsync_is_answered_by_a_new_segment_and_loses_nothing() {
             let err = writer.sync_now(now).unwrap_err().to_string();
             assert_eq!(err, format!("cannot sync event log `{}`: injected I/O error", active(&folder).display()));
             append(&mut writer, &samples[safe + unsynced..]);
-            // The pause first, then a file that was never asked in vain.
+            // First the pause, then a new file: no call goes to the file whose sync failed.
             assert!(writer.advance(now, true).is_ok() && writer.unwritten() > 0);
             writer.advance(now + EVENTLOG_RETRY, true).unwrap();
             assert!(read_all(&folder) == expected(&samples), "{format:?} {safe} {unsynced}");
@@ -799,7 +801,7 @@ fn a_failed_fsync_is_answered_by_a_new_segment_and_loses_nothing() {
             assert!(counts.rewritten > 0);
             assert_eq!(disk.plan(|plan| plan.retried), 0);
             drop(writer);
-            // Nor after all that at the next start.
+            // The next start must lose nothing either.
             let mut writer = open(&folder, spec(format));
             append(&mut writer, &samples[..1]);
             writer.sync_now(now).unwrap();
@@ -832,7 +834,7 @@ fn a_disk_that_never_syncs_leaves_one_segment_and_backs_off() {
 }
 
 #[test]
-fn failed_writes_and_names_lose_nothing() {
+fn failed_writes_creations_and_renames_lose_nothing() {
     for format in FORMATS {
         for kind in 0..3 {
             let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(6000));
@@ -864,7 +866,7 @@ fn failed_writes_and_names_lose_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn a_log_that_is_taken_away_is_begun_again() {
+fn a_log_that_was_moved_away_is_created_again() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(90));
         let mut writer = open(&folder, spec(format));
@@ -875,7 +877,7 @@ fn a_log_that_is_taken_away_is_begun_again() {
         fs::rename(active(&folder), folder.0.join("logs/kept")).unwrap();
         append(&mut writer, &samples[60..]);
         writer.sync_now(Instant::now()).unwrap();
-        assert_eq!(read_all(&folder), expected(&samples)[30..], "what was safe went with the file");
+        assert_eq!(read_all(&folder), expected(&samples)[30..], "the synced records went with the file");
     }
 }
 
@@ -902,7 +904,7 @@ fn the_policies_sync_as_often_as_they_say() {
 }
 
 #[test]
-fn much_in_a_second_is_synced_before_it_is_over() {
+fn many_records_are_synced_before_the_second_is_over() {
     let (folder, disk) = (Folder::new(), DoubleDisk::default());
     let spec = LogSpec { max_bytes: 100_000_000, ..spec(Format::Json) };
     let mut writer = open_on(&disk, &folder, spec);
@@ -915,9 +917,10 @@ fn much_in_a_second_is_synced_before_it_is_over() {
     assert!((3..8).contains(&disk.plan(|plan| plan.syncs)));
 }
 
-/// Whatever the machine forgets when it crashes: what was synced is there, and the rest is a prefix.
+/// After a crash of the machine all synced records are there, and the others are a prefix, whatever share of their
+/// bytes survived.
 #[test]
-fn a_crash_of_the_machine_takes_only_what_was_not_synced() {
+fn a_crash_of_the_machine_loses_only_unsynced_records() {
     for format in FORMATS {
         for kept in [0, 1, 50, 99, 100] {
             let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(2400));
@@ -957,7 +960,7 @@ fn a_crash_of_the_machine_takes_only_what_was_not_synced() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any history of a log, with faults: every record once, in order, under its number.
+    /// Any history of a log with failures gives back every record once, in order, under its seq.
     #[test]
     fn any_history_is_read_back(
         json: bool,
@@ -993,7 +996,7 @@ proptest! {
                         (plan.bad_creates, plan.bad_renames) = (0, 0);
                     });
                     open.sync_now(now).unwrap();
-                    // The lock is free only when the old one is gone.
+                    // The lock is free only after the old writer was dropped.
                     drop(writer.take());
                     writer = Some(open_on(&disk, &folder, spec(format)));
                 }

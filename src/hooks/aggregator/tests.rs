@@ -1,4 +1,4 @@
-//! Windows under clocks that behave and clocks that do not.
+//! Windows of an aggregator, with clocks that go forward and clocks that jump.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn moment(unix_ms: u64) -> Moment {
     Moment { at: Instant::now() + Duration::from_millis(unix_ms), unix_ms }
 }
 
-/// The numbers in each window that is over.
+/// Takes all ended windows: the numbers in each.
 fn drain(windows: &mut Windows) -> Vec<Vec<u32>> {
     let ended = std::iter::from_fn(|| windows.take_oldest());
     ended.map(|window| window.events_from(0).iter().map(|tape| number(tape)).collect()).collect()
@@ -31,32 +31,32 @@ fn number(tape: &[u8]) -> u32 {
     u32::from_le_bytes(tape.try_into().unwrap())
 }
 
-// what | events at these milliseconds, with windows of ten seconds | the windows
+// case | events at these milliseconds, with windows of ten seconds | the windows
 type Row = (&'static str, &'static [u64], &'static [&'static [u32]]);
 const CLOCKS: &[Row] = &[
-    ("nothing comes, nothing is called", &[], &[]),
+    ("without events there is no window", &[], &[]),
     (
-        "aligned to the clock, not to the first event",
+        "windows are aligned to the clock, not to the first event",
         &[9_900, 9_999, 10_000, 19_999, 20_000],
         &[&[0, 1], &[2, 3], &[4]],
     ),
-    ("empty windows in between", &[1_000, 95_000], &[&[0], &[1]]),
-    ("back by less than a window: still the same one", &[10_001, 9_990, 9_999, 10_002], &[&[0, 1, 2, 3]]),
-    ("back by a day", &[90_000_000, 3_600_000, 3_600_001], &[&[0], &[1, 2]]),
-    ("forth by a day and back", &[5_000, 90_000_000, 5_001, 5_002], &[&[0], &[1], &[2, 3]]),
+    ("an interval without events makes no window", &[1_000, 95_000], &[&[0], &[1]]),
+    ("a clock set back by less than a window ends nothing", &[10_001, 9_990, 9_999, 10_002], &[&[0, 1, 2, 3]]),
+    ("a clock set back by a day ends the window", &[90_000_000, 3_600_000, 3_600_001], &[&[0], &[1, 2]]),
+    ("a clock set forward by a day and back", &[5_000, 90_000_000, 5_001, 5_002], &[&[0], &[1], &[2, 3]]),
 ];
 
 #[test]
-fn events_by_the_clock() {
-    for (what, times, expected) in CLOCKS {
+fn each_event_is_in_the_window_of_its_clock() {
+    for (case, times, expected) in CLOCKS {
         let (mut windows, meter) = (Windows::new(&spec(10, 100)), Arc::default());
         for (n, ms) in times.iter().enumerate() {
             windows.collect(&(n as u32).to_le_bytes(), moment(*ms), &meter).unwrap();
         }
-        // Long after, by either clock.
+        // Long after every event, by both clocks.
         windows.end_due(moment(1 << 40));
-        assert_eq!(drain(&mut windows), *expected, "{what}");
-        assert_eq!((meter.events(), meter.bytes()), (0, 0), "{what}");
+        assert_eq!(drain(&mut windows), *expected, "{case}");
+        assert_eq!((meter.events(), meter.bytes()), (0, 0), "{case}");
     }
 }
 
@@ -74,27 +74,28 @@ fn a_window_ends_without_another_event() {
 }
 
 #[test]
-fn bounds() {
+fn events_and_bytes_are_bounded() {
     let (mut windows, mut other) = (Windows::new(&spec(10, 2)), Windows::new(&spec(10, 100_000)));
     let meter = Arc::default();
-    for outcome in [Ok(()), Ok(()), Err(Full::Events)] {
+    for outcome in [Ok(()), Ok(()), Err(NotCollected::Events)] {
         assert_eq!(windows.collect(&[0; 4], moment(1), &meter), outcome);
     }
     assert_eq!(windows.collect(&[0; 4], moment(10_000), &meter), Ok(()), "the next window has room");
     let huge = vec![0; AGGREGATE_BYTES_MAX / 4];
     let taken = (0..10).take_while(|_| other.collect(&huge, moment(1), &meter).is_ok()).count();
-    assert_eq!((taken, other.collect(&huge, moment(1), &meter)), (3, Err(Full::Bytes)));
-    assert_eq!(windows.collect(&huge, moment(20_000), &meter), Err(Full::Bytes), "of all together");
+    assert_eq!((taken, other.collect(&huge, moment(1), &meter)), (3, Err(NotCollected::Bytes)));
+    assert_eq!(windows.collect(&huge, moment(20_000), &meter), Err(NotCollected::Bytes), "all windows share the bytes");
     assert!(meter.bytes() <= AGGREGATE_BYTES_MAX && meter.events() == 6);
     assert_eq!((windows.remove(), other.remove()), (3, 3));
-    assert_eq!(windows.collect(&[0; 4], moment(1), &meter), Err(Full::Removed));
+    assert_eq!(windows.collect(&[0; 4], moment(1), &meter), Err(NotCollected::Removed));
     assert_eq!((meter.events(), meter.bytes()), (0, 0));
 }
 
 proptest! {
-    /// Each event is in one window, in order; with a clock that only goes forward, windows are what division says.
+    /// Each event is in one window, in order. With a clock that only goes forward, the window's number is the time
+    /// divided by the interval.
     #[test]
-    fn no_event_is_lost_or_told_twice(steps in proptest::collection::vec((any::<bool>(), -50_000_i64..60_000), 0..200)) {
+    fn no_event_is_lost_or_collected_twice(steps in proptest::collection::vec((any::<bool>(), -50_000_i64..60_000), 0..200)) {
         let (mut windows, meter) = (Windows::new(&spec(10, 1000)), Arc::default());
         let (mut ms, mut count, mut forward) = (1_000_000_u64, 0_u32, true);
         let mut expected: Vec<(u64, Vec<u32>)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Rows of `testdata/hooks/where.txt`, and conditions against the same asked of `serde_json`.
+//! The rows of `testdata/hooks/where.txt`, and comparisons of generated values.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -10,11 +10,11 @@ use crate::rows::rows;
 fn holds(event: &[u8], wanted: &Value) -> Result<bool, SpecError> {
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    Ok(Condition::parse(wanted, "where")?.holds(&found))
+    Ok(EventFilter::parse(wanted, "where")?.holds(&found))
 }
 
 #[test]
-fn where_rows() {
+fn each_row_of_the_table_holds() {
     for row in rows(include_str!("../../../testdata/hooks/where.txt")) {
         let wanted = serde_json::from_str(&row.text(1)).unwrap();
         let found = match holds(row.bytes(0), &wanted) {
@@ -27,9 +27,9 @@ fn where_rows() {
 }
 
 #[test]
-fn conditions_are_bounded() {
+fn comparisons_are_bounded() {
     let many: serde_json::Map<_, _> = (0..=CONDITIONS_MAX).map(|n| (format!("f{n}"), json!(1))).collect();
-    let err = Condition::parse(&Value::Object(many), "where").unwrap_err();
+    let err = EventFilter::parse(&Value::Object(many), "where").unwrap_err();
     assert_eq!(err.to_string(), "where: has 33 conditions, 32 are allowed");
 }
 

@@ -1,11 +1,12 @@
-//! Rows of `testdata/hooks/{specs,aggregators}.txt`, secrets, and fingerprints.
+//! The rows of `testdata/hooks/{specs,aggregators}.txt`, the bounds of lists, and fingerprints of specs.
+//! Every row with a secret also checks that neither the spec nor its error shows the secret.
 
 use serde_json::json;
 
 use super::*;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::members::FUNCTION_MARK;
-use crate::hooks::request::Body;
+use crate::hooks::request::HttpBody;
 use crate::rows::rows;
 
 fn shown(spec: &Spec) -> String {
@@ -19,29 +20,29 @@ fn shown_actions(actions: &[Action]) -> String {
 }
 
 fn shown_action(action: &Action) -> String {
-    let what = match &action.kind {
-        Kind::Webhook(webhook) => match &**webhook {
+    let details = match &action.kind {
+        ActionKind::Webhook(webhook) => match &**webhook {
             Webhook::Discord(discord) => discord.url.to_string(),
             Webhook::Http(http) => {
                 let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-                let body = if matches!(http.body, Body::Event) { "event" } else { "template" };
+                let body = if matches!(http.body, HttpBody::Event) { "event" } else { "template" };
                 format!("{} {}{headers} {body} {:?}", http.method, http.url, http.timeout)
             }
         },
-        Kind::File(file) => {
+        ActionKind::File(file) => {
             let format = file.format.name();
             format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
         }
-        Kind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
-        Kind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
+        ActionKind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
+        ActionKind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
-    format!("{filter}{scope} {} {what}", action.kind.name())
+    format!("{filter}{scope} {} {details}", action.kind.name())
 }
 
 #[test]
-fn spec_rows() {
+fn each_row_of_hooks_is_parsed_or_refused() {
     for row in rows(include_str!("../../../testdata/hooks/specs.txt")) {
         let spec: Value = serde_json::from_str(&row.text(0)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
         let parsed = Spec::parse(&spec);
@@ -55,11 +56,13 @@ fn spec_rows() {
 }
 
 #[test]
-fn aggregator_rows() {
+fn each_row_of_aggregators_is_parsed_or_refused() {
     for row in rows(include_str!("../../../testdata/hooks/aggregators.txt")) {
-        let found = match AggregatorSpec::parse(&serde_json::from_str(&row.text(0)).unwrap()) {
+        let value: Value = serde_json::from_str(&row.text(0)).unwrap();
+        let found = match AggregatorSpec::parse(&value) {
             Ok(spec) => {
-                let AggregatorSpec { interval_s, aggregate, actions, max_events } = spec;
+                let AggregatorSpec { interval_s, actions, max_events } = spec;
+                let aggregate = Members::of(&value, "", "").unwrap().function("aggregate").unwrap();
                 format!("{interval_s} s {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
             }
             Err(err) => err.to_string(),
@@ -69,7 +72,7 @@ fn aggregator_rows() {
 }
 
 #[test]
-fn lists_are_bounded() {
+fn lists_and_texts_are_bounded() {
     let counter = json!({ "type": "counter", "key": "k" });
     let headers: serde_json::Map<_, _> = (0..33).map(|n| (format!("X-{n}"), json!("v"))).collect();
     let rows = [
@@ -110,8 +113,8 @@ fn lists_are_bounded() {
 }
 
 #[test]
-fn a_fingerprint_is_the_same_everywhere() {
-    // As every other server and process computes them: a change here splits a fleet that is being updated.
+fn a_fingerprint_is_the_same_on_every_server() {
+    // Other versions must compute the same value: a change here splits a fleet while it is being updated.
     let spec: Value = serde_json::from_str(r#"{"type":"counter","key":"kills:{killer}","ttl":60}"#).unwrap();
     let fingerprint = Fingerprint::of(b"player:kill", &spec);
     assert_eq!(fingerprint.to_string(), "884be0c46fa6335d");
@@ -121,14 +124,14 @@ fn a_fingerprint_is_the_same_everywhere() {
 }
 
 #[test]
-fn other_channels_and_specs_have_other_fingerprints() {
+fn different_channels_and_specs_have_different_fingerprints() {
     let mut seen = std::collections::HashSet::new();
     for channel in ["", "a", "b", "ab", "player:kill"] {
         for spec in [json!({}), json!({ "a": 1 }), json!({ "a": "1" }), json!({ "a": { FUNCTION_MARK: "x:1" } })] {
             assert!(seen.insert(Fingerprint::of(channel.as_bytes(), &spec)), "{channel} {spec}");
         }
     }
-    // Where the channel ends counts.
+    // The end of the channel is part of the hash.
     let one = Fingerprint::of(b"a", &json!("b"));
     assert_ne!(one, Fingerprint::of(b"a\"", &json!("b")));
 }

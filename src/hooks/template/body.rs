@@ -1,44 +1,51 @@
-//! What a body is read as, and how values are written into it so that they stay values. Pure; looked at when a hook is
-//! added. Which syntax it is, the request's `Content-Type` says; without one, JSON if the text is JSON, else plain text.
-//! A text that is not of the syntax that it is sent as, and a placeholder where no escape helps, are refused.
+//! The syntax of a request body, and the escaping that keeps values inside it from becoming syntax.
+//! Bodies are checked on the game thread when a hook is added; [`push_json`] runs where they are rendered. Pure.
+//! The request's `Content-Type` decides the syntax. Without one, a text that is JSON counts as JSON, any other as plain
+//! text.
+//! Refused: a text that is not of its syntax, and a placeholder at a position where no escaping makes a value harmless.
 //!
 //! | `Content-Type` | a value |
 //! |---|---|
-//! | `application/json`, `text/json`, `...+json`, JSON lines | escaped as JSON; outside of quotes a JSON value of its own |
-//! | `application/x-www-form-urlencoded` | percent-encoded; in a field whose value is JSON escaped as JSON before |
-//! | `text/plain` | as it is, on one line; if the text is JSON, escaped as JSON |
-//! | XML and HTML | `&`, `<`, `>` and quotes as character references; not within a tag but in quotes, comments, scripts |
+//! | `application/json`, `text/json`, `...+json`, JSON lines | escaped as JSON; outside quotes a JSON value by itself |
+//! | `application/x-www-form-urlencoded` | percent-encoded; if the field is JSON, escaped as JSON before that |
+//! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
+//! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
+//!
+//! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
+//! values, as each value is written as one JSON value or inside one string.
 
 use super::{Part, Style, TemplateError};
 use crate::json::{tape, text};
 
-/// How the other end reads a body.
+/// The syntax in which the receiver reads a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Syntax {
     Json,
-    /// One JSON text a line.
+    /// One JSON text on each line.
     JsonLines,
     Form,
     Text,
     Xml,
     Html,
-    /// Nothing that values could be escaped for.
+    /// A syntax without known escapes: a body with placeholders is refused.
     Other,
 }
 
-/// Where in JSON a value stands.
+/// The position of a placeholder in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hole {
-    /// Within a string.
+    /// Inside a string: escaped once.
     Quoted,
-    /// Within a string that is part of a string: `"{\"name\":\"{name}\"}"`.
+    /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver
+    /// parses twice.
     Nested,
-    /// Where a value is wanted.
+    /// In the place of a whole value: a text gets quotes of its own.
     Bare,
 }
 
 impl Syntax {
-    /// What the value of a header `Content-Type` says: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>.
+    /// The syntax that a `Content-Type` names: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>. Structured
+    /// suffixes (`+json`, `+xml`) are those of RFC 6839. The error completes a sentence about the header.
     pub(crate) fn of(content_type: &str) -> Result<Syntax, &'static str> {
         let mut members = content_type.split(';');
         let kind = members.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -46,11 +53,11 @@ impl Syntax {
             name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
         });
         if !charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&charset.as_str())) {
-            return Err("names a charset that is not UTF-8, in which every body is");
+            return Err("names a charset other than UTF-8, but every body is UTF-8");
         }
-        let (family, name) = kind.split_once('/').ok_or("is no media type like application/json")?;
+        let (family, name) = kind.split_once('/').ok_or("is not a media type like application/json")?;
         if family == "multipart" {
-            return Err("is of several parts, which no text with placeholders can be");
+            return Err("is multipart, which a text with placeholders cannot be");
         }
         Ok(match name {
             "json" => Syntax::Json,
@@ -65,13 +72,13 @@ impl Syntax {
         })
     }
 
-    /// Whether the event's own JSON, as it is, could be read as something that its values choose.
+    /// True if a receiver that reads the event's own JSON in this syntax could take its values for syntax.
     pub(crate) fn misreads_json(self) -> bool {
         matches!(self, Syntax::Form | Syntax::Xml | Syntax::Html)
     }
 }
 
-/// Appends a value as JSON.
+/// Appends a value escaped for its position in JSON.
 pub(super) fn push_json(out: &mut Vec<u8>, hole: Hole, bytes: &[u8]) {
     match hole {
         Hole::Quoted => text::push_escaped(out, bytes),
@@ -84,7 +91,7 @@ pub(super) fn push_json(out: &mut Vec<u8>, hole: Hole, bytes: &[u8]) {
     }
 }
 
-/// Gives each placeholder the style of its place. Whether the body is JSON.
+/// Gives each placeholder the style of its position. Returns true if the body is JSON.
 pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<bool, TemplateError> {
     match declared {
         None | Some(Syntax::Text) => {
@@ -93,23 +100,23 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
             if is_json {
                 json.settle(parts, Style::Json);
             } else if begins_as_json(&json.text) {
-                return Err(TemplateError::Body("begins as JSON and is none once its placeholders have values"));
+                return Err(TemplateError::Body("begins like JSON but is not JSON once its placeholders have values"));
             }
             Ok(is_json)
         }
         Some(Syntax::Json) => {
             let json = Json::of(parts);
-            json.is_json()?;
+            json.check()?;
             json.settle(parts, Style::Json);
             Ok(true)
         }
         Some(Syntax::JsonLines) => {
             let json = Json::of(parts);
             let mut lines = json.text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-            match lines.all(|line| tape::parse(line, &mut Vec::new()).is_ok()) {
-                true => json.settle(parts, Style::Json),
-                false => return Err(TemplateError::Body("has a line that is no JSON, as its Content-Type says")),
+            if !lines.all(|line| tape::parse(line, &mut Vec::new()).is_ok()) {
+                return Err(TemplateError::Body("has a line that is not JSON, but its Content-Type says JSON lines"));
             }
+            json.settle(parts, Style::Json);
             Ok(true)
         }
         Some(Syntax::Form) => form(parts).map(|()| false),
@@ -121,7 +128,8 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
     }
 }
 
-/// Somebody who writes this means JSON, and it will be read so. Backslashes count for nothing: it may be quoted.
+/// True for a text that begins like a JSON object or a list of them: its author means JSON, and its receiver reads
+/// JSON. Backslashes are skipped, as the text may be JSON inside a string.
 fn begins_as_json(text: &[u8]) -> bool {
     let mut signs = text.iter().filter(|byte| !byte.is_ascii_whitespace() && **byte != b'\\').take(3);
     matches!(
@@ -130,19 +138,26 @@ fn begins_as_json(text: &[u8]) -> bool {
     )
 }
 
-/// A text with a sample in the place of each value, and where these stand.
+/// A JSON text with a sample in place of each placeholder, and the position of each. It is only scanned for quotes: the
+/// parser in `json/tape.rs` decides whether it is JSON.
 #[derive(Default)]
 struct Json {
+    /// The hook's text with the samples.
     text: Vec<u8>,
+    /// The scan is inside a string.
     quoted: bool,
+    /// The scan is inside an escaped string (`\"`) of that string.
     nested: bool,
+    /// The last byte was a backslash that escapes the next.
     escaped: bool,
-    /// Where the string that it is in begins.
+    /// Index of the first byte of the current string.
     string: usize,
+    /// The index of the part and the position, for each placeholder.
     holes: Vec<(usize, Hole)>,
 }
 
 impl Json {
+    /// Scans all parts.
     fn of(parts: &[Part]) -> Json {
         let mut json = Json::default();
         for (index, part) in parts.iter().enumerate() {
@@ -154,6 +169,7 @@ impl Json {
         json
     }
 
+    /// Scans one byte of the hook's own text.
     fn push(&mut self, byte: u8) {
         self.text.push(byte);
         match byte {
@@ -165,24 +181,31 @@ impl Json {
         self.escaped = byte == b'\\' && self.quoted && !self.escaped;
     }
 
+    /// Scans a placeholder: records its position, and writes its sample.
     fn hole(&mut self, index: usize) {
-        let hole = match self.quoted {
-            false => Hole::Bare,
-            true if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) => Hole::Nested,
-            true => Hole::Quoted,
+        let hole = if !self.quoted {
+            Hole::Bare
+        } else if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
+            Hole::Nested
+        } else {
+            Hole::Quoted
         };
-        // `\{a}` within a string is no JSON: the sample is no escape. Outside of strings it is a value, and no name of a
-        // member: there a number would be no JSON.
+        // Inside a string the sample is a space: `\{a}` becomes `\ `, which is not JSON, so no value can complete an
+        // escape. Outside strings it is `true`, which is a value but not the name of a member: a number could not be a
+        // name.
         self.text.extend_from_slice(if self.quoted { b" " } else { b"true" });
         self.escaped = false;
         self.holes.push((index, hole));
     }
 
-    fn is_json(&self) -> Result<(), TemplateError> {
-        let found = TemplateError::Body("is no JSON once its placeholders have values, as its Content-Type says");
+    /// Refuses a text that is not JSON.
+    fn check(&self) -> Result<(), TemplateError> {
+        let found =
+            TemplateError::Body("is not JSON once its placeholders have values, but its Content-Type says JSON");
         tape::parse(&self.text, &mut Vec::new()).map_err(|_| found)
     }
 
+    /// Gives each placeholder the style that `made` builds from its position.
     fn settle(&self, parts: &mut [Part], made: fn(Hole) -> Style) {
         for (index, hole) in &self.holes {
             set(parts, *index, made(*hole));
@@ -190,13 +213,16 @@ impl Json {
     }
 }
 
+/// Sets the style of one placeholder.
 fn set(parts: &mut [Part], index: usize, found: Style) {
     if let Some(Part::Field { style, .. }) = parts.get_mut(index) {
         *style = found;
     }
 }
 
-/// A form: `name=value&name=value`. Values that are JSON, percent-encoded or not, are looked into.
+/// Settles a form, `name=value&name=value` (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>). A field
+/// whose value is JSON, percent-encoded or not, has its placeholders escaped as JSON first: the receiver decodes the
+/// form and then parses the JSON.
 fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
     super::check_escapes(parts)?;
     let mut fields = vec![(false, Json::default())];
@@ -212,7 +238,7 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
             let Some((has_name, json)) = fields.last_mut() else { break };
             match byte {
                 b'&' => fields.push((false, Json::default())),
-                // The name is no part of the JSON; its placeholders keep the style of the form.
+                // The name is not part of the JSON. Its placeholders keep the style of the form.
                 b'=' if !*has_name => fields.push((true, Json::default())),
                 b'%' => {
                     let digits = [bytes.next(), bytes.next()].map(|digit| digit.map_or('x', char::from));
@@ -235,34 +261,43 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// What markup the text is in.
-enum Within {
+/// The state of the scan through XML or HTML.
+///
+/// | state | input | next state |
+/// |---|---|---|
+/// | Text | `<` | Tag |
+/// | Text | `<!--`, `<![CDATA[`, `<?`, `<!` | Passage, until `-->`, `]]>`, `?>`, `>` |
+/// | Tag | `="` or `='` | Quotes |
+/// | Tag | `>` | Text; in HTML after `<script` and the like: Passage, until `</script` |
+/// | Quotes | the same quote | Tag |
+/// | Passage | its end | Text; after `</script`: Tag |
+enum MarkupState {
     Text,
-    /// After `<`; with what stands there so far.
+    /// Inside a tag, with its text so far in lower case.
     Tag(String),
-    /// An attribute's value, and its tag.
+    /// Inside the quotes of an attribute, with that quote and the text of the tag before it.
     Quotes(char, String),
-    /// Until that text.
+    /// Inside a passage that ends with this text. Escapes have no meaning there.
     Passage(String),
 }
 
-/// XML or HTML. A placeholder may stand in text and in the quotes of an attribute.
+/// Settles XML or HTML. A placeholder is allowed in text and in a quoted attribute, where character references count.
 fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
-    let mut within = Within::Text;
+    let mut state = MarkupState::Text;
     for index in 0..parts.len() {
         match parts.get(index) {
             Some(Part::Literal(text)) => {
                 let text = text.clone();
                 let mut rest = &*text;
                 while let Some(character) = rest.chars().next() {
-                    let (next, read) = step(within, character, rest, is_html);
-                    within = next;
+                    let (next, read) = step(state, character, rest, is_html);
+                    state = next;
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) if is_text(&within, is_html) => set(parts, index, Style::Markup),
+            Some(Part::Field { .. }) if is_text(&state, is_html) => set(parts, index, Style::Markup),
             Some(Part::Field { .. }) => {
-                let found = "has a placeholder in its markup: it may stand in text and in the quotes of an attribute";
+                let found = "has a placeholder in its markup: allowed are text and quoted attributes";
                 return Err(TemplateError::Body(found));
             }
             None => {}
@@ -271,53 +306,53 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// What follows the next character, and how much of `rest` was read.
-fn step(within: Within, character: char, rest: &str, is_html: bool) -> (Within, usize) {
+/// The state after the next character, and the number of bytes read from `rest`, which begins with that character.
+fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (MarkupState, usize) {
     let one = character.len_utf8();
-    let passage = |end: &str, read: usize| (Within::Passage(end.to_owned()), read);
-    match within {
-        Within::Text if rest.starts_with("<!--") => passage("-->", 4),
-        Within::Text if rest.starts_with("<![CDATA[") => passage("]]>", 9),
-        Within::Text if rest.starts_with("<?") => passage("?>", 2),
-        Within::Text if rest.starts_with("<!") => passage(">", 2),
-        Within::Text if character == '<' => (Within::Tag(String::new()), one),
-        Within::Text => (Within::Text, one),
-        Within::Tag(tag) if character == '>' => {
+    let passage = |end: &str, read: usize| (MarkupState::Passage(end.to_owned()), read);
+    match state {
+        MarkupState::Text if rest.starts_with("<!--") => passage("-->", 4),
+        MarkupState::Text if rest.starts_with("<![CDATA[") => passage("]]>", 9),
+        MarkupState::Text if rest.starts_with("<?") => passage("?>", 2),
+        MarkupState::Text if rest.starts_with("<!") => passage(">", 2),
+        MarkupState::Text if character == '<' => (MarkupState::Tag(String::new()), one),
+        MarkupState::Text => (MarkupState::Text, one),
+        MarkupState::Tag(tag) if character == '>' => {
             let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
-            // What stands in these is no text of the page, whatever it looks like.
-            match is_html && ["script", "style", "xmp", "iframe", "noscript"].contains(&name) {
-                true => (Within::Passage(format!("</{name}")), one),
-                false => (Within::Text, one),
+            // Browsers read the content of these elements as a program or as raw text, without character references:
+            // <https://html.spec.whatwg.org/multipage/parsing.html#parsing-html-fragments>.
+            if is_html && ["script", "style", "xmp", "iframe", "noscript"].contains(&name) {
+                return (MarkupState::Passage(format!("</{name}")), one);
             }
+            (MarkupState::Text, one)
         }
-        Within::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
-            (Within::Quotes(character, tag), one)
+        MarkupState::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
+            (MarkupState::Quotes(character, tag), one)
         }
-        Within::Tag(mut tag) => {
+        MarkupState::Tag(mut tag) => {
             tag.extend(character.to_lowercase());
-            (Within::Tag(tag), one)
+            (MarkupState::Tag(tag), one)
         }
-        Within::Quotes(quote, tag) if character == quote => (Within::Tag(tag + "\"\" "), one),
-        Within::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(&end)) => {
-            match end.starts_with("</") {
-                true => (Within::Tag(String::from("/")), end.len()),
-                false => (Within::Text, end.len()),
-            }
+        MarkupState::Quotes(quote, tag) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(&end)) => {
+            let next = if end.starts_with("</") { MarkupState::Tag(String::from("/")) } else { MarkupState::Text };
+            (next, end.len())
         }
         same => (same, one),
     }
 }
 
-/// Whether a value is only a value there.
-fn is_text(within: &Within, is_html: bool) -> bool {
-    match within {
-        Within::Text => true,
-        Within::Quotes(_, tag) => {
+/// True if character references keep a value harmless in this state.
+fn is_text(state: &MarkupState, is_html: bool) -> bool {
+    match state {
+        MarkupState::Text => true,
+        MarkupState::Quotes(_, tag) => {
             let name = tag.trim_end().trim_end_matches('=').trim_end();
             let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-            // Their values are programs.
+            // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a
+            // browser resolves character references before it runs it.
             !is_html || !(name.starts_with("on") || ["style", "srcdoc"].contains(&name))
         }
-        Within::Tag(_) | Within::Passage(_) => false,
+        MarkupState::Tag(_) | MarkupState::Passage(_) => false,
     }
 }

@@ -1,14 +1,14 @@
-//! Values written so that they stay values: no markdown, no mention, no link and no control of the text around them.
-//! Pure; whatever the bytes, what is appended is UTF-8.
+//! Escaping of values: no value becomes markdown, a mention, a link or syntax of the text around it.
+//! Runs wherever a template is rendered; pure. Every function appends UTF-8, whatever the bytes of the value are.
 //!
-//! What Discord's markdown reads, and what is done about it (a backslash before any punctuation makes it plain:
-//! <https://support.discord.com/hc/en-us/articles/210298617>):
+//! The elements of Discord's markdown, and the measure against each. A backslash before any punctuation makes it plain:
+//! <https://support.discord.com/hc/en-us/articles/210298617>.
 //! - emphasis, code, spoilers, links, `<@1>` `<#1>` `<t:1>` `<:e:1>`, quotes: `` \ * _ ~ ` | [ ] ( ) < > `` are escaped
-//! - bare links and invitations want `//` or `gg/`: `/` is escaped
-//! - `@everyone` and every other `@word`: a zero-width space follows each `@`. Only the look: who may be pinged is said
-//!   by `allowed_mentions` (`webhook/discord.rs`)
-//! - headings and lists begin a line: `#`, `-`, `+` and the dot of `1.` are escaped there, the start of a value included
-//! - between code marks a backslash shows: nothing is escaped there, and a backtick becomes `ˋ` (U+02CB)
+//! - bare links and invitations need `//` or `gg/`: `/` is escaped
+//! - `@everyone` and every other `@word`: a zero-width space follows each `@`. This changes the look only:
+//!   `allowed_mentions` decides whether anybody is pinged (`webhook/discord.rs`)
+//! - headings and lists begin a line: `#`, `-`, `+` and the dot of `1.` are escaped there, and at the start of a value
+//! - between code marks a backslash is visible: nothing is escaped there, and a backtick becomes `ˋ` (U+02CB)
 
 /// Appends a value to a text that Discord reads as markdown.
 pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -18,7 +18,7 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
         let special = match character {
             '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '(' | ')' | '<' | '>' | '/' => true,
             '#' | '-' | '+' => line_starts && !digits,
-            // The hook's text before the value may end in digits.
+            // Even without digits in the value: the hook's text before it may end in some.
             '.' => line_starts,
             _ => false,
         };
@@ -31,8 +31,9 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to the inside of code marks: on one line unless these marks take several. Emphasis, spoilers and
-/// links that begin before the code end at the next mark of theirs, in code or not: in a value there is none then.
+/// Appends a value between code marks, on one line unless `lines` is set. With `enclosed`, emphasis, a spoiler or a
+/// link is open before the code, and Discord ends it at the next mark of its kind, even inside code: a zero-width space
+/// keeps such a mark from appearing in the value.
 pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: bool) {
     let mut last = ' ';
     for character in cleaned(bytes) {
@@ -49,18 +50,18 @@ pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: 
     }
 }
 
-/// Appends a value to a text that is shown as it is.
+/// Appends a value to a text that Discord shows unchanged.
 pub(super) fn push_plain(out: &mut Vec<u8>, bytes: &[u8]) {
     cleaned(bytes).for_each(|character| push_char(out, character));
 }
 
-/// Appends a value to plain text whose lines may be entries: it stays in its line.
+/// Appends a value to plain text in which each line may be an entry: its line ends become spaces.
 pub(super) fn push_line(out: &mut Vec<u8>, bytes: &[u8]) {
     cleaned(bytes).for_each(|character| push_char(out, if character == '\n' { ' ' } else { character }));
 }
 
-/// Appends a value to the text or to a quoted attribute of XML or HTML. Left out are also the characters that XML has
-/// no way to write: <https://www.w3.org/TR/xml/#charsets>.
+/// Appends a value to the text or to a quoted attribute of XML or HTML. Characters that XML cannot represent are left
+/// out: <https://www.w3.org/TR/xml/#charsets>.
 pub(super) fn push_markup(out: &mut Vec<u8>, bytes: &[u8]) {
     for character in cleaned(bytes) {
         match character {
@@ -75,8 +76,9 @@ pub(super) fn push_markup(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to that of a header: without control characters, and what is not ASCII percent-encoded, since a
-/// header has no encoding that both ends agree on (<https://www.rfc-editor.org/rfc/rfc9110#section-5.5>).
+/// Appends a value to that of a header. Control characters are left out. Other characters than ASCII are
+/// percent-encoded, as a header has no encoding that both ends agree on:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
 pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8]) {
     for character in cleaned(bytes) {
         match character {
@@ -87,7 +89,8 @@ pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to a path, a query or a form: all but letters, digits and `-._~` as `%xx`.
+/// Appends a value to a path, a query or a form: every byte as `%xx`, except letters, digits and `-._~`, the unreserved
+/// characters of <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>.
 pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         match byte {
@@ -100,8 +103,8 @@ pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to a URL that Discord makes a link of. A colon parts nothing behind the scheme, and
-/// `steam://connect/1.2.3.4:27015` needs it.
+/// Appends a value to a URL that Discord makes a link. Colons stay: they separate nothing after the scheme, and
+/// `steam://connect/1.2.3.4:27015` needs one.
 pub(super) fn push_link(out: &mut Vec<u8>, bytes: &[u8]) {
     for (index, part) in bytes.split(|byte| *byte == b':').enumerate() {
         if index > 0 {
@@ -111,8 +114,8 @@ pub(super) fn push_link(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// The characters of a value: bad bytes as U+FFFD, tabs and line separators as a space, no other control characters,
-/// and none that change the direction of what follows (U+202A to 202E, U+2066 to 2069).
+/// The characters of a value. Invalid bytes become U+FFFD, tabs and line separators a space. Left out are other control
+/// characters, and those that change the writing direction of the following text (U+202A to 202E, U+2066 to 2069).
 fn cleaned(bytes: &[u8]) -> impl Iterator<Item = char> {
     let characters = bytes.utf8_chunks().flat_map(|chunk| {
         let bad = if chunk.invalid().is_empty() { None } else { Some(char::REPLACEMENT_CHARACTER) };
@@ -126,11 +129,12 @@ fn cleaned(bytes: &[u8]) -> impl Iterator<Item = char> {
     })
 }
 
+/// Appends one character as UTF-8.
 fn push_char(out: &mut Vec<u8>, character: char) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// No word follows an `@` at once.
+/// Appends one character, and a zero-width space after an `@`, so that no word follows it directly.
 fn push_apart(out: &mut Vec<u8>, character: char) {
     push_char(out, character);
     if character == '@' {

@@ -1,35 +1,48 @@
-//! Where code marks of Discord's markdown stand in a text, and what that means for the placeholders in it. Pure.
-//! The rules are those of Discord's own parser (<https://github.com/discord/SimpleAST>, and simple-markdown, which its
-//! desktop client is built on): three backticks begin a block that the next three end, unless nothing but line ends is
-//! between them; a run of backticks begins code that the next run of exactly that length ends, or else of any shorter
-//! length; a backslash before a backtick makes it a letter, but not between code marks. Marks that nothing ends are text.
+//! Finds code marks in a text of Discord's markdown, and chooses the style and guard of the placeholders around them.
+//! Runs on the game thread when a hook is added, and on `rt-webhooks` when a message is cut; pure. A text is scanned
+//! once from end to end, so no text of a hook makes it slow.
+//!
+//! The rules are those of Discord's own parsers (<https://github.com/discord/SimpleAST>, and simple-markdown, the base
+//! of its desktop client):
+//! - three backticks begin a block, which the next three end, unless only line ends are between them;
+//! - a run of backticks begins code, which the next run of exactly that length ends, else the first run of the longest
+//!   shorter length;
+//! - a backslash makes the backtick after it a letter, except between code marks;
+//! - marks without an end are text.
 
 use super::{Guard, Part, Style};
 
-/// One stretch of code, by bytes.
+/// One stretch of code, as byte offsets in the text:
+///
+/// ```text
+/// see ``let x`` here
+///     │ │    │ └ close()
+///     │ │    └ end
+///     │ └ start
+///     └ open
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code {
-    /// Of the first mark.
     pub(crate) open: usize,
-    /// After the first mark, and before the last one.
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Made of three backticks that may hold several lines.
+    /// Between three backticks: the code may have several lines.
     is_block: bool,
 }
 
 impl Code {
-    /// Bytes of each mark.
+    /// Length of each mark in bytes.
     pub(crate) fn mark(&self) -> usize {
         self.start - self.open
     }
 
+    /// The offset after the last mark.
     pub(crate) fn close(&self) -> usize {
         self.end + self.mark()
     }
 }
 
-/// The code in a text, first to last; and whether every backtick outside of it is escaped.
+/// The stretches of code in a text, in order. The flag is true if every backtick outside them is escaped.
 pub(crate) fn code(text: &str) -> (Vec<Code>, bool) {
     let text = text.as_bytes();
     let (mut found, mut is_whole, mut at) = (Vec::new(), true, 0);
@@ -54,21 +67,23 @@ pub(crate) fn code(text: &str) -> (Vec<Code>, bool) {
     (found, is_whole)
 }
 
+/// Length of the run of backticks at this offset.
 fn run_at(text: &[u8], at: usize) -> usize {
     text.iter().skip(at).take_while(|byte| **byte == b'`').count()
 }
 
+/// The block that begins at `open`, if one does.
 fn block(text: &[u8], open: usize, run: usize) -> Option<Code> {
     if run < 3 {
         return None;
     }
     let start = open + 3;
     let end_from = |from: usize| {
-        // One character of code at least, and no line end.
+        // The code needs at least one character that is not a line end.
         let first = from + text.get(from..)?.iter().position(|byte| *byte != b'\n')?;
         Some(first + 1 + memchr::memmem::find(text.get(first + 1..)?, b"```")?)
     };
-    // The name of a language is no code, if code follows.
+    // The name of a language on the first line is not code, but only if code follows it.
     let rest = text.get(start..)?;
     let name = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_+-.#".contains(b)).count();
     let has_name = name > 0 && rest.get(name) == Some(&b'\n');
@@ -76,7 +91,8 @@ fn block(text: &[u8], open: usize, run: usize) -> Option<Code> {
     Some(Code { open, start, end, is_block: true })
 }
 
-/// Ended by the next run of the same length, else by the first of the longest that is shorter. One look at the text.
+/// The code on one line that begins at `open`, if any does. The next run of the same length ends it, else the first run
+/// of the longest shorter length, which then is also the length of the opening mark.
 fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
     let (mut best, mut end, mut at) = (0, 0, open + run);
     while let Some(offset) = text.get(at..).and_then(|rest| memchr::memchr(b'`', rest)) {
@@ -93,10 +109,11 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
     (best > 0).then_some(Code { open, start: open + best, end, is_block: false })
 }
 
-/// Stands for a value while marks are looked for: no value holds a live backtick, and none beside a backtick is empty.
+/// Stands for a value while code marks are searched. One ordinary character is enough: no value contains a backtick
+/// that counts (`escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
 const VALUE: char = '\u{fffc}';
 
-/// Gives each placeholder the style and the guard of its place.
+/// Gives each placeholder the style and the guard that the text around it requires.
 pub(super) fn settle(parts: &mut [Part]) {
     let mut text = String::new();
     let mut starts = Vec::new();
@@ -123,7 +140,8 @@ pub(super) fn settle(parts: &mut [Part]) {
             Some(Part::Literal(literal)) => {
                 let end = start + literal.len();
                 let is_escaped = literal.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
-                // A backslash of the hook's before a value must not pair with that of the value: two show as one.
+                // A backslash of the hook directly before a value would escape the first backslash of the value, and
+                // its markdown would count. Two backslashes show as one.
                 if is_escaped && is_before_value && !codes.iter().any(|code| (code.start..code.end).contains(&end)) {
                     *literal = format!("{literal}\\").into();
                 }
@@ -133,34 +151,33 @@ pub(super) fn settle(parts: &mut [Part]) {
     }
 }
 
-/// The style of a value outside of code marks.
+/// The style of a value outside code marks.
 fn outside(before: &str) -> Style {
     let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
     let word = before.rsplit(parts).next().unwrap_or_default();
-    // Discord makes links of these.
-    match ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme)) {
-        true => Style::Link,
-        false => Style::Markdown,
-    }
+    // Discord makes a link of a word that begins like this.
+    let is_link = ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme));
+    if is_link { Style::Link } else { Style::Markdown }
 }
 
-/// The style of a value between code marks, and whether it must be kept apart from what is before it.
+/// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].
 fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool) {
     let before = text.get(code.start..start).unwrap_or_default();
     let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
-    // A quote ends with its line, and the code in it with it.
+    // A quote ends with its line, and so does the code inside it: a line end in the value would end both.
     let is_quoted = line.starts_with('>') && !line.starts_with(">>>");
     let is_first_line = code.is_block && !before.contains('\n');
-    // The first line of a block would be the name of a language, and no code, if it was one word.
+    // If the first line of a block is one word, Discord takes it for the name of a language and does not show it.
     let rest = text.get(start..code.end).unwrap_or_default();
     let may_be_a_name = is_first_line && rest.contains('\n');
     let lines = code.is_block && !is_first_line && !is_quoted;
     (Style::Code { lines, enclosed: is_enclosed(text, code.open, codes) }, may_be_a_name)
 }
 
-/// Whether emphasis, a spoiler or a link's text that begins before `at` is open there.
+/// True if emphasis, a spoiler or the text of a link is open at this offset: an odd number of runs of its mark, or an
+/// open bracket, precedes it outside code.
 fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
-    // A space stands for each stretch of code.
+    // A space replaces each stretch of code, so that marks on its two sides do not form one run.
     let (mut outside, mut from) = (String::new(), 0);
     for code in codes.iter().take_while(|code| code.close() <= at) {
         outside.push_str(text.get(from..code.open).unwrap_or_default());
@@ -184,7 +201,8 @@ fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
     brackets > 0 || runs.iter().any(|count| count % 2 == 1)
 }
 
-/// The guard against a mention that the text before a value begins, and for marks on either side of it.
+/// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks
+/// directly beside the value. Letter case does not count.
 fn guard_of(before: &str, after: &str) -> Guard {
     let digits = |c: char| c.is_ascii_digit() || c == VALUE;
     let mark = before.trim_end_matches(digits);
@@ -194,10 +212,13 @@ fn guard_of(before: &str, after: &str) -> Guard {
     let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     let is_at = before.strip_suffix(word).is_some_and(|before| before.ends_with('@'));
     let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
-    match is_at && (begins("everyone") || begins("here")) {
-        true => Guard::Apart,
-        false if before.trim_end_matches(VALUE).ends_with('`') => Guard::Present,
-        false if after.trim_start_matches(VALUE).starts_with('`') => Guard::Present,
-        false => Guard::None,
+    let is_beside_mark =
+        before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`');
+    if is_at && (begins("everyone") || begins("here")) {
+        Guard::Apart
+    } else if is_beside_mark {
+        Guard::Present
+    } else {
+        Guard::None
     }
 }

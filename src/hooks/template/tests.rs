@@ -1,4 +1,4 @@
-//! Rows of `testdata/template.txt`, and what holds for every text.
+//! The rows of `testdata/template.txt`, and properties that hold for every text and value.
 
 use proptest::prelude::*;
 
@@ -16,23 +16,23 @@ fn fields(tape: &[u8]) -> Fields<'_> {
     Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
 }
 
-fn place(name: &str) -> Place {
+fn context(name: &str) -> Context {
     match name {
-        "markdown" => Place::Markdown,
-        "plain" => Place::Plain,
-        "body" => Place::Body(None),
-        "header" => Place::Header,
-        "cookie" => Place::Cookie,
-        "url" => Place::Url,
-        "key" => Place::Key,
-        kind => Place::Body(Some(Syntax::of(kind).unwrap())),
+        "markdown" => Context::Markdown,
+        "plain" => Context::Plain,
+        "body" => Context::Body(None),
+        "header" => Context::Header,
+        "cookie" => Context::Cookie,
+        "url" => Context::Url,
+        "key" => Context::Key,
+        kind => Context::Body(Some(Syntax::of(kind).unwrap())),
     }
 }
 
 #[test]
-fn template_rows() {
+fn each_row_of_the_table_renders_or_is_refused() {
     for row in rows(include_str!("../../../testdata/template.txt")) {
-        let template = match Template::parse(&row.text(1), place(&row.text(0))) {
+        let template = match Template::parse(&row.text(1), context(&row.text(0))) {
             Ok(template) => template,
             Err(err) => {
                 assert_eq!(format!("refused: {err}"), row.text(3), "line {}", row.line);
@@ -49,7 +49,7 @@ fn template_rows() {
                 row.line
             ),
             Err(err) => {
-                let Unmade::Missing { field } = err else { panic!("line {}: {err}", row.line) };
+                let RenderError::Missing { field } = err else { panic!("line {}: {err}", row.line) };
                 assert_eq!(format!("missing: {field}"), row.text(3), "line {}", row.line);
                 assert_eq!(out, b"before", "line {}", row.line);
             }
@@ -59,20 +59,20 @@ fn template_rows() {
 
 #[test]
 fn a_template_is_bounded() {
-    for (place, max) in
-        [(Place::Plain, TEMPLATE_BYTES_MAX), (Place::Key, 1024), (Place::Header, 4096), (Place::Url, 8192)]
+    for (context, max) in
+        [(Context::Plain, TEMPLATE_BYTES_MAX), (Context::Key, 1024), (Context::Header, 4096), (Context::Url, 8192)]
     {
         let longest = "x".repeat(max);
-        assert!(Template::parse(&longest, place).is_ok());
-        let err = Template::parse(&format!("{longest}x"), place).unwrap_err();
+        assert!(Template::parse(&longest, context).is_ok());
+        let err = Template::parse(&format!("{longest}x"), context).unwrap_err();
         assert_eq!(err.to_string(), format!("has {} bytes, {max} are allowed", max + 1));
     }
-    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Place::Key).is_ok());
-    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Place::Key).unwrap_err();
+    assert!(Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX), Context::Key).is_ok());
+    let err = Template::parse(&"{a}".repeat(PLACEHOLDERS_MAX + 1), Context::Key).unwrap_err();
     assert_eq!(err.to_string(), "has more than 256 placeholders");
 }
 
-/// What a template is cut at, found the slow way.
+/// The placeholders of a text, found without the parser.
 fn naive_placeholders(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -88,14 +88,17 @@ fn naive_placeholders(text: &str) -> Vec<&str> {
     found
 }
 
-/// The characters of Discord's markdown that no backslash precedes.
+/// The text without escaped characters.
 fn bare(text: &str) -> String {
     let (mut bare, mut escaped) = (String::new(), false);
     for character in text.chars() {
-        match std::mem::take(&mut escaped) {
-            true => {}
-            false if character == '\\' => escaped = true,
-            false => bare.push(character),
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        if character == '\\' {
+            escaped = true;
+        } else {
+            bare.push(character);
         }
     }
     bare
@@ -103,9 +106,9 @@ fn bare(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn placeholders_are_where_they_are_looked_for(text in "[{}a.\\- é]{0,24}") {
-        let Ok(template) = Template::parse(&text, Place::Plain) else {
-            // Some braces hold a letter between what is no name.
+    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.\\- é]{0,24}") {
+        let Ok(template) = Template::parse(&text, Context::Plain) else {
+            // A refused text has braces with a letter inside that are not a placeholder.
             let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
             let odd = |inner: &str| inner.contains(['a', 'é']) && naive_placeholders(&format!("{{{inner}}}")).is_empty();
             prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
@@ -117,7 +120,7 @@ proptest! {
         }).collect();
         prop_assert_eq!(&found, &naive_placeholders(&text));
         prop_assert_eq!(template.has_placeholders(), !found.is_empty());
-        // Put together again it is the text.
+        // The parts joined again are the text.
         let again: String = template.parts.iter().map(|part| match part {
             Part::Field { path, .. } => format!("{{{path}}}"),
             Part::Literal(text) => text.to_string(),
@@ -126,11 +129,11 @@ proptest! {
     }
 
     #[test]
-    fn a_value_in_markdown_is_inert(value in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn a_value_adds_no_markdown(value in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut json = Vec::new();
         text::push_string(&mut json, &value);
         let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
-        let rendered = Template::parse("{v}", Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+        let rendered = Template::parse("{v}", Context::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
         let bare = bare(&rendered);
         prop_assert!(!bare.contains(['*', '_', '~', '`', '|', '[', ']', '(', ')', '<', '>', '/']), "{}", rendered);
         prop_assert!(rendered.split('@').skip(1).all(|after| after.starts_with('\u{200b}')), "{}", rendered);
@@ -141,7 +144,7 @@ proptest! {
     fn a_json_body_stays_json(value in ".{0,16}", number: i32) {
         let event = serde_json::json!({ "v": value, "n": number, "o": { "k": [value] } });
         let tape = tape_of(event.to_string().as_bytes());
-        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Place::Body(None)).unwrap();
+        let template = Template::parse(r#"{"a":"<{v}|{o}>","b":{v},"c":{n},"d":{o},"e":"{absent}"}"#, Context::Body(None)).unwrap();
         prop_assert!(template.is_json());
         let body: serde_json::Value = serde_json::from_str(&template.render_text(&fields(&tape)).unwrap()).unwrap();
         let inner = event["o"].to_string();
@@ -152,9 +155,9 @@ proptest! {
     }
 
     #[test]
-    fn a_value_in_a_url_stays_in_its_place(value in ".{0,16}") {
+    fn a_value_adds_no_separator_to_a_url(value in ".{0,16}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let path = Template::parse("/a/{v}/b?q={v}", Place::Url).unwrap().render_text(&fields(&tape)).unwrap();
+        let path = Template::parse("/a/{v}/b?q={v}", Context::Url).unwrap().render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(path.matches(['/', '?', '&', '#', ' ', '@', ':']).count(), 4);
         prop_assert!(path.is_ascii());
     }
@@ -165,10 +168,10 @@ proptest! {
         values in prop::collection::vec("[`\\\\a\n*]{0,6}", 3),
     ) {
         let text: String = pieces.concat();
-        let template = Template::parse(&text, Place::Markdown).unwrap();
+        let template = Template::parse(&text, Context::Markdown).unwrap();
         let event = serde_json::json!({ "a": values[0], "b": values[1], "c": values[2] });
         let tape = tape_of(event.to_string().as_bytes());
-        // The bytes of each value that is written as code.
+        // The range of each value that is rendered as code.
         let (mut out, mut written) = (Vec::new(), Vec::new());
         for part in &template.parts {
             match part {
@@ -187,14 +190,14 @@ proptest! {
         let (codes, _) = markdown::code(&rendered);
         for value in written {
             let holds = |code: &markdown::Code| code.start <= value.start && value.end <= code.end;
-            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is no code", text, rendered, &rendered[value]);
+            prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is not code", text, rendered, &rendered[value]);
         }
     }
 
     #[test]
-    fn a_form_reads_back(values in prop::collection::vec(".{0,12}", 2), number: f64) {
+    fn a_form_decodes_to_its_values(values in prop::collection::vec(".{0,12}", 2), number: f64) {
         let tape = tape_of(serde_json::json!({ "a": values[0], "b": values[1], "n": number }).to_string().as_bytes());
-        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Place::Body(Some(Syntax::Form)));
+        let template = Template::parse("x={a}&y={b}&z={\"k\":\"{a}\",\"n\":{b}}&n={n}", Context::Body(Some(Syntax::Form)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let read: Vec<Vec<u8>> = body.split('&').map(|member| decoded(member.split_once('=').unwrap().1)).collect();
         prop_assert_eq!(read.len(), 4, "{}", body);
@@ -204,9 +207,9 @@ proptest! {
     }
 
     #[test]
-    fn json_in_json_reads_back(value in ".{0,12}") {
+    fn json_inside_json_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Place::Body(Some(Syntax::Json)));
+        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Context::Body(Some(Syntax::Json)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
         let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
@@ -214,9 +217,9 @@ proptest! {
     }
 
     #[test]
-    fn markup_reads_back(value in ".{0,12}") {
+    fn markup_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let template = Template::parse("<a b=\"{v}\">{v}</a>", Place::Body(Some(Syntax::Xml))).unwrap();
+        let template = Template::parse("<a b=\"{v}\">{v}</a>", Context::Body(Some(Syntax::Xml))).unwrap();
         let body = template.render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(body.matches(['<', '>', '"']).count(), 6, "{}", body);
         let inner = body.strip_prefix("<a b=\"").and_then(|rest| rest.split_once('"')).unwrap().0;
@@ -233,16 +236,16 @@ proptest! {
         text::push_string(&mut json, &value);
         let tape = tape_of(&[b"{\"v\":", json.as_slice(), b"}"].concat());
         let mut out = Vec::new();
-        Template::parse("x {v}", Place::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
+        Template::parse("x {v}", Context::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
         prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
     }
 }
 
-/// Of these the texts of hooks are made: marks, escapes, placeholders.
+/// Pieces of generated texts of hooks: code marks, escapes, placeholders.
 const PIECES: &[&str] =
     &["`", "``", "```", "\\", "{a}", "{b}", "{c}", "x", " ", "\n", "> ", "lua\n", "**", "||", "@", "<@", "https://e/"];
 
-/// A part of a form, decoded.
+/// Decodes the value of a form's field.
 fn decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
@@ -258,37 +261,38 @@ fn decoded(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_made_is_bounded() {
+fn a_rendered_text_is_bounded() {
     let tape = tape_of(serde_json::json!({ "v": "x".repeat(400_000), "k": "k".repeat(1025) }).to_string().as_bytes());
-    let render = |text: &str, place| {
+    let render = |text: &str, context| {
         let mut out = Vec::new();
-        let made = Template::parse(text, place).unwrap().render(&fields(&tape), &mut out);
-        made.map(|()| out.len()).map_err(|err| err.to_string())
+        let rendered = Template::parse(text, context).unwrap().render(&fields(&tape), &mut out);
+        rendered.map(|()| out.len()).map_err(|err| err.to_string())
     };
     let longer = |max: usize| Err(format!("it is longer than {max} bytes"));
-    assert_eq!(render("{k}", Place::Key), longer(1024));
-    assert_eq!(render("k:{v}", Place::Key), longer(1024));
-    assert_eq!(render("{k}{v}", Place::Header), longer(4096));
-    assert_eq!(render("/{v}", Place::Url), longer(8192));
-    assert_eq!(render("{v}{v}", Place::Body(None)), Ok(800_000));
-    assert_eq!(render(&"{v}".repeat(256), Place::Body(None)), longer(BODY_BYTES_MAX));
-    // Texts for Discord are cut later; what is far beyond its limits is not even made, and code stays closed.
+    assert_eq!(render("{k}", Context::Key), longer(1024));
+    assert_eq!(render("k:{v}", Context::Key), longer(1024));
+    assert_eq!(render("{k}{v}", Context::Header), longer(4096));
+    assert_eq!(render("/{v}", Context::Url), longer(8192));
+    assert_eq!(render("{v}{v}", Context::Body(None)), Ok(800_000));
+    assert_eq!(render(&"{v}".repeat(256), Context::Body(None)), longer(BODY_BYTES_MAX));
+    // Texts for Discord are cut later. Values far beyond its limits are not rendered, and code marks stay in pairs.
     let long = "`{v}` ".repeat(256);
-    let bytes = render(&long, Place::Markdown).unwrap();
+    let bytes = render(&long, Context::Markdown).unwrap();
     assert!(bytes < TEXT_BYTES_MAX * 2 + long.len() * 2, "{bytes}");
-    let text = Template::parse(&long, Place::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
+    let text = Template::parse(&long, Context::Markdown).unwrap().render_text(&fields(&tape)).unwrap();
     let (codes, is_whole) = markdown::code(&text);
     assert_eq!((codes.len(), is_whole), (256, true));
 }
 
-/// Every text of a hook is looked at on the game thread: once from end to end, whatever its marks are.
+/// The game thread parses every text of a hook, so the scan for code marks must be linear in its length.
 #[test]
-fn marks_are_found_in_one_look() {
+fn code_marks_are_found_in_linear_time() {
     let long = [format!("{} {}", "`".repeat(5000), "`` ".repeat(3500)), "`x`*".repeat(3500) + &"`{a}`".repeat(256)];
     for text in long {
         let began = std::time::Instant::now();
-        Template::parse(&text, Place::Markdown).unwrap();
-        // Milliseconds; with a look for each length of a mark, or at each code for each character, many seconds.
+        Template::parse(&text, Context::Markdown).unwrap();
+        // It takes milliseconds. One scan for each length of a mark, or over all code for each character, takes
+        // seconds.
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

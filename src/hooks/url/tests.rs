@@ -1,9 +1,9 @@
-//! Rows: what is a URL, how it shows, and what its template makes of values.
+//! Rows of URLs: accepted or refused, shown without secrets, and rendered with values.
 
 use super::*;
 use crate::json::tape;
 
-/// text | origin and target, or a part of the error
+/// text | origin and target, or part of the error
 const URLS: &[(&str, Result<&str, &str>)] = &[
     ("http://monsite.com/api/kill", Ok("http://monsite.com /api/kill")),
     ("https://Discord.COM/api/webhooks/1/t-T_k", Ok("https://discord.com /api/webhooks/1/t-T_k")),
@@ -20,8 +20,8 @@ const URLS: &[(&str, Result<&str, &str>)] = &[
     ("//h/x", Err("does not begin with http")),
     ("http:/h", Err("does not begin with http")),
     ("", Err("does not begin with http")),
-    ("http://localhost@evil/x", Err("holds a login")),
-    ("http://user:hunter2@h/", Err("holds a login")),
+    ("http://localhost@evil/x", Err("contains a login")),
+    ("http://user:hunter2@h/", Err("contains a login")),
     ("http:///x", Err("no usable host")),
     ("http://ho st/", Err("no usable host")),
     ("http://h\\evil/", Err("no usable host")),
@@ -35,12 +35,12 @@ const URLS: &[(&str, Result<&str, &str>)] = &[
     ("http://h:+80/", Err("port")),
     ("http://h:80:80/", Err("port")),
     ("http://h/#f", Err("`#`")),
-    ("http://h/a b", Err("holds ' '")),
-    ("http://h/a\r\nX: y", Err("holds '\\r'")),
-    ("http://h/a\0", Err("holds '\\0'")),
-    ("http://h/\u{e9}", Err("holds 'é'")),
-    ("http://h/a\\b", Err("holds '\\\\'")),
-    ("http://h/<x>", Err("holds '<'")),
+    ("http://h/a b", Err("contains ' '")),
+    ("http://h/a\r\nX: y", Err("contains '\\r'")),
+    ("http://h/a\0", Err("contains '\\0'")),
+    ("http://h/\u{e9}", Err("contains 'é'")),
+    ("http://h/a\\b", Err("contains '\\\\'")),
+    ("http://h/<x>", Err("contains '<'")),
     ("http://h/%", Err("a `%`")),
     ("http://h/%2", Err("a `%`")),
     ("http://h/%zz", Err("a `%`")),
@@ -49,25 +49,25 @@ const URLS: &[(&str, Result<&str, &str>)] = &[
 ];
 
 #[test]
-fn urls() {
+fn a_url_is_parsed_or_refused() {
     for (text, expected) in URLS {
         let found = Url::parse(text).map(|url| format!("{} {}", url.origin, url.target()));
         match (expected, &found) {
             (Ok(row), Ok(found)) => assert_eq!(row, found, "{text}"),
             (Err(part), Err(found)) => {
-                let said = found.to_string();
-                assert!(said.contains(part) && !said.contains("hunter2"), "{text}: {said}");
+                let shown = found.to_string();
+                assert!(shown.contains(part) && !shown.contains("hunter2"), "{text}: {shown}");
             }
             _ => panic!("{text}: expected {expected:?}, found {found:?}"),
         }
-        // A template without placeholders is a URL.
+        // A template without placeholders accepts the same texts.
         assert_eq!(UrlTemplate::parse(text).is_ok(), expected.is_ok(), "{text}");
     }
     let long = format!("http://h/{}", "x".repeat(URL_BYTES_MAX));
     assert_eq!(Url::parse(&long).unwrap_err().to_string(), "is longer than 2048 bytes");
 }
 
-/// A URL | as it is shown
+/// URL | the text shown in logs and errors
 const SHOWN: &[(&str, &str)] = &[
     ("https://discord.com/api/webhooks/123456/aB3-x_Yz", "https://discord.com/api/webhooks/123456/***"),
     ("https://discord.com/api/v10/webhooks/123/secret", "https://discord.com/api/v10/webhooks/123/***"),
@@ -98,8 +98,8 @@ fn secrets_are_not_shown() {
     for (text, shown) in SHOWN {
         let (url, template) = (Url::parse(text).unwrap(), UrlTemplate::parse(text).unwrap());
         assert_eq!(url.reveal().trim_end_matches('/'), text.trim_end_matches('/'));
-        for said in [format!("{url}"), format!("{url:?}"), format!("{template}"), format!("{template:?}")] {
-            assert_eq!(said, *shown, "{text}");
+        for found in [format!("{url}"), format!("{url:?}"), format!("{template}"), format!("{template:?}")] {
+            assert_eq!(found, *shown, "{text}");
         }
     }
     let secret = Url::parse("https://discord.com/api/webhooks/123/secret?thread_id=567890&x").unwrap();
@@ -115,7 +115,7 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn a_query_is_joined_properly() {
+fn a_query_member_is_appended_with_the_right_separator() {
     for (target, joined) in
         [("/x", "/x?wait=true"), ("/x?a=1", "/x?a=1&wait=true"), ("/x?", "/x?wait=true"), ("/x?a&", "/x?a&wait=true")]
     {
@@ -124,7 +124,7 @@ fn a_query_is_joined_properly() {
     }
 }
 
-/// URL template | the value of `v` | URL, or a part of the error
+/// URL template | the value of `v` | URL, or part of the error
 const TEMPLATES: &[(&str, &str, Result<&str, &str>)] = &[
     ("http://h/p/{v}?q={v}", "a b", Ok("http://h/p/a%20b?q=a%20b")),
     ("http://h/p/{v}", "../../x", Ok("http://h/p/..%2F..%2Fx")),
@@ -135,7 +135,7 @@ const TEMPLATES: &[(&str, &str, Result<&str, &str>)] = &[
 ];
 
 #[test]
-fn templates() {
+fn a_value_is_escaped_or_refused_in_a_url() {
     for (text, value, expected) in TEMPLATES {
         let mut found = Vec::new();
         tape::parse(serde_json::json!({ "v": value }).to_string().as_bytes(), &mut found).unwrap();
@@ -153,7 +153,7 @@ fn templates() {
         assert_eq!(UrlTemplate::parse(bad).unwrap_err(), UrlError::Character('{'), "{bad}");
     }
     for (bad, part) in [
-        ("http://h/{a b}", "`{a b}` is no placeholder"),
+        ("http://h/{a b}", "`{a b}` is not a placeholder"),
         ("http://h/%7Ba%7D", "escaped braces"),
         ("http://h/%7ba.b%7d/{v}", "escaped braces"),
         ("http://h/?a=%7Ba%20b%7D", "escaped braces"),
@@ -163,7 +163,7 @@ fn templates() {
         let err = UrlTemplate::parse(bad).unwrap_err().to_string();
         assert!(err.contains(part), "{bad}: {err}");
     }
-    // A value's braces are no placeholder when the URL comes back from the spool.
+    // Escaped braces of a value are not a placeholder when the URL is read back from the spool.
     assert!(Url::parse("http://h/%7Ba%7D").is_ok() && UrlTemplate::parse("http://h/%7B%22a%22%7D").is_ok());
     let long = UrlTemplate::parse("http://h/{v}").unwrap();
     let mut found = Vec::new();

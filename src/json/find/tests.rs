@@ -1,4 +1,4 @@
-//! Fields and texts against `serde_json`, which reads the same JSON its own way.
+//! Tests of fields and texts against `serde_json`, an independent reader of the same JSON.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn json_of(field: &Field<'_>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// JSON | path | what is found, or nothing
+/// JSON | path | JSON of the field, if there is one
 const FIELDS: &[(&str, &str, Option<&str>)] = &[
     (r#"{"a":1}"#, "a", Some("1")),
     (r#"{"a":1}"#, "b", None),
@@ -43,7 +43,7 @@ const FIELDS: &[(&str, &str, Option<&str>)] = &[
 ];
 
 #[test]
-fn fields() {
+fn a_path_finds_its_field() {
     for (json, path, expected) in FIELDS {
         let tape = tape_of(json);
         let found = field(&tape, path).map(|field| json_of(&field));
@@ -52,7 +52,7 @@ fn fields() {
 }
 
 #[test]
-fn a_broken_tape_is_no_field() {
+fn a_tape_that_is_cut_off_has_no_field() {
     let tape = tape_of(r#"{"a":{"b":[1,"xyz"]}}"#);
     for end in 0..tape.len() {
         let cut = &tape[..end];
@@ -62,13 +62,13 @@ fn a_broken_tape_is_no_field() {
 }
 
 #[test]
-fn the_deepest_that_is_decoded_is_written() {
+fn the_deepest_tape_is_written_whole() {
     let json = format!("{{\"a\":{}1{}}}", "[".repeat(ENCODE_DEPTH_MAX - 1), "]".repeat(ENCODE_DEPTH_MAX - 1));
     let tape = tape_of(&json);
     assert_eq!(format!("{{\"a\":{}}}", json_of(&field(&tape, "a").unwrap())), json);
 }
 
-/// text | without the member `_rt`
+/// JSON text | the same text without the member `_rt`
 const WITHOUT: &[(&str, &str)] = &[
     (r#"{"a":1,"_rt":"x"}"#, r#"{"a":1}"#),
     (r#"{"_rt":"x"}"#, "{}"),
@@ -83,7 +83,7 @@ const WITHOUT: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn members_are_cut() {
+fn a_member_is_left_out_of_the_outermost_object_only() {
     for (text, expected) in WITHOUT {
         let mut out = Vec::new();
         push_without(&mut out, text.as_bytes(), "_rt");
@@ -95,7 +95,7 @@ fn json_values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),
         (-1_000_000_i64..1_000_000).prop_map(Value::from),
-        // Eighths: serde_json reads other fractions a little off.
+        // Eighths are exact in binary; serde_json reads some other fractions inexactly.
         (-8000..8000_i32).prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         ".{0,8}".prop_map(Value::from),
     ];
@@ -107,7 +107,7 @@ fn json_values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Equal, a number by its value: whole ones are written as integers.
+/// Equality that compares numbers by value, because 1.0 is written as the integer 1.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
@@ -122,20 +122,21 @@ fn is_same(one: &Value, other: &Value) -> bool {
 }
 
 proptest! {
-    /// serde_json is the oracle: it reads what we write.
+    /// serde_json is the oracle: it reads the text that we write.
     #[test]
-    fn what_is_written_reads_back(value in json_values()) {
+    fn a_written_field_reads_back_the_same(value in json_values()) {
         let tape = tape_of(&serde_json::json!({ "a": value }).to_string());
         let back: Value = serde_json::from_str(&json_of(&field(&tape, "a").unwrap())).unwrap();
         prop_assert!(is_same(&back, &value), "{} {}", back, value);
     }
 
     #[test]
-    fn cutting_a_member_is_removing_it(mut value in json_values(), at_front: bool) {
+    fn leaving_out_a_member_is_removing_it(mut value in json_values(), at_front: bool) {
         let inner = value.to_string();
-        let text = match at_front {
-            true => format!("{{\"_rt\":{inner},\"a\":{inner}}}"),
-            false => format!("{{\"a\":{inner},\"_rt\":{inner}}}"),
+        let text = if at_front {
+            format!("{{\"_rt\":{inner},\"a\":{inner}}}")
+        } else {
+            format!("{{\"a\":{inner},\"_rt\":{inner}}}")
         };
         let mut out = Vec::new();
         push_without(&mut out, text.as_bytes(), "_rt");

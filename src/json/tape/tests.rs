@@ -1,11 +1,11 @@
-//! Rows of `testdata/json/decode.txt`, and properties against serde_json as the naive reader.
+//! Rows of `testdata/json/decode.txt`, and properties with serde_json as the naive reader.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 
-/// A tape as the rows show it.
+/// A tape in the notation of the rows.
 fn shown(tape: &[u8]) -> String {
     let mut reader = Reader::new(tape);
     let mut out = String::new();
@@ -28,11 +28,11 @@ fn show(reader: &mut Reader<'_>, out: &mut String) {
         }
     };
     match reader.next_item().expect("a value") {
-        Item::Nil => out.push_str("nil"),
-        Item::Null => out.push_str("null"),
-        Item::Boolean(value) => out.push_str(&value.to_string()),
-        Item::Number(number) => out.push_str(&(number + 0.0).to_string()),
-        Item::Text(bytes) => {
+        TapeItem::Nil => out.push_str("nil"),
+        TapeItem::Null => out.push_str("null"),
+        TapeItem::Boolean(value) => out.push_str(&value.to_string()),
+        TapeItem::Number(number) => out.push_str(&(number + 0.0).to_string()),
+        TapeItem::Text(bytes) => {
             out.push('\'');
             for byte in bytes {
                 match byte {
@@ -43,12 +43,12 @@ fn show(reader: &mut Reader<'_>, out: &mut String) {
             }
             out.push('\'');
         }
-        Item::Array(count) => {
+        TapeItem::Array(count) => {
             out.push('[');
             list(reader, out, count, false);
             out.push(']');
         }
-        Item::Object(count) => {
+        TapeItem::Object(count) => {
             out.push('{');
             list(reader, out, count, true);
             out.push('}');
@@ -57,7 +57,7 @@ fn show(reader: &mut Reader<'_>, out: &mut String) {
 }
 
 #[test]
-fn rows() {
+fn each_row_decodes_as_it_says() {
     let text = include_str!("../../../testdata/json/decode.txt");
     let mut checked = 0;
     for row in text.lines().filter(|line| !line.starts_with('#')) {
@@ -76,10 +76,10 @@ fn rows() {
 }
 
 #[test]
-fn odd_bytes_stand_as_they_came() {
+fn bytes_above_0x7f_are_copied_and_control_characters_refused() {
     let mut tape = Vec::new();
     parse(b"\"cut \xf0\x9f\"", &mut tape).unwrap();
-    assert_eq!(Reader::new(&tape).next_item(), Some(Item::Text(b"cut \xf0\x9f")));
+    assert_eq!(Reader::new(&tape).next_item(), Some(TapeItem::Text(b"cut \xf0\x9f")));
     assert!(parse(b"\"a\x01b\"", &mut tape).is_err(), "a bare control character");
     assert!(parse(b"\"a\\n\x01b\"", &mut tape).is_err(), "the same after an escape");
 }
@@ -100,16 +100,17 @@ fn depth_ends_at_the_limit() {
             let mut tape = b"before".to_vec();
             assert_eq!(parse(text.as_bytes(), &mut tape), expected, "{depth} of {open}");
             assert_eq!(tape == b"before", expected.is_err(), "{depth} of {open}");
-            // Emit sends it as the JSON it is.
+            // Emit sends such a text as JSON, even beyond the limits of a tape.
             let is_json = !matches!(expected, Err(Undecoded::NotJson { .. }));
             assert_eq!(is_container(text.as_bytes(), &mut Vec::new()), is_json);
         }
     }
 }
 
-/// As many values as Emit writes, in shapes that Emit writes, have a tape; one more has none. What is cut out is none.
+/// A text with as many values as Emit writes has a tape, in every shape that Emit writes; with one value more it has
+/// none. Values of a member that is left out do not count.
 #[test]
-fn values_end_at_the_limit() {
+fn the_number_of_values_ends_at_the_limit() {
     let many = |count: usize, value: &str| vec![value; count].join(",");
     let objects = |count: usize| (0..count).map(|n| format!("\"{n}\":{{}}")).collect::<Vec<_>>().join(",");
     let cut = |value: &str| format!("{{\"a\":[{}],\"_rt\":{value}}}", many(ENCODE_NODES_MAX - 2, "0"));
@@ -132,9 +133,10 @@ fn values_end_at_the_limit() {
     }
 }
 
-/// The identity of an event past the limits still counts: it is a number of its channel, and a repeat is none.
+/// The identity of an event must be known even beyond the limits: the event has a number in its channel, and a repeat
+/// of it must be recognized.
 #[test]
-fn past_the_limits_the_member_is_read() {
+fn the_member_is_read_even_beyond_the_limits() {
     let text = format!("{{\"a\":[{}],\"_rt\":\"x\",\"b\":[1,2],\"c\":{{\"_rt\":3}}}}", vec!["1"; 20_000].join(","));
     let (mut tape, mut member) = (Vec::new(), Vec::new());
     let parsed = parse_without(text.as_bytes(), Some("_rt"), &mut tape, &mut member);
@@ -142,7 +144,7 @@ fn past_the_limits_the_member_is_read() {
 }
 
 #[test]
-fn containers() {
+fn only_a_whole_object_or_array_is_a_container() {
     for (text, expected) in [
         ("{}", true),
         (" \n[1]", true),
@@ -157,15 +159,15 @@ fn containers() {
     }
 }
 
-/// Rebuilds the value a tape stands for, as far as serde_json's own value can hold it.
+/// Rebuilds the value of a tape, as far as serde_json's own value can hold it.
 fn value(reader: &mut Reader<'_>) -> Value {
     match reader.next_item().expect("a value") {
-        Item::Nil | Item::Null => Value::Null,
-        Item::Boolean(value) => Value::Bool(value),
-        Item::Number(number) => serde_json::json!(number),
-        Item::Text(bytes) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
-        Item::Array(count) => (0..count).map(|_| value(reader)).collect(),
-        Item::Object(count) => Value::Object(
+        TapeItem::Nil | TapeItem::Null => Value::Null,
+        TapeItem::Boolean(value) => Value::Bool(value),
+        TapeItem::Number(number) => serde_json::json!(number),
+        TapeItem::Text(bytes) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        TapeItem::Array(count) => (0..count).map(|_| value(reader)).collect(),
+        TapeItem::Object(count) => Value::Object(
             (0..count)
                 .map(|_| match value(reader) {
                     Value::String(key) => (key, value(reader)),
@@ -176,7 +178,7 @@ fn value(reader: &mut Reader<'_>) -> Value {
     }
 }
 
-/// The same rules applied to serde_json's reading of a text.
+/// Applies the rules of the tape (big numbers become texts) to a value that serde_json has read.
 fn by_our_rules(value: Value) -> Value {
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -195,7 +197,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::Bool),
         any::<i32>().prop_map(|n| serde_json::json!(n)),
         (-(1i64 << 53)..=1i64 << 53).prop_map(|n| serde_json::json!(n)),
-        // Halves: exact in any reader, so that the naive one need not round well.
+        // Halves are exact in binary, so the comparison does not depend on serde_json's rounding.
         (-1_000_000i32..1_000_000).prop_map(|n| serde_json::json!(f64::from(n) + 0.5)),
         any::<String>().prop_map(Value::String),
     ];
@@ -210,7 +212,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn a_value_written_is_the_value_read(json in any_json(), pretty: bool) {
+    fn a_decoded_value_equals_the_written_one(json in any_json(), pretty: bool) {
         let text = if pretty { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) }.unwrap();
         let mut tape = Vec::new();
         parse(text.as_bytes(), &mut tape).unwrap();
@@ -221,11 +223,11 @@ proptest! {
     }
 
     #[test]
-    fn the_same_texts_are_json(json in any_json(), at: prop::sample::Index, byte in "[\\[\\]{}\",:0-9a-z.+\\-\\\\ ]", remove: bool) {
+    fn the_parser_accepts_the_same_texts_as_serde_json(json in any_json(), at: prop::sample::Index, byte in "[\\[\\]{}\",:0-9a-z.+\\-\\\\ ]", remove: bool) {
         let mut text = serde_json::to_string(&json).unwrap().into_bytes();
         let at = at.index(text.len());
         if remove { text.remove(at); } else { text[at] = byte.as_bytes()[0]; }
-        // serde_json refuses numbers past f64 and checks UTF-8 and surrogates, where we are lenient by design.
+        // By design the parser is more lenient in three points: numbers beyond f64, invalid UTF-8, lone surrogates.
         let ours = parse(&text, &mut Vec::new());
         match serde_json::from_slice::<Value>(&text) {
             Ok(_) => prop_assert_eq!(ours, Ok(())),
@@ -237,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>) {
+    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
         let mut tape = Vec::new();
         if parse(&bytes, &mut tape).is_ok() {
             shown(&tape);
@@ -247,7 +249,7 @@ proptest! {
     }
 }
 
-/// Text, what Lua sees without the members `_rt`, and the last one's text.
+/// JSON text | the value for Lua, without the members `_rt` | the text of the last `_rt`
 const CUT: &[(&str, &str, &str)] = &[
     (r#"{"a":1,"_rt":"x"}"#, "{'a': 1}", "x"),
     (r#"{"_rt":"x","a":1}"#, "{'a': 1}", "x"),
@@ -263,7 +265,7 @@ const CUT: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_member_is_cut_out_of_the_outermost_object() {
+fn a_member_of_the_outermost_object_is_left_off_the_tape() {
     for (text, seen, value) in CUT {
         let (mut tape, mut member) = (Vec::new(), b"left from before".to_vec());
         parse_without(text.as_bytes(), Some("_rt"), &mut tape, &mut member).unwrap();

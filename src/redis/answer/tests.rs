@@ -1,7 +1,7 @@
-//! Rows: a reply on the wire, what was expected, and the Lua values that come of it.
+//! Rows: a reply on the wire, the expected kind of reply, and the resulting Lua values.
 
 use super::*;
-use crate::json::tape::{Item, Reader};
+use crate::json::tape::{Reader, TapeItem};
 use crate::redis::REPLY_LIMITS;
 use crate::redis::reply::Decoder;
 
@@ -15,20 +15,20 @@ fn shown(tape: &[u8], values: u8) -> String {
 
 fn value(reader: &mut Reader<'_>) -> String {
     match reader.next_item().expect("a value") {
-        Item::Nil => "nil".to_owned(),
-        Item::Null => "Null".to_owned(),
-        Item::Boolean(value) => value.to_string(),
-        Item::Number(number) => number.to_string(),
-        Item::Text(text) => format!("'{}'", text.escape_ascii()),
-        Item::Array(count) => format!("{{{}}}", (0..count).map(|_| value(reader)).collect::<Vec<_>>().join(",")),
-        Item::Object(count) => {
+        TapeItem::Nil => "nil".to_owned(),
+        TapeItem::Null => "Null".to_owned(),
+        TapeItem::Boolean(value) => value.to_string(),
+        TapeItem::Number(number) => number.to_string(),
+        TapeItem::Text(text) => format!("'{}'", text.escape_ascii()),
+        TapeItem::Array(count) => format!("{{{}}}", (0..count).map(|_| value(reader)).collect::<Vec<_>>().join(",")),
+        TapeItem::Object(count) => {
             let mut member = || format!("{}={}", value(reader).trim_matches('\''), value(reader));
             format!("{{{}}}", (0..count).map(|_| member()).collect::<Vec<_>>().join(","))
         }
     }
 }
 
-/// The rows' short form of a reply: `\n` ends a line.
+/// Expands the short form of a reply in the rows, in which `\n` ends a line.
 const ROWS: &[(Expect, &str, &str)] = &[
     (Expect::Done, "+OK\n", "true"),
     (Expect::Done, ":0\n", "true"),
@@ -63,7 +63,7 @@ const ROWS: &[(Expect, &str, &str)] = &[
 ];
 
 #[test]
-fn rows() {
+fn replies_become_lua_values() {
     for (expect, wire, expected) in ROWS {
         let mut decoder = Decoder::new(REPLY_LIMITS);
         decoder.feed(wire.replace('\n', "\r\n").as_bytes());
@@ -76,7 +76,7 @@ fn rows() {
 }
 
 #[test]
-fn a_skipped_reply_is_told() {
+fn a_skipped_reply_is_an_error() {
     let mut decoder = Decoder::new(crate::redis::reply::Limits { bulk_bytes_max: 4, ..REPLY_LIMITS });
     decoder.feed(b"$5\r\nhello\r\n");
     let reason = Expect::Text.read(decoder.next().unwrap().unwrap()).unwrap_err();

@@ -15,7 +15,7 @@ fn encoded(arguments: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn command_rows() {
     for (line, input, expected) in rows(include_str!("../../../testdata/resp/commands.txt")) {
-        // A repetition holds blanks of its own.
+        // A repetition contains blanks.
         let input = input.replace(" x ", "\u{1}x\u{1}");
         let arguments: Vec<Vec<u8>> = input
             .split(' ')

@@ -1,54 +1,37 @@
-//! Why there is no connection: doing what, at which address, found what; and how soon to try again.
+//! Errors of an attempt to connect to Redis: the operation, the address, the finding, advice for the owner of the
+//! server, and the pace of further attempts. Pure; made on the thread that connects. Guarantee: no text contains a
+//! password.
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
 
-use crate::redis::refusal::{Class, Refusal};
+use crate::redis::error_reply::{Class, ErrorReply};
 use crate::redis::reply::ProtocolError;
 
+/// Why there is no connection. `doing` is the operation: "connect", "log in"; `address` has no password.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The settings do not say where to connect, or were not understood: the error about them.
-    Settings {
-        found: String,
-    },
-    Io {
-        doing: &'static str,
-        address: String,
-        err: Error,
-    },
-    /// The handshake of TLS failed.
-    Tls {
-        address: String,
-        found: String,
-    },
-    /// What answered is no Redis.
-    Protocol {
-        address: String,
-        err: ProtocolError,
-    },
-    /// So does this, and what it said may repeat the password.
-    NoReply {
-        address: String,
-    },
-    Refused {
-        doing: &'static str,
-        address: String,
-        user: Option<String>,
-        refusal: Refusal,
-    },
-    /// A replica or a sentinel: what is published there reaches few or nobody.
-    Role {
-        address: String,
-        role: &'static str,
-    },
+    /// The settings have errors, so the address is not trusted. `found` is the first error.
+    Settings { found: String },
+    /// The socket failed.
+    Io { doing: &'static str, address: String, err: Error },
+    /// The TLS handshake failed.
+    Tls { address: String, found: String },
+    /// The server does not speak RESP2: it is no Redis.
+    Protocol { address: String, err: ProtocolError },
+    /// The reply to AUTH is none that Redis sends. It is not shown, as it may repeat the password.
+    NoReply { address: String },
+    /// Redis answered with an error.
+    Refused { doing: &'static str, address: String, user: Option<String>, refusal: ErrorReply },
+    /// A replica or a sentinel: an event published there reaches few subscribers or none.
+    Role { address: String, role: &'static str },
 }
 
-/// What to do about settings that were not understood.
+/// Advice for settings with errors.
 pub(crate) const SETTINGS_ADVICE: &str = "correct them, then type realtime_reload";
 
 impl ConnectError {
-    /// Decides the pace of the attempts.
+    /// The class, which decides the pace of further attempts ([`crate::redis::backoff::Backoff`]).
     pub(crate) fn class(&self) -> Class {
         match self {
             ConnectError::Io { .. }
@@ -63,7 +46,7 @@ impl ConnectError {
     }
 }
 
-/// How far a connection came.
+/// The steps of connecting, in their order: the self-test shows the last one that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Connect,
@@ -73,7 +56,7 @@ pub(crate) enum Stage {
 }
 
 impl ConnectError {
-    /// Where it failed.
+    /// The step that failed.
     pub(crate) fn stage(&self) -> Stage {
         match self {
             ConnectError::Settings { .. } | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
@@ -86,7 +69,7 @@ impl ConnectError {
         }
     }
 
-    /// What the owner of the server may do about it.
+    /// Advice for the owner of the server.
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             ConnectError::Settings { .. } => SETTINGS_ADVICE,
@@ -100,13 +83,13 @@ impl ConnectError {
                 _ => "check host and port in the option `redis`, and the network between the machines",
             },
             ConnectError::Io { .. } => {
-                "what listens there does not answer as redis: check the port, and whether it wants TLS"
+                "the program that listens there does not answer as redis: check the port, and whether it wants TLS"
             }
             ConnectError::Tls { .. } => {
                 "check redis:// against rediss://, and the options tls_ca_file and tls_server_name"
             }
             ConnectError::Protocol { .. } | ConnectError::NoReply { .. } => {
-                "what listens there is no redis: check the port in the option `redis`"
+                "the program that listens there is no redis: check the port in the option `redis`"
             }
             ConnectError::Refused { refusal, .. } => match refusal.class {
                 Class::Login => "correct user and password in the option `redis`",
@@ -127,7 +110,7 @@ impl fmt::Display for ConnectError {
                 let to = if *doing == "connect" { "to redis at" } else { "at redis" };
                 write!(f, "cannot {doing} {to} {address}: ")?;
                 match err.kind() {
-                    // How a socket says it depends on the system; to its owner it is one thing.
+                    // Systems differ in how they report a timeout; to the owner it is one thing.
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => f.write_str("no answer in time"),
                     _ => write!(f, "{err}"),
                 }
@@ -135,7 +118,7 @@ impl fmt::Display for ConnectError {
             ConnectError::Tls { address, found } => write!(f, "cannot use TLS with redis at {address}: {found}"),
             ConnectError::Protocol { address, err } => write!(f, "cannot talk to redis at {address}: {err}"),
             ConnectError::NoReply { address } => {
-                write!(f, "cannot log in at redis {address}: what it answered is no answer to AUTH")
+                write!(f, "cannot log in at redis {address}: its reply is none to AUTH")
             }
             ConnectError::Refused { doing, address, user, refusal } => {
                 write!(f, "cannot {doing} at redis {address}")?;

@@ -11,7 +11,7 @@ fn words(bytes: &[u8]) -> Vec<String> {
     text.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['$', '*'])).map(str::to_owned).collect()
 }
 
-/// Answers the board's commands from `keys` in portions until it is done.
+/// Answers the commands of the search from `keys`, in portions, until the board is complete.
 fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<Answer, String> {
     loop {
         let mut bytes = Vec::new();
@@ -22,7 +22,7 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
                 let from: usize = words[1].parse().unwrap();
                 let end = keys.len().min(from + portion);
                 let cursor = if end == keys.len() { 0 } else { end };
-                // The first key of a portion is named twice, and the portion before it once more.
+                // SCAN may repeat keys: the first key of a portion, and the whole portion before it.
                 let named: Vec<&str> = keys[from.saturating_sub(1)..end].iter().map(|(key, _)| key.as_str()).collect();
                 let list: Vec<u8> =
                     named.iter().flat_map(|key| format!("${}\r\n{key}\r\n", key.len()).into_bytes()).collect();
@@ -49,14 +49,14 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
         let mut decoder = Decoder::new(REPLY_LIMITS);
         decoder.feed(&reply);
         match board.take(decoder.next().unwrap().unwrap())? {
-            Progress::More => {}
-            Progress::Done(answer) => return Ok(answer),
+            SearchProgress::More => {}
+            SearchProgress::Done(answer) => return Ok(answer),
         }
     }
 }
 
 #[test]
-fn its_commands() {
+fn the_commands_of_a_search() {
     let board = Board::new(b"p[1]:", b"kills:*:daily?", 10).unwrap();
     let mut bytes = Vec::new();
     board.encode(&mut bytes);
@@ -65,7 +65,7 @@ fn its_commands() {
 }
 
 #[test]
-fn as_a_plain_sort_would() {
+fn agrees_with_a_plain_sort() {
     proptest!(|(
         keys in proptest::collection::vec(("[a-c]{1,2}", prop_oneof![
             (0..30i32).prop_map(|n| n.to_string()),

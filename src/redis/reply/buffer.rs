@@ -1,46 +1,50 @@
-//! The receiving end of one connection: bytes are read straight into spare room and stay put until they are consumed.
+//! The receive buffer of one connection. The decoder reads bytes into its spare room, and they stay there until they
+//! are consumed. Runs on the thread that reads the connection; knows nothing of the protocol.
 //!
 //! ```text
 //!  0        start            end          len
 //!  |  dead  |  pending bytes |  spare room |       compaction: pending moves to 0, at most once per read
 //! ```
-//! The buffer grows by doubling when real bytes have filled it, and gives memory back when a window of reads did not
-//! need it. It owns no meaning: what the bytes say is the decoder's business.
+//! The buffer doubles when real bytes have filled it, never because of an announced length. It shrinks when a window of
+//! reads did not need its size; reads that find nothing count as well, so an idle connection shrinks too.
 
 use std::io::{self, ErrorKind, Read};
 
 use super::count_work;
 
-/// One read of a busy connection; also what an idle connection keeps.
+/// Size of a new buffer, in bytes, and of an idle one: one read of a busy connection.
 pub(super) const BUFFER_BYTES_START: usize = 16 * 1024;
-/// Less room than this is not worth a system call.
+/// Less spare room than this, in bytes, is not worth a system call.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
-/// A grown buffer takes no bigger bites than this, or one large value would make every later read sweep through cold
-/// memory and keep the buffer large for good.
+/// Most bytes of one read. Without it, one large value would make every later read fill the grown buffer, which would
+/// touch cold memory and keep the buffer large for good.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Reads after which an oversized buffer shrinks: long enough that a run of large values keeps what it needs.
+/// Reads in a window, after which an oversized buffer shrinks: enough that a series of large values keeps its buffer.
 const SHRINK_WINDOW_READS: u32 = 64;
 const _: () = assert!(ROOM_BYTES_MIN < BUFFER_BYTES_START && BUFFER_BYTES_START <= READ_BYTES_MAX);
 
+/// See the drawing above.
 #[derive(Default)]
 pub(super) struct Buffer {
     /// Zeroed when it grows, so all of its length can be read into.
     bytes: Vec<u8>,
+    /// The pending bytes are `start..end`.
     start: usize,
     end: usize,
-    /// The furthest any read of this window came.
+    /// The highest `end` in this window.
     window_peak: usize,
+    /// Reads in this window.
     window_reads: u32,
 }
 
 impl Buffer {
-    /// What has arrived and is not consumed.
+    /// The bytes that have arrived and are not consumed.
     #[inline(always)]
     pub(super) fn pending(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Declares the first `count` pending bytes dead and returns them; they stay readable until the next read.
+    /// Consumes the first `count` pending bytes and returns them. They stay readable until the next read.
     #[inline(always)]
     pub(super) fn consume(&mut self, count: usize) -> &[u8] {
         let consumed = self.bytes.get(self.start..self.start + count).unwrap_or_default();
@@ -48,7 +52,7 @@ impl Buffer {
         consumed
     }
 
-    /// One read of `source` into spare room. 0 is its end.
+    /// One read of `source` into spare room. Returns the number of bytes; 0 is the end of the source.
     pub(super) fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
         self.make_room();
         let until = self.bytes.len().min(self.end + READ_BYTES_MAX);
@@ -58,7 +62,7 @@ impl Buffer {
             match source.read(room) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
-                // A reader that claims more than it was given is broken, but must not break the buffer.
+                // A broken source may claim more than the room it was given; that must not break the buffer.
                 Ok(count) => break count.min(room_bytes),
             }
         };
@@ -67,29 +71,19 @@ impl Buffer {
         Ok(count)
     }
 
-    /// Gives back what pending bytes do not need. For moments when nothing is coming.
-    pub(super) fn shrink(&mut self) {
-        self.compact();
-        self.resize(self.end);
-        (self.window_peak, self.window_reads) = (0, 0);
-    }
-
-    /// Forgets everything that arrived.
-    pub(super) fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
+    /// Memory held, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
+    /// Makes at least [`ROOM_BYTES_MIN`] of spare room: by compaction if that is cheap or suffices, else by growth.
     fn make_room(&mut self) {
         self.window_reads += 1;
         if self.window_reads >= SHRINK_WINDOW_READS {
             self.end_window();
         }
         let live = self.end - self.start;
-        // Moving no more than has been consumed since the last move keeps the total linear.
+        // A move of no more bytes than were consumed since the last move keeps the total work linear.
         if self.start >= live {
             self.compact();
         }
@@ -99,7 +93,8 @@ impl Buffer {
         }
     }
 
-    /// The end of a window of reads: a buffer four times what the window needed shrinks to twice that.
+    /// Ends a window: a buffer of four times the size that the window needed shrinks to twice that size. The gap
+    /// between the two keeps the size from swinging.
     fn end_window(&mut self) {
         if self.bytes.len() > BUFFER_BYTES_START && self.window_peak <= self.bytes.len() / 4 {
             self.compact();
@@ -108,6 +103,7 @@ impl Buffer {
         (self.window_peak, self.window_reads) = (0, 0);
     }
 
+    /// Moves the pending bytes to the front.
     fn compact(&mut self) {
         if self.start == 0 {
             return;
@@ -118,7 +114,7 @@ impl Buffer {
         count_work(self.end);
     }
 
-    /// At least `len` long, at least the start size, a power of two.
+    /// Resizes to `len` or [`BUFFER_BYTES_START`], whichever is larger, rounded up to a power of two.
     fn resize(&mut self, len: usize) {
         let len = len.max(BUFFER_BYTES_START).checked_next_power_of_two().unwrap_or(len);
         if len > self.bytes.len() {

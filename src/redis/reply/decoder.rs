@@ -1,16 +1,22 @@
-//! The walk over arriving bytes: one value at a time, each looked at once, payloads skipped by their length.
+//! Finds the replies in the bytes of one connection: one value at a time, each looked at once, payloads skipped by
+//! their length. Pure but for the read of its source; runs on the thread that reads the connection.
 //!
 //! ```text
 //!   next() ──▶ walk: value by value into the table of nodes ──▶ Reply
-//!                │ a cap of `Limits` is broken
+//!                │ the reply exceeds a cap of `Limits`
 //!                ▼
 //!              drain: the same grammar, nothing kept, bytes consumed as they come ──▶ Reply::TooLarge
 //! ```
-//! Both stop where bytes run out and go on there: `inner` and `outer` hold what each unfinished array still waits for,
-//! `at` the first value not yet complete. Only that value's header is read again, which is at most some twenty bytes.
+//! Walk and drain stop where the bytes end and go on from there: `inner` and `outer` hold how many elements each
+//! unfinished array still waits for, `at` is the position of the first incomplete value. Only the header of that value,
+//! at most some twenty bytes, is read again.
 //!
-//! The hot path passes only small values around: a [`Stop`] says why and where in eight bytes, and becomes a
-//! [`ProtocolError`] with its excerpt outside of it. That halves the instructions of a small reply.
+//! ```text
+//!   *3 [ :1   *2 [ $5 hel          outer: the array of 3, which waits for 2 (the inner array included)
+//!                  ▲ at            inner: the array of 2, which waits for 2
+//! ```
+//! The hot path passes only small values around: a [`Stop`] holds reason and position in eight bytes, and becomes a
+//! [`ProtocolError`] with an excerpt outside of the hot path. That halves the instructions of a small reply.
 
 use std::io::{self, Read};
 
@@ -20,57 +26,66 @@ use super::line::{
     BULK_ANNOUNCED_MAX, ELEMENTS_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len,
     number,
 };
-use super::node::{Kind, Node};
+use super::node::{Node, NodeKind};
 use super::{Cap, Limits, Lost, ProtocolError, Reply, TooLarge, count_work};
 
-/// What is drained may be nested this deep: its open arrays are all a drain has to remember.
+/// Deepest nesting of a reply that is drained: a drain remembers its open arrays and nothing else. A deeper reply is an
+/// error.
 const DEPTH_CEILING: usize = 128;
-/// Nodes count positions in 32 bits, and a signed sum of two of them must not overflow where `usize` is 32 bits.
+/// Upper bound of every byte limit. Nodes hold positions in 32 bits, and the sum of two positions must not overflow a
+/// signed 32-bit number, as `usize` has 32 bits on 32-bit servers.
 const REPLY_BYTES_CEILING: usize = 1 << 30;
-/// How much of a reply over the cap is kept to tell what was lost: kind, pattern and channel with room to spare.
+/// Bytes kept of a reply over a cap, so that the loss can be reported: kind, pattern and channel fit with room to spare.
 const HEAD_BYTES_MAX: usize = 1024;
-/// A table of nodes above this is given back once a shrink finds it idle.
+/// Nodes that the table keeps when the buffer shrinks.
 const NODES_KEPT_MAX: usize = 1024;
 const _: () = assert!(BULK_ANNOUNCED_MAX < REPLY_BYTES_CEILING && REPLY_BYTES_CEILING <= u32::MAX as usize / 2);
 
 /// Turns the bytes of one connection into replies, in order.
 pub struct Decoder {
     limits: Limits,
+    /// Bytes that are not consumed; the reply in work begins at its start.
     buffer: Buffer,
     /// Position of the first unfinished value in the pending bytes.
     at: usize,
-    /// How much of the line at `at` is known to hold no line break.
+    /// The first bytes of the line at `at` that hold no line break: they are not searched again.
     clean_bytes: usize,
+    /// The table of nodes of the reply in work, or of the last one.
     nodes: Vec<Node>,
     /// Elements announced by the arrays of this reply so far.
     elements: usize,
-    /// The array whose elements are coming now; it waits for none outside arrays.
+    /// The innermost array that waits for elements; outside arrays it waits for none.
     inner: Open,
-    /// The arrays around it, the outermost first, each waiting for at least the one inside.
+    /// The arrays around it, the outermost first. Each waits at least for the array inside it.
     outer: Vec<Open>,
     mode: Mode,
+    /// See [`Reply::TooLarge`].
     lost: Lost,
 }
 
-/// An array whose elements are still coming.
+/// An array that waits for elements.
 #[derive(Clone, Copy, Default)]
 struct Open {
+    /// Elements that have not come.
     left: u32,
+    /// Its position in the table of nodes.
     node: u32,
 }
 
+/// The state of the decoder between two calls.
 enum Mode {
+    /// In a reply that is kept, or between two replies.
     Walking,
-    /// Skipping a reply; inside a bulk string, so much of its payload is to come before its line end.
-    Draining {
-        payload_left: Option<usize>,
-    },
-    /// For good.
+    /// In a reply that is skipped. Inside a bulk string `payload_left` bytes of its payload are still to come, before
+    /// its line end.
+    Draining { payload_left: Option<usize> },
+    /// The stream cannot be read any more.
     Failed(ProtocolError),
 }
 
 impl Decoder {
-    /// Limits beyond what the table of nodes can count or a drain can nest are lowered to that.
+    /// A decoder for a new connection. Limits beyond the range of the table of nodes or the depth of a drain are
+    /// lowered.
     pub fn new(limits: Limits) -> Self {
         let limits = Limits {
             depth_max: limits.depth_max.min(DEPTH_CEILING),
@@ -93,26 +108,28 @@ impl Decoder {
         }
     }
 
-    /// One read of `source`, straight into the buffer. 0 is its end; interruptions are retried, other errors returned.
-    /// Call [`next`](Self::next) until it has no reply before reading again, or the buffer keeps growing.
+    /// One read of `source` into the buffer. Returns the number of bytes; 0 is the end of the source. Retries
+    /// interruptions and returns other errors. Call [`next`](Self::next) until it returns `None` before the next read,
+    /// or the buffer grows without need.
     pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
         let kept_bytes = self.buffer.capacity();
         let count = self.buffer.read_from(source);
-        // The buffer has found that large replies are over.
+        // The buffer shrank: large replies are over.
         if self.buffer.capacity() < kept_bytes {
             self.shrink_nodes();
         }
         count
     }
 
-    /// Takes bytes that are already here.
+    /// Takes these bytes as read.
+    #[cfg(test)]
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         // A slice never fails to be read.
         while !bytes.is_empty() && self.read_from(&mut bytes).is_ok() {}
     }
 
-    /// The next reply, or `None` if it has not all arrived. After an error it answers the same error for good.
-    // Not an iterator: the reply borrows the buffer.
+    /// The next reply, or `None` if it has not arrived completely. After an error every call returns the same error.
+    // Not an iterator, as the reply borrows the buffer.
     #[allow(clippy::should_implement_trait)]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Reply<'_>>, ProtocolError> {
@@ -135,25 +152,12 @@ impl Decoder {
         }
     }
 
-    /// Whether everything that arrived has been handed out: the end of the stream is then a clean one.
+    /// Whether all bytes have been handed out as replies: the stream may end here.
     pub(crate) fn is_idle(&self) -> bool {
         self.buffer.pending().is_empty() && self.inner.left == 0 && matches!(self.mode, Mode::Walking)
     }
 
-    /// Ready for another connection, buffers kept.
-    pub(crate) fn reset(&mut self) {
-        self.buffer.clear();
-        self.nodes.clear();
-        self.outer.clear();
-        (self.at, self.clean_bytes, self.inner, self.mode) = (0, 0, Open::default(), Mode::Walking);
-    }
-
-    /// Gives back memory that large replies took. For idle moments; a long run of small reads does it by itself.
-    pub(crate) fn shrink(&mut self) {
-        self.buffer.shrink();
-        self.shrink_nodes();
-    }
-
+    /// Gives back the memory of a large table of nodes, unless a reply is in work.
     fn shrink_nodes(&mut self) {
         if self.inner.left == 0 {
             self.nodes.clear();
@@ -162,6 +166,7 @@ impl Decoder {
     }
 
     /// Memory held, in bytes.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
             + self.lost.head.capacity()
@@ -169,7 +174,7 @@ impl Decoder {
             + self.outer.capacity() * size_of::<Open>()
     }
 
-    /// Walks on from the first unfinished value. `Ok` is the outermost value, all of it in `..self.at`.
+    /// Goes on from the first incomplete value. `Ok` is the outermost value, whose bytes are `..self.at`.
     #[inline(never)]
     fn walk(&mut self) -> Result<Node, Stop> {
         if self.inner.left == 0 {
@@ -186,7 +191,7 @@ impl Decoder {
                 Some(b'$') => match bulk_len(value)? {
                     (None, size) => (Node::NIL, size),
                     (Some(len), header) => {
-                        // The caps are judged by the announcement, before there is a payload to keep.
+                        // The announced length decides about the caps, before any payload is kept.
                         if len > self.limits.bulk_bytes_max {
                             return Err(Stop::Over(Cap::BulkBytes));
                         }
@@ -195,7 +200,7 @@ impl Decoder {
                             return Err(Stop::Over(Cap::ReplyBytes));
                         }
                         line_end(value, header + len)?;
-                        (Node::bytes(Kind::Bulk, at + header, len), size)
+                        (Node::bytes(NodeKind::Bulk, at + header, len), size)
                     }
                 },
                 Some(b':') => {
@@ -230,7 +235,7 @@ impl Decoder {
                 Some(&sign @ (b'+' | b'-')) => {
                     let len = line_len(value, self.clean_bytes, self.limits.line_bytes_max)?;
                     self.clean_bytes = 0;
-                    let kind = if sign == b'+' { Kind::Simple } else { Kind::Error };
+                    let kind = if sign == b'+' { NodeKind::Simple } else { NodeKind::Error };
                     (Node::bytes(kind, at + 1, len), 1 + len + LINE_END_BYTES)
                 }
                 Some(_) => return Err(Stop::Type),
@@ -239,7 +244,7 @@ impl Decoder {
                 return Err(Stop::Over(Cap::ReplyBytes));
             }
             self.at = at + size;
-            // One value is complete, and with it every array it was the last element of.
+            // The value is complete, and with it every array whose last element it is.
             if self.inner.left == 0 {
                 return Ok(node);
             }
@@ -257,7 +262,7 @@ impl Decoder {
         }
     }
 
-    /// All that is not an ordinary reply: `true` once a reply over a cap has been skipped, `false` for "not yet".
+    /// Handles everything but an ordinary reply. `true`: a reply over a cap has been skipped; `false`: not yet.
     #[cold]
     #[inline(never)]
     fn next_rarely(&mut self, stop: Option<Stop>) -> Result<bool, ProtocolError> {
@@ -288,7 +293,7 @@ impl Decoder {
         }
     }
 
-    /// Turns the reply that broke a cap at `self.at` into a drain, keeping a copy of its first short elements.
+    /// Begins to drain the reply that exceeded a cap at `self.at`, and keeps a copy of its first short elements.
     fn start_drain(&mut self, cap: Cap) {
         let lost = &mut self.lost;
         let elements = self.nodes.iter().skip(1);
@@ -301,7 +306,7 @@ impl Decoder {
         lost.head.clear();
         lost.head.extend(self.buffer.consume(self.at).iter().take(head_bytes.unwrap_or_default()));
         (lost.bytes, lost.cap) = (self.at as u64, cap);
-        // A drain needs no quick way to the innermost array: all open ones are on the stack.
+        // A drain is not the hot path: all its open arrays are on the stack.
         let inner = std::mem::take(&mut self.inner);
         if inner.left > 0 {
             self.outer.push(inner);
@@ -310,13 +315,13 @@ impl Decoder {
         self.mode = Mode::Draining { payload_left: None };
     }
 
-    /// Skips on through the reply over a cap, one value or piece of a payload at a time, to its end.
+    /// Skips the rest of the reply over a cap, one value or piece of a payload at a time.
     fn drain(&mut self) -> Result<(), Stop> {
         let Mode::Draining { payload_left } = &mut self.mode else { return Err(Stop::Partial) };
         loop {
             count_work(1);
             let value = self.buffer.pending();
-            // How many bytes are done with, and whether a value ends with them.
+            // The bytes that are skipped now, and whether a value ends with them.
             let (size, complete) = match (*payload_left, value.first()) {
                 (_, None) => return Err(Stop::Partial),
                 (Some(0), _) => {
@@ -361,7 +366,7 @@ impl Decoder {
         }
     }
 
-    /// The stop in words, with an excerpt of the value it happened at.
+    /// The error for a stop, with an excerpt of the value at which it happened.
     fn error(&self, stop: Stop) -> ProtocolError {
         let value = self.buffer.pending().get(self.at..).unwrap_or_default();
         let excerpt = |from: u32, until: u32| Excerpt::of(value.get(from as usize..until as usize).unwrap_or_default());
@@ -374,7 +379,7 @@ impl Decoder {
             Stop::BulkTooLong => ProtocolError::BulkTooLong { announced: announced() },
             Stop::TooManyElements => ProtocolError::TooManyElements { announced: announced() },
             Stop::TooDeep => ProtocolError::TooDeep { max: DEPTH_CEILING },
-            // The last three never come here: they are no errors.
+            // The last three never come here, as they are no errors.
             Stop::Type | Stop::Over(_) | Stop::Partial | Stop::PartialLine { .. } => {
                 ProtocolError::Type { found: excerpt(0, 1) }
             }
@@ -382,7 +387,7 @@ impl Decoder {
     }
 }
 
-/// Counts a complete value off; true if it was the last of the outermost array, or the outermost value itself.
+/// Counts one complete value off the open arrays. True if it ends the outermost array or is itself the outermost value.
 fn close_arrays(open: &mut Vec<Open>) -> bool {
     while let Some(array) = open.last_mut() {
         array.left -= 1;

@@ -1,25 +1,26 @@
-//! Why a connection can no longer be read: what was found, in few bytes, fit for a log line.
+//! Errors of a stream that cannot be read any more, each with an excerpt of a few bytes, fit for a log line. Pure. The
+//! excerpt is too short to reveal a value, and the same however the stream was cut.
 
 use std::fmt;
 
-/// The stream is not RESP2 or is past all reason; there is no finding the next reply in it.
+/// The stream is not RESP2, or exceeds every limit of Redis itself: the next reply in it cannot be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
     /// A value starts with none of the five type bytes.
     Type { found: Excerpt },
-    /// A line that must be an integer, a length or a count is not, strictly.
+    /// A line that must be an integer, a length or a count is none. Strict: see `line.rs`.
     Number { found: Excerpt },
     /// A carriage return or line feed alone inside a line.
     Break { found: Excerpt },
-    /// A line went on past `line_bytes_max`.
+    /// A line is longer than `line_bytes_max`.
     LineTooLong { max: usize },
-    /// A bulk string announced as longer than Redis can hold.
+    /// A bulk string is announced as longer than Redis allows strings to be.
     BulkTooLong { announced: u64 },
     /// A bulk string is not followed by a line end.
     BulkEnd { found: Excerpt },
-    /// An array announced with more elements than any command answers with.
+    /// An array is announced with more elements than any reply has.
     TooManyElements { announced: u64 },
-    /// Arrays inside arrays without end.
+    /// More arrays are inside each other than a drain can follow.
     TooDeep { max: usize },
 }
 
@@ -41,18 +42,21 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// The last few bytes of what was found. It ends at the offending byte, so it is the same however the stream was cut.
+/// The last few bytes of a value up to the offending byte, so that it is the same however the stream was cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: [u8; EXCERPT_BYTES_MAX],
+    /// How many of `bytes` it has.
     len: u8,
+    /// Bytes before it are left out.
     cut: bool,
 }
 
-/// Enough to see what kind of bytes they are, too little to leak a value.
+/// Bytes of an excerpt: enough to recognise their kind, too few to reveal a value.
 const EXCERPT_BYTES_MAX: usize = 16;
 
 impl Excerpt {
+    /// The excerpt of these bytes, the last of which is the offending one.
     pub(super) fn of(found: &[u8]) -> Self {
         let tail = found.last_chunk::<EXCERPT_BYTES_MAX>().map_or(found, |chunk| chunk.as_slice());
         let mut bytes = [0; EXCERPT_BYTES_MAX];

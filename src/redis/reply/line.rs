@@ -1,26 +1,29 @@
-//! The lines of RESP2: numbers, lengths and texts, each at the start of the bytes given. Pure functions.
+//! Reads the lines of RESP2: numbers, lengths and texts, each at the start of the given bytes. Pure functions.
 //!
-//! Strict as Redis prints them: no sign but a minus, no spaces, no leading zeros, no `-0`, no overflow, a full line end.
-//! Whatever Redis would not print means the stream is lost, and the sooner that shows the better: an error is found at
-//! the first byte that cannot be right, even if the line is not all here, so every cut of a stream ends alike.
+//! Strict, exactly as Redis prints them: no sign but a minus, no spaces, no leading zeros, no `-0`, no overflow, a full
+//! line end. Bytes that Redis would not print mean that the stream is lost. An error is found at the first byte that
+//! cannot be right, even if the line has not arrived completely, so that every cut of a stream gives the same error.
 
 use super::{Cap, count_work};
 
-/// Redis' own limit on a string (`proto-max-bulk-len`), which no healthy server announces more than.
+/// Redis' own limit for a string (`proto-max-bulk-len`), in bytes. A larger announcement is a lost stream.
 pub(super) const BULK_ANNOUNCED_MAX: usize = 512 * 1024 * 1024;
-/// No command our side sends is answered with this many elements; a larger count is a lost stream.
+/// No command of this library has a reply of so many elements. A larger announcement is a lost stream.
 pub(super) const ELEMENTS_ANNOUNCED_MAX: usize = 16 * 1024 * 1024;
+/// `\r\n`.
 pub(super) const LINE_END_BYTES: usize = 2;
 
-/// Why a walk stopped, in eight bytes. Positions count from the start of the value it stopped at.
+/// The reason why a walk stopped, in eight bytes. Positions count from the start of the value at which it stopped.
 pub(super) enum Stop {
-    /// The value is not all here.
+    /// The value has not arrived completely.
     Partial,
-    /// Nor is this line, of which so much is known to hold no break.
+    /// This line has not arrived completely, and its first `clean` bytes hold no line break.
     PartialLine {
         clean: u32,
     },
+    /// The reply exceeds this cap: not an error.
     Over(Cap),
+    // All others are errors: see `ProtocolError`.
     Type,
     Number {
         until: u32,
@@ -39,7 +42,7 @@ pub(super) enum Stop {
 
 const _: () = assert!(size_of::<Stop>() == 8);
 
-/// The length in the `$` line that starts `value`, nothing for `$-1`; and the size of the line.
+/// Reads the `$` line at the start of `value`: the length, `None` for `$-1`, and the size of the line.
 #[inline(always)]
 pub(super) fn bulk_len(value: &[u8]) -> Result<(Option<usize>, usize), Stop> {
     let (announced, size) = number(value)?;
@@ -50,7 +53,7 @@ pub(super) fn bulk_len(value: &[u8]) -> Result<(Option<usize>, usize), Stop> {
     }
 }
 
-/// The count in the `*` line that starts `value`, nothing for `*-1`; and the size of the line.
+/// Reads the `*` line at the start of `value`: the count, `None` for `*-1`, and the size of the line.
 #[inline(always)]
 pub(super) fn element_count(value: &[u8]) -> Result<(Option<usize>, usize), Stop> {
     let (announced, size) = number(value)?;
@@ -61,7 +64,7 @@ pub(super) fn element_count(value: &[u8]) -> Result<(Option<usize>, usize), Stop
     }
 }
 
-/// Whether a payload that ends at `value[at]` is followed by a line end.
+/// Checks that a line end follows the payload that ends at `value[at]`.
 #[inline(always)]
 pub(super) fn line_end(value: &[u8], at: usize) -> Result<(), Stop> {
     match value.get(at..at + LINE_END_BYTES) {
@@ -71,11 +74,11 @@ pub(super) fn line_end(value: &[u8], at: usize) -> Result<(), Stop> {
     }
 }
 
-/// The integer in the line that starts `value`, type byte and all, and the size of the line.
+/// Reads the line at the start of `value`, which begins with its type byte: the integer, and the size of the line.
 #[inline(always)]
 pub(super) fn number(value: &[u8]) -> Result<(i64, usize), Stop> {
     match *value {
-        // Nearly all numbers there are: counts, lengths of names and of small values, lengths of events.
+        // Up to three digits are nearly all numbers: counts, lengths of names, of small values, of events.
         [_, one @ b'0'..=b'9', b'\r', b'\n', ..] => Ok((digit(one), 4)),
         [_, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => Ok((digit(ten) * 10 + digit(one), 5)),
         [_, hundred @ b'1'..=b'9', ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
@@ -90,15 +93,15 @@ fn digit(byte: u8) -> i64 {
     i64::from(byte & 0x0f)
 }
 
-/// Any 18 digits fit an `i64`; the 19th may not.
+/// Digits that fit an `i64` in any case: 18; the 19th may overflow.
 const DIGITS_SAFE: usize = 18;
 
-/// The same for any number, whole or not.
+/// As [`number`], for a number of any length, also one that has not arrived completely.
 #[inline(never)]
 fn any_number(value: &[u8]) -> Result<(i64, usize), Stop> {
     let negative = value.get(1) == Some(&b'-');
     let first = 1 + usize::from(negative);
-    // Counted downwards: the negative half is the larger one.
+    // Accumulated as a negative number: an `i64` has one more of those.
     let mut number: i64 = 0;
     let mut at = first;
     let end = loop {
@@ -107,7 +110,7 @@ fn any_number(value: &[u8]) -> Result<(i64, usize), Stop> {
         if digit > 9 {
             break byte;
         }
-        // A digit may follow any but a leading zero, which a minus may not precede either.
+        // No digit may follow a leading zero, and no minus may precede one.
         let sound = number != 0 || (at == first && !(digit == 0 && negative));
         let grown = if at - first < DIGITS_SAFE {
             Some(number * 10 - i64::from(digit))
@@ -126,25 +129,26 @@ fn any_number(value: &[u8]) -> Result<(i64, usize), Stop> {
     let size = at + LINE_END_BYTES;
     match value.get(at + 1) {
         Some(b'\n') if negative => Ok((number, size)),
-        // The one value that has no positive twin is one too large.
+        // The lowest negative number has no positive counterpart: without a minus it is one too large.
         Some(b'\n') => number.checked_neg().map(|number| (number, size)).ok_or(bad_number(at)),
         Some(_) => Err(bad_number(size)),
         None => Err(Stop::Partial),
     }
 }
 
-/// Numbers end within some twenty bytes, so `until` always fits.
+/// A number ends within some twenty bytes, so `until` always fits.
 fn bad_number(until: usize) -> Stop {
     Stop::Number { until: until as u32 }
 }
 
-/// Lines this short are searched by hand; beyond it the set-up of a vectorised search pays.
+/// Bytes of a line that are searched by hand. For more, the set-up cost of a vectorised search pays.
 const LINE_SHORT_BYTES: usize = 8;
 
-/// The length of the text in the `+` or `-` line that starts `value`, its first `clean` bytes searched before.
+/// Reads the `+` or `-` line at the start of `value`: the length of its text. The first `clean` bytes were searched
+/// before.
 #[inline(always)]
 pub(super) fn line_len(value: &[u8], clean: usize, max: usize) -> Result<usize, Stop> {
-    // The one line that comes by the million.
+    // By far the most frequent line.
     if value.starts_with(b"+OK\r\n") {
         return Ok(2);
     }
@@ -170,7 +174,7 @@ fn is_break(byte: u8) -> bool {
     byte == b'\r' || byte == b'\n'
 }
 
-/// The first break beyond those bytes that were searched by hand.
+/// The first line break beyond the bytes that were searched by hand.
 #[inline(never)]
 fn far_break(unsearched: &[u8]) -> Option<usize> {
     let far = unsearched.get(LINE_SHORT_BYTES..)?;
@@ -178,11 +182,11 @@ fn far_break(unsearched: &[u8]) -> Option<usize> {
     memchr::memchr2(b'\r', b'\n', far).map(|found| LINE_SHORT_BYTES + found)
 }
 
-/// A break that is no line end, or not yet.
+/// A line break that is no complete line end: an error, or not yet.
 #[cold]
 #[inline(never)]
 fn bad_line_end(end: Option<&[u8]>, first: Option<&u8>, len: usize) -> Stop {
-    // Counted from the type byte, so that the offending byte is the last.
+    // Positions count from the type byte, and `until` is behind the offending byte.
     match (first, end) {
         (Some(b'\r'), None) => Stop::PartialLine { clean: len as u32 },
         (Some(b'\r'), Some(_)) => Stop::Break { until: len as u32 + 3 },

@@ -1,5 +1,6 @@
-//! A decoded reply as a flat table: one node per value in the order they came, positions counted from the start of the
-//! frame, so the buffer may move under it while the reply is still arriving.
+//! A decoded reply as a flat table: one node for each value in the order of arrival. Pure. Positions count from the
+//! start of the frame (the reply's bytes), so the buffer may move while the reply is still arriving. No pointers, no
+//! nested allocations: an inner array costs one node.
 //!
 //! ```text
 //!  *3 $7 message *1 :5 $2 hi
@@ -10,10 +11,10 @@
 
 use super::Reply;
 
-/// As wide as its neighbours in [`Node`], or copying one would move padding by the byte.
+/// The kind of a value. As wide as its neighbours in [`Node`]: with padding, the compiler copies nodes byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Simple,
     Error,
     Integer,
@@ -22,73 +23,81 @@ pub(super) enum Kind {
     Array,
 }
 
-/// 12 bytes: what `(a, b)` mean depends on the kind.
+/// One value in 12 bytes. The meaning of `(a, b)` depends on the kind:
+///
+/// | kind | `a` | `b` |
+/// |---|---|---|
+/// | simple, error, bulk | position of the bytes | length |
+/// | integer | low half | high half |
+/// | array | elements | nodes, its own and all inside |
+/// | nil | 0 | 0 |
 #[derive(Clone, Copy)]
 pub(super) struct Node {
-    kind: Kind,
+    kind: NodeKind,
     a: u32,
     b: u32,
 }
 
 impl Node {
-    pub(super) const NIL: Self = Self { kind: Kind::Nil, a: 0, b: 0 };
+    pub(super) const NIL: Self = Self { kind: NodeKind::Nil, a: 0, b: 0 };
 
-    /// Bytes at `at..at + len` of the frame. Both fit: no reply is longer than the decoder's `REPLY_BYTES_CEILING`.
+    /// A value with the bytes `at..at + len` of the frame. Both fit 32 bits: no reply is longer than the decoder's
+    /// `REPLY_BYTES_CEILING`.
     #[inline(always)]
-    pub(super) fn bytes(kind: Kind, at: usize, len: usize) -> Self {
+    pub(super) fn bytes(kind: NodeKind, at: usize, len: usize) -> Self {
         Self { kind, a: at as u32, b: len as u32 }
     }
 
     #[inline(always)]
     pub(super) fn integer(value: i64) -> Self {
-        Self { kind: Kind::Integer, a: value as u32, b: (value >> 32) as u32 }
+        Self { kind: NodeKind::Integer, a: value as u32, b: (value >> 32) as u32 }
     }
 
-    /// An array of `count` elements, none of which has come.
+    /// An array of `count` elements, none of which has arrived.
     #[inline(always)]
     pub(super) fn array(count: usize) -> Self {
-        Self { kind: Kind::Array, a: count as u32, b: 1 }
+        Self { kind: NodeKind::Array, a: count as u32, b: 1 }
     }
 
-    /// Sets how many nodes an array takes, once its last element has come.
+    /// Sets the number of nodes that an array takes, once its last element has arrived.
     #[inline(always)]
     pub(super) fn close(&mut self, nodes: usize) {
         self.b = nodes as u32;
     }
 
     pub(super) fn is_array(&self) -> bool {
-        self.kind == Kind::Array
+        self.kind == NodeKind::Array
     }
 
-    /// Where its bytes end in the frame; 0 if it has none.
+    /// The end of its bytes in the frame; 0 if it has none.
     pub(super) fn end(&self) -> usize {
         match self.kind {
-            Kind::Simple | Kind::Error | Kind::Bulk => self.a as usize + self.b as usize,
-            Kind::Integer | Kind::Nil | Kind::Array => 0,
+            NodeKind::Simple | NodeKind::Error | NodeKind::Bulk => self.a as usize + self.b as usize,
+            NodeKind::Integer | NodeKind::Nil | NodeKind::Array => 0,
         }
     }
 
-    /// The value of this node. `nodes` starts with it and holds all that is inside, if it is an array.
+    /// The value of this node. If it is an array, `nodes` starts with its own node and holds all nodes inside it.
     #[inline(always)]
     pub(super) fn view<'a>(self, frame: &'a [u8], nodes: &'a [Node]) -> Reply<'a> {
         let (at, len) = (self.a as usize, self.b as usize);
         let bytes = frame.get(at..at + len).unwrap_or_default();
         match self.kind {
-            Kind::Bulk => Reply::Bulk(bytes),
-            Kind::Simple => Reply::Simple(bytes),
-            Kind::Error => Reply::Error(bytes),
-            Kind::Integer => Reply::Integer(i64::from(self.b) << 32 | i64::from(self.a)),
-            Kind::Nil => Reply::Nil,
-            Kind::Array => Reply::Array(Array::new(frame, nodes)),
+            NodeKind::Bulk => Reply::Bulk(bytes),
+            NodeKind::Simple => Reply::Simple(bytes),
+            NodeKind::Error => Reply::Error(bytes),
+            NodeKind::Integer => Reply::Integer(i64::from(self.b) << 32 | i64::from(self.a)),
+            NodeKind::Nil => Reply::Nil,
+            NodeKind::Array => Reply::Array(Array::new(frame, nodes)),
         }
     }
 }
 
-/// The elements of an array reply: a view to be walked as often as needed.
+/// The elements of an array reply: a view that can be walked any number of times.
 #[derive(Clone, Copy)]
 pub struct Array<'a> {
     frame: &'a [u8],
-    /// Its own node and all inside it.
+    /// Its own node and all nodes inside it.
     nodes: &'a [Node],
 }
 
@@ -101,11 +110,6 @@ impl<'a> Array<'a> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.nodes.first().map_or(0, |own| own.a as usize)
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     #[inline]
@@ -124,7 +128,7 @@ impl<'a> IntoIterator for Array<'a> {
     }
 }
 
-/// Walks the elements of one [`Array`]; an inner array is one step, however much it holds.
+/// Walks the elements of one [`Array`]. An inner array is one step, however many nodes it has.
 #[derive(Clone)]
 pub struct Elements<'a> {
     frame: &'a [u8],
@@ -137,7 +141,7 @@ impl<'a> Iterator for Elements<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Reply<'a>> {
         let (node, rest) = self.nodes.split_first()?;
-        if node.kind != Kind::Array {
+        if node.kind != NodeKind::Array {
             self.nodes = rest;
             return Some(node.view(self.frame, &[]));
         }

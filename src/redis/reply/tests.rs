@@ -1,5 +1,5 @@
-//! Rows under `testdata/resp`, each decoded whole, cut at every byte and byte by byte; a naive decoder to agree with on
-//! random streams; and what memory and work a hostile stream may take.
+//! Tests of the decoder: the rows under `testdata/resp`, each decoded whole, cut at every byte and byte by byte; random
+//! streams, on which a naive decoder must agree; and bounds for the memory and work of hostile streams.
 
 mod naive;
 
@@ -17,7 +17,7 @@ thread_local! {
     pub(super) static WORK: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What row files are decoded with, small enough to be broken in a line.
+/// The limits for row files, small enough to be exceeded in one line.
 pub(in crate::redis) const SMALL: Limits =
     Limits { depth_max: 3, elements_max: 6, line_bytes_max: 32, bulk_bytes_max: 16, reply_bytes_max: 64 };
 
@@ -29,7 +29,7 @@ const LARGE: Limits = Limits {
     reply_bytes_max: 16 * 1024 * 1024,
 };
 
-/// The rows of a file: `input | expected`, blank lines and `#` comments aside, with their line numbers.
+/// The rows of a file, `input | expected`, with their line numbers, without blank lines and `#` comments.
 pub(in crate::redis) fn rows(text: &'static str) -> Vec<(usize, &'static str, &'static str)> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let rows: Vec<_> = lines
@@ -88,7 +88,7 @@ fn render(reply: Reply<'_>) -> String {
     }
 }
 
-/// All that comes of a stream in these pieces: replies, then an error, `...` for an unfinished reply, or nothing.
+/// The transcript of a stream in these pieces: all replies, then an error, `...` for an unfinished reply, or nothing.
 fn transcript(limits: Limits, pieces: &[&[u8]]) -> String {
     let mut decoder = Decoder::new(limits);
     let mut out = String::new();
@@ -99,7 +99,7 @@ fn transcript(limits: Limits, pieces: &[&[u8]]) -> String {
                 Ok(Some(reply)) => write!(out, "{} ; ", render(reply)).unwrap(),
                 Ok(None) => break,
                 Err(error) => {
-                    assert_eq!(decoder.next().unwrap_err(), error, "an error is for good");
+                    assert_eq!(decoder.next().unwrap_err(), error, "an error stays");
                     return out + "error: " + &error.to_string();
                 }
             }
@@ -117,7 +117,7 @@ fn check_rows(file: &'static str) {
         assert_eq!(transcript(SMALL, &[&stream]), expected, "line {line}, whole");
         let single: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(transcript(SMALL, &single), expected, "line {line}, byte by byte");
-        // Long rows repeat themselves: a cut near either end says as much as one in the middle.
+        // Long rows repeat themselves: cuts near both ends cover the cases in the middle.
         let cuts = (0..=stream.len()).filter(|at| *at < 300 || stream.len() - at < 300);
         for at in cuts {
             assert_eq!(transcript(SMALL, &[&stream[..at], &stream[at..]]), expected, "line {line}, cut at {at}");
@@ -156,7 +156,7 @@ fn any_reply() -> impl Strategy<Value = OwnedReply> {
     scalar.prop_recursive(5, 24, 4, |inner| prop::collection::vec(inner, 0..5).prop_map(OwnedReply::Array))
 }
 
-/// Bytes that look like RESP2 more often than chance would have it.
+/// Random bytes that resemble RESP2.
 fn any_tokens() -> impl Strategy<Value = Vec<u8>> {
     let tokens: &[&[u8]] = &[
         b"*",
@@ -195,7 +195,7 @@ fn cut(stream: &[u8], cuts: &[Index]) -> Vec<Vec<u8>> {
     places.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec()).collect()
 }
 
-/// Decodes the pieces as they come; the naive decoder has the whole stream before it.
+/// Decodes the stream in pieces, and compares with the naive decoder, which decodes it as a whole.
 fn check_against_naive(limits: Limits, stream: &[u8], cuts: &[Index]) -> Result<(), TestCaseError> {
     let mut decoder = Decoder::new(limits);
     let mut replies = Vec::new();
@@ -204,7 +204,7 @@ fn check_against_naive(limits: Limits, stream: &[u8], cuts: &[Index]) -> Result<
         decoder.feed(&piece);
         loop {
             match decoder.next() {
-                // Which of several caps breaks first is a matter of order that the naive decoder does not know.
+                // The naive decoder does not know which of several caps is exceeded first.
                 Ok(Some(Reply::TooLarge(lost))) => {
                     replies.push(OwnedReply::TooLarge { bytes: lost.bytes(), cap: Cap::default() });
                 }
@@ -280,7 +280,7 @@ proptest! {
 
 // --- memory and work of hostile or large streams -------------------------------------------------------------------
 
-/// Feeds in pieces and decodes after each, as a connection does. The largest memory held, replies and how it ended.
+/// Reads and decodes in turn, as a connection does. Returns the largest memory held, the replies, and the error if any.
 fn flood(limits: Limits, stream: &mut impl Read) -> (usize, Vec<OwnedReply>, Option<ProtocolError>) {
     let mut decoder = Decoder::new(limits);
     let (mut most_bytes, mut replies) = (0, Vec::new());
@@ -361,21 +361,11 @@ fn memory_of_large_replies_is_given_back() {
     decoder.feed(large.as_bytes());
     assert!(matches!(decoder.next(), Ok(Some(Reply::Array(array))) if array.iter().count() == 200_000));
     assert!(decoder.capacity() > large.len());
-    // By itself in a run of small reads,
     for _ in 0..200 {
         decoder.feed(b":1\r\n");
         assert!(matches!(decoder.next(), Ok(Some(Reply::Integer(1)))));
     }
     assert!(decoder.capacity() < 64 * 1024, "{}", decoder.capacity());
-    // and on demand, keeping what is pending.
-    decoder.feed(large.as_bytes());
-    assert!(matches!(decoder.next(), Ok(Some(Reply::Array(_)))));
-    decoder.feed(b"$5\r\nhel");
-    assert!(matches!(decoder.next(), Ok(None)));
-    decoder.shrink();
-    assert!(decoder.capacity() < 64 * 1024, "{}", decoder.capacity());
-    decoder.feed(b"lo\r\n");
-    assert!(matches!(decoder.next(), Ok(Some(Reply::Bulk(b"hello")))));
 }
 
 #[test]
@@ -437,11 +427,11 @@ fn work_grows_with_the_bytes_alone() {
     for stream in streams {
         let (short, long) = (work(&stream(10_000), 1024), work(&stream(100_000), 1024));
         assert!(long <= short * 12, "ten times the stream took {short} -> {long}");
-        // Bytes moved by growth and compaction at most twice, a value begun every few bytes, each piece begun once.
+        // Growth and compaction move each byte twice at most; a value begins every few bytes and once in each piece.
         let bytes = stream(100_000).len() as u64;
         assert!(long <= 3 * bytes, "{long} for {bytes} bytes");
     }
-    // One long value, byte by byte: its bytes are never gone through again.
+    // One long value, byte by byte: no byte is searched twice.
     let line = format!("+{}\r\n", "x".repeat(60_000)).into_bytes();
     let bulk = format!("$60000\r\n{}\r\n", "x".repeat(60_000)).into_bytes();
     for stream in [line, bulk] {
@@ -466,7 +456,7 @@ fn many_small_reads_behind_a_large_backlog_stay_linear() {
 // --- the edges of the interface ------------------------------------------------------------------------------------
 
 #[test]
-fn a_read_retries_interruptions_and_distrusts_the_count() {
+fn a_read_retries_interruptions_and_checks_the_count() {
     struct Odd(u8);
     impl Read for Odd {
         fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -490,21 +480,7 @@ fn a_read_retries_interruptions_and_distrusts_the_count() {
 }
 
 #[test]
-fn reset_forgets_everything_but_the_memory() {
-    for start in [&b"*3\r\n:1\r\n*2\r\n$5\r\nhel"[..], b"*9\r\n$20\r\nhel", b"+hel", b"?", b"*7\r\n*7\r\n"] {
-        let mut decoder = Decoder::new(SMALL);
-        decoder.feed(start);
-        let _ = decoder.next();
-        decoder.reset();
-        assert!(decoder.is_idle());
-        decoder.feed(b"*2\r\n:1\r\n+yes\r\n");
-        assert_eq!(render(decoder.next().unwrap().unwrap()), "[:1, +yes]");
-        assert!(matches!(decoder.next(), Ok(None)));
-    }
-}
-
-#[test]
-fn limits_past_what_can_be_counted_are_lowered() {
+fn too_high_limits_are_lowered() {
     let all = usize::MAX;
     let limits =
         Limits { depth_max: all, elements_max: all, line_bytes_max: all, bulk_bytes_max: all, reply_bytes_max: all };

@@ -1,7 +1,13 @@
-//! The windows of aggregators: events go in where they are known (`rt-actions` for this server's own, `rt-subscriber`
-//! for the others'), and what is over waits here for the pump. `rt-actions` ends windows by the clock and tells whose
-//! turn it is, so that the game thread looks at nothing until a window waits for it.
-//! They outlive Lua states and connections; every event that reaches no function is counted.
+//! [`Collector`], the handle of the windows in which aggregators collect events (`hooks/aggregator.rs`).
+//! `rt-actions` adds this server's own events, `rt-subscriber` adds the events of others. `rt-actions` also ends windows
+//! by the clock, and queues those that this server is to sum up for the pump; the game thread looks at no window before.
+//! Windows outlive Lua states and connections. Every event that reaches no function is counted by its reason.
+//!
+//! ```text
+//!  collect() ──▶ open window ──its time is over──▶ ended window ──the lease is ours──▶ due ──pop()──▶ the pump
+//!                                                       │                               ▲               │
+//!                                                       └─▶ dropped: other_server       └──put_back()───┘
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +16,7 @@ use std::time::Duration;
 
 use crate::config::limits::AGGREGATE_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::hooks::aggregator::{Aggregator, Full, Meter, Moment, Window};
+use crate::hooks::aggregator::{Aggregator, Meter, Moment, NotCollected, Window};
 use crate::hooks::lease::Turn;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
@@ -18,17 +24,20 @@ use crate::stats::Stats;
 use crate::threads::queue::Queue;
 use crate::threads::subscriber::inbox::Notices;
 
-/// How often a window that is over is looked at again while Redis has not said whose turn it is.
+/// Pause until the next look at an ended window while Redis has not said which server holds its lease.
 const UNDECIDED_PAUSE: Duration = Duration::from_millis(200);
 
-/// A window that this server is to sum up.
+/// An ended window that this server is to sum up.
 pub struct Due {
     pub(crate) aggregator: Arc<Aggregator>,
     pub window: Window,
 }
 
+/// The handle that every thread shares. The windows themselves belong to their aggregators, each behind its own lock.
 pub struct Collector {
+    /// The events and bytes of all windows of the process.
     meter: Arc<Meter>,
+    /// Windows for the pump, oldest first. Bounded by the meter, as every window is.
     due: Queue<Due>,
     notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
@@ -40,7 +49,8 @@ impl Collector {
         Collector { meter: Arc::default(), due: Queue::default(), notices, attention, stats }
     }
 
-    /// Takes a decoded event for each of these, or counts why not.
+    /// Adds an event to the window of each of these aggregators. `tape` is its decoded payload, `moment` its arrival,
+    /// which chooses the window. A refused event is counted by its reason.
     pub(crate) fn collect<'a>(
         &self,
         aggregators: impl IntoIterator<Item = &'a Arc<Aggregator>>,
@@ -55,20 +65,20 @@ impl Collector {
             drop(windows);
             let dropped = &self.stats.aggregates.dropped;
             let reason = match full {
-                Full::Events => {
+                NotCollected::Events => {
                     dropped.too_many.add(1);
                     format!("queue_full: the window has {} events, it takes no more", aggregator.spec.max_events)
                 }
-                Full::Bytes => {
+                NotCollected::Bytes => {
                     dropped.memory_full.add(1);
                     format!("queue_full: all windows have {AGGREGATE_BYTES_MAX} bytes, they take no more")
                 }
-                Full::Removed => {
+                NotCollected::Removed => {
                     dropped.removed.add(1);
                     continue;
                 }
             };
-            // Once a window.
+            // Scripts hear of the first refused event of a window only.
             if is_news {
                 let (hook, kind) = (Arc::clone(&aggregator.id), "aggregate");
                 self.notices.push(Notice::ActionFailed { hook, kind, reason });
@@ -76,16 +86,19 @@ impl Collector {
         }
     }
 
-    /// Ends what is over, and hands this server's share to the pump. How long nothing needs to be looked at.
+    /// Ends the windows whose time is over, and queues those for the pump that this server is to sum up. Returns the time
+    /// until the next look, `longest` at most. Only `rt-actions` calls this.
     pub(crate) fn tend(&self, routes: &Routes, now: Moment, longest: Duration) -> Duration {
         routes.aggregators().fold(longest, |pause, aggregator| pause.min(self.tend_one(aggregator, now, longest)))
     }
 
+    /// The same for one aggregator.
     fn tend_one(&self, aggregator: &Arc<Aggregator>, now: Moment, longest: Duration) -> Duration {
         let mut windows = lock(&aggregator.windows);
         windows.end_due(now);
         while let Some(oldest) = windows.oldest() {
             let turn = aggregator.lease.turn(now.at, oldest.ended().at);
+            // Every server of the fleet collects; the holder of the lease sums up. Redis has not said which one that is.
             if turn == Turn::Unknown {
                 return UNDECIDED_PAUSE;
             }
@@ -103,7 +116,7 @@ impl Collector {
         self.attention.store(true, Ordering::Release);
     }
 
-    /// The oldest window that somebody can sum up.
+    /// Takes the oldest window that `can` accepts: its aggregator has a function in the present Lua state.
     pub(crate) fn pop(&self, can: impl Fn(&Aggregator) -> bool) -> Option<Due> {
         if self.due.waiting() == 0 {
             return None;
@@ -114,12 +127,13 @@ impl Collector {
         })
     }
 
-    /// A window whose function went away before it was called: it is the next again.
+    /// Returns a window that the pump had taken, as its function went away before it was called. It is the first again.
     pub(crate) fn put_back(&self, due: Due) {
         self.due.change(|waiting| waiting.push_front(due));
     }
 
-    /// This aggregator was removed: drops what it collected. `forgotten`: by the script that did not add it again.
+    /// Drops the events of an aggregator that was removed, counted. `forgotten`: no script removed it; the new Lua state
+    /// did not add it again within its grace period.
     pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) {
         let collected = lock(&aggregator.windows).remove();
         let due = self.due.change(|waiting| {
@@ -131,22 +145,23 @@ impl Collector {
         self.dropped(forgotten).add((collected + due) as u64);
     }
 
-    /// The same for a window that the pump had taken.
+    /// The same for a window of it that the pump had taken.
     pub(crate) fn drop_taken(&self, due: &Due) {
         self.dropped(false).add(due.window.len() as u64);
     }
 
+    /// The counter for the events of a removed aggregator.
     fn dropped(&self, forgotten: bool) -> &crate::stats::Counter {
         let dropped = &self.stats.aggregates.dropped;
         if forgotten { &dropped.no_function } else { &dropped.removed }
     }
 
-    /// Windows that wait for the pump.
+    /// The number of windows that wait for the pump.
     pub fn due(&self) -> usize {
         self.due.waiting()
     }
 
-    /// Events collected and not handed to a function.
+    /// The number of events that were collected and have reached no function yet.
     pub(crate) fn waiting(&self) -> usize {
         self.meter.events()
     }

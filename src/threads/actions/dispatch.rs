@@ -1,6 +1,9 @@
-//! An event and the hooks that want it, made into jobs for who carries them out: Discord and HTTP, files, counters.
-//! Runs where the event is known: `rt-actions` for this server's own, `rt-subscriber` for the others', the game thread
-//! after a Lua condition. Waits for nothing: every queue takes or refuses at once, and counts.
+//! Makes the jobs of a hook from one event, and queues them for the workers that carry them out: Discord and HTTP for
+//! `rt-webhooks`, event logs for `rt-files`, counters and leaderboards for `rt-publisher`.
+//! Runs on the thread that has the event: `rt-actions` for this server's own, `rt-subscriber` for those of others, the
+//! game thread after a condition function or an aggregator's function.
+//! Never waits: every queue accepts or refuses a job at once. A refused job is counted and reported by
+//! `RealtimeActionFailed`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,35 +12,39 @@ use log::Level;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, Undecided, identity};
+use crate::event::{Arrival, Decoded, Event, EventText, identity};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
-use crate::hooks::spec::{Action, Counter, Kind, Leaderboard};
-use crate::hooks::template::{Fields, Template, Unmade};
+use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
+use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
 use crate::io::text_log::escaped;
 use crate::json::tape::{self, Undecoded};
 use crate::json::{find, text};
 use crate::redis::counter::Count;
-use crate::threads::files;
-use crate::threads::publisher::outbox::Item;
+use crate::threads::files::queue::AppendRefused;
+use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
-use crate::threads::webhooks::Job;
+use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
+use crate::threads::webhooks::queue::Job;
 
-/// One event, as hooks look at it.
+/// One event with all that a hook needs of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Occasion<'a> {
     pub(crate) text: &'a Arc<EventText>,
-    /// The payload without `_rt`; what is no JSON is one text.
+    /// The decoded payload without the member `_rt`. A payload that is no JSON is one string.
     pub(crate) tape: &'a [u8],
+    /// The tape is the payload's text as one string, as it could not be decoded.
     pub(crate) raw: bool,
     pub(crate) arrival: Arrival,
 }
 
-/// Lets a hook act on the event, or asks its function first.
+/// Makes a hook act on an event that passes its filter. If the hook has a condition function, the event goes into the
+/// inbox instead, and the pump calls [`perform`] once the function has agreed. `scopes`: which actions are this
+/// server's to do.
 pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: Occasion<'_>) {
     if !hook.spec.filter.holds(occasion.tape) {
         return;
@@ -45,18 +52,20 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
     if hook.spec.condition.is_none() {
         return perform(shared, hook, scopes, occasion.text, occasion.tape);
     }
+    // The function gets the event as a listener would, but without the identity's fields.
     let Occasion { text, tape, raw, arrival } = occasion;
     let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
     let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };
-    shared.inbox.push(event.undecided(undecided));
+    shared.inbox.push(Inbound { event, purpose: Purpose::Condition(Box::new(undecided)) });
 }
 
-/// Hands on each action of the hook that is asked for and whose own filter holds.
+/// Queues each action of the hook that is in `scopes` and whose own filter accepts the event.
 pub(crate) fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<EventText>, tape: &[u8]) {
     perform_all(shared, &hook.id, &hook.spec.actions, scopes, text, tape);
 }
 
-/// Hands on the actions of an aggregator for what its function made of a window. Only the holder of its lease gets here.
+/// Queues the actions of an aggregator for the JSON text (`payload`) that its function returned for a window. The server
+/// holds the aggregator's lease, so it acts for itself and for the fleet.
 pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
     let text = Arc::new(EventText::new(aggregator.topic.name(), &[payload], unix_ms));
     let mut tape = Vec::new();
@@ -64,6 +73,8 @@ pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u
     perform_all(shared, &aggregator.id, &aggregator.spec.actions, Scopes::BOTH, &text, &tape);
 }
 
+/// Queues the actions that are in `scopes` and whose filter accepts the event. `id` is that of the hook or aggregator,
+/// for reports.
 fn perform_all(
     shared: &Shared,
     id: &Arc<[u8]>,
@@ -79,24 +90,25 @@ fn perform_all(
     }
 }
 
-/// One action to who carries it out.
+/// Queues one action with the worker that carries it out. Reports a refusal, and an action that cannot be made from
+/// this event.
 fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
     let fields = Fields { tape, channel: text.channel(), unix_ms: text.unix_ms };
     let refused = match &action.kind {
-        Kind::Webhook(webhook) => {
+        ActionKind::Webhook(webhook) => {
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
-        // A channel of another program may have any length; an event log takes those that `Emit` takes.
-        Kind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
+        // Another program may publish on a channel of any length. An event log accepts the lengths that `Emit` accepts.
+        ActionKind::File(_) if text.channel().len() > NAME_BYTES_MAX => {
             let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
             unmade(shared, id, action, reason)
         }
-        Kind::File(log) => record(shared, log, text),
-        Kind::Counter(counter) => {
+        ActionKind::File(log) => record(shared, log, text),
+        ActionKind::Counter(counter) => {
             count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
-        Kind::Leaderboard(leaderboard) => {
+        ActionKind::Leaderboard(leaderboard) => {
             rank(shared, leaderboard, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
     };
@@ -105,26 +117,27 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
     }
 }
 
-/// A record in an event log: the event as Lua would see it.
+/// Appends the event to an event log, without its identity, as Lua would see it. Returns the reason of a refusal.
 fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<String> {
     let mut payload = Vec::new();
     find::push_without(&mut payload, text.payload(), identity::MEMBER);
     let refused = shared.files.append(log, text.unix_ms, text.channel(), &payload).err()?;
     Some(match refused {
-        files::Refused::Full { waiting } => format!("queue_full: {waiting} records wait for the disk"),
-        files::Refused::Closed => "closed: the event logs are closed".to_owned(),
+        AppendRefused::Full { waiting } => format!("queue_full: {waiting} records wait for the disk"),
+        AppendRefused::Closed => "closed: the event logs are closed".to_owned(),
     })
 }
 
-/// Queues a counter; why it was refused, or as an error why its event makes none.
-fn count(shared: &Shared, counter: &Counter, fields: &Fields<'_>) -> Result<Option<String>, String> {
+/// Queues a counter. `Ok` holds the reason of a refusal, if any; the error is the reason why the action cannot be made
+/// from this event.
+fn count(shared: &Shared, counter: &CounterAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let key = name("key", &counter.key, fields)?;
     let by = itoa::Buffer::new().format(counter.by).into();
     Ok(queue(shared, key, None, by, counter.ttl))
 }
 
 /// The same for a leaderboard.
-fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Result<Option<String>, String> {
+fn rank(shared: &Shared, leaderboard: &LeaderboardAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let member = name("member", &leaderboard.member, fields)?;
     let board = name("board", &leaderboard.board, fields)?;
     let mut by = Vec::new();
@@ -133,30 +146,32 @@ fn rank(shared: &Shared, leaderboard: &Leaderboard, fields: &Fields<'_>) -> Resu
     Ok(queue(shared, board, Some(member.into()), by, leaderboard.ttl))
 }
 
-/// A key, board or member within the bound that `realtime.Incr` has. Without its size, the reason is the same for
-/// every event.
-fn name(what: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+/// Renders a key, board or member, within the bound that `realtime.Incr` has. The error text leaves out the size, so
+/// that it is the same for every event and can be throttled as one cause.
+fn name(part: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
     let mut name = Vec::new();
     match template.render(fields, &mut name) {
         Ok(()) => Ok(name),
-        Err(err @ Unmade::TooLong { .. }) => Err(format!("too_large: the {what} cannot be made: {err}")),
-        Err(err @ Unmade::Missing { .. }) => Err(err.to_string()),
+        Err(err @ RenderError::TooLong { .. }) => Err(format!("too_large: the {part} cannot be made: {err}")),
+        Err(err @ RenderError::Missing { .. }) => Err(err.to_string()),
     }
 }
 
-/// Counts an action that its event cannot be made into; the reason, if it was not said lately.
+/// Counts an action that cannot be made from its event. Logs and returns the reason, at most once in ten seconds for each
+/// cause: a wrong template fails at every event.
 fn unmade(shared: &Shared, id: &[u8], action: &Action, reason: String) -> Option<String> {
     shared.stats.actions_unmade.add(1);
     let id = String::from_utf8_lossy(id);
     let kind = action.kind.name();
-    // A cause ends at its first `;`.
+    // `Causes` takes the message up to its first `;` as the cause.
     let cause = format!("{id}\0{kind}\0{reason}").replace(';', ",");
     let more = lock(&shared.unmade).pass(Level::Error, &cause, Instant::now())?;
     log::error!("hook `{}`: lost an action of type {kind}: {}{more}", escaped(&id), escaped(&reason));
     Some(reason + &more)
 }
 
-/// Queues a counter job; a reason if it was refused.
+/// Queues a counter (`member` is `None`) or a leaderboard's member. `key` is without the prefix, `ttl` in seconds.
+/// Returns the reason of a refusal.
 fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>, ttl: Option<u64>) -> Option<String> {
     let settings = shared.settings.current();
     let on_wire = [settings.prefix.as_bytes(), &key].concat().into_boxed_slice();
@@ -164,24 +179,25 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
     let count = Count { key: on_wire, member, by, ttl: ttl.unwrap_or(0) };
     let work = Work::Count(CountJob::new(count, shared.done_key(&settings.prefix)));
     let run = Run::new(work, operation, &key, ReplyTo::Nobody, Instant::now());
-    let queued = shared.outbox.push(Item::Run(Box::new(run)));
+    let queued = shared.outbox.push(Outgoing::Run(Box::new(run)));
     queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
 }
 
-/// The tape of an event's payload, and whether that is its text only.
+/// Replaces `out` by the tape of an event's payload. True if the payload could not be decoded and the tape is its text.
 pub(crate) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     decode_with(payload, out, &mut Vec::new()).is_err()
 }
 
-/// Appends the tape of an event's payload without the member `_rt`, whose text goes into `member`. On an error the
-/// tape is that of the payload's text, and the reason is returned.
+/// Appends the tape of an event's payload without the member `_rt`, whose text goes into `member`. If the payload cannot
+/// be decoded, the tape is its text as one string, and the error says why.
 pub(crate) fn decode_with(payload: &[u8], out: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), Undecoded> {
     let parsed = tape::parse_without(payload, Some(identity::MEMBER), out, member);
     match parsed {
         Ok(()) => {}
         Err(Undecoded::NotJson { .. }) => tape::push_text(out, payload),
-        // It is an event of ours perhaps: Lua never sees where it comes from.
+        // JSON past the limits may still be an event of this module. Lua must not see the identity, so it is cut out of
+        // the text.
         Err(Undecoded::Limits) => {
             let mut text = Vec::with_capacity(payload.len());
             find::push_without(&mut text, payload, identity::MEMBER);

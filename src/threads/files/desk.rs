@@ -1,9 +1,14 @@
-//! What `rt-files` has in hand: the open logs, those that are being opened, and the reads that are under way.
-//! A log is opened at once if that takes a moment. If it is large and its index gone, it is opened in slices of time like
-//! a read, and its records, reads and whoever waits for them wait meanwhile, while other logs are written.
-//! A log that cannot be opened is tried again after a pause; meanwhile its records are dropped and counted, and scripts
-//! are told: by `RealtimeError`, not `RealtimeActionFailed`, since many hooks may share a log and none of them is at
-//! fault.
+//! [`Desk`], the state of `rt-files`: the open logs, the logs that are being opened, and the reads under way.
+//! A log whose index is good opens at once. A large log without its index opens in slices of time, like a read; its
+//! records, reads and flushes wait until it is open, while other logs are written.
+//! A log that cannot be opened is tried again after a pause. Until then its records are dropped and counted. Scripts hear
+//! of that by `RealtimeError`, not by `RealtimeActionFailed`: many hooks may share a log, and none of them is at fault.
+//!
+//! ```text
+//!  first record ──▶ Opening ──▶ Open ──least recently used, or another format──▶ closed
+//!                      │
+//!                      └─ error ─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
+//! ```
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,78 +16,65 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::{Append, Files, Job, Reply};
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
-use crate::eventlog::reader::{Progress, ReadError, ReadOutcome, Scan};
-use crate::eventlog::writer::{EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, Refusal, WriteError, Writer};
+use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
+use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
+use crate::threads::files::log_state::{Log, LogState, Shut, go_on};
+use crate::threads::files::queue::{Append, Files, Job, ReadReply};
 
-/// Logs open at once: 60 KiB of memory and two files each. The least recently used is closed for another.
+/// Logs that are open at once. Each takes 60 KiB of memory and two open files. The least recently used one is closed for
+/// another.
 pub(crate) const EVENTLOG_OPEN_MAX: usize = 32;
-/// Records of all logs that stay in memory until they are on disk: a full disk may hold them back, and after a failed
-/// fsync they are written again.
+/// Memory of all logs for records that are not safely on disk, in bytes. A full disk holds records back, and after a
+/// failed fsync the records since the last good one are written again.
 const EVENTLOG_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Least time between two changes of a log's format: two hooks that disagree would make a file of every event.
+/// Least time between two changes of a log's format. A change begins a new file, so two hooks that ask for different
+/// formats would make a file for every event.
 pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
-/// How long `rt-files` reads for a callback before it serves its queue again.
+/// Longest time that `rt-files` reads for a callback, or opens a large log, before it serves its queue again.
 const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
-/// How long `rt-files` opens a log in one go: enough for any log with an index. Others are opened in slices.
+/// Longest time for the first attempt to open a log: enough for any log with a good index. Then slices follow.
 const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
-/// How long `rt-files` waits at close for logs that are still being opened, so that their records are not lost.
+/// Longest time at close for logs that are still being opened, so that their waiting records are not lost.
 const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
 
+/// The logs and reads of `rt-files`. A panic loses it whole; [`Files::settle_lost`] counts its records.
 pub(super) struct Desk<'a> {
     files: &'a Files,
     logs: HashMap<LogPath, Log>,
-    /// Counts up with every use of a log.
+    /// A clock of uses: it counts up with every use of a log.
     uses: u64,
-    reads: VecDeque<Reading>,
-    /// Who waits until everything is written, while a log is being opened.
+    /// Reads under way. Each gets a slice of time in turn.
+    reads: VecDeque<ActiveRead>,
+    /// Flushes that wait for a log that is being opened (of all logs, or of the named one), and their answers.
     flushes: Vec<(Option<LogPath>, Sender<bool>)>,
+    /// Throttles the warnings about failed writes.
     failures: Throttle,
+    /// Throttles the errors and notices about logs that take no records.
     refusals: Causes,
+    /// Takes the notices for scripts.
     tell: &'a dyn Fn(Notice),
 }
 
-struct Log {
-    state: State,
-    last_use: u64,
-    /// Records with the writer that are not written, and their weight.
-    records: usize,
-    weight: usize,
-    /// Something was appended since the last write of everything.
-    dirty: bool,
-    /// When it was last closed for another format.
-    reformatted: Option<Instant>,
+/// One read under way.
+struct ActiveRead {
+    stage: ReadStage,
+    reply: ReadReply,
 }
 
-enum State {
-    Open(Box<Writer>),
-    /// It is large, and its records wait: they are bounded as the queue is, of which they are still a part.
-    Opening(Box<Opening>, Vec<Append>),
-    /// It could not be opened; not again before this.
-    Shut {
-        until: Instant,
-        full: bool,
-    },
-}
-
-struct Reading {
-    progress: Begun,
-    reply: Reply,
-}
-
-enum Begun {
-    /// The log is being opened, and what waits for that is to be seen.
+/// How far a read has come.
+enum ReadStage {
+    /// Its log is being opened. The read must see the records that wait for that, so it begins afterwards.
     NotYet(LogPath, Query),
     Scan(Box<Scan>),
-    /// All is read, and the answer is being made.
+    /// All records are read, and the asker converts them ([`ReadReply::prepare`]).
     Read(ReadOutcome),
 }
 
@@ -93,19 +85,22 @@ impl<'a> Desk<'a> {
         Desk { files, logs, uses: 0, reads, flushes, failures, refusals, tell }
     }
 
-    /// How long there is nothing to do but to wait for a job.
+    /// The time until there is work without a new job: zero while a log is being opened or a read is under way, else the
+    /// time until the next sync or retry.
     pub(super) fn patience(&self, now: Instant) -> Duration {
         if !self.reads.is_empty() || self.is_opening() {
             return Duration::ZERO;
         }
+        // At least a millisecond, so that a due time in the past cannot make the loop spin.
         let due = self.logs.values().filter_map(|log| log.writer().and_then(Writer::due)).min();
         due.map_or(Duration::MAX, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
-    /// Does what a job asks. True if it is to stop.
+    /// Serves one job. True if the thread is to stop.
     pub(super) fn serve(&mut self, job: Job, now: Instant) -> bool {
         match job {
             Job::Append(append) => {
+                // Before any step that may panic: from here on the record counts as the thread's.
                 self.files.take(append.weight());
                 fail_point("files");
                 self.append(append, now);
@@ -123,20 +118,22 @@ impl<'a> Desk<'a> {
         false
     }
 
+    /// Hands a record to its log's writer, which buffers it, or keeps it while the log is being opened. A record that the
+    /// log does not take is dropped and counted.
     fn append(&mut self, append: Append, now: Instant) {
         let dropped = &self.files.stats.files.dropped;
         self.uses += 1;
         if let Err(reason) = self.make_ready(&append.log, now) {
-            return self
-                .drop_one(append.weight(), if reason == Shut::Full { &dropped.disk_full } else { &dropped.refused });
+            let counter = if reason == Shut::Full { &dropped.disk_full } else { &dropped.refused };
+            return self.drop_one(append.weight(), counter);
         }
         let uses = self.uses;
         let Some(log) = self.logs.get_mut(&append.log.path) else { return };
         log.last_use = uses;
         let writer = match &mut log.state {
-            State::Open(writer) => writer,
-            State::Opening(_, waiting) => return waiting.push(append),
-            State::Shut { .. } => return,
+            LogState::Open(writer) => writer,
+            LogState::Opening(_, waiting) => return waiting.push(append),
+            LogState::Shut { .. } => return,
         };
         let (channel, payload) = append.parts();
         match writer.append(append.time_ms, channel, payload) {
@@ -144,39 +141,48 @@ impl<'a> Desk<'a> {
                 log.records += 1;
                 log.weight += append.weight();
                 log.dirty = true;
+                // A full part is written at once; the rest of the buffer waits for the end of the batch (`advance`), so
+                // that a batch of small records costs one write.
                 if writer.wants_write() {
                     let result = writer.advance(now, false);
                     log.settle(self.files);
                     self.note(result);
                 }
             }
-            Err(Refusal::Full) => {
+            // The writer holds records back while the disk fails, up to a bound of its own for each log.
+            Err(AppendError::Full) => {
                 self.drop_one(append.weight(), &dropped.disk_full);
-                self.refuse(&append.log.path, now, "the disk takes nothing, and too much waits for it in memory");
+                self.refuse(
+                    &append.log.path,
+                    now,
+                    "the disk takes no records, and the memory for waiting ones is full",
+                );
             }
-            Err(Refusal::TooLarge) => {
+            Err(AppendError::TooLarge) => {
                 self.drop_one(append.weight(), &dropped.refused);
                 self.refuse(&append.log.path, now, "an event is larger than a record may be");
             }
         }
     }
 
-    /// One record is lost.
+    /// Counts one record of this weight as dropped.
     fn drop_one(&self, weight: usize, counter: &Counter) {
         counter.add(1);
         self.files.settle(1, weight);
     }
 
-    /// Has the log open as its spec says.
+    /// Makes sure that the log is open, or being opened, with these settings. Other settings of the same format take
+    /// effect at once; another format closes the log and opens it again.
     fn make_ready(&mut self, spec: &Arc<LogSpec>, now: Instant) -> Result<(), Shut> {
         let mut reformatted = None;
         match self.logs.get_mut(&spec.path) {
-            Some(Log { state: State::Open(writer), .. }) if writer.spec() == spec.as_ref() => return Ok(()),
-            Some(Log { state: State::Open(writer), .. }) if writer.spec().format == spec.format => {
+            Some(Log { state: LogState::Open(writer), .. }) if writer.spec() == spec.as_ref() => return Ok(()),
+            Some(Log { state: LogState::Open(writer), .. }) if writer.spec().format == spec.format => {
                 writer.set_spec(LogSpec::clone(spec));
                 return Ok(());
             }
-            Some(Log { state: State::Open(_), reformatted: last, .. }) => {
+            // Another format: a file has one format, so the log is closed and opened again, which begins a new file.
+            Some(Log { state: LogState::Open(_), reformatted: last, .. }) => {
                 if last.is_some_and(|last| now.saturating_duration_since(last) < EVENTLOG_REFORMAT_PAUSE) {
                     self.refuse(&spec.path, now, "two hooks write it in different formats");
                     return Err(Shut::Refused);
@@ -184,8 +190,9 @@ impl<'a> Desk<'a> {
                 reformatted = Some(now);
                 self.close_log(&spec.path.clone(), now);
             }
-            Some(Log { state: State::Opening(..), .. }) => return Ok(()),
-            Some(Log { state: State::Shut { until, full }, .. }) if now < *until => {
+            // The settings of its first record hold until it is open; then each waiting record is appended with its own.
+            Some(Log { state: LogState::Opening(..), .. }) => return Ok(()),
+            Some(Log { state: LogState::Shut { until, full }, .. }) if now < *until => {
                 return Err(if *full { Shut::Full } else { Shut::Refused });
             }
             _ => {}
@@ -193,9 +200,11 @@ impl<'a> Desk<'a> {
         self.open(spec, now, reformatted)
     }
 
+    /// Begins to open the log, and finishes if that takes less than [`EVENTLOG_OPEN_SLICE`].
     fn open(&mut self, spec: &Arc<LogSpec>, now: Instant, reformatted: Option<Instant>) -> Result<(), Shut> {
         if let Err(shut) = self.make_room(now) {
-            let found = format!("too many event logs: the disk takes nothing of the {EVENTLOG_OPEN_MAX} that are open");
+            let found =
+                format!("too many event logs: {EVENTLOG_OPEN_MAX} are open, and the disk takes no records of them");
             self.refuse(&spec.path, now, &found);
             return Err(shut);
         }
@@ -208,58 +217,60 @@ impl<'a> Desk<'a> {
         result
     }
 
-    /// What an attempt to open a log came to.
+    /// The state of a log after a slice of opening. A failure is reported and shuts the log for a while.
     fn state_of(
         &mut self,
         path: &LogPath,
-        opened: Result<State, OpenError>,
+        opened: Result<LogState, OpenError>,
         now: Instant,
-    ) -> (State, Result<(), Shut>) {
+    ) -> (LogState, Result<(), Shut>) {
         opened.map_or_else(
             |err| {
                 self.refuse(path, now, &err.to_string());
                 let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
-                (State::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
+                (LogState::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
             },
             |state| (state, Ok(())),
         )
     }
 
+    /// True while any log is being opened.
     fn is_opening(&self) -> bool {
         self.logs.values().any(Log::is_opening)
     }
 
-    /// Opens logs for a slice of time: each in its turn.
+    /// Spends one slice of time on opening a log. The logs that are being opened take turns.
     pub(super) fn open_slice(&mut self, now: Instant) {
         let opening = self.logs.iter_mut().filter(|(_, log)| log.is_opening());
         let Some((path, log)) = opening.min_by_key(|(_, log)| log.last_use) else { return };
         let path = path.clone();
         self.uses += 1;
         log.last_use = self.uses;
-        // Should this panic, the thread begins anew with nothing in hand.
-        let taken = std::mem::replace(&mut log.state, State::Shut { until: now, full: false });
-        let State::Opening(opening, waiting) = taken else { return };
+        // The placeholder is never seen: if the step panics, the whole desk is lost.
+        let taken = std::mem::replace(&mut log.state, LogState::Shut { until: now, full: false });
+        let LogState::Opening(opening, waiting) = taken else { return };
         let (mut state, _) = self.state_of(&path, go_on(opening, EVENTLOG_READ_SLICE), now);
-        if let State::Opening(_, place) = &mut state {
+        if let LogState::Opening(_, place) = &mut state {
             *place = waiting;
             return self.set_state(&path, state);
         }
+        // Open or shut: the waiting records are appended in their order, or dropped and counted.
         self.set_state(&path, state);
         waiting.into_iter().for_each(|append| self.append(append, now));
         self.advance(now);
         self.answer_flushes(now);
     }
 
-    fn set_state(&mut self, path: &LogPath, state: State) {
+    fn set_state(&mut self, path: &LogPath, state: LogState) {
         if let Some(log) = self.logs.get_mut(path) {
             log.state = state;
         }
     }
 
-    /// Closes the log that was not used for longest, if there are too many.
+    /// Closes the least recently used log while [`EVENTLOG_OPEN_MAX`] are open.
     fn make_room(&mut self, now: Instant) -> Result<(), Shut> {
         while self.logs.len() >= EVENTLOG_OPEN_MAX {
-            // One that the disk does not take is kept: it would lose what is in memory.
+            // A log with records that the disk does not take is never closed for another: it would lose them.
             let idle = self.logs.iter().filter(|(_, log)| !log.is_busy(now)).min_by_key(|(_, log)| log.last_use);
             let Some(path) = idle.map(|(path, _)| path.clone()) else { return Err(Shut::Full) };
             self.close_log(&path, now);
@@ -267,26 +278,29 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
+    /// Writes, syncs and closes one log. Records that cannot be written even now are dropped and counted.
     fn close_log(&mut self, path: &LogPath, now: Instant) {
         let Some(mut log) = self.logs.remove(path) else { return };
         let result = match &mut log.state {
-            State::Open(writer) => writer.finish(now),
-            State::Opening(_, waiting) => {
+            LogState::Open(writer) => writer.finish(now),
+            LogState::Opening(_, waiting) => {
                 let dropped = &self.files.stats.files.dropped;
                 waiting.iter().for_each(|append| self.drop_one(append.weight(), &dropped.unwritten));
                 Ok(())
             }
-            State::Shut { .. } => Ok(()),
+            LogState::Shut { .. } => Ok(()),
         };
         log.settle(self.files);
         self.note(result);
+        // The records that the writer still holds now are lost with it.
         if log.records > 0 {
             self.files.stats.files.dropped.unwritten.add(log.records as u64);
             self.files.settle(log.records, log.weight);
         }
     }
 
-    /// Closes every log.
+    /// Closes every log at the end of the process. Logs that are being opened get a last chance of
+    /// [`EVENTLOG_CLOSE_OPENING_MAX`]; reads under way answer [`ReadError::Closed`].
     pub(super) fn close(&mut self, now: Instant) {
         let until = Instant::now() + EVENTLOG_CLOSE_OPENING_MAX;
         while self.is_opening() && Instant::now() < until {
@@ -298,12 +312,12 @@ impl<'a> Desk<'a> {
         self.reads.clear();
     }
 
-    /// Writes what was appended, and syncs what is due.
+    /// Writes the appended records of every log, and syncs the logs whose sync is due.
     pub(super) fn advance(&mut self, now: Instant) {
         let mut held = 0;
         let mut trouble = Ok(());
         for log in self.logs.values_mut() {
-            let State::Open(writer) = &mut log.state else { continue };
+            let LogState::Open(writer) = &mut log.state else { continue };
             if log.dirty || writer.due().is_some_and(|due| due <= now) {
                 let result = writer.advance(now, true);
                 log.dirty = false;
@@ -312,23 +326,25 @@ impl<'a> Desk<'a> {
             }
             held += log.writer().map_or(0, Writer::held_bytes);
         }
+        // One warning for all logs: they usually share the disk that fails.
         self.note(trouble);
         if held > EVENTLOG_HELD_BYTES_MAX {
             self.sync_largest(now);
         }
     }
 
-    /// Makes room in memory.
+    /// Syncs the log that holds most memory, so that its records can be forgotten.
     fn sync_largest(&mut self, now: Instant) {
+        // A log that pauses after a failure is left alone: another sync would fail as well.
         let fit = self.logs.values_mut().filter(|log| !log.is_stuck(now));
         let Some(log) = fit.max_by_key(|log| log.writer().map_or(0, Writer::held_bytes)) else { return };
-        let State::Open(writer) = &mut log.state else { return };
+        let LogState::Open(writer) = &mut log.state else { return };
         let result = writer.sync_now(now);
         log.settle(self.files);
         self.note(result);
     }
 
-    /// Writes everything, and says so to who asked, unless the log is still being opened.
+    /// Writes all logs, and answers the flushes whose logs are all open. The others wait for [`Desk::open_slice`].
     fn answer_flushes(&mut self, now: Instant) {
         if self.flushes.is_empty() {
             return;
@@ -340,7 +356,7 @@ impl<'a> Desk<'a> {
             if asked().any(|(_, log)| log.is_opening()) {
                 return true;
             }
-            // Who asked may have stopped waiting.
+            // The caller's deadline may be over.
             let _ = done.try_send(asked().all(|(_, log)| log.records == 0));
             false
         });
@@ -348,41 +364,43 @@ impl<'a> Desk<'a> {
 
     // ---- reading --------------------------------------------------------------------------------------------
 
-    fn begin_read(&mut self, path: LogPath, query: Query, reply: Reply, now: Instant) {
+    /// Begins a read, after writing: the scan reads the file, so all earlier records must be in it.
+    fn begin_read(&mut self, path: LogPath, query: Query, reply: ReadReply, now: Instant) {
         self.advance(now);
         let begun = if self.logs.get(&path).is_some_and(Log::is_opening) {
-            Ok(Begun::NotYet(path, query))
+            Ok(ReadStage::NotYet(path, query))
         } else {
-            Scan::of_script(&self.files.root, &path, query).map(|scan| Begun::Scan(Box::new(scan)))
+            Scan::of_script(&self.files.root, &path, query).map(|scan| ReadStage::Scan(Box::new(scan)))
         };
         match begun {
-            Ok(progress) => self.reads.push_back(Reading { progress, reply }),
+            Ok(stage) => self.reads.push_back(ActiveRead { stage, reply }),
             Err(err) => self.answer(reply, Err(err)),
         }
     }
 
-    /// Reads for a slice of time; the next read has its turn after that.
+    /// Spends one slice of time on the oldest read. A read that is not finished goes behind the others.
     pub(super) fn read_slice(&mut self) {
-        let Some(Reading { mut progress, mut reply }) = self.reads.pop_front() else { return };
+        let Some(ActiveRead { mut stage, mut reply }) = self.reads.pop_front() else { return };
         let until = Instant::now() + EVENTLOG_READ_SLICE;
         loop {
-            progress = match progress {
-                Begun::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
-                Begun::Scan(mut scan) => match scan.step() {
-                    Ok(Progress::More) => Begun::Scan(scan),
-                    Ok(Progress::Done) => Begun::Read(scan.finish()),
+            stage = match stage {
+                ReadStage::NotYet(path, query) => return self.begin_read(path, query, reply, Instant::now()),
+                ReadStage::Scan(mut scan) => match scan.step() {
+                    Ok(ScanProgress::More) => ReadStage::Scan(scan),
+                    Ok(ScanProgress::Done) => ReadStage::Read(scan.finish()),
                     Err(err) => return self.answer(reply, Err(err)),
                 },
-                Begun::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
-                Begun::Read(outcome) => Begun::Read(outcome),
+                ReadStage::Read(outcome) if reply.prepare(&outcome) => return self.answer(reply, Ok(outcome)),
+                ReadStage::Read(outcome) => ReadStage::Read(outcome),
             };
             if Instant::now() >= until {
-                return self.reads.push_back(Reading { progress, reply });
+                return self.reads.push_back(ActiveRead { stage, reply });
             }
         }
     }
 
-    fn answer(&self, reply: Reply, result: Result<ReadOutcome, ReadError>) {
+    /// Counts and answers a read.
+    fn answer(&self, reply: ReadReply, result: Result<ReadOutcome, ReadError>) {
         self.files.settle_reads(1);
         self.files.count_read(&result);
         reply.give(result);
@@ -390,6 +408,7 @@ impl<'a> Desk<'a> {
 
     // ---- trouble --------------------------------------------------------------------------------------------
 
+    /// Logs a failed write, throttled. The writer keeps the records and tries again by itself.
     fn note(&mut self, result: Result<(), WriteError>) {
         if let Err(err) = result
             && let Some(more) = self.failures.pass(Instant::now())
@@ -398,7 +417,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Says that the log takes no records, once in a while for each cause.
+    /// Reports that a log takes no records, in the log and to scripts, at most once in ten seconds for each cause.
     fn refuse(&mut self, path: &LogPath, now: Instant, found: &str) {
         let reason = format!("records for event log `{path}` are lost: {found}");
         if let Some(more) = self.refusals.pass(log::Level::Error, &reason, now) {
@@ -406,70 +425,5 @@ impl<'a> Desk<'a> {
             let target = path.as_str().as_bytes().into();
             (self.tell)(Notice::Error { operation: "file", target, reason: format!("file: {found}") });
         }
-    }
-}
-
-/// Opens the log for a slice of time.
-fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<State, OpenError> {
-    let until = Instant::now() + slice;
-    loop {
-        if opening.step()? {
-            return Ok(State::Open(Box::new(opening.finish())));
-        }
-        if Instant::now() >= until {
-            return Ok(State::Opening(opening, Vec::new()));
-        }
-    }
-}
-
-/// Why a log takes no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shut {
-    Refused,
-    Full,
-}
-
-impl Log {
-    fn writer(&self) -> Option<&Writer> {
-        match &self.state {
-            State::Open(writer) => Some(writer),
-            State::Opening(..) | State::Shut { .. } => None,
-        }
-    }
-
-    /// To close it would lose something.
-    fn is_busy(&self, now: Instant) -> bool {
-        self.is_opening() || self.is_stuck(now)
-    }
-
-    fn is_opening(&self) -> bool {
-        matches!(self.state, State::Opening(..))
-    }
-
-    /// The disk does not take what it has.
-    fn is_stuck(&self, now: Instant) -> bool {
-        self.writer().is_some_and(|writer| writer.is_pausing(now))
-    }
-
-    /// Counts what the writer did since the last call.
-    fn settle(&mut self, files: &Files) {
-        let State::Open(writer) = &mut self.state else { return };
-        let counts = writer.take_counts();
-        let written = usize::try_from(counts.written).unwrap_or(usize::MAX).min(self.records);
-        // The weight of each is forgotten, the sum is not: the last record written settles what is left of it.
-        let weight = if written == self.records { self.weight } else { self.weight / self.records.max(1) * written };
-        self.records -= written;
-        self.weight -= weight;
-        // Counted first: when nothing waits any more, all of it is counted.
-        files.stats.files.delivered.add(written as u64);
-        files.settle(written, weight);
-        let total = &files.stats.file_counts;
-        total.bytes.add(counts.bytes);
-        total.rotations.add(counts.rotations);
-        total.fsync_errors.add(counts.fsync_errors);
-        total.write_errors.add(counts.write_errors);
-        total.rewritten.add(counts.rewritten);
-        total.index_errors.add(counts.index_errors);
-        total.changed.add(counts.changed);
     }
 }

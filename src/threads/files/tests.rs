@@ -1,4 +1,5 @@
-//! The file thread: what is counted, what is answered, and what happens when the disk or the thread fails.
+//! Tests of `rt-files`: every record is counted once, every read and flush is answered, also when the disk fails or the
+//! thread panics. Most of them drive the desk by hand; `serving` runs the loop on a thread.
 
 use std::fs;
 use std::io;
@@ -8,10 +9,16 @@ use std::thread;
 
 use super::*;
 use crate::config::limits::EVENTLOG_RETRY;
-use crate::eventlog::disk::{DiskFile, SystemDisk};
+use crate::eventlog::Query;
+use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
+use crate::eventlog::path::LogPath;
+use crate::eventlog::reader::{self, ReadError};
+use crate::eventlog::spec::{Format, Fsync, LogSpec};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
-use crate::eventlog::{Format, Fsync, reader};
-use crate::threads::files::desk::EVENTLOG_OPEN_MAX;
+use crate::stats::Counters;
+use crate::stats::Stats;
+use crate::threads::files::desk::{EVENTLOG_OPEN_MAX, EVENTLOG_REFORMAT_PAUSE};
+use crate::threads::files::queue::{AppendRefused, EVENTLOG_JOBS_MAX, EVENTLOG_READS_MAX, Job, ReadReply};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,38 +41,38 @@ fn count(folder: &Folder, path: &str) -> usize {
     outcome.records.len()
 }
 
-/// In = delivered + dropped + waiting. Returns delivered, and the reasons with a count.
+/// Checks that offered = delivered + dropped + waiting. Returns `delivered`, and the reasons of drops with their counts.
 fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
     let stats = &files.stats.files;
     let dropped: Vec<_> = stats.dropped.list().into_iter().filter(|(_, count)| *count > 0).collect();
     let lost: u64 = dropped.iter().map(|(_, count)| count).sum();
     assert_eq!(stats.offered.get(), stats.delivered.get() + lost + files.waiting() as u64);
     if files.waiting() == 0 {
-        assert_eq!(files.bytes.load(Ordering::Acquire), 0);
+        assert_eq!(files.held().0, 0);
     }
     (stats.delivered.get(), dropped)
 }
 
-/// Runs the thread's loop beside `run`, and stops it.
+/// Runs `run` while the thread's loop serves, then stops the loop.
 fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
-        scope.spawn(|| files.serve(&|_| {}));
+        scope.spawn(|| serve(files, &|_| {}));
         let result = catch_unwind(AssertUnwindSafe(run));
         files.stop();
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// The next job of the queue, handled as the thread does it.
+/// Serves all queued jobs, as one round of the loop does.
 fn serve_waiting(desk: &mut Desk<'_>, files: &Files, now: Instant) {
-    while let Ok(job) = files.rx.try_recv() {
+    while let Some(job) = files.next(Duration::ZERO) {
         assert!(!desk.serve(job, now));
     }
     desk.advance(now);
 }
 
 #[test]
-fn what_many_threads_append_is_written_and_counted() {
+fn records_of_many_threads_are_all_written_and_counted() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     serving(&files, || {
@@ -83,25 +90,25 @@ fn what_many_threads_append_is_written_and_counted() {
         assert_eq!(balance(&files), (20_000, vec![]));
         assert_eq!(count(&folder, "logs/0.log") + count(&folder, "logs/1.log"), 20_000);
     });
-    assert_eq!(files.append(&log("x"), 0, b"c", b"1"), Err(Refused::Closed));
+    assert_eq!(files.append(&log("x"), 0, b"c", b"1"), Err(AppendRefused::Closed));
     assert_eq!(balance(&files), (20_000, vec![("closed", 1)]));
 }
 
 #[test]
-fn a_full_queue_refuses_the_newest() {
+fn a_queue_full_by_count_refuses_the_newest_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let log = log("a");
     for _ in 0..EVENTLOG_JOBS_MAX {
         files.append(&log, 0, b"c", b"1").unwrap();
     }
-    assert_eq!(files.append(&log, 0, b"c", b"1"), Err(Refused::Full { waiting: EVENTLOG_JOBS_MAX }));
+    assert_eq!(files.append(&log, 0, b"c", b"1"), Err(AppendRefused::Full { waiting: EVENTLOG_JOBS_MAX }));
     serving(&files, || assert!(files.flush(far())));
     assert_eq!(balance(&files), (EVENTLOG_JOBS_MAX as u64, vec![("queue_full", 1)]));
 }
 
 #[test]
-fn a_queue_full_of_bytes_refuses_the_newest() {
+fn a_queue_full_by_bytes_refuses_the_newest_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (log, payload) = (log("a"), vec![b'x'; 512 * 1024]);
@@ -112,7 +119,7 @@ fn a_queue_full_of_bytes_refuses_the_newest() {
 }
 
 #[test]
-fn a_read_sees_what_was_appended_before_it() {
+fn a_read_sees_all_records_appended_before_it() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let path = || LogPath::parse(b"logs/a.log").unwrap();
@@ -124,37 +131,37 @@ fn a_read_sees_what_was_appended_before_it() {
             }
             let tx = tx.clone();
             let query = Query { limit: usize::MAX, ..Query::default() };
-            files.read(path(), query, Reply::new(move |result| tx.send(result).unwrap()));
+            files.read(path(), query, ReadReply::new(move |result| tx.send(result).unwrap()));
             let outcome = rx.recv_timeout(PATIENCE).unwrap().unwrap();
             assert!(outcome.records.len() >= round * 1000);
         }
         let missing = tx.clone();
         let nowhere = LogPath::parse(b"nowhere").unwrap();
-        files.read(nowhere, Query::default(), Reply::new(move |result| missing.send(result).unwrap()));
+        files.read(nowhere, Query::default(), ReadReply::new(move |result| missing.send(result).unwrap()));
         assert!(matches!(rx.recv_timeout(PATIENCE).unwrap(), Err(ReadError::Missing { .. })));
         assert_eq!(files.stats.file_counts.reads.get(), 6);
     });
 }
 
 #[test]
-fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
+fn reads_over_the_bound_are_refused_and_the_others_answered_once() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (tx, rx) = crossbeam_channel::unbounded();
     let path = LogPath::parse(b"a").unwrap();
     for _ in 0..EVENTLOG_READS_MAX + 10 {
         let tx = tx.clone();
-        let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+        let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
         files.read(path.clone(), Query::default(), reply);
     }
     assert_eq!(rx.try_iter().collect::<Vec<_>>(), vec!["64 reads of event logs wait"; 10]);
     serving(&files, || assert!(files.flush(far())));
     assert_eq!(rx.len(), EVENTLOG_READS_MAX, "each is answered once");
-    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+    assert_eq!(files.held(), (0, 0, 0));
 }
 
 #[test]
-fn a_long_read_lets_the_queue_have_its_turns() {
+fn a_long_read_is_split_into_slices() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -164,7 +171,7 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     }
     let (tx, rx) = crossbeam_channel::bounded(1);
     let query = Query { limit: usize::MAX, ..Query::default() };
-    let reply = Reply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
+    let reply = ReadReply::new(move |result| tx.send(result.map(|outcome| outcome.records.len())).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), query, reply);
     serve_waiting(&mut desk, &files, now);
     let mut slices = 0;
@@ -180,7 +187,7 @@ fn a_long_read_lets_the_queue_have_its_turns() {
     assert!(desk.patience(now) > Duration::ZERO);
 }
 
-/// Lines of a log that was written elsewhere: no index, no list of segments.
+/// Writes a log of lines as another program would: it has no index and no list of segments.
 fn put_lines(folder: &Folder, path: &str, bytes: usize) {
     let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(9_000));
     fs::write(folder.0.join(path), line.repeat(bytes / line.len())).unwrap();
@@ -199,7 +206,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     let (tx, rx) = crossbeam_channel::unbounded();
     let read = |path: &str| {
         let (tx, name) = (tx.clone(), path.to_owned());
-        let reply = Reply::new(move |result| tx.send((name, result.map(|found| found.records.len()))).unwrap());
+        let reply = ReadReply::new(move |result| tx.send((name, result.map(|found| found.records.len()))).unwrap());
         let query = Query { limit: 100, newest_first: true, channel: Some(b"c".into()), ..Query::default() };
         files.read(LogPath::parse(path.as_bytes()).unwrap(), query, reply);
     };
@@ -212,7 +219,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     };
     let (all, small, big) = (flush(None), flush(Some("small")), flush(Some("big")));
     serve_waiting(&mut desk, &files, now);
-    // The small one is written and what waits for it answered, whatever the big one takes.
+    // The small log is written and its flush answered, however long the big log takes.
     assert_eq!(balance(&files), (50, vec![]));
     assert_eq!((small.try_recv(), all.try_recv().is_ok(), big.try_recv().is_ok()), (Ok(true), false, false));
     let mut slices = 0;
@@ -234,7 +241,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
 }
 
 #[test]
-fn what_waits_for_a_large_log_is_written_before_the_end() {
+fn records_that_wait_for_an_opening_log_are_written_or_counted_at_close() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -243,7 +250,7 @@ fn what_waits_for_a_large_log_is_written_before_the_end() {
     serve_waiting(&mut desk, &files, now);
     desk.close(now);
     assert_eq!(balance(&files), (1, vec![]));
-    // One that cannot be opened in that time: its records are counted.
+    // A log that cannot be opened in that time: its record is counted.
     let hidden = folder.0.join("zeros");
     fs::write(&hidden, b"RTEL").unwrap();
     fs::write(folder.0.join("zeros.lock"), b"1").unwrap();
@@ -255,7 +262,7 @@ fn what_waits_for_a_large_log_is_written_before_the_end() {
 }
 
 #[test]
-fn more_logs_than_may_be_open_are_written_all_the_same() {
+fn more_logs_than_may_be_open_are_all_written() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let logs: Vec<_> = (0..EVENTLOG_OPEN_MAX + 20).map(|number| log(&format!("logs/{number}.log"))).collect();
@@ -276,7 +283,7 @@ fn more_logs_than_may_be_open_are_written_all_the_same() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
+fn a_log_that_cannot_be_opened_drops_its_own_records_and_is_tried_again() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, mut now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -297,9 +304,9 @@ fn a_log_that_cannot_be_opened_costs_its_own_records_until_it_can() {
     assert_eq!(balance(&files), (4, vec![("refused", 4)]));
 }
 
-/// Ten seconds for each cause, whatever other logs have to say.
+/// The pause of ten seconds holds for each log and cause, however many other logs report.
 #[test]
-fn a_log_that_takes_nothing_is_told_now_and_then() {
+fn a_log_that_takes_no_records_is_reported_every_ten_seconds() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let told = std::cell::RefCell::new(Vec::new());
@@ -329,7 +336,7 @@ fn a_log_that_takes_nothing_is_told_now_and_then() {
 }
 
 #[test]
-fn settings_that_change_hold_from_then_on() {
+fn changed_settings_take_effect_at_the_next_record() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
     let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
@@ -343,7 +350,7 @@ fn settings_that_change_hold_from_then_on() {
         (other(|spec| spec.fsync = Fsync::Always), 1),
         (other(|spec| spec.max_files = 7), 1),
         (other(|spec| spec.format = Format::Binary), 1),
-        // Back again at once: two hooks do not agree.
+        // Another change of the format at once: two hooks disagree, and the record is refused.
         (log("a"), 0),
         (other(|spec| spec.format = Format::Binary), 1),
     ];
@@ -355,7 +362,7 @@ fn settings_that_change_hold_from_then_on() {
         assert_eq!(balance(&files).0, written);
     }
     files.append(&log("a"), 0, b"c", b"1").unwrap();
-    serve_waiting(&mut desk, &files, now + crate::threads::files::desk::EVENTLOG_REFORMAT_PAUSE);
+    serve_waiting(&mut desk, &files, now + EVENTLOG_REFORMAT_PAUSE);
     assert_eq!(balance(&files), (written + 1, vec![("refused", 1)]));
     assert_eq!(count(&folder, "a"), 6);
     assert_eq!(files.stats.file_counts.rotations.get(), 2);
@@ -388,7 +395,7 @@ fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
 }
 
 #[test]
-fn what_the_disk_never_took_is_counted_at_the_end() {
+fn records_that_the_disk_never_took_are_counted_at_close() {
     let (folder, disk) = (Folder::new(), DoubleDisk::default());
     let files = files(&folder, Arc::new(disk.clone()));
     disk.plan(|plan| plan.room = Some(0));
@@ -401,7 +408,7 @@ fn what_the_disk_never_took_is_counted_at_the_end() {
     assert_eq!(balance(&files), (0, vec![("unwritten", 10)]));
 }
 
-/// Panics when a file is made.
+/// Panics when a file is created.
 struct PanickingDisk;
 
 impl Disk for PanickingDisk {
@@ -427,20 +434,20 @@ impl Disk for PanickingDisk {
 }
 
 #[test]
-fn a_panic_costs_what_was_in_hand_and_is_counted() {
+fn a_panic_loses_the_taken_records_and_counts_them() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(PanickingDisk));
     let (tx, rx) = crossbeam_channel::bounded(1);
     for _ in 0..10 {
         files.append(&log("a"), 0, b"c", b"1").unwrap();
     }
-    let reply = Reply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
+    let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply);
-    assert!(catch_unwind(AssertUnwindSafe(|| files.serve(&|_| {}))).is_err());
-    // The thread starts again, as every worker does.
+    assert!(catch_unwind(AssertUnwindSafe(|| serve(&files, &|_| {}))).is_err());
+    // The loop starts again, as it does for every worker.
     files.stop();
-    files.serve(&|_| {});
+    serve(&files, &|_| {});
     assert_eq!(balance(&files), (0, vec![("panic", 10)]));
     assert_eq!(rx.try_recv().unwrap(), "the event logs are closed");
-    assert_eq!((files.reads.load(Ordering::Acquire), files.reads_taken.load(Ordering::Acquire)), (0, 0));
+    assert_eq!(files.held(), (0, 0, 0));
 }

@@ -1,65 +1,66 @@
-//! What Redis was asked on this connection and has not answered, in the order written.
+//! The commands that are in flight: written on this connection and not answered, in the order written. `rt-publisher`
+//! owns the queue. Redis answers in the order of the commands, so the oldest entry is the one that the next reply
+//! belongs to. Counts bytes, which bound how much is in flight, and answers that are waited for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
-use crate::threads::publisher::outbox::Item;
+use crate::threads::publisher::expiries::Expiry;
+use crate::threads::publisher::outbox::Outgoing;
 
-/// What is to be done about a key's time to live.
-pub(super) struct Life {
-    pub(super) key: Box<[u8]>,
-    pub(super) ttl: u64,
-    /// It has none: it is to be given one.
-    pub(super) is_missing: bool,
-}
-
-/// One question to Redis.
-pub(super) enum Asked {
-    Item(Item),
-    /// A command beside another, such as the one that a counter is born with: only its failure counts. As
-    /// `RealtimeError` names it, and its key.
-    Beside(&'static str, Box<[u8]>),
-    /// How long a counter's key lives, or that it is to live so long.
-    Live(Life),
-    /// Who holds some leases.
-    Leases(Taking),
-    /// ROLE, or PING where that is forbidden: bytes prove that the connection lives, and the role that it is of use.
+/// One command in flight, by the meaning of its reply.
+pub(super) enum Sent {
+    Item(Outgoing),
+    /// A command that accompanies another, such as the SET that creates a counter's key with its time to live. Only an
+    /// error reply matters. Its operation as `RealtimeError` names it, and its key.
+    Auxiliary(&'static str, Box<[u8]>),
+    /// TTL or EXPIRE of a counter's key.
+    Expiry(Expiry),
+    Leases(LeaseRequest),
+    /// ROLE, or PING where an ACL forbids ROLE. Any reply proves that the connection is alive; a role other than master
+    /// proves that it is of no use.
     Heartbeat,
 }
 
-/// Questions in the order written.
+/// Leases that one command asks for.
+pub(super) struct LeaseRequest {
+    pub(super) leases: Vec<(Fingerprint, Arc<Lease>)>,
+    /// When the command was encoded: a lease counts from before Redis could grant it.
+    pub(super) asked: Instant,
+}
+
+/// The queue of commands in flight.
 #[derive(Default)]
 pub(super) struct InFlight {
-    queue: VecDeque<Asked>,
+    queue: VecDeque<Sent>,
     bytes: usize,
-    /// Those whose answer somebody waits for right now.
+    /// Entries whose answer is waited for ([`Sent::is_awaited`]).
     awaited: usize,
 }
 
 impl InFlight {
-    pub(super) fn push(&mut self, asked: Asked) {
-        self.bytes += asked.weight();
-        self.awaited += usize::from(asked.is_awaited());
-        self.queue.push_back(asked);
+    pub(super) fn push(&mut self, sent: Sent) {
+        self.bytes += sent.weight();
+        self.awaited += usize::from(sent.is_awaited());
+        self.queue.push_back(sent);
     }
 
-    /// Back in its place: it was the oldest.
-    pub(super) fn put_back(&mut self, item: Item) {
-        let asked = Asked::Item(item);
-        self.bytes += asked.weight();
-        self.awaited += usize::from(asked.is_awaited());
-        self.queue.push_front(asked);
+    /// Puts the entry that [`InFlight::pop`] returned back as the oldest.
+    pub(super) fn put_back(&mut self, sent: Sent) {
+        self.bytes += sent.weight();
+        self.awaited += usize::from(sent.is_awaited());
+        self.queue.push_front(sent);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Asked> {
-        let asked = self.queue.pop_front()?;
-        self.bytes -= asked.weight();
-        self.awaited -= usize::from(asked.is_awaited());
-        Some(asked)
+    /// Takes the oldest entry: the next reply is the answer to it.
+    pub(super) fn pop(&mut self) -> Option<Sent> {
+        let sent = self.queue.pop_front()?;
+        self.bytes -= sent.weight();
+        self.awaited -= usize::from(sent.is_awaited());
+        Some(sent)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -70,7 +71,7 @@ impl InFlight {
         self.queue.is_empty()
     }
 
-    /// Of the items.
+    /// Memory of the items and keys in flight, in bytes, as the outbox charges it.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -79,41 +80,37 @@ impl InFlight {
         self.awaited > 0
     }
 
-    /// All items, and the questions for a time to live.
-    pub(super) fn take(&mut self) -> (Vec<Item>, Vec<Life>) {
-        let (mut items, mut lives) = (Vec::new(), Vec::new());
-        for asked in std::mem::take(self).queue {
-            match asked {
-                Asked::Item(item) => items.push(item),
-                Asked::Live(life) => lives.push(life),
-                Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => {}
+    /// Empties the queue when the connection is gone: all items, and the keys whose time to live was being checked. The
+    /// other commands are made anew for each connection.
+    pub(super) fn take(&mut self) -> (Vec<Outgoing>, Vec<Expiry>) {
+        let (mut items, mut expiries) = (Vec::new(), Vec::new());
+        for sent in std::mem::take(self).queue {
+            match sent {
+                Sent::Item(item) => items.push(item),
+                Sent::Expiry(expiry) => expiries.push(expiry),
+                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => {}
             }
         }
-        (items, lives)
+        (items, expiries)
     }
 }
 
-impl Asked {
+impl Sent {
     fn weight(&self) -> usize {
         match self {
-            Asked::Item(item) => item.weight(),
-            Asked::Live(life) => life.key.len() + ITEM_OVERHEAD_BYTES,
-            Asked::Beside(..) | Asked::Leases(_) | Asked::Heartbeat => 0,
+            Sent::Item(item) => item.weight(),
+            Sent::Expiry(expiry) => expiry.weight(),
+            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => 0,
         }
     }
 
-    /// Somebody waits for its answer right now, or events may be lost until it is there.
+    /// Whether the publisher should read this answer as soon as it arrives: a script waits for it, the search for a
+    /// leaderboard goes on with it, or it is about a lease, without which this server does not act on events.
     fn is_awaited(&self) -> bool {
         match self {
-            Asked::Item(Item::Run(run)) => run.is_awaited(),
-            Asked::Leases(_) => true,
-            Asked::Item(Item::Publish(_)) | Asked::Beside(..) | Asked::Live(_) | Asked::Heartbeat => false,
+            Sent::Item(Outgoing::Run(run)) => run.is_awaited(),
+            Sent::Leases(_) => true,
+            Sent::Item(Outgoing::Publish(_)) | Sent::Auxiliary(..) | Sent::Expiry(_) | Sent::Heartbeat => false,
         }
     }
-}
-
-/// Some leases, asked for at one moment.
-pub(super) struct Taking {
-    pub(super) leases: Vec<(Fingerprint, Arc<Lease>)>,
-    pub(super) asked: Instant,
 }

@@ -1,5 +1,25 @@
-//! The leases of this server's hooks: asked for and renewed on the publisher's connection, freed when a hook goes.
-//! By this server's own clock a lease ends before Redis gives the key to another: counted from before it was asked for.
+//! The leases of this server's hooks: requests and renewals on the publisher's connection, and their release when a
+//! hook is removed. Runs on `rt-publisher`; the lease itself is shared with the threads that act (`hooks/lease.rs`).
+//! Guarantee: at most one server holds a lease. It ends by this server's own clock before Redis gives the key to
+//! another server, because the lease counts from before its request was encoded ([`LEASE_OWN`] is shorter than Redis'
+//! time to live).
+//!
+//! ```text
+//!   rt-publisher                                      Redis
+//!   t0 ask: SET key boot NX PX 10 s ────────────────▶ t0 + d: the key lives until t0 + d + 10 s
+//!   lease held until t0 + 9 s       ◀──────────────── OK
+//!   t0 + 3 s ask again (renewal) ───────────────────▶
+//! ```
+//!
+//! Where Redis refuses scripts, each key takes two plain commands, and two replies decide together (`redis/lease.rs`):
+//!
+//! | first command | its reply | GET | meaning |
+//! |---|---|---|---|
+//! | SET NX PX | OK | own boot | held: just taken |
+//! | SET NX PX | nil | own boot | own key, perhaps about to end: PEXPIRE is the next request |
+//! | PEXPIRE | 1 | own boot | held: just renewed |
+//! | PEXPIRE | 0 | nil | it ended: SET at once |
+//! | any | any | another boot | another server is the lease holder |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,57 +31,63 @@ use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{Asked, InFlight, Taking};
+use crate::threads::publisher::in_flight::{InFlight, LeaseRequest, Sent};
 use crate::threads::shared::Shared;
 
-/// Most leases asked for in one script call.
+/// Most leases in one request: Redis runs a script to its end before it serves anybody else.
 const LEASE_KEYS_MAX: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Leases {
-    /// Those that are wanted, as of these routes of this version.
+    /// The leases that hooks want.
     wanted: HashMap<Fingerprint, Arc<Lease>>,
+    /// The routes that `wanted` follows, and their version.
     routes: Arc<Routes>,
     version: u64,
-    /// When to ask again; `None`: now.
+    /// When the next request is due; `None`: now.
     due: Option<Instant>,
-    /// The prefix under which they were asked for.
+    /// The prefix of the keys that were asked for.
     prefix: String,
-    /// Without scripts: whose key had the boot of this server when Redis was last asked.
+    /// Without scripts: leases whose key had the boot of this server in Redis' last reply.
     ours: HashSet<Fingerprint>,
-    /// Without scripts: whose key was just taken or prolonged. GET, whose reply comes next, says for whom.
+    /// Without scripts: leases whose key was just taken or renewed. The reply to GET, which comes next, tells for which
+    /// server.
     fresh: HashSet<Fingerprint>,
-    /// Since they were last asked for, something was refused.
-    pub(super) has_failed: bool,
+    /// A request failed since the leases were last asked for.
+    has_failed: bool,
 }
 
 impl Leases {
-    /// A reply to the script, or to one of the two plain commands of a key (`redis/lease.rs`). `Err` is what was found
-    /// in place of such a reply: who holds the key is then not known, and what is held ends by itself.
-    pub(super) fn answered(&mut self, taking: &Taking, reply: Reply<'_>, boot: u64) -> Result<(), String> {
+    /// Reads a reply to the script, or to one of the two plain commands of a key. `Err` describes a reply of another
+    /// kind: the lease holder is then unknown, and a lease that is held ends by itself.
+    pub(super) fn answered(&mut self, request: &LeaseRequest, reply: Reply<'_>, boot: u64) -> Result<(), String> {
         if let Reply::Array(held) = reply {
-            for ((fingerprint, lease), held) in taking.leases.iter().zip(held.iter()) {
+            for ((fingerprint, lease), held) in request.leases.iter().zip(held.iter()) {
                 match held.integer() {
-                    Some(1) => self.note_held(*fingerprint, lease, taking.asked),
-                    Some(0) => self.note_refused(*fingerprint, lease, taking.asked),
+                    Some(1) => self.note_held(*fingerprint, lease, request.asked),
+                    Some(0) => self.note_refused(*fingerprint, lease, request.asked),
                     _ => return Err(format!("expected 1 or 0 for each key, found {}", held.describe())),
                 }
             }
             return Ok(());
         }
-        let Some((fingerprint, lease)) = taking.leases.first() else { return Ok(()) };
+        let Some((fingerprint, lease)) = request.leases.first() else { return Ok(()) };
         let is_fresh = |reply| matches!(reply, Reply::Simple(_) | Reply::Integer(1));
         match reply {
-            // Of SET, or of PEXPIRE.
+            // Reply to SET or PEXPIRE.
             _ if is_fresh(reply) => _ = self.fresh.insert(*fingerprint),
             Reply::Integer(_) => _ = self.fresh.remove(fingerprint),
-            // Of GET: ours, but perhaps about to end, as its life was not prolonged.
-            Reply::Bulk(holder) if holder == lease::boot_text(boot) => match self.fresh.remove(fingerprint) {
-                true => self.note_held(*fingerprint, lease, taking.asked),
-                false => _ = self.ours.insert(*fingerprint),
-            },
-            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, taking.asked),
-            // Of SET: the key exists, and GET says whose it is. Of GET: it ended by itself, and is free to be taken.
+            // Reply to GET: this server's own key. If it was not renewed just now, it may be about to end.
+            Reply::Bulk(holder) if holder == lease::boot_text(boot) => {
+                if self.fresh.remove(fingerprint) {
+                    self.note_held(*fingerprint, lease, request.asked);
+                } else {
+                    self.ours.insert(*fingerprint);
+                }
+            }
+            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, request.asked),
+            // Reply to SET: the key exists, and GET tells whose it is. Reply to GET: the key ended and is free to be
+            // taken.
             Reply::Nil => {
                 self.fresh.remove(fingerprint);
                 if self.ours.remove(fingerprint) {
@@ -73,7 +99,17 @@ impl Leases {
         Ok(())
     }
 
-    /// The answer may come when nobody wants the lease any more, and its key was freed.
+    /// Notes that Redis refused a request or gave an unknown reply.
+    pub(super) fn note_failure(&mut self) {
+        self.has_failed = true;
+    }
+
+    /// Whether a request has failed since the leases were last asked for.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Redis granted a lease. Ignored if no hook wants it any more: its key was freed meanwhile.
     fn note_held(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
         if self.wanted.contains_key(&fingerprint) {
             self.ours.insert(fingerprint);
@@ -81,13 +117,14 @@ impl Leases {
         }
     }
 
+    /// Another server is the lease holder.
     fn note_refused(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
         self.ours.remove(&fingerprint);
         self.fresh.remove(&fingerprint);
         lease.refused(asked);
     }
 
-    /// Asks for what is due. `scripts`: Redis lets this user run them.
+    /// Appends the requests that are due to `batch`, and notes them as in flight. `scripts`: this user may run scripts.
     pub(super) fn ask(
         &mut self,
         shared: &Shared,
@@ -110,21 +147,21 @@ impl Leases {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
             if scripts {
                 keys.encode_take(batch, shared.boot);
-                in_flight.push(Asked::Leases(Taking { leases: some.to_vec(), asked: now }));
+                in_flight.push(Sent::Leases(LeaseRequest { leases: some.to_vec(), asked: now }));
                 continue;
             }
             keys.encode_plain(batch, shared.boot, |at| {
                 some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
             });
             for one in some {
-                let taking = || Taking { leases: vec![one.clone()], asked: now };
-                in_flight.push(Asked::Leases(taking()));
-                in_flight.push(Asked::Leases(taking()));
+                let request = || LeaseRequest { leases: vec![one.clone()], asked: now };
+                in_flight.push(Sent::Leases(request()));
+                in_flight.push(Sent::Leases(request()));
             }
         }
     }
 
-    /// Takes over what the newest routes want, and frees what they do not want any more.
+    /// Takes over the leases of the newest routes, and frees the keys of leases that no hook wants any more.
     fn follow(&mut self, shared: &Shared, scripts: bool, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
         let (version, routes) = shared.published.current();
         let moved = *routes.prefix() != self.prefix;
@@ -148,29 +185,29 @@ impl Leases {
             self.ours.remove(fingerprint);
             lease.set(None);
         }
-        // Without scripts nobody can free just his own: they end by themselves.
+        // A plain DEL could free the key of another server, so without scripts keys are left to end by themselves.
         for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
             Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint)).encode_free(batch, shared.boot);
-            in_flight.push(Asked::Beside("lease", b"rt:lead:*".as_slice().into()));
+            in_flight.push(Sent::Auxiliary("lease", b"rt:lead:*".as_slice().into()));
         }
         (self.version, self.prefix) = (version, routes.prefix().to_owned());
         self.routes = routes;
     }
 
-    /// Wants one as the routes would, and asks for it now.
+    /// Wants a lease as the routes would; the next request is due now.
     #[cfg(test)]
     pub(super) fn want(&mut self, fingerprint: Fingerprint, lease: Arc<Lease>) {
         self.wanted.insert(fingerprint, lease);
         self.due = None;
     }
 
-    /// A new connection, or another way to ask: asked at once whether they are still held.
+    /// A new connection, or requests in another form: ask at once whether the leases are still held.
     pub(super) fn reconnected(&mut self) {
         self.due = None;
         self.fresh.clear();
     }
 
-    /// How long until something is due.
+    /// When the next request is due, if any lease is wanted.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.wanted.is_empty())
     }

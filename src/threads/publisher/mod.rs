@@ -1,39 +1,54 @@
-//! Sends what scripts emit, set, read and count. Runs on `rt-publisher`; owns one connection and the order of the
-//! outbox. Takes all that waits, writes it at once, and does not wait for an answer before the next write; answers are
-//! matched in order (`publisher/session.rs`). What was written and not answered when a connection ends is written
-//! again on the next one, where that does no harm, else counted as `unknown` (`publisher/backlog.rs`).
+//! Sends the events, commands and counters of scripts and hooks to Redis. Runs on `rt-publisher`; owns one connection
+//! and the order of the outbox. It takes everything that waits, writes it at once, and does not wait for answers before
+//! the next write (pipelining); replies are matched in order (`publisher/session.rs`). When a connection ends,
+//! unanswered items are sent again on the next one if repeating them is safe; the others count as `unknown`
+//! (`publisher/backlog.rs`).
+//!
+//! | file | question |
+//! |---|---|
+//! | [`outbox`], [`mod@run`], [`replies`] | How do other threads hand in items, and how do answers come back? |
+//! | [`backlog`] | Which items have no fate yet, and which is written next? |
+//! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
+//! | [`in_flight`] | Which command does the next reply answer? |
+//! | [`leases`], [`expiries`] | Which commands does this thread add of its own? |
+//! | [`session`] | How does the work on one connection go? |
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::redis::backoff::Backoff;
 use crate::redis::connection::Connection;
-use crate::redis::refusal::Class;
+use crate::redis::error_reply::Class;
+use crate::threads::links::Side;
 use crate::threads::links::Trouble;
-use crate::threads::shared::{Shared, Side};
+use crate::threads::shared::Shared;
 
 use backlog::Backlog;
 use session::{End, Session};
 
 mod backlog;
+mod expiries;
 mod in_flight;
 mod leases;
 pub(crate) mod outbox;
+mod pace;
 mod refused;
 pub(crate) mod replies;
 pub(crate) mod run;
+mod scripts;
 mod session;
 
-/// The thread's whole life: connect, serve, wait, again, until stop.
+/// The thread's loop: connect, work until the connection ends, wait, connect again, until stop.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    if shared.publisher_link.is_ready() {
+    if shared.links.publisher.is_ready() {
+        // The link was ready when this thread panicked.
         let reason = "internal error, the publisher starts again".to_owned();
         shared.link_down(Side::Publisher, &Trouble::new(reason, Class::Wait));
     }
     let mut backoff = Backoff::default();
     let mut backlog = Backlog::new(shared);
     loop {
-        let (seen, mut was_ready) = (shared.settings.reconnects(), false);
+        let (seen, mut was_ready) = (shared.settings.connection_version(), false);
         let config = shared.settings.current();
         backlog.follow(&config);
         let address = &config.redis;
@@ -41,7 +56,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             Ok(connection) => {
                 let ready = Instant::now();
                 log::info!("connected to redis at {address}");
-                shared.link_up(Side::Publisher);
+                shared.links.up(Side::Publisher);
                 let end = Session::new(shared, &connection, &mut backlog, seen).serve();
                 backlog.connection_ended();
                 match end {
@@ -64,11 +79,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             }
         };
         let trouble = Trouble::new(trouble, class);
-        // What is wrong with the settings was said when they were read.
+        // Faults in the settings were logged when the settings were read.
         if shared.link_down(Side::Publisher, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying, {} commands wait", trouble.reason, shared.outbox.waiting());
         }
-        // After it counts as lost: who sees the number finds it so.
+        // Counted after the link is down: a thread that sees the count finds the link so.
         shared.stats.reconnects.add(u64::from(was_ready));
         if backlog.wait(backoff.next_delay(class, shared.random()), seen) {
             return;

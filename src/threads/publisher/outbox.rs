@@ -1,6 +1,11 @@
-//! The queue to `rt-publisher`: publishes, values and counters, in order, until their fate is known.
-//! No producer waits here: a push is taken or refused at once. Bounded by count and bytes; what the publisher has
-//! taken and Redis has not answered still counts.
+//! The queue to `rt-publisher`: events, commands and counters, in order, until their fate is known. The game thread and
+//! the other workers push, `rt-publisher` takes. No producer waits: the outbox accepts an item or refuses it at once.
+//! Bounded by count and by bytes; items that the publisher has taken and Redis has not answered still count.
+//!
+//! ```text
+//!   push ──▶ | queue | ──take──▶ the publisher's backlog ──settle──▶ out of the count
+//!            └──────────── waiting(), bytes ────────────┘
+//! ```
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,68 +20,72 @@ use crate::stats::Stats;
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
 
-/// The memory that jobs waiting for Redis may take, in bytes.
+/// Memory that items waiting for Redis may take, in bytes: 2 KiB for each of [`OUTBOX_JOBS_MAX`] items, and room for
+/// any single payload or value.
 pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REPLY_BYTES_MAX <= ANSWERS_BYTES_MAX);
 
-/// What the publisher can be asked, served in order; only a reader, with all commands before it, goes ahead of the
-/// publishes that wait.
-pub(crate) enum Job {
-    Send(Item),
-    /// Look again: the routes or the settings changed, or it is time to stop.
+/// One entry of the queue. The publisher serves entries in order; only a reader, with all commands before it, overtakes
+/// waiting publishes.
+pub(crate) enum OutboxJob {
+    Send(Outgoing),
+    /// The routes or the settings changed, or it is time to stop: the publisher is to look at them.
     Wake,
 }
 
-/// One thing for Redis: each is one item of the queue until its fate is known.
-pub(crate) enum Item {
+/// One item for Redis: it counts as waiting until its fate is known.
+pub(crate) enum Outgoing {
     Publish(Publish),
     Run(Box<Run>),
 }
 
-impl Item {
-    /// What it takes of the queue's bound.
+impl Outgoing {
+    /// Bytes that it is charged for against [`OUTBOX_BYTES_MAX`].
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Item::Publish(publish) => publish.weight(),
-            Item::Run(run) => run.weight(),
+            Outgoing::Publish(publish) => publish.weight(),
+            Outgoing::Run(run) => run.weight(),
         }
     }
 
-    /// The settings under which it was queued, by their number of reconnections.
+    /// The settings' connection version when it was queued (`threads/settings.rs`): an item of newer settings must not
+    /// go out on a connection made for older ones.
     pub(crate) fn generation(&self) -> u64 {
         match self {
-            Item::Publish(publish) => publish.generation,
-            Item::Run(run) => run.generation,
+            Outgoing::Publish(publish) => publish.generation,
+            Outgoing::Run(run) => run.generation,
         }
     }
 
     fn set_generation(&mut self, generation: u64) {
         match self {
-            Item::Publish(publish) => publish.generation = generation,
-            Item::Run(run) => run.generation = generation,
+            Outgoing::Publish(publish) => publish.generation = generation,
+            Outgoing::Run(run) => run.generation = generation,
         }
     }
 }
 
 /// One event on its way to Redis.
 pub(crate) struct Publish {
-    /// `channel … | payload …` in one block, the prefix included.
+    /// `channel … | payload …` in one block, the prefix included: one allocation for each event.
     block: Box<[u8]>,
     channel_bytes: usize,
-    /// The snapshot whose subscriptions must stand before this is sent: `On`, then `Emit`, is heard.
+    /// The version of the routes whose subscriptions must stand before this is sent, so that a script that calls `On`
+    /// and then `Emit` hears its own event.
     pub(crate) routes_version: u64,
-    /// Receivers know a repeat of it by its number: it may be written again when its answer is lost.
+    /// It carries a number by which receivers deduplicate: it may be sent again when its answer is lost.
     pub(crate) repeatable: bool,
-    /// Redis may have it.
+    /// It was written once: Redis may have it.
     pub(crate) written: bool,
     pub(crate) emitted: Instant,
-    /// The settings under which it was queued, by their number of reconnections.
+    /// See [`Outgoing::generation`].
     pub(crate) generation: u64,
 }
 
 impl Publish {
-    /// Copies the parts into one block. `payload` is given in pieces.
+    /// Copies the parts into one block. `payload` comes in pieces: the caller's JSON, and the identity that is put into
+    /// it.
     pub(crate) fn new(
         prefix: &[u8],
         channel: &[u8],
@@ -96,32 +105,35 @@ impl Publish {
         self.block.split_at_checked(self.channel_bytes).unwrap_or_default()
     }
 
-    /// What it takes of the queue's bound.
+    /// Bytes that it is charged for.
     pub(crate) fn weight(&self) -> usize {
         self.block.len() + ITEM_OVERHEAD_BYTES
     }
 }
 
-/// What waits for Redis, until it has answered each.
+/// The queue and the count of everything that waits for Redis.
 pub struct Outbox {
-    tx: Sender<Job>,
-    rx: Receiver<Job>,
-    /// Of everything waiting, in the queue and taken.
+    tx: Sender<OutboxJob>,
+    rx: Receiver<OutboxJob>,
+    /// Bytes of all waiting items, in the queue and taken.
     bytes: AtomicUsize,
     /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
     waiting: AtomicUsize,
+    /// A wake-up is in the queue, so that no second one is put there.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
     reader_waits: AtomicBool,
-    /// The settings of the moment, by their number of reconnections.
+    /// The connection version of the settings in force.
     generation: AtomicU64,
+    /// Signalled when nothing waits any more. The count itself is an atomic, so the lock guards only the wait.
     empty: (Mutex<()>, Condvar),
     stats: Arc<Stats>,
 }
 
 impl Outbox {
     pub(crate) fn new(stats: Arc<Stats>) -> Outbox {
-        // Some places more than the bound: a wake-up always fits, and what two threads push at once.
+        // Some places more than the bound: for the wake-up, and because the bound is checked before the push, so that
+        // several threads may pass the check at once.
         let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 8);
         Outbox {
             tx,
@@ -136,17 +148,17 @@ impl Outbox {
         }
     }
 
-    /// Takes the item, or refuses it when full. Never waits.
-    pub(crate) fn push(&self, mut item: Item) -> Result<(), QueueFull> {
+    /// Accepts the item, or refuses it when the outbox is full. Never waits.
+    pub(crate) fn push(&self, mut item: Outgoing) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
         item.set_generation(self.generation.load(Ordering::Acquire));
         let weight = item.weight();
         let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
         if !full {
-            // Before the push: the publisher may answer for it at once.
+            // Counted before the push: the publisher may settle the item at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
             self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.tx.try_send(Job::Send(item)).is_ok() {
+            if self.tx.try_send(OutboxJob::Send(item)).is_ok() {
                 return Ok(());
             }
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -156,20 +168,21 @@ impl Outbox {
         Err(QueueFull { waiting: self.waiting() })
     }
 
-    /// What is pushed from now on belongs to other settings.
+    /// The settings ask for another connection: items pushed from now on belong to the new settings.
     pub(crate) fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// As [`Outbox::push`], for a command that the game thread waits for.
+    /// As [`Outbox::push`], for a reader: a command whose answer the game thread waits for.
     pub(crate) fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
-        self.push(Item::Run(Box::new(run)))?;
-        // After it is in the queue: who sees the mark finds it there.
+        self.push(Outgoing::Run(Box::new(run)))?;
+        // Marked after the push: the publisher, when it sees the mark, finds the reader in the queue.
         self.mark_reader();
         Ok(())
     }
 
-    /// The reader that was taken out of the queue waits on.
+    /// Marks that a reader waits. Also called by the publisher, when it took a reader out of the queue that has to wait
+    /// on.
     pub(crate) fn mark_reader(&self) {
         self.reader_waits.store(true, Ordering::Release);
     }
@@ -179,7 +192,7 @@ impl Outbox {
         self.reader_waits.load(Ordering::Acquire)
     }
 
-    /// Takes the mark back, before the queue is emptied.
+    /// Takes the mark back; to be called before the queue is emptied, or a reader that comes between is missed.
     pub(crate) fn take_reader(&self) -> bool {
         self.has_reader() && self.reader_waits.swap(false, Ordering::AcqRel)
     }
@@ -197,31 +210,28 @@ impl Outbox {
         !wait.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Puts one wake-up into the queue, unless one is there already.
+    /// Wakes the publisher, unless a wake-up is in the queue already.
     pub(crate) fn wake(&self) {
         if self.wake_waits.swap(true, Ordering::AcqRel) {
             return;
         }
-        match self.tx.try_send(Job::Wake) {
+        match self.tx.try_send(OutboxJob::Wake) {
             // Never full: the queue has a place for it beyond its bound.
             Ok(()) | Err(TrySendError::Full(_)) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 
-    /// The publisher's side: the next job within `patience`.
-    pub(crate) fn take(&self, patience: Duration) -> Option<Job> {
-        let job = match patience.is_zero() {
-            true => self.rx.try_recv().ok(),
-            false => self.rx.recv_timeout(patience).ok(),
-        };
-        if let Some(Job::Wake) = job {
-            // Before its reader looks at what changed: a change after that wakes it again.
+    /// The publisher's side: the next job, if one comes within `patience`.
+    pub(crate) fn take(&self, patience: Duration) -> Option<OutboxJob> {
+        let job = if patience.is_zero() { self.rx.try_recv().ok() } else { self.rx.recv_timeout(patience).ok() };
+        if let Some(OutboxJob::Wake) = job {
+            // Reset before the publisher looks for changes: a change after that sends another wake-up.
             self.wake_waits.store(false, Ordering::Release);
         }
         job
     }
 
-    /// The publisher's side: the fate of `count` taken items of `weight` bytes in all is counted.
+    /// The publisher's side: `count` items of `weight` bytes in all have their fate and wait no longer.
     pub(crate) fn settle(&self, count: usize, weight: usize) {
         self.bytes.fetch_sub(weight, Ordering::Relaxed);
         if self.waiting.fetch_sub(count, Ordering::AcqRel) == count {
@@ -231,7 +241,7 @@ impl Outbox {
     }
 }
 
-/// The outbox took no more.
+/// The outbox is full: `waiting` items wait for Redis.
 #[derive(Debug)]
 pub(crate) struct QueueFull {
     pub(crate) waiting: usize,

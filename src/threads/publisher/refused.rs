@@ -1,68 +1,98 @@
-//! What Redis refused for the moment, and what of it can still be sent in order when it is asked again.
-//! Knows no connection and no queue. Items stay in the order in which they were written.
+//! Items that Redis refused for the moment, and which of them can still be sent in order when Redis is asked again.
+//! A pure value without connection, queue or clock; `rt-publisher` owns it as a field of its backlog.
+//! Guarantee: items keep the order in which they were written, and none is sent again after a later item on the same
+//! channel or key has succeeded.
+//!
+//! ```text
+//!   written:  A1 A2 B1 A3          (A, B: channels or keys; A2 and A3 are counters on A)
+//!   replies:  busy ok ok busy
+//!   released: A1 is Overtaken (A2 succeeded behind it), A3 goes Again
+//! ```
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
-use crate::threads::publisher::outbox::Item;
+use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::run::{Effect, Run};
 
+/// The refused items, and how far later items have overtaken them. Emptied by [`Refused::release`].
 #[derive(Default)]
 pub(super) struct Refused {
-    pub(super) items: Vec<Item>,
+    items: Vec<Outgoing>,
+    /// For each channel or key on which a later item succeeded.
     overtaken: HashMap<(Space, Box<[u8]>), Overtaken>,
-    /// How many had been refused when a command of a script's own went through, which may have done anything.
+    /// How many items had been refused when a script's own command succeeded, which may have changed anything.
     by_unknown: usize,
-    /// The highest number of the counters that went through, or may have.
+    /// The highest number of the counters that Redis applied, or may have applied.
     counted: u64,
-    pub(super) retry_at: Option<Instant>,
-    /// Nothing is wrong with Redis: it is asked again at once, in other words.
-    pub(super) is_soon: bool,
-    /// What Redis said.
-    pub(super) reason: String,
+    /// The error reply, as `redis: ...`.
+    reason: String,
 }
 
+/// Channels and keys are separate name spaces of Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Space {
     Channel,
     Key,
 }
 
-/// How many had been refused when something later on the same channel or key went through.
+/// How many items had been refused when something later on the same channel or key succeeded: those before that
+/// position are overtaken.
 #[derive(Default, Clone, Copy)]
 struct Overtaken {
     by_counts: usize,
     by_others: usize,
 }
 
-/// What becomes of an item that was refused.
+/// The decision about one refused item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
+    /// It is sent again.
     Again,
-    /// It would turn the order round.
+    /// Sending it again would reverse the order on its channel or key.
     Overtaken,
-    /// An earlier attempt may have done it, and nobody can tell any more.
+    /// A counter that an earlier attempt may have applied. A higher number has been applied since, so the script would
+    /// take this one for applied in any case.
     Unknown,
 }
 
 impl Refused {
-    /// Something was refused, with these words; all is to be asked again after the pause, if there is one.
-    pub(super) fn put_off(&mut self, reason: &str, pause: Option<Duration>) {
-        self.reason = reason.to_owned();
-        self.is_soon = pause.is_none() && (self.is_soon || self.retry_at.is_none());
-        let retry_at = Instant::now() + pause.unwrap_or_default();
-        self.retry_at = Some(self.retry_at.map_or(retry_at, |known| known.max(retry_at)));
+    /// The last error reply. It stays after the items are released, until something succeeds: it is the reason why
+    /// items expire meanwhile.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
     }
 
-    /// An item went through: what was refused before it on its channel or keys is overtaken.
-    pub(super) fn note_success(&mut self, item: &Item) {
+    /// Redis refused another item with this error.
+    pub(super) fn set_reason(&mut self, reason: String) {
+        self.reason = reason;
+    }
+
+    /// Redis executes items again. Items that are still to be released keep their reason.
+    pub(super) fn calm_down(&mut self) {
+        if self.items.is_empty() {
+            self.reason.clear();
+        }
+    }
+
+    /// Adds an item behind those that were written before it.
+    pub(super) fn push(&mut self, item: Outgoing) {
+        self.items.push(item);
+    }
+
+    /// All items, whatever their fate would be.
+    pub(super) fn take_items(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.items)
+    }
+
+    /// An item succeeded: items refused before it on the same channel or keys are overtaken.
+    pub(super) fn note_success(&mut self, item: &Outgoing) {
         let refused = self.items.len();
         if refused == 0 {
             return;
         }
         match item {
-            Item::Publish(publish) => self.entry(Space::Channel, publish.parts().0).by_others = refused,
-            Item::Run(run) => match run.effect() {
+            Outgoing::Publish(publish) => self.entry(Space::Channel, publish.parts().0).by_others = refused,
+            Outgoing::Run(run) => match run.effect() {
                 Effect::Reads => {}
                 Effect::Unknown => self.by_unknown = refused,
                 Effect::Writes => run.targets().for_each(|key| self.entry(Space::Key, key).by_others = refused),
@@ -74,7 +104,7 @@ impl Refused {
         }
     }
 
-    /// A counter may have been applied under its number, which hides what becomes of lower ones.
+    /// Redis applied a counter under its number, or may have: the script takes every lower number for applied.
     pub(super) fn note_number(&mut self, run: &Run) {
         self.counted = self.counted.max(run.number().unwrap_or(0));
     }
@@ -83,42 +113,46 @@ impl Refused {
         self.overtaken.entry((space, name.into())).or_default()
     }
 
-    /// Whether a read that went through does not see what was refused before it.
+    /// Whether the answer to this read is stale: a write before it on one of its keys was refused.
     pub(super) fn spoils(&self, read: &Run) -> bool {
         let runs = self.items.iter().filter_map(|item| match item {
-            Item::Run(run) if run.effect() != Effect::Reads => Some(run),
-            Item::Run(_) | Item::Publish(_) => None,
+            Outgoing::Run(run) if run.effect() != Effect::Reads => Some(run),
+            Outgoing::Run(_) | Outgoing::Publish(_) => None,
         });
         let mut runs = runs.peekable();
-        // A board reads keys that it does not name.
-        match read.is_board() {
-            true => runs.peek().is_some(),
-            false => runs.any(|run| run.targets().any(|key| read.targets().any(|own| own == key))),
+        // The search for a leaderboard reads keys that it does not name.
+        if read.is_board() {
+            runs.peek().is_some()
+        } else {
+            runs.any(|run| run.targets().any(|key| read.targets().any(|own| own == key)))
         }
     }
 
-    /// Each item with its fate, in their order.
-    pub(super) fn release(self) -> Vec<(Item, Fate)> {
-        let fate = |at: usize, item: &Item| {
-            let of = |space, name: &[u8]| self.overtaken.get(&(space, name.into())).copied().unwrap_or_default();
-            let run = match item {
-                Item::Publish(publish) if of(Space::Channel, publish.parts().0).by_others > at => {
-                    return Fate::Overtaken;
-                }
-                Item::Publish(_) => return Fate::Again,
-                Item::Run(run) => run,
-            };
-            let by_others = self.by_unknown > at || run.targets().any(|key| of(Space::Key, key).by_others > at);
-            let by_counts = run.targets().any(|key| of(Space::Key, key).by_counts > at);
-            match run.effect() {
-                Effect::Reads => Fate::Again,
-                Effect::Counts if run.number_in_doubt().is_some_and(|number| number < self.counted) => Fate::Unknown,
-                Effect::Counts if !by_others => Fate::Again,
-                Effect::Writes | Effect::Unknown if !by_others && !by_counts => Fate::Again,
-                Effect::Counts | Effect::Writes | Effect::Unknown => Fate::Overtaken,
-            }
-        };
-        let fates: Vec<Fate> = self.items.iter().enumerate().map(|(at, item)| fate(at, item)).collect();
+    /// All items with their fates, in the order written.
+    pub(super) fn release(self) -> Vec<(Outgoing, Fate)> {
+        let fates: Vec<Fate> = self.items.iter().enumerate().map(|(at, item)| self.fate(at, item)).collect();
         self.items.into_iter().zip(fates).collect()
+    }
+
+    /// The fate of the item at this position.
+    fn fate(&self, at: usize, item: &Outgoing) -> Fate {
+        let of = |space, name: &[u8]| self.overtaken.get(&(space, name.into())).copied().unwrap_or_default();
+        let run = match item {
+            Outgoing::Publish(publish) if of(Space::Channel, publish.parts().0).by_others > at => {
+                return Fate::Overtaken;
+            }
+            Outgoing::Publish(_) => return Fate::Again,
+            Outgoing::Run(run) => run,
+        };
+        let by_others = self.by_unknown > at || run.targets().any(|key| of(Space::Key, key).by_others > at);
+        let by_counts = run.targets().any(|key| of(Space::Key, key).by_counts > at);
+        match run.effect() {
+            Effect::Reads => Fate::Again,
+            Effect::Counts if run.number_in_doubt().is_some_and(|number| number < self.counted) => Fate::Unknown,
+            // Additions commute: a counter may go behind a later counter.
+            Effect::Counts if !by_others => Fate::Again,
+            Effect::Writes | Effect::Unknown if !by_others && !by_counts => Fate::Again,
+            Effect::Counts | Effect::Writes | Effect::Unknown => Fate::Overtaken,
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! The way back: what Redis answered to commands that a script waits for, from `rt-publisher` to the game thread, and
-//! what `rt-files` read for a callback.
-//! Callbacks wait in a queue for the next tick; a reader without callback waits right here, a bounded time.
-//! Answers are never dropped. There are no more of them than callbacks ([`crate::config::limits::CALLBACKS_MAX`]), and what
-//! would pass [`ANSWERS_BYTES_MAX`] becomes an error.
+//! Answers for the game thread: from `rt-publisher` the answers to commands that a script waits for, from `rt-files`
+//! the records read for a callback. Answers to callbacks wait in a queue for the next tick. A reader, which has no
+//! callback, waits in [`Replies::wait`] for a bounded time. Answers are never dropped. There are no more of them than
+//! callbacks ([`crate::config::limits::CALLBACKS_MAX`]), and an answer that would pass [`ANSWERS_BYTES_MAX`] becomes an
+//! error.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,54 +10,57 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::io::lock::lock;
-use crate::redis::answer::Outcome;
+use crate::redis::answer::AnswerResult;
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
 
-/// Memory of the answers that wait for their tick. An answer beyond it becomes an error, so that its callback is still
-/// called.
+/// Memory of the answers that wait for their tick, in bytes: one reply of the largest size, or many usual ones. An
+/// answer beyond it becomes an error, so that its callback is still called.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How long a reader looks for its answer before it sleeps.
+/// How long a reader polls for its answer before it sleeps: a Redis on the same machine answers within that.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// Which command an answer is to.
+/// Identifies the command that an answer belongs to.
 pub(crate) type Ticket = u64;
 
-/// Who waits for the answer to a command.
+/// The place that the answer to a command goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplyTo {
-    /// Nobody: a failure is told by `RealtimeError`.
+    /// Nobody waits: only a failure is reported, by the game hook `RealtimeError`.
     Nobody,
-    /// The game thread, until the deadline.
+    /// The game thread waits for it until the deadline.
     Reader { ticket: Ticket, deadline: Instant },
-    /// A function, in some later tick.
+    /// A script's function is called with it in some later tick.
     Callback(Ticket),
 }
 
 /// An answer on its way to a callback.
-pub(crate) struct Reply {
+pub(crate) struct CallbackAnswer {
     pub(crate) ticket: Ticket,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AnswerResult,
 }
 
 /// Answers for the game thread.
 pub struct Replies {
-    queue: Queue<Reply>,
-    /// Of everything in the queue.
+    queue: Queue<CallbackAnswer>,
+    /// Bytes of all answers in the queue.
     bytes: AtomicUsize,
-    /// The ticket that the game thread waits for, and its answer.
-    reader: Mutex<Option<(Ticket, Option<Outcome>)>>,
+    /// The ticket that the game thread waits for, and its answer once it is there.
+    reader: Mutex<Option<(Ticket, Option<AnswerResult>)>>,
     arrived: Condvar,
-    /// The answer that the game thread waits for is there: looked at without the lock.
+    /// The answer that the game thread waits for is there. Polled without the lock.
     is_there: AtomicBool,
-    /// Counts answers and connections: whether Redis was heard of since a reader waited in vain.
+    /// Counts batches of replies and connections. It tells whether Redis has given a sign of life since a reader timed
+    /// out.
     heard: AtomicU64,
+    /// Raised so that the pump looks at the queue.
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
-fn weight(outcome: &Outcome) -> usize {
+/// Bytes that an answer is charged for against [`ANSWERS_BYTES_MAX`].
+fn weight(outcome: &AnswerResult) -> usize {
     ITEM_OVERHEAD_BYTES
         + match outcome {
             Ok(answer) => answer.tape.len(),
@@ -79,8 +82,8 @@ impl Replies {
         }
     }
 
-    /// Hands an answer on. One whose reader does not wait any more ends here.
-    pub(crate) fn answer(&self, reply_to: ReplyTo, outcome: Outcome) {
+    /// Hands an answer to its reader or callback. An answer whose reader has timed out is discarded.
+    pub(crate) fn answer(&self, reply_to: ReplyTo, outcome: AnswerResult) {
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Reader { ticket, .. } => {
@@ -91,11 +94,11 @@ impl Replies {
                 self.is_there.store(true, Ordering::Release);
                 self.arrived.notify_one();
             }
-            ReplyTo::Callback(ticket) => self.push(Reply { ticket, outcome }),
+            ReplyTo::Callback(ticket) => self.push(CallbackAnswer { ticket, outcome }),
         }
     }
 
-    fn push(&self, mut reply: Reply) {
+    fn push(&self, mut reply: CallbackAnswer) {
         self.stats.replies.offered.add(1);
         if self.bytes.load(Ordering::Relaxed) + weight(&reply.outcome) > ANSWERS_BYTES_MAX {
             self.stats.replies_too_large.add(1);
@@ -106,27 +109,30 @@ impl Replies {
         self.attention.store(true, Ordering::Release);
     }
 
-    /// The oldest answer to a callback.
-    pub(crate) fn pop(&self) -> Option<Reply> {
+    /// Takes the oldest answer to a callback.
+    pub(crate) fn pop(&self) -> Option<CallbackAnswer> {
         let reply = self.queue.pop()?;
         self.bytes.fetch_sub(weight(&reply.outcome), Ordering::Relaxed);
         Some(reply)
     }
 
+    /// Answers in the queue.
     pub fn waiting(&self) -> usize {
         self.queue.waiting()
     }
 
-    /// Announces that the game thread will wait for this answer: before the command is queued, or it could be missed.
+    /// Announces that the game thread will wait for this answer. To be called before the command is queued: an answer
+    /// that nobody expects is discarded.
     pub(crate) fn expect(&self, ticket: Ticket) {
         let mut reader = lock(&self.reader);
         self.is_there.store(false, Ordering::Release);
         *reader = Some((ticket, None));
     }
 
-    /// Waits for the announced answer. After the deadline it is not waited for any more.
-    pub(crate) fn wait(&self, deadline: Instant) -> Option<Outcome> {
-        // To be woken takes as long as a nearby Redis to answer: so at first this thread, which waits in any case, looks.
+    /// Waits for the announced answer. `None`: the deadline passed, and the answer is not expected any more.
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<AnswerResult> {
+        // Waking a sleeping thread takes about as long as a nearby Redis takes to answer. This thread cannot do
+        // anything else meanwhile, so it polls at first.
         let look_until = deadline.min(Instant::now() + LOOK);
         while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {
             std::hint::spin_loop();
@@ -146,12 +152,12 @@ impl Replies {
         }
     }
 
-    /// Redis answered something, or a connection to it was made.
+    /// Redis replied, or a connection to it was made.
     pub(crate) fn note_heard(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Changes whenever Redis was heard of.
+    /// A number that changes whenever Redis gives a sign of life.
     pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
     }

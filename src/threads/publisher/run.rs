@@ -1,5 +1,13 @@
-//! One command on its way to Redis and back: what is sent, whether it may be sent again, who waits for the answer.
-//! A value: made on the game thread, owned by `rt-publisher` until its fate is known.
+//! One command on its way to Redis and back: its bytes, whether it may be sent again, and the place its answer goes to.
+//! A value: the game thread or `rt-actions` makes it, `rt-publisher` owns it until its fate is known.
+//!
+//! | [`Work`] | [`Effect`] | answer lost | order on its keys |
+//! |---|---|---|---|
+//! | `Ask`, [`Again::Read`] | reads | sent again until it is too old | behind every write before it |
+//! | `Ask`, [`Again::Write`] (idempotent) | writes | sent again, unless that would undo a change behind it | kept |
+//! | `Ask`, [`Again::Never`] | unknown | counts as `unknown` | kept |
+//! | `Count` | counts | sent again with its number | counters among themselves: none |
+//! | `Board` | reads | begins anew | none |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,60 +19,67 @@ use crate::redis::counter::{Count, Form};
 use crate::redis::leaderboard::Board;
 use crate::threads::publisher::replies::ReplyTo;
 
-/// Memory that one search for a leaderboard is charged to the queue of commands: a few run at once.
+/// Bytes that one search for a leaderboard is charged against the outbox's bound, so that only a few run at once.
 const BOARD_BYTES: usize = 2 * 1024 * 1024;
-/// How often a write whose answer was lost is sent.
+/// How often a write is sent in all while its answers are lost: a write that ends every connection it is sent on must
+/// not be sent for ever.
 const WRITE_ATTEMPTS_MAX: u32 = 5;
-/// Longest search for a leaderboard that has a callback.
+/// Longest search for a leaderboard that has a callback: a board of the largest size takes some hundred steps of SCAN
+/// and MGET, each behind the commands of others.
 const BOARD_TIME_MAX: Duration = Duration::from_secs(10);
-/// A read with a callback that waited this long for Redis is answered with an error: its value would be stale.
+/// A read with a callback that has waited this long for Redis is answered with an error: its value would be stale.
 pub const READ_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// A command, or a series of them with one answer.
+/// A command, or a series of commands with one answer.
 pub(crate) struct Run {
     pub(crate) work: Work,
-    /// What failed, for an error: `set`, `incr`.
+    /// The operation in the words of the API, for errors: `set`, `incr`.
     pub(crate) operation: &'static str,
-    /// What it was done to, as scripts name it.
+    /// The key or command name as scripts know it, without the prefix.
     pub(crate) target: Box<[u8]>,
-    /// Further keys, as scripts name them: of a DEL.
+    /// Further keys, as scripts know them: DEL has several.
     pub(crate) more_targets: Vec<Box<[u8]>>,
     pub(crate) reply_to: ReplyTo,
+    /// When it was queued.
     pub(crate) queued: Instant,
     /// How often it was written.
     pub(crate) attempts: u32,
-    /// The settings under which it was queued, by their number of reconnections.
+    /// See [`crate::threads::publisher::outbox::Outgoing::generation`].
     pub(crate) generation: u64,
 }
 
-/// What Redis is asked.
+/// The commands of one [`Run`].
 pub(crate) enum Work {
+    /// One command. `expect` reads its reply.
     Ask { command: Command, expect: Expect, again: Again },
+    /// A counter: a call of the script, or plain commands.
     Count(CountJob),
+    /// The search for a leaderboard: SCAN and MGET in turn.
     Board(Box<Board>),
 }
 
-/// What to do when the answer of a command is lost.
+/// Whether a command is sent again when its answer is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
-    /// It changes nothing: sent again, but not for ever.
+    /// It changes nothing: sent again until [`READ_AGE_MAX`].
     Read,
-    /// The second time changes nothing any more: sent again.
+    /// It is idempotent, such as SET and DEL: sent again.
     Write,
-    /// Nobody can say what the second time would do.
+    /// A command of a script's own: repeating it may do anything. Never sent again.
     Never,
 }
 
-/// A counter and the number that makes it count once.
+/// A counter and the number by which the script applies it once (`redis/counter.rs`).
 pub(crate) struct CountJob {
     pub(crate) count: Count,
-    /// The key of the last number of this process.
+    /// The key under which Redis keeps the last number of this process.
     pub(crate) done: Arc<[u8]>,
-    /// Given when it is written as a script, taken back when it is certain that Redis did not do it.
+    /// Its number, and when it got it. Given when it is first written as a call of the script, taken back when it is
+    /// certain that Redis did not apply it.
     pub(crate) number: Option<(u64, Instant)>,
-    /// An answer was lost: Redis may have done it under its number.
+    /// An answer was lost: Redis may have applied it under its number.
     pub(crate) in_doubt: bool,
-    /// How it was last written; `None`: as plain commands, or not yet.
+    /// The form of the script's call when it was last written; `None`: plain commands, or not written yet.
     pub(crate) form: Option<Form>,
 }
 
@@ -82,32 +97,34 @@ impl Run {
         }
     }
 
-    /// What it takes of the outbox's bound.
+    /// Bytes that it is charged for against the outbox's bound.
     pub(crate) fn weight(&self) -> usize {
         let bytes = match &self.work {
             Work::Ask { command, .. } => command.bytes_max(),
             Work::Count(job) => job.count.bytes(),
-            // What it may keep while it searches.
+            // It keeps keys and hashes while it searches.
             Work::Board(_) => BOARD_BYTES,
         };
         bytes + self.target.len() + ITEM_OVERHEAD_BYTES
     }
 
-    /// The keys it names, as scripts name them. Of a command of a script's own they are not known.
+    /// The keys that it names, as scripts know them. The keys of a script's own command are not known.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&self.target).chain(&self.more_targets).map(AsRef::as_ref)
     }
 
+    /// Whether the game thread waits for its answer.
     pub(crate) fn is_reader(&self) -> bool {
         matches!(self.reply_to, ReplyTo::Reader { .. })
     }
 
-    /// Its answer is waited for right now: by the game thread, or to go on with.
+    /// Whether its answer should be read as soon as it arrives: the game thread waits for it, or the search for a
+    /// leaderboard goes on with it.
     pub(crate) fn is_awaited(&self) -> bool {
         self.is_reader() || self.is_board()
     }
 
-    /// Whether its answer is of no use any more. Writes and counters wait for Redis as long as it takes.
+    /// Whether its answer is of no use any more. Writes and counters are never late: they wait until Redis is back.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         let waited = now.saturating_duration_since(self.queued);
         match (self.reply_to, &self.work) {
@@ -128,7 +145,7 @@ impl Run {
         }
     }
 
-    /// What it does to keys, for their order.
+    /// Its effect on keys, which decides about order.
     pub(crate) fn effect(&self) -> Effect {
         match &self.work {
             Work::Ask { again: Again::Read, .. } | Work::Board(_) => Effect::Reads,
@@ -138,11 +155,12 @@ impl Run {
         }
     }
 
+    /// Whether it is the search for a leaderboard.
     pub(crate) fn is_board(&self) -> bool {
         matches!(self.work, Work::Board(_))
     }
 
-    /// The number of a counter that was written with one.
+    /// The number of a counter that has one.
     pub(crate) fn number(&self) -> Option<u64> {
         match &self.work {
             Work::Count(job) => job.number.map(|(number, _)| number),
@@ -150,7 +168,7 @@ impl Run {
         }
     }
 
-    /// How a counter was last written, if by the script.
+    /// The form of the script's call by which a counter was last written.
     pub(crate) fn form(&self) -> Option<Form> {
         match &self.work {
             Work::Count(job) => job.form,
@@ -158,12 +176,12 @@ impl Run {
         }
     }
 
-    /// No reply of Redis to it is to be shown.
+    /// Whether it carries a password or may carry one: no error reply to it is ever shown.
     pub(crate) fn has_secret(&self) -> bool {
         matches!(&self.work, Work::Ask { command, .. } if command.has_secret())
     }
 
-    /// The number under which Redis may have done it already.
+    /// The number under which Redis may have applied a counter already.
     pub(crate) fn number_in_doubt(&self) -> Option<u64> {
         match &self.work {
             Work::Count(job) if job.in_doubt => self.number(),
@@ -171,7 +189,7 @@ impl Run {
         }
     }
 
-    /// Its answer was lost.
+    /// Notes that its answer was lost.
     pub(crate) fn was_lost(&mut self) {
         match &mut self.work {
             Work::Count(job) => job.in_doubt = job.number.is_some(),
@@ -180,7 +198,8 @@ impl Run {
         }
     }
 
-    /// This attempt was refused: unless an earlier one is in doubt, it is certain that Redis did not do it.
+    /// Notes that this attempt was refused. Unless an earlier attempt is in doubt, Redis certainly did not apply it,
+    /// and its number goes back.
     pub(crate) fn was_refused(&mut self) {
         if let Work::Count(job) = &mut self.work
             && !job.in_doubt
@@ -190,14 +209,14 @@ impl Run {
     }
 }
 
-/// What a command does to the keys it names.
+/// The effect of a command on the keys that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Reads,
     Writes,
-    /// Counters go in any order among themselves.
+    /// An addition: counters commute among themselves.
     Counts,
-    /// A command of a script's own: anything, to any key.
+    /// A command of a script's own: it may do anything to any key.
     Unknown,
 }
 
@@ -207,7 +226,8 @@ impl CountJob {
     }
 }
 
-/// Whether Redis still knows the number of a job that was written so long ago.
+/// Whether Redis certainly still knows the number of a counter that got it so long ago: with a margin of half the time
+/// that Redis is told to remember numbers ([`COUNTER_MEMORY`]).
 fn remembers(since: Duration) -> bool {
     since < COUNTER_MEMORY / 2
 }

@@ -1,5 +1,6 @@
-//! The queues from the workers to the game thread: events for Lua, and news for game hooks.
-//! Neither makes a worker wait: a full inbox drops its oldest event, full news are merged or dropped, all counted.
+//! The queues from the workers to the game thread: [`Inbox`] for events, [`Notices`] for news that become game hooks.
+//! Neither makes a worker wait. A full inbox drops its oldest event: a late event is worth less than a new one. Notices
+//! about the same thing are merged, and a full queue drops the newest. Every drop is counted by its reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,23 +9,64 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::event::notice::Notice;
-use crate::event::{Event, Purpose};
+use crate::event::{Event, EventText};
+use crate::hooks::hook::{Hook, Scopes};
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
 
 /// Events that may wait for Lua: a server of 66 ticks a second delivers them within a few ticks.
 pub const INBOX_EVENTS_MAX: usize = 8192;
-/// The memory that events waiting for Lua may take, in bytes.
+/// Memory that events waiting for Lua may take, in bytes. Large events reach this bound before the count.
 const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Notices for game hooks (a gap, a lost connection) that may wait for Lua. Equal ones are merged first.
+/// Notices for game hooks (a gap, a lost connection) that may wait for Lua. Notices about the same thing count once, so
+/// more than this means that something fails in many places at once.
 const NOTICES_MAX: usize = 256;
 // A decoded event takes at most five bytes for two of its text (`json/tape.rs`), and must fit an empty inbox.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 + NAME_BYTES_MAX + ITEM_OVERHEAD_BYTES < INBOX_BYTES_MAX);
 
-/// Events waiting for Lua. One producer, one consumer; when full the oldest makes room.
+/// An event on its way to Lua, and the functions that it is for.
+pub(crate) struct Inbound {
+    pub(crate) event: Event,
+    pub(crate) purpose: Purpose,
+}
+
+impl Inbound {
+    /// An event for the listeners of its topic.
+    pub(crate) fn for_listeners(event: Event) -> Inbound {
+        Inbound { event, purpose: Purpose::Listeners }
+    }
+
+    /// Bytes that it takes of [`INBOX_BYTES_MAX`].
+    fn weight(&self) -> usize {
+        let text = match &self.purpose {
+            Purpose::Listeners => 0,
+            Purpose::Condition(undecided) => undecided.text.weight(),
+        };
+        self.event.weight() + text
+    }
+}
+
+/// The functions that an event is for.
+pub(crate) enum Purpose {
+    /// The listeners of its topic are called.
+    Listeners,
+    /// A hook's condition function decides whether the hook acts.
+    Condition(Box<Undecided>),
+}
+
+/// A hook whose condition function has not been asked yet, and the event that it will act on.
+pub(crate) struct Undecided {
+    pub(crate) hook: Arc<Hook>,
+    pub(crate) scopes: Scopes,
+    /// The event as it was published, for the hook's actions.
+    pub(crate) text: Arc<EventText>,
+}
+
+/// The queue of events for Lua. The workers push, the game thread pops; a push into a full queue pops the oldest.
 pub struct Inbox {
-    tx: Sender<Event>,
-    rx: Receiver<Event>,
+    tx: Sender<Inbound>,
+    rx: Receiver<Inbound>,
+    /// The weight of the queued events.
     bytes: AtomicUsize,
     notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
@@ -37,28 +79,29 @@ impl Inbox {
         Inbox { tx, rx, bytes: AtomicUsize::new(0), notices, attention, stats }
     }
 
-    /// Takes the event; drops as many of the oldest as it needs the room of, counted.
-    pub(crate) fn push(&self, mut event: Event) {
+    /// Queues the event. Drops and counts as many of the oldest events as it needs the room of.
+    pub(crate) fn push(&self, mut inbound: Inbound) {
         self.stats.inbox.offered.add(1);
-        let weight = event.weight();
+        let weight = inbound.weight();
         while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
             if !self.drop_oldest() {
-                break; // An event fits an empty queue (asserted in config/mod.rs).
+                break; // The queue is empty, and every event fits an empty queue (asserted above).
             }
         }
         self.bytes.fetch_add(weight, Ordering::Relaxed);
-        while let Err(refusal) = self.tx.try_send(event) {
-            event = refusal.into_inner();
+        while let Err(refusal) = self.tx.try_send(inbound) {
+            inbound = refusal.into_inner();
             self.drop_oldest();
         }
         self.raise_attention();
     }
 
-    /// Makes room. The pump tells what listeners lose; a hook whose function was not asked yet loses what this server
-    /// may have said that it does. False: nothing waits.
+    /// Drops the oldest event. For listeners the pump reports all drops together (`RealtimeOverflow`). A hook whose
+    /// condition function was not asked yet gets a report of its own: this server may have announced that the hook acts,
+    /// and then no other server does. False: the queue is empty.
     fn drop_oldest(&self) -> bool {
-        let Some(event) = self.pop() else { return false };
-        match event.purpose() {
+        let Some(inbound) = self.pop() else { return false };
+        match inbound.purpose {
             Purpose::Listeners => self.stats.inbox.dropped.overflow.add(1),
             Purpose::Condition(undecided) => {
                 self.stats.inbox.dropped.undecided.add(1);
@@ -70,30 +113,32 @@ impl Inbox {
         true
     }
 
-    /// The oldest event.
-    pub(crate) fn pop(&self) -> Option<Event> {
-        let event = self.rx.try_recv().ok()?;
-        self.bytes.fetch_sub(event.weight(), Ordering::Relaxed);
-        Some(event)
+    /// Takes the oldest event.
+    pub(crate) fn pop(&self) -> Option<Inbound> {
+        let inbound = self.rx.try_recv().ok()?;
+        self.bytes.fetch_sub(inbound.weight(), Ordering::Relaxed);
+        Some(inbound)
     }
 
+    /// The number of queued events.
     pub fn waiting(&self) -> usize {
         self.rx.len()
     }
 
-    /// Takes back the flag before the pump looks at what waits: what comes later raises it again.
+    /// Reads and lowers the flag. The pump does so before it looks at the queues: an item that comes later raises the flag
+    /// again.
     pub fn take_attention(&self) -> bool {
         self.attention.load(Ordering::Relaxed) && self.attention.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the pump look at the next tick.
+    /// Makes the pump look at the queues at the next tick.
     pub(crate) fn raise_attention(&self) {
         // Always a store: testing first could read the old flag before the push above is visible to the pump.
         self.attention.store(true, Ordering::Release);
     }
 }
 
-/// News waiting to become game hooks.
+/// The queue of notices for game hooks. Bounded by [`NOTICES_MAX`].
 pub struct Notices {
     queue: Queue<Notice>,
     attention: Arc<AtomicBool>,
@@ -105,8 +150,9 @@ impl Notices {
         Notices { queue: Queue::default(), attention, stats }
     }
 
-    /// Takes the news: into one that waits, if it is of the same matter, else at the end. A full queue drops it, unless it
-    /// says how the connection stands: then the oldest of another matter makes room, or of the same.
+    /// Queues a notice, or merges it into a queued one about the same thing. A full queue drops and counts the notice. Only
+    /// `Connected` and `Disconnected` are never refused, as scripts must know the newest state: then the oldest other
+    /// notice is dropped, or the oldest of these if there is no other.
     pub(crate) fn push(&self, notice: Notice) {
         let taken = self.queue.change(|queue| {
             if queue.iter_mut().any(|waiting| waiting.absorb(&notice)) {
@@ -128,15 +174,17 @@ impl Notices {
         }
     }
 
+    /// Takes the oldest notice.
     pub fn pop(&self) -> Option<Notice> {
         self.queue.pop()
     }
 
+    /// The number of queued notices.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.waiting()
     }
 
-    /// Drops what is past: a new Lua state is told how the connection stands now, not how it came to that.
+    /// Drops the queued `Connected` and `Disconnected`: a new Lua state hears the present state only.
     pub(crate) fn drop_past(&self) {
         let dropped = self.queue.change(|queue| {
             let before = queue.len();
@@ -152,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_news_are_counted_and_the_state_of_the_connection_arrives() {
+    fn a_full_queue_drops_and_counts_notices_but_never_the_newest_connection_state() {
         let stats = Arc::new(Stats::default());
         let notices = Notices::new(Arc::clone(&stats), Arc::default());
         let failed = |at: usize| {
@@ -160,7 +208,7 @@ mod tests {
             Notice::Error { operation: "incr", target, reason: "redis: WRONGTYPE".to_owned() }
         };
         (0..NOTICES_MAX + 44).for_each(|at| notices.push(failed(at)));
-        // What waits already takes its like in, which then is no news of its own.
+        // A notice like a queued one is merged into it, and is not counted as offered.
         (0..NOTICES_MAX).for_each(|at| notices.push(failed(at)));
         let counts = || (stats.notices.offered.get(), stats.notices.dropped.queue_full.get(), notices.waiting());
         let all = NOTICES_MAX as u64;
@@ -171,7 +219,7 @@ mod tests {
         let told: Vec<Notice> = std::iter::from_fn(|| notices.pop()).collect();
         assert_eq!(told.first(), Some(&failed(2)), "the oldest made room");
         assert_eq!(told[NOTICES_MAX - 2..], [Notice::Disconnected { reason: "gone".to_owned() }, Notice::Connected]);
-        // A connection that comes and goes all the time: the newest stays.
+        // A connection that comes and goes: the newest state stays.
         (0..NOTICES_MAX).for_each(|_| notices.push(Notice::Connected));
         notices.push(Notice::Disconnected { reason: "at last".to_owned() });
         let last = std::iter::from_fn(|| notices.pop()).last();

@@ -1,37 +1,39 @@
-//! What is said of failures: each cause at most once in ten seconds, with how often it happened unsaid.
-//! Owned by `rt-webhooks`. Remembers a bounded number of causes; the one said longest ago makes room.
+//! [`Failures`] throttles the log lines about failed posts: each cause is reported at most once in ten seconds, and the
+//! next line counts the ones between. Owned by `rt-webhooks`. It remembers a bounded number of causes; the one that was
+//! reported longest ago makes room.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::io::text_log::Throttle;
 
-/// Causes that are remembered: more destinations and reasons than can be in trouble at once.
+/// Causes that are remembered: more than destinations and reasons can be in trouble at once.
 const CAUSES_MAX: usize = 512;
 
-/// When each cause was said last.
+/// The last report of each cause.
 #[derive(Default)]
-pub(super) struct Failures(HashMap<Box<[u8]>, Said>);
+pub(super) struct Failures(HashMap<Box<[u8]>, LastReport>);
 
-struct Said {
+struct LastReport {
     throttle: Throttle,
     at: Instant,
 }
 
 impl Failures {
-    /// What to add to the words about this cause, as [`Throttle::pass`]; `None`: say nothing now.
+    /// The parts of `cause` (a hook or destination, and a reason) name it together. Returns the end of the log line, as
+    /// [`Throttle::pass`] does; `None`: write no line now.
     pub(super) fn pass(&mut self, cause: &[&[u8]], now: Instant) -> Option<String> {
         let cause = cause.join(&0).into_boxed_slice();
         if self.0.len() >= CAUSES_MAX && !self.0.contains_key(&cause) {
-            let oldest = self.0.iter().min_by_key(|(_, said)| said.at).map(|(cause, _)| cause.clone());
+            let oldest = self.0.iter().min_by_key(|(_, last)| last.at).map(|(cause, _)| cause.clone());
             oldest.map(|oldest| self.0.remove(&oldest));
         }
-        let said = self.0.entry(cause).or_insert_with(|| Said { throttle: Throttle::new(), at: now });
-        let words = said.throttle.pass(now);
-        if words.is_some() {
-            said.at = now;
+        let last = self.0.entry(cause).or_insert_with(|| LastReport { throttle: Throttle::new(), at: now });
+        let line_end = last.throttle.pass(now);
+        if line_end.is_some() {
+            last.at = now;
         }
-        words
+        line_end
     }
 }
 
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once_in_ten_seconds() {
+    fn each_cause_is_reported_once_in_ten_seconds() {
         let (mut failures, start) = (Failures::default(), Instant::now());
         let mut at = |hook: &str, s| failures.pass(&[hook.as_bytes(), b"HTTP 500"], start + Duration::from_secs(s));
         assert_eq!((at("a", 0), at("b", 1), at("a", 9)), (Some(String::new()), Some(String::new()), None));
@@ -50,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_bounded() {
+    fn the_number_of_remembered_causes_is_bounded() {
         let (mut failures, start) = (Failures::default(), Instant::now());
         for n in 0..CAUSES_MAX as u64 * 2 {
             assert!(failures.pass(&[&n.to_le_bytes()], start + Duration::from_millis(n)).is_some());

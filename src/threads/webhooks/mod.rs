@@ -1,190 +1,373 @@
-//! Discord and HTTP, from a job to its answer: what everybody else sees of the thread `rt-webhooks` (`worker.rs`), and
-//! what outlives a panic of it. A push is taken or refused at once, whoever pushes.
-//! Needs neither Redis nor the game thread: a job is an event's text and what a hook makes of it.
+//! The loop of `rt-webhooks`: makes posts from jobs, gives them to senders when the schedule allows it, and settles the
+//! results. Everybody else uses the handle, `webhooks/queue.rs`; the requests are made by `webhooks/senders.rs`.
+//! The thread owns the dead-letter file and the spool, and never waits for the network. Every job that is not delivered
+//! is counted by its cause, written to the dead-letter file and reported by `RealtimeActionFailed`.
+//!
+//! ```text
+//!  one round:  wait            for a job, a result, a request or a due time of the schedule
+//!              intake          jobs become posts in the schedule
+//!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
+//!              expire          posts that are too old are given up
+//!              dispatch        posts go to free senders; requests that hold up others are interrupted
+//! ```
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use rustls::ClientConfig;
+use crossbeam_channel::select;
 
-use crate::config::Config;
-use crate::event::EventText;
-use crate::hooks::request::Webhook;
+use crate::event::identity;
+use crate::event::notice::Notice;
+use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
-use crate::stats::Stats;
-use crate::webhook::post::Address;
-use crate::webhook::schedule::{Schedule, Standing, WEBHOOK_BYTES_MAX};
-use crate::webhook::spool::Spool;
+use crate::io::text_log::escaped;
+use crate::stats::Counter;
+use crate::threads::shared::Shared;
+use crate::threads::webhooks::failures::Failures;
+use crate::threads::webhooks::queue::{Ask, Job, SpoolState, Webhooks, address_of};
+use crate::threads::webhooks::senders::{Done, Order};
+use crate::webhook::answer::{self, PostResult};
+use crate::webhook::dead_letter::DeadLetters;
+use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::schedule::{Cause, DeadLetter};
+use crate::webhook::spool::{Now, Opened, Spool};
 
-pub(crate) use worker::run;
-
-use senders::Senders;
-
+mod compose;
 mod failures;
+pub(crate) mod queue;
 mod senders;
-mod worker;
-use crate::config::limits::PAYLOAD_BYTES_MAX;
 
-/// Jobs that `rt-webhooks` has not taken yet. It does no network I/O and empties this queue at once. A full queue
-/// refuses the newest job.
-const WEBHOOK_INTAKE_MAX: usize = 8192;
-/// Memory that jobs in the intake of `rt-webhooks` may take, in bytes.
-const WEBHOOK_INTAKE_BYTES_MAX: usize = 4 * 1024 * 1024;
-// What is promised: 16 MiB in all.
-const _: () = assert!(WEBHOOK_BYTES_MAX + WEBHOOK_INTAKE_BYTES_MAX == 16 * 1024 * 1024);
-const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_INTAKE_BYTES_MAX);
+/// Jobs made into posts in one round, before the senders are served again: a burst of events must not delay the results
+/// of requests.
+const INTAKE_AT_ONCE: usize = 256;
+/// Longest wait while nothing is due. Jobs, results and requests wake the thread.
+const IDLE: Duration = Duration::from_secs(60);
+/// Time that the senders get to end at stop, after their sockets were shut down.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// One thing to post for one event.
-pub struct Job {
-    /// The id of the hook, for what is said about it.
-    pub hook: Arc<[u8]>,
-    pub webhook: Arc<Webhook>,
-    pub event: Arc<EventText>,
-}
-
-impl Job {
-    /// What it takes of the bound. An event that several hooks want counts for each.
-    fn weight(&self) -> usize {
-        self.event.weight()
+/// Runs `rt-webhooks` until stop. A panic starts it again, with the schedule and the senders of before.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    let mut worker = Worker::new(shared);
+    worker.recover();
+    while !shared.is_stopping() {
+        fail_point("webhooks");
+        worker.wait();
+        worker.intake();
+        worker.settle_reports();
+        worker.expire();
+        worker.dispatch();
     }
+    worker.end();
 }
 
-/// Too much waits to be looked at.
-#[derive(Debug, PartialEq)]
-pub struct Refused {
-    pub(crate) waiting: usize,
+/// The state of the loop. A panic loses it and no post: those are in the schedule, which the handle owns.
+struct Worker<'a> {
+    shared: &'a Arc<Shared>,
+    webhooks: &'a Webhooks,
+    dead_letters: Option<DeadLetters>,
+    failures: Failures,
+    /// Scratch memory for the tape of one event.
+    tape: Vec<u8>,
 }
 
-/// The way to `rt-webhooks`.
-pub struct Webhooks {
-    boot: u64,
-    jobs_tx: Sender<Job>,
-    jobs_rx: Receiver<Job>,
-    intake_bytes: AtomicUsize,
-    asks_tx: Sender<Ask>,
-    asks_rx: Receiver<Ask>,
-    /// Never held during I/O: the game thread looks at it too.
-    schedule: Mutex<Schedule>,
-    senders: Senders,
-    /// Posts made so far.
-    numbers: AtomicU64,
-    directory: OnceLock<PathBuf>,
-    /// Only for `rt-webhooks`, which a panic may start anew.
-    spool: Mutex<SpoolState>,
-    stats: Arc<Stats>,
-}
+impl<'a> Worker<'a> {
+    /// Opens no file yet: the spool is opened by [`Worker::recover`], the dead-letter file by its first line.
+    fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
+        let webhooks = &shared.webhooks;
+        let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
+        Worker { shared, webhooks, dead_letters, failures: Failures::default(), tape: Vec::new() }
+    }
 
-#[derive(Default)]
-enum SpoolState {
-    #[default]
-    Unopened,
-    Open(Spool),
-    /// It could not be opened, or the thread has ended.
-    Closed,
-}
+    /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
+    /// the schedule that had not reached a sender.
+    fn recover(&mut self) {
+        // The senders outlive a panic of this thread: their orders are still in flight.
+        lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
+        let Some(directory) = self.webhooks.directory.get() else { return };
+        if !matches!(*lock(&self.webhooks.spool), SpoolState::Unopened) {
+            return;
+        }
+        // Should opening panic, the next run of this thread goes on without a spool instead of panicking again.
+        *lock(&self.webhooks.spool) = SpoolState::Closed;
+        match Spool::open(directory, now()) {
+            Ok(Opened { spool, posts, unreadable, left }) => {
+                *lock(&self.webhooks.spool) = SpoolState::Open(spool);
+                self.shared.stats.spool_unreadable.add((unreadable + left.len()) as u64);
+                if !posts.is_empty() || unreadable > 0 {
+                    let count = posts.len();
+                    log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
+                }
+                for left in left {
+                    log::warn!("{left}: the file is left unchanged, move it away if it is not yours");
+                }
+                for post in posts {
+                    self.shared.stats.webhooks.offered.add(post.jobs());
+                    self.offer(post);
+                }
+                // Before anything is posted: once this process's own file holds all posts, the files of dead processes
+                // are removed, and a crash later loses none of them.
+                self.write_spool();
+            }
+            Err(err) => log::error!(
+                "cannot use a spool in `{}`, posts that wait when the server ends are lost: {err}",
+                directory.display()
+            ),
+        }
+        self.dispatch();
+    }
 
-/// What `rt-webhooks` is asked beside jobs.
-enum Ask {
-    /// Write what is not posted to the spool, and tell whether it is written.
-    Spool(Sender<bool>),
-    /// Look again: it is time to stop.
-    Wake,
-}
-
-/// Asks waiting at once: one who closes, and one who stops.
-const ASKS_MAX: usize = 4;
-
-impl Webhooks {
-    pub(crate) fn new(boot: u64, config: &Config, stats: Arc<Stats>) -> Webhooks {
-        let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(WEBHOOK_INTAKE_MAX);
-        let (asks_tx, asks_rx) = crossbeam_channel::bounded(ASKS_MAX);
-        Webhooks {
-            boot,
-            jobs_tx,
-            jobs_rx,
-            intake_bytes: AtomicUsize::new(0),
-            asks_tx,
-            asks_rx,
-            schedule: Mutex::default(),
-            senders: Senders::new(config, Arc::clone(&stats)),
-            numbers: AtomicU64::new(0),
-            directory: OnceLock::new(),
-            spool: Mutex::default(),
-            stats,
+    /// Waits for a job, a result, a request or the next due time, and serves it.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let due = lock(&self.webhooks.schedule).due(now);
+        // At least a millisecond: a post that is due may be held up, as all senders are busy.
+        let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
+        select! {
+            recv(self.webhooks.jobs_rx) -> job => job.into_iter().for_each(|job| self.make(job)),
+            recv(self.webhooks.senders.reports()) -> done => done.into_iter().for_each(|done| self.settle(done)),
+            recv(self.webhooks.asks_rx) -> ask => ask.into_iter().for_each(|ask| self.answer(ask)),
+            default(patience) => {}
         }
     }
 
-    /// Where the dead-letter file and the spool are; before the threads start. Without it there are none.
-    pub fn keep_files_in(&self, directory: PathBuf) {
-        // A second call changes nothing: the files are open.
-        let _ = self.directory.set(directory);
-    }
-
-    /// Takes the job, or refuses it when too many wait. Never waits; any thread.
-    pub fn push(&self, job: Job) -> Result<(), Refused> {
-        self.stats.webhooks.offered.add(1);
-        let weight = job.weight();
-        if self.intake_bytes.fetch_add(weight, Ordering::AcqRel) + weight <= WEBHOOK_INTAKE_BYTES_MAX
-            && self.jobs_tx.try_send(job).is_ok()
-        {
-            return Ok(());
+    /// Serves a request of another thread.
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Wake => {}
+            Ask::Spool(reply) => {
+                // Jobs that were queued before the request belong into the spool.
+                while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
+                    self.make(job);
+                }
+                let written = self.write_spool();
+                // The caller's deadline may be over.
+                let _ = reply.try_send(written);
+            }
         }
-        self.intake_bytes.fetch_sub(weight, Ordering::AcqRel);
-        self.stats.webhooks.dropped.queue_full.add(1);
-        Err(Refused { waiting: self.jobs_rx.len() })
     }
 
-    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
-    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
-        self.senders.trust(ca_file, tls);
-    }
-
-    /// A hook with this action was added: if its destination was given up, it gets another try.
-    pub fn reopen(&self, webhook: &Webhook) {
-        lock(&self.schedule).reopen(&address_of(webhook));
-    }
-
-    /// Writes what is not posted yet to the spool, until the deadline; it may be the end of the process. True if it is
-    /// written, or if nothing waits.
-    pub fn spool(&self, deadline: Instant) -> bool {
-        if self.waiting() == 0 || self.directory.get().is_none() {
-            return self.waiting() == 0;
+    /// Makes posts from queued jobs.
+    fn intake(&mut self) {
+        for _ in 0..INTAKE_AT_ONCE {
+            let Ok(job) = self.webhooks.jobs_rx.try_recv() else { return };
+            self.make(job);
         }
-        let (reply_tx, reply_rx) = crossbeam_channel::bounded(1);
-        self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline) == Ok(true)
     }
 
-    /// Jobs taken and neither delivered nor given up.
-    pub fn waiting(&self) -> usize {
-        // The schedule first: a job that moves there meanwhile is counted twice rather than not at all.
-        let scheduled = lock(&self.schedule).jobs();
-        scheduled + self.jobs_rx.len()
-    }
-
-    /// Every destination and how it stands.
-    pub fn standings(&self) -> Vec<Standing> {
-        lock(&self.schedule).standings(Instant::now())
-    }
-
-    /// Has `rt-webhooks` look whether it is time to stop.
-    pub(crate) fn wake(&self) {
-        match self.asks_tx.try_send(Ask::Wake) {
-            // Full: it has enough to look at.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    /// Makes the post of one job and gives it to the schedule. A job whose post cannot be made is counted and reported.
+    fn make(&mut self, job: Job) {
+        self.webhooks.intake_bytes.fetch_sub(job.weight(), Ordering::AcqRel);
+        let stats = &self.shared.stats.webhooks;
+        let made = {
+            let _lost = LostInPanic(&stats.dropped.panic);
+            fail_point("webhook");
+            compose::post_of(&job, self.webhooks, &mut self.tape)
+        };
+        match made {
+            Ok(post) => self.offer(post),
+            Err(reason) => {
+                stats.dropped.unmade.add(1);
+                self.tell(&job.hook, job.webhook.kind(), address_of(&job.webhook).name(), &reason);
+            }
         }
+    }
+
+    /// Gives a post to the schedule, and buries the posts that had to make room.
+    fn offer(&mut self, post: Post) {
+        let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
+        self.bury(dead);
+    }
+
+    /// Gives posts to senders as long as the schedule and the senders allow it. Then interrupts requests that have used
+    /// up their time while other destinations wait for a sender.
+    fn dispatch(&mut self) {
+        loop {
+            // The order is built under the lock, and given to a sender without it: `send` may start a thread.
+            let order = {
+                let mut schedule = lock(&self.webhooks.schedule);
+                let Some((at, post)) = schedule.next(Instant::now(), self.webhooks.senders.free()) else {
+                    while let Some(at) = schedule.overdue(Instant::now()) {
+                        self.webhooks.senders.cut(at);
+                    }
+                    return;
+                };
+                Order { at, id: post.id.to_string(), request: post.request() }
+            };
+            // An order that no sender takes counts as a failed attempt.
+            let at = order.at;
+            if let Err(reason) = self.webhooks.senders.send(order) {
+                self.settle(Done { at, answer: Err(reason) });
+            }
+        }
+    }
+
+    /// Settles all results that have come in.
+    fn settle_reports(&mut self) {
+        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+            self.settle(done);
+        }
+    }
+
+    /// Settles the result of one request: delivered, to be sent again, or given up.
+    fn settle(&mut self, done: Done) {
+        let Done { at, answer } = done;
+        self.webhooks.senders.settle(at);
+        let mut schedule = lock(&self.webhooks.schedule);
+        let Some(post) = schedule.in_flight(at) else { return };
+        let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
+        let status = answer.as_ref().map_or(0, |response| response.status);
+        let mut answer = match &answer {
+            Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
+            Err(reason) => answer::trouble(reason.clone()),
+        };
+        // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
+        if !answer.reason.is_empty() {
+            answer.reason = answer::redacted(&answer.reason, post.secrets().into_iter());
+            if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
+                answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
+            }
+        }
+        let delivered = answer.verdict == answer::Verdict::Delivered;
+        // A request may carry several merged messages, each with an id of its own in the spool.
+        let ids: Vec<PostId> = post.parts().map(|post| post.id).filter(|_| delivered).collect();
+        let trouble = self.trouble(&answer, &name);
+        schedule.count_status(at, status);
+        let denied = answer.verdict == answer::Verdict::Denied;
+        let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
+        let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
+        drop(schedule);
+        if let Some(rest) = rest {
+            // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
+            log::warn!("other posts for {name} wait: {rest}");
+        }
+        if delivered {
+            self.take_out(ids.into_iter());
+            self.shared.stats.webhooks.delivered.add(jobs);
+        }
+        // If posts were given up, `bury` reports them with the same reason.
+        if let Some(trouble) = trouble.filter(|_| dead.is_empty()) {
+            log::warn!("{trouble}");
+        }
+        self.bury(dead);
+    }
+
+    /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
+    fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
+        if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
+            return None;
+        }
+        let more = self.failures.pass(&[name.as_bytes(), answer.reason.as_bytes()], Instant::now())?;
+        Some(format!("cannot post to {name}: {}; trying again{more}", answer.reason))
+    }
+
+    /// Gives up the posts that are too old.
+    fn expire(&mut self) {
+        let dead = lock(&self.webhooks.schedule).expire(Instant::now());
+        self.bury(dead);
+    }
+
+    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
+    fn bury(&mut self, dead: Vec<DeadLetter>) {
+        // These posts have left the schedule, so they are counted before any is written: the numbers of `Stats()` add up
+        // even while the file is slow.
+        let dropped = &self.shared.stats.webhooks.dropped;
+        for dead in &dead {
+            let counter = match dead.cause {
+                Cause::Overflow => &dropped.overflow,
+                Cause::Expired => &dropped.expired,
+                Cause::Attempts => &dropped.attempts,
+                Cause::Refused => &dropped.refused,
+                Cause::Closed => &dropped.closed,
+                Cause::Crowded => &dropped.crowded,
+            };
+            counter.add(dead.post.jobs());
+        }
+        let unix_ms = identity::unix_ms(SystemTime::now());
+        for dead in &dead {
+            if let Some(Err(err)) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms)) {
+                self.shared.stats.dead_letters_lost.add(1);
+                if let Some(more) = self.failures.pass(&[b"dead letters"], Instant::now()) {
+                    log::error!("cannot write to the dead-letter file: {err}{more}");
+                }
+            }
+            self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
+        }
+        self.take_out(dead.iter().map(|dead| dead.post.id));
+    }
+
+    /// Reports a lost post of this hook in the log and to Lua, throttled by hook and reason.
+    fn tell(&mut self, hook: &Arc<[u8]>, kind: &'static str, name: &str, reason: &str) {
+        let Some(more) = self.failures.pass(&[hook, reason.as_bytes()], Instant::now()) else { return };
+        let reason = format!("{}{more}", escaped(reason));
+        log::error!("lost a post of hook `{}` to {name}: {reason}", String::from_utf8_lossy(hook));
+        self.shared.notices.push(Notice::ActionFailed { hook: Arc::clone(hook), kind, reason });
+    }
+
+    // ---- the spool ------------------------------------------------------------------------------------------------
+
+    /// Writes all posts that are not delivered to the spool. True if all of them are written.
+    fn write_spool(&mut self) -> bool {
+        let Some(directory) = self.webhooks.directory.get() else { return false };
+        let SpoolState::Open(spool) = &mut *lock(&self.webhooks.spool) else { return false };
+        let lines = Spool::lines(lock(&self.webhooks.schedule).posts(), now());
+        let left_out = lines.left_out;
+        if left_out > 0 {
+            log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
+        }
+        if let Err(err) = spool.write(lines) {
+            log::error!("cannot write the waiting posts to the spool in `{}`: {err}", directory.display());
+            return false;
+        }
+        left_out == 0
+    }
+
+    /// Takes settled posts out of the spool, so that the next process does not send them again.
+    fn take_out(&mut self, ids: impl Iterator<Item = PostId>) {
+        let taken = match &mut *lock(&self.webhooks.spool) {
+            SpoolState::Open(spool) => spool.settled(ids),
+            SpoolState::Unopened | SpoolState::Closed => Ok(()),
+        };
+        let Err(err) = taken else { return };
+        if let Some(more) = self.failures.pass(&[b"spool"], Instant::now()) {
+            log::warn!("cannot take a post out of the spool, a restart may post it again: {err}{more}");
+        }
+    }
+
+    /// The end of the loop: interrupts the senders, and writes all posts that are not delivered to the spool.
+    fn end(&mut self) {
+        let late = self.webhooks.senders.stop(STOP_PATIENCE);
+        if !late.is_empty() {
+            log::warn!("did not end in time: {}", late.join(", "));
+        }
+        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+            // An interrupted request is no failure of its post: the post stays in flight, and so goes into the spool.
+            if done.answer.is_ok() {
+                self.settle(done);
+            }
+        }
+        while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
+            self.make(job);
+        }
+        self.write_spool();
+        // Closing it releases its lock: another process may take the posts over from now on.
+        *lock(&self.webhooks.spool) = SpoolState::Closed;
     }
 }
 
-/// The destination of a hook's posts.
-fn address_of(webhook: &Webhook) -> Address {
-    match webhook {
-        Webhook::Discord(discord) => Address::discord(&discord.url),
-        Webhook::Http(http) => {
-            let text = format!("{}{}", http.url.origin(), http.url.target_text());
-            Address::http(text, http.url.to_string(), http.url.has_placeholders())
+/// The present moment by both clocks: the spool keeps Unix time, which outlives the process.
+fn now() -> Now {
+    Now { instant: Instant::now(), unix_ms: identity::unix_ms(SystemTime::now()) }
+}
+
+/// Counts a job as lost if making its post panics.
+struct LostInPanic<'a>(&'a Counter);
+
+impl Drop for LostInPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.add(1);
         }
     }
 }

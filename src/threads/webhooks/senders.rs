@@ -1,6 +1,7 @@
-//! The threads that make the requests, `rt-send-1` to `rt-send-6`: each takes an order, waits for the network, and
-//! reports. Started when all that run are busy; they live as long as the process. A panic costs one attempt.
-//! An order can be ended from outside while it waits for a name, an answer or the other end's buffer.
+//! [`Senders`], the threads `rt-send-1` to `rt-send-6` that make the HTTP requests. Each takes an order from one queue,
+//! waits for the network, and reports the result in another queue.
+//! A thread is started when all running ones are busy, and lives as long as the process. A panic costs one attempt.
+//! `rt-webhooks` can interrupt an order while it waits for a name, an answer or the other end's buffer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -15,62 +16,71 @@ use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
 use crate::stats::Stats;
+use crate::threads::join::join_by;
 use crate::webhook::client::Client;
 use crate::webhook::dial::{Dialer, Interrupt};
 use crate::webhook::http::{Request, Response};
 use crate::webhook::resolve::Resolver;
 
-/// One request to make.
+/// One request for a sender.
 pub(super) struct Order {
     /// The destination's number in the schedule.
     pub(super) at: usize,
+    /// The post's id, the same at every attempt.
     pub(super) id: String,
     pub(super) request: Request,
 }
 
-/// What came of an order.
+/// The result of an order.
 pub(super) struct Done {
+    /// The destination's number in the schedule.
     pub(super) at: usize,
-    /// The answer, or why there is none.
+    /// The response, or the reason why there is none.
     pub(super) answer: Result<Response, String>,
 }
 
-enum Task {
+/// One item of the senders' queue.
+enum SenderJob {
     Send(Box<Order>, Arc<Interrupt>),
+    /// Ends the thread that takes it.
     Stop,
 }
 
-/// All of them.
+/// The number of sender threads. Each handles one request at a time.
 const THREADS_MAX: usize = SENDERS_MAX + SENDERS_KEPT;
+/// Stack of a sender, in bytes. TLS runs on the carrier's thread (`webhook/carrier.rs`), which has a larger one.
+const STACK_BYTES: usize = 256 * 1024;
 
-/// All senders, and the orders under way.
+/// All senders, and the orders under way. It survives a panic of `rt-webhooks`.
 pub(super) struct Senders {
+    /// Connects for all senders: they share resolved addresses and TLS sessions.
     dialer: Arc<Dialer>,
-    tasks_tx: Sender<Task>,
-    tasks_rx: Receiver<Task>,
+    jobs_tx: Sender<SenderJob>,
+    jobs_rx: Receiver<SenderJob>,
     done_tx: Sender<Done>,
     done_rx: Receiver<Done>,
     running: Mutex<Vec<JoinHandle<()>>>,
-    /// Orders that are not reported yet.
+    /// Orders whose result is not settled yet; at most one for each destination.
     under_way: Mutex<Vec<UnderWay>>,
     stats: Arc<Stats>,
 }
 
 struct UnderWay {
-    /// The destination.
+    /// The destination's number in the schedule.
     at: usize,
     interrupt: Arc<Interrupt>,
 }
 
 impl Senders {
+    /// Starts no thread yet.
     pub(super) fn new(config: &Config, stats: Arc<Stats>) -> Senders {
-        // There are as many orders as senders at most, then as many tasks to stop: nothing here is ever full.
-        let (tasks_tx, tasks_rx) = crossbeam_channel::bounded(THREADS_MAX * 2);
+        // At most as many orders as senders, and one `Stop` for each sender: neither queue is ever full.
+        let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(THREADS_MAX * 2);
         let (done_tx, done_rx) = crossbeam_channel::bounded(THREADS_MAX);
         Senders {
             dialer: Arc::new(Dialer::new(Resolver::default(), &config.webhook_ca_file)),
-            tasks_tx,
-            tasks_rx,
+            jobs_tx,
+            jobs_rx,
             done_tx,
             done_rx,
             running: Mutex::default(),
@@ -79,103 +89,98 @@ impl Senders {
         }
     }
 
-    /// Requests from now on trust the authorities of this file; `tls` if it was read already.
+    /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
     pub(super) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
         self.dialer.trust(ca_file, tls);
     }
 
-    /// How many orders could be taken now.
+    /// The number of orders that [`Senders::send`] would accept now.
     pub(super) fn free(&self) -> usize {
         THREADS_MAX.saturating_sub(lock(&self.under_way).len())
     }
 
-    /// The destinations of the orders under way.
+    /// The destinations of the orders under way, by their numbers in the schedule.
     pub(super) fn under_way(&self) -> Vec<usize> {
         lock(&self.under_way).iter().map(|order| order.at).collect()
     }
 
-    /// Ends the order for this destination; its report comes soon.
+    /// Interrupts the order for this destination; its result then comes soon.
     pub(super) fn cut(&self, at: usize) {
         lock(&self.under_way).iter().filter(|order| order.at == at).for_each(|order| order.interrupt.set());
     }
 
-    /// Hands the order to a sender that is free, a new one if need be.
+    /// Queues the order, and starts another sender if all running ones are busy. The error is the reason why the system
+    /// gave no thread.
     pub(super) fn send(&self, order: Order) -> Result<(), String> {
         let mut under_way = lock(&self.under_way);
         let mut running = lock(&self.running);
+        // Each order under way keeps one thread busy, so with as many orders as threads none is free.
         if running.len() <= under_way.len() {
             let sender = self.start(running.len() + 1);
             running.push(sender.map_err(|err| format!("cannot start a sender: {err}"))?);
         }
         let interrupt = Arc::new(Interrupt::default());
         under_way.push(UnderWay { at: order.at, interrupt: Arc::clone(&interrupt) });
-        let task = Task::Send(Box::new(order), interrupt);
-        self.tasks_tx.try_send(task).map_err(|_| "the senders take no orders".to_owned())
+        let job = SenderJob::Send(Box::new(order), interrupt);
+        self.jobs_tx.try_send(job).map_err(|_| "the senders take no orders".to_owned())
     }
 
     fn start(&self, number: usize) -> std::io::Result<JoinHandle<()>> {
         let mut sender = SenderThread {
             client: Client::new(Arc::clone(&self.dialer), number),
-            tasks_rx: self.tasks_rx.clone(),
+            jobs_rx: self.jobs_rx.clone(),
             done_tx: self.done_tx.clone(),
             stats: Arc::clone(&self.stats),
         };
-        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(256 * 1024);
+        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(STACK_BYTES);
         builder.spawn(move || sender.run())
     }
 
-    /// Where reports come in; each is to be [`Senders::settle`]d.
+    /// The queue of results. The receiver must call [`Senders::settle`] for each.
     pub(super) fn reports(&self) -> &Receiver<Done> {
         &self.done_rx
     }
 
-    /// The order for this destination is no longer under way.
+    /// The result of this destination's order was received: its sender is free again.
     pub(super) fn settle(&self, at: usize) {
         lock(&self.under_way).retain(|order| order.at != at);
     }
 
-    /// Ends every sender: what waits on a socket is interrupted. The names of those that did not end in time; they
-    /// end with their request's own deadline.
+    /// Interrupts every order and ends every sender. Returns the names of those that did not end within `patience`; they
+    /// end at the deadline of their request.
     pub(super) fn stop(&self, patience: Duration) -> Vec<String> {
         let running = std::mem::take(&mut *lock(&self.running));
         lock(&self.under_way).iter().for_each(|order| order.interrupt.set());
         for _ in &running {
-            // Never full, and a second stop finds nobody running.
-            let _ = self.tasks_tx.try_send(Task::Stop);
+            // Never full: one for each sender, and a second call finds none running.
+            let _ = self.jobs_tx.try_send(SenderJob::Stop);
         }
         let deadline = Instant::now() + patience;
-        let mut late = Vec::new();
-        for thread in running {
-            let name = thread.thread().name().unwrap_or("?").to_owned();
-            while !thread.is_finished() && Instant::now() < deadline {
-                thread::park_timeout(Duration::from_millis(1));
-            }
-            // A panic was counted inside the thread.
-            if !thread.is_finished() || thread.join().is_err() {
-                late.push(name);
-            }
-        }
-        late
+        join_by(running, deadline)
     }
 }
 
-/// One sender's side.
+/// The state of one sender's thread.
 struct SenderThread {
     client: Client,
-    tasks_rx: Receiver<Task>,
+    jobs_rx: Receiver<SenderJob>,
     done_tx: Sender<Done>,
     stats: Arc<Stats>,
 }
 
 impl SenderThread {
+    /// Serves orders until [`SenderJob::Stop`].
     fn run(&mut self) {
-        while let Ok(Task::Send(order, interrupt)) = self.tasks_rx.recv() {
+        while let Ok(SenderJob::Send(order, interrupt)) = self.jobs_rx.recv() {
             let attempt = || {
                 fail_point("sender");
                 let answer = self.client.send(&order.request, &order.id, &interrupt);
-                answer.map_err(|err| match interrupt.is_set() {
-                    true => "no answer in time: other destinations waited for the sender".to_owned(),
-                    false => err.to_string(),
+                answer.map_err(|err| {
+                    if interrupt.is_set() {
+                        "no answer in time: other destinations waited for the sender".to_owned()
+                    } else {
+                        err.to_string()
+                    }
                 })
             };
             let answer = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
@@ -183,7 +188,7 @@ impl SenderThread {
                 Err("internal error".to_owned())
             });
             if self.done_tx.send(Done { at: order.at, answer }).is_err() {
-                return; // The process ends.
+                return; // The receiver is gone: the process ends.
             }
         }
     }

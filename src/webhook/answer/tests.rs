@@ -1,9 +1,9 @@
-//! Rows of `testdata/hooks/answers.txt`, and redaction.
+//! The table `testdata/hooks/answers.txt`, and the redaction of reasons.
 
 use super::*;
 use crate::rows::rows;
 
-fn shown(answer: &Answer) -> String {
+fn shown(answer: &PostResult) -> String {
     let wait = |after: &Option<Duration>| after.map(|after| format!(" {}s", after.as_secs_f64())).unwrap_or_default();
     let verdict = match &answer.verdict {
         Verdict::Delivered => "delivered".to_owned(),
@@ -24,11 +24,11 @@ fn shown(answer: &Answer) -> String {
 }
 
 #[test]
-fn answer_rows() {
+fn responses_have_the_verdicts_of_the_table() {
     for row in rows(include_str!("../../../testdata/hooks/answers.txt")) {
-        let asked = match row.text(0).as_str() {
-            "discord" => Asked::Discord,
-            word => Asked::Http { varies: word == "varies" },
+        let kind = match row.text(0).as_str() {
+            "discord" => DestinationKind::Discord,
+            word => DestinationKind::Http { varies: word == "varies" },
         };
         let headers = row.text(2);
         let headers = headers.split("; ").filter_map(|header| header.split_once(": "));
@@ -37,22 +37,22 @@ fn answer_rows() {
             headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
             body: row.bytes(3).to_vec(),
         };
-        assert_eq!(shown(&read(asked, &response, 784_111_777)), row.text(4), "line {}", row.line);
+        assert_eq!(shown(&read(kind, &response, 784_111_777)), row.text(4), "line {}", row.line);
     }
 }
 
 #[test]
-fn an_excerpt_is_short() {
+fn a_reason_shows_a_bounded_excerpt_of_the_body() {
     let response = Response { status: 500, headers: Vec::new(), body: "é ".repeat(5000).into_bytes() };
-    let answer = read(Asked::Discord, &response, 0);
+    let answer = read(DestinationKind::Discord, &response, 0);
     assert_eq!(answer.reason.chars().count(), "HTTP 500: ".len() + EXCERPT_CHARS_MAX + 1);
     assert!(answer.reason.ends_with("é …"), "{}", answer.reason);
     let response = Response { body: b"x".repeat(EXCERPT_CHARS_MAX), ..response };
-    assert!(read(Asked::Discord, &response, 0).reason.ends_with('x'));
+    assert!(read(DestinationKind::Discord, &response, 0).reason.ends_with('x'));
 }
 
 #[test]
-fn words_of_the_hooks_own_body_are_redacted() {
+fn words_of_the_hooks_own_text_are_redacted() {
     let body = br#"{"token":"tok-En7","key":"Ab12/x=","text":"Bob","kind" : "message","n":12,"pass":"letmein"}"#;
     for (text, expected) in [
         ("HTTP 400: bad tok-En7", "HTTP 400: bad ***"),
@@ -67,12 +67,12 @@ fn words_of_the_hooks_own_body_are_redacted() {
 }
 
 #[test]
-fn secrets_are_redacted() {
+fn secrets_and_their_cut_beginnings_are_redacted() {
     for (text, secrets, expected) in [
         ("POST /hunter2 failed: hunter2x", vec!["hunter2"], "POST /*** failed: ***x"),
         ("Bearer hunter2", vec!["hunter2", "Bearer hunter2"], "***"),
         ("nothing", vec!["", "hunter2"], "nothing"),
-        // Where the excerpt was cut, and only there, the beginning of one is as much of it.
+        // The beginning of a secret counts only at the cut of the excerpt.
         ("bad hunter…", vec!["hun", "hunter2"], "bad ***ter…"),
         ("bad hunter…", vec!["hunter2", "/hunter2"], "bad ***…"),
         ("at /é/hu…", vec!["hunter2", "/é/hunter2"], "at ***…"),

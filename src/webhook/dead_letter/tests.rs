@@ -1,4 +1,4 @@
-//! Lines of the dead-letter file: whole, on one line, without secrets.
+//! Lines of the dead-letter file: complete, on one line, without secrets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::event::EventText;
 use crate::hooks::url::Url;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Address, Content, Post, PostId};
+use crate::webhook::post::{Content, Post, PostAddress, PostId};
 use crate::webhook::schedule::Cause;
 
-fn dead(body: &[u8]) -> Dead {
+fn dead(body: &[u8]) -> DeadLetter {
     let url = Url::parse("https://discord.com/api/webhooks/123/hunter2?thread_id=5").unwrap();
     let request = Request {
         url: url.clone(),
@@ -23,20 +23,20 @@ fn dead(body: &[u8]) -> Dead {
     };
     let post = Post {
         id: PostId { boot: 0x0123_4567_89ab_cdef, number: 7 },
-        address: Address::discord(&url),
+        address: PostAddress::discord(&url),
         hook: Arc::from(b"x\xff".as_slice()),
         content: Content::Request(request),
         event: None,
         expires: Instant::now(),
         attempts: 3,
         refusals: 0,
-        behind: Vec::new(),
+        merged: Vec::new(),
     };
-    Dead { post, cause: Cause::Refused, reason: "HTTP 400".to_owned() }
+    DeadLetter { post, cause: Cause::Refused, reason: "HTTP 400".to_owned() }
 }
 
 #[test]
-fn a_line_says_all_but_secrets() {
+fn a_line_holds_everything_but_secrets() {
     assert_eq!(
         line(&dead(br#"{"content":"hi"}"#), 1_700_000_000_000),
         concat!(
@@ -50,9 +50,9 @@ fn a_line_says_all_but_secrets() {
     );
 }
 
-/// What the owner wrote into a body may be a key: the event stands in its place.
+/// The hook's text in a body may be a key, so the line shows the event.
 #[test]
-fn a_body_of_the_hooks_own_text_is_not_shown() {
+fn the_event_replaces_a_body_with_the_hooks_own_text() {
     let mut dead = dead(br#"{"token":"topsecret","text":"Bob"}"#);
     dead.post.event = Some(Arc::new(EventText::new(b"kill", &[br#"{"name":"Bob","_rt":"x"}"#], 0)));
     let line: Value = serde_json::from_str(&line(&dead, 0)).unwrap();
@@ -61,7 +61,7 @@ fn a_body_of_the_hooks_own_text_is_not_shown() {
 }
 
 #[test]
-fn urls_of_a_message_are_masked() {
+fn urls_of_a_discord_message_are_masked() {
     let body = json!({
         "content": "see https://u/?v=text",
         "avatar_url": "https://u/a.png?key=hunter2",
@@ -78,7 +78,7 @@ fn urls_of_a_message_are_masked() {
 }
 
 #[test]
-fn hostile_text_is_one_line_that_steers_nothing() {
+fn hostile_text_becomes_one_line_without_control_characters() {
     let body = "a\n\r\u{1b}[31m\u{9b}31m\u{7f}\u{85}\0".as_bytes();
     for body in [body.to_vec(), serde_json::to_vec(&json!({ "t": String::from_utf8_lossy(body) })).unwrap()] {
         let line = line(&dead(&body), 0);
@@ -92,7 +92,7 @@ fn hostile_text_is_one_line_that_steers_nothing() {
 fn a_long_payload_is_cut() {
     let line = line(&dead(&vec![b'x'; DEAD_LETTER_PAYLOAD_BYTES_MAX * 4]), 0);
     assert!(line.len() < DEAD_LETTER_PAYLOAD_BYTES_MAX + 1000);
-    // JSON that is too long is no JSON any more.
+    // JSON that is too long becomes a string.
     let long = json!({ "t": "x".repeat(DEAD_LETTER_PAYLOAD_BYTES_MAX) }).to_string();
     let back: Value = serde_json::from_str(&super::line(&dead(long.as_bytes()), 0)).unwrap();
     assert!(back["payload"].as_str().is_some_and(|text| text.len() == DEAD_LETTER_PAYLOAD_BYTES_MAX));
@@ -113,7 +113,7 @@ fn lines_are_appended_to_a_bounded_file() {
         assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{name}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
-    // A file where the directory should be: said, and tried again.
+    // A file in the place of the directory is an error.
     std::fs::write(&directory, "").unwrap();
     assert!(DeadLetters::new(&directory).write(&long, 0).is_err());
     std::fs::remove_file(&directory).unwrap();

@@ -1,17 +1,17 @@
-//! Golden bodies of `testdata/hooks/discord.txt`, the limits, and what merging keeps.
+//! The table of bodies in `testdata/hooks/discord.txt`, Discord's limits, and the merging of messages.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::json::tape;
 use crate::rows::rows;
 
 fn hook(mut spec: Value) -> Discord {
     spec["type"] = json!("discord");
     spec["webhook"] = json!("https://h/");
-    let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+    let ActionKind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
     match std::sync::Arc::into_inner(webhook) {
         Some(Webhook::Discord(discord)) => *discord,
         other => panic!("{other:?}"),
@@ -29,7 +29,7 @@ fn said(text: &str) -> Message {
 }
 
 #[test]
-fn golden_bodies() {
+fn bodies_are_those_of_the_table() {
     for row in rows(include_str!("../../../testdata/hooks/discord.txt")) {
         let spec = serde_json::from_slice(row.bytes(0)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
         let found = match message(spec, row.bytes(1)) {
@@ -41,7 +41,7 @@ fn golden_bodies() {
     }
 }
 
-/// Every limit, counted anew.
+/// Counts every limit independently of the code.
 fn check_limits(body: &Value) {
     let chars = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
     assert!(chars(&body["content"]) <= 2000);
@@ -69,7 +69,7 @@ fn check_limits(body: &Value) {
 }
 
 #[test]
-fn a_name_of_five_thousand_characters() {
+fn a_name_of_five_thousand_characters_is_cut_everywhere() {
     let event = json!({ "n": "é*".repeat(2500) }).to_string();
     let fields: Vec<_> = (0..25).map(|_| json!({ "name": "{n}", "value": "{n}" })).collect();
     let embed =
@@ -81,9 +81,9 @@ fn a_name_of_five_thousand_characters() {
     assert!(body["embeds"][0]["title"].as_str().unwrap().ends_with('…'));
 }
 
-/// What is the same for each event is refused when the hook is added, not cut for each.
+/// A text without placeholders is the same for each event, so it is refused when the hook is added.
 #[test]
-fn fixed_texts_are_refused_beyond_the_limits() {
+fn fixed_texts_beyond_the_limits_are_refused() {
     let refusal = |mut spec: Value| {
         spec["type"] = json!("discord");
         spec["webhook"] = json!("https://h/");
@@ -119,7 +119,7 @@ fn fixed_texts_are_refused_beyond_the_limits() {
         ),
     ];
     for (max, words, make) in texts {
-        // Code points count, not bytes.
+        // The limits count code points, not bytes.
         assert_eq!(refusal(make("é".repeat(max))), None, "{words}");
         assert_eq!(refusal(make("é".repeat(max + 1))).as_deref(), Some(words));
         assert_eq!(refusal(json!({ "format": "{x}".to_owned() + &"é".repeat(2001) })), None, "cut for each event");
@@ -151,7 +151,7 @@ fn fixed_texts_are_refused_beyond_the_limits() {
     assert_eq!(refusal(json!({ "format": " ", "embed": { "title": "t" } })), None);
 }
 
-/// A URL that was cut would lead elsewhere.
+/// A cut URL would lead elsewhere.
 #[test]
 fn a_url_that_is_too_long_is_left_out() {
     for (chars, is_shown) in [(2048 - "https://h/".len(), true), (2049 - "https://h/".len(), false), (9000, false)] {
@@ -167,12 +167,12 @@ fn a_url_that_is_too_long_is_left_out() {
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&body["embeds"][0]["author"]["name"], &body["content"]), (&json!("a"), &json!("x")));
     }
-    // Nothing else would be shown.
+    // Without the URL nothing is visible.
     let event = json!({ "x": "y".repeat(9000) }).to_string();
     assert_eq!(message(json!({ "embed": { "image": "https://h/{x}" } }), event.as_bytes()), Err(NoMessage::Empty));
 }
 
-/// Discord takes white space and control characters off both ends, and wants something to be left.
+/// Discord removes white space and control characters from both ends, and refuses an empty text.
 #[test]
 fn blank_texts_are_left_out() {
     for blank in ["", " \n", "\u{a0}\u{3000}", "\u{1c}\u{1f}", "\u{85}"] {
@@ -189,7 +189,7 @@ fn blank_texts_are_left_out() {
 }
 
 #[test]
-fn the_weight_covers_what_is_held() {
+fn the_weight_covers_texts_and_urls() {
     let weight = |spec: Value| message(spec, b"{}").unwrap().weight();
     let long =
         |name: &str| weight(json!({ "format": "é".repeat(2000), name: "https://u/".to_owned() + &"x".repeat(70) }));
@@ -197,7 +197,7 @@ fn the_weight_covers_what_is_held() {
     assert_eq!((long("username"), long("avatar_url")), (4080, 4080));
     let embed = weight(json!({ "embed": { "description": "😀".repeat(4096) } }));
     assert!((4 * 4096..4 * 4096 + 2048).contains(&embed), "{embed}");
-    // URLs of values are held too.
+    // URLs made from values count too.
     let url = json!({ "url": "https://u/{x}" });
     let embed = json!({ "title": "t", "image": url, "thumbnail": url, "url": "https://u/{x}" });
     let event = json!({ "x": "y".repeat(2000) }).to_string();
@@ -206,7 +206,7 @@ fn the_weight_covers_what_is_held() {
 }
 
 #[test]
-fn a_body_is_a_message_again() {
+fn a_body_can_be_read_back_to_its_message() {
     let specs = [
         json!({ "format": "m" }),
         json!({ "format": "<@1> @here", "allow_mentions": true }),
@@ -225,7 +225,7 @@ fn a_body_is_a_message_again() {
 }
 
 #[test]
-fn texts_are_cut_between_characters_and_not_in_an_escape() {
+fn texts_are_cut_between_characters_and_outside_escapes() {
     for (text, max, expected) in [
         ("abc", 3, "abc"),
         ("abcd", 3, "ab…"),
@@ -237,7 +237,7 @@ fn texts_are_cut_between_characters_and_not_in_an_escape() {
     ] {
         assert_eq!(cut(text.to_owned(), max), expected, "{text} to {max}");
     }
-    // Code marks stay closed: what is in them is not escaped.
+    // Code spans stay closed: their content is not escaped.
     for (text, max, expected) in [
         ("a `*b* c` d", 8, "a `*b*…`"),
         ("a `*b* c` d", 9, "a `*b* …`"),
@@ -258,7 +258,7 @@ fn texts_are_cut_between_characters_and_not_in_an_escape() {
 }
 
 #[test]
-fn waiting_messages_become_one() {
+fn merging_joins_texts_and_embeds() {
     let mut one = said("a");
     assert!(one.merge(&said("b")) && one.merge(&said("c")));
     assert_eq!(one.content, "a\nb\nc");
@@ -273,7 +273,7 @@ fn waiting_messages_become_one() {
 }
 
 #[test]
-fn what_differs_stays_apart() {
+fn messages_that_differ_are_not_merged() {
     let with = |name: &str, value: Value| message(json!({ "format": "m", name: value }), b"{}").unwrap();
     let plain = message(json!({ "format": "m" }), b"{}").unwrap();
     let others = [
@@ -290,7 +290,7 @@ fn what_differs_stays_apart() {
             assert!(!merged.merge(other) && merged == before, "{one:?} {other:?}");
         }
     }
-    // A mark that nothing ends would make code of the next message.
+    // An open mark of code would turn the next message into code.
     let open = message(json!({ "format": "5` of" }), b"{}").unwrap();
     let code = message(json!({ "format": "`{t}`" }), br#"{"t":"*x*"}"#).unwrap();
     assert!(!open.clone().merge(&code) && code.clone().merge(&open));
@@ -300,7 +300,7 @@ fn what_differs_stays_apart() {
 }
 
 #[test]
-fn the_urls_of_a_message_are_known() {
+fn urls_returns_every_url_of_the_body() {
     let embed = json!({
         "title": "t", "url": "https://h/1", "image": "https://h/2", "thumbnail": "https://h/3",
         "author": { "name": "a", "url": "https://h/4", "icon_url": "https://h/5" },
@@ -313,9 +313,9 @@ fn the_urls_of_a_message_are_known() {
     assert!((0..7).all(|n| urls.contains(&&*format!("https://h/{n}"))), "{urls:?}");
 }
 
-/// Of embeds with one URL Discord shows the first alone.
+/// Discord shows only the first of several embeds with one URL.
 #[test]
-fn embeds_of_one_url_are_all_shown() {
+fn merged_embeds_have_different_urls() {
     let linked = |url: &str| message(json!({ "embed": { "title": "t", "url": url } }), b"{}").unwrap();
     let mut one = linked("https://e/a?b=1");
     let same = ["https://e/a?b=1", "https://e/c", "https://e/a?b=1", "https://e/a?b=1"];
@@ -323,7 +323,7 @@ fn embeds_of_one_url_are_all_shown() {
     let urls: Vec<_> = one.embeds.iter().map(|embed| embed["url"].as_str().unwrap()).collect();
     let expected = ["https://e/a?b=1", "https://e/a?b=1#2", "https://e/c", "https://e/a?b=1#4", "https://e/a?b=1#5"];
     assert_eq!(urls, expected);
-    // One that is as long as Discord takes has no room for that.
+    // A URL of the greatest length has no room for a fragment.
     let long = |chars: usize| {
         let event = json!({ "x": "y".repeat(chars) }).to_string();
         message(json!({ "embed": { "title": "t", "url": "https://h/{x}" } }), event.as_bytes()).unwrap()
@@ -334,7 +334,7 @@ fn embeds_of_one_url_are_all_shown() {
         assert_eq!(one.merge(&long(chars)), merges);
         assert!(merges || one == before);
     }
-    // Embeds without a URL are apart as they are.
+    // Embeds without a URL need no change.
     let mut one = message(json!({ "embed": { "title": "t" } }), b"{}").unwrap();
     assert!(one.merge(&one.clone()) && one.embeds[0] == one.embeds[1]);
 }
@@ -350,12 +350,12 @@ fn a_merged_message_has_room_for_two_thousand_characters() {
     assert!(!one.merge(&big()));
 }
 
-/// Texts of hooks that mention users, if anybody; and values that try to be more.
+/// Pieces of hooks' texts, which may begin mentions of users; and values that try to make other mentions of them.
 const PIECES: &[&str] =
     &["{a}", "{b}", "<@", "<@!", ">", "@", "@every", "`", "```", "\\", "<", "5", " ", "\n", "**", "https://e/"];
 const VALUES: &[&str] =
     &["&", "1", "77", "<@&7>", "<@8>", "@everyone", "everyone", "one", "here", "`", "\\", "<", "@", ">", "\n", "\u{0}"];
-/// Whole stretches of text and code.
+/// Pieces of text, and code spans that are closed.
 const CODES: &[&str] = &["`a*b`", "``a ` b``", "```\nx\ny```", "plain ", "\\` ", " \\\\ ", "é"];
 
 proptest! {
@@ -373,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_pings_nobody(
+    fn a_value_cannot_ping(
         pieces in prop::collection::vec(prop::sample::select(PIECES), 0..8),
         values in prop::collection::vec(prop::collection::vec(prop::sample::select(VALUES), 0..4), 2),
     ) {
@@ -386,7 +386,7 @@ proptest! {
         prop_assert_eq!(&allowed["roles"], &json!([]), "{} gave {}", format, content);
         prop_assert!(!content.contains("@everyone") && !content.contains("@here"), "{} gave {}", format, content);
         prop_assert!(!content.contains("<@&"), "{} gave {}", format, content);
-        // Who may be pinged is a mention that the hook began.
+        // Each allowed user belongs to a mention that the hook began.
         let begun = format.matches("<@").count();
         prop_assert!(allowed["users"].as_array().unwrap().len() <= begun, "{} gave {}", format, content);
     }

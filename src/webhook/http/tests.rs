@@ -1,4 +1,4 @@
-//! Requests as they stand on the wire.
+//! Requests as bytes on the wire.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::hooks::request::Webhook;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::json::tape;
 use crate::webhook::carrier;
 
@@ -18,7 +18,7 @@ fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
 
 fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     spec["type"] = json!("http");
-    let Kind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+    let ActionKind::Webhook(webhook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
@@ -53,7 +53,7 @@ fn wire(spec: Value, event: &str) -> String {
 }
 
 #[test]
-fn requests_on_the_wire() {
+fn requests_are_encoded_with_their_default_headers() {
     let agent = format!("User-Agent: realtime-gmod/{} (Garry's Mod server module)", env!("CARGO_PKG_VERSION"));
     assert_eq!(
         wire(json!({ "url": "http://h:81/api", "headers": { "Authorization": "Bearer T" } }), r#"{"a":1,"_rt":"x"}"#),
@@ -73,7 +73,7 @@ fn requests_on_the_wire() {
 }
 
 #[test]
-fn bodies_and_their_kind() {
+fn bodies_have_their_content_type() {
     for (format, body, kind) in [
         ("json", r#"{"k":"a\"b"}"#, "application/json"),
         (r#"{"text":"{k}"}"#, r#"{"text":"a\"b"}"#, "application/json"),
@@ -84,16 +84,16 @@ fn bodies_and_their_kind() {
         let kinds: Vec<&str> = request.headers.iter().map(|(_, value)| value.reveal()).collect();
         assert_eq!(kinds, [kind]);
     }
-    // Numbers, big ones too, stay as they came.
+    // Numbers keep their digits, even those beyond 53 bits.
     let event = r#"{"id":76561198000000001,"x":1.50,"n":null}"#;
     assert_eq!(request(json!({ "url": "http://h/" }), event).unwrap().body, event.as_bytes());
-    // Not so bytes that are no UTF-8: the other end could not read them.
+    // Bytes that are not UTF-8 are replaced, because a server could not parse them.
     let body = request_of(json!({ "url": "http://h/" }), b"{\"n\":\"cut \xc3\"}").unwrap().body;
     assert_eq!(String::from_utf8(body).unwrap(), "{\"n\":\"cut \u{fffd}\"}");
 }
 
 #[test]
-fn headers_of_the_hook_replace_ours() {
+fn headers_of_the_hook_replace_the_defaults() {
     let headers = json!({ "user-agent": "x", "CONTENT-TYPE": "text/x", "Accept": "y" });
     let wire = wire(json!({ "url": "http://h/", "headers": headers }), "{}").to_lowercase();
     for name in ["user-agent: ", "content-type: ", "accept: "] {
@@ -102,7 +102,7 @@ fn headers_of_the_hook_replace_ours() {
 }
 
 #[test]
-fn values_stay_in_their_place_on_the_wire() {
+fn values_cannot_leave_their_place_in_the_request() {
     let headers = json!({
         "content-TYPE": "application/X-WWW-form-urlencoded; charset=utf-8", "X-Player": "{name}", "X-Id": "{id}",
     });
@@ -127,13 +127,13 @@ fn a_header_is_bounded() {
 }
 
 #[test]
-fn an_event_without_the_field_makes_no_request() {
+fn an_event_without_a_needed_member_makes_no_request() {
     let err = request(json!({ "url": "http://h/{k}" }), "{}").unwrap_err();
     assert_eq!(err.to_string(), "the url cannot be made: the event has no `k`");
 }
 
 #[test]
-fn a_request_shows_no_secret() {
+fn debug_shows_no_secret_and_secrets_finds_them() {
     let spec = json!({ "url": "http://h/hunter2?key=hunter2", "headers": { "Authorization": "Bearer hunter2" } });
     let request = request(spec, r#"{"a":"hunter2"}"#).unwrap();
     assert_eq!(format!("{request:?}"), "POST http://h/***?***, 2 headers, 15 bytes");

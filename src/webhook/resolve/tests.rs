@@ -1,4 +1,4 @@
-//! Look-ups that answer, fail, hang and panic, in place of the system's.
+//! Look-ups that succeed, fail, hang and panic, in the place of the system's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// Waits until so many look-ups hang: their threads may start late on a busy machine.
+/// Waits until this many look-ups hang. Their threads may start late on a busy machine.
 fn wait_hung(hung: &AtomicUsize, count: usize) {
     let deadline = later();
     while hung.load(Ordering::SeqCst) != count {
@@ -25,14 +25,14 @@ fn wait_hung(hung: &AtomicUsize, count: usize) {
 }
 
 #[test]
-fn addresses_need_no_look_up() {
+fn ip_addresses_need_no_look_up() {
     let resolver = Arc::new(Resolver::new(|host| panic!("looked up {host}")));
     assert_eq!(resolver.resolve("127.0.0.1", soon(), || false), Ok(vec![ADDRESS]));
     assert_eq!(resolver.resolve("::1", soon(), || false).unwrap()[0].to_string(), "::1");
 }
 
 #[test]
-fn what_was_found_is_used_again() {
+fn a_fresh_address_is_used_again() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let resolver = Arc::new(Resolver::new(move |_| {
@@ -46,7 +46,7 @@ fn what_was_found_is_used_again() {
 }
 
 #[test]
-fn failures_are_told_and_not_kept() {
+fn failures_are_reported_and_not_kept() {
     let resolver = Arc::new(Resolver::new(|host| match host {
         "nothing" => Ok(Vec::new()),
         "panics" => panic!("a look-up that panics"),
@@ -63,7 +63,7 @@ fn failures_are_told_and_not_kept() {
 }
 
 #[test]
-fn a_hanging_look_up_ends_at_the_deadline_and_holds_up_no_other_host() {
+fn a_hanging_look_up_ends_at_the_deadline_and_delays_no_other_host() {
     let (release_tx, release_rx) = mpsc::channel::<()>();
     let release_rx = Mutex::new(release_rx);
     let hung = Arc::new(AtomicUsize::new(0));
@@ -71,12 +71,12 @@ fn a_hanging_look_up_ends_at_the_deadline_and_holds_up_no_other_host() {
     let resolver = Arc::new(Resolver::new(move |host| {
         if host.starts_with("hangs") {
             counted.fetch_add(1, Ordering::SeqCst);
-            // Ends when the test does.
+            // Ends with the test.
             let _ = release_rx.lock().unwrap_or_else(PoisonError::into_inner).recv();
         }
         Ok(vec![ADDRESS])
     }));
-    // Again and again: one thread each, and never more than the bound.
+    // Repeated requests start one thread for each host, and never more than the bound.
     for round in 0..3 {
         for host in ["hangs1", "hangs2", "hangs3"] {
             assert_eq!(resolver.resolve(host, soon(), || false), Err(NoAddress::NotInTime), "{round}");
@@ -87,20 +87,20 @@ fn a_hanging_look_up_ends_at_the_deadline_and_holds_up_no_other_host() {
     for n in 4..=LOOKUPS_MAX {
         assert_eq!(resolver.resolve(&format!("hangs{n}"), soon(), || false), Err(NoAddress::NotInTime));
     }
-    // A request that is ended waits for none of them.
+    // An interrupted request does not wait.
     let began = Instant::now();
     assert_eq!(resolver.resolve("hangs1", later(), || true), Err(NoAddress::NotInTime));
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(resolver.resolve("no-place-left", soon(), || false), Err(NoAddress::NotInTime));
     wait_hung(&hung, LOOKUPS_MAX);
-    // Those that are known go on.
+    // Hosts with a fresh address still work.
     assert_eq!(resolver.resolve("good", later(), || false), Ok(vec![ADDRESS]));
     drop(release_tx);
     assert_eq!(resolver.resolve("hangs1", later(), || false), Ok(vec![ADDRESS]));
 }
 
 #[test]
-fn an_old_address_serves_while_look_ups_fail() {
+fn an_old_address_is_used_while_look_ups_fail() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let resolver = Arc::new(Resolver::new(move |_| match counted.fetch_add(1, Ordering::SeqCst) {

@@ -1,19 +1,22 @@
-//! The schedule under a clock of the test's own: each rule alone, then all of them against random use.
+//! The schedule under a clock that the test sets: each rule alone, then all rules under random use.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
 use crate::config::limits::SENDERS_MAX;
-use crate::hooks::spec::{Kind, Spec};
+use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
+use crate::hooks::url::Url;
 use crate::json::tape;
 use crate::webhook::answer;
 use crate::webhook::discord::Message;
-use crate::webhook::post::PostId;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, PostId};
 
-/// A schedule, and the time.
+/// A schedule and its clock.
 struct Clocked {
     schedule: Schedule,
     now: Instant,
@@ -29,46 +32,48 @@ impl Clocked {
         self.now += Duration::from_secs_f64(seconds);
     }
 
-    fn post(&mut self, address: Address, content: Content) -> Post {
+    fn post(&mut self, address: PostAddress, content: Content) -> Post {
         self.number += 1;
         let id = PostId { boot: 1, number: self.number };
         let expires = self.now + crate::config::limits::WEBHOOK_AGE_MAX;
-        let (hook, event, behind) = (Arc::from(b"h".as_slice()), None, Vec::new());
-        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, behind }
+        let (hook, event, merged) = (Arc::from(b"h".as_slice()), None, Vec::new());
+        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged }
     }
 
-    /// A request to `http://<host>/`.
-    fn http(&mut self, host: &str) -> Vec<Dead> {
+    /// Offers a request to `http://<host>/`.
+    fn http(&mut self, host: &str) -> Vec<DeadLetter> {
         self.http_of(host, 10)
     }
 
-    fn http_of(&mut self, host: &str, bytes: usize) -> Vec<Dead> {
+    fn http_of(&mut self, host: &str, bytes: usize) -> Vec<DeadLetter> {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
-        let address = Address::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
         let request = Request { url, method: "POST".into(), headers, body, timeout };
         let post = self.post(address, Content::Request(request));
         self.schedule.offer(self.now, post)
     }
 
-    /// A message to the Discord webhook of this number; `thread` is its query, if any.
-    fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<Dead> {
+    /// Offers a message to the Discord webhook of this number; `thread` is the query of its URL, or empty.
+    fn discord(&mut self, webhook: u32, thread: &str, text: &str) -> Vec<DeadLetter> {
         self.discord_at(&format!("http://discord/api/webhooks/{webhook}/token{thread}"), text)
     }
 
-    fn discord_at(&mut self, url: &str, text: &str) -> Vec<Dead> {
+    fn discord_at(&mut self, url: &str, text: &str) -> Vec<DeadLetter> {
         let url = Url::parse(url).unwrap();
         let spec = serde_json::json!({ "type": "discord", "webhook": url.reveal(), "message": text });
-        let Kind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else { panic!("no webhook") };
+        let ActionKind::Webhook(hook) = Spec::parse(&spec).unwrap().actions.remove(0).kind else {
+            panic!("no webhook")
+        };
         let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
         let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();
-        let post = self.post(Address::discord(&url), Content::Message { url, message });
+        let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }
 
-    /// The next to send with four free senders: the number of its destination, and of its post.
+    /// The next post with four free senders: the number of its destination, and its own.
     fn next(&mut self) -> Option<(usize, u64)> {
         self.next_of(4)
     }
@@ -77,30 +82,30 @@ impl Clocked {
         self.schedule.next(self.now, free).map(|(at, post)| (at, post.id.number))
     }
 
-    fn done(&mut self, at: usize, verdict: Verdict) -> Vec<Dead> {
+    fn done(&mut self, at: usize, verdict: Verdict) -> Vec<DeadLetter> {
         let reason = if verdict == Verdict::Delivered { String::new() } else { "why".to_owned() };
-        self.schedule.done(self.now, 0, at, Answer { verdict, reason, pause: None })
+        self.schedule.done(self.now, 0, at, PostResult { verdict, reason, pause: None })
     }
 
-    /// The seconds until the destination is asked again.
+    /// The seconds until the destination's pause ends.
     fn pause_of(&self, at: usize) -> f64 {
-        let until = self.schedule.held_until(&self.schedule.places[at]);
+        let until = self.schedule.held_until(&self.schedule.destinations[at]);
         until.map_or(0.0, |until| until.saturating_duration_since(self.now).as_secs_f64())
     }
 
-    /// in = delivered + dead + waiting, everywhere.
+    /// offered = delivered + dead + waiting for each destination, and the totals match the queues.
     fn check(&self) {
         let mut waiting = 0;
-        for standing in self.schedule.standings(self.now) {
-            let Tally { offered, delivered, dead, .. } = standing.tally;
-            assert_eq!(offered, delivered + dead + standing.waiting, "{standing:?}");
-            waiting += standing.waiting;
+        for report in self.schedule.reports(self.now) {
+            let Tally { offered, delivered, dead, .. } = report.tally;
+            assert_eq!(offered, delivered + dead + report.waiting, "{report:?}");
+            waiting += report.waiting;
         }
         assert_eq!(waiting, self.schedule.jobs() as u64);
-        let places = self.schedule.places.iter();
-        let queued = places.flat_map(|place| place.in_flight.iter().chain(&place.queue));
+        let destinations = self.schedule.destinations.iter();
+        let queued = destinations.flat_map(|destination| destination.in_flight.iter().chain(&destination.queue));
         let bytes: usize = queued.map(|queued| queued.post.weight()).sum();
-        assert_eq!(bytes, self.schedule.bytes());
+        assert_eq!(bytes, self.schedule.bytes);
         assert!(bytes <= WEBHOOK_BYTES_MAX);
     }
 }
@@ -112,7 +117,7 @@ fn limited(seconds: f64, global: bool) -> Verdict {
 }
 
 #[test]
-fn one_at_a_time_for_a_destination_and_in_order() {
+fn a_destination_gets_one_post_at_a_time_and_in_order() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     clocked.http("a");
@@ -126,7 +131,7 @@ fn one_at_a_time_for_a_destination_and_in_order() {
 }
 
 #[test]
-fn without_a_free_sender_nothing_is_sent() {
+fn nothing_is_sent_without_a_free_sender() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     assert_eq!(clocked.next_of(0), None);
@@ -134,7 +139,7 @@ fn without_a_free_sender_nothing_is_sent() {
     assert_eq!(clocked.next_of(SENDERS_KEPT + 1), Some((0, 1)));
 }
 
-/// The number of the post in flight, and what its request says.
+/// The number of the post in flight, and the text of its message.
 fn said(clocked: &Clocked, at: usize) -> (u64, String) {
     let post = clocked.schedule.in_flight(at).unwrap();
     let body: serde_json::Value = serde_json::from_slice(&post.request().body).unwrap();
@@ -142,7 +147,7 @@ fn said(clocked: &Clocked, at: usize) -> (u64, String) {
 }
 
 #[test]
-fn the_last_sender_is_kept_for_those_that_answer_soon() {
+fn the_last_sender_is_kept_for_destinations_that_answer_soon() {
     let answers = [
         (Verdict::Delivered, 1.0, true),
         (Verdict::Never, 3.0, true),
@@ -154,7 +159,7 @@ fn the_last_sender_is_kept_for_those_that_answer_soon() {
     for (verdict, seconds, is_good) in answers {
         let mut clocked = Clocked::new();
         clocked.http("new");
-        assert_eq!(clocked.next_of(1), None, "nobody knows it");
+        assert_eq!(clocked.next_of(1), None, "a new destination is unknown");
         clocked.next();
         clocked.pass(seconds);
         clocked.done(0, verdict.clone());
@@ -162,7 +167,7 @@ fn the_last_sender_is_kept_for_those_that_answer_soon() {
         clocked.http("new");
         assert_eq!(clocked.next_of(1).is_some(), is_good, "{verdict:?} after {seconds} s");
         if !is_good {
-            // It can show itself with another sender.
+            // A success with another sender makes it good again.
             clocked.next().unwrap();
             clocked.done(0, Verdict::Delivered);
             clocked.http("new");
@@ -172,7 +177,7 @@ fn the_last_sender_is_kept_for_those_that_answer_soon() {
 }
 
 #[test]
-fn a_request_that_passed_its_time_is_ended_for_one_that_waits() {
+fn an_overdue_request_is_ended_if_another_destination_waits() {
     let mut clocked = Clocked::new();
     for host in ["a", "b"] {
         clocked.http(host);
@@ -180,22 +185,22 @@ fn a_request_that_passed_its_time_is_ended_for_one_that_waits() {
         clocked.pass(1.0);
     }
     clocked.pass(100.0);
-    assert_eq!(clocked.schedule.overdue(clocked.now), None, "nobody waits");
+    assert_eq!(clocked.schedule.overdue(clocked.now), None, "no destination waits");
     clocked.http("c");
-    // The one that began first; and one for each that waits.
+    // The request that began first, and one for each waiting destination.
     assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
     assert_eq!(clocked.schedule.overdue(clocked.now), None);
     clocked.http("d");
     assert_eq!(clocked.schedule.overdue(clocked.now), Some(1));
     clocked.http("e");
-    assert_eq!(clocked.schedule.overdue(clocked.now), None, "none is left");
+    assert_eq!(clocked.schedule.overdue(clocked.now), None, "no request is left");
     clocked.done(0, AGAIN);
     assert_eq!(clocked.next(), Some((2, 3)));
     clocked.check();
 }
 
 #[test]
-fn a_request_has_its_time_before_it_is_ended() {
+fn a_request_is_not_ended_before_its_time() {
     let mut clocked = Clocked::new();
     clocked.http("new");
     clocked.next();
@@ -209,7 +214,7 @@ fn a_request_has_its_time_before_it_is_ended() {
     assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(1)));
     clocked.pass(0.001);
     assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
-    // One that is known to take ten seconds has twenty.
+    // A destination that took ten seconds for its last response has twenty.
     let mut clocked = Clocked::new();
     (0..2).for_each(|_| drop(clocked.http("slow")));
     clocked.next();
@@ -223,9 +228,10 @@ fn a_request_has_its_time_before_it_is_ended() {
     assert_eq!(clocked.schedule.overdue(clocked.now), Some(0));
 }
 
-/// Five new destinations hang at once: the sixth waits for [`SENDER_HOLD`], and one that answered for nothing.
+/// Hung destinations occupy all five senders. A new one waits for [`SENDER_HOLD`] per round; one that answered before is
+/// served at once.
 #[test]
-fn hung_destinations_hold_up_a_new_one_for_a_bounded_time() {
+fn hung_destinations_delay_a_new_one_for_a_bounded_time() {
     let mut clocked = Clocked::new();
     clocked.http("known");
     clocked.next();
@@ -243,7 +249,7 @@ fn hung_destinations_hold_up_a_new_one_for_a_bounded_time() {
     assert_eq!(known, 0);
     clocked.done(known, Verdict::Delivered);
     clocked.http("new");
-    let new = clocked.schedule.places.len() - 1;
+    let new = clocked.schedule.destinations.len() - 1;
     let mut waited = 0.0;
     'waits: loop {
         clocked.pass(SENDER_HOLD.as_secs_f64());
@@ -258,13 +264,13 @@ fn hung_destinations_hold_up_a_new_one_for_a_bounded_time() {
             }
         }
     }
-    // Fifteen others were there before it, five of them each time.
+    // Fifteen others wait before it, and five of them are served in each round.
     assert_eq!(waited, SENDER_HOLD.as_secs_f64() * 4.0);
     clocked.check();
 }
 
 #[test]
-fn those_served_longest_ago_come_first() {
+fn destinations_take_turns() {
     let mut clocked = Clocked::new();
     for host in ["a", "b", "c"] {
         (0..3).for_each(|_| drop(clocked.http(host)));
@@ -278,7 +284,7 @@ fn those_served_longest_ago_come_first() {
 }
 
 #[test]
-fn failures_double_the_wait() {
+fn failures_double_the_delay() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     let mut waits = Vec::new();
@@ -292,7 +298,7 @@ fn failures_double_the_wait() {
         clocked.pass(0.001);
     }
     assert_eq!(waits, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]);
-    // All the same post, whose name does not change; a success forgets it all.
+    // It was the same post each time. A success resets the delay.
     assert_eq!(clocked.next(), Some((0, 1)));
     clocked.done(0, Verdict::Delivered);
     clocked.http("a");
@@ -302,28 +308,29 @@ fn failures_double_the_wait() {
 }
 
 #[test]
-fn a_random_part_is_taken_off_the_wait() {
+fn jitter_takes_up_to_a_half_off_the_delay() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     for random in (0..64).map(|n| u64::MAX / 63 * n) {
-        let wait = clocked.schedule.backoff(0, random);
+        let wait = clocked.schedule.destinations[0].backoff(random);
         assert!((RETRY_FIRST / 2..=RETRY_FIRST).contains(&wait), "{wait:?}");
     }
-    // Evenly: none of it, a quarter, three eighths, a half.
-    let waits = [0, 1 << 63, 3 << 62, u64::MAX].map(|random| clocked.schedule.backoff(0, random).as_millis());
+    // The jitter is linear: nothing, a quarter, three eighths, a half.
+    let waits =
+        [0, 1 << 63, 3 << 62, u64::MAX].map(|random| clocked.schedule.destinations[0].backoff(random).as_millis());
     assert_eq!(waits, [1000, 750, 625, 500]);
 }
 
 #[test]
-fn what_is_tried_too_often_is_given_up() {
+fn a_post_is_given_up_after_the_last_attempt() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     for attempt in 1..=WEBHOOK_ATTEMPTS_MAX {
         let pause = clocked.pause_of(0);
         clocked.pass(pause);
-        // Its age does not end it first here.
-        let place = &mut clocked.schedule.places[0];
-        place.queue.iter_mut().for_each(|queued| queued.post.expires = clocked.now + Duration::from_secs(9999));
+        // Keeps the post from expiring first.
+        let destination = &mut clocked.schedule.destinations[0];
+        destination.queue.iter_mut().for_each(|queued| queued.post.expires = clocked.now + Duration::from_secs(9999));
         assert_eq!(clocked.next(), Some((0, 1)), "{attempt}");
         let dead = clocked.done(0, AGAIN);
         assert_eq!(dead.len(), usize::from(attempt == WEBHOOK_ATTEMPTS_MAX));
@@ -333,7 +340,7 @@ fn what_is_tried_too_often_is_given_up() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_in_flight_or_not() {
+fn expired_posts_are_given_up_even_after_a_flight() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     clocked.http("a");
@@ -345,7 +352,7 @@ fn what_is_too_old_is_given_up_in_flight_or_not() {
     let dead = clocked.schedule.expire(clocked.now);
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
     assert!(dead.iter().all(|dead| dead.cause == Cause::Expired && dead.reason == "it waited too long; last: why"));
-    // One that was in flight meanwhile comes back, and is too old at the next look.
+    // A post that expires in flight is given up at the next search after it came back.
     assert_eq!(clocked.next(), Some((0, 3)));
     clocked.pass(20.0);
     assert!(clocked.schedule.expire(clocked.now).is_empty());
@@ -356,24 +363,24 @@ fn what_is_too_old_is_given_up_in_flight_or_not() {
 }
 
 #[test]
-fn what_is_too_old_when_it_comes_is_given_up_at_once() {
+fn a_post_that_comes_expired_is_given_up_at_once() {
     for (left, is_taken) in [(0, false), (1, true)] {
         let mut clocked = Clocked::new();
         let url = Url::parse("http://a/").unwrap();
-        let address = Address::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         let expires = clocked.now + Duration::from_millis(left);
         let dead = clocked.schedule.offer(clocked.now, Post { expires, ..post });
         assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Expired][usize::from(is_taken)..]);
-        assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.dead, u64::from(!is_taken));
+        assert_eq!(clocked.schedule.reports(clocked.now)[0].tally.dead, u64::from(!is_taken));
         assert_eq!(clocked.next().is_some(), is_taken);
         clocked.check();
     }
 }
 
 #[test]
-fn limited_means_nothing_until_then_and_others_flow() {
+fn a_rate_limit_pauses_one_destination_and_is_no_attempt() {
     let mut clocked = Clocked::new();
     clocked.discord(1, "", "a");
     clocked.discord(2, "", "b");
@@ -385,7 +392,7 @@ fn limited_means_nothing_until_then_and_others_flow() {
     assert_eq!(clocked.next(), None);
     clocked.pass(0.1);
     assert_eq!(clocked.next(), Some((0, 1)));
-    // Not an attempt: a storm of them ends nothing but by age.
+    // However many rate limits come, only the age ends the post.
     for _ in 0..WEBHOOK_ATTEMPTS_MAX * 2 {
         assert!(clocked.done(0, limited(1.0, false)).is_empty());
         clocked.pass(1.0);
@@ -396,7 +403,7 @@ fn limited_means_nothing_until_then_and_others_flow() {
 }
 
 #[test]
-fn a_global_limit_holds_all_of_discord_and_nobody_else() {
+fn a_global_limit_pauses_all_discord_destinations_and_no_others() {
     let mut clocked = Clocked::new();
     clocked.discord(1, "", "a");
     clocked.next();
@@ -405,14 +412,14 @@ fn a_global_limit_holds_all_of_discord_and_nobody_else() {
     clocked.http("c");
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
-    assert_eq!(clocked.schedule.standings(clocked.now)[1].state, State::Paused(Duration::from_secs(5)));
+    assert_eq!(clocked.schedule.reports(clocked.now)[1].state, DestinationState::Paused(Duration::from_secs(5)));
     clocked.pass(5.0);
     assert!(clocked.next().is_some() && clocked.next().is_some());
 }
 
-/// Another scheme, host or port is somebody else.
+/// Another scheme, host or port is another origin.
 #[test]
-fn a_global_limit_holds_its_own_origin_only() {
+fn a_global_limit_pauses_its_own_origin_only() {
     let mut clocked = Clocked::new();
     clocked.discord_at("http://discord/api/webhooks/1/t", "a");
     clocked.next();
@@ -428,7 +435,7 @@ fn a_global_limit_holds_its_own_origin_only() {
         clocked.discord_at(url, "b");
         assert_eq!(clocked.next().is_none(), is_held, "{url}");
     }
-    // A shorter one takes nothing off, and a longer one of another origin adds nothing.
+    // Neither a shorter limit nor a longer one of another origin changes the pause.
     clocked.pass(1.0);
     clocked.done(3, limited(100.0, true));
     clocked.pass(4.0);
@@ -436,7 +443,7 @@ fn a_global_limit_holds_its_own_origin_only() {
 }
 
 #[test]
-fn origins_with_a_global_limit_are_bounded() {
+fn the_number_of_paused_origins_is_bounded() {
     let mut clocked = Clocked::new();
     for n in 0..DESTINATIONS_MAX * 2 {
         clocked.discord_at(&format!("http://h{n}/"), "a");
@@ -444,8 +451,8 @@ fn origins_with_a_global_limit_are_bounded() {
         clocked.done(at, limited(86_400.0, true));
         clocked.pass(4000.0);
         clocked.schedule.expire(clocked.now);
-        clocked.schedule.places.iter_mut().for_each(|place| place.pause_until = None);
-        assert!(clocked.schedule.global.len() <= DESTINATIONS_MAX);
+        clocked.schedule.destinations.iter_mut().for_each(|destination| destination.pause_until = None);
+        assert!(clocked.schedule.origins.0.len() <= DESTINATIONS_MAX);
     }
 }
 
@@ -456,7 +463,7 @@ fn threads_of_one_webhook_pause_together() {
     clocked.discord(1, "?thread_id=6", "b");
     clocked.discord(2, "", "c");
     clocked.next();
-    let answer = Answer { verdict: Verdict::Delivered, reason: String::new(), pause: Some(Duration::from_secs(2)) };
+    let answer = PostResult { verdict: Verdict::Delivered, reason: String::new(), pause: Some(Duration::from_secs(2)) };
     clocked.schedule.done(clocked.now, 0, 0, answer);
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
@@ -465,7 +472,7 @@ fn threads_of_one_webhook_pause_together() {
 }
 
 #[test]
-fn a_closed_destination_gets_one_request_only() {
+fn a_closed_destination_gets_no_more_requests() {
     let mut clocked = Clocked::new();
     (0..3).for_each(|_| drop(clocked.http("a")));
     clocked.next();
@@ -473,23 +480,23 @@ fn a_closed_destination_gets_one_request_only() {
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(dead.iter().all(|dead| dead.cause == Cause::Closed));
     assert_eq!((clocked.http("a").len(), clocked.next()), (1, None));
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed("why".to_owned()));
-    // Until its hook is added again.
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed("why".to_owned()));
+    // Adding its hook again opens it.
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
     assert!(clocked.http("a").is_empty());
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.check();
 }
 
-/// A web server's 403 or 404 speaks of one post.
+/// The 403 or 404 of a web server concerns one post.
 #[test]
-fn a_denied_post_is_one_post() {
+fn denied_posts_do_not_close_a_destination_unless_they_come_in_a_row() {
     let mut clocked = Clocked::new();
     for round in 0..DENIED_MAX * 3 {
         clocked.http("a");
         assert!(clocked.next().is_some(), "{round}");
-        // One is taken now and then: they are never in a row.
+        // A delivered post in between: there are never enough in a row.
         let verdict = if round % DENIED_MAX == 0 { Verdict::Delivered } else { Verdict::Denied };
         let dead = clocked.done(0, verdict.clone());
         assert_eq!(
@@ -497,12 +504,12 @@ fn a_denied_post_is_one_post() {
             [Cause::Refused][usize::from(verdict == Verdict::Delivered)..]
         );
     }
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Ok);
     clocked.check();
 }
 
 #[test]
-fn a_destination_that_denies_several_in_a_row_rests() {
+fn a_destination_that_denies_several_posts_in_a_row_rests() {
     let mut clocked = Clocked::new();
     (0..DENIED_MAX).for_each(|_| drop(clocked.http("a")));
     clocked.http("b");
@@ -515,13 +522,13 @@ fn a_destination_that_denies_several_in_a_row_rests() {
         }
         clocked.done(0, Verdict::Denied);
     }
-    // Others wait for it, nobody else does.
+    // Its other posts wait, those of other destinations do not.
     assert!(clocked.http("a").is_empty() && clocked.http("b").is_empty());
     assert_eq!(clocked.next().map(|(at, _)| at), Some(1));
     assert_eq!(clocked.next(), None);
     let reason = "why; it denied 5 posts in a row, the next is tried in 60 s";
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Closed(reason.to_owned()));
-    // One post a time finds out, later each time.
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed(reason.to_owned()));
+    // One post is tried after each rest, and each rest is longer.
     let mut rests = Vec::new();
     for _ in 0..6 {
         rests.push(clocked.pause_of(0));
@@ -535,11 +542,11 @@ fn a_destination_that_denies_several_in_a_row_rests() {
     }
     assert_eq!(rests, [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]);
     clocked.check();
-    // It takes posts again: all is forgotten.
+    // A delivered post resets the count and the rest.
     clocked.pass(900.0);
     clocked.next().unwrap();
     clocked.done(0, Verdict::Delivered);
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].state, State::Ok);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Ok);
     (1..DENIED_MAX).for_each(|_| {
         clocked.http("a");
         clocked.next().unwrap();
@@ -550,13 +557,13 @@ fn a_destination_that_denies_several_in_a_row_rests() {
     clocked.check();
 }
 
-/// `http://a/{player}`: what is forbidden for one player is no word about the others.
+/// With `http://a/{player}`, a denied post for one player says nothing about the other players.
 #[test]
-fn one_path_does_not_close_another_of_the_same_template() {
+fn a_denied_path_does_not_count_twice_for_a_template() {
     let mut clocked = Clocked::new();
     let mut post = |path: &str, verdict: Verdict| {
         let url = Url::parse(&format!("http://a/{path}")).unwrap();
-        let address = Address::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let address = PostAddress::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         assert!(clocked.schedule.offer(clocked.now, post).is_empty());
@@ -568,7 +575,7 @@ fn one_path_does_not_close_another_of_the_same_template() {
         assert!(!post("banned", Verdict::Denied) && !post("banned2", Verdict::Denied));
     }
     assert!(!post("good", Verdict::Delivered));
-    // Whoever is asked for: it is the destination.
+    // Denied for one player after another: the destination rests.
     for n in 1..DENIED_MAX {
         assert!(!post(&format!("p{n}"), Verdict::Denied), "{n}");
     }
@@ -586,12 +593,12 @@ fn a_rest_ends_when_the_hook_is_added_again() {
     clocked.http("a");
     assert_eq!(clocked.next(), None);
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&Address::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
     assert!(clocked.next().is_some());
 }
 
 #[test]
-fn what_will_never_be_taken_holds_up_nothing() {
+fn a_refused_post_does_not_delay_the_next() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     clocked.http("a");
@@ -601,7 +608,7 @@ fn what_will_never_be_taken_holds_up_nothing() {
 }
 
 #[test]
-fn a_post_that_is_refused_again_and_again_lets_the_others_pass() {
+fn a_post_that_fails_repeatedly_lets_the_others_pass() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     clocked.http("a");
@@ -613,9 +620,9 @@ fn a_post_that_is_refused_again_and_again_lets_the_others_pass() {
     assert_eq!(clocked.next(), Some((0, 2)));
 }
 
-/// Which of the merged messages is refused shows when they are sent one by one.
+/// The merged messages are sent again one by one, which shows the refused one.
 #[test]
-fn a_refused_message_is_the_only_one_that_is_lost() {
+fn only_the_refused_one_of_merged_messages_is_lost() {
     let mut clocked = Clocked::new();
     for text in ["a", "bad", "c"] {
         clocked.discord(1, "", text);
@@ -629,11 +636,11 @@ fn a_refused_message_is_the_only_one_that_is_lost() {
     let mut seen = Vec::new();
     while clocked.next().is_some() {
         seen.push(said(&clocked, 0));
-        // The limit of the webhook holds between them.
+        // The webhook's rate limit holds between them.
         let verdict = if seen.last().unwrap().1.contains("bad") { Verdict::Never } else { Verdict::Delivered };
         let reason = if verdict == Verdict::Never { "why" } else { "" }.to_owned();
         let pause = Some(Duration::from_secs(2));
-        let dead = clocked.schedule.done(clocked.now, 0, 0, Answer { verdict, reason, pause });
+        let dead = clocked.schedule.done(clocked.now, 0, 0, PostResult { verdict, reason, pause });
         for dead in &dead {
             assert_eq!(
                 (dead.post.id.number, dead.cause, dead.reason.as_str(), dead.post.jobs()),
@@ -646,13 +653,13 @@ fn a_refused_message_is_the_only_one_that_is_lost() {
     }
     let expected = [(1, "a"), (2, "bad"), (3, "c"), (4, "d\ne")].map(|(number, text)| (number, text.to_owned()));
     assert_eq!(seen, expected);
-    let Tally { offered, delivered, dead, .. } = clocked.schedule.standings(clocked.now)[0].tally;
+    let Tally { offered, delivered, dead, .. } = clocked.schedule.reports(clocked.now)[0].tally;
     assert_eq!((offered, delivered, dead), (5, 4, 1));
     clocked.check();
 }
 
 #[test]
-fn merged_messages_that_fail_go_on_alone() {
+fn merged_messages_that_fail_repeatedly_are_split() {
     let mut clocked = Clocked::new();
     for text in ["a", "b"] {
         clocked.discord(1, "", text);
@@ -673,7 +680,7 @@ fn merged_messages_that_fail_go_on_alone() {
 }
 
 #[test]
-fn of_merged_messages_only_the_old_ones_expire() {
+fn only_the_old_ones_of_merged_messages_expire() {
     let mut clocked = Clocked::new();
     clocked.discord(1, "", "a");
     clocked.pass(100.0);
@@ -689,7 +696,7 @@ fn of_merged_messages_only_the_old_ones_expire() {
 }
 
 #[test]
-fn of_merged_messages_only_the_oldest_make_room() {
+fn only_the_oldest_of_merged_messages_make_room() {
     let mut clocked = Clocked::new();
     (0..3).for_each(|_| drop(clocked.discord(1, "", "m")));
     clocked.next();
@@ -712,7 +719,7 @@ fn merged_messages_are_given_up_one_by_one() {
     clocked.next();
     let dead = clocked.done(0, Verdict::Closed);
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3]);
-    assert!(dead.iter().all(|dead| dead.post.behind.is_empty()));
+    assert!(dead.iter().all(|dead| dead.post.merged.is_empty()));
     clocked.check();
 }
 
@@ -735,13 +742,13 @@ fn the_oldest_of_all_makes_room_in_memory() {
     for host in ["a", "b", "a", "c", "d"] {
         dead.extend(clocked.http_of(host, quarter));
     }
-    // The bookkeeping of four does not fit beside four quarters.
+    // With the overhead of each post, four quarters do not fit.
     assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2]);
     clocked.check();
 }
 
 #[test]
-fn a_post_that_is_too_large_is_the_only_one_that_is_lost() {
+fn a_post_that_is_too_large_drops_no_other() {
     let mut clocked = Clocked::new();
     assert!(clocked.http("a").is_empty());
     assert!(clocked.http_of("b", WEBHOOK_POST_BYTES_MAX - 10_000).is_empty());
@@ -752,20 +759,20 @@ fn a_post_that_is_too_large_is_the_only_one_that_is_lost() {
 }
 
 #[test]
-fn messages_count_for_the_memory() {
+fn the_text_of_messages_counts_for_the_memory() {
     let mut clocked = Clocked::new();
     let (mut dead, mut offered) = (0, 0);
     while dead == 0 {
         offered += 1;
         dead += clocked.discord(offered / WEBHOOK_JOBS_MAX as u32, "", &"é".repeat(2000)).len();
     }
-    // Each has four thousand bytes at least.
+    // Each message takes at least four thousand bytes.
     assert!((1000..=WEBHOOK_BYTES_MAX / 4000).contains(&(offered as usize)), "{offered}");
     clocked.check();
 }
 
 #[test]
-fn destinations_are_bounded_and_those_at_rest_make_room() {
+fn the_number_of_destinations_is_bounded_and_idle_ones_make_room() {
     let mut clocked = Clocked::new();
     for n in 0..DESTINATIONS_MAX {
         assert!(clocked.http(&format!("h{n}")).is_empty());
@@ -776,9 +783,9 @@ fn destinations_are_bounded_and_those_at_rest_make_room() {
     clocked.done(at, Verdict::Delivered);
     assert!(clocked.http("one-more").is_empty());
     clocked.check();
-    let standings = clocked.schedule.standings(clocked.now);
-    assert_eq!(standings.len(), DESTINATIONS_MAX + 1);
-    let others = standings.last().unwrap();
+    let reports = clocked.schedule.reports(clocked.now);
+    assert_eq!(reports.len(), DESTINATIONS_MAX + 1);
+    let others = reports.last().unwrap();
     assert_eq!((others.name.as_str(), others.tally.delivered, others.tally.dead), ("others", 1, 1));
 }
 
@@ -788,7 +795,7 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
     for n in 0..DESTINATIONS_MAX {
         clocked.http(&format!("h{n}"));
     }
-    // All but two fail, and what waits for them gets too old; those two are fine.
+    // All but two fail, and their posts expire; the last two deliver.
     for n in 0..DESTINATIONS_MAX {
         let (at, _) = clocked.next().unwrap();
         clocked.done(at, if n < DESTINATIONS_MAX - 2 { AGAIN } else { Verdict::Delivered });
@@ -796,9 +803,9 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
     clocked.schedule.expiry_checked = None;
     let later = clocked.now + crate::config::limits::WEBHOOK_AGE_MAX;
     assert_eq!(clocked.schedule.expire(later).len(), DESTINATIONS_MAX - 2);
-    let name = |clocked: &Clocked, at: usize| clocked.schedule.places[at].address.name().to_owned();
+    let name = |clocked: &Clocked, at: usize| clocked.schedule.destinations[at].address.name().to_owned();
     let fine = [DESTINATIONS_MAX - 2, DESTINATIONS_MAX - 1];
-    // One that is fine makes room at once, and nobody while it pauses or is busy.
+    // A destination without trouble makes room at once; a busy or paused one does not.
     assert!(clocked.http("new0").is_empty());
     assert_eq!(name(&clocked, fine[0]), "http://new0/");
     clocked.http(&format!("h{}", fine[1]));
@@ -807,7 +814,7 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
         let (at, _) = clocked.next().unwrap();
         clocked.done(at, Verdict::Delivered);
     }
-    // Those that are fine go before those in trouble, though they were served later.
+    // Destinations without trouble make room before those in trouble, although they were served later.
     clocked.pass(60.0);
     for (at, new) in [(fine[0], "new1"), (fine[1], "new2"), (0, "new3")] {
         assert!(clocked.http(new).is_empty());
@@ -817,9 +824,9 @@ fn destinations_in_trouble_make_room_last_and_not_while_they_pause() {
 }
 
 #[test]
-fn the_numbers_of_forgotten_destinations_are_kept() {
+fn the_counts_of_forgotten_destinations_are_kept() {
     let mut clocked = Clocked::new();
-    // As many of each as no other has.
+    // A different count for each status.
     let statuses = [(204, 3), (404, 5), (429, 7), (503, 11), (0, 13), (200, 1), (302, 1)];
     for round in 1..3 {
         clocked.http("first");
@@ -827,13 +834,13 @@ fn the_numbers_of_forgotten_destinations_are_kept() {
         statuses
             .iter()
             .for_each(|(status, times)| (0..*times).for_each(|_| clocked.schedule.count_status(at, *status)));
-        let tally = clocked.schedule.standings(clocked.now)[at].tally;
+        let tally = clocked.schedule.reports(clocked.now)[at].tally;
         let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = tally;
         assert_eq!([status_2xx, status_4xx, status_429, status_5xx, no_answer], [4, 6, 7, 11, 13]);
         clocked.done(at, Verdict::Delivered);
-        // Enough others that it makes room.
+        // So many others that it makes room.
         (1..=DESTINATIONS_MAX).for_each(|n| assert!(clocked.http(&format!("h{n}")).is_empty()));
-        let others = clocked.schedule.standings(clocked.now).pop().unwrap();
+        let others = clocked.schedule.reports(clocked.now).pop().unwrap();
         let Tally { offered, delivered, dead, status_2xx, status_4xx, status_429, status_5xx, no_answer } =
             others.tally;
         assert_eq!((others.name.as_str(), offered, delivered, dead), ("others", round, round, 0));
@@ -844,7 +851,7 @@ fn the_numbers_of_forgotten_destinations_are_kept() {
 }
 
 #[test]
-fn waiting_messages_are_merged_until_one_was_tried() {
+fn messages_are_merged_until_their_first_attempt() {
     let mut clocked = Clocked::new();
     for text in ["a", "b", "c"] {
         clocked.discord(1, "", text);
@@ -853,13 +860,13 @@ fn waiting_messages_are_merged_until_one_was_tried() {
     let body = |clocked: &Clocked| String::from_utf8(clocked.schedule.in_flight(0).unwrap().request().body).unwrap();
     assert!(body(&clocked).contains(r#""content":"a\nb\nc""#), "{}", body(&clocked));
     clocked.check();
-    // Refused for now, nothing arrived: what came meanwhile joins in.
+    // A rate limit means that nothing arrived, so a new message can be merged.
     clocked.discord(1, "", "d");
     clocked.done(0, limited(1.0, false));
     clocked.pass(1.0);
     clocked.next();
     assert!(body(&clocked).contains(r#""content":"a\nb\nc\nd""#));
-    // It may have arrived: its name stands for just this.
+    // Without an answer it may have arrived, so its id must keep this content.
     clocked.discord(1, "", "e");
     clocked.done(0, AGAIN);
     clocked.pass(10.0);
@@ -868,12 +875,12 @@ fn waiting_messages_are_merged_until_one_was_tried() {
     clocked.done(0, Verdict::Delivered);
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.done(0, Verdict::Delivered);
-    assert_eq!(clocked.schedule.standings(clocked.now)[0].tally.delivered, 5);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].tally.delivered, 5);
     clocked.check();
 }
 
 #[test]
-fn lost_orders_are_put_back() {
+fn posts_without_a_sender_are_queued_again() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     clocked.http("b");
@@ -885,7 +892,7 @@ fn lost_orders_are_put_back() {
 }
 
 #[test]
-fn it_says_when_to_look_again() {
+fn due_is_the_end_of_a_pause_or_the_next_search() {
     let mut clocked = Clocked::new();
     assert_eq!(clocked.schedule.due(clocked.now), None);
     clocked.http("a");
@@ -895,12 +902,12 @@ fn it_says_when_to_look_again() {
     clocked.done(0, limited(0.5, false));
     assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(500)));
     clocked.pass(0.5);
-    // Ready, and looked at for its age within the second.
+    // The post is ready, and the search for expired posts is next.
     assert_eq!(clocked.schedule.due(clocked.now), Some(clocked.now + Duration::from_millis(500)));
 }
 
 #[test]
-fn standings_tell_what_happened() {
+fn reports_show_state_and_counts() {
     let mut clocked = Clocked::new();
     clocked.http("a");
     for (status, pause) in [(0, 1.0), (500, 2.0), (429, 4.0)] {
@@ -910,16 +917,16 @@ fn standings_tell_what_happened() {
         assert_eq!(clocked.pause_of(0), pause);
         clocked.pass(pause);
     }
-    let standing = clocked.schedule.standings(clocked.now).remove(0);
-    assert_eq!((standing.name.as_str(), standing.kind, standing.waiting), ("http://a/", "http", 1));
-    assert_eq!(standing.state, State::Broken("why".to_owned()));
-    let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = standing.tally;
+    let report = clocked.schedule.reports(clocked.now).remove(0);
+    assert_eq!((report.name.as_str(), report.kind, report.waiting), ("http://a/", "http", 1));
+    assert_eq!(report.state, DestinationState::Broken("why".to_owned()));
+    let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = report.tally;
     assert_eq!((status_2xx, status_4xx, status_429, status_5xx, no_answer), (0, 0, 1, 1, 1));
 }
 
 #[derive(Debug, Clone)]
 enum Use {
-    Offer { place: u8, discord: bool },
+    Offer { destination: u8, discord: bool },
     Send { free: usize },
     Answer { which: usize, verdict: u8, random: u64 },
     Pass { seconds: u16 },
@@ -927,7 +934,7 @@ enum Use {
 
 fn uses() -> impl Strategy<Value = Use> {
     prop_oneof![
-        3 => (0..6_u8, any::<bool>()).prop_map(|(place, discord)| Use::Offer { place, discord }),
+        3 => (0..6_u8, any::<bool>()).prop_map(|(destination, discord)| Use::Offer { destination, discord }),
         3 => (0..5_usize).prop_map(|free| Use::Send { free }),
         3 => (any::<usize>(), 0..8_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
         1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
@@ -935,25 +942,26 @@ fn uses() -> impl Strategy<Value = Use> {
 }
 
 proptest! {
-    /// Whatever happens: nothing is lost uncounted, one post is in flight for a destination, nobody is asked while it
-    /// pauses, and what is delivered first was offered first (but for what stepped behind).
+    /// Every job is counted as delivered, dead or waiting; one post is in flight for a destination; and no post is sent to
+    /// a paused one.
     #[test]
-    fn nothing_gets_lost(uses in prop::collection::vec(uses(), 1..200)) {
+    fn every_job_is_accounted_for_under_random_use(uses in prop::collection::vec(uses(), 1..200)) {
         let mut clocked = Clocked::new();
         let (mut offered, mut dead, mut delivered) = (0_u64, 0_u64, 0_u64);
         let mut in_flight: Vec<usize> = Vec::new();
         for step in uses {
             match step {
-                Use::Offer { place, discord } => {
+                Use::Offer { destination, discord } => {
                     offered += 1;
-                    let lost = match discord {
-                        true => clocked.discord(u32::from(place), "", "m"),
-                        false => clocked.http(&format!("h{place}")),
+                    let lost = if discord {
+                        clocked.discord(u32::from(destination), "", "m")
+                    } else {
+                        clocked.http(&format!("h{destination}"))
                     };
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }
                 Use::Send { free } => {
-                    let paused: Vec<bool> = (0..clocked.schedule.places.len()).map(|at| clocked.pause_of(at) > 0.0).collect();
+                    let paused: Vec<bool> = (0..clocked.schedule.destinations.len()).map(|at| clocked.pause_of(at) > 0.0).collect();
                     if let Some((at, _)) = clocked.next_of(free) {
                         prop_assert!(free > 0 && !paused[at] && !in_flight.contains(&at));
                         in_flight.push(at);
@@ -972,7 +980,7 @@ proptest! {
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };
-                    let answer = Answer { verdict, ..answer::trouble("why".to_owned()) };
+                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned()) };
                     let lost = clocked.schedule.done(clocked.now, random, at, answer);
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }

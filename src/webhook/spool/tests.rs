@@ -1,4 +1,4 @@
-//! What goes into a spool comes out of it, as much later as it is, in exactly one process, and without what was settled.
+//! Posts in a spool come back in exactly one process, with the time that has passed, and without the settled ones.
 
 use super::*;
 
@@ -25,26 +25,26 @@ fn posts(now: Now) -> Vec<Post> {
         expires: now.instant + Duration::from_secs(1000 + number),
         attempts: 2,
         refusals: 1,
-        behind: Vec::new(),
+        merged: Vec::new(),
     };
     let discord = Url::parse("http://h/api/webhooks/1/hunter2?thread_id=2").unwrap();
     let said = Content::Message { url: discord.with_query("wait=true"), message: message("m") };
     let sent = Content::Request(request("http://h/x", 40));
     let mut posts = vec![
-        make(1, Address::discord(&discord), said),
-        make(2, Address::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
+        make(1, PostAddress::discord(&discord), said),
+        make(2, PostAddress::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
     ];
     posts[1].event = Some(Arc::new(EventText::new(b"kill", &[b"{\"k\":\"x\"}"], 7)));
     posts
 }
 
-/// A directory of the test's own, removed at its end.
+/// A directory for one test, removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
     fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path); // What a killed run left.
+        let _ = fs::remove_dir_all(&path); // A killed run may have left it.
         fs::create_dir_all(&path).unwrap();
         Directory(path)
     }
@@ -53,7 +53,7 @@ impl Directory {
         Spool::open(&self.0, now).unwrap()
     }
 
-    /// The spool of a process that then dies with these posts in it.
+    /// Leaves the spool of a process that dies with these posts.
     fn leave(&self, posts: &[Post], now: Now) {
         let mut opened = self.open(now);
         opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
@@ -67,7 +67,7 @@ impl Directory {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// The files but the locks, which stay.
+    /// The names of all files except the locks, which stay.
     fn names(&self) -> Vec<String> {
         let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock")).collect();
@@ -91,7 +91,7 @@ fn numbers(posts: &[Post]) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_written_comes_back() {
+fn written_posts_come_back_in_the_next_process() {
     let (directory, now) = (Directory::new("once"), clock());
     let before = posts(now);
     directory.leave(&before, now);
@@ -106,26 +106,25 @@ fn what_is_written_comes_back() {
         assert!(after.request() == before.request());
         assert_eq!(after.expires, before.expires - Duration::from_secs(100));
     }
-    // A message is one again, to be merged and parted; an event is there to be shown instead of the body.
+    // A message can be merged and split again; an event can be shown instead of the body.
     let Content::Message { message: back, .. } = &after[0].content else { panic!("{:?}", after[0]) };
     assert_eq!(*back, message("m"));
     assert_eq!(after[1].event.as_ref().unwrap().payload(), b"{\"k\":\"x\"}");
-    // It stays until the process that took it has settled it.
+    // The file stays until the process that adopted it has settled its posts.
     assert_eq!(directory.names(), ["spool.jsonl"]);
     spool.write(Spool::lines([].into_iter(), later)).unwrap();
     assert!(directory.names().is_empty());
 }
 
-/// Messages that are merged for one request are kept one by one.
 #[test]
-fn merged_messages_are_kept_apart() {
+fn merged_messages_have_a_line_each() {
     let now = clock();
-    let [mut first, behind] = [1, 2].map(|number| Post {
+    let [mut first, second] = [1, 2].map(|number| Post {
         id: PostId { boot: 1, number },
         content: Content::Message { url: Url::parse("http://h/").unwrap(), message: message(&number.to_string()) },
         ..posts(now).remove(0)
     });
-    first.behind.push(behind);
+    first.merged.push(second);
     let lines = Spool::lines(first.parts(), now);
     let back = parse(&lines.text, now).unwrap().posts;
     let bodies: Vec<Value> = back.iter().map(|post| serde_json::from_slice(&post.request().body).unwrap()).collect();
@@ -133,7 +132,7 @@ fn merged_messages_are_kept_apart() {
 }
 
 #[test]
-fn what_is_settled_is_taken_out_at_once() {
+fn a_settled_post_is_marked_at_once() {
     let (directory, now) = (Directory::new("settled"), clock());
     let posts = posts(now);
     let mut opened = directory.open(now);
@@ -148,7 +147,7 @@ fn what_is_settled_is_taken_out_at_once() {
     drop(opened);
     let mut opened = directory.open(now);
     assert_eq!(numbers(&opened.posts), [2]);
-    // With the last one the file goes.
+    // The last mark removes the file.
     opened.spool.write(Spool::lines(opened.posts.iter(), now)).unwrap();
     opened.spool.settled([posts[1].id].into_iter()).unwrap();
     assert!(directory.names().is_empty());
@@ -156,7 +155,7 @@ fn what_is_settled_is_taken_out_at_once() {
 }
 
 #[test]
-fn a_spool_that_somebody_removed_is_no_trouble() {
+fn a_removed_spool_causes_no_error() {
     let (directory, now) = (Directory::new("removed"), clock());
     let posts = posts(now);
     let mut opened = directory.open(now);
@@ -166,7 +165,7 @@ fn a_spool_that_somebody_removed_is_no_trouble() {
     opened.spool.settled([posts[1].id].into_iter()).unwrap();
     opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.jsonl"]);
-    // Windows does not let the folder of a locked file be removed.
+    // Windows does not allow to remove the folder of a locked file.
     if cfg!(unix) {
         fs::remove_dir_all(&directory.0).unwrap();
         opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
@@ -174,7 +173,7 @@ fn a_spool_that_somebody_removed_is_no_trouble() {
     }
 }
 
-/// Killed while it wrote a mark, or while it wrote the file anew.
+/// The process is killed while it writes a mark, or while it writes the file anew.
 #[test]
 fn a_spool_can_be_read_after_a_kill_at_any_moment() {
     let (directory, now) = (Directory::new("killed"), clock());
@@ -197,7 +196,7 @@ fn a_spool_can_be_read_after_a_kill_at_any_moment() {
 }
 
 #[test]
-fn each_process_has_its_own_and_a_dead_one_has_one_heir() {
+fn each_process_has_its_own_spool_and_one_process_adopts_that_of_a_dead_one() {
     let (directory, now) = (Directory::new("heirs"), clock());
     let [one, two] = posts(now).try_into().unwrap();
     let mut first = directory.open(now);
@@ -208,26 +207,26 @@ fn each_process_has_its_own_and_a_dead_one_has_one_heir() {
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
     let third = directory.open(now);
     assert!(third.posts.is_empty(), "both live");
-    // Both die; the next one has all of it, and the one after it nothing.
+    // Both die. The next process adopts both spools, and the one after it gets nothing.
     drop((first, second, third));
     let mut heir = directory.open(now);
     assert_eq!(numbers(&heir.posts), [1, 2]);
     let other = directory.open(now);
     assert!(other.posts.is_empty());
     drop(other);
-    // Until its own file holds everything nothing is removed.
+    // No file is removed before the own file holds all posts.
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
     heir.spool.write(Spool::lines(heir.posts.iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.jsonl"]);
     assert_eq!(directory.text("spool.jsonl").lines().count(), 2);
-    // The name is free again.
+    // The second spool is free again.
     let mut other = directory.open(now);
     assert!(other.posts.is_empty());
     other.spool.write(Spool::lines([&one].into_iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
 }
 
-/// It died between its own file and the removal of the one it took over.
+/// A process died after it wrote its own file, and before it removed the adopted one.
 #[test]
 fn a_post_in_two_spools_is_one_post() {
     let (directory, now) = (Directory::new("twice"), clock());
@@ -237,7 +236,7 @@ fn a_post_in_two_spools_is_one_post() {
 }
 
 #[test]
-fn spools_are_bounded() {
+fn the_number_of_spools_is_bounded() {
     let (directory, now) = (Directory::new("many"), clock());
     let open: Vec<Opened> = (0..SPOOLS_MAX).map(|_| directory.open(now)).collect();
     let Err(err) = Spool::open(&directory.0, now) else { panic!("one too many") };
@@ -248,10 +247,10 @@ fn spools_are_bounded() {
 
 #[cfg(unix)]
 #[test]
-fn only_its_owner_may_read_it() {
+fn only_the_owner_may_read_a_spool() {
     use std::os::unix::fs::PermissionsExt;
     let (directory, now) = (Directory::new("rights"), clock());
-    // What a killed process or an older version left does not lend its rights.
+    // Files of a killed process or of an older version have other rights, which the new file does not take over.
     directory.leave(&posts(now), now);
     for name in ["spool.jsonl.new", "spool.jsonl"] {
         let text = directory.text("spool.jsonl");
@@ -266,7 +265,7 @@ fn only_its_owner_may_read_it() {
 }
 
 #[test]
-fn a_bad_line_costs_that_post_alone() {
+fn a_bad_line_loses_that_post_only() {
     let (directory, now) = (Directory::new("bad"), clock());
     let good = line(&posts(now)[1], now);
     let change = |from: &str, to: &str| {
@@ -301,14 +300,14 @@ fn a_bad_line_costs_that_post_alone() {
     assert_eq!(directory.open(now).posts[0].address.name(), Url::parse("http://h/hooks/hunter2").unwrap().to_string());
 }
 
-/// Whatever it is, it stays, and the spool has another name.
+/// The spool then uses the next number.
 #[test]
-fn a_file_that_is_no_spool_is_left_as_it_is() {
+fn a_file_that_is_not_a_spool_is_left_untouched() {
     type Make = fn(&Path);
     let files: [(Make, &str); 4] = [
         (|path| fs::write(path, "my notes\n").unwrap(), "is not a spool"),
         (|path| fs::write(path, "{}\n[1]\n\0\0\0").unwrap(), "is not a spool"),
-        (|path| fs::create_dir(path).unwrap(), "is no plain file"),
+        (|path| fs::create_dir(path).unwrap(), "it is a folder"),
         (|path| File::create(path).unwrap().set_len(SPOOL_BYTES_MAX as u64 * 2 + 1).unwrap(), "bytes"),
     ];
     for (make, words) in files {
@@ -327,7 +326,7 @@ fn a_file_that_is_no_spool_is_left_as_it_is() {
 }
 
 #[test]
-fn a_lock_that_cannot_be_had_costs_that_name() {
+fn a_number_with_an_unusable_lock_is_skipped() {
     let (directory, now) = (Directory::new("lock"), clock());
     fs::create_dir(directory.path("spool.lock")).unwrap();
     let mut opened = directory.open(now);
@@ -339,23 +338,23 @@ fn a_lock_that_cannot_be_had_costs_that_name() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_in_the_place_of_a_file_holds_up_nobody() {
+fn a_pipe_in_the_place_of_a_file_blocks_nothing() {
     let (directory, now) = (Directory::new("pipe"), clock());
     let make_pipe = |name: &str| {
         assert!(std::process::Command::new("mkfifo").arg(directory.path(name)).status().unwrap().success())
     };
     make_pipe("spool.lock");
     let mut opened = directory.open(now);
-    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is no file"), "{:?}", opened.left);
+    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is not a plain file"), "{:?}", opened.left);
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
     make_pipe("spool.2.jsonl");
     let settled = opened.spool.settled([posts(now)[0].id].into_iter());
-    assert_eq!(settled.unwrap_err().to_string(), "it is no file");
+    assert_eq!(settled.unwrap_err().to_string(), "it is not a plain file");
 }
 
 #[test]
-fn it_is_bounded() {
+fn the_size_of_a_spool_is_bounded() {
     let now = clock();
     let big = |number| Post {
         content: Content::Request(request("http://h/", 12 * 1024 * 1024)),
@@ -368,7 +367,7 @@ fn it_is_bounded() {
 }
 
 #[test]
-fn a_place_that_takes_no_files_is_told() {
+fn an_unusable_folder_is_an_error() {
     let (directory, now) = (Directory::new("denied"), clock());
     fs::write(directory.path("file"), "").unwrap();
     assert!(Spool::open(&directory.path("file"), now).is_err());

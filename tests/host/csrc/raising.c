@@ -1,13 +1,13 @@
-/* Has the functions of the Lua API that take memory raise an error in place of one such call of a module: as LuaJIT up to
-   2.1.0-beta3 does when a step of its collector runs a `__gc` that raises, and every LuaJIT without memory.
-   The build renames the functions of LuaJIT itself to `real_...`; its own uses of them stay as they are. */
+/* Makes the functions of the Lua API that allocate memory raise an error when a module calls them. LuaJIT up to 2.1.0-beta3
+   does so if a step of its collector runs a `__gc` that raises an error, and every LuaJIT does so without memory.
+   The build renames LuaJIT's own functions to `real_...`; LuaJIT's own calls are not changed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <string.h>
 #include "lauxlib.h"
 #include "lua.h"
 
-/* Calls until errors are raised, and how many are; 0: none. */
+/* The number of calls until errors are raised, and the number of errors; 0: none. */
 static int calls_left, errors_left;
 
 static void allocates(lua_State *L, void *caller) {
@@ -36,8 +36,9 @@ void lua_concat(lua_State *L, int count) { ALLOCATES(L); real_lua_concat(L, coun
 void lua_rawset(lua_State *L, int table) { ALLOCATES(L); real_lua_rawset(L, table); }
 int luaL_ref(lua_State *L, int table) { ALLOCATES(L); return real_luaL_ref(L, table); }
 
-/* raise_at(n [, count]) -> how many errors of the last time were not raised. The n-th call of a module that takes memory
-   raises, and the `count` - 1 after it; n = 0: none. Loaded as a C function of this library. */
+/* raise_at(n [, count]) -> the number of errors of the last order that were not raised. From now on the n-th call of a
+   module that allocates memory raises an error, and so do the `count` - 1 calls after it; n = 0: none. Scripts load this as
+   a C function of this library. */
 int host_raise_at(lua_State *L) {
 	int unraised = errors_left;
 	calls_left = (int)luaL_checkinteger(L, 1);

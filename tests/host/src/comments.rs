@@ -1,8 +1,8 @@
-//! Turns the game's C comments into Lua ones, so that stock LuaJIT can read a script written for the game.
-//! Any thread; bytes in, bytes out. Keeps every line where it was. Refuses to touch strings and Lua comments.
+//! Turns the game's C comments into Lua comments, so that stock LuaJIT can read a script written for the game.
+//! Any thread; bytes in, bytes out. Every line keeps its number. Strings and Lua comments are not changed.
 
-/// `// text` becomes `-- text`; a `/* block */` becomes blanks, its line breaks kept. Lua code has no other use for
-/// either pair of characters.
+/// `// text` becomes `-- text`; a `/* block */` becomes spaces and keeps its line breaks. Lua has no other use for these
+/// two pairs of characters.
 pub(crate) fn translate(source: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(source.len());
     let mut at = 0;

@@ -1,6 +1,6 @@
-//! The C functions of `lua_shared.so`, found by `dlsym`, and a thin state wrapper over them.
+//! The C functions of `lua_shared.so`, found with `dlsym`, and a thin wrapper over a Lua state.
 //! Main thread only. Owns the library handle, which is never closed: the game does not close its own either.
-//! Refuses Lua versions: it names only what the 5.1 ABI has.
+//! Uses only functions of the Lua 5.1 ABI.
 #![allow(unsafe_code)] // calls into C by their documented signatures
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -75,7 +75,7 @@ pub(crate) fn api() -> &'static Api {
     }
 }
 
-/// Opens `lua_shared.so` for everybody in the process, as the game's own linking does, once.
+/// Opens `lua_shared.so` once, with symbols visible to the whole process, as the game's own linking makes them.
 pub(crate) fn load_library(path: &Path) -> Result<&'static Api, Error> {
     if let Some(api) = API.get() {
         return Ok(api);
@@ -85,7 +85,7 @@ pub(crate) fn load_library(path: &Path) -> Result<&'static Api, Error> {
     Ok(API.get_or_init(|| api))
 }
 
-/// `dlopen`, with the loader's own words on failure.
+/// Calls `dlopen`; the error is the loader's text.
 pub(crate) fn dlopen(path: &Path, flags: c_int) -> Result<*mut c_void, Error> {
     let name = CString::new(path.to_string_lossy().as_bytes()).map_err(|_| Error::new("path with a NUL byte"))?;
     // SAFETY: a valid C string; initialisers of the library run, which is what loading means.
@@ -96,7 +96,7 @@ pub(crate) fn dlopen(path: &Path, flags: c_int) -> Result<*mut c_void, Error> {
     Ok(handle)
 }
 
-/// The address of `name`, or the loader's words.
+/// The address of `name`, or the loader's error text.
 pub(crate) fn symbol(library: *mut c_void, name: &str) -> Result<*mut c_void, Error> {
     let c_name = CString::new(name).map_err(|_| Error::new("symbol with a NUL byte"))?;
     // SAFETY: `library` is an open handle and the name a valid C string.

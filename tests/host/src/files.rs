@@ -1,4 +1,4 @@
-//! The `file` library's hands: reads under `garrysmod/`, writes under `garrysmod/data/` only.
+//! The file operations behind the `file` library: reads under `garrysmod/`, writes under `garrysmod/data/` only.
 //! Main thread. Refuses paths that leave their folder.
 
 use std::fs;
@@ -68,7 +68,7 @@ fn find(pattern: &Path) -> Vec<Value> {
     vec![Value::text(files.join("\0")), Value::text(dirs.join("\0"))]
 }
 
-/// `*` is any run of characters; everything else is itself.
+/// `*` matches any run of characters; every other character matches itself.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match pattern {
         [] => name.is_empty(),

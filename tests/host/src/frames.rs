@@ -1,5 +1,5 @@
-//! How long frames took: a ring of the newest ones for percentiles, and the maximum and count of all.
-//! Main thread. Owns its memory from the start, so that measuring never grows the process.
+//! The durations of frames: a ring of the newest ones for percentiles, and the maximum and number of all.
+//! Main thread. All memory is allocated at the start, so that measuring never grows the process.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct FrameStats {
 
 impl Frames {
     pub(crate) fn new() -> Frames {
-        // Ones, not zeroes: the pages are touched now, not one by one while somebody watches the process size.
+        // Ones, not zeroes, so that the pages are touched now and not one by one while a test watches the process size.
         Frames { ring_ns: vec![1; FRAMES_KEPT_MAX], count: 0, max_ns: 0 }
     }
 

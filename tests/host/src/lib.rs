@@ -23,7 +23,7 @@ pub use frames::FrameStats;
 pub use options::{Options, Unload, Unwind};
 pub use server::Server;
 
-/// Why the server could not start or go on. Lua errors are not among these: they are printed, as in the game.
+/// The reason why the server could not start or go on. Lua errors are not part of this: they are printed, as in the game.
 #[derive(Debug)]
 pub struct Error(String);
 
@@ -45,7 +45,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Ends the process at once, as a crash would: nothing is closed, nothing is cleaned up.
+/// Ends the process at once, like a crash: nothing is closed or cleaned up.
 pub(crate) fn exit_now(code: i32) -> ! {
     ffi::exit_now(code)
 }

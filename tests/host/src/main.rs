@@ -1,5 +1,5 @@
 //! The program `gmod-host`: the command line in front of [`gmod_host::Server`].
-//! Prints what the server has to say to standard output, its own troubles to standard error.
+//! The server's output goes to standard output, errors of the program itself to standard error.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ const EXIT_BROKEN: u8 = 2;
 
 fn main() -> ExitCode {
     match run() {
-        // What does not fit in a byte must not wrap around to success.
+        // An exit code that does not fit into a byte must not wrap around to 0.
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
         Err(err) => {
             let _ = writeln!(std::io::stderr(), "gmod-host: {err}");
@@ -37,7 +37,7 @@ fn run() -> Result<i32, Error> {
     let report = options.report;
     let mut server = Server::new(options)?;
     server.run_until_quit()?;
-    // Ended in two steps, because errors at shutdown count for the report too.
+    // The server ends in two steps, because the report also counts errors at shutdown.
     server.stop();
     if report {
         let _ = writeln!(std::io::stdout(), "{}", server.report_json());

@@ -1,5 +1,5 @@
-//! Binary modules: found, opened and closed as the game does it.
-//! Main thread. The list of loaded ones is in the world; this file owns the order of unloading.
+//! Finds, opens and closes binary modules as the game does.
+//! Main thread. The world holds the list of loaded modules; this file owns the order of unloading.
 
 use std::ffi::c_int;
 use std::path::Path;
@@ -13,8 +13,8 @@ pub(crate) fn installed(name: &str) -> bool {
     inside("", &module_path(name).to_string_lossy()).is_some_and(|path| path.is_file())
 }
 
-/// Opens the library for `require(name)` and gives its `gmod13_open`, which the Lua side calls.
-/// Required again, the library is opened again and one handle is lost, as in the game.
+/// Opens the library for `require(name)` and returns its `gmod13_open`, which the Lua side calls.
+/// A second `require` opens the library again, and one handle is lost, as in the game.
 pub(crate) fn load(name: &str) -> Result<CFunction, String> {
     if !installed(name) {
         return Err("Module not found!".to_owned());
@@ -35,7 +35,7 @@ pub(crate) fn load(name: &str) -> Result<CFunction, String> {
     Ok(open)
 }
 
-/// Calls `gmod13_close` of every module, newest first; gives the modules back for [`unmap`].
+/// Calls `gmod13_close` of every module, newest first, and returns the modules for [`unmap`].
 pub(crate) fn close_all(lua: &Lua) -> Vec<Module> {
     let mut modules = world::with(|world| std::mem::take(&mut world.modules)).unwrap_or_default();
     modules.reverse();

@@ -1,6 +1,6 @@
-//! The functions the Lua side cannot do by itself: clocks, files, modules, the process. Global table `native`, which
-//! the prelude takes away from scripts.
-//! Main thread, inside a Lua call. Owns nothing: state is in [`crate::world`]. Refuses by `nil, reason`.
+//! The functions that Lua code cannot implement itself: clocks, files, modules, the process. They are in the global table
+//! `native`, which the prelude hides from scripts.
+//! Main thread, inside a Lua call. Owns nothing: the state is in [`crate::world`]. A failure returns `nil, reason`.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -116,14 +116,14 @@ fn number(args: &[Value], index: usize) -> Result<f64, String> {
     }
 }
 
-/// Writes and flushes: whoever reads the pipe sees a line when it is said. A closed pipe is nobody's error here.
+/// Writes and flushes, so that the reader of the pipe gets each line at once. A closed pipe is not an error here.
 fn print(args: &[Value]) -> Answer {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(bytes(args, 0)?).and_then(|()| out.flush());
     Ok(Vec::new())
 }
 
-/// `report_error(message, uncaught)`: counted here, printed by the Lua side, which has the stack.
+/// `report_error(message, uncaught)`: this function counts the error; the Lua side, which has the stack, prints it.
 fn report_error(args: &[Value]) -> Answer {
     let message = text(args, 0)?;
     let uncaught = args.get(1) == Some(&Value::Bool(true));
@@ -135,7 +135,7 @@ fn report_error(args: &[Value]) -> Answer {
     })
 }
 
-/// Keeps the main thread for so many milliseconds; sleeps, so that a second core is not needed to test against it.
+/// Blocks the main thread for this many milliseconds. It sleeps, so that tests need no second core.
 fn block(args: &[Value]) -> Answer {
     let until = Instant::now() + Duration::from_secs_f64((number(args, 0)? / 1e3).clamp(0.0, 3600.0));
     thread::sleep(until.saturating_duration_since(Instant::now()));

@@ -1,5 +1,5 @@
-//! What can be asked of the server: the options as a plain struct, and the command line that fills it.
-//! Before anything runs. Refuses unknown options and values out of range, by name.
+//! The options of the server as a plain struct, and the command line that fills it.
+//! Runs before everything else. Refuses unknown options and values out of range, and names them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use crate::Error;
 /// How Lua errors cross C frames: which of the two LuaJIT builds runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unwind {
-    /// Through the system unwinder, running what Rust frames have to drop.
+    /// Through the system unwinder, which runs the destructors of Rust frames.
     External,
-    /// By a long jump over them.
+    /// With a long jump over the frames.
     Internal,
-    /// As the two above, with a function in `lua_shared.so` that has the module's calls into Lua raise where they take
-    /// memory (`csrc/raising.c`).
+    /// As the two above, with a function in `lua_shared.so` that makes the module's calls into Lua raise errors where they
+    /// allocate memory (`csrc/raising.c`).
     ExternalRaising,
     InternalRaising,
 }
 
-/// What happens to a module's library at a map change.
+/// The handling of a module's library at a map change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unload {
     /// `gmod13_close`, `dlclose`, `lua_close`: the game's order.
@@ -121,7 +121,7 @@ exit code: that of host.quit(code); 1 if a Lua error was not caught or host.fail
 start; 124 if it ran too long.
 ";
 
-/// What the command line asks for.
+/// The request of the command line.
 pub enum Request {
     Run(Box<Options>),
     Help,

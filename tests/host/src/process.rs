@@ -1,5 +1,5 @@
-//! What the operating system says about this process: threads, descriptors, memory, mappings, and the two clocks.
-//! Any thread. Reads `/proc/self`; what cannot be read is 0.
+//! Numbers of the operating system about this process: threads, descriptors, memory, mappings; and the two clocks.
+//! Any thread. Reads `/proc/self`; a number that cannot be read is 0.
 
 use std::fs;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ pub(crate) fn resources() -> Resources {
     };
     Resources {
         threads: number("Threads:"),
-        // The directory handle of this very look is one of them.
+        // The directory handle of this read is one of them.
         fds: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64),
         rss_kb: number("VmRSS:"),
         maps: fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count() as u64),

@@ -1,6 +1,6 @@
-//! The game's directory tree, real on disk: a temporary one, or one the user keeps.
-//! Main thread at start and end; removes the temporary tree when dropped.
-//! Refuses paths that would leave the folder they are relative to.
+//! The game's directory tree on disk: a temporary one, or one that the user keeps.
+//! Main thread, at start and end. A temporary tree is removed when the value is dropped.
+//! Refuses paths that leave the folder to which they are relative.
 
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs, io};
@@ -8,7 +8,7 @@ use std::{env, fs, io};
 use crate::Error;
 use crate::options::{Options, Unwind};
 
-/// What the game calls its own Linux builds, by pointer width.
+/// The game's name for its Linux builds, by pointer width.
 pub(crate) const MODULE_SUFFIX: &str = if cfg!(target_pointer_width = "64") { "linux64" } else { "linux" };
 /// Where the game, and so a module, looks for `lua_shared.so`, from the root.
 pub(crate) const LUA_SHARED: &str =
@@ -20,7 +20,7 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Makes the tree and puts Lua and the modules into it.
+    /// Creates the tree and puts Lua and the modules into it.
     pub(crate) fn new(options: &Options) -> Result<Root, Error> {
         let root = match &options.root {
             Some(path) => {
@@ -76,7 +76,7 @@ pub(crate) fn module_path(name: &str) -> PathBuf {
     PathBuf::from(format!("garrysmod/lua/bin/gmsv_{name}_{MODULE_SUFFIX}.dll"))
 }
 
-/// `relative` under `base`; `None` when it is absolute or climbs out.
+/// `relative` under `base`; `None` if it is absolute or leads out of it.
 pub(crate) fn inside(base: &str, relative: &str) -> Option<PathBuf> {
     let relative = Path::new(relative);
     let stays = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));

@@ -1,6 +1,6 @@
-//! The server: maps, frames, the console on standard input, the end.
-//! Main thread, and only there. Owns the Lua state and the directory; the rest is in [`crate::world`].
-//! A Lua error never stops it: it is printed and counted.
+//! The server: maps, frames, the console on standard input, shutdown.
+//! Main thread only. Owns the Lua state and the directory; the rest is in [`crate::world`].
+//! A Lua error never stops the server: it is printed and counted.
 
 use std::ffi::{CStr, c_void};
 use std::io::BufRead;
@@ -34,18 +34,18 @@ const PRELUDE: &[(&str, &str)] = &[
     ("=[host] sandbox", include_str!("lua/sandbox.lua")),
 ];
 
-/// A console that writes faster than frames read waits here; more than a frame's worth is no one's hand-typed input.
+/// Lines of standard input that may wait for the next frame. A writer that is faster waits; nobody types so fast.
 const STDIN_LINES_MAX: usize = 1024;
 
-/// The library of the first server serves the whole process, so its kind is fixed by then.
+/// The first server loads the library for the whole process, so its kind cannot change any more.
 static UNWIND: OnceLock<Unwind> = OnceLock::new();
 
 pub struct Server {
     lua: Option<Lua>,
-    /// The state of the map before, if it is closed only after the start of the next.
+    /// The state of the previous map, if it is closed only after the start of the next.
     late: Option<Lua>,
     root: Root,
-    /// Where the process was before, to go back to.
+    /// The previous working directory, to return to.
     home: Option<PathBuf>,
     interval: Duration,
     next_frame: Instant,
@@ -59,8 +59,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the directory, enters it, loads Lua and starts the first map. One server per process at a time; all of a
-    /// process's servers unwind alike.
+    /// Creates the directory, enters it, loads Lua and starts the first map. A process has one server at a time, and all its
+    /// servers use the same kind of unwinding.
     pub fn new(mut options: Options) -> Result<Server, Error> {
         if world::exists() {
             return Err(Error::new("a server is already running in this process"));
@@ -74,7 +74,7 @@ impl Server {
         let home = env::current_dir().ok();
         let root = Root::new(&options)?;
         env::set_current_dir(root.path()).map_err(|err| Error::io("cannot enter", root.path(), &err))?;
-        // Relative, as a module opens it: the loader must see one and the same file.
+        // The path is relative, as a module opens it: the loader must see the same file.
         ffi::load_library(LUA_SHARED.as_ref())?;
         if let Some(limit) = options.watchdog {
             watchdog::start(limit, options.root.is_none().then(|| root.path().to_owned()))?;
@@ -99,7 +99,7 @@ impl Server {
         Ok(server)
     }
 
-    /// One frame now, without waiting: console, timers, hooks. A level change asked for in it happens at its end.
+    /// Runs one frame now, without waiting: console, timers, hooks. A level change that is requested in it happens at its end.
     pub fn run_frame(&mut self) -> Result<(), Error> {
         let lines: Vec<String> = self.stdin_rx.iter().flat_map(Receiver::try_iter).collect();
         let started = Instant::now();
@@ -129,7 +129,7 @@ impl Server {
         }
     }
 
-    /// Frames at the server's rate until a script or the console quits or a limit of the options is reached; gives the
+    /// Runs frames at the server's rate until a script or the console quits or a limit of the options is reached. Returns the
     /// exit code so far (see [`Server::exit_code`]).
     pub fn run_until_quit(&mut self) -> Result<i32, Error> {
         let (ticks, run_for) = world::with(|world| (world.options.ticks, world.options.run_for)).unwrap_or_default();
@@ -159,12 +159,12 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the map; what was counted can still be asked for.
+    /// Ends the map; the counts can still be read.
     pub fn stop(&mut self) {
         self.stop_map(false);
     }
 
-    /// Ends the map and the server; gives the exit code.
+    /// Ends the map and the server, and returns the exit code.
     pub fn shutdown(mut self) -> i32 {
         self.stop_map(false);
         self.exit_code()
@@ -205,7 +205,7 @@ impl Server {
         )
     }
 
-    /// Runs `code` as `lua_run` would; its results as `tostring` shows them, separated by tabs.
+    /// Runs `code` like `lua_run`, and returns its results as `tostring` shows them, separated by tabs.
     pub fn eval(&mut self, code: &str) -> Result<String, String> {
         let lua = self.lua.as_ref().ok_or("no map is running")?;
         let results = lua.call(c"host_eval", &[Value::text(code)])?;
@@ -223,8 +223,8 @@ impl Server {
         self.root.path()
     }
 
-    /// Sleeps until the next frame's absolute deadline. When that is long past, the missed ticks are not run one by
-    /// one: the next frame stands for all of them.
+    /// Sleeps until the absolute deadline of the next frame. If it has long passed, the missed ticks are not run one by one:
+    /// the next frame stands for all of them.
     fn wait_for_frame(&mut self) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.next_frame);
@@ -276,11 +276,11 @@ impl Server {
         }
     }
 
-    /// The end of the map before, if it comes only now.
+    /// Ends the previous map, if that was postponed.
     fn stop_late(&mut self) {
         let Some(lua) = self.late.take() else { return };
         if world::with(|world| world.options.unload) == Some(Unload::Late) {
-            // The library stays open for the state that has it now.
+            // The library stays open for the current state.
             let modules = modules::close_all(&lua);
             world::with(|world| world.modules.extend(modules));
         }
@@ -323,7 +323,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop_map(false);
         world::set(None);
-        // Out of the directory before it is removed.
+        // Leave the directory before it is removed.
         if let Some(home) = &self.home {
             let _ = env::set_current_dir(home);
         }
@@ -342,7 +342,7 @@ pub(crate) fn report(message: &str) {
     });
 }
 
-/// Reads standard input on a thread of its own, which ends with the input or the process.
+/// Reads standard input on its own thread, which ends with the input or the process.
 fn read_stdin() -> Result<Receiver<String>, Error> {
     let (line_tx, line_rx) = sync_channel(STDIN_LINES_MAX);
     let body = move || {

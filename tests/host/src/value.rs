@@ -15,7 +15,7 @@ pub(crate) enum Value {
     Bool(bool),
     Number(f64),
     String(Vec<u8>),
-    /// A table, function, userdata or thread, which does not travel.
+    /// A table, function, userdata or thread: these cannot be copied.
     Other,
     /// A table of named values (only towards Lua).
     Record(Vec<(&'static str, Value)>),
@@ -45,7 +45,7 @@ impl Value {
 /// A function Lua can call. An error becomes `nil, reason`.
 pub(crate) type Native = fn(&[Value]) -> Result<Vec<Value>, String>;
 
-/// What the game puts in every userdata, with the floats of a Vector right behind it.
+/// The contents of the game's userdata, followed by the floats of a Vector.
 #[repr(C)]
 struct GameUserdata {
     data: *mut c_void,
@@ -171,7 +171,7 @@ impl Lua {
         if status != 0 { Err(self.take_error()) } else { self.call_top(args) }
     }
 
-    /// Calls a function the prelude left in the registry, where scripts do not stumble over it.
+    /// Calls a function that the prelude stored in the registry, hidden from scripts.
     pub(crate) fn call(&self, name: &std::ffi::CStr, args: &[Value]) -> Result<Vec<Value>, String> {
         // SAFETY: a live state; the registry has no metamethods.
         unsafe { (api().lua_getfield)(self.0, REGISTRY_INDEX, name.as_ptr()) };
@@ -185,7 +185,7 @@ impl Lua {
         self.call_top(&[])
     }
 
-    /// Calls the function on top of the stack, which it takes away with everything the call leaves.
+    /// Calls the function on top of the stack. Removes it and everything that the call leaves.
     fn call_top(&self, args: &[Value]) -> Result<Vec<Value>, String> {
         let api = api();
         // SAFETY: a live state; slots are reserved; results are copied before the stack is cut back.
@@ -211,7 +211,7 @@ impl Lua {
         }
     }
 
-    /// Closes the state, running every finaliser.
+    /// Closes the state, which runs every finaliser.
     pub(crate) fn close(self) {
         // SAFETY: `self` owned the state and is gone after this.
         unsafe { (api().lua_close)(self.0) };

@@ -1,5 +1,5 @@
-//! Ends a process that runs too long, loudly: a hung test must not hang its caller.
-//! Its own thread, for the rest of the process: what hangs may be the very end of it.
+//! Ends a process that runs too long, with a message: a hung test must not hang its caller.
+//! Runs on its own thread until the process ends, because the shutdown itself may hang.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use crate::Error;
 
-/// What `timeout(1)` uses too.
+/// The same code as that of `timeout(1)`.
 const EXIT_CODE: i32 = 124;
 
 pub(crate) fn start(limit: Duration, remove: Option<PathBuf>) -> Result<(), Error> {

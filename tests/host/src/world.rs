@@ -1,6 +1,6 @@
-//! What outlives a Lua state: the process-wide part of the server, which scripts reach through natives.
-//! Main thread. Owns the loaded modules, the store, the wishes of scripts (quit, next map) and all counts.
-//! Never borrowed while Lua runs, or a script calling back would find it taken.
+//! The process-wide part of the server, which outlives a Lua state. Scripts reach it through natives.
+//! Main thread. Owns the loaded modules, the store, the requests of scripts (quit, next map) and all counts.
+//! It is never borrowed while Lua runs, because a script that calls back would then find it borrowed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,9 +32,9 @@ pub(crate) struct World {
     pub(crate) hibernating: bool,
     pub(crate) frames: Frames,
     pub(crate) frame_started: f64,
-    /// Everything printed as `[ERROR]`.
+    /// The number of errors printed as `[ERROR]`.
     pub(crate) errors: u64,
-    /// Those nobody caught.
+    /// The number of uncaught errors.
     pub(crate) uncaught: u64,
     pub(crate) last_error: String,
     pub(crate) failed: bool,
@@ -75,7 +75,7 @@ pub(crate) fn exists() -> bool {
     WORLD.with_borrow(Option::is_some)
 }
 
-/// The world, for a moment in which Lua does not run. `None` on a thread without a server.
+/// Borrows the world while Lua does not run. `None` on a thread without a server.
 pub(crate) fn with<R>(use_it: impl FnOnce(&mut World) -> R) -> Option<R> {
     WORLD.with_borrow_mut(|slot| slot.as_mut().map(use_it))
 }

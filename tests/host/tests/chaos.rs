@@ -1,6 +1,6 @@
-//! Two stand-in servers, a Redis and a proxy, and faults in a random order that a seed repeats: every event is heard
-//! once and in order, or told as missed. Frames stay short; threads, descriptors and memory stay flat.
-//! `REALTIME_CHAOS_SECONDS` makes it longer, `REALTIME_TEST_SEED` the same again.
+//! Two stand-in servers, a Redis and a proxy, with faults in a random order that a seed repeats: every event is heard once
+//! and in order, or reported as missed. Frames stay short; threads, descriptors and memory do not grow.
+//! `REALTIME_CHAOS_SECONDS` sets the duration, `REALTIME_TEST_SEED` repeats the order of the faults.
 
 #![allow(clippy::print_stderr, reason = "the figures are for people to read, with --nocapture")]
 
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use fault_kit::{Direction, Fault, Proxy, Random, Redis, comes_true};
 use running::Host;
 
-/// One fault, and how long it lasts. Every other time there is peace, so that something gets through.
+/// Makes one fault for a random time and returns its name. The caller pauses after every other fault, so that events get
+/// through.
 fn one_fault(random: &mut Random, redis: &mut Redis, proxy: &Proxy) -> String {
     let direction = *random.pick(&[Direction::ToServer, Direction::ToClient]);
     let bytes = random.below(20_000);
@@ -77,7 +78,7 @@ fn one_fault(random: &mut Random, redis: &mut Redis, proxy: &Proxy) -> String {
     if fault.is_some() {
         proxy.set_now(direction, Fault::None);
         if matches!(fault, Some(Fault::SwallowAfter(_) | Fault::StallAfter(_))) {
-            // What was swallowed leaves the stream broken; what stalled may go on.
+            // After swallowed bytes the stream is broken; a stalled one may go on, but here both are cut.
             proxy.cut_all();
         }
         return format!("{fault:?} {direction:?}");
@@ -90,7 +91,7 @@ fn pause(time: Duration) {
 }
 
 #[test]
-fn chaos() {
+fn every_event_is_heard_once_or_reported_as_missed() {
     let seconds = std::env::var("REALTIME_CHAOS_SECONDS").map_or(20, |text| text.parse().expect("a number of seconds"));
     let mut random = Random::announced("chaos");
     let mut redis = Redis::start(&[]);

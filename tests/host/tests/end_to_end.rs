@@ -1,8 +1,8 @@
-//! The module in the stand-in server, against a real Redis: Lua scripts of `tests/lua`, one or two servers each.
-//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it. Every test has a prefix of its own. A script
-//! prints `N passed, 0 failed` and ends by itself; the host's own watchdog ends one that does not.
+//! The module in the stand-in server, with a real Redis: each test runs Lua scripts of `tests/lua` in one or more servers.
+//! Needs `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets. Each test has its own prefix. A script prints
+//! `N passed, 0 failed` and ends by itself; otherwise the watchdog of the host ends it.
 
-// Latencies and resources are for people to read, with `cargo test -- --nocapture`.
+// Latencies and resources are printed for people, with `cargo test -- --nocapture`.
 #![allow(clippy::print_stderr)]
 
 mod running;
@@ -18,7 +18,7 @@ use realtime::facade::redis::reply::{Decoder, Reply};
 use realtime::facade::redis::{PUSH_LIMITS, command};
 use running::{Host, UNWINDING, prefix, project, redis, variables};
 
-/// A plain client that publishes, or reads what is published.
+/// A plain Redis client that publishes, or reads the published events.
 struct Client {
     connection: Connection,
     decoder: Decoder,
@@ -38,7 +38,7 @@ impl Client {
         self.connection.write_all(&bytes).unwrap();
     }
 
-    /// Reads until `take` has what it wants of a reply.
+    /// Reads replies until `take` returns a value for one.
     fn read<T>(&mut self, take: impl Fn(Reply<'_>) -> Option<T>) -> T {
         loop {
             if let Some(reply) = self.decoder.next().unwrap() {
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// `left | right` of each row; the right side may be empty.
+/// The rows of a file, `left | right`; the right side may be empty.
 fn rows(file: &str) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(project(file)).unwrap();
     let rows = text.lines().filter(|line| !line.starts_with('#'));
@@ -72,7 +72,7 @@ fn rows(file: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_rule_of_encoding() {
+fn lua_values_are_encoded_as_in_encode_txt() {
     let file = "testdata/json/encode.txt";
     let rows = rows(file);
     let set = format!("rows={}", project(file).display());
@@ -89,13 +89,13 @@ fn every_rule_of_encoding() {
                 None => assert_eq!(String::from_utf8(client.message()).unwrap(), *expected, "{expression}"),
             }
         }
-        assert_eq!(client.message(), b"\"end\"", "something was sent twice, or a refused row was sent");
+        assert_eq!(client.message(), b"\"end\"", "a row was sent twice, or a refused row was sent");
         assert!(said.contains(&format!("emitted {}", rows.len())), "{said}");
     }
 }
 
 #[test]
-fn every_rule_of_decoding() {
+fn payloads_are_delivered_as_in_deliver_txt() {
     let file = "testdata/json/deliver.txt";
     let set = format!("rows={}", project(file).display());
     for unwinding in UNWINDING {
@@ -111,7 +111,7 @@ fn every_rule_of_decoding() {
 }
 
 #[test]
-fn rules_of_the_api() {
+fn the_api_keeps_its_rules() {
     for unwinding in UNWINDING {
         let said =
             Host::start("api", &prefix(&format!("api-{unwinding}")), &["--unwind", unwinding, "--allow-errors"]).pass();
@@ -119,9 +119,9 @@ fn rules_of_the_api() {
     }
 }
 
-/// What other programs see of an event, and what Lua sees of theirs.
+/// The payloads that other programs get, and the data and `meta` that Lua gets.
 #[test]
-fn identity_on_the_wire_and_in_meta() {
+fn identity_is_sent_to_redis_and_shown_in_meta() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("identity-{unwinding}"));
         let mut client = Client::connect();
@@ -147,7 +147,7 @@ fn identity_on_the_wire_and_in_meta() {
             assert!(sent.len() == 13 && crc.len() == 8, "{message}");
             boot = b.to_owned();
         }
-        // A peer: numbers 1, 2, 2 again, 5; then a relay of it elsewhere, and a member that is no identity.
+        // A peer sends the numbers 1, 2, 2 again and 5. Then an event of it on another channel, and a `_rt` that is no identity.
         let crc = crc32fast::hash(format!("{prefix}in").as_bytes());
         let event = |n: u32, seq: u32| format!(r#"{{"n":{n},"_rt":"us-9/00000000000000ab:{seq}:1500:{crc:08x}"}}"#);
         let mut peer = Client::connect();
@@ -165,7 +165,7 @@ fn identity_on_the_wire_and_in_meta() {
 }
 
 #[test]
-fn a_panic_inside_is_answered_and_the_server_lives() {
+fn a_panic_is_answered_and_the_server_goes_on() {
     for unwinding in UNWINDING {
         for place in [
             "open",
@@ -199,7 +199,7 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
             let set = format!("place={place}");
             let prefix = prefix(&format!("panic-{place}-{unwinding}"));
             let options = ["--set", &set, "--unwind", unwinding, "--allow-errors"];
-            // The workers start again, three times; an entry panics whenever it is called.
+            // A worker panics three times and starts again; an entry panics whenever it is called.
             let panic = match place {
                 "publisher" | "subscriber" | "actions" | "webhooks" => format!("{place}*3"),
                 _ => place.to_owned(),
@@ -209,8 +209,8 @@ fn a_panic_inside_is_answered_and_the_server_lives() {
     }
 }
 
-/// `realtime.json` as an editor saved it, wrong at first: the module connects to nothing, also not to the Redis of this
-/// machine, and says so; corrected and read again, it works. The password of the file shows nowhere.
+/// `realtime.json` as an editor saved it, with a mistake at first: the module connects to no Redis, not even to the one on
+/// this machine, and reports it. After a correction and a reload it works. The password in the file is never shown.
 #[test]
 fn a_file_of_settings_is_corrected_while_the_server_runs() {
     for unwinding in UNWINDING {
@@ -222,7 +222,7 @@ fn a_file_of_settings_is_corrected_while_the_server_runs() {
         std::fs::write(cfg.join("realtime.json"), wrong).unwrap();
         let root = folder.path().to_str().unwrap().to_owned();
         let options = ["--root", &root, "--unwind", unwinding];
-        // As a panel leaves what nobody filled in; and a name in small letters.
+        // A panel leaves empty fields as empty variables; and one name is in lower case.
         let environment = [("REALTIME_REDIS", ""), ("REALTIME_SERVER", " "), ("realtime_tick_budget_us", "'800'")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut host = Host::launch("settings", 100, &options, environment.to_vec());
@@ -246,9 +246,9 @@ fn a_file_of_settings_is_corrected_while_the_server_runs() {
     }
 }
 
-/// Many short ticks of a small budget, which large events and answers have to share.
+/// Many short ticks with a small budget, which large events and answers share.
 #[test]
-fn what_is_large_comes_in_slices_and_what_is_huge_is_refused() {
+fn large_events_are_delivered_in_slices_and_huge_ones_refused() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("bounds-{unwinding}"));
         let options = ["--unwind", unwinding, "--tickrate", "1000"];
@@ -257,7 +257,7 @@ fn what_is_large_comes_in_slices_and_what_is_huge_is_refused() {
     }
 }
 
-/// An error at each place where Lua's memory is asked for: of a script's `__gc`, or because there is none.
+/// An error at each allocation of Lua memory, as a script's `__gc` or a full memory causes it.
 #[test]
 fn an_error_at_every_allocation_is_survived() {
     for unwinding in UNWINDING {
@@ -270,7 +270,7 @@ fn an_error_at_every_allocation_is_survived() {
 }
 
 #[test]
-fn scripts_that_meddle_with_the_module_end_nothing() {
+fn scripts_that_tamper_with_the_module_do_not_end_the_server() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("hostile-{unwinding}"));
         Host::start("hostile", &prefix, &["--unwind", unwinding, "--allow-errors"]).pass();
@@ -278,7 +278,7 @@ fn scripts_that_meddle_with_the_module_end_nothing() {
 }
 
 #[test]
-fn a_state_that_another_took_the_place_of_has_no_say() {
+fn a_replaced_lua_state_can_no_longer_use_the_module() {
     for unload in ["late", "skipped"] {
         for unwinding in UNWINDING {
             let prefix = prefix(&format!("states-{unload}-{unwinding}"));
@@ -289,7 +289,7 @@ fn a_state_that_another_took_the_place_of_has_no_say() {
 }
 
 #[test]
-fn the_wishes_as_written() {
+fn the_examples_of_the_wish_list_work_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
     // A busy machine must not make readers fail.
     let patient = [("REALTIME_SYNC_TIMEOUT_MS", "1000")];
@@ -297,9 +297,9 @@ fn the_wishes_as_written() {
     Host::start_with("wish_log", &prefix("wish-log"), &[], &patient).pass();
 }
 
-/// The examples of hooks, with web servers of the test's own, and what they and the disk got.
+/// The examples of hooks, with web servers of this test: checks the posts that they got, and the event log on disk.
 #[test]
-fn the_wished_hooks_as_written() {
+fn the_hooks_of_the_wish_list_work_as_written() {
     let (discord, web) = (Web::start(|_| Answer::Status(204)), Web::start(|_| Answer::Status(200)));
     let folder = Folder::default();
     let root = folder.path().display().to_string();
@@ -323,10 +323,10 @@ fn the_wished_hooks_as_written() {
     assert_eq!(kills.sum::<u32>(), 5, "{log}");
 }
 
-/// Three server processes with the same hooks, one of them killed half-way: no post and no count twice, and only its own
-/// may be missing.
+/// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
+/// those of the killed server may be missing.
 #[test]
-fn a_server_of_a_fleet_is_killed_half_way() {
+fn killing_a_server_of_a_fleet_repeats_no_action() {
     const COUNT: usize = 300;
     let discord = Web::start(|_| Answer::Status(204));
     let prefix = prefix("fleet");
@@ -365,7 +365,7 @@ fn lines_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn hooks_that_are_wrong_raise_and_go_away() {
+fn hooks_may_be_wrong_raise_errors_and_be_removed() {
     for unwinding in UNWINDING {
         let web = Web::start(|_| Answer::Status(200));
         let set = format!("web={}", web.url(""));
@@ -389,23 +389,22 @@ fn hooks_that_are_wrong_raise_and_go_away() {
 }
 
 #[test]
-fn scripts_that_are_loaded_again_replace_what_they_added() {
+fn scripts_that_are_loaded_again_replace_their_hooks() {
     for unwinding in UNWINDING {
         let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();
-        // Once for all files of one tick, in each map.
+        // Logged once for all files of one tick, in each map.
         for expected in [
-            "`lua/autorun/loop.lua` and 4 other files loaded again; 11 hooks and aggregators of before were replaced, 5 are",
-            "`lua/autorun/text.lua` and 1 other files loaded again; 4 hooks and aggregators of before were replaced, 1 are",
+            "`lua/autorun/loop.lua` and 4 other files loaded again; 11 earlier hooks and aggregators were replaced, 5 are",
+            "`lua/autorun/text.lua` and 1 other files loaded again; 4 earlier hooks and aggregators were replaced, 1 are",
         ] {
             assert_eq!(said.matches(expected).count(), 1, "{expected}: {said}");
         }
     }
 }
 
-/// Faults 35, 59 and 62: a post in flight, those behind it and the words of `ShutDown`, over map changes and the end of
-/// the process.
+/// A post in flight, the posts behind it and the events of `ShutDown` survive map changes and the end of the process.
 #[test]
-fn the_last_words_arrive_or_wait_in_the_spool() {
+fn events_of_shutdown_are_posted_or_kept_in_the_spool() {
     for map in ["", "yes"] {
         let folder = Folder::default();
         let root = folder.path().display().to_string();
@@ -427,7 +426,7 @@ fn the_last_words_arrive_or_wait_in_the_spool() {
 }
 
 #[test]
-fn values_settings_and_console_commands() {
+fn values_settings_and_console_commands_keep_their_rules() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("values-{unwinding}"));
         let set = format!("prefix={prefix}");
@@ -447,10 +446,10 @@ fn event_logs_are_written_and_read() {
 }
 
 #[test]
-fn ten_thousand_events_each_once_in_order() {
+fn ten_thousand_events_arrive_once_and_in_order() {
     let prefix = prefix("seq");
     let listener = Host::start("listener", &prefix, &["--name", "two", "--set", "count=10000"]);
-    // Another tick rate, so that the two servers' frames drift past each other and every phase is seen.
+    // Another tick rate, so that the frames of the two servers drift past each other and every phase occurs.
     let options = ["--name", "one", "--tickrate", "65", "--set", "count=10000", "--set", "rate=1000"];
     let emitter = Host::start("emitter", &prefix, &options);
     let said = listener.pass();
@@ -460,14 +459,14 @@ fn ten_thousand_events_each_once_in_order() {
     }
 }
 
-/// Faults 1 and 53: no Redis, one that accepts and says nothing, a name that leads nowhere, one that stops answering.
+/// No Redis; a Redis that accepts and never answers; a host name that does not exist; a Redis that stops answering.
 #[test]
-fn a_redis_that_is_absent_or_mute_holds_up_nothing() {
+fn an_absent_or_silent_redis_delays_nothing() {
     let hole = Scripted::start(|client| while client.command().is_some() {});
     let nobody = "redis://127.0.0.1:1".to_owned();
     for redis in [nobody, hole.url(), "redis://no-such-host.invalid".to_owned()] {
         for unwinding in UNWINDING {
-            // Waiting for any of these takes seconds, every time; a busy machine takes some milliseconds now and then.
+            // Waiting for any of these would take seconds every time; a busy machine takes some milliseconds now and then.
             let mut seen = Vec::new();
             let is_quick = |said: &String| {
                 let line = said.lines().find_map(|line| line.strip_prefix("seconds: ")).expect("its times");
@@ -483,9 +482,9 @@ fn a_redis_that_is_absent_or_mute_holds_up_nothing() {
     }
 }
 
-/// Fault 54: quit and exit under load, with and without close, and a state that never loaded the module.
+/// The server quits or exits under load, with and without `gmod13_close`, and with a state that never loaded the module.
 #[test]
-fn the_ways_a_server_ends() {
+fn a_server_may_end_in_any_way() {
     for unwinding in UNWINDING {
         for (how, expected) in [("quit", 500), ("shutdown", 501), ("skipped", 1000)] {
             let prefix = prefix(&format!("ends-{how}-{unwinding}"));
@@ -493,7 +492,7 @@ fn the_ways_a_server_ends() {
             client.subscribe(&format!("{prefix}ends"));
             let set = format!("how={how}");
             Host::start("ends", &prefix, &["--set", &set, "--unwind", unwinding]).pass();
-            // What was emitted before the end is on its way.
+            // Events that were emitted before the end arrive.
             let messages: Vec<Vec<u8>> = (0..expected).map(|_| client.message()).collect();
             let last = String::from_utf8_lossy(&messages[expected - 1]).into_owned();
             assert_eq!(last.contains("\"last\":true"), how == "shutdown", "{last}");
@@ -503,9 +502,9 @@ fn the_ways_a_server_ends() {
     }
 }
 
-/// Fault 57: what comes from outside stays on its line.
+/// A name from outside cannot add lines or colours to the log.
 #[test]
-fn no_name_writes_lines_of_its_own() {
+fn names_are_escaped_in_the_log() {
     let prefix = prefix("escapes");
     let mut host = Host::start("escapes", &prefix, &["--allow-errors"]);
     host.line("ready");
@@ -517,9 +516,9 @@ fn no_name_writes_lines_of_its_own() {
     assert!(!said.contains('\x1b') && !said.lines().any(|line| line.starts_with("FAKE")), "{said}");
 }
 
-/// `REALTIME_MAP_CHANGES` makes it a thousand.
+/// `REALTIME_MAP_CHANGES=1000` makes a thousand.
 #[test]
-fn twenty_map_changes_under_traffic() {
+fn map_changes_under_traffic_leak_nothing() {
     let changes: u64 = std::env::var("REALTIME_MAP_CHANGES").map_or(20, |text| text.parse().expect("a number"));
     for unload in ["dlclose-first", "dlclose-last"] {
         for unwinding in UNWINDING {
@@ -535,11 +534,11 @@ fn twenty_map_changes_under_traffic() {
 }
 
 #[test]
-fn the_pump_comes_back_when_an_addon_removes_its_timer() {
+fn the_pump_restarts_after_an_addon_removes_its_timer() {
     Host::start("pump_again", &prefix("again"), &[]).pass();
 }
 
 #[test]
-fn a_hibernating_server_still_hears() {
+fn a_hibernating_server_still_hears_events() {
     Host::start("api", &prefix("asleep"), &["--hibernate", "--allow-errors"]).pass();
 }

@@ -1,13 +1,13 @@
-//! The server as a library, for benches: frames without waiting, values out of Lua, one server at a time.
-//! One test, because a process has one server.
+//! The server as a library, for benches: frames without waiting, values from Lua, one server at a time.
+//! This is one test, because a process can have only one server.
 
 use gmod_host::{Options, Server};
 
 #[test]
-fn a_server_in_the_process() {
+fn a_server_runs_inside_the_process() {
     let before = std::env::current_dir().expect("a directory");
     let mut server = Server::new(Options { map: "gm_lib".to_owned(), ..Options::default() }).expect("starts");
-    assert!(Server::new(Options::default()).is_err(), "one at a time");
+    assert!(Server::new(Options::default()).is_err(), "a second server at the same time");
     assert!(!server.lua_state().is_null());
     assert_eq!(server.eval("return game.GetMap(), 1 + 1, nil, true"), Ok("gm_lib\t2\tnil\ttrue".to_owned()));
     assert!(server.eval("error('x', 0)").is_err_and(|err| err == "x"));

@@ -1,4 +1,4 @@
-//! Binary modules: found, opened, closed and unmapped in the game's order, under both ways of raising errors.
+//! Binary modules are found, opened, closed and unmapped in the game's order, with both ways of raising errors.
 
 mod common;
 use common::{Dir, host, probe, script};
@@ -21,14 +21,14 @@ fn run(lua: &str, flags: &[&str], args: &[&str]) -> common::Run {
     host(&[args, &["--module", &module, path.to_str().expect("UTF-8")]].concat(), "")
 }
 
-/// What the probe said, without the facts each open tells.
+/// The lines that the probe printed, without the facts that it prints at each open.
 fn story(run: &common::Run) -> Vec<&str> {
     let facts = ["top", "main", "resume"];
     run.said("probe ").into_iter().filter(|line| !facts.iter().any(|fact| line.starts_with(fact))).collect()
 }
 
 #[test]
-fn by_default_the_library_goes_before_the_state_as_in_the_game() {
+fn by_default_the_library_is_unmapped_before_the_state_closes() {
     let run = run(MAPS, &[], &[]).ok();
     let one_map = |map| {
         [
@@ -43,7 +43,7 @@ fn by_default_the_library_goes_before_the_state_as_in_the_game() {
 }
 
 #[test]
-fn dlclose_last_keeps_it_for_finalisers() {
+fn with_dlclose_last_finalisers_can_still_use_the_library() {
     let run = run(MAPS, &["-DWITH_USERDATA"], &["--unload", "dlclose-last"]).ok();
     let story = story(&run);
     let at =
@@ -67,7 +67,7 @@ fn a_library_linked_nodelete_survives_dlclose() {
 }
 
 #[test]
-fn open_gets_the_calling_state_and_require_gives_nothing() {
+fn open_gets_the_calling_state_and_require_returns_nothing() {
     let lua = r##"
         print("result", select("#", require("probe")))
         coroutine.wrap(function() require("probe") end)()
@@ -78,12 +78,12 @@ fn open_gets_the_calling_state_and_require_gives_nothing() {
     assert_eq!(run.said("probe top "), ["0", "0"]);
     assert_eq!(run.said("probe resume "), ["1", "1"]);
     assert_eq!(run.said("result\t"), ["0"]);
-    // Opened twice, so one handle is lost: closed once, and unmapped only with the process.
+    // It was opened twice, so one handle is lost: the library is closed once, and unmapped only with the process.
     assert_eq!(story(&run), ["open 1", "open 2", "close 2", "unmapped 2"]);
 }
 
 #[test]
-fn errors_unwind_c_frames_or_jump_over_them() {
+fn errors_unwind_c_frames_or_jump_over_them_as_chosen() {
     let lua = r#"
         require("probe")
         for _ = 1, 3 do print("caught", pcall(probe_raise)) end
@@ -116,7 +116,7 @@ fn missing_and_broken_modules_are_lua_errors() {
 }
 
 #[test]
-fn a_module_that_is_not_there_is_refused_by_name() {
+fn a_missing_module_is_refused_by_name() {
     let run = script("host.quit()", &["--module", "/nowhere/librealtime.so"]);
     assert_eq!(run.code, Some(2));
     assert!(run.err.contains("/nowhere/librealtime.so"), "{}", run.err);

@@ -1,4 +1,4 @@
-/* A binary module that tells what happens to it: opened, closed, unmapped, and whether errors unwind its frames. */
+/* A binary module that prints when it is opened, closed and unmapped, and whether errors unwind its frames. */
 #include <stdio.h>
 
 typedef struct lua_State lua_State;

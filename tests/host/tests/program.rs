@@ -5,7 +5,7 @@ use common::{Dir, host, script};
 use std::fs;
 
 #[test]
-fn help_and_wrong_options() {
+fn help_is_printed_and_wrong_options_are_refused_by_name() {
     let help = host(&["--help"], "").ok();
     ["--module", "--unload", "--max-seconds", "exit code"].iter().for_each(|word| help.contains(word));
     for (args, word) in [
@@ -23,7 +23,7 @@ fn help_and_wrong_options() {
 }
 
 #[test]
-fn exit_codes() {
+fn the_exit_code_says_how_the_run_ended() {
     for (lua, args, code) in [
         ("", &["--ticks", "3"][..], 0),
         ("", &["--seconds", "0.02"], 0),
@@ -46,7 +46,7 @@ fn exit_codes() {
 
 #[test]
 fn exit_now_ends_at_once() {
-    // A root of its own, because nothing is cleaned up.
+    // This run has its own root, because nothing is cleaned up.
     let dir = Dir::new();
     let root = dir.0.join("game");
     let lua =
@@ -123,12 +123,12 @@ fn a_kept_root_has_the_games_layout() {
 }
 
 #[test]
-fn a_temporary_root_goes_away() {
+fn a_temporary_root_is_removed() {
     let run = script("print('root', host.env('PWD') ~= nil, file.IsDir('lua/bin', 'GAME')) print('maps', host.io.open('/proc/self/cwd') ~= nil) host.quit() \
                       local p = host.io.popen('pwd -P') print('at\t' .. p:read('*l')) p:close()", &[]).ok();
     let at = run.said("at\t");
     assert!(at[0].contains("gmod-host-"), "{at:?}");
-    assert!(!std::path::Path::new(at[0]).exists(), "{at:?} is still there");
+    assert!(!std::path::Path::new(at[0]).exists(), "{at:?} still exists");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An authority of the test's own, and certificates of it, good and bad, as PEM files that go with their folder.
+//! A certificate authority for one test, and the certificates that it signs, good and bad ones.
+//! They are PEM files in a temporary folder, which is removed with the value.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use time::{Duration, OffsetDateTime};
 
-/// When a certificate is good.
+/// The period in which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
     Now,
@@ -20,7 +21,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A server's certificate and its key.
+/// The files of a server's certificate and its key.
 pub struct Certificates {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -45,7 +46,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// The file that makes a client trust it.
+    /// The file of the authority's own certificate: a client that gets it trusts the authority.
     pub fn file(&self) -> &Path {
         &self.file
     }
@@ -72,6 +73,6 @@ impl Authority {
 
 impl Drop for Authority {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder); // Left behind is no harm.
+        let _ = std::fs::remove_dir_all(&self.folder); // A folder that stays behind does no harm.
     }
 }

@@ -1,15 +1,16 @@
-//! Ways to make faults on one machine, and [`Server`], a whole server without Lua, to try them on. For tests only.
-//! Everything listens on loopback (or in a network namespace of its own), is bounded by [`PATIENCE`] and cleans up.
+//! Tools that make faults on one machine, and [`Server`], a whole server without Lua on which tests try them.
+//! For tests only. Everything listens on loopback or in its own network namespace, waits at most [`PATIENCE`], and
+//! cleans up after itself.
 //!
 //! | fault | made by |
 //! |---|---|
-//! | bytes cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
-//! | any answer, in any pieces, from something that says it is Redis | [`Scripted`] |
-//! | Redis stopped, killed, started again, full, busy, a replica, with users or TLS | [`Redis`], a redis-server of the test's own |
-//! | any answer, or none, or one without end, from something that says it is Discord or a web server | [`Web`] |
-//! | certificates of every quality | [`certificates`] |
-//! | a link that is silently gone | [`namespace`] |
-//! | all of it in a random order that can be repeated | [`Random`], which prints its seed |
+//! | bytes that are cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
+//! | any reply, in any pieces, from a server that claims to be Redis | [`Scripted`] |
+//! | a Redis that is stopped, killed, restarted, full, busy, a replica, or has users or TLS | [`Redis`], a redis-server for one test |
+//! | any response, none, or an endless one, from a server that claims to be Discord or a web server | [`Web`] |
+//! | valid, expired and wrong certificates | [`certificates`] |
+//! | a link that breaks silently | [`namespace`] |
+//! | all of these in a random order that can be repeated | [`Random`], which prints its seed |
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -32,20 +33,20 @@ pub use scripted::{Client, Scripted, answer_with};
 pub use server::Server;
 pub use web::{Answer, Bucket, Seen, Web};
 
-/// How long a test waits for something that must happen. Far more than any of it takes on a busy machine, because only
-/// a test that fails waits so long.
+/// How long a test waits for something that must happen. This is far more than anything takes on a busy machine: only a
+/// failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often [`within`] measures before it believes that the bound is broken.
+/// How often [`within`] measures before it reports a broken bound.
 const TRIES_MAX: usize = 10;
 
-/// Waits until `done` answers true; the test fails after [`PATIENCE`].
+/// Waits until `done` returns true; the test fails after [`PATIENCE`].
 #[track_caller]
 pub fn wait_until(what: &str, done: impl FnMut() -> bool) {
     assert!(comes_true(PATIENCE, done), "not within {PATIENCE:?}: {what}");
 }
 
-/// Waits until `get` gives `expected`; the test fails after [`PATIENCE`], with the value that it saw last.
+/// Waits until `get` returns `expected`; the test fails after [`PATIENCE`] and prints the last value.
 #[track_caller]
 pub fn wait_for<T: PartialEq + Debug>(what: &str, expected: T, mut get: impl FnMut() -> T) {
     let mut last = get();
@@ -56,7 +57,7 @@ pub fn wait_for<T: PartialEq + Debug>(what: &str, expected: T, mut get: impl FnM
     assert!(came, "not within {PATIENCE:?}: {what}: expected {expected:?}, saw {last:?} last");
 }
 
-/// Whether `done` answers true within this time.
+/// Whether `done` returns true within this time.
 pub fn comes_true(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !done() {
@@ -64,14 +65,14 @@ pub fn comes_true(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
         if waited >= patience {
             return false;
         }
-        // The longer it takes, the rarer the question: many tests that wait must not keep the machine busy.
+        // The pauses grow: many waiting tests must not keep the machine busy.
         std::thread::park_timeout((waited / 50).clamp(Duration::from_millis(1), Duration::from_millis(20)));
     }
     true
 }
 
-/// Asserts a bound of time. A busy machine can make any single run slow, and cannot make a slow one fast: so the bound
-/// holds if one of a few tries keeps to it.
+/// Asserts that something takes less than `bound`. A busy machine can make one run slow, but it cannot make slow code
+/// fast: so the bound holds if one of [`TRIES_MAX`] runs keeps to it.
 #[track_caller]
 pub fn within(bound: Duration, mut measure: impl FnMut() -> Duration) {
     let mut tries = Vec::new();

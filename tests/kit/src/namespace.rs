@@ -1,5 +1,6 @@
-//! A link that is silently gone: packets vanish, no end is told. Linux only, in network namespaces that end with the
-//! processes that hold them; the machine's own network is not touched.
+//! A link that breaks silently: packets vanish, and neither end gets an error.
+//! Linux only. It uses network namespaces, which end with the processes that hold them; the machine's own network is not
+//! touched.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ const INSIDE: &str = "REALTIME_IN_NAMESPACE";
 const NEAR: &str = "10.99.0.1/24";
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
-/// Runs the test `name` of this very program again in a network of its own, or says why it cannot.
+/// Runs the test `name` of this program again in its own network, or returns why that is impossible here.
 pub fn run_inside(name: &str, test: impl FnOnce()) -> Result<(), String> {
     if std::env::var_os(INSIDE).is_some() {
         test();
@@ -28,12 +29,12 @@ pub fn run_inside(name: &str, test: impl FnOnce()) -> Result<(), String> {
     }
     let output = command.output().expect("cannot run unshare");
     let said = String::from_utf8_lossy(&output.stdout);
-    // No test of that name would be a success, too.
+    // The program also succeeds if it has no test of that name.
     assert!(output.status.success() && said.contains("1 passed"), "inside its namespace:\n{said}\n{output:?}");
     Ok(())
 }
 
-/// Two networks and a cable between them. The far one is another process's.
+/// Two networks and a cable between them. Another process holds the far one.
 pub struct Link {
     holder: Child,
 }
@@ -43,7 +44,7 @@ impl Default for Link {
         let mut holder = Command::new("unshare");
         let holder = holder.args(["--net", "--", "sleep", "1000"]).stdout(Stdio::null()).spawn();
         let link = Link { holder: holder.expect("cannot run unshare") };
-        // Until `unshare` has left our network, its own is ours.
+        // Until `unshare` has left our network, its namespace is ours.
         let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
         wait_until("the far network is there", || {
             let far = of(&link.holder.id().to_string());
@@ -72,12 +73,12 @@ impl Link {
         run(words[0], &words[1..]);
     }
 
-    /// A redis-server at the far end.
+    /// Starts a redis-server at the far end.
     pub fn redis(&self) -> Redis {
         Redis::start_far(FAR, &self.before())
     }
 
-    /// From now on what either end sends vanishes.
+    /// From now on all packets of both ends vanish.
     pub fn cut(&self) {
         self.run_far(&["ip", "addr", "del", &format!("{FAR}/24"), "dev", "far"]);
     }

@@ -1,4 +1,4 @@
-//! What posts for hooks, without Redis and without a game: the threads, and hooks from their specs.
+//! The threads that post for hooks, and hooks made from specs, without Redis and without a game.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use realtime::facade::config::Config;
 use realtime::facade::event::EventText;
 use realtime::facade::event::notice::Notice;
 use realtime::facade::hooks::request::Webhook;
-use realtime::facade::hooks::spec::{Kind, Spec};
-use realtime::facade::stats::Stats;
+use realtime::facade::hooks::spec::{ActionKind, Spec};
+use realtime::facade::stats::{Counters, Stats};
 use realtime::facade::threads::shared::Shared;
-use realtime::facade::threads::webhooks::{Job, Refused};
+use realtime::facade::threads::webhooks::{IntakeFull, Job};
 use realtime::facade::threads::workers::Workers;
-use realtime::facade::webhook::schedule::{Standing, State};
+use realtime::facade::webhook::schedule::{DestinationReport, DestinationState};
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, comes_true, wait_for, wait_until};
@@ -25,7 +25,7 @@ pub struct Poster {
     folder: Folder,
 }
 
-/// A folder for the files of one server, removed at the end.
+/// A temporary folder for the files of one server. It is removed with the last clone.
 #[derive(Clone)]
 pub struct Folder(Arc<Removed>);
 
@@ -47,7 +47,7 @@ impl Folder {
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // It may never have been made.
+        let _ = std::fs::remove_dir_all(&self.0); // It may never have been created.
     }
 }
 
@@ -58,9 +58,9 @@ impl Default for Poster {
 }
 
 impl Poster {
-    /// With these options, and its files in this folder.
+    /// Starts with these options and keeps its files in this folder.
     pub fn with(mut settings: Value, folder: Folder) -> Poster {
-        // Nobody listens there: webhooks need no Redis.
+        // No server listens on this port: webhooks need no Redis.
         settings["redis"] = json!("redis://127.0.0.1:1");
         let mut config = Config::defaults("test", 1);
         assert_eq!(config.apply_json("test", &settings.to_string()), []);
@@ -77,15 +77,16 @@ impl Poster {
         self.try_post(hook, &event.to_string()).unwrap();
     }
 
-    pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), Refused> {
+    pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), IntakeFull> {
         let event = EventText::new(b"test", &[json.as_bytes()], 1_700_000_000_000);
         let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
         self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
     }
 
-    /// How the destination of this name, or a part of it, or of this hook stands, once its first post was looked at.
+    /// The standing of the destination whose name contains `part` or whose hook is `part`. Waits until the worker has
+    /// taken its first post.
     #[track_caller]
-    pub fn standing(&self, part: &str) -> Standing {
+    pub fn standing(&self, part: &str) -> DestinationReport {
         let mut found = None;
         wait_until(part, || {
             let standings = self.shared.webhooks.standings();
@@ -99,18 +100,18 @@ impl Poster {
         self.shared.stats.webhooks.delivered.get()
     }
 
-    /// Given up for this reason.
+    /// The number of posts that were given up for this reason.
     pub fn dropped(&self, reason: &str) -> u64 {
         let list = self.shared.stats.webhooks.dropped.list();
         list.iter().find(|(name, _)| *name == reason).unwrap_or_else(|| panic!("no {reason} in {list:?}")).1
     }
 
-    /// Waits until the destination of this name, or a part of it, is broken. Why it is.
+    /// Waits until the destination whose name contains `part` is broken, and returns the reason.
     #[track_caller]
     pub fn wait_broken(&self, part: &str) -> String {
         let mut found = String::new();
         wait_until(&format!("{part} is broken"), || {
-            let State::Broken(reason) = self.standing(part).state else { return false };
+            let DestinationState::Broken(reason) = self.standing(part).state else { return false };
             found = reason;
             true
         });
@@ -128,29 +129,29 @@ impl Poster {
         assert!(came && last == count, "{last} of {count} delivered, dropped {dropped:?}");
     }
 
-    /// Waits until nothing waits any more, and all of it is counted.
+    /// Waits until no post waits any more and all of them are counted.
     #[track_caller]
     pub fn wait_drained(&self) {
-        wait_for("nothing waits", 0, || self.shared.webhooks.waiting());
+        wait_for("posts that wait", 0, || self.shared.webhooks.waiting());
         self.assert_balanced();
     }
 
-    /// In = delivered + dropped + waiting. At rest: a worker gets the time to count what it has in hand.
+    /// Asserts that in = delivered + dropped + waiting. A worker may be between two of its counts, so this waits for it.
     #[track_caller]
     pub fn assert_balanced(&self) {
         let stats = &self.shared.stats.webhooks;
-        wait_for("in less delivered, dropped and waiting", 0, || {
+        wait_for("in - delivered - dropped - waiting", 0, || {
             let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
             let waiting = self.shared.webhooks.waiting() as u64;
             stats.offered.get() as i64 - (stats.delivered.get() + dropped + waiting) as i64
         });
     }
 
-    /// Waits for that many failed actions in all, and returns them.
+    /// Waits until `count` failed actions were reported since the last call, and returns them.
     #[track_caller]
     pub fn wait_told(&self, count: usize) -> Vec<(String, &'static str, String)> {
         let mut told = Vec::new();
-        wait_until(&format!("{count} failed actions are told"), || {
+        wait_until(&format!("{count} failed actions are reported"), || {
             told.extend(self.told());
             told.len() >= count
         });
@@ -158,7 +159,7 @@ impl Poster {
         told
     }
 
-    /// Failed actions that were told: hook, kind, reason.
+    /// The failed actions that were reported since the last call: hook, kind, reason.
     pub fn told(&self) -> Vec<(String, &'static str, String)> {
         let mut told = Vec::new();
         while let Some(notice) = self.shared.notices.pop() {
@@ -187,7 +188,7 @@ impl Poster {
     }
 }
 
-/// A hook that posts.
+/// A hook with one webhook.
 pub struct Hook {
     name: Arc<[u8]>,
     pub webhook: Arc<Webhook>,
@@ -196,17 +197,17 @@ pub struct Hook {
 impl Hook {
     pub fn new(name: &str, spec: Value) -> Hook {
         match Spec::parse(&spec).unwrap().actions.remove(0).kind {
-            Kind::Webhook(webhook) => Hook { name: name.as_bytes().into(), webhook },
+            ActionKind::Webhook(webhook) => Hook { name: name.as_bytes().into(), webhook },
             other => panic!("{other:?} posts nothing"),
         }
     }
 
-    /// `{text}` to a Discord webhook.
+    /// Posts `{text}` to a Discord webhook.
     pub fn discord(url: &str) -> Hook {
         Hook::new("d", json!({ "type": "discord", "webhook_url": url, "format": "{text}" }))
     }
 
-    /// The event as it is, within two seconds.
+    /// Posts the event's JSON, with a timeout of two seconds.
     pub fn http(url: &str) -> Hook {
         Hook::http_named("h", url)
     }

@@ -1,4 +1,5 @@
-//! A TCP proxy on loopback that spoils what passes through it. Two threads a connection, which end with it.
+//! A TCP proxy on loopback that makes faults in the bytes that pass through it.
+//! Each connection has two threads, which end with it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,33 +14,33 @@ pub enum Direction {
     ToClient,
 }
 
-/// What happens to one direction of a connection. Bytes are counted from the beginning of the connection, or from the
-/// moment of [`Proxy::set_now`].
+/// A fault in one direction of a connection. Bytes are counted from the start of the connection, or from the call of
+/// [`Proxy::set_now`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// After so many bytes both sides are closed.
+    /// After this many bytes both sides are closed.
     CutAfter(u64),
-    /// After so many bytes both sides are reset.
+    /// After this many bytes both sides are reset.
     ResetAfter(u64),
-    /// One byte a segment.
+    /// Each byte is sent in its own segment.
     Slice,
-    /// Each piece waits.
+    /// Each piece is delayed by this time.
     Delay(Duration),
-    /// After so many bytes the rest is read and thrown away, for ever.
+    /// After this many bytes the proxy reads the rest and throws it away, until the connection ends.
     SwallowAfter(u64),
-    /// After so many bytes nothing is read any more: the sender's writes come to a halt.
+    /// After this many bytes the proxy stops reading, so that the sender's writes block.
     StallAfter(u64),
-    /// The lowest bit of this byte is turned.
+    /// The lowest bit of this byte is flipped.
     FlipAt(u64),
-    /// From this byte on, the piece that holds it is sent twice.
+    /// The rest of the piece from this byte on is sent twice.
     TwiceAt(u64),
 }
 
 #[derive(Clone, Copy)]
 struct Order {
     fault: Fault,
-    /// Counts up with each order, so that a connection sees that it is new.
+    /// Counts the orders, so that a connection sees that there is a new one.
     number: u64,
 }
 
@@ -49,9 +50,9 @@ struct State {
     refuse: AtomicBool,
     connections: AtomicUsize,
     forwarded: [AtomicU64; 2],
-    /// For connections to come.
+    /// The faults of future connections.
     orders: Mutex<[Order; 2]>,
-    /// For those that are open: replaces theirs, if its number is higher.
+    /// The faults of open connections: they replace the connection's own if the number of the order is higher.
     urgent: Mutex<[Order; 2]>,
     open: Mutex<Vec<(usize, TcpStream, TcpStream)>>,
     changed: Condvar,
@@ -94,17 +95,17 @@ impl Proxy {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// As the option `redis` wants it.
+    /// The address as a value of the option `redis`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// For every connection made from now on.
+    /// Sets the fault of every future connection.
     pub fn set(&self, direction: Direction, fault: Fault) {
         locked(&self.state.orders)[direction as usize].fault = fault;
     }
 
-    /// Also for those that are open.
+    /// Sets the fault of future connections and of open ones.
     pub fn set_now(&self, direction: Direction, fault: Fault) {
         self.set(direction, fault);
         let mut urgent = locked(&self.state.urgent);
@@ -113,27 +114,27 @@ impl Proxy {
         self.state.changed.notify_all();
     }
 
-    /// Closes what is open.
+    /// Closes all open connections.
     pub fn cut_all(&self) {
         self.state.end_all(false);
     }
 
-    /// Resets what is open.
+    /// Resets all open connections.
     pub fn reset_all(&self) {
         self.state.end_all(true);
     }
 
-    /// While true, connections are closed as soon as they are accepted.
+    /// While this is true, the proxy closes each connection as soon as it is accepted.
     pub fn refuse(&self, refuse: bool) {
         self.state.refuse.store(refuse, Ordering::SeqCst);
     }
 
-    /// Accepted so far, refused ones included.
+    /// The number of connections accepted so far, refused ones included.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// Bytes passed on so far.
+    /// The number of bytes passed on so far.
     pub fn forwarded(&self, direction: Direction) -> u64 {
         self.state.forwarded[direction as usize].load(Ordering::SeqCst)
     }
@@ -161,7 +162,7 @@ impl State {
         let Ok(server) = TcpStream::connect_timeout(&state.upstream, Duration::from_secs(5)) else { return };
         for stream in [&client, &server] {
             stream.set_nodelay(true).expect("set nodelay");
-            // Orders may come while nothing passes.
+            // The timeout lets the thread see new orders while no bytes pass.
             stream.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
         }
         let pair = || (client.try_clone().expect("clone a socket"), server.try_clone().expect("clone a socket"));
@@ -191,15 +192,15 @@ fn end(stream: &TcpStream, reset: bool) {
     let socket = socket2::SockRef::from(stream);
     // The pump of the other direction may have asked for a reset.
     if reset || socket.linger().is_ok_and(|linger| linger == Some(Duration::ZERO)) {
-        // Closing with no time to linger sends RST; the shutdown of reading alone lets the pumps go.
+        // Closing a socket with a linger time of zero sends RST. The shutdown of reading ends the pumps of this connection.
         let _ = socket.set_linger(Some(Duration::ZERO));
         let _ = stream.shutdown(Shutdown::Read);
     } else {
-        let _ = stream.shutdown(Shutdown::Both); // The other end may be first.
+        let _ = stream.shutdown(Shutdown::Both); // The other end may have closed first.
     }
 }
 
-/// One direction of one connection.
+/// Copies one direction of one connection.
 struct Pump {
     state: Arc<State>,
     id: usize,
@@ -207,7 +208,7 @@ struct Pump {
     from: TcpStream,
     to: TcpStream,
     order: Order,
-    /// Since the order came.
+    /// Bytes since the last order.
     passed: u64,
 }
 
@@ -242,7 +243,7 @@ impl Pump {
         let reset = matches!(self.order.fault, Fault::ResetAfter(n) if self.passed >= n);
         end(&self.from, reset);
         end(&self.to, reset);
-        // A reset is sent when the last handle of a socket is closed.
+        // The reset is sent when the last handle of the socket is closed.
         locked(&self.state.open).retain(|(id, ..)| *id != self.id);
     }
 
@@ -253,11 +254,11 @@ impl Pump {
         }
     }
 
-    /// False at the end of the connection.
+    /// Returns false at the end of the connection.
     fn pass(&mut self, bytes: &mut [u8]) -> bool {
         let (start, end) = (self.passed, self.passed + bytes.len() as u64);
         self.passed = end;
-        // How many of these bytes come before byte `n`.
+        // How many bytes of this piece come before byte `n`.
         let before = |n: u64| usize::try_from(n.clamp(start, end) - start).expect("a piece's length");
         match self.order.fault {
             Fault::None | Fault::StallAfter(_) => self.send(bytes),

@@ -1,4 +1,4 @@
-//! Randomness that can be repeated: splitmix64 (Steele, Lea, Flood 2014) from a seed that is always printed.
+//! Random numbers that can be repeated: splitmix64 (Steele, Lea, Flood 2014) with a seed that is always printed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,8 +12,8 @@ impl Random {
         Random { seed, state: seed }
     }
 
-    /// From `REALTIME_TEST_SEED`, or from the clock; says which.
-    #[allow(clippy::print_stderr, reason = "who repeats a failure needs the seed")]
+    /// Takes the seed from `REALTIME_TEST_SEED` or else from the clock, and prints it.
+    #[allow(clippy::print_stderr, reason = "the seed is needed to repeat a failure")]
     pub fn announced(what: &str) -> Random {
         let given = std::env::var("REALTIME_TEST_SEED").ok().map(|text| text.parse().expect("REALTIME_TEST_SEED"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos() as u64;
@@ -34,7 +34,7 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// 0 to `n - 1`.
+    /// A number from 0 to `n - 1`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.step() % n
     }

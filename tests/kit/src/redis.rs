@@ -1,5 +1,5 @@
-//! A redis-server of the test's own: on loopback, with a folder of its own, gone with its [`Redis`].
-//! Talks to it through a client of a few lines, so that the module's own codec is not tested with itself.
+//! A redis-server for one test: on loopback, with its own folder; it ends with its [`Redis`].
+//! Commands go through a client of a few lines, so that the module's codec is not tested with itself.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,30 +16,30 @@ use crate::{PATIENCE, wait_for, wait_until};
 pub struct Redis {
     child: Child,
     host: Ipv4Addr,
-    /// For commands, and for the module unless there is one for TLS.
+    /// The port for commands; the module uses it too, unless there is a port for TLS.
     port: ReservedPort,
     tls_port: Option<ReservedPort>,
-    /// Where the nodes of a cluster talk to each other; its default is a port that may be taken, or be none.
+    /// The port on which the nodes of a cluster talk to each other. The default port may be taken or above 65535.
     _bus_port: Option<ReservedPort>,
     settings: Vec<String>,
-    /// What goes before `redis-server`, as to another network.
+    /// The words before `redis-server` in its command line, for example to run it in another network.
     before: Vec<String>,
     folder: PathBuf,
     login: Vec<String>,
 }
 
 impl Redis {
-    /// Starts it with further settings (`["--maxclients", "10"]`) and waits until it answers.
+    /// Starts a server with further settings (`["--maxclients", "10"]`) and waits until it answers.
     pub fn start(settings: &[&str]) -> Redis {
         Redis::launch(settings, None, Ipv4Addr::LOCALHOST, &[])
     }
 
-    /// With TLS on a port of its own; [`Redis::url`] then names that one.
+    /// Starts a server with a further port for TLS; [`Redis::url`] names that port.
     pub fn start_tls(certificates: &Certificates, settings: &[&str]) -> Redis {
         Redis::launch(settings, Some(certificates), Ipv4Addr::LOCALHOST, &[])
     }
 
-    /// In another network: at `host`, through the command `before`.
+    /// Starts a server in another network: at `host`, through the command `before`.
     pub fn start_far(host: Ipv4Addr, before: &[String]) -> Redis {
         Redis::launch(&["--protected-mode", "no"], None, host, before)
     }
@@ -84,7 +84,7 @@ impl Redis {
         (self.host, self.port.number()).into()
     }
 
-    /// As the option `redis` wants it.
+    /// The address as a value of the option `redis`.
     pub fn url(&self) -> String {
         match &self.tls_port {
             Some(port) => format!("rediss://localhost:{}", port.number()),
@@ -92,12 +92,12 @@ impl Redis {
         }
     }
 
-    /// SIGSTOP: it lives and does nothing.
+    /// Sends SIGSTOP: the server lives on and does nothing.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -106,18 +106,18 @@ impl Redis {
         kill_process(Pid::from_child(&self.child), signal).expect("cannot send a signal to redis");
     }
 
-    /// SIGKILL
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("cannot kill redis");
         self.child.wait().expect("cannot wait for redis");
     }
 
-    /// The same again after [`Redis::kill`], without waiting for it.
+    /// Starts the same server again after [`Redis::kill`]; does not wait until it answers.
     pub fn start_again(&mut self) {
         self.child = spawn(self.host, self.port.number(), &self.settings, &self.before, &self.folder);
     }
 
-    /// Kills it if need be, starts it again and waits until it answers.
+    /// Kills the server, starts it again and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
         self.start_again();
@@ -134,12 +134,13 @@ impl Redis {
         });
     }
 
-    /// Logs in before each command from now on: `["password"]` or `["user", "password"]`.
+    /// From now on each command logs in first, with `["password"]` or `["user", "password"]`.
     pub fn log_in(&mut self, arguments: &[&str]) {
         self.login = arguments.iter().map(|text| (*text).to_owned()).collect();
     }
 
-    /// One command on a connection of its own. Its reply as text: an error starts with `-`, elements stand on lines.
+    /// Sends one command on a new connection and returns the reply as text. An error starts with `-`; each element of an
+    /// array is a line.
     pub fn command(&self, arguments: &[&str]) -> String {
         self.try_command(arguments).unwrap_or_else(|err| panic!("{arguments:?}: {err}"))
     }
@@ -148,23 +149,23 @@ impl Redis {
         ask(self.address(), &self.login, arguments)
     }
 
-    /// Sends a command and does not wait for its answer; it is carried out as long as this lives.
+    /// Sends a command and does not wait for its answer. Redis runs it as long as the returned stream lives.
     pub fn begin(&self, arguments: &[&str]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).expect("cannot connect to redis");
         stream.write_all(&encode(arguments)).expect("cannot write to redis");
         stream
     }
 
-    /// CLIENT LIST, those of this kind (`normal`, `pubsub`) that the module made.
+    /// The lines of CLIENT LIST for connections of the module of this kind (`normal`, `pubsub`).
     pub fn clients(&self, kind: &str) -> Vec<String> {
         let list = self.command(&["CLIENT", "LIST", "TYPE", kind]);
         list.lines().filter(|line| line.contains(" name=realtime-")).map(str::to_owned).collect()
     }
 
-    /// Waits until this many clients of the module are there.
+    /// Waits until the module has this many connections of this kind.
     #[track_caller]
     pub fn wait_clients(&self, kind: &str, count: usize) {
-        wait_for(&format!("{count} clients of kind {kind}"), count, || self.clients(kind).len());
+        wait_for(&format!("connections of kind {kind}"), count, || self.clients(kind).len());
     }
 }
 
@@ -177,9 +178,9 @@ impl Drop for Redis {
     }
 }
 
-/// A port where nobody listens but who is told its number, as long as this lives. It is bound and does not listen, both
-/// with SO_REUSEADDR: the system gives it to nobody else, not to an outgoing connection either, and a server may still
-/// bind to it by its number, again and again.
+/// A port that the system gives to no other process while this value lives, not even for an outgoing connection.
+/// The socket is bound with SO_REUSEADDR and does not listen, so a server that gets the port's number and also uses
+/// SO_REUSEADDR can bind to it, again and again.
 pub struct ReservedPort(Socket);
 
 impl Default for ReservedPort {

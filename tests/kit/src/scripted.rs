@@ -1,4 +1,4 @@
-//! Something that says it is Redis and answers as a test wants: a script for each connection.
+//! A server that claims to be Redis and answers as a test wants: a script runs for each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ struct Shared {
 }
 
 impl Scripted {
-    /// Runs `script` for every connection, each on a thread of its own; when it returns the connection ends.
+    /// Runs `script` for each connection, each on its own thread; when it returns, the connection ends.
     pub fn start(script: impl Fn(&mut Client) + Send + Sync + 'static) -> Scripted {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("no free port");
         let port = listener.local_addr().expect("a bound address").port();
@@ -38,19 +38,19 @@ impl Scripted {
                 thread::spawn(move || {
                     let reader = BufReader::new(stream.try_clone().expect("clone a socket"));
                     script(&mut Client { stream: stream.try_clone().expect("clone a socket"), reader, number });
-                    let _ = stream.shutdown(Shutdown::Both); // The other end may be first.
+                    let _ = stream.shutdown(Shutdown::Both); // The other end may have closed first.
                 });
             }
         });
         Scripted { port, shared }
     }
 
-    /// As the option `redis` wants it.
+    /// The address as a value of the option `redis`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Accepted so far.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -67,7 +67,7 @@ impl Drop for Scripted {
     }
 }
 
-/// A command whose answer is this error, whatever it says.
+/// A command to which Redis replies with exactly this error text.
 pub fn answer_with(error: &str) -> Vec<String> {
     ["EVAL", "return {err=ARGV[1]}", "0", error].map(str::to_owned).to_vec()
 }
@@ -80,18 +80,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Which connection this is, from 0.
+    /// The number of this connection, from 0.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// The next command, its words as text; `None` at the end.
+    /// Reads the next command, its words as text; `None` at the end of the connection.
     pub fn command(&mut self) -> Option<Vec<String>> {
         let count = self.header('*')?;
         (0..count).map(|_| self.word()).collect()
     }
 
-    /// The next command that is not part of a handshake; those are answered as a master would.
+    /// Reads the next command after the handshake. Commands of the handshake are answered as a master does.
     pub fn question(&mut self) -> Option<Vec<String>> {
         loop {
             let command = self.command()?;
@@ -104,19 +104,19 @@ impl Client {
         }
     }
 
-    /// Sends bytes; a closed other end is no matter.
+    /// Sends bytes. Ignores that the other end may have closed.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The acknowledgement of a SUBSCRIBE or PSUBSCRIBE.
+    /// Acknowledges a SUBSCRIBE or PSUBSCRIBE.
     pub fn acknowledge(&mut self, command: &[String]) {
         let (verb, name) = (command[0].to_lowercase(), &command[1]);
         self.send(format!("*3\r\n${}\r\n{verb}\r\n${}\r\n{name}\r\n:1\r\n", verb.len(), name.len()).as_bytes());
     }
 
-    /// Passes everything on to the Redis at `to`, until either end closes. `change` may put another command in the place
-    /// of one; [`answer_with`] makes one that has a given error for an answer.
+    /// Passes everything on to the Redis at `to` until one end closes. `change` may replace a command by another;
+    /// [`answer_with`] makes one to which Redis replies with a given error.
     pub fn relay(&mut self, to: SocketAddr, change: impl Fn(Vec<String>) -> Vec<String>) {
         let mut redis = TcpStream::connect(to).expect("cannot connect to redis");
         let (mut from, mut back) = (redis.try_clone().expect("clone"), self.stream.try_clone().expect("clone"));
@@ -135,7 +135,7 @@ impl Client {
         answers.join().expect("the thread of the answers");
     }
 
-    /// Answers what a well-behaved Redis would, until the other end closes: nothing is delivered.
+    /// Answers as a well-behaved Redis does until the other end closes, but delivers no event.
     pub fn behave(&mut self) {
         while let Some(command) = self.question() {
             match command[0].as_str() {

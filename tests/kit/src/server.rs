@@ -1,15 +1,14 @@
-//! A whole server without Lua: the engine, and a loop that asks for Calls in place of the game.
+//! A whole server without Lua: the engine with its threads, and a loop that runs the engine's calls in place of the game.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use realtime::facade::config::{Config, Sources};
-use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::engine::requests::{Request, Requests};
-use realtime::facade::engine::{Call, Deliver, Engine, Outcome, Refusal};
+use realtime::facade::engine::{Call, CallbackRef, Deliver, Engine, Outcome, Refusal};
 use realtime::facade::event::notice::Notice;
-use realtime::facade::json::tape::{Item, Reader};
+use realtime::facade::json::tape::{Reader, TapeItem};
 use realtime::facade::redis::answer;
 use realtime::facade::stats::Stats;
 use realtime::facade::threads::shared::Shared;
@@ -18,27 +17,28 @@ use serde_json::{Value, json};
 use crate::poster::Folder;
 use crate::{PATIENCE, comes_true};
 
-/// Every queue of `Stats()`.
+/// The queues of `Stats()`.
 const QUEUES: [&str; 8] = ["outbox", "inbox", "notices", "replies", "actions", "aggregates", "files", "webhooks"];
 
-/// How long a worker at rest may take to count what it has in hand.
+/// How long an idle worker may take until its last counts are in.
 const BALANCE_MAX: Duration = Duration::from_secs(10);
 
-/// One server. Every test has a prefix of its own, so that they can share a Redis.
+/// One server. Each test has its own prefix, so that tests can share a Redis.
 pub struct Server {
     pub engine: Engine,
-    /// `callback channel payload` of each delivery; the payload is a number or a text, or an object's first value.
+    /// `callback channel payload` for each delivery; of an object the payload shows the first value.
     pub heard: Vec<String>,
-    /// News for game hooks.
+    /// The notices for game hooks.
     pub told: Vec<Notice>,
-    /// Answers to callbacks: the callback and what it was told, values as Lua would write them.
+    /// The answers that callbacks got: the callback's number and the values as Lua writes them.
     pub answers: Vec<(i32, String)>,
-    /// What every condition in Lua answers.
+    /// The result of every Lua condition.
     pub conditions_hold: bool,
-    /// Windows that were summed up: the function, and the events as Lua would write them. Each sum is `{"n":count}`.
+    /// The windows that were summed up: the function's number, and the events as Lua writes them. Each sum is
+    /// `{"n":count}`.
     pub windows: Vec<(i32, Vec<String>)>,
     gathered: Vec<String>,
-    /// Its folder for data.
+    /// The data folder of this server.
     pub folder: Folder,
 }
 
@@ -46,18 +46,18 @@ fn shown(delivery: &Deliver) -> String {
     let mut tape = Reader::new(delivery.event.tape());
     let payload = loop {
         match tape.next_item() {
-            Some(Item::Number(number)) => break number.to_string(),
-            Some(Item::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
-            // To its first value.
-            Some(Item::Object(1..)) => _ = tape.next_item(),
+            Some(TapeItem::Number(number)) => break number.to_string(),
+            Some(TapeItem::Text(text)) => break String::from_utf8_lossy(text).into_owned(),
+            // Skips to the first value.
+            Some(TapeItem::Object(1..)) => _ = tape.next_item(),
             other => break format!("{other:?}"),
         }
     };
     format!("{} {} {payload}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
 }
 
-/// The values of an answer as Lua would write them, or the reason.
-fn shown_outcome(outcome: &answer::Outcome) -> String {
+/// The values of an answer as Lua writes them, or the reason.
+fn shown_outcome(outcome: &answer::AnswerResult) -> String {
     let answer = match outcome {
         Ok(answer) => answer,
         Err(reason) => return reason.clone(),
@@ -68,15 +68,15 @@ fn shown_outcome(outcome: &answer::Outcome) -> String {
 
 fn shown_value(tape: &mut Reader<'_>) -> String {
     match tape.next_item() {
-        Some(Item::Nil | Item::Null) => "nil".to_owned(),
-        Some(Item::Boolean(value)) => value.to_string(),
-        Some(Item::Number(number)) => number.to_string(),
-        Some(Item::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
-        Some(Item::Array(count)) => {
+        Some(TapeItem::Nil | TapeItem::Null) => "nil".to_owned(),
+        Some(TapeItem::Boolean(value)) => value.to_string(),
+        Some(TapeItem::Number(number)) => number.to_string(),
+        Some(TapeItem::Text(text)) => format!("'{}'", String::from_utf8_lossy(text)),
+        Some(TapeItem::Array(count)) => {
             let values: Vec<String> = (0..count).map(|_| shown_value(tape)).collect();
             format!("{{{}}}", values.join(","))
         }
-        Some(Item::Object(count)) => {
+        Some(TapeItem::Object(count)) => {
             let member = |_| format!("{}={}", shown_value(tape).trim_matches('\''), shown_value(tape));
             let members: Vec<String> = (0..count).map(member).collect();
             format!("{{{}}}", members.join(","))
@@ -85,7 +85,7 @@ fn shown_value(tape: &mut Reader<'_>) -> String {
     }
 }
 
-/// Of one queue: in, delivered and dropped together, waiting.
+/// Three numbers of one queue: in; delivered and dropped together; waiting.
 fn balance(stats: &Value, queue: &str) -> (u64, u64, u64) {
     let number = |name: &str| stats[queue][name].as_u64().unwrap();
     let dropped: u64 = stats[queue]["dropped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
@@ -93,13 +93,13 @@ fn balance(stats: &Value, queue: &str) -> (u64, u64, u64) {
 }
 
 impl Server {
-    /// On the Redis of `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it.
+    /// Starts on the Redis of `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets.
     pub fn start(prefix: &str) -> Server {
         let redis = std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker");
         Server::at(&redis, prefix)
     }
 
-    /// On this Redis, with a prefix of this process's own.
+    /// Starts on this Redis, with a prefix that only this process uses.
     pub fn at(redis: &str, prefix: &str) -> Server {
         Server::with_prefix(redis, &format!("{prefix}:{}:", std::process::id()))
     }
@@ -108,7 +108,7 @@ impl Server {
         Server::with(json!({ "redis": redis, "prefix": prefix }))
     }
 
-    /// With these options, which [`Engine::configure`] can change.
+    /// Starts with these options; [`Engine::configure`] can change them later.
     pub fn with(settings: Value) -> Server {
         let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
         sources.configure(&settings.to_string()).unwrap();
@@ -116,7 +116,7 @@ impl Server {
         Server::from_sources(sources)
     }
 
-    /// With these settings, right or wrong.
+    /// Starts with these settings, right or wrong.
     pub fn from_sources(sources: Sources) -> Server {
         let folder = Folder::default();
         std::fs::create_dir_all(folder.path()).expect("a folder for data");
@@ -151,12 +151,12 @@ impl Server {
         self.engine.add_hook(channel.as_bytes(), None, &spec, condition).unwrap();
     }
 
-    /// An aggregator whose function has that number.
+    /// Adds an aggregator whose function has this number.
     pub fn aggregator(&mut self, channel: &str, function: i32, spec: &Value) {
         self.engine.add_aggregator(channel.as_bytes(), None, spec, Some(CallbackRef(function))).unwrap();
     }
 
-    /// A command with a callback of that number, or with none.
+    /// Sends a command with a callback of this number, or without a callback.
     pub fn submit(
         &mut self,
         callback: Option<i32>,
@@ -166,7 +166,7 @@ impl Server {
         self.engine.submit(request, callback.map(CallbackRef))
     }
 
-    /// A reader that waits.
+    /// A reader without a callback, which waits.
     pub fn read(&mut self, make: impl FnOnce(Requests<'_>) -> Result<Request, Refusal>) -> String {
         let reading = make(self.engine.requests()).and_then(|request| self.engine.begin_read(request));
         match reading {
@@ -190,7 +190,7 @@ impl Server {
         self.submit(callback, |requests| requests.incr(key.as_bytes(), 1.0))
     }
 
-    /// Waits for that many answers in all, and returns them.
+    /// Waits until `count` answers have come in all, and returns them.
     #[track_caller]
     pub fn answered(&mut self, count: usize) -> Vec<(i32, String)> {
         self.wait(|server| server.answers.len() >= count);
@@ -198,7 +198,7 @@ impl Server {
         self.answers.clone()
     }
 
-    /// The errors told, as `operation target: reason`.
+    /// The errors that were reported, each as `operation target: reason`.
     pub fn errors(&self) -> Vec<String> {
         let told = self.told.iter().filter_map(|notice| match notice {
             Notice::Error { operation, target, reason } => {
@@ -209,7 +209,7 @@ impl Server {
         told.collect()
     }
 
-    /// One tick. Returns how many calls it made.
+    /// Runs one tick. Returns the number of calls.
     pub fn tick(&mut self) -> usize {
         let calls = self.heard.len();
         if self.engine.shared().inbox.take_attention() {
@@ -219,7 +219,7 @@ impl Server {
                 let mut outcome = Outcome::Done;
                 match &call {
                     Call::Condition(_) => outcome = Outcome::Holds(self.conditions_hold),
-                    // The array is as good a reference as any here: nothing is to be released.
+                    // Any reference serves here: no Lua state has to release it.
                     Call::Gather(gather) => {
                         let array = gather.array.unwrap_or(CallbackRef(1000));
                         self.gathered.extend(gather.events().iter().map(|event| shown_value(&mut Reader::new(event))));
@@ -244,27 +244,27 @@ impl Server {
         self.heard.len() - calls
     }
 
-    /// Ticks until that many deliveries were heard in all.
+    /// Ticks until `count` deliveries have come in all.
     #[track_caller]
     pub fn hear(&mut self, count: usize) {
         self.wait(|server| server.heard.len() >= count);
         assert_eq!(self.heard.len(), count);
     }
 
-    /// Ticks until `done` answers true; the test fails after [`PATIENCE`], with all that the server knows.
+    /// Ticks until `done` returns true; the test fails after [`PATIENCE`] and prints the state of the server.
     #[track_caller]
     pub fn wait(&mut self, mut done: impl FnMut(&Server) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {}", self.describe());
             if self.tick() == 0 {
-                // No spinning: other threads need the processor more.
+                // Pause between two ticks: other threads need the processor.
                 std::thread::park_timeout(Duration::from_micros(200));
             }
         }
     }
 
-    /// What a test that waited in vain says.
+    /// The state of the server, for a test that waited in vain.
     fn describe(&self) -> String {
         let newest = self.heard.iter().rev().take(20).collect::<Vec<_>>();
         format!(
@@ -282,14 +282,14 @@ impl Server {
         self.wait(|server| server.engine.status().0 == "connected");
     }
 
-    /// Until the game hook is told that the connection stands. The status says so a little earlier.
+    /// Ticks until `RealtimeConnected` is due. The status is `connected` a little earlier.
     #[track_caller]
     pub fn wait_told_connected(&mut self) {
         self.wait(|server| server.told.contains(&Notice::Connected));
     }
 
-    /// Ticks until nothing waits in any queue and nobody is at work on what was taken from one: each queue has
-    /// in = delivered + dropped, and none of these numbers changes any more.
+    /// Ticks until every queue is empty and every worker is idle: each queue has in = delivered + dropped, and these
+    /// numbers no longer change.
     #[track_caller]
     pub fn settle(&mut self) {
         let mut before = Vec::new();
@@ -307,8 +307,8 @@ impl Server {
         stats.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {stats}"))
     }
 
-    /// For each queue, in = delivered + dropped + waiting. That holds at rest, so a worker gets the time to count what it
-    /// has in hand; numbers that are wrong stay wrong.
+    /// Asserts for each queue that in = delivered + dropped + waiting. Idle queues balance; a worker gets the time for its
+    /// last counts. Wrong numbers stay wrong.
     #[track_caller]
     pub fn assert_balanced(&self) {
         for queue in QUEUES {

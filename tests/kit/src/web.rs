@@ -1,4 +1,4 @@
-//! A web server that answers as a test wants, over HTTP or HTTPS: it can be Discord, or the worst of hosts.
+//! A web server that answers as a test wants, over HTTP or HTTPS: it can play Discord or a badly broken host.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -15,13 +15,13 @@ use serde_json::Value;
 use crate::certificates::Certificates;
 use crate::{PATIENCE, wait_until};
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub at: Instant,
     pub method: String,
     pub target: String,
-    /// Names in lower case.
+    /// The names are in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -36,35 +36,35 @@ impl Seen {
         serde_json::from_slice(&self.body).unwrap_or_else(|err| panic!("{err}: {self:?}"))
     }
 
-    /// The text of a message to Discord.
+    /// The text of a Discord message.
     pub fn content(&self) -> String {
         self.json()["content"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// What is done with a request.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub enum Answer {
     Status(u16),
-    /// With headers, a line each, and a body.
+    /// A status with headers, one on each line, and a body.
     Full(u16, String, String),
-    /// Nothing, for as long as the other end stays.
+    /// No answer; the connection stays open as long as the other end keeps it.
     Hang,
-    /// The end of the connection.
+    /// Closes the connection without an answer.
     Close,
-    /// These bytes, then the end.
+    /// These bytes; then closes the connection.
     Raw(Vec<u8>),
-    /// A good answer, a byte of it each second.
+    /// A valid answer, one byte each second.
     Drip,
-    /// A good head with this status, then a byte of the body each second.
+    /// A valid head with this status, then one byte of the body each second.
     DripBody(u16),
-    /// A good head with this status, then a body without end.
+    /// A valid head with this status, then an endless body.
     Endless(u16),
-    /// A head of so many bytes.
+    /// A head of this many bytes.
     LongHead(usize),
 }
 
-/// The server; ends when it is dropped.
+/// The server. It ends when the value is dropped.
 pub struct Web {
     port: u16,
     https: bool,
@@ -76,7 +76,7 @@ struct Shared {
     ended: AtomicBool,
     over: (Mutex<bool>, Condvar),
     connections: AtomicUsize,
-    /// Connections whose request was read, or never came whole.
+    /// The number of connections whose request was read, or ended before it was complete.
     asked: AtomicUsize,
     bytes_sent: AtomicU64,
     seen: Mutex<Vec<Seen>>,
@@ -86,12 +86,12 @@ struct Shared {
 type Script = dyn Fn(&Seen) -> Answer + Send + Sync;
 
 impl Web {
-    /// Answers every request, whose connection ends then, as `script` says.
+    /// Answers each request as `script` says, then closes its connection.
     pub fn start(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Web {
         Web::listen(None, Arc::new(script))
     }
 
-    /// The same over TLS.
+    /// As [`Web::start`], over TLS.
     pub fn start_tls(certificates: &Certificates, script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Web {
         let chain = CertificateDer::pem_file_iter(&certificates.cert).expect("a certificate");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
@@ -126,7 +126,7 @@ impl Web {
                             Connection { shared: &shared, stream }.serve(&script);
                         }
                     }
-                    let _ = socket.shutdown(Shutdown::Both); // The other end may be first.
+                    let _ = socket.shutdown(Shutdown::Both); // The other end may have closed first.
                 });
             }
         });
@@ -135,9 +135,10 @@ impl Web {
 
     /// `http://127.0.0.1:<port><path>`, or `https://localhost:...`.
     pub fn url(&self, path: &str) -> String {
-        match self.https {
-            true => format!("https://localhost:{}{path}", self.port),
-            false => format!("http://127.0.0.1:{}{path}", self.port),
+        if self.https {
+            format!("https://localhost:{}{path}", self.port)
+        } else {
+            format!("http://127.0.0.1:{}{path}", self.port)
         }
     }
 
@@ -145,20 +146,20 @@ impl Web {
         self.port
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().expect("seen").clone()
     }
 
-    /// Accepted so far.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until every request that was sent before is among those seen.
+    /// Waits until every request that was sent before this call is in [`Web::seen`].
     #[track_caller]
     pub fn catch_up(&self) {
-        // Connections are accepted in order: when this one has its end, all before it were accepted.
+        // Connections are accepted in order: when this one has ended, all earlier ones were accepted.
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("cannot connect");
         stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
         stream.shutdown(Shutdown::Write).expect("end the request");
@@ -166,7 +167,7 @@ impl Web {
         wait_until("every request is read", || self.shared.asked.load(Ordering::SeqCst) == self.connections());
     }
 
-    /// Bytes of answers that the other ends took.
+    /// Bytes of answers that the other ends accepted.
     pub fn bytes_sent(&self) -> u64 {
         self.shared.bytes_sent.load(Ordering::SeqCst)
     }
@@ -263,7 +264,7 @@ impl<S: Read + Write> Connection<'_, S> {
         };
     }
 
-    /// True while the other end takes it.
+    /// Returns true while the other end accepts bytes.
     fn send(&mut self, bytes: &[u8]) -> bool {
         let stream = self.stream.get_mut();
         let sent = stream.write_all(bytes).and_then(|()| stream.flush()).is_ok();
@@ -273,23 +274,24 @@ impl<S: Read + Write> Connection<'_, S> {
         sent
     }
 
-    /// False when the server ends.
+    /// Returns false when the server ends.
     fn pause(&self, duration: Duration) -> bool {
         let (over, changed) = &self.shared.over;
         let guard = over.lock().expect("over");
-        match duration == Duration::MAX {
-            true => !*changed.wait_while(guard, |over| !*over).expect("over"),
-            false => !*changed.wait_timeout_while(guard, duration, |over| !*over).expect("over").0,
+        if duration == Duration::MAX {
+            !*changed.wait_while(guard, |over| !*over).expect("over")
+        } else {
+            !*changed.wait_timeout_while(guard, duration, |over| !*over).expect("over").0
         }
     }
 }
 
-/// A rate limit as Discord has them for each webhook: so many requests in a window, told in headers.
+/// A rate limit as Discord has for each webhook: `size` requests in each window, reported in headers.
 pub struct Bucket {
     size: u32,
     window: Duration,
     state: Mutex<(Instant, u32)>,
-    /// Requests that came although the one before said that none remained, or before a limit had passed.
+    /// Requests that came although the answer before said that none remained, or before the window ended.
     broken: AtomicUsize,
     until: Mutex<Instant>,
 }
@@ -300,7 +302,7 @@ impl Bucket {
         Bucket { size, window, state: Mutex::new((now, 0)), broken: AtomicUsize::new(0), until: Mutex::new(now) }
     }
 
-    /// The answer to one more request.
+    /// Counts one more request and returns the answer to it.
     pub fn answer(&self) -> Answer {
         let (mut state, now) = (self.state.lock().expect("state"), Instant::now());
         if now >= state.0 + self.window {
@@ -326,7 +328,7 @@ impl Bucket {
         Answer::Full(200, headers, "{}".to_owned())
     }
 
-    /// Requests that should have waited.
+    /// The number of requests that should have waited.
     pub fn broken(&self) -> usize {
         self.broken.load(Ordering::SeqCst)
     }

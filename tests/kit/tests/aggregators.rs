@@ -1,5 +1,5 @@
-//! Aggregators of one server and of a fleet, without Lua, against a real Redis: which events reach which window, who
-//! sums it up, and what a map change or a Redis that is away does to it. Windows take a second here.
+//! Aggregators of one server and of a fleet, without Lua, against a real Redis: which window an event belongs to, which
+//! server sums the window up, and what happens at a map change or while Redis is away. Windows take a second here.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ fn at(url: &str, name: &str) -> Server {
     server
 }
 
-/// Each window's sum is counted in Redis.
+/// An aggregator whose sums are counted in Redis.
 fn spec(more: Value) -> Value {
     let mut spec = json!({
         "interval": 1,
@@ -42,7 +42,7 @@ fn holds(server: &Server) -> bool {
     routes.leases().iter().any(|(_, lease)| lease.holds(Instant::now()))
 }
 
-/// Every event that any of them summed up, sorted.
+/// All events that one of these servers summed up, sorted.
 fn summed(servers: &[Server]) -> Vec<String> {
     let windows = servers.iter().flat_map(|server| &server.windows);
     let mut all: Vec<String> = windows.flat_map(|(_, events)| events.clone()).collect();
@@ -56,9 +56,9 @@ fn expected(numbers: std::ops::Range<u64>) -> Vec<String> {
     all
 }
 
-/// All of them collect all events, own ones, others' and those without identity; one sums each window up.
+/// Every server collects all events: its own, those of others, and those without identity. One server sums each window up.
 #[test]
-fn a_fleet_sums_each_event_up_once() {
+fn a_fleet_sums_up_each_event_once() {
     const EVENTS: u64 = 600;
     let redis = Redis::start(&[]);
     let mut servers = ["one", "two", "three"].map(|name| at(&redis.url(), name));
@@ -72,13 +72,13 @@ fn a_fleet_sums_each_event_up_once() {
         }
     }
     let all = EVENTS + EVENTS / 10;
-    wait_until("all is summed up", || {
+    wait_until("all events are summed up", || {
         servers.iter_mut().for_each(|server| _ = server.tick());
         servers.iter().all(|server| server.stat("/aggregates/in") == all && server.stat("/aggregates/waiting") == 0)
     });
     assert_eq!(summed(&servers), expected(0..all));
     let windows: u64 = servers.iter().map(|server| server.stat("/windows")).sum();
-    wait_for("sums that are acted on", windows.to_string(), || redis.command(&["GET", "p:sums"]));
+    wait_for("sums with a counter action", windows.to_string(), || redis.command(&["GET", "p:sums"]));
     let left: u64 = servers.iter().map(|server| server.stat("/aggregates/dropped/other_server")).sum();
     assert_eq!(left, 2 * all, "the others leave it to the holder");
     for mut server in servers {
@@ -87,7 +87,7 @@ fn a_fleet_sums_each_event_up_once() {
     }
 }
 
-/// What was collected waits for the next Lua state, and for its function; who is not added again is forgotten.
+/// Collected events wait for the next Lua state and for its function. An aggregator that is not added again is dropped.
 #[test]
 fn windows_survive_a_map_change() {
     let redis = Redis::start(&[]);
@@ -103,11 +103,10 @@ fn windows_survive_a_map_change() {
     for n in 0..5 {
         wait_until("there is room", || server.emit("other", &json!({ "n": n }).to_string()).is_ok());
     }
-    // Both are over, and one may be half-way into Lua, when the state goes away.
-    wait_until("they are over", || server.engine.shared().collector.due() >= 2);
+    // Both windows have ended, and one may be half-way into Lua, when the state closes.
+    wait_until("both windows have ended", || server.engine.shared().collector.due() >= 2);
     assert!(server.engine.next_call(Instant::now()).is_some_and(|call| {
-        let gathered =
-            realtime::facade::engine::Outcome::Gathered(realtime::facade::engine::registry::CallbackRef(1000));
+        let gathered = realtime::facade::engine::Outcome::Gathered(realtime::facade::engine::CallbackRef(1000));
         server.engine.complete(call, gathered);
         true
     }));
@@ -128,9 +127,9 @@ fn windows_survive_a_map_change() {
     server.stop();
 }
 
-/// While nobody can say whose turn it is, windows wait; none is lost and none is summed up twice.
+/// While Redis is away no server knows who holds the lease, so windows wait. None is lost or summed up twice.
 #[test]
-fn windows_wait_for_a_redis_that_is_away() {
+fn windows_wait_while_redis_is_away() {
     let mut redis = Redis::start(&[]);
     let mut server = at(&redis.url(), "one");
     redis.kill();
@@ -138,7 +137,7 @@ fn windows_wait_for_a_redis_that_is_away() {
     server.aggregator("kill", 7, &spec(json!({})));
     server.tick();
     let mut n = 0;
-    // Some seconds' worth of windows.
+    // The windows of some seconds.
     let began = Instant::now();
     wait_until("time passes", || {
         emit(&mut server, n);
@@ -150,19 +149,19 @@ fn windows_wait_for_a_redis_that_is_away() {
     assert_eq!(server.windows.len(), 0);
     redis.start_again();
     server.wait(|server| server.stat("/aggregates/delivered") == n);
-    assert!(server.windows.len() >= 2, "each second has its own");
+    assert!(server.windows.len() >= 2, "each second has its own window");
     assert_eq!(summed(std::slice::from_ref(&server)), expected(0..n));
     server.settle();
     server.stop();
 }
 
 #[test]
-fn bounds_replacing_and_removing() {
+fn an_aggregator_keeps_its_bounds_and_can_be_replaced_and_removed() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis.url(), "one");
     let slow = spec(json!({ "interval": 86400, "max_events": 10 }));
     let on = |server: &mut Server, spec: &Value| {
-        let function = Some(realtime::facade::engine::registry::CallbackRef(7));
+        let function = Some(realtime::facade::engine::CallbackRef(7));
         server.engine.add_aggregator(b"kill", Some(b"x"), spec, function).unwrap();
         server.tick();
     };
@@ -184,7 +183,7 @@ fn bounds_replacing_and_removing() {
     assert!(server.engine.remove_aggregator(b"x").is_none());
     server.tick();
     assert_eq!(server.stat("/aggregates/dropped/removed"), 11);
-    wait_until("its lease is free", || redis.command(&["KEYS", "p:rt:lead:*"]).is_empty());
+    wait_until("its lease is released", || redis.command(&["KEYS", "p:rt:lead:*"]).is_empty());
     for (wrong, expected) in [
         (json!({ "interval": 0 }), "config: interval"),
         (json!({ "max_events": 0 }), "config: max_events"),

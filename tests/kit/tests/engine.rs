@@ -1,16 +1,15 @@
 //! The whole engine without Lua, against a real Redis. Two servers are two engines.
-//! Needs `REALTIME_TEST_REDIS`, as `scripts/redis-in-docker` sets it.
+//! Needs `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets.
 
 use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Redis, Server};
 use realtime::facade::config::limits::{OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
-use realtime::facade::engine::registry::CallbackRef;
-use realtime::facade::engine::{Call, Outcome, Refusal};
+use realtime::facade::engine::{Call, CallbackRef, Outcome, Refusal};
 use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
 
 #[test]
-fn one_forbidden_channel_takes_no_other_down() {
+fn a_forbidden_channel_does_not_affect_others() {
     let redis = Redis::start(&["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"]);
     let mut server = Server::with_prefix(&redis.url(), "");
     server.on("ok:1", 1);
@@ -19,8 +18,8 @@ fn one_forbidden_channel_takes_no_other_down() {
     server.on("ok:2", 4);
     server.emit("ok:2", "5").unwrap();
     server.hear(1);
-    server.wait(|server| server.stat("/subscriptions_refused") == 2); // `forbidden`, and `ok:*`, which is no `ok*`.
-    // A publish while routes go on changing waits for nothing that will never come.
+    server.wait(|server| server.stat("/subscriptions_refused") == 2); // `forbidden`, and the pattern `ok:*`: the ACL allows `ok*`, and patterns must match its text.
+    // A publish must not wait for the acknowledgement of the refused subscriptions while routes keep changing.
     for n in 0..50 {
         server.on(&format!("ok:more:{n}"), 5);
         server.emit("ok:1", &n.to_string()).unwrap();
@@ -31,7 +30,7 @@ fn one_forbidden_channel_takes_no_other_down() {
 }
 
 #[test]
-fn wake_ups_take_no_room_of_the_outbox() {
+fn wake_ups_take_no_room_in_the_outbox() {
     let mut server = Server::at("redis://127.0.0.1:1", "wakes");
     for n in 0..OUTBOX_JOBS_MAX {
         server.on(&format!("channel {n}"), 1);
@@ -45,7 +44,7 @@ fn wake_ups_take_no_room_of_the_outbox() {
 }
 
 #[test]
-fn on_then_emit_is_heard_from_the_first_event_on() {
+fn a_listener_hears_the_first_event_after_its_on() {
     let mut server = Server::start("first");
     server.on("a", 1);
     for n in 0..100 {
@@ -61,7 +60,7 @@ fn on_then_emit_is_heard_from_the_first_event_on() {
 }
 
 #[test]
-fn each_listener_once_and_in_order_of_registration() {
+fn each_listener_hears_an_event_once_and_in_order_of_registration() {
     let (mut here, mut there) = (Server::start("once"), Server::start("once"));
     there.on("player:death", 1);
     there.on("player:*", 2);
@@ -71,7 +70,7 @@ fn each_listener_once_and_in_order_of_registration() {
     here.emit("player:death", "7").unwrap();
     there.hear(3);
     let mut heard = there.heard.clone();
-    // Exact and pattern frames of one publish come in an order of Redis' choosing; within a topic it is ours.
+    // Redis chooses the order in which it sends one publish to the channel and to patterns. Within a topic the order is ours.
     assert_eq!(
         heard.iter().filter(|line| !line.starts_with('2')).collect::<Vec<_>>(),
         ["1 player:death 7", "3 player:death 7"]
@@ -84,7 +83,7 @@ fn each_listener_once_and_in_order_of_registration() {
 }
 
 #[test]
-fn a_removed_listener_hears_nothing_more_and_its_subscription_goes() {
+fn a_removed_listener_hears_nothing_more_and_its_subscription_ends() {
     let mut server = Server::start("off");
     server.on("a", 1);
     server.on("b", 2);
@@ -99,7 +98,7 @@ fn a_removed_listener_hears_nothing_more_and_its_subscription_goes() {
 }
 
 #[test]
-fn the_prefix_separates_servers_and_never_shows() {
+fn the_prefix_separates_servers_and_listeners_never_see_it() {
     let (mut one, mut two) = (Server::start("[one]*"), Server::start("o1"));
     one.on("*", 1);
     two.on("x", 2);
@@ -127,7 +126,7 @@ fn a_full_outbox_refuses_and_counts() {
     assert_eq!(server.stat("/outbox/dropped/queue_full"), 1);
     assert_eq!(server.stat("/outbox/waiting"), OUTBOX_JOBS_MAX as u64);
     server.assert_balanced();
-    // Few big ones reach the bound in bytes first.
+    // A few big ones reach the bound in bytes before the bound in jobs.
     let mut big = Server::at("redis://127.0.0.1:1", "bytes");
     let payload = " ".repeat(PAYLOAD_BYTES_MAX);
     let taken = (0..100).take_while(|_| big.emit("a", &payload).is_ok()).count();
@@ -149,7 +148,7 @@ fn a_full_inbox_drops_the_oldest_and_counts() {
             Err(_) => std::thread::yield_now(), // The outbox is full for a moment.
         }
     }
-    // The game sleeps: nothing is taken until all of it arrived.
+    // The game sleeps: it takes no event until all of them have arrived.
     let arrived = |server: &Server| server.stat("/inbox/in") >= sent as u64;
     let deadline = Instant::now() + PATIENCE;
     while !arrived(&there) {
@@ -166,7 +165,7 @@ fn a_full_inbox_drops_the_oldest_and_counts() {
 }
 
 #[test]
-fn a_tick_keeps_to_its_budget_and_starves_nobody() {
+fn a_tick_keeps_its_budget_and_every_listener_gets_its_turn() {
     let mut server = Server::start("budget");
     server.on("a", 1);
     (0..50).for_each(|n| server.emit("a", &n.to_string()).unwrap());
@@ -174,12 +173,12 @@ fn a_tick_keeps_to_its_budget_and_starves_nobody() {
     while server.stat("/inbox/waiting") < 50 || server.stat("/notices/waiting") < 1 {
         assert!(Instant::now() < deadline, "{}", server.engine.stats());
         if server.engine.shared().inbox.take_attention() {
-            // Sends the subscription, takes nothing: the tick begins and is over.
+            // Sends the subscription and takes no event: the tick begins and ends.
             server.engine.begin_tick(Instant::now());
         }
         std::thread::yield_now();
     }
-    // A clock that says the budget is spent after the first call of each tick; one call more tells of the connection.
+    // By this clock the budget is spent after the first call of each tick. One further call reports the connection.
     for tick in 0..51 {
         let now = Instant::now();
         server.engine.begin_tick(now);
@@ -214,7 +213,7 @@ fn events_wait_for_the_next_state() {
 }
 
 #[test]
-fn what_was_emitted_before_redis_came_arrives_in_order() {
+fn events_emitted_before_redis_starts_arrive_in_order() {
     let mut redis = Redis::start(&[]);
     redis.kill();
     let mut server = Server::at(&redis.url(), "later");
@@ -226,7 +225,7 @@ fn what_was_emitted_before_redis_came_arrives_in_order() {
     redis.start_again();
     server.hear(500);
     assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")));
-    // It goes away for good: the module says so and stays.
+    // Redis goes away for good: the module reports it and keeps running.
     drop(redis);
     server.wait(|server| server.engine.status().0 == "connecting");
     assert!(server.stat("/reconnects") >= 1);
@@ -234,9 +233,9 @@ fn what_was_emitted_before_redis_came_arrives_in_order() {
     server.stop();
 }
 
-/// What was published while nobody listened is no gap, whether Redis heard of it or not.
+/// Events that were published while no listener was registered are no gap, whether Redis knew that or not.
 #[test]
-fn a_listener_that_comes_and_goes_misses_nothing() {
+fn events_without_a_listener_are_not_reported_as_missed() {
     let (mut here, mut there) = (Server::start("comes"), Server::start("comes"));
     there.on("a", 0);
     there.wait_ready();
@@ -248,7 +247,7 @@ fn a_listener_that_comes_and_goes_misses_nothing() {
         }
         if round % 3 == 0 {
             there.engine.off(b"a", None);
-            // Sometimes the others hear of it before it is back, sometimes not.
+            // Sometimes Redis processes the unsubscription before the listener is back, sometimes not.
             if round % 2 == 0 {
                 there.engine.begin_tick(Instant::now());
             }
@@ -269,7 +268,7 @@ fn a_listener_that_comes_and_goes_misses_nothing() {
     there.stop();
 }
 
-/// Waits until that many events and answers are there, none of them taken.
+/// Waits until this many events and answers have arrived, none of them taken.
 fn fill(server: &Server, events: u64, answers: usize) {
     let deadline = Instant::now() + PATIENCE;
     while server.stat("/inbox/waiting") < events || server.engine.shared().replies.waiting() < answers {
@@ -278,7 +277,7 @@ fn fill(server: &Server, events: u64, answers: usize) {
     }
 }
 
-/// The next call of a tick of its own, as `kind callback`, and the call.
+/// The first call of a new tick, as `kind callback`, and the call itself.
 fn next(server: &mut Server) -> (String, Call) {
     let now = Instant::now();
     server.engine.begin_tick(now);
@@ -299,7 +298,7 @@ fn next(server: &mut Server) -> (String, Call) {
     (shown, call)
 }
 
-/// Each call parked or slow or done, as `outcomes` has it; what was called, in order. News are left out.
+/// Completes each call as parked, slow or done, in the order of `outcomes`. Returns the calls in order, without notices.
 fn run(server: &mut Server, outcomes: &[&str]) -> Vec<String> {
     let mut called = Vec::new();
     for outcome in outcomes {
@@ -323,9 +322,10 @@ fn run(server: &mut Server, outcomes: &[&str]) -> Vec<String> {
     called
 }
 
-/// Values half-way into Lua go on in the next tick: events and answers each in their order, neither holds up the other.
+/// A value that is half-way into Lua goes on in the next tick. Events and answers each keep their order, and neither
+/// delays the other.
 #[test]
-fn parked_values_go_on_in_their_turn() {
+fn parked_values_continue_in_order() {
     let mut server = Server::start("parked");
     for callback in [1, 2] {
         server.on("a", callback);
@@ -340,7 +340,7 @@ fn parked_values_go_on_in_their_turn() {
     let outcomes = ["parked", "parked", "parked", "done", "done", "parked", "done"];
     let expected = ["answer 7", "event 1", "answer 7", "event 1", "answer 7", "event 2", "answer 8"];
     assert_eq!(run(&mut server, &outcomes), expected);
-    // Too slow: text for this listener and those after it, and each is called once.
+    // Too slow for Lua: this listener and the later ones get text, and each is called once.
     assert_eq!(run(&mut server, &["slow", "done", "done", "done"]), ["event 2", "event 2 raw", "event 1", "event 2"]);
     assert_eq!((server.stat("/raw_slow"), server.stat("/inbox/delivered"), server.stat("/inbox/waiting")), (1, 2, 0));
     server.submit(Some(9), |requests| requests.get(b"k")).unwrap();
@@ -350,9 +350,9 @@ fn parked_values_go_on_in_their_turn() {
     server.stop();
 }
 
-/// A listener that is removed while its value is half-way is not called; one put in its place is.
+/// A listener that is removed while its value is half-way into Lua is not called; a listener that replaces it is.
 #[test]
-fn a_parked_event_has_the_listeners_of_the_moment() {
+fn a_parked_event_goes_to_the_current_listeners() {
     let mut server = Server::start("parked-off");
     for (id, callback) in [(b"x", 1), (b"y", 2), (b"z", 3)] {
         server.engine.on(b"a", Some(id), CallbackRef(callback), false).unwrap();
@@ -375,9 +375,10 @@ fn a_parked_event_has_the_listeners_of_the_moment() {
     server.stop();
 }
 
-/// A map change: an event that nobody had yet is the next state's, one that some had ends, an answer has nobody.
+/// At a map change a parked event that no listener got yet goes to the next state. One that some listeners got ends. An
+/// answer has no callback any more.
 #[test]
-fn what_is_parked_at_a_map_change_is_accounted_for() {
+fn values_parked_at_a_map_change_are_counted() {
     let mut server = Server::start("parked-map");
     server.on("a", 1);
     server.on("a", 2);
@@ -406,9 +407,10 @@ fn what_is_parked_at_a_map_change_is_accounted_for() {
     server.stop();
 }
 
-/// A game that begins a state without the end of the one before: what that one registered is forgotten, never released.
+/// The game opens a Lua state without closing the one before: the engine forgets the old functions and never releases
+/// their references.
 #[test]
-fn a_state_that_never_ended_is_forgotten() {
+fn the_functions_of_a_state_that_was_never_closed_are_forgotten() {
     let mut server = Server::start("skipped");
     server.on("a", 1);
     server.wait_ready();
@@ -429,7 +431,7 @@ fn a_state_that_never_ended_is_forgotten() {
     server.stop();
 }
 
-/// A condition that got text decides about the event as it is: the actions have its fields.
+/// A condition that got the event as text still decides about the whole event: the actions see its fields.
 #[test]
 fn a_slow_condition_still_acts_on_the_whole_event() {
     let mut server = Server::start("slow-condition");

@@ -1,5 +1,5 @@
-//! The event log of a process that is killed at any moment: what it called safe is there, and it goes on from there.
-//! Of a server that closes, and of one whose disk hangs.
+//! Event logs of a process that is killed at any moment: every record that it reported as safe is there, and the next
+//! process continues the log. Also event logs of a server that closes, and of one whose disk hangs.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{PATIENCE, Random, Server, within};
 use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
+use realtime::facade::engine::CallbackRef;
 use realtime::facade::engine::event_log::LogQuery;
-use realtime::facade::engine::registry::CallbackRef;
 use realtime::facade::eventlog::Query;
-use realtime::facade::eventlog::folder::Place;
+use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::path::LogPath;
-use realtime::facade::eventlog::reader::{self, Progress, Scan};
-use realtime::facade::threads::files::Reply;
+use realtime::facade::eventlog::reader::{self, Scan, ScanProgress};
+use realtime::facade::threads::files::ReadReply;
 use serde_json::json;
 
-/// Kills in the suite; `REALTIME_KILLS=1000` for more.
+/// The number of kills; `REALTIME_KILLS=1000` makes more.
 const KILLS: u64 = 20;
 
-/// Kills of one log, before another is begun: each kill reads it whole.
+/// Kills for each log. After each kill the test reads the whole log, so a log must not grow too long.
 const KILLS_PER_LOG: u64 = 10;
 
 #[test]
-fn a_killed_writer_loses_nothing_that_it_called_safe() {
+fn a_killed_writer_loses_no_record_that_it_reported_as_safe() {
     let kills = std::env::var("REALTIME_KILLS").map_or(KILLS, |kills| kills.parse().expect("REALTIME_KILLS"));
     let mut random = Random::announced("kills of a writer");
     for log in 0..kills.div_ceil(KILLS_PER_LOG) {
@@ -45,12 +45,12 @@ fn a_killed_writer_loses_nothing_that_it_called_safe() {
     }
 }
 
-/// Every record once, in order, at least as many as were called safe. How many there are.
+/// Checks that every record is there once and in order, and at least as many as were safe. Returns their number.
 fn check(folder: &Path, kill: u64, acknowledged: u64) -> u64 {
     let query = Query { limit: usize::MAX, ..Query::default() };
-    let mut scan = Scan::open(Place::anywhere(&folder.join("logs/kill.log")), query).unwrap();
+    let mut scan = Scan::open(LogFiles::anywhere(&folder.join("logs/kill.log")), query).unwrap();
     let mut next = 0;
-    while scan.step().unwrap() == Progress::More {
+    while scan.step().unwrap() == ScanProgress::More {
         for record in scan.take_records().iter() {
             let payload: serde_json::Value = serde_json::from_slice(record.payload).unwrap();
             assert_eq!((payload["n"].as_u64().unwrap(), record.seq), (next, next + 1), "kill {kill}");
@@ -59,7 +59,7 @@ fn check(folder: &Path, kill: u64, acknowledged: u64) -> u64 {
     }
     let damage = scan.take_outcome().damage;
     assert_eq!(damage.damaged, 0, "kill {kill}: {:?}", damage.findings);
-    assert!(damage.findings.len() <= 1, "a torn end is told once: {:?}", damage.findings);
+    assert!(damage.findings.len() <= 1, "a torn end is reported once: {:?}", damage.findings);
     assert!(next >= acknowledged, "kill {kill}: {next} of {acknowledged}");
     next
 }
@@ -69,7 +69,7 @@ fn report(log: u64, format: &str, records: u64, files: usize) {
     eprintln!("log {log}, {format}: {KILLS_PER_LOG} kills, {records} records, {files} files");
 }
 
-/// Runs the writer for a random time. The number below which it called every record safe.
+/// Runs the writer for a random time and kills it. Returns the number below which every record is safe.
 fn append_and_kill(folder: &Path, format: &str, first: u64, random: &mut Random) -> u64 {
     let mut child = Command::new(env!("CARGO_BIN_EXE_append-until-killed"))
         .arg(folder)
@@ -80,7 +80,7 @@ fn append_and_kill(folder: &Path, format: &str, first: u64, random: &mut Random)
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (tx, rx) = mpsc::channel();
     let reader = thread::spawn(move || lines.map_while(Result::ok).for_each(|line| tx.send(line).unwrap()));
-    // From its first word on, or before it.
+    // The kill comes after its first line, or before it.
     let mut acknowledged = first;
     if random.below(8) > 0 {
         acknowledged = rx.recv_timeout(PATIENCE).expect("a first word").parse().unwrap();
@@ -102,7 +102,7 @@ fn records(server: &Server, path: &str) -> Result<usize, String> {
     read.map(|outcome| outcome.records.len()).map_err(|err| err.to_string())
 }
 
-/// A server that needs no Redis, with a hook that logs the events of this channel.
+/// A server without Redis, with a hook that logs the events of this channel.
 fn logging(channel: &str, path: &str) -> Server {
     let mut server = Server::with(json!({ "redis": "redis://127.0.0.1:1" }));
     server.hook(channel, json!({ "type": "file", "path": path }));
@@ -110,12 +110,12 @@ fn logging(channel: &str, path: &str) -> Server {
 }
 
 #[test]
-fn a_close_writes_what_hooks_make_of_the_last_events() {
+fn a_close_writes_the_records_of_the_last_events() {
     let mut server = logging("kill", "kills.log");
     for map in 1..=3 {
         (0..500).for_each(|n| server.emit("kill", &json!({ "n": n }).to_string()).unwrap());
         let (_, flush) = server.engine.detach();
-        assert!(!flush.wait(), "redis has it all, and is not there");
+        assert!(!flush.wait(), "the flush succeeded without a redis");
         assert_eq!(records(&server, "kills.log"), Ok(map * 500));
         server.engine.attach();
         server.hook("kill", json!({ "type": "file", "path": "kills.log" }));
@@ -124,13 +124,13 @@ fn a_close_writes_what_hooks_make_of_the_last_events() {
     server.stop();
 }
 
-/// A pipe in the place of a log would keep `rt-files` waiting until somebody else opens it.
+/// Opening a named pipe would block `rt-files` until another process opens it.
 #[test]
-fn a_log_that_is_a_pipe_is_refused_and_holds_nobody_up() {
+fn a_pipe_instead_of_a_log_is_refused_and_delays_nothing() {
     let mut server = logging("kill", "pipe.log");
     let pipe = server.folder.path().join("pipe.log");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is no file"));
+    assert!(records(&server, "pipe.log").unwrap_err().ends_with("it is not a plain file"));
     server.hook("kill", json!({ "type": "file", "path": "other.log" }));
     server.emit("kill", "{}").unwrap();
     server.wait(|server| server.stat("/files/delivered") == 1 && server.stat("/files/dropped/refused") == 1);
@@ -139,13 +139,13 @@ fn a_log_that_is_a_pipe_is_refused_and_holds_nobody_up() {
     server.stop();
 }
 
-/// A disk that hangs: here somebody who takes a read's answer does, on `rt-files` as well.
+/// A disk that hangs. Here a callback for a read hangs instead, which also blocks `rt-files`.
 #[test]
-fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
+fn a_hung_disk_delays_a_reader_by_its_bound_only() {
     let mut server = logging("kill", "kills.log");
     server.hook("never", json!({ "type": "file", "path": "other.log" }));
     let (go_on_tx, go_on_rx) = mpsc::channel::<()>();
-    let hang = Reply::new(move |_| assert!(go_on_rx.recv().is_err()));
+    let hang = ReadReply::new(move |_| assert!(go_on_rx.recv().is_err()));
     server.engine.shared().files.read(LogPath::parse(b"other.log").unwrap(), Query::default(), hang);
     server.emit("kill", "{}").unwrap();
     let query = || LogQuery::parse(b"other.log", &json!({})).unwrap();
@@ -159,7 +159,7 @@ fn a_disk_that_hangs_costs_a_reader_its_bound_and_no_more() {
     let spent = "timeout: readers have waited 50 ms of this second already, use a callback";
     assert_eq!(read(&mut server), Err(late.to_owned()));
     let said: Vec<String> = (0..1000).map(|_| read(&mut server).unwrap_err()).collect();
-    // Each could have waited 50 ms; on a busy machine another second may have begun, with a share of its own.
+    // Each reader could wait 50 ms. On a busy machine another second, with new time for readers, may have begun.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(said[0], spent);
     let waited = said.iter().filter(|said| **said != spent).count();

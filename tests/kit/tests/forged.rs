@@ -1,5 +1,5 @@
-//! Events that somebody else made up, with a member `_rt` like a server's: none silences a server, spoils a number or costs
-//! more than an event does.
+//! Forged events, with a member `_rt` like a server's: none of them silences a server, spoils a number, or costs more than
+//! an ordinary event.
 
 use fault_kit::{Redis, Server, wait_until};
 use serde_json::json;
@@ -11,7 +11,7 @@ fn at(redis: &Redis, name: &str) -> Server {
     server
 }
 
-/// An event on `a` that says it is of this process.
+/// Publishes an event on `a` that claims to come from this process.
 fn forge(redis: &Redis, boot: u64, number: &str, sent: &str, acted: &str) {
     let crc = crc32fast::hash(b"p:a");
     let event = format!(r#"{{"n":-1,"_rt":"one/{boot:016x}:{number}:{sent}:{crc:08x}{acted}"}}"#);
@@ -25,12 +25,12 @@ fn emit(server: &mut Server, numbers: std::ops::Range<u32>) {
     server.wait(|server| server.stat("/outbox/waiting") == 0);
 }
 
-/// The sender's own events that were heard.
+/// The number of real events of the sender that were heard.
 fn own(server: &Server) -> usize {
     server.heard.iter().filter(|line| !line.ends_with("-1")).count()
 }
 
-/// Numbers no server reaches cost nothing; one within reach costs two events, to its sender as to the others.
+/// A number that no server reaches costs nothing. A plausible one costs two events, for its sender and for the others.
 #[test]
 fn a_forged_number_silences_no_server() {
     for (number, lost) in [("9007199254740992", 0), ("9007199254740991", 0), ("35184372088832", 0), ("1010", 2)] {
@@ -41,7 +41,7 @@ fn a_forged_number_silences_no_server() {
         sender.hear(10);
         listener.hear(10);
         forge(&redis, boot, number, "1", "");
-        // Both have it, or its repeats and those below would come first.
+        // Both servers have it, so its repeats and lower numbers cannot come first.
         sender.wait(|server| server.heard.len() == 11);
         listener.wait(|server| server.heard.len() == 11);
         emit(&mut sender, 10..110);
@@ -64,9 +64,9 @@ fn a_forged_number_silences_no_server() {
     }
 }
 
-/// A time that was made up is no latency.
+/// A forged time does not count as a latency.
 #[test]
-fn a_forged_time_is_no_latency() {
+fn a_forged_time_does_not_count_as_a_latency() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis, "one");
     for (boot, sent) in [(1, "0"), (2, "1"), (3, "9007199254740992")] {
@@ -78,9 +78,10 @@ fn a_forged_time_is_no_latency() {
     server.stop();
 }
 
-/// A list of hooks longer than any server makes is no identity: the event is anybody's, and the hook acts on it.
+/// A list of hooks that is longer than any server writes is no identity: the event counts as one without sender, and the
+/// hook acts on it.
 #[test]
-fn a_forged_list_of_hooks_is_no_identity() {
+fn a_forged_list_of_hooks_is_not_taken_as_an_identity() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis, "one");
     server.hook("a", json!({ "type": "counter", "key": "n" }));
@@ -94,7 +95,7 @@ fn a_forged_list_of_hooks_is_no_identity() {
     server.hear(1);
     wait_until("the hook acts", || redis.command(&["GET", "p:n"]) == "1");
     assert_eq!(server.stat("/relayed"), 1);
-    // One that a server could have made, with `*` for all hooks, is believed.
+    // A list that a server could have written, with `*` for all hooks, is believed.
     forge(&redis, 7, "2", "1", ":*");
     server.hear(2);
     server.wait(|server| server.stat("/outbox/waiting") == 0);
@@ -102,7 +103,7 @@ fn a_forged_list_of_hooks_is_no_identity() {
     server.stop();
 }
 
-/// Very many senders that do not exist: what is kept of them is bounded, and the real one is heard.
+/// Very many senders that do not exist: the memory for them is bounded, and the real sender is heard.
 #[test]
 fn forged_senders_do_not_fill_the_memory() {
     let redis = Redis::start(&[]);

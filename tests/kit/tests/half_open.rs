@@ -1,6 +1,6 @@
-//! A link that is gone and says nothing, in network namespaces of the test's own. Linux only.
+//! A link that breaks silently, in network namespaces of this test. Linux only.
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr, reason = "a test that cannot run must say so")]
+#![allow(clippy::print_stderr, reason = "a test that cannot run must report it")]
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use realtime::facade::config::limits::SILENCE_MAX;
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
-/// Fault 3: noticed within 15 s on both connections, subscribed again, one gap told.
+/// The module notices it within 15 s on both connections, subscribes again, and reports one gap.
 #[test]
 fn a_silent_link_is_noticed() {
     let ran = namespace::run_inside("a_silent_link_is_noticed", || {
@@ -19,21 +19,21 @@ fn a_silent_link_is_noticed() {
         let mut there = Server::with(json!({ "redis": redis.url(), "server": "there" }));
         there.on("a", 1);
         there.wait_ready();
-        // A peer that Redis hears all the time.
+        // The events of a peer whose connection to Redis works all the time.
         let emit = |n: u32| {
             let crc = crc32fast::hash(b"a");
             format!("{{\"n\":{n},\"_rt\":\"peer/00000000000000ab:{}:1:{crc:08x}\"}}", n + 1)
         };
         redis.command(&["PUBLISH", "a", &emit(0)]);
         there.hear(1);
-        // Redis itself goes on: what it publishes meanwhile is missed.
+        // Redis keeps running: the server misses the events that it publishes meanwhile.
         let script = "local n = 0 while n < 5 do n = n + 1 redis.call('PUBLISH', 'a', ARGV[n]) end";
         let texts: Vec<String> = (1..=5).map(emit).collect();
         let arguments: Vec<&str> = ["EVAL", script, "0"].into_iter().chain(texts.iter().map(String::as_str)).collect();
         link.cut();
         let cut = Instant::now();
         there.wait(|there| there.stat("/reconnects") == 2);
-        // The bound, a look at it each second, and some seconds for a busy machine.
+        // The bound, one second because silence is checked each second, and some seconds for a busy machine.
         assert!(cut.elapsed() < SILENCE_MAX + Duration::from_secs(6), "noticed after {:?}", cut.elapsed());
         assert!(
             cut.elapsed() > Duration::from_secs(5),
@@ -41,7 +41,7 @@ fn a_silent_link_is_noticed() {
             cut.elapsed()
         );
         link.mend();
-        // Before the module is back: its own connections are still being made.
+        // The module has not reconnected yet.
         redis.command(&arguments);
         there.wait_ready();
         redis.command(&["PUBLISH", "a", &emit(6)]);

@@ -1,4 +1,4 @@
-//! The kit itself: each fault does what it says.
+//! The tests of the kit itself: each tool makes the fault that its documentation names.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Direction, Fault, PATIENCE, Proxy, Random, Redis, Scripted, wait_until};
 
-/// Sends back what it gets.
+/// A proxy before a server that sends back every byte.
 fn echo() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,7 +23,8 @@ fn echo() -> Proxy {
     Proxy::start(address)
 }
 
-/// What comes back of `sent` until the end, or until nothing comes for a moment after `expected` bytes.
+/// The bytes that come back after `sent`, until the end of the connection, or until no byte follows `expected` bytes for a
+/// moment.
 fn back(proxy: &Proxy, sent: &[u8], expected: usize) -> (Vec<u8>, Option<ErrorKind>) {
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     stream.write_all(sent).unwrap();
@@ -57,14 +58,14 @@ fn the_proxy_makes_each_fault() {
         let proxy = echo();
         proxy.set(Direction::ToClient, fault);
         let (got, ended) = back(&proxy, b"hello", expected.len());
-        // A reset may take the bytes before it along.
+        // A reset may also discard the bytes before it.
         let cut = end == Some(ErrorKind::ConnectionReset) && got.is_empty();
         assert!((got == expected || cut) && ended == end, "{fault:?}: {got:?} {ended:?}");
     }
 }
 
 #[test]
-fn the_proxy_ends_and_refuses() {
+fn the_proxy_cuts_and_refuses_connections() {
     let proxy = echo();
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     stream.write_all(b"x").unwrap();
@@ -79,7 +80,7 @@ fn the_proxy_ends_and_refuses() {
 }
 
 #[test]
-fn redis_comes_and_goes() {
+fn redis_can_be_stopped_killed_and_restarted() {
     let mut redis = Redis::start(&["--maxclients", "50"]);
     assert_eq!(redis.command(&["SET", "k", "v"]), "OK");
     assert_eq!(redis.command(&["MGET", "k", "none"]), "v\nnil");
@@ -87,9 +88,9 @@ fn redis_comes_and_goes() {
     redis.stop();
     let asked = redis.begin(&["PING"]);
     asked.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(asked.peek(&mut [0]).is_err(), "it answers though it is stopped");
+    assert!(asked.peek(&mut [0]).is_err(), "a stopped redis answered");
     redis.resume();
-    wait_until("it goes on", || redis.try_command(&["PING"]).is_ok());
+    wait_until("redis answers again", || redis.try_command(&["PING"]).is_ok());
     redis.restart();
     assert_eq!(redis.command(&["GET", "k"]), "nil");
     redis.command(&["CONFIG", "SET", "requirepass", "secret"]);
@@ -99,14 +100,14 @@ fn redis_comes_and_goes() {
 }
 
 #[test]
-fn redis_speaks_tls() {
+fn redis_accepts_tls() {
     let authority = Authority::default();
     let redis = Redis::start_tls(&authority.server("localhost", Validity::Now), &[]);
     assert!(redis.url().starts_with("rediss://") && TcpStream::connect(("127.0.0.1", redis.port())).is_ok());
 }
 
 #[test]
-fn a_script_answers() {
+fn a_scripted_server_answers_as_its_script_says() {
     let server = Scripted::start(|client| {
         let question = client.question().unwrap();
         client.send(question.join(" ").as_bytes());
@@ -120,7 +121,7 @@ fn a_script_answers() {
 }
 
 #[test]
-fn randomness_repeats() {
+fn the_same_seed_gives_the_same_numbers() {
     let take = |seed| {
         let mut random = Random::from_seed(seed);
         [random.below(1000), random.below(1000), *random.pick(&[1, 2, 3])]

@@ -1,4 +1,4 @@
-//! More than a queue holds, more than a tick can do, and a game that sleeps.
+//! More events than a queue holds, more work than a tick can do, and a game that sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use realtime::facade::event::notice::Notice;
 use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
 use serde_json::json;
 
-/// Publishes by a plain client: `count` objects, in one write.
+/// Publishes `count` objects through a plain client, in one write.
 fn flood(redis: &Redis, channel: &str, count: usize) -> std::net::TcpStream {
     let script = "for n = 1, ARGV[2] do redis.call('PUBLISH', ARGV[1], '{\"n\":' .. n .. '}') end";
     redis.begin(&["EVAL", script, "0", channel, &count.to_string()])
@@ -23,9 +23,9 @@ fn overflows(server: &Server) -> Vec<u64> {
     told.collect()
 }
 
-/// Fault 26.
+/// The outbox refuses what it cannot hold, and keeps the rest in order.
 #[test]
-fn a_hundred_thousand_emits_while_redis_is_away() {
+fn a_hundred_thousand_emits_while_redis_is_away_are_queued_or_refused() {
     let mut redis = Redis::start(&[]);
     redis.kill();
     let mut server = Server::with(json!({ "redis": redis.url() }));
@@ -34,7 +34,7 @@ fn a_hundred_thousand_emits_while_redis_is_away() {
     assert_eq!(server.stat("/outbox/dropped/queue_full"), refused as u64);
     server.assert_balanced();
     redis.start_again();
-    // Numbers were used up by none of the refused: the next one taken follows the last.
+    // The refused events used no number: the next accepted one follows the last.
     server.wait(|server| server.stat("/outbox/waiting") == 0);
     server.on("a", 1);
     server.wait_ready();
@@ -46,17 +46,17 @@ fn a_hundred_thousand_emits_while_redis_is_away() {
     server.stop();
 }
 
-/// Faults 27 and 28: the game does a call of 20 ms a tick, then none at all, while events pour in.
+/// The game runs one call of 20 ms in each tick, then none at all, while many events arrive.
 #[test]
-fn a_slow_game_keeps_its_budget_and_redis_never_cuts_us_off() {
+fn a_slow_game_keeps_its_budget_and_redis_does_not_disconnect_it() {
     let redis = Redis::start(&[]);
     let mut server = Server::with(json!({ "redis": redis.url() }));
     server.on("a", 1);
     server.wait_ready();
-    // What is told of the connection is out of the way.
+    // The notice about the connection is already taken.
     server.wait(|server| !server.told.is_empty());
     flood(&redis, "a", 2_000);
-    wait_until("the first arrived", || server.stat("/inbox/waiting") > 0);
+    wait_until("the first event arrived", || server.stat("/inbox/waiting") > 0);
     let (mut calls, mut told) = (0u32, 0);
     for _ in 0..20 {
         flood(&redis, "a", 2_000);
@@ -73,12 +73,12 @@ fn a_slow_game_keeps_its_budget_and_redis_never_cuts_us_off() {
         }
         assert!(after - now <= Duration::from_millis(20), "a second call after the budget was spent");
     }
-    wait_until("all of it arrived", || server.stat("/inbox/in") == 42_000);
+    wait_until("all events arrived", || server.stat("/inbox/in") == 42_000);
     assert_eq!(calls, 20, "one a tick");
     let client = redis.clients("pubsub").join("");
     assert!(client.contains(" omem=0 "), "{client}");
     assert_eq!(server.stat("/inbox/waiting"), INBOX_EVENTS_MAX as u64);
-    // It wakes: the oldest are gone, and overflows tell how many.
+    // The game wakes: the oldest events are dropped, and overflows report their number.
     server.wait(|server| server.stat("/inbox/waiting") == 0);
     server.wait(|server| overflows(server).iter().sum::<u64>() + told == server.stat("/inbox/dropped/overflow"));
     assert_eq!((server.stat("/reconnects"), server.stat("/missed")), (0, 0));
@@ -86,9 +86,9 @@ fn a_slow_game_keeps_its_budget_and_redis_never_cuts_us_off() {
     server.stop();
 }
 
-/// What a full inbox dropped is told, at most once a second, and adds up.
+/// The events that a full inbox drops are reported at most once a second, and the reports add up.
 #[test]
-fn overflows_are_told_now_and_then_and_add_up() {
+fn overflows_are_reported_once_a_second_and_add_up() {
     let redis = Redis::start(&[]);
     let mut server = Server::with(json!({ "redis": redis.url() }));
     server.on("a", 1);
@@ -96,7 +96,7 @@ fn overflows_are_told_now_and_then_and_add_up() {
     let began = Instant::now();
     for round in 1..=5 {
         flood(&redis, "a", INBOX_EVENTS_MAX + 100);
-        wait_until("it arrived", || server.stat("/inbox/in") == round * (INBOX_EVENTS_MAX as u64 + 100));
+        wait_until("the round has arrived", || server.stat("/inbox/in") == round * (INBOX_EVENTS_MAX as u64 + 100));
         server.wait(|server| server.stat("/inbox/waiting") == 0);
     }
     server.wait(|server| overflows(server).iter().sum::<u64>() == server.stat("/inbox/dropped/overflow"));
@@ -105,9 +105,9 @@ fn overflows_are_told_now_and_then_and_add_up() {
     server.stop();
 }
 
-/// Fault 66.
+/// Ten thousand listeners, on one channel and on one channel each.
 #[test]
-fn ten_thousand_listeners() {
+fn ten_thousand_listeners_each_hear_an_event_once() {
     let redis = Redis::start(&[]);
     let mut server = Server::with(json!({ "redis": redis.url() }));
     for n in 0..10_000 {
@@ -133,7 +133,7 @@ fn ten_thousand_listeners() {
     server.stop();
 }
 
-/// A Lua state that comes is told how the connection stands, once, and nothing of what was before it.
+/// A new Lua state is told once that the connection stands, and gets no notice from the time before it.
 #[test]
 fn a_new_state_is_told_that_the_connection_stands() {
     let mut redis = Redis::start(&[]);
@@ -148,8 +148,8 @@ fn a_new_state_is_told_that_the_connection_stands() {
     _ = server.engine.detach();
     redis.restart();
     wait_until("both are back", || server.stat("/reconnects") == 2 && redis.clients("normal").len() == 1);
-    wait_until("the link is up", || server.engine.shared().publisher_link.is_ready());
-    wait_until("the other, too", || server.engine.shared().subscriber_link.is_ready());
+    wait_until("the publisher's link is up", || server.engine.shared().links.publisher.is_ready());
+    wait_until("the subscriber's link is up", || server.engine.shared().links.subscriber.is_ready());
     server.engine.attach();
     server.told.clear();
     server.wait(|server| !server.told.is_empty());

@@ -1,5 +1,5 @@
-//! What the process takes while a server says the worst, and while Redis is away. A program of its own, because it
-//! looks at the whole process: one test.
+//! The memory of the process while a server announces huge replies, and while Redis is away. This is a program with one
+//! test, because it measures the whole process.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ fn resident_kb() -> i64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Faults 9 and 26: announced sizes take nothing, a full outbox takes its bound.
+/// Announced sizes take no memory; a full outbox takes its bound.
 #[test]
 fn memory_stays_within_the_bounds() {
-    // A first round warms up the allocator and the threads' stacks.
+    // The first round warms up the allocator and the stacks of the threads.
     let mut grown = Vec::new();
     for _ in 0..2 {
         let before = resident_kb();
@@ -36,7 +36,7 @@ fn memory_stays_within_the_bounds() {
             let mut server = Server::with(json!({ "redis": redis.url() }));
             server.on("a", 1);
             server.wait(|_| said.load(Ordering::SeqCst) > 0);
-            // Whatever it does about that, it does now.
+            // Any reaction to the announcement happens now.
             assert!(!comes_true(Duration::from_millis(200), || resident_kb() > before + 8192));
             server.stop();
         }

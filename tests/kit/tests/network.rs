@@ -1,4 +1,4 @@
-//! Connections that end, stall, crawl and come back: nothing is lost without being counted, nothing comes twice.
+//! Connections that end, stall, slow down and come back: every lost event is counted, and none arrives twice.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use realtime::facade::config::limits::{CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, SILENCE
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
-/// Two servers on one Redis: the second listens on `a`.
+/// Two servers on one Redis; the second listens on `a`.
 fn pair(url: &str) -> (Server, Server) {
     let [here, mut there] = ["here", "there"].map(|name| Server::with(json!({ "redis": url, "server": name })));
     there.on("a", 1);
     (here, there)
 }
 
-/// The numbers heard on `a`: each once and in order. Those missing between the first and the last must be those told.
+/// Checks the numbers heard on `a`: each once and in order, and as many missing as were reported. Returns both counts.
 fn audit(there: &mut Server) -> (usize, u64) {
     let heard: Vec<u64> = there.heard.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "out of order or twice: {heard:?}");
@@ -34,7 +34,7 @@ fn emit(here: &mut Server, n: u64) {
     }
 }
 
-/// Ticks both until the other has heard number `last`.
+/// Ticks both servers until the listener has heard number `last`.
 fn hear_last(here: &mut Server, there: &mut Server, last: u64) {
     let end = format!(" {last}");
     there.wait(|there| {
@@ -43,9 +43,9 @@ fn hear_last(here: &mut Server, there: &mut Server, last: u64) {
     });
 }
 
-/// Fault 2.
+/// Redis is killed again and again under load: both servers are ready again within three seconds.
 #[test]
-fn redis_killed_under_load() {
+fn servers_recover_when_redis_is_killed_under_load() {
     let mut redis = Redis::start(&[]);
     let (mut here, mut there) = pair(&redis.url());
     there.wait_ready();
@@ -69,7 +69,7 @@ fn redis_killed_under_load() {
         there.wait_ready();
         waits.push(started.elapsed());
     }
-    // The middle one: on a busy machine a single start of Redis may take long.
+    // The median: on a busy machine a single start of Redis may take long.
     waits.sort();
     assert!(waits[2] < Duration::from_secs(3), "ready after {waits:?}");
     emit(&mut here, n);
@@ -85,7 +85,7 @@ fn redis_killed_under_load() {
     there.stop();
 }
 
-/// Both connected; only the emitter goes through the proxy.
+/// Both servers are connected; only the emitter goes through the proxy.
 fn emitter_behind_a_proxy() -> (Redis, Proxy, Server, Server) {
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
@@ -97,9 +97,9 @@ fn emitter_behind_a_proxy() -> (Redis, Proxy, Server, Server) {
     (redis, proxy, here, there)
 }
 
-/// The answers of publishes are lost, and the publishes are not: each is written again, and heard once.
+/// Redis gets the publishes but their answers are lost: each publish is sent again, and heard once.
 #[test]
-fn lost_answers_are_asked_for_again_and_heard_once() {
+fn publishes_whose_answers_are_lost_are_resent_and_heard_once() {
     let (_redis, proxy, mut here, mut there) = emitter_behind_a_proxy();
     for n in 0..15 {
         proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
@@ -120,9 +120,9 @@ fn lost_answers_are_asked_for_again_and_heard_once() {
     there.stop();
 }
 
-/// What carries no number is never written twice.
+/// An event without a number is never sent twice.
 #[test]
-fn what_has_no_number_is_unknown_when_its_answer_is_lost() {
+fn an_event_without_a_number_is_unknown_when_its_answer_is_lost() {
     let (_redis, proxy, mut here, mut there) = emitter_behind_a_proxy();
     proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
     here.emit("a", "[1]").unwrap();
@@ -138,9 +138,9 @@ fn what_has_no_number_is_unknown_when_its_answer_is_lost() {
     there.stop();
 }
 
-/// Fault 4, in half the time: SIGSTOP until it is noticed, then SIGCONT.
+/// SIGSTOP until the module notices it, then SIGCONT.
 #[test]
-fn a_stopped_redis_is_noticed_and_nothing_comes_twice() {
+fn a_stopped_redis_is_noticed_and_no_event_arrives_twice() {
     let redis = Redis::start(&[]);
     let (mut here, mut there) = pair(&redis.url());
     there.wait_ready();
@@ -157,7 +157,7 @@ fn a_stopped_redis_is_noticed_and_nothing_comes_twice() {
         here.tick();
         [&here, there].iter().all(|server| server.engine.status().0 == "connecting")
     });
-    // The bound, a look at it each second, and some seconds for a busy machine.
+    // The bound, one second because silence is checked each second, and some seconds for a busy machine.
     assert!(stopped.elapsed() < SILENCE_MAX + Duration::from_secs(6), "noticed after {:?}", stopped.elapsed());
     redis.resume();
     let last = OUTBOX_JOBS_MAX as u64 + 1;
@@ -172,16 +172,16 @@ fn a_stopped_redis_is_noticed_and_nothing_comes_twice() {
     there.stop();
 }
 
-/// Fault 5.
+/// Slow commands and `CLIENT PAUSE` do not count as a lost connection.
 #[test]
-fn a_slow_redis_is_no_dead_one() {
+fn a_slow_redis_does_not_count_as_lost() {
     let redis = Redis::start(&["--enable-debug-command", "yes"]);
     let (mut here, mut there) = pair(&redis.url());
     there.wait_ready();
     here.wait_ready();
     for (n, slow) in [["DEBUG", "SLEEP", "5"], ["CLIENT", "PAUSE", "5000"]].iter().enumerate() {
         let _asked = redis.begin(slow);
-        // A question that is not answered at once shows that it has begun.
+        // A PING that is not answered at once shows that the slow command has begun.
         let ping = redis.begin(&["PING"]);
         ping.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         assert!(ping.peek(&mut [0]).is_err(), "{slow:?} is quick");
@@ -196,9 +196,9 @@ fn a_slow_redis_is_no_dead_one() {
     there.stop();
 }
 
-/// Fault 6, without the pauses.
+/// `CLIENT KILL` of the subscriber's connection, ten times in a row.
 #[test]
-fn a_killed_subscriber_has_its_subscriptions_back() {
+fn a_killed_subscriber_gets_its_subscriptions_back() {
     let redis = Redis::start(&[]);
     let (mut here, mut there) = pair(&redis.url());
     there.on("b*", 2);
@@ -214,7 +214,7 @@ fn a_killed_subscriber_has_its_subscriptions_back() {
         here.emit("bc", "{\"n\":1}").unwrap();
         there.hear(2 * (round as usize + 1));
     }
-    // The pause does not grow from one to the next; single ones may wait for a busy machine.
+    // The pause does not grow from kill to kill; on a busy machine a single one may take longer.
     assert!(waits.iter().all(|wait| *wait < Duration::from_secs(8)), "{waits:?}");
     waits.sort();
     assert!(waits[7] < Duration::from_secs(1), "{waits:?}");
@@ -226,9 +226,9 @@ fn a_killed_subscriber_has_its_subscriptions_back() {
     there.stop();
 }
 
-/// Fault 8, and a few others that change nothing but the time.
+/// Segments of one byte and other faults that change the time only.
 #[test]
-fn pieces_of_any_size_make_the_same_events() {
+fn pieces_of_any_size_give_the_same_events() {
     for fault in [Fault::Slice, Fault::Delay(Duration::from_millis(5))] {
         let redis = Redis::start(&[]);
         let proxy = Proxy::start(redis.address());
@@ -243,9 +243,9 @@ fn pieces_of_any_size_make_the_same_events() {
     }
 }
 
-/// Bytes flipped or repeated by a broken middlebox: no wrong number is heard out of its order, whatever comes.
+/// A broken middlebox flips or repeats bytes: no wrong number is heard out of order.
 #[test]
-fn spoiled_bytes_end_the_connection_or_are_heard_as_raw() {
+fn damaged_bytes_end_the_connection_or_are_heard_as_raw() {
     let mut random = Random::announced("spoiled bytes");
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
@@ -267,7 +267,7 @@ fn spoiled_bytes_end_the_connection_or_are_heard_as_raw() {
     there.wait_ready();
     let reconnects = there.stat("/reconnects");
     proxy.cut_all();
-    // Before that it does not know that it is not ready.
+    // Until then the server does not know that it is not ready.
     there.wait(|there| there.stat("/reconnects") > reconnects);
     there.wait_ready();
     emit(&mut here, 1000);
@@ -279,9 +279,9 @@ fn spoiled_bytes_end_the_connection_or_are_heard_as_raw() {
     there.stop();
 }
 
-/// Fault 25.
+/// Listeners change ten thousand times while Redis is away: afterwards exactly the wanted channels are subscribed.
 #[test]
-fn what_is_wanted_in_the_end_is_subscribed() {
+fn after_many_changes_exactly_the_wanted_channels_are_subscribed() {
     let mut redis = Redis::start(&[]);
     let mut server = Server::with(json!({ "redis": redis.url() }));
     server.wait_ready();
@@ -313,9 +313,9 @@ fn what_is_wanted_in_the_end_is_subscribed() {
     server.stop();
 }
 
-/// Fault 63: an idle connection says something every five seconds, both ways, on both connections.
+/// Both idle connections carry bytes in both directions every five seconds.
 #[test]
-fn idle_connections_keep_talking() {
+fn idle_connections_send_heartbeats() {
     let redis = Redis::start(&[]);
     let mut server = Server::with(json!({ "redis": redis.url() }));
     server.on("a", 1);
@@ -325,16 +325,16 @@ fn idle_connections_keep_talking() {
         last("normal", " cmd=role ") && last("pubsub", " cmd=ping ")
     };
     assert!(!asked());
-    wait_until("both are asked", asked);
+    wait_until("both connections sent a heartbeat", asked);
     assert!(comes_true(PATIENCE, || redis.clients("normal").iter().any(|line| line.contains(" idle=4 "))));
-    wait_until("and asked again", || redis.clients("normal").iter().any(|line| line.contains(" idle=0 ")));
+    wait_until("the next heartbeat is sent", || redis.clients("normal").iter().any(|line| line.contains(" idle=0 ")));
     assert_eq!(server.stat("/reconnects"), 0);
     server.stop();
 }
 
-/// Fault 59: Redis is a black hole, at any moment of a connection, and the map changes.
+/// Redis swallows all bytes, at any moment of a connection, and the map changes.
 #[test]
-fn a_black_hole_does_not_hold_up_a_map_change() {
+fn a_map_change_keeps_its_bound_if_redis_swallows_all_bytes() {
     let hole = Scripted::start(|client| while client.command().is_some() {});
     let redis = Redis::start(&[]);
     let mut answering = Server::with(json!({ "redis": redis.url() }));
@@ -344,10 +344,10 @@ fn a_black_hole_does_not_hold_up_a_map_change() {
     for (mut server, bound) in [Server::with(json!({ "redis": hole.url() })), answering].into_iter().zip(bounds) {
         server.on("a", 1);
         server.emit("a", "{}").unwrap();
-        let was_ready = server.engine.shared().publisher_link.is_ready();
+        let was_ready = server.engine.shared().links.publisher.is_ready();
         within(bound, || {
-            // Once it is known to be gone it is waited for no longer.
-            assert_eq!(server.engine.shared().publisher_link.is_ready(), was_ready, "too many tries");
+            // Once the connection counts as lost, a close no longer waits for it.
+            assert_eq!(server.engine.shared().links.publisher.is_ready(), was_ready, "too many tries");
             let began = Instant::now();
             let (_, flush) = server.engine.detach();
             assert!(!flush.wait());
@@ -361,7 +361,7 @@ fn a_black_hole_does_not_hold_up_a_map_change() {
     }
 }
 
-/// What waits too long is dropped and told, oldest first; what is younger is sent.
+/// Events that wait too long are dropped and reported, oldest first; younger ones are sent.
 #[test]
 fn events_expire_while_redis_is_away() {
     let mut redis = Redis::start(&[]);
@@ -372,7 +372,7 @@ fn events_expire_while_redis_is_away() {
     here.wait(|here| here.told.iter().any(|told| matches!(told, Notice::Error { operation: "publish", .. })));
     redis.start_again();
     here.wait_ready();
-    // This one may take its time.
+    // This event may wait longer.
     here.engine.configure("{\"emit_age_max_s\":60}").unwrap();
     here.on("a", 1);
     emit(&mut here, 100);

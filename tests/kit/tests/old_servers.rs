@@ -1,6 +1,6 @@
-//! Servers that do less, or say it otherwise, than the Redis of the day: Redis 5 and 6, those that refuse scripts, KeyDB.
-//! There is one redis-server here, so others are played: by an ACL, by `rename-command`, and by a relay before it that
-//! gives their answers.
+//! Servers that do less than current Redis, or word it differently: Redis 5 and 6, servers that refuse scripts, KeyDB.
+//! Only one redis-server is installed here, so the tests play the others: with an ACL, with `rename-command`, and with a
+//! relay that gives their answers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use serde_json::json;
 
 fn with(url: &str, name: &str) -> Server {
     let mut server = Server::with(json!({ "redis": url, "server": name, "prefix": "p:" }));
-    // One of each, of this server's own and of others.
+    // Counters and a leaderboard, with and without a time to live, for events of this server and of others.
     server.hook("kill", json!({ "type": "counter", "key": "kills", "ttl": 86400 }));
     server.hook("kill", json!({ "type": "counter", "key": "blood", "by": 2 }));
     server.hook("kill", json!({ "type": "leaderboard", "board": "day", "member": "{killer}", "ttl": 86400 }));
@@ -43,7 +43,7 @@ fn counts(redis: &Redis, prefix: &str) -> [String; 5] {
     ]
 }
 
-/// One event of this server, one of another program: both are counted, and what is to end will end.
+/// Emits one event of this server and one of another program: both are counted, and keys with a time to live expire.
 fn counts_two(redis: &Redis, server: &mut Server, what: &str) {
     wait_held(server, 3);
     server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
@@ -53,7 +53,7 @@ fn counts_two(redis: &Redis, server: &mut Server, what: &str) {
     server.wait(|server| server.stat("/outbox/waiting") == 0);
 }
 
-/// How many lines of `realtime_status`, and of the errors told, speak of scripts.
+/// How many lines of `realtime_status`, and how many reported errors, contain this text.
 fn said(server: &mut Server, part: &str) -> (usize, usize) {
     server.tick();
     let count = |lines: &[String]| lines.iter().filter(|line| line.contains(part)).count();
@@ -64,10 +64,10 @@ const REFUSES_SCRIPTS: &str = "redis refuses scripts (EVAL)";
 
 // ---- scripts are refused ------------------------------------------------------------------------------------------
 
-/// However a server says it, and in any letter case: all counts are there, hooks act on events of others, and it is
-/// said once.
+/// However a server words the refusal, in any letter case: all counts are right, hooks act on events of others, and the
+/// refusal is reported once.
 #[test]
-fn scripts_that_are_refused_in_any_words() {
+fn scripts_refused_in_any_words_are_replaced_by_plain_commands() {
     let rows = include_str!("../../../testdata/redis/scripts.txt").lines().filter_map(|row| row.strip_suffix(" | yes"));
     for (at, row) in rows.enumerate() {
         let wording = if at % 2 == 0 { row.to_owned() } else { row.to_uppercase() };
@@ -88,14 +88,14 @@ fn scripts_that_are_refused_in_any_words() {
     }
 }
 
-/// By a real Redis: an ACL, and commands that were renamed away.
+/// The same with a real Redis: an ACL, and renamed commands.
 #[test]
-fn scripts_that_redis_itself_refuses() {
+fn scripts_refused_by_a_real_redis_are_replaced_by_plain_commands() {
     let acl = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all"];
     let rows: [(&[&str], &str, usize); 4] = [
         (&["-eval", "-evalsha"], "gmod:pw@", 1),
         (&["-eval"], "gmod:pw@", 1),
-        // By their text they run.
+        // Here EVAL with the text of the script is allowed.
         (&["-evalsha"], "gmod:pw@", 0),
         (&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""], "", 1),
     ];
@@ -114,9 +114,9 @@ fn scripts_that_redis_itself_refuses() {
     }
 }
 
-/// A key that lost its time to live, or never had one, gets it with the next count; one that has one keeps it.
+/// A key that lost its time to live, or never had one, gets it with the next count. A key that has one keeps it.
 #[test]
-fn without_scripts_what_is_to_end_ends() {
+fn without_scripts_keys_still_get_their_time_to_live() {
     let redis = Redis::start(&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]);
     redis.command(&["SET", "p:kills", "1"]);
     redis.command(&["ZADD", "p:day", "1", "Jo"]);
@@ -129,9 +129,9 @@ fn without_scripts_what_is_to_end_ends() {
     server.stop();
 }
 
-/// Two servers without scripts: one acts at a time, and the other when it is gone.
+/// Two servers without scripts: only one of them acts, and the other takes over when the first is gone.
 #[test]
-fn without_scripts_one_of_a_fleet_acts() {
+fn without_scripts_only_one_server_of_a_fleet_acts() {
     let redis = Redis::start(&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]);
     let mut first = with(&redis.url(), "one");
     wait_held(&mut first, 3);
@@ -142,7 +142,7 @@ fn without_scripts_one_of_a_fleet_acts() {
     }
     assert!(!comes_true(Duration::from_millis(200), || redis.command(&["GET", "p:kills"]) != "50"), "counted twice");
     assert_eq!((held(first.engine.shared()), held(second.engine.shared())), (3, 0));
-    // It renews them: the keys of Redis do not end.
+    // The holder renews its leases, so their keys do not expire.
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(4) {
         assert_eq!((held(first.engine.shared()), held(second.engine.shared())), (3, 0));
@@ -160,9 +160,9 @@ fn without_scripts_one_of_a_fleet_acts() {
     second.stop();
 }
 
-/// Where not even plain commands may touch the leases, this is said once, and counted for each event.
+/// If not even plain commands may touch the leases, the module reports this once and counts each event.
 #[test]
-fn leases_that_are_refused_are_told() {
+fn refused_leases_are_reported_once() {
     for scripts in ["+@all", "-eval"] {
         let rules = ["--user", "gmod", "on", ">pw", "~p:kills", "~p:blood", "~p:day", "~p:rt:done:*", "&*"];
         let redis = Redis::start(&[&rules[..], &["+@all", scripts]].concat());
@@ -171,7 +171,7 @@ fn leases_that_are_refused_are_told() {
         server.wait(|server| server.errors().iter().any(|error| error.contains(refused)));
         redis.command(&["PUBLISH", "p:kill", r#"{"killer":"Jo"}"#]);
         server.wait(|server| server.stat("/events_without_lease") == 3);
-        // Asked again every three seconds, and not told again.
+        // The module asks again every three seconds and does not report it again.
         let refused_calls = || -> u64 {
             let stats = redis.command(&["INFO", "commandstats"]);
             let calls = stats.split([',', '\n', '\r']).filter_map(|part| part.strip_prefix("rejected_calls="));
@@ -180,10 +180,10 @@ fn leases_that_are_refused_are_told() {
         let before = refused_calls();
         wait_until("they are asked for again", || refused_calls() > before);
         assert_eq!(said(&mut server, refused), (1, 1), "{scripts}: {:?}", server.errors());
-        // Its own events are counted all the same.
+        // Events of this server are counted nevertheless.
         server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
         wait_until("counted", || counts(&redis, "p:") == ["1", "2", "1", "86400", "86400"]);
-        // Once they are allowed, it acts and says no more.
+        // Once leases are allowed, the server acts and reports nothing more.
         redis.command(&["ACL", "SETUSER", "gmod", "~p:rt:lead:*"]);
         wait_held(&mut server, 3);
         server.wait(|server| server.engine.report().iter().all(|line| !line.contains(refused)));
@@ -193,7 +193,8 @@ fn leases_that_are_refused_are_told() {
 
 // ---- commands of Redis 5 --------------------------------------------------------------------------------------------
 
-/// Every command and option that is sent, in scripts too, exists since Redis 5: by a table, and by what MONITOR shows.
+/// Every command and option that the module sends, also in scripts, exists since Redis 5: a table is compared with the
+/// output of MONITOR.
 #[test]
 fn every_command_exists_since_redis_5() {
     let table: BTreeMap<&str, (f64, &str)> = include_str!("../../../testdata/redis/commands.txt")
@@ -248,12 +249,12 @@ fn every_command_exists_since_redis_5() {
     }
 }
 
-/// A word as options are written.
+/// Whether a word looks like an option.
 fn is_option(word: &str) -> bool {
     word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// The commands that Redis gets from now on, those of scripts too, but not the ones of this test.
+/// The commands that Redis gets from now on, also from scripts, without those of this test.
 fn monitor(redis: &Redis) -> Arc<Mutex<Vec<Vec<String>>>> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (stream, taken) = (redis.begin(&["MONITOR"]), Arc::clone(&seen));
@@ -261,7 +262,7 @@ fn monitor(redis: &Redis) -> Arc<Mutex<Vec<Vec<String>>>> {
     assert_eq!(lines.next().as_deref(), Some("+OK"));
     thread::spawn(move || {
         for line in lines {
-            // `+1700000000.123456 [3 127.0.0.1:5555] "SET" "p:k" "v"`; a script's text has escapes in it.
+            // `+1700000000.123456 [3 127.0.0.1:5555] "SET" "p:k" "v"`; the text of a script contains escapes.
             let Some((_, command)) = line.split_once("] ") else { continue };
             let words = command.trim_matches('"').split("\" \"").map(str::to_owned).collect::<Vec<String>>();
             let is_ours = ["ACL", "CONFIG", "MONITOR"].contains(&words[0].to_uppercase().as_str());
@@ -273,9 +274,9 @@ fn monitor(redis: &Redis) -> Arc<Mutex<Vec<Vec<String>>>> {
     seen
 }
 
-/// Redis 6 has no `EXPIRE ... NX`, Redis 5 no users: what they would refuse is not sent.
+/// Redis 6 has no `EXPIRE ... NX`, and Redis 5 has no users: the module does not send what they would refuse.
 #[test]
-fn a_redis_6_that_refuses_what_it_does_not_know() {
+fn redis_6_and_5_get_no_option_that_they_do_not_know() {
     for scripts in [true, false] {
         let redis = Redis::start(&[]);
         let address = redis.address();
@@ -304,9 +305,9 @@ fn a_redis_6_that_refuses_what_it_does_not_know() {
     }
 }
 
-/// What is only good to have may be missing: the role, the client's name, PING.
+/// ROLE, CLIENT SETNAME and PING are optional.
 #[test]
-fn commands_that_are_not_needed() {
+fn optional_commands_may_be_refused() {
     let missing = ["ROLE", "CLIENT", "INFO", "PING", "EVAL", "EVALSHA"];
     let settings: Vec<&str> = missing.iter().flat_map(|name| ["--rename-command", name, ""]).collect();
     let redis = Redis::start(&settings);
@@ -324,9 +325,9 @@ fn commands_that_are_not_needed() {
 
 // ---- roles -----------------------------------------------------------------------------------------------------------
 
-/// KeyDB that replicates both ways takes writes; a word that is not known is decided by a write.
+/// A KeyDB with active replication accepts writes. If the word for a role is unknown, a test write decides.
 #[test]
-fn roles_as_other_servers_name_them() {
+fn roles_of_other_servers_are_understood() {
     let rows = [
         ("active-replica", None, "connected"),
         ("Master", None, "connected"),
@@ -365,7 +366,7 @@ fn roles_as_other_servers_name_them() {
         if expected == "connected" {
             server.emit("a", "{}").unwrap();
             server.wait(|server| server.stat("/outbox/delivered") == 1);
-            // The heartbeat asks again.
+            // The heartbeat asks for the role again.
             let reconnects = server.stat("/reconnects");
             assert!(!comes_true(Duration::from_millis(200), || server.stat("/reconnects") > reconnects));
         }

@@ -1,5 +1,5 @@
-//! The order of commands on a key, and that nothing is done twice: through lost answers, a busy or loading Redis, a
-//! script that Redis does not know or forbids, and settings that lead elsewhere. Each row of trouble was a defect once.
+//! The order of commands on a key, and that no command runs twice: with lost answers, a busy or loading Redis, a script that
+//! Redis does not know or forbids, and settings that name another Redis. Each row of a table here was a defect once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ fn settle(server: &mut Server) {
     server.assert_balanced();
 }
 
-/// A server behind a proxy, its counters' script known to Redis.
+/// A server behind a proxy. Redis already knows the script of counters.
 fn behind_a_proxy(redis: &Redis) -> (Proxy, Server) {
     let proxy = Proxy::start(redis.address());
     let mut server = at(&proxy.url());
@@ -32,7 +32,7 @@ fn words(text: &str) -> Vec<Vec<u8>> {
     text.split('|').map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// From now on no answer arrives.
+/// From now on the proxy swallows all answers.
 fn lose_answers(proxy: &Proxy) {
     proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
 }
@@ -44,9 +44,9 @@ fn reconnect(proxy: &Proxy) {
 
 // ---- lost answers -----------------------------------------------------------------------------------------------
 
-/// A write is not sent again when a counter or a command of the script's own came behind it: it would undo those.
+/// A write is not sent again if a counter or a `Command` followed it: the repeat would undo those.
 #[test]
-fn a_write_is_not_repeated_over_what_came_behind_it() {
+fn a_write_is_not_sent_again_if_the_repeat_would_undo_a_later_one() {
     for behind in ["incr", "command"] {
         let redis = Redis::start(&[]);
         let (proxy, mut server) = behind_a_proxy(&redis);
@@ -71,7 +71,7 @@ fn a_write_is_not_repeated_over_what_came_behind_it() {
     }
 }
 
-/// A Redis that takes half a minute to load its data, and answers meanwhile. A test ends that when it has seen enough.
+/// A Redis that takes half a minute to load its data, and answers meanwhile. The test ends the loading.
 fn slow_to_load() -> Redis {
     let redis = Redis::start(&["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"]);
     let fill = "for i = 1, 12000 do redis.call('SET', 'fill' .. i, 'x' .. i .. string.rep('xyz' .. i, 200)) end";
@@ -86,9 +86,10 @@ fn load(redis: &Redis) -> std::net::TcpStream {
     reload
 }
 
-/// Lost answers, and a Redis that loads its data when they are sent again: the refusal says nothing of the first time.
+/// Answers are lost, and Redis is loading when the commands are sent again: the refusal says nothing about the first
+/// attempt.
 #[test]
-fn lost_answers_then_a_loading_redis() {
+fn a_refusal_while_loading_does_not_decide_a_lost_answer() {
     let redis = slow_to_load();
     let (proxy, mut server) = behind_a_proxy(&redis);
     lose_answers(&proxy);
@@ -104,9 +105,9 @@ fn lost_answers_then_a_loading_redis() {
     server.stop();
 }
 
-/// More than one batch never arrived, then Redis loads: none is taken for applied because of another's number.
+/// More than one batch never arrives, then Redis is loading: no counter counts as done because of another one's number.
 #[test]
-fn counters_that_never_arrived_then_a_loading_redis() {
+fn counters_that_never_arrived_do_not_count_as_done() {
     let redis = slow_to_load();
     let (proxy, mut server) = behind_a_proxy(&redis);
     let key = "k".repeat(1000);
@@ -124,9 +125,9 @@ fn counters_that_never_arrived_then_a_loading_redis() {
     server.stop();
 }
 
-/// An 8 MiB value through a link on which it takes longer than one write timeout.
+/// An 8 MiB value over a slow link, where sending takes longer than one write timeout.
 #[test]
-fn a_big_value_through_a_slow_link() {
+fn a_big_value_may_take_longer_than_a_write_timeout() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
     let mut server = at(&proxy.url());
@@ -148,7 +149,7 @@ fn a_busy_redis_keeps_the_order_of_set_and_incr() {
     server.set("n", "100").unwrap();
     server.incr("n", Some(1)).unwrap();
     server.wait(|server| server.stat("/resent") > 0);
-    // A read with a callback hears in any case.
+    // The callback of a read is called in any case.
     server.submit(Some(2), |requests| requests.get(b"k")).unwrap();
     server.wait(|server| server.answers.iter().any(|(callback, _)| *callback == 2));
     assert!(server.answers[0].1.starts_with("redis: BUSY"), "{:?}", server.answers);
@@ -158,7 +159,7 @@ fn a_busy_redis_keeps_the_order_of_set_and_incr() {
     server.stop();
 }
 
-/// Answers BUSY to the first SET and does what comes behind it, as a Redis does whose script ends in between.
+/// Answers BUSY to the first SET and runs the commands after it, like a Redis whose script ends in between.
 fn busy_for_the_first_set() -> (Scripted, Arc<Mutex<Vec<String>>>) {
     let log = Arc::new(Mutex::new(Vec::new()));
     let (seen, sets) = (Arc::clone(&log), AtomicUsize::new(0));
@@ -181,9 +182,9 @@ fn busy_for_the_first_set() -> (Scripted, Arc<Mutex<Vec<String>>>) {
     (scripted, log)
 }
 
-/// What was refused for the moment does not go behind what came after it on any of its keys.
+/// A write that was refused for the moment is not sent after a later command on one of its keys.
 #[test]
-fn what_was_overtaken_is_told_and_not_sent() {
+fn a_refused_write_is_not_sent_after_a_later_one_but_reported() {
     for behind in ["del", "command"] {
         let (scripted, log) = busy_for_the_first_set();
         let mut server = Server::with(json!({ "redis": scripted.url() }));
@@ -201,7 +202,7 @@ fn what_was_overtaken_is_told_and_not_sent() {
 }
 
 #[test]
-fn a_read_does_not_see_the_time_before_a_refused_write() {
+fn a_read_does_not_see_the_value_before_a_refused_write() {
     let (scripted, log) = busy_for_the_first_set();
     let mut server = Server::with(json!({ "redis": scripted.url() }));
     server.wait_ready();
@@ -212,9 +213,9 @@ fn a_read_does_not_see_the_time_before_a_refused_write() {
     server.stop();
 }
 
-/// A script of the user's own may say what it likes: it is run once, its callback hears, and nothing else waits.
+/// A user's script may return any error word: it runs once, its callback gets the answer, and nothing else waits.
 #[test]
-fn a_command_is_run_once_whatever_it_answers() {
+fn a_command_runs_once_whatever_error_it_returns() {
     for word in ["BUSY", "LOADING", "DENIED", "READONLY", "NOSCRIPT"] {
         let redis = Redis::start(&[]);
         let mut server = at(&redis.url());
@@ -233,9 +234,9 @@ fn a_command_is_run_once_whatever_it_answers() {
 
 const NO_SCRIPTS: [&str; 8] = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all", "-eval"];
 
-/// Nothing overtakes a counter whose script Redis forbids, or has forgotten.
+/// No command overtakes a counter whose script Redis forbids or has forgotten.
 #[test]
-fn what_follows_a_counter_stays_behind_it() {
+fn no_command_overtakes_a_counter() {
     let settings: Vec<&str> = NO_SCRIPTS.iter().copied().chain(["-evalsha"]).collect();
     let mut redis = Redis::start(&settings);
     let mut server = at(&redis.url().replace("redis://", "redis://gmod:pw@"));
@@ -265,13 +266,13 @@ fn what_follows_a_counter_stays_behind_it() {
 
 // ---- other settings -------------------------------------------------------------------------------------------------
 
-/// `Configure` right after `require`, while the first connection is being made: the new one is made at once.
+/// `Configure` right after `require`, while the first connection is being made: the new connection is made at once.
 #[test]
-fn configure_while_connecting() {
+fn configure_while_connecting_connects_to_the_new_redis_at_once() {
     let redis = Redis::start(&[]);
     let open = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&open);
-    // A Redis whose handshake takes a moment.
+    // A Redis with a slow handshake.
     let slow = Scripted::start(move |client| {
         while !seen.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_millis(1));
@@ -300,9 +301,9 @@ fn configure_while_connecting() {
     }
 }
 
-/// What is in doubt on one Redis is not done again on another, and what waited under another prefix stays away.
+/// A doubtful command is not sent to another Redis, and a command that waited under another prefix is not sent either.
 #[test]
-fn another_redis_gets_nothing_that_was_meant_for_the_first() {
+fn another_redis_gets_no_command_meant_for_the_first() {
     let [first, second] = [Redis::start(&[]), Redis::start(&[])];
     let (proxy, mut server) = behind_a_proxy(&first);
     lose_answers(&proxy);
@@ -319,22 +320,22 @@ fn another_redis_gets_nothing_that_was_meant_for_the_first() {
     server.stop();
 }
 
-/// Answers and events take turns: callbacks that ask again and again do not keep events away.
+/// Answers and events take turns: callbacks that ask again and again do not delay events.
 #[test]
-fn answers_do_not_starve_events() {
+fn answers_and_events_take_turns() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis.url());
     server.on("a", 1);
     server.wait_ready();
-    // What is told of the connection is out of the way.
+    // The notice about the connection is already taken.
     server.wait_told_connected();
     for n in 0..20 {
         server.emit("a", &format!("{{\"n\":{n}}}")).unwrap();
     }
     (0..200).for_each(|_| server.submit(Some(2), |requests| requests.get(b"k")).unwrap());
     let shared = Arc::clone(server.engine.shared());
-    wait_until("all of it waits", || shared.inbox.waiting() == 20 && shared.replies.waiting() == 200);
-    // One tick whose budget is the count: every second call is an event.
+    wait_until("all events and answers wait", || shared.inbox.waiting() == 20 && shared.replies.waiting() == 200);
+    // One tick, with the number of calls as its budget: every second call is an event.
     let now = Instant::now();
     server.engine.begin_tick(now);
     let mut kinds = Vec::new();

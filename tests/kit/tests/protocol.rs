@@ -1,5 +1,5 @@
-//! What a broken or hostile server may say: each answer ends the connection with a reason, or is skipped and counted;
-//! nothing is delivered that was not said whole.
+//! Replies of a broken or hostile server: each of them ends the connection with a reason, or is skipped and counted. No
+//! event is delivered that did not arrive whole.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -12,8 +12,8 @@ use serde_json::json;
 const ACKNOWLEDGED: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
 const MESSAGE: &str = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$7\r\n{\"n\":7}\r\n";
 
-/// A server that says `first` on the first subscribed connection and then closes it, and behaves on the next, where
-/// it sends one message.
+/// A server that sends `first` on the first subscribed connection and closes it. On the next connection it behaves well and
+/// sends one message.
 fn once(first: Vec<u8>) -> Scripted {
     let said = AtomicBool::new(false);
     Scripted::start(move |client| {
@@ -31,9 +31,9 @@ fn once(first: Vec<u8>) -> Scripted {
     })
 }
 
-/// Fault 7.
+/// The stream of a message is cut after each of its bytes in turn.
 #[test]
-fn a_connection_cut_at_every_byte_delivers_nothing_by_halves() {
+fn a_connection_cut_at_any_byte_delivers_no_partial_event() {
     let transcript = format!("{ACKNOWLEDGED}{MESSAGE}");
     let cuts: Vec<usize> = (0..transcript.len()).collect();
     thread::scope(|scope| {
@@ -55,9 +55,9 @@ fn a_connection_cut_at_every_byte_delivers_nothing_by_halves() {
     });
 }
 
-/// Fault 9, and other things that are no answer to what was asked.
+/// Bytes that are no valid reply, and replies that do not fit the question.
 #[test]
-fn answers_that_are_none_end_the_connection_with_a_reason() {
+fn invalid_replies_end_the_connection_with_a_reason() {
     let rows: [(&str, String, &str); 9] = [
         ("a huge string", "$2147483647\r\nx".to_owned(), ""),
         ("a negative length", "$-2\r\n".to_owned(), "`$-2` is not a number"),
@@ -65,9 +65,9 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
         ("ten thousand arrays", "*1\r\n".repeat(10_000), ""),
         ("a line without end", format!("+{}", "x".repeat(100_000)), "line"),
         ("a bad type", "!5\r\nhello\r\n".to_owned(), "starts with `!`"),
-        ("an answer to another question", ACKNOWLEDGED.replace("$1\r\na", "$1\r\nb"), "another question"),
-        ("one answer too many", format!("{ACKNOWLEDGED}{ACKNOWLEDGED}"), "another question"),
-        ("a pong nobody asked for", format!("{ACKNOWLEDGED}*2\r\n$4\r\npong\r\n$0\r\n\r\n"), "another question"),
+        ("an answer to another command", ACKNOWLEDGED.replace("$1\r\na", "$1\r\nb"), "another command"),
+        ("one answer too many", format!("{ACKNOWLEDGED}{ACKNOWLEDGED}"), "another command"),
+        ("a pong nobody asked for", format!("{ACKNOWLEDGED}*2\r\n$4\r\npong\r\n$0\r\n\r\n"), "another command"),
     ];
     for (what, bytes, reason) in rows {
         let redis = once(bytes.into_bytes());
@@ -93,9 +93,9 @@ fn answers_that_are_none_end_the_connection_with_a_reason() {
     }
 }
 
-/// The same to a publisher: what was written is written again on the next connection, until it is answered.
+/// The same for the publisher: unanswered commands are sent again on the next connection until they are answered.
 #[test]
-fn a_publisher_survives_any_answer() {
+fn a_publisher_survives_any_reply() {
     let answers =
         ["$2147483647\r\n", "*-7\r\n", "?\r\n", "+OK\r\n", "$1\r\n1\r\n", "", "-READONLY no\r\n", ":1\r\n:1\r\n"];
     let asked = AtomicUsize::new(0);
@@ -121,7 +121,7 @@ fn a_publisher_survives_any_answer() {
     server.stop();
 }
 
-/// Fault 10.
+/// A payload over the limit.
 #[test]
 fn an_event_over_the_limit_is_skipped_and_the_next_one_arrives() {
     let redis = Redis::start(&[]);
@@ -135,7 +135,7 @@ fn an_event_over_the_limit_is_skipped_and_the_next_one_arrives() {
     assert_eq!((server.stat("/inbox/dropped/too_large"), server.stat("/reconnects")), (1, 0));
     let told = |notice: &Notice| matches!(notice, Notice::Error { operation: "receive", .. });
     server.wait(|server| server.told.iter().any(told));
-    // The biggest that may be sent arrives, its identity included.
+    // The largest payload that may be sent arrives, its identity included.
     let payload = format!("{{\"n\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES_MAX - 8));
     server.emit("a", &payload).unwrap();
     server.hear(2);

@@ -1,4 +1,4 @@
-//! A Redis that answers, and says no: to the login, to a client too many, to a channel, for the moment, for ever.
+//! A Redis that answers and refuses: the login, one more client, a channel, everything for the moment, something for ever.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ fn at(url: &str) -> Server {
     Server::with(json!({ "redis": url }))
 }
 
-/// Fault 11.
+/// `maxclients` is reached.
 #[test]
-fn no_more_clients_allowed() {
+fn a_redis_without_room_for_clients_is_asked_rarely() {
     let redis = Redis::start(&["--maxclients", "3"]);
     let full: Vec<_> = (0..3).map(|_| redis.begin(&["PING"])).collect();
     let mut server = at(&redis.url());
@@ -23,16 +23,16 @@ fn no_more_clients_allowed() {
     server.wait(|server| !server.errors().is_empty());
     assert!(server.errors()[0].contains("maxclients"), "{:?}", server.errors());
     let attempts = server.stat("/connect_failures");
-    // Two connections, each at most once in five seconds.
+    // Each of the two connections tries at most once in five seconds.
     assert!(!comes_true(Duration::from_secs(3), || server.stat("/connect_failures") > attempts.max(2)));
     drop(full);
     server.wait_ready();
     server.stop();
 }
 
-/// Fault 12.
+/// Each way in which a login can fail.
 #[test]
-fn a_login_that_is_refused() {
+fn a_refused_login_is_reported_and_tried_rarely() {
     let rows: [(&[&str], &str, &str); 5] = [
         (&["--requirepass", "right"], "", "NOAUTH"),
         (&["--requirepass", "right"], ":hunter2@", "WRONGPASS"),
@@ -46,7 +46,7 @@ fn a_login_that_is_refused() {
         server.wait(|server| server.engine.status().0 == "auth_failed" && !server.told.is_empty());
         let said = format!("{:?} {:?} {}", server.engine.status(), server.told, server.engine.stats());
         assert!(said.contains(found) && !said.contains("hunter2"), "{said}");
-        // Not before half a minute: Redis may lock out who goes on trying.
+        // The next attempt comes after half a minute: a server may lock out clients that keep trying.
         server.wait(|server| server.stat("/connect_failures") == 2);
         assert!(!comes_true(Duration::from_millis(500), || server.stat("/connect_failures") > 2));
         server.stop();
@@ -54,7 +54,7 @@ fn a_login_that_is_refused() {
 }
 
 #[test]
-fn a_login_that_works() {
+fn a_login_with_user_and_password_works() {
     let settings = ["--user", "gmod", "on", ">hunter2", "~*", "&*", "+@all", "--requirepass", "p@ss:w/rd"];
     let redis = Redis::start(&settings);
     for login in ["gmod:hunter2@", ":p%40ss%3Aw%2Frd@"] {
@@ -66,9 +66,9 @@ fn a_login_that_works() {
     }
 }
 
-/// Fault 13. The names are longer than the rule, so that `ok:*` as a pattern is no `ok*`.
+/// The channel names are longer than the rule of the ACL, so the pattern `ok:*` does not match the text of the rule `ok*`.
 #[test]
-fn one_forbidden_channel_is_told_and_takes_no_other_down() {
+fn a_forbidden_channel_is_reported_and_does_not_affect_others() {
     let rules = ["--user", "default", "on", "nopass", "~*", "resetchannels", "&ok*", "+@all"];
     let redis = Redis::start(&rules);
     let mut server = at(&redis.url());
@@ -87,9 +87,9 @@ fn one_forbidden_channel_is_told_and_takes_no_other_down() {
     server.stop();
 }
 
-/// Fault 14.
+/// An administrator takes rights away while the module is connected.
 #[test]
-fn rights_taken_away_while_connected() {
+fn rights_may_be_taken_away_while_connected() {
     let redis = Redis::start(&["--user", "gmod", "on", ">pw", "~*", "&*", "+@all"]);
     let mut server = at(&redis.url().replace("redis://", "redis://gmod:pw@"));
     server.on("a", 1);
@@ -106,14 +106,14 @@ fn rights_taken_away_while_connected() {
     server.emit("b", "{\"n\":1}").unwrap();
     server.hear(1);
     let reconnects = server.stat("/reconnects");
-    assert!(!comes_true(Duration::from_secs(1), || server.stat("/reconnects") > reconnects), "it goes round and round");
+    assert!(!comes_true(Duration::from_secs(1), || server.stat("/reconnects") > reconnects), "it keeps reconnecting");
     server.stop();
 }
 
-/// Fault 15, as far as events go: publishing is allowed while Redis loads, and nothing floods it.
+/// Redis accepts publishes while it loads, and the module does not flood it.
 #[test]
-fn redis_that_loads_its_data() {
-    // A millisecond a key, and an ear for clients in between.
+fn a_loading_redis_accepts_publishes_and_is_not_flooded() {
+    // Redis takes a millisecond for each key and serves clients in between.
     let slowly = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
     let settings = [&["--enable-debug-command", "yes"], slowly.as_slice()].concat();
     let redis = Redis::start(&settings);
@@ -129,15 +129,15 @@ fn redis_that_loads_its_data() {
     server.emit("a", "{\"n\":1}").unwrap();
     server.hear(1);
     late.hear(1);
-    assert!(redis.command(&["GET", "k"]).starts_with("-LOADING"), "it was over too soon to show anything");
+    assert!(redis.command(&["GET", "k"]).starts_with("-LOADING"), "redis had loaded too soon for this test");
     assert_eq!(server.stat("/reconnects") + late.stat("/connect_failures"), 0);
     server.stop();
     late.stop();
 }
 
-/// Fault 16.
+/// BUSY while a script runs.
 #[test]
-fn a_busy_redis_is_asked_again() {
+fn a_busy_redis_is_asked_again_and_loses_no_order() {
     let redis = Redis::start(&["--busy-reply-threshold", "50"]);
     let mut server = at(&redis.url());
     server.wait_ready();
@@ -148,14 +148,17 @@ fn a_busy_redis_is_asked_again() {
         server.emit("a", &format!("{{\"n\":{n}}}")).unwrap();
     }
     server.tick();
-    assert!(!comes_true(Duration::from_secs(1), || server.engine.status().0 == "connected"), "it is not subscribed");
+    assert!(
+        !comes_true(Duration::from_secs(1), || server.engine.status().0 == "connected"),
+        "connected without its subscription"
+    );
     assert_eq!(server.stat("/outbox/waiting"), 20);
     redis.command(&["SCRIPT", "KILL"]);
     server.wait(|server| server.stat("/outbox/delivered") == 20);
     server.wait_ready();
     server.emit("a", "{\"n\":20}").unwrap();
     server.wait(|server| server.heard.last().is_some_and(|line| line == "1 a 20"));
-    // They have waited longer than a publish waits for its subscription: the first ones may have gone before it.
+    // These events waited longer than a publish waits for its subscription, so the first ones may have been sent before it.
     let first = 21 - server.heard.len();
     assert!(server.heard.iter().zip(first..).all(|(line, n)| *line == format!("1 a {n}")), "{:?}", server.heard);
     server.settle();
@@ -164,8 +167,8 @@ fn a_busy_redis_is_asked_again() {
     server.stop();
 }
 
-/// Many channels and a Redis that is busy for a while: it is asked for one at a time, and at the end for all, also when
-/// it forbids some of them, or all.
+/// Many channels and a Redis that is busy for a while: the module subscribes one channel at a time, and all of them in the
+/// end, also if Redis forbids some or all of them.
 #[test]
 fn a_busy_redis_is_not_flooded_with_subscriptions() {
     many_channels_while_busy(false);
@@ -204,8 +207,8 @@ fn many_channels_while_busy(forbidden: bool) {
     server.stop();
 }
 
-/// However long Redis was busy, what it is asked first afterwards are the subscriptions: a script hears what it emitted
-/// behind its `On`.
+/// After Redis was busy, subscriptions are sent before publishes: a script hears the events that it emitted after its
+/// `On`.
 #[test]
 fn after_a_busy_redis_subscriptions_go_before_publishes() {
     for channels in [1, 300] {
@@ -215,7 +218,7 @@ fn after_a_busy_redis_subscriptions_go_before_publishes() {
             while let Some(command) = client.question() {
                 let mut seen = seen.lock().unwrap();
                 let name = command[0].as_str();
-                // It is free again right behind the fourth publish that it refused.
+                // Redis is free again right after the fourth publish that it refused.
                 let is_busy = seen.iter().filter(|name| *name == "PUBLISH").count() < 4;
                 seen.push(name.to_owned());
                 match name {
@@ -232,8 +235,8 @@ fn after_a_busy_redis_subscriptions_go_before_publishes() {
         server.wait(|server| server.stat("/outbox/delivered") == 1);
         let order = order.lock().unwrap();
         let tries = order.split(|name| name == "PUBLISH").map(<[String]>::len).collect::<Vec<_>>();
-        // Each time Redis is asked for one subscription at least before the publish goes; at last for all. The first
-        // refusal lets the first publish go, while Redis still reads the other questions from the other connection.
+        // Each time at least one subscription is sent before the publish, and in the end all of them. The first refusal lets the
+        // first publish go while Redis still reads the other commands from the other connection.
         let [busy @ .., last, behind] = tries.as_slice() else { panic!("{order:?}") };
         let channels = channels as usize;
         assert!(*last == channels && *behind == 0, "{channels}: {tries:?}");
@@ -244,9 +247,9 @@ fn after_a_busy_redis_subscriptions_go_before_publishes() {
     }
 }
 
-/// What scripts change while Redis is away is nothing that it hears of: at the end it is asked for what is wanted then.
+/// Redis gets no subscriptions for changes that scripts make while it is away: in the end it gets only the wanted ones.
 #[test]
-fn changes_while_redis_is_away_come_to_one() {
+fn changes_while_redis_is_away_are_reduced_to_the_last_state() {
     let (asked, away) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
     let (names, is_away) = (Arc::clone(&asked), Arc::clone(&away));
     let redis = Scripted::start(move |client| {
@@ -285,17 +288,18 @@ fn changes_while_redis_is_away_come_to_one() {
     server.stop();
 }
 
-/// Of what scripts change while Redis is busy only what is wanted in the end is asked for.
+/// Of the changes that scripts make while Redis is busy, only the last state is sent.
 #[test]
-fn changes_while_redis_is_busy_come_to_one() {
+fn changes_while_redis_is_busy_are_reduced_to_the_last_state() {
     let (asked, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
     let (count, is_busy) = (Arc::clone(&asked), Arc::clone(&busy));
     let redis = Scripted::start(move |client| {
         while let Some(command) = client.question() {
             count.fetch_add(usize::from(command[0].ends_with("SUBSCRIBE")), Ordering::SeqCst);
-            match is_busy.load(Ordering::SeqCst) {
-                true => client.send(b"-BUSY a script\r\n"),
-                false => client.acknowledge(&command),
+            if is_busy.load(Ordering::SeqCst) {
+                client.send(b"-BUSY a script\r\n");
+            } else {
+                client.acknowledge(&command);
             }
         }
     });
@@ -320,15 +324,15 @@ fn changes_while_redis_is_busy_come_to_one() {
     server.stop();
 }
 
-/// A publish that was refused for the moment never comes after a later one of its channel; it is lost, and counted.
+/// A publish that was refused for the moment is never sent after a later one on its channel: it is dropped and counted.
 #[test]
-fn a_busy_redis_never_turns_the_order_round() {
+fn a_busy_redis_never_reverses_the_order_of_a_channel() {
     let redis = Scripted::start(|client| {
         let mut count = 0;
         while let Some(command) = client.question() {
             match command[0].as_str() {
                 "SUBSCRIBE" => client.acknowledge(&command),
-                // The first two are refused; by then the next two were written, and go through.
+                // The first two are refused. By then the next two are already written, and Redis accepts them.
                 _ if count < 2 => {}
                 _ if count == 3 => client.send(b"-BUSY a script\r\n-BUSY a script\r\n:1\r\n:1\r\n"),
                 _ if count > 3 => client.send(b":1\r\n"),
@@ -344,14 +348,14 @@ fn a_busy_redis_never_turns_the_order_round() {
     }
     server.settle();
     assert_eq!((server.stat("/outbox/dropped/redis"), server.stat("/outbox/delivered")), (1, 3));
-    // It is told after it is counted.
+    // The report follows the count.
     server.wait(|server| !server.errors().is_empty());
     assert!(server.errors()[0].starts_with("publish a: redis was busy"), "{:?}", server.errors());
     server.assert_balanced();
     server.stop();
 }
 
-/// Fault 17.
+/// A replica, and a master that becomes one.
 #[test]
 fn a_replica_is_refused() {
     let master = Redis::start(&[]);
@@ -362,11 +366,11 @@ fn a_replica_is_refused() {
     redis.command(&["REPLICAOF", "NO", "ONE"]);
     server.wait_ready();
     server.wait(|server| server.stat("/outbox/delivered") == 1);
-    // And a master that becomes a replica is left.
+    // The module leaves a master that becomes a replica.
     redis.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
     let demoted = Instant::now();
     server.wait(|server| server.engine.status().0 == "connecting");
-    // It is asked every 4.8 s; a Redis that is never asked again would be kept.
+    // The module asks for the role every 4.8 s. Without asking it would stay with this Redis.
     assert!(demoted.elapsed() < Duration::from_secs(20), "{:?}", demoted.elapsed());
     server.wait(|server| server.told.iter().any(|told| matches!(told, Notice::Disconnected { .. })));
     server.emit("a", "{}").unwrap();
@@ -374,9 +378,9 @@ fn a_replica_is_refused() {
     server.stop();
 }
 
-/// Faults 18 and 19, as far as a publish can be refused so: given up, counted, said once.
+/// A publish that Redis refuses for good is given up, counted, and reported once.
 #[test]
-fn what_will_never_succeed_is_not_tried_again() {
+fn a_publish_refused_for_good_is_not_tried_again() {
     for (answer, found) in [("-OOM command not allowed", "OOM"), ("-MOVED 1 127.0.0.1:1", "cluster is not supported")] {
         let redis = Scripted::start(move |client| {
             while let Some(command) = client.question() {
@@ -397,9 +401,9 @@ fn what_will_never_succeed_is_not_tried_again() {
     }
 }
 
-/// Fault 19 at a real node: events work there, another database does not, and the reason is named.
+/// A node of a cluster: events work there, another database does not, and the reason says so.
 #[test]
-fn a_cluster_node() {
+fn a_cluster_node_carries_events_and_refuses_other_databases() {
     let redis = Redis::start(&["--cluster-enabled", "yes"]);
     let mut server = at(&format!("{}/1", redis.url()));
     server.wait(|server| server.engine.status().1.contains("a Redis cluster is not supported"));
@@ -413,13 +417,13 @@ fn a_cluster_node() {
 
 // ---- secrets --------------------------------------------------------------------------------------------------------
 
-/// Everything that the module says of itself: state, news, numbers, console.
+/// Everything that the module shows: state, notices, statistics, console.
 fn everything_said(server: &Server) -> String {
     let engine = &server.engine;
     format!("{:?} {:?} {:?} {} {:?}", engine.status(), server.told, server.errors(), engine.stats(), engine.report())
 }
 
-/// What answers AUTH may repeat the password, whole, in parts, escaped or in another letter case: none of it is shown.
+/// An answer to AUTH may repeat the password whole, in parts, escaped or in another letter case: none of it is shown.
 #[test]
 fn an_answer_to_a_login_is_never_shown() {
     const PASSWORD: &str = "hunter2%2Fsecret";
@@ -467,13 +471,13 @@ fn an_answer_to_a_login_is_never_shown() {
     }
 }
 
-/// The same for commands that scripts send, whatever comes of them and whoever hears it.
+/// The same for commands of scripts, in every outcome and every report.
 #[test]
 fn an_answer_to_a_command_with_a_secret_is_never_shown() {
-    // The first lets a password be set.
+    // The first Redis lets a password be set.
     let [plain, redis] = [Redis::start(&[]), Redis::start(&[])];
     let address = redis.address();
-    // Says what it was asked, as old and managed servers do; the rest Redis itself answers.
+    // Repeats the command in its answer, as old and managed servers do; Redis itself answers the rest.
     let relay = Scripted::start(move |client| {
         client.relay(address, |command| {
             if command.len() > 2 && command.iter().any(|word| word.contains("hunter2")) {
@@ -502,13 +506,13 @@ fn an_answer_to_a_command_with_a_secret_is_never_shown() {
             server.submit(None, |requests| requests.command(&words)).unwrap();
             server.submit(Some(at as i32), |requests| requests.command(&words)).unwrap();
         }
-        // What the module itself refuses says no more.
+        // A refusal by the module itself shows no secret either.
         for row in ["AUTH|hunter2", "HELLO|3|AUTH|gmod|hunter2"] {
             let words: Vec<Vec<u8>> = row.split('|').map(|word| word.as_bytes().to_vec()).collect();
             let refused = server.submit(None, |requests| requests.command(&words)).unwrap_err().to_string();
             assert!(refused.contains("cannot be sent") && !refused.contains("hunter2"), "{refused}");
         }
-        // A misspelt name: nobody can know the secret, but the news do not tell the arguments.
+        // With a misspelt command name the module cannot know that an argument is a secret, but notices show no arguments.
         let misspelt = ["AUHT", "hunter2"].map(|word| word.as_bytes().to_vec());
         server.submit(None, |requests| requests.command(&misspelt)).unwrap();
         let answers = server.answered(rows.len());

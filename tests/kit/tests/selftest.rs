@@ -1,4 +1,4 @@
-//! `realtime_selftest` against a Redis that works, and twelve mistakes: each is found in its step, with what to do.
+//! `realtime_selftest` with a Redis that works, and with twelve mistakes: its step finds each mistake and says what to do.
 
 #![allow(clippy::print_stdout, reason = "what each mistake leads to is for people to read")]
 
@@ -13,7 +13,7 @@ use realtime::facade::threads::selftest;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// A folder of this test's own, gone with it.
+/// A temporary folder of this test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,7 +39,7 @@ fn lines(settings: &Value, data: &Folder) -> Vec<String> {
     lines
 }
 
-/// The steps that failed, by name, and that none of the lines holds the password.
+/// The names of the failed steps. Also checks that no line contains the password.
 fn failed(settings: Value, data: &Folder) -> Vec<String> {
     let lines = lines(&settings, data);
     println!("{}\n", lines.join("\n"));
@@ -63,7 +63,7 @@ fn a_redis_that_works_passes_every_step() {
     assert_eq!(std::fs::read_dir(data.0.join("realtime")).unwrap().count(), 0);
 }
 
-/// A port that takes no more connections and does not say so, as a firewall that drops.
+/// A port that neither accepts nor refuses connections, like a firewall that drops packets.
 fn dropping() -> (Socket, Vec<TcpStream>, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -72,13 +72,13 @@ fn dropping() -> (Socket, Vec<TcpStream>, u16) {
     let mut full = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
         full.push(stream);
-        assert!(full.len() < 10, "the backlog takes everything");
+        assert!(full.len() < 10, "the backlog never fills up");
     }
     (socket, full, address.port())
 }
 
 #[test]
-fn twelve_mistakes_each_in_its_step() {
+fn each_of_twelve_mistakes_is_found_by_its_step() {
     let authority = Authority::default();
     let certificate = |name, validity| authority.server(name, validity);
     let plain = Redis::start(&[]);
@@ -95,7 +95,7 @@ fn twelve_mistakes_each_in_its_step() {
     let free_port = nobody.number();
     let other_port = other.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        // Something else on the port of the option: a web server.
+        // Another program on the port of the option: a web server.
         while let Ok((mut stream, _)) = other.accept() {
             let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
@@ -104,7 +104,7 @@ fn twelve_mistakes_each_in_its_step() {
     let data = Folder::new("mistakes");
     let ca = authority.file();
     let with = |redis: &Redis, login: &str| redis.url().replace("redis://", &format!("redis://{login}@"));
-    // What is wrong, the settings, the step that finds it, what it says, what to do.
+    // The mistake, the settings, the step that finds it, its words, its advice.
     let rows: Vec<(&str, Value, &str, &str, &str)> = vec![
         (
             "no server",
@@ -162,7 +162,7 @@ fn twelve_mistakes_each_in_its_step() {
         ("a replica", json!({ "redis": replica.url() }), "role", "it is a replica", "name the master"),
         ("a cluster node", json!({ "redis": cluster.url() }), "kind", "cluster", "no cluster"),
         ("full memory", json!({ "redis": full.url() }), "values", "OOM", "maxmemory"),
-        // Longer than a name may be: no name server is asked.
+        // The name is too long, so no name server is asked.
         (
             "an unknown host",
             json!({ "redis": format!("redis://{}", "x".repeat(70)) }),

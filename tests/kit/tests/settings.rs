@@ -1,4 +1,4 @@
-//! Settings at run time: what `Configure` and `realtime_reload` change has its effect, or the answer says why not.
+//! Settings at run time: a change by `Configure` or `realtime_reload` takes effect, or the answer says why it does not.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn configure(server: &mut Server, option: &str, value: impl Into<Value>) -> Resu
     server.engine.configure(&json!({ option: value.into() }).to_string()).map_err(|refusal| refusal.to_string())
 }
 
-/// The next events that a plain subscriber of `channel` gets, as the bytes on its connection.
+/// A plain subscriber of `channel`, and the bytes that its connection receives.
 struct Plain(std::net::TcpStream, String);
 
 impl Plain {
@@ -24,7 +24,7 @@ impl Plain {
         plain
     }
 
-    /// Everything up to this text.
+    /// Reads up to this text.
     fn read_until(&mut self, end: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
@@ -39,7 +39,7 @@ impl Plain {
     }
 }
 
-/// Every option, changed through `Configure` while the server runs.
+/// Each option is changed through `Configure` while the server runs.
 #[test]
 fn every_option_changes_at_run_time() {
     for row in OPTIONS {
@@ -90,7 +90,7 @@ fn every_option_changes_at_run_time() {
             }
             "emit_age_max_s" => {
                 drop(redis);
-                // Both connections: what was written to one of them is in doubt, not late.
+                // Both connections must be lost: an event that was written to one of them would be in doubt, not late.
                 server.wait(|server| server.stat("/reconnects") == 2);
                 server.emit("a", "{}").unwrap();
                 configure(&mut server, row.name, 1).unwrap();
@@ -105,7 +105,7 @@ fn every_option_changes_at_run_time() {
                     let begin = Instant::now();
                     server.engine.begin_tick(begin);
                     wait_for("events that wait", waiting + 3, || server.stat("/inbox/waiting"));
-                    // The second call is asked for 700 microseconds later.
+                    // The engine is asked for the second call 700 microseconds later.
                     let first = server.engine.next_call(begin);
                     let second = server.engine.next_call(begin + Duration::from_micros(700));
                     (first.is_some(), second.is_some())
@@ -154,7 +154,7 @@ fn every_option_changes_at_run_time() {
                 configure(&mut server, row.name, authority.file().to_str()).unwrap();
                 server.wait(|_| web.seen().len() == 1);
                 server.wait(|server| server.stat("/webhooks/waiting") == 0);
-                // Away from it again: the session of before is not taken up.
+                // Back to the old settings: the old session is not resumed.
                 configure(&mut server, row.name, other.file().to_str()).unwrap();
                 let before = failures(&server);
                 server.emit("w", "{\"n\":2}").unwrap();
@@ -169,10 +169,10 @@ fn every_option_changes_at_run_time() {
     }
 }
 
-/// A CA file that cannot be used: `false`, why, and nothing of that call changes. One that an editor saved in its own way
-/// is used.
+/// For a CA file that cannot be used `Configure` returns `false` and the reason, and changes nothing. A file with the byte
+/// order mark or line ends of an editor is used.
 #[test]
-fn files_of_authorities_are_read_at_configure() {
+fn ca_files_are_read_at_configure() {
     let (authority, folder) = (Authority::default(), Folder::default());
     std::fs::create_dir_all(folder.path()).unwrap();
     let certificates = authority.server("localhost", Validity::Now);
@@ -190,7 +190,7 @@ fn files_of_authorities_are_read_at_configure() {
     let bad = [
         (PathBuf::from("/nowhere/ca.pem"), "No such file"),
         (folder.path().to_owned(), "it is a folder"),
-        (pipe, "it is no file"),
+        (pipe, "it is not a plain file"),
         (write("empty", b""), "it holds no certificate in PEM form"),
         (write("text", b"hello"), "it holds no certificate in PEM form"),
         (certificates.key, "it holds no certificate in PEM form"),
@@ -227,16 +227,16 @@ fn certificates_of(authority: &Authority) -> fault_kit::certificates::Certificat
     authority.server("localhost", Validity::Now)
 }
 
-/// What the operator says in this file, and nothing in the environment.
+/// The operator's settings: this file, and an empty environment.
 fn operator(folder: &Path, text: &[u8]) -> Operator {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("realtime.json"), text).unwrap();
     read_operator(folder, std::iter::empty())
 }
 
-/// A Redis that is not understood: nothing connects, also not to the one that scripts name, until the file is right.
+/// With a wrong `redis` nothing connects, not even to the Redis that scripts name, until the file is corrected.
 #[test]
-fn settings_that_are_not_understood_lead_nowhere() {
+fn with_a_wrong_redis_setting_nothing_connects() {
     let (redis, folder) = (Redis::start(&[]), Folder::default());
     let right = format!("{{\"redis\":\"{}\"}}", redis.url());
     for wrong in [&b"{\"redis\": hunter2@h\"}"[..], b"{\"redis_url\":\"redis://hunter2@h\"}", b"", b"{\"prefix\":null}"]
@@ -250,7 +250,7 @@ fn settings_that_are_not_understood_lead_nowhere() {
         assert!(detail.contains("realtime.json") && !detail.contains("hunter2"), "{detail}");
         server.emit("a", "{\"n\":1}").unwrap();
         assert!(server.get("k").starts_with("disconnected: settings not understood: "));
-        // Scripts do not overrule the operator, understood or not.
+        // Scripts cannot override the operator, even if his setting is wrong.
         server.engine.configure(&right).unwrap();
         let report = server.engine.report().join("\n");
         assert!(report.contains("settings: cannot use ") && !report.contains("hunter2"), "{report}");
@@ -258,17 +258,17 @@ fn settings_that_are_not_understood_lead_nowhere() {
         assert!(server.errors()[0].contains("settings not understood") && !server.errors()[0].contains("hunter2"));
         assert!(!comes_true(Duration::from_millis(50), || !redis.clients("pubsub").is_empty()));
         assert_eq!((server.stat("/connect_failures"), server.stat("/outbox/waiting")), (0, 1));
-        // The same again, then corrected: what waited is sent.
+        // First the same mistake again, then the corrected file: the waiting events are sent.
         let lines = server.engine.reload(operator(folder.path(), wrong));
         assert!(lines.len() == 2 && lines[1].starts_with("nothing connects to redis"), "{lines:?}");
         let mut plain = Plain::subscribe(&redis, "a");
         let lines = server.engine.reload(operator(folder.path(), right.as_bytes()));
         assert_eq!(lines, [format!("settings read: redis at 127.0.0.1:{}", redis.port())]);
         server.wait_ready();
-        // The connection that the new settings led to is not ended with those of before.
+        // The connection with the new settings is not closed together with the old ones.
         assert_eq!(server.stat("/reconnects"), 0);
         assert!(plain.read_until("}\r\n").contains("{\"n\":1,\"_rt\""));
-        // A file that is wrong again changes nothing.
+        // A wrong file changes nothing while the module works.
         let lines = server.engine.reload(operator(folder.path(), wrong));
         assert!(lines.last().unwrap().starts_with("nothing changed"), "{lines:?}");
         assert!(!comes_true(Duration::from_millis(50), || server.engine.status().0 != "connected"));
@@ -278,9 +278,9 @@ fn settings_that_are_not_understood_lead_nowhere() {
     }
 }
 
-/// What was emitted while nobody knew the prefix does not go out under none.
+/// Events that were emitted while the prefix was unknown are not sent without a prefix.
 #[test]
-fn no_event_goes_out_under_a_prefix_that_was_not_understood() {
+fn no_event_is_sent_while_the_prefix_is_unknown() {
     let (redis, folder) = (Redis::start(&[]), Folder::default());
     let wrong = format!("{{\"redis\":\"{}\",\"prefix\":[]}}", redis.url());
     let sources = Sources::of(Config::defaults("test", 1), operator(folder.path(), wrong.as_bytes()));
@@ -297,7 +297,7 @@ fn no_event_goes_out_under_a_prefix_that_was_not_understood() {
     server.stop();
 }
 
-/// Files named in the operator's settings are read again, also under the same name.
+/// A reload reads the files that the operator's settings name again, also if their names did not change.
 #[test]
 fn a_reload_reads_certificates_again() {
     let [authority, other] = [Authority::default(), Authority::default()];
@@ -324,9 +324,9 @@ fn a_reload_reads_certificates_again() {
     server.stop();
 }
 
-/// One wrong option voids no other, also when nothing was connected before: a file of authorities that is missing.
+/// One wrong option (a missing CA file) does not void the others, also if nothing was connected before.
 #[test]
-fn a_reload_out_of_nowhere_takes_what_is_right() {
+fn a_reload_applies_the_right_options_beside_a_wrong_one() {
     let authority = Authority::default();
     let (redis, folder) = (Redis::start(&[]), Folder::default());
     let ca = folder.path().join("ca.pem");
@@ -347,7 +347,7 @@ fn a_reload_out_of_nowhere_takes_what_is_right() {
     server.emit("w", "{}").unwrap();
     server.wait(|server| server.engine.stats()["destinations"].to_string().contains("cannot use webhook_ca_file"));
     std::fs::copy(authority.file(), &ca).unwrap();
-    // The file is there now: the next attempt reads it.
+    // Now the file exists, and the next attempt reads it.
     server.wait(|_| web.seen().len() == 1);
     server.stop();
 }

@@ -1,18 +1,18 @@
-//! `rediss://` against a real Redis with certificates of every quality, and each mistake with its own words.
+//! `rediss://` with a real Redis and valid, expired and wrong certificates: each mistake is reported in its own words.
 
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Redis, Server, wait_until};
 use serde_json::json;
 
 #[test]
-fn events_through_tls() {
+fn events_pass_through_tls() {
     let authority = Authority::default();
     let redis = Redis::start_tls(&authority.server("localhost", Validity::Now), &[]);
     let settings = json!({ "redis": redis.url(), "tls_ca_file": authority.file() });
     let mut server = Server::with(settings);
     server.on("a", 1);
     server.wait_ready();
-    // Records of every size, both ways at once: the subscriber reads while the publisher writes subscriptions.
+    // TLS records of every size, in both directions at once: the subscriber reads while the publisher writes subscriptions.
     for n in 0..300 {
         server.on(&format!("c{n}"), 2);
         server.emit("a", &format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(n * 100))).unwrap();
@@ -20,7 +20,7 @@ fn events_through_tls() {
     server.hear(300);
     assert!(server.heard.iter().enumerate().all(|(n, line)| *line == format!("1 a {n}")));
     server.wait_ready();
-    // The plain port of the same server sees what was subscribed.
+    // The plain port of the same server shows the subscriptions.
     assert_eq!(redis.command(&["PUBSUB", "NUMSUB", "c299"]), "c299\n1");
     redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     server.wait(|server| server.stat("/reconnects") == 1);
@@ -32,21 +32,21 @@ fn events_through_tls() {
 }
 
 #[test]
-fn idle_tls_connections_keep_talking() {
+fn idle_tls_connections_send_heartbeats() {
     let authority = Authority::default();
     let redis = Redis::start_tls(&authority.server("localhost", Validity::Now), &[]);
     let mut server = Server::with(json!({ "redis": redis.url(), "tls_ca_file": authority.file() }));
     server.on("a", 1);
     server.wait_ready();
     let last = |kind: &str, word: &str| redis.clients(kind).iter().any(|line| line.contains(word));
-    wait_until("both are asked", || last("normal", " cmd=role ") && last("pubsub", " cmd=ping "));
+    wait_until("both connections sent a heartbeat", || last("normal", " cmd=role ") && last("pubsub", " cmd=ping "));
     server.wait_ready();
     assert_eq!(server.stat("/reconnects"), 0);
     server.stop();
 }
 
 #[test]
-fn a_name_of_its_own_for_the_certificate() {
+fn the_certificate_may_have_the_name_of_the_option_tls_server_name() {
     let authority = Authority::default();
     let redis = Redis::start_tls(&authority.server("redis.example", Validity::Now), &[]);
     let name = "redis.example";
@@ -56,9 +56,9 @@ fn a_name_of_its_own_for_the_certificate() {
     server.stop();
 }
 
-/// Each failure in its own words, and tried rarely: only an operator can help.
+/// Each failure has its own words and is tried rarely, because only the operator can correct it.
 #[test]
-fn what_is_wrong_with_tls_is_said() {
+fn each_tls_mistake_is_reported_in_its_own_words() {
     let (authority, other) = (Authority::default(), Authority::default());
     let certificate = |name, validity| authority.server(name, validity);
     let good = Redis::start_tls(&certificate("localhost", Validity::Now), &[]);
@@ -82,7 +82,7 @@ fn what_is_wrong_with_tls_is_said() {
         (&good.url(), key.to_str().unwrap(), "it holds no certificate"),
     ];
     let start = |url: &str, ca: &str| Server::with(json!({ "redis": url, "tls_ca_file": ca }));
-    // All at once: one of them waits for a timeout.
+    // All servers run at the same time, because one of them waits for a timeout.
     let mut servers: Vec<_> = rows.iter().map(|(url, ca, words)| (start(url, ca), *words)).collect();
     for (server, words) in &mut servers {
         server.wait(|server| !server.engine.status().1.is_empty());

@@ -1,5 +1,5 @@
-//! Values, counters and leaderboards against a real Redis: each function, what is read after a write, what a lost
-//! answer and a refusal do, how long a reader waits.
+//! Values, counters and leaderboards with a real Redis: each function, reads after writes, lost answers, refusals, and how
+//! long a reader waits.
 
 #![allow(clippy::print_stdout, reason = "how long a big leaderboard takes is for people to read")]
 
@@ -14,7 +14,7 @@ use realtime::facade::threads::links::SETTLE_MAX;
 use realtime::facade::threads::publisher::READ_AGE_MAX;
 use serde_json::json;
 
-/// Its readers wait as long as they may: on a busy machine an answer can take longer than the default.
+/// Its readers may wait for the longest allowed time: on a busy machine an answer can take longer than the default.
 fn at(url: &str) -> Server {
     with_sync_timeout(url, 1000)
 }
@@ -25,7 +25,7 @@ fn with_sync_timeout(url: &str, sync_timeout_ms: u32) -> Server {
     server
 }
 
-/// Calls of one command, as Redis counts them.
+/// The number of calls of one command, as Redis counts them.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.command(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -33,7 +33,7 @@ fn calls(redis: &Redis, command: &str) -> u64 {
 }
 
 #[test]
-fn each_function_and_its_answers() {
+fn each_function_returns_the_documented_answers() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis.url());
     assert_eq!(server.get("none"), "nil");
@@ -80,16 +80,16 @@ fn each_function_and_its_answers() {
     server.stop();
 }
 
-/// Whatever waits in the queue: a reader sees all that was written before it, and does not wait for the publishes.
+/// A reader sees all earlier writes, and does not wait for the publishes in the queue.
 #[test]
-fn a_reader_sees_what_was_written_and_overtakes_the_publishes() {
+fn a_reader_sees_earlier_writes_and_overtakes_publishes() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis.url());
     let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(1500));
     let mut most_overtaken = 0;
     for round in 0..30 {
         while server.emit("flood", &payload).is_ok() {}
-        // The queue is full; the publisher is making room.
+        // The queue is full until the publisher makes room.
         let value = round.to_string();
         wait_until("there is room", || server.set("k", &value).is_ok());
         let count = wait_until_some(|| server.incr("n", None).ok().map(|()| round + 1));
@@ -99,8 +99,8 @@ fn a_reader_sees_what_was_written_and_overtakes_the_publishes() {
         assert_eq!(server.get("n"), format!("'{count}'"));
         server.wait(|server| server.stat("/outbox/waiting") == 0);
     }
-    // In its turn a reader would leave nothing behind it. On a busy machine this thread may see its answer late, when the
-    // publishes are gone, too: not thirty times.
+    // A reader that waited for its turn would leave no publish in the queue. On a busy machine this thread may see the answer
+    // only after the publishes are gone, but not thirty times in a row.
     assert!(most_overtaken > OUTBOX_JOBS_MAX / 4, "{most_overtaken} publishes at most were overtaken");
     assert_eq!(server.stat("/reads_timed_out"), 0);
     server.assert_balanced();
@@ -116,12 +116,12 @@ fn wait_until_some<T>(mut get: impl FnMut() -> Option<T>) -> T {
     found.unwrap()
 }
 
-/// A publish that waits for its subscription (half a second at most) does not hold up a reader.
+/// A publish that waits for its subscription (at most half a second) does not delay a reader.
 #[test]
 fn a_reader_does_not_wait_for_subscriptions() {
     let asked = Arc::new(AtomicI32::new(0));
     let counted = Arc::clone(&asked);
-    // Everything is answered but SUBSCRIBE.
+    // This server answers every command but SUBSCRIBE.
     let scripted = Scripted::start(move |client| {
         while let Some(command) = client.question() {
             match command[0].as_str() {
@@ -140,7 +140,7 @@ fn a_reader_does_not_wait_for_subscriptions() {
         let channel = format!("a{number}");
         server.on(&channel, number);
         server.emit(&channel, "1").unwrap();
-        // The publish is at its turn, and waits from here on.
+        // From here on the publish is first in the queue and waits.
         server.wait(|_| asked.load(Ordering::SeqCst) >= number);
         comes_true(Duration::from_millis(50), || false);
         let began = Instant::now();
@@ -152,18 +152,18 @@ fn a_reader_does_not_wait_for_subscriptions() {
     server.stop();
 }
 
-/// The reader's bound: 50 ms in any second, none after a wait in vain, none while the connection is down.
+/// Readers wait 50 ms in each second, not at all after a wait in vain, and not at all without a connection.
 #[test]
 fn a_reader_waits_no_longer_than_its_bound() {
     let mut redis = Redis::start(&[]);
     let mut server = with_sync_timeout(&redis.url(), 50);
     let mut waits = 0;
     within(Duration::from_millis(100), || {
-        // Until the last late answer is heard of, and its second is over.
+        // Waits until the last late answer has come and its second is over.
         wait_until("it reads", || server.get("k") == "nil");
-        // That may have been a wait in vain, too.
+        // That read may also have waited in vain.
         waits = server.stat("/reads_timed_out") + 1;
-        // Nothing is left of the second's share that the reads before have used.
+        // The reads before have used up the time of this second.
         comes_true(Duration::from_millis(1100), || false);
         redis.stop();
         let began = Instant::now();
@@ -173,9 +173,9 @@ fn a_reader_waits_no_longer_than_its_bound() {
         assert!(took >= Duration::from_millis(45), "{took:?}");
         let began = Instant::now();
         for _ in 0..1000 {
-            assert_eq!(server.get("k"), "timeout: redis has not answered since a reader waited in vain");
+            assert_eq!(server.get("k"), "timeout: redis has not answered since the last reader timed out");
         }
-        // Each of them could have waited 50 ms.
+        // Each of these readers could have waited 50 ms.
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         redis.resume();
         took
@@ -183,8 +183,8 @@ fn a_reader_waits_no_longer_than_its_bound() {
     wait_until("it reads again", || server.get("k") == "nil");
     waits = waits.max(server.stat("/reads_timed_out"));
     redis.kill();
-    // The other connection may see it sooner.
-    server.wait(|server| !server.engine.shared().publisher_link.is_ready());
+    // The other connection may notice it earlier.
+    server.wait(|server| !server.engine.shared().links.publisher.is_ready());
     let (began, fast) = (Instant::now(), server.stat("/reads_failed_fast"));
     for _ in 0..1000 {
         let said = server.get("k");
@@ -196,7 +196,7 @@ fn a_reader_waits_no_longer_than_its_bound() {
     server.stop();
 }
 
-/// During the first attempt of the process a reader waits for the connection.
+/// A reader waits for the connection during the first attempt of the process.
 #[test]
 fn the_first_read_waits_for_the_connection() {
     let redis = Redis::start(&[]);
@@ -206,9 +206,9 @@ fn the_first_read_waits_for_the_connection() {
     server.stop();
 }
 
-/// A read with a callback is answered although Redis is away, if only with an error; a write waits.
+/// While Redis is away, a read with a callback gets an error, and a write waits.
 #[test]
-fn callbacks_hear_when_redis_is_away() {
+fn callbacks_get_an_error_while_redis_is_away() {
     let mut redis = Redis::start(&[]);
     let mut server = at(&redis.url());
     redis.kill();
@@ -226,12 +226,12 @@ fn callbacks_hear_when_redis_is_away() {
     server.stop();
 }
 
-/// Fault 15: reads end with Redis' own word, writes wait for the end of it, nobody floods.
+/// While Redis loads its data, reads fail with Redis' own words and writes wait; the module does not flood Redis.
 #[test]
-fn redis_that_loads_its_data() {
+fn reads_fail_and_writes_wait_while_redis_loads() {
     let redis = Redis::start(&["--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024"]);
     let mut server = with_sync_timeout(&redis.url(), 50);
-    // Far longer than the test takes; it ends it.
+    // Loading would take far longer than the test; the test ends it.
     for n in 0..200 {
         redis.command(&["SET", &format!("fill{n}"), &"x".repeat(10_000)]);
     }
@@ -255,16 +255,16 @@ fn redis_that_loads_its_data() {
     wait_until("it has loaded", || !redis.command(&["GET", "x"]).starts_with('-'));
     server.wait(|server| server.stat("/outbox/waiting") == 0);
     assert_eq!(redis.command(&["GET", "p:k"]), "v");
-    // One attempt in a quarter of a second, of one command; and once more when it is over.
+    // One command is tried again every quarter of a second, and once more when loading is over.
     let attempts = (loads.elapsed().as_millis() / 250) as u64;
     assert!(server.stat("/resent") - calls <= attempts + 10, "{} of {attempts}", server.stat("/resent") - calls);
     server.assert_balanced();
     server.stop();
 }
 
-/// Fault 18: refused for good, told with the key, not tried again.
+/// A command that Redis refuses for good is reported with its key and not tried again.
 #[test]
-fn what_redis_refuses_for_good() {
+fn a_command_refused_for_good_is_reported_and_not_tried_again() {
     let redis = Redis::start(&[]);
     let mut server = at(&redis.url());
     redis.command(&["LPUSH", "p:list", "x"]);
@@ -303,14 +303,14 @@ fn what_redis_refuses_for_good() {
 
 // ---- counters ---------------------------------------------------------------------------------------------------
 
-/// Fault 20: a hundred answers of INCR are lost, and the counter is exact.
+/// A hundred answers to INCR are lost, and the counter is exact.
 #[test]
 fn a_counter_is_exact_when_answers_are_lost() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::start(redis.address());
     let mut server = at(&proxy.url());
     for round in 1..=10 {
-        // The first counter of a connection brings the script and goes alone.
+        // The first counter of a connection carries the script and is sent alone.
         server.incr("first", None).unwrap();
         server.wait(|server| server.stat("/outbox/waiting") == 0);
         proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
@@ -328,7 +328,7 @@ fn a_counter_is_exact_when_answers_are_lost() {
     server.stop();
 }
 
-/// The same with connections cut anywhere while many are under way; and none may be lost either.
+/// The same with connections that are cut anywhere while many counters are in flight: none is lost or counted twice.
 #[test]
 fn a_counter_is_exact_when_connections_are_cut_at_random() {
     let redis = Redis::start(&[]);
@@ -357,8 +357,8 @@ fn a_counter_is_exact_when_connections_are_cut_at_random() {
     server.stop();
 }
 
-/// Fault 21, and the rest of what the script promises: one call does it all, the time to live counts from the birth, a
-/// number that was applied is not applied again, an error leaves no trace.
+/// The promises of the script: one call does everything, the time to live starts with the first count, a number that was
+/// applied is not applied again, and an error changes nothing.
 #[test]
 fn the_script_counts_once_and_never_without_its_time_to_live() {
     let redis = Redis::start(&[]);
@@ -389,7 +389,7 @@ fn the_script_counts_once_and_never_without_its_time_to_live() {
     assert_eq!(run("big", 8, 0, "9007199254740993", None), "9007199254740993", "exact past 2^53");
 }
 
-/// The script is sent once a connection, then named; a Redis that forgot it is told again.
+/// The script is sent once for each connection, then by its hash. If Redis has forgotten it, it is sent again.
 #[test]
 fn the_script_is_sent_once_and_again_when_forgotten() {
     let redis = Redis::start(&[]);
@@ -413,7 +413,7 @@ fn the_script_is_sent_once_and_again_when_forgotten() {
     server.stop();
 }
 
-/// A counter that Redis was too busy for is not taken for one that was applied.
+/// A counter that a busy Redis refused does not count as applied.
 #[test]
 fn a_busy_redis_loses_no_counter() {
     let redis = Redis::start(&["--busy-reply-threshold", "50"]);
@@ -436,9 +436,10 @@ fn a_busy_redis_loses_no_counter() {
     server.stop();
 }
 
-/// Where an ACL forbids scripts: plain commands, never sent again, the doubtful ones counted and told.
+/// If an ACL forbids scripts, counters use plain commands, which are never sent again; doubtful ones are counted and
+/// reported.
 #[test]
-fn without_scripts_a_lost_answer_is_a_doubt() {
+fn without_scripts_a_counter_with_a_lost_answer_is_reported_as_unknown() {
     let redis = Redis::start(&["--user", "gmod", "on", ">pw", "~*", "&*", "+@all", "-eval", "-evalsha"]);
     let proxy = Proxy::start(redis.address());
     let mut server = at(&proxy.url().replace("redis://", "redis://gmod:pw@"));
@@ -464,7 +465,7 @@ fn without_scripts_a_lost_answer_is_a_doubt() {
     server.stop();
 }
 
-/// What is not safe to do twice is not done twice, and who asked is told.
+/// A command that is not safe to repeat is not repeated, and its callback gets an error.
 #[test]
 fn a_command_is_never_sent_again() {
     let redis = Redis::start(&[]);
@@ -489,9 +490,9 @@ fn a_command_is_never_sent_again() {
 
 // ---- leaderboards -----------------------------------------------------------------------------------------------
 
-/// A hundred thousand matching keys among a million.
+/// A leaderboard of a hundred thousand matching keys among a million.
 #[test]
-fn a_board_of_a_hundred_thousand_among_a_million() {
+fn a_huge_leaderboard_answers_its_callback_and_delays_no_other_command() {
     let redis = Redis::start(&[]);
     let fill = "for i = 1, tonumber(ARGV[1]) do redis.call('SET', ARGV[2] .. i .. ARGV[3], i) end";
     redis.command(&["EVAL", fill, "0", "100000", "p:kills:", ":daily"]);
@@ -502,7 +503,7 @@ fn a_board_of_a_hundred_thousand_among_a_million() {
     redis.command(&["LPUSH", "p:kills:list:daily", "x"]);
     let mut server = with_sync_timeout(&redis.url(), 50);
     within(Duration::from_millis(100), || {
-        // The last one's late answer is heard of, and its second is over.
+        // The late answer of the last read has come, and its second is over.
         wait_until("it reads", || server.get("none") == "nil");
         comes_true(Duration::from_millis(1100), || false);
         let began = Instant::now();
@@ -512,7 +513,7 @@ fn a_board_of_a_hundred_thousand_among_a_million() {
         took
     });
     server.submit(Some(1), |requests| requests.leaderboard(b"kills:*:daily", 3.0)).unwrap();
-    // Other commands go in between.
+    // Other commands are sent between the steps of the search.
     server.submit(Some(2), |requests| requests.set(b"k", b"v")).unwrap();
     let began = Instant::now();
     let answers = server.answered(2);
@@ -528,7 +529,7 @@ fn a_board_of_a_hundred_thousand_among_a_million() {
 }
 
 #[test]
-fn a_small_board_is_read_at_once() {
+fn a_small_leaderboard_is_read_without_a_callback() {
     let redis = Redis::start(&[]);
     for (name, kills) in [("John", "50"), ("Al*ce", "45"), ("Bob", "7")] {
         redis.command(&["SET", &format!("p:kills:{name}:daily"), kills]);
@@ -543,9 +544,9 @@ fn a_small_board_is_read_at_once() {
 
 // ---- settings ---------------------------------------------------------------------------------------------------
 
-/// Another Redis, prefix and name while events flow: the old connection answers first, nothing is lost or repeated.
+/// Redis, prefix and name change while events flow: the old connection answers first, and nothing is lost or repeated.
 #[test]
-fn settings_change_under_way() {
+fn settings_may_change_while_events_flow() {
     let [first, second] = [Redis::start(&[]), Redis::start(&[])];
     let mut server = Server::with(json!({ "redis": first.url(), "server": "one" }));
     server.on("a", 1);
@@ -569,12 +570,12 @@ fn settings_change_under_way() {
     server.wait(|server| server.heard.last().is_some_and(|last| last == "1 a 1000"));
     assert_eq!(server.heard.len(), heard + 1);
     assert_eq!(server.stat("/inbox/dropped/repeat"), 0);
-    // Back under the old prefix: the numbers have gone on.
+    // Back under the old prefix the numbers continue.
     server.engine.configure("{\"prefix\":\"\"}").unwrap();
     server.wait_ready();
     server.emit("a", "{\"n\":2000}").unwrap();
     server.wait(|server| server.heard.last().is_some_and(|last| last == "1 a 2000"));
-    // What needs no other connection keeps it.
+    // Options that need no new connection keep the old one.
     let connects = server.stat("/reconnects");
     server.engine.configure("{\"tick_budget_us\":1000,\"emit_age_max_s\":5,\"identity\":false}").unwrap();
     server.emit("a", "{\"n\":3000}").unwrap();
@@ -584,7 +585,7 @@ fn settings_change_under_way() {
     server.stop();
 }
 
-/// A login that was refused is tried again at once with another password.
+/// After a refused login another password is tried at once.
 #[test]
 fn a_new_password_is_tried_at_once() {
     let redis = Redis::start(&["--requirepass", "right"]);
@@ -594,7 +595,7 @@ fn a_new_password_is_tried_at_once() {
     server.engine.configure(&json!({ "redis": with("right") }).to_string()).unwrap();
     let began = Instant::now();
     server.wait_ready();
-    // The same password is tried again after half a minute.
+    // The same password would be tried again after half a minute.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     server.stop();
 }
@@ -624,7 +625,7 @@ fn wrong_settings_change_nothing() {
 
 // ---- bounds -----------------------------------------------------------------------------------------------------
 
-/// As many callbacks as the outbox has places; one more is refused, and nothing of it happens.
+/// As many callbacks may wait as the outbox has places; one more is refused, and its command is not sent.
 #[test]
 fn callbacks_are_bounded() {
     let mut redis = Redis::start(&[]);
@@ -642,7 +643,7 @@ fn callbacks_are_bounded() {
     server.stop();
 }
 
-/// The state that asked is gone: the command is done, its answer is counted as nobody's.
+/// The Lua state that asked is closed: its command still runs, and the answer is counted as one without a callback.
 #[test]
 fn a_map_change_forgets_callbacks_and_keeps_commands() {
     let mut redis = Redis::start(&[]);

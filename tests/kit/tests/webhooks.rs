@@ -1,5 +1,5 @@
-//! Discord and HTTP against servers that limit, refuse, hang, drip and flood: everything is delivered or given up with a
-//! reason, everybody else goes on, and no answer costs more than its bounds.
+//! Discord and HTTP hooks with servers that limit, refuse, hang, and answer slowly or endlessly: every post is delivered or
+//! given up with a reason, other destinations go on, and no answer takes more time or memory than its bounds.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, Bucket, Folder, Hook, PATIENCE, Poster, Scripted, Web, comes_true, wait_for, wait_until};
 use realtime::facade::config::limits::SENDERS_MAX;
-use realtime::facade::webhook::schedule::State;
+use realtime::facade::webhook::schedule::DestinationState;
 use realtime::facade::webhook::schedule::{DENIED_MAX, WEBHOOK_JOBS_MAX};
 use serde_json::{Value, json};
 
@@ -22,23 +22,23 @@ fn limited(seconds: f64, global: bool) -> Answer {
     Answer::Full(429, headers, body.to_string())
 }
 
-/// Answers as `first` says once, then as `then` says.
+/// Answers `first` once, then `then`.
 fn once(first: Answer, then: Answer) -> impl Fn(&fault_kit::Seen) -> Answer {
     let asked = AtomicUsize::new(0);
     move |_| if asked.fetch_add(1, Ordering::SeqCst) == 0 { first.clone() } else { then.clone() }
 }
 
-/// What is told of failed actions, once something is.
+/// Waits for a report of failed actions and returns the reports.
 fn wait_told(poster: &Poster) -> Vec<(String, &'static str, String)> {
     let mut told = Vec::new();
-    wait_until("it is told", || {
+    wait_until("it is reported", || {
         told.extend(poster.told());
         !told.is_empty()
     });
     told
 }
 
-// ---- what arrives -------------------------------------------------------------------------------------------------
+// ---- delivery -----------------------------------------------------------------------------------------------------
 
 #[test]
 fn messages_and_requests_arrive() {
@@ -89,16 +89,13 @@ fn waiting_messages_are_merged_in_order() {
 
 // ---- limits -------------------------------------------------------------------------------------------------------
 
-/// Fault 31, in real time; with 45.3 s and a clock of its own in `webhook/schedule/tests.rs`.
+/// In real time; `webhook/schedule/tests.rs` tests the same for 45.3 s with a simulated clock.
 #[test]
-fn a_limit_holds_one_webhook_and_others_flow() {
+fn a_rate_limit_stops_one_webhook_only() {
     let first = Mutex::new(None);
-    let web = Web::start(move |seen| match seen.target.contains("/1/") {
-        false => DISCORD_OK,
-        true => match first.lock().unwrap().replace(()) {
-            None => limited(2.0, false),
-            Some(()) => DISCORD_OK,
-        },
+    let web = Web::start(move |seen| {
+        let is_first = seen.target.contains("/1/") && first.lock().unwrap().replace(()).is_none();
+        if is_first { limited(2.0, false) } else { DISCORD_OK }
     });
     let poster = Poster::default();
     let [limited, free] = [1, 2].map(|n| Hook::discord(&web.url(&format!("/api/webhooks/{n}/token"))));
@@ -109,9 +106,9 @@ fn a_limit_holds_one_webhook_and_others_flow() {
     poster.wait_delivered(3);
     let seen = web.seen();
     let at = |text: &str| seen.iter().rfind(|seen| seen.content() == text).unwrap().at;
-    // The free one does not wait for the limited one.
+    // The webhook without a limit does not wait for the limited one.
     assert!(at("c") < at("a\nb"));
-    // Refused, so not delivered: both go in one now, with the name that the first had.
+    // The refused message was not delivered: now both go in one post, with the id of the first.
     assert!(at("a\nb") >= seen[0].at + Duration::from_secs(2));
     let ids: Vec<&str> =
         seen.iter().filter(|seen| seen.target.contains("/1/")).map(|seen| seen.header("webhook-id")).collect();
@@ -119,9 +116,9 @@ fn a_limit_holds_one_webhook_and_others_flow() {
     poster.stop();
 }
 
-/// Fault 32.
+/// A global limit of Discord stops all Discord webhooks; HTTP hooks go on.
 #[test]
-fn a_global_limit_holds_discord_and_http_flows() {
+fn a_global_limit_stops_discord_but_not_http() {
     let web = Web::start(once(limited(2.0, true), DISCORD_OK));
     let other = Web::start(|_| Answer::Status(200));
     let poster = Poster::default();
@@ -137,9 +134,9 @@ fn a_global_limit_holds_discord_and_http_flows() {
     poster.stop();
 }
 
-/// A global limit is one of the origin that answered: another server that speaks as Discord is not asked to wait.
+/// A global limit holds for the origin that answered it: another server that answers like Discord is not affected.
 #[test]
-fn a_global_limit_of_one_origin_is_no_limit_of_another() {
+fn a_global_limit_of_one_origin_does_not_stop_another() {
     let web = Web::start(|_| limited(3600.0, true));
     let other = Web::start(|_| DISCORD_OK);
     let poster = Poster::default();
@@ -154,7 +151,7 @@ fn a_global_limit_of_one_origin_is_no_limit_of_another() {
 }
 
 #[test]
-fn a_storm_of_limits_loses_nothing() {
+fn many_rate_limits_lose_no_message() {
     let asked = AtomicUsize::new(0);
     let web = Web::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
         0..30 => limited(0.01, false),
@@ -173,7 +170,7 @@ fn a_storm_of_limits_loses_nothing() {
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
 
-/// Fault 33.
+/// Discord answers that a webhook no longer exists.
 #[test]
 fn a_destination_that_is_gone_gets_one_request() {
     for (status, body) in [
@@ -185,23 +182,25 @@ fn a_destination_that_is_gone_gets_one_request() {
         let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
         let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
         poster.post(&hook, json!({ "text": "first" }));
-        wait_until("it is closed", || matches!(poster.standing("webhooks").state, State::Closed(_)));
+        wait_until("the destination is closed", || {
+            matches!(poster.standing("webhooks").state, DestinationState::Closed(_))
+        });
         for _ in 0..10 {
             poster.post(&hook, json!({ "text": "later" }));
         }
         poster.wait_drained();
         assert_eq!((web.seen().len(), poster.dropped("closed")), (1, 11), "{status}");
-        let State::Closed(reason) = poster.standing("webhooks").state else { panic!("open again") };
+        let DestinationState::Closed(reason) = poster.standing("webhooks").state else { panic!("open again") };
         assert!(reason.starts_with(&format!("HTTP {status}")), "{reason}");
-        wait_until("all is written down", || poster.dead_letters().len() == 11);
+        wait_until("all dead letters are written", || poster.dead_letters().len() == 11);
         assert!(
             poster.dead_letters().iter().all(|line| line["cause"] == "closed" && line["reason"] == reason.as_str())
         );
-        // The first tells that it is so; ten more of the same within ten seconds do not.
+        // The first post reports it; ten more of the same kind within ten seconds do not.
         assert_eq!(poster.wait_told(1), [("d".to_owned(), "discord", reason)]);
-        // Somebody added the hook again: one more try.
+        // The hook is added again: the module tries once more.
         poster.shared.webhooks.reopen(&hook.webhook);
-        assert_eq!(poster.standing("webhooks").state, State::Ok);
+        assert_eq!(poster.standing("webhooks").state, DestinationState::Ok);
         poster.post(&hook, json!({ "text": "again" }));
         poster.wait_drained();
         assert_eq!(web.seen().len(), 2);
@@ -209,13 +208,13 @@ fn a_destination_that_is_gone_gets_one_request() {
     }
 }
 
-/// Fault 34.
+/// A post that the server refuses.
 #[test]
-fn what_is_refused_goes_to_the_dead_letters_without_secrets() {
+fn a_refused_post_goes_to_the_dead_letters_without_secrets() {
     let body = r#"{"code":50035,"message":"Invalid Form Body hunter2","errors":{"content":{"_errors":["x"]}}}"#;
-    let web = Web::start(move |seen| match seen.body.windows(3).any(|part| part == b"bad") {
-        true => Answer::Full(400, String::new(), body.to_owned()),
-        false => DISCORD_OK,
+    let web = Web::start(move |seen| {
+        let is_bad = seen.body.windows(3).any(|part| part == b"bad");
+        if is_bad { Answer::Full(400, String::new(), body.to_owned()) } else { DISCORD_OK }
     });
     let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
     poster.post(&hook, json!({ "text": "bad\u{1b}[31m\u{9b}" }));
@@ -223,7 +222,7 @@ fn what_is_refused_goes_to_the_dead_letters_without_secrets() {
     poster.post(&hook, json!({ "text": "good" }));
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered()), (2, 1));
-    wait_until("it is written down", || poster.dead_letters().len() == 1);
+    wait_until("the dead letter is written", || poster.dead_letters().len() == 1);
     let line = &poster.dead_letters()[0];
     assert_eq!(line["reason"], r#"HTTP 400, code 50035: Invalid Form Body *** {"content":{"_errors":["x"]}}"#);
     assert_eq!(line["destination"], format!("http://127.0.0.1:{}/api/webhooks/1/***", web.port()));
@@ -233,15 +232,18 @@ fn what_is_refused_goes_to_the_dead_letters_without_secrets() {
     assert!(!text.contains("hunter2") && text.lines().count() == 1);
 }
 
-/// Fault 72: messages that waited together are refused for one of them; each is sent alone then.
+/// Discord refuses a merged message because of one part: then each part is sent alone.
 #[test]
-fn one_bad_message_does_not_take_others_with_it() {
+fn one_bad_message_does_not_fail_others() {
     for status in [400, 413] {
         let asked = AtomicUsize::new(0);
-        let web = Web::start(move |seen| match seen.body.windows(3).any(|part| part == b"bad") {
-            _ if asked.fetch_add(1, Ordering::SeqCst) == 0 => limited(0.4, false),
-            true => Answer::Full(status, String::new(), r#"{"code":50035,"message":"Invalid Form Body"}"#.to_owned()),
-            false => DISCORD_OK,
+        let web = Web::start(move |seen| {
+            if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                return limited(0.4, false);
+            }
+            let is_bad = seen.body.windows(3).any(|part| part == b"bad");
+            let refusal = r#"{"code":50035,"message":"Invalid Form Body"}"#;
+            if is_bad { Answer::Full(status, String::new(), refusal.to_owned()) } else { DISCORD_OK }
         });
         let poster = Poster::default();
         let url = web.url("/api/webhooks/1/hunter2");
@@ -264,7 +266,7 @@ fn one_bad_message_does_not_take_others_with_it() {
         };
         let said: Vec<String> = web.seen().iter().map(said).collect();
         assert_eq!(said, ["first", "b bad one d first\na\nc", "first", "a", "b", "bad one", "c", "d"]);
-        wait_until("it is written down", || poster.dead_letters().len() == 1);
+        wait_until("the dead letter is written", || poster.dead_letters().len() == 1);
         let line = &poster.dead_letters()[0];
         assert_eq!((&line["hook"], &line["payload"]["embeds"][0]["title"]), (&json!("e"), &json!("bad one")));
         let told = wait_told(&poster);
@@ -273,7 +275,7 @@ fn one_bad_message_does_not_take_others_with_it() {
     }
 }
 
-/// Fault 72: a web server's 403 and 404 speak of one post, and of one path.
+/// A web server's 403 or 404 counts for one post and one path.
 #[test]
 fn a_denied_request_does_not_close_its_destination() {
     let web = Web::start(|seen| match seen.json()["n"].as_u64() {
@@ -290,24 +292,26 @@ fn a_denied_request_does_not_close_its_destination() {
     }
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
-    assert_eq!(poster.standing("good").state, State::Ok);
-    // A path that is gone rests in the end. Its other posts wait, and so does nobody else.
+    assert_eq!(poster.standing("good").state, DestinationState::Ok);
+    // In the end the path that is gone is paused. Its other posts wait, and no other path does.
     let gone = Hook::http_named("gone", &web.url("/gone"));
     (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
-    wait_until("it rests", || matches!(poster.standing("gone").state, State::Closed(_)));
+    wait_until("the path is paused", || matches!(poster.standing("gone").state, DestinationState::Closed(_)));
     poster.post(&hook, json!({}));
     poster.wait_delivered(15);
     assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
-    let State::Closed(reason) = poster.standing("gone").state else { panic!("{:?}", poster.standing("gone")) };
+    let DestinationState::Closed(reason) = poster.standing("gone").state else {
+        panic!("{:?}", poster.standing("gone"))
+    };
     assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
     assert_eq!(poster.standing("gone").waiting, 1);
     poster.assert_balanced();
     poster.stop();
 }
 
-/// Fault 71: what the owner wrote into a body or a header is shown nowhere, though the server says it again.
+/// Secrets that the owner wrote into a body or a header are never shown, even if the server repeats them in its answer.
 #[test]
-fn secrets_of_templates_are_shown_nowhere() {
+fn secrets_in_templates_are_never_shown() {
     let echo = |seen: &fault_kit::Seen| {
         let body = String::from_utf8_lossy(&seen.body).into_owned();
         let authorization = seen.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value);
@@ -320,11 +324,11 @@ fn secrets_of_templates_are_shown_nowhere() {
         "headers": { "Authorization": "Bearer B3arer-x" },
     });
     poster.post(&Hook::new("h", spec), json!({ "text": "Bob" }));
-    wait_until("it is written down", || poster.dead_letters().len() == 1);
+    wait_until("the dead letter is written", || poster.dead_letters().len() == 1);
     let line = poster.dead_letters().remove(0);
     assert_eq!(line["payload"], json!({ "text": "Bob" }));
     let told = wait_told(&poster);
-    // Another kind of hook, and secrets that are plain words.
+    // Another type of hook, and secrets that are plain words.
     let spec = json!({
         "type": "discord", "webhook": web.url("/api/webhooks/1/tokenword"), "format": "{text}",
         "avatar_url": web.url("/a.png?key=avatarword"),
@@ -332,7 +336,7 @@ fn secrets_of_templates_are_shown_nowhere() {
     poster.post(&Hook::new("d", spec), json!({ "text": "Bob" }));
     let spec = json!({ "type": "http", "url": web.url("/bodies"), "format": r#"{"pass":"bodyword","text":"{text}"}"# });
     poster.post(&Hook::new("b", spec), json!({ "text": "Bob" }));
-    wait_until("all are written down", || poster.dead_letters().len() == 3);
+    wait_until("all dead letters are written", || poster.dead_letters().len() == 3);
     let lines = poster.dead_letters();
     assert!(lines.iter().all(|line| line["reason"].as_str().unwrap().contains("no: ")), "{lines:?}");
     let shown = format!("{lines:?} {told:?} {:?} {:?}", wait_told(&poster), poster.shared.webhooks.standings());
@@ -348,7 +352,7 @@ fn secrets_of_templates_are_shown_nowhere() {
     }
 }
 
-/// Fault 37.
+/// The post is given up, and the host of the redirection gets no request.
 #[test]
 fn redirections_are_not_followed() {
     let target = Web::start(|_| Answer::Status(200));
@@ -358,12 +362,12 @@ fn redirections_are_not_followed() {
     poster.post(&Hook::http(&web.url("/")), json!({}));
     poster.wait_drained();
     assert_eq!((poster.dropped("refused"), target.connections()), (1, 0));
-    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: it points elsewhere, which is not followed");
+    assert_eq!(poster.wait_told(1)[0].2, "HTTP 302: redirections are not followed");
     poster.stop();
 }
 
 #[test]
-fn an_event_that_makes_no_post_is_told() {
+fn an_event_that_makes_no_post_is_reported() {
     let web = Web::start(|_| DISCORD_OK);
     let poster = Poster::default();
     poster.post(&Hook::http(&web.url("/{player}")), json!({}));
@@ -376,7 +380,7 @@ fn an_event_that_makes_no_post_is_told() {
 }
 
 #[test]
-fn what_is_no_json_is_a_string_and_depth_is_no_danger() {
+fn dead_letters_show_an_event_without_json_or_too_deep_as_text() {
     let web = Web::start(|_| Answer::Status(400));
     let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
     poster.try_post(&hook, "plain \"words\"").unwrap();
@@ -386,17 +390,17 @@ fn what_is_no_json_is_a_string_and_depth_is_no_danger() {
     poster.wait_drained();
     assert_eq!(web.seen()[0].json(), json!("plain \"words\""));
     assert_eq!((web.seen()[1].body.as_slice(), web.seen()[2].body.len()), (deep.as_bytes(), 100_002));
-    wait_until("all is written down", || poster.dead_letters().len() == 3);
-    // One level more than most JSON readers take: a text, so that they can read the line.
+    wait_until("all dead letters are written", || poster.dead_letters().len() == 3);
+    // One level more than most JSON readers accept: the event is written as a text, so that they can read the line.
     assert_eq!(poster.dead_letters()[1]["payload"], deep.as_str());
     poster.stop();
 }
 
 // ---- trouble ------------------------------------------------------------------------------------------------------
 
-/// Fault 35: each kind of trouble, then a good answer, with the same name.
+/// Each kind of failure, then a good answer: the second attempt has the same id.
 #[test]
-fn trouble_is_tried_again() {
+fn failed_requests_are_tried_again() {
     let troubles = [
         Answer::Status(500),
         Answer::Status(503),
@@ -406,7 +410,7 @@ fn trouble_is_tried_again() {
         Answer::Raw(b"-ERR unknown command\r\n".to_vec()),
         Answer::Full(503, "Retry-After: 1".to_owned(), String::new()),
     ];
-    // All at once: each waits for its second attempt.
+    // All at the same time, because each waits for its second attempt.
     let runs: Vec<_> = troubles
         .into_iter()
         .map(|trouble| {
@@ -428,9 +432,9 @@ fn trouble_is_tried_again() {
     }
 }
 
-/// Fault 35: nobody there, no such name, no TLS. The words of each.
+/// A closed port, an unknown name, no TLS: each has its own words.
 #[test]
-fn trouble_has_its_words() {
+fn each_failure_to_connect_has_its_own_words() {
     let plain = Web::start(|_| Answer::Status(200));
     let mute = plain.url("/").replace("http://", "https://");
     let plain = Scripted::start(|client| client.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
@@ -455,7 +459,7 @@ fn trouble_has_its_words() {
     poster.stop();
 }
 
-/// Fault 41.
+/// Certificates that are expired, for another name, or of an unknown authority are refused.
 #[test]
 fn certificates_are_checked() {
     let (authority, other) = (Authority::default(), Authority::default());
@@ -484,7 +488,7 @@ fn certificates_are_checked() {
         assert_eq!(web.seen().len(), 0);
     }
     poster.stop();
-    // Without the file nobody vouches for the good one, and a file that is none is said to be.
+    // Without the CA file even the valid certificate has no known authority; a file without certificates is reported.
     for (file, words) in [("", "no known authority"), ("/nowhere.pem", "cannot use webhook_ca_file `/nowhere.pem`")] {
         let poster = Poster::with(json!({ "webhook_ca_file": file }), Folder::default());
         poster.post(&Hook::http(&good.url("/b")), json!({}));
@@ -502,9 +506,9 @@ fn threads(name: &str) -> usize {
         .count()
 }
 
-/// Fault 36: what never ends is ended, with its words, and its thread is free for others.
+/// A request with an endless answer is ended with its own words, and its thread is free for others.
 #[test]
-fn answers_without_end_are_ended() {
+fn requests_with_endless_answers_are_ended() {
     let rows = [
         (Answer::Hang, "no answer in time"),
         (Answer::Drip, "no answer in time"),
@@ -525,9 +529,9 @@ fn answers_without_end_are_ended() {
     for (web, poster, words, began) in &runs {
         let in_trouble = || poster.standing("127").tally.status_5xx + poster.standing("127").tally.no_answer == 1;
         wait_until(words, in_trouble);
-        // Two seconds are its bound. The shortest of these answers takes 40 s, the others never end.
+        // The bound is two seconds. The shortest of these answers takes 40 s, the others never end.
         assert!(began.elapsed() < Duration::from_secs(15), "{words} after {:?}", began.elapsed());
-        // Far from the 100 MB, and from a stream without end: what fits into the sockets' own buffers.
+        // Far less than the 100 MB of one answer and than an endless stream: only the buffers of the sockets fill up.
         assert!(web.bytes_sent() < 16 * 1024 * 1024, "{words}: {}", web.bytes_sent());
     }
     for (_, poster, ..) in runs {
@@ -536,25 +540,25 @@ fn answers_without_end_are_ended() {
     }
 }
 
-/// A good head is a delivery, whatever its body does: it is not posted twice.
+/// A good status is a delivery, whatever the body does: the post is not sent twice.
 #[test]
-fn a_body_without_end_is_a_delivery() {
+fn a_good_status_with_an_endless_body_is_a_delivery() {
     for answer in [Answer::Endless(200), Answer::DripBody(200)] {
         let web = Web::start(move |_| answer.clone());
         let poster = Poster::default();
         let began = Instant::now();
         poster.post(&Hook::new("h", json!({ "type": "http", "url": web.url("/"), "timeout": 60 })), json!({}));
         poster.wait_delivered(1);
-        // The body gets a second, not the whole minute.
+        // The module reads the body for one second, not for the whole minute.
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         assert_eq!(web.seen().len(), 1);
         poster.stop();
     }
 }
 
-/// Fault 36: three destinations hang, a fourth is served within a second.
+/// Three destinations hang; a fourth is served within a second.
 #[test]
-fn three_hung_destinations_hold_up_nobody() {
+fn three_hung_destinations_do_not_delay_others() {
     let webs: Vec<Web> = (0..3).map(|_| Web::start(|_| Answer::Hang)).collect();
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let arrivals = Arc::clone(&arrived);
@@ -569,7 +573,7 @@ fn three_hung_destinations_hold_up_nobody() {
     wait_until("all three hang", || webs.iter().all(|web| web.connections() == 1));
     let hook = Hook::http(&good.url("/"));
     let mut sent = Vec::new();
-    // While all of them hang for two seconds, fail, wait, and hang again.
+    // Meanwhile each of them hangs for two seconds, fails, waits, and hangs again.
     while !comes_true(Duration::from_millis(10), || webs.iter().all(|web| web.connections() >= 3)) {
         poster.post(&hook, json!({ "n": sent.len() }));
         sent.push(Instant::now());
@@ -579,11 +583,12 @@ fn three_hung_destinations_hold_up_nobody() {
     let mut waits: Vec<Duration> =
         arrived.iter().map(|(n, at)| at.saturating_duration_since(sent[*n as usize])).collect();
     waits.sort();
-    // Who is held up waits for two seconds, as nearly all would: the ninth of ten is fast although the machine is busy.
+    // If posts were delayed, nearly all of them would wait for two seconds. On a busy machine the 90th percentile is still
+    // fast.
     let p90 = waits[waits.len() * 9 / 10];
     assert!(waits.len() > 100 && p90 < Duration::from_secs(1), "p90 {p90:?} of {}", waits.len());
     poster.assert_balanced();
-    // One that hangs for a minute is interrupted.
+    // A request that hangs for a minute is interrupted.
     let hole = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}/", hole.local_addr().unwrap());
     poster.post(&Hook::new("h", json!({ "type": "http", "url": url, "timeout": 60 })), json!({}));
@@ -594,10 +599,10 @@ fn three_hung_destinations_hold_up_nobody() {
     stream.read_to_end(&mut Vec::new()).expect("the end of the connection");
 }
 
-/// Fault 72: as many destinations as there are senders hang for their whole minute, and more behind them. Who answered
-/// before is served at once, and somebody new as soon as they have had their time.
+/// More destinations than there are senders hang, each for its whole timeout of a minute. A destination that answered
+/// before is served at once, and a new one as soon as the hung requests have had their time.
 #[test]
-fn hung_destinations_hold_up_nobody_for_their_whole_timeout() {
+fn hung_destinations_do_not_delay_others_for_their_whole_timeout() {
     let hung: Vec<Web> = (0..SENDERS_MAX * 2)
         .map(|n| Web::start(move |_| if n % 2 == 0 { Answer::Hang } else { Answer::Drip }))
         .collect();
@@ -611,19 +616,21 @@ fn hung_destinations_hold_up_nobody_for_their_whole_timeout() {
     }
     let connections = || hung.iter().map(Web::connections).sum::<usize>();
     wait_until("all senders hang", || connections() == SENDERS_MAX);
-    // Less than their minute goes by before anything here: a test does not wait so long.
+    // Everything here happens in less than their minute: a test does not wait so long.
     poster.post(&Hook::http(&new.url("/")), json!({}));
     for n in 2..30 {
         poster.post(&good, json!({}));
-        wait_until("the known one is served", || known.seen().len() == n);
+        wait_until("the known destination is served", || known.seen().len() == n);
     }
-    wait_until("the new one is served", || new.seen().len() == 1);
+    wait_until("the new destination is served", || new.seen().len() == 1);
     let words = "no answer in time: other destinations waited for the sender";
     let cut = poster.shared.webhooks.standings().into_iter().filter(|standing| standing.tally.no_answer > 0).count();
     assert!(cut >= 1 && cut <= hung.len(), "{cut}");
-    wait_until("it is told", || {
+    wait_until("it is reported", || {
         let standings = poster.shared.webhooks.standings();
-        standings.iter().any(|standing| matches!(&standing.state, State::Broken(reason) if reason.contains(words)))
+        standings
+            .iter()
+            .any(|standing| matches!(&standing.state, DestinationState::Broken(reason) if reason.contains(words)))
     });
     poster.assert_balanced();
     poster.stop();
@@ -631,13 +638,13 @@ fn hung_destinations_hold_up_nobody_for_their_whole_timeout() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn threads_are_bounded_and_end() {
-    // A process of its own: other tests have such threads too.
+fn the_number_of_threads_is_bounded_and_all_of_them_end() {
+    // This runs in its own process, because other tests have such threads too.
     let inner = "REALTIME_TEST_INNER";
     if std::env::var_os(inner).is_none() {
         let program = std::env::current_exe().unwrap();
         let run = std::process::Command::new(program)
-            .args(["--exact", "threads_are_bounded_and_end", "--nocapture"])
+            .args(["--exact", "the_number_of_threads_is_bounded_and_all_of_them_end", "--nocapture"])
             .env(inner, "1")
             .output()
             .unwrap();
@@ -650,16 +657,16 @@ fn threads_are_bounded_and_end() {
         let webs: Vec<Web> = (0..SENDERS_MAX * 3).map(|_| Web::start(|_| Answer::Hang)).collect();
         let poster = Poster::default();
         for web in &webs {
-            // By name: each look-up has a thread.
+            // Host names, because each look-up has a thread.
             poster.post(&Hook::http(&web.url("/").replace("127.0.0.1", "localhost")), json!({}));
         }
-        wait_until("the first ones failed", || {
+        wait_until("the first posts failed", || {
             let standings = poster.shared.webhooks.standings();
             standings.iter().filter(|standing| standing.tally.no_answer > 0).count() > SENDERS_MAX
         });
         assert_eq!(threads("rt-send-"), SENDERS_MAX, "{round}");
         poster.stop();
-        wait_until("all of them ended", || threads("rt-") == 0);
+        wait_until("all threads ended", || threads("rt-") == 0);
         drop(webs);
         files.push(std::fs::read_dir("/proc/self/fd").unwrap().count());
     }
@@ -669,7 +676,7 @@ fn threads_are_bounded_and_end() {
 // ---- bounds -------------------------------------------------------------------------------------------------------
 
 #[test]
-fn too_much_for_one_destination_goes_to_the_dead_letters() {
+fn posts_beyond_the_queue_of_a_destination_go_to_the_dead_letters() {
     let web = Web::start(|_| Answer::Hang);
     let (poster, hook) = (Poster::default(), Hook::http(&web.url("/")));
     let more = 100;
@@ -680,10 +687,10 @@ fn too_much_for_one_destination_goes_to_the_dead_letters() {
             std::thread::yield_now(); // Counted as refused.
         }
     }
-    wait_until("all were looked at", || poster.standing("127").tally.offered == (WEBHOOK_JOBS_MAX + more) as u64);
+    wait_until("all posts were taken", || poster.standing("127").tally.offered == (WEBHOOK_JOBS_MAX + more) as u64);
     // One is in flight.
     wait_for("posts dropped", more as u64 - 1, || poster.dropped("overflow"));
-    wait_for("posts written down", more - 1, || poster.dead_letters().len());
+    wait_for("dead letters", more - 1, || poster.dead_letters().len());
     let numbers: Vec<u64> = poster.dead_letters().iter().map(|line| line["payload"]["n"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..more as u64).collect::<Vec<_>>());
     poster.assert_balanced();
@@ -691,7 +698,7 @@ fn too_much_for_one_destination_goes_to_the_dead_letters() {
 }
 
 #[test]
-fn a_flood_is_refused_or_counted() {
+fn every_event_of_a_flood_is_delivered_refused_or_counted() {
     let web = Web::start(|_| Answer::Status(200));
     let (poster, hook) = (Arc::new(Poster::default()), Arc::new(Hook::http(&web.url("/"))));
     let payload = json!({ "text": "x".repeat(100_000) }).to_string();
@@ -711,9 +718,9 @@ fn a_flood_is_refused_or_counted() {
 
 // ---- the end, and after it ------------------------------------------------------------------------------------------
 
-/// Fault 62: what could not be sent is sent by the next process, once.
+/// Posts that could not be sent are sent by the next process, once.
 #[test]
-fn the_next_process_posts_what_is_left() {
+fn the_next_process_sends_the_remaining_posts() {
     let folder = Folder::default();
     let web = Web::start(|_| Answer::Hang);
     let poster = Poster::with(json!({}), folder.clone());
@@ -731,7 +738,7 @@ fn the_next_process_posts_what_is_left() {
     let urls: Vec<String> =
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["url"].to_string()).collect();
     assert!(urls.len() >= 4 && urls.iter().any(|url| url.contains("hunter2")), "{urls:?}");
-    // The server came back elsewhere, as far as this test is concerned.
+    // For this test the server comes back at another address.
     let web = Web::start(|_| DISCORD_OK);
     let port = text.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap();
     let text = text.replace(&format!("127.0.0.1:{port}/"), &format!("127.0.0.1:{}/", web.port()));
@@ -739,7 +746,7 @@ fn the_next_process_posts_what_is_left() {
 
     let poster = Poster::with(json!({}), folder.clone());
     poster.wait_delivered(6);
-    wait_until("the spool is gone", || !poster.spool().exists());
+    wait_until("the spool is removed", || !poster.spool().exists());
     let seen = web.seen();
     let numbers: Vec<u64> =
         seen.iter().filter(|seen| seen.target == "/a").map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
@@ -755,10 +762,10 @@ fn the_next_process_posts_what_is_left() {
     again.stop();
 }
 
-/// Fault 72: the server dies after its spool was written and some of it was posted. Only the rest goes out again, and
-/// messages that were waiting are messages: merged, and parted when one of them is refused.
+/// The server crashes after its spool was written and some of its posts were sent. The next process sends only the rest;
+/// Discord messages in it are merged, and sent one by one if the merged one is refused.
 #[test]
-fn what_was_posted_before_a_crash_is_not_posted_again() {
+fn posts_sent_before_a_crash_are_not_sent_again() {
     let open = Arc::new((Mutex::new(0), std::sync::Condvar::new()));
     let gate = Arc::clone(&open);
     let web = Web::start(move |seen| {
@@ -773,21 +780,18 @@ fn what_was_posted_before_a_crash_is_not_posted_again() {
         let text = if n == 3 { "bad".to_owned() } else { n.to_string() };
         poster.post(&Hook::discord(&chat.url("/api/webhooks/1/token")), json!({ "text": text }));
     }
-    wait_until("one hangs", || chat.seen().len() == 1);
+    wait_until("one post hangs", || chat.seen().len() == 1);
     assert!(poster.shared.webhooks.spool(Instant::now() + Duration::from_secs(10)));
     *open.0.lock().unwrap() = 3;
     open.1.notify_all();
     poster.wait_delivered(3);
-    // What the file holds now is all that a crash leaves.
+    // After a crash only the contents of the file are left.
     let text = std::fs::read_to_string(poster.spool()).unwrap();
     poster.stop();
     drop((web, chat));
     let (web, chat) = (
         Web::start(|_| Answer::Status(200)),
-        Web::start(|seen| match seen.content().contains("bad") {
-            true => Answer::Status(400),
-            false => DISCORD_OK,
-        }),
+        Web::start(|seen| if seen.content().contains("bad") { Answer::Status(400) } else { DISCORD_OK }),
     );
     let folder = Folder::default();
     std::fs::create_dir_all(folder.path()).unwrap();
@@ -805,18 +809,18 @@ fn what_was_posted_before_a_crash_is_not_posted_again() {
         .collect();
     std::fs::write(folder.path().join("spool.jsonl"), moved).unwrap();
     let next = Poster::with(json!({}), folder);
-    wait_until("all are taken", || next.shared.stats.webhooks.offered.get() == 7);
+    wait_until("all posts are read from the spool", || next.shared.stats.webhooks.offered.get() == 7);
     next.wait_drained();
     let numbers: Vec<u64> = web.seen().iter().map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [3, 4]);
     let texts: Vec<String> = chat.seen().iter().map(|seen| seen.content()).collect();
     assert_eq!(texts.last().map(String::as_str), Some("4"), "{texts:?}");
     assert_eq!((next.delivered(), next.dropped("refused")), (6, 1));
-    wait_until("the spool is gone", || !next.spool().exists());
+    wait_until("the spool is removed", || !next.spool().exists());
     next.stop();
 }
 
-/// Fault 73: two servers in one folder.
+/// Two servers share one folder.
 #[test]
 fn two_processes_in_one_folder_keep_their_spools_apart() {
     let folder = Folder::default();
@@ -828,27 +832,27 @@ fn two_processes_in_one_folder_keep_their_spools_apart() {
         assert!(poster.shared.webhooks.spool(deadline()));
     }
     let [one, two] = posters;
-    // The first one ends; who comes then takes what it left, and leaves what the living one has.
+    // The first server ends. The next one takes over its spool, and leaves the spool of the running one alone.
     one.stop();
     let heir = Poster::with(json!({}), folder.clone());
-    wait_until("it has the post", || heir.shared.webhooks.waiting() == 1);
+    wait_until("the heir has the post", || heir.shared.webhooks.waiting() == 1);
     wait_until("its own spool is there", || heir.spool().exists() && folder.path().join("spool.2.jsonl").exists());
     assert_eq!(two.shared.webhooks.waiting(), 1);
     two.stop();
     heir.stop();
     let last = Poster::with(json!({}), folder.clone());
-    wait_until("it has both", || last.shared.webhooks.waiting() == 2);
+    wait_until("the last one has both posts", || last.shared.webhooks.waiting() == 2);
     let other = Poster::with(json!({}), folder);
     other.post(&Hook::http(&web.url("/other")), json!({}));
-    wait_until("it began", || web.seen().iter().any(|seen| seen.target == "/other"));
+    wait_until("the first post is in flight", || web.seen().iter().any(|seen| seen.target == "/other"));
     assert_eq!(other.shared.stats.webhooks.offered.get(), 1);
     other.stop();
     last.stop();
 }
 
-/// A map change: the spool is written, and goes when the living process has posted what is in it.
+/// At a map change the spool is written; the same process removes it when it has sent the posts in it.
 #[test]
-fn a_process_that_lives_on_removes_its_spool() {
+fn a_process_that_goes_on_removes_its_spool() {
     let open = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
     let gate = Arc::clone(&open);
     let web = Web::start(move |_| {
@@ -868,16 +872,16 @@ fn a_process_that_lives_on_removes_its_spool() {
     *open.0.lock().unwrap() = true;
     open.1.notify_all();
     poster.wait_delivered(3);
-    wait_until("the spool is gone", || !poster.spool().exists());
+    wait_until("the spool is removed", || !poster.spool().exists());
     assert_eq!(web.seen().len(), 3);
     poster.stop();
 }
 
-// ---- panics of ours ---------------------------------------------------------------------------------------------------
+// ---- panics ------------------------------------------------------------------------------------------------------------
 
-/// Fault 55: in each of the threads; what it cost is counted, the rest is delivered.
+/// A panic in each of the threads: the lost post is counted, the others are delivered.
 #[test]
-fn panics_cost_an_attempt_at_most() {
+fn a_panic_costs_at_most_one_attempt() {
     let inner = "REALTIME_TEST_PANIC";
     if let Ok(place) = std::env::var(inner) {
         let web = Web::start(|_| Answer::Status(200));
@@ -892,7 +896,7 @@ fn panics_cost_an_attempt_at_most() {
     }
     for place in ["sender*1", "webhook*1", "webhooks*1"] {
         let run = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "panics_cost_an_attempt_at_most", "--nocapture"])
+            .args(["--exact", "a_panic_costs_at_most_one_attempt", "--nocapture"])
             .env(inner, place)
             .output()
             .unwrap();

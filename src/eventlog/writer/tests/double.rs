@@ -1,5 +1,5 @@
-//! A disk that fails when it is told to, and one that forgets what was not synced. Both keep the files in a real
-//! folder, so that a reader sees what it would see.
+//! A test disk that fails on demand and can forget unsynced bytes. It keeps all files in a real folder as well, so
+//! that a reader sees real files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
 
-/// A folder of the test's own, gone afterwards.
+/// A temporary folder of one test, removed when it is dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Memory, where there is such a folder: thousands of files are made here.
+        // A folder in memory if the system has one: the tests create thousands of files.
         let base = Some(PathBuf::from("/dev/shm")).filter(|shm| shm.is_dir()).unwrap_or(std::env::temp_dir());
         let path = base.join(format!("realtime-eventlog-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
@@ -31,24 +31,25 @@ impl Drop for Folder {
     }
 }
 
-/// What is to go wrong, and what was seen.
+/// The planned failures, and the calls that were counted.
 #[derive(Default)]
 pub(crate) struct Plan {
-    /// Bytes that are left on the disk.
+    /// Free bytes on the disk.
     pub(crate) room: Option<u64>,
-    /// Longest single write.
+    /// Most bytes of a single write.
     pub(crate) write_max: Option<usize>,
-    /// So many of the next calls fail with EIO.
+    /// Number of the next calls of each kind that fail with EIO.
     pub(crate) bad_syncs: u32,
     pub(crate) bad_writes: u32,
     pub(crate) bad_creates: u32,
     pub(crate) bad_renames: u32,
+    /// Syncs so far.
     pub(crate) syncs: u64,
-    /// Writes and syncs of a file after one of its syncs failed: there must be none.
+    /// Writes and syncs of a file after one of its syncs failed; a writer must make none.
     pub(crate) retried: u64,
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<PathBuf, u64>,
-    /// The names as they were when the folder was synced.
+    /// The names at the last sync of the folder.
     safe_names: BTreeMap<PathBuf, u64>,
 }
 
@@ -67,8 +68,8 @@ impl DoubleDisk {
         change(&mut self.0.lock().unwrap())
     }
 
-    /// The folder as a crash of the machine leaves it: what was not synced is gone, but for `kept` of every file's
-    /// unsynced bytes in per cent.
+    /// Copies the folder as a crash of the machine would leave it: without unsynced bytes, except the first `kept`
+    /// per cent of each file's.
     pub(crate) fn crash(&self, root: &Path, into: &Path, kept: usize) {
         self.plan(|plan| {
             for (path, inode) in &plan.safe_names {
@@ -89,7 +90,7 @@ fn eio() -> io::Error {
     io::Error::other("injected I/O error")
 }
 
-/// True, so many times.
+/// True this many times, then false.
 fn strike(times: &mut u32) -> bool {
     let strikes = *times > 0;
     *times = times.saturating_sub(1);

@@ -1,12 +1,12 @@
-//! What other programs do to the files of a log, and files of theirs beside it: nothing of theirs is touched, nothing of
-//! the log's is lost without a word.
+//! Tests of other programs that change the files of a log, and of their own files beside it: their files stay
+//! untouched, and no loss in the log goes unreported.
 
 use std::process::Command;
 
 use super::*;
 use crate::eventlog::reader::ReadOutcome;
 
-/// Names that a log's own files could have, or nearly, with what an owner may keep there.
+/// Creates files of an owner whose names are those of a log's own files, or nearly so.
 fn put_files_of_others(folder: &Folder, copy: &[u8]) -> Vec<(PathBuf, Vec<u8>)> {
     let logs = folder.0.join("logs");
     fs::create_dir_all(&logs).unwrap();
@@ -34,7 +34,7 @@ fn put_files_of_others(folder: &Folder, copy: &[u8]) -> Vec<(PathBuf, Vec<u8>)> 
     files
 }
 
-/// The rotated segments that are the log's own, in a folder with files of others.
+/// Number of the log's own rotated segments in a folder that also has the files of others.
 fn own_rotated(folder: &Folder, others: &[(PathBuf, Vec<u8>)]) -> usize {
     let is_own = |name: &str| !others.iter().any(|(path, _)| path.ends_with(name)) && name != "deaths.log";
     segments(folder).iter().filter(|(name, _)| is_own(name)).count()
@@ -74,7 +74,7 @@ fn files_of_others_are_neither_removed_nor_read_nor_replaced() {
 }
 
 #[test]
-fn without_its_list_a_log_knows_its_segments_and_no_copies() {
+fn without_its_list_a_log_recognises_its_segments_and_no_copies() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(17_000));
         let mut writer = open(&folder, spec(format));
@@ -121,7 +121,7 @@ fn many_old_segments_are_removed_a_few_at_a_time() {
         writer.sync_now(Instant::now()).unwrap();
     }
     assert_eq!(segments(&folder).len(), 31);
-    // One of those that stay was taken away by hand: another is kept for it.
+    // Somebody removed one of the segments to keep: an older one is kept instead.
     fs::remove_file(folder.0.join("logs/deaths.log.000029")).unwrap();
     writer.set_spec(LogSpec { max_files: 3, ..spec(Format::Json) });
     writer.append(1, b"c", line.as_bytes()).unwrap();
@@ -139,7 +139,7 @@ fn many_old_segments_are_removed_a_few_at_a_time() {
 }
 
 #[test]
-fn a_segment_that_became_something_else_is_left() {
+fn a_segment_replaced_by_another_file_is_not_removed() {
     let folder = Folder::new();
     let mut writer = open(&folder, LogSpec { max_files: 2, ..spec(Format::Json) });
     let line = format!("\"{}\"", "x".repeat(40_000));
@@ -159,7 +159,7 @@ fn a_segment_that_became_something_else_is_left() {
 }
 
 #[test]
-fn a_users_file_in_the_place_of_an_own_one_is_untouched() {
+fn an_owners_file_at_the_name_of_a_log_file_is_untouched() {
     for format in FORMATS {
         let notes = b"# notes of the owner\n".to_vec();
         let folder = Folder::new();
@@ -178,13 +178,13 @@ fn a_users_file_in_the_place_of_an_own_one_is_untouched() {
         assert_eq!((fs::read(&index).unwrap(), writer.take_counts().index_errors), (notes, 1));
         assert_eq!(read_all(&folder), expected(&many(3)));
     }
-    // Whatever begins like a log and has no record may be anything.
+    // A file that begins like a log and has no record may be any file.
     for bytes in [&b"{"[..], b"{\"time\": 5}", b"{\"time\": 5}\n", b"R", b"RTEL", &[0; 100_000]] {
         let folder = Folder::new();
         fs::create_dir_all(folder.0.join("logs")).unwrap();
         fs::write(active(&folder), bytes).unwrap();
         for _ in 0..2 {
-            // Nor is it the log's because somebody tried before.
+            // A failed attempt does not make the file the log's own.
             let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
             let refused = result.err().map(|err| err.to_string()).unwrap_or_default();
             assert!(refused.ends_with("not an event log"), "{bytes:?}: {refused}");
@@ -196,34 +196,34 @@ fn a_users_file_in_the_place_of_an_own_one_is_untouched() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_put_at_the_logs_name_is_not_written_to() {
+fn a_file_put_at_the_logs_name_is_not_written_to() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(90));
         let mut writer = open(&folder, spec(format));
         append(&mut writer, &samples[..30]);
         writer.sync_now(Instant::now()).unwrap();
-        // As `logrotate` does with `create`: an empty file takes the place of the log.
+        // An empty file takes the place of the log, as `logrotate` with `create` does.
         fs::rename(active(&folder), folder.0.join("logs/deaths.log.1")).unwrap();
         fs::write(active(&folder), b"").unwrap();
         append(&mut writer, &samples[30..60]);
         writer.sync_now(Instant::now()).unwrap();
         assert_eq!(read_all(&folder), expected(&samples[..60])[30..]);
-        // Something else does, and stays, until its owner takes it away.
+        // Any other file in its place stays until its owner removes it.
         fs::rename(active(&folder), folder.0.join("logs/deaths.log.2")).unwrap();
         fs::write(active(&folder), b"PK\x03\x04").unwrap();
         append(&mut writer, &samples[60..]);
         let mut now = Instant::now();
         for _ in 0..3 {
             let err = writer.sync_now(now).unwrap_err().to_string();
-            let reason = "something that is no event log has its name";
-            assert_eq!(err, format!("cannot make event log `{}`: {reason}", active(&folder).display()));
+            let reason = "a file that is no event log has its name";
+            assert_eq!(err, format!("cannot create event log `{}`: {reason}", active(&folder).display()));
             assert_eq!(fs::read(active(&folder)).unwrap(), b"PK\x03\x04");
             now += EVENTLOG_RETRY;
         }
         fs::remove_file(active(&folder)).unwrap();
         writer.sync_now(now).unwrap();
         assert_eq!(read_all(&folder), expected(&samples)[60..]);
-        // One that was a segment of the log comes back: it is put aside as one.
+        // A former segment of the log comes back: it is rotated like one.
         fs::rename(active(&folder), folder.0.join("kept")).unwrap();
         fs::rename(folder.0.join("logs/deaths.log.2"), active(&folder)).unwrap();
         writer.append(samples[0].time_ms, &samples[0].channel, &samples[0].payload).unwrap();
@@ -237,7 +237,7 @@ fn what_is_put_at_the_logs_name_is_not_written_to() {
 
 #[cfg(unix)]
 #[test]
-fn only_plain_files_are_opened_wherever_one_is_looked_for() {
+fn only_plain_files_are_opened() {
     let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     let make: [fn(&Path); 2] =
         [|path| fs::create_dir(path).unwrap(), |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())];
@@ -263,10 +263,10 @@ fn only_plain_files_are_opened_wherever_one_is_looked_for() {
             } else if name == "deaths.log" {
                 assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })), "{name}");
             }
-            assert!(!fs::symlink_metadata(logs.join(name)).unwrap().is_file(), "{name} is what it was");
+            assert!(!fs::symlink_metadata(logs.join(name)).unwrap().is_file(), "{name} was not replaced");
         }
     }
-    // One that takes the place of a rotated segment which is the log's own.
+    // A pipe takes the place of a rotated segment of the log.
     let (folder, samples) = (Folder::new(), many(600));
     let mut writer = open(&folder, spec(Format::Json));
     append(&mut writer, &samples);
@@ -293,7 +293,7 @@ const CHANGES: [(&str, Change); 5] = [
     ("lengthened", |path| {
         let mut bytes = fs::read(path).unwrap();
         bytes.extend_from_slice(b"another program's line\n");
-        // Into the same file.
+        // Appends to the same file instead of replacing it.
         let file = fs::OpenOptions::new().append(true).open(path).unwrap();
         std::io::Write::write_all(&mut &file, &bytes[bytes.len() - 23..]).unwrap();
     }),
@@ -306,7 +306,7 @@ fn cut(path: &Path, bytes: u64) {
 
 #[cfg(unix)]
 #[test]
-fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
+fn a_log_that_another_program_changed_continues_in_a_new_file() {
     for (format, fsync) in FORMATS.into_iter().flat_map(|format| {
         [Fsync::EverySecond, Fsync::Always, Fsync::Never].into_iter().map(move |fsync| (format, fsync))
     }) {
@@ -316,7 +316,7 @@ fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
             let mut writer = open(&folder, LogSpec { fsync, ..spec(format) });
             append(&mut writer, &samples[..40]);
             writer.sync_now(now).unwrap();
-            // Written and not safe, unless the policy says so.
+            // Written and, unless the log is synced always, not synced.
             append(&mut writer, &samples[40..60]);
             writer.advance(now, true).unwrap();
             change(&active(&folder));
@@ -331,9 +331,9 @@ fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
             assert!(!youngest.starts_with(&[0]), "{format:?} {fsync:?} {name}: a hole");
             let (found, damage) = scan(&folder, all()).unwrap();
             let from = if fsync == Fsync::EverySecond { 40 } else { 60 };
-            assert!(found.ends_with(&expected(&samples)[from..]), "{format:?} {fsync:?} {name}: what was not safe");
+            assert!(found.ends_with(&expected(&samples)[from..]), "{format:?} {fsync:?} {name}: the unsynced records");
             assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
-            // Only what another program wrote, or left of a record, is no record.
+            // Only bytes of the other program, or a rest of a record, are damage.
             let clean = damage.damaged + damage.torn_bytes == 0;
             assert!(clean || !matches!(name, "emptied" | "removed"), "{format:?} {fsync:?} {name}: {damage:?}");
             assert!(damage.damaged <= 1, "{format:?} {fsync:?} {name}: {damage:?}");
@@ -346,9 +346,9 @@ fn a_log_that_another_program_changed_goes_on_in_a_new_file() {
     }
 }
 
-/// A program that opens the log by its name for each line it adds.
+/// The other program opens the log by its name for each line that it adds.
 #[test]
-fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
+fn a_program_that_keeps_writing_causes_few_files_and_no_loss() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(600));
         let mut now = Instant::now();
@@ -359,18 +359,18 @@ fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
             writer.advance(now, true).unwrap();
             assert!(writer.unwritten() == 0 || writer.due().is_some_and(|due| due <= now + Duration::from_secs(60)));
             let log = fs::OpenOptions::new().append(true).open(active(&folder));
-            // Between two files there is none.
+            // During the pause there is no file.
             log.map(|mut log| std::io::Write::write_all(&mut log, b"a line of somebody else\n").unwrap()).ok();
         }
         let files = segments(&folder).len();
         assert!((10..25).contains(&files), "{format:?}: {files} files in ten minutes");
-        // Much in memory waits for nobody.
+        // Many records in memory end the pause.
         let (before, unwritten) = (writer.take_counts().changed, writer.unwritten());
         append(&mut writer, &many(5000));
         writer.advance(now, true).unwrap();
         writer.advance(now, true).unwrap();
         assert_eq!(writer.unwritten(), 0, "{format:?}: {unwritten} before, changed {before} times");
-        // Once the pause is over, it is no reason to wake up.
+        // After the pause the writer is due for the next sync only.
         now += Duration::from_secs(60);
         for _ in 0..2 {
             append(&mut writer, &samples[..1]);
@@ -378,7 +378,7 @@ fn a_program_that_keeps_writing_makes_few_files_and_nothing_is_lost() {
         }
         assert!(writer.has_unsynced());
         assert_eq!(writer.due(), Some(now + EVENTLOG_SYNC_INTERVAL));
-        // Nor does the end wait.
+        // The end of the log does not wait either.
         append(&mut writer, &samples[..1]);
         cut(&active(&folder), 0);
         writer.finish(now).unwrap();
@@ -420,17 +420,17 @@ fn a_file_that_shrinks_while_it_is_read_ends_there() {
         {
             for steps in 0..12 {
                 fs::write(active(&folder), &whole).unwrap();
-                let place = Place::below(&folder.0, &log_path());
+                let log_files = LogFiles::below(&folder.0, &log_path());
                 let mut scan = if use_index {
-                    Scan::open(place, Query { newest_first, ..all() }).unwrap()
+                    Scan::open(log_files, Query { newest_first, ..all() }).unwrap()
                 } else {
-                    Scan::verify(place).unwrap()
+                    Scan::verify(log_files).unwrap()
                 };
                 for _ in 0..steps {
                     scan.step().unwrap();
                 }
                 cut(&active(&folder), bytes);
-                while scan.step().unwrap() == Progress::More {}
+                while scan.step().unwrap() == ScanProgress::More {}
                 let ReadOutcome { records, damage } = scan.finish();
                 let mut found = rows(&records);
                 if newest_first && use_index {
@@ -438,8 +438,8 @@ fn a_file_that_shrinks_while_it_is_read_ends_there() {
                 }
                 let all = expected(&samples);
                 assert!(found.iter().all(|row| all.get(row.0 as usize - 1) == Some(row)), "{format:?}");
-                let is_told = found.len() >= all.len() || damage.torn_bytes + damage.damaged_bytes > 0;
-                assert!(is_told || !use_index, "{format:?} {newest_first} {bytes} {steps}: {}", found.len());
+                let is_reported = found.len() >= all.len() || damage.torn_bytes + damage.damaged_bytes > 0;
+                assert!(is_reported || !use_index, "{format:?} {newest_first} {bytes} {steps}: {}", found.len());
             }
         }
     }
@@ -447,19 +447,19 @@ fn a_file_that_shrinks_while_it_is_read_ends_there() {
 
 // ---- bounded steps ------------------------------------------------------------------------------------------------
 
-/// How many steps a reading takes to its end.
+/// Number of steps that a scan takes to its end.
 fn steps_of(mut scan: Scan) -> usize {
     let mut steps = 1;
-    while scan.step().unwrap() == Progress::More {
+    while scan.step().unwrap() == ScanProgress::More {
         steps += 1;
     }
     steps
 }
 
 #[test]
-fn whatever_must_be_looked_through_is_looked_through_in_steps() {
+fn long_searches_are_made_in_steps() {
     let query = |newest_first| Query { newest_first, limit: 1, ..Query::default() };
-    let place = |folder: &Folder| Place::below(&folder.0, &log_path());
+    let log_files = |folder: &Folder| LogFiles::below(&folder.0, &log_path());
     let deadline = |folder: &Folder, newest_first| {
         reader::read(&folder.0, &log_path(), &query(newest_first), Instant::now()).is_err_and(|err| {
             let is_timeout = matches!(err, ReadError::Timeout);
@@ -472,8 +472,8 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     fs::create_dir_all(folder.0.join("logs")).unwrap();
     let line = format!("{{\"time\":1.000,\"seq\":1,\"channel\":\"c\",\"data\":\"{}\"}}\n", "x".repeat(8000));
     fs::write(active(&folder), line.repeat(2000)).unwrap();
-    assert!(steps_of(Scan::open(place(&folder), query(true)).unwrap()) > line.len() * 2000 / (2 * UNIT_BYTES));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10, "the first is found at once");
+    assert!(steps_of(Scan::open(log_files(&folder), query(true)).unwrap()) > line.len() * 2000 / (2 * UNIT_BYTES));
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) < 10, "the first is found at once");
     assert!(deadline(&folder, true) && deadline(&folder, false));
     let mut opening = Opening::begin(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).unwrap();
     let mut steps = 0;
@@ -489,8 +489,8 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     cut(&active(&folder), 1 << 30);
     assert!(deadline(&folder, false) && deadline(&folder, true));
     let begun = Instant::now();
-    let mut scan = Scan::open(place(&folder), query(false)).unwrap();
-    (0..10).for_each(|_| assert_eq!(scan.step().unwrap(), Progress::More));
+    let mut scan = Scan::open(log_files(&folder), query(false)).unwrap();
+    (0..10).for_each(|_| assert_eq!(scan.step().unwrap(), ScanProgress::More));
     assert!(begun.elapsed() < Duration::from_secs(5));
     // A folder of many files, and no list of the log's own.
     let folder = Folder::new();
@@ -499,26 +499,26 @@ fn whatever_must_be_looked_through_is_looked_through_in_steps() {
     for number in 0..3000 {
         fs::write(folder.0.join(format!("logs/{number}.txt")), b"").unwrap();
     }
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 3000 / 128);
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) > 3000 / 128);
     assert!(deadline(&folder, false));
-    // With a list it is not gone over at all.
+    // With a list the folder is not listed at all.
     drop(open(&folder, spec(Format::Json)));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) < 10);
-    // A list of many numbers, with no file to any.
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) < 10);
+    // A list of many numbers whose files are all gone.
     fs::write(folder.0.join("logs/deaths.log.lock"), b"1 segments 1-200000\n").unwrap();
     assert!(deadline(&folder, false));
-    assert!(steps_of(Scan::open(place(&folder), query(false)).unwrap()) > 200_000 / 64);
+    assert!(steps_of(Scan::open(log_files(&folder), query(false)).unwrap()) > 200_000 / 64);
 }
 
 #[test]
-fn a_segment_of_nothing_but_damage_is_counted_and_told() {
+fn a_segment_of_damage_only_is_counted_and_reported() {
     for newest_first in [false, true] {
         let (folder, samples) = (Folder::new(), many(12_000));
         let mut writer = open(&folder, LogSpec { max_bytes: 1 << 16, ..spec(Format::Binary) });
         append(&mut writer, &samples);
         writer.sync_now(Instant::now()).unwrap();
         drop(writer);
-        // Its headers are whole, its chunks are not; its index is gone.
+        // Its headers are whole, its chunks are damaged, and its index is gone.
         let path = folder.0.join("logs/deaths.log.000002");
         let mut bytes = fs::read(&path).unwrap();
         for unit in bytes.chunks_mut(UNIT_BYTES) {
@@ -526,9 +526,9 @@ fn a_segment_of_nothing_but_damage_is_counted_and_told() {
         }
         fs::write(&path, &bytes).unwrap();
         fs::remove_file(folder::index_of(&path)).unwrap();
-        let place = Place::below(&folder.0, &log_path());
-        let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
-        while scan.step().unwrap() == Progress::More {}
+        let log_files = LogFiles::below(&folder.0, &log_path());
+        let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
+        while scan.step().unwrap() == ScanProgress::More {}
         let tally = scan.tally();
         let sum: u64 = segments(&folder).iter().map(|(_, bytes)| bytes).sum();
         assert_eq!((tally.segments, tally.bytes), (segments(&folder).len() as u64, sum));
@@ -536,7 +536,7 @@ fn a_segment_of_nothing_but_damage_is_counted_and_told() {
         let units = bytes.len().div_ceil(UNIT_BYTES) as u64;
         assert_eq!((damage.damaged, damage.findings.len() as u64), (units, units));
         assert!(damage.findings.iter().all(|finding| finding.path == path));
-        let headers = units * (block::HEADER_BYTES as u64);
+        let headers = units * (format::HEADER_BYTES as u64);
         assert_eq!(damage.damaged_bytes + headers, bytes.len() as u64);
     }
 }
@@ -568,7 +568,7 @@ fn an_index_of_other_lines_is_not_used() {
     append(&mut writer, &samples);
     writer.sync_now(Instant::now()).unwrap();
     drop(writer);
-    // Somebody took a line out; the first one, by which an index knows its segment, is the same.
+    // Somebody removed a line. The first line, by which an index recognises its segment, is unchanged.
     let text = fs::read(active(&folder)).unwrap();
     let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     lines.remove(1);
@@ -579,7 +579,7 @@ fn an_index_of_other_lines_is_not_used() {
 }
 
 #[test]
-fn lines_that_somebody_took_out_or_doubled_do_not_confuse_the_count() {
+fn removed_or_doubled_lines_do_not_confuse_the_seqs() {
     let (folder, samples) = (Folder::new(), many(20));
     let mut writer = open(&folder, spec(Format::Json));
     append(&mut writer, &samples);
@@ -602,7 +602,7 @@ fn lines_that_somebody_took_out_or_doubled_do_not_confuse_the_count() {
         let found = scan(&folder, all()).unwrap().0;
         assert!(found.iter().rev().take(3).map(|row| row.0).eq([last + 3, last + 2, last + 1]), "{name}");
     }
-    // One that cannot be counted on from.
+    // A seq that no log can continue from.
     let bytes = [text, far(u64::MAX)].concat();
     fs::write(active(&folder), &bytes).unwrap();
     let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
@@ -610,9 +610,9 @@ fn lines_that_somebody_took_out_or_doubled_do_not_confuse_the_count() {
     assert_eq!(fs::read(active(&folder)).unwrap(), bytes);
 }
 
-/// More entries than are looked at in one step, and the last of them of other content.
+/// The index has more entries than one step reads, and the last one belongs to other content.
 #[test]
-fn a_long_index_is_not_used_before_it_was_seen_whole() {
+fn a_long_index_is_not_used_before_it_was_read_completely() {
     for is_right in [true, false] {
         let folder = Folder::new();
         fs::create_dir_all(folder.0.join("logs")).unwrap();
@@ -632,10 +632,10 @@ fn a_long_index_is_not_used_before_it_was_seen_whole() {
             fs::write(active(&folder), lines.concat()).unwrap();
         }
         for newest_first in [false, true] {
-            let place = Place::below(&folder.0, &log_path());
-            let mut scan = Scan::open(place, Query { newest_first, ..all() }).unwrap();
+            let log_files = LogFiles::below(&folder.0, &log_path());
+            let mut scan = Scan::open(log_files, Query { newest_first, ..all() }).unwrap();
             let mut seqs = Vec::new();
-            while scan.step().unwrap() == Progress::More {
+            while scan.step().unwrap() == ScanProgress::More {
                 seqs.extend(scan.take_records().iter().map(|record| record.seq));
             }
             if newest_first {
@@ -670,7 +670,7 @@ fn a_sync_is_due_a_second_after_the_last_and_failures_are_counted() {
 }
 
 #[test]
-fn names_that_others_have_taken_hold_up_no_rotation() {
+fn names_taken_by_other_files_delay_no_rotation() {
     let (folder, samples) = (Folder::new(), many(900));
     let mut writer = open(&folder, spec(Format::Json));
     for number in 1..=3000 {
@@ -686,10 +686,10 @@ fn names_that_others_have_taken_hold_up_no_rotation() {
     assert!(read_all(&folder) == expected(&samples));
 }
 
-/// An owner who tidies up: the lock file looks like one that was left behind.
+/// An owner removes the lock file because it looks abandoned.
 #[cfg(unix)]
 #[test]
-fn a_removed_lock_file_or_folder_is_made_again() {
+fn a_removed_lock_file_or_folder_is_created_again() {
     for format in FORMATS {
         let (folder, samples) = (Folder::new(), many(1800));
         let mut writer = open(&folder, spec(format));
@@ -713,9 +713,9 @@ fn a_removed_lock_file_or_folder_is_made_again() {
     }
 }
 
-/// What Notepad does to a file that it saves.
+/// Notepad adds a byte order mark and carriage returns when it saves a file.
 #[test]
-fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
+fn lines_saved_by_an_editor_on_windows_are_read_and_continued() {
     for count in [1, 200] {
         let (folder, samples) = (Folder::new(), many(count + 5));
         let mut writer = open(&folder, spec(Format::Json));
@@ -733,9 +733,9 @@ fn lines_that_an_editor_on_windows_saved_are_read_and_gone_on_with() {
     }
 }
 
-/// An index whose checksums are right and whose numbers are anything: whoever made it, nothing panics and the log goes on.
+/// An index with right checksums and arbitrary numbers causes no panic, and the log continues.
 #[test]
-fn an_index_that_lies_makes_no_trouble() {
+fn a_forged_index_is_harmless() {
     use crate::eventlog::index;
     let number = || {
         prop_oneof![
@@ -758,11 +758,11 @@ fn an_index_that_lies_makes_no_trouble() {
         let mut bytes = fs::read(&path).unwrap()[..index::HEADER_BYTES].to_vec();
         let mut next = 0;
         for (offset, len, records, first_seq, earliest_ms, latest_ms) in entries {
-            // Mostly one behind the other, as they must be to be used.
+            // Most entries follow each other, since others are not used.
             let offset = if len % 3 == 0 { offset } else { next };
             let records = records as u32;
             let info = PartInfo { first_seq, records: records.into(), earliest_ms, latest_ms };
-            index::push_entry(&mut bytes, &Entry { offset, bytes: len as u32, info });
+            index::push_entry(&mut bytes, &IndexEntry { offset, bytes: len as u32, info });
             next = offset.wrapping_add(u64::from(len as u32));
         }
         fs::write(&path, &bytes).unwrap();

@@ -1,4 +1,4 @@
-//! The decoder to agree with: recursive, copying, from whole bytes, and written for the eye alone.
+//! A naive decoder as the oracle of the tests: recursive, copying, from whole bytes, and written to be read.
 
 use super::super::{Cap, Limits, OwnedReply};
 
@@ -10,7 +10,7 @@ pub(super) enum End {
     Error,
 }
 
-/// All replies of a stream. Which cap a `TooLarge` broke is not said.
+/// All replies of a stream. The cap of a `TooLarge` is always the default one.
 pub(super) fn decode_all(stream: &[u8], limits: Limits) -> (Vec<OwnedReply>, End) {
     let mut replies = Vec::new();
     let mut rest = stream;
@@ -96,7 +96,7 @@ fn line(bytes: &[u8], max: usize) -> Result<(&[u8], &[u8]), End> {
     }
 }
 
-/// An integer line. A text is right when printing its number gives the same text, and may become right when it is
+/// Reads an integer line. A text is right if printing its number gives the same text. It may become right if it is
 /// empty, a minus, or right so far.
 fn number(bytes: &[u8]) -> Result<(i64, &[u8]), End> {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-').unwrap_or(bytes.len());
@@ -107,7 +107,7 @@ fn number(bytes: &[u8]) -> Result<(i64, &[u8]), End> {
         (Some(number), [b'\r', b'\n', rest @ ..]) => Ok((number, rest)),
         (Some(_), [] | [b'\r']) => Err(End::Unfinished),
         (None, []) if text.is_empty() || text == "-" => Err(End::Unfinished),
-        // One past the largest: the smallest without its minus, found wrong only when the line ends there.
+        // The lowest number without its minus is one too large, which shows only when the line ends there.
         (None, [] | [b'\r']) if text == "9223372036854775808" => Err(End::Unfinished),
         _ => Err(End::Error),
     }

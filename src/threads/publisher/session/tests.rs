@@ -1,5 +1,5 @@
-//! One session's steps, called by hand on a connection to a server that only shakes hands: which items go into a batch,
-//! and what an answer changes.
+//! The steps of one session, called by hand on a connection to a server that answers the handshake only: which items go
+//! into a batch, and how a reply changes the state.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,14 +7,18 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::config::Config;
+use crate::config::limits::REFUSED_RETRY;
 use crate::event::fingerprint::Fingerprint;
+use crate::redis::answer::Expect;
 use crate::redis::command::Command;
 use crate::redis::counter::Count;
 use crate::redis::lease::boot_text;
 use crate::stats::Stats;
-use crate::threads::publisher::run::{Again, CountJob};
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
-/// A server that answers the handshake and nothing else, and the address as the option `redis` has it.
+/// Starts a server that answers the handshake and nothing else; returns its address as the option `redis` takes it.
 fn silent_master() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -26,14 +30,14 @@ fn silent_master() -> String {
                 "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
                 _ => continue,
             };
-            // The other end may be first.
+            // The test may have closed its end already.
             let _ = stream.write_all(answer);
         }
     });
     url
 }
 
-/// Runs a test with a session that has just begun.
+/// Runs a test on a new session.
 fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let mut config = Config::defaults("box", 1);
     assert!(config.apply_json("test", &format!(r#"{{"redis":"{}"}}"#, silent_master())).is_empty());
@@ -44,14 +48,14 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     test(&mut Session::new(&shared, &connection, &mut backlog, 0));
 }
 
-fn publish(payload: &[u8]) -> Item {
-    Item::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
+fn publish(payload: &[u8]) -> Outgoing {
+    Outgoing::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
 }
 
-fn set(reply_to: ReplyTo) -> Item {
+fn set(reply_to: ReplyTo) -> Outgoing {
     let command = Command::new("SET").arg("k").arg("v");
     let work = Work::Ask { command, expect: Expect::Done, again: Again::Write };
-    Item::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
+    Outgoing::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
 }
 
 fn get(ticket: u64) -> Run {
@@ -60,13 +64,13 @@ fn get(ticket: u64) -> Run {
     Run::new(work, "get", b"k", ReplyTo::Reader { ticket, deadline }, Instant::now())
 }
 
-fn incr(key: &str, ttl: u64) -> Item {
+fn incr(key: &str, ttl: u64) -> Outgoing {
     let count = Count { key: key.as_bytes().into(), member: None, by: "1".into(), ttl };
     let work = Work::Count(CountJob::new(count, Arc::from(b"done".as_slice())));
-    Item::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
+    Outgoing::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
 }
 
-/// The names of the commands in the batch, which is emptied.
+/// Empties the batch; returns the names of its commands.
 fn names(session: &mut Session<'_, '_>) -> Vec<String> {
     let batch = std::mem::take(&mut session.batch);
     let mut decoder = Decoder::new(REPLY_LIMITS);
@@ -79,6 +83,7 @@ fn names(session: &mut Session<'_, '_>) -> Vec<String> {
     names
 }
 
+/// Gives the session these bytes as replies of Redis.
 fn answer(session: &mut Session<'_, '_>, bytes: &[u8]) {
     session.decoder.feed(bytes);
     assert!(session.match_answers().is_ok());
@@ -86,41 +91,41 @@ fn answer(session: &mut Session<'_, '_>, bytes: &[u8]) {
 
 // ---- batches --------------------------------------------------------------------------------------------------------
 
-/// What a reader found behind a script's call stays in the queue, in its order, and the reader is looked for again.
+/// Items behind a call of the script stay unsent in their order, and the mark of the reader among them is set again.
 #[test]
-fn what_a_reader_must_wait_for_is_put_off_and_not_lost() {
+fn a_reader_behind_a_script_call_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(incr("n", 0)).unwrap();
         outbox.push(publish(b"{}")).unwrap();
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
-        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (3, 4));
-        assert!(session.reader_waits());
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (3, 4));
+        assert!(session.backlog.reader_waits());
         answer(session, b"$1\r\n1\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "GET"]);
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
         answer(session, b"+OK\r\n$1\r\nv\r\n:1\r\n");
         assert_eq!(session.shared.outbox.waiting(), 0);
     });
 }
 
-/// Nothing that was queued for other settings goes out on this connection.
+/// Items queued under newer settings do not go out on this connection.
 #[test]
-fn what_a_reader_finds_of_newer_settings_is_put_off_and_not_lost() {
+fn a_reader_of_newer_settings_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.set_generation(1);
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET"]);
-        assert_eq!((session.backlog.unsent.len(), session.shared.outbox.waiting()), (2, 3));
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (2, 3));
     });
 }
 
@@ -131,62 +136,130 @@ fn a_batch_is_bounded() {
         for _ in 0..1000 {
             session.shared.outbox.push(publish(&payload)).unwrap();
         }
-        session.gather_next();
+        session.gather();
         let bytes = session.batch.len();
         assert!((BATCH_BYTES_MAX..BATCH_BYTES_MAX + 1100).contains(&bytes), "{bytes}");
-        assert_eq!(names(session).len(), session.backlog.in_flight.len());
+        assert_eq!(names(session).len(), session.backlog.in_flight());
     });
 }
 
-/// A reader that comes while a batch is gathered finds it closed.
+/// A reader that arrives while a batch is gathered ends that batch.
 #[test]
-fn gathering_stops_for_a_reader() {
+fn a_reader_ends_the_batch() {
     with_session(|session| {
         for _ in 0..10 {
             session.shared.outbox.push(publish(b"{}")).unwrap();
         }
+        let at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
+        let Step::Idle(_) = session.backlog.next(&at) else { panic!("nothing is unsent yet") };
+        session.backlog.arrived(session.shared.outbox.take(Duration::ZERO).unwrap());
+        let Step::Write(first) = session.backlog.next(&at) else { panic!("the first publish goes") };
+        session.encode(first);
         session.shared.outbox.mark_reader();
-        session.gather(Job::Send(publish(b"{}")));
+        session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
     });
 }
 
-/// While Redis is busy one item goes at a time, until one goes through: an event, or a command.
+/// While Redis is busy one item goes at a time, until one succeeds: an event, or a command.
 #[test]
-fn careful_until_something_goes_through() {
+fn careful_mode_ends_with_a_success() {
     for (answer_of_the_first, first) in [(&b":1\r\n"[..], publish(b"{}")), (b"+OK\r\n", set(ReplyTo::Nobody))] {
         with_session(|session| {
-            session.backlog.careful = true;
-            session.backlog.unsent.push_back(first);
+            session.backlog.be_careful();
+            session.backlog.push(first);
             (0..10).for_each(|_| session.shared.outbox.push(publish(b"{}")).unwrap());
-            // In place of the first, which the outbox did not count.
+            // The outbox did not count `first`: this one stands for it.
             session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session).len(), 1);
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session), Vec::<String>::new(), "its answer is not there yet");
             answer(session, answer_of_the_first);
-            assert!(!session.backlog.careful);
-            session.gather_next();
+            assert!(!session.backlog.is_careful());
+            session.gather();
             assert_eq!(names(session).len(), 11);
         });
     }
 }
 
-/// An event that waited too long was perhaps brought there by an earlier connection: then nobody knows its fate.
+/// An event that waited too long counts as expired; if an earlier connection wrote it, as unknown.
 #[test]
 fn a_late_event_is_expired_or_unknown() {
     for was_written in [false, true] {
         with_session(|session| {
-            let Item::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
+            let Outgoing::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
             late.written = was_written;
             let later = Instant::now() + Duration::from_secs(61);
-            let kept = session.backlog.keep_unless_late(Item::Publish(late), later, Duration::from_secs(60));
+            let kept = session.backlog.keep_unless_late(Outgoing::Publish(late), later, Duration::from_secs(60));
             let drops = &session.shared.stats.outbox.dropped;
             assert!(kept.is_none());
             assert_eq!((drops.expired.get(), drops.unknown.get()), (u64::from(!was_written), u64::from(was_written)));
         });
     }
+}
+
+// ---- refusals, numbers, the drain -----------------------------------------------------------------------------------
+
+/// Items that Redis refused for the moment go first after the pause, one at a time.
+#[test]
+fn refused_items_go_first_after_the_pause() {
+    with_session(|session| {
+        session.shared.outbox.push(publish(b"{}")).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["PUBLISH"]);
+        session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
+        answer(session, b"-LOADING Redis is loading the dataset in memory\r\n");
+        let mut at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
+        assert!(matches!(session.backlog.next(&at), Step::Wait(pause) if pause == session.poll));
+        at.now += REFUSED_RETRY;
+        let Step::Write(item) = session.backlog.next(&at) else { panic!("the pause is over") };
+        session.encode(item);
+        assert_eq!(names(session), ["PUBLISH"]);
+        at.batch_bytes = 1;
+        assert!(matches!(session.backlog.next(&at), Step::Wait(Duration::ZERO)));
+        answer(session, b":1\r\n");
+        session.gather();
+        assert_eq!(names(session), ["SET"]);
+    });
+}
+
+/// No counter gets a new number before one in doubt that waits behind it: the script would take the older number for
+/// applied. A pass for a reader keeps to that as well.
+#[test]
+fn a_counter_before_one_in_doubt_goes_without_a_number() {
+    with_session(|session| {
+        session.shared.outbox.push(incr("n", 60)).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["EVAL"]);
+        session.backlog.connection_ended();
+        session.backlog.connected(0);
+        session.backlog.put_back(incr("n", 60));
+        session.shared.outbox.push_reader(get(1)).unwrap();
+        session.gather();
+        assert!(session.batch.windows(6).any(|part| part == b"\r\n0\r\n\x24"), "the number of the first is 0");
+        assert_eq!(names(session), ["EVAL"]);
+    });
+}
+
+/// After the settings changed, items queued before go out on the old connection, which is left when they are answered.
+#[test]
+fn a_connection_drains_after_the_settings_changed() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        let mut config = Config::defaults("box", 1);
+        assert!(config.apply_json("test", r#"{"redis":"redis://127.0.0.1:1"}"#).is_empty());
+        session.shared.reconfigure(config);
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        session.backlog.look_at_settings();
+        assert_eq!(session.gather(), Gathered::Batch);
+        assert_eq!(names(session), ["SET"]);
+        assert_eq!(session.gather(), Gathered::Batch, "its answer is not there yet");
+        answer(session, b"+OK\r\n");
+        assert_eq!(session.gather(), Gathered::Drained);
+        assert_eq!((session.backlog.unsent(), session.shared.outbox.waiting()), (1, 1));
+    });
 }
 
 // ---- scripts and leases ---------------------------------------------------------------------------------------------
@@ -195,52 +268,52 @@ fn limits(session: &Session<'_, '_>) -> Vec<String> {
     session.shared.limits.list()
 }
 
-/// By its text alone, where only EVALSHA is refused; by plain commands, where EVAL is.
+/// Where Redis refuses EVALSHA alone, counters go by EVAL; where it refuses EVAL, by plain commands.
 #[test]
-fn a_script_that_is_refused_by_one_name() {
+fn a_refused_script_goes_in_another_form() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         (0..4).for_each(|_| outbox.push(incr("n", 60)).unwrap());
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
         answer(session, b"$1\r\n1\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVALSHA", "EVALSHA", "EVALSHA"]);
         let refused = "-NOPERM User gmod has no permissions to run the 'EVALSHA' command\r\n";
         answer(session, refused.repeat(3).as_bytes());
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL"]);
         answer(session, b"$1\r\n2\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["EVAL", "EVAL"]);
         assert_eq!(limits(session), Vec::<String>::new());
         answer(session, b"-ERR unknown command 'EVAL'\r\n-ERR unknown command 'EVAL'\r\n");
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "INCRBY", "TTL", "SET", "INCRBY", "TTL"]);
         assert_eq!(limits(session).len(), 1);
-        // The first has a time to live, the second has none.
+        // The first key ends, the second does not.
         answer(session, b"$-1\r\n:3\r\n:60\r\n$-1\r\n:4\r\n:-1\r\n");
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), ["EXPIRE"]);
         answer(session, b"-BUSY a script\r\n");
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), Vec::<String>::new(), "not at once");
-        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        session.encode_expiries(Instant::now() + REFUSED_RETRY);
         assert_eq!(names(session), ["EXPIRE"]);
         answer(session, b":1\r\n");
-        session.see_to_lives(Instant::now() + REFUSED_RETRY);
+        session.encode_expiries(Instant::now() + REFUSED_RETRY);
         assert_eq!(names(session), Vec::<String>::new());
         assert_eq!((session.shared.outbox.waiting(), session.shared.stats.beside_failures.get()), (0, 0));
     });
 }
 
-/// A server that knows no script however it is given one is not asked for ever.
+/// A server that answers NOSCRIPT to the script's own text gets plain commands.
 #[test]
-fn a_script_that_is_never_known() {
+fn a_server_that_never_knows_the_script_gets_plain_commands() {
     with_session(|session| {
         session.shared.outbox.push(incr("n", 0)).unwrap();
         for expected in ["EVAL", "INCRBY"] {
-            session.gather_next();
+            session.gather();
             assert_eq!(names(session), [expected]);
             let reply: &[u8] = if expected == "EVAL" { b"-NOSCRIPT No matching script.\r\n" } else { b":1\r\n" };
             answer(session, reply);
@@ -249,35 +322,36 @@ fn a_script_that_is_never_known() {
     });
 }
 
-/// The question for a time to live survives the connection.
+/// A TTL that was not answered is sent again on the next connection.
 #[test]
-fn a_time_to_live_that_was_not_told_is_asked_for_again() {
+fn an_unanswered_ttl_is_sent_again() {
     with_session(|session| {
-        session.script = Script::Forbidden;
+        session.backlog.scripts().forbid();
         session.shared.outbox.push(incr("n", 60)).unwrap();
-        session.gather_next();
+        session.gather();
         assert_eq!(names(session), ["SET", "INCRBY", "TTL"]);
         answer(session, b"+OK\r\n:1\r\n");
         session.backlog.connection_ended();
-        session.see_to_lives(Instant::now());
+        session.encode_expiries(Instant::now());
         assert_eq!(names(session), ["TTL"]);
     });
 }
 
-/// Without scripts a lease is held when its key is this server's *and* lives for another ten seconds.
+/// Without scripts a lease is held if its key is this server's *and* was made to live for another ten seconds.
 #[test]
-fn leases_by_plain_commands() {
+fn leases_work_by_plain_commands() {
     let ours = |session: &Session<'_, '_>| {
         let boot = String::from_utf8(boot_text(session.shared.boot)).unwrap();
         format!("$16\r\n{boot}\r\n")
     };
     let other = || "$16\r\nffffffffffffffff\r\n".to_owned();
-    // Replies to two rounds, whether it is held after each, and the command that each begins with.
+    // A round: the reply to its first command, whether the key is this server's, the name of that command, and whether
+    // the lease is held afterwards.
     type Round = (&'static str, bool, &'static str, bool);
     let rows: [(Round, Round); 7] = [
         (("+OK", true, "SET", true), (":1", true, "PEXPIRE", true)),
         (("$-1", false, "SET", false), ("+OK", true, "SET", true)),
-        // The key is ours, but was not made to live longer: by then it may end at once.
+        // The key is this server's but was not renewed: it may be about to end.
         (("$-1", true, "SET", false), (":1", true, "PEXPIRE", true)),
         (("+OK", true, "SET", true), (":0", false, "PEXPIRE", false)),
         (("+OK", true, "SET", true), (":1", false, "PEXPIRE", false)),
@@ -286,18 +360,18 @@ fn leases_by_plain_commands() {
     ];
     for (first, second) in rows {
         with_session(|session| {
-            session.script = Script::Forbidden;
+            session.backlog.scripts().forbid();
             let lease = Arc::new(crate::hooks::lease::Lease::default());
             let fingerprint = Fingerprint::of(b"c", &serde_json::Value::Null);
             let mut now = Instant::now();
             for (reply, is_ours, command, is_held) in [first, second] {
-                session.backlog.leases.want(fingerprint, Arc::clone(&lease));
-                session.ask_for_leases(now);
+                session.backlog.leases().want(fingerprint, Arc::clone(&lease));
+                session.backlog.ask_for_leases(now, &mut session.batch);
                 assert_eq!(names(session), [command, "GET"], "{first:?} {second:?}");
                 let holder = if is_ours { ours(session) } else { other() };
                 answer(session, format!("{reply}\r\n{holder}").as_bytes());
                 assert_eq!(lease.holds(now), is_held, "{first:?} {second:?}");
-                // Long enough that what was held before has ended by our clock.
+                // Long enough for the lease to end by this server's clock.
                 now += Duration::from_secs(9);
                 assert!(!lease.holds(now));
             }
@@ -307,9 +381,9 @@ fn leases_by_plain_commands() {
 
 // ---- the role -------------------------------------------------------------------------------------------------------
 
-/// A heartbeat that finds a replica ends the connection; one that finds KeyDB's active replica, or no role, does not.
+/// A heartbeat that finds a replica ends the connection. KeyDB's active replica and an unknown role do not end it.
 #[test]
-fn roles_that_a_heartbeat_finds() {
+fn a_heartbeat_that_finds_a_replica_ends_the_connection() {
     for (reply, stays) in [
         ("*1\r\n$6\r\nmaster\r\n", true),
         ("*1\r\n$14\r\nactive-replica\r\n", true),
@@ -321,7 +395,7 @@ fn roles_that_a_heartbeat_finds() {
         ("*1\r\n$8\r\nsentinel\r\n", false),
     ] {
         with_session(|session| {
-            session.ask_for_life(Instant::now() + HEARTBEAT);
+            session.encode_heartbeat(Instant::now() + HEARTBEAT);
             assert_eq!(names(session), ["ROLE"]);
             session.decoder.feed(reply.as_bytes());
             assert_eq!(session.match_answers().is_ok(), stays, "{reply}");

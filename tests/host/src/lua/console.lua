@@ -1,5 +1,5 @@
--- The server console: commands, convars, and lines as server.cfg and standard input give them.
--- Commands of scripts wait in a queue for the next frame, as in the engine's command buffer.
+-- The server console: commands, convars, and the lines of server.cfg and standard input.
+-- Commands of scripts wait for the next frame in a queue, as in the engine's command buffer.
 
 local H = debug.getregistry().host
 local native = H.native
@@ -161,7 +161,8 @@ local function run_one(text)
     else assign(var, #words == 1 and words[1] or rest) end
 end
 
--- A line: commands separated by `;` outside quotes, `//` ends it. lua_run takes all of it, as Lua has both.
+-- A line: commands separated by `;` outside quotes; `//` ends it. lua_run takes the whole line, because Lua code may contain
+-- both.
 function H.command(line)
     if line:match("^%s*lua_run%s") then return run_one(line) end
     local start, quoted, i = 1, false, 1

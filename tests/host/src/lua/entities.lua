@@ -4,7 +4,7 @@
 local H = debug.getregistry().host
 local ffi = H.ffi
 
--- What each entity is, by its userdata.
+-- The facts of each entity, by its userdata.
 local data = setmetatable({}, { __mode = "k" })
 local by_index, players = {}, {}
 local last_userid = 1
@@ -16,7 +16,7 @@ local function valid(self)
     return own ~= nil and own.valid
 end
 
--- The facts of a live entity; a dead one is an error, as in the game.
+-- The facts of a live entity. A removed entity raises an error, as in the game.
 local function facts(self, field)
     local own = data[self]
     if not own or not own.valid then error("Tried to use a NULL entity!", 3) end
@@ -123,7 +123,7 @@ local function free_index(from)
     return from
 end
 
--- Metatable by class name, as far as the name tells.
+-- The metatable for a class name, as far as it is known.
 local function meta_for(name)
     return name:find("^weapon_") and weapon_meta or name:find("^npc_") and npc_meta or entity
 end
@@ -144,7 +144,7 @@ function H.player(spec)
     }
     if spec.superadmin then own.group = "superadmin" end
     own.weapon = spec.weapon == false and NULL or H.entity({ class = spec.weapon or "weapon_physgun" })
-    -- DarkRP's method, where a test wants that gamemode.
+    -- A method of DarkRP, for tests that want that gamemode.
     if spec.job then own.fields = { getJob = function() return spec.job end, getDarkRPVar = function() return spec.job end } end
     local self = make(player_meta, own)
     for key, value in pairs(spec.methods or {}) do own.fields = own.fields or {} own.fields[key] = value end

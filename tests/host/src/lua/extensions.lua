@@ -1,4 +1,4 @@
--- The string, table, math and util additions most scripts use, with the game's behaviour as its wiki tells it.
+-- The additions to string, table, math and util that most scripts use, with the behaviour that the game's wiki describes.
 
 local H = debug.getregistry().host
 local native = H.native

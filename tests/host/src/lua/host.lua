@@ -1,9 +1,9 @@
--- The table `host`: what a script may ask of the stand-in server itself. The game has none of it.
+-- The table `host`: functions of the stand-in server for scripts. The game has none of them.
 
 local H = debug.getregistry().host
 local native = H.native
 
--- A native whose refusal is the caller's error.
+-- Wraps a native so that its failure is an error of the caller.
 local function strict(name)
     local fn = native[name]
     return function(...)
@@ -22,7 +22,7 @@ host = {
     player = function(spec) return H.player(spec or {}) end,
     entity = function(spec) return H.entity(spec or {}) end,
     remove = function(entity) H.remove(entity) end,
-    -- What the game lacks and a test may want: files outside data/, C modules of stock Lua.
+    -- For tests, not in the game: files outside data/, C modules of stock Lua.
     io = H.io, package = H.package, require = H.require, loadlib = H.package.loadlib, cpath = H.package.cpath,
     arg = {},
 }
@@ -49,7 +49,8 @@ function host.fail(message)
     MsgN("FAIL: ", tostring(message))
 end
 
--- Runs every function of the table, by name. Gives the number that failed, and fails the run if there are any.
+-- Runs every function of the table, in the order of the names. Returns the number of failures, and fails the run if there
+-- are any.
 function host.run_tests(tests)
     local passed, failed = 0, 0
     for name, test in SortedPairs(tests) do

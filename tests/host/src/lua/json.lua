@@ -9,7 +9,7 @@ local function quote(text)
     return '"' .. text .. '"'
 end
 
--- The shortest text that reads back the same.
+-- The shortest text that reads back as the same number.
 local function shortest(value)
     for precision = 14, 17 do
         local text = string.format("%." .. precision .. "g", value)

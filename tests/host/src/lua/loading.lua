@@ -1,10 +1,10 @@
 -- Loading code: scripts, include, require, CompileString, with the game's C comments understood everywhere.
--- Also what the server calls: map start, frame, map end.
+-- Also the functions that the server calls: map start, frame, map end.
 
 local H = debug.getregistry().host
 local native, registry = H.native, debug.getregistry()
 
--- Chunk name -> its directory on disk, for include beside a script given on the command line.
+-- Chunk name -> its directory on disk, so that a script from the command line can include files beside it.
 local directories = {}
 
 local function compile(source, chunk)
@@ -18,7 +18,7 @@ function registry.host_script(shown, source, path)
     H.protect(fn)
 end
 
--- Runs a Lua file: beside the calling one, else under garrysmod/lua.
+-- Runs a Lua file that is beside the calling one, or else under garrysmod/lua.
 function H.include(name, caller)
     local dir = caller:match("^(.*/)") or ""
     local inside = dir:gsub("^lua/", "")

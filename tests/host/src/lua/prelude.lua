@@ -1,5 +1,5 @@
--- First of the host's Lua: the table the others share, printing, and how errors are shown.
--- Runs once per map, before any script. Owns H; takes `native` away from scripts.
+-- The first Lua file of the host: the table that the others share, printing, and the display of errors.
+-- Runs once for each map, before any script. Owns H; hides `native` from scripts.
 
 local native = native
 _G.native = nil
@@ -8,7 +8,7 @@ local registry = debug.getregistry()
 local H = { native = native, cur_time = 0, frame_time = 0, settings = native.settings() }
 registry.host = H
 
--- What scripts will not find any more (sandbox.lua), kept for the host itself and for host.*.
+-- Functions that sandbox.lua hides from scripts, kept for the host itself and for host.*.
 H.loadstring, H.type, H.io, H.package, H.require, H.ffi = loadstring, type, io, package, require, require("ffi")
 
 SERVER, CLIENT = true, false
@@ -36,7 +36,7 @@ function print(...) native.print(joined("\t", ...) .. "\n") end
 function Msg(...) native.print(joined("", ...)) end
 function MsgN(...) native.print(joined("", ...) .. "\n") end
 
--- Colours are left out, as a log file would.
+-- Colours are left out, as in a log file.
 function MsgC(...)
     local parts = {}
     for i = 1, select("#", ...) do
@@ -78,13 +78,13 @@ local function show(message, lines, uncaught)
     native.print("\n[ERROR] " .. message .. "\n" .. table.concat(lines, "\n") .. "\n")
 end
 
--- For xpcall: an error as its text and the place it came from.
+-- For xpcall: the text of an error and its stack.
 function H.handler(err)
     local first = debug.getinfo(2, "Sf")
     return { message = tostring(err), lines = stack(first and first.func == error and 4 or 3) }
 end
 
--- An error nobody caught: printed, counted, and the run has failed.
+-- An uncaught error is printed and counted, and the run has failed.
 function H.show(report)
     -- An error inside the handler, or out of memory: LuaJIT gives a plain string.
     if H.type(report) ~= "table" then report = { message = tostring(report), lines = {} } end
@@ -96,7 +96,7 @@ local function finish(ok, ...)
     return true, ...
 end
 
--- Calls as the engine does: an error is shown and goes no further. Gives whether it went well, then the results.
+-- Calls a function as the engine does: an error is shown and ends here. Returns whether it succeeded, then the results.
 function H.protect(fn, ...)
     return finish(xpcall(fn, H.handler, ...))
 end

@@ -1,4 +1,4 @@
--- Last of the host's Lua: takes away what the game does not give to scripts.
+-- The last Lua file of the host: removes the functions that the game does not offer to scripts.
 
 io, package, ffi, newproxy, load, loadstring, loadfile, dofile = nil, nil, nil, nil, nil, nil, nil, nil
 string.dump = nil

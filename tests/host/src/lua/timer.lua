@@ -1,10 +1,10 @@
 -- The game's timers, on CurTime. A hibernating server runs only those of timer.Create with delay 0.
--- One that errors is removed, as in the game.
+-- A timer whose function raises an error is removed, as in the game.
 
 local H = debug.getregistry().host
 timer = {}
 
--- Every timer in order of making, and those with a name.
+-- All timers in the order of their creation, and those with a name.
 local all, named = {}, {}
 
 local function add(name, delay, reps, fn)
@@ -50,7 +50,7 @@ function timer.Adjust(name, delay, reps, fn)
     return true
 end
 
--- A paused timer keeps its remaining time in `left`; a stopped one keeps all of it.
+-- A paused timer keeps its remaining time in `left`; a stopped one keeps its whole delay there.
 local function pause(it, left)
     if not it or it.left then return false end
     it.left = left or it.at - H.cur_time
@@ -100,7 +100,7 @@ function H.run_timers(hibernating)
         -- Half a tick of slack for the sum of many small numbers.
         if it.alive and not it.left and it.at <= now + 1e-6 and (not hibernating or (it.name and it.delay == 0)) then fire(it) end
     end
-    -- Dead ones go out; those made just now stay behind the others.
+    -- Dead timers are removed; new ones stay behind the others.
     local kept = 0
     for i = 1, #all do
         local it = all[i]

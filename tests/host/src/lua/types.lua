@@ -150,7 +150,7 @@ local function triple(name, fields, format)
     function meta:Mul(other) self:Set(self * other) end
     function meta:Div(other) self:Set(self / other) end
 
-    -- From three numbers, from another one, or from "x y z".
+    -- Made from three numbers, from another value of the type, or from "x y z".
     return function(a, b, c)
         if is(a) then return new(a:Unpack()) end
         if isstring(a) and b == nil then

@@ -1,4 +1,4 @@
-//! What every test of the host shares: running the program, a directory of its own, compiling the probe module.
+//! Shared by the tests of the host: running the program, a temporary directory, compiling the probe module.
 #![allow(dead_code)] // each test binary uses its part
 
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
-/// How a run ended and what it said.
+/// The exit code and the output of a run.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -15,7 +15,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The lines of standard output that start with `prefix`, without it.
+    /// The lines of standard output that start with `prefix`, without the prefix.
     pub(crate) fn said(&self, prefix: &str) -> Vec<&str> {
         self.out.lines().filter_map(|line| line.strip_prefix(prefix)).collect()
     }
@@ -32,13 +32,13 @@ impl Run {
     }
 }
 
-/// Runs the host with `args`, its standard input fed with `stdin`. A fast tick rate: tests wait for frames, not time.
+/// Runs the host with `args` and this standard input. The tick rate is high, because tests wait for frames, not for time.
 pub(crate) fn host(args: &[&str], stdin: &str) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gmod-host"));
     command.args(["--tickrate", "1000", "--max-seconds", "60"]).args(args);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("host starts");
-    // The host may be gone before it reads; its output tells then.
+    // The host may end before it reads; then its output says why.
     let _ = child.stdin.take().expect("stdin is piped").write_all(stdin.as_bytes());
     let Output { status, stdout, stderr } = child.wait_with_output().expect("host ends");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -57,7 +57,7 @@ pub(crate) fn lua(name: &str) -> String {
     format!("{}/tests/lua/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A directory that goes away with the value.
+/// A directory that is removed with the value.
 pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
@@ -83,7 +83,7 @@ impl Drop for Dir {
     }
 }
 
-/// Compiles `tests/probe.c`; gives `probe=PATH` for `--module`.
+/// Compiles `tests/probe.c` and returns `probe=PATH` for `--module`.
 pub(crate) fn probe(dir: &Dir, flags: &[&str]) -> String {
     let library = dir.0.join("probe.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe.c");

@@ -1,4 +1,4 @@
--- Run at 100 frames a second: never early, no burst after a long frame, and the work time is measured.
+-- Runs at 100 frames a second: no frame is early, a long frame is not followed by a burst, and the work time is measured.
 
 local function same(got, wanted)
     if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end

@@ -1,4 +1,4 @@
--- Started with --hibernate: time and hooks stand still, named 0 delay timers do not; then it wakes up.
+-- Runs with --hibernate: time and hooks stand still, timers with a name and delay 0 run; then the server wakes.
 
 local function same(got, wanted)
     if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end

@@ -1,4 +1,4 @@
--- Strings, tables, numbers, types, files, convars: what scripts use without thinking.
+-- Strings, tables, numbers, types, files, convars: the everyday library of scripts.
 
 local function same(got, wanted)
     if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end

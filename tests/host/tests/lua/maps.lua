@@ -1,4 +1,4 @@
--- What a map change resets and what survives it.
+-- What a map change resets, and what survives it.
 
 local function same(got, wanted)
     if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
@@ -8,7 +8,7 @@ local tests, changes, tested = {}, host.map_changes(), false
 
 function tests.fresh_state()
     same(leftover, nil)
-    -- Not that of the map before it, which lasted that long.
+    -- The time of this map, not that of the map before, which lasted that long.
     same(CurTime() < MAP_SECONDS, true)
     same(player.GetCount(), 0)
 end

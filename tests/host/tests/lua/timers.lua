@@ -8,7 +8,7 @@ local function counter(name) return function() count[name] = (count[name] or 0) 
 
 timer.Create("every frame", 0, 0, counter("every frame"))
 timer.Create("three times", 0.001, 3, counter("three times"))
--- Longer than any run: ticks that a busy machine misses count as well.
+-- Longer than any run, because ticks that a busy machine misses count as well.
 timer.Create("slow", 500, 0, counter("slow"))
 timer.Simple(0, counter("next frame"))
 timer.Simple(0.05, function()

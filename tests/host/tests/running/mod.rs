@@ -1,11 +1,11 @@
-//! A running stand-in server with the module, as the end-to-end tests drive it.
+//! A running stand-in server with the module, for the end-to-end tests.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The LuaJITs that the host can run: errors unwind Rust frames, or jump over them.
+/// The two LuaJIT builds of the host: errors unwind Rust frames, or jump over them.
 pub(crate) const UNWINDING: [&str; 2] = ["external", "internal"];
 
 pub(crate) fn redis() -> String {
@@ -16,7 +16,7 @@ pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
 }
 
-/// Cargo builds the module beside the tests, because this crate depends on it for them.
+/// The module's library. Cargo builds it beside the tests, because the tests depend on the module.
 pub(crate) fn module() -> PathBuf {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     deps.join("librealtime.so")
@@ -49,10 +49,10 @@ impl Host {
         Host::launch(script, 100, options, variables(prefix, environment))
     }
 
-    /// With this environment only, for so long at most.
+    /// Starts a server with this environment only, which runs at most this long.
     pub(crate) fn launch(script: &str, seconds: u64, options: &[&str], environment: Vec<(String, String)>) -> Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gmod-host"));
-        // What is set where the tests run is not for the server.
+        // Variables of the test's environment must not reach the server.
         let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("REALTIME_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
@@ -71,7 +71,7 @@ impl Host {
         Host { child, lines, said: Vec::new() }
     }
 
-    /// The next line that starts so.
+    /// Reads on to the next line that starts with this text.
     pub(crate) fn line(&mut self, start: &str) -> String {
         for line in self.lines.by_ref() {
             self.said.push(line.unwrap());
@@ -80,22 +80,22 @@ impl Host {
                 return last.clone();
             }
         }
-        panic!("the server ended before it said `{start}`:\n{}", self.said.join("\n"));
+        panic!("the server ended before it printed `{start}`:\n{}", self.said.join("\n"));
     }
 
-    /// SIGKILL
+    /// Sends SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end, whatever it is.
+    /// Waits for the end of the server and returns its exit status.
     pub(crate) fn end(mut self) -> std::process::ExitStatus {
         self.lines.by_ref().for_each(drop);
         self.child.wait().unwrap()
     }
 
-    /// Waits for its end, which must be a good one; everything it said.
+    /// Waits for the end, which must be a success, and returns everything that it printed.
     pub(crate) fn finish(mut self) -> String {
         self.said.extend(self.lines.by_ref().map(Result::unwrap));
         let status = self.child.wait().unwrap();
@@ -104,7 +104,7 @@ impl Host {
         said
     }
 
-    /// The same for a script that counts its own checks.
+    /// As [`Host::finish`], for a script that counts its own checks.
     pub(crate) fn pass(self) -> String {
         let said = self.finish();
         assert!(said.contains(" passed, 0 failed"), "{said}");

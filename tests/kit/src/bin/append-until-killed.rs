@@ -1,5 +1,5 @@
-//! Appends to an event log until it is killed, and says on stdout which records are safe. For the test `event_log`.
-//! Arguments: folder, format, number of the first record to append, seed. Every record says its own number.
+//! Appends to an event log until it is killed. Prints the number up to which records are safe. For the test `event_log`.
+//! Arguments: folder, format, number of the first record, seed. Each record holds its own number.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ fn main() {
     let [folder, format, first, seed] = &arguments[..] else { panic!("four arguments, found {arguments:?}") };
     let format = if format == "json" { Format::Json } else { Format::Binary };
     let path = LogPath::parse(b"logs/kill.log").expect("a path");
-    // Small segments: many kills hit a rotation.
+    // Small segments, so that many kills hit a rotation.
     let spec = LogSpec { format, fsync: Fsync::EverySecond, max_bytes: 64 * 1024, ..LogSpec::new(path) };
     let mut writer = Writer::open(Arc::new(SystemDisk), Path::new(folder), spec, Instant::now()).expect("the log");
     let mut random = Random::from_seed(seed.parse().expect("a seed"));
@@ -38,8 +38,8 @@ fn main() {
             1 => writer.sync_now(Instant::now()).expect("a disk"),
             _ => continue,
         }
-        // Written is enough: only the process dies.
-        writeln!(out, "{number}").expect("somebody who listens");
-        out.flush().expect("somebody who listens");
+        // A written record is safe, synced or not: only the process dies, not the machine.
+        writeln!(out, "{number}").expect("the test reads stdout");
+        out.flush().expect("the test reads stdout");
     }
 }

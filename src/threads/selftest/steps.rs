@@ -1,95 +1,45 @@
-//! `realtime_selftest`: what the module needs of Redis and of the disk, tried step by step on connections of its own.
-//! Each step is ok, or says what was found and what to do. Runs on `rt-selftest`, which ends with it; one at a time.
-//! Its lines wait for the tick in [`Selftest`]. They hold no secret: addresses are `host:port`.
+//! The steps of `realtime_selftest`: each tries one thing that the module needs of Redis or of the disk. They use
+//! connections and files of their own, so they work while the module cannot connect.
+//! Each step is ok, or names the fault that it found and a remedy. Steps that depend on a failed one are left out.
+//! Runs on `rt-selftest` and blocks it. No line holds a secret: addresses are shown as `host:port`.
+//!
+//! | step | tries |
+//! |---|---|
+//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name and version |
+//! | `file` | to write, read and remove a file in `garrysmod/data/realtime` |
+//! | `resolve` | to look up the host of the option `redis` |
+//! | `connect`, `tls`, `log in`, `role` | a connection, stage by stage (`tls` only if the option asks for it) |
+//! | `kind` | whether Redis is a single server |
+//! | `publish` | to receive an own event on a second connection |
+//! | `values`, `counters` | a key with a time to live; the script that counters use |
 
 use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use crate::config::Config;
 use crate::io::net;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
-use crate::redis::refusal::Refusal;
+use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
-use crate::threads::queue::Queue;
-use crate::threads::shared::Shared;
 
-/// Longest time for everything that is asked on one connection once it stands.
+/// Longest time for all commands on one connection, once it is connected. A healthy Redis needs milliseconds; the owner
+/// of the server waits at the console.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Lines of a self-test that wait for the tick.
-#[derive(Default)]
-pub struct Selftest {
-    runs: AtomicBool,
-    lines: Queue<String>,
-}
-
-impl Selftest {
-    /// The oldest line.
-    pub fn pop(&self) -> Option<String> {
-        self.lines.pop()
-    }
-}
-
-/// Begins a self-test; its lines come by and by.
-pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
-    if shared.selftest.runs.swap(true, Ordering::AcqRel) {
-        return Err("a self-test is running already".to_owned());
-    }
-    let shared_there = Arc::clone(shared);
-    let spawned = thread::Builder::new().name("rt-selftest".to_owned()).stack_size(256 * 1024).spawn(move || {
-        let running = Running(&shared_there);
-        let config = shared_there.settings.current();
-        let mut failed = 0;
-        run(&config, &shared_there.data, &mut |step| {
-            failed += usize::from(step.outcome.is_err());
-            running.say(step.to_string());
-        });
-        running.say(match failed {
-            0 => "self-test passed".to_owned(),
-            _ => format!("self-test failed: {failed} of its steps"),
-        });
-    });
-    spawned.map(drop).map_err(|err| {
-        shared.selftest.runs.store(false, Ordering::Release);
-        format!("cannot start the thread of the self-test: {err}")
-    })
-}
-
-/// While it lives, no other self-test begins; also a panic ends it.
-struct Running<'a>(&'a Shared);
-
-impl Running<'_> {
-    fn say(&self, line: String) {
-        self.0.selftest.lines.change(|lines| lines.push_back(line));
-        self.0.inbox.raise_attention();
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.stats.panics.add(1);
-            self.say("self-test ended by an internal error, the log has the details".to_owned());
-        }
-        self.0.selftest.runs.store(false, Ordering::Release);
-    }
-}
-
-/// One step and what came of it.
+/// One step and its result. Shown as one line: `publish   ok     heard itself after 0.21 ms`.
 #[derive(Debug)]
 pub struct Step {
     pub(crate) name: &'static str,
+    /// `Ok` holds the detail that is shown behind `ok`.
     pub(crate) outcome: Result<String, Failure>,
 }
 
-/// What was found, and what the owner of the server may do about it.
+/// The fault that a step found, and a remedy for the owner of the server. The remedy may be empty.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) found: String,
@@ -97,6 +47,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Cuts a full stop off `found`, as the line goes on after it.
     fn new(found: impl ToString, advice: impl ToString) -> Failure {
         Failure { found: found.to_string().trim_end_matches('.').to_owned(), advice: advice.to_string() }
     }
@@ -112,7 +63,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Tries everything, and reports each step as it ends. What needs a step that failed is left out.
+/// Runs all steps, and reports each one when it ends. `data` is the game's data folder.
 pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     let outcome = settings(config);
     report(Step { name: "settings", outcome });
@@ -122,10 +73,12 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     });
     let outcome = write_file(data);
     report(Step { name: "file", outcome });
+    // The step `settings` has reported it. Redis at a default address would be another one than the operator meant.
     if config.not_understood().is_some() {
         return;
     }
     let resolved = resolve(config);
+    // Without an address there is nothing to connect to; the steps behind it would only repeat the fault.
     let found = resolved.is_ok();
     report(Step { name: "resolve", outcome: resolved });
     if found && let Some(connection) = connect(config, report) {
@@ -133,7 +86,7 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     }
 }
 
-/// What the operator says, and the files that it names.
+/// The settings: every complaint about them, and the files of certificate authorities that they name.
 fn settings(config: &Config) -> Result<String, Failure> {
     let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
     let unusable = files.into_iter().filter_map(|(option, file)| net::tls_config(option, file).err());
@@ -145,7 +98,7 @@ fn settings(config: &Config) -> Result<String, Failure> {
     Err(Failure::new(found.join("; "), SETTINGS_ADVICE))
 }
 
-/// The name under which the game looks for this library.
+/// The file name under which Garry's Mod looks for this library: by system and by the width of a pointer.
 fn platform_file() -> &'static str {
     match (cfg!(windows), cfg!(target_pointer_width = "64")) {
         (true, true) => "gmsv_realtime_win64.dll",
@@ -155,7 +108,7 @@ fn platform_file() -> &'static str {
     }
 }
 
-/// A file like those that the module writes.
+/// Writes, reads and removes a file in the folder of the module's own files.
 fn write_file(data: &Path) -> Result<String, Failure> {
     let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
     let path = folder.join("selftest.tmp");
@@ -172,25 +125,29 @@ fn write_file(data: &Path) -> Result<String, Failure> {
     }
 }
 
+/// Resolves the host of the option `redis`. Connecting does the same; as a step of its own it tells a wrong name from a
+/// server that does not answer.
 fn resolve(config: &Config) -> Result<String, Failure> {
     let address = &config.redis;
     let advice = "check the host in the option `redis`, and this machine's name servers";
     match (address.host.as_str(), address.port).to_socket_addrs() {
         Ok(places) => {
             let places: Vec<String> = places.map(|place| place.ip().to_string()).collect();
-            match places.is_empty() {
-                true => Err(Failure::new(format!("`{}` has no address", address.host), advice)),
-                false => Ok(format!("{} is {}", address.host, places.join(", "))),
+            if places.is_empty() {
+                Err(Failure::new(format!("`{}` has no address", address.host), advice))
+            } else {
+                Ok(format!("{} is {}", address.host, places.join(", ")))
             }
         }
         Err(err) => Err(Failure::new(format!("cannot resolve `{}`: {err}", address.host), advice)),
     }
 }
 
-/// Connects and logs in; tells of each stage.
+/// Connects and logs in. Reports a step for each stage up to the first failure: TCP, TLS, login, role.
 fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> {
     let address = &config.redis;
     let opened = Connection::open(config, "selftest");
+    // `open` goes through all stages at once. The stage of its error tells which ones have passed.
     let failed_at = opened.as_ref().err().map(|err| err.stage());
     let mut stages = vec![
         (Stage::Connect, "connect", format!("redis at {address}")),
@@ -206,9 +163,10 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
         (
             Stage::Role,
             "role",
-            match opened.as_ref().is_ok_and(Connection::tells_role) {
-                true => "a master".to_owned(),
-                false => "not told (an ACL forbids ROLE): a replica would not be noticed".to_owned(),
+            if opened.as_ref().is_ok_and(Connection::tells_role) {
+                "a master".to_owned()
+            } else {
+                "unknown (an ACL forbids ROLE): a replica would not be noticed".to_owned()
             },
         ),
     ];
@@ -227,7 +185,7 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
     opened.ok()
 }
 
-/// Asks on one connection; what came that is no answer is a failure.
+/// Sends commands on one connection and waits for each reply, all by one deadline. An error reply is a failure.
 struct Asking<'a> {
     connection: &'a Connection,
     decoder: Decoder,
@@ -239,6 +197,7 @@ impl<'a> Asking<'a> {
         Asking { connection, decoder: Decoder::new(REPLY_LIMITS), deadline: Instant::now() + PATIENCE }
     }
 
+    /// Sends one command and returns its reply.
     fn ask(&mut self, arguments: &[&[u8]]) -> Result<OwnedReply, Failure> {
         let name = String::from_utf8_lossy(arguments.first().copied().unwrap_or_default()).into_owned();
         match self.connection.ask(&mut self.decoder, arguments, self.deadline) {
@@ -249,8 +208,10 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// The failure for an error reply (`text`) to the command `name`.
 fn refused(name: &str, text: &[u8]) -> Failure {
-    let refusal = Refusal::new(text);
+    let refusal = ErrorReply::new(text);
+    // Only refusals that an owner of the server can do something about have a remedy.
     let advice = match &refusal {
         _ if refusal.is("NOPERM") => "give this user the rights that the README lists",
         _ if refusal.is("OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
@@ -260,8 +221,10 @@ fn refused(name: &str, text: &[u8]) -> Failure {
     Failure::new(format!("{name} was refused: {refusal}"), advice)
 }
 
+/// The steps that need a connection.
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
+    // A random number in the name: two servers that test at once use different keys and channels.
     let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(&mut asking));
@@ -270,12 +233,12 @@ fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(St
     step("counters", count(&mut asking, mine.as_bytes()));
 }
 
-/// What kind of server it is: the module works with a single one.
+/// The kind of the server. The module works with one server; a node of a cluster holds a part of the keys only.
 fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
     let info = match asking.ask(&[b"INFO", b"server"]) {
         Ok(OwnedReply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
-        // An ACL may forbid it, and nothing depends on it.
-        _ => return Ok("not told (INFO was refused)".to_owned()),
+        // An ACL may forbid INFO, and the module does not need it.
+        _ => return Ok("unknown (INFO was refused)".to_owned()),
     };
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
     match value("redis_mode:").as_str() {
@@ -284,13 +247,14 @@ fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
     }
 }
 
-/// A second connection subscribes, the first publishes, the second hears it.
+/// Publishes on one connection, and receives the event on a second one that has subscribed.
 fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -> Result<String, Failure> {
     let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err, err.advice()))?;
     let mut listening = Asking::new(&second);
+    // The reply is read before the PUBLISH: an event that is published earlier is not received.
     listening.ask(&[b"SUBSCRIBE", channel])?;
     let began = Instant::now();
-    // Measured with the answer of PUBLISH, which comes after the event.
+    // The time includes the answer of PUBLISH, which Redis sends after the event.
     asking.ask(&[b"PUBLISH", channel, b"selftest"])?;
     let heard = second.next_reply(&mut listening.decoder, listening.deadline);
     match heard {
@@ -304,7 +268,7 @@ fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -
     }
 }
 
-/// A key that expires by itself, should this end half-way.
+/// Writes and reads a key, and checks its time to live. The key expires by itself if this ends half-way.
 fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     asking.ask(&[b"SET", key, b"selftest", b"EX", b"60"])?;
     let value = asking.ask(&[b"GET", key])?;
@@ -318,8 +282,10 @@ fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure
     }
 }
 
-/// The script that counts, with keys that expire.
+/// Runs the script that counters use (`redis/counter.rs`), with keys that expire by themselves. An ACL that forbids
+/// scripts is no failure: counters then use plain commands.
 fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
+    // The script notes the number of the last counter in this key, so that a resend does not count twice.
     let done = [key, b":done"].concat();
     let job = Count { key: key.into(), member: None, by: "1".into(), ttl: 60 };
     let mut bytes = Vec::new();

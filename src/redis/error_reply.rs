@@ -1,41 +1,48 @@
-//! What an error reply of Redis asks of us: wait, connect anew, try rarely, or give this one up.
-//! Pure: the class comes from the reply's code word in any letter case, and for the few errors that Redis names only
-//! `ERR`, from its sentence. Words: redis.io/docs (errors of each command), and what Redis 5 to 8, Valkey, KeyDB,
-//! Dragonfly and hosted servers answer; each known wording is a row of `testdata/redis/refusals.txt`.
-//! A reply to a command that carried a secret is never kept: servers repeat the arguments of commands they do not know.
+//! Classifies an error reply of Redis: wait, connect again, try rarely, or give the command up. Pure; runs on any
+//! thread. The class comes from the reply's code word in any letter case and, for the few errors that Redis names only
+//! `ERR`, from its sentence. Sources: redis.io/docs (errors of each command), and the replies of Redis 5 to 8, Valkey,
+//! KeyDB, Dragonfly and hosted servers; each known wording is a row of `testdata/redis/refusals.txt`. Guarantee: the
+//! text of a reply to a command that carried a secret is never kept, as servers repeat the arguments of commands that
+//! they do not know.
+//!
+//! ```text
+//!   -NOPERM User gmod has no permissions to run the 'eval' command
+//!    code   text, shown on one line                                  + advice: (an ACL forbids it: ...)
+//! ```
 
 use std::fmt;
 
-/// What to do about a refusal.
+/// The consequence of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Redis is busy for the moment and did nothing: the same command may succeed soon.
+    /// Redis is busy for the moment and did nothing: the same command may succeed soon (`LOADING`, `BUSY`).
     Wait,
-    /// This connection leads to a server that is not (any more) the one to talk to.
+    /// This connection does not lead to a master, or not any more (`READONLY`).
     Reconnect,
-    /// No room for us: try rarely.
+    /// The server takes no more clients: try rarely.
     Full,
-    /// It does not let us in: an operator must change something; try rarely.
+    /// The server refuses the login: an operator must change something; try rarely.
     Login,
     /// This command will never succeed.
     Never,
 }
 
-/// An error reply with what a server's owner may do about it. Holds the reply only, never what was asked.
+/// An error reply with advice for the owner of the server. Holds nothing of the command that it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ErrorReply {
     pub(crate) class: Class,
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
-    /// One line, fit to be shown; empty where the reply may hold a secret.
+    /// One line that may be shown; empty where the reply may repeat a secret.
     text: Box<str>,
+    /// Our own words in parentheses, or nothing.
     advice: &'static str,
 }
 
-/// Longest text of an error reply that is shown, in bytes.
+/// Longest text of an error reply that is shown, in bytes: a log line stays readable.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// Code words that may be shown although the rest of the reply is not: what a server makes up could be the secret.
+/// Code words that may be shown even if the rest of the reply may not. Any other first word could be the secret itself.
 const CODES: [&str; 20] = [
     "ASK",
     "BUSY",
@@ -59,17 +66,18 @@ const CODES: [&str; 20] = [
     "WRONGPASS",
 ];
 
-/// One of [`CODES`]; `None`: another one.
+/// One of [`CODES`]; `None`: any other first word.
 type Code = Option<&'static str>;
 
-impl Refusal {
-    /// `text` is the error reply without its dash.
-    pub(crate) fn new(text: &[u8]) -> Refusal {
+impl ErrorReply {
+    /// Classifies an error reply. `text` comes without its dash.
+    pub(crate) fn new(text: &[u8]) -> ErrorReply {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
         let inner = inside_script(&lower);
         let word = inner.split(' ').next().unwrap_or_default().trim_end_matches(':');
         let code = CODES.into_iter().find(|code| code.eq_ignore_ascii_case(word));
+        // A code word of its own is more reliable than a sentence, so sentences count only under `ERR` or none.
         let sentence =
             SENTENCES.iter().find(|(_, part, _)| code.is_none_or(|code| code == "ERR") && inner.contains(part));
         let class = match code.unwrap_or_default() {
@@ -88,25 +96,25 @@ impl Refusal {
             "NOREPLICAS" => " (too few replicas follow this Redis: see min-replicas-to-write)",
             _ => sentence.map_or("", |(.., advice)| advice),
         };
-        Refusal { class, code, text: shown(&text, &lower).into(), advice }
+        ErrorReply { class, code, text: shown(&text, &lower).into(), advice }
     }
 
-    /// With the arguments that a server repeats, for who sent them.
-    pub(crate) fn with_arguments(text: &[u8]) -> Refusal {
-        Refusal { text: one_line(&String::from_utf8_lossy(text)).into(), ..Refusal::new(text) }
+    /// Keeps the arguments that a server repeats in its error: only for the caller that sent them.
+    pub(crate) fn with_arguments(text: &[u8]) -> ErrorReply {
+        ErrorReply { text: one_line(&String::from_utf8_lossy(text)).into(), ..ErrorReply::new(text) }
     }
 
-    /// The answer to a command that carried a secret, which the server may repeat: of it only the code word is kept.
-    pub(crate) fn of_secret(text: &[u8]) -> Refusal {
-        let found = Refusal::new(text);
-        Refusal { text: Box::default(), ..found }
+    /// For a command that carried a secret, which the server may repeat: keeps the code word only.
+    pub(crate) fn of_secret(text: &[u8]) -> ErrorReply {
+        let found = ErrorReply::new(text);
+        ErrorReply { text: Box::default(), ..found }
     }
 
-    /// As [`Refusal::of_secret`], for a login: what else a server may say to it, it does not let us in.
-    pub(crate) fn of_login(text: &[u8]) -> Refusal {
-        let mut found = Refusal::of_secret(text);
+    /// As [`ErrorReply::of_secret`], for a login: an error of any kind means that the server refuses the login.
+    pub(crate) fn of_login(text: &[u8]) -> ErrorReply {
+        let mut found = ErrorReply::of_secret(text);
         if found.advice == NO_PASSWORD {
-            // Our words, not the server's.
+            // These are our words, not the server's: they repeat nothing.
             found.text = "ERR AUTH without any password configured".into();
         }
         if found.class == Class::Never {
@@ -124,12 +132,12 @@ impl Refusal {
     }
 }
 
-/// Whether an error reply has this text, in lower case, in any letter case.
+/// Whether an error reply contains this text in any letter case. `lower` is in lower case.
 pub(crate) fn contains(error: &[u8], lower: &str) -> bool {
     String::from_utf8_lossy(error).to_ascii_lowercase().contains(lower)
 }
 
-/// The error that ended a script, without the words around it; other errors as they are. Redis before version 7 says
+/// The error that ended a script, without the words around it; other errors unchanged. Redis before version 7 answers
 /// `ERR Error running script (call to f_<sha>): @user_script:10: @user_script: 10: -OOM command not allowed ...`, later
 /// ones `OOM command not allowed ... script: <sha>, on @user_script:10.`
 pub(crate) fn inside_script(lower: &str) -> &str {
@@ -143,15 +151,16 @@ pub(crate) fn inside_script(lower: &str) -> &str {
     }
 }
 
-/// The text as it may be shown: one line, without the arguments that a server repeats of a command it does not know,
-/// which may be a password behind a misspelt name.
+/// The text as it may be shown: one line, without the arguments of a command that the server does not know. They may be
+/// a password behind a misspelt AUTH.
 fn shown(text: &str, lower: &str) -> String {
-    // Both have the same length: only ASCII letters differ.
+    // `lower` differs in ASCII letters only, so positions in it are positions in `text`.
     let end = lower.find("with args beginning with").unwrap_or(text.len());
     let text = text.get(..end).unwrap_or(text);
     one_line(if end < lower.len() { text.trim_end_matches([' ', ',']) } else { text })
 }
 
+/// One line of bounded length, control characters escaped: a reply must not forge lines of the log.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for letter in text.chars() {
@@ -167,7 +176,7 @@ fn one_line(text: &str) -> String {
 const CLUSTER: &str = " (a Redis cluster is not supported: use a single server)";
 const NO_PASSWORD: &str = " (this Redis has no password: leave it out)";
 
-/// What servers say under `ERR`, or without a code word: a part of the sentence in lower case, and what it means.
+/// Errors under `ERR` or without a code word: class, a part of the sentence in lower case, and advice.
 const SENTENCES: [(Class, &str, &str); 10] = [
     (Class::Full, "max number of clients", " (this Redis takes no more clients: raise maxclients)"),
     (Class::Full, "max number of connections", " (this Redis takes no more clients: raise maxclients)"),
@@ -186,9 +195,9 @@ const SENTENCES: [(Class, &str, &str); 10] = [
     (Class::Never, "cluster mode", CLUSTER),
 ];
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { text, advice, code, .. } = self;
+        let ErrorReply { text, advice, code, .. } = self;
         if !text.is_empty() {
             return write!(f, "{text}{advice}");
         }

@@ -1,48 +1,50 @@
-//! Lua tables to JSON text, and tapes (decoded JSON) to Lua tables; straight, with no tree in between.
-//! Game thread, hot paths. [`encode`] only reads and never raises: what needs Lua's memory or runs scripts is done under
-//! pcall, before or after a walk. [`make`] runs between Lua frames: it owns nothing and cannot panic; it stops when the
-//! tick has had enough, and goes on in a later one.
+//! Writes Lua values as JSON text, straight into a byte buffer. The way back is `decode.rs`. Runs on the game thread,
+//! in the body of an entry: a hot path of Emit. [`push_json`] only reads the value and never raises. Operations that
+//! need Lua's memory or run script code happen under pcall, between two walks over the value. It refuses values without
+//! JSON (functions, colliding keys) and values beyond its limits of size, count and depth. The depth limit also ends a
+//! cycle. The error names the path to the value.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ops::Range;
-use std::time::Instant;
 
 use crate::config::limits::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
-use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
-use crate::json::tape::{Item, Reader};
 use crate::json::text;
-use crate::lua::shield::{self, KEPT, Work};
+use crate::lua::shield::{self, NESTED_MAX, Work, nested};
 use crate::lua::stack::{
     LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNIL, LUA_TNUMBER, LUA_TSTRING, LUA_TTABLE, LUA_TUSERDATA, Lua, SHIELD,
 };
-use crate::lua::{NESTED_MAX, nested};
 
-/// Bytes of a path shown in an error.
+/// Longest path in an error, in bytes: a table may have 32 levels, and an error text must stay readable.
 const PATH_BYTES_MAX: usize = 120;
+/// Stands for the outer steps of a path that is longer.
 const LEFT_OUT: &str = "[...]";
 
-/// Why a value has no JSON. `Display` is the reason string that Emit returns.
+/// Why a value has no JSON, or too much of it. `Display` is the reason that Emit returns to Lua: `encode:
+/// data.victim[2] is a function`, or `too_large: …`.
 #[derive(Clone)]
 pub(super) struct EncodeError {
-    /// From the value outwards: `.weapon`, `.attacker`.
+    /// The way from the argument to the value: `.attacker.weapon`. Built from the value outwards.
     path: String,
-    what: String,
+    /// The rest of the sentence that begins with the path: `is a function`.
+    problem: String,
     too_large: bool,
 }
 
 impl EncodeError {
-    /// Boxed, so that a result without one is a register.
+    /// Boxed, so that a `Result` without an error fits a register on the hot path.
     #[cold]
-    fn new(what: impl Into<String>) -> Box<EncodeError> {
-        Box::new(EncodeError { path: String::new(), what: what.into(), too_large: false })
+    fn new(problem: impl Into<String>) -> Box<EncodeError> {
+        Box::new(EncodeError { path: String::new(), problem: problem.into(), too_large: false })
     }
 
-    /// The text grew past its limit; any other error is a value that has no JSON.
+    /// True if the text is longer than its limit. Any other error means that a value has no JSON. The two are counted
+    /// apart.
     pub(super) fn is_too_large(&self) -> bool {
         self.too_large
     }
 
+    /// The same error one level further out: `step` is put before its path.
     #[cold]
     fn within(mut self: Box<EncodeError>, step: &str) -> Box<EncodeError> {
         if self.path.len() + step.len() <= PATH_BYTES_MAX {
@@ -57,17 +59,25 @@ impl EncodeError {
 impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let code = if self.too_large { "too_large" } else { "encode" };
-        write!(f, "{code}: data{} {}", self.path, self.what)
+        write!(f, "{code}: data{} {}", self.path, self.problem)
     }
 }
 
-/// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function that tells
-/// what a userdata is; the caller's entry made [`crate::lua::stack::ROOM`]. Returns how many NaN and infinities became
-/// `null`.
+/// Appends the JSON of the value at `index` (absolute). `describe` is the index of the prelude's function of that name,
+/// which names the kind of a userdata. Returns how many NaN and infinities became `null`. On an error `out` holds part
+/// of a text. The caller's entry must have made [`crate::lua::stack::ROOM`]. `[-0, +0]`, or after an error `[-0, +?]`;
+/// never raises.
 ///
-/// Describing a userdata runs scripts (a player's `Nick`), which may change the very table. So it is done when the walk
-/// is over: a first walk counts the userdata, a second one, if there are any, collects them.
-pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
+/// Describing a userdata runs script code (a player's `Nick`), which may change the very table that is walked. So it
+/// happens when no walk is under way:
+///
+/// ```text
+///  walk 1   writes the JSON and counts the userdata; without any, this is all
+///  walk 2   writes the JSON again with gaps, and collects the userdata in a list
+///  fill     describes each userdata of the list once, and puts its text into the gaps
+///  walk 3   only after an error: finds the path of the userdata that could not be described
+/// ```
+pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
@@ -82,7 +92,8 @@ pub(super) fn encode(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> 
     outcome
 }
 
-/// The same for a value with that many userdata in it.
+/// Walk 2 and the filling, for a value that contains `count` userdata. `[-0, +?]`, never raises; the caller resets the
+/// stack.
 fn encode_described(
     lua: Lua,
     index: i32,
@@ -92,8 +103,8 @@ fn encode_described(
 ) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let room = i32::try_from(count).unwrap_or(i32::MAX);
-    let list =
-        new_table(lua, room).ok_or_else(|| EncodeError::new("has userdata, and Lua no memory for their list"))?;
+    let list = new_table(lua, room)
+        .ok_or_else(|| EncodeError::new("has userdata, and Lua has no memory for a list of them"))?;
     let mut again = Again::Collect { list, room: count, gaps: Vec::new() };
     let mut encoder = Encoder::new(lua, out);
     encoder.again = Some(&mut again);
@@ -103,7 +114,8 @@ fn encode_described(
     let text = out.split_off(start);
     let mut filler = Encoder::new(lua, out);
     filler.nodes = nodes;
-    // Each once: where its text stands, and the values that it counts for beside itself.
+    // By address of the userdata: where its text is in `out`, and how many values its object adds. Each userdata is
+    // described once, however often it occurs.
     let mut known: HashMap<*mut c_void, (Range<usize>, usize)> = HashMap::new();
     let mut at = 0;
     for (number, gap) in (1..).zip(&gaps) {
@@ -112,7 +124,7 @@ fn encode_described(
         lua.raw_get_index(list, number);
         let userdata = lua.top();
         let before = (filler.out.len(), filler.nodes);
-        // Only what a script may have put there is none.
+        // Null only if a script changed the list; `describe` then names the type it finds.
         let address = lua.userdata(userdata);
         let written = match known.get(&address) {
             Some((range, nodes)) => filler.repeat(range.clone(), *nodes, gap.depth),
@@ -130,7 +142,8 @@ fn encode_described(
     Ok(non_finite)
 }
 
-/// An empty table on top of the stack: its index. `None`: Lua has no memory.
+/// Pushes an empty table with room for `room` elements, and returns its index. `None`: Lua has no memory. `[-0, +1]` or
+/// `[-0, +0]`, never raises.
 fn new_table(lua: Lua, room: i32) -> Option<i32> {
     for _ in 0..shield::ATTEMPTS_MAX {
         lua.push_value(SHIELD);
@@ -142,51 +155,57 @@ fn new_table(lua: Lua, room: i32) -> Option<i32> {
     None
 }
 
-/// The error of the userdata of that number, with its path, which a walk up to it finds.
+/// Adds the path to the error of userdata `number` (from 1), by one more walk up to it. `[-0, +?]`, never raises.
 fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
     let mut nowhere = Vec::new();
     let mut again = Again::Find { number, err: err.clone() };
     let mut encoder = Encoder::new(lua, &mut nowhere);
     encoder.again = Some(&mut again);
-    // A table that was changed meanwhile may lead nowhere.
+    // If a script changed the table meanwhile, the walk may not find it; then the error has no path.
     encoder.value(index, 0).err().unwrap_or(err)
 }
 
-/// Where a userdata is to be described.
+/// A place of the text that waits for the description of a userdata.
 struct Gap {
-    /// Byte of the text.
+    /// Offset in the text, in bytes.
     at: usize,
+    /// Levels of tables around it: a description is an object, and must not exceed the depth limit either.
     depth: usize,
 }
 
-/// One walk over a value. Nothing in it runs a script or takes memory of Lua.
+/// One walk over a value. It runs no script code and takes no memory of Lua, so the table cannot change under it.
 struct Encoder<'a> {
     lua: Lua,
+    /// Length that `out` must not exceed.
     bytes_max: usize,
     out: &'a mut Vec<u8>,
+    /// Values so far, tables included.
     nodes: usize,
+    /// NaN and infinities so far, written as `null`.
     non_finite: u64,
     /// Userdata so far.
     found: usize,
-    /// What a walk does with them that is not the first.
+    /// The task of a later walk; `None` in the first one, which only counts userdata.
     again: Option<&'a mut Again>,
 }
 
-/// A walk after the first.
+/// The task of a walk after the first, at each userdata.
 enum Again {
-    /// The userdata are collected in a table with room for so many, and their places noted.
+    /// Put it into the table at index `list`, which has room for `room` userdata, and note its place.
     Collect { list: i32, room: usize, gaps: Vec<Gap> },
-    /// The one of this number cannot be described.
+    /// Fail with `err` at userdata `number` (from 1), so that the error gets its path on the way out.
     Find { number: usize, err: Box<EncodeError> },
 }
 
 impl<'a> Encoder<'a> {
+    /// A first walk, which appends at most [`PAYLOAD_BYTES_MAX`] to `out`.
     fn new(lua: Lua, out: &'a mut Vec<u8>) -> Encoder<'a> {
         let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
         Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
     }
 
-    /// Checked before a text is copied, and once a value: the text passes its limit by the escapes of one string.
+    /// Whether `more` bytes still fit. Checked before a string is copied and after each value, so the text can exceed
+    /// its limit by the escapes of one string at most.
     #[inline(always)]
     fn fits(&self, more: usize) -> Result<(), Box<EncodeError>> {
         if self.out.len() + more > self.bytes_max { Err(Encoder::too_large()) } else { Ok(()) }
@@ -194,8 +213,8 @@ impl<'a> Encoder<'a> {
 
     #[cold]
     fn too_large() -> Box<EncodeError> {
-        let what = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
-        Box::new(EncodeError { too_large: true, ..*EncodeError::new(what) })
+        let problem = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
+        Box::new(EncodeError { too_large: true, ..*EncodeError::new(problem) })
     }
 
     #[cold]
@@ -208,6 +227,8 @@ impl<'a> Encoder<'a> {
         EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)"))
     }
 
+    /// Writes the value at `index`, with `depth` tables around it. The recursion ends at [`ENCODE_DEPTH_MAX`].
+    /// `[-0, +0]`, or after an error `[-0, +?]`; never raises. The same holds for every method of the walk below.
     fn value(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.nodes += 1;
         if self.nodes > ENCODE_NODES_MAX {
@@ -229,6 +250,7 @@ impl<'a> Encoder<'a> {
         self.fits(0)
     }
 
+    /// Writes a JSON string. Inlined for keys and values alike: most values of an event are strings.
     #[inline(always)]
     fn string(&mut self, bytes: &[u8]) -> Result<(), Box<EncodeError>> {
         self.fits(bytes.len())?;
@@ -236,20 +258,24 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// Writes the number at `index`; NaN and infinities, which JSON lacks, as `null`, counted.
     fn number(&mut self, index: i32) {
         self.non_finite += u64::from(!text::push_number(self.out, self.lua.number(index)));
     }
 
-    /// Keys first, values after: a table whose values were written twice would double the work of every level.
+    /// Writes a table as an array or an object. It looks at all keys before it writes any value: to write the values as
+    /// an array first and again as an object would double the work at every level.
     fn table(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let border = self.lua.raw_len(table);
-        match border > 0 && self.is_sequence(table, border)? {
-            true => self.elements(table, border, depth),
-            false => self.object(table, depth),
+        if border > 0 && self.is_sequence(table, border)? {
+            self.elements(table, border, depth)
+        } else {
+            self.object(table, depth)
         }
     }
 
-    /// True if the keys are 1 to `border`, in any order, and no others. Looks at no more keys than there may be values.
+    /// Whether the keys are exactly 1 to `border`, in any order. It looks at no more keys than the text may still have
+    /// values, so a huge table costs no more than an allowed one.
     fn is_sequence(&self, table: i32, border: i32) -> Result<bool, Box<EncodeError>> {
         let most = i32::try_from(ENCODE_NODES_MAX - self.nodes).unwrap_or(i32::MAX);
         let mut count = 0;
@@ -270,6 +296,7 @@ impl<'a> Encoder<'a> {
         Ok(count == border)
     }
 
+    /// Writes the elements 1 to `border` as an array.
     fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.out.push(b'[');
         for i in 1..=border {
@@ -284,7 +311,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes an object; an empty table is `[]`, as GMod has it.
+    /// Writes an object. An empty table becomes `[]`, as in GMod's own `util.TableToJSON`.
     fn object(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let start = self.out.len();
         let (mut numbers, mut texts) = (0, 0);
@@ -316,14 +343,11 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         self.out.push(b'}');
-        match numbers > 0 && texts > 0 {
-            true => self.refuse_collisions(table),
-            false => Ok(()),
-        }
+        if numbers > 0 && texts > 0 { self.refuse_collisions(table) } else { Ok(()) }
     }
 
-    /// A table with keys of both types: the number 5 and the text "5" would be one member, and one of them lost. Of each
-    /// text that is how a number is written, the number is looked up.
+    /// Refuses a table in which a number and a string would become the same member: of the keys 5 and "5" one value
+    /// would be lost. For each string key that reads exactly as a number is written, it looks up that number as a key.
     fn refuse_collisions(&self, table: i32) -> Result<(), Box<EncodeError>> {
         let mut written = Vec::new();
         self.lua.push_nil();
@@ -348,7 +372,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// How an error's path names the member whose key is at `key`.
+    /// The step of an error's path for the member whose key is at `key`: `.name` or `[5]`.
     fn step(&self, key: i32) -> String {
         let mut step = Vec::new();
         if self.lua.type_of(key) == LUA_TNUMBER {
@@ -358,7 +382,7 @@ impl<'a> Encoder<'a> {
         format!(".{}", shown(self.lua.bytes(key)))
     }
 
-    /// A vector, angle or entity: left out here, and collected in the second walk.
+    /// Passes a userdata (a vector, angle or entity). It leaves the text out, and does the task of this walk.
     fn userdata(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.found += 1;
         match &mut self.again {
@@ -370,7 +394,7 @@ impl<'a> Encoder<'a> {
             }
             Some(Again::Collect { list, gaps, .. }) => {
                 self.lua.push_value(index);
-                // There is room: nothing is allocated. `room` came from an i32.
+                // The list has room, so this does not allocate or raise. The cast is safe: `room` came from an i32.
                 self.lua.raw_set_index(*list, self.found as i32);
                 gaps.push(Gap { at: self.out.len(), depth });
             }
@@ -378,7 +402,8 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes once more what was written for the same userdata.
+    /// Copies the description of a userdata that was described before: the bytes of `out` in `range`, with `nodes`
+    /// values.
     fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), Box<EncodeError>> {
         self.fits(range.len())?;
         self.members_fit(nodes, depth)?;
@@ -386,16 +411,17 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a userdata, which Lua code tells apart.
+    /// Calls the prelude's `describe` for the userdata at `index`, and writes the description. `[-0, +?]`, never
+    /// raises.
     fn describe(&mut self, index: i32, describe: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let lua = self.lua;
         let top = lua.top();
         lua.push_value(describe);
         lua.push_value(index);
-        // An error of `Nick` and its like leaves its message in the place of the kind.
+        // If `Nick` or a method like it raises an error, its message is where the kind would be.
         let Some(described) = nested(|| lua.pcall(1, 4, 0)) else {
             return Err(EncodeError::new(format!(
-                "cannot be told apart: doing so (`Nick`) called the module again, {NESTED_MAX} times inside each other"
+                "cannot be described: its methods (`Nick`) called the module again, {NESTED_MAX} levels deep"
             )));
         };
         let written = if described { self.described(top + 1, depth)? } else { false };
@@ -406,7 +432,8 @@ impl<'a> Encoder<'a> {
         if written { Ok(()) } else { Err(EncodeError::new(failed())) }
     }
 
-    /// Writes what `describe` returned at `first`: a kind, then up to three values. False: an unknown kind.
+    /// Writes the results of `describe`: the kind at `first`, then up to three values. False: it is an unknown kind.
+    /// Vectors and angles are written as GMod's own `util.TableToJSON` writes them: `"[x y z]"` and `"{p y r}"`.
     fn described(&mut self, first: i32, depth: usize) -> Result<bool, Box<EncodeError>> {
         let lua = self.lua;
         match lua.string(first) {
@@ -430,7 +457,8 @@ impl<'a> Encoder<'a> {
         Ok(true)
     }
 
-    /// What is written as an object counts as one: whoever decodes it has the same limits.
+    /// Writes an object of the values from `first + 1` on. Each member counts as a value, because the receiver, which
+    /// decodes an object, has the same limits.
     fn members(&mut self, first: i32, names: &[&str], depth: usize) -> Result<(), Box<EncodeError>> {
         self.members_fit(names.len(), depth)?;
         let befores = std::iter::once(b'{').chain(std::iter::repeat(b','));
@@ -448,7 +476,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// So many values more, in an object that stands at this depth; none: it is no object.
+    /// Counts `count` values more, the members of an object at `depth`. A description without members is no object.
     fn members_fit(&mut self, count: usize, depth: usize) -> Result<(), Box<EncodeError>> {
         if count > 0 && depth == ENCODE_DEPTH_MAX {
             return Err(Encoder::too_deep());
@@ -458,17 +486,17 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// The number that a text may be written for: one with a digit or `inf`.
+/// The number that `text` may be the JSON key of: digits, or `inf`. `None` for most names, without parsing them.
 fn as_number(text: &[u8]) -> Option<f64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    // The longest number in JSON's shortest form has 24 bytes.
+    // The longest number in its shortest form has 24 bytes.
     if text.len() > 32 || !matches!(digits.first(), Some(b'0'..=b'9' | b'i')) {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Bytes of a script's own names in an error: short, and valid text.
+/// The first 40 bytes of a name that a script chose, as valid UTF-8 for an error text.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(bytes.get(..40).unwrap_or(bytes)).into_owned();
     if bytes.len() > 40 {
@@ -477,276 +505,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-// ---- tapes to Lua values --------------------------------------------------------------------------------------
-
-/// Whose half-made values are kept from tick to tick: one of each may be.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Lane {
-    Event = 0,
-    Answer = 1,
-    Window = 2,
-}
-
-/// Elements of the table [`KEPT`] for each lane, and in all.
-const LANE_SLOTS: i32 = 64;
-pub(super) const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
-const _: () = assert!(BUILD_DEPTH_MAX + 4 < LANE_SLOTS as usize);
-
-impl Lane {
-    /// The element of the table [`KEPT`] for the value that stands there, from 0.
-    fn slot(self, standing: i32) -> i32 {
-        self as i32 * LANE_SLOTS + 1 + standing
-    }
-}
-
-/// The table [`KEPT`] of a state, every element of it there. `[-0, +1]`, **raises**.
-pub(super) fn push_kept_table(lua: Lua) {
-    lua.push_table(KEPT_SLOTS, 0);
-    for slot in 1..=KEPT_SLOTS {
-        lua.push_boolean(false);
-        lua.raw_set_index(-2, slot);
-    }
-}
-
-/// Values and tables that fit the twenty slots every C function starts with.
-const STANDING_IN_MINSTACK: i32 = 8;
-
-/// Makes values of the tape until there are `count`, which are on top of the stack then. False: the pace says that time
-/// is out; what is there so far is kept for the next time, if there is a lane for it. At least one value is made.
-///
-/// Runs in [`crate::lua::shield::perform`]: **raises**, and owns nothing. After an error [`Build::after_error`] says
-/// how to go on: `build` is changed only together with what stands.
-///
-/// While values are made the stack holds the whole ones and the open tables, the innermost on top. An open table stands
-/// in the one around it from its beginning on.
-pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
-    let lane = match lane {
-        Some(lane) if build.is_kept => {
-            take_up(lua, build, lane);
-            Some(lane)
-        }
-        lane => lane,
-    };
-    let mut rest = Reader::new(tape.get(build.at..).unwrap_or_default());
-    let mut is_over = false;
-    loop {
-        let around = loop {
-            match build.innermost() {
-                Some(Open { left: 0, .. }) => {
-                    if build.close() {
-                        lua.pop(1);
-                    }
-                }
-                around => break around,
-            }
-        };
-        if around.is_none() && build.done >= count {
-            return true;
-        }
-        if is_over {
-            if let Some(lane) = lane {
-                put_by(lua, build, lane);
-            }
-            return false;
-        }
-        is_over = match around {
-            Some(open) => make_run(lua, &mut rest, open, build, pace, lane),
-            None => {
-                let bytes = make_whole(lua, &mut rest, build, lane);
-                pace.is_over(weight(bytes), Instant::now)
-            }
-        };
-        build.at = tape.len() - rest.rest().len();
-    }
-}
-
-/// Makes a value that stands in no other; of an array or object only its table. Returns the bytes of its text.
-fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
-    match tape.next_item() {
-        Some(Item::Array(count)) => make_table(lua, count, false, None, build, lane),
-        Some(Item::Object(count)) => make_table(lua, count, true, None, build, lane),
-        item => {
-            let item = item.unwrap_or(Item::Nil);
-            push_scalar(lua, item);
-            keep_top(lua, build, lane);
-            build.done += 1;
-            if let Item::Text(text) = item {
-                return text.len();
-            }
-        }
-    }
-    0
-}
-
-/// Makes values of the array or object `open`, up to its end or the next that is an array or object itself, of which the
-/// table is made. True: time is out. What is kept is changed value by value, else `build` is changed at the end only:
-/// after an error without anything kept all begins anew.
-fn make_run(
-    lua: Lua,
-    tape: &mut Reader<'_>,
-    mut open: Open,
-    build: &mut Build,
-    pace: &mut Pace,
-    lane: Option<Lane>,
-) -> bool {
-    let is_object = open.next == 0;
-    loop {
-        let key = match is_object {
-            true => match tape.next_item() {
-                Some(Item::Text(key)) => {
-                    lua.push_bytes(key);
-                    key
-                }
-                _ => return build.cut_off(), // Not written by `tape::parse`.
-            },
-            false => &[],
-        };
-        let mut bytes = key.len();
-        match tape.next_item() {
-            None => return build.cut_off(),
-            Some(Item::Array(count)) => {
-                build.set_innermost(open);
-                make_table(lua, count, false, Some(open), build, lane);
-                return pace.is_over(weight(bytes), Instant::now);
-            }
-            Some(Item::Object(count)) => {
-                build.set_innermost(open);
-                make_table(lua, count, true, Some(open), build, lane);
-                return pace.is_over(weight(bytes), Instant::now);
-            }
-            Some(item) => {
-                if let Item::Text(text) = item {
-                    bytes += text.len();
-                }
-                push_scalar(lua, item);
-            }
-        }
-        if is_object {
-            // Null is nil: it removes a member of the same name that came before.
-            lua.raw_set(-3);
-        } else {
-            lua.raw_set_index(-2, open.next);
-            open.next += 1;
-        }
-        open.left -= 1;
-        let is_over = pace.is_over(weight(bytes), Instant::now);
-        if open.left == 0 || is_over || build.is_kept {
-            build.set_innermost(open);
-            return is_over;
-        }
-    }
-}
-
-/// Makes the table of an array or object; if it is a member, its key is on top, and taken.
-fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
-    if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
-        lua.raise(b"stack overflow");
-    }
-    // Larger ones grow: the room for a million elements is no single step.
-    let room = count.min(ROOM_MADE_MAX) as i32;
-    lua.push_table(if is_object { 0 } else { room }, if is_object { room } else { 0 });
-    keep_top(lua, build, lane);
-    match around {
-        None => {}
-        Some(Open { next: 0, .. }) => {
-            // Parent, key, table: the table stays on top, in the place of the key.
-            lua.push_value(-1);
-            lua.insert(-3);
-            lua.raw_set(-4);
-        }
-        Some(Open { next, .. }) => {
-            lua.push_value(-1);
-            lua.raw_set_index(-3, next);
-        }
-    }
-    build.opened(count, is_object);
-}
-
-/// Elements or members that a new table has room for at once.
-const ROOM_MADE_MAX: u32 = 16_384;
-
-#[inline]
-fn push_scalar(lua: Lua, item: Item<'_>) {
-    match item {
-        Item::Null => lua.push_null(),
-        Item::Boolean(value) => lua.push_boolean(value),
-        Item::Number(number) => lua.push_number(number),
-        Item::Text(bytes) => lua.push_bytes(bytes),
-        Item::Nil | Item::Array(_) | Item::Object(_) => lua.push_nil(),
-    }
-}
-
-/// The value on top stands next: it is kept, if such are.
-#[inline]
-fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
-    if let (true, Some(lane)) = (build.is_kept, lane) {
-        check_kept(lua);
-        lua.push_value(-1);
-        lua.raw_set_index(KEPT, lane.slot(build.standing()));
-    }
-}
-
-/// A script can put anything in the place of the table [`KEPT`].
-fn check_kept(lua: Lua) {
-    if lua.type_of(KEPT) != LUA_TTABLE {
-        lua.raise(b"the table of realtime's half-made values is gone");
-    }
-}
-
-/// Keeps what stands on the stack for the next time.
-#[cold]
-fn put_by(lua: Lua, build: &mut Build, lane: Lane) {
-    if build.is_kept {
-        return; // All of it is kept already.
-    }
-    check_kept(lua);
-    let first = lua.top() - build.standing() + 1;
-    for standing in 0..build.standing() {
-        lua.push_value(first + standing);
-        lua.raw_set_index(KEPT, lane.slot(standing));
-    }
-    build.is_kept = true;
-}
-
-/// Pushes what was kept; begins anew if a script changed it.
-#[cold]
-fn take_up(lua: Lua, build: &mut Build, lane: Lane) {
-    check_kept(lua);
-    let top = lua.top();
-    if !lua.check_stack(build.standing() + 8) {
-        lua.raise(b"stack overflow");
-    }
-    for standing in 0..build.standing() {
-        lua.raw_get_index(KEPT, lane.slot(standing));
-        if standing as u32 >= build.done && lua.type_of(-1) != LUA_TTABLE {
-            lua.set_top(top);
-            build.restart();
-            return;
-        }
-    }
-}
-
-/// The values are made, and stand where they belong: nothing is kept any more.
-#[inline]
-pub(super) fn finish(lua: Lua, build: &mut Build, lane: Lane) {
-    if build.is_kept {
-        forget_kept(lua, build, lane);
-    }
-    build.restart();
-}
-
-#[cold]
-fn forget_kept(lua: Lua, build: &mut Build, lane: Lane) {
-    build.forget_errors();
-    if lua.type_of(KEPT) == LUA_TTABLE {
-        for standing in 0..=BUILD_DEPTH_MAX as i32 {
-            lua.push_boolean(false);
-            lua.raw_set_index(KEPT, lane.slot(standing));
-        }
-    }
-}
-
-/// The types of values that Emit takes.
+/// Whether Emit and Set take a value of this type as their argument.
 pub(super) fn can_start(kind: i32) -> bool {
     matches!(kind, LUA_TTABLE | LUA_TSTRING | LUA_TNUMBER | LUA_TBOOLEAN)
 }

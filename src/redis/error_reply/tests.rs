@@ -1,4 +1,4 @@
-//! Refusals: each known wording with its class and advice, and that no secret is ever shown.
+//! Error replies: each known wording with its class and advice. No secret is ever shown.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn rows(text: &'static str) -> impl Iterator<Item = [&'static str; 3]> {
 fn each_wording_in_any_letter_case() {
     for [text, class, advice] in rows(include_str!("../../../testdata/redis/refusals.txt")) {
         for text in [text.to_owned(), text.to_lowercase(), text.to_uppercase()] {
-            let refusal = Refusal::new(text.as_bytes());
+            let refusal = ErrorReply::new(text.as_bytes());
             assert_eq!(format!("{:?}", refusal.class).to_lowercase(), class, "{text}");
             assert!(refusal.to_string().contains(advice), "{text}: {refusal}");
             assert_eq!(advice.is_empty(), refusal.advice.is_empty(), "{text}: {refusal}");
@@ -24,10 +24,10 @@ fn each_wording_in_any_letter_case() {
 #[test]
 fn answers_to_a_login_show_a_known_code_word_and_no_more() {
     for [text, class, shown] in rows(include_str!("../../../testdata/redis/logins.txt")) {
-        let refusal = Refusal::of_login(text.as_bytes());
+        let refusal = ErrorReply::of_login(text.as_bytes());
         assert_eq!(format!("{:?}", refusal.class).to_lowercase(), class, "{text}");
         assert_eq!(refusal.to_string(), shown, "{text}");
-        let debug = format!("{refusal:?} {}", Refusal::of_secret(text.as_bytes()));
+        let debug = format!("{refusal:?} {}", ErrorReply::of_secret(text.as_bytes()));
         assert!(!debug.contains("hunter") && !debug.contains("HUNTER"), "{debug}");
     }
 }
@@ -40,19 +40,19 @@ fn arguments_that_a_server_repeats_are_cut_off() {
         ("ERR UNKNOWN COMMAND 'É', WITH ARGS BEGINNING WITH: 'hunter2'", "ERR UNKNOWN COMMAND 'É'"),
         ("ERR unknown command `FOO`", "ERR unknown command `FOO`"),
     ] {
-        assert_eq!(Refusal::new(text.as_bytes()).to_string(), shown);
-        assert_eq!(Refusal::with_arguments(text.as_bytes()).to_string(), text);
+        assert_eq!(ErrorReply::new(text.as_bytes()).to_string(), shown);
+        assert_eq!(ErrorReply::with_arguments(text.as_bytes()).to_string(), text);
     }
 }
 
 #[test]
-fn what_is_shown_is_one_line_of_bounded_length() {
-    let refusal = Refusal::new(b"ERR \x1b[31mred\x07\xff\r\n");
+fn the_shown_text_is_one_line_of_bounded_length() {
+    let refusal = ErrorReply::new(b"ERR \x1b[31mred\x07\xff\r\n");
     assert_eq!(refusal.to_string(), "ERR \\u{1b}[31mred\\u{7}\u{fffd}\\r\\n");
-    let long = Refusal::new(&[b'x'; 60_000]).to_string();
+    let long = ErrorReply::new(&[b'x'; 60_000]).to_string();
     assert!(long.len() < TEXT_BYTES_MAX + 10 && long.ends_with("..."), "{}", long.len());
     proptest::proptest!(|(bytes: Vec<u8>)| {
-        let shown = Refusal::new(&bytes).to_string() + &Refusal::of_login(&bytes).to_string();
+        let shown = ErrorReply::new(&bytes).to_string() + &ErrorReply::of_login(&bytes).to_string();
         assert!(!shown.contains(char::is_control), "{shown:?}");
     });
 }

@@ -1,0 +1,222 @@
+//! The table of options, the check of one value, and the guess which option a misspelt name means.
+//! Pure. The parser, the README's table and the error texts all read [`OPTIONS`], so a new option is one row here and
+//! one arm in `Config::apply`.
+//! Errors show a value only if it looks like a plain word or number: anything else may be a password in the wrong place.
+
+use crate::config::nearest::{nearest, unknown};
+
+/// The kind of value that an option takes. [`OptionKind::check`] enforces it.
+#[derive(Clone, Copy)]
+pub enum OptionKind {
+    /// `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS.
+    Url,
+    /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`.
+    Switch,
+    /// 1 to 32 of `A-Z a-z 0-9 _ . -`.
+    Name,
+    /// At most this many bytes, no control characters.
+    Text { bytes_max: usize },
+    /// A whole number in this range, in this unit.
+    Whole { min: u64, max: u64, unit: &'static str },
+}
+
+/// One option.
+pub struct OptionRow {
+    /// The name in `realtime.json` and in `Configure`, in lower case.
+    pub name: &'static str,
+    pub kind: OptionKind,
+    /// The default as a user would write it. `<...>` stands for a value that depends on the machine.
+    pub default: &'static str,
+    /// The description in the README.
+    pub sentence: &'static str,
+}
+
+/// Every option. `tests/tidy.rs` checks that the README lists the same.
+pub const OPTIONS: &[OptionRow] = &[
+    OptionRow {
+        name: "redis",
+        kind: OptionKind::Url,
+        default: "redis://127.0.0.1:6379",
+        sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS",
+    },
+    OptionRow {
+        name: "tls_ca_file",
+        kind: OptionKind::Text { bytes_max: 1024 },
+        default: "",
+        sentence: "PEM file of further authorities whose certificate Redis may have, beside the public ones",
+    },
+    OptionRow {
+        name: "tls_server_name",
+        kind: OptionKind::Text { bytes_max: 253 },
+        default: "",
+        sentence: "the name that Redis' certificate must have, if it is not the host of `redis`",
+    },
+    OptionRow {
+        name: "webhook_ca_file",
+        kind: OptionKind::Text { bytes_max: 1024 },
+        default: "",
+        sentence: "PEM file of further authorities that webhooks trust, beside the public ones",
+    },
+    OptionRow {
+        name: "server",
+        kind: OptionKind::Name,
+        default: "<host name>-<hostport>",
+        sentence: "this server's name, shown to the others",
+    },
+    OptionRow {
+        name: "prefix",
+        kind: OptionKind::Text { bytes_max: 64 },
+        default: "",
+        sentence: "stands before every channel and key, so that two sets of servers can share one Redis",
+    },
+    OptionRow {
+        name: "identity",
+        kind: OptionKind::Switch,
+        default: "true",
+        sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
+    },
+    OptionRow {
+        name: "emit_age_max_s",
+        kind: OptionKind::Whole { min: 1, max: 86_400, unit: "seconds" },
+        default: "60",
+        sentence: "an event that waited this long for Redis is dropped",
+    },
+    OptionRow {
+        name: "tick_budget_us",
+        kind: OptionKind::Whole { min: 100, max: 20_000, unit: "microseconds" },
+        default: "500",
+        sentence: "longest time spent on events in one tick",
+    },
+    OptionRow {
+        name: "sync_timeout_ms",
+        kind: OptionKind::Whole { min: 1, max: 1000, unit: "milliseconds" },
+        default: "50",
+        sentence: "longest wait of a `Get` without callback, and of all of them together in any second",
+    },
+];
+
+/// The options that locate this server's data. With the wrong value of one, or with its default, the server would read
+/// and write the data of other servers. So an error in one of them stops every connection (`Config::not_understood`).
+pub(super) const LOCATING: [&str; 2] = ["prefix", "redis"];
+
+/// The name of the environment variable of an option: `tick_budget_us` is `REALTIME_TICK_BUDGET_US`.
+pub fn environment_name(option: &str) -> String {
+    format!("REALTIME_{}", option.to_ascii_uppercase())
+}
+
+// ---- values -----------------------------------------------------------------------------------------------
+
+impl OptionKind {
+    /// Checks the text of a value. Returns the number of a `Whole`, 1 for a `Switch` that is on, and 0 for all else.
+    /// A `Url` is checked where it is parsed (`Address::parse`).
+    pub(super) fn check(&self, text: &str) -> Result<u64, String> {
+        match *self {
+            OptionKind::Url => Ok(0),
+            OptionKind::Switch => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Ok(1),
+                "false" | "no" | "off" | "0" => Ok(0),
+                _ => Err(format!("expected true or false{}", shown_value(text))),
+            },
+            OptionKind::Name if is_server_name(text) => Ok(0),
+            OptionKind::Name => Err("expected 1 to 32 of the characters A-Z a-z 0-9 _ . -".to_owned()),
+            OptionKind::Text { bytes_max } if text.len() > bytes_max => {
+                Err(format!("is longer than {bytes_max} bytes"))
+            }
+            OptionKind::Text { .. } if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) => {
+                Err("holds a control character".to_owned())
+            }
+            OptionKind::Text { .. } => Ok(0),
+            // Some editors and panels write whole numbers as 500.0.
+            OptionKind::Whole { min, max, unit } => match text.strip_suffix(".0").unwrap_or(text).parse::<u64>() {
+                Ok(number) if (min..=max).contains(&number) => Ok(number),
+                _ => Err(format!("expected a whole number from {min} to {max} ({unit}){}", shown_value(text))),
+            },
+        }
+    }
+}
+
+/// `, found "..."` for an error text; empty if the value may be something secret in the wrong place.
+fn shown_value(text: &str) -> String {
+    let is_shown = text.len() <= 24 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-., ".contains(&b));
+    if is_shown { format!(", found {text:?}") } else { String::new() }
+}
+
+/// Longest name of a server, in characters. It travels in every event's identity and stands in every log line.
+const SERVER_NAME_MAX: usize = 32;
+
+/// Whether the text is a valid server name.
+pub(crate) fn is_server_name(text: &str) -> bool {
+    (1..=SERVER_NAME_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// `<os host name>-<game port>`. Replaces characters that a server name must not hold, and shortens the host name: two
+/// servers of one machine differ in the port, so the port stays whole.
+pub(super) fn default_server_name(host_name: &str, host_port: u16) -> String {
+    let port = host_port.to_string();
+    let room = SERVER_NAME_MAX - 1 - port.len();
+    let mut name: String = host_name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
+        .take(room)
+        .collect();
+    if name.is_empty() {
+        name.push_str("gmod");
+    }
+    format!("{name}-{port}")
+}
+
+// ---- names ------------------------------------------------------------------------------------------------
+
+/// A name in the form of the table: `REALTIME_Tick_Budget_us` is `tick_budget_us`.
+pub(super) fn plain_name(name: &str) -> String {
+    let name = name.trim().to_ascii_lowercase();
+    name.strip_prefix("realtime_").map_or(name.clone(), str::to_owned)
+}
+
+/// The option of this name, in any letter case. The name of its environment variable is accepted too.
+pub(super) fn row_of(name: &str) -> Option<&'static OptionRow> {
+    let name = plain_name(name);
+    OPTIONS.iter().find(|row| row.name == name)
+}
+
+/// Words that people use for the address of Redis or a part of it. Other programs use them for settings of their own.
+const ADDRESS_WORDS: &str = "addr address auth config connection database db host hostname ip options pass passwd \
+    password port realtime settings uri url user username";
+
+/// The option of [`LOCATING`] that this name is, or probably means. `None`: the name means neither of them.
+pub(super) fn locating_option_of(name: &str) -> Option<&'static str> {
+    let name = plain_name(name);
+    if let Some(row) = row_of(&name) {
+        return LOCATING.into_iter().find(|locating| *locating == row.name);
+    }
+    match nearest(&name, OPTIONS.iter().map(|row| row.name)) {
+        Some("prefix") => Some("prefix"),
+        Some("redis") => Some("redis"),
+        _ if name.contains("redis") || may_belong_to_others(&name) => Some("redis"),
+        _ => None,
+    }
+}
+
+/// Whether another program may use this name too: `REALTIME_PASSWORD` can be the password of a program that is also
+/// called realtime.
+pub(super) fn may_belong_to_others(name: &str) -> bool {
+    let name = plain_name(name);
+    ADDRESS_WORDS.split_whitespace().any(|word| word == name)
+}
+
+/// The error for a name that is no option.
+pub(super) fn unknown_option(name: &str) -> String {
+    if locating_option_of(name) == Some("redis") {
+        // People split an address into host, port and password. One option holds all of it.
+        const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
+        return format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}");
+    }
+    unknown("option", &plain_name(name), OPTIONS.iter().map(|row| row.name))
+}
+
+/// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.
+pub(super) fn shown_name(name: &str) -> String {
+    let is_word = name.len() <= 48 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    if is_word && !name.is_empty() { name.to_owned() } else { "(not a word)".to_owned() }
+}

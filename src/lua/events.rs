@@ -1,0 +1,140 @@
+//! The functions of the table `realtime` for events: `Emit`, `On` and `Off`.
+//! Runs on the game thread; each function is an `entry!`. `Emit` is a hot path: it encodes its argument into a reused
+//! buffer and queues it for the thread `rt-publisher`. It never waits; a full queue is refused with a reason.
+
+use std::cell::Cell;
+
+use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::engine;
+use crate::engine::CallbackRef;
+use crate::json::tape;
+use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
+use crate::lua::encode;
+use crate::lua::entry::EntryOutcome;
+use crate::lua::process::{Process, process};
+use crate::lua::shield::{self, Results, nested};
+use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua};
+
+thread_local! {
+    /// Buffer for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
+    /// inside an Emit (from a player's `Nick`) finds an empty one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+entry! {
+    /// `realtime.Emit(channel, data) -> true | false, reason`. Queues an event. Upvalue 2: the prelude's `describe`.
+    emit, run_emit
+}
+
+fn run_emit(lua: Lua) -> EntryOutcome {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Emit", "string") };
+    if !encode::can_start(lua.type_of(2)) {
+        return bad(lua, 2, "Emit", "table, string, number or boolean");
+    }
+    let process = match process(lua) {
+        Ok(process) => process,
+        Err(reason) => return refused(Some(false), reason),
+    };
+    let mut payload = SCRATCH.take();
+    payload.clear();
+    let outcome = write_payload(lua, process, &mut payload)
+        .and_then(|()| process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string()));
+    // After a huge event the buffer shrinks again, or its memory would stay in use for ever.
+    payload.clear();
+    payload.shrink_to(64 * 1024);
+    SCRATCH.set(payload);
+    done(outcome)
+}
+
+/// Appends the JSON text of argument 2. A string that is itself the JSON of an object or array is sent as that JSON,
+/// not as a string. The error is the reason for Lua; refusals are counted by cause. `[-0, +0]`, or after an error `[-0,
+/// +?]`.
+fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
+    if lua.type_of(2) == LUA_TSTRING {
+        let text = lua.bytes(2);
+        // Checked before the string is parsed: a huge string must cost the tick nothing.
+        if let Err(refusal) = engine::fits("payload", text, PAYLOAD_BYTES_MAX) {
+            process.stats.refused_too_large.add(1);
+            return Err(refusal.to_string());
+        }
+        if tape::is_container(text, payload) {
+            payload.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+            return Ok(());
+        }
+    }
+    match encode::push_json(lua, 2, HELPER, payload) {
+        Ok(non_finite) => {
+            process.stats.non_finite.add(non_finite);
+            Ok(())
+        }
+        Err(err) => {
+            let stats = &process.stats;
+            let refused = if err.is_too_large() { &stats.refused_too_large } else { &stats.refused_encode };
+            refused.add(1);
+            Err(err.to_string())
+        }
+    }
+}
+
+entry! {
+    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Adds a listener, or replaces the one with this id.
+    /// Upvalue 2: the prelude's `takes_meta`.
+    on, run_on
+}
+
+fn run_on(lua: Lua) -> EntryOutcome {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "On", "string") };
+    let (id, callback) = match lua.type_of(2) {
+        LUA_TFUNCTION => (None, 2),
+        LUA_TSTRING if lua.type_of(3) == LUA_TFUNCTION => (Some(lua.bytes(2)), 3),
+        LUA_TSTRING => return bad(lua, 3, "On", "function"),
+        _ => return bad(lua, 2, "On", "function"),
+    };
+    let process = match process(lua) {
+        Ok(process) => process,
+        Err(reason) => return refused(None, reason),
+    };
+    lua.push_value(HELPER);
+    lua.push_value(callback);
+    let called = nested(|| lua.pcall(1, 1, 0));
+    // If the prelude cannot tell whether the callback takes a third argument, the callback gets it.
+    let wants_meta = called != Some(true) || lua.boolean(-1);
+    // A call leaves its result or error; without a call, the function and its argument are still there.
+    lua.pop(if called.is_some() { 1 } else { 2 });
+    let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
+    let registered = process.engine().on(channel, id, kept, wants_meta);
+    match registered {
+        Ok((id, replaced)) => {
+            replaced.into_iter().for_each(|callback| lua.release(callback));
+            EntryOutcome::Results(Results::Text(id))
+        }
+        Err(refusal) => {
+            lua.release(kept);
+            refused(None, refusal.to_string())
+        }
+    }
+}
+
+entry! {
+    /// `realtime.Off(channel [, id]) -> number`: removes one listener or all of the channel, and returns how many.
+    off, run_off
+}
+
+fn run_off(lua: Lua) -> EntryOutcome {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Off", "string") };
+    let id = match lua.type_of(2) {
+        LUA_TNONE | LUA_TNIL => None,
+        LUA_TSTRING => Some(lua.bytes(2)),
+        _ => return bad(lua, 2, "Off", "string"),
+    };
+    // A longer name would be hashed for nothing: no listener can have it.
+    let fits = [Some(channel), id].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
+    let removed: Vec<CallbackRef> = match process(lua) {
+        Ok(process) if fits => process.engine().off(channel, id),
+        _ => Vec::new(),
+    };
+    let count = removed.len();
+    removed.into_iter().for_each(|callback| lua.release(callback));
+    lua.push_number(count as f64);
+    EntryOutcome::OnStack(1)
+}

@@ -1,0 +1,103 @@
+//! One log of the desk: its state and its records in memory. Runs on `rt-files`.
+//! A log counts its records itself, as the writer knows how many it has written but not how heavy they were.
+
+use std::time::{Duration, Instant};
+
+use crate::eventlog::writer::{OpenError, Opening, Writer};
+use crate::threads::files::queue::{Append, Files};
+
+/// One log that was used lately.
+pub(super) struct Log {
+    pub(super) state: LogState,
+    /// The desk's count of uses at its last use.
+    pub(super) last_use: u64,
+    /// Records that the writer holds and has not written yet, and their weight.
+    pub(super) records: usize,
+    pub(super) weight: usize,
+    /// A record was appended since the last write to the file.
+    pub(super) dirty: bool,
+    /// When the log was last closed to change its format.
+    pub(super) reformatted: Option<Instant>,
+}
+
+/// The state of a log, see the picture in `files/desk.rs`.
+pub(super) enum LogState {
+    Open(Box<Writer>),
+    /// The log is large and opens in slices. Its records wait here; they still count against the bounds of the queue.
+    Opening(Box<Opening>, Vec<Append>),
+    /// The log could not be opened and is not tried again before `until`. `full`: as the disk had no room.
+    Shut {
+        until: Instant,
+        full: bool,
+    },
+}
+
+/// Why a log takes no record. It chooses the counter: `refused` or `disk_full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shut {
+    /// The log could not be opened, or two hooks disagree about its format.
+    Refused,
+    /// The disk has no room, or no log can be closed for this one.
+    Full,
+}
+
+impl Log {
+    /// The writer of an open log.
+    pub(super) fn writer(&self) -> Option<&Writer> {
+        match &self.state {
+            LogState::Open(writer) => Some(writer),
+            LogState::Opening(..) | LogState::Shut { .. } => None,
+        }
+    }
+
+    /// Closing it now would lose records.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.is_opening() || self.is_stuck(now)
+    }
+
+    /// Its records wait until it is open.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, LogState::Opening(..))
+    }
+
+    /// The writer pauses after a failure: the disk does not take its records.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        self.writer().is_some_and(|writer| writer.is_pausing(now))
+    }
+
+    /// Adds the writer's counts since the last call to the statistics, and settles the records that it has written.
+    pub(super) fn settle(&mut self, files: &Files) {
+        let LogState::Open(writer) = &mut self.state else { return };
+        let counts = writer.take_counts();
+        let written = usize::try_from(counts.written).unwrap_or(usize::MAX).min(self.records);
+        // The writer keeps no record's weight, so each counts with the average. The last one takes the rest, and the sum
+        // is exact.
+        let weight = if written == self.records { self.weight } else { self.weight / self.records.max(1) * written };
+        self.records -= written;
+        self.weight -= weight;
+        // `delivered` before `waiting`: a reader that finds nothing waiting must find all of it counted.
+        files.stats.files.delivered.add(written as u64);
+        files.settle(written, weight);
+        let total = &files.stats.file_counts;
+        total.bytes.add(counts.bytes);
+        total.rotations.add(counts.rotations);
+        total.fsync_errors.add(counts.fsync_errors);
+        total.write_errors.add(counts.write_errors);
+        total.rewritten.add(counts.rewritten);
+        total.index_errors.add(counts.index_errors);
+        total.changed.add(counts.changed);
+    }
+}
+
+/// Goes on opening a log for a slice of time. The returned state is `Open`, or `Opening` without any waiting records.
+pub(super) fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<LogState, OpenError> {
+    let until = Instant::now() + slice;
+    loop {
+        if opening.step()? {
+            return Ok(LogState::Open(Box::new(opening.finish())));
+        }
+        if Instant::now() >= until {
+            return Ok(LogState::Opening(opening, Vec::new()));
+        }
+    }
+}

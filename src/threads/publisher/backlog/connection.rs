@@ -1,0 +1,203 @@
+//! Items across connections: which are sent again when a connection ends, which are lost because the settings changed,
+//! and the wait for the next attempt to connect. Runs on `rt-publisher`. An item whose answer was lost is sent again if
+//! repeating it is safe, else it counts as `unknown`: Redis may have done it or not. These rules keep the order and the
+//! value of keys:
+//!
+//! | item in flight | when the connection ends |
+//! |---|---|
+//! | event with a number | sent again: receivers deduplicate by the number |
+//! | event without a number | `unknown` |
+//! | read with a callback | sent again until it is too old |
+//! | reader | lost: the game thread cannot wait for the next connection |
+//! | idempotent write | sent again, unless a counter or a script's own command behind it may have changed its key |
+//! | counter with a number | sent again: the script applies a number once |
+//! | counter without a number, a script's own command | `unknown` |
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Backlog, IDLE_CHECK, next::DRAIN_MAX};
+use crate::config::Config;
+use crate::threads::publisher::outbox::Outgoing;
+use crate::threads::publisher::pace::Pace;
+use crate::threads::publisher::run::{Effect, Work};
+use crate::threads::shared::Pause;
+
+impl Backlog<'_> {
+    // ---- a connection begins ----------------------------------------------------------------------------------------
+
+    /// A connection is ready; it was made for the settings of this connection version.
+    pub(crate) fn connected(&mut self, seen: u64) {
+        (self.seen, self.drain_until, self.pass) = (seen, None, None);
+        self.scripts.connected();
+        self.leases.reconnected();
+        self.read_settings();
+    }
+
+    /// Takes over new settings; if they ask for another connection, this one drains from now on.
+    pub(crate) fn look_at_settings(&mut self) {
+        if self.shared.settings.version() != self.config_version {
+            self.read_settings();
+        }
+        // They may have changed while this connection was being made.
+        if self.shared.settings.connection_version() != self.seen {
+            self.drain_until.get_or_insert_with(|| Instant::now() + DRAIN_MAX);
+        }
+    }
+
+    /// Reads how long events may wait. Not the address: a connection keeps the settings that it was made for.
+    fn read_settings(&mut self) {
+        // The version first: a change between the two is then read again.
+        self.config_version = self.shared.settings.version();
+        self.event_age_max = self.shared.settings.current().emit_age_max;
+    }
+
+    /// The next connection is made for these settings. If they lead to another Redis, or to other names in it, items of
+    /// the old settings are lost: those written there stay in doubt, those queued under another prefix do not belong
+    /// here.
+    pub(crate) fn follow(&mut self, config: &Arc<Config>) {
+        let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
+        self.shared.limits.forget();
+        self.scripts.forget();
+        for expiry in self.expiries.take() {
+            let reason = "disconnected: the settings led to another redis before the answer";
+            self.auxiliary_failed("counter", &expiry.key, reason);
+        }
+        self.absorb();
+        let (drops, now) = (&self.shared.stats.outbox.dropped, self.shared.settings.connection_version());
+        for item in std::mem::take(&mut self.unsent) {
+            let was_written = match &item {
+                Outgoing::Publish(publish) => publish.written,
+                Outgoing::Run(run) => run.attempts > 0 && run.effect() != Effect::Reads,
+            };
+            if was_written {
+                self.lose(item, &drops.unknown, "disconnected: the settings led to another redis before the answer");
+            } else if home.prefix != config.prefix && item.generation() < now {
+                self.lose(item, &drops.settings, "disconnected: the settings led to another redis before it was sent");
+            } else {
+                self.unsent.push_back(item);
+            }
+        }
+    }
+
+    // ---- a connection ends ------------------------------------------------------------------------------------------
+
+    /// Every item in flight waits for the next connection in its order, or counts as unknown.
+    pub(crate) fn connection_ended(&mut self) {
+        let now = Instant::now();
+        let mut again = VecDeque::new();
+        // From the last to the first: an item may be sent again if nothing behind it forbids that.
+        let mut behind = Behind::default();
+        let (items, expiries) = self.in_flight.take();
+        expiries.into_iter().for_each(|expiry| self.keep_expiry(expiry));
+        for item in items.into_iter().rev() {
+            // Asked before the item itself is noted: it does not forbid itself.
+            let forbidden = behind.forbids(&item);
+            behind.note(&item);
+            if let Outgoing::Run(run) = &item {
+                self.refused.note_number(run);
+            }
+            if let Some(item) = self.after_loss(item, forbidden, now) {
+                self.has_doubts = true;
+                again.push_back(item);
+            }
+        }
+        again.into_iter().for_each(|item| self.unsent.push_front(item));
+        self.release_refused();
+        // A cursor of SCAN is of no use on another connection, which may lead to another server.
+        for item in &mut self.unsent {
+            if let Outgoing::Run(run) = item
+                && let Work::Board(board) = &mut run.work
+            {
+                board.restart();
+            }
+        }
+        self.pace = Pace::Open;
+        self.drop_late(now);
+    }
+
+    /// Takes an item whose answer was lost, and gives it back if it is to be sent again.
+    fn after_loss(&mut self, mut item: Outgoing, forbidden: bool, now: Instant) -> Option<Outgoing> {
+        let drops = &self.shared.stats.outbox.dropped;
+        let (counter, reason) = match &mut item {
+            Outgoing::Publish(publish) if publish.repeatable => return Some(item),
+            Outgoing::Publish(_) => {
+                (&drops.unknown, "the connection ended before its answer, and it carries no number to be sent again")
+            }
+            Outgoing::Run(run) if run.is_reader() => {
+                (&drops.timeout, "disconnected: the connection ended before the answer")
+            }
+            Outgoing::Run(run) if run.is_repeatable(now) && !forbidden => {
+                run.was_lost();
+                return Some(item);
+            }
+            Outgoing::Run(_) => {
+                (&drops.unknown, "disconnected: the connection ended before the answer, redis may have done it or not")
+            }
+        };
+        self.lose(item, counter, reason);
+        None
+    }
+
+    /// Waits until the next attempt to connect; meanwhile drops expired items and keeps a subscribed connection up to
+    /// date. True if it is time to stop.
+    pub(crate) fn wait(&mut self, duration: Duration, seen: u64) -> bool {
+        let until = Instant::now() + duration;
+        loop {
+            self.shared.subscriptions.sync();
+            let now = Instant::now();
+            self.drop_late(now);
+            let left = until.saturating_duration_since(now).min(IDLE_CHECK);
+            if left.is_zero() {
+                return self.shared.is_stopping();
+            }
+            match self.shared.pause_unless_changed(left, seen) {
+                Pause::Stop => return true,
+                Pause::Settings => return false,
+                Pause::Over => {}
+            }
+        }
+    }
+}
+
+/// The effects of items that were sent behind one whose answer was lost.
+#[derive(Default)]
+struct Behind {
+    counted: HashSet<Box<[u8]>>,
+    unknown: bool,
+}
+
+impl Behind {
+    fn note(&mut self, item: &Outgoing) {
+        let Outgoing::Run(run) = item else { return };
+        match run.effect() {
+            Effect::Counts => self.counted.extend(run.targets().map(Box::from)),
+            Effect::Unknown => self.unknown = true,
+            Effect::Reads | Effect::Writes => {}
+        }
+    }
+
+    /// Whether sending this write again would undo a change behind it that is not made again.
+    fn forbids(&self, item: &Outgoing) -> bool {
+        let Outgoing::Run(run) = item else { return false };
+        run.effect() == Effect::Writes && (self.unknown || run.targets().any(|key| self.counted.contains(key)))
+    }
+}
+
+/// The thread ends, by a panic too: items that Redis may have done or not are counted and reported.
+impl Drop for Backlog<'_> {
+    fn drop(&mut self) {
+        let (mut taken, mut expiries) = self.in_flight.take();
+        expiries.extend(self.expiries.take());
+        for expiry in expiries {
+            self.auxiliary_failed("counter", &expiry.key, "closed: its time to live was not set");
+        }
+        taken.extend(self.unsent.drain(..));
+        taken.extend(self.refused.take_items());
+        let shared = self.shared;
+        for item in taken {
+            self.lose(item, &shared.stats.outbox.dropped.unknown, "closed: internal error, or the end of the process");
+        }
+    }
+}

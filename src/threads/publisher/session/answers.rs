@@ -1,0 +1,300 @@
+//! The reply side of a session: reads the socket, matches each reply to the oldest command in flight, and tells the
+//! backlog how that command ended. Runs on `rt-publisher`; blocks at the socket for [`super::ANSWER_WAIT`] at most. A
+//! reply that no command waits for, or of an impossible kind, ends the connection: replies and commands are out of
+//! step.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use super::{End, Session};
+use crate::config::limits::{REFUSED_RETRY, SILENCE_MAX};
+use crate::redis::answer::Expect;
+use crate::redis::connection::{self, Role};
+use crate::redis::counter::{self, Form};
+use crate::redis::error_reply::{self, Class, ErrorReply};
+use crate::redis::leaderboard::SearchProgress;
+use crate::redis::reply::{OwnedReply, Reply};
+use crate::threads::links::Limit;
+use crate::threads::publisher::backlog::Backlog;
+use crate::threads::publisher::expiries::Expiry;
+use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
+use crate::threads::publisher::outbox::Outgoing;
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Effect, Run, Work};
+use crate::threads::publisher::scripts::ScriptRefusal;
+use crate::threads::shared::Shared;
+
+impl Session<'_, '_> {
+    /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer,
+    /// such as one that the game thread waits for; the socket is non-blocking otherwise.
+    pub(super) fn read_answers(&mut self) -> Result<(), End> {
+        if self.backlog.wants_answer() {
+            self.connection.set_nonblocking(false).map_err(End::lost)?;
+            let outcome = self.read_once();
+            self.connection.set_nonblocking(true).map_err(End::lost)?;
+            if !outcome? {
+                return Ok(());
+            }
+        }
+        while self.read_once()? {}
+        Ok(())
+    }
+
+    /// One read, blocking or not as the connection's mode says, and the replies in it. False if nothing has arrived.
+    fn read_once(&mut self) -> Result<bool, End> {
+        match self.decoder.read_from(&mut self.connection.reader()) {
+            Ok(0) => Err(End::lost("closed by redis")),
+            Ok(_) => {
+                self.answer_by = Instant::now() + SILENCE_MAX;
+                self.match_answers()?;
+                Ok(true)
+            }
+            // Systems differ in how a read reports that its time is over.
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(err) => Err(End::lost(err)),
+        }
+    }
+
+    /// Matches all replies in the decoder. Delivered publishes are counted once for all of them: their counters are
+    /// shared with other threads.
+    pub(super) fn match_answers(&mut self) -> Result<(), End> {
+        let (mut delivered, mut weight) = (0, 0);
+        self.shared.replies.note_heard();
+        let outcome = loop {
+            let reply = match self.decoder.next() {
+                Ok(Some(reply)) => reply,
+                Ok(None) => break Ok(()),
+                Err(err) => break Err(End::lost(err)),
+            };
+            let matched = match (self.backlog.take_answered(), reply) {
+                (Some(Sent::Item(Outgoing::Publish(publish))), Reply::Integer(_)) => {
+                    delivered += 1;
+                    weight += publish.weight();
+                    self.backlog.calm_down();
+                    self.backlog.note_success(&Outgoing::Publish(publish));
+                    Ok(())
+                }
+                (Some(Sent::Heartbeat), reply) => {
+                    self.heartbeat_is_out = false;
+                    check_role(self.shared, &reply.keep())
+                }
+                (Some(sent), reply) => answered(self.shared, self.backlog, sent, reply),
+                (None, other) => Err(End::lost(format!("{} that nobody asked for", other.describe()))),
+            };
+            if matched.is_err() {
+                break matched;
+            }
+        };
+        if delivered > 0 {
+            self.shared.stats.outbox.delivered.add(delivered);
+            self.shared.outbox.settle(delivered as usize, weight);
+        }
+        outcome
+    }
+}
+
+/// The answer to any command but a heartbeat and a publish that succeeded: those two come by far the most often, or
+/// change the session itself.
+///
+/// A free function, as are all below: the reply borrows the session's decoder, so the session cannot be borrowed as a
+/// whole.
+fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply<'_>) -> Result<(), End> {
+    match (sent, reply) {
+        (Sent::Item(item), Reply::Error(text)) => return item_refused(backlog, item, text),
+        (Sent::Item(Outgoing::Run(run)), reply) => {
+            backlog.calm_down();
+            if run.form().is_some() && backlog.scripts().succeeded() {
+                shared.limits.lift(Limit::Scripts);
+            }
+            finish_run(backlog, run, reply);
+        }
+        (Sent::Item(publish), other) => {
+            let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
+            backlog.put_back_answered(Sent::Item(publish));
+            return Err(End::lost(reason));
+        }
+        (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
+            backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
+        }
+        (Sent::Expiry(expiry), reply) => expiry_answered(backlog, expiry, reply),
+        (Sent::Leases(request), reply) => return leases_answered(shared, backlog, &request, reply),
+        (Sent::Auxiliary(..) | Sent::Heartbeat, _) => {}
+    }
+    Ok(())
+}
+
+// ---- errors ---------------------------------------------------------------------------------------------------------
+
+/// Redis answered an item with an error.
+fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Result<(), End> {
+    if let Outgoing::Run(run) = item {
+        return match (run.effect(), run.form()) {
+            // The command itself may have made this error, and a script's own command is never sent twice.
+            (Effect::Unknown, _) => {
+                refuse_own_command(backlog, run, text);
+                Ok(())
+            }
+            (Effect::Counts, Some(form)) => count_refused(backlog, run, form, text),
+            (Effect::Counts | Effect::Reads | Effect::Writes, _) => {
+                refused(backlog, Outgoing::Run(run), &ErrorReply::new(text))
+            }
+        };
+    }
+    refused(backlog, item, &ErrorReply::new(text))
+}
+
+/// Redis refused a command of a script's own. If it carried a secret, the text of the error reply, which may repeat the
+/// secret, is shown nowhere. A name that Redis does not know may be a misspelt AUTH: its callback learns its arguments,
+/// the log and the game hook do not.
+fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8]) {
+    let is_unknown =
+        ["unknown command", "not support", "unsupported"].iter().any(|part| error_reply::contains(text, part));
+    let error = match run.reply_to {
+        _ if run.has_secret() => ErrorReply::of_secret(text),
+        ReplyTo::Nobody if is_unknown => ErrorReply::new(b"ERR unknown command"),
+        ReplyTo::Nobody => ErrorReply::new(text),
+        ReplyTo::Reader { .. } | ReplyTo::Callback(_) => ErrorReply::with_arguments(text),
+    };
+    if let Work::Ask { command, .. } = &run.work
+        && is_unknown
+    {
+        run.target = command.name().into();
+    }
+    backlog.refuse(Outgoing::Run(run), &error);
+}
+
+/// Redis refused a counter that was sent as a call of the script: the error may be about the counter or about scripts.
+fn count_refused(backlog: &mut Backlog<'_>, run: Box<Run>, form: Form, text: &[u8]) -> Result<(), End> {
+    let (error, item) = (ErrorReply::new(text), Outgoing::Run(run));
+    match backlog.scripts().refused(form, text, error.class) {
+        ScriptRefusal::Counter => return refused(backlog, item, &error),
+        ScriptRefusal::Script => backlog.do_without_scripts(&error),
+        ScriptRefusal::Form => {}
+    }
+    backlog.put_off(item, &error, None);
+    Ok(())
+}
+
+/// Redis refused an item, for the moment or for good. Some errors that pass also end the connection, such as READONLY
+/// of a master that became a replica: the item is then sent again on the next one.
+fn refused(backlog: &mut Backlog<'_>, item: Outgoing, error: &ErrorReply) -> Result<(), End> {
+    if error.class == Class::Never {
+        backlog.refuse(item, error);
+        return Ok(());
+    }
+    backlog.put_off(item, error, Some(REFUSED_RETRY));
+    keep_connection(error)
+}
+
+/// `Err` ends the connection, if the error's class says that this server is the wrong one, has no room or does not let
+/// us in.
+fn keep_connection(error: &ErrorReply) -> Result<(), End> {
+    match error.class {
+        Class::Wait | Class::Never => Ok(()),
+        class => Err(End::Lost { reason: error.to_string(), class }),
+    }
+}
+
+// ---- replies that are no errors -------------------------------------------------------------------------------------
+
+/// The reply to a command: its answer, or one step of the search for a leaderboard, which then goes first so that other
+/// commands do not delay it.
+fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
+    let mut run = match run.effect() {
+        Effect::Reads => match backlog.keep_unless_spoiled(run) {
+            Some(run) => run,
+            None => return,
+        },
+        Effect::Writes | Effect::Counts | Effect::Unknown => run,
+    };
+    let outcome = match &mut run.work {
+        Work::Ask { expect, .. } => expect.read(reply),
+        Work::Count(_) => Expect::Number.read(reply),
+        Work::Board(board) => match board.take(reply) {
+            Ok(SearchProgress::More) => {
+                if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
+                    backlog.put_back(item);
+                }
+                return;
+            }
+            Ok(SearchProgress::Done(answer)) => Ok(answer),
+            Err(reason) => Err(reason),
+        },
+    };
+    let item = Outgoing::Run(run);
+    backlog.note_success(&item);
+    match (item, outcome) {
+        (Outgoing::Run(run), Ok(answer)) => backlog.answer(run, answer),
+        (item, Err(reason)) => backlog.lose_to_redis(item, &reason),
+        (Outgoing::Publish(_), Ok(_)) => {}
+    }
+}
+
+/// The answer to TTL, or to EXPIRE. TTL's -1 says that the key never ends: EXPIRE is next. Any other number says that
+/// it has an end, or has ended.
+fn expiry_answered(backlog: &mut Backlog<'_>, expiry: Expiry, reply: Reply<'_>) {
+    match reply {
+        Reply::Integer(-1) if !expiry.is_missing => backlog.keep_expiry(Expiry { is_missing: true, ..expiry }),
+        Reply::Error(text) => {
+            let error = ErrorReply::new(text);
+            if error.class == Class::Never {
+                backlog.auxiliary_failed("counter", &expiry.key, &format!("redis: {error}"));
+            } else {
+                backlog.put_off_expiry(expiry, REFUSED_RETRY);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The answer to a request for leases. A failure is reported once, and lifted when a later request succeeds: with the
+/// script one reply covers all keys, without it a good reply counts only if no other of the same round failed.
+fn leases_answered(
+    shared: &Shared,
+    backlog: &mut Backlog<'_>,
+    request: &LeaseRequest,
+    reply: Reply<'_>,
+) -> Result<(), End> {
+    let outcome = match reply {
+        Reply::Error(text) => {
+            let error = ErrorReply::new(text);
+            let is_about_scripts = counter::forbids_scripts(text) || counter::wants_script(text);
+            if is_about_scripts && !backlog.scripts().are_forbidden() {
+                backlog.do_without_scripts(&error);
+                return Ok(());
+            }
+            if error.class != Class::Never {
+                // A lease that is held ends by itself, and the next request asks for it again.
+                return keep_connection(&error);
+            }
+            Err(error.to_string())
+        }
+        reply => backlog.leases().answered(request, reply, shared.boot),
+    };
+    match (outcome, reply) {
+        (Err(found), _) => {
+            backlog.leases().note_failure();
+            backlog.note_limit(Limit::Leases, &found);
+        }
+        (Ok(()), Reply::Array(_)) => {
+            shared.limits.lift(Limit::Scripts);
+            shared.limits.lift(Limit::Leases);
+        }
+        (Ok(()), Reply::Bulk(_)) if !backlog.leases().has_failed() => shared.limits.lift(Limit::Leases),
+        (Ok(()), _) => {}
+    }
+    Ok(())
+}
+
+/// The answer to a heartbeat. A master that became a replica still takes publishes, but they reach no other server.
+fn check_role(shared: &Shared, reply: &OwnedReply) -> Result<(), End> {
+    match connection::role(reply) {
+        Some(Role::Other(role)) => {
+            // The subscribed connection leads to the same server.
+            shared.subscriptions.disconnect();
+            Err(End::lost(format!("it is no master any more, but a {role}")))
+        }
+        None | Some(Role::Master | Role::Unknown) => Ok(()),
+    }
+}

@@ -1,0 +1,283 @@
+//! One destination: its queue of posts, the post in flight, and its state after successes and failures.
+//! Owned by the schedule; pure. It knows nothing of other destinations, of memory and of free senders.
+//!
+//! | state | since | requests | until |
+//! |---|---|---|---|
+//! | ok | the start | at once | |
+//! | paused | a rate limit or a failure | none | the time has passed |
+//! | broken | [`BROKEN_AFTER`] failures in a row | one after each pause, up to [`RETRY_LONGEST`] | a post is delivered or refused |
+//! | resting, reported as closed | [`DENIED_MAX`] denied posts in a row | one after each rest | a post is delivered, or its hook is added again |
+//! | closed | Discord does not know the webhook, or forbids it | none | its hook is added again |
+//!
+//! If several states apply, the lowest in the table is reported.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::report::{DestinationReport, DestinationState, Tally};
+use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX};
+use crate::hooks::url::Url;
+use crate::webhook::answer::PAUSE_MAX;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, Post, PostAddress};
+
+/// A request that takes longer than this is ended when another destination waits for its sender. A destination whose last
+/// response took longer has twice that time. So hung destinations delay a new one by this time, and by the connect
+/// timeout if a connection is still being made, because nothing can interrupt that.
+pub(super) const SENDER_HOLD: Duration = Duration::from_secs(3);
+/// Delay before the second attempt. It doubles with each failure up to [`RETRY_LONGEST`]; jitter takes off up to a half,
+/// so that servers that failed together do not come back together.
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest delay between two attempts.
+const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// Failures in a row after which a destination is reported as broken.
+const BROKEN_AFTER: u32 = 3;
+/// Posts in a row that one `http` destination denied (401, 403, 404, 410) before it rests.
+pub const DENIED_MAX: u32 = 5;
+/// First rest of a destination that denies its posts. It doubles with each further denial, up to [`REST_LONGEST`].
+const REST_FIRST: Duration = Duration::from_secs(60);
+/// Longest rest of a destination that denies its posts.
+const REST_LONGEST: Duration = Duration::from_secs(900);
+const _: () = assert!(BROKEN_AFTER < super::WEBHOOK_ATTEMPTS_MAX);
+const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs());
+// A post that waits for a resting destination is tried before it expires.
+const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
+const _: () = assert!(REST_LONGEST.as_secs() * 2 < WEBHOOK_AGE_MAX.as_secs());
+
+/// One destination. Only the schedule changes it.
+pub(super) struct Destination {
+    pub(super) address: PostAddress,
+    /// The hook of the newest post.
+    pub(super) hook: Arc<[u8]>,
+    /// The posts that wait, in the order in which they are to be sent.
+    pub(super) queue: VecDeque<Queued>,
+    /// At most one post is in flight.
+    pub(super) in_flight: Option<Queued>,
+    /// No request before this moment. It may be past.
+    pub(super) pause_until: Option<Instant>,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Posts denied in a row. If the URL has placeholders, several denied posts to one URL count once.
+    denied: u32,
+    /// The denied URLs of such a destination, fewer than [`DENIED_MAX`].
+    denied_urls: Vec<Url>,
+    /// Duration of the last request. `None`: it had no response, or there was no request yet.
+    pub(super) took: Option<Duration>,
+    /// Why the destination accepts no posts any more; `None` while it is open.
+    pub(super) closed: Option<String>,
+    /// Reason of the last failure, for reports and for the dead letters of expired posts.
+    pub(super) last_trouble: String,
+    /// The schedule's turn at which it was last served. The destination with the lowest is served next.
+    pub(super) served: u64,
+    pub(super) tally: Tally,
+}
+
+/// A post in the queue or in flight.
+pub(super) struct Queued {
+    pub(super) post: Post,
+    /// The schedule's turn at which it was queued: its age among the posts of all destinations.
+    pub(super) turn: u64,
+    /// Set while it is in flight.
+    pub(super) flight: Option<Flight>,
+}
+
+/// A request in flight.
+pub(super) struct Flight {
+    pub(super) sent: Instant,
+    /// Whether the schedule asked its sender to end it.
+    pub(super) is_cut: bool,
+}
+
+impl Destination {
+    pub(super) fn new(address: PostAddress, hook: Arc<[u8]>) -> Destination {
+        Destination {
+            address,
+            hook,
+            queue: VecDeque::new(),
+            in_flight: None,
+            pause_until: None,
+            failures: 0,
+            denied: 0,
+            denied_urls: Vec::new(),
+            took: None,
+            closed: None,
+            last_trouble: String::new(),
+            served: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    // ---- the queue ------------------------------------------------------------------------------------------------
+
+    /// Number of jobs in the queue, without those in flight.
+    pub(super) fn queued_jobs(&self) -> u64 {
+        self.queue.iter().map(|queued| queued.post.jobs()).sum()
+    }
+
+    /// Queues these posts before all others, in this order.
+    fn push_front(&mut self, posts: impl DoubleEndedIterator<Item = Post>, turn: u64) {
+        posts.rev().for_each(|post| self.queue.push_front(Queued { post, turn, flight: None }));
+    }
+
+    /// Takes the oldest part of the oldest post out of the queue. The parts merged with it stay.
+    pub(super) fn take_oldest(&mut self) -> Option<Post> {
+        let oldest = self.queue.pop_front()?;
+        let mut parts = oldest.post.split().into_iter();
+        let first = parts.next();
+        self.push_front(parts, oldest.turn);
+        first
+    }
+
+    /// Takes the parts that expire until `now` out of the queue.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Post> {
+        let is_old = |post: &Post| post.expires <= now;
+        if !self.queue.iter().any(|queued| queued.post.parts().any(is_old)) {
+            return Vec::new();
+        }
+        let (mut old, mut young) = (Vec::new(), VecDeque::with_capacity(self.queue.len()));
+        for queued in std::mem::take(&mut self.queue) {
+            let turn = queued.turn;
+            if queued.post.parts().any(is_old) {
+                let (dead, alive): (Vec<_>, Vec<_>) = queued.post.split().into_iter().partition(is_old);
+                old.extend(dead);
+                young.extend(alive.into_iter().map(|post| Queued { post, turn, flight: None }));
+            } else {
+                young.push_back(queued);
+            }
+        }
+        self.queue = young;
+        old
+    }
+
+    /// Moves the first post into flight and merges the posts after it into it, as many as fit.
+    pub(super) fn send_next(&mut self, now: Instant, turn: u64) -> Option<&Post> {
+        let mut next = self.queue.pop_front()?;
+        self.served = turn;
+        if let Some(mut joint) = next.post.joint() {
+            while self.queue.front().is_some_and(|waiting| waiting.post.joins(&mut joint)) {
+                next.post.merged.extend(self.queue.pop_front().map(|waiting| waiting.post));
+            }
+        }
+        next.flight = Some(Flight { sent: now, is_cut: false });
+        Some(&self.in_flight.insert(next).post)
+    }
+
+    /// Queues a post again after its request failed. With `lets_others_pass` a single post goes to the end of the queue; a
+    /// merged one is split, and its parts keep their place.
+    pub(super) fn put_back(&mut self, queued: Queued, reason: String, lets_others_pass: bool) {
+        self.last_trouble = reason;
+        if !lets_others_pass {
+            self.queue.push_front(queued);
+        } else if queued.post.merged.is_empty() {
+            self.queue.push_back(queued);
+        } else {
+            self.push_front(queued.post.split().into_iter(), queued.turn);
+        }
+    }
+
+    // ---- the request in flight ------------------------------------------------------------------------------------
+
+    pub(super) fn flight(&self) -> Option<&Flight> {
+        self.in_flight.as_ref()?.flight.as_ref()
+    }
+
+    /// From when on the request may be ended for another destination. `None`: there is none, or it is already being
+    /// ended.
+    pub(super) fn cut_at(&self) -> Option<Instant> {
+        let flight = self.flight().filter(|flight| !flight.is_cut)?;
+        Some(flight.sent + self.took.map_or(SENDER_HOLD, |took| SENDER_HOLD.max(took.saturating_mul(2))))
+    }
+
+    /// Whether the last free sender may serve it: the last request was answered soon and there is no failure since.
+    pub(super) fn answers_soon(&self) -> bool {
+        self.failures == 0 && self.took.is_some_and(|took| took <= SENDER_HOLD)
+    }
+
+    // ---- the state ------------------------------------------------------------------------------------------------
+
+    /// Whether a new destination may take its place: nothing would be lost but its counts and its state.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        let is_free = self.pause_until.is_none_or(|until| until <= now);
+        self.queue.is_empty() && self.in_flight.is_none() && is_free
+    }
+
+    /// Whether its state is worth keeping: it is forgotten only if no other destination is idle.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.failures > 0 || self.denied > 0 || self.closed.is_some()
+    }
+
+    /// The delay before the next attempt after the failures so far. Jitter from `random`, any number, takes off up to a
+    /// half.
+    pub(super) fn backoff(&self, random: u64) -> Duration {
+        let full = RETRY_FIRST.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(RETRY_LONGEST);
+        // The upper 53 bits as a share from 0 to 1: an `f64` holds no more.
+        let share = (random >> 11) as f64 / (1_u64 << 53) as f64;
+        full.mul_f64(1.0 - share / 2.0).min(PAUSE_MAX)
+    }
+
+    /// Notes that the destination denied a post. Returns the rest that is due after [`DENIED_MAX`] of them in a row.
+    pub(super) fn deny(&mut self, post: &Post, reason: &str) -> Option<Duration> {
+        self.last_trouble = reason.to_owned();
+        if let Content::Request(Request { url, .. }) = &post.content
+            && self.address.varies()
+            && !self.is_resting()
+        {
+            // A forbidden path says nothing about other paths of the same template.
+            if self.denied_urls.contains(url) {
+                return None;
+            }
+            self.denied_urls.push(url.clone());
+        }
+        self.denied = self.denied.saturating_add(1);
+        let rests = self.denied.checked_sub(DENIED_MAX)?;
+        Some(REST_FIRST.saturating_mul(1 << rests.min(16)).min(REST_LONGEST))
+    }
+
+    /// Whether it denied so many posts in a row that the others wait for the end of its rest.
+    fn is_resting(&self) -> bool {
+        self.denied >= DENIED_MAX
+    }
+
+    /// Forgets the denied posts: a post was accepted, or the hook was added again.
+    pub(super) fn forget_denials(&mut self) {
+        self.denied = 0;
+        self.denied_urls = Vec::new();
+    }
+
+    /// Opens a closed or resting destination.
+    pub(super) fn reopen(&mut self) {
+        if self.closed.is_some() || self.is_resting() {
+            self.closed = None;
+            self.failures = 0;
+            self.forget_denials();
+            self.pause_until = None;
+        }
+    }
+
+    /// The reason of its rest and the time left. `None`: it does not rest.
+    pub(super) fn rest(&self, now: Instant) -> Option<String> {
+        if !self.is_resting() {
+            return None;
+        }
+        let seconds = self.pause_until.map_or(0, |until| until.saturating_duration_since(now).as_secs());
+        let (trouble, denied) = (&self.last_trouble, self.denied);
+        Some(format!("{trouble}; it denied {denied} posts in a row, the next is tried in {seconds} s"))
+    }
+
+    /// Its report. `held_until` is the end of its pause, global pauses included.
+    pub(super) fn report(&self, now: Instant, held_until: Option<Instant>) -> DestinationReport {
+        let left = held_until.map(|until| until.saturating_duration_since(now));
+        let closed = self.closed.clone().or_else(|| self.rest(now));
+        let state = match (closed, left.filter(|left| !left.is_zero())) {
+            (Some(reason), _) => DestinationState::Closed(reason),
+            (None, _) if self.failures >= BROKEN_AFTER => DestinationState::Broken(self.last_trouble.clone()),
+            (None, Some(left)) => DestinationState::Paused(left),
+            (None, None) => DestinationState::Ok,
+        };
+        let waiting = self.queued_jobs() + self.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
+        let (name, kind) = (self.address.name().to_owned(), self.address.kind_name());
+        let hook = String::from_utf8_lossy(&self.hook).into_owned();
+        DestinationReport { name, hook, kind, tally: self.tally, waiting, state }
+    }
+}

@@ -1,0 +1,37 @@
+-- Helpers that several scripts share: `local checks = include("checks.lua")`.
+local checks = {}
+
+-- Calls `f` with the arguments and asserts that it raises an error whose message contains `expected`.
+function checks.fails_with(expected, f, ...)
+	local ok, message = pcall(f, ...)
+	assert(not ok, "no error")
+	assert(string.find(message, expected, 1, true), "the message is: " .. tostring(message))
+end
+
+-- From now on records every line that is printed. Returns `saw(text)`, which tells whether a line contained the text, and
+-- the original `print`. Call it before `require("realtime")`: the module keeps the `print` that it finds.
+function checks.capture_print()
+	local printed, real_print = {}, print
+	function print(...)
+		printed[#printed + 1] = table.concat({ ... }, "\t")
+		real_print(...)
+	end
+	local function saw(text)
+		for _, line in ipairs(printed) do if line:find(text, 1, true) then return true end end
+		return false
+	end
+	return saw, real_print
+end
+
+-- The names of those queues of `realtime.Stats()` for which in = delivered + dropped + waiting does not hold.
+function checks.unbalanced(stats, names)
+	local found = {}
+	for _, name in ipairs(names) do
+		local queue, dropped = stats[name], 0
+		for _, count in pairs(queue.dropped) do dropped = dropped + count end
+		if queue["in"] ~= queue.delivered + dropped + queue.waiting then found[#found + 1] = name end
+	end
+	return found
+end
+
+return checks
