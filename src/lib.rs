@@ -11,7 +11,8 @@
 //!        ▼                                                                      │                 │
 //!  rt-actions  threads/actions/ ◀── hooks and aggregators (hooks/routes.rs) ────┘                 │
 //!        ├──▶ rt-webhooks  threads/webhooks/  when, how often (webhook/schedule.rs)               │
-//!        │       └──▶ rt-send-1..6  one request each (webhook/client.rs) ──HTTP──▶ Discord, any   │
+//!        │       └──▶ rt-send-1..6  one request each (webhook/client.rs, minreq)                  │
+//!        │               └──▶ rt-carry-1..6  time, memory, TLS (webhook/carrier.rs) ──▶ Discord, any
 //!        ├──▶ rt-files     threads/files/     event logs (eventlog/)                              │
 //!        ├──▶ rt-publisher counters, leaderboards (redis/counter.rs)                              │
 //!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │
@@ -46,7 +47,8 @@
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
-//! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, shutdown of the socket, stop |
+//! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, the end of their carrier's connection, stop |
+//! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, shutdown of the socket, the end of their sender |
 //! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map

@@ -1,16 +1,18 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `discord`, `http`, `answer`, `response`, `schedule` and `date` are pure: the caller passes clocks and
-//! randomness. `client`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
+//! `post`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
+//! `client`, `carrier`, `dial`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
-//! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client ─▶ response ─▶ answer ─▶ schedule
-//!                                   ▲          └─▶ dead_letter
+//! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client (minreq) ─▶ answer ─▶ schedule
+//!                                   ▲          │         └▶ carrier ─▶ dial, head: the connection
+//!                                   │          └─▶ dead_letter
 //!                                   └── spool: posts of the process before
 //! ```
 
 pub(crate) mod answer;
 mod date;
 pub(crate) mod discord;
+mod head;
 pub(crate) mod http;
 pub(crate) mod post;
 pub(crate) mod schedule;

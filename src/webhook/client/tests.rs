@@ -182,3 +182,92 @@ fn a_request_that_was_interrupted_before_it_began_reaches_nobody() {
     assert!(client().send(&request(&url, 3600), "id", &interrupt).is_err());
     assert!(listener.accept().is_err());
 }
+
+/// A server that refuses a large request answers before it has read the body.
+#[test]
+fn an_early_refusal_is_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig").unwrap();
+        // It reads on, so that no reset overtakes the answer.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        rest.len()
+    });
+    let mut request = request(&url, 30);
+    request.body = vec![b'x'; 4 * 1024 * 1024];
+    let response = client().send(&request, "id", &Arc::default()).unwrap();
+    assert_eq!((response.status, &*response.body), (413, &b"big"[..]));
+    assert!(server.join().unwrap() > 0);
+}
+
+/// A line of `/proc/self/status`, as a number.
+#[cfg(target_os = "linux")]
+fn process_status(name: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Every tenth request hangs until its deadline. `REALTIME_REQUESTS=10000` makes the test as long as it should once be.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_sockets_and_memory_stay_flat() {
+    // A process of its own: other tests have threads and sockets too.
+    let inner = "REALTIME_TEST_INNER";
+    if std::env::var_os(inner).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let name = "webhook::client::tests::threads_sockets_and_memory_stay_flat";
+        let run = std::process::Command::new(program).args(["--exact", name, "--nocapture"]).env(inner, "1").output();
+        let run = run.unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+        println!("{said}");
+        return;
+    }
+    let requests: usize = std::env::var("REALTIME_REQUESTS").map_or(300, |text| text.parse().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).unwrap_or(0);
+            if buffer[..read].starts_with(b"POST /hang") {
+                // The client closes at its deadline.
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+            } else {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+            }
+        }
+    });
+    let mut client = client();
+    let (mut answered, mut hung) = (0, 0);
+    let mut send = |count: usize| {
+        for n in 0..count {
+            let hangs = n % 10 == 9;
+            let mut request = request(&format!("{url}/{}", if hangs { "hang" } else { "ok" }), 30);
+            if hangs {
+                request.timeout = Duration::from_millis(40);
+            }
+            match client.send(&request, "id", &Arc::default()) {
+                Ok(response) => answered += usize::from(response.body == b"hi" && !hangs),
+                Err(reason) => hung += usize::from(hangs && reason.to_string().contains("no answer in time")),
+            }
+        }
+    };
+    let figures = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        (process_status("Threads:"), files, process_status("VmRSS:"))
+    };
+    send(100);
+    let before = figures();
+    send(requests);
+    let after = figures();
+    println!("after 100 requests, and {requests} more: threads, files, RSS in kB: {before:?}, {after:?}");
+    assert_eq!((answered, hung), ((requests + 100) / 10 * 9, (requests + 100) / 10));
+    assert_eq!((before.0, before.1), (after.0, after.1));
+    assert!(after.2 < before.2 + 2048, "{before:?} {after:?}");
+}
