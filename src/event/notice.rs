@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+/// The operation that [`Notice::Error`] names for a failed attempt to connect.
+pub(crate) const CONNECT: &str = "connect";
+
 /// One notice. Its texts contain no secret: an address is `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -62,6 +65,11 @@ impl Notice {
     /// scripts would believe the wrong state.
     pub(crate) fn is_of_connection(&self) -> bool {
         matches!(self, Notice::Connected | Notice::Disconnected { .. })
+    }
+
+    /// True if it reports an attempt to connect that failed.
+    pub(crate) fn is_connect_error(&self) -> bool {
+        matches!(self, Notice::Error { operation: CONNECT, .. })
     }
 
     /// Merges a notice of the same kind about the same thing into this one, so that a failure that repeats is reported

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::notice::Notice;
+use crate::event::notice::{CONNECT, Notice};
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::redis::error_reply::Class;
@@ -50,7 +50,7 @@ impl Links {
     /// A Lua state attached: tells it `Connected` if the connections stand now. It hears nothing of earlier changes.
     pub(crate) fn greet(&self) {
         let told = lock(&self.told_connected);
-        self.notices.drop_past();
+        self.notices.drop_past(*told);
         if *told {
             self.notices.push(Notice::Connected);
         }
@@ -88,7 +88,7 @@ impl Links {
             self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
         } else if is_news && !was_announced {
             let target = address().into_bytes().into_boxed_slice();
-            self.notices.push(Notice::Error { operation: "connect", target, reason: trouble.reason.clone() });
+            self.notices.push(Notice::Error { operation: CONNECT, target, reason: trouble.reason.clone() });
         }
         is_news
     }

@@ -184,11 +184,12 @@ impl Notices {
         self.queue.waiting()
     }
 
-    /// Drops the queued `Connected` and `Disconnected`: a new Lua state hears the present state only.
-    pub(crate) fn drop_past(&self) {
+    /// Drops the queued `Connected` and `Disconnected`: a new Lua state hears the present state only. If the connections
+    /// stand, a failed attempt to connect is of the past too.
+    pub(crate) fn drop_past(&self, is_connected: bool) {
         let dropped = self.queue.change(|queue| {
             let before = queue.len();
-            queue.retain(|notice| !notice.is_of_connection());
+            queue.retain(|notice| !notice.is_of_connection() && !(is_connected && notice.is_connect_error()));
             before - queue.len()
         });
         self.stats.notices.dropped.outdated.add(dropped as u64);
@@ -224,5 +225,24 @@ mod tests {
         notices.push(Notice::Disconnected { reason: "at last".to_owned() });
         let last = std::iter::from_fn(|| notices.pop()).last();
         assert_eq!(last, Some(Notice::Disconnected { reason: "at last".to_owned() }));
+    }
+
+    #[test]
+    fn a_new_state_hears_no_failure_to_connect_of_the_past_once_the_connections_stand() {
+        let stats = Arc::new(Stats::default());
+        for (is_connected, heard) in [(false, vec!["connect", "set"]), (true, vec!["set"])] {
+            let notices = Notices::new(Arc::clone(&stats), Arc::default());
+            notices.push(Notice::Disconnected { reason: "gone".to_owned() });
+            for operation in ["connect", "set"] {
+                notices.push(Notice::Error { operation, target: b"k".as_slice().into(), reason: "refused".to_owned() });
+            }
+            notices.drop_past(is_connected);
+            let left = std::iter::from_fn(|| notices.pop()).map(|notice| match notice {
+                Notice::Error { operation, .. } => operation,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(left.collect::<Vec<_>>(), heard);
+        }
+        assert_eq!(stats.notices.dropped.outdated.get(), 3);
     }
 }
