@@ -189,7 +189,8 @@ impl Notices {
     pub(crate) fn drop_past(&self, is_connected: bool) {
         let dropped = self.queue.change(|queue| {
             let before = queue.len();
-            queue.retain(|notice| !notice.is_of_connection() && !(is_connected && notice.is_connect_error()));
+            let is_past = |notice: &Notice| notice.is_of_connection() || is_connected && notice.is_connect_error();
+            queue.retain(|notice| !is_past(notice));
             before - queue.len()
         });
         self.stats.notices.dropped.outdated.add(dropped as u64);
