@@ -214,6 +214,7 @@ fn process_status(name: &str) -> usize {
 
 /// Every tenth request hangs until its deadline. `REALTIME_REQUESTS=10000` makes the test as long as it should once be.
 #[cfg(target_os = "linux")]
+#[allow(clippy::print_stdout, reason = "the figures of a run by hand")]
 #[test]
 fn threads_sockets_and_memory_stay_flat() {
     // A process of its own: other tests have threads and sockets too.
