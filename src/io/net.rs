@@ -8,8 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::ring::{self, cipher_suite};
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::config;
@@ -62,13 +65,41 @@ impl Write for Timed<'_> {
 /// stands in the errors. The result is shared by all sessions: it also keeps their tickets, which shorten the next
 /// handshake with the same host.
 pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|err| err.to_string())?
         .with_root_certificates(authorities(option, ca_file)?)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The parts of ring's provider that a client needs. ChaCha20 is left out: every server knows AES-GCM, which RFC 8446
+/// section 9.1 requires. So are private keys, which only a client with a certificate of its own would load. TLS 1.2
+/// stays: some hosts of Redis and older web servers have no other.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ],
+        key_provider: &NoKeys,
+        ..ring::default_provider()
+    }
+}
+
+/// Loads no private key.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("this program has no private keys".to_owned()))
+    }
 }
 
 /// The first bytes of a certificate in DER form: the tag of a sequence, then the mark of a length in two bytes.
