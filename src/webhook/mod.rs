@@ -18,7 +18,7 @@ pub(crate) mod post;
 pub(crate) mod schedule;
 
 // 2 I/O
-mod carrier;
+pub(crate) mod carrier;
 pub(crate) mod client;
 pub(crate) mod dead_letter;
 pub(crate) mod dial;
