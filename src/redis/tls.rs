@@ -10,11 +10,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 
+use crate::io::lock::lock;
 use crate::io::net;
 
 /// The option that names further authorities.
@@ -45,7 +46,7 @@ impl Tls {
     }
 
     fn session(&self) -> MutexGuard<'_, ClientConnection> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.session)
     }
 
     /// Reads decrypted bytes, and waits for the socket as its mode says. One reader at a time.
@@ -86,7 +87,7 @@ impl Tls {
 
     /// Encrypts everything and passes it to `send`, record by record.
     pub(super) fn write_all(&self, bytes: &[u8], mut send: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let _sending = lock(&self.sending);
         let mut records = Vec::new();
         for part in bytes.chunks(RECORD_BYTES) {
             let mut session = self.session();

@@ -84,13 +84,9 @@ impl Carrier {
                 let carried = catch_unwind(AssertUnwindSafe(|| carry.errand(&errand)));
                 let failed = |_| Err(NoAnswer::new("post to", &errand.origin, "internal error".to_owned()));
                 let carried = carried.unwrap_or_else(failed);
-                if !carry.is_open {
+                let is_open = carry.is_open;
+                if reports_tx.send(Report { carried, is_open }).is_err() || !is_open {
                     // A connection that nobody has accepted ends with the listener: minreq may be waiting there.
-                    drop((carry, errands_rx));
-                    let _ = reports_tx.send(Report { carried, is_open: false });
-                    return;
-                }
-                if reports_tx.send(Report { carried, is_open: true }).is_err() {
                     return;
                 }
             }
@@ -115,11 +111,11 @@ impl Carrier {
         format!("http://{}:{}/{}", Ipv4Addr::LOCALHOST, self.port, errand.token)
     }
 
-    /// Hands the errand over; [`Carrier::report`] must follow. False if the carrier has ended.
-    pub(crate) fn begin(&mut self, errand: Errand) -> bool {
+    /// Hands the errand over; [`Carrier::report`] must follow.
+    pub(crate) fn begin(&mut self, errand: Errand) {
         self.interrupt = Some(Arc::clone(&errand.interrupt));
-        // The last errand was reported, so the queue is empty.
-        self.errands_tx.as_ref().is_some_and(|errands_tx| errands_tx.try_send(errand).is_ok())
+        // The last errand was reported, so the queue is empty. If the thread has ended, the report says so.
+        let _ = self.errands_tx.as_ref().map(|errands_tx| errands_tx.try_send(errand));
     }
 
     /// Waits until the errand has ended, which it does at its deadline at the latest. `None` if the thread has ended.
@@ -205,36 +201,29 @@ fn local_request(stream: &TcpStream, errand: &Errand) -> Option<Vec<u8>> {
     stream.set_nonblocking(false).ok()?;
     let mut reader = Timed { stream, deadline: errand.deadline.min(Instant::now() + TOKEN_PATIENCE) };
     let mut request = Vec::new();
-    let mut buffer = [0; READ_BYTES];
-    let mut read = |request: &mut Vec<u8>, deadline: Instant| {
-        reader.deadline = deadline;
-        let read = reader.read(&mut buffer).ok().filter(|read| *read > 0)?;
-        request.extend_from_slice(buffer.get(..read)?);
-        Some(())
-    };
-    let token_deadline = errand.deadline.min(Instant::now() + TOKEN_PATIENCE);
-    let line = loop {
-        if let Some(end) = request.iter().position(|byte| *byte == b'\n') {
-            break end;
-        }
-        if request.len() > READ_BYTES {
-            return None;
-        }
-        read(&mut request, token_deadline)?;
-    };
+    let line = read_until(&mut reader, &mut request, |request| {
+        request.iter().position(|byte| *byte == b'\n').or((request.len() > READ_BYTES).then_some(0))
+    })?;
     let path = request.get(..line)?.split(|byte| *byte == b' ').nth(1)?;
     if path.strip_prefix(b"/")? != errand.token.as_bytes() {
         return None;
     }
+    reader.deadline = errand.deadline;
+    let end = read_until(&mut reader, &mut request, |request| head_end(request, 0))? + errand.body_bytes;
+    request.reserve_exact(end.saturating_sub(request.len()));
+    read_until(&mut reader, &mut request, |request| (request.len() >= end).then_some(end))?;
+    Some(request)
+}
+
+/// Appends what comes to `bytes` until `find` finds its place there. `None` if the connection or the time ends before.
+fn read_until(reader: &mut Timed<'_>, bytes: &mut Vec<u8>, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+    let mut buffer = [0; READ_BYTES];
     loop {
-        if let Some(end) = head_end(&request, 0) {
-            if request.len() >= end + errand.body_bytes {
-                return Some(request);
-            }
-            let missing = end + errand.body_bytes - request.len();
-            request.reserve_exact(missing);
+        if let Some(found) = find(bytes) {
+            return Some(found);
         }
-        read(&mut request, errand.deadline)?;
+        let read = reader.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(buffer.get(..read)?);
     }
 }
 

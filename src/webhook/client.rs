@@ -53,11 +53,9 @@ impl Client {
             deadline,
             interrupt: Arc::clone(interrupt),
         };
-        let minreq = request.minreq(carrier.url(&errand), id);
-        if !carrier.begin(errand) {
-            return Err(failed("the local connection was lost".to_owned()));
-        }
-        let read = minreq.send_lazy().map(|lazy| {
+        let outgoing = request.minreq(carrier.url(&errand), id);
+        carrier.begin(errand);
+        let read = outgoing.send_lazy().map(|lazy| {
             let has_body = &*request.method != "HEAD" && !matches!(lazy.status_code, 204 | 304);
             read(lazy, has_body)
         });

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use rustls::pki_types::ServerName;
@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
+use crate::io::lock::lock;
 use crate::io::net;
 use crate::webhook::resolve::Resolver;
 
@@ -46,7 +47,7 @@ impl Dialer {
 
     /// Never held while a file is read: the game thread waits for this lock.
     fn trusted(&self) -> MutexGuard<'_, Trust> {
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.trust)
     }
 
     /// Connects to the host, trying its addresses in turn. `interrupt` ends the connection from then on.
@@ -113,7 +114,7 @@ struct Interrupted {
 
 impl Interrupt {
     fn state(&self) -> MutexGuard<'_, Interrupted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Gives the request up: now, or as soon as it is connected.
