@@ -12,7 +12,7 @@
 //!  rt-actions  threads/actions/ ◀── hooks and aggregators (hooks/routes.rs) ────┘                 │
 //!        ├──▶ rt-webhooks  threads/webhooks/  when, how often (webhook/schedule.rs)               │
 //!        │       └──▶ rt-send-1..6  one request each (webhook/client.rs, minreq)                  │
-//!        │               └──▶ rt-carry-1..6  time, memory, TLS (webhook/carrier.rs) ──▶ Discord, any
+//!        │               └──▶ rt-carry-1..6  limits, TLS (webhook/carrier.rs) ─▶ Discord, any     │
 //!        ├──▶ rt-files     threads/files/     event logs (eventlog/)                              │
 //!        ├──▶ rt-publisher counters, leaderboards (redis/counter.rs)                              │
 //!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │

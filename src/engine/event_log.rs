@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::config::limits::EVENTLOG_READ_RECORDS_MAX;
 use crate::engine::call::CallbackRef;
 use crate::engine::{Engine, Refusal};
+use crate::event::payload;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
@@ -24,7 +25,6 @@ use crate::hooks::members::Members;
 use crate::hooks::spec::ActionKind;
 use crate::json::tape;
 use crate::redis::answer::{Answer, AnswerResult};
-use crate::threads::actions::dispatch;
 use crate::threads::files::queue::{Asker, ReadReply};
 use crate::threads::publisher::replies::{ANSWERS_BYTES_MAX, ReplyTo};
 use crate::threads::shared::Shared;
@@ -229,7 +229,7 @@ impl Making {
             tape::push_text(tape, record.channel);
             tape::push_text(tape, b"data");
             // Decoded as for a listener, so that a script sees the same values in both places.
-            dispatch::decode(record.payload, data);
+            payload::decode(record.payload, data);
             tape.extend_from_slice(data);
             *made += 1;
             if tape.len() > full {

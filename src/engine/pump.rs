@@ -26,6 +26,7 @@ use crate::engine::listeners::{Listener, Listeners};
 use crate::engine::pending::Pending;
 use crate::event::Event;
 use crate::event::notice::Notice;
+use crate::event::payload;
 use crate::hooks::aggregator::Aggregator;
 use crate::json::build::Build;
 use crate::stats::{Counter, Histogram};
@@ -285,7 +286,7 @@ impl Pump {
                         let mut decoded = Vec::new();
                         // The event carries text then, but the actions need the fields of the payload.
                         let tape = if condition.is_text {
-                            dispatch::decode(text.payload(), &mut decoded);
+                            payload::decode(text.payload(), &mut decoded);
                             &decoded
                         } else {
                             condition.event.tape()

@@ -16,6 +16,7 @@ pub mod glob;
 pub(crate) mod identity;
 pub(crate) mod ledger;
 pub(crate) mod notice;
+pub(crate) mod payload;
 pub(crate) mod topic;
 
 /// An event as it was published. All jobs for it share one.

@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::hash::Hash;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,7 +66,7 @@ struct OneLine {
     console: Console,
     /// `None`: there is no directory, or the file could not be opened.
     file: Option<Box<WriteLogger<BoundedFile>>>,
-    causes: Mutex<Causes>,
+    causes: Mutex<MessageCauses>,
 }
 
 impl Log for OneLine {
@@ -78,7 +79,7 @@ impl Log for OneLine {
             return;
         }
         let message = record.args().to_string();
-        let Some(more) = lock(&self.causes).pass(record.level(), &message, Instant::now()) else {
+        let Some(more) = lock(&self.causes).pass_message(record.level(), &message, Instant::now()) else {
             self.console.stats.log_lines_held_back.add(1);
             return;
         };
@@ -145,22 +146,34 @@ impl Throttle {
     }
 }
 
-/// One throttle for each cause that was logged lately. Bounded: [`Causes::MAX`].
-#[derive(Default)]
-pub(crate) struct Causes(HashMap<(Level, String), Throttle>);
+/// One throttle for each cause that was reported lately, at most `MAX`. A further cause replaces the one that was reported
+/// longest ago.
+pub(crate) struct Causes<K, const MAX: usize>(HashMap<K, Throttle>);
 
-impl Causes {
-    /// Most causes that are remembered. A further one replaces the cause that was written longest ago.
-    const MAX: usize = 128;
+/// The causes of log lines: the level, and the message up to its first `;`.
+pub(crate) type MessageCauses = Causes<(Level, String), 128>;
 
-    /// As [`Throttle::pass`], for the cause of this message.
-    pub(crate) fn pass(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
-        let cause = (level, message.split(';').next().unwrap_or_default().to_owned());
-        if self.0.len() >= Causes::MAX && !self.0.contains_key(&cause) {
+impl<K, const MAX: usize> Default for Causes<K, MAX> {
+    fn default() -> Causes<K, MAX> {
+        Causes(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Clone, const MAX: usize> Causes<K, MAX> {
+    /// As [`Throttle::pass`], for this cause.
+    pub(crate) fn pass(&mut self, cause: K, now: Instant) -> Option<String> {
+        if self.0.len() >= MAX && !self.0.contains_key(&cause) {
             let oldest = self.0.iter().min_by_key(|(_, throttle)| throttle.last).map(|(cause, _)| cause.clone());
             oldest.map(|cause| self.0.remove(&cause));
         }
         self.0.entry(cause).or_default().pass(now)
+    }
+}
+
+impl MessageCauses {
+    /// As [`Throttle::pass`], for the cause of this message.
+    pub(crate) fn pass_message(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
+        self.pass((level, message.split(';').next().unwrap_or_default().to_owned()), now)
     }
 }
 
@@ -213,8 +226,9 @@ mod tests {
 
     #[test]
     fn a_cause_is_the_level_and_the_message_up_to_its_semicolon() {
-        let (mut causes, start) = (Causes::default(), Instant::now());
-        let mut at = |seconds, level, message: &str| causes.pass(level, message, start + Duration::from_secs(seconds));
+        let (mut causes, start) = (MessageCauses::default(), Instant::now());
+        let mut at =
+            |seconds, level, message: &str| causes.pass_message(level, message, start + Duration::from_secs(seconds));
         assert_eq!(at(0, Level::Warn, "lost; 1 waits"), Some(String::new()));
         assert_eq!(at(1, Level::Warn, "lost; 2 wait"), None);
         assert_eq!(at(1, Level::Error, "lost; 2 wait"), Some(String::new()));
@@ -223,6 +237,24 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(at(11, Level::Info, &format!("number {n}")), Some(String::new()));
         }
-        assert_eq!(causes.0.len(), Causes::MAX);
+        assert_eq!(causes.0.len(), 128);
+    }
+
+    #[test]
+    fn each_cause_is_reported_once_in_ten_seconds() {
+        let (mut causes, start) = (Causes::<&str, 2>::default(), Instant::now());
+        let mut at = |cause, s| causes.pass(cause, start + Duration::from_secs(s));
+        assert_eq!((at("a", 0), at("b", 1), at("a", 9)), (Some(String::new()), Some(String::new()), None));
+        assert_eq!(at("a", 10).as_deref(), Some(" (and 1 more since the last such line)"));
+    }
+
+    #[test]
+    fn the_number_of_remembered_causes_is_bounded() {
+        let (mut causes, start) = (Causes::<u64, 512>::default(), Instant::now());
+        for n in 0..512 * 2 {
+            assert!(causes.pass(n, start + Duration::from_millis(n)).is_some());
+        }
+        assert_eq!(causes.0.len(), 512);
+        assert_eq!(causes.pass(512 * 2 - 1, start + Duration::from_secs(2)), None);
     }
 }

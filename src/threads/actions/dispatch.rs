@@ -12,7 +12,7 @@ use log::Level;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, identity};
+use crate::event::{Arrival, Decoded, Event, EventText, identity, payload};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
@@ -20,7 +20,7 @@ use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
 use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
 use crate::io::text_log::escaped;
-use crate::json::tape::{self, Undecoded};
+
 use crate::json::{find, text};
 use crate::redis::counter::Count;
 use crate::threads::files::queue::AppendRefused;
@@ -69,7 +69,7 @@ pub(crate) fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<E
 pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
     let text = Arc::new(EventText::new(aggregator.topic.name(), &[payload], unix_ms));
     let mut tape = Vec::new();
-    decode(payload, &mut tape);
+    payload::decode(payload, &mut tape);
     perform_all(shared, &aggregator.id, &aggregator.spec.actions, Scopes::BOTH, &text, &tape);
 }
 
@@ -163,9 +163,9 @@ fn unmade(shared: &Shared, id: &[u8], action: &Action, reason: String) -> Option
     shared.stats.actions_unmade.add(1);
     let id = String::from_utf8_lossy(id);
     let kind = action.kind.name();
-    // `Causes` takes the message up to its first `;` as the cause.
+    // `MessageCauses` takes the message up to its first `;` as the cause.
     let cause = format!("{id}\0{kind}\0{reason}").replace(';', ",");
-    let more = lock(&shared.unmade).pass(Level::Error, &cause, Instant::now())?;
+    let more = lock(&shared.unmade).pass_message(Level::Error, &cause, Instant::now())?;
     log::error!("hook `{}`: lost an action of type {kind}: {}{more}", escaped(&id), escaped(&reason));
     Some(reason + &more)
 }
@@ -181,28 +181,4 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
     let run = Run::new(work, operation, &key, ReplyTo::Nobody, Instant::now());
     let queued = shared.outbox.push(Outgoing::Run(Box::new(run)));
     queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
-}
-
-/// Replaces `out` by the tape of an event's payload. True if the payload could not be decoded and the tape is its text.
-pub(crate) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
-    out.clear();
-    decode_with(payload, out, &mut Vec::new()).is_err()
-}
-
-/// Appends the tape of an event's payload without the member `_rt`, whose text goes into `member`. If the payload cannot
-/// be decoded, the tape is its text as one string, and the error says why.
-pub(crate) fn decode_with(payload: &[u8], out: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), Undecoded> {
-    let parsed = tape::parse_without(payload, Some(identity::MEMBER), out, member);
-    match parsed {
-        Ok(()) => {}
-        Err(Undecoded::NotJson { .. }) => tape::push_text(out, payload),
-        // JSON past the limits may still be an event of this module. Lua must not see the identity, so it is cut out of
-        // the text.
-        Err(Undecoded::Limits) => {
-            let mut text = Vec::with_capacity(payload.len());
-            find::push_without(&mut text, payload, identity::MEMBER);
-            tape::push_text(out, &text);
-        }
-    }
-    parsed
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::event::payload;
 use crate::event::{Arrival, EventText, identity};
 use crate::hooks::aggregator::Moment;
 use crate::hooks::hook::Scopes;
@@ -57,7 +58,7 @@ fn tend(shared: &Shared, now: Instant) -> Duration {
 fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut Vec<u8>) {
     shared.actions.begin(text.weight());
     fail_point("actions");
-    let raw = dispatch::decode(text.payload(), tape);
+    let raw = payload::decode(text.payload(), tape);
     let arrival = Arrival { at: Instant::now(), unix_ms: text.unix_ms, own_boot: shared.boot };
     for hook in matched.hooks() {
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });

@@ -23,7 +23,7 @@ use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
 use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
-use crate::io::text_log::{Causes, Throttle};
+use crate::io::text_log::{MessageCauses, Throttle};
 use crate::stats::Counter;
 use crate::threads::files::log_state::{Log, LogState, Shut, go_on};
 use crate::threads::files::queue::{Append, Files, Job, ReadReply};
@@ -58,7 +58,7 @@ pub(super) struct Desk<'a> {
     /// Throttles the warnings about failed writes.
     failures: Throttle,
     /// Throttles the errors and notices about logs that take no records.
-    refusals: Causes,
+    refusals: MessageCauses,
     /// Takes the notices for scripts.
     tell: &'a dyn Fn(Notice),
 }
@@ -80,7 +80,7 @@ enum ReadStage {
 
 impl<'a> Desk<'a> {
     pub(super) fn new(files: &'a Files, tell: &'a dyn Fn(Notice)) -> Desk<'a> {
-        let (failures, refusals) = (Throttle::new(), Causes::default());
+        let (failures, refusals) = (Throttle::new(), MessageCauses::default());
         let (logs, reads, flushes) = (HashMap::new(), VecDeque::new(), Vec::new());
         Desk { files, logs, uses: 0, reads, flushes, failures, refusals, tell }
     }
@@ -420,7 +420,7 @@ impl<'a> Desk<'a> {
     /// Reports that a log takes no records, in the log and to scripts, at most once in ten seconds for each cause.
     fn refuse(&mut self, path: &LogPath, now: Instant, found: &str) {
         let reason = format!("records for event log `{path}` are lost: {found}");
-        if let Some(more) = self.refusals.pass(log::Level::Error, &reason, now) {
+        if let Some(more) = self.refusals.pass_message(log::Level::Error, &reason, now) {
             log::error!("{reason}{more}");
             let target = path.as_str().as_bytes().into();
             (self.tell)(Notice::Error { operation: "file", target, reason: format!("file: {found}") });

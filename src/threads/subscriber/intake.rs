@@ -11,6 +11,7 @@ use crate::config::limits::PAYLOAD_BYTES_MAX;
 use crate::event::identity::Identity;
 use crate::event::ledger::{Ledger, Sight};
 use crate::event::notice::Notice;
+use crate::event::payload;
 use crate::event::{Arrival, Decoded, Event, EventText, identity};
 use crate::hooks::aggregator::Moment;
 use crate::hooks::hook::Scopes;
@@ -132,7 +133,7 @@ impl Intake<'_> {
         let stats = &self.shared.stats;
         self.tape.clear();
         self.tape.shrink_to(SCRATCH_BYTES_KEPT);
-        let parsed = dispatch::decode_with(payload, &mut self.tape, &mut self.identity);
+        let parsed = payload::decode_with(payload, &mut self.tape, &mut self.identity);
         let raw = parsed.is_err();
         match parsed {
             Ok(()) => {}

@@ -22,10 +22,9 @@ use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
-use crate::io::text_log::escaped;
+use crate::io::text_log::{Causes, escaped};
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
-use crate::threads::webhooks::failures::Failures;
 use crate::threads::webhooks::queue::{Ask, Job, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, PostResult};
@@ -35,7 +34,6 @@ use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Now, Opened, Spool};
 
 mod compose;
-mod failures;
 pub(crate) mod queue;
 mod senders;
 
@@ -46,6 +44,8 @@ const INTAKE_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(60);
 /// Time that the senders get to end at stop, after their sockets were shut down.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// Causes of failed posts that are remembered: more than destinations and reasons can be in trouble at once.
+const CAUSES_MAX: usize = 512;
 
 /// Runs `rt-webhooks` until stop. A panic starts it again, with the schedule and the senders of before.
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -67,7 +67,8 @@ struct Worker<'a> {
     shared: &'a Arc<Shared>,
     webhooks: &'a Webhooks,
     dead_letters: Option<DeadLetters>,
-    failures: Failures,
+    /// Throttles the log lines about failed posts.
+    failures: Causes<Box<[u8]>, CAUSES_MAX>,
     /// Scratch memory for the tape of one event.
     tape: Vec<u8>,
 }
@@ -77,7 +78,7 @@ impl<'a> Worker<'a> {
     fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
-        Worker { shared, webhooks, dead_letters, failures: Failures::default(), tape: Vec::new() }
+        Worker { shared, webhooks, dead_letters, failures: Causes::default(), tape: Vec::new() }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
@@ -258,7 +259,7 @@ impl<'a> Worker<'a> {
         if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
             return None;
         }
-        let more = self.failures.pass(&[name.as_bytes(), answer.reason.as_bytes()], Instant::now())?;
+        let more = self.failures.pass(cause(&[name.as_bytes(), answer.reason.as_bytes()]), Instant::now())?;
         Some(format!("cannot post to {name}: {}; trying again{more}", answer.reason))
     }
 
@@ -288,7 +289,7 @@ impl<'a> Worker<'a> {
         for dead in &dead {
             if let Some(Err(err)) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms)) {
                 self.shared.stats.dead_letters_lost.add(1);
-                if let Some(more) = self.failures.pass(&[b"dead letters"], Instant::now()) {
+                if let Some(more) = self.failures.pass(cause(&[b"dead letters"]), Instant::now()) {
                     log::error!("cannot write to the dead-letter file: {err}{more}");
                 }
             }
@@ -299,7 +300,7 @@ impl<'a> Worker<'a> {
 
     /// Reports a lost post of this hook in the log and to Lua, throttled by hook and reason.
     fn tell(&mut self, hook: &Arc<[u8]>, kind: &'static str, name: &str, reason: &str) {
-        let Some(more) = self.failures.pass(&[hook, reason.as_bytes()], Instant::now()) else { return };
+        let Some(more) = self.failures.pass(cause(&[hook, reason.as_bytes()]), Instant::now()) else { return };
         let reason = format!("{}{more}", escaped(reason));
         log::error!("lost a post of hook `{}` to {name}: {reason}", String::from_utf8_lossy(hook));
         self.shared.notices.push(Notice::ActionFailed { hook: Arc::clone(hook), kind, reason });
@@ -330,7 +331,7 @@ impl<'a> Worker<'a> {
             SpoolState::Unopened | SpoolState::Closed => Ok(()),
         };
         let Err(err) = taken else { return };
-        if let Some(more) = self.failures.pass(&[b"spool"], Instant::now()) {
+        if let Some(more) = self.failures.pass(cause(&[b"spool"]), Instant::now()) {
             log::warn!("cannot take a post out of the spool, a restart may post it again: {err}{more}");
         }
     }
@@ -370,4 +371,9 @@ impl Drop for LostInPanic<'_> {
             self.0.add(1);
         }
     }
+}
+
+/// The key of a cause that consists of these parts.
+fn cause(parts: &[&[u8]]) -> Box<[u8]> {
+    parts.join(&0).into_boxed_slice()
 }
