@@ -61,6 +61,7 @@
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
+#![feature(optimize_attribute)]
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
 pub mod facade;

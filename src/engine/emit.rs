@@ -17,6 +17,7 @@ impl Engine {
     /// A payload that is an object gets an identity (server, number, time), which the receivers use to deduplicate and
     /// to find gaps. Without an identity nobody can recognize the event as this server's own, so hooks do not act on it
     /// here but when Redis sends it back.
+    #[optimize(speed)]
     pub fn emit(&mut self, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
         self.admit()?;
         let fit = fits("channel", channel, NAME_BYTES_MAX).and_then(|()| fits("payload", payload, PAYLOAD_BYTES_MAX));

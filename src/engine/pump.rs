@@ -155,6 +155,7 @@ impl Pump {
 
     /// The next Call of this tick. `None` ends the tick; if work is left, it raises attention, so that the next tick
     /// goes on. (Without attention the edge does not even borrow the engine.)
+    #[optimize(speed)]
     pub(crate) fn next(&mut self, of: &Of<'_>, pending: &mut Pending, now: Instant) -> Option<Call> {
         let shared = of.shared;
         let spent = self.calls_this_tick > 0 && self.deadline.is_none_or(|deadline| now >= deadline);
@@ -225,6 +226,7 @@ impl Pump {
 
     /// The Call for the next listener of the current event, or for the next event. Events that need no (further) Call
     /// are counted and skipped.
+    #[optimize(speed)]
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, listeners, hooks, .. } = *of;
         loop {

@@ -526,6 +526,7 @@ impl<'a> Reader<'a> {
 
     /// The next item; `None` at the end, or if the bytes are not a tape.
     #[inline]
+    #[optimize(speed)]
     pub fn next_item(&mut self) -> Option<TapeItem<'a>> {
         let [tag] = self.take::<1>()?;
         Some(match tag {
@@ -572,6 +573,7 @@ impl<'a> Reader<'a> {
 
     /// The next `N` bytes.
     #[inline]
+    #[optimize(speed)]
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -580,6 +582,7 @@ impl<'a> Reader<'a> {
 
     /// The next `len` bytes.
     #[inline]
+    #[optimize(speed)]
     fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;

@@ -36,6 +36,7 @@ const ESCAPES: [u8; 256] = {
 };
 
 /// Appends `bytes` as a JSON string, quotes included.
+#[optimize(speed)]
 pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
@@ -45,6 +46,7 @@ pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends the inside of a JSON string, without the quotes. Bytes that are not valid UTF-8 become U+FFFD, one for each
 /// sequence that `utf8_chunks` rejects.
+#[optimize(speed)]
 pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let plain = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).unwrap_or(bytes.len());
     let (head, tail) = bytes.split_at(plain);
@@ -79,6 +81,7 @@ fn push_escaped_utf8(out: &mut Vec<u8>, mut bytes: &[u8]) {
 
 /// Appends a number. A whole number below 2^53 is written as an integer, another finite number in the shortest form
 /// that reads back the same. NaN and infinities, which JSON lacks, are written as `null`; then it returns false.
+#[optimize(speed)]
 pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
     if !number.is_finite() {
         out.extend_from_slice(b"null");
@@ -113,6 +116,7 @@ pub(crate) fn push_number_key(out: &mut Vec<u8>, number: f64) {
 
 /// Appends a finite number: an integer below 2^53, else the shortest form. The cast saturates, which the comparison
 /// detects.
+#[optimize(speed)]
 fn push_finite(out: &mut Vec<u8>, number: f64) {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < WHOLE_MAX {

@@ -72,6 +72,7 @@ pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
 ///  complete  ◀──Outcome──────┘
 /// ```
 #[inline(never)]
+#[optimize(speed)]
 fn run_tick(lua: Lua) {
     fail_point("pump");
     let Some(process) = PROCESS.get() else { return };

@@ -71,6 +71,7 @@ const STANDING_IN_MINSTACK: i32 = 8;
 /// ```
 ///
 /// Each open table is put into the table around it when it is created, so closing it needs only a pop.
+#[optimize(speed)]
 pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
     let lane = match lane {
         Some(lane) if build.is_kept => {
@@ -196,6 +197,7 @@ fn make_run(
 
 /// Makes the table of an array or object, puts it into the container `around`, and leaves it on top of the stack. The
 /// key of a member is on top before. `[-0, +1]`, or in an object `[-1, +1]`; **raises**.
+#[optimize(speed)]
 fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build: &mut Build, lane: Option<Lane>) {
     if build.standing() >= STANDING_IN_MINSTACK && !lua.check_stack(8) {
         lua.raise(b"stack overflow");
@@ -225,6 +227,7 @@ const ROOM_MADE_MAX: u32 = 16_384;
 
 /// Pushes a value that contains no others. Nil stands for an absent member. `[-0, +1]`, **raises**.
 #[inline]
+#[optimize(speed)]
 fn push_scalar(lua: Lua, item: TapeItem<'_>) {
     match item {
         TapeItem::Null => lua.push_null(),

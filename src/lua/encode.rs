@@ -77,6 +77,7 @@ impl std::fmt::Display for EncodeError {
 ///  fill     describes each userdata of the list once, and puts its text into the gaps
 ///  walk 3   only after an error: finds the path of the userdata that could not be described
 /// ```
+#[optimize(speed)]
 pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let mut encoder = Encoder::new(lua, out);
@@ -229,6 +230,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes the value at `index`, with `depth` tables around it. The recursion ends at [`ENCODE_DEPTH_MAX`].
     /// `[-0, +0]`, or after an error `[-0, +?]`; never raises. The same holds for every method of the walk below.
+    #[optimize(speed)]
     fn value(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.nodes += 1;
         if self.nodes > ENCODE_NODES_MAX {
@@ -259,12 +261,14 @@ impl<'a> Encoder<'a> {
     }
 
     /// Writes the number at `index`; NaN and infinities, which JSON lacks, as `null`, counted.
+    #[optimize(speed)]
     fn number(&mut self, index: i32) {
         self.non_finite += u64::from(!text::push_number(self.out, self.lua.number(index)));
     }
 
     /// Writes a table as an array or an object. It looks at all keys before it writes any value: to write the values as
     /// an array first and again as an object would double the work at every level.
+    #[optimize(speed)]
     fn table(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let border = self.lua.raw_len(table);
         if border > 0 && self.is_sequence(table, border)? {

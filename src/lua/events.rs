@@ -26,6 +26,7 @@ entry! {
     emit, run_emit
 }
 
+#[optimize(speed)]
 fn run_emit(lua: Lua) -> EntryOutcome {
     let Some(channel) = lua.string(1) else { return bad(lua, 1, "Emit", "string") };
     if !encode::can_start(lua.type_of(2)) {
@@ -49,6 +50,7 @@ fn run_emit(lua: Lua) -> EntryOutcome {
 /// Appends the JSON text of argument 2. A string that is itself the JSON of an object or array is sent as that JSON,
 /// not as a string. The error is the reason for Lua; refusals are counted by cause. `[-0, +0]`, or after an error `[-0,
 /// +?]`.
+#[optimize(speed)]
 fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
     if lua.type_of(2) == LUA_TSTRING {
         let text = lua.bytes(2);

@@ -156,6 +156,7 @@ pub(super) fn run(lua: Lua, work: &mut Work<'_, '_>, arguments: i32, results: i3
 ///
 /// # Safety
 /// Called by Lua, on the game thread.
+#[optimize(speed)]
 pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
     let work = WORK.swap(std::ptr::null_mut(), Ordering::Relaxed).cast::<Work<'_, '_>>();
     // SAFETY: the pointer is not null only while `run` lasts, and `run` borrows the work mutably for that long. The

@@ -162,6 +162,7 @@ impl Lua {
     /// string in place, which allocates and breaks a running `next`. The bytes belong to Lua and are valid while the
     /// value stays on the stack; the lifetime `'a` does not enforce that. `[-0, +0]`, never raises.
     #[inline]
+    #[optimize(speed)]
     pub(super) fn bytes<'a>(self, index: i32) -> &'a [u8] {
         debug_assert_eq!(self.type_of(index), LUA_TSTRING);
         let mut len = 0;

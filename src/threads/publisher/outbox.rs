@@ -86,6 +86,7 @@ pub(crate) struct Publish {
 impl Publish {
     /// Copies the parts into one block. `payload` comes in pieces: the caller's JSON, and the identity that is put into
     /// it.
+    #[optimize(speed)]
     pub(crate) fn new(
         prefix: &[u8],
         channel: &[u8],
@@ -149,6 +150,7 @@ impl Outbox {
     }
 
     /// Accepts the item, or refuses it when the outbox is full. Never waits.
+    #[optimize(speed)]
     pub(crate) fn push(&self, mut item: Outgoing) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add(1);
         item.set_generation(self.generation.load(Ordering::Acquire));

@@ -114,6 +114,7 @@ impl Inbox {
     }
 
     /// Takes the oldest event.
+    #[optimize(speed)]
     pub(crate) fn pop(&self) -> Option<Inbound> {
         let inbound = self.rx.try_recv().ok()?;
         self.bytes.fetch_sub(inbound.weight(), Ordering::Relaxed);
