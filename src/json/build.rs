@@ -255,6 +255,7 @@ impl Pace {
 
     /// Counts a value with this [`weight`]. True if the deadline has passed; calls `clock` only when a look is due.
     #[inline]
+    #[optimize(speed)]
     pub(crate) fn is_over(&mut self, values: u32, clock: impl FnOnce() -> Instant) -> bool {
         self.left = self.left.saturating_sub(values);
         self.left == 0 && self.look(clock(), values)

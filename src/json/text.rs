@@ -38,7 +38,6 @@ const ESCAPES: [u8; 256] = {
 /// Appends `bytes` as a JSON string, quotes included.
 #[optimize(speed)]
 pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2);
     out.push(b'"');
     push_escaped(out, bytes);
     out.push(b'"');
@@ -48,12 +47,43 @@ pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
 /// sequence that `utf8_chunks` rejects.
 #[optimize(speed)]
 pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    let plain = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0).unwrap_or(bytes.len());
-    let (head, tail) = bytes.split_at(plain);
-    out.extend_from_slice(head);
-    // In most strings `tail` is empty. Otherwise it is checked for UTF-8 chunk by chunk. All bytes that need an escape
-    // are ASCII, so no escape is inside a character.
-    for chunk in tail.utf8_chunks() {
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        push_with_escapes(out, bytes);
+    }
+}
+
+/// Whether every byte is written as itself, whatever stands around it: ASCII that needs no escape. It looks at eight
+/// bytes at a time, and at the end again at some that it has seen: most strings of an event are shorter than two words.
+#[inline(always)]
+fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk() {
+        let (words, _) = bytes.as_chunks();
+        words.iter().all(|word| is_plain_word(u64::from_ne_bytes(*word))) && is_plain_word(u64::from_ne_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        is_plain_word(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
+    } else {
+        bytes.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0)
+    }
+}
+
+/// Whether all eight bytes of the word are ASCII and need no escape. A subtraction sets the highest bit of each byte that
+/// is below what is subtracted; a borrow can reach a neighbour only if such a byte exists.
+#[inline(always)]
+fn is_plain_word(word: u64) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let control = word.wrapping_sub(EACH * 0x20);
+    let quote = (word ^ (EACH * b'"' as u64)).wrapping_sub(EACH);
+    let backslash = (word ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+    (word | control | quote | backslash) & (EACH * 0x80) == 0
+}
+
+/// As [`push_escaped`], for bytes of which some need an escape or are not ASCII. They are checked for UTF-8 chunk by
+/// chunk. All bytes that need an escape are ASCII, so no escape is inside a character.
+#[inline(never)]
+fn push_with_escapes(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
         push_escaped_utf8(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
@@ -184,6 +214,22 @@ mod tests {
         for (bytes, expected) in rows {
             assert_eq!(written(|out| push_string(out, bytes)), *expected, "{bytes:?}");
         }
+    }
+
+    /// Every byte at every place of strings of each length up to three words, between bytes at the edges of the rule.
+    #[test]
+    fn words_find_each_byte_that_is_not_plain() {
+        for (length, around) in
+            (1..=24).flat_map(|length| [b' ', b'!', b'#', b'[', b']', b'~', 0x7f].map(|a| (length, a)))
+        {
+            for (at, byte) in (0..length).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut bytes = vec![around; length];
+                bytes[at] = byte;
+                let expected = bytes.iter().all(|byte| ESCAPES[usize::from(*byte)] == 0);
+                assert_eq!(is_plain(&bytes), expected, "{bytes:?}");
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     #[test]

@@ -138,6 +138,7 @@ fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<L
 ///
 /// If the tables are kept, `build` is updated after each value, so that an error costs one value only. If they are not
 /// kept, an error makes all of them begin anew (the stack is gone), so one update at the end is enough.
+#[optimize(speed)]
 fn make_run(
     lua: Lua,
     tape: &mut Reader<'_>,
