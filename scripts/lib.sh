@@ -214,6 +214,32 @@ ensure_rust() {
     fail "missing cargo and rustc $least or later; install rustup and run: rustup default stable"
 }
 
+# `ensure_std_source`: true if the source of the standard library of the `rustc` in PATH is installed, or could be.
+ensure_std_source() {
+    std_source_is_here && return 0
+    if have rustup && rustup component add rust-src </dev/null >&2 && std_source_is_here; then
+        return 0
+    fi
+    if can_install; then
+        local release
+        release=$(rustc --version)
+        release=${release#rustc }
+        release=${release%.*}
+        apt_update
+        # One of these belongs to the toolchain in PATH; the others do not exist or are for another version.
+        local package
+        for package in "rust-$release-src" rust-web-src rust-src; do
+            [[ $(apt_candidate "$package") == *"$release"* ]] || continue
+            apt_install "$package" && std_source_is_here && return 0
+        done
+    fi
+    return 1
+}
+
+std_source_is_here() {
+    [[ -e $(rustc --print sysroot </dev/null)/lib/rustlib/src/rust/library/Cargo.lock ]]
+}
+
 # `ensure_rust_lints`: as `ensure_rust`, and makes sure that `cargo fmt` and `cargo clippy` work.
 ensure_rust_lints() {
     ensure_rust

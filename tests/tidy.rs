@@ -44,6 +44,7 @@ const OPENING: &[&str] = &[
     "io::net",
     "io::plain_file",
     "io::text_log",
+    "io::tls",
     "eventlog::chain",
     "eventlog::disk",
     "eventlog::folder",

@@ -10,6 +10,9 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+/// The reason why a library without the feature `tls` refuses something.
+pub(crate) const WITHOUT_TLS: &str = "this library was built without TLS; the usual one has it";
+
 /// A text that no log, error or `Debug` may show: a password, a token, a header of a hook. `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
@@ -112,6 +115,9 @@ impl Address {
     /// Errors never repeat the text.
     pub fn parse(url: &str) -> Result<Address, String> {
         let (tls, rest) = split_scheme(url.trim())?;
+        if tls && cfg!(not(feature = "tls")) {
+            return Err(format!("cannot use rediss://: {WITHOUT_TLS}"));
+        }
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (login, place),
             None => ("", rest),

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-
 use crate::config::options::{
     LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, shown_name, unknown_option,
 };
 
-pub(crate) use address::{Address, Secret};
+pub(crate) use address::{Address, Secret, WITHOUT_TLS};
 pub(crate) use options::is_server_name;
 pub(crate) use sources::{Operator, Sources};
 pub(crate) use text::decode;
@@ -47,6 +45,14 @@ pub struct Config {
     not_understood: BTreeMap<&'static str, String>,
     /// Whether a source set `redis`.
     is_redis_named: bool,
+}
+
+/// Whether a certificate can carry this name, a host's name or an IP address. Without TLS nothing depends on it.
+fn is_certificate_name(text: &str) -> bool {
+    #[cfg(feature = "tls")]
+    return rustls::pki_types::ServerName::try_from(text).is_ok();
+    #[cfg(not(feature = "tls"))]
+    return !text.is_empty();
 }
 
 /// Errors that are kept as sentences. A file of something else may hold thousands of unknown names.
@@ -173,7 +179,7 @@ impl Config {
             "server" => self.server = text.to_owned(),
             "prefix" => self.prefix = text.to_owned(),
             "tls_ca_file" => self.tls_ca_file = text.to_owned(),
-            "tls_server_name" if !text.is_empty() && ServerName::try_from(text).is_err() => {
+            "tls_server_name" if !text.is_empty() && !is_certificate_name(text) => {
                 return Err("expected a host name or an IP address".to_owned());
             }
             "tls_server_name" => self.tls_server_name = text.to_owned(),

@@ -2,13 +2,9 @@
 //! Game thread only. A change is checked completely before anything of it is in force, so an error changes nothing.
 //! It may read certificate files of the operator from the disk, which is the only I/O here.
 
-use std::sync::Arc;
-
-use rustls::ClientConfig;
-
 use crate::config::{self, Config, Operator};
 use crate::engine::{Engine, Refusal};
-use crate::io::net;
+use crate::io::tls::Trust;
 use crate::redis::connection::SETTINGS_ADVICE;
 
 impl Engine {
@@ -21,12 +17,12 @@ impl Engine {
             sources.configure(text).map_err(|errors| Refusal::Config(config::sentences(&errors).join("; ")))?;
         // Complaints about the operator's sources were reported when those were read.
         let (config, _) = sources.resolve();
-        let webhook_tls = self.check_files(&config, false).map_err(Refusal::Config)?;
+        let webhook_trust = self.check_files(&config, false).map_err(Refusal::Config)?;
         self.sources = sources;
         for (option, source) in overruled {
             log::info!("option `{option}` of Configure has no effect: {source} sets it");
         }
-        self.put_in_force(config, webhook_tls);
+        self.put_in_force(config, webhook_trust);
         Ok(())
     }
 
@@ -58,21 +54,21 @@ impl Engine {
 
     /// Reads the certificate files that these settings name: all of them, or those whose path changed. Returns the TLS
     /// settings for webhooks if their file was read; an error names the file that cannot be used.
-    fn check_files(&self, config: &Config, all: bool) -> Result<Option<Arc<ClientConfig>>, String> {
+    fn check_files(&self, config: &Config, all: bool) -> Result<Option<Trust>, String> {
         if all || config.tls_ca_file != self.config.tls_ca_file {
-            net::tls_config("tls_ca_file", &config.tls_ca_file)?;
+            Trust::read("tls_ca_file", &config.tls_ca_file)?;
         }
         if all || config.webhook_ca_file != self.config.webhook_ca_file {
-            return net::tls_config("webhook_ca_file", &config.webhook_ca_file).map(Some);
+            return Trust::read("webhook_ca_file", &config.webhook_ca_file).map(Some);
         }
         Ok(None)
     }
 
-    /// Puts checked settings in force everywhere. `webhook_tls` is `None` if the webhooks' certificate file was not
+    /// Puts checked settings in force everywhere. `webhook_trust` is `None` if the webhooks' certificate file was not
     /// read again; the senders read it themselves then.
-    fn put_in_force(&mut self, config: Config, webhook_tls: Option<Arc<ClientConfig>>) {
-        if webhook_tls.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
-            self.shared.webhooks.trust(&config.webhook_ca_file, webhook_tls);
+    fn put_in_force(&mut self, config: Config, webhook_trust: Option<Trust>) {
+        if webhook_trust.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
+            self.shared.webhooks.trust(&config.webhook_ca_file, webhook_trust);
         }
         // Equal settings must not end the connections.
         if config == *self.config {

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::config::Secret;
+use crate::config::{Secret, WITHOUT_TLS};
 use crate::hooks::template::{Context, Fields, RenderError, TARGET_BYTES_MAX, Template, TemplateError};
 
 /// Longest URL in a spec, in bytes: a common default of web servers.
@@ -180,6 +180,7 @@ fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
     let https = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
+        "https" if cfg!(not(feature = "tls")) => return Err(UrlError::WithoutTls),
         "https" => true,
         other if other.contains('{') => return Err(UrlError::Placeholder),
         _ => return Err(UrlError::Scheme),
@@ -292,6 +293,8 @@ pub(crate) enum UrlError {
     Port,
     Fragment,
     Character(char),
+    /// `https`, in a library without the feature `tls`.
+    WithoutTls,
     /// A placeholder in the origin.
     Placeholder,
     /// A segment of the path is `.` or `..`.
@@ -306,6 +309,7 @@ impl fmt::Display for UrlError {
         match self {
             UrlError::TooLong { max } => write!(f, "is longer than {max} bytes"),
             UrlError::Scheme => f.write_str("does not begin with http:// or https://"),
+            UrlError::WithoutTls => write!(f, "begins with https://, but {WITHOUT_TLS}"),
             UrlError::Login => f.write_str("contains a login (`...@`): use the member `headers`"),
             UrlError::Host => f.write_str("has no usable host"),
             UrlError::Port => f.write_str("has a port that is not 1 to 65535"),

@@ -7,3 +7,8 @@ pub(crate) mod lock;
 pub(crate) mod net;
 pub(crate) mod plain_file;
 pub(crate) mod text_log;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+pub(crate) mod tls;

@@ -20,6 +20,10 @@ pub(crate) mod leaderboard;
 pub(crate) mod lease;
 pub(crate) mod push;
 pub(crate) mod reply;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
 mod tls;
 
 use crate::config::limits::{PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};

@@ -13,10 +13,9 @@ use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
 
 use crate::io::lock::lock;
-use crate::io::net;
+use crate::io::tls::{self, Trust};
 
 /// The option that names further authorities.
 const CA_OPTION: &str = "tls_ca_file";
@@ -35,10 +34,8 @@ impl Tls {
     /// Shakes hands over `stream`, whose reads and writes are bounded in time. `name` is the host name that the
     /// certificate must carry; `ca_file` a file of further authorities, or empty.
     pub(super) fn open(mut stream: impl Read + Write, name: &str, ca_file: &str) -> Result<Tls, String> {
-        let name =
-            ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can be no certificate's name"))?;
-        let config = net::tls_config(CA_OPTION, ca_file)?;
-        let mut session = ClientConnection::new(config, name).map_err(|err| err.to_string())?;
+        let session = Trust::read(CA_OPTION, ca_file)?.session(name);
+        let mut session = session.ok_or_else(|| format!("`{name}` can be no certificate's name"))??;
         while session.is_handshaking() {
             session.complete_io(&mut stream).map_err(|err| trouble(&err))?;
         }
@@ -105,21 +102,13 @@ impl Tls {
 
 /// The reason for a failed handshake, in words for the owner of a game server.
 fn trouble(err: &io::Error) -> String {
-    let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(certificate)) => {
-            net::certificate_trouble(certificate, CA_OPTION, ": set tls_server_name")
-        }
-        Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => {
-            "it does not speak TLS (if it is a plain Redis, use redis://)".to_owned()
-        }
-        Some(other) => other.to_string(),
+    const PLAIN_ADVICE: &str = " (if it is a plain Redis, use redis://)";
+    match tls::trouble(err, CA_OPTION, ": set tls_server_name", PLAIN_ADVICE) {
+        Some(found) => found,
         None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            "it did not answer in time (if it is a plain Redis, use redis://)".to_owned()
+            format!("it did not answer in time{PLAIN_ADVICE}")
         }
-        None if err.kind() == ErrorKind::UnexpectedEof => {
-            "it closed the connection (if it is a plain Redis, use redis://)".to_owned()
-        }
+        None if err.kind() == ErrorKind::UnexpectedEof => format!("it closed the connection{PLAIN_ADVICE}"),
         None => err.to_string(),
     }
 }

@@ -18,10 +18,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use rustls::{ClientConnection, StreamOwned};
 
 use crate::hooks::url::Origin;
 use crate::io::net::Timed;
+use crate::io::tls::Encrypted;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
 use crate::webhook::head::{Head, head_end};
 
@@ -157,8 +157,7 @@ impl CarrierThread {
         let destination = Timed { stream: &stream, deadline: *deadline };
         let carried = stream.set_nodelay(true).map_err(|err| io_trouble(&err)).and_then(|()| {
             if origin.https {
-                let session = self.dialer.session(origin)?;
-                carry(&mut StreamOwned::new(session, destination), &local, &request)
+                carry(&mut self.dialer.encrypt(destination, origin)?, &local, &request)
             } else {
                 carry(&mut { destination }, &local, &request)
             }
@@ -301,7 +300,7 @@ impl Deadline for Timed<'_> {
     }
 }
 
-impl Deadline for StreamOwned<ClientConnection, Timed<'_>> {
+impl Deadline for Encrypted<Timed<'_>> {
     fn set_deadline(&mut self, deadline: Instant) {
         self.sock.set_deadline(deadline);
     }

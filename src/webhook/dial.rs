@@ -4,18 +4,15 @@
 //! Errors name the host and the reason, never a path or a token.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
-
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
 use crate::io::lock::lock;
-use crate::io::net;
+use crate::io::tls::{self, Encrypted, Trust};
 use crate::webhook::resolve::Resolver;
 
 /// The option that names further authorities.
@@ -24,30 +21,30 @@ const CA_OPTION: &str = "webhook_ca_file";
 /// Connects for all senders: they share resolved addresses and TLS sessions.
 pub(crate) struct Dialer {
     resolver: Arc<Resolver>,
-    trust: Mutex<Trust>,
+    trusted: Mutex<Trusted>,
 }
 
 /// The authorities that may have signed a destination's certificate.
-struct Trust {
+struct Trusted {
     ca_file: String,
     /// Made at the first `https`. It keeps sessions, so that the next handshake with the same host is short.
-    tls: Option<Arc<ClientConfig>>,
+    trust: Option<Trust>,
 }
 
 impl Dialer {
     pub(crate) fn new(resolver: Resolver, ca_file: &str) -> Dialer {
-        let trust = Mutex::new(Trust { ca_file: ca_file.to_owned(), tls: None });
-        Dialer { resolver: Arc::new(resolver), trust }
+        let trusted = Mutex::new(Trusted { ca_file: ca_file.to_owned(), trust: None });
+        Dialer { resolver: Arc::new(resolver), trusted }
     }
 
-    /// Requests from now on trust the authorities of this file; `tls` holds them if the file was read already.
-    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
-        *self.trusted() = Trust { ca_file: ca_file.to_owned(), tls };
+    /// Requests from now on trust the authorities of this file; `trust` holds them if the file was read already.
+    pub(crate) fn trust(&self, ca_file: &str, trust: Option<Trust>) {
+        *self.trusted() = Trusted { ca_file: ca_file.to_owned(), trust };
     }
 
     /// Never held while a file is read: the game thread waits for this lock.
-    fn trusted(&self) -> MutexGuard<'_, Trust> {
-        lock(&self.trust)
+    fn trusted(&self) -> MutexGuard<'_, Trusted> {
+        lock(&self.trusted)
     }
 
     /// Connects to the host, trying its addresses in turn. `interrupt` ends the connection from then on.
@@ -75,28 +72,26 @@ impl Dialer {
         Err(failed(last))
     }
 
-    /// A TLS session with this host. The handshake happens at the first write.
-    pub(crate) fn session(&self, origin: &Origin) -> Result<ClientConnection, String> {
-        let name = ServerName::try_from(origin.host.to_string());
-        let name = name.map_err(|_| "its name can be no certificate's".to_owned())?;
-        ClientConnection::new(self.tls()?, name).map_err(|err| err.to_string())
+    /// Encrypts the connection to this host. The handshake happens at the first write.
+    pub(crate) fn encrypt<S: Read + Write>(&self, stream: S, origin: &Origin) -> Result<Encrypted<S>, String> {
+        self.trust_of_option()?.encrypt(stream, &origin.host)
     }
 
-    fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+    fn trust_of_option(&self) -> Result<Trust, String> {
         let ca_file = {
-            let trust = self.trusted();
-            if let Some(tls) = &trust.tls {
-                return Ok(Arc::clone(tls));
+            let trusted = self.trusted();
+            if let Some(trust) = &trusted.trust {
+                return Ok(trust.clone());
             }
-            trust.ca_file.clone()
+            trusted.ca_file.clone()
         };
-        let made = net::tls_config(CA_OPTION, &ca_file)?;
-        let mut trust = self.trusted();
+        let made = Trust::read(CA_OPTION, &ca_file)?;
+        let mut trusted = self.trusted();
         // Another request may have been first. The settings may have changed meanwhile: those are for the next request.
-        if trust.ca_file != ca_file {
+        if trusted.ca_file != ca_file {
             return Ok(made);
         }
-        Ok(Arc::clone(trust.tls.get_or_insert(made)))
+        Ok(trusted.trust.get_or_insert(made).clone())
     }
 }
 
@@ -159,11 +154,8 @@ fn shut(state: &mut Interrupted) {
 
 /// The reason of an I/O error, in words that are the same on every system.
 pub(crate) fn io_trouble(err: &io::Error) -> String {
-    let tls = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(certificate)) => net::certificate_trouble(certificate, CA_OPTION, ""),
-        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS: use http://".to_owned(),
-        Some(other) => other.to_string(),
+    match tls::trouble(err, CA_OPTION, "", ": use http://") {
+        Some(found) => found,
         None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
         None if err.kind() == ErrorKind::UnexpectedEof => {
             "it closed the connection (if it has no TLS, use http://)".to_owned()

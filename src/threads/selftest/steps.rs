@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use crate::config::Config;
-use crate::io::net;
+use crate::io::tls::Trust;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
@@ -89,7 +89,7 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
 /// The settings: every complaint about them, and the files of certificate authorities that they name.
 fn settings(config: &Config) -> Result<String, Failure> {
     let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
-    let unusable = files.into_iter().filter_map(|(option, file)| net::tls_config(option, file).err());
+    let unusable = files.into_iter().filter_map(|(option, file)| Trust::read(option, file).err());
     let found: Vec<String> = config.complaints.iter().cloned().chain(unusable).collect();
     if found.is_empty() {
         let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };

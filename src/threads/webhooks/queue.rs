@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use crate::io::tls::Trust;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::config::limits::PAYLOAD_BYTES_MAX;
@@ -144,8 +144,8 @@ impl Webhooks {
     }
 
     /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
-    pub(crate) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
-        self.senders.trust(ca_file, tls);
+    pub(crate) fn trust(&self, ca_file: &str, trust: Option<Trust>) {
+        self.senders.trust(ca_file, trust);
     }
 
     /// A hook with this action was added: if its destination was closed after refusals, it gets posts again, as the

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::io::tls::Trust;
 use crossbeam_channel::{Receiver, Sender};
-use rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
@@ -90,8 +90,8 @@ impl Senders {
     }
 
     /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
-    pub(super) fn trust(&self, ca_file: &str, tls: Option<Arc<ClientConfig>>) {
-        self.dialer.trust(ca_file, tls);
+    pub(super) fn trust(&self, ca_file: &str, trust: Option<Trust>) {
+        self.dialer.trust(ca_file, trust);
     }
 
     /// The number of orders that [`Senders::send`] would accept now.

@@ -426,6 +426,14 @@ fn events_of_shutdown_are_posted_or_kept_in_the_spool() {
 }
 
 #[test]
+#[ignore = "needs a library without the feature `tls`, which scripts/test builds"]
+fn a_library_without_tls_refuses_urls_that_need_it() {
+    let web = Web::start(|_| Answer::Status(200));
+    Host::start("without_tls", &prefix("without-tls"), &["--set", &format!("web={}", web.url(""))]).pass();
+    assert_eq!(web.seen().len(), 1);
+}
+
+#[test]
 fn values_settings_and_console_commands_keep_their_rules() {
     for unwinding in UNWINDING {
         let prefix = prefix(&format!("values-{unwinding}"));

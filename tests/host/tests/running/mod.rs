@@ -16,8 +16,12 @@ pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
 }
 
-/// The module's library. Cargo builds it beside the tests, because the tests depend on the module.
+/// The module's library. Cargo builds it beside the tests, because the tests depend on the module. `REALTIME_LIBRARY` names
+/// another one: the file that ships, or one with other features.
 pub(crate) fn module() -> PathBuf {
+    if let Some(library) = std::env::var_os("REALTIME_LIBRARY") {
+        return library.into();
+    }
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     deps.join("librealtime.so")
 }
