@@ -212,6 +212,6 @@ fn never_unmap() {
     unsafe { GetModuleHandleExW(PIN | FROM_ADDRESS, (&raw const PROCESS).cast(), &mut module) };
 }
 
-/// Nothing to do: Linux keeps the library mapped because build.rs links it with `-z nodelete`.
+/// Nothing to do: Linux keeps the library mapped because `library/build.rs` links it with `-z nodelete`.
 #[cfg(not(windows))]
 fn never_unmap() {}

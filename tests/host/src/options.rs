@@ -97,7 +97,7 @@ The scripts run in order at the start of every map, after garrysmod/lua/autorun/
 The server then runs frames until a script calls host.quit(), the console says quit, or a limit is reached.
 
   --module [NAME=]PATH  install this library for require(NAME); NAME is realtime when left out; repeatable
-                        (default: librealtime.so beside this program or in deps/ beside it, if there)
+                        (default: libgmsv_realtime.so beside this program or in deps/ beside it, if there)
   --root DIR            game directory, kept at the end (default: a temporary one, removed at the end)
   --name STR            convar hostname (default: Garry's Mod)
   --port N              convar hostport (default: 27015)
@@ -200,9 +200,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
 pub fn default_module() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let dir = program.parent()?;
-    let mut places = vec![dir.join("librealtime.so"), dir.join("deps/librealtime.so")];
+    let mut places = vec![dir.join("libgmsv_realtime.so"), dir.join("deps/libgmsv_realtime.so")];
     if dir.file_name().is_some_and(|name| name == "deps") {
-        places.extend(dir.parent().map(|up| up.join("librealtime.so")));
+        places.extend(dir.parent().map(|up| up.join("libgmsv_realtime.so")));
     }
     places.into_iter().find(|place| place.is_file())
 }

@@ -117,9 +117,9 @@ fn missing_and_broken_modules_are_lua_errors() {
 
 #[test]
 fn a_missing_module_is_refused_by_name() {
-    let run = script("host.quit()", &["--module", "/nowhere/librealtime.so"]);
+    let run = script("host.quit()", &["--module", "/nowhere/libgmsv_realtime.so"]);
     assert_eq!(run.code, Some(2));
-    assert!(run.err.contains("/nowhere/librealtime.so"), "{}", run.err);
+    assert!(run.err.contains("/nowhere/libgmsv_realtime.so"), "{}", run.err);
 }
 
 #[test]

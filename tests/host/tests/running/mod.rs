@@ -23,7 +23,7 @@ pub(crate) fn module() -> PathBuf {
         return library.into();
     }
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    deps.join("librealtime.so")
+    deps.join("libgmsv_realtime.so")
 }
 
 pub(crate) fn prefix(test: &str) -> String {
