@@ -58,7 +58,7 @@ impl Message {
         let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
         let content = cut(content, CONTENT_CHARS_MAX);
         let mut budget = EMBEDS_CHARS_MAX;
-        let embed = discord.embed.as_ref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
+        let embed = discord.embed.as_deref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
         let content = if is_blank(&content) { String::new() } else { content };
         if content.is_empty() && embed.is_none() {
             return Err(NoMessage::Empty);
@@ -70,7 +70,7 @@ impl Message {
             embeds: embed.into_iter().collect(),
             embeds_chars: EMBEDS_CHARS_MAX - budget,
             username: discord.username.clone(),
-            avatar_url: url(discord.avatar_url.as_ref(), fields)?,
+            avatar_url: url(discord.avatar_url.as_deref(), fields)?,
         })
     }
 
@@ -278,8 +278,8 @@ fn embed_chars(embed: &Value) -> usize {
 fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Option<Value>, NoMessage> {
     let mut built = Members::default();
     built.text("title", text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)?);
-    built.put("author", label(embed.author.as_ref(), "name", fields, AUTHOR_CHARS_MAX, budget)?);
-    built.put("footer", label(embed.footer.as_ref(), "text", fields, FOOTER_CHARS_MAX, budget)?);
+    built.put("author", label(embed.author.as_deref(), "name", fields, AUTHOR_CHARS_MAX, budget)?);
+    built.put("footer", label(embed.footer.as_deref(), "text", fields, FOOTER_CHARS_MAX, budget)?);
     built.text("description", text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)?);
     let rows = rows(&embed.fields, fields, budget)?;
     if !rows.is_empty() {
@@ -287,14 +287,14 @@ fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Op
     }
     for (name, picture) in [("image", &embed.image), ("thumbnail", &embed.thumbnail)] {
         let mut shown = Members::default();
-        shown.text("url", url(picture.as_ref(), fields)?);
+        shown.text("url", url(picture.as_deref(), fields)?);
         built.put(name, shown.value());
     }
     // The members below are not visible by themselves.
     if built.0.is_empty() {
         return Ok(None);
     }
-    built.text("url", url(embed.url.as_ref(), fields)?);
+    built.text("url", url(embed.url.as_deref(), fields)?);
     built.put("color", embed.color.map(Value::from));
     built.text("timestamp", embed.timestamp.then(|| date::iso8601(fields.unix_ms)));
     Ok(built.value())
@@ -376,8 +376,8 @@ fn label(
     let Some(text) = text(Some(&label.text), fields, chars_max, budget)? else { return Ok(None) };
     let mut built = Members::default();
     built.text(name, Some(text));
-    built.text("icon_url", url(label.icon_url.as_ref(), fields)?);
-    built.text("url", url(label.url.as_ref(), fields)?);
+    built.text("icon_url", url(label.icon_url.as_deref(), fields)?);
+    built.text("url", url(label.url.as_deref(), fields)?);
     Ok(built.value())
 }
 
