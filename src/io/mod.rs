@@ -6,4 +6,5 @@ pub(crate) mod fail_point;
 pub(crate) mod lock;
 pub(crate) mod net;
 pub(crate) mod plain_file;
+pub(crate) mod spawn;
 pub(crate) mod text_log;

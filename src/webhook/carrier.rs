@@ -22,6 +22,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::hooks::url::Origin;
 use crate::io::net::Timed;
+use crate::io::spawn::spawn;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
 use crate::webhook::head::{Head, head_end};
 
@@ -91,12 +92,11 @@ impl Carrier {
                 }
             }
         };
-        let builder = thread::Builder::new().name(format!("rt-carry-{number}")).stack_size(STACK_BYTES);
         Ok(Carrier {
             port,
             errands_tx: Some(errands_tx),
             reports_rx,
-            thread: Some(builder.spawn(run)?),
+            thread: Some(spawn(format!("rt-carry-{number}"), STACK_BYTES, Box::new(run))?),
             interrupt: None,
         })
     }
@@ -234,10 +234,10 @@ pub(super) fn readdress(request: &mut Vec<u8>, target: &str, authority: &str) ->
     let (line, host) = (lines.next()?, lines.next()?);
     let method = line.split(|byte| *byte == b' ').next()?;
     host.starts_with(b"Host: ").then_some(())?;
-    let mut head = method.to_vec();
-    write!(head, " {target} HTTP/1.1\r\nHost: {authority}\r\n").ok()?;
-    let replaced = line.len() + host.len() + 2;
-    request.splice(..replaced, head);
+    let mut readdressed = method.to_vec();
+    write!(readdressed, " {target} HTTP/1.1\r\nHost: {authority}\r\n").ok()?;
+    readdressed.extend_from_slice(lines.next()?);
+    *request = readdressed;
     Some(())
 }
 

@@ -124,9 +124,8 @@ fn payload(body: &[u8]) -> Value {
     }
     // Parsed inside an array, one level deeper than it is, because in the line it stands one level deeper too. So a
     // parser with serde_json's limit of depth can read the line.
-    let nested = serde_json::from_slice::<Vec<Value>>(&[b"[", body, b"]"].concat());
-    match nested.ok().as_deref_mut() {
-        Some([json]) => json.take(),
+    match serde_json::from_slice(&[b"[", body, b"]"].concat()) {
+        Ok(Value::Array(mut entries)) if entries.len() == 1 => entries.remove(0),
         _ => text(body),
     }
 }

@@ -200,15 +200,24 @@ impl Schedule {
 
     /// The next moment at which the caller has something to do, even if no post and no result comes. `None`: never.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.destinations.iter().filter(|destination| !destination.queue.is_empty());
-        let pauses = waiting.clone().filter(|destination| destination.in_flight.is_none());
-        let pauses = pauses.filter_map(|destination| self.held_until(destination)).filter(|until| *until > now);
-        // If a destination waits for a sender, the next request that exceeds its time can be ended.
         let waits = self.destinations.iter().any(|destination| self.is_ready(destination, now));
-        let cuts = self.destinations.iter().filter(|_| waits).filter_map(Destination::cut_at).filter(|at| *at > now);
-        // Waiting posts expire.
-        let expiry = waiting.map(|_| self.expiry_checked.map_or(now, |checked| checked + EXPIRY_CHECK));
-        pauses.chain(cuts).chain(expiry).min()
+        let mut due = None;
+        let mut at = |moment: Option<Instant>| due = due.into_iter().chain(moment).min();
+        for destination in &self.destinations {
+            let has_posts = !destination.queue.is_empty();
+            if has_posts && destination.in_flight.is_none() {
+                at(self.held_until(destination).filter(|until| *until > now));
+            }
+            // If a destination waits for a sender, the next request that exceeds its time can be ended.
+            if waits {
+                at(destination.cut_at().filter(|at| *at > now));
+            }
+            // Waiting posts expire.
+            if has_posts {
+                at(Some(self.expiry_checked.map_or(now, |checked| checked + EXPIRY_CHECK)));
+            }
+        }
+        due
     }
 
     /// The post in flight for this destination.
