@@ -10,7 +10,7 @@ pub(crate) fn nearest<'a>(name: &str, known: &mut dyn Iterator<Item = &'a str>) 
 }
 
 /// The error text for an unknown name; `kind` says of which kind: `unknown option, did you mean ...?`
-pub(crate) fn unknown<'a>(kind: &str, name: &str, known: &mut dyn Iterator<Item = &'a str>) -> String {
+pub(crate) fn unknown(kind: &str, name: &str, known: &mut dyn Iterator<Item = &str>) -> String {
     match nearest(name, known) {
         Some(near) => format!("unknown {kind}, did you mean `{near}`?"),
         None => format!("unknown {kind}"),
