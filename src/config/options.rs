@@ -190,7 +190,7 @@ pub(super) fn locating_option_of(name: &str) -> Option<&'static str> {
     if let Some(row) = row_of(&name) {
         return LOCATING.into_iter().find(|locating| *locating == row.name);
     }
-    match nearest(&name, OPTIONS.iter().map(|row| row.name)) {
+    match nearest(&name, &mut OPTIONS.iter().map(|row| row.name)) {
         Some("prefix") => Some("prefix"),
         Some("redis") => Some("redis"),
         _ if name.contains("redis") || may_belong_to_others(&name) => Some("redis"),
@@ -212,7 +212,7 @@ pub(super) fn unknown_option(name: &str) -> String {
         const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
         return format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}");
     }
-    unknown("option", &plain_name(name), OPTIONS.iter().map(|row| row.name))
+    unknown("option", &plain_name(name), &mut OPTIONS.iter().map(|row| row.name))
 }
 
 /// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.

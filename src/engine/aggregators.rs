@@ -23,7 +23,7 @@ impl Registered for Aggregator {
     fn parse(spec: &Value, has_function: bool) -> Result<AggregatorSpec, SpecError> {
         let spec = AggregatorSpec::parse(spec)?;
         if !has_function {
-            return Err(SpecError::new("aggregate", "expected a function"));
+            return Err(SpecError::new("aggregate", format_args!("expected a function")));
         }
         Ok(spec)
     }
@@ -113,7 +113,7 @@ mod tests {
         let mut add = |spec: &Value, function| {
             let added = aggregators.add_spec(b"a", Some(b"x"), spec, Some(CallbackRef(function)), &Origin::default());
             let changes = aggregators.take_changes().len();
-            (added.err().map(|err| err.member), changes, aggregators.len())
+            (added.err().map(|err| err.0.member), changes, aggregators.len())
         };
         assert_eq!(add(&spec(60), 1), (None, 1, 1));
         assert_eq!(add(&json!({ "interval": 60 }), 2), (Some("aggregate".to_owned()), 0, 1));

@@ -24,7 +24,7 @@ impl Registered for Hook {
         let spec = Spec::parse(spec)?;
         // The JSON has only a mark where the function was; a table of a script may look like that mark.
         if spec.condition.is_some() && !has_function {
-            return Err(SpecError::new("condition", "expected a function"));
+            return Err(SpecError::new("condition", format_args!("expected a function")));
         }
         Ok(spec)
     }
@@ -117,12 +117,12 @@ mod tests {
         assert_eq!(hooks.take_changes().len(), 1);
         let wrong = json!({ "type": "counter" });
         let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
-        assert_eq!(err.member, "key");
+        assert_eq!(err.0.member, "key");
         // A table that looks like the mark of a function is no function.
         let condition = json!({ "\u{0}function": "x.lua" });
         let wrong = json!({ "type": "conditional", "condition": condition, "actions": [counter("k")] });
         let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
-        assert_eq!((err.member, err.found), ("condition".to_owned(), "expected a function".to_owned()));
+        assert_eq!(err.to_string(), "condition: expected a function");
         assert!(hooks.take_changes().is_empty() && hooks.len() == 1);
     }
 

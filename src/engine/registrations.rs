@@ -219,10 +219,8 @@ impl<T: Registered> Registrations<T> {
     ) -> Result<Added<T>, SpecError> {
         let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
         let spec = T::parse(spec, function.is_some())?;
-        self.add(&given, spec).ok_or_else(|| {
-            let found = format!("there are {} {} already", T::MAX, T::PLURAL);
-            SpecError { member: String::new(), found }
-        })
+        self.add(&given, spec)
+            .ok_or_else(|| SpecError::new("", format_args!("there are {} {} already", T::MAX, T::PLURAL)))
     }
 
     /// `None`: the server has [`Registered::MAX`] already.

@@ -61,20 +61,22 @@ impl EventFilter {
     /// Reads `{field = value}` or `{field = {operator = value, ...}}`. `place` is the path of the member, for errors.
     pub(crate) fn parse(value: &Value, place: &str) -> Result<EventFilter, SpecError> {
         let mut comparisons = Vec::new();
-        let wrong = |found: String| SpecError::new(place, found);
         let fields = match value {
             Value::Object(fields) => fields,
             // Lua does not tell an empty list from an empty table: it arrives here as an empty array.
             Value::Array(empty) if empty.is_empty() => return Ok(EventFilter::default()),
-            other => return Err(wrong(format!("expected a table of fields, found {}", describe(other)))),
+            other => return Err(wrong_type(place, "a table of fields", other)),
         };
         for (path, wanted) in fields {
             if path.len() > NAME_BYTES_MAX {
-                return Err(wrong(format!("names a field of {} bytes, {NAME_BYTES_MAX} are allowed", path.len())));
+                let found = format_args!("names a field of {} bytes, {NAME_BYTES_MAX} are allowed", path.len());
+                return Err(SpecError::new(place, found));
             }
             let place = format!("{place}.{path}");
             if !is_path(path) {
-                let found = "is not the name of a field: expected letters, digits, `_` and `-`, with dots between";
+                let found = format_args!(
+                    "is not the name of a field: expected letters, digits, `_` and `-`, with dots between"
+                );
                 return Err(SpecError::new(&place, found));
             }
             let mut add = |operator| comparisons.push(Comparison { path: path.as_str().into(), operator });
@@ -88,7 +90,8 @@ impl EventFilter {
             }
         }
         if comparisons.len() > CONDITIONS_MAX {
-            return Err(wrong(format!("has {} conditions, {CONDITIONS_MAX} are allowed", comparisons.len())));
+            let found = format_args!("has {} conditions, {CONDITIONS_MAX} are allowed", comparisons.len());
+            return Err(SpecError::new(place, found));
         }
         Ok(EventFilter(comparisons))
     }
@@ -110,10 +113,7 @@ impl EventFilter {
 impl Operator {
     /// Reads one `operator = operand`.
     fn parse(name: &str, operand: &Value, place: &str) -> Result<Operator, SpecError> {
-        let number = || {
-            let found = || format!("expected a number, found {}", describe(operand));
-            number_of(operand).ok_or_else(|| SpecError::new(place, found()))
-        };
+        let number = || number_of(operand).ok_or_else(|| wrong_type(place, "a number", operand));
         Ok(match name {
             "eq" => Operator::Eq(scalar(operand, place)?),
             "ne" => Operator::Ne(scalar(operand, place)?),
@@ -122,7 +122,10 @@ impl Operator {
             "gt" => Operator::Gt(number()?),
             "ge" => Operator::Ge(number()?),
             "one_of" => Operator::OneOf(scalars(operand, place)?),
-            other => return Err(SpecError::new(place, unknown("operator", other, OPERATORS))),
+            other => {
+                let found = unknown("operator", other, &mut OPERATORS.into_iter());
+                return Err(SpecError::new(place, format_args!("{found}")));
+            }
         })
     }
 
@@ -158,35 +161,43 @@ impl Scalar {
 
 /// Reads one operand. A text has the bound of a template.
 fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
-    let found = || format!("expected a string, number, boolean or table of operators, found {}", describe(value));
     let scalar = match value {
         Value::String(text) => {
             if text.len() > TEMPLATE_BYTES_MAX {
-                let found = format!("has {} bytes, {TEMPLATE_BYTES_MAX} are allowed", text.len());
+                let found = format_args!("has {} bytes, {TEMPLATE_BYTES_MAX} are allowed", text.len());
                 return Err(SpecError::new(place, found));
             }
             // Operands take no placeholders, so a filter cannot compare one field with another. A text that looks like
             // a placeholder is refused: it would silently match nothing.
-            check_none(text).map_err(|found| SpecError::new(place, found))?;
+            check_none(text).map_err(|found| SpecError::new(place, format_args!("{found}")))?;
             Some(Scalar::Text(text.as_str().into()))
         }
         Value::Bool(boolean) => Some(Scalar::Boolean(*boolean)),
         other => number_of(other).map(Scalar::Number),
     };
-    scalar.ok_or_else(|| SpecError::new(place, found()))
+    scalar.ok_or_else(|| wrong_type(place, "a string, number, boolean or table of operators", value))
 }
 
 /// Reads the operands of `one_of`.
 fn scalars(value: &Value, place: &str) -> Result<Vec<Scalar>, SpecError> {
     match value {
         Value::Array(values) if (1..=ONE_OF_MAX).contains(&values.len()) => {
-            values.iter().enumerate().map(|(at, value)| scalar(value, &format!("{place}[{}]", at + 1))).collect()
+            let mut scalars = Vec::with_capacity(values.len());
+            for (at, value) in values.iter().enumerate() {
+                scalars.push(scalar(value, &format!("{place}[{}]", at + 1))?);
+            }
+            Ok(scalars)
         }
         Value::Array(values) => {
-            Err(SpecError::new(place, format!("expected 1 to {ONE_OF_MAX} values, found {}", values.len())))
+            Err(SpecError::new(place, format_args!("expected 1 to {ONE_OF_MAX} values, found {}", values.len())))
         }
-        other => Err(SpecError::new(place, format!("expected a list of values, found {}", describe(other)))),
+        other => Err(wrong_type(place, "a list of values", other)),
     }
+}
+
+/// The error for a value of the wrong type.
+fn wrong_type(place: &str, expected: &str, found: &Value) -> SpecError {
+    SpecError::new(place, format_args!("expected {expected}, found {}", describe(found)))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Every error names the member by its whole path, and describes the value by its type ("a string") and never by its
 //! text, which may be a secret. Readers return `None` for an absent member and an error for a wrong one.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
@@ -40,7 +41,9 @@ impl<'a> Members<'a> {
             Value::Object(members) if function_in(value).is_none() => Some(members),
             // Lua does not tell an empty list from an empty table: it arrives here as an empty array.
             Value::Array(empty) if empty.is_empty() => None,
-            other => return Err(SpecError::new(place, format!("expected {expected}, found {}", describe(other)))),
+            other => {
+                return Err(SpecError::new(place, format_args!("expected {expected}, found {}", describe(other))));
+            }
         };
         Ok(Members { members, place: place.to_owned() })
     }
@@ -48,11 +51,13 @@ impl<'a> Members<'a> {
     /// Refuses every member that neither list names, and suggests the nearest name: a misspelled member would be
     /// ignored otherwise, and the hook would do something else than its author believes.
     pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
-        let known = || common.iter().chain(own).copied();
-        match self.iter().find(|(name, _)| !known().any(|known| known == name.as_str())) {
-            Some((name, _)) => Err(SpecError::new(&self.at(name), unknown("member", name, known()))),
-            None => Ok(()),
+        for (name, _) in self.iter() {
+            if ![common, own].iter().any(|list| list.contains(&name.as_str())) {
+                let found = unknown("member", name, &mut common.iter().chain(own).copied());
+                return Err(self.error(name, format_args!("{found}")));
+            }
         }
+        Ok(())
     }
 
     /// All members, sorted by name.
@@ -66,9 +71,16 @@ impl<'a> Members<'a> {
         if self.place.is_empty() { name.to_string() } else { format!("{}.{name}", self.place) }
     }
 
+    /// The error for a wrong member; `found` is the predicate of a sentence about it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn error(&self, name: &str, found: fmt::Arguments<'_>) -> SpecError {
+        SpecError::new(&self.at(name), found)
+    }
+
     /// The error for a member that must be there.
     pub(crate) fn missing(&self, name: &str) -> SpecError {
-        SpecError::new(&self.at(name), "is missing")
+        self.error(name, format_args!("is missing"))
     }
 
     /// A member of any type. JSON `null` counts as absent.
@@ -78,14 +90,14 @@ impl<'a> Members<'a> {
 
     /// The error for a member of the wrong type.
     fn wrong(&self, name: &str, expected: &str, found: &Value) -> SpecError {
-        SpecError::new(&self.at(name), format!("expected {expected}, found {}", describe(found)))
+        self.error(name, format_args!("expected {expected}, found {}", describe(found)))
     }
 
     /// A text. An empty one is an error: no member has a use for it.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, SpecError> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Err(SpecError::new(&self.at(name), "is empty")),
+            Some(Value::String(text)) if text.is_empty() => Err(self.error(name, format_args!("is empty"))),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(self.wrong(name, "a string", other)),
         }
@@ -99,7 +111,7 @@ impl<'a> Members<'a> {
     /// A text that has two names: the name used, and the text. Both names at once are an error.
     pub(crate) fn either<'n>(&self, one: &'n str, other: &'n str) -> Result<Option<(&'n str, &'a str)>, SpecError> {
         match (self.text(one)?, self.text(other)?) {
-            (Some(_), Some(_)) => Err(SpecError::new(&self.at(other), format!("is another name of `{one}`: use one"))),
+            (Some(_), Some(_)) => Err(self.error(other, format_args!("is another name of `{one}`: use one"))),
             (Some(text), None) => Ok(Some((one, text))),
             (None, Some(text)) => Ok(Some((other, text))),
             (None, None) => Ok(None),
@@ -112,9 +124,8 @@ impl<'a> Members<'a> {
         match words.iter().find(|word| **word == text) {
             Some(word) => Ok(Some(word)),
             None => {
-                let known = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-                let found = unknown("word", text, words.iter().copied());
-                Err(SpecError::new(&self.at(name), format!("{found} (known are {known})")))
+                let found = unknown("word", text, &mut words.iter().copied());
+                Err(self.error(name, format_args!("{found} (known are \"{}\")", words.join("\", \""))))
             }
         }
     }
@@ -137,7 +148,7 @@ impl<'a> Members<'a> {
         if whole as f64 == number && number.abs() < crate::json::text::WHOLE_MAX {
             Ok(Some(whole))
         } else {
-            Err(SpecError::new(&self.at(name), format!("expected a whole number, found {number}")))
+            Err(self.error(name, format_args!("expected a whole number, found {number}")))
         }
     }
 
@@ -148,8 +159,7 @@ impl<'a> Members<'a> {
             Some(whole) => Ok(Some(whole)),
             None => {
                 let (min, max) = range.into_inner();
-                let found = format!("expected a whole number from {min} to {max}, found {whole}");
-                Err(SpecError::new(&self.at(name), found))
+                Err(self.error(name, format_args!("expected a whole number from {min} to {max}, found {whole}")))
             }
         }
     }
@@ -176,41 +186,55 @@ impl<'a> Members<'a> {
             Some(Value::Array(list)) if count.contains(&list.len()) => Ok(Some(list)),
             Some(Value::Array(list)) => {
                 let (min, max) = count.into_inner();
-                Err(SpecError::new(&self.at(name), format!("expected {min} to {max} entries, found {}", list.len())))
+                Err(self.error(name, format_args!("expected {min} to {max} entries, found {}", list.len())))
             }
             Some(other) => Err(self.wrong(name, "a list", other)),
         }
     }
 
+    /// The table that is entry `at` of the list `name`, counted from 0.
+    pub(crate) fn entry(
+        &self,
+        name: &str,
+        at: usize,
+        value: &'a Value,
+        expected: &str,
+    ) -> Result<Members<'a>, SpecError> {
+        Members::of(value, &format!("{}[{}]", self.at(name), at + 1), expected)
+    }
+
     /// A table inside this one. `expected` describes it for the error.
     pub(crate) fn table(&self, name: &str, expected: &str) -> Result<Option<Members<'a>>, SpecError> {
-        self.get(name).map(|value| Members::of(value, &self.at(name), expected)).transpose()
+        let Some(value) = self.get(name) else { return Ok(None) };
+        Members::of(value, &self.at(name), expected).map(Some)
     }
 
     /// Parses the text of a member as a template.
     pub(crate) fn template(&self, name: &str, text: &str, context: Context) -> Result<Template, SpecError> {
-        Template::parse(text, context).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+        Template::parse(text, context).map_err(|err| self.error(name, format_args!("{err}")))
     }
 
     /// Refuses a placeholder, and text that looks like one, in a member that takes none: its author expects a value
     /// there and would get the braces.
     pub(crate) fn no_template(&self, name: &str, text: &str) -> Result<(), SpecError> {
-        template::check_none(text).map_err(|found| SpecError::new(&self.at(name), found))
+        template::check_none(text).map_err(|found| self.error(name, format_args!("{found}")))
     }
 
     /// A member that is a template.
     pub(crate) fn template_at(&self, name: &str, context: Context) -> Result<Option<Template>, SpecError> {
-        self.text(name)?.map(|text| self.template(name, text, context)).transpose()
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        self.template(name, text, context).map(Some)
     }
 
     /// A member that is a URL with placeholders.
-    pub(crate) fn url_at(&self, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
-        self.text(name)?.map(|text| self.url_template(name, text)).transpose()
+    pub(crate) fn url_at(&self, name: &str) -> Result<Option<Box<UrlTemplate>>, SpecError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        self.url_template(name, text).map(Some)
     }
 
     /// Parses the text of a member as a URL with placeholders.
-    pub(crate) fn url_template(&self, name: &str, text: &str) -> Result<UrlTemplate, SpecError> {
-        UrlTemplate::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+    pub(crate) fn url_template(&self, name: &str, text: &str) -> Result<Box<UrlTemplate>, SpecError> {
+        UrlTemplate::parse(text).map(Box::new).map_err(|err| self.error(name, format_args!("{err}")))
     }
 
     /// Parses the text of a member as a URL without placeholders.
@@ -219,7 +243,7 @@ impl<'a> Members<'a> {
         // `Url::parse` would accept or report as a wrong character.
         self.url_template(name, text)?;
         self.no_template(name, text)?;
-        Url::parse(text).map_err(|err| SpecError::new(&self.at(name), err.to_string()))
+        Url::parse(text).map_err(|err| self.error(name, format_args!("{err}")))
     }
 }
 

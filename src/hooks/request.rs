@@ -3,6 +3,7 @@
 //! Holds secrets: `Debug` masks URLs and header values. A text without placeholders that Discord would refuse is
 //! refused here, when the script can still see the error; a text with placeholders is cut when it is rendered.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -44,9 +45,9 @@ pub struct Discord {
     pub(crate) url: Url,
     /// The text of the message, `format` or `message` in the spec.
     pub(crate) content: Option<Template>,
-    pub(crate) embed: Option<Embed>,
+    pub(crate) embed: Option<Box<Embed>>,
     pub(crate) username: Option<String>,
-    pub(crate) avatar_url: Option<UrlTemplate>,
+    pub(crate) avatar_url: Option<Box<UrlTemplate>>,
     /// Mentions in the hook's own text may ping. Mentions in values never do.
     pub(crate) allow_mentions: bool,
 }
@@ -56,13 +57,13 @@ pub struct Discord {
 pub(crate) struct Embed {
     pub(crate) title: Option<Template>,
     pub(crate) description: Option<Template>,
-    pub(crate) url: Option<UrlTemplate>,
+    pub(crate) url: Option<Box<UrlTemplate>>,
     pub(crate) color: Option<u32>,
     pub(crate) fields: Vec<EmbedField>,
-    pub(crate) footer: Option<Label>,
-    pub(crate) author: Option<Label>,
-    pub(crate) image: Option<UrlTemplate>,
-    pub(crate) thumbnail: Option<UrlTemplate>,
+    pub(crate) footer: Option<Box<Label>>,
+    pub(crate) author: Option<Box<Label>>,
+    pub(crate) image: Option<Box<UrlTemplate>>,
+    pub(crate) thumbnail: Option<Box<UrlTemplate>>,
     /// The embed shows the time at which this server received the event.
     pub(crate) timestamp: bool,
 }
@@ -79,15 +80,15 @@ pub(crate) struct EmbedField {
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) text: Template,
-    pub(crate) icon_url: Option<UrlTemplate>,
+    pub(crate) icon_url: Option<Box<UrlTemplate>>,
     /// The link of an author. A footer has none.
-    pub(crate) url: Option<UrlTemplate>,
+    pub(crate) url: Option<Box<UrlTemplate>>,
 }
 
 /// A request to any HTTP server.
 #[derive(Debug)]
 pub struct Http {
-    pub(crate) url: UrlTemplate,
+    pub(crate) url: Box<UrlTemplate>,
     pub(crate) method: &'static str,
     /// Names as the script wrote them, each only once whatever its letter case.
     pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
@@ -140,58 +141,62 @@ const OWN_HEADERS: [&str; 9] =
     ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "webhook-id"];
 
 /// The members of an action of type `discord`.
-pub(crate) fn discord(members: &Members<'_>) -> Result<Discord, SpecError> {
+pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
     members.only(&COMMON, &own)?;
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
-    let discord = Discord {
-        url: members.url(url_name, url)?,
-        content: content
-            .map(|(name, text)| {
-                fits(members, name, members.template(name, text, Context::Markdown)?, CONTENT_CHARS_MAX)
-            })
-            .transpose()?,
-        embed: members.table("embed", "a table of an embed's members")?.map(|members| embed(&members)).transpose()?,
-        username: username(members)?,
-        avatar_url: members.url_at("avatar_url")?,
-        allow_mentions: members.switch("allow_mentions")?.unwrap_or(false),
-    };
+    let url = members.url(url_name, url)?;
+    let (embed, username, avatar_url, allow_mentions) = (None, None, None, false);
+    // Filled in place, as the other large tables are: what was read is dropped in one place if the next member is wrong.
+    let mut discord = Box::new(Discord { url, content: None, embed, username, avatar_url, allow_mentions });
+    let content_name = content.map_or("format", |(name, _)| name);
+    discord.content = text(members, content_name, Context::Markdown, CONTENT_CHARS_MAX)?;
+    if let Some(members) = members.table("embed", "a table of an embed's members")? {
+        read_embed(&members, discord.embed.insert(Box::default()))?;
+    }
+    discord.username = username_of(members)?;
+    discord.avatar_url = members.url_at("avatar_url")?;
+    discord.allow_mentions = members.switch("allow_mentions")?.unwrap_or(false);
     match (&discord.content, &discord.embed) {
         (None, None) => {
-            Err(SpecError::new(&members.at("format"), "is missing, and so is `embed`: at least one is required"))
+            Err(members.error("format", format_args!("is missing, and so is `embed`: at least one is required")))
         }
         (Some(text), None) if !text.has_placeholders() && text.literals().all(|text| text.trim().is_empty()) => {
-            Err(SpecError::new(&members.at(content.map_or("format", |(name, _)| name)), "is empty"))
+            Err(members.error(content_name, format_args!("is empty")))
         }
         _ => Ok(discord),
     }
 }
 
 /// The name that Discord shows as the author of the message.
-fn username(members: &Members<'_>) -> Result<Option<String>, SpecError> {
+fn username_of(members: &Members<'_>) -> Result<Option<String>, SpecError> {
     let Some(name) = members.text("username")? else { return Ok(None) };
     if name.trim().is_empty() {
-        return Err(SpecError::new(&members.at("username"), "is empty"));
+        return Err(members.error("username", format_args!("is empty")));
     }
     if name.chars().count() > USERNAME_CHARS_MAX {
-        let found = format!("is longer than {USERNAME_CHARS_MAX} characters");
-        return Err(SpecError::new(&members.at("username"), found));
+        return Err(members.error("username", format_args!("is longer than {USERNAME_CHARS_MAX} characters")));
     }
     // Discord refuses some names, and the name of a player could be one of them: no placeholders.
     members.no_template("username", name)?;
     Ok(Some(name.to_owned()))
 }
 
-/// Refuses a text without placeholders that is longer than Discord's limit. A text with placeholders is cut when it is
-/// rendered.
-fn fits(members: &Members<'_>, name: &str, template: Template, chars_max: usize) -> Result<Template, SpecError> {
-    let found = fixed_chars(&template);
-    if found > chars_max {
-        let found = format!("has {found} characters, Discord takes {chars_max}");
-        return Err(SpecError::new(&members.at(name), found));
+/// A text for Discord. Refused if it is without placeholders and longer than Discord's limit; a text with placeholders is
+/// cut when it is rendered.
+fn text(members: &Members<'_>, name: &str, context: Context, chars_max: usize) -> Result<Option<Template>, SpecError> {
+    let template = members.template_at(name, context)?;
+    let chars = template.as_ref().map_or(0, fixed_chars);
+    if chars > chars_max {
+        return Err(members.error(name, format_args!("has {chars} characters, Discord takes {chars_max}")));
     }
     Ok(template)
+}
+
+/// A text for Discord that must be there.
+fn needed(members: &Members<'_>, name: &str, context: Context, chars_max: usize) -> Result<Template, SpecError> {
+    text(members, name, context, chars_max)?.ok_or_else(|| members.missing(name))
 }
 
 /// The length of a text without placeholders, in code points. 0 for a text with placeholders: it is not known yet.
@@ -199,34 +204,29 @@ fn fixed_chars(template: &Template) -> usize {
     if template.has_placeholders() { 0 } else { template.literals().map(|text| text.chars().count()).sum() }
 }
 
-/// A text of an embed that Discord reads as markdown.
-fn text(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
-    members.template_at(name, Context::Markdown)?.map(|text| fits(members, name, text, chars_max)).transpose()
-}
-
 /// The table `embed`. Discord refuses an embed that shows nothing, and one whose texts are too long together.
-fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
+fn read_embed(members: &Members<'_>, embed: &mut Embed) -> Result<(), SpecError> {
     let own = ["title", "description", "url", "color", "fields", "footer", "author", "image", "thumbnail", "timestamp"];
     members.only(&[], &own)?;
-    let embed = Embed {
-        title: text(members, "title", TITLE_CHARS_MAX)?,
-        description: text(members, "description", DESCRIPTION_CHARS_MAX)?,
-        url: members.url_at("url")?,
-        color: color(members)?,
-        fields: fields(members)?,
-        footer: label(members, "footer", &["text", "icon_url"], FOOTER_CHARS_MAX)?,
-        author: label(members, "author", &["name", "icon_url", "url"], AUTHOR_CHARS_MAX)?,
-        image: picture(members, "image")?,
-        thumbnail: picture(members, "thumbnail")?,
-        timestamp: members.switch("timestamp")?.unwrap_or(false),
-    };
-    let labels = embed.footer.iter().chain(&embed.author).map(|label| &label.text);
-    let fields = embed.fields.iter().flat_map(|field| [&field.name, &field.value]);
-    let texts = embed.title.iter().chain(&embed.description).chain(labels).chain(fields);
-    let chars: usize = texts.map(fixed_chars).sum();
+    embed.title = text(members, "title", Context::Markdown, TITLE_CHARS_MAX)?;
+    embed.description = text(members, "description", Context::Markdown, DESCRIPTION_CHARS_MAX)?;
+    embed.url = members.url_at("url")?;
+    embed.color = color(members)?;
+    read_fields(members, &mut embed.fields)?;
+    embed.footer = label(members, "footer", &["text", "icon_url"], FOOTER_CHARS_MAX)?;
+    embed.author = label(members, "author", &["name", "icon_url", "url"], AUTHOR_CHARS_MAX)?;
+    embed.image = picture(members, "image")?;
+    embed.thumbnail = picture(members, "thumbnail")?;
+    embed.timestamp = members.switch("timestamp")?.unwrap_or(false);
+    let labels = [&embed.footer, &embed.author].map(|label| label.as_ref().map(|label| &label.text));
+    let texts = [embed.title.as_ref(), embed.description.as_ref()].into_iter().chain(labels).flatten();
+    let mut chars: usize = texts.map(fixed_chars).sum();
+    for field in &embed.fields {
+        chars += fixed_chars(&field.name) + fixed_chars(&field.value);
+    }
     if chars > EMBEDS_CHARS_MAX {
-        let found = format!("has {chars} characters, Discord takes {EMBEDS_CHARS_MAX} in one embed");
-        return Err(SpecError::new(&members.at("description"), found));
+        let found = format_args!("has {chars} characters, Discord takes {EMBEDS_CHARS_MAX} in one embed");
+        return Err(members.error("description", found));
     }
     let shows = embed.title.is_some()
         || embed.description.is_some()
@@ -236,9 +236,9 @@ fn embed(members: &Members<'_>) -> Result<Embed, SpecError> {
         || embed.image.is_some()
         || embed.thumbnail.is_some();
     if !shows {
-        return Err(SpecError::new(&members.at("description"), "is missing, and the embed would show nothing"));
+        return Err(members.error("description", format_args!("is missing, and the embed would show nothing")));
     }
-    Ok(embed)
+    Ok(())
 }
 
 /// `0x2ecc71` as Discord writes a color, or `"#2ecc71"` as CSS does.
@@ -249,50 +249,40 @@ fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
     let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && !digits.starts_with('+'));
     match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
         Some(color) => Ok(Some(color)),
-        None => Err(SpecError::new(&members.at("color"), "expected a number, or \"#\" and six hexadecimal digits")),
+        None => Err(members.error("color", format_args!("expected a number, or \"#\" and six hexadecimal digits"))),
     }
 }
 
 /// The list `fields` of an embed.
-fn fields(members: &Members<'_>) -> Result<Vec<EmbedField>, SpecError> {
+fn read_fields(members: &Members<'_>, fields: &mut Vec<EmbedField>) -> Result<(), SpecError> {
     let list = members.list("fields", 0..=FIELDS_MAX)?.unwrap_or_default();
-    let each = list.iter().enumerate().map(|(at, value)| {
-        let place = format!("{}[{}]", members.at("fields"), at + 1);
-        let field = Members::of(value, &place, "a table with `name` and `value`")?;
+    for (at, value) in list.iter().enumerate() {
+        let field = members.entry("fields", at, value, "a table with `name` and `value`")?;
         field.only(&[], &["name", "value", "inline"])?;
-        Ok(EmbedField {
-            name: needed(&field, "name", FIELD_NAME_CHARS_MAX)?,
-            value: needed(&field, "value", FIELD_VALUE_CHARS_MAX)?,
-            inline: field.switch("inline")?.unwrap_or(false),
-        })
-    });
-    each.collect()
-}
-
-/// A text of a field, which must be there.
-fn needed(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Template, SpecError> {
-    fits(members, name, members.template(name, members.needed_text(name)?, Context::Markdown)?, chars_max)
+        let name = needed(&field, "name", Context::Markdown, FIELD_NAME_CHARS_MAX)?;
+        let value = needed(&field, "value", Context::Markdown, FIELD_VALUE_CHARS_MAX)?;
+        fields.push(EmbedField { name, value, inline: field.switch("inline")?.unwrap_or(false) });
+    }
+    Ok(())
 }
 
 /// `footer = "text"` or `footer = {text = "text", icon_url = ...}`. The first name in `own` is that of the text.
-fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Label>, SpecError> {
+fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> Result<Option<Box<Label>>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
-        let Some(text) = members.template_at(name, Context::Plain)? else { return Ok(None) };
-        let text = fits(members, name, text, chars_max)?;
-        return Ok(Some(Label { text, icon_url: None, url: None }));
+        let text = needed(members, name, Context::Plain, chars_max)?;
+        return Ok(Some(Box::new(Label { text, icon_url: None, url: None })));
     }
     let Some(label) = members.table(name, "a string, or a table of its members")? else { return Ok(None) };
     label.only(&[], own)?;
-    let text = own.first().copied().unwrap_or_default();
-    Ok(Some(Label {
-        text: fits(&label, text, label.template(text, label.needed_text(text)?, Context::Plain)?, chars_max)?,
-        icon_url: label.url_at("icon_url")?,
-        url: label.url_at("url")?,
-    }))
+    let text = needed(&label, own.first().copied().unwrap_or_default(), Context::Plain, chars_max)?;
+    let mut read = Box::new(Label { text, icon_url: None, url: None });
+    read.icon_url = label.url_at("icon_url")?;
+    read.url = label.url_at("url")?;
+    Ok(Some(read))
 }
 
 /// `image = "https://..."` or `image = {url = "https://..."}`.
-fn picture(members: &Members<'_>, name: &str) -> Result<Option<UrlTemplate>, SpecError> {
+fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<UrlTemplate>>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
         return members.url_at(name);
     }
@@ -320,7 +310,7 @@ fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
     let Some((name, Value::String(value))) = table.iter().find(|(name, _)| is_type(name)) else { return Ok(None) };
     // The syntax decides how values are escaped, so no value may choose the syntax.
     table.no_template(name, value)?;
-    Syntax::of(value).map(Some).map_err(|found| SpecError::new(&table.at(name), found))
+    Syntax::of(value).map(Some).map_err(|found| table.error(name, format_args!("{found}")))
 }
 
 /// The member `format`. A text without a placeholder is refused: its body would be the same for every event.
@@ -329,7 +319,7 @@ fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecE
         // A receiver that reads a form or markup could take a value of the JSON for a part of its syntax.
         None | Some("json") if syntax.is_some_and(Syntax::misreads_json) => {
             let found = "is JSON, but the Content-Type says otherwise: expected a text with placeholders like {killer}";
-            return Err(SpecError::new(&members.at("format"), found));
+            return Err(members.error("format", format_args!("{found}")));
         }
         None | Some("json") => return Ok(HttpBody::Event),
         Some(text) => text,
@@ -337,7 +327,7 @@ fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecE
     let template = members.template("format", text, Context::Body(syntax))?;
     if !template.has_placeholders() {
         let found = "expected \"json\", or a text with at least one placeholder like {killer}";
-        return Err(SpecError::new(&members.at("format"), found));
+        return Err(members.error("format", format_args!("{found}")));
     }
     Ok(HttpBody::Template(template))
 }
@@ -349,8 +339,8 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
         None => Ok(REQUEST_TIMEOUT),
         Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         Some(seconds) => {
-            let found = format!("expected {} to {} seconds, found {seconds}", RANGE.start(), RANGE.end());
-            Err(SpecError::new(&members.at("timeout"), found))
+            let (min, max) = (RANGE.start(), RANGE.end());
+            Err(members.error("timeout", format_args!("expected {min} to {max} seconds, found {seconds}")))
         }
     }
 }
@@ -364,33 +354,44 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
     let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
     for (name, value) in table.iter() {
-        let wrong = |found: String| SpecError::new(&table.at(name), found);
+        let wrong = |found: fmt::Arguments<'_>| Err(table.error(name, found));
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(wrong("is not a valid header name".to_owned()));
+            return wrong(format_args!("is not a valid header name"));
         }
         if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
-            return Err(wrong("is set by the module itself".to_owned()));
+            return wrong(format_args!("is set by the module itself"));
         }
         if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            return Err(wrong("appears twice, in different letter case".to_owned()));
+            return wrong(format_args!("appears twice, in different letter case"));
         }
         let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            other => return Err(wrong(format!("expected a string, found {}", describe(other)))),
+            Value::String(text) => Cow::Borrowed(text.as_str()),
+            Value::Number(number) => Cow::Owned(number.to_string()),
+            other => return wrong(format_args!("expected a string, found {}", describe(other))),
         };
         let context = if name.eq_ignore_ascii_case("cookie") { Context::Cookie } else { Context::Header };
-        let template = Template::parse(&value, context).map_err(|err| wrong(err.to_string()))?;
+        let template = table.template(name, &value, context)?;
         // Receivers strip white space at both ends (RFC 9110, 5.5): the value would not arrive as it was written.
         if value.trim_ascii() != value {
-            return Err(wrong("begins or ends with white space".to_owned()));
+            return wrong(format_args!("begins or ends with white space"));
         }
-        template.literals().try_for_each(check_header_value).map_err(wrong)?;
+        for text in template.literals() {
+            match text.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
+                // A line break would end the header and begin another.
+                Some('\r' | '\n') => return wrong(format_args!("contains a line break")),
+                Some(found) if found.is_ascii() => {
+                    return wrong(format_args!("contains the control character {found:?}"));
+                }
+                // Other characters have no encoding that both ends agree on (RFC 9110, 5.5).
+                Some(_) => return wrong(format_args!("contains a character that is not ASCII")),
+                None => {}
+            }
+        }
         headers.push((name.as_str().into(), HeaderValue(template)));
     }
     if headers.len() > HEADERS_MAX {
-        let found = format!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
-        return Err(SpecError::new(&members.at("headers"), found));
+        let found = format_args!("has {} headers, {HEADERS_MAX} are allowed", headers.len());
+        return Err(members.error("headers", found));
     }
     Ok(headers)
 }
@@ -398,15 +399,4 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
 /// True for a byte of a header's name (`tchar`): <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// Accepts one line of ASCII. A line break would end the header and begin another, and other characters have no
-/// encoding that both ends agree on (RFC 9110, 5.5).
-fn check_header_value(value: &str) -> Result<(), String> {
-    match value.chars().find(|character| !matches!(character, ' '..='~' | '\t')) {
-        Some('\r' | '\n') => Err("contains a line break".to_owned()),
-        Some(found) if found.is_ascii() => Err(format!("contains the control character {found:?}")),
-        Some(_) => Err("contains a character that is not ASCII".to_owned()),
-        None => Ok(()),
-    }
 }

@@ -164,23 +164,23 @@ impl ActionKind {
 /// The list `actions`. A `conditional` inside it is refused: the function of a hook is asked once, before all actions.
 fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, SpecError> {
     let list = members.list("actions", 1..=ACTIONS_MAX)?.ok_or_else(|| members.missing("actions"))?;
-    let each = list.iter().enumerate().map(|(at, value)| {
-        let place = format!("{}[{}]", members.at("actions"), at + 1);
-        let members = Members::of(value, &place, "a table with `type` and its members")?;
+    let mut actions = Vec::with_capacity(list.len());
+    for (at, value) in list.iter().enumerate() {
+        let members = members.entry("actions", at, value, "a table with `type` and its members")?;
         if members.needed_word("type", &TYPES)? == "conditional" {
-            let found = "a conditional cannot be an action: add it as a hook of its own";
-            return Err(SpecError::new(&members.at("type"), found));
+            let found = format_args!("a conditional cannot be an action: add it as a hook of its own");
+            return Err(members.error("type", found));
         }
-        action(&members, scope)
-    });
-    each.collect()
+        actions.push(action(&members, scope)?);
+    }
+    Ok(actions)
 }
 
 /// One action. `default` is the scope of its hook, which holds if the action names none. Without both, an event log is
 /// written on each server, since it is a file of that server, and every other effect happens once for the fleet.
 fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecError> {
     let kind = match members.needed_word("type", &TYPES)? {
-        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(Box::new(request::discord(members)?)))),
+        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(request::discord(members)?))),
         "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
         "file" => ActionKind::File(Arc::new(file(members)?)),
         "counter" => ActionKind::Counter(counter(members)?),
@@ -193,7 +193,10 @@ fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecE
 
 /// The member `where`. Without it every event passes.
 fn filter(members: &Members<'_>) -> Result<EventFilter, SpecError> {
-    members.get("where").map_or(Ok(EventFilter::default()), |value| EventFilter::parse(value, &members.at("where")))
+    match members.get("where") {
+        Some(value) => EventFilter::parse(value, &members.at("where")),
+        None => Ok(EventFilter::default()),
+    }
 }
 
 /// The member `scope`.
@@ -209,7 +212,7 @@ fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
     // With placeholders, an event could choose the file, and every value would open one more.
     members.no_template("path", text)?;
     let path = LogPath::parse(text.as_bytes());
-    let path = path.map_err(|err| SpecError::new(&members.at("path"), err.to_string()))?;
+    let path = path.map_err(|err| members.error("path", format_args!("{err}")))?;
     let mut log = LogSpec::new(path);
     if members.word("format", &["json", "binary"])? == Some("binary") {
         log.format = Format::Binary;
@@ -226,7 +229,7 @@ fn counter(members: &Members<'_>) -> Result<CounterAction, SpecError> {
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
     let by = members.whole_signed("by")?.unwrap_or(1);
     if by == 0 {
-        return Err(SpecError::new(&members.at("by"), "0 would change nothing"));
+        return Err(members.error("by", format_args!("0 would change nothing")));
     }
     Ok(CounterAction { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
 }

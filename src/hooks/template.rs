@@ -335,7 +335,7 @@ fn push_guarded(
     // Discord takes no code marks around an empty text or around line ends alone: they would be backticks.
     let is_nothing = matches!(style, Style::Code { .. }) && value.iter().all(|byte| *byte == b'\n');
     if is_apart || is_nothing {
-        out.splice(start..start, ZERO_WIDTH_SPACE.bytes());
+        ZERO_WIDTH_SPACE.bytes().rev().for_each(|byte| out.insert(start, byte));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) mod fail_point;
 pub(crate) mod lock;
 pub(crate) mod net;
 pub(crate) mod plain_file;
+pub(crate) mod spawn;
 pub(crate) mod text_log;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

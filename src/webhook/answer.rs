@@ -16,6 +16,7 @@
 //!
 //! Rate limits: <https://docs.discord.com/developers/topics/rate-limits>.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -161,26 +162,28 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     if code > 0 {
         reason.push_str(&format!(", code {code}"));
     }
-    let message = body.and_then(|body| body.get("message")).and_then(Value::as_str).map(str::to_owned);
-    let errors = body.and_then(|body| body.get("errors")).map(|errors| format!(" {errors}")).unwrap_or_default();
-    let text = match message {
-        Some(message) => message + &errors,
-        None => String::from_utf8_lossy(&response.body).into_owned(),
+    let member = |name: &str| body.and_then(|body| body.get(name));
+    let text = match (member("message").and_then(Value::as_str), member("errors")) {
+        (Some(message), Some(errors)) => Cow::Owned(format!("{message} {errors}")),
+        (Some(message), None) => Cow::Borrowed(message),
+        (None, _) => String::from_utf8_lossy(&response.body),
     };
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if !words.is_empty() {
-        let mut characters = words.chars();
-        reason.push_str(": ");
-        reason.extend(characters.by_ref().take(EXCERPT_CHARS_MAX));
-        reason.extend(characters.next().map(|_| CUT));
+    let mut words = String::new();
+    for word in text.split_whitespace() {
+        words.push_str(if words.is_empty() { ": " } else { " " });
+        words.push_str(word);
     }
-    reason
+    if let Some((at, _)) = words.char_indices().nth(": ".len() + EXCERPT_CHARS_MAX) {
+        words.truncate(at);
+        words.push(CUT);
+    }
+    reason + &words
 }
 
 /// Replaces these secrets in the text by `***`. At the cut of an excerpt it also replaces the beginning of a secret.
-pub(crate) fn redacted<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn redacted(text: &str, mut secrets: Vec<&str>) -> String {
+    secrets.retain(|secret| !secret.is_empty());
     // Longest first, because one secret may be part of another.
-    let mut secrets: Vec<&str> = secrets.filter(|secret| !secret.is_empty()).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     let mut text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
     // Length of the longest beginning of this secret that ends the text.

@@ -21,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::hooks::url::Origin;
 use crate::io::net::Timed;
+use crate::io::spawn::spawn;
 use crate::io::tls::Encrypted;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
 use crate::webhook::head::{Head, head_end};
@@ -91,12 +92,11 @@ impl Carrier {
                 }
             }
         };
-        let builder = thread::Builder::new().name(format!("rt-carry-{number}")).stack_size(STACK_BYTES);
         Ok(Carrier {
             port,
             errands_tx: Some(errands_tx),
             reports_rx,
-            thread: Some(builder.spawn(run)?),
+            thread: Some(spawn(format!("rt-carry-{number}"), STACK_BYTES, Box::new(run))?),
             interrupt: None,
         })
     }
@@ -200,7 +200,7 @@ fn local_request(stream: &TcpStream, errand: &Errand) -> Option<Vec<u8>> {
     stream.set_nonblocking(false).ok()?;
     let mut reader = Timed { stream, deadline: errand.deadline.min(Instant::now() + TOKEN_PATIENCE) };
     let mut request = Vec::new();
-    let line = read_until(&mut reader, &mut request, |request| {
+    let line = read_until(&mut reader, &mut request, &|request| {
         request.iter().position(|byte| *byte == b'\n').or((request.len() > READ_BYTES).then_some(0))
     })?;
     let path = request.get(..line)?.split(|byte| *byte == b' ').nth(1)?;
@@ -208,14 +208,14 @@ fn local_request(stream: &TcpStream, errand: &Errand) -> Option<Vec<u8>> {
         return None;
     }
     reader.deadline = errand.deadline;
-    let end = read_until(&mut reader, &mut request, |request| head_end(request, 0))? + errand.body_bytes;
+    let end = read_until(&mut reader, &mut request, &|request| head_end(request, 0))? + errand.body_bytes;
     request.reserve_exact(end.saturating_sub(request.len()));
-    read_until(&mut reader, &mut request, |request| (request.len() >= end).then_some(end))?;
+    read_until(&mut reader, &mut request, &|request| (request.len() >= end).then_some(end))?;
     Some(request)
 }
 
 /// Appends what comes to `bytes` until `find` finds its place there. `None` if the connection or the time ends before.
-fn read_until(reader: &mut Timed<'_>, bytes: &mut Vec<u8>, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+fn read_until(reader: &mut Timed<'_>, bytes: &mut Vec<u8>, find: &dyn Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     let mut buffer = [0; READ_BYTES];
     loop {
         if let Some(found) = find(bytes) {
@@ -233,15 +233,15 @@ pub(super) fn readdress(request: &mut Vec<u8>, target: &str, authority: &str) ->
     let (line, host) = (lines.next()?, lines.next()?);
     let method = line.split(|byte| *byte == b' ').next()?;
     host.starts_with(b"Host: ").then_some(())?;
-    let mut head = method.to_vec();
-    write!(head, " {target} HTTP/1.1\r\nHost: {authority}\r\n").ok()?;
-    let replaced = line.len() + host.len() + 2;
-    request.splice(..replaced, head);
+    let mut readdressed = method.to_vec();
+    write!(readdressed, " {target} HTTP/1.1\r\nHost: {authority}\r\n").ok()?;
+    readdressed.extend_from_slice(lines.next()?);
+    *request = readdressed;
     Some(())
 }
 
 /// Writes the request to the destination, and the response to the loopback connection.
-fn carry(destination: &mut (impl Read + Write + Deadline), local: &TcpStream, request: &[u8]) -> Result<(), String> {
+fn carry(destination: &mut dyn Destination, local: &TcpStream, request: &[u8]) -> Result<(), String> {
     let sent = destination.write_all(request).and_then(|()| destination.flush());
     if let Err(err) = &sent
         && !matches!(err.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
@@ -269,7 +269,7 @@ fn carry(destination: &mut (impl Read + Write + Deadline), local: &TcpStream, re
 }
 
 /// Hands the head and the body to minreq, until one of the three ends.
-fn carry_body(destination: &mut impl Read, mut local: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
+fn carry_body(destination: &mut dyn Destination, mut local: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
     local.set_write_timeout(Some(BODY_PATIENCE))?;
     local.write_all(head)?;
     local.write_all(body)?;
@@ -289,18 +289,19 @@ fn carry_body(destination: &mut impl Read, mut local: &TcpStream, head: &[u8], b
     Ok(())
 }
 
-/// A stream whose deadline moves.
-trait Deadline {
+/// The connection to a destination, with or without TLS.
+trait Destination: Read + Write {
+    /// Moves the deadline of all that follows; never to a later time.
     fn set_deadline(&mut self, deadline: Instant);
 }
 
-impl Deadline for Timed<'_> {
+impl Destination for Timed<'_> {
     fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = self.deadline.min(deadline);
     }
 }
 
-impl Deadline for Encrypted<Timed<'_>> {
+impl Destination for Encrypted<Timed<'_>> {
     fn set_deadline(&mut self, deadline: Instant) {
         self.sock.set_deadline(deadline);
     }

@@ -4,7 +4,7 @@
 //! No redirect is followed, no connection is kept: a kept one may be closed by the other end just when it is used, and
 //! then nobody knows whether the request arrived.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -72,12 +72,21 @@ impl Client {
 /// The response, with as much of its body as came and is kept.
 fn read(mut lazy: minreq::ResponseLazy, has_body: bool) -> Response {
     let mut body = Vec::new();
-    if has_body {
-        // An error ends the body, which only explains the status. `Take` ends it at its cap.
-        let _ = (&mut lazy).take(RESPONSE_BODY_BYTES_MAX as u64).read_to_end(&mut body);
+    let mut buffer = [0; 4096];
+    while has_body && body.len() < RESPONSE_BODY_BYTES_MAX {
+        match lazy.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => body.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            // An error ends the body, which only explains the status.
+            Err(_) => break,
+        }
     }
-    let headers = std::mem::take(&mut lazy.headers);
-    let headers = headers.into_iter().map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
+    body.truncate(RESPONSE_BODY_BYTES_MAX);
+    let mut headers = Vec::new();
+    for (name, value) in &lazy.headers {
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
     Response { status: lazy.status_code, headers, body }
 }
 

@@ -15,12 +15,13 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::event::identity::MEMBER;
 use crate::hooks::url::Url;
 use crate::io::bounded_file::BoundedFile;
 use crate::json::find;
+use crate::json::writer::Writer;
 use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::DeadLetter;
@@ -65,18 +66,19 @@ impl DeadLetters {
 /// The line of one post, with its line end.
 fn line(dead: &DeadLetter, unix_ms: u64) -> String {
     let post = &dead.post;
-    let line = json!({
-        "time": date::iso8601(unix_ms),
-        "hook": String::from_utf8_lossy(&post.hook),
-        "type": post.address.kind_name(),
-        "id": post.id.to_string(),
-        "destination": post.address.name(),
-        "cause": dead.cause.name(),
-        "reason": dead.reason,
-        "attempts": post.attempts,
-        "payload": shown(post),
-    });
-    one_line(&line.to_string())
+    let mut line = Writer::default();
+    line.open(b'{');
+    line.name("attempts").shown(&post.attempts);
+    line.name("cause").text(dead.cause.name().as_bytes());
+    line.name("destination").text(post.address.name().as_bytes());
+    line.name("hook").text(&post.hook);
+    line.name("id").text(post.id.to_string().as_bytes());
+    line.name("payload").shown(&shown(post));
+    line.name("reason").text(dead.reason.as_bytes());
+    line.name("time").text(date::iso8601(unix_ms).as_bytes());
+    line.name("type").text(post.address.kind_name().as_bytes());
+    line.close(b'}');
+    one_line(&line.end())
 }
 
 /// The payload to show: the event if the body holds the hook's own text, else the body.
@@ -116,15 +118,15 @@ fn mask_urls(message: &mut Value) {
 
 /// The body as JSON. A body that is not JSON, too long or too deep becomes a string.
 fn payload(body: &[u8]) -> Value {
+    let text = |bytes| Value::String(String::from_utf8_lossy(bytes).into_owned());
     if let Some(cut) = body.get(..DEAD_LETTER_PAYLOAD_BYTES_MAX) {
-        return json!(String::from_utf8_lossy(cut));
+        return text(cut);
     }
     // Parsed inside an array, one level deeper than it is, because in the line it stands one level deeper too. So a
     // parser with serde_json's limit of depth can read the line.
-    let nested = serde_json::from_slice::<Vec<Value>>(&[b"[", body, b"]"].concat());
-    match nested.ok().as_deref_mut() {
-        Some([json]) => json.take(),
-        _ => json!(String::from_utf8_lossy(body)),
+    match serde_json::from_slice(&[b"[", body, b"]"].concat()) {
+        Ok(Value::Array(mut entries)) if entries.len() == 1 => entries.remove(0),
+        _ => text(body),
     }
 }
 

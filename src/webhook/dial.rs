@@ -55,7 +55,7 @@ impl Dialer {
         interrupt: &Interrupt,
     ) -> Result<TcpStream, NoAnswer> {
         let failed = |found: String| NoAnswer::new("connect to", origin, found);
-        let addresses = self.resolver.resolve(&origin.host, deadline, || interrupt.is_set());
+        let addresses = self.resolver.resolve(&origin.host, deadline, &|| interrupt.is_set());
         let addresses = addresses.map_err(|err| failed(err.to_string()))?;
         let mut last = "no answer in time".to_owned();
         for address in addresses {

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::hooks::request::{
     AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
@@ -20,6 +20,7 @@ use crate::hooks::request::{
 };
 use crate::hooks::template::{Fields, RenderError, Template, markdown};
 use crate::hooks::url::{UrlError, UrlTemplate};
+use crate::json::writer::Writer;
 use crate::webhook::date;
 
 /// Most embeds of one message.
@@ -57,7 +58,7 @@ impl Message {
         let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
         let content = cut(content, CONTENT_CHARS_MAX);
         let mut budget = EMBEDS_CHARS_MAX;
-        let embed = discord.embed.as_ref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
+        let embed = discord.embed.as_deref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
         let content = if is_blank(&content) { String::new() } else { content };
         if content.is_empty() && embed.is_none() {
             return Err(NoMessage::Empty);
@@ -69,7 +70,7 @@ impl Message {
             embeds: embed.into_iter().collect(),
             embeds_chars: EMBEDS_CHARS_MAX - budget,
             username: discord.username.clone(),
-            avatar_url: url(discord.avatar_url.as_ref(), fields)?,
+            avatar_url: url(discord.avatar_url.as_deref(), fields)?,
         })
     }
 
@@ -126,36 +127,44 @@ impl Message {
 
     /// The JSON of the request's body.
     pub(crate) fn body(&self) -> String {
-        let mut body = Map::new();
-        if !self.content.is_empty() {
-            body.insert("content".to_owned(), json!(self.content));
+        let mut body = Writer::default();
+        body.open(b'{');
+        Mentions::write(self.mentions.as_ref(), body.name("allowed_mentions"));
+        let content = Some(&self.content).filter(|content| !content.is_empty());
+        for (name, text) in
+            [("avatar_url", self.avatar_url.as_ref()), ("content", content), ("username", self.username.as_ref())]
+        {
+            if let Some(text) = text {
+                body.name(name).text(text.as_bytes());
+            }
         }
         if !self.embeds.is_empty() {
-            body.insert("embeds".to_owned(), json!(self.embeds));
+            body.name("embeds").open(b'[');
+            self.embeds.iter().for_each(|embed| body.shown(embed));
+            body.close(b']');
         }
-        if let Some(username) = &self.username {
-            body.insert("username".to_owned(), json!(username));
-        }
-        if let Some(avatar_url) = &self.avatar_url {
-            body.insert("avatar_url".to_owned(), json!(avatar_url));
-        }
-        let allowed = self.mentions.as_ref().map_or(json!({ "parse": [] }), Mentions::to_json);
-        body.insert("allowed_mentions".to_owned(), allowed);
-        Value::Object(body).to_string()
+        body.close(b'}');
+        body.end()
     }
 
     /// Every URL that the message shows. Each may hold a secret.
-    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        // The members that `embed_of` makes.
-        const OF_EMBED: [&str; 6] =
-            ["/url", "/image/url", "/thumbnail/url", "/author/url", "/author/icon_url", "/footer/icon_url"];
-        let of_embed = |embed| OF_EMBED.iter().filter_map(move |path| Value::pointer(embed, path)?.as_str());
-        self.avatar_url.as_deref().into_iter().chain(self.embeds.iter().flat_map(of_embed))
+    pub(crate) fn urls(&self) -> Vec<&str> {
+        let mut urls = Vec::new();
+        urls.extend(self.avatar_url.as_deref());
+        // The members that `embed_of` makes, each in the embed itself or in one of its members.
+        for embed in &self.embeds {
+            let inner = ["image", "thumbnail", "author", "footer"].map(|name| embed.get(name));
+            for place in [Some(embed)].into_iter().chain(inner).flatten() {
+                urls.extend(["url", "icon_url"].iter().filter_map(|name| place.get(name)?.as_str()));
+            }
+        }
+        urls
     }
 
     /// About the bytes that the message takes in memory.
     pub(crate) fn weight(&self) -> usize {
-        let labels = self.username.as_ref().map_or(0, String::len) + self.urls().map(str::len).sum::<usize>();
+        let labels =
+            self.username.as_ref().map_or(0, String::len) + self.urls().iter().map(|url| url.len()).sum::<usize>();
         // A character has up to four bytes; 1024 stands for the JSON around the texts of an embed.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
     }
@@ -188,8 +197,12 @@ impl Mentions {
     /// The mentions of two merged messages. `None` if they are too many, or if only one of them may ping everyone.
     fn and(&self, other: &Mentions) -> Option<Mentions> {
         let union = |mine: &[String], theirs: &[String]| {
-            let new = theirs.iter().filter(|name| !mine.contains(name));
-            let both: Vec<String> = mine.iter().chain(new).cloned().collect();
+            let mut both = mine.to_vec();
+            for name in theirs {
+                if !mine.contains(name) {
+                    both.push(name.clone());
+                }
+            }
             (both.len() <= MENTIONS_MAX).then_some(both)
         };
         Some(Mentions {
@@ -200,17 +213,26 @@ impl Mentions {
         })
     }
 
-    /// The member `allowed_mentions`.
-    fn to_json(&self) -> Value {
-        let parse: &[&str] = if self.everyone { &["everyone"] } else { &[] };
-        json!({ "parse": parse, "users": self.users, "roles": self.roles })
+    /// Writes the member `allowed_mentions`.
+    fn write(mentions: Option<&Mentions>, json: &mut Writer) {
+        json.open(b'{');
+        let everyone = mentions.is_some_and(|mentions| mentions.everyone);
+        json.name("parse").texts(if everyone { &["everyone"] } else { &[] });
+        if let Some(Mentions { users, roles, .. }) = mentions {
+            json.name("roles").texts(roles);
+            json.name("users").texts(users);
+        }
+        json.close(b'}');
     }
 
-    /// Reads the JSON of [`Mentions::to_json`]. `Some(None)`: the hook does not allow mentions. `None`: it is something else.
+    /// Reads the JSON of [`Mentions::write`]. `Some(None)`: the hook does not allow mentions. `None`: it is something else.
     fn from_json(json: &Value) -> Option<Option<Mentions>> {
         let list = |name: &str| {
-            let names = json.get(name)?.as_array()?.iter();
-            names.map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            let mut texts = Vec::new();
+            for text in json.get(name)?.as_array()? {
+                texts.push(text.as_str()?.to_owned());
+            }
+            Some(texts)
         };
         let parse = list("parse")?;
         if json.get("users").is_none() {
@@ -254,61 +276,73 @@ fn embed_chars(embed: &Value) -> usize {
 /// Builds one embed of at most `budget` characters and takes its characters off the budget. Title, author and footer come
 /// before the long description, so that a long description does not use up their budget. `None` if the embed is empty.
 fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Option<Value>, NoMessage> {
-    let mut built = Map::new();
-    if let Some(title) = text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)? {
-        built.insert("title".to_owned(), json!(title));
-    }
-    if let Some(author) = label(embed.author.as_ref(), "name", fields, AUTHOR_CHARS_MAX, budget)? {
-        built.insert("author".to_owned(), author);
-    }
-    if let Some(footer) = label(embed.footer.as_ref(), "text", fields, FOOTER_CHARS_MAX, budget)? {
-        built.insert("footer".to_owned(), footer);
-    }
-    if let Some(description) = text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)? {
-        built.insert("description".to_owned(), json!(description));
-    }
+    let mut built = Members::default();
+    built.text("title", text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)?);
+    built.put("author", label(embed.author.as_deref(), "name", fields, AUTHOR_CHARS_MAX, budget)?);
+    built.put("footer", label(embed.footer.as_deref(), "text", fields, FOOTER_CHARS_MAX, budget)?);
+    built.text("description", text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)?);
     let rows = rows(&embed.fields, fields, budget)?;
     if !rows.is_empty() {
-        built.insert("fields".to_owned(), Value::Array(rows));
+        built.put("fields", Some(Value::Array(rows)));
     }
     for (name, picture) in [("image", &embed.image), ("thumbnail", &embed.thumbnail)] {
-        if let Some(url) = url(picture.as_ref(), fields)? {
-            built.insert(name.to_owned(), json!({ "url": url }));
-        }
+        let mut shown = Members::default();
+        shown.text("url", url(picture.as_deref(), fields)?);
+        built.put(name, shown.value());
     }
     // The members below are not visible by themselves.
-    if built.is_empty() {
+    if built.0.is_empty() {
         return Ok(None);
     }
-    if let Some(url) = url(embed.url.as_ref(), fields)? {
-        built.insert("url".to_owned(), json!(url));
+    built.text("url", url(embed.url.as_deref(), fields)?);
+    built.put("color", embed.color.map(Value::from));
+    built.text("timestamp", embed.timestamp.then(|| date::iso8601(fields.unix_ms)));
+    Ok(built.value())
+}
+
+/// The members of a JSON object that is being built.
+#[derive(Default)]
+struct Members(Map<String, Value>);
+
+impl Members {
+    /// Adds a member, if it has a value.
+    fn put(&mut self, name: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value);
+        }
     }
-    if let Some(color) = embed.color {
-        built.insert("color".to_owned(), json!(color));
+
+    /// Adds a text, if there is one.
+    fn text(&mut self, name: &str, text: Option<String>) {
+        self.put(name, text.map(Value::String));
     }
-    if embed.timestamp {
-        built.insert("timestamp".to_owned(), json!(date::iso8601(fields.unix_ms)));
+
+    /// The object. `None` without members.
+    fn value(self) -> Option<Value> {
+        (!self.0.is_empty()).then_some(Value::Object(self.0))
     }
-    Ok(Some(Value::Object(built)))
 }
 
 /// Builds the fields of an embed, as many as the budget allows.
 fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, RenderError> {
     let mut rows = Vec::new();
     for field in templates {
-        // Discord requires name and value. An empty one becomes a zero-width space.
-        let filled = |text: Option<String>| text.unwrap_or_else(|| "\u{200b}".to_owned());
         if *budget < 2 {
             break;
         }
+        let mut row = Members::default();
         // Leaves one character for the value.
-        let mut for_name = *budget - 1;
-        let name = filled(text(Some(&field.name), fields, FIELD_NAME_CHARS_MAX, &mut for_name)?);
-        *budget = budget.saturating_sub(name.chars().count());
-        let mut for_value = *budget;
-        let value = filled(text(Some(&field.value), fields, FIELD_VALUE_CHARS_MAX, &mut for_value)?);
-        *budget = budget.saturating_sub(value.chars().count());
-        rows.push(json!({ "name": name, "value": value, "inline": field.inline }));
+        for (name, template, chars_max, kept) in
+            [("name", &field.name, FIELD_NAME_CHARS_MAX, 1), ("value", &field.value, FIELD_VALUE_CHARS_MAX, 0)]
+        {
+            let mut room = *budget - kept;
+            // Discord requires name and value. An empty one becomes a zero-width space.
+            let filled = text(Some(template), fields, chars_max, &mut room)?.unwrap_or_else(|| "\u{200b}".to_owned());
+            *budget = budget.saturating_sub(filled.chars().count());
+            row.text(name, Some(filled));
+        }
+        row.put("inline", Some(Value::Bool(field.inline)));
+        rows.extend(row.value());
     }
     Ok(rows)
 }
@@ -340,14 +374,11 @@ fn label(
 ) -> Result<Option<Value>, NoMessage> {
     let Some(label) = label else { return Ok(None) };
     let Some(text) = text(Some(&label.text), fields, chars_max, budget)? else { return Ok(None) };
-    let mut built = Map::new();
-    built.insert(name.to_owned(), json!(text));
-    for (name, link) in [("icon_url", &label.icon_url), ("url", &label.url)] {
-        if let Some(url) = url(link.as_ref(), fields)? {
-            built.insert(name.to_owned(), json!(url));
-        }
-    }
-    Ok(Some(Value::Object(built)))
+    let mut built = Members::default();
+    built.text(name, Some(text));
+    built.text("icon_url", url(label.icon_url.as_deref(), fields)?);
+    built.text("url", url(label.url.as_deref(), fields)?);
+    Ok(built.value())
 }
 
 /// Renders a URL. `None` without a template, and for a URL that is too long for Discord.

@@ -96,15 +96,13 @@ impl Request {
             .with_follow_redirects(false)
             .with_max_headers_size(None)
             .with_max_status_line_length(None);
-        for (name, value) in [("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity")] {
-            if !self.has_header(name) {
-                request = request.with_header(name, value);
-            }
+        let mut headers = vec![("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity")];
+        headers.retain(|(name, _)| !self.has_header(name));
+        headers.extend(self.headers.iter().map(|(name, value)| (&**name, value.reveal())));
+        headers.extend([("webhook-id", id), ("Connection", "close")]);
+        for (name, value) in headers {
+            request = request.with_header(name, value);
         }
-        for (name, value) in &self.headers {
-            request = request.with_header(&**name, value.reveal());
-        }
-        request = request.with_header("webhook-id", id).with_header("Connection", "close");
         if matches!(&*self.method, "GET" | "HEAD") { request } else { request.with_body(self.body.clone()) }
     }
 
@@ -116,24 +114,27 @@ impl Request {
 
     /// The secret texts in the request: parts of its URL and of its headers. Header texts of up to three bytes are
     /// left out: replacing them would garble every error text.
-    pub(crate) fn secrets<'a>(&'a self) -> impl Iterator<Item = &'a str> {
-        let public = |name: &str| name.eq_ignore_ascii_case("content-type");
-        let headers = self.headers.iter().filter(move |(name, _)| !public(name));
-        // `Bearer <token>`, `session=<token>; user=x`: a server may repeat the token alone.
-        let parts = |value: &'a str| value.split([' ', '\t', '=', ';', ',', ':', '"']).chain([value]);
-        let values = headers.flat_map(move |(_, value)| parts(value.reveal()));
-        self.url.secrets().chain(values.filter(|text| text.len() > 3))
+    pub(crate) fn secrets(&self) -> Vec<&str> {
+        let mut secrets = self.url.secrets();
+        for (_, value) in self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
+            let value = value.reveal();
+            // `Bearer <token>`, `session=<token>; user=x`: a server may repeat the token alone.
+            let parts = value.split([' ', '\t', '=', ';', ',', ':', '"']).chain([value]);
+            secrets.extend(parts.filter(|text| text.len() > 3));
+        }
+        secrets
     }
 }
 
 /// Renders the hook's headers.
 fn headers(http: &Http, fields: &Fields<'_>) -> Result<Vec<(Box<str>, Secret)>, NoRequest> {
-    let made = http.headers.iter().map(|(name, value)| {
+    let mut headers = Vec::new();
+    for (name, value) in &http.headers {
         let value = value.0.render_text(fields).map_err(|err| NoRequest::Header(name.clone(), err))?;
         // White space around a value is not part of it (RFC 9110, 5.5).
-        Ok((name.clone(), Secret::new(value.trim_ascii().to_owned())))
-    });
-    made.collect()
+        headers.push((name.clone(), Secret::new(value.trim_ascii().to_owned())));
+    }
+    Ok(headers)
 }
 
 /// A response.

@@ -174,10 +174,12 @@ impl Post {
 
     /// Splits the parts into posts of their own. Each keeps the attempts that they made together.
     pub(crate) fn split(mut self) -> Vec<Post> {
-        let merged = std::mem::take(&mut self.merged);
-        let (attempts, refusals) = (self.attempts, self.refusals);
-        let merged = merged.into_iter().map(|post| Post { attempts, refusals, ..post });
-        std::iter::once(self).chain(merged).collect()
+        let mut parts = std::mem::take(&mut self.merged);
+        for part in &mut parts {
+            (part.attempts, part.refusals) = (self.attempts, self.refusals);
+        }
+        parts.insert(0, self);
+        parts
     }
 
     /// The whole message that this post sends, as a base for merging more into it. `None` for a request, and for a
@@ -223,13 +225,15 @@ impl Post {
     pub(crate) fn secrets(&self) -> Vec<&str> {
         match &self.content {
             Content::Message { url, .. } => {
-                let messages = self.parts().filter_map(|post| match &post.content {
-                    Content::Message { message, .. } => Some(message),
-                    Content::Request(_) => None,
-                });
-                url.secrets().chain(messages.flat_map(Message::urls).flat_map(secrets_of)).collect()
+                let mut secrets = url.secrets();
+                for part in self.parts() {
+                    if let Content::Message { message, .. } = &part.content {
+                        message.urls().into_iter().for_each(|url| secrets.extend(secrets_of(url)));
+                    }
+                }
+                secrets
             }
-            Content::Request(request) => request.secrets().collect(),
+            Content::Request(request) => request.secrets(),
         }
     }
 

@@ -4,17 +4,16 @@
 //! each host, so hanging look-ups do not pile up.
 //! A resolved address is used again for [`LOOKUP_FRESH`], and longer while new look-ups fail or take long.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::lock::lock;
 use crate::io::net::ADDRESSES_TRIED_MAX;
+use crate::io::spawn::spawn;
 
 /// Most look-ups that run at once. The system may take half a minute for one.
 const LOOKUPS_MAX: usize = 16;
@@ -36,7 +35,8 @@ type LookupFn = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 /// The resolver and the addresses of the hosts it was asked for.
 pub(crate) struct Resolver {
     lookup: Box<LookupFn>,
-    hosts: Mutex<HashMap<Box<str>, Host>>,
+    /// At most [`LOOKUP_HOSTS_MAX`], so each is looked at.
+    hosts: Mutex<Vec<Host>>,
     /// Wakes waiting requests when a look-up ends.
     changed: Condvar,
 }
@@ -44,6 +44,7 @@ pub(crate) struct Resolver {
 /// The state of one host.
 #[derive(Default)]
 struct Host {
+    name: Box<str>,
     /// The result of the last successful look-up.
     addresses: Vec<IpAddr>,
     /// When that look-up ended.
@@ -71,7 +72,7 @@ impl Resolver {
         Resolver { lookup: Box::new(lookup), hosts: Mutex::default(), changed: Condvar::new() }
     }
 
-    fn hosts(&self) -> MutexGuard<'_, HashMap<Box<str>, Host>> {
+    fn hosts(&self) -> MutexGuard<'_, Vec<Host>> {
         lock(&self.hosts)
     }
 
@@ -89,20 +90,19 @@ impl Resolver {
         self: &Arc<Resolver>,
         host: &str,
         deadline: Instant,
-        is_cut: impl Fn() -> bool,
+        is_cut: &dyn Fn() -> bool,
     ) -> Result<Vec<IpAddr>, NoAddress> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
         let began = Instant::now();
         let mut hosts = self.hosts();
-        make_room(&mut hosts, host);
         // Whether this request saw a look-up run: an older failure is not its answer.
         let mut asked = false;
         loop {
             let now = Instant::now();
-            let running = hosts.values().filter(|host| host.is_running).count();
-            let entry = hosts.entry(host.into()).or_default();
+            let running = hosts.iter().filter(|host| host.is_running).count();
+            let entry = known(&mut hosts, host);
             entry.asked = Some(now);
             if entry.found.is_some_and(|found| now.saturating_duration_since(found) < LOOKUP_FRESH) {
                 return Ok(entry.addresses.clone());
@@ -139,7 +139,7 @@ impl Resolver {
             let mut outcome = LookupReport { resolver: &resolver, host: &host, found: None };
             outcome.found = Some((resolver.lookup)(&host));
         };
-        thread::Builder::new().name("rt-resolve".to_owned()).stack_size(256 * 1024).spawn(run).map(drop)
+        spawn("rt-resolve".to_owned(), 256 * 1024, Box::new(run)).map(drop)
     }
 }
 
@@ -153,7 +153,7 @@ struct LookupReport<'a> {
 impl Drop for LookupReport<'_> {
     fn drop(&mut self) {
         let mut hosts = self.resolver.hosts();
-        if let Some(host) = hosts.get_mut(self.host) {
+        if let Some(host) = hosts.iter_mut().find(|host| *host.name == *self.host) {
             host.is_running = false;
             match self.found.take() {
                 Some(Ok(addresses)) if !addresses.is_empty() => {
@@ -178,17 +178,19 @@ impl Host {
     }
 }
 
-/// Forgets the host that was asked for longest ago, if there are too many. A host with a running look-up stays, because
-/// its thread will report to it.
-fn make_room(hosts: &mut HashMap<Box<str>, Host>, host: &str) {
-    if hosts.len() < LOOKUP_HOSTS_MAX || hosts.contains_key(host) {
-        return;
-    }
-    let idle = hosts.iter().filter(|(_, host)| !host.is_running);
-    let oldest = idle.min_by_key(|(_, host)| host.asked).map(|(name, _)| name.clone());
-    if let Some(oldest) = oldest {
-        hosts.remove(&oldest);
-    }
+/// The state of this host. For a new one, if there are too many, the host that was asked for longest ago is forgotten. A
+/// host with a running look-up stays, because its thread will report to it.
+fn known<'a>(hosts: &'a mut Vec<Host>, name: &str) -> &'a mut Host {
+    let at = hosts.iter().position(|host| *host.name == *name).unwrap_or_else(|| {
+        if hosts.len() >= LOOKUP_HOSTS_MAX {
+            let idle = hosts.iter().enumerate().filter(|(_, host)| !host.is_running);
+            let oldest = idle.min_by_key(|(_, host)| host.asked).map(|(at, _)| at);
+            oldest.map(|at| hosts.swap_remove(at));
+        }
+        hosts.push(Host { name: name.into(), ..Host::default() });
+        hosts.len() - 1
+    });
+    &mut hosts[at]
 }
 
 /// Why a host has no address.

@@ -21,8 +21,7 @@
 //! - An `http` destination that denies [`DENIED_MAX`] posts in a row rests for a while. Its other posts wait. The first
 //!   post after the rest shows whether the destination accepts posts again.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{PAYLOAD_BYTES_MAX, SENDERS_KEPT, SENDERS_MAX, TEXT_BYTES_MAX};
@@ -66,7 +65,6 @@ const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 #[derive(Default)]
 pub(crate) struct Schedule {
     destinations: Vec<Destination>,
-    by_address: HashMap<PostAddress, usize>,
     /// Memory of all posts, waiting or in flight.
     bytes: usize,
     /// Jobs waiting or in flight.
@@ -112,51 +110,47 @@ impl Schedule {
         self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
         destination.queue.push_back(Queued { post, turn, flight: None });
-        self.make_room(at)
+        let mut dead = Vec::new();
+        self.make_room(at, &mut dead);
+        dead
     }
 
     /// Drops the oldest posts beyond the limits: first those of this destination, then those of all.
-    fn make_room(&mut self, at: usize) -> Vec<DeadLetter> {
-        let mut dead = Vec::new();
+    fn make_room(&mut self, at: usize, dead: &mut Vec<DeadLetter>) {
         while self.destinations.get(at).is_some_and(|own| own.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
-            dead.extend(self.bury_oldest_of(at, "too many others waited for the same destination"));
+            self.bury_oldest_of(at, "too many others waited for the same destination", dead);
         }
         while self.bytes > WEBHOOK_BYTES_MAX {
             let fronts = self.destinations.iter().enumerate();
             let fronts = fronts.filter_map(|(at, destination)| Some((destination.queue.front()?.turn, at)));
             let Some((_, at)) = fronts.min() else { break };
-            dead.extend(self.bury_oldest_of(at, "the posts of all destinations took too much memory"));
+            self.bury_oldest_of(at, "the posts of all destinations took too much memory", dead);
         }
-        dead
     }
 
     /// The number of the post's destination. With too many destinations a new one takes the place of an idle one; those
     /// without trouble go first, then those served longest ago. `None`: no destination is idle.
     fn number_of(&mut self, now: Instant, post: &Post) -> Option<usize> {
-        let address = &post.address;
-        if let Some(at) = self.by_address.get(address) {
-            return Some(*at);
+        // They are few, so each is looked at.
+        if let Some(at) = self.destinations.iter().position(|known| known.address == post.address) {
+            return Some(at);
         }
-        let new = Destination::new(address.clone(), Arc::clone(&post.hook));
         let at = self.destinations.len();
         if at < DESTINATIONS_MAX {
-            self.by_address.insert(address.clone(), at);
-            self.destinations.push(new);
+            self.destinations.push(Destination::new(post));
             return Some(at);
         }
         let idle = self.destinations.iter().enumerate().filter(|(_, destination)| destination.is_idle(now));
         let at = idle.min_by_key(|(_, destination)| (destination.is_in_trouble(), destination.served))?.0;
         let destination = self.destinations.get_mut(at)?;
         self.forgotten.add(&destination.tally);
-        self.by_address.remove(&destination.address);
-        self.by_address.insert(address.clone(), at);
-        *destination = new;
+        *destination = Destination::new(post);
         Some(at)
     }
 
     /// Accepts posts for this address again. A hook with it was added, so somebody may have repaired the destination.
     pub(crate) fn reopen(&mut self, address: &PostAddress) {
-        if let Some(destination) = self.by_address.get(address).and_then(|at| self.destinations.get_mut(*at)) {
+        if let Some(destination) = self.destinations.iter_mut().find(|known| known.address == *address) {
             destination.reopen();
         }
     }
@@ -206,15 +200,24 @@ impl Schedule {
 
     /// The next moment at which the caller has something to do, even if no post and no result comes. `None`: never.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.destinations.iter().filter(|destination| !destination.queue.is_empty());
-        let pauses = waiting.clone().filter(|destination| destination.in_flight.is_none());
-        let pauses = pauses.filter_map(|destination| self.held_until(destination)).filter(|until| *until > now);
-        // If a destination waits for a sender, the next request that exceeds its time can be ended.
         let waits = self.destinations.iter().any(|destination| self.is_ready(destination, now));
-        let cuts = self.destinations.iter().filter(|_| waits).filter_map(Destination::cut_at).filter(|at| *at > now);
-        // Waiting posts expire.
-        let expiry = waiting.map(|_| self.expiry_checked.map_or(now, |checked| checked + EXPIRY_CHECK));
-        pauses.chain(cuts).chain(expiry).min()
+        let mut due = None;
+        let mut at = |moment: Option<Instant>| due = due.into_iter().chain(moment).min();
+        for destination in &self.destinations {
+            let has_posts = !destination.queue.is_empty();
+            if has_posts && destination.in_flight.is_none() {
+                at(self.held_until(destination).filter(|until| *until > now));
+            }
+            // If a destination waits for a sender, the next request that exceeds its time can be ended.
+            if waits {
+                at(destination.cut_at().filter(|at| *at > now));
+            }
+            // Waiting posts expire.
+            if has_posts {
+                at(Some(self.expiry_checked.map_or(now, |checked| checked + EXPIRY_CHECK)));
+            }
+        }
+        due
     }
 
     /// The post in flight for this destination.
@@ -240,8 +243,9 @@ impl Schedule {
     /// another at each call. Returns the posts that are given up; with [`Cause::Closed`] these are all that waited.
     pub(crate) fn done(&mut self, now: Instant, random: u64, at: usize, result: PostResult) -> Vec<DeadLetter> {
         let PostResult { verdict, reason, pause } = result;
-        let Some(destination) = self.destinations.get_mut(at) else { return Vec::new() };
-        let Some(mut queued) = destination.in_flight.take() else { return Vec::new() };
+        let mut dead = Vec::new();
+        let Some(destination) = self.destinations.get_mut(at) else { return dead };
+        let Some(mut queued) = destination.in_flight.take() else { return dead };
         let is_answered = !matches!(verdict, Verdict::Again { answered: false, .. });
         let sent = queued.flight.take().map_or(now, |flight| flight.sent);
         destination.took = is_answered.then(|| now.saturating_duration_since(sent));
@@ -270,27 +274,28 @@ impl Schedule {
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
                 self.pause(at, now + after.unwrap_or_default().max(backoff));
                 if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
-                    return self.bury(at, queued.post, Cause::Attempts, &reason);
+                    self.bury(at, queued.post, Cause::Attempts, &reason, &mut dead);
+                } else {
+                    let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
+                    self.put_back(at, queued, reason, lets_others_pass);
                 }
-                let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
-                self.put_back(at, queued, reason, lets_others_pass);
             }
             Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
                 // The answer does not tell which of the merged messages is refused: each is sent alone.
                 queued.post.attempts += 1;
                 self.put_back(at, queued, reason, true);
             }
-            Verdict::Never => return self.bury(at, queued.post, Cause::Refused, &reason),
+            Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
             Verdict::Denied => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
                     self.pause(at, now + rest);
                 }
-                return self.bury(at, queued.post, Cause::Refused, &reason);
+                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
-            Verdict::Closed => return self.close(at, queued.post, &reason),
+            Verdict::Closed => self.close(at, queued.post, &reason, &mut dead),
         }
-        Vec::new()
+        dead
     }
 
     fn delivered(&mut self, at: usize, post: &Post) {
@@ -353,32 +358,39 @@ impl Schedule {
                 "" => "it waited too long".to_owned(),
                 trouble => format!("it waited too long; last: {trouble}"),
             };
-            dead.extend(expired.into_iter().flat_map(|post| self.bury(at, post, Cause::Expired, &reason)));
+            for post in expired {
+                self.bury(at, post, Cause::Expired, &reason, &mut dead);
+            }
         }
         dead
     }
 
     /// Closes the destination and gives up all its posts.
-    fn close(&mut self, at: usize, post: Post, reason: &str) -> Vec<DeadLetter> {
-        let Some(destination) = self.destinations.get_mut(at) else { return Vec::new() };
+    fn close(&mut self, at: usize, post: Post, reason: &str, dead: &mut Vec<DeadLetter>) {
+        let Some(destination) = self.destinations.get_mut(at) else { return };
         destination.closed = Some(reason.to_owned());
-        let mut posts = vec![post];
-        posts.extend(destination.queue.drain(..).map(|queued| queued.post));
-        posts.into_iter().flat_map(|post| self.bury(at, post, Cause::Closed, reason)).collect()
+        let queue = std::mem::take(&mut destination.queue);
+        self.bury(at, post, Cause::Closed, reason, dead);
+        for queued in queue {
+            self.bury(at, queued.post, Cause::Closed, reason, dead);
+        }
     }
 
-    fn bury_oldest_of(&mut self, at: usize, reason: &str) -> Vec<DeadLetter> {
-        let oldest = self.destinations.get_mut(at).and_then(Destination::take_oldest);
-        oldest.map_or_else(Vec::new, |post| self.bury(at, post, Cause::Overflow, reason))
+    fn bury_oldest_of(&mut self, at: usize, reason: &str, dead: &mut Vec<DeadLetter>) {
+        if let Some(post) = self.destinations.get_mut(at).and_then(Destination::take_oldest) {
+            self.bury(at, post, Cause::Overflow, reason, dead);
+        }
     }
 
     /// Gives up a post that was queued or in flight. Each of its parts becomes a dead letter of its own.
-    fn bury(&mut self, at: usize, post: Post, cause: Cause, reason: &str) -> Vec<DeadLetter> {
+    fn bury(&mut self, at: usize, post: Post, cause: Cause, reason: &str, dead: &mut Vec<DeadLetter>) {
         self.let_go(&post);
         if let Some(destination) = self.destinations.get_mut(at) {
             destination.tally.dead += post.jobs();
         }
-        post.split().into_iter().map(|post| DeadLetter { post, cause, reason: reason.to_owned() }).collect()
+        for post in post.split() {
+            dead.push(DeadLetter { post, cause, reason: reason.to_owned() });
+        }
     }
 
     /// Takes a post that leaves the schedule off the totals.
@@ -391,10 +403,15 @@ impl Schedule {
 
     /// Every post that is not delivered, by destination and in order, those in flight first. The parts of a merged post
     /// come one by one.
-    pub(crate) fn posts(&self) -> impl Iterator<Item = &Post> {
-        let queued =
-            self.destinations.iter().flat_map(|destination| destination.in_flight.iter().chain(&destination.queue));
-        queued.flat_map(|queued| queued.post.parts())
+    pub(crate) fn posts(&self) -> Vec<&Post> {
+        let mut posts = Vec::with_capacity(self.jobs);
+        for destination in &self.destinations {
+            for queued in destination.in_flight.iter().chain(&destination.queue) {
+                posts.push(&queued.post);
+                posts.extend(&queued.post.merged);
+            }
+        }
+        posts
     }
 
     /// Jobs waiting or in flight.

@@ -24,13 +24,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
 use crate::hooks::url::Url;
 use crate::io::{bounded_file, plain_file};
+use crate::json::writer::Writer;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostAddress, PostId};
@@ -96,8 +97,8 @@ impl Spool {
     /// The files of dead processes stay until [`Spool::write`]: if this process dies before, the next one adopts them.
     pub(crate) fn open(directory: &Path, now: Now) -> io::Result<Opened> {
         plain_file::make_folder(directory)?;
-        let (mut slots, mut posts, mut left, mut unreadable) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let (mut known, mut bytes) = (HashSet::new(), 0);
+        let (mut slots, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut contents = SpoolContents::default();
         for number in 1..=SPOOLS_MAX {
             // The first free number is taken even without a file. Further ones are adopted while the adopted
             // files together are not larger than one spool may be.
@@ -114,30 +115,24 @@ impl Spool {
                 }
             };
             match read(&path) {
+                Ok(text) if contents.add(&text, now) => {
+                    bytes += text.len();
+                    slots.push(slot);
+                }
                 Ok(text) => {
                     bytes += text.len();
-                    match parse(&text, now) {
-                        Some(found) => {
-                            unreadable += found.unreadable;
-                            // A process that died while it adopted a spool leaves its posts in both files.
-                            posts.extend(found.posts.into_iter().filter(|post: &Post| known.insert(post.id)));
-                            slots.push(slot);
-                        }
-                        None => left.push(format!("`{}` is not a spool", path.display())),
-                    }
+                    left.push(format!("`{}` is not a spool", path.display()));
                 }
                 Err(err) => left.push(format!("`{}`: {err}", path.display())),
             }
         }
-        let mut slots = slots.into_iter();
-        let none = || {
+        if slots.is_empty() {
             let unusable: String = left.iter().map(|found| format!(", {found}")).collect();
-            io::Error::other(format!("no spool of {SPOOLS_MAX} is free{unusable}"))
-        };
-        let own = slots.next().ok_or_else(none)?;
-        let directory = directory.to_owned();
-        let spool = Spool { directory, own, adopted: slots.collect(), written: HashSet::new(), marks: None };
-        Ok(Opened { spool, posts, unreadable, left })
+            return Err(io::Error::other(format!("no spool of {SPOOLS_MAX} is free{unusable}")));
+        }
+        let (own, directory) = (slots.remove(0), directory.to_owned());
+        let spool = Spool { directory, own, adopted: slots, written: HashSet::new(), marks: None };
+        Ok(Opened { spool, posts: contents.posts, unreadable: contents.unreadable, left })
     }
 
     /// Formats the lines of these posts. Posts beyond [`SPOOL_BYTES_MAX`] are left out and counted.
@@ -177,11 +172,16 @@ impl Spool {
 
     /// Marks these posts as settled, so that the next process does not send them again. Posts that the file does not hold
     /// need no mark. After the last one the file is removed.
-    pub(crate) fn settled(&mut self, ids: impl Iterator<Item = PostId>) -> io::Result<()> {
+    pub(crate) fn settled(&mut self, ids: &[PostId]) -> io::Result<()> {
         if self.written.is_empty() {
             return Ok(());
         }
-        let done: Vec<String> = ids.filter(|id| self.written.remove(id)).map(mark).collect();
+        let mut done = Vec::new();
+        for id in ids {
+            if self.written.remove(id) {
+                done.push(mark(*id));
+            }
+        }
         if done.is_empty() {
             return Ok(());
         }
@@ -196,7 +196,11 @@ impl Spool {
                 opened => opened?,
             },
         };
-        (&file).write_all(format!("{}\n", json!({ "done": done })).as_bytes())?;
+        let mut line = Writer::default();
+        line.open(b'{');
+        line.name("done").texts(&done);
+        line.close(b'}');
+        (&file).write_all((line.end() + "\n").as_bytes())?;
         self.marks = Some(file);
         Ok(())
     }
@@ -257,36 +261,42 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The posts of one spool file.
+/// What the files of dead processes hold.
+#[derive(Default)]
 struct SpoolContents {
     posts: Vec<Post>,
+    /// A process that died while it adopted a spool left its posts in both files.
+    known: HashSet<PostId>,
     /// Number of lines that could not be parsed.
     unreadable: usize,
 }
 
-/// Parses a spool file. Returns the posts without a mark, or `None` if the file has lines and none of them is a spool's:
-/// then it belongs to somebody else.
-fn parse(text: &[u8], now: Now) -> Option<SpoolContents> {
-    let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let line_json: Option<Value> = serde_json::from_slice(line).ok();
-        let marks = line_json.as_ref().and_then(|line| line.get("done")).and_then(Value::as_array);
-        if let Some(marks) = marks {
-            done.extend(marks.iter().filter_map(Value::as_str).map(str::to_owned));
-            continue;
+impl SpoolContents {
+    /// Parses a spool file and adds its posts without a mark. False, and nothing is added, if the file has lines and none
+    /// of them is a spool's: then it belongs to somebody else.
+    fn add(&mut self, text: &[u8], now: Now) -> bool {
+        let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line_json = serde_json::from_slice(line).unwrap_or(Value::Null);
+            if let Some(Value::Array(marks)) = line_json.get("done") {
+                done.extend(marks.iter().filter_map(|mark| marked(mark.as_str()?)));
+                continue;
+            }
+            match post(Line(&line_json), now) {
+                Some(post) => posts.push(post),
+                // A killed process did not finish this mark. Its post is sent again.
+                None if line.starts_with(br#"{"done":"#) => {}
+                None => unreadable += 1,
+            }
         }
-        match line_json.and_then(|line| post(&line, now)) {
-            Some(post) => posts.push(post),
-            // A killed process did not finish this mark. Its post is sent again.
-            None if line.starts_with(br#"{"done":"#) => {}
-            None => unreadable += 1,
+        if unreadable > 0 && posts.is_empty() && done.is_empty() {
+            return false;
         }
+        self.unreadable += unreadable;
+        posts.retain(|post| !done.contains(&post.id) && self.known.insert(post.id));
+        self.posts.append(&mut posts);
+        true
     }
-    if unreadable > 0 && posts.is_empty() && done.is_empty() {
-        return None;
-    }
-    posts.retain(|post| !done.contains(&mark(post.id)));
-    Some(SpoolContents { posts, unreadable })
 }
 
 /// The name of a post in a mark: `boot-number`.
@@ -294,109 +304,140 @@ fn mark(id: PostId) -> String {
     format!("{}-{}", id.boot, id.number)
 }
 
+/// The post that a mark names.
+fn marked(mark: &str) -> Option<PostId> {
+    let (boot, number) = mark.split_once('-')?;
+    Some(PostId { boot: boot.parse().ok()?, number: number.parse().ok()? })
+}
+
 /// The line of one post, with its line end. `saved_ms` and `left_ms` together carry the deadline over to a process with
 /// another monotonic clock.
 fn line(post: &Post, now: Now) -> String {
     let request = post.own_request();
     let left = post.expires.saturating_duration_since(now.instant);
-    let headers: Vec<_> = request.headers.iter().map(|(name, value)| json!([name, value.reveal()])).collect();
-    let mut line = json!({
-        "boot": post.id.boot.to_string(),
-        "number": post.id.number.to_string(),
-        "type": post.address.kind_name(),
-        "address": post.address.reveal(),
-        "name": post.address.name(),
-        "varies": post.address.varies(),
-        "hook": String::from_utf8_lossy(&post.hook),
-        "attempts": post.attempts,
-        "refusals": post.refusals,
-        "saved_ms": now.unix_ms,
-        "left_ms": millis(left),
-        "url": request.url.reveal(),
-        "method": request.method,
-        "headers": headers,
-        "timeout_ms": millis(request.timeout),
-        "body": String::from_utf8_lossy(&request.body),
-    });
-    if let (Some(event), Some(line)) = (&post.event, line.as_object_mut()) {
-        let [channel, payload] = [event.channel(), event.payload()].map(String::from_utf8_lossy);
-        let event = json!({ "channel": channel, "payload": payload, "unix_ms": event.unix_ms });
-        line.insert("event".to_owned(), event);
+    let mut line = Writer::default();
+    line.open(b'{');
+    for (name, text) in [
+        ("boot", post.id.boot.to_string().as_bytes()),
+        ("number", post.id.number.to_string().as_bytes()),
+        ("type", post.address.kind_name().as_bytes()),
+        ("address", post.address.reveal().as_bytes()),
+        ("name", post.address.name().as_bytes()),
+        ("hook", &post.hook),
+        ("url", request.url.reveal().as_bytes()),
+        ("method", request.method.as_bytes()),
+        ("body", &request.body),
+    ] {
+        line.name(name).text(text);
     }
-    format!("{line}\n")
+    for (name, number) in [
+        ("attempts", u64::from(post.attempts)),
+        ("refusals", u64::from(post.refusals)),
+        ("saved_ms", now.unix_ms),
+        ("left_ms", millis(left)),
+        ("timeout_ms", millis(request.timeout)),
+    ] {
+        line.name(name).shown(&number);
+    }
+    line.name("varies").shown(&post.address.varies());
+    line.name("headers").open(b'[');
+    for (name, value) in &request.headers {
+        line.texts(&[name, value.reveal()]);
+    }
+    line.close(b']');
+    if let Some(event) = &post.event {
+        line.name("event").open(b'{');
+        line.name("channel").text(event.channel());
+        line.name("payload").text(event.payload());
+        line.name("unix_ms").shown(&event.unix_ms);
+        line.close(b'}');
+    }
+    line.close(b'}');
+    line.end() + "\n"
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A line of the spool, or the event in it.
+#[derive(Clone, Copy)]
+struct Line<'a>(&'a Value);
+
+impl<'a> Line<'a> {
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0.get(name)?.as_str()
+    }
+
+    fn number(self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    fn small(self, name: &str) -> Option<u32> {
+        u32::try_from(self.number(name)?).ok()
+    }
+
+    fn url(self, name: &str) -> Option<Url> {
+        Url::parse(self.text(name)?).ok()
+    }
+}
+
 /// Parses the post of one line. Its time went on while no process ran. Older versions wrote a list `hooks` in the place of
 /// `hook`, and a `name` that may show a secret: then the name is made anew from the URL.
-fn post(line: &Value, now: Now) -> Option<Post> {
-    let text = |name: &str| line.get(name)?.as_str();
-    let number = |name: &str| line.get(name)?.as_u64();
-    let small = |name: &str| u32::try_from(number(name)?).ok();
-    let away = Duration::from_millis(now.unix_ms.saturating_sub(number("saved_ms")?));
-    let left = Duration::from_millis(number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
-    let address = match text("type")? {
-        "discord" => PostAddress::discord(&Url::parse(text("address")?).ok()?),
+fn post(line: Line<'_>, now: Now) -> Option<Post> {
+    let id = PostId { boot: line.text("boot")?.parse().ok()?, number: line.text("number")?.parse().ok()? };
+    let (attempts, refusals) = (line.small("attempts")?, line.small("refusals")?);
+    let away = Duration::from_millis(now.unix_ms.saturating_sub(line.number("saved_ms")?));
+    let left = Duration::from_millis(line.number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
+    let hooks = line.0.get("hooks");
+    let hook = line.text("hook").or_else(|| hooks?.get(0)?.as_str())?;
+    let event = match line.0.get("event") {
+        Some(event) => Some(self::event(Line(event))?),
+        None => None,
+    };
+    let (address, content) = match line.text("type")? {
+        "discord" => {
+            let message = Message::from_body(&serde_json::from_str(line.text("body")?).ok()?)?;
+            (PostAddress::discord(&line.url("address")?), Content::Message { url: line.url("url")?, message })
+        }
         "http" => {
-            let name = match line.get("hooks") {
-                Some(_) => Url::parse(text("url")?).ok()?.to_string(),
-                None => text("name")?.to_owned(),
-            };
-            PostAddress::http(text("address")?.to_owned(), name, line.get("varies")?.as_bool()?)
+            let request = request(line)?;
+            let name = if hooks.is_some() { request.url.to_string() } else { line.text("name")?.to_owned() };
+            let varies = line.0.get("varies")?.as_bool()?;
+            (PostAddress::http(line.text("address")?.to_owned(), name, varies), Content::Request(request))
         }
         _ => return None,
     };
-    let content = if address.is_discord() {
-        let message = Message::from_body(&serde_json::from_str(text("body")?).ok()?)?;
-        Content::Message { url: Url::parse(text("url")?).ok()?, message }
-    } else {
-        Content::Request(request(line)?)
-    };
-    let event = line.get("event").map(event);
-    Some(Post {
-        id: PostId { boot: text("boot")?.parse().ok()?, number: text("number")?.parse().ok()? },
-        address,
-        hook: text("hook").or_else(|| line.get("hooks")?.get(0)?.as_str())?.as_bytes().into(),
-        content,
-        event: if let Some(event) = event { Some(event?) } else { None },
-        expires: now.instant + left,
-        attempts: small("attempts")?,
-        refusals: small("refusals")?,
-        merged: Vec::new(),
-    })
+    let (hook, expires, merged) = (hook.as_bytes().into(), now.instant + left, Vec::new());
+    Some(Post { id, address, hook, content, event, expires, attempts, refusals, merged })
 }
 
 /// Parses the request of one line.
-fn request(line: &Value) -> Option<Request> {
-    let text = |name: &str| line.get(name)?.as_str();
-    let header = |pair: &Value| {
+fn request(line: Line<'_>) -> Option<Request> {
+    // No spooled header has a character that could end it, but another program may have changed the file.
+    let is_clean = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let mut headers = Vec::new();
+    for pair in line.0.get("headers")?.as_array()? {
         let (name, value) = (pair.get(0)?.as_str()?, pair.get(1)?.as_str()?);
-        // No spooled header has a character that could end it, but another program may have changed the file.
-        let is_clean =
-            !name.is_empty() && [name, value].iter().all(|text| text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t')));
-        is_clean.then(|| (name.into(), Secret::new(value.to_owned())))
-    };
-    let headers = line.get("headers")?.as_array()?.iter().map(header).collect::<Option<Vec<_>>>()?;
-    let method =
-        text("method").filter(|method| !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase()))?;
-    let timeout = Duration::from_millis(line.get("timeout_ms")?.as_u64()?).min(REQUEST_TIMEOUT_MAX);
-    Some(Request {
-        url: Url::parse(text("url")?).ok()?,
-        method: method.into(),
-        headers,
-        body: text("body")?.as_bytes().to_vec(),
-        timeout: if timeout.is_zero() { REQUEST_TIMEOUT } else { timeout },
-    })
+        if name.is_empty() || !is_clean(name) || !is_clean(value) {
+            return None;
+        }
+        headers.push((name.into(), Secret::new(value.to_owned())));
+    }
+    let method = line.text("method")?;
+    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let timeout = Duration::from_millis(line.number("timeout_ms")?).min(REQUEST_TIMEOUT_MAX);
+    let timeout = if timeout.is_zero() { REQUEST_TIMEOUT } else { timeout };
+    let body = line.text("body")?.as_bytes().to_vec();
+    Some(Request { url: line.url("url")?, method: method.into(), headers, body, timeout })
 }
 
 /// Parses the event of one line.
-fn event(event: &Value) -> Option<Arc<EventText>> {
-    let bytes = |name: &str| Some(event.get(name)?.as_str()?.as_bytes());
-    let unix_ms = event.get("unix_ms")?.as_u64()?;
-    Some(Arc::new(EventText::new(bytes("channel")?, &[bytes("payload")?], unix_ms)))
+fn event(line: Line<'_>) -> Option<Arc<EventText>> {
+    let [channel, payload] = ["channel", "payload"].map(|name| line.text(name).map(str::as_bytes));
+    Some(Arc::new(EventText::new(channel?, &[payload?], line.number("unix_ms")?)))
 }
 
 #[cfg(test)]

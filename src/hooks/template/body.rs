@@ -278,7 +278,7 @@ enum MarkupState {
     /// Inside the quotes of an attribute, with that quote and the text of the tag before it.
     Quotes(char, String),
     /// Inside a passage that ends with this text. Escapes have no meaning there.
-    Passage(String),
+    Passage(&'static str),
 }
 
 /// Settles XML or HTML. A placeholder is allowed in text and in a quoted attribute, where character references count.
@@ -309,7 +309,7 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
 /// The state after the next character, and the number of bytes read from `rest`, which begins with that character.
 fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (MarkupState, usize) {
     let one = character.len_utf8();
-    let passage = |end: &str, read: usize| (MarkupState::Passage(end.to_owned()), read);
+    let passage = |end: &'static str, read: usize| (MarkupState::Passage(end), read);
     match state {
         MarkupState::Text if rest.starts_with("<!--") => passage("-->", 4),
         MarkupState::Text if rest.starts_with("<![CDATA[") => passage("]]>", 9),
@@ -321,10 +321,11 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
             let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
             // Browsers read the content of these elements as a program or as raw text, without character references:
             // <https://html.spec.whatwg.org/multipage/parsing.html#parsing-html-fragments>.
-            if is_html && ["script", "style", "xmp", "iframe", "noscript"].contains(&name) {
-                return (MarkupState::Passage(format!("</{name}")), one);
+            let raw = ["</script", "</style", "</xmp", "</iframe", "</noscript"];
+            match raw.into_iter().find(|end| is_html && end.strip_prefix("</") == Some(name)) {
+                Some(end) => passage(end, one),
+                None => (MarkupState::Text, one),
             }
-            (MarkupState::Text, one)
         }
         MarkupState::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
             (MarkupState::Quotes(character, tag), one)
@@ -334,7 +335,7 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
             (MarkupState::Tag(tag), one)
         }
         MarkupState::Quotes(quote, tag) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
-        MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(&end)) => {
+        MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(end)) => {
             let next = if end.starts_with("</") { MarkupState::Tag(String::from("/")) } else { MarkupState::Text };
             (next, end.len())
         }

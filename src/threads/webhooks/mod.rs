@@ -225,14 +225,14 @@ impl<'a> Worker<'a> {
         };
         // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
         if !answer.reason.is_empty() {
-            answer.reason = answer::redacted(&answer.reason, post.secrets().into_iter());
+            answer.reason = answer::redacted(&answer.reason, post.secrets());
             if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
                 answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
             }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
         // A request may carry several merged messages, each with an id of its own in the spool.
-        let ids: Vec<PostId> = post.parts().map(|post| post.id).filter(|_| delivered).collect();
+        let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
@@ -244,7 +244,7 @@ impl<'a> Worker<'a> {
             log::warn!("other posts for {name} wait: {rest}");
         }
         if delivered {
-            self.take_out(ids.into_iter());
+            self.take_out(&ids);
             self.shared.stats.webhooks.delivered.add(jobs);
         }
         // If posts were given up, `bury` reports them with the same reason.
@@ -295,7 +295,8 @@ impl<'a> Worker<'a> {
             }
             self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
         }
-        self.take_out(dead.iter().map(|dead| dead.post.id));
+        let ids: Vec<PostId> = dead.iter().map(|dead| dead.post.id).collect();
+        self.take_out(&ids);
     }
 
     /// Reports a lost post of this hook in the log and to Lua, throttled by hook and reason.
@@ -312,7 +313,7 @@ impl<'a> Worker<'a> {
     fn write_spool(&mut self) -> bool {
         let Some(directory) = self.webhooks.directory.get() else { return false };
         let SpoolState::Open(spool) = &mut *lock(&self.webhooks.spool) else { return false };
-        let lines = Spool::lines(lock(&self.webhooks.schedule).posts(), now());
+        let lines = Spool::lines(lock(&self.webhooks.schedule).posts().into_iter(), now());
         let left_out = lines.left_out;
         if left_out > 0 {
             log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
@@ -325,7 +326,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Takes settled posts out of the spool, so that the next process does not send them again.
-    fn take_out(&mut self, ids: impl Iterator<Item = PostId>) {
+    fn take_out(&mut self, ids: &[PostId]) {
         let taken = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) => spool.settled(ids),
             SpoolState::Unopened | SpoolState::Closed => Ok(()),

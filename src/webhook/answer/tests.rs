@@ -79,6 +79,6 @@ fn secrets_and_their_cut_beginnings_are_redacted() {
         ("bad h…", vec!["hunter2"], "bad ***…"),
         ("bad hunter", vec!["hunter2"], "bad hunter"),
     ] {
-        assert_eq!(redacted(text, secrets.into_iter()), expected);
+        assert_eq!(redacted(text, secrets), expected);
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::*;
 use crate::config::Secret;
 use crate::event::EventText;

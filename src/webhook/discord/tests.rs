@@ -1,6 +1,7 @@
 //! The table of bodies in `testdata/hooks/discord.txt`, Discord's limits, and the merging of messages.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::hooks::request::Webhook;
@@ -308,7 +309,7 @@ fn urls_returns_every_url_of_the_body() {
     });
     let message = message(json!({ "avatar_url": "https://h/0", "embed": embed }), b"{}").unwrap();
     let body = message.body();
-    let urls: Vec<_> = message.urls().collect();
+    let urls = message.urls();
     assert_eq!((urls.len(), body.matches("https://").count()), (7, 7));
     assert!((0..7).all(|n| urls.contains(&&*format!("https://h/{n}"))), "{urls:?}");
 }

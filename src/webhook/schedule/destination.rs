@@ -90,10 +90,10 @@ pub(super) struct Flight {
 }
 
 impl Destination {
-    pub(super) fn new(address: PostAddress, hook: Arc<[u8]>) -> Destination {
+    pub(super) fn new(first: &Post) -> Destination {
         Destination {
-            address,
-            hook,
+            address: first.address.clone(),
+            hook: Arc::clone(&first.hook),
             queue: VecDeque::new(),
             in_flight: None,
             pause_until: None,
@@ -116,17 +116,19 @@ impl Destination {
     }
 
     /// Queues these posts before all others, in this order.
-    fn push_front(&mut self, posts: impl DoubleEndedIterator<Item = Post>, turn: u64) {
-        posts.rev().for_each(|post| self.queue.push_front(Queued { post, turn, flight: None }));
+    fn push_front(&mut self, mut posts: Vec<Post>, turn: u64) {
+        while let Some(post) = posts.pop() {
+            self.queue.push_front(Queued { post, turn, flight: None });
+        }
     }
 
     /// Takes the oldest part of the oldest post out of the queue. The parts merged with it stay.
     pub(super) fn take_oldest(&mut self) -> Option<Post> {
         let oldest = self.queue.pop_front()?;
-        let mut parts = oldest.post.split().into_iter();
-        let first = parts.next();
+        let mut parts = oldest.post.split();
+        let first = parts.remove(0);
         self.push_front(parts, oldest.turn);
-        first
+        Some(first)
     }
 
     /// Takes the parts that expire until `now` out of the queue.
@@ -135,18 +137,20 @@ impl Destination {
         if !self.queue.iter().any(|queued| queued.post.parts().any(is_old)) {
             return Vec::new();
         }
-        let (mut old, mut young) = (Vec::new(), VecDeque::with_capacity(self.queue.len()));
+        let mut old = Vec::new();
         for queued in std::mem::take(&mut self.queue) {
-            let turn = queued.turn;
-            if queued.post.parts().any(is_old) {
-                let (dead, alive): (Vec<_>, Vec<_>) = queued.post.split().into_iter().partition(is_old);
-                old.extend(dead);
-                young.extend(alive.into_iter().map(|post| Queued { post, turn, flight: None }));
-            } else {
-                young.push_back(queued);
+            if !queued.post.parts().any(is_old) {
+                self.queue.push_back(queued);
+                continue;
+            }
+            for post in queued.post.split() {
+                if is_old(&post) {
+                    old.push(post);
+                } else {
+                    self.queue.push_back(Queued { post, turn: queued.turn, flight: None });
+                }
             }
         }
-        self.queue = young;
         old
     }
 
@@ -172,7 +176,7 @@ impl Destination {
         } else if queued.post.merged.is_empty() {
             self.queue.push_back(queued);
         } else {
-            self.push_front(queued.post.split().into_iter(), queued.turn);
+            self.push_front(queued.post.split(), queued.turn);
         }
     }
 

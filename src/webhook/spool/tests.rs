@@ -1,5 +1,7 @@
 //! Posts in a spool come back in exactly one process, with the time that has passed, and without the settled ones.
 
+use serde_json::json;
+
 use super::*;
 
 fn request(url: &str, bytes: usize) -> Request {
@@ -126,7 +128,9 @@ fn merged_messages_have_a_line_each() {
     });
     first.merged.push(second);
     let lines = Spool::lines(first.parts(), now);
-    let back = parse(&lines.text, now).unwrap().posts;
+    let mut contents = SpoolContents::default();
+    assert!(contents.add(&lines.text, now));
+    let back = contents.posts;
     let bodies: Vec<Value> = back.iter().map(|post| serde_json::from_slice(&post.request().body).unwrap()).collect();
     assert_eq!((&bodies[0]["content"], &bodies[1]["content"]), (&json!("1"), &json!("2")));
 }
@@ -139,9 +143,9 @@ fn a_settled_post_is_marked_at_once() {
     opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     let before = directory.text("spool.jsonl");
     let unknown = PostId { boot: 1, number: 1 };
-    opened.spool.settled([unknown].into_iter()).unwrap();
+    opened.spool.settled(&[unknown]).unwrap();
     assert_eq!(directory.text("spool.jsonl"), before);
-    opened.spool.settled([posts[0].id, unknown].into_iter()).unwrap();
+    opened.spool.settled(&[posts[0].id, unknown]).unwrap();
     assert_eq!(directory.text("spool.jsonl"), before + "{\"done\":[\"18446744073709551614-1\"]}\n");
     // The process is killed now.
     drop(opened);
@@ -149,9 +153,9 @@ fn a_settled_post_is_marked_at_once() {
     assert_eq!(numbers(&opened.posts), [2]);
     // The last mark removes the file.
     opened.spool.write(Spool::lines(opened.posts.iter(), now)).unwrap();
-    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+    opened.spool.settled(&[posts[1].id]).unwrap();
     assert!(directory.names().is_empty());
-    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+    opened.spool.settled(&[posts[1].id]).unwrap();
 }
 
 #[test]
@@ -161,8 +165,8 @@ fn a_removed_spool_causes_no_error() {
     let mut opened = directory.open(now);
     opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.jsonl")).unwrap();
-    opened.spool.settled([posts[0].id].into_iter()).unwrap();
-    opened.spool.settled([posts[1].id].into_iter()).unwrap();
+    opened.spool.settled(&[posts[0].id]).unwrap();
+    opened.spool.settled(&[posts[1].id]).unwrap();
     opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.jsonl"]);
     // Windows does not allow to remove the folder of a locked file.
@@ -349,7 +353,7 @@ fn a_pipe_in_the_place_of_a_file_blocks_nothing() {
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
     make_pipe("spool.2.jsonl");
-    let settled = opened.spool.settled([posts(now)[0].id].into_iter());
+    let settled = opened.spool.settled(&[posts(now)[0].id]);
     assert_eq!(settled.unwrap_err().to_string(), "it is not a plain file");
 }
 
