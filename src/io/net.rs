@@ -13,7 +13,9 @@ use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{
+    CertificateError, CipherSuiteCommon, ClientConfig, RootCertStore, SupportedCipherSuite, Tls13CipherSuite,
+};
 
 use crate::config;
 use crate::io::plain_file::read_at_most;
@@ -74,14 +76,25 @@ pub(crate) fn tls_config(option: &str, ca_file: &str) -> Result<Arc<ClientConfig
     Ok(Arc::new(config))
 }
 
+/// A suite of TLS 1.3 without its part for QUIC, whose code the library then does not contain.
+const fn without_quic(suite: &'static SupportedCipherSuite) -> Tls13CipherSuite {
+    let SupportedCipherSuite::Tls13(suite) = suite else { panic!("a suite of TLS 1.3") };
+    let CipherSuiteCommon { suite: name, hash_provider, confidentiality_limit } = suite.common;
+    let common = CipherSuiteCommon { suite: name, hash_provider, confidentiality_limit };
+    Tls13CipherSuite { common, hkdf_provider: suite.hkdf_provider, aead_alg: suite.aead_alg, quic: None }
+}
+
+static TLS13_AES_256: Tls13CipherSuite = without_quic(&cipher_suite::TLS13_AES_256_GCM_SHA384);
+static TLS13_AES_128: Tls13CipherSuite = without_quic(&cipher_suite::TLS13_AES_128_GCM_SHA256);
+
 /// The parts of ring's provider that a client needs. ChaCha20 is left out: every server knows AES-GCM, which RFC 8446
 /// section 9.1 requires. So are private keys, which only a client with a certificate of its own would load. TLS 1.2
 /// stays: some hosts of Redis and older web servers have no other.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            SupportedCipherSuite::Tls13(&TLS13_AES_256),
+            SupportedCipherSuite::Tls13(&TLS13_AES_128),
             cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
             cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
             cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
