@@ -203,7 +203,7 @@ impl Writer {
     pub fn open(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Writer, OpenError> {
         let mut opening = Opening::begin(disk, root, spec, now)?;
         while !opening.step()? {}
-        Ok(opening.finish())
+        Ok(*opening.finish())
     }
 
     pub(crate) fn spec(&self) -> &LogSpec {
