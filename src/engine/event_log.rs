@@ -266,7 +266,7 @@ fn outcome(read: Result<Answer, ReadError>, has_hook: bool) -> AnswerResult {
             Ok(Answer { tape, values: 1 })
         }
         ReadError::Missing { .. } => Err(format!("file: {err}, and no hook of this server writes it: check the path")),
-        ReadError::Io { .. } | ReadError::Foreign { .. } | ReadError::Newer { .. } => Err(format!("file: {err}")),
+        ReadError::File { .. } => Err(format!("file: {err}")),
         ReadError::Timeout => Err(format!("timeout: {err}")),
         ReadError::TooLarge => Err(format!("too_large: {err}")),
         ReadError::Busy { .. } => Err(format!("queue_full: {err}")),

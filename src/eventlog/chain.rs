@@ -25,7 +25,7 @@ pub(super) struct Chain {
     /// Numbers of files that are still to be opened: ascending, taken from the end.
     candidates: Vec<u64>,
     /// The file whose first record is being searched.
-    open: Option<(u64, Segment)>,
+    open: Option<(u64, Box<Segment>)>,
     /// Files with a record: number and seq of the first record, by number, descending.
     found: Vec<(u64, u64)>,
     /// Numbers of files without a record, or of a later version: nothing contradicts that they belong to the log.

@@ -4,7 +4,6 @@
 //! any link that leads out of the data folder, no matter which program made it. A folder may hold any number of other
 //! files, so a listing goes over a bounded number of names in each step.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 #[cfg(not(windows))]
 use std::fs::TryLockError;
@@ -96,7 +95,7 @@ impl LogFiles {
             Err(err) if err.kind() == io::ErrorKind::NotFound => None,
             other => Some(other?),
         };
-        Ok(Listing { entries, numbers: BTreeSet::new() })
+        Ok(Listing { entries, numbers: Vec::new() })
     }
 
     /// The number in the name of a rotated segment. `None`: a writer would not write the name like this.
@@ -226,7 +225,8 @@ fn hold(path: &Path) -> io::Result<(File, bool)> {
 /// A listing of a folder between two steps.
 pub(super) struct Listing {
     entries: Option<fs::ReadDir>,
-    numbers: BTreeSet<u64>,
+    /// In the order of the folder.
+    numbers: Vec<u64>,
 }
 
 impl Listing {
@@ -236,11 +236,12 @@ impl Listing {
         let Some(entries) = &mut self.entries else { return Ok(Some(Vec::new())) };
         for _ in 0..NAMES_PER_STEP {
             let Some(entry) = entries.next() else {
-                let is_there = |number: Option<u64>| number.is_some_and(|number| self.numbers.contains(&number));
-                let likely = |number: &u64| {
-                    *number < ALONE_BELOW || is_there(number.checked_sub(1)) || is_there(number.checked_add(1))
-                };
-                return Ok(Some(self.numbers.iter().copied().filter(likely).collect()));
+                self.numbers.sort_unstable();
+                self.numbers.dedup();
+                let is_there = |number: u64| self.numbers.binary_search(&number).is_ok();
+                let mut likely = self.numbers.clone();
+                likely.retain(|number| *number < ALONE_BELOW || is_there(*number - 1) || is_there(*number + 1));
+                return Ok(Some(likely));
             };
             let entry = entry?;
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink());

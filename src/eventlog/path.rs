@@ -125,10 +125,12 @@ fn is_beside(ending: &str) -> bool {
 
 /// True if the path leads into `realtime/`, which holds the text log, dead letters, the spool and more. Windows and
 /// macOS ignore letter case, and Windows knows a long name by a short one too, `REALTI~1` (Naming Files, Paths, and
-/// Namespaces: Short vs. Long Names).
+/// Namespaces: Short vs. Long Names). The case of ASCII letters suffices: no other character is one of these in lower
+/// case.
 fn is_in_own_folder(path: &str) -> bool {
-    let first = path.split('/').next().unwrap_or(path).to_lowercase();
-    first == "realtime" || first.starts_with("realti~")
+    let first = path.split('/').next().unwrap_or(path);
+    let begins = |start: &str| first.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    first.eq_ignore_ascii_case("realtime") || begins("realti~")
 }
 
 /// [`is_in_own_folder`] for a path below the data folder whose links are resolved.

@@ -4,7 +4,6 @@
 //! millisecond, so a caller can stop at any deadline and continue later. A file that is no log is refused. Damage
 //! costs only the bytes that it hit, and is reported ([`Damage`]).
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{fmt, io};
@@ -15,7 +14,7 @@ use crate::eventlog::folder::LogFiles;
 use crate::eventlog::format::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYTES_MAX, UNIT_BYTES};
 use crate::eventlog::path::LogPath;
 use crate::eventlog::records::{PartInfo, Query, RecordFilter, Records};
-use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError, hex};
+use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
 
 /// Bytes of records in one answer. A query that matches more is refused rather than cut short.
 const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
@@ -105,10 +104,10 @@ pub struct Scan {
     query: Query,
     /// The search for the rotated segments, until it is complete.
     chain: Option<Chain>,
-    /// Segments that are still to be opened, in the order of reading. The youngest one was opened first of all.
-    waiting: VecDeque<Source>,
+    /// Segments that are still to be opened: the next one is the last. The youngest one was opened first of all.
+    waiting: Vec<Source>,
     /// The youngest segment, until the rotated ones are known.
-    youngest: Option<Segment>,
+    youngest: Option<Box<Segment>>,
     /// Id of the youngest segment: if a writer rotates it meanwhile, it turns up again under its number and is
     /// skipped.
     youngest_id: Option<u64>,
@@ -116,8 +115,8 @@ pub struct Scan {
     current: Option<OpenSegment>,
     /// The segment to be read next and, oldest first, the one behind it, whose first seq bounds the records of the
     /// former.
-    next: Option<Segment>,
-    after_next: Option<Segment>,
+    next: Option<Box<Segment>>,
+    after_next: Option<Box<Segment>>,
     /// With `newest_first`: first seq of the segment that was read last.
     seq_below: u64,
     /// False for a verification, which reads every part whatever an index says.
@@ -148,7 +147,7 @@ enum Source {
 
 /// A segment that is being read part by part.
 struct OpenSegment {
-    segment: Segment,
+    segment: Box<Segment>,
     /// Parts read so far: from the front, or from the end with `newest_first`.
     parts_read: usize,
     /// Records from this seq on count in the next segment.
@@ -174,9 +173,8 @@ impl Scan {
     }
 
     fn open_by(files: LogFiles, query: Query, use_index: bool) -> Result<Scan, ReadError> {
-        let fail = |path: &Path, err| ReadError::Io { path: path.to_owned(), err };
         let active = files.active().to_owned();
-        files.check(&active).map_err(|err| fail(&active, err))?;
+        files.check(&active).map_err(|err| ReadError::of(&active, err))?;
         // The youngest segment is opened first. If a writer rotates it meanwhile, it turns up again below and is
         // recognised by its id.
         let youngest = match Segment::open(&active, use_index) {
@@ -184,12 +182,12 @@ impl Scan {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let chain = Chain::begin(&files, files.claims()).map_err(|err| fail(files.folder(), err))?;
+        let chain = Chain::begin(&files, files.claims()).map_err(|err| ReadError::of(files.folder(), err))?;
         let mut scan = Scan {
             files,
             query,
             chain: Some(chain),
-            waiting: VecDeque::new(),
+            waiting: Vec::new(),
             youngest_id: youngest.as_ref().map(|segment| segment.id),
             youngest,
             current: None,
@@ -214,8 +212,8 @@ impl Scan {
     /// Makes one step of the search for the rotated segments.
     fn find_segments(&mut self) -> Result<(), ReadError> {
         let Some(chain) = &mut self.chain else { return Ok(()) };
-        let found = chain.step(&self.files, self.youngest.as_mut(), &mut self.buffer);
-        if let Some(rotated) = found.map_err(|err| ReadError::Io { path: self.files.folder().to_owned(), err })? {
+        let found = chain.step(&self.files, self.youngest.as_deref_mut(), &mut self.buffer);
+        if let Some(rotated) = found.map_err(|err| ReadError::of(self.files.folder(), err))? {
             self.chain = None;
             self.order_segments(rotated)?;
         }
@@ -232,9 +230,9 @@ impl Scan {
             return Err(ReadError::Missing { path: self.files.active().to_owned() });
         }
         self.waiting = numbers.into_iter().map(Source::Rotated).collect();
-        self.waiting.extend(self.youngest.take().map(|youngest| Source::Open(Box::new(youngest))));
-        if self.query.newest_first {
-            self.waiting.make_contiguous().reverse();
+        self.waiting.extend(self.youngest.take().map(Source::Open));
+        if !self.query.newest_first {
+            self.waiting.reverse();
         }
         Ok(())
     }
@@ -392,11 +390,11 @@ impl Scan {
     }
 
     /// Opens the next segment in order of reading. `None`: no segment was opened in this step.
-    fn take_source(&mut self) -> Result<Option<Segment>, ReadError> {
+    fn take_source(&mut self) -> Result<Option<Box<Segment>>, ReadError> {
         for _ in 0..FILES_PER_STEP {
-            let path = match self.waiting.pop_front() {
+            let path = match self.waiting.pop() {
                 None => break,
-                Some(Source::Open(segment)) => return Ok(Some(*segment)),
+                Some(Source::Open(segment)) => return Ok(Some(segment)),
                 Some(Source::Rotated(number)) => self.files.rotated(number),
             };
             let opened = match self.files.check(&path) {
@@ -409,7 +407,7 @@ impl Scan {
                 Ok(segment) => return Ok(Some(segment)),
                 // A writer removed it to make room after it was listed.
                 Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {}
-                Err(SegmentError::Io(err)) => return Err(ReadError::Io { path, err }),
+                Err(SegmentError::Io(err)) => return Err(ReadError::of(&path, err)),
                 Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => {
                     let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
                     self.damage.add(Finding { path, offset: 0, bytes, kind: FindingKind::Refused });
@@ -422,7 +420,7 @@ impl Scan {
 
 /// A read error with the path of the segment.
 fn io_error(segment: &Segment, err: io::Error) -> ReadError {
-    ReadError::Io { path: segment.path.clone(), err }
+    ReadError::of(&segment.path, err)
 }
 
 impl ScanTally {
@@ -441,44 +439,24 @@ impl ScanTally {
 #[derive(Debug)]
 pub enum ReadError {
     /// The log has no file at all.
-    Missing {
-        path: PathBuf,
-    },
-    Io {
-        path: PathBuf,
-        err: io::Error,
-    },
-    /// The file is no event log; `found` are its first bytes.
-    Foreign {
-        path: PathBuf,
-        found: Vec<u8>,
-    },
-    /// The file has a format version that this reader does not know.
-    Newer {
-        path: PathBuf,
-        version: u8,
-    },
+    Missing { path: PathBuf },
+    /// The operating system refused a call, or the file is no event log of this version.
+    File { path: PathBuf, err: SegmentError },
     /// The deadline passed before the end of the log.
     Timeout,
     /// The matching records are longer than one answer may be.
     TooLarge,
     /// The queue of `rt-files` has this many reads already.
-    Busy {
-        waiting: usize,
-    },
+    Busy { waiting: usize },
     /// The thread `rt-files` has ended.
     Closed,
 }
 
 impl ReadError {
-    /// The error for a segment that could not be opened.
-    fn of(path: &Path, err: SegmentError) -> ReadError {
-        let path = path.to_owned();
-        match err {
-            SegmentError::Io(err) => ReadError::Io { path, err },
-            SegmentError::Foreign(found) => ReadError::Foreign { path, found },
-            SegmentError::Newer(version) => ReadError::Newer { path, version },
-        }
+    /// The error for this file or folder.
+    #[cold]
+    fn of(path: &Path, err: impl Into<SegmentError>) -> ReadError {
+        ReadError::File { path: path.to_owned(), err: err.into() }
     }
 }
 
@@ -486,17 +464,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadError::Missing { path } => write!(f, "there is no event log `{}`", path.display()),
-            ReadError::Io { path, err } => write!(f, "cannot read event log `{}`: {err}", path.display()),
-            ReadError::Foreign { path, found } => {
-                write!(f, "cannot read event log `{}`: starts with {}, not an event log", path.display(), hex(found))
-            }
-            ReadError::Newer { path, version } => {
-                write!(
-                    f,
-                    "cannot read event log `{}`: written in format {version}, this module knows format 1",
-                    path.display()
-                )
-            }
+            ReadError::File { path, err } => write!(f, "cannot read event log `{}`: {err}", path.display()),
             ReadError::Timeout => f.write_str("the event log was not read in time"),
             ReadError::TooLarge => f.write_str("the matching records are more than one answer may hold: ask for fewer"),
             ReadError::Busy { waiting } => write!(f, "{waiting} reads of event logs wait"),

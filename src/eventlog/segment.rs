@@ -5,8 +5,8 @@
 //! [`Segment::search`] finds the parts in steps of less than a millisecond.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::eventlog::block::{self, BadHeader, Header};
@@ -122,7 +122,7 @@ pub enum FindingKind {
 
 /// The reason why a file cannot be opened as a segment.
 #[derive(Debug)]
-pub(super) enum SegmentError {
+pub enum SegmentError {
     Io(io::Error),
     /// The file is no segment; these are its first bytes, at most eight.
     Foreign(Vec<u8>),
@@ -136,8 +136,18 @@ impl From<io::Error> for SegmentError {
     }
 }
 
+impl fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SegmentError::Io(err) => write!(f, "{err}"),
+            SegmentError::Foreign(found) => write!(f, "starts with {}, not an event log", hex(found)),
+            SegmentError::Newer(version) => write!(f, "written in format {version}, this module knows format 1"),
+        }
+    }
+}
+
 /// Bytes for an error text: `50 4b 03 04`.
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -173,11 +183,11 @@ impl PartRead {
 impl Segment {
     /// Opens the file and recognises its format. Without `use_index` the search reads the segment itself from its
     /// start.
-    pub(super) fn open(path: &Path, use_index: bool) -> Result<Segment, SegmentError> {
+    pub(super) fn open(path: &Path, use_index: bool) -> Result<Box<Segment>, SegmentError> {
         let file = plain_file::read(path)?;
         let bytes = file.metadata()?.len();
         let path = path.to_owned();
-        let mut segment = Segment {
+        let mut segment = Box::new(Segment {
             path,
             file,
             bytes,
@@ -187,7 +197,7 @@ impl Segment {
             search: Search::Done,
             findings: Vec::new(),
             first: First::After(0, Vec::new()),
-        };
+        });
         if bytes == 0 {
             return Ok(segment);
         }
@@ -212,8 +222,9 @@ impl Segment {
             Err(BadHeader::Short) => return Ok(()),
             Err(BadHeader::Foreign | BadHeader::Damaged) => {}
         }
-        let again = [b"\n", line::START].concat();
-        if line::is_start(&head) || memchr::memmem::find(&head, &again).is_some() {
+        // If the first line is damaged, a good one further on proves the format just as well.
+        let starts_line = |end: usize| head.get(end + 1..).is_some_and(|rest| rest.starts_with(line::START));
+        if line::is_start(&head) || memchr::memchr_iter(b'\n', &head).any(starts_line) {
             self.format = Format::Json;
             self.id = line::segment_id(&head).unwrap_or(0);
             return Ok(());

@@ -47,6 +47,7 @@ pub(crate) use recover::Opening;
 
 use encoder::PartEncoder;
 use index_file::IndexFile;
+use segments::failed;
 
 /// Bytes of one log that stay in memory until they are synced. With more than half of this, a log is synced early.
 pub(crate) const EVENTLOG_LOG_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -203,7 +204,7 @@ impl Writer {
     pub fn open(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Writer, OpenError> {
         let mut opening = Opening::begin(disk, root, spec, now)?;
         while !opening.step()? {}
-        Ok(opening.finish())
+        Ok(*opening.finish())
     }
 
     pub(crate) fn spec(&self) -> &LogSpec {
@@ -498,21 +499,21 @@ impl Writer {
             self.make_segment(segment, first_seq)?;
             at.begins_segment = None;
         }
-        let path = self.files.active().to_owned();
-        let fail = |action, err| WriteError { action, path: path.clone(), err };
+        let path = self.files.active();
         let Some(file) = &mut self.file else {
-            return Err(fail("write", io::ErrorKind::NotFound.into()));
+            return Err(failed("write", path, io::ErrorKind::NotFound.into()));
         };
         let start = at.offset + at.written as u64;
         let rest = bytes.get(at.written..).unwrap_or_default();
         if let Err(err) = write_all(file.as_mut(), rest, start) {
             self.counts.write_errors += 1;
             return match file.set_len(start) {
-                Ok(()) => Err(fail("write", err)),
+                Ok(()) => Err(failed("write", path, err)),
                 Err(second) => {
                     // The next attempt cuts the file first.
                     self.tail_unknown = true;
-                    Err(fail("write, then shorten", io::Error::new(err.kind(), format!("{err}; {second}"))))
+                    let both = io::Error::new(err.kind(), format!("{err}; {second}"));
+                    Err(failed("write, then shorten", path, both))
                 }
             };
         }

@@ -16,7 +16,6 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::hash::Hash;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,6 +34,8 @@ use crate::stats::Stats;
 const CONSOLE_LINES_MAX: usize = 64;
 /// Size in bytes at which a new text log begins. One old file is kept, so the disk holds at most twice this.
 const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Causes of messages that are remembered: more than servers, hooks and reasons can be in trouble at once.
+const CAUSES_MAX: usize = 512;
 
 /// Installs the log of this process and returns the queue of the console's lines. `attention` is set to true when a line
 /// waits there. A second call in one process keeps the first log. Without a directory there is no file, only the console.
@@ -66,7 +67,7 @@ struct OneLine {
     console: Console,
     /// `None`: there is no directory, or the file could not be opened.
     file: Option<Box<WriteLogger<BoundedFile>>>,
-    causes: Mutex<MessageCauses>,
+    causes: Mutex<Causes>,
 }
 
 impl Log for OneLine {
@@ -146,34 +147,25 @@ impl Throttle {
     }
 }
 
-/// One throttle for each cause that was reported lately, at most `MAX`. A further cause replaces the one that was reported
-/// longest ago.
-pub(crate) struct Causes<K, const MAX: usize>(HashMap<K, Throttle>);
+/// One throttle for each cause that was reported lately, at most [`CAUSES_MAX`]. A further cause replaces the one that
+/// was reported longest ago.
+#[derive(Default)]
+pub(crate) struct Causes(HashMap<Box<[u8]>, Throttle>);
 
-/// The causes of log lines: the level, and the message up to its first `;`.
-pub(crate) type MessageCauses = Causes<(Level, String), 128>;
-
-impl<K, const MAX: usize> Default for Causes<K, MAX> {
-    fn default() -> Causes<K, MAX> {
-        Causes(HashMap::new())
-    }
-}
-
-impl<K: Eq + Hash + Clone, const MAX: usize> Causes<K, MAX> {
+impl Causes {
     /// As [`Throttle::pass`], for this cause.
-    pub(crate) fn pass(&mut self, cause: K, now: Instant) -> Option<String> {
-        if self.0.len() >= MAX && !self.0.contains_key(&cause) {
+    pub(crate) fn pass(&mut self, cause: Box<[u8]>, now: Instant) -> Option<String> {
+        if self.0.len() >= CAUSES_MAX && !self.0.contains_key(&cause) {
             let oldest = self.0.iter().min_by_key(|(_, throttle)| throttle.last).map(|(cause, _)| cause.clone());
             oldest.map(|cause| self.0.remove(&cause));
         }
         self.0.entry(cause).or_default().pass(now)
     }
-}
 
-impl MessageCauses {
-    /// As [`Throttle::pass`], for the cause of this message.
+    /// The same for the cause of this message: its level, and its text up to the first `;`.
     pub(crate) fn pass_message(&mut self, level: Level, message: &str, now: Instant) -> Option<String> {
-        self.pass((level, message.split(';').next().unwrap_or_default().to_owned()), now)
+        let text = message.split(';').next().unwrap_or_default();
+        self.pass([level.as_str(), text].concat().into_bytes().into_boxed_slice(), now)
     }
 }
 
@@ -226,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_the_level_and_the_message_up_to_its_semicolon() {
-        let (mut causes, start) = (MessageCauses::default(), Instant::now());
+        let (mut causes, start) = (Causes::default(), Instant::now());
         let mut at =
             |seconds, level, message: &str| causes.pass_message(level, message, start + Duration::from_secs(seconds));
         assert_eq!(at(0, Level::Warn, "lost; 1 waits"), Some(String::new()));
@@ -237,24 +229,25 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(at(11, Level::Info, &format!("number {n}")), Some(String::new()));
         }
-        assert_eq!(causes.0.len(), 128);
+        assert_eq!(causes.0.len(), CAUSES_MAX);
     }
 
     #[test]
     fn each_cause_is_reported_once_in_ten_seconds() {
-        let (mut causes, start) = (Causes::<&str, 2>::default(), Instant::now());
-        let mut at = |cause, s| causes.pass(cause, start + Duration::from_secs(s));
+        let (mut causes, start) = (Causes::default(), Instant::now());
+        let mut at = |cause: &str, s| causes.pass(cause.as_bytes().into(), start + Duration::from_secs(s));
         assert_eq!((at("a", 0), at("b", 1), at("a", 9)), (Some(String::new()), Some(String::new()), None));
         assert_eq!(at("a", 10).as_deref(), Some(" (and 1 more since the last such line)"));
     }
 
     #[test]
     fn the_number_of_remembered_causes_is_bounded() {
-        let (mut causes, start) = (Causes::<u64, 512>::default(), Instant::now());
-        for n in 0..512 * 2 {
-            assert!(causes.pass(n, start + Duration::from_millis(n)).is_some());
+        let (mut causes, start) = (Causes::default(), Instant::now());
+        let mut at = |n: usize, ms| causes.pass(n.to_le_bytes().into(), start + Duration::from_millis(ms)).is_some();
+        for n in 0..CAUSES_MAX * 2 {
+            assert!(at(n, n as u64));
         }
-        assert_eq!(causes.0.len(), 512);
-        assert_eq!(causes.pass(512 * 2 - 1, start + Duration::from_secs(2)), None);
+        assert!(!at(CAUSES_MAX * 2 - 1, 2000));
+        assert_eq!(causes.0.len(), CAUSES_MAX);
     }
 }

@@ -141,7 +141,7 @@ fn push_scalar(item: TapeItem<'_>, out: &mut Vec<u8>) {
 pub(crate) fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
     let key = [b"\"", name.as_bytes(), b"\""].concat();
     // A quick search decides most texts: without the quoted name and without any escape no member has this name.
-    let may_have = || memchr::memmem::find(text, &key).is_some() || memchr::memchr(b'\\', text).is_some();
+    let may_have = || has_key(text, &key) || memchr::memchr(b'\\', text).is_some();
     if text.trim_ascii_start().first() != Some(&b'{') || !may_have() {
         out.extend_from_slice(text);
         return;
@@ -158,6 +158,13 @@ pub(crate) fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
         out.extend_from_slice(member);
     }
     out.push(b'}');
+}
+
+/// Whether the text has `key`, which has quotes around it, anywhere. It looks for the first letter, as that is rarer in
+/// JSON than a quote.
+fn has_key(text: &[u8], key: &[u8]) -> bool {
+    let begins = |at: usize| text.get(at.saturating_sub(1)..).is_some_and(|rest| rest.starts_with(key));
+    key.get(1).is_some_and(|letter| memchr::memchr_iter(*letter, text).any(begins))
 }
 
 /// Whether the member's key is `key`, which has quotes around it. The text may have the key in another spelling, with

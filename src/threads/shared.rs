@@ -14,7 +14,7 @@ use crate::event::ledger::Ledger;
 use crate::eventlog::disk::SystemDisk;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
-use crate::io::text_log::MessageCauses;
+use crate::io::text_log::Causes;
 use crate::stats::Stats;
 use crate::threads::actions::collector::Collector;
 use crate::threads::actions::queue::Actions;
@@ -60,7 +60,7 @@ pub struct Shared {
     /// is here so that it outlives the connection.
     pub(crate) ledger: Mutex<Ledger>,
     /// Throttles the log lines about actions that could not be made from their event.
-    pub(crate) unmade: Mutex<MessageCauses>,
+    pub(crate) unmade: Mutex<Causes>,
     /// The number of the last counter that rt-publisher wrote by the script. Redis remembers it, and would take a
     /// smaller one for a resend: so it is here and outlives the publisher's panics.
     pub(crate) count_number: AtomicU64,

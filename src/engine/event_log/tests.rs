@@ -1,6 +1,7 @@
 //! Tests of `ReadEventLog`: the options that scripts may give, and the answer that records become.
 
 use super::*;
+use crate::eventlog::segment::SegmentError;
 use crate::json::tape::{Reader, TapeItem as Item};
 use crate::rows::rows;
 
@@ -47,13 +48,11 @@ fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
     assert_eq!(Reader::new(&empty.tape).next_item(), Some(Item::Array(0)));
     let unknown = outcome(Err(ReadError::Missing { path: path.clone() }), false).unwrap_err();
     assert_eq!(unknown, "file: there is no event log `x`, and no hook of this server writes it: check the path");
+    let file = |err| ReadError::File { path: path.clone(), err };
     for (err, expected) in [
-        (ReadError::Io { path: path.clone(), err: std::io::ErrorKind::IsADirectory.into() }, "file: cannot read"),
-        (
-            ReadError::Foreign { path: path.clone(), found: b"PK".to_vec() },
-            "file: cannot read event log `x`: starts with",
-        ),
-        (ReadError::Newer { path, version: 2 }, "file: cannot read event log `x`: written in format 2"),
+        (file(SegmentError::Io(std::io::ErrorKind::IsADirectory.into())), "file: cannot read"),
+        (file(SegmentError::Foreign(b"PK".to_vec())), "file: cannot read event log `x`: starts with 50 4b, not an"),
+        (file(SegmentError::Newer(2)), "file: cannot read event log `x`: written in format 2"),
         (ReadError::Timeout, "timeout: "),
         (ReadError::TooLarge, "too_large: "),
         (ReadError::Busy { waiting: 64 }, "queue_full: 64 reads"),

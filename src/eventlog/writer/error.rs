@@ -3,61 +3,68 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::eventlog::folder;
-use crate::eventlog::segment::{SegmentError, hex};
+use crate::eventlog::folder::{self, LockError};
+use crate::eventlog::segment::SegmentError;
+
+/// A log that cannot be opened for writing.
+#[derive(Debug)]
+pub struct OpenError {
+    pub(super) path: PathBuf,
+    pub(super) reason: Refusal,
+}
 
 /// The reason why a log cannot be opened for writing.
 #[derive(Debug)]
-pub enum OpenError {
+pub(super) enum Refusal {
     /// Another writer has the lock; its process id, if the lock file has it.
-    InUse { path: PathBuf, pid: Option<u32> },
-    /// The operating system refused a call.
-    Io { path: PathBuf, err: io::Error },
-    /// The file is no event log; `found` are its first bytes. A writer leaves it alone.
-    Foreign { path: PathBuf, found: Vec<u8> },
-    /// The file has a format version that this writer does not know.
-    Newer { path: PathBuf, version: u8 },
+    InUse { pid: Option<u32> },
+    /// The operating system refused a call, or the file is no event log of this version. A writer leaves it alone.
+    File(SegmentError),
     /// The settings, or the numbers in the file, allow no writing.
-    Spec { path: PathBuf, reason: String },
+    Spec(String),
+}
+
+impl From<LockError> for Refusal {
+    fn from(err: LockError) -> Refusal {
+        match err {
+            LockError::Held { pid } => Refusal::InUse { pid },
+            LockError::Io(err) => err.into(),
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(err: io::Error) -> Refusal {
+        Refusal::File(SegmentError::Io(err))
+    }
+}
+
+impl From<SegmentError> for Refusal {
+    fn from(err: SegmentError) -> Refusal {
+        Refusal::File(err)
+    }
 }
 
 impl OpenError {
-    /// The error for a segment that could not be opened.
-    pub(super) fn of(path: &Path, err: SegmentError) -> OpenError {
-        let path = path.to_owned();
-        match err {
-            SegmentError::Io(err) => OpenError::Io { path, err },
-            SegmentError::Foreign(found) => OpenError::Foreign { path, found },
-            SegmentError::Newer(version) => OpenError::Newer { path, version },
-        }
-    }
-
     /// True if the disk is full: the owner may make room, so another attempt makes sense.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, OpenError::Io { err, .. } if folder::is_full(err))
+        matches!(&self.reason, Refusal::File(SegmentError::Io(err)) if folder::is_full(err))
     }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (OpenError::InUse { path, .. }
-        | OpenError::Io { path, .. }
-        | OpenError::Foreign { path, .. }
-        | OpenError::Newer { path, .. }
-        | OpenError::Spec { path, .. }) = self;
-        write!(f, "cannot open event log `{}`: ", path.display())?;
-        match self {
-            OpenError::InUse { pid: Some(pid), .. } if *pid == std::process::id() => {
+        write!(f, "cannot open event log `{}`: ", self.path.display())?;
+        match &self.reason {
+            Refusal::InUse { pid: Some(pid) } if *pid == std::process::id() => {
                 f.write_str("this process writes it already, by another path: give all its hooks the same one")
             }
-            OpenError::InUse { pid: Some(pid), .. } => write!(f, "in use by process {pid}"),
-            OpenError::InUse { pid: None, .. } => f.write_str("in use by another process"),
-            OpenError::Io { err, .. } => write!(f, "{err}"),
-            OpenError::Foreign { found, .. } => write!(f, "starts with {}, not an event log", hex(found)),
-            OpenError::Newer { version, .. } => write!(f, "written in format {version}, this module knows format 1"),
-            OpenError::Spec { reason, .. } => f.write_str(reason),
+            Refusal::InUse { pid: Some(pid) } => write!(f, "in use by process {pid}"),
+            Refusal::InUse { pid: None } => f.write_str("in use by another process"),
+            Refusal::File(err) => write!(f, "{err}"),
+            Refusal::Spec(reason) => f.write_str(reason),
         }
     }
 }

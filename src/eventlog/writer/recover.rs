@@ -6,20 +6,21 @@
 use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::eventlog::chain::{Chain, Rotated};
 use crate::eventlog::claims::Claims;
 use crate::eventlog::disk::Disk;
-use crate::eventlog::folder::{LockError, LogFiles, index_of};
+use crate::eventlog::folder::{LogFiles, index_of};
 use crate::eventlog::format::UNIT_BYTES;
 use crate::eventlog::index::IndexEntry;
 use crate::eventlog::records::{PartInfo, RecordFilter, Records};
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
 use crate::eventlog::spec::{Format, LogSpec};
 
+use super::error::Refusal;
 use super::index_file::IndexFile;
 use super::{Changes, Counts, Current, NextPart, OpenError, PartAt, PartEncoder, Retire, Retry, Writer};
 
@@ -29,7 +30,7 @@ const SEQ_MAX: u64 = u64::MAX / 2;
 
 /// A log that is being opened. Its lock is held already, so no other process writes it.
 pub(crate) struct Opening {
-    writer: Writer,
+    writer: Box<Writer>,
     stage: Stage,
     /// True if the lock file says that the module has written this log before.
     had_writer: bool,
@@ -51,20 +52,20 @@ pub(crate) struct Opening {
 /// ```
 enum Stage {
     /// The search for the rotated segments, and the youngest segment.
-    Chain(Box<Chain>, Option<Segment>),
+    Chain(Box<Chain>, Option<Box<Segment>>),
     /// The parts of the youngest segment are searched, then its first record.
-    Search(Segment),
+    Search(Box<Segment>),
     /// The parts of the youngest segment are read from the end until one has a record; this many are left.
-    Tail(Segment, usize),
+    Tail(Box<Segment>, usize),
     /// The index is made anew: the entries so far, and the number of parts that need one.
-    Index(Segment, Vec<IndexEntry>, usize),
+    Index(Box<Segment>, Vec<IndexEntry>, usize),
     /// The youngest segment has no record. The rotated segments with these numbers are opened, the highest first, to
     /// learn the last seq.
-    Older(VecDeque<u64>),
+    Older(Vec<u64>),
     /// The parts of a rotated segment are searched.
-    OlderSearch(Segment, VecDeque<u64>),
+    OlderSearch(Box<Segment>, Vec<u64>),
     /// The parts of a rotated segment are read from the end.
-    OlderTail(Segment, usize, VecDeque<u64>),
+    OlderTail(Box<Segment>, usize, Vec<u64>),
     Done,
 }
 
@@ -73,30 +74,30 @@ impl Opening {
     pub(crate) fn begin(disk: Arc<dyn Disk>, root: &Path, spec: LogSpec, now: Instant) -> Result<Opening, OpenError> {
         let files = LogFiles::below(root, &spec.path);
         let active = files.active().to_owned();
-        let fail = |err| OpenError::Io { path: active.clone(), err };
-        spec.check().map_err(|reason| OpenError::Spec { path: active.clone(), reason })?;
-        files.make_folder(disk.as_ref()).map_err(fail)?;
-        let lock = files.lock().map_err(|err| match err {
-            LockError::Held { pid } => OpenError::InUse { path: active.clone(), pid },
-            LockError::Io(err) => fail(err),
-        })?;
-        files.check(&active).map_err(fail)?;
-        files.check(&index_of(&active)).map_err(fail)?;
-        let youngest = match Segment::open(&active, true) {
+        Opening::lock(disk, files, spec, now).map_err(|reason| OpenError { path: active, reason })
+    }
+
+    fn lock(disk: Arc<dyn Disk>, files: LogFiles, spec: LogSpec, now: Instant) -> Result<Opening, Refusal> {
+        spec.check().map_err(Refusal::Spec)?;
+        files.make_folder(disk.as_ref())?;
+        let lock = files.lock()?;
+        files.check(files.active())?;
+        files.check(&index_of(files.active()))?;
+        let youngest = match Segment::open(files.active(), true) {
             Ok(segment) => Some(segment),
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
-            Err(err) => return Err(OpenError::of(&active, err)),
+            Err(err) => return Err(err.into()),
         };
         let claims = match lock.claims.clone() {
             // No writer was ever here, so none of the files belongs to the log.
             None if !lock.was_held && youngest.is_none() => Some(Claims::default()),
             claims => claims,
         };
-        let chain = Box::new(Chain::begin(&files, claims).map_err(fail)?);
+        let chain = Box::new(Chain::begin(&files, claims)?);
         let encoder = PartEncoder::new(spec.format);
         let mut index = IndexFile::default();
         index.replaces_any = lock.claims.is_some();
-        let mut writer = Writer {
+        let mut writer = Box::new(Writer {
             spec,
             files,
             disk,
@@ -124,7 +125,7 @@ impl Opening {
             changes: Changes::default(),
             random: RandomState::new(),
             spare: Vec::new(),
-        };
+        });
         writer.begin_segment();
         let had_writer = writer.lock.claims.is_some();
         let stage = Stage::Chain(chain, youngest);
@@ -133,11 +134,21 @@ impl Opening {
 
     /// Makes one step. True once the log is open.
     pub(crate) fn step(&mut self) -> Result<bool, OpenError> {
-        let active = self.writer.files.active().to_owned();
-        let fail = |err| OpenError::Io { path: active.clone(), err };
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        // An error names the file that the stage opens.
+        let older = if let Stage::Older(numbers) = &stage { numbers.last().copied() } else { None };
+        self.next_stage(stage).map_err(|reason| {
+            let files = &self.writer.files;
+            let path = older.map_or_else(|| files.active().to_owned(), |number| files.rotated(number));
+            OpenError { path, reason }
+        })
+    }
+
+    /// Makes one step of this stage. True once the log is open.
+    fn next_stage(&mut self, stage: Stage) -> Result<bool, Refusal> {
+        self.stage = match stage {
             Stage::Chain(mut chain, mut youngest) => {
-                let rotated = chain.step(&self.writer.files, youngest.as_mut(), &mut self.buffer).map_err(fail)?;
+                let rotated = chain.step(&self.writer.files, youngest.as_deref_mut(), &mut self.buffer)?;
                 match (rotated, youngest) {
                     (None, youngest) => Stage::Chain(chain, youngest),
                     (Some(rotated), youngest) => {
@@ -147,8 +158,8 @@ impl Opening {
                 }
             }
             Stage::Search(mut youngest) => {
-                let is_searched = youngest.search(&mut self.buffer).map_err(fail)?;
-                match if is_searched { youngest.first_seq(&mut self.buffer).map_err(fail)? } else { None } {
+                let is_searched = youngest.search(&mut self.buffer)?;
+                match if is_searched { youngest.first_seq(&mut self.buffer)? } else { None } {
                     None => Stage::Search(youngest),
                     Some(_) => {
                         let parts = youngest.parts.len();
@@ -156,27 +167,25 @@ impl Opening {
                     }
                 }
             }
-            Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left).map_err(fail)? {
-                Tail::Found(part, number, found) => {
-                    self.continue_segment(segment, part, number, *found).map_err(fail)?
-                }
+            Stage::Tail(mut segment, left) => match self.read_tail(&mut segment, left)? {
+                Tail::Found(part, number, found) => self.continue_segment(segment, part, number, *found)?,
                 Tail::More(left) => Stage::Tail(segment, left),
                 Tail::Nothing => {
                     self.retire_empty(&segment)?;
                     self.older()
                 }
             },
-            Stage::Index(segment, entries, complete) => self.index_part(segment, entries, complete).map_err(fail)?,
+            Stage::Index(segment, entries, complete) => self.index_part(segment, entries, complete)?,
             Stage::Older(numbers) => self.open_older(numbers)?,
             Stage::OlderSearch(mut segment, numbers) => {
-                if segment.search(&mut self.buffer).map_err(fail)? {
+                if segment.search(&mut self.buffer)? {
                     let parts = segment.parts.len();
                     Stage::OlderTail(segment, parts, numbers)
                 } else {
                     Stage::OlderSearch(segment, numbers)
                 }
             }
-            Stage::OlderTail(mut segment, left, numbers) => match self.read_tail(&mut segment, left).map_err(fail)? {
+            Stage::OlderTail(mut segment, left, numbers) => match self.read_tail(&mut segment, left)? {
                 Tail::Found(_, _, found) => self.continue_from(found.next_seq),
                 Tail::More(left) => Stage::OlderTail(segment, left, numbers),
                 Tail::Nothing => Stage::Older(numbers),
@@ -187,7 +196,7 @@ impl Opening {
         let last = self.writer.next_seq - 1;
         if last > SEQ_MAX {
             let reason = format!("its last record has number {last}, which no real log reaches: move the file away");
-            return Err(OpenError::Spec { path: active, reason });
+            return Err(Refusal::Spec(reason));
         }
         if is_open && !std::mem::replace(&mut self.is_listed, true) {
             // The list is written last: a file that could not be opened as a log does not become the module's by the
@@ -203,7 +212,7 @@ impl Opening {
     }
 
     /// The writer, once [`Opening::step`] returned true.
-    pub(crate) fn finish(self) -> Writer {
+    pub(crate) fn finish(self) -> Box<Writer> {
         self.writer
     }
 
@@ -233,13 +242,12 @@ impl Opening {
 
     /// Decides the fate of a youngest segment without a record: an error if nothing proves that it belongs to the
     /// log, else its removal, or a rotation if it has damage.
-    fn retire_empty(&mut self, segment: &Segment) -> Result<(), OpenError> {
+    fn retire_empty(&mut self, segment: &Segment) -> Result<(), Refusal> {
         if !self.had_writer && !self.has_rotated && segment.bytes > 0 {
             // The file begins like a log, but nothing proves that it is one: it may be any file that begins like
             // this.
-            let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None });
-            let head = head.map_err(SegmentError::from).map(SegmentError::Foreign);
-            return Err(OpenError::of(&segment.path, head.unwrap_or_else(|err| err)));
+            let head = segment.bytes_of(Part { offset: 0, end: segment.bytes.min(8), info: None })?;
+            return Err(SegmentError::Foreign(head).into());
         }
         // Only damaged bytes are worth keeping: somebody may want to look into them.
         let is_kept = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
@@ -251,7 +259,7 @@ impl Opening {
     /// A segment of the other format is rotated instead.
     fn continue_segment(
         &mut self,
-        mut segment: Segment,
+        mut segment: Box<Segment>,
         part: Part,
         number: usize,
         found: PartRead,
@@ -300,7 +308,12 @@ impl Opening {
     }
 
     /// Makes the entry of one more part, until the first `complete` parts have theirs. Then it writes the index.
-    fn index_part(&mut self, mut segment: Segment, mut entries: Vec<IndexEntry>, complete: usize) -> io::Result<Stage> {
+    fn index_part(
+        &mut self,
+        mut segment: Box<Segment>,
+        mut entries: Vec<IndexEntry>,
+        complete: usize,
+    ) -> io::Result<Stage> {
         let part = segment.parts.get(entries.len()).copied().filter(|_| entries.len() < complete);
         // An index ends before a gap.
         let Some(part) = part.filter(|part| part.offset == entries.last().map_or(0, IndexEntry::end)) else {
@@ -317,14 +330,13 @@ impl Opening {
 
     /// The stage that looks for the last seq in the rotated segments.
     fn older(&self) -> Stage {
-        Stage::Older(self.writer.lock.claims.iter().flat_map(|claims| claims.iter().rev()).collect())
+        Stage::Older(self.writer.lock.claims.iter().flat_map(Claims::iter).collect())
     }
 
     /// Opens the rotated segment with the highest number that is left.
-    fn open_older(&mut self, mut numbers: VecDeque<u64>) -> Result<Stage, OpenError> {
-        let Some(number) = numbers.pop_front() else { return Ok(self.continue_from(1)) };
-        let path: PathBuf = self.writer.files.rotated(number);
-        match Segment::open(&path, true) {
+    fn open_older(&mut self, mut numbers: Vec<u64>) -> Result<Stage, Refusal> {
+        let Some(number) = numbers.pop() else { return Ok(self.continue_from(1)) };
+        match Segment::open(&self.writer.files.rotated(number), true) {
             Ok(segment) => Ok(Stage::OlderSearch(segment, numbers)),
             // A file that is gone or is no segment has no seq.
             Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(Stage::Older(numbers)),
@@ -333,7 +345,7 @@ impl Opening {
             {
                 Ok(Stage::Older(numbers))
             }
-            Err(err) => Err(OpenError::of(&path, err)),
+            Err(err) => Err(err.into()),
         }
     }
 

@@ -154,14 +154,27 @@ impl Writer {
         self.removing = false;
         let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
         let claims = self.lock.claims.clone().unwrap_or_default();
-        let is_there = |number: &u64| fs::symlink_metadata(self.files.rotated(*number)).is_ok();
-        // `kept` is the lowest number that stays. Only existing files count, since an owner may have removed some.
-        let kept = claims.iter().rev().take(keep + COUNTED_MAX).filter(is_there).take(keep).last();
-        let below = if keep == 0 { u64::MAX } else { kept.unwrap_or(0) };
-        let mut extra = claims.iter().take_while(|number| *number < below);
-        let removed: Vec<u64> =
-            extra.by_ref().take(REMOVED_MAX).filter(|number| self.remove_segment(*number)).collect();
-        self.removing = !removed.is_empty() && extra.next().is_some();
+        // `below` is the lowest number that stays. Only existing files count, since an owner may have removed some.
+        let (mut below, mut kept) = (if keep == 0 { u64::MAX } else { 0 }, 0);
+        for number in claims.iter().rev().take(keep + COUNTED_MAX) {
+            if kept == keep {
+                break;
+            }
+            if fs::symlink_metadata(self.files.rotated(number)).is_ok() {
+                (below, kept) = (number, kept + 1);
+            }
+        }
+        let (mut removed, mut tried) = (Vec::new(), 0);
+        for number in claims.iter().take_while(|number| *number < below) {
+            if tried == REMOVED_MAX {
+                self.removing = !removed.is_empty();
+                break;
+            }
+            tried += 1;
+            if self.remove_segment(number) {
+                removed.push(number);
+            }
+        }
         if !removed.is_empty() {
             self.claim(|claims| removed.into_iter().for_each(|number| claims.remove(number)));
         }
@@ -269,7 +282,7 @@ impl Writer {
         };
         if let Err(err) = result {
             self.counts.fsync_errors += 1;
-            return Err(WriteError { action, path: path.to_owned(), err });
+            return Err(failed(action, path, err));
         }
         self.folder_changed = false;
         Ok(())
@@ -343,7 +356,8 @@ impl Writer {
 }
 
 /// An error with the path of the log.
-fn failed(action: &'static str, path: &Path, err: io::Error) -> WriteError {
+#[cold]
+pub(super) fn failed(action: &'static str, path: &Path, err: io::Error) -> WriteError {
     WriteError { action, path: path.to_owned(), err }
 }
 

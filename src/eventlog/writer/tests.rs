@@ -13,6 +13,7 @@ use crate::eventlog::disk::SystemDisk;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, Damage, ReadError, Scan, ScanProgress};
 use crate::eventlog::records::{Query, Records};
+use crate::eventlog::segment::SegmentError;
 use crate::eventlog::spec::Format;
 use crate::eventlog::{folder, format};
 
@@ -669,7 +670,7 @@ fn links_out_of_the_folder_are_refused() {
     let refused = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now()).err().unwrap();
     assert!(refused.to_string().ends_with("a link leads to the module's own files"), "{refused}");
     assert_eq!(fs::read_dir(folder.0.join("realtime")).unwrap().count(), 0);
-    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
+    assert!(matches!(scan(&folder, all()), Err(ReadError::File { err: SegmentError::Io(_), .. })));
     // A link that stays inside the data folder is allowed.
     let folder = Folder::new();
     fs::create_dir_all(folder.0.join("elsewhere")).unwrap();
@@ -681,7 +682,7 @@ fn links_out_of_the_folder_are_refused() {
     // A link to the outside in place of a rotated segment is not read.
     fs::copy(active(&folder), outside.0.join("stolen")).unwrap();
     symlink(outside.0.join("stolen"), folder.0.join("elsewhere/deaths.log.000001")).unwrap();
-    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
+    assert!(matches!(scan(&folder, all()), Err(ReadError::File { err: SegmentError::Io(_), .. })));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn block(text: &[u8], open: usize, run: usize) -> Option<Code> {
     let end_from = |from: usize| {
         // The code needs at least one character that is not a line end.
         let first = from + text.get(from..)?.iter().position(|byte| *byte != b'\n')?;
-        Some(first + 1 + memchr::memmem::find(text.get(first + 1..)?, b"```")?)
+        Some(first + 1 + text.get(first + 1..)?.windows(3).position(|fence| fence == b"```")?)
     };
     // The name of a language on the first line is not code, but only if code follows it.
     let rest = text.get(start..)?;

@@ -163,7 +163,7 @@ fn unmade(shared: &Shared, id: &[u8], action: &Action, reason: String) -> Option
     shared.stats.actions_unmade.add(1);
     let id = String::from_utf8_lossy(id);
     let kind = action.kind.name();
-    // `MessageCauses` takes the message up to its first `;` as the cause.
+    // `Causes` takes the message up to its first `;` as the cause.
     let cause = format!("{id}\0{kind}\0{reason}").replace(';', ",");
     let more = lock(&shared.unmade).pass_message(Level::Error, &cause, Instant::now())?;
     log::error!("hook `{}`: lost an action of type {kind}: {}{more}", escaped(&id), escaped(&reason));

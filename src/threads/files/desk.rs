@@ -10,7 +10,6 @@
 //!                      └─ error ─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
 //! ```
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
 use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::fail_point::fail_point;
-use crate::io::text_log::{MessageCauses, Throttle};
+use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
 use crate::threads::files::log_state::{Log, LogState, Shut, go_on};
 use crate::threads::files::queue::{Append, Files, Job, ReadReply};
@@ -48,17 +47,18 @@ const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
 /// The logs and reads of `rt-files`. A panic loses it whole; [`Files::settle_lost`] counts its records.
 pub(super) struct Desk<'a> {
     files: &'a Files,
-    logs: HashMap<LogPath, Log>,
+    /// At most [`EVENTLOG_OPEN_MAX`], so a search by path is quick.
+    logs: Vec<Log>,
     /// A clock of uses: it counts up with every use of a log.
     uses: u64,
     /// Reads under way. Each gets a slice of time in turn.
-    reads: VecDeque<ActiveRead>,
+    reads: Vec<ActiveRead>,
     /// Flushes that wait for a log that is being opened (of all logs, or of the named one), and their answers.
     flushes: Vec<(Option<LogPath>, Sender<bool>)>,
     /// Throttles the warnings about failed writes.
     failures: Throttle,
     /// Throttles the errors and notices about logs that take no records.
-    refusals: MessageCauses,
+    refusals: Causes,
     /// Takes the notices for scripts.
     tell: &'a dyn Fn(Notice),
 }
@@ -80,8 +80,8 @@ enum ReadStage {
 
 impl<'a> Desk<'a> {
     pub(super) fn new(files: &'a Files, tell: &'a dyn Fn(Notice)) -> Desk<'a> {
-        let (failures, refusals) = (Throttle::new(), MessageCauses::default());
-        let (logs, reads, flushes) = (HashMap::new(), VecDeque::new(), Vec::new());
+        let (failures, refusals) = (Throttle::new(), Causes::default());
+        let (logs, reads, flushes) = (Vec::new(), Vec::new(), Vec::new());
         Desk { files, logs, uses: 0, reads, flushes, failures, refusals, tell }
     }
 
@@ -92,7 +92,7 @@ impl<'a> Desk<'a> {
             return Duration::ZERO;
         }
         // At least a millisecond, so that a due time in the past cannot make the loop spin.
-        let due = self.logs.values().filter_map(|log| log.writer().and_then(Writer::due)).min();
+        let due = self.logs.iter().filter_map(|log| log.writer().and_then(Writer::due)).min();
         due.map_or(Duration::MAX, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
@@ -121,14 +121,15 @@ impl<'a> Desk<'a> {
     /// Hands a record to its log's writer, which buffers it, or keeps it while the log is being opened. A record that the
     /// log does not take is dropped and counted.
     fn append(&mut self, append: Append, now: Instant) {
-        let dropped = &self.files.stats.files.dropped;
+        let files = self.files;
+        let dropped = &files.stats.files.dropped;
         self.uses += 1;
         if let Err(reason) = self.make_ready(&append.log, now) {
             let counter = if reason == Shut::Full { &dropped.disk_full } else { &dropped.refused };
             return self.drop_one(append.weight(), counter);
         }
         let uses = self.uses;
-        let Some(log) = self.logs.get_mut(&append.log.path) else { return };
+        let Some(log) = self.log(&append.log.path) else { return };
         log.last_use = uses;
         let writer = match &mut log.state {
             LogState::Open(writer) => writer,
@@ -145,7 +146,7 @@ impl<'a> Desk<'a> {
                 // that a batch of small records costs one write.
                 if writer.wants_write() {
                     let result = writer.advance(now, false);
-                    log.settle(self.files);
+                    log.settle(files);
                     self.note(result);
                 }
             }
@@ -165,6 +166,11 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// The log at this path, if it was used lately.
+    fn log(&mut self, path: &LogPath) -> Option<&mut Log> {
+        self.logs.iter_mut().find(|log| log.path == *path)
+    }
+
     /// Counts one record of this weight as dropped.
     fn drop_one(&self, weight: usize, counter: &Counter) {
         counter.add(1);
@@ -175,7 +181,7 @@ impl<'a> Desk<'a> {
     /// effect at once; another format closes the log and opens it again.
     fn make_ready(&mut self, spec: &Arc<LogSpec>, now: Instant) -> Result<(), Shut> {
         let mut reformatted = None;
-        match self.logs.get_mut(&spec.path) {
+        match self.logs.iter_mut().find(|log| log.path == spec.path) {
             Some(Log { state: LogState::Open(writer), .. }) if writer.spec() == spec.as_ref() => return Ok(()),
             Some(Log { state: LogState::Open(writer), .. }) if writer.spec().format == spec.format => {
                 writer.set_spec(LogSpec::clone(spec));
@@ -188,7 +194,7 @@ impl<'a> Desk<'a> {
                     return Err(Shut::Refused);
                 }
                 reformatted = Some(now);
-                self.close_log(&spec.path.clone(), now);
+                self.close_log(&spec.path, now);
             }
             // The settings of its first record hold until it is open; then each waiting record is appended with its own.
             Some(Log { state: LogState::Opening(..), .. }) => return Ok(()),
@@ -210,10 +216,14 @@ impl<'a> Desk<'a> {
         }
         let files = self.files;
         let opening = Opening::begin(Arc::clone(&files.disk), &files.root, LogSpec::clone(spec), now);
-        let opened = opening.and_then(|opening| go_on(Box::new(opening), EVENTLOG_OPEN_SLICE));
+        let opened = opening.and_then(|opening| go_on(opening, EVENTLOG_OPEN_SLICE));
         let (state, result) = self.state_of(&spec.path, opened, now);
-        let log = Log { state, last_use: self.uses, records: 0, weight: 0, dirty: false, reformatted };
-        self.logs.insert(spec.path.clone(), log);
+        let path = spec.path.clone();
+        let log = Log { path, state, last_use: self.uses, records: 0, weight: 0, dirty: false, reformatted };
+        match self.log(&spec.path) {
+            Some(shut) => *shut = log,
+            None => self.logs.push(log),
+        }
         result
     }
 
@@ -236,14 +246,14 @@ impl<'a> Desk<'a> {
 
     /// True while any log is being opened.
     fn is_opening(&self) -> bool {
-        self.logs.values().any(Log::is_opening)
+        self.logs.iter().any(Log::is_opening)
     }
 
     /// Spends one slice of time on opening a log. The logs that are being opened take turns.
     pub(super) fn open_slice(&mut self, now: Instant) {
-        let opening = self.logs.iter_mut().filter(|(_, log)| log.is_opening());
-        let Some((path, log)) = opening.min_by_key(|(_, log)| log.last_use) else { return };
-        let path = path.clone();
+        let opening = self.logs.iter_mut().filter(|log| log.is_opening());
+        let Some(log) = opening.min_by_key(|log| log.last_use) else { return };
+        let path = log.path.clone();
         self.uses += 1;
         log.last_use = self.uses;
         // The placeholder is never seen: if the step panics, the whole desk is lost.
@@ -262,7 +272,7 @@ impl<'a> Desk<'a> {
     }
 
     fn set_state(&mut self, path: &LogPath, state: LogState) {
-        if let Some(log) = self.logs.get_mut(path) {
+        if let Some(log) = self.log(path) {
             log.state = state;
         }
     }
@@ -271,8 +281,8 @@ impl<'a> Desk<'a> {
     fn make_room(&mut self, now: Instant) -> Result<(), Shut> {
         while self.logs.len() >= EVENTLOG_OPEN_MAX {
             // A log with records that the disk does not take is never closed for another: it would lose them.
-            let idle = self.logs.iter().filter(|(_, log)| !log.is_busy(now)).min_by_key(|(_, log)| log.last_use);
-            let Some(path) = idle.map(|(path, _)| path.clone()) else { return Err(Shut::Full) };
+            let idle = self.logs.iter().filter(|log| !log.is_busy(now)).min_by_key(|log| log.last_use);
+            let Some(path) = idle.map(|log| log.path.clone()) else { return Err(Shut::Full) };
             self.close_log(&path, now);
         }
         Ok(())
@@ -280,7 +290,8 @@ impl<'a> Desk<'a> {
 
     /// Writes, syncs and closes one log. Records that cannot be written even now are dropped and counted.
     fn close_log(&mut self, path: &LogPath, now: Instant) {
-        let Some(mut log) = self.logs.remove(path) else { return };
+        let Some(at) = self.logs.iter().position(|log| log.path == *path) else { return };
+        let mut log = self.logs.swap_remove(at);
         let result = match &mut log.state {
             LogState::Open(writer) => writer.finish(now),
             LogState::Opening(_, waiting) => {
@@ -306,8 +317,9 @@ impl<'a> Desk<'a> {
         while self.is_opening() && Instant::now() < until {
             self.open_slice(now);
         }
-        let paths: Vec<LogPath> = self.logs.keys().cloned().collect();
-        paths.iter().for_each(|path| self.close_log(path, now));
+        while let Some(path) = self.logs.last().map(|log| log.path.clone()) {
+            self.close_log(&path, now);
+        }
         self.files.settle_reads(self.reads.len());
         self.reads.clear();
     }
@@ -316,7 +328,7 @@ impl<'a> Desk<'a> {
     pub(super) fn advance(&mut self, now: Instant) {
         let mut held = 0;
         let mut trouble = Ok(());
-        for log in self.logs.values_mut() {
+        for log in &mut self.logs {
             let LogState::Open(writer) = &mut log.state else { continue };
             if log.dirty || writer.due().is_some_and(|due| due <= now) {
                 let result = writer.advance(now, true);
@@ -336,7 +348,7 @@ impl<'a> Desk<'a> {
     /// Syncs the log that holds most memory, so that its records can be forgotten.
     fn sync_largest(&mut self, now: Instant) {
         // A log that pauses after a failure is left alone: another sync would fail as well.
-        let fit = self.logs.values_mut().filter(|log| !log.is_stuck(now));
+        let fit = self.logs.iter_mut().filter(|log| !log.is_stuck(now));
         let Some(log) = fit.max_by_key(|log| log.writer().map_or(0, Writer::held_bytes)) else { return };
         let LogState::Open(writer) = &mut log.state else { return };
         let result = writer.sync_now(now);
@@ -352,12 +364,12 @@ impl<'a> Desk<'a> {
         self.advance(now);
         let logs = &self.logs;
         self.flushes.retain(|(path, done)| {
-            let asked = || logs.iter().filter(|(log, _)| path.as_ref().is_none_or(|path| path == *log));
-            if asked().any(|(_, log)| log.is_opening()) {
+            let asked = || logs.iter().filter(|log| path.as_ref().is_none_or(|path| *path == log.path));
+            if asked().any(Log::is_opening) {
                 return true;
             }
             // The caller's deadline may be over.
-            let _ = done.try_send(asked().all(|(_, log)| log.records == 0));
+            let _ = done.try_send(asked().all(|log| log.records == 0));
             false
         });
     }
@@ -367,20 +379,23 @@ impl<'a> Desk<'a> {
     /// Begins a read, after writing: the scan reads the file, so all earlier records must be in it.
     fn begin_read(&mut self, path: LogPath, query: Query, reply: ReadReply, now: Instant) {
         self.advance(now);
-        let begun = if self.logs.get(&path).is_some_and(Log::is_opening) {
+        let begun = if self.log(&path).is_some_and(|log| log.is_opening()) {
             Ok(ReadStage::NotYet(path, query))
         } else {
             Scan::of_script(&self.files.root, &path, query).map(|scan| ReadStage::Scan(Box::new(scan)))
         };
         match begun {
-            Ok(stage) => self.reads.push_back(ActiveRead { stage, reply }),
+            Ok(stage) => self.reads.push(ActiveRead { stage, reply }),
             Err(err) => self.answer(reply, Err(err)),
         }
     }
 
     /// Spends one slice of time on the oldest read. A read that is not finished goes behind the others.
     pub(super) fn read_slice(&mut self) {
-        let Some(ActiveRead { mut stage, mut reply }) = self.reads.pop_front() else { return };
+        if self.reads.is_empty() {
+            return;
+        }
+        let ActiveRead { mut stage, mut reply } = self.reads.remove(0);
         let until = Instant::now() + EVENTLOG_READ_SLICE;
         loop {
             stage = match stage {
@@ -394,7 +409,7 @@ impl<'a> Desk<'a> {
                 ReadStage::Read(outcome) => ReadStage::Read(outcome),
             };
             if Instant::now() >= until {
-                return self.reads.push_back(ActiveRead { stage, reply });
+                return self.reads.push(ActiveRead { stage, reply });
             }
         }
     }

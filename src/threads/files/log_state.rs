@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::eventlog::path::LogPath;
 use crate::eventlog::writer::{OpenError, Opening, Writer};
 use crate::threads::files::queue::{Append, Files};
 
 /// One log that was used lately.
 pub(super) struct Log {
+    pub(super) path: LogPath,
     pub(super) state: LogState,
     /// The desk's count of uses at its last use.
     pub(super) last_use: u64,
@@ -24,7 +26,7 @@ pub(super) struct Log {
 pub(super) enum LogState {
     Open(Box<Writer>),
     /// The log is large and opens in slices. Its records wait here; they still count against the bounds of the queue.
-    Opening(Box<Opening>, Vec<Append>),
+    Opening(Opening, Vec<Append>),
     /// The log could not be opened and is not tried again before `until`. `full`: as the disk had no room.
     Shut {
         until: Instant,
@@ -90,11 +92,11 @@ impl Log {
 }
 
 /// Goes on opening a log for a slice of time. The returned state is `Open`, or `Opening` without any waiting records.
-pub(super) fn go_on(mut opening: Box<Opening>, slice: Duration) -> Result<LogState, OpenError> {
+pub(super) fn go_on(mut opening: Opening, slice: Duration) -> Result<LogState, OpenError> {
     let until = Instant::now() + slice;
     loop {
         if opening.step()? {
-            return Ok(LogState::Open(Box::new(opening.finish())));
+            return Ok(LogState::Open(opening.finish()));
         }
         if Instant::now() >= until {
             return Ok(LogState::Opening(opening, Vec::new()));

@@ -44,8 +44,6 @@ const INTAKE_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(60);
 /// Time that the senders get to end at stop, after their sockets were shut down.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
-/// Causes of failed posts that are remembered: more than destinations and reasons can be in trouble at once.
-const CAUSES_MAX: usize = 512;
 
 /// Runs `rt-webhooks` until stop. A panic starts it again, with the schedule and the senders of before.
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -68,7 +66,7 @@ struct Worker<'a> {
     webhooks: &'a Webhooks,
     dead_letters: Option<DeadLetters>,
     /// Throttles the log lines about failed posts.
-    failures: Causes<Box<[u8]>, CAUSES_MAX>,
+    failures: Causes,
     /// Scratch memory for the tape of one event.
     tape: Vec<u8>,
 }

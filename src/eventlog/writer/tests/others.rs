@@ -261,7 +261,10 @@ fn only_plain_files_are_opened() {
                 assert!(writer.take_counts().rotations > 0);
                 assert!(read_all(&folder) == expected(&samples), "{name}");
             } else if name == "deaths.log" {
-                assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })), "{name}");
+                assert!(
+                    matches!(scan(&folder, all()), Err(ReadError::File { err: SegmentError::Io(_), .. })),
+                    "{name}"
+                );
             }
             assert!(!fs::symlink_metadata(logs.join(name)).unwrap().is_file(), "{name} was not replaced");
         }
@@ -275,7 +278,7 @@ fn only_plain_files_are_opened() {
     let rotated = folder.0.join("logs/deaths.log.000001");
     fs::remove_file(&rotated).unwrap();
     pipe(&rotated);
-    assert!(matches!(scan(&folder, all()), Err(ReadError::Io { .. })));
+    assert!(matches!(scan(&folder, all()), Err(ReadError::File { err: SegmentError::Io(_), .. })));
     let mut writer = open(&folder, LogSpec { max_files: 1, ..spec(Format::Json) });
     append(&mut writer, &samples);
     writer.sync_now(Instant::now()).unwrap();
