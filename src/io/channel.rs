@@ -1,10 +1,12 @@
 //! Queues between threads: [`Sender`] and [`Receiver`], typed ends of one kind of crossbeam channel.
 //! The channel's code is large and generic: a copy for each of ten types of items took 80 KB of the library. So these
 //! queues hold boxed items, which costs an allocation for each. The two queues of events between the game thread and
-//! Redis use crossbeam directly instead (`threads/publisher/outbox.rs`, `threads/subscriber/inbox.rs`).
+//! Redis hold plain items instead, in an array (`threads/publisher/outbox.rs`, `threads/subscriber/inbox.rs`).
+//! [`Bell`] wakes a thread that serves several queues, or an array, which nobody can wait for.
 
 use std::any::Any;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -81,9 +83,11 @@ impl<T: 'static> Receiver<T> {
     }
 }
 
-/// Wakes the one thread that serves several queues: every sender of theirs rings it after an item. A ring while nobody
-/// waits ends the next wait at once.
+/// Wakes the one thread that serves a set of queues: every sender rings after each item. A ring while nobody waits ends
+/// the next wait at once.
 pub(crate) struct Bell {
+    /// It was rung since the last wait ended: further rings cost one look at this.
+    is_rung: AtomicBool,
     tx: Sender<()>,
     rx: Receiver<()>,
 }
@@ -91,19 +95,24 @@ pub(crate) struct Bell {
 impl Default for Bell {
     fn default() -> Bell {
         let (tx, rx) = bounded(1);
-        Bell { tx, rx }
+        Bell { is_rung: AtomicBool::new(false), tx, rx }
     }
 }
 
 impl Bell {
+    #[inline]
     pub(crate) fn ring(&self) {
-        // Refused if it was rung already: one ring is as good as two.
-        let _ = self.tx.send(());
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            // Refused after a wait that ended at its deadline while the bell was being rung: the ring before is still there.
+            let _ = self.tx.send(());
+        }
     }
 
-    /// Waits for a ring until the deadline.
-    pub(crate) fn wait(&self, deadline: Instant) {
-        let _ = self.rx.recv_deadline(deadline);
+    /// Waits for a ring until the deadline. The caller must look at its queues afterwards in any case. False: nobody rang.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        let heard = self.rx.recv_deadline(deadline).is_ok();
+        // Before the caller's look at its queues: an item that comes later rings again.
+        self.is_rung.swap(false, Ordering::AcqRel) || heard
     }
 }
 
