@@ -8,3 +8,4 @@ pub(crate) mod lock;
 pub(crate) mod net;
 pub(crate) mod plain_file;
 pub(crate) mod text_log;
+pub(crate) mod thread;

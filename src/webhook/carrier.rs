@@ -22,6 +22,7 @@ use rustls::{ClientConnection, StreamOwned};
 use crate::hooks::url::Origin;
 use crate::io::channel::{self, Receiver, Sender};
 use crate::io::net::Timed;
+use crate::io::thread::spawn;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
 use crate::webhook::head::{Head, head_end};
 
@@ -91,14 +92,8 @@ impl Carrier {
                 }
             }
         };
-        let builder = thread::Builder::new().name(format!("rt-carry-{number}")).stack_size(STACK_BYTES);
-        Ok(Carrier {
-            port,
-            errands_tx: Some(errands_tx),
-            reports_rx,
-            thread: Some(builder.spawn(run)?),
-            interrupt: None,
-        })
+        let thread = spawn(format!("rt-carry-{number}"), STACK_BYTES, Box::new(run))?;
+        Ok(Carrier { port, errands_tx: Some(errands_tx), reports_rx, thread: Some(thread), interrupt: None })
     }
 
     #[cfg(test)]

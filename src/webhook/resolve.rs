@@ -9,12 +9,12 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::lock::lock;
 use crate::io::net::ADDRESSES_TRIED_MAX;
+use crate::io::thread;
 
 /// Most look-ups that run at once. The system may take half a minute for one.
 const LOOKUPS_MAX: usize = 16;
@@ -139,7 +139,7 @@ impl Resolver {
             let mut outcome = LookupReport { resolver: &resolver, host: &host, found: None };
             outcome.found = Some((resolver.lookup)(&host));
         };
-        thread::Builder::new().name("rt-resolve".to_owned()).stack_size(256 * 1024).spawn(run).map(drop)
+        thread::spawn("rt-resolve".to_owned(), 256 * 1024, Box::new(run)).map(drop)
     }
 }
 

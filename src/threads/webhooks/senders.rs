@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
@@ -15,6 +15,7 @@ use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::channel::{self, Bell, Receiver, Sender};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
+use crate::io::thread;
 use crate::stats::Stats;
 use crate::threads::join::join_by;
 use crate::webhook::client::Client;
@@ -136,8 +137,7 @@ impl Senders {
             bell: Arc::clone(&self.bell),
             stats: Arc::clone(&self.stats),
         };
-        let builder = thread::Builder::new().name(format!("rt-send-{number}")).stack_size(STACK_BYTES);
-        builder.spawn(move || sender.run())
+        thread::spawn(format!("rt-send-{number}"), STACK_BYTES, Box::new(move || sender.run()))
     }
 
     /// The queue of results. The receiver must call [`Senders::settle`] for each.
