@@ -225,7 +225,7 @@ impl Windows {
     /// dropped.
     pub(crate) fn remove(&mut self) -> usize {
         self.is_removed = true;
-        let gone = self.ended.drain(..).chain(self.open.take());
+        let gone = std::mem::take(&mut self.ended).into_iter().chain(self.open.take());
         gone.map(|window| window.len()).sum()
     }
 }

@@ -10,7 +10,6 @@
 //! acting     "player:"       ──▶ "p:player:*", "p:player:?ill"     patterns with hooks, by their literal beginning
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::limits::ACTED_MAX;
@@ -80,24 +79,55 @@ struct LeaseUse {
     users: usize,
 }
 
+/// A value in one of the tries below. One type for all of them keeps the trie's code in the library once.
+#[derive(Clone)]
+enum Kept {
+    Route(Arc<Route>),
+    /// A set of patterns.
+    Patterns(Trie<Kept>),
+    /// A member of such a set.
+    Pattern,
+    Lease(LeaseUse),
+    Aggregator(Arc<Aggregator>),
+}
+
+impl Kept {
+    fn route(&self) -> Option<&Arc<Route>> {
+        if let Kept::Route(route) = self { Some(route) } else { None }
+    }
+
+    fn patterns(&self) -> Option<&Trie<Kept>> {
+        if let Kept::Patterns(patterns) = self { Some(patterns) } else { None }
+    }
+
+    fn lease(&self) -> Option<&LeaseUse> {
+        if let Kept::Lease(lease) = self { Some(lease) } else { None }
+    }
+
+    fn aggregator(&self) -> Option<&Arc<Aggregator>> {
+        if let Kept::Aggregator(aggregator) = self { Some(aggregator) } else { None }
+    }
+}
+
 /// All routes at one moment.
 #[derive(Clone, Default)]
 pub struct Routes {
     /// By name on the wire, as a `message` frame names it.
-    channels: Trie<Arc<Route>>,
+    channels: Trie<Kept>,
     /// By name on the wire, as a `pmessage` frame names its pattern.
-    patterns: Trie<Arc<Route>>,
+    patterns: Trie<Kept>,
     /// The patterns with hooks or aggregators: by [`Topic::literal`], then by name on the wire. [`Routes::matched`]
     /// looks only at patterns whose literal begins the channel, not at all of them.
-    acting: Trie<Trie<()>>,
-    /// Number of literals in `acting` for each length: a channel is cut at these lengths only.
-    literals: Arc<BTreeMap<usize, usize>>,
+    acting: Trie<Kept>,
+    /// The lengths of the literals in `acting`, ascending, and the number of literals of each: a channel is cut at these
+    /// lengths only.
+    literals: Arc<Vec<(usize, usize)>>,
     /// The prefix of every name on the wire.
     prefix: Arc<str>,
     /// By fingerprint.
-    leases: Trie<LeaseUse>,
+    leases: Trie<Kept>,
     /// By address: two aggregators may have one fingerprint.
-    aggregators: Trie<Arc<Aggregator>>,
+    aggregators: Trie<Kept>,
 }
 
 impl Routes {
@@ -108,13 +138,13 @@ impl Routes {
 
     /// Lua begins to listen to this topic, or stops.
     pub(crate) fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
-        self.change(topic, |route| route.is_listened = wanted);
+        self.change(topic, &mut |route| route.is_listened = wanted);
     }
 
     /// Replaces one hook by another of the same topic. `before` is `None` for an addition, `after` for a removal.
     pub(crate) fn replace_hook(&mut self, before: Option<&Arc<Hook>>, after: Option<&Arc<Hook>>) {
         let Some(hook) = after.or(before) else { return };
-        self.change(&hook.topic, |route| replace(&mut route.hooks, before, after));
+        self.change(&hook.topic, &mut |route| replace(&mut route.hooks, before, after));
         // The new hook goes first: a lease that both use keeps at least one user, so this server does not free it.
         for (hook, wanted) in [(after, true), (before, false)] {
             if let Some(hook) = hook.filter(|hook| hook.has(Scope::Fleet)) {
@@ -126,35 +156,41 @@ impl Routes {
     /// Replaces one aggregator by another, as [`Routes::replace_hook`] does for hooks.
     pub(crate) fn replace_aggregator(&mut self, before: Option<&Arc<Aggregator>>, after: Option<&Arc<Aggregator>>) {
         let Some(aggregator) = after.or(before) else { return };
-        self.change(&aggregator.topic, |route| replace(&mut route.aggregators, before, after));
+        self.change(&aggregator.topic, &mut |route| replace(&mut route.aggregators, before, after));
         for (aggregator, wanted) in [(after, true), (before, false)] {
             let Some(aggregator) = aggregator else { continue };
             self.count_lease_use(aggregator.fingerprint, &aggregator.lease, wanted);
             let address = Arc::as_ptr(aggregator).addr().to_ne_bytes();
-            self.aggregators.update(&address, |known| *known = wanted.then(|| Arc::clone(aggregator)));
+            self.aggregators.update(&address, &mut |known| {
+                *known = wanted.then(|| Kept::Aggregator(Arc::clone(aggregator)));
+            });
         }
     }
 
     /// Adds one user of a lease, or removes one. A lease without users is not asked for any more.
     fn count_lease_use(&mut self, fingerprint: Fingerprint, lease: &Arc<Lease>, wanted: bool) {
-        self.leases.update(&fingerprint.to_bytes(), |known| {
-            let users = known.as_ref().map_or(0, |known| known.users);
+        self.leases.update(&fingerprint.to_bytes(), &mut |known| {
+            let users = known.as_ref().and_then(Kept::lease).map_or(0, |known| known.users);
             let users = if wanted { users + 1 } else { users.saturating_sub(1) };
-            *known = (users > 0).then(|| LeaseUse { fingerprint, lease: Arc::clone(lease), users });
+            let used = || Kept::Lease(LeaseUse { fingerprint, lease: Arc::clone(lease), users });
+            *known = (users > 0).then(used);
         });
     }
 
     /// Changes one route. Creates it before the change and removes it afterwards if it has no receivers.
-    fn change(&mut self, topic: &Arc<Topic>, change: impl FnOnce(&mut Route)) {
+    fn change(&mut self, topic: &Arc<Topic>, change: &mut dyn FnMut(&mut Route)) {
         let wire = topic.wire_name(&self.prefix);
         let space = if topic.is_pattern() { &mut self.patterns } else { &mut self.channels };
-        let (acted, acts) = space.update(&wire, |known| {
-            let mut route = known.take().unwrap_or_else(|| Arc::new(Route::new(Arc::clone(topic))));
-            let acted = route.is_acted_on();
+        let (mut acted, mut acts) = (false, false);
+        space.update(&wire, &mut |known| {
+            let mut route = match known.take() {
+                Some(Kept::Route(route)) => route,
+                _ => Arc::new(Route::new(Arc::clone(topic))),
+            };
+            acted = route.is_acted_on();
             change(Arc::make_mut(&mut route));
-            let acts = route.is_acted_on();
-            *known = (acts || route.is_listened).then_some(route);
-            (acted, acts)
+            acts = route.is_acted_on();
+            *known = (acts || route.is_listened).then_some(Kept::Route(route));
         });
         if topic.is_pattern() && acted != acts {
             self.index(topic, &wire, acts);
@@ -163,35 +199,42 @@ impl Routes {
 
     /// Adds a pattern to `acting` and `literals`, or removes it.
     fn index(&mut self, topic: &Topic, wire: &[u8], acts: bool) {
-        let grown = self.acting.update(topic.literal(), |known| {
+        let mut grown = 0;
+        self.acting.update(topic.literal(), &mut |known| {
             let was_known = known.is_some();
-            let mut patterns = known.take().unwrap_or_default();
-            patterns.update(wire, |known| *known = acts.then_some(()));
-            *known = (!patterns.is_empty()).then_some(patterns);
-            i8::from(known.is_some()) - i8::from(was_known)
+            let mut patterns = match known.take() {
+                Some(Kept::Patterns(patterns)) => patterns,
+                _ => Trie::default(),
+            };
+            patterns.update(wire, &mut |known| *known = acts.then_some(Kept::Pattern));
+            *known = (!patterns.is_empty()).then_some(Kept::Patterns(patterns));
+            grown = i8::from(known.is_some()) - i8::from(was_known);
         });
         if grown == 0 {
             return;
         }
-        let literals = Arc::make_mut(&mut self.literals);
-        let count = literals.entry(topic.literal().len()).or_default();
-        *count = if grown > 0 { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            literals.remove(&topic.literal().len());
+        let (literals, length) = (Arc::make_mut(&mut self.literals), topic.literal().len());
+        let at = literals.partition_point(|(known, _)| *known < length);
+        match literals.get_mut(at).filter(|(known, _)| *known == length) {
+            Some((_, count)) if grown > 0 => *count += 1,
+            Some((_, count)) if *count > 1 => *count -= 1,
+            Some(_) => _ = literals.remove(at),
+            None if grown > 0 => literals.insert(at, (length, 1)),
+            None => {}
         }
     }
 
     /// All aggregators, in no order.
     pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
-        self.aggregators.values()
+        self.aggregators.values().filter_map(Kept::aggregator)
     }
 
     /// The route of a `message` frame on this channel, or of a `pmessage` frame for this pattern.
     pub(crate) fn get(&self, pattern: bool, wire: &[u8]) -> Option<&Route> {
-        self.space(pattern).get(wire).map(|route| &**route)
+        self.space(pattern).get(wire)?.route().map(|route| &**route)
     }
 
-    fn space(&self, pattern: bool) -> &Trie<Arc<Route>> {
+    fn space(&self, pattern: bool) -> &Trie<Kept> {
         if pattern { &self.patterns } else { &self.channels }
     }
 
@@ -199,10 +242,10 @@ impl Routes {
     /// which hooks act on without Redis. Looks only at patterns whose literal begins the channel.
     pub(crate) fn matched(&self, channel: &[u8]) -> Matched {
         let wire = [self.prefix.as_bytes(), channel].concat();
-        let exact = self.channels.get(&wire).filter(|route| route.is_acted_on());
-        let literals = self.literals.range(..=channel.len()).filter_map(|(length, _)| channel.get(..*length));
-        let patterns = literals.filter_map(|literal| self.acting.get(literal)).flat_map(Trie::keys);
-        let patterns = patterns.filter_map(|wire| self.patterns.get(wire));
+        let exact = self.channels.get(&wire).and_then(Kept::route).filter(|route| route.is_acted_on());
+        let literals = self.literals.iter().map_while(|(length, _)| channel.get(..*length));
+        let patterns = literals.filter_map(|literal| self.acting.get(literal)?.patterns()).flat_map(Trie::keys);
+        let patterns = patterns.filter_map(|wire| self.patterns.get(wire)?.route());
         let patterns = patterns.filter(|route| {
             #[cfg(test)]
             crate::hooks::trie::VISITED.set(crate::hooks::trie::VISITED.get() + 1);
@@ -217,18 +260,20 @@ impl Routes {
 
     /// All leases that this server asks for.
     pub fn leases(&self) -> Vec<(Fingerprint, Arc<Lease>)> {
-        self.leases.values().map(|wanted| (wanted.fingerprint, Arc::clone(&wanted.lease))).collect()
+        let wanted = self.leases.values().filter_map(Kept::lease);
+        wanted.map(|wanted| (wanted.fingerprint, Arc::clone(&wanted.lease))).collect()
     }
 
     /// The lease of this fingerprint, if it has a user.
     pub(crate) fn lease(&self, fingerprint: Fingerprint) -> Option<&Arc<Lease>> {
-        self.leases.get(&fingerprint.to_bytes()).map(|wanted| &wanted.lease)
+        self.leases.get(&fingerprint.to_bytes())?.lease().map(|wanted| &wanted.lease)
     }
 
     /// Visits the fingerprint of every lease that may have users in one snapshot and not in the other. The cost grows
     /// with the changes between both, not with their size.
     pub(crate) fn differing_leases(&self, older: &Routes, mut visit: impl FnMut(Fingerprint)) {
-        self.leases.differing(&older.leases, |_, wanted| visit(wanted.fingerprint));
+        let visit = &mut |_: &[u8], wanted: &Kept| _ = wanted.lease().map(|wanted| visit(wanted.fingerprint));
+        self.leases.differing(&older.leases, visit);
     }
 
     /// A channel on the wire without the prefix, as scripts name it.
@@ -239,7 +284,7 @@ impl Routes {
     /// Visits every name on the wire that may have a route in one snapshot and not in the other, some of them twice.
     /// The cost grows with the changes between both, not with their size.
     pub(crate) fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
-        self.space(pattern).differing(older.space(pattern), |wire, _| visit(wire));
+        self.space(pattern).differing(older.space(pattern), &mut |wire, _| visit(wire));
     }
 
     /// The prefix of every name on the wire.

@@ -93,11 +93,11 @@ impl<V: Clone> Trie<V> {
         }
     }
 
-    /// Adds, changes or removes one entry. `change` gets the value, `None` if the key has none, and leaves the new one,
-    /// `None` to remove it. Returns the result of `change`.
-    pub(crate) fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> R {
+    /// Adds, changes or removes one entry. `change` is called once: it gets the value, `None` if the key has none, and
+    /// leaves the new one, `None` to remove it.
+    pub(crate) fn update(&mut self, key: &[u8], change: &mut dyn FnMut(&mut Option<V>)) {
         let hash = self.hasher.hash_one(key);
-        update(&mut self.root, 0, hash, key, change)
+        update(&mut self.root, 0, hash, key, change);
     }
 
     /// All values, in no order.
@@ -126,7 +126,7 @@ impl<V: Clone> Trie<V> {
     /// Visits every entry of either map that may differ between the two, some of them twice, and a few neighbors of
     /// theirs. Skips shared nodes, so the cost grows with the changes since one map was a copy of the other, not with
     /// their size.
-    pub(crate) fn differing(&self, older: &Trie<V>, mut visit: impl FnMut(&[u8], &V)) {
+    pub(crate) fn differing(&self, older: &Trie<V>, visit: &mut dyn FnMut(&[u8], &V)) {
         differing(&self.root, &older.root, &mut |entry: &Entry<V>| {
             #[cfg(test)]
             VISITED.set(VISITED.get() + 1);
@@ -146,41 +146,33 @@ impl<V: Clone> Trie<V> {
 
 /// [`Trie::update`] below one link. `Arc::make_mut` copies a node only if a snapshot shares it. The recursion is at
 /// most [`DEPTH_MAX`] deep.
-fn update<V: Clone, R>(
-    link: &mut Link<V>,
-    depth: u32,
-    hash: u64,
-    key: &[u8],
-    change: impl FnOnce(&mut Option<V>) -> R,
-) -> R {
+fn update<V: Clone>(link: &mut Link<V>, depth: u32, hash: u64, key: &[u8], change: &mut dyn FnMut(&mut Option<V>)) {
     let Some(node) = link.as_mut().map(Arc::make_mut) else {
         let mut value = None;
-        let changed = change(&mut value);
+        change(&mut value);
         *link = value.map(|value| Arc::new(Node::Leaf(vec![Entry { hash, key: Arc::from(key), value }])));
-        return changed;
+        return;
     };
     match node {
         Node::Branch(branches) => {
             let mut none = None;
             let below = branches.get_mut(branch(hash, depth)).unwrap_or(&mut none);
-            let changed = update(below, depth + 1, hash, key, change);
+            update(below, depth + 1, hash, key, change);
             if branches.iter().all(Option::is_none) {
                 *link = None;
             }
-            changed
         }
         Node::Leaf(entries) => {
             let at = entries.iter().position(|entry| entry.hash == hash && *entry.key == *key);
             let known = at.map(|at| entries.swap_remove(at));
             let (key, mut value) = known.map_or_else(|| (Arc::from(key), None), |entry| (entry.key, Some(entry.value)));
-            let changed = change(&mut value);
+            change(&mut value);
             entries.extend(value.map(|value| Entry { hash, key, value }));
             if entries.len() > LEAF_ENTRIES_MAX && depth < DEPTH_MAX {
                 *node = split(std::mem::take(entries), depth);
             } else if entries.is_empty() {
                 *link = None;
             }
-            changed
         }
     }
 }
@@ -198,7 +190,7 @@ fn split<V>(entries: Vec<Entry<V>>, depth: u32) -> Node<V> {
 
 /// [`Trie::differing`] below two links at the same position. Both maps have one hasher if one was a copy of the other,
 /// so equal keys are at equal positions.
-fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&Entry<V>)) {
+fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut dyn FnMut(&Entry<V>)) {
     match (one.as_deref(), other.as_deref()) {
         (Some(one), Some(other)) if std::ptr::eq(one, other) => {}
         (Some(Node::Branch(ones)), Some(Node::Branch(others))) => {
@@ -209,7 +201,7 @@ fn differing<V: Clone>(one: &Link<V>, other: &Link<V>, visit: &mut impl FnMut(&E
 }
 
 /// Visits every entry below a node.
-fn all<V>(node: &Node<V>, visit: &mut impl FnMut(&Entry<V>)) {
+fn all<V>(node: &Node<V>, visit: &mut dyn FnMut(&Entry<V>)) {
     match node {
         Node::Leaf(entries) => entries.iter().for_each(visit),
         Node::Branch(branches) => branches.iter().flatten().for_each(|node| all(node, visit)),
@@ -227,7 +219,7 @@ mod tests {
     }
 
     fn set(trie: &mut Trie<u32>, number: u32, value: Option<u32>) {
-        trie.update(&key(number), |slot| *slot = value);
+        trie.update(&key(number), &mut |slot| *slot = value);
     }
 
     /// Compares with a `BTreeMap`. A snapshot keeps its entries, and the difference names every changed key.
@@ -254,7 +246,7 @@ mod tests {
                 assert_eq!(trie.values().sum::<u32>(), map.values().sum::<u32>());
             }
             let mut named = BTreeSet::new();
-            trie.differing(&snapshot, |key, _| _ = named.insert(key.to_vec()));
+            trie.differing(&snapshot, &mut |key, _| _ = named.insert(key.to_vec()));
             for number in (0..=255).filter(|number| was.get(number) != map.get(number)) {
                 assert!(named.contains(&key(number)), "{number} changed");
             }
@@ -276,7 +268,7 @@ mod tests {
                 let copied = COPIED.get();
                 set(&mut trie, number, Some(8));
                 assert_eq!(COPIED.get(), copied);
-                trie.differing(&snapshot, |_, _| {});
+                trie.differing(&snapshot, &mut |_, _| {});
                 most = (most.0.max(COPIED.get()), most.1.max(VISITED.get()));
             }
             assert!(most.0 <= 8 && most.1 <= 20, "{count} entries: {most:?}");

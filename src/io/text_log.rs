@@ -21,11 +21,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
 use crate::io::bounded_file::BoundedFile;
+use crate::io::channel::{self, Receiver, Sender};
 use crate::io::lock::lock;
 use crate::stats::Stats;
 
@@ -40,7 +40,7 @@ const CAUSES_MAX: usize = 512;
 /// Installs the log of this process and returns the queue of the console's lines. `attention` is set to true when a line
 /// waits there. A second call in one process keeps the first log. Without a directory there is no file, only the console.
 pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
-    let (tx, rx) = crossbeam_channel::bounded(CONSOLE_LINES_MAX);
+    let (tx, rx) = channel::bounded(CONSOLE_LINES_MAX);
     let console = Console { tx, attention, stats };
     let open = |directory: &Path| BoundedFile::open(directory.join("realtime.log"), LOG_FILE_BYTES_MAX);
     let file = directory.map(open).transpose();
@@ -108,9 +108,10 @@ struct Console {
 impl Console {
     /// Never waits: any thread may log, and the game thread empties the queue only between ticks.
     fn push(&self, line: String) {
-        match self.tx.try_send(line) {
-            Ok(()) => self.attention.store(true, Ordering::Release),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.console_lines_dropped.add(1),
+        if self.tx.send(line) {
+            self.attention.store(true, Ordering::Release);
+        } else {
+            self.stats.console_lines_dropped.add(1);
         }
     }
 }

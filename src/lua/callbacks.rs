@@ -111,7 +111,7 @@ fn run_tick(lua: Lua) {
 
 /// Prints the waiting lines of the text log, and those of a self-test on the console that asked for it.
 fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
-    while let Ok(line) = process.console.try_recv() {
+    while let Some(line) = process.console.try_recv() {
         print_line(lua, &line, false);
     }
     while let Some(line) = selftest.pop() {

@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use crate::config::{Config, Operator, Sources};
 use crate::engine::Engine;
+use crate::io::channel::Receiver;
 use crate::io::lock::lock;
 use crate::io::text_log;
 use crate::io::text_log::Throttle;

@@ -2,7 +2,6 @@
 //! Every lock here is short and never held during I/O. One method waits: [`Settled::wait`], which holds a publish back,
 //! a bounded time, until the subscriptions that were asked for before it stand.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -156,10 +155,26 @@ impl Link {
 /// The abilities that Redis denies to this user, as last found: for `Stats()` and `realtime_status`, and for one
 /// `RealtimeError` each.
 #[derive(Default)]
-pub(crate) struct Limits(Mutex<BTreeMap<Limit, String>>);
+pub(crate) struct Limits(Mutex<Denied>);
+
+/// The words of Redis for each ability that it denies.
+#[derive(Default)]
+struct Denied {
+    scripts: Option<String>,
+    leases: Option<String>,
+}
+
+impl Denied {
+    fn of(&mut self, limit: Limit) -> &mut Option<String> {
+        match limit {
+            Limit::Scripts => &mut self.scripts,
+            Limit::Leases => &mut self.leases,
+        }
+    }
+}
 
 /// An ability that an ACL can deny.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Scripts (EVAL). Counters and leases then use plain commands.
     Scripts,
@@ -171,22 +186,24 @@ impl Limits {
     /// Notes that Redis denied the ability, with its words. True if it was not denied before; the words may differ from
     /// time to time, as they name the key.
     pub(crate) fn note(&self, limit: Limit, found: &str) -> bool {
-        lock(&self.0).insert(limit, found.to_owned()).is_none()
+        lock(&self.0).of(limit).replace(found.to_owned()).is_none()
     }
 
     /// The connection leads to another Redis, which may allow everything.
     pub(crate) fn forget(&self) {
-        lock(&self.0).clear();
+        *lock(&self.0) = Denied::default();
     }
 
     /// Redis allowed it.
     pub(crate) fn lift(&self, limit: Limit) {
-        lock(&self.0).remove(&limit);
+        *lock(&self.0).of(limit) = None;
     }
 
     /// One sentence for each denied ability: its effect, then the words of Redis.
     pub(crate) fn list(&self) -> Vec<String> {
-        lock(&self.0).iter().map(|(limit, found)| format!("{}; {found}", limit.effect())).collect()
+        let mut denied = lock(&self.0);
+        let sentence = |limit: Limit| Some(format!("{}; {}", limit.effect(), denied.of(limit).as_ref()?));
+        [Limit::Scripts, Limit::Leases].into_iter().filter_map(sentence).collect()
     }
 }
 

@@ -2,12 +2,13 @@
 //! A panic does not end a worker: it is counted and logged, and the loop starts again after a pause. State that must
 //! survive a panic therefore lives in [`Shared`], not in the loop.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
-use std::{io, thread};
 
+use crate::io::thread;
 use crate::redis::backoff::Backoff;
 use crate::redis::error_reply::Class;
 use crate::threads::join::join_by;
@@ -57,7 +58,7 @@ impl Workers {
 /// Runs `work` on a named thread until it returns. After a panic it runs again, with a growing pause between panics.
 fn spawn(name: &str, shared: &Arc<Shared>, work: WorkerLoop) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+    let run = move || {
         let mut backoff = Backoff::default();
         while catch_unwind(AssertUnwindSafe(|| work(&shared))).is_err() {
             shared.stats.panics.add(1);
@@ -66,5 +67,6 @@ fn spawn(name: &str, shared: &Arc<Shared>, work: WorkerLoop) -> io::Result<JoinH
                 break;
             }
         }
-    })
+    };
+    thread::spawn(name.to_owned(), STACK_BYTES, Box::new(run))
 }

@@ -17,11 +17,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-
 use crate::hooks::url::Origin;
+use crate::io::channel::{self, Receiver, Sender};
 use crate::io::net::Timed;
-use crate::io::spawn::spawn;
+use crate::io::thread::spawn;
 use crate::io::tls::Encrypted;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
 use crate::webhook::head::{Head, head_end};
@@ -76,29 +75,24 @@ impl Carrier {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
-        let (errands_tx, errands_rx) = crossbeam_channel::bounded(1);
-        let (reports_tx, reports_rx) = crossbeam_channel::bounded(1);
+        let (errands_tx, errands_rx) = channel::bounded(1);
+        let (reports_tx, reports_rx) = channel::bounded(1);
         let run = move || {
             let mut carry = CarrierThread { dialer, listener, is_open: true };
-            while let Ok(errand) = errands_rx.recv() {
+            while let Some(errand) = errands_rx.recv() {
                 // The loopback connection ends with a panic, so minreq ends too.
                 let carried = catch_unwind(AssertUnwindSafe(|| carry.errand(&errand)));
                 let failed = |_| Err(NoAnswer::new("post to", &errand.origin, "internal error".to_owned()));
                 let carried = carried.unwrap_or_else(failed);
                 let is_open = carry.is_open;
-                if reports_tx.send(Report { carried, is_open }).is_err() || !is_open {
+                if !reports_tx.send(Report { carried, is_open }) || !is_open {
                     // A connection that nobody has accepted ends with the listener: minreq may be waiting there.
                     return;
                 }
             }
         };
-        Ok(Carrier {
-            port,
-            errands_tx: Some(errands_tx),
-            reports_rx,
-            thread: Some(spawn(format!("rt-carry-{number}"), STACK_BYTES, Box::new(run))?),
-            interrupt: None,
-        })
+        let thread = spawn(format!("rt-carry-{number}"), STACK_BYTES, Box::new(run))?;
+        Ok(Carrier { port, errands_tx: Some(errands_tx), reports_rx, thread: Some(thread), interrupt: None })
     }
 
     #[cfg(test)]
@@ -115,12 +109,12 @@ impl Carrier {
     pub(crate) fn begin(&mut self, errand: Errand) {
         self.interrupt = Some(Arc::clone(&errand.interrupt));
         // The last errand was reported, so the queue is empty. If the thread has ended, the report says so.
-        let _ = self.errands_tx.as_ref().map(|errands_tx| errands_tx.try_send(errand));
+        let _ = self.errands_tx.as_ref().map(|errands_tx| errands_tx.send(errand));
     }
 
     /// Waits until the errand has ended, which it does at its deadline at the latest. `None` if the thread has ended.
     pub(crate) fn report(&self) -> Option<Report> {
-        self.reports_rx.recv().ok()
+        self.reports_rx.recv()
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::lock::lock;
 use crate::io::net::ADDRESSES_TRIED_MAX;
-use crate::io::spawn::spawn;
+use crate::io::thread;
 
 /// Most look-ups that run at once. The system may take half a minute for one.
 const LOOKUPS_MAX: usize = 16;
@@ -139,7 +139,7 @@ impl Resolver {
             let mut outcome = LookupReport { resolver: &resolver, host: &host, found: None };
             outcome.found = Some((resolver.lookup)(&host));
         };
-        spawn("rt-resolve".to_owned(), 256 * 1024, Box::new(run)).map(drop)
+        thread::spawn("rt-resolve".to_owned(), 256 * 1024, Box::new(run)).map(drop)
     }
 }
 

@@ -9,7 +9,6 @@
 //!                                                       └─▶ dropped: other_server       └──put_back()───┘
 //! ```
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,31 +57,33 @@ impl Collector {
         moment: Moment,
     ) {
         for aggregator in aggregators {
-            self.stats.aggregates.offered.add(1);
-            let mut windows = lock(&aggregator.windows);
-            let Err(full) = windows.collect(tape, moment, &self.meter) else { continue };
-            let is_news = windows.is_first_refusal(moment);
-            drop(windows);
-            let dropped = &self.stats.aggregates.dropped;
-            let reason = match full {
-                NotCollected::Events => {
-                    dropped.too_many.add(1);
-                    format!("queue_full: the window has {} events, it takes no more", aggregator.spec.max_events)
-                }
-                NotCollected::Bytes => {
-                    dropped.memory_full.add(1);
-                    format!("queue_full: all windows have {AGGREGATE_BYTES_MAX} bytes, they take no more")
-                }
-                NotCollected::Removed => {
-                    dropped.removed.add(1);
-                    continue;
-                }
-            };
-            // Scripts hear of the first refused event of a window only.
-            if is_news {
-                let (hook, kind) = (Arc::clone(&aggregator.id), "aggregate");
-                self.notices.push(Notice::ActionFailed { hook, kind, reason });
+            self.collect_one(aggregator, tape, moment);
+        }
+    }
+
+    /// The same for one aggregator.
+    fn collect_one(&self, aggregator: &Aggregator, tape: &[u8], moment: Moment) {
+        self.stats.aggregates.offered.add(1);
+        let mut windows = lock(&aggregator.windows);
+        let Err(full) = windows.collect(tape, moment, &self.meter) else { return };
+        let is_news = windows.is_first_refusal(moment);
+        drop(windows);
+        let dropped = &self.stats.aggregates.dropped;
+        let reason = match full {
+            NotCollected::Events => {
+                dropped.too_many.add(1);
+                format!("queue_full: the window has {} events, it takes no more", aggregator.spec.max_events)
             }
+            NotCollected::Bytes => {
+                dropped.memory_full.add(1);
+                format!("queue_full: all windows have {AGGREGATE_BYTES_MAX} bytes, they take no more")
+            }
+            NotCollected::Removed => return dropped.removed.add(1),
+        };
+        // Scripts hear of the first refused event of a window only.
+        if is_news {
+            let (hook, kind) = (Arc::clone(&aggregator.id), "aggregate");
+            self.notices.push(Notice::ActionFailed { hook, kind, reason });
         }
     }
 
@@ -136,13 +137,15 @@ impl Collector {
     /// did not add it again within its grace period.
     pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) {
         let collected = lock(&aggregator.windows).remove();
-        let due = self.due.change(|waiting| {
-            let gone = |due: &Due| Arc::ptr_eq(&due.aggregator, aggregator);
-            let events = waiting.iter().filter(|due| gone(due)).map(|due| due.window.len()).sum::<usize>();
-            *waiting = std::mem::take(waiting).into_iter().filter(|due| !gone(due)).collect::<VecDeque<_>>();
-            events
+        let mut events = collected;
+        self.due.change(|waiting| {
+            waiting.retain(|due| {
+                let is_gone = Arc::ptr_eq(&due.aggregator, aggregator);
+                events += if is_gone { due.window.len() } else { 0 };
+                !is_gone
+            });
         });
-        self.dropped(forgotten).add((collected + due) as u64);
+        self.dropped(forgotten).add(events as u64);
     }
 
     /// The same for a window of it that the pump had taken.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::event::EventText;
 use crate::hooks::routes::Matched;
+use crate::io::channel::{self, Receiver, Sender};
 use crate::stats::Stats;
 
 /// Events of this server that may wait for `rt-actions`. The thread waits for nothing but this queue, so more of them
@@ -55,7 +56,7 @@ impl Actions {
     pub(crate) fn new(stats: Arc<Stats>) -> Actions {
         // Bounded all the same: events by the counts below, functions by the check in `after`, and each thread has at most
         // one mark and one wake-up in the queue.
-        let (tx, rx) = crossbeam_channel::unbounded();
+        let (tx, rx) = channel::unbounded();
         let zero = AtomicUsize::default;
         Actions { tx, rx, events: zero(), bytes: zero(), busy: AtomicBool::new(false), stats }
     }
@@ -82,21 +83,21 @@ impl Actions {
 
     /// Waits until all earlier events were handed on, at most until the deadline. True if they were.
     pub(crate) fn flush(&self, deadline: Instant) -> bool {
-        let (tx, rx) = crossbeam_channel::bounded(0);
+        let (tx, rx) = channel::bounded(0);
         // The thread drops the mark with its sender; the disconnection is the answer.
-        self.tx.try_send(Job::Mark(tx)).is_ok() && rx.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
+        self.tx.send(Job::Mark(tx)) && rx.recv_deadline(deadline) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Runs `job` on `rt-actions` once all earlier events were handed on. Never waits. False, and `job` is dropped unrun,
     /// when too many jobs wait.
     pub fn after(&self, job: impl FnOnce() + Send + 'static) -> bool {
-        self.tx.len() < ACTIONS_WAITING_MAX && self.tx.try_send(Job::Then(Box::new(job))).is_ok()
+        self.rx.len() < ACTIONS_WAITING_MAX && self.tx.send(Job::Then(Box::new(job)))
     }
 
     /// Makes the thread look whether it is to stop.
     pub(crate) fn wake(&self) {
         // Never full: the queue is unbounded, and this handle holds both ends.
-        let _ = self.tx.try_send(Job::Wake);
+        let _ = self.tx.send(Job::Wake);
     }
 
     fn give_back(&self, weight: usize) {
@@ -149,7 +150,7 @@ impl Reservation<'_> {
         let Actions { tx, stats, .. } = self.actions;
         stats.actions.offered.add(1);
         // Never refused: the queue has no bound of its own, and the handle holds its other end.
-        if tx.send(Job::Own(text, matched)).is_ok() {
+        if tx.send(Job::Own(text, matched)) {
             // `Actions::begin` gives the place back, so this reservation must not.
             std::mem::forget(self);
         } else {

@@ -13,14 +13,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-
 use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
 use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
+use crate::io::channel::Sender;
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
@@ -369,7 +368,7 @@ impl<'a> Desk<'a> {
                 return true;
             }
             // The caller's deadline may be over.
-            let _ = done.try_send(asked().all(|log| log.records == 0));
+            let _ = done.send(asked().all(|log| log.records == 0));
             false
         });
     }

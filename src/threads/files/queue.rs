@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{ReadError, ReadOutcome};
 use crate::eventlog::{LogSpec, Query};
+use crate::io::channel::{self, Receiver, Sender};
 use crate::stats::Stats;
 
 /// Records that may wait for `rt-files`: minutes of a busy server's events while a disk does not answer.
@@ -155,8 +154,8 @@ pub struct Files {
 impl Files {
     /// `root` is the game's data folder.
     pub(crate) fn new(root: PathBuf, disk: Arc<dyn Disk>, stats: Arc<Stats>) -> Files {
-        // Bounded by the counts below. A bounded crossbeam queue would allocate its whole memory at once, 4 MiB.
-        let (tx, rx) = crossbeam_channel::unbounded();
+        // Bounded by the counts below. A bounded queue would allocate its whole memory at once, 4 MiB.
+        let (tx, rx) = channel::unbounded();
         let zero = AtomicUsize::default;
         Files {
             tx,
@@ -236,7 +235,7 @@ impl Files {
         if self.closed.load(Ordering::Acquire) {
             return self.waiting() == 0;
         }
-        let (done_tx, done_rx) = crossbeam_channel::bounded(1);
+        let (done_tx, done_rx) = channel::bounded(1);
         self.push(Job::Flush(path, done_tx));
         done_rx.recv_deadline(deadline).unwrap_or(false)
     }
@@ -259,7 +258,7 @@ impl Files {
 
     pub(super) fn push(&self, job: Job) {
         // Cannot fail: the queue is unbounded, and this handle holds its other end too.
-        let sent = self.tx.send(job).is_ok();
+        let sent = self.tx.send(job);
         debug_assert!(sent);
     }
 
@@ -267,7 +266,7 @@ impl Files {
 
     /// The oldest job; waits for one at most `patience`.
     pub(super) fn next(&self, patience: Duration) -> Option<Job> {
-        if patience.is_zero() { self.rx.try_recv().ok() } else { self.rx.recv_timeout(patience).ok() }
+        if patience.is_zero() { self.rx.try_recv() } else { self.rx.recv_deadline(Instant::now() + patience).ok() }
     }
 
     /// The thread took a read out of the queue.
@@ -306,7 +305,7 @@ impl Files {
 
     /// Counts the records that were queued behind [`Job::Stop`] as dropped; their reads answer by being dropped.
     pub(super) fn refuse_rest(&self) {
-        while let Ok(job) = self.rx.try_recv() {
+        while let Some(job) = self.rx.try_recv() {
             match job {
                 Job::Append(append) => {
                     self.take(append.weight());

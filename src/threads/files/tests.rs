@@ -15,6 +15,7 @@ use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError};
 use crate::eventlog::spec::{Format, Fsync, LogSpec};
 use crate::eventlog::writer::tests::double::{DoubleDisk, Folder};
+use crate::io::channel;
 use crate::stats::Counters;
 use crate::stats::Stats;
 use crate::threads::files::desk::{EVENTLOG_OPEN_MAX, EVENTLOG_REFORMAT_PAUSE};
@@ -213,7 +214,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     read("big");
     read("small");
     let flush = |path: Option<&str>| {
-        let (done_tx, done_rx) = crossbeam_channel::bounded(1);
+        let (done_tx, done_rx) = channel::bounded(1);
         files.push(Job::Flush(path.map(|path| LogPath::parse(path.as_bytes()).unwrap()), done_tx));
         done_rx
     };
@@ -221,7 +222,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     serve_waiting(&mut desk, &files, now);
     // The small log is written and its flush answered, however long the big log takes.
     assert_eq!(balance(&files), (50, vec![]));
-    assert_eq!((small.try_recv(), all.try_recv().is_ok(), big.try_recv().is_ok()), (Ok(true), false, false));
+    assert_eq!((small.try_recv(), all.try_recv(), big.try_recv()), (Some(true), None, None));
     let mut slices = 0;
     let mut answered = Vec::new();
     while files.waiting() > 0 || answered.len() < 2 {
@@ -233,7 +234,7 @@ fn a_large_log_is_opened_in_slices_while_others_are_written_and_read() {
     }
     assert!(slices > 5, "{slices}: 60 MB in a few slices");
     assert_eq!(answered, [("small".to_owned(), 50), ("big".to_owned(), 100)]);
-    assert_eq!((all.try_recv(), big.try_recv()), (Ok(true), Ok(true)));
+    assert_eq!((all.try_recv(), big.try_recv()), (Some(true), Some(true)));
     assert_eq!(balance(&files), (100, vec![]));
     let query = Query { limit: 51, newest_first: true, ..Query::default() };
     let found = reader::read(&folder.0, &LogPath::parse(b"big").unwrap(), &query, far()).unwrap().records;
@@ -381,7 +382,7 @@ fn a_full_disk_holds_records_back_and_then_drops_them_counted() {
         serve_waiting(&mut desk, &files, now);
         balance(&files);
     }
-    assert!(!desk.serve(Job::Flush(None, crossbeam_channel::bounded(1).0), now));
+    assert!(!desk.serve(Job::Flush(None, channel::bounded(1).0), now));
     let (delivered, dropped) = balance(&files);
     assert_eq!((delivered, dropped.len(), dropped[0].0), (0, 1, "disk_full"));
     let kept = files.waiting();

@@ -27,7 +27,7 @@ use crate::io::text_log::Throttle;
 use crate::threads::publisher::expiries::{Expiries, Expiry};
 use crate::threads::publisher::in_flight::{InFlight, Sent};
 use crate::threads::publisher::leases::Leases;
-use crate::threads::publisher::outbox::{OutboxJob, Outgoing};
+use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
 use crate::threads::publisher::refused::Refused;
 use crate::threads::publisher::scripts::Scripts;
@@ -162,11 +162,8 @@ impl<'a> Backlog<'a> {
     /// Moves everything in the outbox behind the unsent items, and takes back the mark that a reader waits there.
     fn absorb(&mut self) {
         self.shared.outbox.take_reader();
-        // The caller looks by itself at the changes that a wake-up announces.
-        while let Some(job) = self.shared.outbox.take(Duration::ZERO) {
-            if let OutboxJob::Send(item) = job {
-                self.unsent.push_back(item);
-            }
+        while let Some(item) = self.shared.outbox.take() {
+            self.unsent.push_back(item);
         }
     }
 }

@@ -145,18 +145,21 @@ impl Leases {
             self.wanted.iter().map(|(fingerprint, lease)| (*fingerprint, Arc::clone(lease))).collect();
         for some in all.chunks(LEASE_KEYS_MAX) {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
+            let mut note = |leases: &[(Fingerprint, Arc<Lease>)]| {
+                in_flight.push(Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now }));
+            };
             if scripts {
                 keys.encode_take(batch, shared.boot);
-                in_flight.push(Sent::Leases(LeaseRequest { leases: some.to_vec(), asked: now }));
+                note(some);
                 continue;
             }
             keys.encode_plain(batch, shared.boot, |at| {
                 some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
             });
-            for one in some {
-                let request = || LeaseRequest { leases: vec![one.clone()], asked: now };
-                in_flight.push(Sent::Leases(request()));
-                in_flight.push(Sent::Leases(request()));
+            // Two commands, so two replies.
+            for one in some.chunks(1) {
+                note(one);
+                note(one);
             }
         }
     }
@@ -167,8 +170,10 @@ impl Leases {
         let moved = *routes.prefix() != self.prefix;
         let mut gone = Vec::new();
         if moved {
-            gone.extend(self.wanted.drain());
-            self.wanted.extend(routes.leases());
+            gone.extend(std::mem::take(&mut self.wanted));
+            for (fingerprint, lease) in routes.leases() {
+                self.wanted.insert(fingerprint, lease);
+            }
             self.due = None;
         } else {
             routes.differing_leases(&self.routes, |fingerprint| match routes.lease(fingerprint) {

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_queue::ArrayQueue;
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::io::channel::Bell;
 use crate::io::lock::lock;
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
@@ -26,15 +27,8 @@ pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(PAYLOAD_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX);
 const _: () = assert!(VALUE_BYTES_MAX + NAME_BYTES_MAX < OUTBOX_BYTES_MAX && REPLY_BYTES_MAX <= ANSWERS_BYTES_MAX);
 
-/// One entry of the queue. The publisher serves entries in order; only a reader, with all commands before it, overtakes
-/// waiting publishes.
-pub(crate) enum OutboxJob {
-    Send(Outgoing),
-    /// The routes or the settings changed, or it is time to stop: the publisher is to look at them.
-    Wake,
-}
-
-/// One item for Redis: it counts as waiting until its fate is known.
+/// One item for Redis: it counts as waiting until its fate is known. The publisher serves items in order; only a reader,
+/// with all commands before it, overtakes waiting publishes.
 pub(crate) enum Outgoing {
     Publish(Publish),
     Run(Box<Run>),
@@ -114,13 +108,14 @@ impl Publish {
 
 /// The queue and the count of everything that waits for Redis.
 pub struct Outbox {
-    tx: Sender<OutboxJob>,
-    rx: Receiver<OutboxJob>,
+    queue: ArrayQueue<Outgoing>,
+    /// Rung for each item and each wake-up.
+    bell: Bell,
     /// Bytes of all waiting items, in the queue and taken.
     bytes: AtomicUsize,
     /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
     waiting: AtomicUsize,
-    /// A wake-up is in the queue, so that no second one is put there.
+    /// A wake-up: the publisher is to look at something other than the queue.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
     reader_waits: AtomicBool,
@@ -133,12 +128,11 @@ pub struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(stats: Arc<Stats>) -> Outbox {
-        // Some places more than the bound: for the wake-up, and because the bound is checked before the push, so that
-        // several threads may pass the check at once.
-        let (tx, rx) = crossbeam_channel::bounded(OUTBOX_JOBS_MAX + 8);
         Outbox {
-            tx,
-            rx,
+            // Some places more than the bound: it is checked before the push, so that several threads may pass the check
+            // at once.
+            queue: ArrayQueue::new(OUTBOX_JOBS_MAX + 8),
+            bell: Bell::default(),
             bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             wake_waits: AtomicBool::new(false),
@@ -160,7 +154,8 @@ impl Outbox {
             // Counted before the push: the publisher may settle the item at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
             self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.tx.try_send(OutboxJob::Send(item)).is_ok() {
+            if self.queue.push(item).is_ok() {
+                self.bell.ring();
                 return Ok(());
             }
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -212,25 +207,28 @@ impl Outbox {
         !wait.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Wakes the publisher, unless a wake-up is in the queue already.
+    /// Wakes the publisher: the routes or the settings changed, or it is time to stop.
     pub(crate) fn wake(&self) {
-        if self.wake_waits.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        match self.tx.try_send(OutboxJob::Wake) {
-            // Never full: the queue has a place for it beyond its bound.
-            Ok(()) | Err(TrySendError::Full(_)) | Err(TrySendError::Disconnected(_)) => {}
-        }
+        self.wake_waits.store(true, Ordering::Release);
+        self.bell.ring();
     }
 
-    /// The publisher's side: the next job, if one comes within `patience`.
-    pub(crate) fn take(&self, patience: Duration) -> Option<OutboxJob> {
-        let job = if patience.is_zero() { self.rx.try_recv().ok() } else { self.rx.recv_timeout(patience).ok() };
-        if let Some(OutboxJob::Wake) = job {
-            // Reset before the publisher looks for changes: a change after that sends another wake-up.
-            self.wake_waits.store(false, Ordering::Release);
+    /// The publisher's side: takes the oldest item, if there is one.
+    pub(crate) fn take(&self) -> Option<Outgoing> {
+        self.queue.pop()
+    }
+
+    /// The publisher's side: takes the oldest item. Waits for one, at most `patience` or until a wake-up.
+    pub(crate) fn wait(&self, patience: Duration) -> Option<Outgoing> {
+        let deadline = Instant::now() + patience;
+        loop {
+            // Reset before the publisher looks for changes: a change after that is another wake-up.
+            let is_woken = self.wake_waits.swap(false, Ordering::AcqRel);
+            let item = self.take();
+            if item.is_some() || is_woken || patience.is_zero() || !self.bell.wait(deadline) {
+                return item.or_else(|| self.take());
+            }
         }
-        job
     }
 
     /// The publisher's side: `count` items of `weight` bytes in all have their fate and wait no longer.

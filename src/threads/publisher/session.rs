@@ -161,14 +161,15 @@ impl<'a, 'b> Session<'a, 'b> {
                     self.encode_publish(publish);
                 }
                 Step::Idle(patience) if self.batch.is_empty() => {
-                    let patience = if may_wait { patience } else { Duration::ZERO };
-                    let Some(job) = self.shared.outbox.take(patience) else { return Gathered::Batch };
+                    let outbox = &self.shared.outbox;
+                    let came = if may_wait { outbox.wait(patience) } else { outbox.take() };
+                    let Some(item) = came else { return Gathered::Batch };
                     // After a wait as short as between two looks for answers no item is older than it was.
-                    if patience > ANSWER_POLL_LONGEST {
+                    if may_wait && patience > ANSWER_POLL_LONGEST {
                         at.now = Instant::now();
                     }
                     may_wait = false;
-                    self.backlog.arrived(job);
+                    self.backlog.arrived(item);
                 }
                 Step::Idle(_) => return Gathered::Batch,
                 Step::Wait(pause) => {

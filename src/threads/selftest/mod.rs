@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use crate::io::thread::spawn;
 use crate::threads::shared::Shared;
 
 pub(crate) mod lines;
@@ -15,9 +16,8 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
     if !shared.selftest.begin() {
         return Err("a self-test is running already".to_owned());
     }
-    // 256 KiB, as for the workers: no step recurses.
     let shared_there = Arc::clone(shared);
-    let spawned = thread::Builder::new().name("rt-selftest".to_owned()).stack_size(256 * 1024).spawn(move || {
+    let run = move || {
         let running = Running(&shared_there);
         let config = shared_there.settings.current();
         let mut failed = 0;
@@ -29,7 +29,9 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
             0 => "self-test passed".to_owned(),
             _ => format!("self-test failed: {failed} of its steps"),
         });
-    });
+    };
+    // 256 KiB, as for the workers: no step recurses.
+    let spawned = spawn("rt-selftest".to_owned(), 256 * 1024, Box::new(run));
     spawned.map(drop).map_err(|err| {
         shared.selftest.end();
         format!("cannot start the thread of the self-test: {err}")

@@ -13,7 +13,7 @@
 //! | `publish` | to receive an own event on a second connection |
 //! | `values`, `counters` | a key with a time to live; the script that counters use |
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,8 +48,9 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// Cuts a full stop off `found`, as the line goes on after it.
-    fn new(found: impl ToString, advice: impl ToString) -> Failure {
-        Failure { found: found.to_string().trim_end_matches('.').to_owned(), advice: advice.to_string() }
+    #[cold]
+    fn new(found: &str, advice: &str) -> Failure {
+        Failure { found: found.trim_end_matches('.').to_owned(), advice: advice.to_owned() }
     }
 }
 
@@ -89,13 +90,15 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
 /// The settings: every complaint about them, and the files of certificate authorities that they name.
 fn settings(config: &Config) -> Result<String, Failure> {
     let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
-    let unusable = files.into_iter().filter_map(|(option, file)| Trust::read(option, file).err());
-    let found: Vec<String> = config.complaints.iter().cloned().chain(unusable).collect();
+    let mut found = config.complaints.clone();
+    for (option, file) in files {
+        found.extend(Trust::read(option, file).err());
+    }
     if found.is_empty() {
         let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
         return Ok(format!("server `{}`, prefix {prefix}, redis at {}", config.server, config.redis));
     }
-    Err(Failure::new(found.join("; "), SETTINGS_ADVICE))
+    Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }
 
 /// The file name under which Garry's Mod looks for this library: by system and by the width of a pointer.
@@ -119,7 +122,7 @@ fn write_file(data: &Path) -> Result<String, Failure> {
     match tried {
         Ok(()) => Ok(format!("wrote and read {}", path.display())),
         Err(err) => Err(Failure::new(
-            format!("cannot write {}: {err}", path.display()),
+            &format!("cannot write {}: {err}", path.display()),
             "give the user that runs the game server the right to write there, and make room on the disk",
         )),
     }
@@ -132,14 +135,19 @@ fn resolve(config: &Config) -> Result<String, Failure> {
     let advice = "check the host in the option `redis`, and this machine's name servers";
     match (address.host.as_str(), address.port).to_socket_addrs() {
         Ok(places) => {
-            let places: Vec<String> = places.map(|place| place.ip().to_string()).collect();
-            if places.is_empty() {
-                Err(Failure::new(format!("`{}` has no address", address.host), advice))
+            let mut found = String::new();
+            for place in places {
+                let comma = if found.is_empty() { "" } else { ", " };
+                // Writing to a String cannot fail.
+                let _ = write!(found, "{comma}{}", place.ip());
+            }
+            if found.is_empty() {
+                Err(Failure::new(&format!("`{}` has no address", address.host), advice))
             } else {
-                Ok(format!("{} is {}", address.host, places.join(", ")))
+                Ok(format!("{} is {found}", address.host))
             }
         }
-        Err(err) => Err(Failure::new(format!("cannot resolve `{}`: {err}", address.host), advice)),
+        Err(err) => Err(Failure::new(&format!("cannot resolve `{}`: {err}", address.host), advice)),
     }
 }
 
@@ -179,7 +187,7 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
         } else if let (Some(failed), Err(err)) = (failed_at, &opened)
             && stage == failed
         {
-            report(Step { name, outcome: Err(Failure::new(err, err.advice())) });
+            report(Step { name, outcome: Err(Failure::new(&err.to_string(), err.advice())) });
         }
     }
     opened.ok()
@@ -197,13 +205,18 @@ impl<'a> Asking<'a> {
         Asking { connection, decoder: Decoder::new(REPLY_LIMITS), deadline: Instant::now() + PATIENCE }
     }
 
+    /// Sends one command whose reply matters only if it is an error.
+    fn tell(&mut self, arguments: &[&[u8]]) -> Result<(), Failure> {
+        self.ask(arguments).map(drop)
+    }
+
     /// Sends one command and returns its reply.
     fn ask(&mut self, arguments: &[&[u8]]) -> Result<OwnedReply, Failure> {
         let name = String::from_utf8_lossy(arguments.first().copied().unwrap_or_default()).into_owned();
         match self.connection.ask(&mut self.decoder, arguments, self.deadline) {
             Ok(OwnedReply::Error(text)) => Err(refused(&name, &text)),
             Ok(reply) => Ok(reply),
-            Err(err) => Err(Failure::new(format!("{name}: {err}"), "see whether redis is overloaded or restarts")),
+            Err(err) => Err(Failure::new(&format!("{name}: {err}"), "see whether redis is overloaded or restarts")),
         }
     }
 }
@@ -218,7 +231,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
         _ if refusal.is("CLUSTERDOWN") || refusal.is("MOVED") => "use a redis that is no cluster",
         _ => "",
     };
-    Failure::new(format!("{name} was refused: {refusal}"), advice)
+    Failure::new(&format!("{name} was refused: {refusal}"), advice)
 }
 
 /// The steps that need a connection.
@@ -249,36 +262,36 @@ fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
 
 /// Publishes on one connection, and receives the event on a second one that has subscribed.
 fn publish_to_itself(config: &Config, asking: &mut Asking<'_>, channel: &[u8]) -> Result<String, Failure> {
-    let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err, err.advice()))?;
+    let second = Connection::open(config, "selftest").map_err(|err| Failure::new(&err.to_string(), err.advice()))?;
     let mut listening = Asking::new(&second);
     // The reply is read before the PUBLISH: an event that is published earlier is not received.
-    listening.ask(&[b"SUBSCRIBE", channel])?;
+    listening.tell(&[b"SUBSCRIBE", channel])?;
     let began = Instant::now();
     // The time includes the answer of PUBLISH, which Redis sends after the event.
-    asking.ask(&[b"PUBLISH", channel, b"selftest"])?;
+    asking.tell(&[b"PUBLISH", channel, b"selftest"])?;
     let heard = second.next_reply(&mut listening.decoder, listening.deadline);
     match heard {
         Ok(OwnedReply::Array(parts)) if parts.last() == Some(&OwnedReply::Bulk(b"selftest".to_vec())) => {
             Ok(format!("heard itself after {:.2} ms", began.elapsed().as_secs_f64() * 1e3))
         }
-        Ok(other) => Err(Failure::new(format!("expected the event, found {}", other.describe()), "")),
+        Ok(other) => Err(Failure::new(&format!("expected the event, found {}", other.describe()), "")),
         Err(err) => {
-            Err(Failure::new(format!("did not hear its own event: {err}"), "see whether a proxy stands before redis"))
+            Err(Failure::new(&format!("did not hear its own event: {err}"), "see whether a proxy stands before redis"))
         }
     }
 }
 
 /// Writes and reads a key, and checks its time to live. The key expires by itself if this ends half-way.
 fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
-    asking.ask(&[b"SET", key, b"selftest", b"EX", b"60"])?;
+    asking.tell(&[b"SET", key, b"selftest", b"EX", b"60"])?;
     let value = asking.ask(&[b"GET", key])?;
     let seconds = asking.ask(&[b"TTL", key])?;
-    asking.ask(&[b"DEL", key])?;
+    asking.tell(&[b"DEL", key])?;
     match (&value, &seconds) {
         (OwnedReply::Bulk(text), OwnedReply::Integer(1..=60)) if text == b"selftest" => {
             Ok("a key was written, read, and would have expired".to_owned())
         }
-        _ => Err(Failure::new(format!("read back {} with {}", value.describe(), seconds.describe()), "")),
+        _ => Err(Failure::new(&format!("read back {} with {}", value.describe(), seconds.describe()), "")),
     }
 }
 
@@ -299,8 +312,8 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
         }
         Ok(OwnedReply::Error(text)) => Err(refused("EVAL", &text)),
         Ok(_) => Ok("count once, however often they are sent".to_owned()),
-        Err(err) => Err(Failure::new(format!("EVAL: {err}"), "see whether redis is overloaded or restarts")),
+        Err(err) => Err(Failure::new(&format!("EVAL: {err}"), "see whether redis is overloaded or restarts")),
     };
-    asking.ask(&[b"DEL", key, &done])?;
+    asking.tell(&[b"DEL", key, &done])?;
     outcome
 }

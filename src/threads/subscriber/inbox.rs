@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_queue::ArrayQueue;
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::event::notice::Notice;
@@ -64,8 +64,7 @@ pub(crate) struct Undecided {
 
 /// The queue of events for Lua. The workers push, the game thread pops; a push into a full queue pops the oldest.
 pub struct Inbox {
-    tx: Sender<Inbound>,
-    rx: Receiver<Inbound>,
+    queue: ArrayQueue<Inbound>,
     /// The weight of the queued events.
     bytes: AtomicUsize,
     notices: Arc<Notices>,
@@ -75,8 +74,8 @@ pub struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Inbox {
-        let (tx, rx) = crossbeam_channel::bounded(INBOX_EVENTS_MAX);
-        Inbox { tx, rx, bytes: AtomicUsize::new(0), notices, attention, stats }
+        let queue = ArrayQueue::new(INBOX_EVENTS_MAX);
+        Inbox { queue, bytes: AtomicUsize::new(0), notices, attention, stats }
     }
 
     /// Queues the event. Drops and counts as many of the oldest events as it needs the room of.
@@ -89,8 +88,8 @@ impl Inbox {
             }
         }
         self.bytes.fetch_add(weight, Ordering::Relaxed);
-        while let Err(refusal) = self.tx.try_send(inbound) {
-            inbound = refusal.into_inner();
+        while let Err(refused) = self.queue.push(inbound) {
+            inbound = refused;
             self.drop_oldest();
         }
         self.raise_attention();
@@ -116,14 +115,14 @@ impl Inbox {
     /// Takes the oldest event.
     #[optimize(speed)]
     pub(crate) fn pop(&self) -> Option<Inbound> {
-        let inbound = self.rx.try_recv().ok()?;
+        let inbound = self.queue.pop()?;
         self.bytes.fetch_sub(inbound.weight(), Ordering::Relaxed);
         Some(inbound)
     }
 
     /// The number of queued events.
     pub fn waiting(&self) -> usize {
-        self.rx.len()
+        self.queue.len()
     }
 
     /// Reads and lowers the flag. The pump does so before it looks at the queues: an item that comes later raises the flag

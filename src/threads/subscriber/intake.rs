@@ -27,7 +27,7 @@ use crate::threads::actions::dispatch;
 use crate::threads::actions::dispatch::Occasion;
 use crate::threads::shared::Shared;
 use crate::threads::subscriber::inbox::Inbound;
-use crate::threads::subscriber::subscriptions::SubscriptionCommand;
+use crate::threads::subscriber::subscriptions::Verb;
 
 /// Memory for decoding that is kept from event to event, in bytes: one huge event must not keep its memory for ever.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
@@ -94,33 +94,37 @@ impl Intake<'_> {
 
     /// Handles one push. An error ends the connection.
     pub(super) fn handle(&mut self, push: Push<'_>) -> io::Result<()> {
-        match push {
-            Push::Message { channel, payload } => self.event(false, channel, channel, payload),
-            Push::PatternMessage { pattern, channel, payload } => self.event(true, pattern, channel, payload),
-            Push::Subscribed { channel, .. } => {
-                return self.answered(SubscriptionCommand::Subscribe { pattern: false, name: channel.into() });
+        let (verb, pattern, name) = match push {
+            Push::Message { channel, payload } => {
+                self.event(false, channel, channel, payload);
+                return Ok(());
             }
-            Push::PatternSubscribed { pattern, .. } => {
-                return self.answered(SubscriptionCommand::Subscribe { pattern: true, name: pattern.into() });
+            Push::PatternMessage { pattern, channel, payload } => {
+                self.event(true, pattern, channel, payload);
+                return Ok(());
             }
+            Push::Subscribed { channel, .. } => (Verb::Subscribe, false, channel),
+            Push::PatternSubscribed { pattern, .. } => (Verb::Subscribe, true, pattern),
             // Redis answers an UNSUBSCRIBE of no subscription with a null name, which matches none of our commands.
-            Push::Unsubscribed { channel, .. } => {
-                let name = channel.unwrap_or_default();
-                self.ledger.forget(false, name);
-                return self.answered(SubscriptionCommand::Unsubscribe { pattern: false, name: name.into() });
+            Push::Unsubscribed { channel, .. } => (Verb::Unsubscribe, false, channel.unwrap_or_default()),
+            Push::PatternUnsubscribed { pattern, .. } => (Verb::Unsubscribe, true, pattern.unwrap_or_default()),
+            Push::Pong { .. } => (Verb::Ping, false, b"".as_slice()),
+            Push::TooLarge { channel, bytes } => {
+                self.too_large(channel, bytes);
+                return Ok(());
             }
-            Push::PatternUnsubscribed { pattern, .. } => {
-                let name = pattern.unwrap_or_default();
-                self.ledger.forget(true, name);
-                return self.answered(SubscriptionCommand::Unsubscribe { pattern: true, name: name.into() });
-            }
-            Push::Pong { .. } => return self.answered(SubscriptionCommand::Ping),
-            Push::TooLarge { channel, bytes } => self.too_large(channel, bytes),
             Push::Error(text) => return self.refused(ErrorReply::new(text)),
             Push::Unexpected(reply) => {
                 let found = format!("expected an event, found {}", reply.describe());
                 return Err(io::Error::new(ErrorKind::InvalidData, found));
             }
+        };
+        if verb == Verb::Unsubscribe {
+            self.ledger.forget(pattern, name);
+        }
+        // Answers come in the order of the commands; another order is a protocol error.
+        if !self.shared.subscriptions.answered(verb, pattern, name) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "redis answered another command than the oldest one"));
         }
         Ok(())
     }
@@ -219,15 +223,6 @@ impl Intake<'_> {
         }
     }
 
-    /// Reports an acknowledged command. Answers come in the order of the commands; another order is a protocol error.
-    fn answered(&self, answer: SubscriptionCommand) -> io::Result<()> {
-        if self.shared.subscriptions.answered(&answer) {
-            Ok(())
-        } else {
-            Err(io::Error::new(ErrorKind::InvalidData, "redis answered another command than the oldest one"))
-        }
-    }
-
     /// Reports a refused command. A refusal for the moment is repeated (`subscriptions.rs`). Any other refusal of a name is
     /// reported to scripts; the next connection asks again, as an operator may have changed the ACL. A refusal of the
     /// connection itself is returned as an error.
@@ -235,13 +230,11 @@ impl Intake<'_> {
         let Some(asked) = self.shared.subscriptions.refused(&refusal) else {
             return Err(io::Error::other(refusal.to_string()));
         };
-        match (asked, refusal.class) {
-            (_, Class::Wait) | (SubscriptionCommand::Ping | SubscriptionCommand::Unsubscribe { .. }, Class::Never) => {
-                Ok(())
-            }
-            (SubscriptionCommand::Subscribe { name, .. }, Class::Never) => {
+        match (asked.verb, refusal.class) {
+            (_, Class::Wait) | (Verb::Ping | Verb::Unsubscribe, Class::Never) => Ok(()),
+            (Verb::Subscribe, Class::Never) => {
                 self.shared.stats.subscriptions_refused.add(1);
-                let name = self.routes.unprefixed(&name);
+                let name = self.routes.unprefixed(&asked.name);
                 if let Some(more) = self.refusals.pass(self.arrival.at) {
                     let name = String::from_utf8_lossy(name);
                     log::error!("redis refused the subscription to `{name}`: {refusal}{more}");

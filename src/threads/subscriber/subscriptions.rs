@@ -50,9 +50,8 @@ struct SubscriptionState {
     connection: Option<Arc<Connection>>,
     /// The generation of the settings that the connection was made with.
     generation: u64,
-    /// The names asked for and not given up, as on the wire. Redis has separate name spaces for channels and patterns.
-    channels: HashSet<Box<[u8]>>,
-    patterns: HashSet<Box<[u8]>>,
+    /// The names asked for and not given up.
+    asked: Names,
     /// Written commands without an answer, oldest first: Redis answers in this order.
     unanswered: VecDeque<SubscriptionCommand>,
     /// The newest routes whose differences are in `open` or asked for, and their version.
@@ -62,7 +61,7 @@ struct SubscriptionState {
     /// those that Redis refused for the moment.
     open: VecDeque<(bool, Box<[u8]>)>,
     /// The names in `open`, so that each is there once, however often it changes before the next commands.
-    is_open: HashSet<(bool, Box<[u8]>)>,
+    is_open: Names,
     /// When Redis began to refuse the last commands, and when to ask again.
     refused_at: Option<Instant>,
     retry_at: Option<Instant>,
@@ -71,41 +70,74 @@ struct SubscriptionState {
     refusals: u32,
 }
 
+/// A set of names as on the wire. Redis has separate name spaces for channels and patterns.
+#[derive(Default)]
+struct Names {
+    channels: HashSet<Box<[u8]>>,
+    patterns: HashSet<Box<[u8]>>,
+}
+
+impl Names {
+    fn space(&mut self, pattern: bool) -> &mut HashSet<Box<[u8]>> {
+        if pattern { &mut self.patterns } else { &mut self.channels }
+    }
+
+    /// Adds a name. False: it is there already.
+    fn insert(&mut self, pattern: bool, name: &[u8]) -> bool {
+        self.space(pattern).insert(name.into())
+    }
+
+    /// Removes a name. False: it is not there.
+    fn remove(&mut self, pattern: bool, name: &[u8]) -> bool {
+        self.space(pattern).remove(name)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+}
+
 /// One command on the subscribed connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SubscriptionCommand {
-    Subscribe { pattern: bool, name: Box<[u8]> },
-    Unsubscribe { pattern: bool, name: Box<[u8]> },
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionCommand {
+    pub(crate) verb: Verb,
+    /// The name is a pattern.
+    pattern: bool,
+    /// Empty for a PING.
+    pub(crate) name: Box<[u8]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Subscribe,
+    Unsubscribe,
     Ping,
 }
 
 impl SubscriptionCommand {
+    fn ping() -> SubscriptionCommand {
+        SubscriptionCommand { verb: Verb::Ping, pattern: false, name: Box::default() }
+    }
+
     /// Appends the command as RESP.
     fn encode(&self, bytes: &mut Vec<u8>) {
-        match self {
-            SubscriptionCommand::Subscribe { pattern: false, name } => command::encode(bytes, &[b"SUBSCRIBE", name]),
-            SubscriptionCommand::Subscribe { pattern: true, name } => command::encode(bytes, &[b"PSUBSCRIBE", name]),
-            SubscriptionCommand::Unsubscribe { pattern: false, name } => {
-                command::encode(bytes, &[b"UNSUBSCRIBE", name])
-            }
-            SubscriptionCommand::Unsubscribe { pattern: true, name } => {
-                command::encode(bytes, &[b"PUNSUBSCRIBE", name])
-            }
-            SubscriptionCommand::Ping => command::encode(bytes, &[b"PING"]),
-        }
+        let verb: &[u8] = match (self.verb, self.pattern) {
+            (Verb::Subscribe, false) => b"SUBSCRIBE",
+            (Verb::Subscribe, true) => b"PSUBSCRIBE",
+            (Verb::Unsubscribe, false) => b"UNSUBSCRIBE",
+            (Verb::Unsubscribe, true) => b"PUNSUBSCRIBE",
+            (Verb::Ping, _) => return command::encode(bytes, &[b"PING"]),
+        };
+        command::encode(bytes, &[verb, &self.name]);
     }
 }
 
 impl SubscriptionState {
-    /// The names asked for in this name space.
-    fn asked(&mut self, pattern: bool) -> &mut HashSet<Box<[u8]>> {
-        if pattern { &mut self.patterns } else { &mut self.channels }
-    }
-
     /// Adds a name to `open`, unless it is there.
-    fn look_at(&mut self, pattern: bool, name: Box<[u8]>) {
-        if self.is_open.insert((pattern, name.clone())) {
-            self.open.push_back((pattern, name));
+    fn look_at(&mut self, pattern: bool, name: &[u8]) {
+        if self.is_open.insert(pattern, name) {
+            self.open.push_back((pattern, name.into()));
         }
     }
 
@@ -114,30 +146,33 @@ impl SubscriptionState {
     fn ask_difference(&mut self, routes: &Arc<Routes>, bytes: &mut Vec<u8>) {
         let older = std::mem::replace(&mut self.routes, Arc::clone(routes));
         for pattern in [false, true] {
-            routes.differing(&older, pattern, |name| self.look_at(pattern, name.into()));
+            routes.differing(&older, pattern, |name| self.look_at(pattern, name));
         }
         // After a refusal only one command is in flight, and none during the pause.
-        let is_quiet =
-            self.retry_at.is_none() && self.unanswered.iter().all(|asked| *asked == SubscriptionCommand::Ping);
+        let is_quiet = self.retry_at.is_none() && self.only_pings();
         let most = if self.refusals == 0 { usize::MAX } else { usize::from(is_quiet) };
         let (mut gone, mut new) = (Vec::new(), Vec::new());
         while gone.len() + new.len() < most
-            && let Some(open) = self.open.pop_front()
+            && let Some((pattern, name)) = self.open.pop_front()
         {
-            self.is_open.remove(&open);
-            let (pattern, name) = open;
-            let is_wanted = routes.get(pattern, &name).is_some();
-            if is_wanted && !self.asked(pattern).contains(&name) {
-                self.asked(pattern).insert(name.clone());
-                new.push(SubscriptionCommand::Subscribe { pattern, name });
-            } else if !is_wanted && self.asked(pattern).remove(&name) {
-                gone.push(SubscriptionCommand::Unsubscribe { pattern, name });
+            self.is_open.remove(pattern, &name);
+            if routes.get(pattern, &name).is_some() {
+                if self.asked.insert(pattern, &name) {
+                    new.push(SubscriptionCommand { verb: Verb::Subscribe, pattern, name });
+                }
+            } else if self.asked.remove(pattern, &name) {
+                gone.push(SubscriptionCommand { verb: Verb::Unsubscribe, pattern, name });
             }
         }
         for command in gone.into_iter().chain(new) {
             command.encode(bytes);
             self.unanswered.push_back(command);
         }
+    }
+
+    /// Every command that is about a name is answered.
+    fn only_pings(&self) -> bool {
+        self.unanswered.iter().all(|asked| asked.verb == Verb::Ping)
     }
 
     /// Redis has accepted a command and is busy no more: makes `rt-publisher` ask for all other names at once.
@@ -155,11 +190,7 @@ impl SubscriptionState {
     /// Reports the subscriptions as settled if all commands are answered and no name is left to ask for. A name that was
     /// refused for good does not count: nothing better comes on this connection.
     fn announce_if_settled(&self, reports: &Reports) {
-        if self.unanswered.iter().all(|asked| *asked == SubscriptionCommand::Ping)
-            && self.retry_at.is_none()
-            && self.open.is_empty()
-            && self.connection.is_some()
-        {
+        if self.only_pings() && self.retry_at.is_none() && self.open.is_empty() && self.connection.is_some() {
             reports.links.up(Side::Subscriber);
             reports.settled.reached(self.version);
         }
@@ -254,23 +285,24 @@ impl Subscriptions {
         let connection = {
             let mut state = lock(&self.state);
             let Some(connection) = state.connection.clone() else { return };
-            state.unanswered.push_back(SubscriptionCommand::Ping);
+            state.unanswered.push_back(SubscriptionCommand::ping());
             connection
         };
         let mut bytes = Vec::new();
-        SubscriptionCommand::Ping.encode(&mut bytes);
+        SubscriptionCommand::ping().encode(&mut bytes);
         if connection.write_all(&bytes).is_err() {
             connection.shut_down();
         }
     }
 
-    /// Redis has acknowledged the oldest unanswered command. False if `answer` belongs to another command: then the two
+    /// Redis has acknowledged a command, which must be the oldest unanswered one. False if it is another: then the two
     /// sides misunderstand each other.
-    pub(crate) fn answered(&self, answer: &SubscriptionCommand) -> bool {
+    pub(crate) fn answered(&self, verb: Verb, pattern: bool, name: &[u8]) -> bool {
         let mut state = lock(&self.state);
-        let fits = state.unanswered.pop_front().is_some_and(|asked| asked == *answer);
+        let asked = state.unanswered.pop_front();
+        let fits = asked.is_some_and(|asked| asked.verb == verb && asked.pattern == pattern && *asked.name == *name);
         if fits {
-            if *answer != SubscriptionCommand::Ping {
+            if verb != Verb::Ping {
                 state.is_not_busy(&self.reports);
             }
             state.announce_if_settled(&self.reports);
@@ -283,19 +315,14 @@ impl Subscriptions {
     pub(crate) fn refused(&self, refusal: &ErrorReply) -> Option<SubscriptionCommand> {
         let mut state = lock(&self.state);
         let asked = state.unanswered.pop_front()?;
-        if refusal.class == Class::Wait {
-            match &asked {
-                SubscriptionCommand::Subscribe { pattern, name } => {
-                    state.asked(*pattern).remove(name);
-                    state.look_at(*pattern, name.clone());
+        if asked.verb != Verb::Ping {
+            if refusal.class == Class::Wait {
+                if asked.verb == Verb::Subscribe {
+                    state.asked.remove(asked.pattern, &asked.name);
+                } else {
+                    state.asked.insert(asked.pattern, &asked.name);
                 }
-                SubscriptionCommand::Unsubscribe { pattern, name } => {
-                    state.asked(*pattern).insert(name.clone());
-                    state.look_at(*pattern, name.clone());
-                }
-                SubscriptionCommand::Ping => {}
-            }
-            if asked != SubscriptionCommand::Ping {
+                state.look_at(asked.pattern, &asked.name);
                 let now = Instant::now();
                 if state.retry_at.is_none() {
                     state.refusals = state.refusals.saturating_add(1);
@@ -304,10 +331,10 @@ impl Subscriptions {
                 let pause = REFUSED_RETRY * (1 << state.refusals.saturating_sub(1).min(PAUSE_DOUBLINGS_MAX));
                 state.retry_at = Some(now + pause);
                 self.reports.settled.has_news(News::Refused);
+            } else {
+                // Redis judged the command and refused it for good: so it is not busy.
+                state.is_not_busy(&self.reports);
             }
-        } else if asked != SubscriptionCommand::Ping {
-            // Redis judged the command and refused it for good: so it is not busy.
-            state.is_not_busy(&self.reports);
         }
         state.announce_if_settled(&self.reports);
         Some(asked)
@@ -336,7 +363,7 @@ mod tests {
         (state.refusals, state.retry_at) = (0, None);
         topics.iter().for_each(|topic| routes.listen(topic, *topic == topics[2]));
         state.ask_difference(&Arc::new(routes), &mut bytes);
-        let expected = SubscriptionCommand::Subscribe { pattern: true, name: (*b"c*").into() };
+        let expected = SubscriptionCommand { verb: Verb::Subscribe, pattern: true, name: (*b"c*").into() };
         assert_eq!((state.unanswered.as_slices().0, state.open.len(), state.is_open.len()), (&[expected][..], 0, 0));
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  one round:  wait            for a job, a result, a request or a due time of the schedule
+//!              answer_asks     all posts are written to the spool
 //!              intake          jobs become posts in the schedule
 //!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
 //!              expire          posts that are too old are given up
@@ -16,8 +17,6 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::select;
-
 use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::io::fail_point::fail_point;
@@ -25,7 +24,7 @@ use crate::io::lock::lock;
 use crate::io::text_log::{Causes, escaped};
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
-use crate::threads::webhooks::queue::{Ask, Job, SpoolState, Webhooks, address_of};
+use crate::threads::webhooks::queue::{Job, SpoolAll, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
@@ -52,6 +51,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     while !shared.is_stopping() {
         fail_point("webhooks");
         worker.wait();
+        worker.answer_asks();
         worker.intake();
         worker.settle_reports();
         worker.expire();
@@ -117,40 +117,36 @@ impl<'a> Worker<'a> {
         self.dispatch();
     }
 
-    /// Waits for a job, a result, a request or the next due time, and serves it.
+    /// Waits for a job, a result, a request or the next due time.
     fn wait(&mut self) {
         let now = Instant::now();
         let due = lock(&self.webhooks.schedule).due(now);
         // At least a millisecond: a post that is due may be held up, as all senders are busy.
         let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
-        select! {
-            recv(self.webhooks.jobs_rx) -> job => job.into_iter().for_each(|job| self.make(job)),
-            recv(self.webhooks.senders.reports()) -> done => done.into_iter().for_each(|done| self.settle(done)),
-            recv(self.webhooks.asks_rx) -> ask => ask.into_iter().for_each(|ask| self.answer(ask)),
-            default(patience) => {}
+        // Items whose ring was heard before, by a round that left them or ended in a panic, wait for no further ring.
+        let Webhooks { jobs_rx, asks_rx, senders, bell, .. } = self.webhooks;
+        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() {
+            bell.wait(now + patience);
         }
     }
 
-    /// Serves a request of another thread.
-    fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Wake => {}
-            Ask::Spool(reply) => {
-                // Jobs that were queued before the request belong into the spool.
-                while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
-                    self.make(job);
-                }
-                let written = self.write_spool();
-                // The caller's deadline may be over.
-                let _ = reply.try_send(written);
+    /// Serves the requests of other threads.
+    fn answer_asks(&mut self) {
+        while let Some(SpoolAll(reply)) = self.webhooks.asks_rx.try_recv() {
+            // Jobs that were queued before the request belong into the spool.
+            while let Some(job) = self.webhooks.jobs_rx.try_recv() {
+                self.make(job);
             }
+            let written = self.write_spool();
+            // The caller's deadline may be over.
+            let _ = reply.send(written);
         }
     }
 
     /// Makes posts from queued jobs.
     fn intake(&mut self) {
         for _ in 0..INTAKE_AT_ONCE {
-            let Ok(job) = self.webhooks.jobs_rx.try_recv() else { return };
+            let Some(job) = self.webhooks.jobs_rx.try_recv() else { return };
             self.make(job);
         }
     }
@@ -204,7 +200,7 @@ impl<'a> Worker<'a> {
 
     /// Settles all results that have come in.
     fn settle_reports(&mut self) {
-        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+        while let Some(done) = self.webhooks.senders.reports().try_recv() {
             self.settle(done);
         }
     }
@@ -341,13 +337,13 @@ impl<'a> Worker<'a> {
         if !late.is_empty() {
             log::warn!("did not end in time: {}", late.join(", "));
         }
-        while let Ok(done) = self.webhooks.senders.reports().try_recv() {
+        while let Some(done) = self.webhooks.senders.reports().try_recv() {
             // An interrupted request is no failure of its post: the post stays in flight, and so goes into the spool.
             if done.answer.is_ok() {
                 self.settle(done);
             }
         }
-        while let Ok(job) = self.webhooks.jobs_rx.try_recv() {
+        while let Some(job) = self.webhooks.jobs_rx.try_recv() {
             self.make(job);
         }
         self.write_spool();

@@ -13,14 +13,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use crate::io::tls::Trust;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-
 use crate::config::Config;
 use crate::config::limits::PAYLOAD_BYTES_MAX;
 use crate::event::EventText;
 use crate::hooks::request::Webhook;
+use crate::io::channel::{self, Bell, Receiver, Sender};
 use crate::io::lock::lock;
+use crate::io::tls::Trust;
 use crate::stats::Stats;
 use crate::threads::webhooks::senders::Senders;
 use crate::webhook::post::PostAddress;
@@ -66,8 +65,10 @@ pub struct Webhooks {
     pub(super) jobs_rx: Receiver<Job>,
     /// The weight of the jobs in the queue.
     pub(super) intake_bytes: AtomicUsize,
-    asks_tx: Sender<Ask>,
-    pub(super) asks_rx: Receiver<Ask>,
+    asks_tx: Sender<SpoolAll>,
+    pub(super) asks_rx: Receiver<SpoolAll>,
+    /// Rung for each job, result and request, and at stop.
+    pub(super) bell: Arc<Bell>,
     /// The lock is never held during I/O: the game thread takes it too, for `Stats()`.
     pub(super) schedule: Mutex<Schedule>,
     pub(super) senders: Senders,
@@ -90,22 +91,19 @@ pub(super) enum SpoolState {
     Closed,
 }
 
-/// A request to `rt-webhooks` beside its jobs. It has a queue of its own, so that a full queue of jobs cannot refuse it.
-pub(super) enum Ask {
-    /// Write all posts that are not delivered to the spool. The answer is true if they are written.
-    Spool(Sender<bool>),
-    /// Makes the thread look at [`crate::threads::shared::Shared::is_stopping`].
-    Wake,
-}
+/// A request to `rt-webhooks` to write all posts that are not delivered to the spool. The answer is true if they are
+/// written. It has a queue of its own, so that a full queue of jobs cannot refuse it.
+pub(super) struct SpoolAll(pub(super) Sender<bool>);
 
-/// Requests that may wait. At most one flush and one stop are under way, so this is never reached.
+/// Requests that may wait. At most one flush is under way, so this is never reached.
 const ASKS_MAX: usize = 4;
 
 impl Webhooks {
     /// `boot` is the number of this process; `config` names the certificate authorities to trust at first.
     pub(crate) fn new(boot: u64, config: &Config, stats: Arc<Stats>) -> Webhooks {
-        let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(WEBHOOK_INTAKE_MAX);
-        let (asks_tx, asks_rx) = crossbeam_channel::bounded(ASKS_MAX);
+        let (jobs_tx, jobs_rx) = channel::bounded(WEBHOOK_INTAKE_MAX);
+        let (asks_tx, asks_rx) = channel::bounded(ASKS_MAX);
+        let bell = Arc::<Bell>::default();
         Webhooks {
             boot,
             jobs_tx,
@@ -114,7 +112,8 @@ impl Webhooks {
             asks_tx,
             asks_rx,
             schedule: Mutex::default(),
-            senders: Senders::new(config, Arc::clone(&stats)),
+            senders: Senders::new(config, Arc::clone(&bell), Arc::clone(&stats)),
+            bell,
             numbers: AtomicU64::new(0),
             directory: OnceLock::new(),
             spool: Mutex::default(),
@@ -134,8 +133,9 @@ impl Webhooks {
         self.stats.webhooks.offered.add(1);
         let weight = job.weight();
         if self.intake_bytes.fetch_add(weight, Ordering::AcqRel) + weight <= WEBHOOK_INTAKE_BYTES_MAX
-            && self.jobs_tx.try_send(job).is_ok()
+            && self.jobs_tx.send(job)
         {
+            self.bell.ring();
             return Ok(());
         }
         self.intake_bytes.fetch_sub(weight, Ordering::AcqRel);
@@ -160,8 +160,10 @@ impl Webhooks {
         if self.waiting() == 0 || self.directory.get().is_none() {
             return self.waiting() == 0;
         }
-        let (reply_tx, reply_rx) = crossbeam_channel::bounded(1);
-        self.asks_tx.try_send(Ask::Spool(reply_tx)).is_ok() && reply_rx.recv_deadline(deadline) == Ok(true)
+        let (reply_tx, reply_rx) = channel::bounded(1);
+        let is_asked = self.asks_tx.send(SpoolAll(reply_tx));
+        self.bell.ring();
+        is_asked && reply_rx.recv_deadline(deadline) == Ok(true)
     }
 
     /// Jobs accepted and neither delivered nor given up.
@@ -178,10 +180,7 @@ impl Webhooks {
 
     /// Makes the thread look whether it is to stop.
     pub(crate) fn wake(&self) {
-        match self.asks_tx.try_send(Ask::Wake) {
-            // A full queue wakes the thread as well.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
+        self.bell.ring();
     }
 }
 

@@ -8,14 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::io::tls::Trust;
-use crossbeam_channel::{Receiver, Sender};
-
 use crate::config::Config;
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
+use crate::io::channel::{self, Bell, Receiver, Sender};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
-use crate::io::spawn::spawn;
+use crate::io::thread;
+use crate::io::tls::Trust;
 use crate::stats::Stats;
 use crate::threads::join::join_by;
 use crate::webhook::client::Client;
@@ -60,6 +59,8 @@ pub(super) struct Senders {
     jobs_rx: Receiver<SenderJob>,
     done_tx: Sender<Done>,
     done_rx: Receiver<Done>,
+    /// Rung for each result.
+    bell: Arc<Bell>,
     running: Mutex<Vec<JoinHandle<()>>>,
     /// Orders whose result is not settled yet; at most one for each destination.
     under_way: Mutex<Vec<UnderWay>>,
@@ -73,17 +74,18 @@ struct UnderWay {
 }
 
 impl Senders {
-    /// Starts no thread yet.
-    pub(super) fn new(config: &Config, stats: Arc<Stats>) -> Senders {
+    /// Starts no thread yet. `bell` is rung for each result.
+    pub(super) fn new(config: &Config, bell: Arc<Bell>, stats: Arc<Stats>) -> Senders {
         // At most as many orders as senders, and one `Stop` for each sender: neither queue is ever full.
-        let (jobs_tx, jobs_rx) = crossbeam_channel::bounded(THREADS_MAX * 2);
-        let (done_tx, done_rx) = crossbeam_channel::bounded(THREADS_MAX);
+        let (jobs_tx, jobs_rx) = channel::bounded(THREADS_MAX * 2);
+        let (done_tx, done_rx) = channel::bounded(THREADS_MAX);
         Senders {
             dialer: Arc::new(Dialer::new(Resolver::default(), &config.webhook_ca_file)),
             jobs_tx,
             jobs_rx,
             done_tx,
             done_rx,
+            bell,
             running: Mutex::default(),
             under_way: Mutex::default(),
             stats,
@@ -123,7 +125,7 @@ impl Senders {
         let interrupt = Arc::new(Interrupt::default());
         under_way.push(UnderWay { at: order.at, interrupt: Arc::clone(&interrupt) });
         let job = SenderJob::Send(Box::new(order), interrupt);
-        self.jobs_tx.try_send(job).map_err(|_| "the senders take no orders".to_owned())
+        self.jobs_tx.send(job).then_some(()).ok_or_else(|| "the senders take no orders".to_owned())
     }
 
     fn start(&self, number: usize) -> std::io::Result<JoinHandle<()>> {
@@ -131,9 +133,10 @@ impl Senders {
             client: Client::new(Arc::clone(&self.dialer), number),
             jobs_rx: self.jobs_rx.clone(),
             done_tx: self.done_tx.clone(),
+            bell: Arc::clone(&self.bell),
             stats: Arc::clone(&self.stats),
         };
-        spawn(format!("rt-send-{number}"), STACK_BYTES, Box::new(move || sender.run()))
+        thread::spawn(format!("rt-send-{number}"), STACK_BYTES, Box::new(move || sender.run()))
     }
 
     /// The queue of results. The receiver must call [`Senders::settle`] for each.
@@ -153,7 +156,7 @@ impl Senders {
         lock(&self.under_way).iter().for_each(|order| order.interrupt.set());
         for _ in &running {
             // Never full: one for each sender, and a second call finds none running.
-            let _ = self.jobs_tx.try_send(SenderJob::Stop);
+            let _ = self.jobs_tx.send(SenderJob::Stop);
         }
         let deadline = Instant::now() + patience;
         join_by(running, deadline)
@@ -165,13 +168,14 @@ struct SenderThread {
     client: Client,
     jobs_rx: Receiver<SenderJob>,
     done_tx: Sender<Done>,
+    bell: Arc<Bell>,
     stats: Arc<Stats>,
 }
 
 impl SenderThread {
     /// Serves orders until [`SenderJob::Stop`].
     fn run(&mut self) {
-        while let Ok(SenderJob::Send(order, interrupt)) = self.jobs_rx.recv() {
+        while let Some(SenderJob::Send(order, interrupt)) = self.jobs_rx.recv() {
             let attempt = || {
                 fail_point("sender");
                 let answer = self.client.send(&order.request, &order.id, &interrupt);
@@ -187,9 +191,10 @@ impl SenderThread {
                 self.stats.panics.add(1);
                 Err("internal error".to_owned())
             });
-            if self.done_tx.send(Done { at: order.at, answer }).is_err() {
+            if !self.done_tx.send(Done { at: order.at, answer }) {
                 return; // The receiver is gone: the process ends.
             }
+            self.bell.ring();
         }
     }
 }

@@ -193,7 +193,7 @@ impl Drop for Backlog<'_> {
         for expiry in expiries {
             self.auxiliary_failed("counter", &expiry.key, "closed: its time to live was not set");
         }
-        taken.extend(self.unsent.drain(..));
+        taken.extend(std::mem::take(&mut self.unsent));
         taken.extend(self.refused.take_items());
         let shared = self.shared;
         for item in taken {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::{Backlog, IDLE_CHECK};
 use crate::config::limits::HEARTBEAT;
-use crate::threads::publisher::outbox::{OutboxJob, Outgoing, Publish};
+use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::pace::Pace;
 
 /// Bytes of commands that go into one socket write: enough that the cost of a system call is spread over hundreds of
@@ -36,7 +36,7 @@ pub(crate) enum Step {
     Settle(Publish),
     /// Nothing may be written before an answer, or this much time; the batch is full if the time is zero.
     Wait(Duration),
-    /// Nothing waits here: wait at the outbox for a job, at most this long, and hand it in with [`Backlog::arrived`].
+    /// Nothing waits here: wait at the outbox for an item, at most this long, and hand it in with [`Backlog::arrived`].
     Idle(Duration),
     /// All items queued before the settings changed are answered, or took too long: leave this connection.
     Drained,
@@ -93,9 +93,8 @@ impl Backlog<'_> {
             let item = match self.unsent.pop_front() {
                 Some(item) => item,
                 None if at.batch_bytes == 0 => return Step::Idle(self.patience(at)),
-                None => match self.shared.outbox.take(Duration::ZERO) {
-                    Some(OutboxJob::Send(item)) => item,
-                    Some(OutboxJob::Wake) => continue,
+                None => match self.shared.outbox.take() {
+                    Some(item) => item,
                     None => return Step::Idle(Duration::ZERO),
                 },
             };
@@ -105,11 +104,9 @@ impl Backlog<'_> {
         }
     }
 
-    /// A job came while the session waited at the outbox.
-    pub(crate) fn arrived(&mut self, job: OutboxJob) {
-        if let OutboxJob::Send(item) = job {
-            self.unsent.push_back(item);
-        }
+    /// An item came while the session waited at the outbox.
+    pub(crate) fn arrived(&mut self, item: Outgoing) {
+        self.unsent.push_back(item);
     }
 
     /// Puts an item back: it is the first to be written.

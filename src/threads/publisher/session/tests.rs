@@ -152,7 +152,7 @@ fn a_reader_ends_the_batch() {
         }
         let at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
         let Step::Idle(_) = session.backlog.next(&at) else { panic!("nothing is unsent yet") };
-        session.backlog.arrived(session.shared.outbox.take(Duration::ZERO).unwrap());
+        session.backlog.arrived(session.shared.outbox.take().unwrap());
         let Step::Write(first) = session.backlog.next(&at) else { panic!("the first publish goes") };
         session.encode(first);
         session.shared.outbox.mark_reader();
