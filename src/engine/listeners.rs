@@ -29,7 +29,7 @@ pub(crate) struct Turn<'a> {
 /// The listeners of one topic, by id.
 struct OnTopic {
     topic: Arc<Topic>,
-    listeners: Registry<Arc<[u8]>, Listener>,
+    listeners: Registry<Listener>,
 }
 
 /// All listeners, and the topics that must stay subscribed.
@@ -72,7 +72,7 @@ impl Listeners {
             *newest += 1;
             *newest
         });
-        let replaced = listeners.put(Arc::clone(&id), serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        let replaced = listeners.put(&id, serial, Listener { id: Arc::clone(&id), callback, wants_meta });
         *count += usize::from(replaced.is_none());
         (id, replaced.map(|listener| listener.callback))
     }
@@ -96,7 +96,7 @@ impl Listeners {
 
     /// The first listener of the topic that was registered after the serial `after` and not after `until`.
     pub(crate) fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<Turn<'_>> {
-        // A range whose start lies behind its end panics.
+        // Often true after the last listener. Then the topic need not be found.
         if after >= until {
             return None;
         }
@@ -151,15 +151,15 @@ impl Listeners {
     }
 }
 
-fn callbacks(listeners: Registry<Arc<[u8]>, Listener>) -> impl Iterator<Item = CallbackRef> {
+fn callbacks(listeners: Registry<Listener>) -> impl Iterator<Item = CallbackRef> {
     listeners.into_values().map(|listener| listener.callback)
 }
 
 /// An id for a listener whose script gave none: `listener 7`, with as many `+` as it takes to differ from the ids that
 /// scripts chose.
-fn own_id(serial: u64, taken: &Registry<Arc<[u8]>, Listener>) -> Arc<[u8]> {
+fn own_id(serial: u64, taken: &Registry<Listener>) -> Arc<[u8]> {
     let mut id = format!("listener {serial}").into_bytes();
-    while taken.serial(id.as_slice()).is_some() {
+    while taken.serial(&id).is_some() {
         id.push(b'+');
     }
     id.into()

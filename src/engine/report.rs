@@ -177,31 +177,26 @@ const NAMES_MAX: usize = 5;
 
 /// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced,
 /// and the names of those that the files do not add any more. The names make it a warning: a hook may be lost by
-/// mistake. `files` has each file with the number of its registrations that were suspended.
-pub(super) fn say_loaded_again(
-    files: &[(Arc<str>, usize)],
-    hooks: &[Removed<impl Registered>],
-    aggregators: &[Removed<impl Registered>],
-) {
+/// mistake. `files` has each file with the number of its registrations that were suspended, `gone` those of them that were
+/// removed.
+pub(super) fn say_loaded_again(files: &[(Arc<str>, usize)], gone: &[Removed]) {
     // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
     let Some((file, _)) = files.first() else { return };
     let before: usize = files.iter().map(|(_, before)| before).sum();
-    let gone = hooks.len() + aggregators.len();
     let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
-    let replaced = before.saturating_sub(gone);
+    let replaced = before.saturating_sub(gone.len());
     let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
-    if gone == 0 {
+    if gone.is_empty() {
         return log::info!("{line}");
     }
-    let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
-    let names: Vec<String> = names.take(NAMES_MAX).collect();
-    let more = if gone > names.len() { ", ..." } else { "" };
-    let _ = write!(line, ", {gone} are not added any more and were removed: {}{more}", names.join(", "));
+    let names: Vec<String> = gone.iter().take(NAMES_MAX).map(|(item, _)| name(item)).collect();
+    let (count, more) = (gone.len(), if gone.len() > names.len() { ", ..." } else { "" });
+    let _ = write!(line, ", {count} are not added any more and were removed: {}{more}", names.join(", "));
     log::warn!("{line}");
 }
 
 /// `id` on `channel`, for the log.
-fn name(registered: &impl Registered) -> String {
+fn name(registered: &Registered) -> String {
     let Header { id, topic, .. } = registered.header();
     format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))
 }
