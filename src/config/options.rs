@@ -220,3 +220,29 @@ pub(super) fn shown_name(name: &str) -> String {
     let is_word = name.len() <= 48 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if is_word && !name.is_empty() { name.to_owned() } else { "(not a word)".to_owned() }
 }
+
+/// Texts by the name of their option, in order of the names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ByOption(Vec<(&'static str, String)>);
+
+impl ByOption {
+    /// Stores the text of an option in the place of its earlier one.
+    pub(super) fn set(&mut self, option: &'static str, text: String) {
+        self.remove(option);
+        let at = self.0.partition_point(|(known, _)| *known < option);
+        self.0.insert(at, (option, text));
+    }
+
+    pub(super) fn remove(&mut self, option: &str) -> Option<String> {
+        let at = self.0.iter().position(|(known, _)| *known == option)?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(super) fn get(&self, option: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == option).map(|(_, text)| text.as_str())
+    }
+
+    pub(super) fn all(&self) -> &[(&'static str, String)] {
+        &self.0
+    }
+}
