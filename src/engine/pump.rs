@@ -274,12 +274,21 @@ impl Pump {
         };
         match call {
             Call::Deliver(deliver) => self.complete_delivery(shared, deliver, &outcome),
-            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, &outcome),
-            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, &outcome),
-            Call::Gather(gather) => self.complete_gather(shared, gather, &outcome),
-            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, &outcome),
+            other => self.complete_other(shared, other, &outcome),
+        }
+    }
+
+    /// The end of a Call that is no delivery. Not inlined, to keep the path of deliveries short.
+    #[inline(never)]
+    fn complete_other(&mut self, shared: &Shared, call: Call, outcome: &Outcome) {
+        match call {
+            Call::Deliver(_) => {} // `complete` handles it.
+            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
+            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
+            Call::Gather(gather) => self.complete_gather(shared, gather, outcome),
+            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, outcome),
             Call::Condition(condition) => {
-                self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
+                self.complete_once(&shared.stats.inbox.delivered, shared, outcome);
                 shared.stats.conditions.add(1);
                 match outcome {
                     Outcome::Holds(true) => {
@@ -302,6 +311,8 @@ impl Pump {
     }
 
     /// Keeps an unfinished Call, so that it is the next of its kind again: parked, or slow and with text instead.
+    #[cold]
+    #[inline(never)]
     fn park(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         self.out = None;
         let text = match outcome {
