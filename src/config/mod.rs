@@ -81,7 +81,7 @@ impl Config {
     /// prefix of a weaker source would mix this server's data with the data of others. With two errors, the one of
     /// `redis` is returned.
     pub(crate) fn not_understood(&self) -> Option<&str> {
-        self.not_understood.all().last().map(|(_, error)| error.as_str())
+        self.not_understood.iter().next_back().map(|(_, error)| error.as_str())
     }
 
     /// Whether a connection made with `other` has to be replaced for these settings.

@@ -4,6 +4,7 @@
 //! Errors show a value only if it looks like a plain word or number: anything else may be a password in the wrong place.
 
 use crate::config::nearest::{nearest, unknown};
+use crate::sorted::Sorted;
 
 /// The kind of value that an option takes. [`OptionKind::check`] enforces it.
 #[derive(Clone, Copy)]
@@ -221,28 +222,5 @@ pub(super) fn shown_name(name: &str) -> String {
     if is_word && !name.is_empty() { name.to_owned() } else { "(not a word)".to_owned() }
 }
 
-/// Texts by the name of their option, in order of the names.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct ByOption(Vec<(&'static str, String)>);
-
-impl ByOption {
-    /// Stores the text of an option in the place of its earlier one.
-    pub(super) fn set(&mut self, option: &'static str, text: String) {
-        self.remove(option);
-        let at = self.0.partition_point(|(known, _)| *known < option);
-        self.0.insert(at, (option, text));
-    }
-
-    pub(super) fn remove(&mut self, option: &str) -> Option<String> {
-        let at = self.0.iter().position(|(known, _)| *known == option)?;
-        Some(self.0.remove(at).1)
-    }
-
-    pub(super) fn get(&self, option: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == option).map(|(_, text)| text.as_str())
-    }
-
-    pub(super) fn all(&self) -> &[(&'static str, String)] {
-        &self.0
-    }
-}
+/// Texts by the name of their option.
+pub(super) type ByOption = Sorted<&'static str, String>;

@@ -96,7 +96,7 @@ impl Sources {
     pub fn resolve(&self) -> (Config, Vec<ConfigError>) {
         let mut config = self.defaults.clone();
         // `configure` has checked each of them.
-        let configured = self.configured.all().iter().map(|(name, text)| ((*name).to_owned(), Ok(text.clone())));
+        let configured = self.configured.iter().map(|(name, text)| ((*name).to_owned(), Ok(text.clone())));
         let mut errors = config.apply_all(CONFIGURE, configured.collect());
         match &self.operator.file {
             Some((name, Ok(text))) => errors.extend(config.apply_json(name, text)),

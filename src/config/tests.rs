@@ -51,7 +51,7 @@ fn check(sources: &Sources, row: &Row) {
     }
     assert!(!format!("{config:?}").contains("hunter2"), "{line}: {config:?}");
     // With two errors the one of `redis` is returned.
-    let [prefix, redis] = LOCATING.map(|name| config.not_understood.get(name));
+    let [prefix, redis] = LOCATING.map(|name| config.not_understood.get(name).map(String::as_str));
     assert_eq!(config.not_understood(), redis.or(prefix), "{line}");
     // There is no address exactly if `redis` was not understood.
     assert_eq!(config.redis == Address::unknown(), config.not_understood.get("redis").is_some(), "{line}");

@@ -198,6 +198,7 @@ impl Engine {
 
     /// Starts the work of one tick. Returns the tick's deadline and callbacks to be released. The work ends when
     /// [`Engine::next_call`] returns `None`.
+    #[inline(never)]
     pub fn begin_tick(&mut self, now: Instant) -> (Instant, Vec<CallbackRef>) {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         // The tick runs outside every file, so no file is still being loaded.

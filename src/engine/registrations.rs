@@ -22,7 +22,6 @@
 //! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
 //! suspended by the first registration of the new load, and gone at the next tick.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -36,6 +35,7 @@ use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::lease::Lease;
 use crate::hooks::spec::Action;
+use crate::sorted::Sorted;
 
 /// A hook or an aggregator.
 #[derive(Clone)]
@@ -208,9 +208,9 @@ struct Run {
     next_later: u32,
     /// Lines whose functions have no free place from the load of the file any more. Without this memory a callback that
     /// adds thousands of hooks would search all places each time.
-    no_more_of: HashSet<u32>,
+    no_more_of: Sorted<u32, ()>,
     /// By the function's number.
-    places: HashMap<u64, Fingerprint>,
+    places: Sorted<u64, Fingerprint>,
 }
 
 /// All registrations of one type.
@@ -221,9 +221,9 @@ pub(crate) struct Registrations {
     /// The newest serial.
     serial: u64,
     /// The lease of each fingerprint, and how many registrations use it.
-    leases: HashMap<Fingerprint, (Arc<Lease>, usize)>,
+    leases: Sorted<Fingerprint, (Arc<Lease>, usize)>,
     /// The runs of this tick, by the fingerprint without the place.
-    runs: HashMap<Fingerprint, Run>,
+    runs: Sorted<Fingerprint, Run>,
     /// Entries that are kept, and entries that are suspended.
     kept: usize,
     suspended: usize,
@@ -237,8 +237,8 @@ impl Registrations {
             kind,
             entries: Registry::default(),
             serial: 0,
-            leases: HashMap::new(),
-            runs: HashMap::new(),
+            leases: Sorted::default(),
+            runs: Sorted::default(),
             kept: 0,
             suspended: 0,
             changes: Vec::new(),
@@ -282,10 +282,9 @@ impl Registrations {
         let old_serial = self.entries.serial(&key).filter(|_| is_acting);
         let before = self.entries.remove(&key);
         before.iter().for_each(|before| self.uncount(before.standing));
-        let (lease, users) = self.leases.entry(fingerprint).or_default();
-        *users += 1;
-        let parts =
-            Parts { id: id_or_own, topic: Arc::new(Topic::new(channel)), fingerprint, lease: Arc::clone(lease) };
+        let (lease, users) = self.leases.remove(&fingerprint).unwrap_or_default();
+        self.leases.set(fingerprint, (Arc::clone(&lease), users + 1));
+        let parts = Parts { id: id_or_own, topic: Arc::new(Topic::new(channel)), fingerprint, lease };
         let same = before.as_ref().map(|before| &before.item).filter(|item| item.header().fingerprint == fingerprint);
         let item = build(parts, same);
         // After the new one has taken it: a lease that both use must not be forgotten in between.
@@ -325,10 +324,10 @@ impl Registrations {
             return fingerprint;
         }
         let Registrations { runs, entries, .. } = self;
-        let run = runs.entry(fingerprint).or_default();
-        if run.load != origin.load {
-            *run = Run { load: origin.load, ..Run::default() };
+        if runs.get(&fingerprint).is_none_or(|run| run.load != origin.load) {
+            runs.set(fingerprint, Run { load: origin.load, ..Run::default() });
         }
+        let Some(run) = runs.get_mut(&fingerprint) else { return fingerprint };
         if let Some(known) = run.places.get(&origin.function) {
             return *known;
         }
@@ -347,7 +346,7 @@ impl Registrations {
         };
         let early = if origin.load != 0 {
             free(fingerprint, run.next)
-        } else if run.no_more_of.contains(&origin.line) {
+        } else if run.no_more_of.get(&origin.line).is_some() {
             None
         } else {
             again(run.next)
@@ -356,13 +355,13 @@ impl Registrations {
             run.next = place.saturating_add(1);
             fingerprint.at(place)
         } else {
-            run.no_more_of.insert(origin.line);
+            run.no_more_of.set(origin.line, ());
             let later = fingerprint.with(b"later");
             let place = free(later, run.next_later).unwrap_or(u32::MAX);
             run.next_later = place.saturating_add(1);
             later.at(place)
         };
-        run.places.insert(origin.function, taken);
+        run.places.set(origin.function, taken);
         taken
     }
 
@@ -425,7 +424,7 @@ impl Registrations {
             functions.extend(entry.function.take());
         }
         (self.kept, self.suspended) = (self.entries.len(), 0);
-        self.runs.clear();
+        self.runs = Sorted::default();
         functions
     }
 
@@ -481,7 +480,7 @@ impl Registrations {
 
     /// No file is being loaded any more: drops the registrations that are still suspended.
     pub(crate) fn end_runs(&mut self) -> Vec<Removed> {
-        self.runs.clear();
+        self.runs = Sorted::default();
         if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
     }
 

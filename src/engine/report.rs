@@ -54,19 +54,15 @@ impl Engine {
         let (shared, pump) = (&*self.shared, &self.pump);
         let stats = &*shared.stats;
         let mut groups = numbers(&stats.list());
-        for (name, queue) in [
-            // An item that the pump has taken and not finished still waits.
-            ("outbox", queue(&stats.outbox, shared.outbox.waiting())),
-            ("inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting())),
-            ("notices", queue(&stats.notices, shared.notices.waiting())),
-            ("replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting())),
-            ("actions", queue(&stats.actions, shared.actions.waiting())),
-            ("aggregates", queue(&stats.aggregates, shared.collector.waiting())),
-            ("webhooks", queue(&stats.webhooks, shared.webhooks.waiting())),
-            ("files", queue(&stats.files, shared.files.waiting())),
-        ] {
-            set(&mut groups, name, queue.group());
-        }
+        // An item that the pump has taken and not finished still waits.
+        set(&mut groups, "outbox", queue(&stats.outbox, shared.outbox.waiting()));
+        set(&mut groups, "inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting()));
+        set(&mut groups, "notices", queue(&stats.notices, shared.notices.waiting()));
+        set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
+        set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
+        set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
+        set(&mut groups, "webhooks", queue(&stats.webhooks, shared.webhooks.waiting()));
+        set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
         for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
             set(&mut groups, name, percentiles(durations));
         }
@@ -98,25 +94,16 @@ fn numbers(counts: &[(&str, u64)]) -> Map<String, Value> {
     group
 }
 
-/// The numbers of one queue.
-struct Queue {
-    offered: u64,
-    delivered: u64,
-    dropped: Vec<(&'static str, u64)>,
-    waiting: usize,
+/// The group of one queue.
+fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Value {
+    queue_group(offered.get(), delivered.get(), &dropped.list(), waiting)
 }
 
-fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Queue {
-    Queue { offered: offered.get(), delivered: delivered.get(), dropped: dropped.list(), waiting }
-}
-
-impl Queue {
-    fn group(self) -> Value {
-        let counts = [("in", self.offered), ("delivered", self.delivered), ("waiting", self.waiting as u64)];
-        let mut group = numbers(&counts);
-        set(&mut group, "dropped", numbers(&self.dropped).into());
-        group.into()
-    }
+#[inline(never)]
+fn queue_group(offered: u64, delivered: u64, dropped: &[(&str, u64)], waiting: usize) -> Value {
+    let mut group = numbers(&[("in", offered), ("delivered", delivered), ("waiting", waiting as u64)]);
+    set(&mut group, "dropped", numbers(dropped).into());
+    group.into()
 }
 
 /// The group of a duration: how often it was measured, and percentiles in microseconds with one decimal.
