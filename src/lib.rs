@@ -73,6 +73,7 @@ mod hooks;
 mod json;
 #[cfg(test)]
 mod rows;
+mod sorted;
 mod stats;
 
 // 1 io: small files, locks and TLS.

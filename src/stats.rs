@@ -27,8 +27,20 @@ impl Counter {
 
 /// A group of counters that lists itself for `Stats()`.
 pub trait Counters {
+    /// The names of the fields in order of declaration, with blanks between them.
+    const NAMES: &'static str;
+
+    /// The counts in the same order.
+    fn counts(&self) -> Vec<u64>;
+
     /// Every counter by the name of its field, in order of declaration.
-    fn list(&self) -> Vec<(&'static str, u64)>;
+    fn list(&self) -> Vec<(&'static str, u64)> {
+        named(Self::NAMES, self.counts())
+    }
+}
+
+fn named(names: &'static str, counts: Vec<u64>) -> Vec<(&'static str, u64)> {
+    names.split_ascii_whitespace().zip(counts).collect()
 }
 
 /// Declares a struct of counters, so that `Stats()` lists each by the name of its field. Fields of other types come
@@ -48,8 +60,11 @@ macro_rules! counters {
         }
 
         impl Counters for $group {
-            fn list(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($field), self.$field.get()),)*]
+            // One text, as a list of texts would take an address of each.
+            const NAMES: &'static str = concat!($(stringify!($field), " "),*);
+
+            fn counts(&self) -> Vec<u64> {
+                vec![$(self.$field.get(),)*]
             }
         }
     };

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("event", 0),
     ("hooks", 0),
     ("json", 0),
+    ("sorted", 0),
     ("stats", 0),
     ("io", 1),
     ("eventlog", 2),

@@ -12,6 +12,8 @@ use std::str::FromStr;
 
 /// The reason why a library without the feature `tls` refuses something.
 pub(crate) const WITHOUT_TLS: &str = "this library was built without TLS; the usual one has it";
+/// The same for an address.
+const TLS_ASKED: &str = "rediss://, but this library was built without TLS; the usual one has it";
 
 /// A text that no log, error or `Debug` may show: a password, a token, a header of a hook. `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -114,87 +116,83 @@ impl Address {
     ///
     /// Errors never repeat the text.
     pub fn parse(url: &str) -> Result<Address, String> {
-        let (tls, rest) = split_scheme(url.trim())?;
-        if tls && cfg!(not(feature = "tls")) {
-            return Err(format!("cannot use rediss://: {WITHOUT_TLS}"));
-        }
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (login, place),
-            None => ("", rest),
-        };
-        let (place, query) = place.split_once('?').unwrap_or((place, ""));
-        let (place, path) = place.split_once('/').unwrap_or((place, ""));
-        let (host, port) = read_place(place)?;
-        let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (percent_decode(user)?, percent_decode(password)?),
-            None => (String::new(), percent_decode(login)?),
-        };
-        let (has_user, has_password) = (!user.is_empty(), !password.is_empty());
-        Ok(Address {
-            host,
-            port,
-            user: has_user.then_some(user),
-            password: (has_user || has_password).then_some(Secret::new(password)),
-            database: read_database(path.trim_end_matches('/'), query)?,
-            tls,
-        })
-    }
-}
-
-/// The error text: the expected form, then the deviation.
-fn expected(found: &str) -> String {
-    format!("expected redis://[[user:]password@]host[:port][/db], found {found}")
-}
-
-/// Whether the scheme asks for TLS, and the rest of the URL behind `://`.
-fn split_scheme(url: &str) -> Result<(bool, &str), String> {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let scheme = scheme.to_ascii_lowercase();
-    match scheme.as_str() {
-        "redis" | "valkey" => Ok((false, rest)),
-        "rediss" | "valkeys" => Ok((true, rest)),
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or_default();
+        let scheme = scheme.to_ascii_lowercase();
         // A word from the list is a scheme. Any other word may be a password, so it is not shown.
-        scheme if FOREIGN_SCHEMES.contains(&scheme) => {
-            Err(expected(&format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")))
-        }
-        _ => Err(expected("no `redis://` at its start: write it, as in redis://127.0.0.1:6379")),
+        let found = if FOREIGN_SCHEMES.contains(&scheme.as_str()) {
+            format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")
+        } else {
+            match read(&scheme, rest) {
+                Ok(address) => return Ok(address),
+                Err(found) => found.to_owned(),
+            }
+        };
+        Err(format!("expected redis://[[user:]password@]host[:port][/db], found {found}"))
     }
+}
+
+/// The deviation from the expected form, which [`Address::parse`] puts in front.
+type Found = &'static str;
+
+/// Reads a URL of this scheme; `rest` stands behind its `://`.
+fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
+    let tls = match scheme {
+        "redis" | "valkey" => false,
+        "rediss" | "valkeys" if cfg!(not(feature = "tls")) => return Err(TLS_ASKED),
+        "rediss" | "valkeys" => true,
+        _ => return Err("no `redis://` at its start: write it, as in redis://127.0.0.1:6379"),
+    };
+    let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    let (place, path) = place.split_once('/').unwrap_or((place, ""));
+    let (host, port) = read_place(place)?;
+    let (user, password) = login.split_once(':').unwrap_or(("", login));
+    let (user, password) = (percent_decode(user)?, percent_decode(password)?);
+    let (has_user, has_password) = (!user.is_empty(), !password.is_empty());
+    Ok(Address {
+        host: host.to_owned(),
+        port,
+        user: has_user.then_some(user),
+        password: (has_user || has_password).then_some(Secret::new(password)),
+        database: read_database(path.trim_end_matches('/'), query)?,
+        tls,
+    })
 }
 
 /// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. The port of Redis is the default; 0 is refused. An IPv6 address
 /// may have a zone: `[fe80::1%eth0]`.
-fn read_place(place: &str) -> Result<(String, u16), String> {
+fn read_place(place: &str) -> Result<(&str, u16), Found> {
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
-        let (host, rest) = v6.split_once(']').ok_or_else(|| expected("an unclosed `[` in the host"))?;
+        let (host, rest) = v6.split_once(']').ok_or("an unclosed `[` in the host")?;
         let (address, zone) = host.split_once('%').unwrap_or((host, ""));
         if address.parse::<Ipv6Addr>().is_err() || !zone.bytes().all(is_of_names) {
-            return Err(expected("no IPv6 address in the brackets"));
+            return Err("no IPv6 address in the brackets");
         }
         match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if rest.is_empty() => (host, None),
-            None => return Err(expected("something between the `]` and the port")),
+            None => return Err("something between the `]` and the port"),
         }
     } else {
         match place.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err(expected(
+                return Err(
                     "more than one `:` in host and port: write an IPv6 address in brackets, as in redis://[::1]:6379, \
                      and a password before an `@`",
-                ));
+                );
             }
             Some((host, port)) => (host, Some(port)),
             None => (place, None),
         }
     };
     if host.contains(',') {
-        return Err(expected("no usable host: name one alone, the master"));
+        return Err("no usable host: name one alone, the master");
     }
     if host.is_empty() || !(place.starts_with('[') || host.bytes().all(is_of_names)) {
-        return Err(expected("no usable host: for this machine write redis://127.0.0.1:6379"));
+        return Err("no usable host: for this machine write redis://127.0.0.1:6379");
     }
     let port = port.map_or(Some(6379), |port| whole::<u16>(port).filter(|port| *port > 0));
-    Ok((host.to_owned(), port.ok_or_else(|| expected("a port that is not 1 to 65535"))?))
+    Ok((host, port.ok_or("a port that is not 1 to 65535")?))
 }
 
 /// Whether the byte may stand in a host name. DNS has no `_`, but names of containers do.
@@ -203,21 +201,21 @@ fn is_of_names(byte: u8) -> bool {
 }
 
 /// Parses the number of the database, written `/2` or `?db=2`. Both together must agree. Without either it is 0.
-fn read_database(path: &str, query: &str) -> Result<u32, String> {
-    let wrong = "a database that is not a whole number: write redis://host:port/0";
+fn read_database(path: &str, query: &str) -> Result<u32, Found> {
     let mut database = path;
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.strip_prefix("db=") {
             Some(number) if database.is_empty() || database == number => database = number,
             _ => {
-                return Err(expected(
+                return Err(
                     "something behind a `?`: only db=NUMBER may stand there; a password stands before the host, and \
                      what belongs to TLS in the options tls_ca_file and tls_server_name",
-                ));
+                );
             }
         }
     }
-    if database.is_empty() { Ok(0) } else { whole(database).ok_or_else(|| expected(wrong)) }
+    let number = if database.is_empty() { Some(0) } else { whole(database) };
+    number.ok_or("a database that is not a whole number: write redis://host:port/0")
 }
 
 /// Parses a number written in digits alone: Rust's own parser would accept `+1`.
@@ -226,7 +224,7 @@ fn whole<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Decodes `%XX` escapes. An error if one is incomplete, or if the bytes are not UTF-8 in the end.
-fn percent_decode(text: &str) -> Result<String, String> {
+fn percent_decode(text: &str) -> Result<String, Found> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -241,8 +239,8 @@ fn percent_decode(text: &str) -> Result<String, String> {
             _ => (None, rest),
         };
         let code = code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(code.ok_or_else(|| expected("a bad % escape before the @: write a `%` of the password as %25"))?);
+        bytes.push(code.ok_or("a bad % escape before the @: write a `%` of the password as %25")?);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| expected("% escapes before the @ that are not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| "% escapes before the @ that are not UTF-8 text")
 }

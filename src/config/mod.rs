@@ -3,18 +3,20 @@
 //! A bad option never stops a server: it is reported, and the value from a weaker source stays. The exception are the
 //! options that locate the server's data: with a bad `redis` or `prefix` nothing connects.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::config::options::{
-    LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, shown_name, unknown_option,
+    ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, shown_name,
+    unknown_option,
 };
 
 pub(crate) use address::{Address, Secret, WITHOUT_TLS};
 pub(crate) use options::is_server_name;
 pub(crate) use sources::{Operator, Sources};
 pub(crate) use text::decode;
+
+use text::Member;
 
 pub(crate) mod options;
 
@@ -42,7 +44,7 @@ pub struct Config {
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
     pub(crate) complaints: Vec<String>,
     /// The options of [`LOCATING`] that a source sets in a way that cannot be read, each with its error.
-    not_understood: BTreeMap<&'static str, String>,
+    not_understood: ByOption,
     /// Whether a source set `redis`.
     is_redis_named: bool,
 }
@@ -76,7 +78,7 @@ impl Config {
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
             complaints: Vec::new(),
-            not_understood: BTreeMap::new(),
+            not_understood: ByOption::default(),
             is_redis_named: false,
         }
     }
@@ -85,32 +87,31 @@ impl Config {
     /// prefix of a weaker source would mix this server's data with the data of others. With two errors, the one of
     /// `redis` is returned.
     pub(crate) fn not_understood(&self) -> Option<&str> {
-        self.not_understood.values().next_back().map(String::as_str)
+        self.not_understood.iter().next_back().map(|(_, error)| error.as_str())
     }
 
     /// Whether a connection made with `other` has to be replaced for these settings.
     pub(crate) fn needs_other_connection(&self, other: &Config) -> bool {
-        let key = |config: &Config| {
-            let Config { redis, server, tls_ca_file, tls_server_name, not_understood, .. } = config;
-            (redis.clone(), server.clone(), tls_ca_file.clone(), tls_server_name.clone(), not_understood.clone())
-        };
-        key(self) != key(other)
+        self.redis != other.redis
+            || self.server != other.server
+            || self.tls_ca_file != other.tls_ca_file
+            || self.tls_server_name != other.tls_server_name
+            || self.not_understood != other.not_understood
     }
 
     /// Whether `other` leads to another Redis, or to another database of the same one. Settings that nothing may connect
     /// with count as another Redis.
     pub(crate) fn is_elsewhere(&self, other: &Config) -> bool {
-        let key = |config: &Config| {
-            (config.redis.host.clone(), config.redis.port, config.redis.database, config.not_understood().is_some())
-        };
-        key(self) != key(other)
+        let (here, there) = (&self.redis, &other.redis);
+        (here.port, here.database, &here.host) != (there.port, there.database, &there.host)
+            || self.not_understood().is_some() != other.not_understood().is_some()
     }
 
     /// Applies the options of one JSON object (`garrysmod/cfg/realtime.json`, or the table of `Configure`). Every member
     /// that is wrong is reported and skipped.
     pub fn apply_json(&mut self, source: &str, text: &str) -> Vec<ConfigError> {
         match text::members(text) {
-            Ok(members) => self.apply_all(source, members.into_iter().map(|member| (member.name, member.value))),
+            Ok(members) => self.apply_all(source, members),
             Err(found) => self.reject_source(source, found),
         }
     }
@@ -118,7 +119,7 @@ impl Config {
     /// Records that a whole source cannot be used. The source may name a Redis, so `redis` counts as not understood.
     fn reject_source(&mut self, source: &str, found: String) -> Vec<ConfigError> {
         let error = ConfigError { source: source.to_owned(), option: String::new(), found };
-        self.not_understood.insert("redis", error.to_string());
+        self.not_understood.set("redis", error.to_string());
         self.redis = Address::unknown();
         vec![error]
     }
@@ -133,21 +134,19 @@ impl Config {
     /// | the option itself | always |
     /// | a misspelt name that probably means it | unless this source also sets the option itself |
     /// | a variable that may belong to another program | unless this or a weaker source sets `redis` |
-    fn apply_all(
-        &mut self,
-        source: &str,
-        options: impl Iterator<Item = (String, Result<String, String>)>,
-    ) -> Vec<ConfigError> {
+    fn apply_all(&mut self, source: &str, options: Vec<Member>) -> Vec<ConfigError> {
         let (mut errors, mut understood) = (Vec::new(), Vec::new());
-        let (mut misread, mut misspelt) = (BTreeMap::new(), BTreeMap::new());
+        let (mut misread, mut misspelt) = (ByOption::default(), ByOption::default());
         for (name, value) in options {
             match value.and_then(|text| self.apply(&name, &text)) {
                 Ok(name) => understood.push(name),
                 Err(found) => {
                     let error = ConfigError { source: source.to_owned(), option: shown_name(&name), found };
                     let of_name = if row_of(&name).is_some() { &mut misread } else { &mut misspelt };
-                    if source != ENVIRONMENT || !self.is_redis_named || !may_belong_to_others(&name) {
-                        of_name.extend(locating_option_of(&name).map(|name| (name, error.to_string())));
+                    if (source != ENVIRONMENT || !self.is_redis_named || !may_belong_to_others(&name))
+                        && let Some(option) = locating_option_of(&name)
+                    {
+                        of_name.set(option, error.to_string());
                     }
                     errors.push(error);
                 }
@@ -156,13 +155,13 @@ impl Config {
         for name in LOCATING {
             let is_set = understood.contains(&name);
             if let Some(error) = misread.remove(name).or_else(|| misspelt.remove(name).filter(|_| !is_set)) {
-                self.not_understood.insert(name, error);
+                self.not_understood.set(name, error);
             } else if is_set {
                 self.not_understood.remove(name);
             }
         }
         self.is_redis_named |= understood.contains(&"redis");
-        if self.not_understood.contains_key("redis") {
+        if self.not_understood.get("redis").is_some() {
             self.redis = Address::unknown();
         }
         errors

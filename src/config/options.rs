@@ -4,6 +4,7 @@
 //! Errors show a value only if it looks like a plain word or number: anything else may be a password in the wrong place.
 
 use crate::config::nearest::{nearest, unknown};
+use crate::sorted::Sorted;
 
 /// The kind of value that an option takes. [`OptionKind::check`] enforces it.
 #[derive(Clone, Copy)]
@@ -220,3 +221,6 @@ pub(super) fn shown_name(name: &str) -> String {
     let is_word = name.len() <= 48 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     if is_word && !name.is_empty() { name.to_owned() } else { "(not a word)".to_owned() }
 }
+
+/// Texts by the name of their option.
+pub(super) type ByOption = Sorted<&'static str, String>;

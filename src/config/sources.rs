@@ -2,10 +2,9 @@
 //! The operator's file and environment overrule the settings that addons make with `Configure`.
 //! Pure: the caller hands over the texts, and [`Sources`] keeps them so that it can resolve them again after a change.
 
-use std::collections::BTreeMap;
-
-use crate::config::options::{OPTIONS, OptionRow, environment_name, row_of};
-use crate::config::{Config, ConfigError, ENVIRONMENT, sentences, text};
+use crate::config::options::{ByOption, OPTIONS, OptionRow, environment_name, row_of};
+use crate::config::text::{self, Member};
+use crate::config::{Config, ConfigError, ENVIRONMENT, sentences};
 
 /// The name of the scripts' settings in errors.
 const CONFIGURE: &str = "Configure";
@@ -39,7 +38,7 @@ pub struct Operator {
 pub struct Sources {
     defaults: Config,
     /// The options that scripts set with `Configure`. The last `Configure` of an option counts.
-    configured: BTreeMap<&'static str, String>,
+    configured: ByOption,
     operator: Operator,
 }
 
@@ -55,7 +54,7 @@ impl Sources {
 
     /// Sources with all settings of the operator, unknown variables included, and none of scripts yet.
     pub fn of(defaults: Config, operator: Operator) -> Sources {
-        Sources { defaults, configured: BTreeMap::new(), operator }
+        Sources { defaults, configured: ByOption::default(), operator }
     }
 
     /// The same scripts' settings under newly read settings of the operator.
@@ -73,10 +72,10 @@ impl Sources {
         }
         let mut overruled = Vec::new();
         // `apply_json` has just parsed the same text without an error.
-        for member in text::members(text).unwrap_or_default() {
-            if let (Some(row), Ok(value)) = (row_of(&member.name), member.value) {
+        for (name, value) in text::members(text).unwrap_or_default() {
+            if let (Some(row), Ok(value)) = (row_of(&name), value) {
                 overruled.extend(self.operator_of(row).map(|source| (row.name, source)));
-                self.configured.insert(row.name, value);
+                self.configured.set(row.name, value);
             }
         }
         Ok(overruled)
@@ -85,12 +84,12 @@ impl Sources {
     /// The operator's source that sets this option.
     fn operator_of(&self, row: &OptionRow) -> Option<String> {
         let is_it = |name: &str| row_of(name).is_some_and(|found| found.name == row.name);
-        if self.variables().any(|(name, _)| is_it(&name)) {
+        if self.variables().iter().any(|(name, _)| is_it(name)) {
             return Some(ENVIRONMENT.to_owned());
         }
         let (name, text) = self.operator.file.as_ref()?;
         let members = text::members(text.as_ref().ok()?).ok()?;
-        members.iter().any(|member| is_it(&member.name)).then(|| name.clone())
+        members.iter().any(|(name, _)| is_it(name)).then(|| name.clone())
     }
 
     /// The settings in force, and the errors in the operator's sources. `Config::complaints` holds them as sentences.
@@ -98,7 +97,7 @@ impl Sources {
         let mut config = self.defaults.clone();
         // `configure` has checked each of them.
         let configured = self.configured.iter().map(|(name, text)| ((*name).to_owned(), Ok(text.clone())));
-        let mut errors = config.apply_all(CONFIGURE, configured);
+        let mut errors = config.apply_all(CONFIGURE, configured.collect());
         match &self.operator.file {
             Some((name, Ok(text))) => errors.extend(config.apply_json(name, text)),
             Some((name, Err(found))) => errors.extend(config.reject_source(name, found.clone())),
@@ -113,8 +112,8 @@ impl Sources {
     /// The variables that set an option. A hosting panel passes a field that nobody filled in as an empty variable:
     /// empty ones are skipped. A shell or an `env` file may leave quotes around a value: they are removed. A name in
     /// capitals is the documented form, so it comes last and overrules the same name in lower case.
-    fn variables(&self) -> impl Iterator<Item = (String, Result<String, String>)> {
-        let mut variables: Vec<(String, Result<String, String>)> = Vec::new();
+    fn variables(&self) -> Vec<Member> {
+        let mut variables: Vec<Member> = Vec::new();
         for (name, text) in &self.operator.variables {
             let text = text.as_deref().map(unquoted);
             let is_ours = !name.starts_with(TEST_PREFIX) && !SCRIPT_VARIABLES.contains(&name.as_str());
@@ -124,7 +123,7 @@ impl Sources {
             }
         }
         variables.sort_by_key(|(name, _)| name.bytes().all(|byte| !byte.is_ascii_lowercase()));
-        variables.into_iter()
+        variables
     }
 }
 

@@ -54,7 +54,7 @@ fn check(sources: &Sources, row: &Row) {
     let [prefix, redis] = LOCATING.map(|name| config.not_understood.get(name).map(String::as_str));
     assert_eq!(config.not_understood(), redis.or(prefix), "{line}");
     // There is no address exactly if `redis` was not understood.
-    assert_eq!(config.redis == Address::unknown(), config.not_understood.contains_key("redis"), "{line}");
+    assert_eq!(config.redis == Address::unknown(), config.not_understood.get("redis").is_some(), "{line}");
 }
 
 #[test]

@@ -7,18 +7,12 @@
 //! bytes ──decode──▶ text ──plain_json──▶ JSON of the same length ──serde_json──▶ members
 //! ```
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
 use crate::config::options::{OPTIONS, plain_name, row_of};
 
-/// One member of the object: an option as the source writes it.
-pub(super) struct Member {
-    pub(super) name: String,
-    /// The value as text, or why it cannot be the value of an option.
-    pub(super) value: Result<String, String>,
-}
+/// An option as a source writes it: its name, and the value as text or why that cannot be the value of an option.
+pub(super) type Member = (String, Result<String, String>);
 
 /// Members of one source. This is far more than there are options, and it bounds the work for a file of something else.
 const MEMBERS_MAX: usize = 256;
@@ -71,26 +65,29 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     if members.len() > MEMBERS_MAX {
         return Err(format!("it holds {} options, and there are {}", members.len(), OPTIONS.len()));
     }
-    let mut counts = HashMap::new();
-    for (_, name) in names.into_iter().filter(|(at, _)| *at == depth) {
-        *counts.entry(plain_name(&name)).or_insert(0) += 1;
+    let of_object = names.into_iter().filter(|(at, _)| *at == depth);
+    let names: Vec<String> = of_object.map(|(_, name)| plain_name(&name)).collect();
+    let mut found = Vec::new();
+    for (name, value) in members {
+        let plain = plain_name(&name);
+        let count = names.iter().filter(|known| **known == plain).count();
+        let value = if count > 1 { Err("it stands there more than once: keep one".to_owned()) } else { text_of(value) };
+        found.push((name, value));
     }
-    let members = members.into_iter().map(|(name, value)| {
-        let value = match value {
-            _ if counts.get(&plain_name(&name)).is_some_and(|count| *count > 1) => {
-                Err("it stands there more than once: keep one".to_owned())
-            }
-            Value::String(text) if text.contains(NO_TEXT) => {
-                Err("it holds bytes that are not UTF-8 text; save the file as UTF-8".to_owned())
-            }
-            Value::String(text) => Ok(text),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::Bool(switch) => Ok(switch.to_string()),
-            other => Err(format!("expected a string, number or boolean, found {}", kind_of(&other))),
-        };
-        Member { name, value }
-    });
-    Ok(members.collect())
+    Ok(found)
+}
+
+/// The value of an option as text, or why it cannot be one.
+fn text_of(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) if text.contains(NO_TEXT) => {
+            Err("it holds bytes that are not UTF-8 text; save the file as UTF-8".to_owned())
+        }
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(switch) => Ok(switch.to_string()),
+        other => Err(format!("expected a string, number or boolean, found {}", kind_of(&other))),
+    }
 }
 
 /// The inner object of `{"realtime": {...}}`: one object, under any name that is no option, around all options.

@@ -7,48 +7,41 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::engine::call::CallbackRef;
-use crate::engine::registrations::{Header, Parts, Registered, Registrations};
+use crate::engine::registrations::{Build, Kind, Parts, Registered, Registrations};
 use crate::hooks::aggregator::{Aggregator, Windows};
 use crate::hooks::error::SpecError;
 use crate::hooks::spec::AggregatorSpec;
 
-pub(crate) type Aggregators = Registrations<Aggregator>;
+/// `rt-actions` looks at every aggregator whenever a window may be over, and each has a lease in Redis: hence the limit.
+static AGGREGATORS: Kind = Kind { max: 1024, plural: "aggregators", parse };
 
-impl Registered for Aggregator {
-    type Spec = AggregatorSpec;
-    /// `rt-actions` looks at every aggregator whenever a window may be over, and each has a lease in Redis.
-    const MAX: usize = 1024;
-    const PLURAL: &'static str = "aggregators";
-
-    fn parse(spec: &Value, has_function: bool) -> Result<AggregatorSpec, SpecError> {
-        let spec = AggregatorSpec::parse(spec)?;
-        if !has_function {
-            return Err(SpecError::new("aggregate", format_args!("expected a function")));
-        }
-        Ok(spec)
+/// Checks the specification of an aggregator.
+fn parse(spec: &Value, has_function: bool) -> Result<Build, SpecError> {
+    let spec = AggregatorSpec::parse(spec)?;
+    if !has_function {
+        return Err(SpecError::new("aggregate", format_args!("expected a function")));
     }
-
-    /// An aggregator with the same fingerprint goes on with its windows.
-    fn make(parts: Parts, spec: AggregatorSpec, same: Option<&Arc<Aggregator>>) -> Arc<Aggregator> {
-        same.map(Arc::clone).unwrap_or_else(|| {
+    // An aggregator with the same fingerprint goes on with its windows.
+    Ok(Box::new(|parts, same| {
+        same.cloned().unwrap_or_else(|| {
             let Parts { id, topic, fingerprint, lease } = parts;
             let windows = Mutex::new(Windows::new(&spec));
-            Arc::new(Aggregator { id, fingerprint, topic, spec, lease, windows })
+            Registered::Aggregator(Arc::new(Aggregator { id, fingerprint, topic, spec, lease, windows }))
         })
-    }
-
-    fn header(&self) -> Header<'_> {
-        let Aggregator { id, fingerprint, topic, spec, .. } = self;
-        Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
-    }
+    }))
 }
 
-impl Aggregators {
+impl Registrations {
+    /// The aggregators of a server that has none yet.
+    pub(crate) fn aggregators() -> Registrations {
+        Registrations::new(&AGGREGATORS)
+    }
+
     /// The function that sums up the windows of this aggregator. `None` if the attached state has none for it, or if
     /// its id belongs to another aggregator now: that one has windows of its own.
     pub(crate) fn function(&self, aggregator: &Aggregator) -> Option<CallbackRef> {
-        let (known, function) = self.known(aggregator)?;
-        function.filter(|_| std::ptr::eq(&**known, aggregator))
+        let (known, function) = self.known(&aggregator.id, &aggregator.topic)?;
+        function.filter(|_| known.aggregator().is_some_and(|known| std::ptr::eq(&**known, aggregator)))
     }
 }
 
@@ -59,6 +52,10 @@ mod tests {
     use super::*;
     use crate::engine::registrations::Origin;
 
+    fn of(registered: &Registered) -> Arc<Aggregator> {
+        Arc::clone(registered.aggregator().unwrap())
+    }
+
     fn spec(interval: u64) -> Value {
         let function = json!({ "\u{0}function": "x.lua:1" });
         json!({ "interval": interval, "aggregate": function, "actions": [{ "type": "file", "path": "x.log" }] })
@@ -66,11 +63,11 @@ mod tests {
 
     #[test]
     fn the_same_aggregator_goes_on_and_a_different_one_replaces_it() {
-        let mut aggregators = Aggregators::default();
+        let mut aggregators = Registrations::aggregators();
         let mut add = |id: &[u8], interval, function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
             let added = aggregators.add_spec(b"a", Some(id), &spec(interval), function, &origin).unwrap();
-            (added.item, added.function, added.replaced)
+            (of(&added.item), added.function, added.replaced.as_ref().map(of))
         };
         let (first, ..) = add(b"x", 60, 1);
         let (again, function, replaced) = add(b"x", 60, 2);
@@ -90,10 +87,10 @@ mod tests {
 
     #[test]
     fn aggregators_outlive_a_lua_state_and_their_functions_do_not() {
-        let mut aggregators = Aggregators::default();
-        let add = |aggregators: &mut Aggregators, channel: &[u8], function| {
+        let mut aggregators = Registrations::aggregators();
+        let add = |aggregators: &mut Registrations, channel: &[u8], function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
-            aggregators.add_spec(channel, None, &spec(60), function, &origin).unwrap().item
+            of(&aggregators.add_spec(channel, None, &spec(60), function, &origin).unwrap().item)
         };
         let added = add(&mut aggregators, b"a", 1);
         add(&mut aggregators, b"b", 2);
@@ -104,12 +101,12 @@ mod tests {
         aggregators.take_changes();
         let gone = aggregators.drop_kept();
         assert_eq!((gone.len(), aggregators.len(), aggregators.take_changes().len()), (1, 1, 1));
-        assert_eq!(gone[0].topic.name(), b"b");
+        assert_eq!(gone[0].header().topic.name(), b"b");
     }
 
     #[test]
     fn a_wrong_spec_changes_nothing() {
-        let mut aggregators = Aggregators::default();
+        let mut aggregators = Registrations::aggregators();
         let mut add = |spec: &Value, function| {
             let added = aggregators.add_spec(b"a", Some(b"x"), spec, Some(CallbackRef(function)), &Origin::default());
             let changes = aggregators.take_changes().len();

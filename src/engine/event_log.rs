@@ -92,8 +92,8 @@ impl Engine {
 
     /// Whether a hook or an aggregator of this process writes this log.
     fn has_hook_for(&self, path: &LogPath) -> bool {
-        let hooks = self.hooks.all().map(|hook| &hook.spec.actions);
-        let mut actions = hooks.chain(self.aggregators.all().map(|aggregator| &aggregator.spec.actions)).flatten();
+        let all = self.hooks.all().chain(self.aggregators.all());
+        let mut actions = all.flat_map(|item| item.header().actions);
         actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.path == *path))
     }
 

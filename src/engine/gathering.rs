@@ -10,8 +10,8 @@
 //!                  └── the aggregator is removed: the window is dropped, the array is released
 //! ```
 
-use crate::engine::aggregators::Aggregators;
 use crate::engine::call::{Aggregate, Call, CallbackRef, Gather};
+use crate::engine::registrations::Registrations;
 use crate::hooks::aggregator::Aggregator;
 use crate::threads::shared::Shared;
 
@@ -25,7 +25,7 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// The next Call for the window under way, or else for the oldest window that waits.
-    pub(crate) fn next(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<Call> {
+    pub(crate) fn next(&mut self, shared: &Shared, aggregators: &Registrations) -> Option<Call> {
         let (mut gather, function) = loop {
             let gather = match self.under_way.take() {
                 Some(gather) => gather,

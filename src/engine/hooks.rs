@@ -6,46 +6,39 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::call::CallbackRef;
-use crate::engine::registrations::{Header, Parts, Registered, Registrations};
+use crate::engine::registrations::{Build, Kind, Parts, Registered, Registrations};
 use crate::hooks::error::SpecError;
 use crate::hooks::hook::Hook;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{Action, ActionKind, Spec};
 
-pub(crate) type Hooks = Registrations<Hook>;
+/// Each hook may have a lease in Redis, which is renewed every few seconds: hence the limit.
+static HOOKS: Kind = Kind { max: 4096, plural: "hooks", parse };
 
-impl Registered for Hook {
-    type Spec = Spec;
-    /// Each hook may have a lease in Redis, which is renewed every few seconds.
-    const MAX: usize = 4096;
-    const PLURAL: &'static str = "hooks";
-
-    fn parse(spec: &Value, has_function: bool) -> Result<Spec, SpecError> {
-        let spec = Spec::parse(spec)?;
-        // The JSON has only a mark where the function was; a table of a script may look like that mark.
-        if spec.condition.is_some() && !has_function {
-            return Err(SpecError::new("condition", format_args!("expected a function")));
-        }
-        Ok(spec)
+/// Checks the specification of a hook.
+fn parse(spec: &Value, has_function: bool) -> Result<Build, SpecError> {
+    let spec = Spec::parse(spec)?;
+    // The JSON has only a mark where the function was; a table of a script may look like that mark.
+    if spec.condition.is_some() && !has_function {
+        return Err(SpecError::new("condition", format_args!("expected a function")));
     }
-
-    fn make(parts: Parts, spec: Spec, _same: Option<&Arc<Hook>>) -> Arc<Hook> {
+    Ok(Box::new(|parts, _| {
         let Parts { id, topic, fingerprint, lease } = parts;
-        Arc::new(Hook { id, fingerprint, topic, spec, lease })
-    }
-
-    fn header(&self) -> Header<'_> {
-        let Hook { id, fingerprint, topic, spec, .. } = self;
-        Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
-    }
+        Registered::Hook(Arc::new(Hook { id, fingerprint, topic, spec, lease }))
+    }))
 }
 
-impl Hooks {
+impl Registrations {
+    /// The hooks of a server that has none yet.
+    pub(crate) fn hooks() -> Registrations {
+        Registrations::new(&HOOKS)
+    }
+
     /// The function that decides this hook. `None` if the attached state has none for it. An event may hold a hook that
     /// was added again meanwhile: the same fingerprint means the same decision, so the new function serves both.
     pub(crate) fn condition(&self, hook: &Hook) -> Option<CallbackRef> {
-        let (known, condition) = self.known(hook)?;
-        condition.filter(|_| known.fingerprint == hook.fingerprint)
+        let (known, condition) = self.known(&hook.id, &hook.topic)?;
+        condition.filter(|_| known.header().fingerprint == hook.fingerprint)
     }
 }
 
@@ -62,24 +55,39 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::registrations::{Added, Origin};
+    use crate::engine::registrations::Origin;
 
     fn counter(key: &str) -> Value {
         json!({ "type": "counter", "key": key })
     }
 
-    fn ids(hooks: &Hooks) -> Vec<String> {
-        hooks.all().map(|hook| String::from_utf8(hook.id.to_vec()).unwrap()).collect()
+    fn hook(registered: &Registered) -> &Arc<Hook> {
+        registered.hook().unwrap()
     }
 
-    fn add(hooks: &mut Hooks, channel: &str, id: Option<&str>, spec: &Value, condition: Option<i32>) -> Added<Hook> {
+    fn all(hooks: &Registrations) -> impl Iterator<Item = &Arc<Hook>> {
+        hooks.all().map(hook)
+    }
+
+    fn ids(hooks: &Registrations) -> Vec<String> {
+        all(hooks).map(|hook| String::from_utf8(hook.id.to_vec()).unwrap()).collect()
+    }
+
+    struct New {
+        item: Arc<Hook>,
+        function: Option<CallbackRef>,
+    }
+
+    fn add(hooks: &mut Registrations, channel: &str, id: Option<&str>, spec: &Value, condition: Option<i32>) -> New {
         let condition = condition.map(CallbackRef);
-        hooks.add_spec(channel.as_bytes(), id.map(str::as_bytes), spec, condition, &Origin::default()).unwrap()
+        let added = hooks.add_spec(channel.as_bytes(), id.map(str::as_bytes), spec, condition, &Origin::default());
+        let added = added.unwrap();
+        New { item: Arc::clone(hook(&added.item)), function: added.function }
     }
 
     #[test]
     fn the_same_id_replaces_a_hook_and_a_hook_without_an_id_gets_its_fingerprint() {
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         let first = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1));
         let second = add(&mut hooks, "a", Some("x"), &counter("k"), Some(2));
         assert_eq!(second.function, Some(CallbackRef(1)));
@@ -98,12 +106,13 @@ mod tests {
 
     #[test]
     fn the_same_id_on_another_channel_is_another_hook() {
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         for channel in ["a", "b", "c"] {
             add(&mut hooks, channel, Some("x"), &counter("k"), None);
         }
         add(&mut hooks, "b", Some("xy"), &counter("k"), None);
-        let channels = |hooks: &Hooks| hooks.all().map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
+        let channels =
+            |hooks: &Registrations| all(hooks).map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
         assert_eq!(channels(&hooks), b"abcb");
         assert_eq!((hooks.remove(Some(b"b"), b"x").len(), hooks.remove(Some(b"b"), b"x").len()), (1, 0));
         assert_eq!((hooks.remove(Some(b"z"), b"x").len(), channels(&hooks)), (0, b"acb".to_vec()));
@@ -112,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_wrong_spec_changes_nothing() {
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         add(&mut hooks, "a", Some("x"), &counter("k"), None);
         assert_eq!(hooks.take_changes().len(), 1);
         let wrong = json!({ "type": "counter" });
@@ -128,7 +137,7 @@ mod tests {
 
     #[test]
     fn hooks_outlive_a_lua_state_and_their_functions_do_not() {
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         let hook = add(&mut hooks, "a", Some("x"), &counter("k"), Some(1)).item;
         add(&mut hooks, "a", Some("y"), &counter("k"), None);
         assert_eq!(hooks.condition(&hook), Some(CallbackRef(1)));
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn registrations_of_loaded_files_stand_as_the_table_says() {
         let mut loads = crate::engine::loads::Loads::default();
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         let mut tick_before = 0;
         for row in include_str!("../../testdata/reloads.txt").lines().filter(|row| !row.starts_with('#')) {
             let Some((given, expected)) = row.split_once('|') else { continue };
@@ -175,7 +184,7 @@ mod tests {
             // In the specification, the file's name stands for the function.
             let spec = if function > 0 { format!("{spec} {}", origin.file) } else { spec.to_owned() };
             hooks.add_spec(b"a", None, &counter(&spec), callback, &origin).unwrap();
-            let standing = hooks.all().map(|hook| hooks.condition(hook).map_or(0, |function| function.0));
+            let standing = all(&hooks).map(|hook| hooks.condition(hook).map_or(0, |function| function.0));
             let standing: Vec<String> = standing.map(|function| function.to_string()).collect();
             assert_eq!(standing.join(" "), expected.trim(), "{row}");
         }
@@ -184,8 +193,8 @@ mod tests {
     /// Callbacks add functions of two lines in turn, beside thousands that the file added while it was loaded.
     #[test]
     fn a_hook_added_by_a_callback_does_not_search_all_hooks() {
-        let mut hooks = Hooks::default();
-        let add = |hooks: &mut Hooks, load, function, line| {
+        let mut hooks = Registrations::hooks();
+        let add = |hooks: &mut Registrations, load, function, line| {
             let origin = Origin { file: "x.lua".into(), load, function, line, newest_load: 1, ..Origin::default() };
             hooks.add_spec(b"a", None, &counter("k"), None, &origin).unwrap();
         };
@@ -202,12 +211,13 @@ mod tests {
 
     #[test]
     fn an_id_moves_when_its_reloaded_file_adds_it_on_another_channel() {
-        let mut hooks = Hooks::default();
-        let add = |hooks: &mut Hooks, channel: &[u8], file: &str, load| {
+        let mut hooks = Registrations::hooks();
+        let add = |hooks: &mut Registrations, channel: &[u8], file: &str, load| {
             let origin = Origin { file: file.into(), load, newest_load: load, ..Origin::default() };
             hooks.add_spec(channel, Some(b"x"), &counter("k"), None, &origin).unwrap().moved
         };
-        let channels = |hooks: &Hooks| hooks.all().map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
+        let channels =
+            |hooks: &Registrations| all(hooks).map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
         assert_eq!(add(&mut hooks, b"a", "x.lua", 1) + add(&mut hooks, b"b", "x.lua", 1), 0, "of one load");
         assert_eq!(add(&mut hooks, b"c", "y.lua", 2) + add(&mut hooks, b"d", "", 0), 0, "of others");
         assert_eq!((add(&mut hooks, b"e", "x.lua", 3), channels(&hooks)), (2, b"cde".to_vec()));
@@ -219,7 +229,7 @@ mod tests {
     #[test]
     fn a_script_gets_the_same_fingerprints_on_every_server() {
         let added = |start: u64| {
-            let mut hooks = Hooks::default();
+            let mut hooks = Registrations::hooks();
             let mut of = |function, id: Option<&[u8]>| {
                 let origin = Origin {
                     file: "lua/x.lua".into(),
@@ -229,7 +239,7 @@ mod tests {
                     newest_load: start,
                     ..Origin::default()
                 };
-                hooks.add_spec(b"a", id, &counter("k"), None, &origin).unwrap().item.fingerprint
+                hook(&hooks.add_spec(b"a", id, &counter("k"), None, &origin).unwrap().item).fingerprint
             };
             [of(start + 1, None), of(start + 2, None), of(start + 3, Some(b"x")), of(start + 4, Some(b"y"))]
         };
@@ -240,10 +250,10 @@ mod tests {
 
     #[test]
     fn a_reloaded_file_keeps_its_leases_and_loses_the_hooks_it_does_not_add_again() {
-        let mut hooks = Hooks::default();
+        let mut hooks = Registrations::hooks();
         let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
-        let add = |hooks: &mut Hooks, key: &str, load| {
-            hooks.add_spec(b"a", None, &counter(key), None, &origin(load)).unwrap().item
+        let add = |hooks: &mut Registrations, key: &str, load| {
+            Arc::clone(hook(&hooks.add_spec(b"a", None, &counter(key), None, &origin(load)).unwrap().item))
         };
         let (stays, goes) = (add(&mut hooks, "stays", 1), add(&mut hooks, "goes", 1));
         hooks.take_changes();
@@ -254,12 +264,12 @@ mod tests {
         assert!(Arc::ptr_eq(&stays.lease, &again.lease));
         // The routes do not get it twice: the suspension took it out.
         let changes = hooks.take_changes();
-        let known = |one: &Option<Arc<Hook>>| one.as_ref().map(Arc::as_ptr);
+        let known = |one: &Option<Registered>| one.as_ref().map(|one| Arc::as_ptr(hook(one)));
         let seen: Vec<_> = changes.iter().map(|change| (known(&change.before), known(&change.after))).collect();
         let [first, second, new] = [&stays, &goes, &again].map(|hook| Some(Arc::as_ptr(hook)));
         assert_eq!(seen, [(first, None), (second, None), (None, new)]);
         let gone = hooks.end_runs();
-        assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0].0, &goes) && hooks.take_changes().is_empty());
+        assert!(gone.len() == 1 && Arc::ptr_eq(hook(&gone[0].0), &goes) && hooks.take_changes().is_empty());
         assert_eq!(hooks.len(), 1);
     }
 }

@@ -3,12 +3,13 @@
 //! After a map change it keeps the topics of the previous state, without functions, until [`Listeners::drop_kept`]; so
 //! the subscriptions in Redis stay while the scripts load again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::call::CallbackRef;
 use crate::engine::registry::Registry;
 use crate::event::topic::Topic;
+use crate::sorted::Sorted;
 
 /// One registered function.
 pub(crate) struct Listener {
@@ -29,7 +30,7 @@ pub(crate) struct Turn<'a> {
 /// The listeners of one topic, by id.
 struct OnTopic {
     topic: Arc<Topic>,
-    listeners: Registry<Arc<[u8]>, Listener>,
+    listeners: Registry<Listener>,
 }
 
 /// All listeners, and the topics that must stay subscribed.
@@ -38,7 +39,7 @@ pub(crate) struct Listeners {
     /// By the name that scripts use. No entry is without listeners.
     topics: HashMap<Box<[u8]>, OnTopic>,
     /// Topics of the previous state.
-    kept: HashSet<Arc<Topic>>,
+    kept: Sorted<Arc<Topic>, ()>,
     /// The newest serial. One count for all topics, so that an event can tell older listeners from newer ones.
     serial: u64,
     /// Listeners on all topics.
@@ -72,7 +73,7 @@ impl Listeners {
             *newest += 1;
             *newest
         });
-        let replaced = listeners.put(Arc::clone(&id), serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        let replaced = listeners.put(&id, serial, Listener { id: Arc::clone(&id), callback, wants_meta });
         *count += usize::from(replaced.is_none());
         (id, replaced.map(|listener| listener.callback))
     }
@@ -88,7 +89,7 @@ impl Listeners {
         if on_topic.listeners.len() == 0
             && let Some(OnTopic { topic, .. }) = self.topics.remove(channel)
         {
-            let is_kept = self.kept.contains(&topic);
+            let is_kept = self.kept.get(&topic).is_some();
             self.changes.push((topic, is_kept));
         }
         removed
@@ -96,7 +97,7 @@ impl Listeners {
 
     /// The first listener of the topic that was registered after the serial `after` and not after `until`.
     pub(crate) fn next_listener(&self, topic: &Topic, after: u64, until: u64) -> Option<Turn<'_>> {
-        // A range whose start lies behind its end panics.
+        // Often true after the last listener. Then the topic need not be found.
         if after >= until {
             return None;
         }
@@ -115,23 +116,23 @@ impl Listeners {
         self.count = 0;
         let mut released = Vec::new();
         for OnTopic { topic, listeners } in std::mem::take(&mut self.topics).into_values() {
-            self.kept.insert(topic);
+            self.kept.set(topic, ());
             released.extend(callbacks(listeners));
         }
         released
     }
 
     pub(crate) fn keeps_any(&self) -> bool {
-        !self.kept.is_empty()
+        self.kept.len() > 0
     }
 
     /// The grace period is over: topics of the previous state without a listener are unwanted from now on.
     pub(crate) fn drop_kept(&mut self) {
         let Listeners { kept, topics, changes, .. } = self;
-        changes.extend(kept.drain().map(|topic| {
-            let is_listened = topics.contains_key(topic.name());
-            (topic, is_listened)
-        }));
+        for (topic, ()) in kept.iter() {
+            changes.push((Arc::clone(topic), topics.contains_key(topic.name())));
+        }
+        *kept = Sorted::default();
     }
 
     /// The topics that may have become wanted or unwanted since the last call, in order, and whether they are wanted.
@@ -142,7 +143,7 @@ impl Listeners {
 
     /// Every topic that must be subscribed. A kept topic with listeners appears twice.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = Arc<Topic>> + '_ {
-        self.topics.values().map(|on_topic| &on_topic.topic).chain(&self.kept).cloned()
+        self.topics.values().map(|on_topic| &on_topic.topic).chain(self.kept.iter().map(|(topic, ())| topic)).cloned()
     }
 
     /// Listeners on all topics.
@@ -151,15 +152,15 @@ impl Listeners {
     }
 }
 
-fn callbacks(listeners: Registry<Arc<[u8]>, Listener>) -> impl Iterator<Item = CallbackRef> {
+fn callbacks(listeners: Registry<Listener>) -> impl Iterator<Item = CallbackRef> {
     listeners.into_values().map(|listener| listener.callback)
 }
 
 /// An id for a listener whose script gave none: `listener 7`, with as many `+` as it takes to differ from the ids that
 /// scripts chose.
-fn own_id(serial: u64, taken: &Registry<Arc<[u8]>, Listener>) -> Arc<[u8]> {
+fn own_id(serial: u64, taken: &Registry<Listener>) -> Arc<[u8]> {
     let mut id = format!("listener {serial}").into_bytes();
-    while taken.serial(id.as_slice()).is_some() {
+    while taken.serial(&id).is_some() {
         id.push(b'+');
     }
     id.into()

@@ -1,10 +1,10 @@
 //! The newest load of each script file, to notice that the game loads a file again (an edited file, or a new map).
 //! Game thread only. Bounded: beyond [`LOADED_FILES_MAX`] names, further files count as loaded once only.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::registrations::Origin;
+use crate::sorted::Sorted;
 
 /// Script files whose newest load is remembered: far more than a server has that add hooks. Names come from scripts, so
 /// without a bound they could fill the memory.
@@ -13,7 +13,7 @@ const LOADED_FILES_MAX: usize = 4096;
 /// The number of the newest load, by file.
 #[derive(Default)]
 pub(crate) struct Loads {
-    newest: HashMap<Arc<str>, u64>,
+    newest: Sorted<Arc<str>, u64>,
 }
 
 impl Loads {
@@ -23,7 +23,7 @@ impl Loads {
         let known = self.newest.get(&origin.file).copied();
         let is_new = origin.load != 0 && known != Some(origin.load);
         if is_new && (known.is_some() || self.newest.len() < LOADED_FILES_MAX) {
-            self.newest.insert(Arc::clone(&origin.file), origin.load);
+            self.newest.set(Arc::clone(&origin.file), origin.load);
         }
         // A callback belongs to the newest load of its file.
         origin.newest_load = if origin.load == 0 { known.unwrap_or(0) } else { origin.load };

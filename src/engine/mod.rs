@@ -26,16 +26,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{Config, Sources};
-use crate::engine::aggregators::Aggregators;
 use crate::engine::grace::Grace;
-use crate::engine::hooks::Hooks;
 use crate::engine::listeners::Listeners;
 use crate::engine::loads::Loads;
 use crate::engine::matched::ByChannel;
 use crate::engine::patience::Patience;
 use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
-use crate::engine::registrations::Origin;
+use crate::engine::registrations::{Origin, Registrations};
 use crate::event::identity::{Numbering, UnixClock};
 use crate::hooks::routes::Routes;
 use crate::threads::shared::Shared;
@@ -74,6 +72,7 @@ mod settings;
 pub(crate) use call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather, Outcome};
 pub(crate) use flush::Flush;
 pub(crate) use refusal::{Refusal, fits};
+pub(crate) use register::Select;
 
 /// Everything that the game thread owns.
 pub struct Engine {
@@ -85,8 +84,8 @@ pub struct Engine {
     /// The key under which Redis keeps the number of this process's last counter (`redis/counter.rs`).
     done_key: Arc<[u8]>,
     listeners: Listeners,
-    hooks: Hooks,
-    aggregators: Aggregators,
+    hooks: Registrations,
+    aggregators: Registrations,
     grace: Grace,
     /// The newest load of each script file, and the origin of the next registration.
     loads: Loads,
@@ -125,8 +124,8 @@ impl Engine {
             shared,
             workers,
             listeners: Listeners::default(),
-            hooks: Hooks::default(),
-            aggregators: Aggregators::default(),
+            hooks: Registrations::hooks(),
+            aggregators: Registrations::aggregators(),
             grace: Grace::default(),
             loads: Loads::default(),
             origin: Origin::default(),
@@ -199,6 +198,7 @@ impl Engine {
 
     /// Starts the work of one tick. Returns the tick's deadline and callbacks to be released. The work ends when
     /// [`Engine::next_call`] returns `None`.
+    #[inline(never)]
     pub fn begin_tick(&mut self, now: Instant) -> (Instant, Vec<CallbackRef>) {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         // The tick runs outside every file, so no file is still being loaded.
@@ -222,8 +222,8 @@ impl Engine {
         self.listeners.drop_kept();
         self.hooks.drop_kept();
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
-        for aggregator in self.aggregators.drop_kept() {
-            self.shared.collector.remove(&aggregator, true);
+        for item in self.aggregators.drop_kept() {
+            item.aggregator().into_iter().for_each(|aggregator| self.shared.collector.remove(aggregator, true));
         }
     }
 

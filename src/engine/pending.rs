@@ -2,7 +2,7 @@
 //! Game thread only. Owns the callbacks and hands each back exactly once, to be released: with its answer, or when its
 //! Lua state ends. Refuses a new one when [`CALLBACKS_MAX`] are waiting.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 
 use crate::config::limits::CALLBACKS_MAX;
 use crate::engine::call::{Answered, CallbackRef};
@@ -13,7 +13,8 @@ use crate::threads::publisher::replies::{CallbackAnswer, Ticket};
 #[derive(Default)]
 pub(crate) struct Pending {
     last: Ticket,
-    waiting: HashMap<Ticket, Waiting>,
+    /// In order of the tickets. Answers come nearly in the same order, so that removing is quick.
+    waiting: VecDeque<(Ticket, Waiting)>,
 }
 
 /// A callback, with the names that the report of an error needs.
@@ -41,18 +42,23 @@ impl Pending {
             return Err(Refusal::QueueFull { waiting: self.waiting.len() });
         }
         let ticket = self.ticket();
-        self.waiting.insert(ticket, Waiting { callback, operation, target: target.into() });
+        self.waiting.push_back((ticket, Waiting { callback, operation, target: target.into() }));
         Ok(ticket)
     }
 
     /// Forgets the callback of a command that was refused after all: the caller still owns it.
     pub(crate) fn remove(&mut self, ticket: Ticket) {
-        self.waiting.remove(&ticket);
+        self.take(ticket);
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Waiting> {
+        let at = self.waiting.binary_search_by_key(&ticket, |(known, _)| *known).ok()?;
+        self.waiting.remove(at).map(|(_, waiting)| waiting)
     }
 
     /// Joins an answer with its callback. `None` if the Lua state that asked has ended.
     pub(crate) fn answered(&mut self, reply: CallbackAnswer) -> Option<Answered> {
-        let Waiting { callback, operation, target } = self.waiting.remove(&reply.ticket)?;
+        let Waiting { callback, operation, target } = self.take(reply.ticket)?;
         Some(Answered { callback, operation, target, outcome: reply.outcome, build: None })
     }
 
@@ -63,6 +69,6 @@ impl Pending {
 
     /// The Lua state ends: hands back every callback. Answers that come later find none.
     pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
-        std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.callback).collect()
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, waiting)| waiting.callback).collect()
     }
 }

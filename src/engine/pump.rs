@@ -18,12 +18,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::aggregators::Aggregators;
 use crate::engine::call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather, Outcome};
 use crate::engine::gathering::Gathering;
-use crate::engine::hooks::Hooks;
 use crate::engine::listeners::{Listener, Listeners};
 use crate::engine::pending::Pending;
+use crate::engine::registrations::Registrations;
 use crate::event::Event;
 use crate::event::notice::Notice;
 use crate::event::payload;
@@ -99,8 +98,8 @@ impl Turns {
 pub(crate) struct Of<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) listeners: &'a Listeners,
-    pub(crate) hooks: &'a Hooks,
-    pub(crate) aggregators: &'a Aggregators,
+    pub(crate) hooks: &'a Registrations,
+    pub(crate) aggregators: &'a Registrations,
 }
 
 /// The work of the current tick, and unfinished work of earlier ticks.
@@ -204,7 +203,7 @@ impl Pump {
     }
 
     /// The next Call for a window.
-    fn next_window(&mut self, shared: &Shared, aggregators: &Aggregators) -> Option<(Call, Out)> {
+    fn next_window(&mut self, shared: &Shared, aggregators: &Registrations) -> Option<(Call, Out)> {
         let call = self.gathering.next(shared, aggregators)?;
         let events = match &call {
             Call::Gather(gather) => gather.len(),
@@ -275,12 +274,21 @@ impl Pump {
         };
         match call {
             Call::Deliver(deliver) => self.complete_delivery(shared, deliver, &outcome),
-            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, &outcome),
-            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, &outcome),
-            Call::Gather(gather) => self.complete_gather(shared, gather, &outcome),
-            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, &outcome),
+            other => self.complete_other(shared, other, &outcome),
+        }
+    }
+
+    /// The end of a Call that is no delivery. Not inlined, to keep the path of deliveries short.
+    #[inline(never)]
+    fn complete_other(&mut self, shared: &Shared, call: Call, outcome: &Outcome) {
+        match call {
+            Call::Deliver(_) => {} // `complete` handles it.
+            Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
+            Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
+            Call::Gather(gather) => self.complete_gather(shared, gather, outcome),
+            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, outcome),
             Call::Condition(condition) => {
-                self.complete_once(&shared.stats.inbox.delivered, shared, &outcome);
+                self.complete_once(&shared.stats.inbox.delivered, shared, outcome);
                 shared.stats.conditions.add(1);
                 match outcome {
                     Outcome::Holds(true) => {
@@ -303,6 +311,8 @@ impl Pump {
     }
 
     /// Keeps an unfinished Call, so that it is the next of its kind again: parked, or slow and with text instead.
+    #[cold]
+    #[inline(never)]
     fn park(&mut self, shared: &Shared, call: Call, outcome: Outcome) {
         self.out = None;
         let text = match outcome {
@@ -485,8 +495,8 @@ mod tests {
         shared: Shared,
         attention: Arc<AtomicBool>,
         listeners: Listeners,
-        hooks: Hooks,
-        aggregators: Aggregators,
+        hooks: Registrations,
+        aggregators: Registrations,
         pending: Pending,
         pump: Pump,
         start: Instant,
@@ -504,8 +514,8 @@ mod tests {
                 shared,
                 attention,
                 listeners,
-                hooks: Hooks::default(),
-                aggregators: Aggregators::default(),
+                hooks: Registrations::hooks(),
+                aggregators: Registrations::aggregators(),
                 pending: Pending::default(),
                 pump: Pump::default(),
                 start: Instant::now(),
@@ -601,7 +611,7 @@ mod tests {
         let spec = serde_json::json!({ "interval": 1, "aggregate": function, "actions": actions });
         let origin = crate::engine::registrations::Origin::default();
         let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
-        let aggregator = added.unwrap().item;
+        let aggregator = Arc::clone(added.unwrap().item.aggregator().unwrap());
         let moment = |unix_ms| crate::hooks::aggregator::Moment { at: server.start, unix_ms };
         let mut windows = aggregator.windows.lock().unwrap();
         windows.collect(b"x", moment(0), &Arc::default()).unwrap();
@@ -622,7 +632,7 @@ mod tests {
             server.pump.begin(&server.shared, server.start, Duration::from_secs(1));
             let call = server.next(server.start).unwrap();
             let removed = server.aggregators.remove(None, &second.aggregator.id);
-            for (aggregator, _) in &removed {
+            for aggregator in removed.iter().filter_map(|(item, _)| item.aggregator()) {
                 server.shared.collector.remove(aggregator, false);
                 assert_eq!(server.pump.drop_window(&server.shared, aggregator), None);
             }

@@ -13,13 +13,10 @@ use crate::engine::hooks::webhooks;
 use crate::engine::matched::ByChannel;
 use crate::engine::registrations::{Added, Origin, Registered, Registrations, Removed};
 use crate::engine::{Engine, Refusal, fits, report};
-use crate::hooks::aggregator::Aggregator;
 use crate::hooks::routes::Routes;
 
 /// Selects the hooks or the aggregators of an engine.
-///
-/// A function pointer and no trait object: it runs at registrations only, never for an event.
-type Select<T> = fn(&mut Engine) -> &mut Registrations<T>;
+pub(crate) type Select = fn(&mut Engine) -> &mut Registrations;
 
 impl Engine {
     /// [`Engine::admit`] for a registration under these names.
@@ -51,21 +48,18 @@ impl Engine {
         removed
     }
 
-    /// Adds a hook. `condition` is the function of a conditional hook. Returns the hook's id, and the function that the
-    /// same id on the channel had before, which is to be released.
+    /// Adds a hook. `condition` is the function of a conditional hook. Returns as [`Engine::register`].
     pub fn add_hook(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
         spec: &Value,
         condition: Option<CallbackRef>,
-    ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
-        let added = self.register("AddHook", |engine| &mut engine.hooks, channel, id, spec, condition)?;
-        Ok((Arc::clone(&added.item.id), added.function))
+    ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
+        self.register("AddHook", Engine::all_hooks, channel, id, spec, condition)
     }
 
-    /// Adds an aggregator; `function` sums its windows up. Returns the aggregator's id, and the Lua values of the one
-    /// that had the same id on the channel before, which are to be released.
+    /// Adds an aggregator; `function` sums its windows up. Returns as [`Engine::register`].
     pub fn add_aggregator(
         &mut self,
         channel: &[u8],
@@ -73,87 +67,81 @@ impl Engine {
         spec: &Value,
         function: Option<CallbackRef>,
     ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
-        let added = self.register("AddAggregator", |engine| &mut engine.aggregators, channel, id, spec, function)?;
-        let array = added.replaced.and_then(|replaced| self.forget(&replaced, false));
-        Ok((Arc::clone(&added.item.id), added.function.into_iter().chain(array).collect()))
+        self.register("AddAggregator", Engine::all_aggregators, channel, id, spec, function)
     }
 
-    /// Adds a hook or an aggregator, for the API function `name`.
-    fn register<T: Registered>(
+    /// Removes every hook of this id. Returns as [`Engine::unregister`].
+    pub fn remove_hook(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        self.unregister(Engine::all_hooks, None, id)
+    }
+
+    /// Removes every aggregator of this id. Returns as [`Engine::unregister`].
+    pub fn remove_aggregator(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
+        self.unregister(Engine::all_aggregators, None, id)
+    }
+
+    pub(crate) fn all_hooks(&mut self) -> &mut Registrations {
+        &mut self.hooks
+    }
+
+    pub(crate) fn all_aggregators(&mut self) -> &mut Registrations {
+        &mut self.aggregators
+    }
+
+    /// Adds a hook or an aggregator, for the API function `name`. Returns its id, and the Lua values of the one that
+    /// had the same id on the channel before, which are to be released.
+    pub(crate) fn register(
         &mut self,
         name: &str,
-        select: Select<T>,
+        select: Select,
         channel: &[u8],
         id: Option<&[u8]>,
         spec: &Value,
         function: Option<CallbackRef>,
-    ) -> Result<Added<T>, Refusal> {
+    ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
         self.admit_names(channel, id)?;
         let origin = self.take_origin();
         let added = select(self).add_spec(channel, id, spec, function, &origin);
         // Also after an error: taking the origin may have suspended registrations.
         self.follow();
-        let added = added.map_err(|err| Refusal::Config(err.to_string()))?;
-        self.note_loaded_again(&origin, added.moved);
+        let Added { item, function, replaced, displaced, moved } =
+            added.map_err(|err| Refusal::Config(err.to_string()))?;
+        self.note_loaded_again(&origin, moved);
         // A destination that refused for good gets another chance when a script asks for it again.
-        webhooks(added.item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
-        if added.displaced {
+        webhooks(item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        if displaced {
             let (channel, file) = (String::from_utf8_lossy(channel), &origin.file);
             log::warn!(
                 "{name} on `{channel}` in `{file}` replaces the function it added before; give each an id to keep both"
             );
         }
-        Ok(added)
+        let before = replaced.map(|replaced| (replaced, None));
+        let mut released = self.forget_all(before.into_iter().collect(), false);
+        released.extend(function);
+        Ok((Arc::clone(item.header().id), released))
     }
 
-    /// Removes every hook of this id. Returns their functions, to be released; `None` if there was no such hook.
-    pub fn remove_hook(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        self.remove_hook_of(None, id)
-    }
-
-    /// As [`Engine::remove_hook`], on one channel alone if one is given.
-    pub(crate) fn remove_hook_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        let removed = self.unregister(|engine| &mut engine.hooks, channel, id)?;
-        Some(removed.into_iter().filter_map(|(_, function)| function).collect())
-    }
-
-    /// Removes every aggregator of this id with the events it collected. Returns their Lua values, to be released;
-    /// `None` if there was no such aggregator.
-    pub fn remove_aggregator(&mut self, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        self.remove_aggregator_of(None, id)
-    }
-
-    /// As [`Engine::remove_aggregator`], on one channel alone if one is given.
-    pub(crate) fn remove_aggregator_of(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
-        let removed = self.unregister(|engine| &mut engine.aggregators, channel, id)?;
-        Some(self.forget_all(removed, false))
-    }
-
-    fn unregister<T: Registered>(
-        &mut self,
-        select: Select<T>,
-        channel: Option<&[u8]>,
-        id: &[u8],
-    ) -> Option<Vec<Removed<T>>> {
+    /// Removes every hook or aggregator of this id, on one channel alone if one is given, an aggregator with the events
+    /// it collected. Returns their Lua values, to be released; `None` if there was none.
+    pub(crate) fn unregister(&mut self, select: Select, channel: Option<&[u8]>, id: &[u8]) -> Option<Vec<CallbackRef>> {
         let removed = select(self).remove(channel, id);
         self.follow();
-        (!removed.is_empty()).then_some(removed)
+        (!removed.is_empty()).then(|| self.forget_all(removed, false))
     }
 
-    /// Drops the collected events of removed aggregators. Returns their Lua values, to be released.
-    fn forget_all(&mut self, removed: Vec<Removed<Aggregator>>, forgotten: bool) -> Vec<CallbackRef> {
-        let values = removed.into_iter().flat_map(|(aggregator, function)| {
-            let array = self.forget(&aggregator, forgotten);
-            function.into_iter().chain(array)
-        });
-        values.collect()
-    }
-
-    /// Drops the collected events of a removed aggregator. Returns the array that was being filled. `forgotten`: a
-    /// script did not add the aggregator again, as opposed to removing it; the two are counted apart.
-    fn forget(&mut self, aggregator: &Arc<Aggregator>, forgotten: bool) -> Option<CallbackRef> {
-        self.shared.collector.remove(aggregator, forgotten);
-        self.pump.drop_window(&self.shared, aggregator)
+    /// Drops the collected events of removed aggregators. Returns the Lua values of what was removed, to be released:
+    /// functions, and the array that was being filled. `forgotten`: a script did not add the aggregators again, as
+    /// opposed to removing them; the two are counted apart.
+    fn forget_all(&mut self, removed: Vec<Removed>, forgotten: bool) -> Vec<CallbackRef> {
+        let mut released = Vec::new();
+        for (item, function) in removed {
+            released.extend(function);
+            if let Registered::Aggregator(aggregator) = item {
+                self.shared.collector.remove(&aggregator, forgotten);
+                released.extend(self.pump.drop_window(&self.shared, &aggregator));
+            }
+        }
+        released
     }
 
     // ---- files that are loaded again ------------------------------------------------------------------------
@@ -189,11 +177,10 @@ impl Engine {
     /// No file is being loaded any more: drops the registrations that were suspended and not added again. Returns their
     /// Lua values, to be released.
     pub(super) fn end_loads(&mut self) -> Vec<CallbackRef> {
-        let (hooks, aggregators) = (self.hooks.end_runs(), self.aggregators.end_runs());
-        report::say_loaded_again(&std::mem::take(&mut self.loaded_again), &hooks, &aggregators);
-        let mut released: Vec<CallbackRef> = hooks.into_iter().filter_map(|(_, function)| function).collect();
-        released.append(&mut self.forget_all(aggregators, true));
-        released
+        let mut gone = self.hooks.end_runs();
+        gone.append(&mut self.aggregators.end_runs());
+        report::say_loaded_again(&std::mem::take(&mut self.loaded_again), &gone);
+        self.forget_all(gone, true)
     }
 
     // ---- routes ---------------------------------------------------------------------------------------------
@@ -201,21 +188,17 @@ impl Engine {
     /// Applies the changes of listeners, hooks and aggregators to the routes.
     pub(super) fn follow(&mut self) {
         let Engine { routes, matched, .. } = self;
-        let (topics, hooks) = (self.listeners.take_changes(), self.hooks.take_changes());
-        let aggregators = self.aggregators.take_changes();
-        if topics.is_empty() && hooks.is_empty() && aggregators.is_empty() {
+        let (topics, mut changes) = (self.listeners.take_changes(), self.hooks.take_changes());
+        changes.append(&mut self.aggregators.take_changes());
+        if topics.is_empty() && changes.is_empty() {
             return;
         }
         for (topic, wanted) in topics {
             routes.listen(&topic, wanted);
         }
-        for change in hooks {
+        for change in changes {
             change.topic().into_iter().for_each(|topic| matched.changed(topic));
-            routes.replace_hook(change.before.as_ref(), change.after.as_ref());
-        }
-        for change in aggregators {
-            change.topic().into_iter().for_each(|topic| matched.changed(topic));
-            routes.replace_aggregator(change.before.as_ref(), change.after.as_ref());
+            replace(routes, change.before.as_ref(), change.after.as_ref());
         }
         self.routes_changed = true;
         self.shared.inbox.raise_attention();
@@ -226,8 +209,8 @@ impl Engine {
         self.follow();
         self.routes = Routes::new(&self.config.prefix);
         self.listeners.wanted().for_each(|topic| self.routes.listen(&topic, true));
-        self.hooks.all().for_each(|hook| self.routes.replace_hook(None, Some(hook)));
-        self.aggregators.all().for_each(|aggregator| self.routes.replace_aggregator(None, Some(aggregator)));
+        let all = self.hooks.all().chain(self.aggregators.all());
+        all.for_each(|item| replace(&mut self.routes, None, Some(item)));
         (self.matched, self.routes_changed) = (ByChannel::default(), true);
     }
 
@@ -237,4 +220,10 @@ impl Engine {
             self.routes_version = self.shared.publish_routes(self.routes.clone());
         }
     }
+}
+
+/// Replaces one registration by another of the same kind in the routes.
+fn replace(routes: &mut Routes, before: Option<&Registered>, after: Option<&Registered>) {
+    routes.replace_hook(before.and_then(Registered::hook), after.and_then(Registered::hook));
+    routes.replace_aggregator(before.and_then(Registered::aggregator), after.and_then(Registered::aggregator));
 }

@@ -22,7 +22,6 @@
 //! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
 //! suspended by the first registration of the new load, and gone at the next tick.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -31,28 +30,68 @@ use crate::engine::call::CallbackRef;
 use crate::engine::registry::Registry;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
+use crate::hooks::aggregator::Aggregator;
 use crate::hooks::error::SpecError;
+use crate::hooks::hook::Hook;
 use crate::hooks::lease::Lease;
 use crate::hooks::spec::Action;
+use crate::sorted::Sorted;
 
-/// A hook or an aggregator: everything that this file needs to know of it.
-pub(crate) trait Registered: Sized {
-    /// The checked specification.
-    type Spec;
-    /// Registrations of this type that one server may have.
-    const MAX: usize;
-    /// The type's name for the error at [`Registered::MAX`].
-    const PLURAL: &'static str;
-
-    /// Checks a specification completely. A function is no part of the JSON, so it is checked beside it.
-    fn parse(spec: &Value, has_function: bool) -> Result<Self::Spec, SpecError>;
-
-    /// Builds the registration. `same` is the one that it replaces, if both have one fingerprint.
-    fn make(parts: Parts, spec: Self::Spec, same: Option<&Arc<Self>>) -> Arc<Self>;
-
-    /// The members that hooks and aggregators have in common.
-    fn header(&self) -> Header<'_>;
+/// A hook or an aggregator.
+#[derive(Clone)]
+pub(crate) enum Registered {
+    Hook(Arc<Hook>),
+    Aggregator(Arc<Aggregator>),
 }
+
+impl Registered {
+    /// The members that hooks and aggregators have in common.
+    pub(crate) fn header(&self) -> Header<'_> {
+        match self {
+            Registered::Hook(hook) => {
+                let Hook { id, fingerprint, topic, spec, .. } = &**hook;
+                Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
+            }
+            Registered::Aggregator(aggregator) => {
+                let Aggregator { id, fingerprint, topic, spec, .. } = &**aggregator;
+                Header { id, topic, fingerprint: *fingerprint, actions: &spec.actions }
+            }
+        }
+    }
+
+    pub(crate) fn hook(&self) -> Option<&Arc<Hook>> {
+        match self {
+            Registered::Hook(hook) => Some(hook),
+            Registered::Aggregator(_) => None,
+        }
+    }
+
+    pub(crate) fn aggregator(&self) -> Option<&Arc<Aggregator>> {
+        match self {
+            Registered::Hook(_) => None,
+            Registered::Aggregator(aggregator) => Some(aggregator),
+        }
+    }
+
+    /// Whether both are the same registration in memory.
+    fn is(&self, other: &Registered) -> bool {
+        std::ptr::eq(self.header().id, other.header().id)
+    }
+}
+
+/// The difference between hooks and aggregators: everything that this file needs to know of it.
+pub(crate) struct Kind {
+    /// Registrations of this kind that one server may have.
+    pub(crate) max: usize,
+    /// The kind's name for the error at `max`.
+    pub(crate) plural: &'static str,
+    /// Checks a specification completely. A function is no part of the JSON, so it is checked beside it.
+    pub(crate) parse: fn(spec: &Value, has_function: bool) -> Result<Build, SpecError>,
+}
+
+/// Builds a registration from its checked specification. The last argument is the registration that it replaces, if
+/// both have one fingerprint.
+pub(crate) type Build = Box<dyn FnOnce(Parts, Option<&Registered>) -> Registered>;
 
 /// The common members of a registration, borrowed.
 pub(crate) struct Header<'a> {
@@ -102,8 +141,8 @@ impl Origin {
     }
 }
 
-struct Entry<T> {
-    item: Arc<T>,
+struct Entry {
+    item: Registered,
     function: Option<CallbackRef>,
     origin: Origin,
     /// The entry is suspended when its file is loaded again.
@@ -122,12 +161,12 @@ enum Standing {
 }
 
 /// A change for the routes: `after` takes the place of `before`.
-pub(crate) struct Change<T> {
-    pub(crate) before: Option<Arc<T>>,
-    pub(crate) after: Option<Arc<T>>,
+pub(crate) struct Change {
+    pub(crate) before: Option<Registered>,
+    pub(crate) after: Option<Registered>,
 }
 
-impl<T: Registered> Change<T> {
+impl Change {
     /// The topic, which is the same on both sides.
     pub(crate) fn topic(&self) -> Option<&Arc<Topic>> {
         self.after.as_ref().or(self.before.as_ref()).map(|item| item.header().topic)
@@ -135,12 +174,12 @@ impl<T: Registered> Change<T> {
 }
 
 /// The result of a registration.
-pub(crate) struct Added<T> {
-    pub(crate) item: Arc<T>,
+pub(crate) struct Added {
+    pub(crate) item: Registered,
     /// The function that the same id on the same channel had before; to be released.
     pub(crate) function: Option<CallbackRef>,
     /// The registration that the same id had before, if it was a different one.
-    pub(crate) replaced: Option<Arc<T>>,
+    pub(crate) replaced: Option<Registered>,
     /// The new function took the place of another one in the same load of its file: likely a mistake of the script.
     pub(crate) displaced: bool,
     /// Registrations of the same id on other channels that an earlier load of the file had added. They are suspended.
@@ -148,10 +187,7 @@ pub(crate) struct Added<T> {
 }
 
 /// A removed registration and its function, which is to be released.
-pub(crate) type Removed<T> = (Arc<T>, Option<CallbackRef>);
-
-/// The id and the channel of a registration.
-type Key = (Arc<[u8]>, Box<[u8]>);
+pub(crate) type Removed = (Registered, Option<CallbackRef>);
 
 /// The arguments of a registration.
 struct Given<'a> {
@@ -172,41 +208,43 @@ struct Run {
     next_later: u32,
     /// Lines whose functions have no free place from the load of the file any more. Without this memory a callback that
     /// adds thousands of hooks would search all places each time.
-    no_more_of: HashSet<u32>,
+    no_more_of: Sorted<u32, ()>,
     /// By the function's number.
-    places: HashMap<u64, Fingerprint>,
+    places: Sorted<u64, Fingerprint>,
 }
 
 /// All registrations of one type.
-pub(crate) struct Registrations<T> {
-    entries: Registry<Key, Entry<T>>,
+pub(crate) struct Registrations {
+    kind: &'static Kind,
+    /// By [`key`].
+    entries: Registry<Entry>,
     /// The newest serial.
     serial: u64,
     /// The lease of each fingerprint, and how many registrations use it.
-    leases: HashMap<Fingerprint, (Arc<Lease>, usize)>,
+    leases: Sorted<Fingerprint, (Arc<Lease>, usize)>,
     /// The runs of this tick, by the fingerprint without the place.
-    runs: HashMap<Fingerprint, Run>,
+    runs: Sorted<Fingerprint, Run>,
     /// Entries that are kept, and entries that are suspended.
     kept: usize,
     suspended: usize,
-    changes: Vec<Change<T>>,
+    changes: Vec<Change>,
 }
 
-impl<T> Default for Registrations<T> {
-    fn default() -> Registrations<T> {
+impl Registrations {
+    /// None of this kind yet.
+    pub(super) fn new(kind: &'static Kind) -> Registrations {
         Registrations {
+            kind,
             entries: Registry::default(),
             serial: 0,
-            leases: HashMap::new(),
-            runs: HashMap::new(),
+            leases: Sorted::default(),
+            runs: Sorted::default(),
             kept: 0,
             suspended: 0,
             changes: Vec::new(),
         }
     }
-}
 
-impl<T: Registered> Registrations<T> {
     /// Checks a specification completely and registers it. The same id on the same channel is replaced in its place of
     /// the order. An error changes nothing.
     pub(crate) fn add_spec(
@@ -216,15 +254,15 @@ impl<T: Registered> Registrations<T> {
         spec: &Value,
         function: Option<CallbackRef>,
         origin: &Origin,
-    ) -> Result<Added<T>, SpecError> {
+    ) -> Result<Added, SpecError> {
         let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
-        let spec = T::parse(spec, function.is_some())?;
-        self.add(&given, spec)
-            .ok_or_else(|| SpecError::new("", format_args!("there are {} {} already", T::MAX, T::PLURAL)))
+        let build = (self.kind.parse)(spec, function.is_some())?;
+        self.add(&given, build)
+            .ok_or_else(|| SpecError::new("", format_args!("there are {} {} already", self.kind.max, self.kind.plural)))
     }
 
-    /// `None`: the server has [`Registered::MAX`] already.
-    fn add(&mut self, given: &Given<'_>, spec: T::Spec) -> Option<Added<T>> {
+    /// `None`: the server has [`Kind::max`] already.
+    fn add(&mut self, given: &Given<'_>, build: Build) -> Option<Added> {
         let Given { channel, id, origin, function, .. } = *given;
         let fingerprint = match id {
             None => self.place(given),
@@ -232,26 +270,21 @@ impl<T: Registered> Registrations<T> {
             Some(id) if origin.function != 0 => given.fingerprint.with(id),
             Some(_) => given.fingerprint,
         };
-        let id_or_own: Arc<[u8]> = id.map_or_else(|| own_id(fingerprint), Arc::from);
-        let key = (id_or_own, Box::from(channel));
+        let id_or_own: Arc<[u8]> = id.map_or_else(|| fingerprint.to_string().into_bytes().into(), Arc::from);
+        let key = key(&id_or_own, channel);
         let is_acting = self.entries.get(&key).is_some_and(|entry| entry.standing != Standing::Suspended);
-        if !is_acting && self.len() >= T::MAX {
+        if !is_acting && self.len() >= self.kind.max {
             return None;
         }
         // A suspended registration that is added again goes to the end of the order: the routes have lost it.
         let old_serial = self.entries.serial(&key).filter(|_| is_acting);
         let before = self.entries.remove(&key);
         before.iter().for_each(|before| self.uncount(before.standing));
-        let (lease, users) = self.leases.entry(fingerprint).or_default();
-        *users += 1;
-        let parts = Parts {
-            id: Arc::clone(&key.0),
-            topic: Arc::new(Topic::new(channel)),
-            fingerprint,
-            lease: Arc::clone(lease),
-        };
+        let (lease, users) = self.leases.remove(&fingerprint).unwrap_or_default();
+        self.leases.set(fingerprint, (Arc::clone(&lease), users + 1));
+        let parts = Parts { id: id_or_own, topic: Arc::new(Topic::new(channel)), fingerprint, lease };
         let same = before.as_ref().map(|before| &before.item).filter(|item| item.header().fingerprint == fingerprint);
-        let item = T::make(parts, spec, same);
+        let item = build(parts, same);
         // After the new one has taken it: a lease that both use must not be forgotten in between.
         before.iter().for_each(|before| self.give_lease_back(before.item.header().fingerprint));
         let serial = old_serial.unwrap_or_else(|| {
@@ -259,22 +292,22 @@ impl<T: Registered> Registrations<T> {
             self.serial
         });
         let entry = Entry {
-            item: Arc::clone(&item),
+            item: item.clone(),
             function,
             origin: origin.clone(),
             follows_file: id.is_none() && origin.is_file_load(),
             standing: Standing::Active,
         };
-        self.entries.put(key, serial, entry);
+        self.entries.put(&key, serial, entry);
         let displaced = before.as_ref().is_some_and(|before| {
             id.is_none() && before.standing == Standing::Active && is_other_function(&before.origin, origin)
         });
         let (before, function) = before.map_or((None, None), |entry| (Some(entry.item), entry.function));
         let routed = before.clone().filter(|_| is_acting);
-        if !routed.as_ref().is_some_and(|routed| Arc::ptr_eq(routed, &item)) {
-            self.changes.push(Change { before: routed, after: Some(Arc::clone(&item)) });
+        if !routed.as_ref().is_some_and(|routed| routed.is(&item)) {
+            self.changes.push(Change { before: routed, after: Some(item.clone()) });
         }
-        let replaced = before.filter(|before| !Arc::ptr_eq(before, &item));
+        let replaced = before.filter(|before| !before.is(&item));
         let can_move = id.is_some() && origin.is_file_load();
         let moved = if can_move { self.suspend_moved(channel, item.header().id, origin) } else { 0 };
         Some(Added { item, function, replaced, displaced, moved })
@@ -289,15 +322,15 @@ impl<T: Registered> Registrations<T> {
             return fingerprint;
         }
         let Registrations { runs, entries, .. } = self;
-        let run = runs.entry(fingerprint).or_default();
-        if run.load != origin.load {
-            *run = Run { load: origin.load, ..Run::default() };
+        if runs.get(&fingerprint).is_none_or(|run| run.load != origin.load) {
+            runs.set(fingerprint, Run { load: origin.load, ..Run::default() });
         }
+        let Some(run) = runs.get_mut(&fingerprint) else { return fingerprint };
         if let Some(known) = run.places.get(&origin.function) {
             return *known;
         }
         let standing = |fingerprint: Fingerprint| {
-            let entry = entries.get(&(own_id(fingerprint), Box::from(channel)));
+            let entry = entries.get(&key(fingerprint.to_string().as_bytes(), channel));
             entry.filter(|entry| entry.standing == Standing::Active).map(|entry| &entry.origin)
         };
         let free = |series: Fingerprint, next: u32| {
@@ -311,7 +344,7 @@ impl<T: Registered> Registrations<T> {
         };
         let early = if origin.load != 0 {
             free(fingerprint, run.next)
-        } else if run.no_more_of.contains(&origin.line) {
+        } else if run.no_more_of.get(&origin.line).is_some() {
             None
         } else {
             again(run.next)
@@ -320,39 +353,40 @@ impl<T: Registered> Registrations<T> {
             run.next = place.saturating_add(1);
             fingerprint.at(place)
         } else {
-            run.no_more_of.insert(origin.line);
+            run.no_more_of.set(origin.line, ());
             let later = fingerprint.with(b"later");
             let place = free(later, run.next_later).unwrap_or(u32::MAX);
             run.next_later = place.saturating_add(1);
             later.at(place)
         };
-        run.places.insert(origin.function, taken);
+        run.places.set(origin.function, taken);
         taken
     }
 
     /// Removes the registrations of this id, on one channel or on all. Suspended ones do not count as registered.
-    pub(crate) fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed<T>> {
-        let of_id = self.of_id(Arc::from(id));
-        let gone = of_id.filter(|((_, known), entry)| {
-            channel.is_none_or(|channel| **known == *channel) && entry.standing != Standing::Suspended
+    pub(crate) fn remove(&mut self, channel: Option<&[u8]>, id: &[u8]) -> Vec<Removed> {
+        let gone = self.of_id(id, |known, entry| {
+            channel.is_none_or(|channel| known == channel) && entry.standing != Standing::Suspended
         });
-        let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
-        self.take(&gone)
+        self.take(gone)
     }
 
-    /// The registrations of this id on every channel.
-    fn of_id(&self, id: Arc<[u8]>) -> impl Iterator<Item = (&Key, &Entry<T>)> {
-        let from = self.entries.starting_at((Arc::clone(&id), Box::default()));
-        from.take_while(move |((known, _), _)| *known == id)
+    /// The serials of those registrations of this id whose channel and entry are meant.
+    fn of_id(&self, id: &[u8], are_meant: impl Fn(&[u8], &Entry) -> bool) -> Vec<u64> {
+        let start = key(id, b"");
+        let of_id = self.entries.beginning_with(&start);
+        let meant = of_id.filter(|(_, entry)| are_meant(entry.item.header().topic.name(), entry));
+        meant.map(|(serial, _)| serial).collect()
     }
 
-    fn take(&mut self, keys: &[Key]) -> Vec<Removed<T>> {
-        let gone: Vec<Entry<T>> = keys.iter().filter_map(|key| self.entries.remove(key)).collect();
+    /// Removes the registrations with these serials.
+    fn take(&mut self, serials: Vec<u64>) -> Vec<Removed> {
+        let gone = self.entries.take(serials);
         for entry in &gone {
             self.uncount(entry.standing);
             self.give_lease_back(entry.item.header().fingerprint);
             if entry.standing != Standing::Suspended {
-                self.changes.push(Change { before: Some(Arc::clone(&entry.item)), after: None });
+                self.changes.push(Change { before: Some(entry.item.clone()), after: None });
             }
         }
         gone.into_iter().map(|entry| (entry.item, entry.function)).collect()
@@ -375,9 +409,9 @@ impl<T: Registered> Registrations<T> {
         }
     }
 
-    /// The current registration with the id and channel of `item`, and its function in the attached state.
-    pub(crate) fn known(&self, item: &T) -> Option<(&Arc<T>, Option<CallbackRef>)> {
-        self.entries.get(&key_of(item)).map(|entry| (&entry.item, entry.function))
+    /// The current registration with this id and topic, and its function in the attached state.
+    pub(crate) fn known(&self, id: &[u8], topic: &Topic) -> Option<(&Registered, Option<CallbackRef>)> {
+        self.entries.get(&key(id, topic.name())).map(|entry| (&entry.item, entry.function))
     }
 
     /// The Lua state ends: hands back its functions and keeps the registrations.
@@ -388,7 +422,7 @@ impl<T: Registered> Registrations<T> {
             functions.extend(entry.function.take());
         }
         (self.kept, self.suspended) = (self.entries.len(), 0);
-        self.runs.clear();
+        self.runs = Sorted::default();
         functions
     }
 
@@ -397,69 +431,66 @@ impl<T: Registered> Registrations<T> {
     }
 
     /// The grace period is over: drops the registrations that the new state did not add again. They have no function.
-    pub(crate) fn drop_kept(&mut self) -> Vec<Arc<T>> {
+    pub(crate) fn drop_kept(&mut self) -> Vec<Registered> {
         if self.kept == 0 {
             return Vec::new();
         }
         self.take_all(Standing::Kept).into_iter().map(|(item, _)| item).collect()
     }
 
-    fn take_all(&mut self, standing: Standing) -> Vec<Removed<T>> {
-        let gone = self.keys(|entry| entry.standing == standing);
-        self.take(&gone)
+    fn take_all(&mut self, standing: Standing) -> Vec<Removed> {
+        self.take(self.serials(|entry| entry.standing == standing))
     }
 
-    /// The keys of some entries, in order of registration.
-    fn keys(&self, are_meant: impl Fn(&Entry<T>) -> bool) -> Vec<Key> {
-        self.entries.values().filter(|entry| are_meant(entry)).map(|entry| key_of(&*entry.item)).collect()
+    /// The serials of some entries.
+    fn serials(&self, are_meant: impl Fn(&Entry) -> bool) -> Vec<u64> {
+        self.entries.iter().filter(|(_, entry)| are_meant(entry)).map(|(serial, _)| serial).collect()
     }
 
     /// A file is being loaded again: suspends everything that its earlier loads added without an id. Returns how many
     /// were suspended.
     pub(crate) fn suspend(&mut self, load: &Origin) -> usize {
-        let of_file = self.keys(|entry| entry.follows_file && load.replaces(&entry.origin));
+        let of_file = self.serials(|entry| entry.follows_file && load.replaces(&entry.origin));
         self.suspend_all(&of_file)
     }
 
     /// A file that is loaded again adds this id on this channel: suspends the id on all other channels where an earlier
     /// load of the file added it. Returns how many were suspended.
-    fn suspend_moved(&mut self, channel: &[u8], id: &Arc<[u8]>, origin: &Origin) -> usize {
+    fn suspend_moved(&mut self, channel: &[u8], id: &[u8], origin: &Origin) -> usize {
         let is_older = |known: &Origin| known.load != 0 && known.load != origin.load && origin.replaces(known);
-        let elsewhere = self.of_id(Arc::clone(id)).filter(|((_, known), _)| **known != *channel);
-        let gone: Vec<Key> =
-            elsewhere.filter(|(_, entry)| is_older(&entry.origin)).map(|(key, _)| key.clone()).collect();
+        let gone = self.of_id(id, |known, entry| known != channel && is_older(&entry.origin));
         self.suspend_all(&gone)
     }
 
-    fn suspend_all(&mut self, keys: &[Key]) -> usize {
+    fn suspend_all(&mut self, serials: &[u64]) -> usize {
         let before = self.suspended;
-        for key in keys {
-            let Some(entry) = self.entries.get_mut(key) else { continue };
+        for serial in serials {
+            let Some(entry) = self.entries.at_mut(*serial) else { continue };
             if entry.standing != Standing::Suspended {
                 self.kept -= usize::from(entry.standing == Standing::Kept);
                 self.suspended += 1;
                 entry.standing = Standing::Suspended;
-                self.changes.push(Change { before: Some(Arc::clone(&entry.item)), after: None });
+                self.changes.push(Change { before: Some(entry.item.clone()), after: None });
             }
         }
         self.suspended - before
     }
 
     /// No file is being loaded any more: drops the registrations that are still suspended.
-    pub(crate) fn end_runs(&mut self) -> Vec<Removed<T>> {
-        self.runs.clear();
+    pub(crate) fn end_runs(&mut self) -> Vec<Removed> {
+        self.runs = Sorted::default();
         if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
     }
 
     /// The changes since the last call, in order.
-    pub(crate) fn take_changes(&mut self) -> Vec<Change<T>> {
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
     /// The registrations that act, in order of registration.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<T>> {
-        let acting = self.entries.values().filter(|entry| entry.standing != Standing::Suspended);
-        acting.map(|entry| &entry.item)
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Registered> {
+        let acting = self.entries.iter().filter(|(_, entry)| entry.standing != Standing::Suspended);
+        acting.map(|(_, entry)| &entry.item)
     }
 
     /// The number of registrations that act.
@@ -472,14 +503,10 @@ impl<T: Registered> Registrations<T> {
     }
 }
 
-/// The id of a registration whose script gave none.
-fn own_id(fingerprint: Fingerprint) -> Arc<[u8]> {
-    fingerprint.to_string().into_bytes().into()
-}
-
-fn key_of<T: Registered>(item: &T) -> Key {
-    let Header { id, topic, .. } = item.header();
-    (Arc::clone(id), Box::from(topic.name()))
+/// The key of an id and a channel in the registry. With an empty channel it is the beginning of all keys of the id.
+fn key(id: &[u8], channel: &[u8]) -> Vec<u8> {
+    // The length of the id goes first: a byte cannot move between id and channel.
+    [&id.len().to_be_bytes(), id, channel].concat()
 }
 
 /// Whether the function that holds a place and the new one are two functions, so that both must stand. They are if they

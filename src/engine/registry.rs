@@ -7,78 +7,72 @@
 //!  values    serial ──▶ value    iteration in order of registration
 //! ```
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use crate::sorted::Sorted;
 
-/// Values by key, ordered by serial. Both maps are ordered maps: adding, finding and removing cost the same few steps
-/// with ten entries and with ten thousand. Serials come from the owner, which may share one count among several
-/// registries.
-pub(crate) struct Registry<K, V> {
-    values: BTreeMap<u64, V>,
-    serials: BTreeMap<K, u64>,
+/// Values by key, ordered by serial. Serials come from the owner, which may share one count among several registries.
+pub(crate) struct Registry<V> {
+    values: Sorted<u64, V>,
+    serials: Sorted<Box<[u8]>, u64>,
 }
 
-impl<K, V> Default for Registry<K, V> {
-    fn default() -> Registry<K, V> {
-        Registry { values: BTreeMap::new(), serials: BTreeMap::new() }
+impl<V> Default for Registry<V> {
+    fn default() -> Registry<V> {
+        Registry { values: Sorted::default(), serials: Sorted::default() }
     }
 }
 
-impl<K: Ord, V> Registry<K, V> {
+impl<V> Registry<V> {
     /// The place of a key in the order. Passed to [`Registry::put`] again, it lets a new value take the old place.
-    pub(crate) fn serial<Q: Ord + ?Sized>(&self, key: &Q) -> Option<u64>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn serial(&self, key: &[u8]) -> Option<u64> {
         self.serials.get(key).copied()
     }
 
     /// The value of a key.
-    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
-        self.serials.get(key).and_then(|serial| self.values.get(serial))
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+        self.values.get(&self.serial(key)?)
     }
 
-    pub(crate) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
-        self.serials.get(key).and_then(|serial| self.values.get_mut(serial))
+    /// The value with this serial.
+    pub(crate) fn at_mut(&mut self, serial: u64) -> Option<&mut V> {
+        self.values.get_mut(&serial)
     }
 
     /// Stores a value at the place `serial` and returns the value that the key had before.
-    pub(crate) fn put(&mut self, key: K, serial: u64, value: V) -> Option<V> {
-        let before = self.serials.insert(key, serial).and_then(|serial| self.values.remove(&serial));
-        self.values.insert(serial, value);
+    pub(crate) fn put(&mut self, key: &[u8], serial: u64, value: V) -> Option<V> {
+        let before = self.serials.set(key.into(), serial).and_then(|serial| self.values.remove(&serial));
+        self.values.set(serial, value);
         before
     }
 
     /// Removes the value of a key, with its place in the order.
-    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
         self.serials.remove(key).and_then(|serial| self.values.remove(&serial))
     }
 
-    /// Every key not below `first`, with its value, in order of the keys. Keys that begin alike stand together, so this
-    /// finds all channels of one id.
-    pub(crate) fn starting_at(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
-        self.serials.range(first..).filter_map(|(key, serial)| Some((key, self.values.get(serial)?)))
+    /// Removes the values with these serials, all in one pass. Returns them in order of registration.
+    pub(crate) fn take(&mut self, mut serials: Vec<u64>) -> Vec<V> {
+        serials.sort_unstable();
+        let is_gone = |serial: &u64| serials.binary_search(serial).is_ok();
+        self.serials.take(|_, serial| is_gone(serial));
+        self.values.take(|serial, _| is_gone(serial))
+    }
+
+    /// The values whose keys begin with `start`, with their serials, in order of the keys.
+    pub(crate) fn beginning_with(&self, start: &[u8]) -> impl Iterator<Item = (u64, &V)> {
+        let keys = self.serials.starting_at(start).take_while(move |(key, _)| key.starts_with(start));
+        keys.filter_map(|(_, serial)| Some((*serial, self.values.get(serial)?)))
     }
 
     /// The values registered after `after` and not after `until`, with their serials, in order of registration.
+    #[inline]
     pub(crate) fn between(&self, after: u64, until: u64) -> impl Iterator<Item = (u64, &V)> {
-        let range = (Bound::Excluded(after), Bound::Included(until));
-        self.values.range(range).map(|(serial, value)| (*serial, value))
+        let later = self.values.starting_at(&(after + 1)).map(|(serial, value)| (*serial, value));
+        later.take_while(move |(serial, _)| *serial <= until)
     }
 
-    /// All values, in order of registration.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.values.values()
+    /// All values, with their serials, in order of registration.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
+        self.values.iter().map(|(serial, value)| (*serial, value))
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {

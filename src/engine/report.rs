@@ -7,9 +7,8 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::engine::Engine;
@@ -54,65 +53,97 @@ impl Engine {
     pub fn stats(&self) -> Value {
         let (shared, pump) = (&*self.shared, &self.pump);
         let stats = &*shared.stats;
-        let destinations: Vec<Value> = shared.webhooks.standings().iter().map(destination).collect();
-        let groups = [
-            // An item that the pump has taken and not finished still waits.
-            ("outbox", queue(&stats.outbox, shared.outbox.waiting())),
-            ("inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting())),
-            ("notices", queue(&stats.notices, shared.notices.waiting())),
-            ("replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting())),
-            ("actions", queue(&stats.actions, shared.actions.waiting())),
-            ("aggregates", queue(&stats.aggregates, shared.collector.waiting())),
-            ("webhooks", queue(&stats.webhooks, shared.webhooks.waiting())),
-            ("files", queue(&stats.files, shared.files.waiting())),
-            ("event_logs", names(stats.file_counts.list())),
-            ("destinations", Value::Array(destinations)),
-            ("limits", json!(shared.limits.list())),
-            ("listeners", json!(self.listeners.len())),
-            ("hooks", json!(self.hooks.len())),
-            ("aggregators", json!(self.aggregators.len())),
-            ("callbacks", json!(self.pending.len())),
-            ("pump", percentiles(pump.times())),
-            ("wait", percentiles(pump.waits())),
-            ("latency", percentiles(pump.latencies())),
-        ];
-        let counters = stats.list().into_iter().map(|(name, count)| (name, json!(count)));
-        groups.into_iter().chain(counters).map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut groups = numbers(&stats.list());
+        // An item that the pump has taken and not finished still waits.
+        set(&mut groups, "outbox", queue(&stats.outbox, shared.outbox.waiting()));
+        set(&mut groups, "inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting()));
+        set(&mut groups, "notices", queue(&stats.notices, shared.notices.waiting()));
+        set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
+        set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
+        set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
+        set(&mut groups, "webhooks", queue(&stats.webhooks, shared.webhooks.waiting()));
+        set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
+        for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
+            set(&mut groups, name, percentiles(durations));
+        }
+        for (name, count) in [
+            ("listeners", self.listeners.len()),
+            ("hooks", self.hooks.len()),
+            ("aggregators", self.aggregators.len()),
+            ("callbacks", self.pending.len()),
+        ] {
+            set(&mut groups, name, count.into());
+        }
+        set(&mut groups, "event_logs", numbers(&stats.file_counts.list()).into());
+        set(&mut groups, "limits", shared.limits.list().into());
+        let standings = shared.webhooks.standings();
+        set(&mut groups, "destinations", standings.iter().map(destination).collect::<Vec<_>>().into());
+        groups.into()
     }
+}
+
+/// Adds a member to a group.
+fn set(group: &mut Map<String, Value>, name: &str, value: Value) {
+    group.insert(name.to_owned(), value);
+}
+
+/// A group of counters by name.
+fn numbers(counts: &[(&str, u64)]) -> Map<String, Value> {
+    let mut group = Map::new();
+    counts.iter().for_each(|(name, count)| set(&mut group, name, (*count).into()));
+    group
 }
 
 /// The group of one queue.
 fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Value {
-    let dropped = names(dropped.list());
-    json!({ "in": offered.get(), "delivered": delivered.get(), "dropped": dropped, "waiting": waiting })
+    queue_group(offered.get(), delivered.get(), &dropped.list(), waiting)
 }
 
-/// A group of counters by name.
-fn names(counters: Vec<(&str, u64)>) -> Value {
-    counters.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>().into()
+#[inline(never)]
+fn queue_group(offered: u64, delivered: u64, dropped: &[(&str, u64)], waiting: usize) -> Value {
+    let mut group = numbers(&[("in", offered), ("delivered", delivered), ("waiting", waiting as u64)]);
+    set(&mut group, "dropped", numbers(dropped).into());
+    group.into()
 }
 
 /// The group of a duration: how often it was measured, and percentiles in microseconds with one decimal.
 fn percentiles(of: &Histogram) -> Value {
-    let micros = |duration: Duration| (duration.as_secs_f64() * 1e7).round() / 10.0;
-    let (p50, p99) = (micros(of.percentile(0.5)), micros(of.percentile(0.99)));
-    json!({ "count": of.count(), "p50_us": p50, "p99_us": p99, "max_us": micros(of.max()) })
+    let mut group = numbers(&[("count", of.count())]);
+    for (name, duration) in [("p50_us", of.percentile(0.5)), ("p99_us", of.percentile(0.99)), ("max_us", of.max())] {
+        set(&mut group, name, ((duration.as_secs_f64() * 1e7).round() / 10.0).into());
+    }
+    group.into()
 }
 
 /// The group of one webhook destination.
 fn destination(standing: &DestinationReport) -> Value {
     let DestinationReport { name, hook, kind, tally, waiting, state } = standing;
+    let paused;
     let (word, detail) = match state {
-        DestinationState::Ok => ("ok", String::new()),
-        DestinationState::Paused(left) => ("paused", format!("for {:.1} s", left.as_secs_f64())),
-        DestinationState::Broken(trouble) => ("broken", trouble.clone()),
-        DestinationState::Closed(reason) => ("closed", reason.clone()),
+        DestinationState::Ok => ("ok", ""),
+        DestinationState::Paused(left) => {
+            paused = format!("for {:.1} s", left.as_secs_f64());
+            ("paused", paused.as_str())
+        }
+        DestinationState::Broken(trouble) => ("broken", trouble.as_str()),
+        DestinationState::Closed(reason) => ("closed", reason.as_str()),
     };
-    json!({
-        "name": name, "hook": hook, "type": kind, "state": word, "detail": detail, "in": tally.offered,
-        "delivered": tally.delivered, "dead": tally.dead, "waiting": waiting, "2xx": tally.status_2xx,
-        "4xx": tally.status_4xx, "429": tally.status_429, "5xx": tally.status_5xx, "no_answer": tally.no_answer,
-    })
+    let mut group = numbers(&[
+        ("in", tally.offered),
+        ("delivered", tally.delivered),
+        ("dead", tally.dead),
+        ("waiting", *waiting),
+        ("2xx", tally.status_2xx),
+        ("4xx", tally.status_4xx),
+        ("429", tally.status_429),
+        ("5xx", tally.status_5xx),
+        ("no_answer", tally.no_answer),
+    ]);
+    for (member, text) in [("name", name.as_str()), ("hook", hook), ("type", kind), ("state", word), ("detail", detail)]
+    {
+        set(&mut group, member, text.into());
+    }
+    group.into()
 }
 
 /// The lines of `realtime_status`: the state, the settings that matter most, and every number that is not zero.
@@ -125,7 +156,9 @@ fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<Strin
         config.tick_budget.as_micros()
     ));
     lines.extend(config.complaints.iter().map(|complaint| format!("settings: {complaint}")));
-    lines.extend(stats["limits"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+    for limit in list(stats, "limits") {
+        lines.extend(limit.as_str().map(str::to_owned));
+    }
     let Some(groups) = stats.as_object() else { return lines };
     // Groups are recognized by their members, so a new queue or duration needs no change here.
     for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
@@ -138,7 +171,9 @@ fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<Strin
             lines.push(format!("{name}: p50 {p50} us, p99 {p99} us, longest {max} us"));
         }
     }
-    lines.extend(stats["destinations"].as_array().into_iter().flatten().map(destination_line));
+    for destination in list(stats, "destinations") {
+        lines.push(destination_line(destination));
+    }
     let mut others = String::new();
     for (name, number) in groups.iter().filter_map(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?))) {
         // Writing to a String cannot fail.
@@ -146,6 +181,11 @@ fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<Strin
     }
     lines.extend((!others.is_empty()).then_some(others));
     lines
+}
+
+/// The elements of a member.
+fn list<'a>(stats: &'a Value, member: &str) -> &'a [Value] {
+    stats.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// `outbox: in 5, delivered 3, waiting 0, dropped as expired 2`
@@ -162,7 +202,7 @@ fn queue_line(name: &str, group: &Value) -> String {
 
 /// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 1`
 fn destination_line(stats: &Value) -> String {
-    let text = |member: &str| stats[member].as_str().unwrap_or_default().to_owned();
+    let text = |member: &str| stats[member].as_str().unwrap_or_default();
     let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
     let between = if detail.is_empty() { "" } else { " " };
     let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
@@ -177,37 +217,34 @@ const NAMES_MAX: usize = 5;
 
 /// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced,
 /// and the names of those that the files do not add any more. The names make it a warning: a hook may be lost by
-/// mistake. `files` has each file with the number of its registrations that were suspended.
-pub(super) fn say_loaded_again(
-    files: &[(Arc<str>, usize)],
-    hooks: &[Removed<impl Registered>],
-    aggregators: &[Removed<impl Registered>],
-) {
+/// mistake. `files` has each file with the number of its registrations that were suspended, `gone` those of them that were
+/// removed.
+pub(super) fn say_loaded_again(files: &[(Arc<str>, usize)], gone: &[Removed]) {
     // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
     let Some((file, _)) = files.first() else { return };
     let before: usize = files.iter().map(|(_, before)| before).sum();
-    let gone = hooks.len() + aggregators.len();
     let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
-    let replaced = before.saturating_sub(gone);
+    let replaced = before.saturating_sub(gone.len());
     let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
-    if gone == 0 {
+    if gone.is_empty() {
         return log::info!("{line}");
     }
-    let names = hooks.iter().map(|(hook, _)| name(&**hook)).chain(aggregators.iter().map(|(it, _)| name(&**it)));
-    let names: Vec<String> = names.take(NAMES_MAX).collect();
-    let more = if gone > names.len() { ", ..." } else { "" };
-    let _ = write!(line, ", {gone} are not added any more and were removed: {}{more}", names.join(", "));
+    let names: Vec<String> = gone.iter().take(NAMES_MAX).map(|(item, _)| name(item)).collect();
+    let (count, more) = (gone.len(), if gone.len() > names.len() { ", ..." } else { "" });
+    let _ = write!(line, ", {count} are not added any more and were removed: {}{more}", names.join(", "));
     log::warn!("{line}");
 }
 
 /// `id` on `channel`, for the log.
-fn name(registered: &impl Registered) -> String {
+fn name(registered: &Registered) -> String {
     let Header { id, topic, .. } = registered.header();
     format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

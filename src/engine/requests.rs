@@ -63,45 +63,46 @@ impl Requests<'_> {
     /// `SET key value`.
     pub fn set(&self, key: &[u8], value: &[u8]) -> Made {
         fits("value", value, VALUE_BYTES_MAX)?;
-        self.ask("set", "SET", key, Expect::Done, Again::Write, |command| command.arg(value))
+        Ok(asked("set", key, self.on_key("SET", key)?.arg(value), Expect::Done, Again::Write))
     }
 
     /// `SETEX key seconds value`.
     pub fn set_ex(&self, key: &[u8], value: &[u8], seconds: f64) -> Made {
         fits("value", value, VALUE_BYTES_MAX)?;
         let seconds = whole("seconds", seconds, 1)?;
-        self.ask("setex", "SETEX", key, Expect::Done, Again::Write, |command| command.arg_int(seconds).arg(value))
+        Ok(asked("setex", key, self.on_key("SETEX", key)?.arg_int(seconds).arg(value), Expect::Done, Again::Write))
     }
 
     /// `GET key`, answered as text.
     pub fn get(&self, key: &[u8]) -> Made {
-        self.ask("get", "GET", key, Expect::Text, Again::Read, |command| command)
+        Ok(asked("get", key, self.on_key("GET", key)?, Expect::Text, Again::Read))
     }
 
     /// `GET key`, answered as the Lua values of its JSON.
     pub fn get_table(&self, key: &[u8]) -> Made {
-        self.ask("gettable", "GET", key, Expect::Json, Again::Read, |command| command)
+        Ok(asked("gettable", key, self.on_key("GET", key)?, Expect::Json, Again::Read))
     }
 
     /// `EXPIRE key seconds`. Redis allows zero and negative seconds: they delete the key.
     pub fn expire(&self, key: &[u8], seconds: f64) -> Made {
         let seconds = whole("seconds", seconds, i64::MIN)?;
-        self.ask("expire", "EXPIRE", key, Expect::Number, Again::Write, |command| command.arg_int(seconds))
+        Ok(asked("expire", key, self.on_key("EXPIRE", key)?.arg_int(seconds), Expect::Number, Again::Write))
     }
 
     /// `DEL key ...`. All names together are bounded as one payload is: a script may pass thousands.
     pub fn del(&self, keys: &[&[u8]]) -> Made {
-        let first = keys.first().copied().unwrap_or_default();
         keys.iter().try_for_each(|key| fits("key", key, NAME_BYTES_MAX))?;
         let bytes = keys.iter().map(|key| key.len()).sum::<usize>();
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(Refusal::TooLarge { argument: "list of keys", bytes, max: PAYLOAD_BYTES_MAX });
         }
-        let made = self.ask("del", "DEL", first, Expect::Number, Again::Write, |command| {
-            let more = keys.iter().skip(1);
-            more.fold(command, |command, key| command.arg_parts(&[self.prefix.as_bytes(), key]))
-        })?;
-        Ok(Request { more_targets: keys.iter().skip(1).map(|key| Box::from(*key)).collect(), ..made })
+        let (first, more) = keys.split_first().map_or((&b""[..], &[][..]), |(first, more)| (*first, more));
+        let mut command = self.on_key("DEL", first)?;
+        for key in more {
+            command = command.arg_parts(&[self.prefix.as_bytes(), key]);
+        }
+        let made = asked("del", first, command, Expect::Number, Again::Write);
+        Ok(Request { more_targets: more.iter().map(|key| Box::from(*key)).collect(), ..made })
     }
 
     /// Adds to a counter. It runs as a numbered script (`redis/counter.rs`), so a retry never counts twice.
@@ -157,9 +158,8 @@ impl Requests<'_> {
         }
         let operation = "getleaderboard";
         if !board.contains(&b'*') {
-            return self.ask(operation, "ZREVRANGE", board, Expect::Ranked, Again::Read, |command| {
-                command.arg("0").arg_int(rows as i64 - 1).arg("WITHSCORES")
-            });
+            let command = self.on_key("ZREVRANGE", board)?.arg("0").arg_int(rows as i64 - 1).arg("WITHSCORES");
+            return Ok(asked(operation, board, command, Expect::Ranked, Again::Read));
         }
         let Some(search) = Board::new(self.prefix.as_bytes(), board, rows) else {
             return Err(Refusal::Encode("the board has more than one `*`".to_owned()));
@@ -167,25 +167,16 @@ impl Requests<'_> {
         Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into(), more_targets: Vec::new() })
     }
 
-    /// A command whose first argument is a key; `arguments` adds the others.
-    fn ask(
-        &self,
-        operation: &'static str,
-        name: &str,
-        key: &[u8],
-        expect: Expect,
-        again: Again,
-        arguments: impl FnOnce(Command) -> Command,
-    ) -> Made {
+    /// The beginning of a command whose first argument is a key.
+    fn on_key(&self, name: &str, key: &[u8]) -> Result<Command, Refusal> {
         fits("key", key, NAME_BYTES_MAX)?;
-        let command = arguments(Command::new(name).arg_parts(&[self.prefix.as_bytes(), key]));
-        Ok(Request {
-            work: Work::Ask { command, expect, again },
-            operation,
-            target: key.into(),
-            more_targets: Vec::new(),
-        })
+        Ok(Command::new(name).arg_parts(&[self.prefix.as_bytes(), key]))
     }
+}
+
+/// The request of a command for one key.
+fn asked(operation: &'static str, key: &[u8], command: Command, expect: Expect, again: Again) -> Request {
+    Request { work: Work::Ask { command, expect, again }, operation, target: key.into(), more_targets: Vec::new() }
 }
 
 /// A whole number from `min` on. Refuses numbers from 2^53 on, where a Lua number cannot tell neighbours apart.
@@ -201,28 +192,31 @@ fn whole(argument: &str, number: f64, min: i64) -> Result<i64, Refusal> {
 const CONNECTION: &str = "it changes the connection that the module itself needs";
 const BLOCKS: &str = "it would hold up every other command";
 
-/// The reason for which a command must not be sent, by its name: all commands of this server share one connection, in
-/// order. Names: <https://redis.io/docs/latest/commands/>.
+/// Commands that must not be sent whatever their arguments are, each group with its reason. All commands of this server
+/// share one connection, in order. Names: <https://redis.io/docs/latest/commands/>.
+const FORBIDDEN: [(&str, &str); 4] = [
+    ("SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE", "use realtime.On and realtime.Off"),
+    ("SELECT AUTH HELLO RESET QUIT MONITOR SYNC PSYNC REPLCONF ASKING READONLY READWRITE", CONNECTION),
+    (
+        "MULTI EXEC DISCARD WATCH UNWATCH",
+        "a transaction belongs to one connection's order of commands, use a script (EVAL)",
+    ),
+    ("BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF", BLOCKS),
+];
+
+/// The reason for which a command must not be sent: its name alone, or its name with an argument.
 fn forbidden(name: &[u8], arguments: &[Vec<u8>]) -> Option<&'static str> {
-    // 32 bytes are longer than any forbidden name, and a word may have megabytes.
-    let upper = |word: &[u8]| word.get(..32).unwrap_or(word).to_ascii_uppercase();
-    let name = upper(name);
-    let first = arguments.first().map(|word| upper(word)).unwrap_or_default();
-    match name.as_slice() {
-        b"SUBSCRIBE" | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" => {
-            Some("use realtime.On and realtime.Off")
-        }
-        b"SELECT" | b"AUTH" | b"HELLO" | b"RESET" | b"QUIT" | b"MONITOR" | b"SYNC" | b"PSYNC" | b"REPLCONF"
-        | b"ASKING" | b"READONLY" | b"READWRITE" => Some(CONNECTION),
-        b"MULTI" | b"EXEC" | b"DISCARD" | b"WATCH" | b"UNWATCH" => {
-            Some("a transaction belongs to one connection's order of commands, use a script (EVAL)")
-        }
-        b"CLIENT" if [b"REPLY".as_slice(), b"TRACKING", b"CACHING"].contains(&first.as_slice()) => Some(CONNECTION),
-        b"SCRIPT" if first == b"DEBUG" => Some(CONNECTION),
-        b"BLPOP" | b"BRPOP" | b"BRPOPLPUSH" | b"BLMOVE" | b"BLMPOP" | b"BZPOPMIN" | b"BZPOPMAX" | b"BZMPOP"
-        | b"WAIT" | b"WAITAOF" => Some(BLOCKS),
-        b"XREAD" | b"XREADGROUP" if arguments.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK")) => Some(BLOCKS),
-        _ => None,
+    let is_one_of = |word: &[u8], names: &str| names.split(' ').any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+    let first = arguments.first().map_or(&b""[..], Vec::as_slice);
+    if let Some((_, why)) = FORBIDDEN.iter().find(|(names, _)| is_one_of(name, names)) {
+        Some(why)
+    } else if is_one_of(name, "CLIENT") && is_one_of(first, "REPLY TRACKING CACHING")
+        || is_one_of(name, "SCRIPT") && is_one_of(first, "DEBUG")
+    {
+        Some(CONNECTION)
+    } else {
+        let blocks = is_one_of(name, "XREAD XREADGROUP") && arguments.iter().any(|word| is_one_of(word, "BLOCK"));
+        blocks.then_some(BLOCKS)
     }
 }
 

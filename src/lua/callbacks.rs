@@ -109,7 +109,9 @@ fn run_tick(lua: Lua) {
     }
 }
 
-/// Prints the waiting lines of the text log, and those of a self-test on the console that asked for it.
+/// Prints the waiting lines of the text log, and those of a self-test on the console that asked for it. Not inlined, as
+/// the work of a tick is built for speed and this need not be.
+#[inline(never)]
 fn print_lines(lua: Lua, process: &Process, selftest: &Selftest) {
     while let Some(line) = process.console.try_recv() {
         print_line(lua, &line, false);
@@ -272,6 +274,7 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
 /// Runs a [`Call::Gather`]: puts events of an aggregator's window into its array, as far as the tick allows. If the
 /// values of a window take too long, its other events are put in as text, one in each round of the loop. `[-0, +0]`,
 /// never raises.
+#[inline(never)]
 fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
     let (began, top) = (pace.looked(), lua.top());
     if let Call::Gather(gather) = call
@@ -344,6 +347,7 @@ fn raw_slow() -> Option<&'static Counter> {
 /// The result of an aggregator's function, on top of the stack, as the JSON of the event for its actions. Nil means no
 /// event. Any type but nil and table is an error of the script and is reported as one. `[-0, +?]`, never raises; the
 /// caller resets the stack.
+#[inline(never)]
 fn aggregator_result(lua: Lua) -> Outcome {
     let kind = lua.type_of(-1);
     if kind == LUA_TNIL {

@@ -11,8 +11,10 @@
 
 use std::borrow::Cow;
 
+use crate::io::fail_point::fail_point;
+use crate::lua::process::guarded;
 use crate::lua::shield::{self, Results, Work};
-use crate::lua::stack::{Lua, SHIELD};
+use crate::lua::stack::{Lua, ROOM, SHIELD};
 
 /// How the body of an entry ended. [`finish`] turns it into results or a Lua error. The body may leave other values on
 /// the stack below its results: Lua takes the topmost values as results and drops the rest. It never raises.
@@ -27,10 +29,15 @@ pub(super) enum EntryOutcome {
     BadArgument { argument: i32, function: &'static str, expected: &'static str, found: &'static str },
 }
 
-/// Defines a function that Lua can call. It runs `body(lua)` guarded: a panic is counted and logged, and Lua gets
-/// `false, "closed: …"`. An error is raised here, in a frame where no value is left to drop.
+/// Defines a function that Lua can call; [`run`] says how it runs `body(lua)`. The body of a `hot` function is inlined.
 macro_rules! entry {
+    ($(#[$doc:meta])* hot $name:ident, $body:path) => {
+        entry!($(#[$doc])* $name, $body, run_inlined);
+    };
     ($(#[$doc:meta])* $name:ident, $body:path) => {
+        entry!($(#[$doc])* $name, $body, run);
+    };
+    ($(#[$doc:meta])* $name:ident, $body:path, $run:ident) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -38,24 +45,38 @@ macro_rules! entry {
         pub(super) unsafe extern "C-unwind" fn $name(state: ::gmod::lua::State) -> i32 {
             // SAFETY: Lua called this with its running state, and could do so only after `stack::load`.
             let lua = unsafe { $crate::lua::stack::Lua::new(state) };
-            // Here, where nothing needs dropping: near the end of its stack an older LuaJIT raises instead of refusing.
-            if !lua.check_stack($crate::lua::stack::ROOM) {
-                return lua.raise(b"stack overflow");
-            }
-            let outcome = $crate::lua::process::guarded(|| {
-                $crate::io::fail_point::fail_point(stringify!($name));
-                $body(lua)
-            });
-            $crate::lua::entry::finish(lua, outcome)
+            $crate::lua::entry::$run(lua, stringify!($name), $body)
         }
     };
+}
+
+/// Runs the body of an entry guarded: a panic is counted and logged, and Lua gets `false, "closed: …"`. Then ends the
+/// entry, with no value left to drop in this frame or in its caller's. Stack: `[-?, +results]`; **raises** as its last
+/// act, or as its first if Lua's stack is full.
+#[inline(never)]
+pub(super) fn run(lua: Lua, name: &str, body: fn(Lua) -> EntryOutcome) -> i32 {
+    run_inlined(lua, name, body)
+}
+
+/// As [`run`], for a hot path.
+#[inline(always)]
+pub(super) fn run_inlined(lua: Lua, name: &str, body: impl FnOnce(Lua) -> EntryOutcome) -> i32 {
+    // Here, where nothing needs dropping: near the end of its stack an older LuaJIT raises instead of refusing.
+    if !lua.check_stack(ROOM) {
+        return lua.raise(b"stack overflow");
+    }
+    let outcome = guarded(|| {
+        fail_point(name);
+        body(lua)
+    });
+    finish(lua, outcome)
 }
 
 /// Ends an entry: returns the number of its results, or raises with nothing left to drop. `None` stands for a panic of
 /// the body. Stack: `[-?, +results]`; **raises** as its last act. Inlined, because the first two arms end almost every
 /// call.
 #[inline(always)]
-pub(super) fn finish(lua: Lua, outcome: Option<EntryOutcome>) -> i32 {
+fn finish(lua: Lua, outcome: Option<EntryOutcome>) -> i32 {
     match outcome {
         Some(EntryOutcome::True) => {
             lua.push_boolean(true);

@@ -23,7 +23,7 @@ thread_local! {
 
 entry! {
     /// `realtime.Emit(channel, data) -> true | false, reason`. Queues an event. Upvalue 2: the prelude's `describe`.
-    emit, run_emit
+    hot emit, run_emit
 }
 
 #[optimize(speed)]

@@ -2,13 +2,11 @@
 //! table, keep its function, and hand both to the engine, which accepts a spec whole or not at all. Runs on the game
 //! thread; each function is an `entry!`. A refusal is returned to the script and logged as an error.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
-use crate::engine::{CallbackRef, Engine, Refusal};
+use crate::engine::{CallbackRef, Engine, Select};
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
 use crate::lua::encode::{self, shown};
 use crate::lua::entry::EntryOutcome;
@@ -82,20 +80,12 @@ entry! {
 }
 
 fn run_add_hook(lua: Lua) -> EntryOutcome {
-    add(lua, "AddHook", |engine, given, spec, function| {
-        let added = engine.add_hook(given.channel, given.id, spec, function);
-        added.map(|(id, replaced)| (id, replaced.into_iter().collect()))
-    })
+    add(lua, "AddHook", Engine::all_hooks)
 }
-
-/// The engine's half of an `Add...` function: from the arguments, the spec and its function to the id and the functions
-/// to release, those of the registrations that it replaced.
-type Adding =
-    fn(&mut Engine, &Given<'_>, &Value, Option<CallbackRef>) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal>;
 
 /// The common body of the `Add...` functions. `name` is the name for argument errors and the log. A refused spec leaves
 /// no function in the registry.
-fn add(lua: Lua, name: &'static str, adding: Adding) -> EntryOutcome {
+fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
     let given = match given(lua, name) {
         Ok(given) => given,
         Err(answer) => return answer,
@@ -105,7 +95,8 @@ fn add(lua: Lua, name: &'static str, adding: Adding) -> EntryOutcome {
         Err(reason) => return refused(None, reason),
     };
     let added = read_spec(lua, given.spec).and_then(|(spec, function, origin)| {
-        let added = adding(process.engine().coming_from(origin), &given, &spec, function);
+        let Given { channel, id, .. } = given;
+        let added = process.engine().coming_from(origin).register(name, select, channel, id, &spec, function);
         if added.is_err() {
             function.into_iter().for_each(|function| lua.release(function));
         }
@@ -130,7 +121,7 @@ entry! {
 }
 
 fn run_remove_hook(lua: Lua) -> EntryOutcome {
-    remove(lua, "RemoveHook", Engine::remove_hook_of)
+    remove(lua, "RemoveHook", Engine::all_hooks)
 }
 
 entry! {
@@ -139,9 +130,7 @@ entry! {
 }
 
 fn run_add_aggregator(lua: Lua) -> EntryOutcome {
-    add(lua, "AddAggregator", |engine, given, spec, function| {
-        engine.add_aggregator(given.channel, given.id, spec, function)
-    })
+    add(lua, "AddAggregator", Engine::all_aggregators)
 }
 
 entry! {
@@ -150,15 +139,11 @@ entry! {
 }
 
 fn run_remove_aggregator(lua: Lua) -> EntryOutcome {
-    remove(lua, "RemoveAggregator", Engine::remove_aggregator_of)
+    remove(lua, "RemoveAggregator", Engine::all_aggregators)
 }
 
-/// The engine's half of a `Remove...` function: from the optional channel and the id to the functions to release;
-/// `None` if nothing had this id.
-type Removing = fn(&mut Engine, Option<&[u8]>, &[u8]) -> Option<Vec<CallbackRef>>;
-
 /// The common body of the `Remove...` functions. `name` is the name for argument errors. `[-0, +1]`.
-fn remove(lua: Lua, name: &'static str, removing: Removing) -> EntryOutcome {
+fn remove(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
     let Some(first) = lua.string(1) else { return bad(lua, 1, name, "string") };
     let (channel, id) = match lua.type_of(2) {
         LUA_TNONE | LUA_TNIL => (None, first),
@@ -168,7 +153,7 @@ fn remove(lua: Lua, name: &'static str, removing: Removing) -> EntryOutcome {
     // A longer name would be hashed for nothing: no registration can have it.
     let fit = [channel, Some(id)].into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
     let process = process(lua).ok().filter(|_| fit);
-    let removed = process.and_then(|process| removing(&mut process.engine(), channel, id));
+    let removed = process.and_then(|process| process.engine().unregister(select, channel, id));
     lua.push_boolean(removed.is_some());
     removed.into_iter().flatten().for_each(|function| lua.release(function));
     EntryOutcome::OnStack(1)

@@ -7,7 +7,7 @@ use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
 use crate::json::text;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, number, outcome_of, push_answer, refused, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, number, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
 use crate::lua::stack::{
@@ -15,12 +15,10 @@ use crate::lua::stack::{
 };
 use crate::lua::{encode, shield};
 
-/// The bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as JSON.
-/// The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
+/// Appends the bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as
+/// JSON. The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
 /// borrowed. `[-0, +0]`, or after an error `[-0, +?]`; never raises.
-fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let out = &mut bytes;
+fn value(lua: Lua, at: i32, out: &mut Vec<u8>) -> Result<(), String> {
     match lua.type_of(at) {
         LUA_TSTRING => {
             // Checked before the string is copied: a huge string must cost the tick nothing.
@@ -37,16 +35,57 @@ fn value(lua: Lua, at: i32) -> Result<Vec<u8>, String> {
             }
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
-/// The argument error for a type that cannot be stored; `Ok` for all others.
-fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), EntryOutcome> {
-    if encode::can_start(lua.type_of(at)) {
-        Ok(())
-    } else {
-        Err(bad(lua, at, function, "string, number, boolean or table"))
+// ---- arguments ------------------------------------------------------------------------------------------------
+
+/// One argument in the list of a function.
+#[derive(Clone, Copy)]
+enum Argument {
+    /// A string: [`Given::key`].
+    Key,
+    /// A value to store: [`Given::value`].
+    Stored,
+    /// A number: [`Given::number`].
+    Number,
+    /// As `Number`, but it may be absent.
+    OptionalNumber,
+    /// A function, or nothing: [`Given::callback`].
+    Callback,
+}
+
+/// The arguments that a script gave.
+struct Given<'a> {
+    key: &'a [u8],
+    /// The bytes for Redis, if `encoded` has no error.
+    value: Vec<u8>,
+    encoded: Result<(), String>,
+    /// 1 if it is absent.
+    number: f64,
+    /// The stack index of the callback.
+    callback: Option<i32>,
+}
+
+/// Reads the arguments of `function`, in order. Its first error is the result.
+fn given<'a>(lua: Lua, function: &'static str, list: &[Argument]) -> Result<Given<'a>, EntryOutcome> {
+    let mut given = Given { key: &[], value: Vec::new(), encoded: Ok(()), number: 1.0, callback: None };
+    let mut stored = None;
+    for (at, argument) in (1..).zip(list) {
+        match argument {
+            Argument::Key => given.key = string(lua, at, function)?,
+            Argument::Stored if encode::can_start(lua.type_of(at)) => stored = Some(at),
+            Argument::Stored => return Err(bad(lua, at, function, "string, number, boolean or table")),
+            Argument::OptionalNumber if matches!(lua.type_of(at), LUA_TNONE | LUA_TNIL) => {}
+            Argument::Number | Argument::OptionalNumber => given.number = number(lua, at, function)?,
+            Argument::Callback => given.callback = callback(lua, at, function)?,
+        }
     }
+    // After the checks, because encoding may run script code.
+    if let Some(at) = stored {
+        given.encoded = value(lua, at, &mut given.value);
+    }
+    Ok(given)
 }
 
 // ---- the common bodies of writers and readers -----------------------------------------------------------------
@@ -54,22 +93,25 @@ fn stored(lua: Lua, at: i32, function: &'static str) -> Result<(), EntryOutcome>
 /// A request for Redis, or the refusal of its arguments.
 type Made = Result<Request, Refusal>;
 
-/// Makes a request from `prepared`, and queues it for the thread `rt-publisher`. The outcome is `true`, or `falsy,
-/// reason`. `callback` is the index of the function that gets the answer; it is kept only after the request was made,
-/// so that a refusal leaves nothing in the registry. `prepared` is evaluated before, because it may run script code and
-/// the engine is borrowed here. `[-0, +0]`, never raises.
-fn submit<T>(
+/// Makes a request from the arguments of a function.
+type Make = fn(&Requests<'_>, &Given<'_>) -> Made;
+
+/// Makes a request and queues it for the thread `rt-publisher`. The outcome is `true`, or `falsy, reason`. `callback` is
+/// the index of the function that gets the answer; it is kept only after the request was made, so that a refusal leaves
+/// nothing in the registry. `prepared` has the error of the preparations: they were made before, because they may run
+/// script code and the engine is borrowed here. `[-0, +0]`, never raises.
+fn submit(
     lua: Lua,
     falsy: Option<bool>,
     callback: Option<i32>,
-    prepared: Result<T, String>,
-    make: impl FnOnce(Requests<'_>, T) -> Made,
+    prepared: Result<(), String>,
+    make: &dyn Fn(&Requests<'_>) -> Made,
 ) -> EntryOutcome {
     let process = match process(lua) {
         Ok(process) => process,
         Err(reason) => return refused(falsy, reason),
     };
-    let made = prepared.and_then(|of| make(process.engine().requests(), of).map_err(|refusal| refusal.to_string()));
+    let made = prepared.and_then(|()| make(&process.engine().requests()).map_err(|refusal| refusal.to_string()));
     let request = match made {
         Ok(request) => request,
         Err(reason) => {
@@ -95,15 +137,25 @@ fn submit<T>(
 }
 
 /// The body of a function that writes: it returns at once. Without a callback the answer is dropped. `[-0, +0]`.
-fn write(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
-    submit(lua, Some(false), callback, Ok(()), |requests, ()| make(requests))
+fn write(lua: Lua, function: &'static str, list: &[Argument], make: Make) -> EntryOutcome {
+    match given(lua, function, list) {
+        Ok(mut given) => {
+            let encoded = std::mem::replace(&mut given.encoded, Ok(()));
+            submit(lua, Some(false), given.callback, encoded, &|requests| make(requests, &given))
+        }
+        Err(bad_argument) => bad_argument,
+    }
 }
 
 /// The body of a function that reads. With a callback it returns at once. Without one it returns the answer, and the
 /// game thread waits for it, up to `sync_timeout_ms`. `[-0, +0]`, or the values of the answer; never raises.
-fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made) -> EntryOutcome {
-    if callback.is_some() {
-        return submit(lua, None, callback, Ok(()), |requests, ()| make(requests));
+fn read(lua: Lua, function: &'static str, list: &[Argument], make: Make) -> EntryOutcome {
+    let given = match given(lua, function, list) {
+        Ok(given) => given,
+        Err(bad_argument) => return bad_argument,
+    };
+    if given.callback.is_some() {
+        return submit(lua, None, given.callback, Ok(()), &|requests| make(requests, &given));
     }
     let process = match process(lua) {
         Ok(process) => process,
@@ -111,7 +163,7 @@ fn read(lua: Lua, callback: Option<i32>, make: impl FnOnce(Requests<'_>) -> Made
     };
     let reading = {
         let mut engine = process.engine();
-        let made = make(engine.requests());
+        let made = make(&engine.requests(), &given);
         made.and_then(|request| engine.begin_read(request))
     };
     let (outcome, deadline) = match reading {
@@ -139,12 +191,8 @@ entry! {
 }
 
 fn run_set(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "Set")?;
-        stored(lua, 2, "Set")?;
-        let callback = callback(lua, 3, "Set")?;
-        Ok(submit(lua, Some(false), callback, value(lua, 2), |requests, value| requests.set(key, &value)))
-    })())
+    let list = [Argument::Key, Argument::Stored, Argument::Callback];
+    write(lua, "Set", &list, |requests, given| requests.set(given.key, &given.value))
 }
 
 entry! {
@@ -153,13 +201,8 @@ entry! {
 }
 
 fn run_set_ex(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "SetEx")?;
-        stored(lua, 2, "SetEx")?;
-        let seconds = number(lua, 3, "SetEx")?;
-        let callback = callback(lua, 4, "SetEx")?;
-        Ok(submit(lua, Some(false), callback, value(lua, 2), |requests, value| requests.set_ex(key, &value, seconds)))
-    })())
+    let list = [Argument::Key, Argument::Stored, Argument::Number, Argument::Callback];
+    write(lua, "SetEx", &list, |requests, given| requests.set_ex(given.key, &given.value, given.number))
 }
 
 entry! {
@@ -168,16 +211,11 @@ entry! {
 }
 
 fn run_incr(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "Incr")?;
-        let (by, at) = match lua.type_of(2) {
-            LUA_TFUNCTION => (1.0, 2),
-            LUA_TNONE | LUA_TNIL => (1.0, 3),
-            _ => (number(lua, 2, "Incr")?, 3),
-        };
-        let callback = callback(lua, at, "Incr")?;
-        Ok(write(lua, callback, |requests| requests.incr(key, by)))
-    })())
+    let list: &[Argument] = match lua.type_of(2) {
+        LUA_TFUNCTION => &[Argument::Key, Argument::Callback],
+        _ => &[Argument::Key, Argument::OptionalNumber, Argument::Callback],
+    };
+    write(lua, "Incr", list, |requests, given| requests.incr(given.key, given.number))
 }
 
 entry! {
@@ -187,13 +225,17 @@ entry! {
 }
 
 fn run_del(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let last = lua.top();
-        let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
-        let count = if callback.is_some() { last - 1 } else { last.max(1) };
-        let keys = (1..=count).map(|at| string(lua, at, "Del")).collect::<Result<Vec<_>, _>>()?;
-        Ok(write(lua, callback, |requests| requests.del(&keys)))
-    })())
+    let last = lua.top();
+    let callback = (last > 1 && lua.type_of(last) == LUA_TFUNCTION).then_some(last);
+    let count = if callback.is_some() { last - 1 } else { last.max(1) };
+    let mut keys = Vec::new();
+    for at in 1..=count {
+        match string(lua, at, "Del") {
+            Ok(key) => keys.push(key),
+            Err(bad_argument) => return bad_argument,
+        }
+    }
+    submit(lua, Some(false), callback, Ok(()), &|requests| requests.del(&keys))
 }
 
 entry! {
@@ -202,12 +244,8 @@ entry! {
 }
 
 fn run_expire(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "Expire")?;
-        let seconds = number(lua, 2, "Expire")?;
-        let callback = callback(lua, 3, "Expire")?;
-        Ok(write(lua, callback, |requests| requests.expire(key, seconds)))
-    })())
+    let list = [Argument::Key, Argument::Number, Argument::Callback];
+    write(lua, "Expire", &list, |requests, given| requests.expire(given.key, given.number))
 }
 
 entry! {
@@ -216,20 +254,23 @@ entry! {
 }
 
 fn run_command(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        if lua.type_of(1) != LUA_TTABLE {
-            return Err(bad(lua, 1, "Command", "table"));
-        }
-        let callback = callback(lua, 2, "Command")?;
-        Ok(submit(lua, Some(false), callback, command_words(lua), |requests, words| requests.command(&words)))
-    })())
+    if lua.type_of(1) != LUA_TTABLE {
+        return bad(lua, 1, "Command", "table");
+    }
+    let callback = match callback(lua, 2, "Command") {
+        Ok(callback) => callback,
+        Err(bad_argument) => return bad_argument,
+    };
+    let mut words = Vec::new();
+    let read = command_words(lua, &mut words);
+    submit(lua, Some(false), callback, read, &|requests| requests.command(&words))
 }
 
-/// The words of the command in the table at index 1. The error is the reason for Lua. Number and total size are checked
+/// Adds the words of the command in the table at index 1. The error is the reason for Lua. Number and total size are checked
 /// before the words are copied, so a huge table costs the tick nothing. `[-0, +0]`, or after an error `[-0, +?]`; never
 /// raises.
-fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
-    let (mut words, mut bytes) = (Vec::new(), 0);
+fn command_words(lua: Lua, words: &mut Vec<Vec<u8>>) -> Result<(), String> {
+    let mut bytes = 0;
     let count = lua.raw_len(1);
     if usize::try_from(count).is_ok_and(|count| count > COMMAND_ARGUMENTS_MAX) {
         return Err(format!("encode: the command has {count} words, {COMMAND_ARGUMENTS_MAX} are allowed"));
@@ -247,11 +288,13 @@ fn command_words(lua: Lua) -> Result<Vec<Vec<u8>>, String> {
             lua.pop(1);
             return Err(format!("too_large: the command has more than {VALUE_BYTES_MAX} bytes"));
         }
-        let word = value(lua, at);
+        let mut word = Vec::new();
+        let read = value(lua, at, &mut word);
         lua.pop(1);
-        words.push(word?);
+        read?;
+        words.push(word);
     }
-    Ok(words)
+    Ok(())
 }
 
 // ---- readers --------------------------------------------------------------------------------------------------
@@ -263,11 +306,7 @@ entry! {
 }
 
 fn run_get(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "Get")?;
-        let callback = callback(lua, 2, "Get")?;
-        Ok(read(lua, callback, |requests| requests.get(key)))
-    })())
+    read(lua, "Get", &[Argument::Key, Argument::Callback], |requests, given| requests.get(given.key))
 }
 
 entry! {
@@ -276,11 +315,7 @@ entry! {
 }
 
 fn run_get_table(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let key = string(lua, 1, "GetTable")?;
-        let callback = callback(lua, 2, "GetTable")?;
-        Ok(read(lua, callback, |requests| requests.get_table(key)))
-    })())
+    read(lua, "GetTable", &[Argument::Key, Argument::Callback], |requests, given| requests.get_table(given.key))
 }
 
 entry! {
@@ -290,10 +325,6 @@ entry! {
 }
 
 fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
-    outcome_of((|| {
-        let board = string(lua, 1, "GetLeaderboard")?;
-        let rows = number(lua, 2, "GetLeaderboard")?;
-        let callback = callback(lua, 3, "GetLeaderboard")?;
-        Ok(read(lua, callback, |requests| requests.leaderboard(board, rows)))
-    })())
+    let list = [Argument::Key, Argument::Number, Argument::Callback];
+    read(lua, "GetLeaderboard", &list, |requests, given| requests.leaderboard(given.key, given.number))
 }

@@ -7,7 +7,7 @@ local function refused(expected, answer, reason)
 end
 
 local token = "/api/webhooks/1/secret"
-refused("config: cannot use option `redis` of Configure: cannot use rediss://", realtime.Configure({ redis = "rediss://:secret@127.0.0.1:1" }))
+refused("found rediss://, but", realtime.Configure({ redis = "rediss://:secret@127.0.0.1:1" }))
 refused("config: cannot use tls_ca_file `ca.pem`", realtime.Configure({ tls_ca_file = "ca.pem" }))
 refused("config: cannot use webhook_ca_file `ca.pem`", realtime.Configure({ webhook_ca_file = "ca.pem" }))
 refused("config: webhook_url", realtime.AddHook("kill", { type = "discord", webhook_url = "https://discord.com" .. token, format = "{n}" }))
