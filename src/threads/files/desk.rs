@@ -244,7 +244,7 @@ impl<'a> Desk<'a> {
     }
 
     /// True while any log is being opened.
-    fn is_opening(&self) -> bool {
+    pub(super) fn is_opening(&self) -> bool {
         self.logs.iter().any(Log::is_opening)
     }
 
