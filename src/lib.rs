@@ -36,7 +36,8 @@
 //! | [`engine`] | What does the game thread own, and what is Lua to run next? |
 //! | [`lua`] | How does all this look to a script, without a way to end the server? |
 //!
-//! `src/bin/realtime-log.rs` reads event logs without a server.
+//! `src/bin/realtime-log.rs` reads event logs without a server. `src/library` makes the file that the game loads; its two
+//! functions are in `lua/open.rs`.
 //!
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
@@ -60,8 +61,9 @@
 //! - `unsafe` and every Lua call live in [`lua`]; layers 0 to 4 build and pass their tests without the `gmod` feature.
 //! - Nothing on the game thread waits for a lock that another thread holds during I/O.
 
-// Some items are used by the Lua edge alone. Dead code shows in the build that has it.
+// For `#[optimize(speed)]`, which marks the functions that run for each event. The library is built for size.
 #![feature(optimize_attribute)]
+// Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
 pub mod facade;
