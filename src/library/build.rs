@@ -1,4 +1,4 @@
-//! Link flags of the library: the loader must never unmap it.
+//! Link flags of the library: the loader must never unmap it, and no function may be missing.
 //!
 //! A game server may `dlclose` a binary module at every map change while the module's threads run on, so the library asks
 //! the loader to keep it (`DF_1_NODELETE`). On Windows the code does the same at run time (`src/lua/open.rs`).
@@ -7,5 +7,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        // A function that is missing is an error here, and not a crash at its first call (`src/io/tls/ring_small.c`).
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,defs");
     }
 }

@@ -15,7 +15,29 @@ pub enum Validity {
     NotYet,
 }
 
+/// The kind of all keys of an authority: its own and those of its certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    Rsa2048,
+    P256,
+    P384,
+    Ed25519,
+}
+
+impl Keys {
+    fn make(self) -> KeyPair {
+        let made = match self {
+            Keys::Rsa2048 => KeyPair::from_pem(include_str!("../../../testdata/tls/rsa-2048.key")),
+            Keys::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            Keys::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            Keys::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+        };
+        made.expect("a key")
+    }
+}
+
 pub struct Authority {
+    keys: Keys,
     folder: PathBuf,
     file: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -29,11 +51,17 @@ pub struct Certificates {
 
 impl Default for Authority {
     fn default() -> Authority {
+        Authority::of(Keys::P256)
+    }
+}
+
+impl Authority {
+    pub fn of(keys: Keys) -> Authority {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("realtime-certificates-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("cannot make the certificates' folder");
-        let key = KeyPair::generate().expect("a key");
+        let key = keys.make();
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, format!("test authority {number}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,18 +69,16 @@ impl Default for Authority {
         let certificate = params.self_signed(&key).expect("a certificate");
         let file = folder.join("authority.pem");
         std::fs::write(&file, certificate.pem()).expect("cannot write a certificate");
-        Authority { folder, file, issuer: Issuer::new(params, key) }
+        Authority { keys, folder, file, issuer: Issuer::new(params, key) }
     }
-}
 
-impl Authority {
     /// The file of the authority's own certificate: a client that gets it trusts the authority.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
     pub fn server(&self, name: &str, validity: Validity) -> Certificates {
-        let key = KeyPair::generate().expect("a key");
+        let key = self.keys.make();
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         let (now, year) = (OffsetDateTime::now_utc(), Duration::days(365));
         (params.not_before, params.not_after) = match validity {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use serde_json::Value;
 
 use crate::certificates::Certificates;
@@ -93,11 +94,22 @@ impl Web {
 
     /// As [`Web::start`], over TLS.
     pub fn start_tls(certificates: &Certificates, script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Web {
+        Web::start_tls_with(certificates, ring::ALL_KX_GROUPS, rustls::DEFAULT_VERSIONS, script)
+    }
+
+    /// As [`Web::start_tls`], with these key exchanges and versions of TLS only.
+    pub fn start_tls_with(
+        certificates: &Certificates,
+        key_exchanges: &[&'static dyn SupportedKxGroup],
+        versions: &[&'static SupportedProtocolVersion],
+        script: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Web {
         let chain = CertificateDer::pem_file_iter(&certificates.cert).expect("a certificate");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(&certificates.key).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
+        let provider = CryptoProvider { kx_groups: key_exchanges.to_vec(), ..ring::default_provider() };
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
             .expect("a TLS server");
         Web::listen(Some(Arc::new(config)), Arc::new(script))

@@ -1,7 +1,10 @@
 //! `rediss://` with a real Redis and valid, expired and wrong certificates: each mistake is reported in its own words.
+//! `https://` with every kind of certificate, key exchange and version of TLS.
 
-use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Redis, Server, wait_until};
+use fault_kit::certificates::{Authority, Keys, Validity};
+use fault_kit::{Answer, Folder, Hook, Poster, Redis, Server, Web, wait_until};
+use rustls::crypto::ring::kx_group::{SECP256R1, SECP384R1, X25519};
+use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
 #[test]
@@ -90,4 +93,32 @@ fn each_tls_mistake_is_reported_in_its_own_words() {
         assert!(state == "connecting" && detail.contains(*words), "expected {words:?}, found {detail:?}");
     }
     servers.into_iter().for_each(|(server, _)| server.stop());
+}
+
+/// Each combination calls other parts of ring, some of which the library has in their smaller form (`build.rs`).
+#[test]
+fn every_certificate_key_exchange_and_version_connects() {
+    let authorities = [Keys::Rsa2048, Keys::P256, Keys::P384, Keys::Ed25519].map(|keys| (keys, Authority::of(keys)));
+    let folder = Folder::default();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let ca_file = folder.path().join("authorities.pem");
+    let pem = |(_, authority): &(Keys, Authority)| std::fs::read_to_string(authority.file()).unwrap();
+    std::fs::write(&ca_file, authorities.iter().map(pem).collect::<String>()).unwrap();
+    let poster = Poster::with(json!({ "webhook_ca_file": ca_file }), folder);
+    let mut posted = 0;
+    for (keys, authority) in &authorities {
+        let certificates = authority.server("localhost", Validity::Now);
+        for key_exchange in [X25519, SECP256R1, SECP384R1] {
+            for version in [&TLS12, &TLS13] {
+                let web = Web::start_tls_with(&certificates, &[key_exchange], &[version], |_| Answer::Status(200));
+                poster.post(&Hook::http(&web.url("/")), json!({ "n": posted }));
+                posted += 1;
+                let row = format!("{keys:?}, {:?}, {:?}: delivered", key_exchange.name(), version.version);
+                wait_until(&row, || poster.delivered() == posted);
+                assert_eq!(web.seen().len(), 1, "{row}");
+            }
+        }
+    }
+    poster.assert_balanced();
+    poster.stop();
 }
