@@ -9,7 +9,7 @@
 //! | ChaCha20 | no | so no server needs it (56 KB) |
 //! | public authorities | yes | nothing has to be installed on the server (67 KB) |
 //! | private keys | no | only a client with a certificate of its own loads one (55 KB) |
-//! | QUIC | no | all connections are TCP (9 KB) |
+//! | QUIC | no | all connections are TCP |
 //! | ring's large tables | no | they save half a millisecond of each handshake (155 KB); see `build.rs` |
 //!
 //! Without the feature `tls` all of it is left out; `tls/absent.rs` then stands in for this file.
