@@ -531,8 +531,9 @@ fn emit_refuses_an_event_if_its_hooks_have_no_room() {
     server.settle();
     assert_eq!(server.stat("/files/delivered"), accepted + 1);
     other.wait(|other| other.heard.last().is_some_and(|last| last == "1 kill last"));
-    // The numbers have no hole.
-    assert_eq!((other.heard.len() as u64, other.stat("/missed")), (accepted + 1, 0));
+    // The numbers have no hole. If the other server was too slow for its inbox, it dropped the oldest and counted them.
+    let heard = other.heard.len() as u64 + other.stat("/inbox/dropped/overflow");
+    assert_eq!((heard, other.stat("/missed")), (accepted + 1, 0));
     server.stop();
     other.stop();
 }
