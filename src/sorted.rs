@@ -49,6 +49,20 @@ impl<K: Ord, V> Sorted<K, V> {
         }
     }
 
+    /// Stores many values, in one sort: adding them one by one would move the list for each.
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = (K, V)>) {
+        self.0.extend(more);
+        self.0.sort_by(|(key, _), (other, _)| key.cmp(other));
+        // The sort is stable: of equal keys the last one was stored last.
+        self.0.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(&mut later.1, &mut earlier.1);
+            }
+            is_same
+        });
+    }
+
     pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -111,6 +125,10 @@ mod tests {
                 assert_eq!((sorted.get(&key), sorted.len()), (map.get(&key), map.len()));
                 assert!(sorted.starting_at(&start).eq(map.range(start..)));
             }
+            assert!(sorted.iter().eq(map.iter()));
+            let more = [(start, 1), (7, 2), (start, 3), (200, 4)];
+            sorted.extend(more);
+            map.extend(more);
             assert!(sorted.iter().eq(map.iter()));
             let odd: Vec<u8> = map.values().copied().filter(|value| value % 2 == 1).collect();
             assert_eq!(sorted.take(|_, value| value % 2 == 1), odd);

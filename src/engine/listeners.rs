@@ -115,10 +115,11 @@ impl Listeners {
     pub(crate) fn detach(&mut self) -> Vec<CallbackRef> {
         self.count = 0;
         let mut released = Vec::new();
-        for OnTopic { topic, listeners } in std::mem::take(&mut self.topics).into_values() {
-            self.kept.set(topic, ());
+        let ended = std::mem::take(&mut self.topics).into_values();
+        self.kept.extend(ended.map(|OnTopic { topic, listeners }| {
             released.extend(callbacks(listeners));
-        }
+            (topic, ())
+        }));
         released
     }
 
