@@ -222,9 +222,7 @@ ensure_std_source() {
     fi
     if can_install; then
         local release
-        release=$(rustc --version)
-        release=${release#rustc }
-        release=${release%.*}
+        release=$(rust_release)
         apt_update
         # One of these belongs to the toolchain in PATH; the others do not exist or are for another version.
         local package
@@ -234,6 +232,14 @@ ensure_std_source() {
         done
     fi
     return 1
+}
+
+# `rust_release`: prints the release of the `rustc` in PATH, as 1.95: Debian's packages are named or numbered by it.
+rust_release() {
+    local release
+    release=$(rustc --version)
+    release=${release#rustc }
+    printf '%s\n' "${release%.*}"
 }
 
 std_source_is_here() {
@@ -249,9 +255,7 @@ ensure_rust_lints() {
     fi
     if can_install; then
         local release
-        release=$(rustc --version)
-        release=${release#rustc }
-        release=${release%.*}
+        release=$(rust_release)
         apt_update
         # One of these sets belongs to the toolchain in PATH; the others do not exist or change nothing.
         local set

@@ -12,8 +12,6 @@ use std::str::FromStr;
 
 /// The reason why a library without the feature `tls` refuses something.
 pub(crate) const WITHOUT_TLS: &str = "this library was built without TLS; the usual one has it";
-/// The same for an address.
-const TLS_ASKED: &str = "rediss://, but this library was built without TLS; the usual one has it";
 
 /// A text that no log, error or `Debug` may show: a password, a token, a header of a hook. `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,6 +119,8 @@ impl Address {
         // A word from the list is a scheme. Any other word may be a password, so it is not shown.
         let found = if FOREIGN_SCHEMES.contains(&scheme.as_str()) {
             format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")
+        } else if cfg!(not(feature = "tls")) && matches!(scheme.as_str(), "rediss" | "valkeys") {
+            format!("rediss://, but {WITHOUT_TLS}")
         } else {
             match read(&scheme, rest) {
                 Ok(address) => return Ok(address),
@@ -138,7 +138,6 @@ type Found = &'static str;
 fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
     let tls = match scheme {
         "redis" | "valkey" => false,
-        "rediss" | "valkeys" if cfg!(not(feature = "tls")) => return Err(TLS_ASKED),
         "rediss" | "valkeys" => true,
         _ => return Err("no `redis://` at its start: write it, as in redis://127.0.0.1:6379"),
     };
