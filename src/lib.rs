@@ -30,6 +30,7 @@
 //! | [`hooks`] | What did a script ask for, and does this event concern it? |
 //! | [`io`] | How are small files, locks and TLS used safely? |
 //! | [`redis`] | How do commands and replies look on the wire, and what does a refusal mean? |
+//! | [`embedded`] | How does the module serve itself where nobody has set a Redis? |
 //! | [`webhook`] | What is posted, where, when again, and when is it given up? |
 //! | [`eventlog`] | How do records stand on disk, and how are they found again? |
 //! | [`threads`] | Which thread does what, and how is it asked? |
@@ -83,6 +84,7 @@ mod io;
 
 // 2 formats and protocols: codecs (bytes in, values out), and the files that open sockets and files. A codec imports
 // none of the latter (tests/tidy.rs lists them).
+mod embedded;
 mod eventlog;
 mod redis;
 mod webhook;
