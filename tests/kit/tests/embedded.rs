@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,7 +27,11 @@ struct Embedded {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     folder: Folder,
+    /// One test at a time, as some measure the memory of this process.
+    _alone: MutexGuard<'static, ()>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Embedded {
     fn start() -> Embedded {
@@ -35,6 +39,7 @@ impl Embedded {
     }
 
     fn start_in(folder: Folder) -> Embedded {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(folder.path()).unwrap();
         let Claim::Ours(files) = Files::claim(&folder.path().join("realtime")).unwrap() else { panic!("another server") };
         let (mut server, login, notes) = Server::open(files).unwrap();
@@ -47,7 +52,7 @@ impl Embedded {
             }
         });
         let (address, password) = (([127, 0, 0, 1], login.port).into(), login.password().to_owned());
-        Embedded { address, password, waker, is_over, thread: Some(thread), folder }
+        Embedded { address, password, waker, is_over, thread: Some(thread), folder, _alone }
     }
 
     fn client(&self) -> Client {
@@ -325,6 +330,8 @@ fn huge_commands_are_refused_within_bounded_memory() {
     waiting.iter_mut().for_each(|client| _ = client.stream.write_all(&half));
     wait_until("the largest are cut", || info(&mut client, "client_output_buffer_limit_disconnections") > 0);
     assert_eq!(client.ask(&["PING"]), "+PONG");
+    drop(waiting);
+    wait_until("the others have left", || info(&mut client, "connected_clients") == 1);
     // The store is full: writes are refused, and the server lives.
     let value = "v".repeat(8_000_000);
     let mut refused = 0;
