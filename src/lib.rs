@@ -45,6 +45,8 @@
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), the disk for `ReadEventLog`, close ([`crate::config::limits::CLOSE_FLUSH_MAX`]) | an answer, the game |
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
+//! | `rt-save` | one write of the embedded server's values | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |

@@ -135,9 +135,15 @@ impl Files {
         notes
     }
 
-    /// The path of the login, for people.
-    pub(crate) fn login_path(&self) -> PathBuf {
-        self.folder.join(LOGIN)
+    /// The command line that opens `redis-cli` at the server of this folder. It names the file of the password, so that the
+    /// password itself stands neither in the log nor in the list of processes.
+    pub(crate) fn cli_line(folder: &Path, port: u16) -> String {
+        let path = folder.join(LOGIN);
+        if cfg!(windows) {
+            format!("set /p REDISCLI_AUTH=<\"{}\" && redis-cli -h 127.0.0.1 -p {port}", path.display())
+        } else {
+            format!("REDISCLI_AUTH=$(head -n 1 '{}') redis-cli -h 127.0.0.1 -p {port}", path.display())
+        }
     }
 
     /// The values of the file. A file that cannot be used is set aside, and the store begins empty. Returns notes for the

@@ -21,6 +21,7 @@ use super::commands::{self, Counts, World};
 use super::files::{Files, Login};
 use super::request::{Asked, Requests};
 use super::session::{Out, Session};
+use crate::config::limits::CLOSE_FLUSH_MAX;
 use crate::event::identity::unix_ms;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
@@ -149,6 +150,9 @@ impl Server {
             began: now,
             clients_max: CLIENTS_MAX,
         };
+        if let Some(found) = &files.unkept {
+            notes.push(format!("the values of the embedded redis do not survive a restart: {found}"));
+        }
         let server = Server {
             listener,
             waker: Arc::new(Waker::new()?),
@@ -380,6 +384,30 @@ impl Server {
         // Both lists change in the same way.
         self.sockets.remove(at);
         self.sessions.remove(at);
+    }
+
+    /// Ends the server: writes the values if they have changed since the last time.
+    pub(crate) fn close(self) {
+        let mut saving = lock(&self.waker.saving);
+        // `rt-save` uses the same temporary file.
+        let until = Instant::now() + CLOSE_FLUSH_MAX;
+        while saving.is_busy && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            saving = self.waker.changed.wait_timeout(saving, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let is_saved = match &saving.last {
+            Some((Ok(changes), _)) => *changes == self.world.store.changes(),
+            _ => self.saved_changes == self.world.store.changes(),
+        };
+        if is_saved || saving.is_busy {
+            return;
+        }
+        let now = unix_ms(SystemTime::now());
+        if let Some(write) = self.files.writer(Files::encode(&self.world.store, now))
+            && let Err(err) = write()
+        {
+            log::error!("cannot keep the values of the embedded redis: {err}");
+        }
     }
 
     // ---- values on the disk ---------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fault_kit::{Folder, PATIENCE, wait_until};
+use fault_kit::{Folder, PATIENCE, Redis, ReservedPort, wait_until};
+use realtime::facade::config::{Address, Config, Sources};
 use realtime::facade::embedded::{Claim, Files, Server, Waker};
 use realtime::facade::redis::counter::{SCRIPT, SCRIPT_SHA};
 use realtime::facade::redis::lease;
@@ -371,4 +372,169 @@ fn values_survive_a_restart_and_a_lost_file_is_reported() {
     assert!(embedded.waker.save(Instant::now() + PATIENCE) && !values.exists());
     client.ask(&["SET", "k", "w"]);
     assert!(embedded.waker.save(Instant::now() + PATIENCE) && values.exists());
+}
+
+// ---- the module itself on its embedded server ---------------------------------------------------------------------
+
+/// A server whose settings name this Redis, in this folder. `None`: the settings name none, and `auto` tries this port.
+fn module(redis: Option<&str>, auto_port: u16, folder: &Folder) -> fault_kit::Server {
+    let mut defaults = Config::defaults("test", 1);
+    defaults.redis = Address::parse(&format!("redis://127.0.0.1:{auto_port}")).unwrap();
+    let mut sources = Sources::new(defaults, None, |_| None);
+    if let Some(redis) = redis {
+        sources.configure(&serde_json::json!({ "redis": redis }).to_string()).unwrap();
+    }
+    fault_kit::Server::in_folder(sources, folder.clone())
+}
+
+fn status(server: &fault_kit::Server) -> &'static str {
+    server.engine.status().0
+}
+
+/// Everything that the module sends to Redis, with no Redis anywhere.
+#[test]
+fn the_module_works_without_a_redis_and_keeps_its_values() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (folder, nobody) = (Folder::default(), ReservedPort::default());
+    let mut server = module(None, nobody.number(), &folder);
+    server.on("chat", 1);
+    server.on("player:*", 2);
+    server.wait_ready();
+    assert_eq!(status(&server), "embedded");
+    server.emit("chat", "{\"n\":1}").unwrap();
+    server.hear(1);
+    server.emit("player:death", "{\"n\":2}").unwrap();
+    server.hear(2);
+    assert_eq!(server.heard, ["1 chat 1", "2 player:death 2"]);
+    // Values, counters, a leaderboard of counters and one of a sorted set.
+    server.set("k", "v").unwrap();
+    server.submit(None, |requests| requests.set_ex("short".as_bytes(), b"v", 1000.0)).unwrap();
+    for _ in 0..3 {
+        server.incr("kills:Jo:daily", None).unwrap();
+    }
+    server.incr("kills:Al:daily", Some(7)).unwrap();
+    assert_eq!(server.answered(1), [(7, "1".to_owned())]);
+    assert_eq!(server.get("k"), "'v'");
+    let board = |server: &mut fault_kit::Server, name: &str| {
+        let name = name.to_owned();
+        server.read(|requests| requests.leaderboard(name.as_bytes(), 10.0))
+    };
+    assert!(board(&mut server, "kills:*:daily").contains("{rank=1,name='Jo',score=3}"));
+    server.hook("kill", serde_json::json!({ "type": "leaderboard", "board": "top", "member": "{who}", "by": 2 }));
+    server.hook("kill", serde_json::json!({ "type": "counter", "key": "all", "ttl": 1000 }));
+    for who in ["Jo", "Al", "Jo"] {
+        server.emit("kill", &format!("{{\"who\":\"{who}\"}}")).unwrap();
+    }
+    server.settle();
+    assert!(board(&mut server, "top").contains("{rank=1,name='Jo',score=4}"));
+    assert_eq!(server.get("all"), "'3'");
+    let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    server.submit(Some(8), |requests| requests.command(&words("TTL all"))).unwrap();
+    server.submit(Some(9), |requests| requests.command(&words("HSET h a 1"))).unwrap();
+    let answers = server.answered(3);
+    assert!(matches!(answers[1].1.as_str(), "999" | "1000"), "{answers:?}");
+    assert_eq!(answers[2].1, "redis: ERR unknown command 'HSET' for the embedded server of realtime");
+    // Events of others: the lease of a hook is taken, and it acts on an event that has no identity.
+    let login = std::fs::read_to_string(folder.path().join("realtime/embedded.login")).unwrap();
+    let (password, port) = login.split_once('\n').unwrap();
+    let port: u16 = port.lines().next().unwrap().parse().unwrap();
+    let mut cli = Client::connect(([127, 0, 0, 1], port).into());
+    assert_eq!(cli.ask(&["AUTH", password]), "+OK");
+    assert_eq!(cli.ask(&["INFO", "server"]).contains("realtime_version"), true);
+    wait_until("the lease is taken and the event counted", || {
+        cli.ask(&["PUBLISH", "kill", "{\"who\":\"cli\"}"]);
+        server.tick();
+        cli.ask(&["ZSCORE", "top", "cli"]) != "nil"
+    });
+    server.assert_balanced();
+    // The self-test knows where it is.
+    let mut lines = Vec::new();
+    server.engine.begin_selftest().unwrap();
+    server.wait(|server| {
+        lines.extend(server.engine.shared().selftest.pop());
+        lines.last().is_some_and(|line: &String| line.starts_with("self-test"))
+    });
+    assert_eq!(lines.last().unwrap(), "self-test passed", "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("embedded: other servers are not reached")), "{lines:#?}");
+    assert!(server.engine.report()[0].contains("embedded"), "{:?}", server.engine.report());
+    assert!(!lines.concat().contains(password) && !server.engine.report().concat().contains(password));
+    // A map change: the values are on the disk within the bound of closing.
+    let began = Instant::now();
+    let (_, flush) = server.engine.detach();
+    assert!(flush.wait() && began.elapsed() < Duration::from_secs(2));
+    assert!(std::fs::metadata(folder.path().join("realtime/embedded.values")).unwrap().len() > 100);
+    drop(cli);
+    server.stop();
+    // The next process.
+    let mut server = module(None, nobody.number(), &folder);
+    server.wait_ready();
+    assert_eq!(server.get("k"), "'v'");
+    assert!(board(&mut server, "top").contains("name='Jo',score=4}"));
+    server.stop();
+}
+
+/// `auto` uses a Redis that listens, remembers it, and does not fall back later.
+#[test]
+fn auto_never_falls_back_once_a_redis_answered() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Folder::default();
+    let mut redis = Redis::start(&[]);
+    let mut server = module(None, redis.port(), &folder);
+    server.wait_ready();
+    assert_eq!(status(&server), "connected");
+    server.set("k", "real").unwrap();
+    server.settle();
+    server.stop();
+    assert!(folder.path().join("realtime/auto.found").exists());
+    redis.kill();
+    let mut server = module(None, redis.port(), &folder);
+    server.wait(|server| server.stat("/connect_failures") >= 2);
+    assert_eq!(status(&server), "connecting");
+    assert!(!folder.path().join("realtime/embedded.login").exists());
+    // Asked for outright, it serves.
+    server.engine.configure("{\"redis\":\"embedded\"}").unwrap();
+    server.wait(|server| status(server) == "embedded");
+    server.set("k", "own").unwrap();
+    server.settle();
+    assert_eq!(server.get("k"), "'own'");
+    // And back: the Redis of before.
+    redis.start_again();
+    server.engine.configure(&format!("{{\"redis\":\"{}\"}}", redis.url())).unwrap();
+    server.wait(|server| status(server) == "connected");
+    server.set("k", "named").unwrap();
+    server.settle();
+    assert_eq!((server.get("k"), redis.command(&["GET", "k"])), ("'named'".into(), "named".into()));
+    server.stop();
+}
+
+#[test]
+fn a_named_redis_never_falls_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (folder, nobody) = (Folder::default(), ReservedPort::default());
+    let server = module(Some(&format!("redis://127.0.0.1:{}", nobody.number())), nobody.number(), &folder);
+    wait_until("attempts", || server.stat("/connect_failures") >= 2);
+    assert_eq!(status(&server), "connecting");
+    assert!(!folder.path().join("realtime/embedded.lock").exists());
+    server.stop();
+}
+
+/// Two processes that share a folder share one server, and the second takes over when the first ends.
+#[test]
+fn servers_of_one_folder_share_one_embedded_server() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (folder, nobody) = (Folder::default(), ReservedPort::default());
+    let mut first = module(Some("embedded"), nobody.number(), &folder);
+    first.wait_ready();
+    let mut second = module(Some("embedded"), nobody.number(), &folder);
+    second.on("chat", 1);
+    second.wait_ready();
+    first.emit("chat", "{\"n\":1}").unwrap();
+    second.hear(1);
+    first.set("k", "v").unwrap();
+    first.settle();
+    first.stop();
+    second.wait(|server| server.stat("/reconnects") >= 2);
+    second.wait_ready();
+    assert_eq!(second.get("k"), "'v'");
+    second.stop();
 }
