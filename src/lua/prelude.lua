@@ -47,6 +47,13 @@ local function tell_lines(player, lines)
 	for line in string.gmatch(lines, "[^\n]+") do tell(player, line) end
 end
 
+-- The versions of the game and of Lua, as a line of the self-test: whoever reports a first run on a new server sends them.
+local function game_line()
+	local lua = jit and string.format("%s, %s %s", jit.version, jit.os, jit.arch) or _VERSION
+	return string.format("game      ok     version %s, branch %s, map %s, %s", tostring(VERSIONSTR), tostring(BRANCH),
+		game.GetMap(), lua)
+end
+
 local function add_commands()
 	if not concommand then return end
 	add_command("realtime_status", "How the realtime module is doing", function(player)
@@ -61,6 +68,7 @@ local function add_commands()
 		local begun, reason = begin_selftest()
 		if not begun then return tell(player, reason) end
 		asker = IsValid(player) and player or nil
+		tell(player, game_line())
 	end)
 end
 

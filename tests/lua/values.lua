@@ -179,9 +179,10 @@ local steps = {
 	end,
 	function() return saw("[realtime] self-test passed") end,
 	function()
-		for _, name in ipairs({ "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
+		for _, name in ipairs({ "game", "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
 			assert(saw("[realtime] " .. name), name)
 		end
+		assert(saw("version " .. VERSIONSTR .. ", branch " .. BRANCH) and saw(jit.version .. ", " .. jit.os .. " " .. jit.arch))
 		-- Get near the end of the Lua stack.
 		local function deeper(n) realtime.Get("n") return deeper(n + 1) + 1 end
 		local ok, message = pcall(deeper, 1)
