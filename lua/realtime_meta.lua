@@ -332,3 +332,85 @@ function realtime.Stats() end
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
 -- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"file", target: string, reason: string)
+
+-- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
+
+---@class realtime.event.Position
+---@field x number
+---@field y number
+---@field z number
+
+---@class realtime.event.Base
+---@field time integer Unix time in seconds
+---@field server string the convar `hostname`
+
+---@class realtime.event.Player: realtime.event.Base
+---@field steamid64? string absent for a bot
+---@field name string
+---@field userid integer
+---@field bot boolean
+
+---Channel `player:spawn`.
+---@class realtime.event.PlayerSpawn: realtime.event.Player
+---@field first boolean whether it is the first spawn since the player joined
+---@field team string
+---@field pos realtime.event.Position
+
+---Channel `player:connect`: the player begins to join.
+---@class realtime.event.PlayerConnect: realtime.event.Player
+---@field ip? string if `realtime_hook_ip` is 1
+
+---Channel `player:disconnect`.
+---@class realtime.event.PlayerDisconnect: realtime.event.Player
+---@field reason? string from the game, or typed by the player
+---@field seconds? integer since the player joined; absent if the player left before that
+
+---Channel `player:death`.
+---@class realtime.event.PlayerDeath: realtime.event.Base
+---@field cause "player"|"suicide"|"npc"|"entity"|"world"
+---@field victim string name
+---@field victim_steamid64? string absent for a bot
+---@field victim_bot boolean
+---@field victim_pos realtime.event.Position
+---@field killer string name of the player, class of the NPC or entity, or "world"
+---@field killer_steamid64? string absent unless a human killed
+---@field killer_bot? boolean for the causes `player` and `suicide`
+---@field killer_pos? realtime.event.Position for the cause `player`
+---@field distance? integer units between the two, for the cause `player`
+---@field weapon? string class of the weapon, projectile, prop or vehicle; absent if there was none
+
+---Channel `chat:message`: a line that players can read. The server console has the name "Console" and the user id 0.
+---@class realtime.event.ChatMessage: realtime.event.Player
+---@field text string
+---@field team boolean whether only the team can read it
+---@field alive? boolean absent for the console
+
+---Channels `vehicle:spawn` and `vehicle:removed`.
+---@class realtime.event.Vehicle: realtime.event.Base
+---@field class string
+---@field model string
+---@field index integer of the entity
+---@field pos realtime.event.Position
+---@field owner? string name of the player who spawned or owns it
+---@field owner_steamid64? string
+---@field driver? string name of the player in it
+---@field driver_steamid64? string
+
+---Channel `server:start`: the first map of a server process is ready.
+---@class realtime.event.ServerStart: realtime.event.Base
+---@field map string
+---@field gamemode string
+---@field port integer
+---@field max_players integer
+
+---Channel `server:shutdown`: the server ends, or its map changes. The game does not tell which.
+---@class realtime.event.ServerShutdown: realtime.event.Base
+---@field map string
+---@field players integer
+---@field uptime integer seconds of the process
+
+---Channel `map:change`: the new map is ready.
+---@class realtime.event.MapChange: realtime.event.Base
+---@field old string
+---@field new string
+---@field gamemode string
