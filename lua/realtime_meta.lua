@@ -414,3 +414,72 @@ function realtime.Stats() end
 ---@field old string
 ---@field new string
 ---@field gamemode string
+
+-- Events of lua/autorun/server/realtime_adapters.lua. Each event has the fields of `realtime.event.Adapted`.
+
+---@class realtime.event.Adapted: realtime.event.Base
+---@field source "ulx"|"sam"|"serverguard"|"cami"|"darkrp"|"awarn" the addon that reported it
+
+---The person to whom it happened.
+---@class realtime.event.Target: realtime.event.Adapted
+---@field steamid64? string absent for a bot
+---@field name? string absent if the person is not on the server and the addon has no name
+
+---Something that an admin did.
+---@class realtime.event.AdminAct: realtime.event.Target
+---@field admin string name, SteamID64 if the admin is not on the server, or "Console"
+---@field admin_steamid64? string absent for the console
+
+---Channel `admin:ban`.
+---@class realtime.event.Ban: realtime.event.AdminAct
+---@field reason? string
+---@field duration integer seconds, 0 for ever
+
+---Channel `admin:unban`.
+---@class realtime.event.Unban: realtime.event.AdminAct
+
+---Channel `admin:kick`.
+---@class realtime.event.Kick: realtime.event.AdminAct
+---@field reason? string
+
+---Channel `admin:warn`.
+---@class realtime.event.Warn: realtime.event.AdminAct
+---@field reason? string
+
+---Channel `admin:rank`.
+---@class realtime.event.Rank: realtime.event.Target
+---@field old string
+---@field new string
+---@field duration? integer seconds, 0 for ever; SAM only
+
+---Channel `economy:money`: a wallet changes.
+---@class realtime.event.Money: realtime.event.Target
+---@field change integer negative if the player pays
+---@field old integer
+---@field new integer
+
+---Channel `economy:transfer`: a player gives money to another. Both also have an `economy:money`.
+---@class realtime.event.Transfer: realtime.event.Adapted
+---@field from string
+---@field from_steamid64? string
+---@field to string
+---@field to_steamid64? string
+---@field amount integer
+
+---Channel `economy:drop`: a player drops money.
+---@class realtime.event.Drop: realtime.event.Target
+---@field amount integer
+
+---Channel `roleplay:release`.
+---@class realtime.event.Release: realtime.event.Target
+---@field officer? string name of the player who did it
+---@field officer_steamid64? string
+
+---Channel `roleplay:arrest`.
+---@class realtime.event.Arrest: realtime.event.Release
+---@field duration integer seconds
+
+---Channel `roleplay:job`.
+---@class realtime.event.Job: realtime.event.Target
+---@field old string
+---@field new string

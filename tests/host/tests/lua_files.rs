@@ -10,6 +10,7 @@ use fault_kit::Folder;
 use running::{Host, UNWINDING, prefix, project};
 
 const GAME_HOOKS: &str = "realtime_game_hooks.lua";
+const ADAPTERS: &str = "realtime_adapters.lua";
 
 /// A server's folder with these files in `lua/autorun/server`.
 fn server_with(files: &[(&str, String)]) -> (Folder, String) {
@@ -43,13 +44,23 @@ fn expect_documented(said: &str) {
     }
 }
 
-#[test]
-fn standard_events_have_their_fields_switches_and_documents() {
+/// Runs `tests/lua/SCRIPT.lua` with this file of `lua/autorun/server` in place, under both builds of Lua.
+fn check_autorun(script: &str, file: &str) {
     let meta = format!("meta={}", project("lua/realtime_meta.lua").display());
     for unwinding in UNWINDING {
-        let (_folder, root) = server_with(&[(GAME_HOOKS, autorun(GAME_HOOKS))]);
+        let (_folder, root) = server_with(&[(file, autorun(file))]);
         let options = ["--root", &root, "--set", &meta, "--unwind", unwinding];
-        let said = Host::start("game_hooks", &prefix(&format!("game-hooks-{unwinding}")), &options).pass();
+        let said = Host::start(script, &prefix(&format!("{script}-{unwinding}")), &options).pass();
         expect_documented(&said);
     }
+}
+
+#[test]
+fn standard_events_have_their_fields_switches_and_documents() {
+    check_autorun("game_hooks", GAME_HOOKS);
+}
+
+#[test]
+fn adapters_turn_the_hooks_of_addons_into_events() {
+    check_autorun("adapters", ADAPTERS);
 }
