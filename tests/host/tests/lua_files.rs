@@ -1,13 +1,19 @@
 //! The Lua files that an owner copies beside the module: `lua/autorun/server` and `lua/examples`. Each test copies a file to
 //! the place that its card names and runs it in a stand-in server with a real Redis. Needs `REALTIME_TEST_REDIS`, which
-//! `scripts/redis-in-docker` sets.
+//! `scripts/redis-in-docker` sets. `REALTIME_TEST_PYTHON` and `REALTIME_TEST_NODE` name interpreters that have the packages
+//! `redis` and `ioredis`; without them small stand-ins for the packages are used.
+
+// Says which packages were used, with `cargo test -- --nocapture`.
+#![allow(clippy::print_stderr)]
 
 mod running;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-use fault_kit::Folder;
-use running::{Host, UNWINDING, prefix, project};
+use fault_kit::{Answer, Folder, Web};
+use running::{Host, UNWINDING, prefix, project, redis};
 
 const GAME_HOOKS: &str = "realtime_game_hooks.lua";
 const ADAPTERS: &str = "realtime_adapters.lua";
@@ -63,4 +69,169 @@ fn standard_events_have_their_fields_switches_and_documents() {
 #[test]
 fn adapters_turn_the_hooks_of_addons_into_events() {
     check_autorun("adapters", ADAPTERS);
+}
+
+/// The placeholder of a webhook in the examples.
+const WEBHOOK: &str = "https://discord.com/api/webhooks/ID/TOKEN";
+
+/// An example with changed constants. Each row is a line as it is in the file, and the line that the test needs.
+fn example(name: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = text_of(&format!("lua/examples/{name}.lua"));
+    assert!(text.starts_with("-- ") && text.contains("-- Copy to:  garrysmod/lua/autorun/server/"), "{name} has no card");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name} lacks `{from}`");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+/// Starts a server with the example and, as its card says, the files that it needs beside it.
+fn start_example(name: &str, changes: &[(&str, &str)], prefix: &str, more: &[&str]) -> (Folder, Host) {
+    let text = example(name, changes);
+    let file = format!("{name}.lua");
+    let mut files = vec![(file.as_str(), text.clone())];
+    for needed in [GAME_HOOKS, ADAPTERS] {
+        if text.contains(needed) {
+            files.push((needed, autorun(needed)));
+        }
+    }
+    let (folder, root) = server_with(&files);
+    let set = format!("example={name}");
+    let host = Host::start("examples", prefix, &[&["--root", root.as_str(), "--set", &set], more].concat());
+    (folder, host)
+}
+
+fn run_example(name: &str, changes: &[(&str, &str)]) {
+    let (_folder, host) = start_example(name, changes, &prefix(name), &[]);
+    host.pass();
+}
+
+/// One server acts while another watches.
+fn run_example_on_two(name: &str) {
+    let prefix = prefix(name);
+    let (_folder, mut watches) = start_example(name, &[], &prefix, &["--set", "role=watches", "--name", "two"]);
+    watches.line("ready");
+    let (_other, acts) = start_example(name, &[], &prefix, &["--set", "role=acts", "--name", "one"]);
+    watches.pass();
+    acts.pass();
+}
+
+/// Runs an example that posts to Discord. Returns the lines that Discord got.
+fn run_discord_example(name: &str, changes: &[(&str, &str)]) -> Vec<String> {
+    let discord = Web::start(|_| Answer::Status(204));
+    let url = discord.url("/api/webhooks/1/example");
+    run_example(name, &[&[(WEBHOOK, url.as_str())], changes].concat());
+    discord.seen().iter().flat_map(|seen| seen.content().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_example_of_the_economy_posts_big_payments_only() {
+    let said = run_discord_example("economy_discord", &[("local WINDOW_S = 3600", "local WINDOW_S = 1")]);
+    assert_eq!(said, ["**John** received 150000 on Garry's Mod and has 151000 now"]);
+}
+
+#[test]
+fn the_example_of_crossbow_shots_posts_low_health_only() {
+    assert_eq!(run_discord_example("crossbow_shot", &[]), ["AWESOME SHOT: John killed Alice"; 2]);
+}
+
+#[test]
+fn the_examples_on_one_server_do_what_their_cards_say() {
+    run_example("tournament", &[("local SHOW_EVERY_S = 5", "local SHOW_EVERY_S = 0.1")]);
+    run_example("anticheat", &[]);
+    run_example("top_killer", &[]);
+    run_example("minute_stats", &[("local WINDOW_S = 60", "local WINDOW_S = 1")]);
+    run_example("batch_archive", &[("local EVERY_S = 300", "local EVERY_S = 0.1")]);
+}
+
+#[test]
+fn the_examples_on_two_servers_do_what_their_cards_say() {
+    for name in ["network_kills", "cross_server_chat", "shared_bans"] {
+        run_example_on_two(name);
+    }
+}
+
+/// Every file of `lua/examples` is in the README, and every Lua file is run by a test above.
+#[test]
+fn the_readme_lists_every_example() {
+    let readme = text_of("README.md");
+    let tests = text_of("tests/host/tests/lua_files.rs");
+    for entry in fs::read_dir(project("lua/examples")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        // scripts/demo runs it in the stand-in server only.
+        if name == "demo.lua" {
+            continue;
+        }
+        assert!(readme.contains(&format!("`{name}`")), "README.md does not list {name}");
+        assert!(tests.contains(&format!("\"{}\"", name.trim_end_matches(".lua"))), "no test runs {name}");
+    }
+}
+
+/// The interpreter that `variable` names if it has the package, or else `program` with a stand-in for the package; `None` if
+/// the machine has neither.
+fn interpreter(variable: &str, program: &str, check: &[&str]) -> Option<(String, bool)> {
+    let named = std::env::var(variable).unwrap_or_else(|_| program.to_owned());
+    let has_package = Command::new(&named).args(check).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if has_package {
+        return Some((named, true));
+    }
+    let runs = Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    runs.then(|| (program.to_owned(), false))
+}
+
+/// Runs the consumer beside a server that speaks, until the consumer prints an event of it.
+fn expect_consumed(name: &str, mut command: Command) {
+    let prefix = prefix(name);
+    let speaks = Host::start("speaks", &prefix, &[]);
+    let mut consumer = command.env("REALTIME_REDIS", redis()).stdout(Stdio::piped()).spawn().unwrap();
+    let wanted = format!("{prefix}player:death");
+    let lines = BufReader::new(consumer.stdout.take().unwrap()).lines();
+    let found = lines.map(Result::unwrap).find(|line| line.starts_with(&wanted));
+    consumer.kill().unwrap();
+    consumer.wait().unwrap();
+    speaks.kill();
+    let line = found.expect("the consumer ended");
+    assert!(line.contains("Zoé") && line.contains("Alice") && !line.contains("_rt"), "{line}");
+}
+
+#[test]
+fn the_consumer_in_python_prints_events() {
+    let Some((python, real)) = interpreter("REALTIME_TEST_PYTHON", "python3", &["-c", "import redis; redis.Redis.from_url"])
+    else {
+        eprintln!("this machine has no python3: consumer.py was not run");
+        return;
+    };
+    eprintln!("consumer.py with {}", if real { "the package redis" } else { "a stand-in for the package redis" });
+    let mut command = Command::new(python);
+    command.arg(project("lua/examples/consumer.py"));
+    if !real {
+        command.env("PYTHONPATH", project("tests/host/tests/consumers"));
+    }
+    expect_consumed("consumer.py", command);
+}
+
+/// Node.js looks for packages beside the file, so the file is copied beside the package.
+#[test]
+fn the_consumer_in_node_prints_events() {
+    let found = interpreter("REALTIME_TEST_NODE", "node", &["--input-type=module", "-e", "import 'ioredis'"]);
+    let Some((node, real)) = found else {
+        eprintln!("this machine has no node: consumer.mjs was not run");
+        return;
+    };
+    eprintln!("consumer.mjs with {}", if real { "the package ioredis" } else { "a stand-in for the package ioredis" });
+    let folder = Folder::default();
+    let mut file = project("lua/examples/consumer.mjs");
+    if !real {
+        let package = folder.path().join("node_modules/ioredis");
+        fs::create_dir_all(&package).unwrap();
+        for part in ["package.json", "index.js"] {
+            fs::copy(project("tests/host/tests/consumers/ioredis").join(part), package.join(part)).unwrap();
+        }
+        let copy = folder.path().join("consumer.mjs");
+        fs::copy(&file, &copy).unwrap();
+        file = copy;
+    }
+    let mut command = Command::new(node);
+    command.arg(file);
+    expect_consumed("consumer.mjs", command);
 }
