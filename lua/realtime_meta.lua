@@ -428,7 +428,7 @@ function realtime.Stats() end
 ---Something that an admin did.
 ---@class realtime.event.AdminAct: realtime.event.Target
 ---@field admin string name, SteamID64 if the admin is not on the server, or "Console"
----@field admin_steamid64? string absent for the console
+---@field admin_steamid64? string absent for the console and for a script that acts by itself
 
 ---Channel `admin:ban`.
 ---@class realtime.event.Ban: realtime.event.AdminAct

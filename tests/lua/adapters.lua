@@ -167,6 +167,13 @@ function tests.ulx()
 	fake.ulib_ban(AWAY, 1, "x", "x", "Eve(" .. JOHN .. ")(" .. ALICE .. ")")
 	data = take_one("admin:ban")
 	same(data.admin_steamid64, ALICE64)
+	fake.ulib_ban(AWAY, 1, "x", "x", "(" .. ALICE .. ")")
+	same(take_one("admin:ban").admin, ALICE64)
+	-- A script may name itself.
+	fake.ulib_ban(AWAY, 1, "x", "x", "AutoBan")
+	data = take_one("admin:ban")
+	same(data.admin, "AutoBan")
+	same(data.admin_steamid64, nil)
 	fake.ulib_unban(AWAY)
 	take(1)
 end

@@ -3,7 +3,10 @@
 -- whether this one acts or watches.
 local shapes = include("shapes.lua")
 local example, role = host.arg.example, host.arg.role
-shapes.check_globals("autorun/server/" .. example .. ".lua")
+local file = "autorun/server/" .. example .. ".lua"
+shapes.check_globals(file)
+-- As the game does after an edit. Nothing may happen twice afterwards.
+include(file)
 
 local john = host.player({ name = "John", steamid64 = "76561198000000001" })
 local alice = host.player({ name = "Alice", steamid64 = "76561198000000002", superadmin = true })

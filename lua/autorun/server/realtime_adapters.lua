@@ -65,14 +65,14 @@ local function target(who, name)
 end
 
 -- Adds the person who did it: a player, a SteamID, a SteamID64, "Name(STEAM_0:1:2)" as ULib writes it, "Name [STEAM_0:1:2]"
--- as ServerGuard does, or anything else for the console.
+-- as ServerGuard does, or the name of a script that bans by itself. NULL, nothing and "Console" are the console.
 local function by(fields, who)
 	local steamid64 = steamid64_of(who)
 	local name = name_of(who, steamid64)
 	if not steamid64 and isstring(who) then
-		local written, steamid = who:match("^(.*[^ ]) ?[%(%[](STEAM_%d:%d:%d+)[%)%]]$")
-		steamid64 = steamid and steamid64_of(steamid)
-		name = steamid64 and written
+		local written, steamid = who:match("^(.-) ?[%(%[](STEAM_%d:%d:%d+)[%)%]]$")
+		steamid64, name = steamid64_of(steamid), written or who
+		if name == "" or name:lower():find("^[%(%[]?console[%)%]]?$") then name = nil end
 	end
 	fields.admin, fields.admin_steamid64 = name or steamid64 or "Console", steamid64
 	return fields

@@ -190,7 +190,7 @@ local function vehicle_fields(vehicle)
 	if is_player(cppi) then note_owner(vehicle, cppi) end
 	local owner, driver = vehicle.RealtimeOwner or {}, vehicle:GetDriver()
 	local fields = {
-		class = vehicle:GetClass(), model = vehicle:GetModel(), index = vehicle:EntIndex(), pos = position(vehicle),
+		class = vehicle:GetClass(), model = vehicle:GetModel() or "", index = vehicle:EntIndex(), pos = position(vehicle),
 		owner = owner.name, owner_steamid64 = owner.steamid64,
 	}
 	if is_player(driver) then fields.driver, fields.driver_steamid64 = driver:Nick(), steamid64_of(driver) end
@@ -233,10 +233,10 @@ end
 
 -- The server -----------------------------------------------------------------------------------------------------
 
--- SysTime counts from the start of the process, so this is the same number on all maps of a process, give or take the
--- rounding of os.time and the corrections of the clock.
+-- SysTime counts from the start of the process, so this is nearly the same number at the end of a map and at the start of
+-- the next: os.time is rounded, and the clock may be corrected. If it is set by more, a map change is taken for a start.
 local function process_started() return math.floor(os.time() - SysTime() + 0.5) end
-local SAME_PROCESS_S_MAX = 10
+local SAME_PROCESS_S_MAX = 3
 
 -- The map that this process had before, or nil if it has just started. Files are the only memory over a map change.
 local function previous_map()

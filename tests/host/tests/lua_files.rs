@@ -17,6 +17,8 @@ use running::{Host, UNWINDING, prefix, project, redis};
 
 const GAME_HOOKS: &str = "realtime_game_hooks.lua";
 const ADAPTERS: &str = "realtime_adapters.lua";
+/// Runs in the stand-in server only: `scripts/demo` starts it.
+const DEMO: &str = "demo.lua";
 
 /// A server's folder with these files in `lua/autorun/server`.
 fn server_with(files: &[(&str, String)]) -> (Folder, String) {
@@ -50,11 +52,15 @@ fn expect_documented(said: &str) {
     }
 }
 
-/// Runs `tests/lua/SCRIPT.lua` with this file of `lua/autorun/server` in place, under both builds of Lua.
+/// Runs `tests/lua/SCRIPT.lua` with this file of `lua/autorun/server` in place, under both builds of Lua. Another process has
+/// left its last map in the folder, which must not look like a map change.
 fn check_autorun(script: &str, file: &str) {
     let meta = format!("meta={}", project("lua/realtime_meta.lua").display());
     for unwinding in UNWINDING {
-        let (_folder, root) = server_with(&[(file, autorun(file))]);
+        let (folder, root) = server_with(&[(file, autorun(file))]);
+        let data = folder.path().join("garrysmod/data/realtime");
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("game_hooks.json"), r#"{"map":"gm_other","started":"1000000000"}"#).unwrap();
         let options = ["--root", &root, "--set", &meta, "--unwind", unwinding];
         let said = Host::start(script, &prefix(&format!("{script}-{unwinding}")), &options).pass();
         expect_documented(&said);
@@ -71,13 +77,37 @@ fn adapters_turn_the_hooks_of_addons_into_events() {
     check_autorun("adapters", ADAPTERS);
 }
 
+/// The program without a module beside it. The files say so in one line each, or nothing, and raise no error.
+#[test]
+fn the_files_do_no_harm_without_the_module() {
+    let mut files = vec![(GAME_HOOKS.to_owned(), autorun(GAME_HOOKS)), (ADAPTERS.to_owned(), autorun(ADAPTERS))];
+    for entry in fs::read_dir(project("lua/examples")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".lua") && name != DEMO {
+            files.push((name.clone(), text_of(&format!("lua/examples/{name}"))));
+        }
+    }
+    let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let (folder, root) = server_with(&files);
+    let program = folder.path().join("gmod-host");
+    fs::copy(env!("CARGO_BIN_EXE_gmod-host"), &program).unwrap();
+    let run = Command::new(program).args(["--root", &root, "--ticks", "5"]).output().unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("[realtime] ")).collect();
+    assert_eq!((lines.len(), said.lines().count()), (2, 2), "{said}");
+}
+
 /// The placeholder of a webhook in the examples.
 const WEBHOOK: &str = "https://discord.com/api/webhooks/ID/TOKEN";
 
 /// An example with changed constants. Each row is a line as it is in the file, and the line that the test needs.
 fn example(name: &str, changes: &[(&str, &str)]) -> String {
     let mut text = text_of(&format!("lua/examples/{name}.lua"));
-    assert!(text.starts_with("-- ") && text.contains("-- Copy to:  garrysmod/lua/autorun/server/"), "{name} has no card");
+    assert!(
+        text.starts_with("-- ") && text.contains("-- Copy to:  garrysmod/lua/autorun/server/"),
+        "{name} has no card"
+    );
     for (from, to) in changes {
         assert!(text.contains(from), "{name} lacks `{from}`");
         text = text.replace(from, to);
@@ -158,8 +188,7 @@ fn the_readme_lists_every_example() {
     let tests = text_of("tests/host/tests/lua_files.rs");
     for entry in fs::read_dir(project("lua/examples")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        // scripts/demo runs it in the stand-in server only.
-        if name == "demo.lua" {
+        if name == DEMO {
             continue;
         }
         assert!(readme.contains(&format!("`{name}`")), "README.md does not list {name}");
@@ -171,11 +200,13 @@ fn the_readme_lists_every_example() {
 /// the machine has neither.
 fn interpreter(variable: &str, program: &str, check: &[&str]) -> Option<(String, bool)> {
     let named = std::env::var(variable).unwrap_or_else(|_| program.to_owned());
-    let has_package = Command::new(&named).args(check).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let has_package =
+        Command::new(&named).args(check).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if has_package {
         return Some((named, true));
     }
-    let runs = Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let runs =
+        Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     runs.then(|| (program.to_owned(), false))
 }
 
@@ -196,7 +227,8 @@ fn expect_consumed(name: &str, mut command: Command) {
 
 #[test]
 fn the_consumer_in_python_prints_events() {
-    let Some((python, real)) = interpreter("REALTIME_TEST_PYTHON", "python3", &["-c", "import redis; redis.Redis.from_url"])
+    let Some((python, real)) =
+        interpreter("REALTIME_TEST_PYTHON", "python3", &["-c", "import redis; redis.Redis.from_url"])
     else {
         eprintln!("this machine has no python3: consumer.py was not run");
         return;
