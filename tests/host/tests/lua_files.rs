@@ -77,6 +77,23 @@ fn adapters_turn_the_hooks_of_addons_into_events() {
     check_autorun("adapters", ADAPTERS);
 }
 
+/// The scripts compare the fields of the events with `lua/realtime_meta.lua`; this compares that file with the README.
+#[test]
+fn the_readme_names_every_field_of_the_events() {
+    let (readme, meta) = (text_of("README.md"), text_of("lua/realtime_meta.lua"));
+    let mut fields = 0;
+    for class in meta.split("---@class realtime.event.").skip(1).filter(|class| !class.starts_with("Position")) {
+        for line in class.lines().skip(1).map_while(|line| line.strip_prefix("---@field ")) {
+            let name = line.split([' ', '?']).next().unwrap();
+            fields += 1;
+            // The README describes them as the victim's.
+            let is_named = name.starts_with("killer_") || readme.contains(&format!("`{name}`"));
+            assert!(is_named, "README.md does not name `{name}` of {}", class.lines().next().unwrap());
+        }
+    }
+    assert!(fields > 60, "only {fields} fields found");
+}
+
 /// The program without a module beside it. The files say so in one line each, or nothing, and raise no error.
 #[test]
 fn the_files_do_no_harm_without_the_module() {
