@@ -1,5 +1,5 @@
 //! Every piece of Lua in the READMEs works when it is pasted: each one runs in a stand-in server with a real Redis, and
-//! its webhooks reach a stand-in web server. Needs `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets.
+//! its webhooks reach a stand-in web server. The README's user for Redis has all rights that the module needs. Needs `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets.
 
 // The lines tell which piece failed.
 #![allow(clippy::print_stderr)]
@@ -7,7 +7,12 @@
 mod running;
 
 use fault_kit::{Answer, Folder, Web};
-use running::{Host, prefix, project};
+use realtime::facade::config::{Address, Config};
+use realtime::facade::redis::command;
+use realtime::facade::redis::connection::Connection;
+use realtime::facade::redis::reply::{Decoder, Reply};
+use realtime::facade::redis::PUSH_LIMITS;
+use running::{Host, prefix, project, redis, variables};
 
 /// The addresses of the examples; the tests reach no other host than this one.
 const PLACES: [&str; 3] = ["https://discord.com/api/webhooks/...", "https://example.org", "https://example.com"];
@@ -57,4 +62,34 @@ fn the_pieces_of_the_readme_work() {
 #[test]
 fn the_pieces_of_the_french_readme_work() {
     run_all("README.fr.md");
+}
+
+/// Sends a command of words to the tests' Redis, as its administrator. Any answer but an error is fine.
+fn administer(words: &str) {
+    let mut config = Config::defaults("readme", 1);
+    config.redis = Address::parse(&redis()).unwrap();
+    let connection = Connection::open(&config, "test").unwrap();
+    let (mut decoder, mut bytes) = (Decoder::new(PUSH_LIMITS), Vec::new());
+    let arguments: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    command::encode(&mut bytes, &arguments);
+    connection.write_all(&bytes).unwrap();
+    loop {
+        if let Some(reply) = decoder.next().unwrap() {
+            assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
+            return;
+        }
+        assert!(decoder.read_from(&mut connection.reader()).unwrap() > 0, "redis closed the connection");
+    }
+}
+
+#[test]
+fn the_user_of_the_readme_may_do_all_that_the_module_does() {
+    let readme = std::fs::read_to_string(project("README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER gmod ")).expect("the README has the line");
+    let user = format!("gmod-{}", std::process::id());
+    administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
+    let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
+    let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
+    Host::launch("acl", 60, &[], environment).pass();
+    administer(&format!("ACL DELUSER {user}"));
 }
