@@ -171,7 +171,7 @@ local steps = {
 		concommand.Run(joe, "realtime_selftest", {})
 		assert(not saw("outbox: in ") and not saw("self-test"))
 		host.command("realtime_status")
-		assert(saw(": connected: redis at ") and saw("outbox: in ") and saw("server `"))
+		assert(saw(": connected for ") and saw("outbox: in ") and saw("server `"))
 		host.command("realtime_selftest")
 		host.command("realtime_selftest")
 		assert(saw("a self-test is running already"))

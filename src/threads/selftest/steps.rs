@@ -96,7 +96,8 @@ fn settings(config: &Config) -> Result<String, Failure> {
     }
     if found.is_empty() {
         let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
-        return Ok(format!("server `{}`, prefix {prefix}, redis at {}", config.server, config.redis));
+        let renaming = config.renaming().map(|sentence| format!("; {sentence}")).unwrap_or_default();
+        return Ok(format!("server `{}`, prefix {prefix}, redis at {}{renaming}", config.server, config.redis));
     }
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }
