@@ -10,8 +10,9 @@ fn main() {
 fn complete_ring() {
     let source = "src/io/tls/ring_small.c";
     println!("cargo:rerun-if-changed={source}");
-    // The define is for this target only: on others ring is as its authors build it.
-    if std::env::var("TARGET").as_deref() == Ok("x86_64-unknown-linux-gnu") {
+    // On other processors ring's Rust code calls the general functions itself.
+    let target = std::env::var("TARGET").unwrap_or_default();
+    if matches!(target.as_str(), "x86_64-unknown-linux-gnu" | "x86_64-pc-windows-gnu") {
         // The linker takes all of the archive: it reads ring, which needs the functions, after it.
         cc::Build::new().file(source).link_lib_modifier("+whole-archive").compile("realtime_ring_small");
     }

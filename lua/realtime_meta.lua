@@ -332,3 +332,154 @@ function realtime.Stats() end
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
 -- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"file", target: string, reason: string)
+
+-- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
+
+---@class realtime.event.Position
+---@field x number
+---@field y number
+---@field z number
+
+---@class realtime.event.Base
+---@field time integer Unix time in seconds
+---@field server string the convar `hostname`
+
+---@class realtime.event.Player: realtime.event.Base
+---@field steamid64? string absent for a bot
+---@field name string
+---@field userid integer
+---@field bot boolean
+
+---Channel `player:spawn`.
+---@class realtime.event.PlayerSpawn: realtime.event.Player
+---@field first boolean whether it is the first spawn since the player joined
+---@field team string
+---@field pos realtime.event.Position
+
+---Channel `player:connect`: the player begins to join.
+---@class realtime.event.PlayerConnect: realtime.event.Player
+---@field ip? string if `realtime_hook_ip` is 1
+
+---Channel `player:disconnect`.
+---@class realtime.event.PlayerDisconnect: realtime.event.Player
+---@field reason? string from the game, or typed by the player
+---@field seconds? integer since the player joined; absent if the player left before that
+
+---Channel `player:death`.
+---@class realtime.event.PlayerDeath: realtime.event.Base
+---@field cause "player"|"suicide"|"npc"|"entity"|"world"
+---@field victim string name
+---@field victim_steamid64? string absent for a bot
+---@field victim_bot boolean
+---@field victim_pos realtime.event.Position
+---@field killer string name of the player, class of the NPC or entity, or "world"
+---@field killer_steamid64? string absent unless a human killed
+---@field killer_bot? boolean for the causes `player` and `suicide`
+---@field killer_pos? realtime.event.Position for the cause `player`
+---@field distance? integer units between the two, for the cause `player`
+---@field weapon? string class of the weapon, projectile, prop or vehicle; absent if there was none
+
+---Channel `chat:message`: a line that players can read. The server console has the name "Console" and the user id 0.
+---@class realtime.event.ChatMessage: realtime.event.Player
+---@field text string
+---@field team boolean whether only the team can read it
+---@field alive? boolean absent for the console
+
+---Channels `vehicle:spawn` and `vehicle:removed`.
+---@class realtime.event.Vehicle: realtime.event.Base
+---@field class string
+---@field model string
+---@field index integer of the entity
+---@field pos realtime.event.Position
+---@field owner? string name of the player who spawned or owns it
+---@field owner_steamid64? string
+---@field driver? string name of the player in it
+---@field driver_steamid64? string
+
+---Channel `server:start`: the first map of a server process is ready.
+---@class realtime.event.ServerStart: realtime.event.Base
+---@field map string
+---@field gamemode string
+---@field port integer
+---@field max_players integer
+
+---Channel `server:shutdown`: the server ends, or its map changes. The game does not tell which.
+---@class realtime.event.ServerShutdown: realtime.event.Base
+---@field map string
+---@field players integer
+---@field uptime integer seconds of the process
+
+---Channel `map:change`: the new map is ready.
+---@class realtime.event.MapChange: realtime.event.Base
+---@field old string
+---@field new string
+---@field gamemode string
+
+-- Events of lua/autorun/server/realtime_adapters.lua. Each event has the fields of `realtime.event.Adapted`.
+
+---@class realtime.event.Adapted: realtime.event.Base
+---@field source "ulx"|"sam"|"serverguard"|"cami"|"darkrp"|"awarn" the addon that reported it
+
+---The person to whom it happened.
+---@class realtime.event.Target: realtime.event.Adapted
+---@field steamid64? string absent for a bot
+---@field name? string absent if the person is not on the server and the addon has no name
+
+---Something that an admin did.
+---@class realtime.event.AdminAct: realtime.event.Target
+---@field admin string name, SteamID64 if the admin is not on the server, or "Console"
+---@field admin_steamid64? string absent for the console and for a script that acts by itself
+
+---Channel `admin:ban`.
+---@class realtime.event.Ban: realtime.event.AdminAct
+---@field reason? string
+---@field duration integer seconds, 0 for ever
+
+---Channel `admin:unban`.
+---@class realtime.event.Unban: realtime.event.AdminAct
+
+---Channel `admin:kick`.
+---@class realtime.event.Kick: realtime.event.AdminAct
+---@field reason? string
+
+---Channel `admin:warn`.
+---@class realtime.event.Warn: realtime.event.AdminAct
+---@field reason? string
+
+---Channel `admin:rank`.
+---@class realtime.event.Rank: realtime.event.Target
+---@field old string
+---@field new string
+---@field duration? integer seconds, 0 for ever; SAM only
+
+---Channel `economy:money`: a wallet changes.
+---@class realtime.event.Money: realtime.event.Target
+---@field change integer negative if the player pays
+---@field old integer
+---@field new integer
+
+---Channel `economy:transfer`: a player gives money to another. Both also have an `economy:money`.
+---@class realtime.event.Transfer: realtime.event.Adapted
+---@field from string
+---@field from_steamid64? string
+---@field to string
+---@field to_steamid64? string
+---@field amount integer
+
+---Channel `economy:drop`: a player drops money.
+---@class realtime.event.Drop: realtime.event.Target
+---@field amount integer
+
+---Channel `roleplay:release`.
+---@class realtime.event.Release: realtime.event.Target
+---@field officer? string name of the player who did it
+---@field officer_steamid64? string
+
+---Channel `roleplay:arrest`.
+---@class realtime.event.Arrest: realtime.event.Release
+---@field duration integer seconds
+
+---Channel `roleplay:job`.
+---@class realtime.event.Job: realtime.event.Target
+---@field old string
+---@field new string

@@ -111,13 +111,56 @@ ensure() {
     fi
 }
 
-# `ensure_c`: makes sure that C can be compiled and linked, and that make, readelf and the certificates for cargo's
-# downloads exist.
-ensure_c() {
-    local needs=(gcc:gcc make:make readelf:binutils /usr/include/stdio.h:libc6-dev)
+# `c_needs`: prints the needs for compiling and linking C, with make, readelf and the certificates for cargo's downloads, as
+# arguments of `ensure`.
+c_needs() {
+    printf '%s\n' gcc:gcc make:make readelf:binutils /usr/include/stdio.h:libc6-dev
     # Other distributions name this file differently, so its absence proves nothing there.
-    ! have apt-get || needs+=(/etc/ssl/certs/ca-certificates.crt:ca-certificates)
-    ensure "${needs[@]}"
+    ! have apt-get || printf '%s\n' /etc/ssl/certs/ca-certificates.crt:ca-certificates
+}
+
+# `ensure_all NEED...`: makes sure that a script has all that it needs, so that a machine on which nothing can be installed
+# is told all of it in one line. NEED is `c` (see `c_needs`), `rust`, `rust-lints`, or NAME:PACKAGE as for `ensure`.
+ensure_all() {
+    local need line needs=() rust=
+    for need; do
+        case $need in
+            c) while read -r line; do needs+=("$line"); done < <(c_needs) ;;
+            rust | rust-lints) rust=$need ;;
+            *) needs+=("$need") ;;
+        esac
+    done
+    can_install || name_all_missing "$rust" ${needs[@]+"${needs[@]}"}
+    ensure ${needs[@]+"${needs[@]}"}
+    case $rust in
+        rust) ensure_rust ;;
+        rust-lints) ensure_rust_lints ;;
+    esac
+}
+
+# `name_all_missing RUST NEED...`: if something is missing that only root can install, ends the script with one line that
+# installs all of it. A Rust that rustup can install is not missing: rustup needs no root.
+name_all_missing() {
+    local rust=$1 need missing=() packages=() after=
+    shift
+    for need; do
+        have "${need%%:*}" || { missing+=("${need%%:*}") packages+=("${need#*:}"); }
+    done
+    if [[ -n $rust ]] && ! rust_find "$(rust_least)" && ! have rustup && ! have "${HOME:-}/.cargo/bin/rustup"; then
+        missing+=("cargo and rustc $(rust_least) or later")
+        if have apt-get && [[ -z $(apt_candidate rustup) ]]; then
+            # shellcheck disable=SC2207  # names of packages
+            packages+=($(rust_sets "$(rust_least)" | head -n 1))
+        else
+            packages+=(rustup)
+            after=' && rustup default stable'
+        fi
+    fi
+    ((${#missing[@]} > 0)) || return 0
+    if have apt-get; then
+        fail "missing ${missing[*]}; install with: sudo apt-get install ${packages[*]}$after"
+    fi
+    fail "missing ${missing[*]}; install what Debian calls: ${packages[*]}${after:+, then: rustup default stable}"
 }
 
 # `at_least WANTED VERSION`: true if VERSION is WANTED or later. The part of VERSION after a `-` or `+` is ignored.
@@ -166,21 +209,22 @@ rust_find() {
     return 1
 }
 
-# `rust_from_rustup`: true if rustup exists and could install its stable toolchain. The user's default toolchain does not
-# change: only this script and its commands use stable.
+# `rust_from_rustup`: true if rustup exists; it was asked for its stable toolchain then. Only the toolchain that it has
+# afterwards counts, not its exit status: a distribution's rustup cannot update itself and may say so as a failure. The
+# user's default toolchain does not change: only this script and its commands use stable.
 rust_from_rustup() {
     [[ -z ${HOME:-} ]] || have rustup || PATH=$HOME/.cargo/bin:$PATH
     have rustup || return 1
     say "asking rustup for the stable toolchain"
-    rustup default >/dev/null 2>&1 </dev/null || rustup default stable </dev/null >&2 || return 1
-    rustup toolchain install stable --profile minimal --component rustfmt --component clippy </dev/null >&2 || return 1
+    rustup toolchain install stable --no-self-update --profile minimal --component rustfmt --component clippy \
+        </dev/null >&2 || say "rustup reported a failure; looking for its toolchain all the same"
+    rustup default >/dev/null 2>&1 </dev/null || rustup default stable </dev/null >&2 || true
     export RUSTUP_TOOLCHAIN=stable PATH
 }
 
-# `rust_from_apt LEAST`: true if packages of the distribution gave a toolchain that is LEAST or later.
-rust_from_apt() {
+# `rust_sets LEAST`: prints the packages of the distribution that give a toolchain which is LEAST or later, one set a line.
+rust_sets() {
     local set package name
-    apt_update
     # Debian's plain packages; the newer ones for building browsers (bookworm); Ubuntu's, newest first.
     local sets=('rustc cargo rustfmt rust-clippy' 'rustc-web cargo-web rustfmt-web rust-web-clippy')
     while read -r name; do
@@ -192,7 +236,18 @@ rust_from_apt() {
         for package in $set; do
             [[ -z $(apt_candidate "$package") ]] || wanted+=("$package")
         done
-        apt_install "${wanted[@]}" && rust_find "$1" && return 0
+        printf '%s\n' "${wanted[*]}"
+    done
+}
+
+# `rust_from_apt LEAST`: true if packages of the distribution gave a toolchain that is LEAST or later.
+rust_from_apt() {
+    local set sets
+    apt_update
+    mapfile -t sets < <(rust_sets "$1")
+    for set in ${sets[@]+"${sets[@]}"}; do
+        # shellcheck disable=SC2086  # names of packages
+        apt_install $set && rust_find "$1" && return 0
     done
     return 1
 }

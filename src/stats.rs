@@ -286,6 +286,8 @@ counters! {
         connect_failures,
         /// Commands written again because their connection ended before the answer, or because Redis was busy.
         resent,
+        /// Other servers whose events came, by their names.
+        servers_heard,
         /// Events of other servers that never came, by the gaps in their numbers (`RealtimeGap`).
         missed,
         /// Events whose identity names another channel than the one they came on: somebody relayed them.
@@ -399,9 +401,40 @@ impl Histogram {
     }
 }
 
+/// A duration as people say it: `850 us`, `14.6 ms`, `3.2 s`, `3 min`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn people(duration: Duration) -> String {
+    let (s, ms) = (duration.as_secs(), duration.as_secs_f64() * 1000.0);
+    match s {
+        0 if ms < 1.0 => format!("{:.0} us", ms * 1000.0),
+        0 => format!("{ms:.1} ms"),
+        1..10 => format!("{:.1} s", ms / 1000.0),
+        10..120 => format!("{s} s"),
+        120..7200 => format!("{} min", s / 60),
+        7200..172_800 => format!("{} h {} min", s / 3600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_said_as_people_do() {
+        for (micros, said) in [
+            (0, "0 us"),
+            (999, "999 us"),
+            (14_600, "14.6 ms"),
+            (3_210_000, "3.2 s"),
+            (59_900_000, "59 s"),
+            (119_000_000, "119 s"),
+            (120_000_000, "2 min"),
+            (7_500_000_000, "2 h 5 min"),
+            (273_600_000_000, "3 d 4 h"),
+        ] {
+            assert_eq!(people(Duration::from_micros(micros)), said);
+        }
+    }
 
     #[test]
     fn a_duration_lies_within_the_edges_of_its_bucket() {

@@ -7,8 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::options::{
-    ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, shown_name,
-    unknown_option,
+    ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, server_name_of,
+    shown_name, unknown_option,
 };
 
 pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
@@ -45,6 +45,8 @@ pub struct Config {
     pub(crate) webhook_ca_file: String,
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
     pub(crate) complaints: Vec<String>,
+    /// Whether `server` is made from a name that holds other characters.
+    is_server_repaired: bool,
     /// The options of [`LOCATING`] that a source sets in a way that cannot be read, each with its error.
     not_understood: ByOption,
     /// Whether a source set `redis`.
@@ -81,6 +83,7 @@ impl Config {
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
             complaints: Vec::new(),
+            is_server_repaired: false,
             not_understood: ByOption::default(),
             is_redis_named: false,
         }
@@ -101,6 +104,12 @@ impl Config {
             || self.tls_ca_file != other.tls_ca_file
             || self.tls_server_name != other.tls_server_name
             || self.not_understood != other.not_understood
+    }
+
+    /// A sentence if this server has another name than the settings give it.
+    pub(crate) fn renaming(&self) -> Option<String> {
+        let name = self.is_server_repaired.then_some(&self.server)?;
+        Some(format!("this server is called `{name}`: a name has the characters A-Z a-z 0-9 _ . - only"))
     }
 
     /// Whether `other` leads to another Redis, or to another database of the same one. Settings that nothing may connect
@@ -195,7 +204,10 @@ impl Config {
                     None => (Address::parse(text)?, Place::Named),
                 };
             }
-            "server" => self.server = text.to_owned(),
+            "server" => {
+                self.server = server_name_of(text);
+                self.is_server_repaired = self.server != text;
+            }
             "prefix" => self.prefix = text.to_owned(),
             "tls_ca_file" => self.tls_ca_file = text.to_owned(),
             "tls_server_name" if !text.is_empty() && !is_certificate_name(text) => {

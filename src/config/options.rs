@@ -13,7 +13,7 @@ pub enum OptionKind {
     Url,
     /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`.
     Switch,
-    /// 1 to 32 of `A-Z a-z 0-9 _ . -`.
+    /// 1 to 32 characters, no control characters and no address. Those that are not `A-Z a-z 0-9 _ . -` are replaced.
     Name,
     /// At most this many bytes, no control characters.
     Text { bytes_max: usize },
@@ -120,14 +120,12 @@ impl OptionKind {
                 "false" | "no" | "off" | "0" => Ok(0),
                 _ => Err(format!("expected true or false{}", shown_value(text))),
             },
-            OptionKind::Name if is_server_name(text) => Ok(0),
-            OptionKind::Name => Err("expected 1 to 32 of the characters A-Z a-z 0-9 _ . -".to_owned()),
+            OptionKind::Name if may_name_a_server(text) => Ok(0),
+            OptionKind::Name => Err("expected 1 to 32 characters, best of A-Z a-z 0-9 _ . -".to_owned()),
             OptionKind::Text { bytes_max } if text.len() > bytes_max => {
                 Err(format!("is longer than {bytes_max} bytes"))
             }
-            OptionKind::Text { .. } if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) => {
-                Err("holds a control character".to_owned())
-            }
+            OptionKind::Text { .. } if has_controls(text) => Err("holds a control character".to_owned()),
             OptionKind::Text { .. } => Ok(0),
             // Some editors and panels write whole numbers as 500.0.
             OptionKind::Whole { min, max, unit } => match text.strip_suffix(".0").unwrap_or(text).parse::<u64>() {
@@ -144,6 +142,19 @@ fn shown_value(text: &str) -> String {
     if is_shown { format!(", found {text:?}") } else { String::new() }
 }
 
+fn has_controls(text: &str) -> bool {
+    text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
+}
+
+/// Whether a server name can be made out of the text. An address in the wrong place may hold a password, which every event
+/// would show then.
+fn may_name_a_server(text: &str) -> bool {
+    (1..=SERVER_NAME_MAX).contains(&text.chars().count())
+        && !has_controls(text)
+        && !text.contains("://")
+        && !text.contains('@')
+}
+
 /// Longest name of a server, in characters. It travels in every event's identity and stands in every log line.
 const SERVER_NAME_MAX: usize = 32;
 
@@ -153,16 +164,26 @@ pub(crate) fn is_server_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
+/// A server name out of any text: `-` stands for each character that it must not hold. Two names in another script would
+/// be equal then, so such a name ends with four digits of its checksum.
+pub(super) fn server_name_of(text: &str) -> String {
+    if text.is_ascii() {
+        return only_allowed(text, SERVER_NAME_MAX);
+    }
+    let sum = crc32fast::hash(text.as_bytes()) & 0xffff;
+    format!("{}-{sum:04x}", only_allowed(text, SERVER_NAME_MAX - 5))
+}
+
+/// The first `count` characters of the text, with `-` for each that a server name must not hold.
+fn only_allowed(text: &str, count: usize) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).take(count).collect()
+}
+
 /// `<os host name>-<game port>`. Replaces characters that a server name must not hold, and shortens the host name: two
 /// servers of one machine differ in the port, so the port stays whole.
 pub(super) fn default_server_name(host_name: &str, host_port: u16) -> String {
     let port = host_port.to_string();
-    let room = SERVER_NAME_MAX - 1 - port.len();
-    let mut name: String = host_name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
-        .take(room)
-        .collect();
+    let mut name = only_allowed(host_name, SERVER_NAME_MAX - 1 - port.len());
     if name.is_empty() {
         name.push_str("gmod");
     }

@@ -155,7 +155,8 @@ fn the_operator_overrules_scripts() {
         (Some("script"), Some("file"), None, "file", 0),
         (Some("script"), None, Some("environment"), "environment", 0),
         (Some("script"), Some("file"), Some("environment"), "environment", 0),
-        (Some("script"), Some("no name!"), None, "script", 1),
+        (Some("script"), Some("a name!"), None, "a-name-", 0),
+        (Some("script"), Some("a@b"), None, "script", 1),
     ];
     for (script, file, environment, expected, wrong) in rows {
         let file = file.map(|name| ("realtime.json".to_owned(), format!("{{\"server\":\"{name}\"}}")));

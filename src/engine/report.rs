@@ -7,13 +7,14 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::registrations::{Header, Registered, Removed};
-use crate::stats::{Counters, Histogram, QueueStats};
+use crate::stats::{Counters, Histogram, QueueStats, people};
 use crate::threads::selftest;
 use crate::webhook::schedule::{DestinationReport, DestinationState};
 
@@ -47,7 +48,7 @@ impl Engine {
     /// The lines of `realtime_status`.
     pub fn report(&self) -> Vec<String> {
         let (state, detail) = self.status();
-        lines(state, &detail, &self.config, &self.stats())
+        lines(&summary(state, &detail, self.shared.links.lasted(), &self.stats()), &self.config, &self.stats())
     }
 
     /// Begins `realtime_selftest` on a thread of its own.
@@ -152,29 +153,67 @@ fn destination(standing: &DestinationReport) -> Value {
     group.into()
 }
 
-/// The lines of `realtime_status`: the state, the settings that matter most, and every number that is not zero.
-fn lines(state: &str, detail: &str, config: &Config, stats: &Value) -> Vec<String> {
-    let mut lines = vec![format!("realtime {}: {state}: {detail}", env!("CARGO_PKG_VERSION"))];
+/// The first line of `realtime_status`, for somebody who reads no other: the state and how long it lasts, and whether
+/// anything was lost. `connected for 3 min: redis at h:6379; 2 other servers heard, nothing lost, median 14.6 ms`
+fn summary(state: &str, detail: &str, lasted: Duration, stats: &Value) -> String {
+    let count = |member: &str| stats[member].as_u64().unwrap_or_default();
+    let groups = stats.as_object().into_iter().flatten();
+    let dropped: u64 = groups
+        .filter_map(|(_, group)| group.get("dropped")?.as_object())
+        .flatten()
+        .filter_map(|(reason, count)| {
+            // A duplicate that is not delivered twice, and an event that nobody listens to, are no loss.
+            count.as_u64().filter(|_| !matches!(reason.as_str(), "repeat" | "no_listener"))
+        })
+        .sum();
+    let lost = match (dropped, count("missed")) {
+        (0, 0) => "nothing lost".to_owned(),
+        (dropped, 0) => format!("{dropped} dropped here"),
+        (0, missed) => format!("{missed} of other servers lost"),
+        (dropped, missed) => format!("{dropped} dropped here, {missed} of other servers lost"),
+    };
+    let servers = match count("servers_heard") {
+        0 => "no other server heard".to_owned(),
+        1 => "1 other server heard".to_owned(),
+        servers => format!("{servers} other servers heard"),
+    };
+    let waiting = stats["outbox"]["waiting"].as_u64().filter(|waiting| *waiting > 0);
+    let waiting = waiting.map(|waiting| format!(", {waiting} wait for redis")).unwrap_or_default();
+    let median = Duration::from_secs_f64(stats["latency"]["p50_us"].as_f64().unwrap_or_default().max(0.0) / 1e6);
+    let median = if median.is_zero() { String::new() } else { format!(", median {}", people(median)) };
+    let between = if detail.is_empty() { "" } else { ": " };
+    format!("{state} for {}{between}{detail}; {servers}, {lost}{waiting}{median}", people(lasted))
+}
+
+/// The lines of `realtime_status`: the summary, the settings that matter most, and every number that is not zero.
+fn lines(summary: &str, config: &Config, stats: &Value) -> Vec<String> {
+    let mut lines = vec![format!("realtime {}: {summary}", env!("CARGO_PKG_VERSION"))];
     let prefix = if config.prefix.is_empty() { "none".to_owned() } else { format!("`{}`", config.prefix) };
     lines.push(format!(
         "server `{}`, prefix {prefix}, budget {} us a tick",
         config.server,
         config.tick_budget.as_micros()
     ));
+    lines.extend(config.renaming());
     lines.extend(config.complaints.iter().map(|complaint| format!("settings: {complaint}")));
     for limit in list(stats, "limits") {
         lines.extend(limit.as_str().map(str::to_owned));
     }
     let Some(groups) = stats.as_object() else { return lines };
     // Groups are recognized by their members, so a new queue or duration needs no change here.
-    for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some()) {
+    for (name, group) in groups.iter().filter(|(_, group)| group.get("in").is_some_and(|count| count != 0)) {
         lines.push(queue_line(name, group));
     }
     for (name, group) in groups.iter().filter(|(_, group)| group.get("p50_us").is_some()) {
         let micros = |member: &str| group[member].as_f64().unwrap_or_default();
         if micros("count") > 0.0 {
-            let (p50, p99, max) = (micros("p50_us"), micros("p99_us"), micros("max_us"));
-            lines.push(format!("{name}: p50 {p50} us, p99 {p99} us, longest {max} us"));
+            let shown = |member: &str| people(Duration::from_secs_f64(micros(member).max(0.0) / 1e6));
+            lines.push(format!(
+                "{name}: p50 {}, p99 {}, longest {}",
+                shown("p50_us"),
+                shown("p99_us"),
+                shown("max_us")
+            ));
         }
     }
     for destination in list(stats, "destinations") {
@@ -194,10 +233,12 @@ fn list<'a>(stats: &'a Value, member: &str) -> &'a [Value] {
     stats.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// `outbox: in 5, delivered 3, waiting 0, dropped as expired 2`
+/// `outbox: in 6, delivered 3, waiting 1, dropped as expired 2`
 fn queue_line(name: &str, group: &Value) -> String {
-    let mut line =
-        format!("{name}: in {}, delivered {}, waiting {}", group["in"], group["delivered"], group["waiting"]);
+    let mut line = format!("{name}: in {}, delivered {}", group["in"], group["delivered"]);
+    if group["waiting"] != 0 {
+        let _ = write!(line, ", waiting {}", group["waiting"]);
+    }
     for (reason, count) in group["dropped"].as_object().into_iter().flatten() {
         if count.as_u64() > Some(0) {
             let _ = write!(line, ", dropped as {reason} {count}");
@@ -259,7 +300,8 @@ mod tests {
         assert!(config.apply_json("test", r#"{"redis":"redis://gmod:hunter2@h","prefix":"p:"}"#).is_empty());
         let stats = json!({
             "outbox": { "in": 5, "delivered": 3, "dropped": { "expired": 2, "redis": 0 }, "waiting": 0 },
-            "pump": { "count": 2, "p50_us": 1.5, "p99_us": 2.5, "max_us": 3.0 },
+            "pump": { "count": 2, "p50_us": 1.6, "p99_us": 2500.0, "max_us": 3000000.0 },
+            "inbox": { "in": 0, "delivered": 0, "dropped": {}, "waiting": 0 },
             "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
             "resent": 7,
             "missed": 0,
@@ -268,19 +310,49 @@ mod tests {
                 { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
             ],
         });
-        let said = lines("connected", "redis at h:6379", &config, &stats);
-        assert!(said[0].ends_with(": connected: redis at h:6379"), "{said:?}");
+        let said = lines("connected", &config, &stats);
+        assert!(said[0].ends_with(": connected"), "{said:?}");
         assert_eq!(
             said[1..],
             [
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
                 "redis refuses scripts; NOPERM",
-                "outbox: in 5, delivered 3, waiting 0, dropped as expired 2",
-                "pump: p50 1.5 us, p99 2.5 us, longest 3 us",
+                "outbox: in 5, delivered 3, dropped as expired 2",
+                "pump: p50 2 us, p99 2.5 ms, longest 3.0 s",
                 "to h/*** of hook `a`: broken no answer, in 3, delivered 1, dead 1, waiting 1",
                 "resent 7",
             ]
         );
         assert!(!said.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_first_line_is_a_sentence_for_people() {
+        let row = |stats: Value, seconds| summary("connected", "redis at h", Duration::from_secs(seconds), &stats);
+        let queue = |dropped: Value, waiting: u64| json!({ "in": 9, "dropped": dropped, "waiting": waiting });
+        for (stats, seconds, expected) in [
+            (
+                json!({ "servers_heard": 2, "latency": { "p50_us": 14_600.0 } }),
+                180,
+                "3 min: redis at h; 2 other servers heard, nothing lost, median 14.6 ms",
+            ),
+            (
+                json!({ "inbox": queue(json!({ "repeat": 3 }), 4) }),
+                5,
+                "5.0 s: redis at h; no other server heard, nothing lost",
+            ),
+            (
+                json!({ "missed": 3, "servers_heard": 1 }),
+                9000,
+                "2 h 30 min: redis at h; 1 other server heard, 3 of other servers lost",
+            ),
+            (
+                json!({ "outbox": queue(json!({ "expired": 2, "redis": 1 }), 4), "missed": 1 }),
+                90_000_000,
+                "1041 d 16 h: redis at h; no other server heard, 3 dropped here, 1 of other servers lost, 4 wait for redis",
+            ),
+        ] {
+            assert_eq!(row(stats, seconds), format!("connected for {expected}"));
+        }
     }
 }

@@ -19,6 +19,9 @@ impl Engine {
         let (config, _) = sources.resolve();
         let webhook_trust = self.check_files(&config, false).map_err(Refusal::Config)?;
         self.sources = sources;
+        if config.server != self.config.server {
+            config.renaming().iter().for_each(|sentence| log::warn!("{sentence}"));
+        }
         for (option, source) in overruled {
             log::info!("option `{option}` of Configure has no effect: {source} sets it");
         }
@@ -51,6 +54,7 @@ impl Engine {
                 };
                 format!("settings read: {redis}")
             });
+            lines.extend(self.config.renaming());
         } else {
             lines.push(format!("nothing changed, the previous settings stay in force; {SETTINGS_ADVICE}"));
         }

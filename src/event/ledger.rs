@@ -22,7 +22,7 @@
 //!           seen: Repeat   gap            last   +1: New        up to JUMP_MAX (+ JUMP_PER_SECOND): New, with a gap
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Instant;
 
@@ -35,6 +35,8 @@ pub(crate) const NUMBER_MAX: u64 = 1 << 45;
 pub(crate) const JUMP_MAX: u64 = 65_536;
 /// Growth of the plausible jump for each second since the last number: a receiver that was disconnected missed events.
 pub(crate) const JUMP_PER_SECOND: u64 = 1_000_000;
+/// Most names of servers that are remembered. Names can be forged, and no fleet is larger.
+const SERVERS_MAX: usize = 1024;
 /// Length of a run of rising numbers that makes a new baseline. The run's numbers were never seen and do not follow the
 /// last one, so they are the sender's own and the last one was forged: a sender sends in order, so the numbers that it
 /// repeats after a lost connection were seen, or follow seen ones.
@@ -74,6 +76,8 @@ pub(crate) struct Ledger {
     patterns: HashMap<Box<[u8]>, u64>,
     /// The number of the newest subscription.
     serial: u64,
+    /// The names of all servers that sent an event, at most [`SERVERS_MAX`].
+    servers: HashSet<Box<str>>,
 }
 
 impl Ledger {
@@ -114,6 +118,11 @@ impl Ledger {
                 Sight::New { missed }
             }
         }
+    }
+
+    /// True if this is the first event of a server of this name. Further names than [`SERVERS_MAX`] do not count.
+    pub(crate) fn is_first_of(&mut self, server: &str) -> bool {
+        !self.servers.contains(server) && self.servers.len() < SERVERS_MAX && self.servers.insert(server.into())
     }
 
     /// Forgets a subscription whose end Redis has confirmed. If it begins again, it starts with new baselines: the

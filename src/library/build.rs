@@ -10,4 +10,10 @@ fn main() {
         // A function that is missing is an error here, and not a crash at its first call (`src/io/tls/ring_small.c`).
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,defs");
     }
+    // Set by scripts/package: the system's libgcc_s, which zig does not link by itself. Only the library needs it, because
+    // Lua errors unwind through it; a program that is linked with zig has zig's unwinder.
+    println!("cargo:rerun-if-env-changed=REALTIME_UNWINDER");
+    if let Ok(unwinder) = std::env::var("REALTIME_UNWINDER") {
+        println!("cargo:rustc-cdylib-link-arg={unwinder}");
+    }
 }

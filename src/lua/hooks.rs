@@ -36,25 +36,27 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome
 
 /// Reads the spec at index `at`: as JSON with a mark in the place of each function, the function itself (kept in the
 /// registry), and the script file that registers it. Upvalue 2 is the prelude's `strip`, which makes the copy with
-/// marks and returns seven values:
+/// marks and returns eight values:
 ///
 /// ```text
-///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7
-///  copy | nil  function   file   load   function   line   files that include `file`
+///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7                        + 8
+///  copy | nil  function   file   load   function   line   files that include `file`  place of the call
 ///              or reason         no.    no.
 /// ```
-/// The error is the reason for Lua. `[-0, +0]`, never raises.
-fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), String> {
+/// The error is the reason for Lua. The second value is the place of the call, `file:line`; empty if it is unknown.
+/// `[-0, +0]`, never raises.
+fn read_spec(lua: Lua, at: i32) -> (Result<(Value, Option<CallbackRef>, Origin), String>, String) {
     let top = lua.top();
     lua.push_value(HELPER);
     lua.push_value(at);
     // `strip` uses `pairs`, which a script may have replaced by a function that adds hooks itself: hence `nested`.
-    let copied = nested(|| lua.pcall(1, 7, 0)).unwrap_or(false);
+    let copied = nested(|| lua.pcall(1, 8, 0)).unwrap_or(false);
+    let place = lua.string(top + 8).filter(|_| copied).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     if !copied || lua.type_of(top + 1) != LUA_TTABLE {
         // If `strip` refused the spec, the second value is the reason. In every other case there is no string.
         let reason = lua.string(top + 2).map_or("cannot be read".into(), String::from_utf8_lossy);
         lua.set_top(top);
-        return Err(format!("encode: the spec {reason}"));
+        return (Err(format!("encode: the spec {reason}")), place);
     }
     let mut text = Vec::new();
     // A spec must not contain userdata: `strip`, passed here in the place of `describe`, makes the encoder refuse them.
@@ -71,7 +73,7 @@ fn read_spec(lua: Lua, at: i32) -> Result<(Value, Option<CallbackRef>, Origin), 
     let (file, includers) = (text(top + 3), text(top + 7));
     let origin = Origin { file, includers, load, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
-    spec.map(|(spec, function)| (spec, function, origin))
+    (spec.map(|(spec, function)| (spec, function, origin)), place)
 }
 
 entry! {
@@ -94,7 +96,8 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
         Ok(process) => process,
         Err(reason) => return refused(None, reason),
     };
-    let added = read_spec(lua, given.spec).and_then(|(spec, function, origin)| {
+    let (spec, place) = read_spec(lua, given.spec);
+    let added = spec.and_then(|(spec, function, origin)| {
         let Given { channel, id, .. } = given;
         let added = process.engine().coming_from(origin).register(name, select, channel, id, &spec, function);
         if added.is_err() {
@@ -109,7 +112,8 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
         }
         // Scripts seldom check the results of these functions, so the refusal is logged, too.
         Err(reason) => {
-            log::error!("{name} on `{}` was refused: {reason}", shown(given.channel));
+            let place = if place.is_empty() { place } else { format!(" at {place}") };
+            log::error!("{name} on `{}`{place} was refused: {reason}", shown(given.channel));
             refused(None, reason)
         }
     }

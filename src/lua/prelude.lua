@@ -47,6 +47,13 @@ local function tell_lines(player, lines)
 	for line in string.gmatch(lines, "[^\n]+") do tell(player, line) end
 end
 
+-- The versions of the game and of Lua, as a line of the self-test: whoever reports a first run on a new server sends them.
+local function game_line()
+	local lua = jit and string.format("%s, %s %s", jit.version, jit.os, jit.arch) or _VERSION
+	return string.format("game      ok     version %s, branch %s, map %s, %s", tostring(VERSIONSTR), tostring(BRANCH),
+		game.GetMap(), lua)
+end
+
 local function add_commands()
 	if not concommand then return end
 	add_command("realtime_status", "How the realtime module is doing", function(player)
@@ -61,6 +68,7 @@ local function add_commands()
 		local begun, reason = begin_selftest()
 		if not begun then return tell(player, reason) end
 		asker = IsValid(player) and player or nil
+		tell(player, game_line())
 	end)
 end
 
@@ -110,13 +118,15 @@ end
 -- load: the number of this load, or 0 if no file is being loaded;
 -- function and line: the function's number and first line, 0 without a function;
 -- includers: the files that include `file`, innermost first, each followed by a line end.
+-- And the place of the call, as file:line.
 local function origin(found)
 	local made = found and getinfo(found, "S")
 	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
-	local file, load, includers
+	local file, load, includers, place
 	for level = 3, 100 do
-		local info = getinfo(level, "Sf")
+		local info = getinfo(level, "Slf")
 		if not info then break end
+		if not place and info.what ~= "C" then place = file_of(info) .. ":" .. info.currentline end
 		if info.what == "main" and file then
 			includers = (includers or "") .. file_of(info) .. "\n"
 		elseif info.what == "main" then
@@ -124,15 +134,16 @@ local function origin(found)
 		end
 	end
 	if not file then file, load = made and file_of(made) or "", 0 end
-	return file, load, number, line, includers or ""
+	return file, load, number, line, includers or "", place or ""
 end
 
 -- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
 local values_max, levels_max = 15000, 32
 
 -- Copies a spec, with a mark that names the file in the place of each Lua function. Returns the copy, the last function
--- (Rust accepts a single one), and the five values of its origin. Returns nil and a reason if the spec has too many values
--- or levels; the limit of levels also ends a table that contains itself.
+-- (Rust accepts a single one), the five values of its origin, and the place of the call. Returns nil in the place of the
+-- copy, and a reason in that of the function, if the spec has too many values or levels; the limit of levels also ends a
+-- table that contains itself.
 local function strip(spec)
 	local found, wrong
 	local values = 0
@@ -154,10 +165,10 @@ local function strip(spec)
 		return out
 	end
 	local copied = copy(spec, 0)
-	if wrong then return nil, wrong end
-	local file, load, number, line, includers = origin(found)
+	local file, load, number, line, includers, place = origin(found)
 	mark["\0function"] = file
-	return copied, found, file, load, number, line, includers
+	if wrong then copied, found = nil, wrong end
+	return copied, found, file, load, number, line, includers, place
 end
 
 -- Runs a game hook. `hook` is looked up at each call, because scripts define it, perhaps later, and may replace it.

@@ -100,6 +100,7 @@ pub(super) fn start(host_port: u16) -> Result<&'static Process, String> {
     let sources = Sources::of(Config::defaults(&host_name(), host_port), operator());
     let (config, _) = sources.resolve();
     config.complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
+    config.renaming().iter().for_each(|sentence| log::warn!("{sentence}"));
     if config.not_understood().is_some() {
         log::error!("nothing connects to redis: the settings do not say where; {SETTINGS_ADVICE}");
     }

@@ -26,17 +26,24 @@ pub(crate) enum Side {
 /// Both connections, and the notices `Connected` and `Disconnected` that scripts get about them.
 ///
 /// Scripts know one state, "connected": both connections are ready. `told_connected` is the state that they were told
-/// last; it changes only here, together with the notice.
+/// last, with the moment of the change; it changes only here, together with the notice.
 pub struct Links {
     pub publisher: Link,
     pub subscriber: Link,
-    told_connected: Mutex<bool>,
+    told_connected: Mutex<Told>,
     notices: Arc<Notices>,
+}
+
+/// The state that scripts were told last.
+struct Told {
+    connected: bool,
+    since: Instant,
 }
 
 impl Links {
     pub(crate) fn new(notices: Arc<Notices>) -> Links {
-        Links { publisher: Link::default(), subscriber: Link::default(), told_connected: Mutex::default(), notices }
+        let told_connected = Mutex::new(Told { connected: false, since: Instant::now() });
+        Links { publisher: Link::default(), subscriber: Link::default(), told_connected, notices }
     }
 
     pub(crate) fn get(&self, side: Side) -> &Link {
@@ -49,10 +56,15 @@ impl Links {
     /// A Lua state attached: tells it `Connected` if the connections stand now. It hears nothing of earlier changes.
     pub(crate) fn greet(&self) {
         let told = lock(&self.told_connected);
-        self.notices.drop_past(*told);
-        if *told {
+        self.notices.drop_past(told.connected);
+        if told.connected {
             self.notices.push(Notice::Connected);
         }
+    }
+
+    /// How long the state that scripts know holds, connected or not.
+    pub(crate) fn lasted(&self) -> Duration {
+        lock(&self.told_connected).since.elapsed()
     }
 
     /// The connection is ready: connected and logged in, and for the subscriber every subscription is acknowledged.
@@ -62,8 +74,8 @@ impl Links {
         }
         let mut told = lock(&self.told_connected);
         self.get(side).up();
-        if !*told && self.publisher.is_ready() && self.subscriber.is_ready() {
-            *told = true;
+        if !told.connected && self.publisher.is_ready() && self.subscriber.is_ready() {
+            *told = Told { connected: true, since: Instant::now() };
             self.publisher.set_announced(true);
             self.subscriber.set_announced(true);
             self.notices.push(Notice::Connected);
@@ -83,7 +95,8 @@ impl Links {
         // second adds no `Error` for it.
         let was_announced = self.get(side).set_announced(false);
         let is_news = self.get(side).down(trouble) && other.trouble() != *trouble;
-        if std::mem::take(&mut *told) {
+        if told.connected {
+            *told = Told { connected: false, since: Instant::now() };
             self.notices.push(Notice::Disconnected { reason: trouble.reason.clone() });
         } else if is_news && !was_announced {
             let target = address().into_bytes().into_boxed_slice();

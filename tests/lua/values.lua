@@ -171,7 +171,7 @@ local steps = {
 		concommand.Run(joe, "realtime_selftest", {})
 		assert(not saw("outbox: in ") and not saw("self-test"))
 		host.command("realtime_status")
-		assert(saw(": connected: redis at ") and saw("outbox: in ") and saw("server `"))
+		assert(saw(": connected for ") and saw("outbox: in ") and saw("server `"))
 		host.command("realtime_selftest")
 		host.command("realtime_selftest")
 		assert(saw("a self-test is running already"))
@@ -179,9 +179,10 @@ local steps = {
 	end,
 	function() return saw("[realtime] self-test passed") end,
 	function()
-		for _, name in ipairs({ "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
+		for _, name in ipairs({ "game", "settings", "platform", "file", "resolve", "connect", "log in", "role", "kind", "publish", "values", "counters" }) do
 			assert(saw("[realtime] " .. name), name)
 		end
+		assert(saw("version " .. VERSIONSTR .. ", branch " .. BRANCH) and saw(jit.version .. ", " .. jit.os .. " " .. jit.arch))
 		-- Get near the end of the Lua stack.
 		local function deeper(n) realtime.Get("n") return deeper(n + 1) + 1 end
 		local ok, message = pcall(deeper, 1)

@@ -2,10 +2,15 @@
 // for other processors, on which the Rust code calls the general functions itself; so do these.
 //
 // They are weak: if ring was built without the define, its own functions replace them. The names carry ring's version.
+// Windows: its format has no such replacement, so there the define must reach ring, or the linker finds two functions.
 
 #include <stdint.h>
 
+#ifdef _WIN32
+#define FOR_RING
+#else
 #define FOR_RING __attribute__((weak, visibility("hidden")))
+#endif
 
 // The base point of P-256 times a scalar. ring calls the first for public scalars, so it need not take the same time for
 // all of them; the second takes the same time and has the same parameters and result (ring's p256.c and p256-nistz.c).

@@ -96,7 +96,8 @@ fn settings(config: &Config) -> Result<String, Failure> {
     }
     if found.is_empty() {
         let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
-        return Ok(format!("server `{}`, prefix {prefix}, {}", config.server, config.redis_name()));
+        let renaming = config.renaming().map(|sentence| format!("; {sentence}")).unwrap_or_default();
+        return Ok(format!("server `{}`, prefix {prefix}, {}{renaming}", config.server, config.redis_name()));
     }
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }

@@ -12,7 +12,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::limits::{HEARTBEAT, SILENCE_MAX};
 use crate::io::fail_point::fail_point;
@@ -22,6 +22,7 @@ use crate::redis::connection::Connection;
 use crate::redis::error_reply::Class;
 use crate::redis::push::Push;
 use crate::redis::reply::Decoder;
+use crate::stats::people;
 use crate::threads::links::{Side, Trouble};
 use crate::threads::shared::{Pause, Shared};
 use crate::threads::subscriber::intake::Intake;
@@ -39,6 +40,7 @@ const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 pub(crate) fn run(shared: &Arc<Shared>) {
     // Doubles its delay while connecting fails, and starts anew after a connection that lasted.
     let mut backoff = Backoff::default();
+    let mut absence = Absence::default();
     while !shared.is_stopping() {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
         let goal = shared.goal();
@@ -67,6 +69,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 // Ready means that every subscription was acknowledged; only then the backoff starts anew.
                 was_ready = shared.links.subscriber.is_ready();
                 if was_ready {
+                    absence = Absence::default();
                     backoff.was_ready(began.elapsed());
                 }
                 drop(subscribed);
@@ -85,11 +88,39 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
+        if let Some(away) = absence.to_say(Instant::now())
+            && config.not_understood().is_none()
+        {
+            log::warn!("{redis} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
+        }
         // After `link_down`: a reader that sees the new number must find the link down.
         shared.stats.reconnects.add(u64::from(was_ready));
         if shared.pause_unless_changed(backoff.next_delay(class, shared.random()), seen) == Pause::Stop {
             return;
         }
+    }
+}
+
+/// How often the log says that Redis is still away: the line about its loss scrolls out of sight.
+const ABSENCE_LINE: Duration = Duration::from_secs(60);
+
+/// The time since the first of the failed attempts in a row.
+#[derive(Default)]
+struct Absence {
+    since: Option<Instant>,
+    /// When the log said so last.
+    said: Option<Instant>,
+}
+
+impl Absence {
+    /// After a failed attempt: for how long Redis is away, if a line is due.
+    fn to_say(&mut self, now: Instant) -> Option<Duration> {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(self.said.unwrap_or(since)) < ABSENCE_LINE {
+            return None;
+        }
+        self.said = Some(now);
+        Some(now.saturating_duration_since(since))
     }
 }
 
@@ -171,5 +202,20 @@ impl<'a> Subscriber<'a> {
                 Err(err) => return Err(io::Error::new(ErrorKind::InvalidData, err.to_string())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_is_said_once_a_minute() {
+        let (mut absence, start) = (Absence::default(), Instant::now());
+        let mut at = |s| absence.to_say(start + Duration::from_secs(s)).map(|away| away.as_secs());
+        assert_eq!(
+            [0, 30, 59, 61, 90, 120, 121, 400].map(&mut at),
+            [None, None, None, Some(61), None, None, Some(121), Some(400)]
+        );
     }
 }

@@ -49,14 +49,21 @@ end
 
 class("Entity")
 local player_meta, weapon_meta, npc_meta = class("Player", entity), class("Weapon", entity), class("NPC", entity)
+local vehicle_meta, nextbot_meta = class("Vehicle", entity), class("NextBot", entity)
 
 function entity:IsValid() return valid(self) end
 function entity:IsPlayer() return debug.getmetatable(self) == player_meta end
 function entity:IsNPC() return debug.getmetatable(self) == npc_meta end
 function entity:IsWeapon() return debug.getmetatable(self) == weapon_meta end
-function entity:IsWorld() return valid(self) and data[self].index == 0 end
+function entity:IsVehicle() return debug.getmetatable(self) == vehicle_meta end
+function entity:IsNextBot() return debug.getmetatable(self) == nextbot_meta end
+-- The world is an entity that is not valid.
+function entity:IsWorld() return data[self] ~= nil and data[self].world == true end
 function entity:EntIndex() return valid(self) and data[self].index or 0 end
-function entity:GetClass() return facts(self, "class") end
+function entity:GetClass()
+    if self:IsWorld() then return "worldspawn" end
+    return facts(self, "class")
+end
 function entity:GetModel() return facts(self, "model") end
 function entity:GetPos() return Vector(facts(self, "pos")) end
 function entity:SetPos(pos) facts(self, "pos"):Set(pos) end
@@ -66,6 +73,8 @@ function entity:SetHealth(health) facts(self, "class") data[self].health = healt
 function entity:GetTable() return data[self] and data[self].fields end
 function entity:GetOwner() return NULL end
 function entity:Remove() facts(self, "class") H.remove(self) end
+
+function vehicle_meta:GetDriver() return facts(self, "driver") or NULL end
 
 local steam_base = 76561197960265728ULL
 
@@ -93,11 +102,13 @@ function player_meta:SteamID() return util.SteamIDFrom64(facts(self, "steamid64"
 function player_meta:AccountID() return account(facts(self, "steamid64")) end
 function player_meta:UserID() return facts(self, "userid") end
 function player_meta:GetActiveWeapon() return facts(self, "weapon") end
+npc_meta.GetActiveWeapon = player_meta.GetActiveWeapon
 function player_meta:IsSuperAdmin() return facts(self, "group") == "superadmin" end
 function player_meta:IsAdmin() return self:IsSuperAdmin() or facts(self, "group") == "admin" end
 function player_meta:GetUserGroup() return facts(self, "group") end
 function player_meta:IsUserGroup(group) return facts(self, "group") == group end
-function player_meta:IsBot() return false end
+function player_meta:IsBot() return facts(self, "bot") == true end
+function player_meta:TimeConnected() return H.native.mono() - facts(self, "joined") end
 function player_meta:Alive() return facts(self, "health") > 0 end
 function player_meta:Team() return facts(self, "team") end
 function player_meta:Ping() return 0 end
@@ -125,12 +136,16 @@ end
 
 -- The metatable for a class name, as far as it is known.
 local function meta_for(name)
-    return name:find("^weapon_") and weapon_meta or name:find("^npc_") and npc_meta or entity
+    return name:find("^weapon_") and weapon_meta or name:find("^npc_") and npc_meta
+        or name:find("^prop_vehicle_") and vehicle_meta or name:find("^nextbot_") and nextbot_meta or entity
 end
 
 function H.entity(spec)
     local name = spec.class or "prop_physics"
-    local own = { class = name, index = spec.index or free_index(128), health = spec.health or 0, model = spec.model or "", pos = spec.pos }
+    local own = {
+        class = name, index = spec.index or free_index(128), health = spec.health or 0, model = spec.model or "", pos = spec.pos,
+        driver = spec.driver, weapon = spec.weapon and H.entity({ class = spec.weapon }) or NULL,
+    }
     return make(meta_for(name), own)
 end
 
@@ -141,6 +156,7 @@ function H.player(spec)
         class = "player", index = index, userid = last_userid, name = spec.name or ("Player" .. index),
         steamid64 = tostring(spec.steamid64 or string.format("765611980000%05d", index)), health = spec.health or 100,
         model = spec.model or "models/player/kleiner.mdl", group = spec.group or "user", team = spec.team or 1001, pos = spec.pos,
+        bot = spec.bot, joined = H.native.mono(),
     }
     if spec.superadmin then own.group = "superadmin" end
     own.weapon = spec.weapon == false and NULL or H.entity({ class = spec.weapon or "weapon_physgun" })
@@ -163,6 +179,9 @@ function H.remove(self)
 end
 
 NULL = H.userdata(entity)
+local world = H.userdata(entity)
+data[world] = { world = true, valid = false, index = 0, class = "worldspawn" }
+function H.world() return world end
 
 function IsValid(object)
     if not object then return false end

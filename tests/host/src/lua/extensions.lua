@@ -201,10 +201,25 @@ function game.MaxPlayers() return GetConVar("maxplayers"):GetInt() end
 function game.IsDedicated() return true end
 function game.SinglePlayer() return false end
 function game.ConsoleCommand(line) H.queue_command(line) end
-function game.GetWorld() return Entity(0) end
+function game.GetWorld() return H.world() end
+function game.KickID(id, reason) MsgN("KickID ", tostring(id), ": ", reason or "") end
 function engine.TickInterval() return H.settings.interval end
 function engine.ActiveGamemode() return "sandbox" end
 function engine.TickCount() return H.ticks or 0 end
 function engine.CloseServer() native.quit(0) end
 GAMEMODE = { Name = "Sandbox", FolderName = "sandbox" }
 function gmod.GetGamemode() return GAMEMODE end
+
+-- Teams, which a gamemode sets up.
+team = {}
+local teams = { [1001] = "Unassigned" }
+function team.SetUp(index, name) teams[index] = name end
+function team.GetName(index) return teams[index] or "" end
+
+-- Game events reach the hooks only if a script has asked for them.
+gameevent = {}
+local listened = {}
+function gameevent.Listen(name) listened[name] = true end
+function H.game_event(name, data)
+    if listened[name] then H.run_hook(name, data) end
+end

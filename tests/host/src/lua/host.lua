@@ -22,6 +22,7 @@ host = {
     player = function(spec) return H.player(spec or {}) end,
     entity = function(spec) return H.entity(spec or {}) end,
     remove = function(entity) H.remove(entity) end,
+    game_event = function(name, data) H.game_event(name, data) end,
     -- For tests, not in the game: files outside data/, C modules of stock Lua.
     io = H.io, package = H.package, require = H.require, loadlib = H.package.loadlib, cpath = H.package.cpath,
     arg = {},

@@ -18,7 +18,13 @@ NOTIFY_GENERIC, HUD_PRINTNOTIFY, HUD_PRINTCONSOLE, HUD_PRINTTALK, HUD_PRINTCENTE
 function CurTime() return H.cur_time end
 UnPredictedCurTime = CurTime
 function RealTime() return native.mono() end
-function SysTime() return native.mono() end
+-- From the start of the process, over all maps.
+local process_start = native.load(" process start")
+if not process_start then
+    process_start = native.mono()
+    native.store(" process start", process_start)
+end
+function SysTime() return native.mono() - process_start end
 function FrameTime() return H.frame_time end
 function RealFrameTime() return H.settings.interval end
 

@@ -9,7 +9,7 @@ local header = ffi.typeof("host_userdata *")
 
 local type_ids = {
     none = -1, ["nil"] = 0, boolean = 1, userdata = 7, number = 3, string = 4, table = 5, ["function"] = 6, thread = 8,
-    Entity = 9, Vector = 10, Angle = 11, ConVar = 27, Player = 9, Weapon = 9, NPC = 9, Color = 255,
+    Entity = 9, Vector = 10, Angle = 11, ConVar = 27, Player = 9, Weapon = 9, NPC = 9, Vehicle = 9, NextBot = 9, Color = 255,
 }
 TYPE_NONE, TYPE_NIL, TYPE_BOOL, TYPE_LIGHTUSERDATA, TYPE_NUMBER, TYPE_STRING, TYPE_TABLE = -1, 0, 1, 2, 3, 4, 5
 TYPE_FUNCTION, TYPE_USERDATA, TYPE_THREAD, TYPE_ENTITY, TYPE_VECTOR, TYPE_ANGLE, TYPE_CONVAR = 6, 7, 8, 9, 10, 11, 27

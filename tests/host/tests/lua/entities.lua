@@ -53,6 +53,33 @@ function tests.an_entity()
     same(#ents.FindByClass("prop_physics"), 1)
 end
 
+function tests.vehicles_npcs_bots_and_the_world()
+    local driver = host.player({ name = "Driver" })
+    local jeep = host.entity({ class = "prop_vehicle_jeep", driver = driver })
+    same(type(jeep), "Vehicle")
+    same(jeep:IsVehicle() and isentity(jeep) and not driver:IsVehicle(), true)
+    same(jeep:GetDriver(), driver)
+    host.remove(driver)
+    same(IsValid(jeep:GetDriver()), false)
+    same(host.entity({ class = "prop_vehicle_jeep" }):GetDriver(), NULL)
+    same(host.entity({ class = "npc_combine_s", weapon = "weapon_ar2" }):GetActiveWeapon():GetClass(), "weapon_ar2")
+    same(host.entity({ class = "nextbot_zombie" }):IsNextBot(), true)
+    same(host.player({ bot = true }):IsBot(), true)
+    same(host.player({}):IsBot(), false)
+    local world = game.GetWorld()
+    same(world:IsWorld() and not IsValid(world) and not NULL:IsWorld(), true)
+    same(world:GetClass(), "worldspawn")
+end
+
+function tests.game_events()
+    local heard = 0
+    hook.Add("player_say", "test", function(data) heard = heard + data.userid end)
+    host.game_event("player_say", { userid = 1 })
+    gameevent.Listen("player_say")
+    host.game_event("player_say", { userid = 10 })
+    same(heard, 10)
+end
+
 function tests.null()
     same(IsValid(NULL) or IsValid(nil) or IsValid({}) or IsValid("x"), false)
     same(NULL:IsPlayer(), false)

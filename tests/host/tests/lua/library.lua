@@ -5,6 +5,12 @@ local function same(got, wanted)
 end
 local tests = {}
 
+function tests.teams()
+    same(team.GetName(1001), "Unassigned")
+    team.SetUp(1, "Police")
+    same(team.GetName(1) .. team.GetName(77), "Police")
+end
+
 function tests.strings()
     same(table.concat(string.Explode(",", "a,b,,c"), "|"), "a|b||c")
     same(table.concat(string.Explode("", "abc"), "|"), "a|b|c")

@@ -1,0 +1,80 @@
+# The platforms of the game's servers, and how the library is built for each. Scripts source this file after lib.sh.
+#
+# | platform | file that the game loads | the server that loads it |
+# |---|---|---|
+# | linux64 | gmsv_realtime_linux64.dll | srcds_linux64, since 2026-09 the default branch |
+# | linux32 | gmsv_realtime_linux.dll | srcds_linux |
+# | win64 | gmsv_realtime_win64.dll | srcds_win64.exe |
+# | win32 | gmsv_realtime_win32.dll | srcds.exe |
+# shellcheck shell=bash
+
+# shellcheck disable=SC2034  # the scripts use it
+PLATFORMS=(linux64 linux32 win64 win32)
+
+# `platform_set NAME`: describes the platform in these variables:
+#   target           Rust's name of it
+#   game_suffix      the game's name of it, as in gmsv_realtime_SUFFIX.dll
+#   os               linux or windows
+#   built_library    the name of the library as cargo builds it; built_tool: the name of the tool
+#   strip            the program that removes symbols
+# shellcheck disable=SC2034  # the scripts use them
+platform_set() {
+    platform=$1
+    game_suffix=$1
+    strip='strip'
+    case $platform in
+        linux64) target=x86_64-unknown-linux-gnu ;;
+        linux32) target=i686-unknown-linux-gnu game_suffix=linux ;;
+        win64) target=x86_64-pc-windows-gnu strip=x86_64-w64-mingw32-strip ;;
+        win32) target=i686-pc-windows-gnu strip=i686-w64-mingw32-strip ;;
+        *) fail "there is no platform $platform; use one of: ${PLATFORMS[*]}" ;;
+    esac
+    if [[ $platform == linux* ]]; then
+        os=linux built_library=libgmsv_realtime.so built_tool=realtime-log
+    else
+        os=windows built_library=gmsv_realtime.dll built_tool=realtime-log.exe
+    fi
+}
+
+# `ensure_platform_c`: makes sure that C can be compiled and linked for the platform of `platform_set`. Windows: the
+# mingw-w64 compiler whose threads are those of Windows, so that no DLL of its own is needed.
+ensure_platform_c() {
+    case $platform in
+        linux32) ensure /usr/lib32/libgcc_s.so.1:lib32gcc-s1 ;;
+        win64) ensure x86_64-w64-mingw32-gcc:gcc-mingw-w64-x86-64-win32 ;;
+        win32) ensure i686-w64-mingw32-gcc:gcc-mingw-w64-i686-win32 ;;
+    esac
+}
+
+# `rust_has_std`: true if the standard library for the platform of `platform_set` is installed, or rustup could install it.
+rust_has_std() {
+    local folder
+    folder=$(rustc --print sysroot </dev/null)/lib/rustlib/$target/lib
+    compgen -G "$folder/libstd-*" >/dev/null && return 0
+    have rustup && rustup target add "$target" </dev/null >&2 && compgen -G "$folder/libstd-*" >/dev/null
+}
+
+# `win32_startup FOLDER`: if Rust's start-up objects for 32-bit Windows are not installed, builds them from the source of
+# the standard library into FOLDER, and prints the path of a linker that finds them there. rustc names them without a path.
+win32_startup() {
+    local sysroot object
+    sysroot=$(rustc --print sysroot </dev/null)
+    [[ ! -e $sysroot/lib/rustlib/$target/lib/rsbegin.o ]] || return 0
+    mkdir -p "$1"
+    for object in rsbegin rsend; do
+        RUSTC_BOOTSTRAP=1 rustc --target "$target" --emit=obj -Copt-level=2 -o "$1/$object.o" \
+            "$sysroot/lib/rustlib/src/rust/library/rtstartup/$object.rs" || return 1
+    done
+    # The name of the linker must not be `ld`: rustc guesses the kind of linker by it.
+    cat >"$1/link-win32" <<LINKER
+#!/bin/sh
+for argument do
+    shift
+    case \$argument in rsbegin.o | rsend.o) argument=$1/\$argument ;; esac
+    set -- "\$@" "\$argument"
+done
+exec i686-w64-mingw32-gcc "\$@"
+LINKER
+    chmod 755 "$1/link-win32"
+    printf '%s\n' "$1/link-win32"
+}

@@ -1,0 +1,95 @@
+//! Every piece of Lua in the READMEs works when it is pasted: each one runs in a stand-in server with a real Redis, and
+//! its webhooks reach a stand-in web server. The README's user for Redis has all rights that the module needs. Needs `REALTIME_TEST_REDIS`, which `scripts/redis-in-docker` sets.
+
+// The lines tell which piece failed.
+#![allow(clippy::print_stderr)]
+
+mod running;
+
+use fault_kit::{Answer, Folder, Web};
+use realtime::facade::config::{Address, Config};
+use realtime::facade::redis::command;
+use realtime::facade::redis::connection::Connection;
+use realtime::facade::redis::reply::{Decoder, Reply};
+use realtime::facade::redis::PUSH_LIMITS;
+use running::{Host, prefix, project, redis, variables};
+
+/// The addresses of the examples; the tests reach no other host than this one.
+const PLACES: [&str; 3] = ["https://discord.com/api/webhooks/...", "https://example.org", "https://example.com"];
+
+/// The blocks of a document that begin with ` ```lua `, with the number of their first line.
+fn pieces(document: &str) -> Vec<(usize, String)> {
+    let text = std::fs::read_to_string(project(document)).unwrap();
+    let (mut found, mut open) = (Vec::new(), None::<(usize, String)>);
+    for (number, line) in (1..).zip(text.lines()) {
+        match (&mut open, line.trim()) {
+            (None, "```lua") => open = Some((number + 1, String::new())),
+            (None, _) => {}
+            (Some(_), "```") => found.extend(open.take()),
+            (Some((_, piece)), _) => {
+                piece.push_str(line);
+                piece.push('\n');
+            }
+        }
+    }
+    assert!(open.is_none(), "{document}: a block has no end");
+    found
+}
+
+fn run_all(document: &str) {
+    let folder = Folder::default();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let found = pieces(document);
+    assert!(found.len() > 5, "{document} has {} pieces of Lua", found.len());
+    for (line, piece) in found {
+        let web = Web::start(|_| Answer::Status(204));
+        let here = web.url("/api/webhooks/1/a");
+        let piece = PLACES.iter().fold(piece, |piece, place| piece.replace(place, &here));
+        assert!(!piece.replace(&here, "").contains("://"), "{document}:{line} names another host:\n{piece}");
+        let file = folder.path().join(format!("{line}.lua"));
+        std::fs::write(&file, &piece).unwrap();
+        let set = format!("code={}", file.display());
+        eprintln!("{document}:{line}");
+        Host::start("snippet", &prefix(&format!("readme-{line}")), &["--set", &set]).pass();
+    }
+}
+
+#[test]
+fn the_pieces_of_the_readme_work() {
+    run_all("README.md");
+}
+
+#[test]
+fn the_pieces_of_the_french_readme_work() {
+    run_all("README.fr.md");
+}
+
+/// Sends a command of words to the tests' Redis, as its administrator. Any answer but an error is fine.
+fn administer(words: &str) {
+    let mut config = Config::defaults("readme", 1);
+    config.redis = Address::parse(&redis()).unwrap();
+    let connection = Connection::open(&config, "test").unwrap();
+    let (mut decoder, mut bytes) = (Decoder::new(PUSH_LIMITS), Vec::new());
+    let arguments: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    command::encode(&mut bytes, &arguments);
+    connection.write_all(&bytes).unwrap();
+    loop {
+        if let Some(reply) = decoder.next().unwrap() {
+            assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
+            return;
+        }
+        assert!(decoder.read_from(&mut connection.reader()).unwrap() > 0, "redis closed the connection");
+    }
+}
+
+#[test]
+fn the_user_of_the_readme_may_do_all_that_the_module_does() {
+    let readme = std::fs::read_to_string(project("README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER gmod ")).expect("the README has the line");
+    let user = format!("gmod-{}", std::process::id());
+    administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
+    let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
+    let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
+    Host::launch("acl", 60, &[], environment).pass();
+    administer(&format!("ACL DELUSER {user}"));
+}

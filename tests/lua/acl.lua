@@ -1,0 +1,43 @@
+-- Uses every feature that sends commands to Redis, for a user with the rights that the README names.
+require("realtime")
+
+local refused = {}
+hook.Add("RealtimeError", "acl", function(operation, target, reason)
+	refused[#refused + 1] = operation .. " " .. target .. ": " .. reason
+end)
+local heard, matched, window, answers = 0, 0, nil, {}
+realtime.On("player:event", "exact", function() heard = heard + 1 end)
+realtime.On("player:*", "pattern", function() matched = matched + 1 end)
+realtime.AddHook("player:event", "count", { type = "counter", key = "acl:count:{n}", ttl = 60 })
+realtime.AddHook("player:event", "board", { type = "leaderboard", board = "acl:board", member = "{n}", ttl = 60 })
+realtime.AddAggregator("player:event", "sum", {
+	interval = 1,
+	aggregate = function(events) window = #events return { total = #events } end,
+	actions = { { type = "counter", key = "acl:windows" } },
+})
+
+local function keep(name) return function(value, err) answers[name] = { value, err } end end
+local begun, deadline = false, host.mono() + 30
+timer.Create("acl", 0, 0, function()
+	if realtime.Status() == "connected" and not begun then
+		begun = true
+		assert(realtime.Emit("player:event", { n = 1 }))
+		realtime.Set("acl:text", "a", keep("set"))
+		realtime.SetEx("acl:table", { a = 1 }, 60, keep("setex"))
+		realtime.Get("acl:text", keep("get"))
+		realtime.GetTable("acl:table", keep("gettable"))
+		realtime.Incr("acl:number", 2, keep("incr"))
+		realtime.Expire("acl:number", 60, keep("expire"))
+		realtime.Command({ "ZADD", "gm:acl:zset", "1", "a" }, keep("command"))
+		realtime.GetLeaderboard("acl:board", 3, keep("board"))
+		realtime.GetLeaderboard("acl:count:*", 3, keep("counters"))
+		realtime.Del("acl:text", "acl:zset", keep("del"))
+	end
+	if not begun or (table.Count(answers) < 10 or heard < 1 or matched < 1 or not window) and host.mono() < deadline then return end
+	for name, answer in pairs(answers) do if answer[2] then refused[#refused + 1] = name .. ": " .. answer[2] end end
+	for _, limit in ipairs(realtime.Stats().limits) do refused[#refused + 1] = limit end
+	local fine = #refused == 0 and table.Count(answers) == 10 and heard == 1 and matched == 1 and window == 1
+	print(table.concat(refused, "\n"))
+	print(fine and "1 passed, 0 failed" or "0 passed, 1 failed", heard, matched, window, util.TableToJSON(answers))
+	host.quit(fine and 0 or 1)
+end)
