@@ -30,6 +30,7 @@
 //! | [`hooks`] | What did a script ask for, and does this event concern it? |
 //! | [`io`] | How are small files, locks and TLS used safely? |
 //! | [`redis`] | How do commands and replies look on the wire, and what does a refusal mean? |
+//! | [`embedded`] | How does the module serve itself where nobody has set a Redis? |
 //! | [`webhook`] | What is posted, where, when again, and when is it given up? |
 //! | [`eventlog`] | How do records stand on disk, and how are they found again? |
 //! | [`threads`] | Which thread does what, and how is it asked? |
@@ -44,6 +45,8 @@
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), the disk for `ReadEventLog`, close ([`crate::config::limits::CLOSE_FLUSH_MAX`]) | an answer, the game |
 //! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
+//! | `rt-save` | one write of the embedded server's values | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
@@ -83,6 +86,7 @@ mod io;
 
 // 2 formats and protocols: codecs (bytes in, values out), and the files that open sockets and files. A codec imports
 // none of the latter (tests/tidy.rs lists them).
+mod embedded;
 mod eventlog;
 mod redis;
 mod webhook;

@@ -43,9 +43,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut absence = Absence::default();
     while !shared.is_stopping() {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
-        let config = shared.settings.current();
-        let address = &config.redis;
-        let (trouble, class) = match Connection::open(&config, "subscriber") {
+        let goal = shared.goal();
+        let config = &goal.config;
+        let redis = config.redis_name();
+        let (trouble, class) = match goal.open(shared, "subscriber") {
             Ok(connection) => {
                 let (connection, began) = (Arc::new(connection), Instant::now());
                 let subscribed = Subscribed::begin(shared, &connection, seen);
@@ -61,7 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 let err = Subscriber::new(shared).serve(&connection);
                 if shared.settings.connection_version() != seen && !shared.is_stopping() {
                     drop(subscribed);
-                    let reason = format!("left redis at {address}: the settings changed");
+                    let reason = format!("left {redis}: the settings changed");
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
                     continue;
                 }
@@ -72,7 +73,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     backoff.was_ready(began.elapsed());
                 }
                 drop(subscribed);
-                (format!("lost the subscribed connection to redis at {address}: {err}"), Class::Reconnect)
+                (format!("lost the subscribed connection to {redis}: {err}"), Class::Reconnect)
             }
             Err(err) => {
                 shared.stats.connect_failures.add(u64::from(config.not_understood().is_none()));
@@ -90,7 +91,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if let Some(away) = absence.to_say(Instant::now())
             && config.not_understood().is_none()
         {
-            log::warn!("redis at {address} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
+            log::warn!("{redis} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
         }
         // After `link_down`: a reader that sees the new number must find the link down.
         shared.stats.reconnects.add(u64::from(was_ready));
