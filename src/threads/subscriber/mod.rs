@@ -30,9 +30,9 @@ pub(crate) mod inbox;
 mod intake;
 pub(crate) mod subscriptions;
 
-/// Reads in a row that may find nothing, [`HEARTBEAT`] each, before the connection counts as dead. They are counted, not
-/// timed: a process that was stopped for an hour finds the bytes that came meanwhile at its next read.
-const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
+/// Waits in a row that may find nothing, [`HEARTBEAT`] each, before the connection counts as dead. They are counted, not
+/// timed: a process that was stopped for an hour finds the bytes that came meanwhile at its next wait.
+const EMPTY_WAITS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
 
 /// Runs `rt-subscriber` until [`Shared::stop`]: connects, reads until the connection ends, pauses, and again. A panic
 /// starts it again.
@@ -131,29 +131,31 @@ impl<'a> Subscriber<'a> {
     /// Reads until the connection ends. Returns the reason. After each [`HEARTBEAT`] without bytes it sends a PING: a
     /// network that drops packets silently is noticed after [`SILENCE_MAX`].
     fn serve(mut self, connection: &Connection) -> io::Error {
-        if let Err(err) = connection.set_read_timeout(HEARTBEAT) {
-            return err;
-        }
-        let mut empty_reads = 0;
+        let mut empty_waits = 0;
         loop {
-            match self.decoder.read_from(&mut connection.reader()) {
-                Ok(0) => return io::Error::new(ErrorKind::UnexpectedEof, "closed by redis"),
-                Ok(_) => {
-                    empty_reads = 0;
-                    if let Err(err) = self.handle_pushes() {
-                        return err;
-                    }
-                }
-                // A timeout of a read is `WouldBlock` on Unix and `TimedOut` on Windows.
-                Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    empty_reads += 1;
-                    if empty_reads >= EMPTY_READS_MAX {
+            match connection.wait(HEARTBEAT) {
+                Ok(true) => {}
+                Ok(false) => {
+                    empty_waits += 1;
+                    if empty_waits >= EMPTY_WAITS_MAX {
                         let found = format!("no answer for {} s", SILENCE_MAX.as_secs());
                         return io::Error::new(ErrorKind::TimedOut, found);
                     }
                     self.intake.shared.subscriptions.ping();
+                    continue;
                 }
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                Err(err) => return err,
+            }
+            match self.decoder.read_from(&mut connection.reader()) {
+                Ok(0) => return io::Error::new(ErrorKind::UnexpectedEof, "closed by redis"),
+                Ok(_) => {
+                    empty_waits = 0;
+                    if let Err(err) = self.handle_pushes() {
+                        return err;
+                    }
+                }
+                // A part of a record of TLS has come.
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 Err(err) => return err,
             }
         }
