@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::hooks::url::Origin;
 use crate::io::channel::{self, Receiver, Sender};
+use crate::io::fail_point::fail_point;
 use crate::io::net::{Socket, Timed};
 use crate::io::thread::spawn;
 use crate::io::tls::Encrypted;
@@ -148,6 +149,7 @@ impl CarrierThread {
         let accepted = self.accept(errand);
         self.is_open = accepted.is_ok();
         let (local, mut request) = accepted.map_err(|err| failed(io_trouble(&err)))?;
+        fail_point("carrier");
         readdress(&mut request, &errand.target, &origin.authority())
             .ok_or_else(|| failed("internal error".to_owned()))?;
         let socket = self.dialer.connect(origin, *deadline, interrupt)?;
