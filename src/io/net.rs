@@ -45,11 +45,17 @@ impl Socket {
         Socket::with(stream, &SystemWaits)
     }
 
-    fn with(stream: TcpStream, waits: &'static dyn Waits) -> io::Result<Socket> {
+    /// The same with other waits.
+    pub(crate) fn with(stream: TcpStream, waits: &'static dyn Waits) -> io::Result<Socket> {
         stream.set_nonblocking(true)?;
         // Nagle's algorithm would delay small writes. Each writer here batches by itself.
         stream.set_nodelay(true)?;
         Ok(Socket { stream, has_ended: AtomicBool::new(false), waits })
+    }
+
+    /// The time by which deadlines count.
+    pub(crate) fn now(&self) -> Instant {
+        self.waits.now()
     }
 
     /// Ends the connection. Waits of other threads end soon, and what they try then fails or finds the end.
@@ -77,11 +83,11 @@ impl Socket {
             if self.has_ended.load(Ordering::Acquire) {
                 return Ok(true);
             }
-            let left = deadline.saturating_duration_since(self.waits.now());
+            let left = deadline.saturating_duration_since(self.now());
             if self.waits.wait(&self.stream, interest, left.min(self.waits.slice()))? {
                 return Ok(true);
             }
-            if self.waits.now() >= deadline {
+            if self.now() >= deadline {
                 return Ok(false);
             }
         }
@@ -120,7 +126,7 @@ impl Socket {
     /// Writes everything by the deadline, as long as there is room for some of it within each `stall`. After an error the
     /// connection is of no use: a part may have left.
     pub(crate) fn write_all(&self, mut bytes: &[u8], stall: Duration, deadline: Instant) -> io::Result<()> {
-        let mut now = self.waits.now();
+        let mut now = self.now();
         while !bytes.is_empty() {
             match self.write_by(bytes, deadline.min(now + stall)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -128,7 +134,7 @@ impl Socket {
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) => return Err(err),
             }
-            now = self.waits.now();
+            now = self.now();
             if now >= deadline && !bytes.is_empty() {
                 return Err(ErrorKind::TimedOut.into());
             }
@@ -155,7 +161,7 @@ pub(crate) struct Timed<'a> {
 impl Timed<'_> {
     /// An error of kind `TimedOut` once the deadline has come: a peer that is always ready must not go on for ever.
     fn check(&self) -> io::Result<()> {
-        if self.socket.waits.now() >= self.deadline { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if self.socket.now() >= self.deadline { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 

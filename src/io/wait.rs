@@ -8,7 +8,7 @@
 //!
 //! | | Linux | Windows |
 //! |---|---|---|
-//! | call | `ppoll` | `WSAPoll`, in whole milliseconds |
+//! | call | `ppoll` | `WSAPoll`, in whole milliseconds, and up to a tick of its clock longer (16 ms) |
 //! | another thread shuts the socket down | the wait ends | nothing is promised: it waits in slices |
 //! | a connection that failed to open | reported | before Windows 10 2004 not reported: connections are opened with `TcpStream::connect_timeout` of the standard library, which uses `select` |
 //!
@@ -68,6 +68,58 @@ impl Waits for SystemWaits {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(false),
             Err(err) => Err(err.into()),
+        }
+    }
+}
+
+/// Waits that a test scripts; other modules' tests use them too.
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// How long one wait takes, and whether the socket is ready then.
+    type Script = dyn Fn(Interest, Duration) -> (Duration, bool) + Send + Sync;
+
+    /// Returns from each wait at once, and moves a clock of its own instead.
+    pub(crate) struct Scripted {
+        slice: Duration,
+        now: Mutex<Instant>,
+        timeouts: Mutex<Vec<Duration>>,
+        script: Box<Script>,
+    }
+
+    impl Scripted {
+        /// Lives for ever, as sockets demand.
+        pub(crate) fn new(
+            slice: Duration,
+            script: impl Fn(Interest, Duration) -> (Duration, bool) + Send + Sync + 'static,
+        ) -> &'static Scripted {
+            let (now, timeouts) = (Mutex::new(Instant::now()), Mutex::default());
+            Box::leak(Box::new(Scripted { slice, now, timeouts, script: Box::new(script) }))
+        }
+
+        /// The timeouts of all waits since the last call.
+        pub(crate) fn timeouts(&self) -> Vec<Duration> {
+            std::mem::take(&mut *self.timeouts.lock().unwrap())
+        }
+    }
+
+    impl Waits for Scripted {
+        fn now(&self) -> Instant {
+            *self.now.lock().unwrap()
+        }
+
+        fn slice(&self) -> Duration {
+            self.slice
+        }
+
+        fn wait(&self, _: &TcpStream, interest: Interest, timeout: Duration) -> io::Result<bool> {
+            self.timeouts.lock().unwrap().push(timeout);
+            let (took, is_ready) = (self.script)(interest, timeout);
+            *self.now.lock().unwrap() += took;
+            Ok(is_ready)
         }
     }
 }

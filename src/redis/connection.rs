@@ -61,6 +61,12 @@ impl Connection {
         Ok(connection)
     }
 
+    /// A connection that is ready already.
+    #[cfg(test)]
+    pub(crate) fn over(socket: Socket) -> Connection {
+        Connection { socket, tls: None, tells_role: true }
+    }
+
     /// Whether Redis answers ROLE. An ACL may forbid it.
     pub(crate) fn tells_role(&self) -> bool {
         self.tells_role
@@ -75,7 +81,7 @@ impl Connection {
     /// Waits until the reader has something to read, for this long at most; returns at once if there is something. False:
     /// nothing came. With TLS a read may still find nothing, because a part of a record came.
     pub fn wait(&self, patience: Duration) -> io::Result<bool> {
-        self.wait_until(Instant::now() + patience)
+        self.wait_until(self.socket.now() + patience)
     }
 
     fn wait_until(&self, deadline: Instant) -> io::Result<bool> {

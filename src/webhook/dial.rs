@@ -1,6 +1,6 @@
 //! Opens the connection for one request: name, TCP, TLS, all of it by one deadline.
-//! Runs on `rt-carry-*` (`webhook/carrier.rs`); shares the socket that it hands out with the [`Interrupt`]. Trusts the built-in
-//! authorities and those of `webhook_ca_file`.
+//! Runs on `rt-carry-*` (`webhook/carrier.rs`); shares the socket that it hands out with the [`Interrupt`].
+//! Trusts the built-in authorities and those of `webhook_ca_file`.
 //! Errors name the host and the reason, never a path or a token.
 
 use std::fmt;

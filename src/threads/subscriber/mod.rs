@@ -174,3 +174,62 @@ impl<'a> Subscriber<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::io::net::Socket;
+    use crate::io::wait::Waits;
+    use crate::io::wait::tests::Scripted;
+    use crate::stats::Stats;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Reads a connection to a Redis that sends the beginning of a push and then nothing. Returns the time until the
+    /// connection counts as lost.
+    fn time_until_lost(waits: &'static Scripted) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        far.write_all(b"*3\r\n").unwrap();
+        // Until the bytes are there: the scripted waits tell nothing about the socket.
+        near.peek(&mut [0]).unwrap();
+        let connection = Connection::over(Socket::with(near, waits).unwrap());
+        let attention = Arc::new(AtomicBool::new(false));
+        let config = Config::defaults("box", 1);
+        let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
+        let began = waits.now();
+        let lost = Subscriber::new(&shared).serve(&connection);
+        assert!(lost.to_string().contains("no answer"), "{lost}");
+        waits.now() - began
+    }
+
+    #[test]
+    fn silence_ends_the_connection_however_long_a_slice_is() {
+        for slice in [Duration::from_millis(50), HOUR] {
+            let waits = Scripted::new(slice, |_, timeout| (timeout, false));
+            assert_eq!(time_until_lost(waits), SILENCE_MAX);
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_for_an_hour_finds_its_bytes() {
+        for slice in [Duration::from_millis(50), HOUR] {
+            let count = AtomicU32::new(0);
+            let waits = Scripted::new(slice, move |_, timeout| match count.fetch_add(1, Ordering::Relaxed) {
+                0 => (HOUR, false),
+                1 => (Duration::ZERO, true),
+                _ => (timeout, false),
+            });
+            // The bytes count as a sign of life, so the silence begins after them.
+            assert_eq!(time_until_lost(waits), HOUR + SILENCE_MAX);
+        }
+    }
+}
