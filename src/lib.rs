@@ -43,8 +43,8 @@
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), the disk for `ReadEventLog`, close ([`crate::config::limits::CLOSE_FLUSH_MAX`]) | an answer, the game |
-//! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
-//! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-publisher` | [`threads::publisher`] | its queue, its socket for a moment or while that is full, connecting | a job, a change of routes, a heartbeat, stop |
+//! | `rt-subscriber` | [`threads::subscriber`] | its socket, connecting | bytes, a heartbeat, the end of its connection, stop |
 //! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
 //! | `rt-save` | one write of the embedded server's values | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
@@ -52,7 +52,7 @@
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, the end of their carrier's connection, stop |
-//! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, shutdown of the socket, the end of their sender |
+//! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, the end of its connection, the end of their sender |
 //! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
@@ -66,6 +66,8 @@
 
 // For `#[optimize(speed)]`, which marks the functions that run for each event. The library is built for size.
 #![feature(optimize_attribute)]
+// For `std::net::hostname`, which is stable on no system yet and needs `unsafe` anywhere else.
+#![cfg_attr(feature = "gmod", feature(gethostname))]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 

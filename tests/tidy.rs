@@ -49,6 +49,7 @@ const OPENING: &[&str] = &[
     "io::tls",
     "embedded::files",
     "embedded::server",
+    "io::wait",
     "eventlog::chain",
     "eventlog::disk",
     "eventlog::folder",
@@ -240,6 +241,20 @@ fn unsafe_stays_in_the_lua_edge() {
         let has = source::tokens(&source.text).iter().any(|token| token.text == "unsafe");
         assert!(!has || is_in(&source.module, "lua"), "{} has unsafe code", source.path);
     }
+}
+
+/// `src/io/wait.rs` tells why: on Windows a socket is of no use after a timeout of its own.
+#[test]
+fn no_socket_has_a_timeout_of_its_own() {
+    let has =
+        |source: &Source, words: &[&str]| source::tokens(&source.text).iter().any(|token| words.contains(&token.text));
+    let sets_mode = ["io::net", "webhook::carrier"];
+    for source in &CODE.sources {
+        assert!(!has(source, &["set_read_timeout", "set_write_timeout"]), "{} sets a timeout", source.path);
+        let may_set = sets_mode.contains(&source.module.as_str());
+        assert!(may_set || !has(source, &["set_nonblocking"]), "{} sets a socket's mode", source.path);
+    }
+    assert!(CODE.sources.iter().any(|source| has(source, &["set_nonblocking"])), "no socket's mode is set");
 }
 
 #[test]

@@ -14,3 +14,4 @@ pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls/absent.rs"]
 pub(crate) mod tls;
+pub(crate) mod wait;

@@ -119,13 +119,12 @@ pub(super) fn operator() -> Operator {
     read_operator(Path::new("garrysmod/cfg"), std::env::vars_os())
 }
 
-/// The operating system's name of this machine, or an empty text if it tells none. Linux has it in `/proc`, Windows in
-/// the environment.
+/// The operating system's name of this machine, or an empty text if it tells none. On Windows it is the DNS host name
+/// (<https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-gethostnamew>), because `COMPUTERNAME` is cut
+/// at 15 characters and two machines may have the same.
 fn host_name() -> String {
-    let from_file = std::fs::read("/proc/sys/kernel/hostname").ok();
-    let name = from_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let name = name.or_else(|| Some(std::env::var_os("COMPUTERNAME")?.to_string_lossy().into_owned()));
-    name.unwrap_or_default().trim().to_owned()
+    let name = std::net::hostname().unwrap_or_default();
+    name.to_string_lossy().trim().to_owned()
 }
 
 /// Sends the message and place of every panic, on any thread, to the text log. Rust's default hook prints to stderr,

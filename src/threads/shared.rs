@@ -131,7 +131,7 @@ impl Shared {
     pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
             self.outbox.set_generation(self.settings.connection_version());
-            // Ends the pauses between attempts, and then the subscriber's blocking read. The lock is taken so that a
+            // Ends the pauses between attempts, and then the subscriber's wait for bytes. The lock is taken so that a
             // worker between its look at the settings and its wait does not miss the notification.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();

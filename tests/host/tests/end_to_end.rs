@@ -10,7 +10,7 @@ mod running;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fault_kit::{Answer, Folder, Scripted, Web};
+use fault_kit::{Answer, Folder, PATIENCE, Scripted, Web};
 use realtime::facade::config::{Address, Config};
 use realtime::facade::redis::connection::Connection;
 use realtime::facade::redis::push::Push;
@@ -47,6 +47,7 @@ impl Client {
                 }
                 continue;
             }
+            assert!(self.connection.wait(PATIENCE).unwrap(), "no answer of redis");
             assert!(self.decoder.read_from(&mut self.connection.reader()).unwrap() > 0, "redis closed the connection");
         }
     }
