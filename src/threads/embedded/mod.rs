@@ -99,7 +99,8 @@ fn answer(shared: &Shared, place: Place, is_serving: bool) -> Option<Server> {
 fn look_for_redis(home: &Home, address: &Address) -> Found {
     let place = (address.host.as_str(), address.port).to_socket_addrs().ok().and_then(|mut places| places.next());
     let connect = |place: SocketAddr| TcpStream::connect_timeout(&place, CONNECT_TIMEOUT);
-    let refused = place.is_some_and(|place| connect(place).is_err_and(|err| err.kind() == ErrorKind::ConnectionRefused));
+    let refused =
+        place.is_some_and(|place| connect(place).is_err_and(|err| err.kind() == ErrorKind::ConnectionRefused));
     if !refused {
         return Found::Real;
     }

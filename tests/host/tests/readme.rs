@@ -8,10 +8,10 @@ mod running;
 
 use fault_kit::{Answer, Folder, Web};
 use realtime::facade::config::{Address, Config};
+use realtime::facade::redis::PUSH_LIMITS;
 use realtime::facade::redis::command;
 use realtime::facade::redis::connection::Connection;
 use realtime::facade::redis::reply::{Decoder, Reply};
-use realtime::facade::redis::PUSH_LIMITS;
 use running::{Host, prefix, project, redis, variables};
 
 /// The addresses of the examples; the tests reach no other host than this one.
