@@ -63,6 +63,8 @@
 
 // For `#[optimize(speed)]`, which marks the functions that run for each event. The library is built for size.
 #![feature(optimize_attribute)]
+// For the identity of an open file on Windows (`io/plain_file.rs`).
+#![cfg_attr(windows, feature(windows_by_handle))]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
