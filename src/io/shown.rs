@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::Path;
 
 /// The path for a message.
-pub(crate) fn shown(path: &Path) -> Shown<'_> {
+pub fn shown(path: &Path) -> Shown<'_> {
     Shown(path)
 }
 
 /// Displays a path; see [`shown`].
-pub(crate) struct Shown<'a>(&'a Path);
+pub struct Shown<'a>(&'a Path);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use crate::config::{Config, Operator, decode};
 use crate::io::lock::lock;
 use crate::io::plain_file::read_at_most;
+use crate::io::sharing;
+use crate::io::shown::shown;
 
 /// Largest `garrysmod/cfg/realtime.json`, in bytes. A few hundred bytes are usual; the game thread waits for this read.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
@@ -27,18 +29,18 @@ const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.j
 /// there, a hint says so; the wrong file is not read.
 pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Operator {
     let path = folder.join(FILE_NAME);
-    let name = path.to_string_lossy().into_owned();
+    let name = shown(&path).to_string();
     let mut hints = Vec::new();
-    let file = match read_at_most(&path, SETTINGS_BYTES_MAX) {
+    let file = match sharing::patiently(|| read_at_most(&path, SETTINGS_BYTES_MAX)) {
         Ok(bytes) => Some((name, Ok(decode(&bytes)))),
         Err(err) if err.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
             let wrong = WRONG_NAMES.iter().find(|wrong| folder.join(wrong).is_file());
             hints.extend(
-                wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", folder.join(wrong).display())),
+                wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&folder.join(wrong)))),
             );
             None
         }
-        Err(err) => Some((name, Err(format!("cannot read it: {err}")))),
+        Err(err) => Some((name, Err(format!("cannot read it: {}{err}", sharing::words(&err))))),
     };
     let variables = environment.filter_map(|(name, text)| {
         let name = name.into_string().ok().filter(|name| name.to_ascii_uppercase().starts_with("REALTIME_"))?;
@@ -170,7 +172,7 @@ mod tests {
             let folder = Folder::new(&format!("wrong-{wrong}"));
             fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
             let config = folder.read();
-            let expected = format!("{} is not read: name it realtime.json", folder.0.join(wrong).display());
+            let expected = format!("{} is not read: name it realtime.json", shown(&folder.0.join(wrong)));
             assert_eq!((config.complaints, config.server.as_str()), (vec![expected], "box-27015"));
             fs::write(folder.0.join(FILE_NAME), "{}").unwrap();
             assert_eq!(folder.read().complaints.len(), 0);

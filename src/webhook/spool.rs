@@ -35,7 +35,7 @@ use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
 use crate::hooks::url::Url;
-use crate::io::shown::shown as path_shown;
+use crate::io::shown::shown;
 use crate::io::{bounded_file, plain_file, sharing};
 use crate::json::writer::Writer;
 use crate::webhook::discord::Message;
@@ -361,7 +361,7 @@ impl Search {
                     self.slots.push(slot);
                     self.has_own = true;
                 } else {
-                    self.left.push(format!("`{}` is not a spool", path_shown(&path)));
+                    self.left.push(format!("`{}` is not a spool", shown(&path)));
                 }
             }
             Err(err) => self.leave(number, &path, &err),
@@ -373,7 +373,7 @@ impl Search {
         if sharing::is_held(err) {
             return self.held.push(number);
         }
-        self.left.push(format!("`{}`: {err}", path_shown(path)));
+        self.left.push(format!("`{}`: {err}", shown(path)));
     }
 }
 
