@@ -239,6 +239,14 @@ fn unsafe_stays_in_the_lua_edge() {
     }
 }
 
+/// `Path::display` shows `\` on Windows; `io/shown.rs` shows `/` everywhere. The self-test shows paths of its own making.
+#[test]
+fn paths_in_messages_go_through_one_helper() {
+    for source in CODE.all().filter(|source| !is_in(&source.module, "threads::selftest")) {
+        assert!(!source.text.contains(".display()"), "{} shows a path with `.display()`", source.path);
+    }
+}
+
 #[test]
 fn thread_names_fit_the_fifteen_bytes_that_linux_shows() {
     let mut names = 0;

@@ -501,13 +501,7 @@ impl Writer {
 
     /// Writes the unwritten bytes of a part. If the write fails, its bytes are cut off again, so that no half record
     /// stays.
-    fn write_part(
-        &mut self,
-        at: &mut PartAt,
-        first_seq: u64,
-        bytes: &[u8],
-        now: Instant,
-    ) -> Result<(), WriteError> {
+    fn write_part(&mut self, at: &mut PartAt, first_seq: u64, bytes: &[u8], now: Instant) -> Result<(), WriteError> {
         if at.written == bytes.len() {
             return Ok(());
         }

@@ -416,6 +416,29 @@ mod tests {
         fs::remove_dir(folder.path("x.log")).unwrap();
     }
 
+    /// With the rules of Windows: an editor or a backup holds one of the two files, or both.
+    #[cfg(windows)]
+    #[test]
+    fn a_program_that_shares_no_deletion_costs_no_line() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let (folder, mut now) = (Folder::new("shares"), Instant::now());
+        let mut file = folder.file(100);
+        (0..2).for_each(|_| assert_eq!(file.append(&line(b'a', 90), now), FINE));
+        for name in ["x.log", "x.old.log"] {
+            let (read, write) = (1, 2);
+            let path = folder.path(name);
+            let editor = OpenOptions::new().read(true).share_mode(read | write).open(path).unwrap();
+            now += HELD_RETRY;
+            let first = file.append(&line(b'b', 90), now);
+            assert!(first.trouble.unwrap().contains(", which grows beyond its limit: "));
+            assert_eq!((first.lost, folder.text("x.log").len()), (0, 180), "{name}");
+            drop(editor);
+            now += HELD_RETRY;
+            assert_eq!(file.append(&line(b'c', 90), now), FINE);
+            assert_eq!((folder.text("x.old.log").len(), folder.text("x.log").len()), (180, 90), "{name}");
+        }
+    }
+
     #[test]
     fn the_old_file_keeps_its_extension() {
         for (path, old) in [("a/realtime.log", "a/realtime.old.log"), ("a/b", "a/b.old"), ("x.jsonl", "x.old.jsonl")] {

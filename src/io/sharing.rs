@@ -76,19 +76,19 @@ mod tests {
     #[test]
     fn the_codes_of_windows_that_pass() {
         for (code, held, in_use) in [
-            (2, false, false),     // ERROR_FILE_NOT_FOUND
-            (3, false, false),     // ERROR_PATH_NOT_FOUND
-            (5, true, false),      // ERROR_ACCESS_DENIED
-            (19, false, false),    // ERROR_WRITE_PROTECT
-            (32, true, true),      // ERROR_SHARING_VIOLATION
-            (33, true, true),      // ERROR_LOCK_VIOLATION
-            (80, false, false),    // ERROR_FILE_EXISTS
-            (112, false, false),   // ERROR_DISK_FULL
-            (123, false, false),   // ERROR_INVALID_NAME
-            (170, true, true),     // ERROR_BUSY
-            (183, false, false),   // ERROR_ALREADY_EXISTS
-            (303, true, true),     // ERROR_DELETE_PENDING
-            (1224, true, true),    // ERROR_USER_MAPPED_FILE
+            (2, false, false),   // ERROR_FILE_NOT_FOUND
+            (3, false, false),   // ERROR_PATH_NOT_FOUND
+            (5, true, false),    // ERROR_ACCESS_DENIED
+            (19, false, false),  // ERROR_WRITE_PROTECT
+            (32, true, true),    // ERROR_SHARING_VIOLATION
+            (33, true, true),    // ERROR_LOCK_VIOLATION
+            (80, false, false),  // ERROR_FILE_EXISTS
+            (112, false, false), // ERROR_DISK_FULL
+            (123, false, false), // ERROR_INVALID_NAME
+            (170, true, true),   // ERROR_BUSY
+            (183, false, false), // ERROR_ALREADY_EXISTS
+            (303, true, true),   // ERROR_DELETE_PENDING
+            (1224, true, true),  // ERROR_USER_MAPPED_FILE
             (-1, false, false),
         ] {
             assert_eq!((windows_code_is_held(code), windows_code_is_in_use(code)), (held, in_use), "{code}");

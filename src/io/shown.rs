@@ -35,9 +35,12 @@ mod tests {
 
     #[test]
     fn names_are_separated_by_one_sign() {
-        for (path, on_windows) in
-            [("a/b", "a/b"), ("C:\\x\\data/logs/a.log", "C:/x/data/logs/a.log"), ("\\\\host\\s\\", "//host/s/"), ("", "")]
-        {
+        for (path, on_windows) in [
+            ("a/b", "a/b"),
+            ("C:\\x\\data/logs/a.log", "C:/x/data/logs/a.log"),
+            ("\\\\host\\s\\", "//host/s/"),
+            ("", ""),
+        ] {
             let mut both = [String::new(), String::new()];
             write(&mut both[0], path, true).unwrap();
             write(&mut both[1], path, false).unwrap();

@@ -49,11 +49,8 @@ pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stat
     let console = Arc::new(Console { tx, attention, stats });
     let settings = ConfigBuilder::new().set_thread_level(LevelFilter::Error).set_target_level(LevelFilter::Off).build();
     let file = directory.map(|directory| {
-        let bounds = Bounds {
-            bytes_max: LOG_FILE_BYTES_MAX,
-            waiting_bytes_max: LOG_WAITING_BYTES_MAX,
-            is_private: false,
-        };
+        let bounds =
+            Bounds { bytes_max: LOG_FILE_BYTES_MAX, waiting_bytes_max: LOG_WAITING_BYTES_MAX, is_private: false };
         let file = BoundedFile::new(directory.join("realtime.log"), bounds);
         let mut file = LogFile { file, line: Vec::new(), lost: 0, is_told: false, console: Arc::clone(&console) };
         // Opened now, so that the owner finds an empty log rather than none, and hears of an error at once.
@@ -283,7 +280,9 @@ mod tests {
             for piece in ["12:00:00 ", "[WARN] ", "", "line", " ", &line.to_string()] {
                 file.write_all(piece.as_bytes()).unwrap();
             }
-            assert!(!fs::read_to_string(folder.join("realtime.log")).unwrap_or_default().contains(&format!("e {line}\n")));
+            assert!(
+                !fs::read_to_string(folder.join("realtime.log")).unwrap_or_default().contains(&format!("e {line}\n"))
+            );
             file.write_all(b"\n").unwrap();
         }
         let texts = ["realtime.old.log", "realtime.log"].map(|name| fs::read_to_string(folder.join(name)).unwrap());

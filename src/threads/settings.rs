@@ -25,7 +25,8 @@ const FILE_NAME: &str = "realtime.json";
 const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
 
 /// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` of `environment`.
-/// A file that cannot be read is an error inside [`Operator::file`]. If it is missing, but a file with a wrong name is
+/// A file that cannot be read is an error inside [`Operator::file`]; one that another program holds, such as an editor that
+/// saves it, is tried again for a moment. If it is missing, but a file with a wrong name is
 /// there, a hint says so; the wrong file is not read.
 pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Operator {
     let path = folder.join(FILE_NAME);
@@ -35,9 +36,7 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
         Ok(bytes) => Some((name, Ok(decode(&bytes)))),
         Err(err) if err.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
             let wrong = WRONG_NAMES.iter().find(|wrong| folder.join(wrong).is_file());
-            hints.extend(
-                wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&folder.join(wrong)))),
-            );
+            hints.extend(wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&folder.join(wrong)))));
             None
         }
         Err(err) => Some((name, Err(format!("cannot read it: {}{err}", sharing::words(&err))))),
@@ -97,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::config::Sources;
+    use crate::io::plain_file::held;
 
     /// A folder of one test, removed at its end.
     struct Folder(PathBuf);
@@ -156,6 +156,21 @@ mod tests {
         }
     }
 
+    /// An editor saves the file, or a scanner looks at it, while the server starts.
+    #[test]
+    fn a_held_file_is_read_a_moment_later() {
+        let folder = Folder::new("held");
+        let path = folder.0.join(FILE_NAME);
+        fs::write(&path, "{\"server\":\"a\"}").unwrap();
+        held::hold(&path, 3);
+        assert_eq!(folder.read().server, "a");
+        held::hold(&path, u32::MAX);
+        let config = folder.read();
+        held::release(&path);
+        let words = format!("{}: cannot read it: another program holds it: ", shown(&path));
+        assert!(config.not_understood().is_some_and(|found| found.contains(&words)), "{:?}", config.complaints);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_symbolic_link_to_the_file_is_followed() {
@@ -168,7 +183,8 @@ mod tests {
     /// A file with a wrong name is not read, and its owner gets a hint. Beside the right file it gets none: it is a copy.
     #[test]
     fn a_file_with_a_wrong_name_gets_a_hint() {
-        for wrong in WRONG_NAMES {
+        // Windows takes `Realtime.json` for the right name.
+        for wrong in WRONG_NAMES.into_iter().filter(|wrong| cfg!(unix) || !wrong.eq_ignore_ascii_case(FILE_NAME)) {
             let folder = Folder::new(&format!("wrong-{wrong}"));
             fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
             let config = folder.read();

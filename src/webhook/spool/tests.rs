@@ -304,7 +304,10 @@ fn a_bad_line_loses_that_post_only() {
     let shows =
         older.replace("\"http://h/{k}\"", "\"http://h/hooks/hunter2\"").replace("http://h/x", "http://h/hooks/hunter2");
     fs::write(directory.path("spool.jsonl"), shows).unwrap();
-    assert_eq!(directory.open(now).found.posts[0].address.name(), Url::parse("http://h/hooks/hunter2").unwrap().to_string());
+    assert_eq!(
+        directory.open(now).found.posts[0].address.name(),
+        Url::parse("http://h/hooks/hunter2").unwrap().to_string()
+    );
 }
 
 /// The spool then uses the next number.
@@ -324,7 +327,11 @@ fn a_file_that_is_not_a_spool_is_left_untouched() {
         for round in 0..2 {
             let mut opened = directory.open(now);
             assert_eq!((opened.found.left.len(), opened.found.posts.len()), (1, round * 2), "{words}");
-            assert!(opened.found.left[0].contains(words) && opened.found.left[0].contains("spool.jsonl"), "{:?}", opened.found.left);
+            assert!(
+                opened.found.left[0].contains(words) && opened.found.left[0].contains("spool.jsonl"),
+                "{:?}",
+                opened.found.left
+            );
             opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
             assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
         }
@@ -352,7 +359,11 @@ fn a_pipe_in_the_place_of_a_file_blocks_nothing() {
     };
     make_pipe("spool.lock");
     let mut opened = directory.open(now);
-    assert!(opened.found.left.len() == 1 && opened.found.left[0].ends_with("it is not a plain file"), "{:?}", opened.found.left);
+    assert!(
+        opened.found.left.len() == 1 && opened.found.left[0].ends_with("it is not a plain file"),
+        "{:?}",
+        opened.found.left
+    );
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
     make_pipe("spool.2.jsonl");

@@ -28,7 +28,8 @@ fn settle(writer: &mut Writer, mut now: Instant) -> u64 {
 /// Rotations while another program holds the full segment, the place of its new name, or the lock file.
 #[test]
 fn records_wait_while_a_rotation_is_held() {
-    for (format, end) in FORMATS.into_iter().flat_map(|format| [(format, ""), (format, ".000001"), (format, ".000003")]) {
+    for (format, end) in FORMATS.into_iter().flat_map(|format| [(format, ""), (format, ".000001"), (format, ".000003")])
+    {
         let (folder, samples) = (Folder::new(), many(9000));
         let mut writer = open(&folder, LogSpec { fsync: Fsync::Never, ..spec(format) });
         let mut failures = 0;
@@ -141,9 +142,9 @@ fn a_reader_tells_that_a_file_is_held() {
 /// Any file of the log is held when a writer opens it. Afterwards the log continues where it ended.
 #[test]
 fn a_held_log_is_opened_later() {
-    for (format, end) in FORMATS.into_iter().flat_map(|format| {
-        ["", ".lock", ".idx", ".000001"].map(|end| (format, end))
-    }) {
+    for (format, end) in
+        FORMATS.into_iter().flat_map(|format| ["", ".lock", ".idx", ".000001"].map(|end| (format, end)))
+    {
         let (folder, samples) = (Folder::new(), many(5000));
         let mut writer = open(&folder, spec(format));
         append(&mut writer, &samples[..4000]);
@@ -184,4 +185,47 @@ fn a_held_index_costs_no_record() {
         assert!(writer.take_counts().index_errors > 0, "{end}");
         assert!(read_all(&folder) == expected(&samples), "{end}");
     }
+}
+
+/// A virus scanner that reads the lock file, or lets nobody read it, is no writer: the log is opened later.
+#[cfg(windows)]
+#[test]
+fn a_reader_of_the_lock_file_is_no_writer() {
+    use std::os::windows::fs::OpenOptionsExt;
+    let folder = Folder::new();
+    drop(open(&folder, spec(Format::Json)));
+    let second = || Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
+    for share_mode in [0, 1, 1 | 4] {
+        let scanner = fs::OpenOptions::new().read(true).share_mode(share_mode).open(beside(&folder, ".lock")).unwrap();
+        let err = second().err().unwrap();
+        assert!(err.is_held(), "{share_mode}: {err}");
+        drop(scanner);
+        drop(second().unwrap());
+    }
+    let writer = second().unwrap();
+    let err = second().err().unwrap();
+    assert!(!err.is_held() && err.to_string().contains("this process writes it already"), "{err}");
+    drop(writer);
+}
+
+/// The same with the rules of Windows instead of a double: an editor keeps the file from being renamed.
+#[cfg(windows)]
+#[test]
+fn records_wait_while_an_editor_holds_the_file() {
+    use std::os::windows::fs::OpenOptionsExt;
+    let (folder, samples) = (Folder::new(), many(3000));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples[..100]);
+    writer.sync_now(Instant::now()).unwrap();
+    let (read, write) = (1, 2);
+    let editor = fs::OpenOptions::new().read(true).share_mode(read | write).open(active(&folder)).unwrap();
+    for sample in &samples[100..] {
+        writer.append(sample.time_ms, &sample.channel, &sample.payload).unwrap();
+    }
+    let err = writer.sync_now(Instant::now()).unwrap_err();
+    assert!(err.is_held() && err.to_string().contains("another program holds it: "), "{err}");
+    drop(editor);
+    writer.sync_now(Instant::now()).unwrap();
+    assert!(read_all(&folder) == expected(&samples));
+    assert_eq!(writer.take_counts().rewritten, 0);
 }
