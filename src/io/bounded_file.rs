@@ -349,11 +349,14 @@ mod tests {
         assert_eq!(file.append(&line(b'c', 900), now), FINE);
         assert_eq!(fs::read(&path).unwrap(), line(b'c', 900));
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
-        // An editor saves: a new file takes the name.
+        // An editor saves: a new file takes the name. Old systems of Windows refuse that.
         fs::write(folder.path("new"), b"").unwrap();
-        fs::rename(folder.path("new"), &path).unwrap();
-        assert_eq!(file.append(&line(b'd', 900), now), FINE);
-        assert_eq!(fs::read(&path).unwrap(), line(b'd', 900));
+        let saved = fs::rename(folder.path("new"), &path);
+        assert!(saved.is_ok() || cfg!(windows));
+        if saved.is_ok() {
+            assert_eq!(file.append(&line(b'd', 900), now), FINE);
+            assert_eq!(fs::read(&path).unwrap(), line(b'd', 900));
+        }
         // Windows does not remove the folder of an open file.
         if cfg!(unix) {
             fs::remove_dir_all(&folder.0).unwrap();
@@ -408,7 +411,9 @@ mod tests {
         assert_eq!((folder.text("x.log").into_bytes(), file.due()), (lines, None));
         // At the end of the process, lines that still wait are counted.
         assert_eq!(file.give_up(), 0);
+        drop(file);
         fs::remove_file(folder.path("x.log")).unwrap();
+        let mut file = folder.file(1000);
         fs::create_dir(folder.path("x.log")).unwrap();
         assert!(file.append(&line(b'e', 40), now).trouble.is_some());
         assert_eq!(file.append(&line(b'f', 40), now), FINE, "the pause after the failure");

@@ -30,6 +30,7 @@ use simplelog::{ConfigBuilder, WriteLogger};
 use crate::io::bounded_file::{BoundedFile, Bounds, Written};
 use crate::io::channel::{self, Receiver, Sender};
 use crate::io::lock::lock;
+use crate::io::sharing::HELD_RETRY;
 use crate::stats::Stats;
 
 /// Most lines that wait for the game console until the next tick. Further lines are dropped and counted; the file has
@@ -117,8 +118,9 @@ impl io::Write for LogFile {
         Ok(bytes.len())
     }
 
+    /// Called at the end of the process: this last attempt waits for no pause.
     fn flush(&mut self) -> io::Result<()> {
-        let retried = self.file.retry(Instant::now());
+        let retried = self.file.retry(Instant::now() + HELD_RETRY);
         self.note(retried);
         Ok(())
     }
@@ -258,7 +260,6 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::io::sharing::HELD_RETRY;
 
     /// A log in a folder of one test, and the queue of its console.
     fn log_file(name: &str) -> (LogFile, Receiver<String>, std::path::PathBuf) {

@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
                     self.shared.stats.files_held.add(1);
                     log::warn!("another program holds a spool in `{}`: it is read later", shown(directory));
                 }
-                *lock(&self.webhooks.spool) = SpoolState::Open(spool);
+                *lock(&self.webhooks.spool) = SpoolState::Open(Box::new(spool));
                 self.take_over(found);
                 // Before anything is posted: once this process's own file holds all posts, the files of dead processes
                 // are removed, and a crash later loses none of them.

@@ -115,6 +115,7 @@ fn lines_are_appended_to_a_bounded_file() {
         assert!(text.len() as u64 <= DEAD_LETTER_FILE_BYTES_MAX, "{name}");
         assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{name}");
     }
+    drop(letters);
     std::fs::remove_dir_all(&directory).unwrap();
     // A file in the place of the directory: the lines wait, as many as fit into their memory.
     std::fs::write(&directory, "").unwrap();

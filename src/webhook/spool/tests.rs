@@ -465,8 +465,9 @@ fn an_unusable_folder_is_an_error() {
     let (directory, now) = (Directory::new("denied"), clock());
     fs::write(directory.path("file"), "").unwrap();
     assert!(Spool::open(&directory.path("file"), now).is_err());
-    // A directory in the place of the temporary file.
+    // A directory in the place of the temporary file. Windows denies access to it, as to a file that is being deleted: the
+    // posts go into the next spool.
     let mut opened = directory.open(now);
     fs::create_dir(directory.path("spool.jsonl.new")).unwrap();
-    assert!(opened.spool.write(Spool::lines(posts(now).iter(), now)).is_err());
+    assert_eq!(opened.spool.write(Spool::lines(posts(now).iter(), now)).is_err(), cfg!(unix));
 }
