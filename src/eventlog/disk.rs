@@ -1,12 +1,12 @@
 //! The system calls that a writer makes, behind traits, so that tests can put a failing disk in their place. Runs on
-//! `rt-files`, and [`read_at`] on the thread of any reader. Each call is one system call; only an interrupted one is
-//! repeated, and no error is hidden.
+//! `rt-files`, and [`read_at`] on the thread of any reader. Each call is one system call, except for a rename; only an
+//! interrupted one is repeated, and no error is hidden.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::io::plain_file;
+use crate::io::{plain_file, sharing};
 
 /// The calls of a writer that concern names in a folder.
 pub trait Disk: Send + Sync {
@@ -82,9 +82,15 @@ fn writing() -> OpenOptions {
 /// empty file of our own: creating a new file is atomic on every system and file system.
 pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     drop(plain_file::create_new(OpenOptions::new().write(true), to)?);
-    plain_file::rename(from, to).inspect_err(|_| {
+    // Windows denies access while a virus scanner looks at the new empty file, which takes a moment. If another program
+    // holds the file itself, that may last, and the caller comes back later.
+    let renamed = sharing::patiently(|| match plain_file::rename(from, to) {
+        Err(err) if sharing::is_in_use(&err) => Ok(Err(err)),
+        other => other.map(Ok),
+    });
+    renamed.and_then(|renamed| renamed).inspect_err(|_| {
         // If this fails too, an empty file stays behind, which holds no record.
-        let _ = plain_file::remove(to);
+        let _ = sharing::patiently(|| plain_file::remove(to));
     })
 }
 

@@ -45,7 +45,7 @@ pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
 const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
 /// Longest time for the first attempt to open a log: enough for any log with a good index. Then slices follow.
 const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
-/// Longest time at close for logs that are not open yet, so that their waiting records are not lost.
+/// Longest time for logs that are not open yet, at close and when one of them must make room, so that no records are lost.
 const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_UNOPENED_BYTES_MAX);
 
@@ -323,11 +323,18 @@ impl<'a> Desk<'a> {
 
     /// Closes the least recently used log while [`EVENTLOG_OPEN_MAX`] are open.
     fn make_room(&mut self, now: Instant) -> Result<(), Shut> {
+        let until = Instant::now() + EVENTLOG_CLOSE_OPENING_MAX;
         while self.logs.len() >= EVENTLOG_OPEN_MAX {
             // A log with records that the disk does not take is never closed for another: it would lose them.
             let idle = self.logs.iter().filter(|log| !log.is_busy(now)).min_by_key(|log| log.last_use);
-            let Some(path) = idle.map(|log| log.path.clone()) else { return Err(Shut::Full) };
-            self.close_log(&path, now);
+            if let Some(path) = idle.map(|log| log.path.clone()) {
+                self.close_log(&path, now);
+            } else if self.is_opening() && Instant::now() < until {
+                // Where opening takes long, all of them may be at it: the first one to be open makes room.
+                self.open_slice(now);
+            } else {
+                return Err(Shut::Full);
+            }
         }
         Ok(())
     }
