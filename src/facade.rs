@@ -67,6 +67,12 @@ pub mod hooks {
     }
 }
 
+pub mod io {
+    pub mod shown {
+        pub use crate::io::shown::shown;
+    }
+}
+
 pub mod json {
     pub mod tape {
         pub use crate::json::tape::{Reader, TapeItem};

@@ -68,6 +68,8 @@
 #![feature(optimize_attribute)]
 // For `std::net::hostname`, which is stable on no system yet and needs `unsafe` anywhere else.
 #![cfg_attr(feature = "gmod", feature(gethostname))]
+// For the identity of an open file on Windows (`io/plain_file.rs`).
+#![cfg_attr(windows, feature(windows_by_handle))]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 

@@ -248,13 +248,21 @@ fn unsafe_stays_in_the_lua_edge() {
 fn no_socket_has_a_timeout_of_its_own() {
     let has =
         |source: &Source, words: &[&str]| source::tokens(&source.text).iter().any(|token| words.contains(&token.text));
-    let sets_mode = ["io::net", "webhook::carrier"];
+    let sets_mode = ["io::net", "webhook::carrier", "embedded::server"];
     for source in &CODE.sources {
         assert!(!has(source, &["set_read_timeout", "set_write_timeout"]), "{} sets a timeout", source.path);
         let may_set = sets_mode.contains(&source.module.as_str());
         assert!(may_set || !has(source, &["set_nonblocking"]), "{} sets a socket's mode", source.path);
     }
     assert!(CODE.sources.iter().any(|source| has(source, &["set_nonblocking"])), "no socket's mode is set");
+}
+
+/// `Path::display` shows `\` on Windows; `io/shown.rs` shows `/` everywhere. The self-test shows paths of its own making.
+#[test]
+fn paths_in_messages_go_through_one_helper() {
+    for source in CODE.all().filter(|source| !is_in(&source.module, "threads::selftest")) {
+        assert!(!source.text.contains(".display()"), "{} shows a path with `.display()`", source.path);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::snapshot;
 use super::store::Store;
 use crate::config::Secret;
+use crate::io::shown::shown;
 use crate::io::{bounded_file, plain_file};
 
 /// Memory that the values may take in all, in bytes. A game server has hundreds of times less.
@@ -75,7 +76,7 @@ impl Files {
                 let missing = || io::Error::other("another process begins to serve from this folder");
                 return login.map(Claim::Others).ok_or_else(missing);
             }
-            Err(err) => files.unkept = Some(format!("cannot write in `{}`: {err}", folder.display())),
+            Err(err) => files.unkept = Some(format!("cannot write in `{}`: {err}", shown(folder))),
         }
         Ok(Claim::Ours(files))
     }
@@ -130,7 +131,7 @@ impl Files {
             login.port
         );
         if let Err(err) = self.replace(LOGIN, text.as_bytes()) {
-            notes.push(format!("cannot write `{}`: {err}", self.folder.join(LOGIN).display()));
+            notes.push(format!("cannot write `{}`: {err}", shown(&self.folder.join(LOGIN))));
         }
         notes
     }
@@ -140,9 +141,9 @@ impl Files {
     pub(crate) fn cli_line(folder: &Path, port: u16) -> String {
         let path = folder.join(LOGIN);
         if cfg!(windows) {
-            format!("set /p REDISCLI_AUTH=<\"{}\" && redis-cli -h 127.0.0.1 -p {port}", path.display())
+            format!("set /p REDISCLI_AUTH=<\"{}\" && redis-cli -h 127.0.0.1 -p {port}", shown(&path))
         } else {
-            format!("REDISCLI_AUTH=$(head -n 1 '{}') redis-cli -h 127.0.0.1 -p {port}", path.display())
+            format!("REDISCLI_AUTH=$(head -n 1 '{}') redis-cli -h 127.0.0.1 -p {port}", shown(&path))
         }
     }
 
@@ -185,9 +186,9 @@ impl Files {
             None => Err(io::Error::other("every name for it is taken")),
         };
         Some(match moved {
-            Ok(aside) => format!("cannot use `{}`: {found}; it is now `{}`", path.display(), aside.display()),
+            Ok(aside) => format!("cannot use `{}`: {found}; it is now `{}`", shown(&path), shown(&aside)),
             Err(err) => {
-                let note = format!("cannot use `{}`: {found}; it cannot be renamed: {err}", path.display());
+                let note = format!("cannot use `{}`: {found}; it cannot be renamed: {err}", shown(&path));
                 self.unkept = Some(note.clone());
                 note
             }

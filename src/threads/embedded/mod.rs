@@ -24,6 +24,7 @@ use crate::embedded::files::{Claim, Files};
 use crate::embedded::server::Server;
 use crate::io::lock::lock;
 use crate::io::plain_file;
+use crate::io::shown::shown;
 use crate::redis::connection::{ConnectError, Connection};
 use crate::threads::embedded::home::{Found, Goal, Home, Serving};
 use crate::threads::shared::Shared;
@@ -111,7 +112,7 @@ fn look_for_redis(home: &Home, address: &Address) -> Found {
     log::warn!(
         "the redis at {address} is away; it answered before, so the embedded one does not take its place. To use that: \
          redis = \"embedded\", or remove `{}`",
-        mark.display()
+        shown(&mark)
     );
     Found::Real
 }
@@ -145,7 +146,7 @@ fn note_answer(shared: &Shared, config: &Config, failed: Option<&ConnectError>) 
     );
     let written = plain_file::make_folder(&shared.embedded.folder).and_then(|()| fs::write(&mark, text));
     if let Err(err) = written {
-        log::warn!("cannot remember that a redis answered, in `{}`: {err}", mark.display());
+        log::warn!("cannot remember that a redis answered, in `{}`: {err}", shown(&mark));
     }
 }
 
