@@ -144,11 +144,12 @@ fn block(args: &[Value]) -> Answer {
 
 fn resources() -> Value {
     let now = process::resources();
+    let value = |number: Option<u64>| number.map_or(Value::Nil, |number| Value::Number(number as f64));
     Value::Record(vec![
-        ("threads", Value::Number(now.threads as f64)),
-        ("fds", Value::Number(now.fds as f64)),
-        ("rss_kb", Value::Number(now.rss_kb as f64)),
-        ("maps", Value::Number(now.maps as f64)),
+        ("threads", value(now.threads)),
+        ("fds", value(now.fds)),
+        ("rss_kb", value(now.rss_kb)),
+        ("maps", value(now.maps)),
     ])
 }
 
