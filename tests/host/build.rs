@@ -1,5 +1,5 @@
 //! Builds the `lua_shared` libraries of the stand-in server for the target: the same LuaJIT, once raising errors by unwinding
-//! through C frames ("external", the default build) and once by jumping over them ("internal", `-DLUAJIT_NO_UNWIND`).
+//! through C frames ("external", the default build) and once by jumping over them ("internal", `-DLUAJIT_NO_UNWIND`, not on 64-bit Windows).
 //! Runs once for each target; only a change of this file or of `csrc/` repeats it. Fails if a build did not get its flag.
 #![allow(unsafe_code)] // setting an environment variable for the second build
 
@@ -15,9 +15,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let tools = Tools::for_target()?;
 
-    let external = tools.build(&out.join("external"), None)?;
-    let internal = tools.build(&out.join("internal"), Some("-DLUAJIT_NO_UNWIND"))?;
-    for (name, [plain, raising]) in [("EXTERNAL", external), ("INTERNAL", internal)] {
+    let mut modes = vec![("external", None)];
+    // The interpreter of 64-bit Windows relies on the system's unwinder for registers that callers expect back.
+    if !(tools.windows && env::var("CARGO_CFG_TARGET_POINTER_WIDTH")? == "64") {
+        modes.push(("internal", Some("-DLUAJIT_NO_UNWIND")));
+    }
+    for (name, flag) in modes {
+        let [plain, raising] = tools.build(&out.join(name), flag)?;
+        let name = name.to_uppercase();
         println!("cargo:rustc-env=LUA_SHARED_{name}={}", plain.display());
         println!("cargo:rustc-env=LUA_SHARED_{name}_RAISING={}", raising.display());
     }
@@ -96,7 +101,7 @@ impl Tools {
     /// The object with LuaJIT's error handling must (external) or must not (internal) call the unwinder of the system.
     fn check_unwinding(&self, dir: &Path, internal: bool) -> Result<(), Box<dyn Error>> {
         // Windows calls LuaJIT's handler in both modes, but only the external one raises an exception.
-        let unwinder: &[u8] = if self.windows { b"RaiseException\0" } else { b"_Unwind_RaiseException\0" };
+        let unwinder: &[u8] = if self.windows { b"RaiseException" } else { b"_Unwind_RaiseException\0" };
         let object = fs::read(dir.join("luajit-build/src/lj_err.o"))?;
         let unwinds = object.windows(unwinder.len()).any(|window| window == unwinder);
         if unwinds == internal {

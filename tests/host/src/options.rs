@@ -12,7 +12,7 @@ use crate::Error;
 pub enum Unwind {
     /// Through the system unwinder, which runs the destructors of Rust frames.
     External,
-    /// With a long jump over the frames.
+    /// With a long jump over the frames. 64-bit Windows does not have it.
     Internal,
     /// As the two above, with a function in `lua_shared` that makes the module's calls into Lua raise errors where they
     /// allocate memory (`csrc/raising.c`).
@@ -106,7 +106,7 @@ The server then runs frames until a script calls host.quit(), the console says q
   --ticks N             stop after N frames
   --seconds S           stop after S seconds
   --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump);
-                        either with -raising: a script can have the module run out of memory
+                        (not on 64-bit Windows); either with -raising: a script can have the module run out of memory
   --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never;
                         late (the next state starts before the old one is closed), skipped (the same, gmod13_close is not called)
   --stdin               lines of standard input are console commands, run in the next frame

@@ -38,12 +38,13 @@ impl Root {
         for dir in ["garrysmod/lua/bin", "garrysmod/lua/autorun/server", "garrysmod/data", "garrysmod/cfg"] {
             create(&root.path.join(dir))?;
         }
-        let library = Path::new(match options.unwind {
-            Unwind::External => env!("LUA_SHARED_EXTERNAL"),
-            Unwind::Internal => env!("LUA_SHARED_INTERNAL"),
-            Unwind::ExternalRaising => env!("LUA_SHARED_EXTERNAL_RAISING"),
-            Unwind::InternalRaising => env!("LUA_SHARED_INTERNAL_RAISING"),
-        });
+        let library = match options.unwind {
+            Unwind::External => option_env!("LUA_SHARED_EXTERNAL"),
+            Unwind::Internal => option_env!("LUA_SHARED_INTERNAL"),
+            Unwind::ExternalRaising => option_env!("LUA_SHARED_EXTERNAL_RAISING"),
+            Unwind::InternalRaising => option_env!("LUA_SHARED_INTERNAL_RAISING"),
+        };
+        let library = library.ok_or_else(|| Error::new("this platform has no Lua with that unwinding mode"))?;
         let place = root.path.join(LUA_SHARED);
         create(place.parent().unwrap_or(&root.path))?;
         let _ = fs::remove_file(&place);
