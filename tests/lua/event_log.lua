@@ -37,7 +37,7 @@ for _, callback in ipairs({ false, function() error("was called") end }) do
 end
 
 -- A busy machine must not make readers fail.
-assert(realtime.Configure({ sync_timeout_ms = 500 }))
+assert(realtime.Configure({ sync_timeout_ms = 1000 }))
 
 -- Files that exist and are no event log, or an empty one.
 file.CreateDir("logs/folder")
@@ -200,7 +200,7 @@ local steps = {
 		local _, reason = realtime.Get("none")
 		-- On a busy machine the next second, with new time for readers, may have begun.
 		if not reason or not reason:find("timeout: readers have waited", 1, true) then return false end
-		assert(realtime.Configure({ sync_timeout_ms = 500 }))
+		assert(realtime.Configure({ sync_timeout_ms = 1000 }))
 		return true
 	end,
 	function()
