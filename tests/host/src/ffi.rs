@@ -107,8 +107,9 @@ impl Library {
         #[cfg(windows)]
         let opened = {
             let _ = global;
+            let full = crate::root::full_path(path).unwrap_or_else(|_| path.to_owned());
             // SAFETY: as above.
-            crate::root::full_path(path).map_or_else(|_| unsafe { os::Library::new(path) }, |full| unsafe { os::Library::new(full) })
+            unsafe { os::Library::new(full) }
         };
         match opened {
             Ok(library) => Ok(Library(ManuallyDrop::new(library))),

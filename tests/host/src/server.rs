@@ -224,7 +224,7 @@ impl Server {
     }
 
     /// Sleeps until the absolute deadline of the next frame. If it has long passed, the missed ticks are not run one by one:
-    /// the next frame stands for all of them.
+    /// the next frame stands for all of them. Rust sleeps with a fine timer on Windows, too.
     fn wait_for_frame(&mut self) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.next_frame);
@@ -300,11 +300,7 @@ impl Server {
         match fs::read(path) {
             Ok(source) => self.call(
                 c"host_script",
-                &[
-                    Value::text(slashes(shown)),
-                    Value::String(source),
-                    Value::text(slashes(path)),
-                ],
+                &[Value::text(slashes(shown)), Value::String(source), Value::text(slashes(path))],
             ),
             Err(err) => report(&format!("cannot read script `{}`: {err}", path.display())),
         }

@@ -434,7 +434,8 @@ fn redis_and_webhooks_may_use_tls() {
     let redis = Redis::start_tls(&certificates, &[]);
     let ca_file = seen_by_host(authority.file());
     for unwinding in unwinding() {
-        let (web, secure) = (Web::start(|_| Answer::Status(200)), Web::start_tls(&certificates, |_| Answer::Status(200)));
+        let (web, secure) =
+            (Web::start(|_| Answer::Status(200)), Web::start_tls(&certificates, |_| Answer::Status(200)));
         let set = [format!("web={}", web.url("/plain")), format!("secure={}", secure.url("/secure"))];
         let options = ["--set", &set[0], "--set", &set[1], "--unwind", unwinding];
         let redis = redis.url();
