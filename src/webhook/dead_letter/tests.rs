@@ -104,6 +104,7 @@ fn a_long_payload_is_cut() {
 #[test]
 fn lines_are_appended_to_a_bounded_file() {
     let directory = std::env::temp_dir().join(format!("realtime-dead-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory); // A killed run may have left it.
     let mut letters = DeadLetters::new(&directory);
     assert!(!directory.exists());
     let long = dead(&vec![b'x'; DEAD_LETTER_PAYLOAD_BYTES_MAX]);

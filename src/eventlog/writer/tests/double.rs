@@ -20,6 +20,8 @@ impl Folder {
         // A folder in memory if the system has one: the tests create thousands of files.
         let base = Some(PathBuf::from("/dev/shm")).filter(|shm| shm.is_dir()).unwrap_or(std::env::temp_dir());
         let path = base.join(format!("realtime-eventlog-{}-{number}", std::process::id()));
+        // A killed run may have left it: under wine process ids come back soon.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
