@@ -45,7 +45,7 @@ function realtime.On(channel, id, callback) end
 function realtime.Off(channel, id) end
 
 ---The state of the connection, and a sentence about it.
----@return "connected"|"connecting"|"auth_failed"|"closed" state
+---@return "connected"|"embedded"|"connecting"|"auth_failed"|"closed" state
 ---@return string detail
 function realtime.Status() end
 

@@ -593,3 +593,28 @@ fn the_pump_restarts_after_an_addon_removes_its_timer() {
 fn a_hibernating_server_still_hears_events() {
     Host::start("api", &prefix("asleep"), &["--hibernate", "--allow-errors"]).pass();
 }
+
+/// A fresh server whose owner has set nothing. `auto` looks at port 6379 of this machine; if something listens there, the
+/// embedded server is asked for outright.
+#[test]
+fn a_server_without_a_redis_serves_itself_and_keeps_its_values() {
+    let is_free = std::net::TcpStream::connect(("127.0.0.1", 6379)).is_err();
+    let environment = || if is_free { vec![] } else { vec![("REALTIME_REDIS".to_owned(), "embedded".to_owned())] };
+    for unwinding in UNWINDING {
+        let folder = Folder::default();
+        let root = folder.path().display().to_string();
+        let start = |how: &str| {
+            let how = format!("how={how}");
+            let options = ["--root", &root, "--unwind", unwinding, "--set", &how];
+            Host::launch("embedded", 100, &options, environment()).pass()
+        };
+        let said = start("first") + &start("again");
+        let files = folder.path().join("garrysmod/data/realtime");
+        let login = std::fs::read_to_string(files.join("embedded.login")).unwrap();
+        let password = login.lines().next().unwrap();
+        let log = std::fs::read_to_string(files.join("realtime.log")).unwrap();
+        assert!(!said.contains(password) && !log.contains(password), "the password is told");
+        assert_eq!(log.matches("other servers are not reached").count(), 2, "one line for each process:\n{log}");
+        assert!(!files.join("auto.found").exists());
+    }
+}
