@@ -600,7 +600,7 @@ fn a_hibernating_server_still_hears_events() {
 fn a_server_without_a_redis_serves_itself_and_keeps_its_values() {
     let is_free = std::net::TcpStream::connect(("127.0.0.1", 6379)).is_err();
     let environment = || if is_free { vec![] } else { vec![("REALTIME_REDIS".to_owned(), "embedded".to_owned())] };
-    for unwinding in UNWINDING {
+    for unwinding in unwinding() {
         let folder = Folder::default();
         let root = folder.path().display().to_string();
         let start = |how: &str| {
