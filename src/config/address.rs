@@ -161,7 +161,11 @@ fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
     let tls = match scheme {
         "redis" | "valkey" => false,
         "rediss" | "valkeys" => true,
-        _ => return Err("no `redis://` at its start: write it, as in redis://127.0.0.1:6379, or the word auto or embedded"),
+        _ => {
+            return Err(
+                "no `redis://` at its start: write it, as in redis://127.0.0.1:6379, or the word auto or embedded",
+            );
+        }
     };
     let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (place, query) = place.split_once('?').unwrap_or((place, ""));

@@ -429,11 +429,8 @@ impl Server {
             return;
         }
         let asked = saving.asked;
-        let writer = if changes == self.saved_changes {
-            None
-        } else {
-            self.files.writer(Files::encode(&self.world.store, now))
-        };
+        let writer =
+            if changes == self.saved_changes { None } else { self.files.writer(Files::encode(&self.world.store, now)) };
         let Some(write) = writer else {
             saving.answered = asked;
             waker.changed.notify_all();

@@ -138,9 +138,10 @@ fn add(
 
 /// Removes members. Answers how many there were.
 fn remove<'a>(ask: &mut Ask<'_>, members: impl Iterator<Item = &'a [u8]>) -> Ran {
-    let gone = ask.world.store.change_ranking(ask.key(), ask.now, |ranking| {
-        members.filter(|member| ranking.take(member)).count()
-    })?;
+    let gone = ask
+        .world
+        .store
+        .change_ranking(ask.key(), ask.now, |ranking| members.filter(|member| ranking.take(member)).count())?;
     ask.out().count(gone);
     Ok(())
 }

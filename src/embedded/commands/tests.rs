@@ -101,7 +101,9 @@ fn the_table_has_a_row_for_every_command() {
 #[test]
 fn keys_end_by_the_clock() {
     let mut desk = Desk::new(1 << 20);
-    for (text, reply) in [("SET a 1 PX 1500", "+OK"), ("SETEX b 2 x", "+OK"), ("ZADD z 1 m", ":1"), ("PEXPIRE z 10", ":1")] {
+    for (text, reply) in
+        [("SET a 1 PX 1500", "+OK"), ("SETEX b 2 x", "+OK"), ("ZADD z 1 m", ":1"), ("PEXPIRE z 10", ":1")]
+    {
         assert_eq!(desk.ask(text), reply);
     }
     for (later, text, reply) in [
@@ -133,7 +135,10 @@ fn scripts_follow_the_clock() {
     desk.now += 9_000;
     assert_eq!((count(&mut desk, 2), count(&mut desk, 2), desk.ask("TTL k")), ("$2".into(), "$2".into(), ":1".into()));
     desk.now += 1_000;
-    assert_eq!((count(&mut desk, 3), desk.ask("TTL k"), desk.ask("TTL done")), ("$1".into(), ":10".into(), ":100".into()));
+    assert_eq!(
+        (count(&mut desk, 3), desk.ask("TTL k"), desk.ask("TTL done")),
+        ("$1".into(), ":10".into(), ":100".into())
+    );
     let take = |desk: &mut Desk, boot: &str| desk.ask(&format!("EVALSHA {} 2 l1 l2 {boot} 10000", lease::TAKE_SHA));
     assert_eq!((take(&mut desk, "a"), take(&mut desk, "b")), ("[:1 :1]".into(), "[:0 :0]".into()));
     desk.now += 6_000;
@@ -175,10 +180,10 @@ fn strangers_can_only_log_in() {
     for text in ["AUTH wrong", "AUTH secretx", "AUTH secre", "AUTH somebody secret", "AUTH default wrong"] {
         assert!(desk.ask_at(3, text).starts_with("-WRONGPASS"), "{text}");
     }
-    assert_eq!((desk.ask_at(3, "AUTH"), desk.ask_at(3, "AUTH a b c")), (
-        "-ERR wrong number of arguments for 'auth' command".into(),
-        "-ERR syntax error".into()
-    ));
+    assert_eq!(
+        (desk.ask_at(3, "AUTH"), desk.ask_at(3, "AUTH a b c")),
+        ("-ERR wrong number of arguments for 'auth' command".into(), "-ERR syntax error".into())
+    );
     assert_eq!((desk.ask_at(3, "AUTH default secret"), desk.ask_at(3, "PING")), ("+OK".into(), "+PONG".into()));
     // The fifth of four.
     desk.sessions.push(Session::new(5, "peer:5".into(), NOW));

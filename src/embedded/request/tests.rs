@@ -110,7 +110,10 @@ fn memory_follows_the_bytes_that_have_come() {
     // A stranger may send little more than AUTH.
     for bytes in ["*9\r\n", "*2\r\n$4\r\nAUTH\r\n$1025\r\n"] {
         let mut requests = Requests::default();
-        assert!(feed(&mut requests, format!("{bytes}{}", "x".repeat(1000)).as_bytes().get(..bytes.len()).unwrap()) <= 64 * 1024);
+        assert!(
+            feed(&mut requests, format!("{bytes}{}", "x".repeat(1000)).as_bytes().get(..bytes.len()).unwrap())
+                <= 64 * 1024
+        );
     }
 }
 

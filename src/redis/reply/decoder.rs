@@ -22,10 +22,7 @@ use std::io::{self, Read};
 
 use super::buffer::Buffer;
 use super::error::Excerpt;
-use super::line::{
-    BULK_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len,
-    number,
-};
+use super::line::{BULK_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len, number};
 use super::node::{Node, NodeKind};
 use super::{Cap, Limits, Lost, ProtocolError, Reply, TooLarge, count_work};
 

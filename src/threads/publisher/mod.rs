@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::redis::backoff::Backoff;
-use crate::redis::connection::Connection;
 use crate::redis::error_reply::Class;
 use crate::threads::links::Side;
 use crate::threads::links::Trouble;

@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,9 @@ impl Embedded {
     fn start_in(folder: Folder) -> Embedded {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(folder.path()).unwrap();
-        let Claim::Ours(files) = Files::claim(&folder.path().join("realtime")).unwrap() else { panic!("another server") };
+        let Claim::Ours(files) = Files::claim(&folder.path().join("realtime")).unwrap() else {
+            panic!("another server")
+        };
         let (mut server, login, notes) = Server::open(files).unwrap();
         assert_eq!(notes, Vec::<String>::new());
         let (waker, is_over) = (Arc::clone(server.waker()), Arc::new(AtomicBool::new(false)));
@@ -142,8 +144,10 @@ fn real() -> SocketAddr {
 
 /// Whether the test may send this to the real Redis, which other tests use at the same time.
 fn is_harmless(words: &[Vec<u8>]) -> bool {
-    !matches!(words.first().map(Vec::as_slice), Some(b"AUTH" | b"CONFIG" | b"FLUSHALL" | b"HELLO" | b"MONITOR" | b"SELECT"))
-        && !words.starts_with(&[b"SCRIPT".to_vec(), b"FLUSH".to_vec()])
+    !matches!(
+        words.first().map(Vec::as_slice),
+        Some(b"AUTH" | b"CONFIG" | b"FLUSHALL" | b"HELLO" | b"MONITOR" | b"SELECT")
+    ) && !words.starts_with(&[b"SCRIPT".to_vec(), b"FLUSH".to_vec()])
 }
 
 #[test]
@@ -218,9 +222,15 @@ fn strangers_get_little_time_and_no_memory() {
     // Everything but AUTH is refused, and large or foreign requests end the connection.
     for (bytes, expected) in [
         ("GET k\r\nPING\r\n", "-NOAUTH Authentication required. -NOAUTH Authentication required."),
-        ("AUTH wrong\r\nAUTH default wrong\r\n", "-WRONGPASS invalid username-password pair or user is disabled. -WRONGPASS invalid username-password pair or user is disabled."),
+        (
+            "AUTH wrong\r\nAUTH default wrong\r\n",
+            "-WRONGPASS invalid username-password pair or user is disabled. -WRONGPASS invalid username-password pair or user is disabled.",
+        ),
         ("POST / HTTP/1.1\r\nHost: x\r\n", "closed"),
-        ("*9\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\nPING\r\n", "closed"),
+        (
+            "*9\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\nPING\r\n",
+            "closed",
+        ),
     ] {
         let mut client = Client::connect(embedded.address);
         client.stream.write_all(bytes.as_bytes()).unwrap();
@@ -323,7 +333,9 @@ fn huge_commands_are_refused_within_bounded_memory() {
     assert_eq!(client.replies(1, false), "-ERR Protocol error: too large command");
     // Announced and never sent.
     let mut waiting: Vec<Client> = (0..10).map(|_| embedded.client()).collect();
-    waiting.iter_mut().for_each(|client| client.stream.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8388608\r\n").unwrap());
+    waiting
+        .iter_mut()
+        .for_each(|client| client.stream.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8388608\r\n").unwrap());
     assert_eq!(client.ask(&["PING"]), "+PONG");
     assert!(resident() < before + many.len() + 24 * MB, "{} MB more", (resident() - before) / MB);
     // Ten half-sent values of the largest size exceed the memory of all clients: the largest are cut.
@@ -515,6 +527,42 @@ fn a_named_redis_never_falls_back() {
     wait_until("attempts", || server.stat("/connect_failures") >= 2);
     assert_eq!(status(&server), "connecting");
     assert!(!folder.path().join("realtime/embedded.lock").exists());
+    server.stop();
+}
+
+/// The loop panics three times: the server goes on with the same port, and with the values that it had.
+#[test]
+fn a_panic_costs_connections_and_no_value() {
+    let (inner, its_folder) = ("REALTIME_TEST_PANIC", "REALTIME_TEST_FOLDER");
+    let nobody = ReservedPort::default();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = match std::env::var_os(its_folder) {
+        Some(path) => Folder::at(path.into()),
+        None => Folder::default(),
+    };
+    let mut server = module(Some("embedded"), nobody.number(), &folder);
+    server.wait_ready();
+    if std::env::var_os(inner).is_some() {
+        assert_eq!(server.get("k"), "'v'");
+        assert_eq!(server.stat("/panics"), 3);
+        server.set("k", "w").unwrap();
+        server.settle();
+        return server.stop();
+    }
+    server.set("k", "v").unwrap();
+    server.settle();
+    server.stop();
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_panic_costs_connections_and_no_value", "--nocapture"])
+        .env(inner, "embedded*3")
+        .env(its_folder, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    let mut server = module(Some("embedded"), nobody.number(), &folder);
+    server.wait_ready();
+    assert_eq!(server.get("k"), "'w'");
     server.stop();
 }
 
