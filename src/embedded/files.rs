@@ -170,7 +170,7 @@ impl Files {
     /// A job that writes the values; `None`: they cannot be kept.
     pub(crate) fn writer(&self, values: Vec<u8>) -> Option<impl FnOnce() -> io::Result<()> + Send + use<>> {
         let files = Files { folder: self.folder.clone(), lock: None, unkept: None };
-        self.unkept.is_none().then(|| move || files.replace(VALUES, &values))
+        self.unkept.is_none().then_some(move || files.replace(VALUES, &values))
     }
 
     /// Renames a file of ours that is none. Returns a note; `None`: there is no such file.

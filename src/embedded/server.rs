@@ -11,6 +11,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,8 +36,9 @@ const STRANGERS_MAX: usize = 8;
 const LOGIN_MAX: Duration = Duration::from_secs(5);
 /// A client that takes nothing of its replies for so long is cut.
 const STALL_MAX: Duration = Duration::from_secs(60);
-/// With so many bytes of replies waiting, no more commands of a client are run.
+/// With so many bytes of replies waiting, no more commands of a client are run: of one that has logged in, and of others.
 const OUT_PAUSE_BYTES: usize = 1024 * 1024;
+const STRANGER_PAUSE_BYTES: usize = 8 * 1024;
 /// Memory of all clients together, in bytes. Beyond it the largest is cut.
 const CLIENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Commands of one client in a turn, and the time for them.
@@ -125,6 +127,8 @@ pub struct Server {
     /// The number of the last connection.
     last_id: u64,
     tick: Instant,
+    /// A connection waits to be accepted.
+    has_arrivals: bool,
     /// The system has no socket for another connection: none is accepted before this moment.
     accept_from: Instant,
     save_from: Instant,
@@ -163,6 +167,7 @@ impl Server {
             files,
             last_id: 0,
             tick: Instant::now(),
+            has_arrivals: false,
             accept_from: Instant::now(),
             save_from: Instant::now() + SAVE_PAUSE,
         };
@@ -207,7 +212,6 @@ impl Server {
 
     /// Waits for sockets. Returns which clients are to be served.
     fn wait(&mut self, patience: Duration) -> io::Result<Vec<bool>> {
-        let may_run = |session: &Session| !session.ends && session.out.pending().len() < OUT_PAUSE_BYTES;
         let clients = self.sockets.iter().zip(&self.sessions);
         let waiting: Vec<bool> = clients.map(|(socket, session)| socket.has_more && may_run(session)).collect();
         let now = Instant::now();
@@ -232,16 +236,20 @@ impl Server {
             Ok(_) | Err(Errno::INTR) => {}
             Err(err) => return Err(err.into()),
         }
-        let readable = !PollFlags::OUT;
-        let ready = polled.iter().skip(first).zip(waiting);
-        let ready = ready.map(|(polled, waits)| waits || polled.revents().intersects(readable)).collect();
+        let mut is_readable = polled.iter().map(|polled| polled.revents().intersects(!PollFlags::OUT));
+        let is_woken = is_readable.next() == Some(true);
+        self.has_arrivals = first > 1 && is_readable.next() == Some(true);
+        let ready = is_readable.zip(waiting).map(|(is_readable, waits)| is_readable || waits).collect();
         // All of them ask for the same turn.
         let mut bytes = [0; 64];
-        while self.waker.socket.recv(&mut bytes).is_ok() {}
+        while is_woken && self.waker.socket.recv(&mut bytes).is_ok() {}
         Ok(ready)
     }
 
     fn accept(&mut self, now: u64) {
+        if !self.has_arrivals {
+            return;
+        }
         for _ in 0..ACCEPTS_MAX {
             let (stream, peer) = match self.listener.accept() {
                 Ok(accepted) => accepted,
@@ -313,7 +321,7 @@ impl Server {
                 socket.is_trusted = true;
                 socket.requests.trust();
             }
-            if session.ends || session.out.pending().len() >= OUT_PAUSE_BYTES || Instant::now() >= until {
+            if !may_run(session) || Instant::now() >= until {
                 return;
             }
         }
@@ -450,13 +458,20 @@ impl Server {
         let failed = end.clone();
         let run = move || {
             let began = Instant::now();
-            let outcome = write().map(|()| changes).map_err(|err| err.to_string());
-            end(outcome, began.elapsed());
+            // A panic must not look like a write that never ends.
+            let outcome = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| Err(ErrorKind::Other.into()));
+            end(outcome.map(|()| changes).map_err(|err| err.to_string()), began.elapsed());
         };
         if let Err(err) = thread::spawn("rt-save".to_owned(), STACK_BYTES, Box::new(run)) {
             failed(Err(err.to_string()), Duration::ZERO);
         }
     }
+}
+
+/// Whether the next command of a client may run.
+fn may_run(session: &Session) -> bool {
+    let most = if session.is_logged_in { OUT_PAUSE_BYTES } else { STRANGER_PAUSE_BYTES };
+    !session.ends && session.out.pending().len() < most
 }
 
 /// Answers bytes that are no command, or too large a one. `ends`: the connection ends with the answer.

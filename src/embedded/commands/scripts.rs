@@ -7,12 +7,15 @@ use crate::embedded::store::Store;
 use crate::embedded::store::Value;
 use crate::redis::{counter, lease};
 
+/// A script's function. Gets its keys and its arguments.
+type Script = fn(&mut Ask<'_>, &[&[u8]], &[&[u8]]) -> Ran;
+
 /// One script.
 struct Known {
     text: &'static str,
     /// SHA-1 of the text. A test compares it with the reply of a real Redis to SCRIPT LOAD.
     sha: &'static str,
-    run: fn(&mut Ask<'_>, &[&[u8]], &[&[u8]]) -> Ran,
+    run: Script,
 }
 
 static KNOWN: [Known; 3] = [

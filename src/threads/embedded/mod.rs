@@ -11,8 +11,8 @@
 //!
 //! The choice of `auto` holds for the life of the process. That a Redis answered is remembered in a file.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -137,15 +137,18 @@ impl Goal {
 fn note_answer(shared: &Shared, config: &Config, failed: Option<&ConnectError>) {
     let has_answered = matches!(failed, None | Some(ConnectError::Refused { .. } | ConnectError::Role { .. }));
     let mark = mark(&shared.embedded);
-    if config.place != Place::Auto || !has_answered || mark.exists() {
+    if config.place != Place::Auto || !has_answered || fs::symlink_metadata(&mark).is_ok() {
         return;
     }
     let text = format!(
         "A Redis answered at {}. While this file is here, `redis = \"auto\"` of realtime never uses the embedded one.\n",
         config.redis
     );
-    let written = plain_file::make_folder(&shared.embedded.folder).and_then(|()| fs::write(&mark, text));
-    if let Err(err) = written {
+    let written = plain_file::make_folder(&shared.embedded.folder)
+        .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&mark))
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    // Both threads that connect may come here at once.
+    if let Err(err) = written.or_else(|err| if err.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(err) }) {
         log::warn!("cannot remember that a redis answered, in `{}`: {err}", shown(&mark));
     }
 }

@@ -530,6 +530,42 @@ fn a_named_redis_never_falls_back() {
     server.stop();
 }
 
+/// The loop panics three times: the server goes on with the same port, and with the values that it had.
+#[test]
+fn a_panic_costs_connections_and_no_value() {
+    let (inner, its_folder) = ("REALTIME_TEST_PANIC", "REALTIME_TEST_FOLDER");
+    let nobody = ReservedPort::default();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = match std::env::var_os(its_folder) {
+        Some(path) => Folder::at(path.into()),
+        None => Folder::default(),
+    };
+    let mut server = module(Some("embedded"), nobody.number(), &folder);
+    server.wait_ready();
+    if std::env::var_os(inner).is_some() {
+        assert_eq!(server.get("k"), "'v'");
+        assert_eq!(server.stat("/panics"), 3);
+        server.set("k", "w").unwrap();
+        server.settle();
+        return server.stop();
+    }
+    server.set("k", "v").unwrap();
+    server.settle();
+    server.stop();
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_panic_costs_connections_and_no_value", "--nocapture"])
+        .env(inner, "embedded*3")
+        .env(its_folder, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    let mut server = module(Some("embedded"), nobody.number(), &folder);
+    server.wait_ready();
+    assert_eq!(server.get("k"), "'w'");
+    server.stop();
+}
+
 /// Two processes that share a folder share one server, and the second takes over when the first ends.
 #[test]
 fn servers_of_one_folder_share_one_embedded_server() {
