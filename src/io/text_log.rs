@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
+use time::UtcOffset;
+use time::format_description::FormatItem;
+use time::macros::format_description;
 
 use crate::io::bounded_file::{BoundedFile, Bounds, Written};
 use crate::io::channel::{self, Receiver, Sender};
@@ -40,15 +43,29 @@ const CONSOLE_LINES_MAX: usize = 64;
 const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of lines that wait while the file cannot be written: some hundred lines.
 const LOG_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// The time at the start of a line, `2026-11-26 20:15:30 +01:00`.
+const TIME: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]");
 /// Causes of messages that are remembered: more than servers, hooks and reasons can be in trouble at once.
 const CAUSES_MAX: usize = 512;
 
 /// Installs the log of this process and returns the queue of the console's lines. `attention` is set to true when a line
 /// waits there. A second call in one process keeps the first log. Without a directory there is no file, only the console.
-pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
+/// The file has the time of a zone that is `offset_s` seconds east of Greenwich.
+pub(crate) fn install(
+    directory: Option<&Path>,
+    offset_s: i32,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+) -> Receiver<String> {
     let (tx, rx) = channel::bounded(CONSOLE_LINES_MAX);
     let console = Arc::new(Console { tx, attention, stats });
-    let settings = ConfigBuilder::new().set_thread_level(LevelFilter::Error).set_target_level(LevelFilter::Off).build();
+    let settings = ConfigBuilder::new()
+        .set_time_format_custom(TIME)
+        .set_time_offset(UtcOffset::from_whole_seconds(offset_s).unwrap_or(UtcOffset::UTC))
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .build();
     let file = directory.map(|directory| {
         let bounds =
             Bounds { bytes_max: LOG_FILE_BYTES_MAX, waiting_bytes_max: LOG_WAITING_BYTES_MAX, is_private: false };

@@ -38,21 +38,15 @@ impl Root {
         for dir in ["garrysmod/lua/bin", "garrysmod/lua/autorun/server", "garrysmod/data", "garrysmod/cfg"] {
             create(&root.path.join(dir))?;
         }
-        let library = match options.unwind {
-            Unwind::External => option_env!("LUA_SHARED_EXTERNAL"),
-            Unwind::Internal => option_env!("LUA_SHARED_INTERNAL"),
-            Unwind::ExternalRaising => option_env!("LUA_SHARED_EXTERNAL_RAISING"),
-            Unwind::InternalRaising => option_env!("LUA_SHARED_INTERNAL_RAISING"),
-        };
-        let library = library.ok_or_else(|| Error::new("this platform has no Lua with that unwinding mode"))?;
+        let library = beside_the_program().map_or_else(|| built(options.unwind), Ok)?;
         let place = root.path.join(LUA_SHARED);
         create(place.parent().unwrap_or(&root.path))?;
         let _ = fs::remove_file(&place);
         // A link on Windows needs a right that users lack.
         #[cfg(unix)]
-        std::os::unix::fs::symlink(library, &place).map_err(|err| Error::io("cannot link", &place, &err))?;
+        std::os::unix::fs::symlink(&library, &place).map_err(|err| Error::io("cannot link", &place, &err))?;
         #[cfg(windows)]
-        fs::copy(library, &place).map_err(|err| Error::io("cannot copy Lua to", &place, &err))?;
+        fs::copy(&library, &place).map_err(|err| Error::io("cannot copy Lua to", &place, &err))?;
         for (name, source) in &options.modules {
             root.install(name, source)?;
         }
@@ -71,6 +65,23 @@ impl Root {
         fs::copy(source, &fresh).map_err(|err| Error::io("cannot install module", source, &err))?;
         fs::rename(&fresh, &place).map_err(|err| Error::io("cannot install module as", &place, &err))
     }
+}
+
+/// The `lua_shared` beside this program, for a program that was copied to another machine (`scripts/host-package`).
+fn beside_the_program() -> Option<PathBuf> {
+    let place = env::current_exe().ok()?.parent()?.join(Path::new(LUA_SHARED).file_name()?);
+    place.is_file().then_some(place)
+}
+
+/// The `lua_shared` with this unwinding mode, where the build left it.
+fn built(unwind: Unwind) -> Result<PathBuf, Error> {
+    let library = match unwind {
+        Unwind::External => option_env!("LUA_SHARED_EXTERNAL"),
+        Unwind::Internal => option_env!("LUA_SHARED_INTERNAL"),
+        Unwind::ExternalRaising => option_env!("LUA_SHARED_EXTERNAL_RAISING"),
+        Unwind::InternalRaising => option_env!("LUA_SHARED_INTERNAL_RAISING"),
+    };
+    library.map(PathBuf::from).ok_or_else(|| Error::new("this platform has no Lua with that unwinding mode"))
 }
 
 impl Drop for Root {
