@@ -122,7 +122,7 @@ mod tests {
         store.put(b"", Value::Text(Box::default()), Some(NOW + 1));
         store.put(b"over", Value::Text(b"x".as_slice().into()), Some(NOW));
         for (member, score) in [("a", 1.5), ("", -0.0), ("b", f64::INFINITY)] {
-            store.change_ranking(b"board", NOW, |ranking| ranking.set(member.as_bytes(), score)).unwrap();
+            store.change_ranking(b"board", NOW, &mut |ranking| _ = ranking.set(member.as_bytes(), score)).unwrap();
         }
         store
     }

@@ -6,16 +6,18 @@
 //! during a whole search is returned, because its hash never changes. The hash is keyed at random: nobody can choose
 //! names that collide.
 //!
+//! The keys are one sorted list, which takes a fifth of a tree's code. A new key moves those behind its place: some
+//! microseconds for ten thousand keys.
+//!
 //! ```text
 //!   SCAN 0 ──▶ keys with the lowest hashes ──▶ cursor: the hash of the next key ──▶ ... ──▶ cursor 0: all seen
 //! ```
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::ranking::Ranking;
 
-/// Memory that one key takes beside its bytes: its node in the tree, half empty at worst, and two allocations.
+/// Memory that one key takes beside its bytes: its place in the list, which may be half empty, and two allocations.
 const KEY_OVERHEAD_BYTES: usize = 160;
 /// A full search for ended keys is made at most once in this time, in milliseconds.
 const SWEEP_PAUSE_MS: u64 = 1000;
@@ -54,9 +56,17 @@ impl Entry {
     }
 }
 
+/// One key in the list.
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    key: Box<[u8]>,
+    entry: Entry,
+}
+
 pub(crate) struct Store {
     /// By hash and key.
-    keys: BTreeMap<(u64, Box<[u8]>), Entry>,
+    keys: Vec<Slot>,
     hasher: RandomState,
     bytes: usize,
     bytes_max: usize,
@@ -71,15 +81,7 @@ pub(crate) struct Store {
 impl Store {
     /// An empty store for this many bytes.
     pub(crate) fn new(bytes_max: usize) -> Store {
-        Store {
-            keys: BTreeMap::new(),
-            hasher: RandomState::new(),
-            bytes: 0,
-            bytes_max,
-            changes: 0,
-            sweep_from: 0,
-            swept: 0,
-        }
+        Store { keys: Vec::new(), hasher: RandomState::new(), bytes: 0, bytes_max, changes: 0, sweep_from: 0, swept: 0 }
     }
 
     /// Memory that the values are charged for, in bytes.
@@ -101,21 +103,24 @@ impl Store {
         (self.hasher.hash_one(key) >> (u64::BITS - HASH_BITS)).max(1)
     }
 
+    /// The place of a key; the error is the place where it would stand.
+    fn find(&self, hash: u64, key: &[u8]) -> Result<usize, usize> {
+        self.keys.binary_search_by(|slot| slot.hash.cmp(&hash).then_with(|| (*slot.key).cmp(key)))
+    }
+
     /// The entry of a key that has not ended; one that has is removed.
     fn look(&mut self, key: &[u8], now: u64) -> Option<&mut Entry> {
-        let hash = self.hash(key);
-        let is_it = |known: &(u64, Box<[u8]>)| known.0 == hash && *known.1 == *key;
-        let from = (hash, Box::default());
-        let found = self.keys.range(from.clone()..).take_while(|(known, _)| known.0 == hash).find(|(k, _)| is_it(k))?.1;
-        if found.has_ended(now) {
+        let at = self.find(self.hash(key), key).ok()?;
+        if self.keys.get(at).is_some_and(|slot| slot.entry.has_ended(now)) {
             self.remove(key);
             return None;
         }
-        Some(self.keys.range_mut(from..).find(|(known, _)| is_it(known))?.1)
+        self.keys.get_mut(at).map(|slot| &mut slot.entry)
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.keys.remove(&(self.hash(key), key.into()))?;
+        let at = self.find(self.hash(key), key).ok()?;
+        let Slot { key, entry, .. } = self.keys.remove(at);
         self.bytes -= key.len() + KEY_OVERHEAD_BYTES + entry.bytes();
         self.changes += 1;
         Some(entry)
@@ -146,11 +151,22 @@ impl Store {
 
     /// Puts a value in the place of any earlier one.
     pub(super) fn put(&mut self, key: &[u8], value: Value, ends: Option<u64>) {
-        self.remove(key);
+        let hash = self.hash(key);
         let entry = Entry { value, ends };
-        self.bytes += key.len() + KEY_OVERHEAD_BYTES + entry.bytes();
+        self.bytes += entry.bytes();
         self.changes += 1;
-        self.keys.insert((self.hash(key), key.into()), entry);
+        match self.find(hash, key) {
+            Ok(at) => {
+                if let Some(slot) = self.keys.get_mut(at) {
+                    self.bytes -= slot.entry.bytes();
+                    slot.entry = entry;
+                }
+            }
+            Err(at) => {
+                self.bytes += key.len() + KEY_OVERHEAD_BYTES;
+                self.keys.insert(at, Slot { hash, key: key.into(), entry });
+            }
+        }
     }
 
     /// Puts a text in the place of the earlier one; the key ends when it did.
@@ -160,23 +176,28 @@ impl Store {
     }
 
     /// Changes the ranking of a key. It is made if there is none, and removed if it is empty afterwards.
-    pub(super) fn change_ranking<T>(
+    pub(super) fn change_ranking(
         &mut self,
         key: &[u8],
         now: u64,
-        change: impl FnOnce(&mut Ranking) -> T,
-    ) -> Result<T, OtherType> {
-        self.ranking(key, now)?;
-        // Taken out and put back: the sizes are counted in one place.
-        let (mut ranking, ends) = match self.remove(key) {
-            Some(Entry { value: Value::Ranking(ranking), ends }) => (ranking, ends),
-            _ => (Box::default(), None),
-        };
-        let outcome = change(&mut ranking);
-        if !ranking.entries().is_empty() {
-            self.put(key, Value::Ranking(ranking), ends);
+        change: &mut dyn FnMut(&mut Ranking),
+    ) -> Result<(), OtherType> {
+        if self.ranking(key, now)?.is_none() {
+            self.put(key, Value::Ranking(Box::default()), None);
         }
-        Ok(outcome)
+        let mut is_empty = false;
+        let (mut before, mut after) = (0, 0);
+        if let Some(Entry { value: Value::Ranking(ranking), .. }) = self.look(key, now) {
+            before = ranking.bytes();
+            change(ranking);
+            (is_empty, after) = (ranking.entries().is_empty(), ranking.bytes());
+        }
+        self.bytes = self.bytes + after - before;
+        self.changes += 1;
+        if is_empty {
+            self.remove(key);
+        }
+        Ok(())
     }
 
     /// Removes a key. False: there is none.
@@ -208,41 +229,41 @@ impl Store {
 
     /// All keys that have not ended, with their entries.
     pub(super) fn entries(&self, now: u64) -> impl Iterator<Item = (&[u8], &Entry)> {
-        self.keys.iter().filter(move |(_, entry)| !entry.has_ended(now)).map(|((_, key), entry)| (&**key, entry))
+        self.keys.iter().filter(move |slot| !slot.entry.has_ended(now)).map(|slot| (&*slot.key, &slot.entry))
     }
 
-    /// One step of a search through all keys: hands out the entries from `cursor` on, at least `count` of them if there are
-    /// so many. Returns the next cursor; 0: that was the last step.
-    pub(super) fn scan(&self, cursor: u64, count: usize, now: u64, mut each: impl FnMut(&[u8], &Entry)) -> u64 {
-        let mut last = 0;
-        for (seen, ((hash, key), entry)) in self.keys.range((cursor, Box::default())..).enumerate() {
-            // Keys of one hash belong to one step, as the cursor cannot tell them apart.
-            if seen >= count && *hash != last {
-                return *hash;
-            }
-            last = *hash;
-            if !entry.has_ended(now) {
-                each(key, entry);
-            }
+    /// The keys of one step of a search: from `cursor` on, at least `count` of them if there are so many, and the next
+    /// cursor; 0: that was the last step.
+    fn step(&self, cursor: u64, count: usize) -> (std::ops::Range<usize>, u64) {
+        let first = self.keys.partition_point(|slot| slot.hash < cursor);
+        let mut end = first.saturating_add(count).min(self.keys.len());
+        let hash = |at: usize| self.keys.get(at).map(|slot| slot.hash);
+        // Keys of one hash belong to one step, as the cursor cannot tell them apart.
+        while end > first && hash(end).is_some() && hash(end) == hash(end - 1) {
+            end += 1;
         }
-        0
+        (first..end, hash(end).unwrap_or(0))
+    }
+
+    /// One step of a search through all keys: hands out the entries from `cursor` on, and returns the next cursor.
+    pub(super) fn scan(&self, cursor: u64, count: usize, now: u64, each: &mut dyn FnMut(&[u8], &Entry)) -> u64 {
+        let (span, next) = self.step(cursor, count);
+        let living = self.keys.get(span).unwrap_or_default().iter().filter(|slot| !slot.entry.has_ended(now));
+        living.for_each(|slot| each(&slot.key, &slot.entry));
+        next
     }
 
     /// Looks at up to `count` keys and removes those that have ended. Each call goes on where the last one stopped.
     pub(crate) fn sweep(&mut self, count: usize, now: u64) {
-        let mut ended: Vec<Box<[u8]>> = Vec::new();
-        let mut next = 0;
-        for (seen, ((hash, key), entry)) in self.keys.range((self.sweep_from, Box::default())..).enumerate() {
-            if seen >= count {
-                next = *hash;
-                break;
-            }
-            if entry.has_ended(now) {
-                ended.push(key.clone());
-            }
-        }
+        let (span, next) = self.step(self.sweep_from, count);
         self.sweep_from = next;
-        ended.iter().for_each(|key| _ = self.remove(key));
+        let before = self.keys.len();
+        let mut freed = 0;
+        self.keys.extract_if(span, |slot| slot.entry.has_ended(now)).for_each(|slot| {
+            freed += slot.key.len() + KEY_OVERHEAD_BYTES + slot.entry.bytes();
+        });
+        self.bytes -= freed;
+        self.changes += u64::from(self.keys.len() < before);
     }
 
     /// Whether a command with arguments of so many bytes may grow the store. If memory is short, ended keys make room.

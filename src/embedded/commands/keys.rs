@@ -81,7 +81,7 @@ pub(super) fn scan(ask: &mut Ask<'_>) -> Ran {
         }
     }
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    let next = ask.world.store.scan(cursor, count, ask.now, |key, entry| {
+    let next = ask.world.store.scan(cursor, count, ask.now, &mut |key, entry| {
         let is_type = wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(type_name(&entry.value).as_bytes()));
         if is_type && glob::matches(pattern, key) {
             found.push(key.into());

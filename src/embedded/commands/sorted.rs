@@ -80,17 +80,16 @@ pub(super) fn zadd(ask: &mut Ask<'_>) -> Ran {
         ask.out().bulk_or_nil(score.map(number::print).as_deref());
         return Ok(());
     }
-    let count = ask.world.store.change_ranking(ask.key(), ask.now, |ranking| {
-        let mut count = 0;
-        for (score, member) in pairs {
+    let mut count = 0;
+    ask.world.store.change_ranking(ask.key(), ask.now, &mut |ranking| {
+        for (score, member) in &pairs {
             let before = ranking.score(member);
-            if options.allow(before, score) {
-                ranking.set(member, score);
-                let is_changed = options.counts_changes && before != Some(score);
+            if options.allow(before, *score) {
+                ranking.set(member, *score);
+                let is_changed = options.counts_changes && before != Some(*score);
                 count += usize::from(before.is_none() || is_changed);
             }
         }
-        count
     })?;
     ask.out().count(count);
     Ok(())
@@ -132,41 +131,41 @@ fn add(
     if !options.allow(before, score) {
         return Ok(None);
     }
-    store.change_ranking(key, now, |ranking| ranking.set(member, score))?;
+    store.change_ranking(key, now, &mut |ranking| _ = ranking.set(member, score))?;
     Ok(Some(score))
 }
 
 /// Removes members. Answers how many there were.
-fn remove<'a>(ask: &mut Ask<'_>, members: impl Iterator<Item = &'a [u8]>) -> Ran {
-    let gone = ask
-        .world
-        .store
-        .change_ranking(ask.key(), ask.now, |ranking| members.filter(|member| ranking.take(member)).count())?;
+fn remove(ask: &mut Ask<'_>, members: &[&[u8]]) -> Ran {
+    let mut gone = 0;
+    ask.world.store.change_ranking(ask.key(), ask.now, &mut |ranking| {
+        gone = members.iter().filter(|member| ranking.take(member)).count();
+    })?;
     ask.out().count(gone);
     Ok(())
 }
 
 pub(super) fn zrem(ask: &mut Ask<'_>) -> Ran {
-    remove(ask, ask.words_from(2).iter().copied())
+    remove(ask, ask.words_from(2))
 }
 
 pub(super) fn zremrangebyrank(ask: &mut Ask<'_>) -> Ran {
     let wanted = (ask.integer(2)?, ask.integer(3)?);
-    remove_span(ask, |ranking| span(wanted, ranking.entries().len()))
+    remove_span(ask, &|ranking| span(wanted, ranking.entries().len()))
 }
 
 pub(super) fn zremrangebyscore(ask: &mut Ask<'_>) -> Ran {
     let bounds = Bounds::read(ask.word(2), ask.word(3))?;
-    remove_span(ask, |ranking| bounds.span(ranking))
+    remove_span(ask, &|ranking| bounds.span(ranking))
 }
 
-fn remove_span(ask: &mut Ask<'_>, span: impl Fn(&Ranking) -> Range<usize>) -> Ran {
+fn remove_span(ask: &mut Ask<'_>, span: &dyn Fn(&Ranking) -> Range<usize>) -> Ran {
     let mut names: Vec<Arc<[u8]>> = Vec::new();
     if let Some(ranking) = ask.world.store.ranking(ask.key(), ask.now)? {
         let entries = ranking.entries().get(span(ranking)).unwrap_or_default();
         names.extend(entries.iter().map(|(_, name)| Arc::clone(name)));
     }
-    remove(ask, names.iter().map(AsRef::as_ref))
+    remove(ask, &names.iter().map(AsRef::as_ref).collect::<Vec<_>>())
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------

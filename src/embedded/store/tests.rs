@@ -54,7 +54,7 @@ fn plain(value: &Value) -> Plain {
 
 /// Memory by the definition: the overheads, and all bytes.
 fn bytes(store: &Store) -> usize {
-    store.keys.iter().map(|((_, key), entry)| key.len() + KEY_OVERHEAD_BYTES + entry.bytes()).sum()
+    store.keys.iter().map(|slot| slot.key.len() + KEY_OVERHEAD_BYTES + slot.entry.bytes()).sum()
 }
 
 fn apply(step: &Step, store: &mut Store, naive: &mut Naive, now: &mut u64) {
@@ -72,7 +72,10 @@ fn apply(step: &Step, store: &mut Store, naive: &mut Naive, now: &mut u64) {
             naive.insert(vec![key], (Plain::Text(vec![value]), ends));
         }
         Step::Score(key, member, score) => {
-            let found = store.change_ranking(&[key], at, |ranking| ranking.set(&[member], f64::from(score)));
+            let mut before = None;
+            let changed =
+                store.change_ranking(&[key], at, &mut |ranking| before = ranking.set(&[member], f64::from(score)));
+            let found = changed.map(|()| before);
             match naive.entry(vec![key]).or_insert((Plain::Board(BTreeMap::new()), None)) {
                 (Plain::Board(board), _) => {
                     assert_eq!(found, Ok(board.insert(vec![member], score.into()).map(f64::from)));
@@ -81,7 +84,9 @@ fn apply(step: &Step, store: &mut Store, naive: &mut Naive, now: &mut u64) {
             }
         }
         Step::Take(key, member) => {
-            let found = store.change_ranking(&[key], at, |ranking| ranking.take(&[member]));
+            let mut is_gone = false;
+            let changed = store.change_ranking(&[key], at, &mut |ranking| is_gone = ranking.take(&[member]));
+            let found = changed.map(|()| is_gone);
             match naive.get_mut(&vec![key]) {
                 Some((Plain::Board(board), _)) => {
                     assert_eq!(found, Ok(board.remove(&vec![member]).is_some()));
@@ -142,7 +147,7 @@ fn a_search_returns_each_key_once() {
         let (mut cursor, mut found) = (0, Vec::new());
         loop {
             let before = found.len();
-            cursor = store.scan(cursor, count, 0, |key, _| found.push(key.to_vec()));
+            cursor = store.scan(cursor, count, 0, &mut |key, _| found.push(key.to_vec()));
             if cursor == 0 {
                 break;
             }
