@@ -88,7 +88,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
-        if let Some(away) = absence.to_say(Instant::now())
+        if let Some(away) = absence.due(Instant::now())
             && config.not_understood().is_none()
         {
             log::warn!("{redis} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
@@ -114,7 +114,7 @@ struct Absence {
 
 impl Absence {
     /// After a failed attempt: for how long Redis is away, if a line is due.
-    fn to_say(&mut self, now: Instant) -> Option<Duration> {
+    fn due(&mut self, now: Instant) -> Option<Duration> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(self.said.unwrap_or(since)) < ABSENCE_LINE {
             return None;
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn an_absence_is_said_once_a_minute() {
         let (mut absence, start) = (Absence::default(), Instant::now());
-        let mut at = |s| absence.to_say(start + Duration::from_secs(s)).map(|away| away.as_secs());
+        let mut at = |s| absence.due(start + Duration::from_secs(s)).map(|away| away.as_secs());
         assert_eq!(
             [0, 30, 59, 61, 90, 120, 121, 400].map(&mut at),
             [None, None, None, Some(61), None, None, Some(121), Some(400)]

@@ -1,6 +1,9 @@
 //! The embedded server beside a real Redis: every row of `testdata/embedded/commands.txt` goes to both, and hostile clients
 //! go to the embedded one.
 
+// The number of compared rows is printed for people, with `cargo test -- --nocapture`.
+#![allow(clippy::print_stderr)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,7 +198,7 @@ fn every_command_answers_as_a_real_redis_does() {
         if case.reason.is_empty() { equal += 1 } else { differing += 1 }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    println!("{equal} rows equal, {differing} rows with a reason to differ");
+    eprintln!("{equal} rows equal, {differing} rows with a reason to differ");
     assert!(equal > 200);
     assert_eq!(theirs[0].ask(&["FLUSHDB"]), "+OK");
 }
@@ -452,7 +455,7 @@ fn the_module_works_without_a_redis_and_keeps_its_values() {
     let port: u16 = port.lines().next().unwrap().parse().unwrap();
     let mut cli = Client::connect(([127, 0, 0, 1], port).into());
     assert_eq!(cli.ask(&["AUTH", password]), "+OK");
-    assert_eq!(cli.ask(&["INFO", "server"]).contains("realtime_version"), true);
+    assert!(cli.ask(&["INFO", "server"]).contains("realtime_version"));
     wait_until("the lease is taken and the event counted", || {
         cli.ask(&["PUBLISH", "kill", "{\"who\":\"cli\"}"]);
         server.tick();
