@@ -283,8 +283,10 @@ fn more_logs_than_may_be_open_are_all_written() {
     let logs: Vec<_> = (0..EVENTLOG_OPEN_MAX + 20).map(|number| log(&format!("logs/{number}.log"))).collect();
     // Windows counts handles only by calls that Rust does not have.
     let fds = || if cfg!(windows) { 0 } else { fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) };
+    // Each round opens every log anew, which takes long under wine.
+    let rounds = if cfg!(windows) { 1 } else { 5 };
     serving(&files, || {
-        for round in 0..5 {
+        for round in 0..rounds {
             for log in &logs {
                 files.append(log, round, b"c", b"{\"a\":1}").unwrap();
             }
@@ -292,9 +294,9 @@ fn more_logs_than_may_be_open_are_all_written() {
         assert!(files.flush(far()));
         assert!(fds() < EVENTLOG_OPEN_MAX * 3 + 200);
     });
-    assert_eq!(balance(&files), (5 * logs.len() as u64, vec![]));
+    assert_eq!(balance(&files), (rounds * logs.len() as u64, vec![]));
     for number in 0..logs.len() {
-        assert_eq!(count(&folder, &format!("logs/{number}.log")), 5);
+        assert_eq!(count(&folder, &format!("logs/{number}.log")) as u64, rounds);
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
@@ -15,13 +15,10 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A folder in memory if the system has one: the tests create thousands of files.
         let base = Some(PathBuf::from("/dev/shm")).filter(|shm| shm.is_dir()).unwrap_or(std::env::temp_dir());
-        let path = base.join(format!("realtime-eventlog-{}-{number}", std::process::id()));
-        // A killed run may have left it: under wine process ids come back soon.
-        let _ = fs::remove_dir_all(&path);
+        // Random, because process ids are no names: two runs under wine may have the same.
+        let path = base.join(format!("realtime-eventlog-{:016x}", RandomState::new().hash_one(std::process::id())));
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
