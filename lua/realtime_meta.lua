@@ -45,7 +45,7 @@ function realtime.On(channel, id, callback) end
 function realtime.Off(channel, id) end
 
 ---The state of the connection, and a sentence about it.
----@return "connected"|"connecting"|"auth_failed"|"closed" state
+---@return "connected"|"embedded"|"connecting"|"auth_failed"|"closed" state
 ---@return string detail
 function realtime.Status() end
 
@@ -280,7 +280,7 @@ function realtime.Configure(options) end
 ---@field webhooks realtime.Queue Discord messages and HTTP requests; delivered: the server answered with success
 ---@field destinations table[] each destination of posts: its `name` without secrets, the `hook` of the last post, and its state
 ---@field files realtime.Queue records for event logs; delivered: written
----@field event_logs table<string, integer> operations of event logs on the disk
+---@field event_logs table<string, integer> operations of event logs on the disk; `held`: attempts put off, as another program held a file
 ---@field hooks integer registered hooks
 ---@field aggregators integer registered aggregators
 ---@field windows integer windows that were summed up
@@ -289,6 +289,7 @@ function realtime.Configure(options) end
 ---@field condition_errors integer calls of condition functions that raised an error
 ---@field actions_unmade integer actions that could not be made, for example because the event lacks a field of the key
 ---@field dead_letters_lost integer dead letters that could not be written
+---@field files_held integer failed attempts to write the text log, the dead letters or a spool, which were repeated
 ---@field spool_unreadable integer lines of a spool that could not be read, and spools that are no plain files
 ---@field callbacks integer callbacks that wait for an answer
 ---@field replies_too_large integer answers replaced by an error, because too many bytes waited for the tick
@@ -316,6 +317,7 @@ function realtime.Configure(options) end
 ---@field raw_slow integer events for which Lua took too long, delivered as text
 ---@field panics integer internal errors of the module
 ---@field log_lines_held_back integer log lines left out, because each cause is logged at most once in ten seconds
+---@field log_lines_lost integer lines that the text log lost, because it could not be written for long
 ---@field console_lines_dropped integer lines that the console did not show because too many waited; the log file has them
 ---@field pump realtime.Percentiles time of each tick with work
 ---@field wait realtime.Percentiles time from an event's arrival to its turn

@@ -34,13 +34,15 @@ can_install() {
     have apt-get && { [[ $EUID -eq 0 ]] || sudo -n true </dev/null >/dev/null 2>&1; }
 }
 
-# `as_root CMD...`: runs CMD as root, without a terminal for questions and with stdout sent to stderr. Only after
-# `can_install`.
+# `as_root CMD...`: runs CMD as root, without a terminal for questions and with stdout sent to stderr, or both to the file
+# PACKAGE_LOG if that is set. Only after `can_install`.
 as_root() {
-    if [[ $EUID -eq 0 ]]; then
-        "$@" </dev/null >&2
+    local sudo=()
+    [[ $EUID -eq 0 ]] || sudo=(sudo -n --)
+    if [[ -n ${PACKAGE_LOG:-} ]]; then
+        ${sudo[@]+"${sudo[@]}"} "$@" </dev/null >>"$PACKAGE_LOG" 2>&1 || { local status=$?; tail -n 20 "$PACKAGE_LOG" >&2; return "$status"; }
     else
-        sudo -n -- "$@" </dev/null >&2
+        ${sudo[@]+"${sudo[@]}"} "$@" </dev/null >&2
     fi
 }
 

@@ -14,6 +14,11 @@ pub mod config {
     }
 }
 
+pub mod embedded {
+    pub use crate::embedded::files::{Claim, Files};
+    pub use crate::embedded::server::{Server, Waker};
+}
+
 pub mod engine {
     pub use crate::engine::Engine;
     pub use crate::engine::call::{Call, CallbackRef, Deliver, Outcome};
@@ -62,6 +67,12 @@ pub mod hooks {
     }
 }
 
+pub mod io {
+    pub mod shown {
+        pub use crate::io::shown::shown;
+    }
+}
+
 pub mod json {
     pub mod tape {
         pub use crate::json::tape::{Reader, TapeItem};
@@ -75,6 +86,9 @@ pub mod redis {
     }
     pub mod counter {
         pub use crate::redis::counter::{SCRIPT, SCRIPT_SHA};
+    }
+    pub mod lease {
+        pub use crate::redis::lease::{FREE, FREE_SHA, TAKE, TAKE_SHA};
     }
     pub mod push {
         pub use crate::redis::push::Push;

@@ -30,6 +30,7 @@
 //! | [`hooks`] | What did a script ask for, and does this event concern it? |
 //! | [`io`] | How are small files, locks and TLS used safely? |
 //! | [`redis`] | How do commands and replies look on the wire, and what does a refusal mean? |
+//! | [`embedded`] | How does the module serve itself where nobody has set a Redis? |
 //! | [`webhook`] | What is posted, where, when again, and when is it given up? |
 //! | [`eventlog`] | How do records stand on disk, and how are they found again? |
 //! | [`threads`] | Which thread does what, and how is it asked? |
@@ -42,14 +43,16 @@
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), the disk for `ReadEventLog`, close ([`crate::config::limits::CLOSE_FLUSH_MAX`]) | an answer, the game |
-//! | `rt-publisher` | [`threads::publisher`] | its queue, a socket write, connecting | a job, a change of routes, a heartbeat, stop |
-//! | `rt-subscriber` | [`threads::subscriber`] | a socket read, connecting | bytes, a heartbeat, shutdown of the socket, stop |
+//! | `rt-publisher` | [`threads::publisher`] | its queue, its socket for a moment or while that is full, connecting | a job, a change of routes, a heartbeat, stop |
+//! | `rt-subscriber` | [`threads::subscriber`] | its socket, connecting | bytes, a heartbeat, the end of its connection, stop |
+//! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
+//! | `rt-save` | one write of the embedded server's values | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, the end of their carrier's connection, stop |
-//! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, shutdown of the socket, the end of their sender |
+//! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, the end of its connection, the end of their sender |
 //! | `rt-resolve` | [`webhook::resolve`] | one look-up, however long: left behind if it hangs | the system |
 //!
 //! The engine belongs to the process and Lua is its guest: threads, connections and queues live on through a map
@@ -63,6 +66,10 @@
 
 // For `#[optimize(speed)]`, which marks the functions that run for each event. The library is built for size.
 #![feature(optimize_attribute)]
+// For `std::net::hostname`, which is stable on no system yet and needs `unsafe` anywhere else.
+#![cfg_attr(feature = "gmod", feature(gethostname))]
+// For the identity of an open file on Windows (`io/plain_file.rs`).
+#![cfg_attr(windows, feature(windows_by_handle))]
 // Some items are used by the Lua edge alone. Dead code shows in the build that has it.
 #![cfg_attr(not(feature = "gmod"), allow(dead_code, unused_imports))]
 
@@ -83,6 +90,7 @@ mod io;
 
 // 2 formats and protocols: codecs (bytes in, values out), and the files that open sockets and files. A codec imports
 // none of the latter (tests/tidy.rs lists them).
+mod embedded;
 mod eventlog;
 mod redis;
 mod webhook;

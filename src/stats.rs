@@ -189,6 +189,8 @@ counters! {
         queue_full,
         /// The disk was full, and so was the memory for records that wait for it.
         disk_full,
+        /// Another program held a file of the log, and the memory for records that wait was full.
+        held,
         /// The log cannot be written: a bad path, another process has it, or the file is no event log.
         refused,
         /// The disk had not taken it when its log had to be closed.
@@ -217,6 +219,8 @@ counters! {
         index_errors,
         /// Files that another program had cut, lengthened, moved or removed: new ones were begun.
         changed,
+        /// Attempts to open, write, rename or remove a file that another program held: they were repeated.
+        held,
         /// Logs read for scripts.
         reads,
         /// Damaged places that those reads skipped.
@@ -274,6 +278,8 @@ counters! {
         aggregate_errors,
         /// Lines that could not be written to the dead-letter file.
         dead_letters_lost,
+        /// Failed attempts to write or rename the text log, the dead-letter file or a spool: they were repeated.
+        files_held,
         /// Lines of spools that could not be read, and files at the place of a spool that are none.
         spool_unreadable,
         /// Calls of listeners.
@@ -319,6 +325,8 @@ counters! {
         panics,
         /// Lines of the text log that were held back, as their cause had logged many in ten seconds.
         log_lines_held_back,
+        /// Lines that the text log lost, as it could not be written and the memory for waiting lines was full.
+        log_lines_lost,
         /// Lines that the console never showed because too many waited; the log file has them.
         console_lines_dropped,
     }

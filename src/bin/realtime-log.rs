@@ -18,6 +18,7 @@ use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::reader::{Damage, ReadError, ReadOutcome, Scan, ScanProgress, ScanTally};
 use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
+use realtime::facade::io::shown::shown;
 
 /// Text for wrong arguments.
 const USAGE: &str = "\
@@ -206,7 +207,7 @@ fn cat(scan: &mut Scan, limit: usize, out: &mut impl Write) -> Result<ReadOutcom
 
 /// Prints the totals of a log as a table.
 fn stat(tally: &ScanTally, damage: &Damage, log: &Path, out: &mut impl Write) -> Result<u8, Failure> {
-    writeln!(out, "log               {}", log.display())?;
+    writeln!(out, "log               {}", shown(log))?;
     writeln!(out, "files             {}", tally.segments)?;
     writeln!(out, "bytes             {}", tally.bytes)?;
     writeln!(out, "records           {}", tally.records)?;
@@ -230,7 +231,7 @@ fn verify(tally: &ScanTally, damage: &Damage, out: &mut impl Write) -> Result<u8
             FindingKind::Damaged => "damaged",
             FindingKind::Refused => "no event log of a known version",
         };
-        writeln!(out, "{}: {} bytes from {}: {kind}", finding.path.display(), finding.bytes, finding.offset)?;
+        writeln!(out, "{}: {} bytes from {}: {kind}", shown(&finding.path), finding.bytes, finding.offset)?;
     }
     writeln!(out, "{} records in {} files: {}", tally.records, tally.segments, summary(damage))?;
     Ok(u8::from(damage.damaged > 0))

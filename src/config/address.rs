@@ -35,6 +35,28 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// How the Redis of this server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By [`Config::redis`](crate::config::Config::redis), which the settings name.
+    Named,
+    /// Nobody named one: a Redis at the default address if one listens there, else the embedded server.
+    Auto,
+    /// The embedded server.
+    Embedded,
+}
+
+impl Place {
+    /// Reads the words that stand in the place of an address.
+    pub(super) fn of_word(text: &str) -> Option<Place> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Some(Place::Auto),
+            "embedded" => Some(Place::Embedded),
+            _ => None,
+        }
+    }
+}
+
 /// Host, port, login and database of Redis. `Display` prints `host:port`. Neither `Display` nor `Debug` prints the
 /// password, or a user that may really be a password ([`Address::shown_user`]).
 #[derive(Clone, PartialEq)]
@@ -139,7 +161,11 @@ fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
     let tls = match scheme {
         "redis" | "valkey" => false,
         "rediss" | "valkeys" => true,
-        _ => return Err("no `redis://` at its start: write it, as in redis://127.0.0.1:6379"),
+        _ => {
+            return Err(
+                "no `redis://` at its start: write it, as in redis://127.0.0.1:6379, or the word auto or embedded",
+            );
+        }
     };
     let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (place, query) = place.split_once('?').unwrap_or((place, ""));

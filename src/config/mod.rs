@@ -11,7 +11,7 @@ use crate::config::options::{
     shown_name, unknown_option,
 };
 
-pub(crate) use address::{Address, Secret, WITHOUT_TLS};
+pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
 pub(crate) use options::is_server_name;
 pub(crate) use sources::{Operator, Sources};
 pub(crate) use text::decode;
@@ -30,8 +30,10 @@ pub(crate) mod nearest;
 /// The settings in force. Each field holds the option of its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// [`Address::unknown`] while a source holds a `redis` that cannot be read.
+    /// [`Address::unknown`] while a source holds a `redis` that cannot be read. For [`Place::Auto`] the address that is
+    /// tried; for [`Place::Embedded`] that of the server, once it is known ([`Config::embedded_at`]).
     pub redis: Address,
+    pub(crate) place: Place,
     pub(crate) server: String,
     pub(crate) prefix: String,
     pub(crate) identity: bool,
@@ -70,6 +72,7 @@ impl Config {
     pub fn defaults(host_name: &str, host_port: u16) -> Config {
         Config {
             redis: Address::default(),
+            place: Place::Auto,
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
             identity: true,
@@ -96,6 +99,7 @@ impl Config {
     /// Whether a connection made with `other` has to be replaced for these settings.
     pub(crate) fn needs_other_connection(&self, other: &Config) -> bool {
         self.redis != other.redis
+            || self.place != other.place
             || self.server != other.server
             || self.tls_ca_file != other.tls_ca_file
             || self.tls_server_name != other.tls_server_name
@@ -116,6 +120,17 @@ impl Config {
             || self.not_understood().is_some() != other.not_understood().is_some()
     }
 
+    /// These settings with the embedded server as their Redis.
+    pub(crate) fn embedded_at(&self, redis: Address) -> Config {
+        Config { redis, place: Place::Embedded, ..self.clone() }
+    }
+
+    /// The Redis in the words of the log.
+    pub(crate) fn redis_name(&self) -> String {
+        let embedded = if self.place == Place::Embedded { "the embedded " } else { "" };
+        format!("{embedded}redis at {}", self.redis)
+    }
+
     /// Applies the options of one JSON object (`garrysmod/cfg/realtime.json`, or the table of `Configure`). Every member
     /// that is wrong is reported and skipped.
     pub fn apply_json(&mut self, source: &str, text: &str) -> Vec<ConfigError> {
@@ -129,7 +144,7 @@ impl Config {
     fn reject_source(&mut self, source: &str, found: String) -> Vec<ConfigError> {
         let error = ConfigError { source: source.to_owned(), option: String::new(), found };
         self.not_understood.set("redis", error.to_string());
-        self.redis = Address::unknown();
+        (self.redis, self.place) = (Address::unknown(), Place::Named);
         vec![error]
     }
 
@@ -171,7 +186,7 @@ impl Config {
         }
         self.is_redis_named |= understood.contains(&"redis");
         if self.not_understood.get("redis").is_some() {
-            self.redis = Address::unknown();
+            (self.redis, self.place) = (Address::unknown(), Place::Named);
         }
         errors
     }
@@ -183,7 +198,12 @@ impl Config {
         let text = if row.name == "prefix" { text } else { text.trim() };
         let number = row.kind.check(text)?;
         match row.name {
-            "redis" => self.redis = Address::parse(text)?,
+            "redis" => {
+                (self.redis, self.place) = match Place::of_word(text) {
+                    Some(place) => (Address::default(), place),
+                    None => (Address::parse(text)?, Place::Named),
+                };
+            }
             "server" => {
                 self.server = server_name_of(text);
                 self.is_server_repaired = self.server != text;

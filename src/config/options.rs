@@ -9,7 +9,7 @@ use crate::sorted::Sorted;
 /// The kind of value that an option takes. [`OptionKind::check`] enforces it.
 #[derive(Clone, Copy)]
 pub enum OptionKind {
-    /// `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// `redis://[[user:]password@]host[:port][/db]`, or `rediss://` for TLS; `auto` or `embedded`.
     Url,
     /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`.
     Switch,
@@ -37,8 +37,10 @@ pub const OPTIONS: &[OptionRow] = &[
     OptionRow {
         name: "redis",
         kind: OptionKind::Url,
-        default: "redis://127.0.0.1:6379",
-        sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS",
+        default: "auto",
+        sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `embedded`: \
+                   the module's own, for this server alone; `auto`: 127.0.0.1:6379, and the embedded one if nothing \
+                   listens there",
     },
     OptionRow {
         name: "tls_ca_file",

@@ -36,7 +36,12 @@ fn urls_parse_to_addresses() {
 fn check(sources: &Sources, row: &Row) {
     let (config, errors) = sources.resolve();
     let line = row.line;
-    let redis = if config.not_understood().is_some() { "none".to_owned() } else { config.redis.to_string() };
+    let redis = match config.place {
+        _ if config.not_understood().is_some() => "none".to_owned(),
+        Place::Named => config.redis.to_string(),
+        Place::Auto => "auto".to_owned(),
+        Place::Embedded => "embedded".to_owned(),
+    };
     let or_empty = |column| Some(row.text(column)).filter(|text| text != "-").unwrap_or_default();
     assert_eq!(
         [redis, config.server.clone(), config.prefix.clone()],
@@ -187,7 +192,7 @@ fn only_some_options_need_another_connection() {
     let config = Config::defaults("box", 27015);
     for row in OPTIONS {
         let text = match row.name {
-            "redis" => "redis://:other@127.0.0.1",
+            "redis" => "embedded",
             "identity" => "false",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
             _ => "x",

@@ -24,7 +24,9 @@ impl Flush {
         let files = self.0.files.flush(deadline);
         let spooled = self.0.webhooks.spool(deadline);
         let outbox = self.outbox(deadline);
-        actions && files && spooled && outbox
+        // Last, so that the file holds the values of the outbox.
+        let saved = self.0.embedded.save(deadline);
+        actions && files && spooled && outbox && saved
     }
 
     /// Waits until Redis has answered everything. Without a connection it does not wait: the queue outlives the state,

@@ -29,9 +29,15 @@ impl Engine {
         match links.iter().find(|link| !link.is_ready()) {
             // A change that is not published yet is not confirmed either, though the last version was.
             None if self.routes_changed || !self.shared.settled.is_reached(self.routes_version) => {
-                ("connecting", format!("redis at {} has not confirmed every subscription", self.config.redis))
+                let redis = self.shared.embedded.address(&self.config);
+                ("connecting", format!("redis at {redis} has not confirmed every subscription"))
             }
-            None => ("connected", format!("redis at {}", self.config.redis)),
+            None => match self.shared.embedded.in_use() {
+                Some(cli_line) => {
+                    ("embedded", format!("this server alone, others are not reached. To look inside: {cli_line}"))
+                }
+                None => ("connected", self.config.redis_name()),
+            },
             Some(link) => {
                 let trouble = link.trouble();
                 (if trouble.login { "auth_failed" } else { "connecting" }, trouble.reason)

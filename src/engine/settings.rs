@@ -2,7 +2,7 @@
 //! Game thread only. A change is checked completely before anything of it is in force, so an error changes nothing.
 //! It may read certificate files of the operator from the disk, which is the only I/O here.
 
-use crate::config::{self, Config, Operator};
+use crate::config::{self, Config, Operator, Place};
 use crate::engine::{Engine, Refusal};
 use crate::io::tls::Trust;
 use crate::redis::connection::SETTINGS_ADVICE;
@@ -47,7 +47,12 @@ impl Engine {
             lines.push(if leads_nowhere {
                 format!("nothing connects to redis; {SETTINGS_ADVICE}")
             } else {
-                format!("settings read: redis at {}", self.config.redis)
+                let redis = match self.config.place {
+                    Place::Named => self.config.redis_name(),
+                    Place::Auto => format!("redis \"auto\", at {} or embedded", self.config.redis),
+                    Place::Embedded => "redis \"embedded\"".to_owned(),
+                };
+                format!("settings read: {redis}")
             });
             lines.extend(self.config.renaming());
         } else {

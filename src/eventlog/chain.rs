@@ -10,6 +10,7 @@ use std::io;
 use crate::eventlog::claims::Claims;
 use crate::eventlog::folder::{Listing, LogFiles};
 use crate::eventlog::segment::{Segment, SegmentError};
+use crate::io::sharing;
 
 /// State of the search for the rotated segments of a log.
 ///
@@ -88,7 +89,7 @@ impl Chain {
             return Ok(None);
         }
         if let Some(number) = self.candidates.pop() {
-            self.open(files, number);
+            self.open(files, number)?;
             return Ok(None);
         }
         if self.seq_below.is_none() {
@@ -104,20 +105,23 @@ impl Chain {
         Ok(Some(self.finish()))
     }
 
-    /// Opens one candidate and sorts it in.
-    fn open(&mut self, files: &LogFiles, number: u64) {
+    /// Opens one candidate and sorts it in. An error if another program holds it: it may belong to the log.
+    fn open(&mut self, files: &LogFiles, number: u64) -> io::Result<()> {
         let path = files.rotated(number);
         if files.check(&path).is_err() {
             // A link out of the data folder. A reader reports it.
-            return self.foreign.push(number);
+            self.foreign.push(number);
+            return Ok(());
         }
         match Segment::open(&path, true) {
             Ok(segment) if segment.id != 0 => self.open = Some((number, segment)),
             Err(SegmentError::Newer(_)) => self.unknown.push(number),
             Err(SegmentError::Foreign(_)) if self.claims.is_none() => self.foreign.push(number),
+            Err(SegmentError::Io(err)) if sharing::is_in_use(&err) => return Err(err),
             // Ignored: empty or all zeros, no plain file, or not readable for this process.
             Ok(_) | Err(SegmentError::Foreign(_) | SegmentError::Io(_)) => {}
         }
+        Ok(())
     }
 
     /// Sorts in a file whose first record is known.

@@ -1,12 +1,12 @@
 //! The system calls that a writer makes, behind traits, so that tests can put a failing disk in their place. Runs on
-//! `rt-files`, and [`read_at`] on the thread of any reader. Each call is one system call; only an interrupted one is
-//! repeated, and no error is hidden.
+//! `rt-files`, and [`read_at`] on the thread of any reader. Each call is one system call, except for a rename; only an
+//! interrupted one is repeated, and no error is hidden.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::io::plain_file;
+use crate::io::{plain_file, sharing};
 
 /// The calls of a writer that concern names in a folder.
 pub trait Disk: Send + Sync {
@@ -41,7 +41,7 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(writing().create_new(true).open(path)?))
+        Ok(Box::new(plain_file::create_new(&mut writing(), path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -53,7 +53,7 @@ impl Disk for SystemDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        plain_file::remove(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
@@ -78,13 +78,19 @@ fn writing() -> OpenOptions {
     options
 }
 
-/// Renames a file to a free name. `fs::rename` would replace an existing file, so the name is taken first with an
+/// Renames a file to a free name. A rename would replace an existing file, so the name is taken first with an
 /// empty file of our own: creating a new file is atomic on every system and file system.
 pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    drop(OpenOptions::new().write(true).create_new(true).open(to)?);
-    fs::rename(from, to).inspect_err(|_| {
+    drop(plain_file::create_new(OpenOptions::new().write(true), to)?);
+    // Windows denies access while a virus scanner looks at the new empty file, which takes a moment. If another program
+    // holds the file itself, that may last, and the caller comes back later.
+    let renamed = sharing::patiently(|| match plain_file::rename(from, to) {
+        Err(err) if sharing::is_in_use(&err) => Ok(Err(err)),
+        other => other.map(Ok),
+    });
+    renamed.and_then(|renamed| renamed).inspect_err(|_| {
         // If this fails too, an empty file stays behind, which holds no record.
-        let _ = fs::remove_file(to);
+        let _ = sharing::patiently(|| plain_file::remove(to));
     })
 }
 
@@ -142,6 +148,8 @@ pub(super) fn read_at(file: &File, mut buffer: &mut [u8], offset: u64) -> io::Re
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::eventlog::writer::tests::double::Folder;
 

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::eventlog::claims::{Claims, LINE_BYTES_MAX, LockText, NUMBER_MAX};
 use crate::eventlog::disk::Disk;
 use crate::eventlog::path::{self, LogPath};
-use crate::io::plain_file;
+use crate::io::shown::shown;
+use crate::io::{plain_file, sharing};
 
 /// Files behind the last listed number that are looked up one by one. A rotation leaves at most one such file, when
 /// the lock file could not be written.
@@ -70,14 +71,21 @@ impl LogFiles {
         self.folder.join(format!("{}.lock", self.name))
     }
 
-    /// The rotated numbers that the lock file lists. `None`: it lists nothing, is no lock file, or cannot be read.
-    pub(super) fn claims(&self) -> Option<Claims> {
+    /// The rotated numbers that the lock file lists. `None`: it lists nothing, is no lock file, or cannot be read. An error
+    /// if another program holds it: it may list something.
+    pub(super) fn claims(&self) -> io::Result<Option<Claims>> {
         let path = self.lock_path();
         // Links are not followed: a link could lead out of the data folder.
-        fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
-        plain_file::read(&path).ok()?.take(LINE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
-        LockText::parse(&bytes)?.claims
+        let read = plain_file::read(&path);
+        match read.and_then(|file| file.take(LINE_BYTES_MAX as u64).read_to_end(&mut bytes)) {
+            Err(err) if sharing::is_in_use(&err) => Err(err),
+            Err(_) => Ok(None),
+            Ok(_) => Ok(LockText::parse(&bytes).and_then(|text| text.claims)),
+        }
     }
 
     /// Numbers of existing files behind the last listed number, without a gap. The lock file can lack the latest
@@ -100,7 +108,7 @@ impl LogFiles {
 
     /// The number in the name of a rotated segment. `None`: a writer would not write the name like this.
     fn number_of(&self, name: &OsStr) -> Option<u64> {
-        let digits = name.to_str()?.strip_prefix(&self.name)?.strip_prefix('.')?;
+        let (_, digits) = name.to_str()?.rsplit_once('.').filter(|(log, _)| path::is_same_name(log, &self.name))?;
         let number = digits.parse::<u64>().ok().filter(|number| (1..NUMBER_MAX).contains(number))?;
         (format!("{number:06}") == digits).then_some(number)
     }
@@ -178,14 +186,14 @@ impl LogFiles {
         // A crash of the machine may leave zeros in the file.
         bytes.retain(|byte| *byte != 0);
         let Some(text) = LockText::parse(&bytes) else {
-            let found = format!("`{}` is in the way: it is no lock file of an event log", path.display());
+            let found = format!("`{}` is in the way: it is no lock file of an event log", shown(&path));
             return Err(io::Error::new(io::ErrorKind::InvalidData, found).into());
         };
         let lock = Lock { file, was_held: text.pid.is_some(), claims: text.claims };
         match lock.write() {
             // The lock holds even if its text could not be written, and the writer reports a full disk with the first
-            // record.
-            Err(err) if is_full(&err) => {}
+            // record. If another program has locked the bytes, the next rotation writes the text.
+            Err(err) if is_full(&err) || sharing::is_in_use(&err) => {}
             other => other?,
         }
         Ok(lock)
@@ -204,22 +212,29 @@ fn hold(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// `hold` for Windows. There no other process could read a locked file, so instead the file is opened with a share
-/// mode that allows others to read only.
+/// `hold` for Windows. There no other process could read a locked file
+/// (<https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex>), and readers read its list. So the file
+/// is opened with a share mode that allows others to read only
+/// (<https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew>).
 #[cfg(windows)]
 fn hold(path: &Path) -> io::Result<(File, bool)> {
     use std::os::windows::fs::OpenOptionsExt;
-    /// Share mode of `CreateFileW`: other processes may open the file for reading only.
+    // Share modes of `CreateFileW`: others may read; others may rename and remove.
     const FILE_SHARE_READ: u32 = 1;
-    /// Error of `CreateFileW` when another process has the file open in a conflicting mode (System Error Codes).
-    const ERROR_SHARING_VIOLATION: i32 = 32;
+    const FILE_SHARE_DELETE: u32 = 4;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).share_mode(FILE_SHARE_READ);
-    match plain_file::open(&mut options, path) {
-        Ok(file) => Ok((file, false)),
-        Err(err) if err.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Ok((plain_file::read(path)?, true)),
-        Err(err) => Err(err),
+    let refused = match plain_file::open(&mut options, path) {
+        Err(err) if sharing::is_in_use(&err) => err,
+        opened => return Ok((opened?, false)),
+    };
+    // A writer has it open for writing, so this fails. A virus scanner or a backup that reads it is no writer: the error
+    // says that it holds the file, which passes.
+    if plain_file::open(OpenOptions::new().read(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE), path).is_ok() {
+        return Err(refused);
     }
+    // Fails if a program lets nobody read it. A writer does not do that.
+    Ok((plain_file::read(path)?, true))
 }
 
 /// A listing of a folder between two steps.
@@ -265,7 +280,7 @@ pub(super) fn remove_plain(path: &Path) -> io::Result<()> {
     if !kind.is_file() && !kind.is_symlink() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"));
     }
-    fs::remove_file(path)
+    plain_file::remove(path)
 }
 
 /// True if the disk or the owner's quota is full.

@@ -1,9 +1,17 @@
 //! The path of an event log, which a script chooses, and the rules for it. Pure: looks at no file. `folder.rs` checks
 //! links when it opens a log. A path must satisfy the rules of Windows and Linux at once, so that a script works the
 //! same on both.
+//!
+//! `Case.log` and `case.log` are one file on Windows, and two on Linux
+//! (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>, "Do not assume case sensitivity"). Paths compare as
+//! equal if they lead to one file, so that one writer writes it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// Whether the file system takes upper and lower case of a letter for the same. A folder of Windows can be set to
+/// distinguish them; there such logs share a file, and nothing is lost.
+const IGNORES_CASE: bool = cfg!(windows);
 
 /// Longest path below `garrysmod/data/`, in bytes.
 const EVENTLOG_PATH_BYTES_MAX: usize = 512;
@@ -11,9 +19,16 @@ const EVENTLOG_PATH_BYTES_MAX: usize = 512;
 /// system.
 const EVENTLOG_NAME_BYTES_MAX: usize = 200;
 
-/// The path of an event log below the data folder: names with `/` between them. It cannot leave the data folder.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The path of an event log below the data folder: names with `/` between them. It cannot leave the data folder. Two
+/// paths are equal if they name the same file.
+#[derive(Debug, Clone, Eq)]
 pub struct LogPath(String);
+
+impl PartialEq for LogPath {
+    fn eq(&self, other: &LogPath) -> bool {
+        is_same_name(&self.0, &other.0)
+    }
+}
 
 /// A refused path, shortened for the error text, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +87,26 @@ impl LogPath {
     /// The path of the file below the data folder `root`.
     pub(super) fn below(&self, root: &Path) -> PathBuf {
         root.join(&self.0)
+    }
+}
+
+/// Whether the file system takes two names, or two relative paths, for the same.
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
+    is_same(one, other, IGNORES_CASE)
+}
+
+fn is_same(one: &str, other: &str, ignores_case: bool) -> bool {
+    one == other || ignores_case && one.chars().map(upper).eq(other.chars().map(upper))
+}
+
+/// The character in upper case, as NTFS compares names: its table has one character for each, up to U+FFFF
+/// (<https://learn.microsoft.com/windows/win32/api/stringapiset/nf-stringapiset-comparestringordinal> uses the same kind of
+/// table). It keeps the letters whose upper case is ASCII though they are not, such as the dotless i.
+fn upper(character: char) -> char {
+    let mut upper = character.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(upper), None) if u32::from(upper) <= 0xffff && (character.is_ascii() || !upper.is_ascii()) => upper,
+        _ => character,
     }
 }
 
@@ -197,6 +232,31 @@ mod tests {
         }
         // Spaces before the bar only align the rows.
         if text.ends_with(' ') { bytes.trim_ascii_end().to_vec() } else { bytes }
+    }
+
+    #[test]
+    fn names_that_differ_in_case_are_one_file_on_windows_only() {
+        for (one, other, is_one_on_windows) in [
+            ("logs/Case.log", "logs/case.log", true),
+            ("LOGS/case.log", "logs/CASE.LOG", true),
+            ("t\u{f6}dlich.log", "T\u{d6}DLICH.LOG", true),
+            ("\u{3c3}.log", "\u{3a3}.log", true),
+            ("\u{434}.log", "\u{414}.log", true),
+            // Letters whose upper case has two characters, is ASCII, or lies behind U+FFFF.
+            ("stra\u{df}e.log", "STRASSE.log", false),
+            ("\u{131}.log", "I.log", false),
+            ("\u{17f}.log", "S.log", false),
+            ("\u{10428}.log", "\u{10400}.log", false),
+            ("a.log", "b.log", false),
+            ("a.log", "a.lo", false),
+            ("a.log", "a.log1", false),
+        ] {
+            assert_eq!(is_same(one, other, true), is_one_on_windows, "{one} {other}");
+            assert!(!is_same(one, other, false), "{one} {other}");
+            assert!(is_same(one, one, true) && is_same(other, other, false));
+            let paths = [one, other].map(|path| LogPath::parse(path.as_bytes()).unwrap());
+            assert_eq!(paths[0] == paths[1], is_one_on_windows && cfg!(windows), "{one} {other}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::eventlog::format::{EVENTLOG_BLOCK_TEXT_BYTES_MAX, EVENTLOG_RECORD_BYT
 use crate::eventlog::path::LogPath;
 use crate::eventlog::records::{PartInfo, Query, RecordFilter, Records};
 use crate::eventlog::segment::{Finding, FindingKind, Segment, SegmentError};
+use crate::io::shown::shown;
 
 /// Bytes of records in one answer. A query that matches more is refused rather than cut short.
 const EVENTLOG_READ_BYTES_MAX: usize = EVENTLOG_BLOCK_TEXT_BYTES_MAX;
@@ -182,7 +183,8 @@ impl Scan {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(ReadError::of(&active, err)),
         };
-        let chain = Chain::begin(&files, files.claims()).map_err(|err| ReadError::of(files.folder(), err))?;
+        let chain = files.claims().and_then(|claims| Chain::begin(&files, claims));
+        let chain = chain.map_err(|err| ReadError::of(files.folder(), err))?;
         let mut scan = Scan {
             files,
             query,
@@ -463,8 +465,8 @@ impl ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReadError::Missing { path } => write!(f, "there is no event log `{}`", path.display()),
-            ReadError::File { path, err } => write!(f, "cannot read event log `{}`: {err}", path.display()),
+            ReadError::Missing { path } => write!(f, "there is no event log `{}`", shown(path)),
+            ReadError::File { path, err } => write!(f, "cannot read event log `{}`: {err}", shown(path)),
             ReadError::Timeout => f.write_str("the event log was not read in time"),
             ReadError::TooLarge => f.write_str("the matching records are more than one answer may hold: ask for fewer"),
             ReadError::Busy { waiting } => write!(f, "{waiting} reads of event logs wait"),

@@ -17,7 +17,7 @@ use crate::eventlog::index::{self, IndexEntry};
 use crate::eventlog::line;
 use crate::eventlog::records::{PartEnd, PartInfo, RecordFilter, Records};
 use crate::eventlog::spec::Format;
-use crate::io::plain_file;
+use crate::io::{plain_file, sharing};
 
 /// Longest stretch without a line end that is kept as one line. It is far longer than any record.
 const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -139,7 +139,7 @@ impl From<io::Error> for SegmentError {
 impl fmt::Display for SegmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SegmentError::Io(err) => write!(f, "{err}"),
+            SegmentError::Io(err) => write!(f, "{}{err}", sharing::words(err)),
             SegmentError::Foreign(found) => write!(f, "starts with {}, not an event log", hex(found)),
             SegmentError::Newer(version) => write!(f, "written in format {version}, this module knows format 1"),
         }

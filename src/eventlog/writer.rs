@@ -17,6 +17,8 @@
 //! - Another program cut, lengthened, moved or removed the file: the same, after a check of its length and name
 //!   before each write. If that happens again and again, records wait in memory for up to a minute, so that few files
 //!   are made.
+//! - Another program holds a file of the log (Windows): the same action is tried again after a pause, with the same
+//!   bytes. An old segment that cannot be removed stays until a later attempt.
 //!
 //! The writer refuses a record when [`EVENTLOG_LOG_HELD_BYTES_MAX`] are in memory; the caller counts it.
 
@@ -35,6 +37,7 @@ use crate::eventlog::index::IndexEntry;
 use crate::eventlog::records::PartInfo;
 use crate::eventlog::spec::{Fsync, LogSpec};
 use crate::eventlog::{line, scan};
+use crate::io::sharing;
 
 mod encoder;
 mod error;
@@ -79,8 +82,8 @@ pub struct Writer {
     retire: Retire,
     /// Highest number in use: that of a rotated segment, or of another program's file that took the next name.
     last_number: u64,
-    /// True if more old segments must be removed.
-    removing: bool,
+    /// Time at which more old segments are to be removed. `None`: there are no more.
+    removing: Option<Instant>,
     /// True if names in the folder changed since the folder was synced.
     folder_changed: bool,
     index: IndexFile,
@@ -128,6 +131,8 @@ pub(crate) struct Counts {
     pub(crate) index_errors: u64,
     /// Times that another program had cut, lengthened, moved or removed the file.
     pub(crate) changed: u64,
+    /// Attempts that failed as another program held a file of the log.
+    pub(crate) held: u64,
 }
 
 /// The action on the file at the log's name before a new one takes that name.
@@ -178,6 +183,8 @@ struct NextPart {
 struct Retry {
     not_before: Option<Instant>,
     pause: Duration,
+    /// The failure: another program held a file.
+    is_held: bool,
 }
 
 /// The pause after a change by another program. It doubles if the changes go on.
@@ -261,8 +268,8 @@ impl Writer {
             }
             Fsync::Never => false,
         };
-        if self.removing {
-            self.remove_oldest();
+        if self.removing.is_some_and(|at| at <= now) {
+            self.remove_oldest(now);
         }
         let result = if due && self.has_unsynced() { self.sync(now) } else { self.write(now, everything) };
         self.note(now, result)
@@ -295,19 +302,22 @@ impl Writer {
         self.retry.not_before.is_some_and(|at| now < at)
     }
 
+    /// True if the last attempt failed because another program held a file of the log.
+    pub(crate) fn is_held(&self) -> bool {
+        self.retry.is_held
+    }
+
     /// Time at which [`Writer::advance`] has work again. `None`: not before the next record.
     pub(crate) fn due(&self) -> Option<Instant> {
         let pause_end = self.retry.not_before.max(self.changes.not_before.filter(|_| self.file.is_none()));
         if let Some(at) = pause_end.filter(|_| self.unwritten() > 0 || self.has_unsynced()) {
             return Some(at);
         }
-        if self.removing {
-            return Some(self.last_sync);
-        }
-        match self.spec.fsync {
+        let sync_due = match self.spec.fsync {
             Fsync::EverySecond if self.has_unsynced() => Some(self.last_sync + EVENTLOG_SYNC_INTERVAL),
             _ => None,
-        }
+        };
+        sync_due.into_iter().chain(self.removing).min()
     }
 
     /// True if there are records that a crash of the machine would take.
@@ -450,7 +460,7 @@ impl Writer {
         }
         for number in 0..self.held.len() {
             let Some(mut part) = self.held.get_mut(number).map(std::mem::take) else { break };
-            let result = self.write_part(&mut part.at, part.info.first_seq, &part.bytes);
+            let result = self.write_part(&mut part.at, part.info.first_seq, &part.bytes, now);
             let next_seq = part.info.first_seq + part.info.records;
             if result.is_ok() && !part.indexed {
                 self.wrote_up_to(next_seq);
@@ -465,7 +475,7 @@ impl Writer {
         }
         if everything && let Some(mut current) = self.current.take() {
             let (sealed, info) = (self.encoder.seal(), self.encoder.info());
-            let result = self.write_part(&mut current.at, info.first_seq, &sealed);
+            let result = self.write_part(&mut current.at, info.first_seq, &sealed, now);
             let next_seq = info.first_seq + info.records;
             self.encoder.restore(sealed);
             self.current = Some(current);
@@ -491,12 +501,12 @@ impl Writer {
 
     /// Writes the unwritten bytes of a part. If the write fails, its bytes are cut off again, so that no half record
     /// stays.
-    fn write_part(&mut self, at: &mut PartAt, first_seq: u64, bytes: &[u8]) -> Result<(), WriteError> {
+    fn write_part(&mut self, at: &mut PartAt, first_seq: u64, bytes: &[u8], now: Instant) -> Result<(), WriteError> {
         if at.written == bytes.len() {
             return Ok(());
         }
         if let Some(segment) = at.begins_segment.filter(|_| at.written == 0) {
-            self.make_segment(segment, first_seq)?;
+            self.make_segment(segment, first_seq, now)?;
             at.begins_segment = None;
         }
         let path = self.files.active();
@@ -512,7 +522,10 @@ impl Writer {
                 Err(second) => {
                     // The next attempt cuts the file first.
                     self.tail_unknown = true;
-                    let both = io::Error::new(err.kind(), format!("{err}; {second}"));
+                    // The kind tells whether another attempt makes sense, as the codes of the two do.
+                    let is_in_use = sharing::is_in_use(&err) || sharing::is_in_use(&second);
+                    let kind = if is_in_use { io::ErrorKind::ResourceBusy } else { err.kind() };
+                    let both = io::Error::new(kind, format!("{err}; {second}"));
                     Err(failed("write, then shorten", path, both))
                 }
             };

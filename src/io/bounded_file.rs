@@ -6,22 +6,62 @@
 //! - Only plain files are written to (`plain_file.rs`).
 //! - If another program moves or removes the file, the next line starts a new one; if it truncates the file, the next
 //!   line goes to the new end.
+//! - If the file cannot be opened or written, its lines wait in memory, in their order. Each later line tries again, at
+//!   most once a second. Lines beyond the bound of that memory are lost and counted.
+//! - If the full file cannot be renamed, because another program holds it or the old file, it grows on, up to twice its
+//!   limit. So the disk holds four times the limit at most.
 
-use std::fs::{self, File, OpenOptions};
+#[cfg(any(unix, test))]
+use std::fs;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::io::plain_file;
+use crate::io::sharing::{self, HELD_RETRY};
+use crate::io::shown::shown;
 
-/// The file, open for appending.
+/// A file that cannot be renamed grows to this many times its limit.
+const OVERGROWN: u64 = 2;
+
+/// The file, open for appending or to be opened by the next line.
 pub(crate) struct BoundedFile {
-    file: File,
+    /// `None` before the first line, and after an error.
+    file: Option<File>,
     path: PathBuf,
+    bounds: Bounds,
     /// Size of the file now.
     bytes: u64,
-    bytes_max: u64,
-    /// Whether only the owner may read the file.
-    is_private: bool,
+    /// Lines that are not in the file yet, each with its line end. Empty as a rule.
+    waiting: Vec<u8>,
+    /// The first line of `waiting` is partly in the file.
+    is_mid_line: bool,
+    /// Lines lost since the last [`BoundedFile::append`] that reported them.
+    lost: u64,
+    /// The file is not opened or renamed again before this, after a failure.
+    not_before: Option<Instant>,
+}
+
+/// The bounds of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Size at which a new file begins.
+    pub(crate) bytes_max: u64,
+    /// Most bytes of lines in memory while the file cannot be written.
+    pub(crate) waiting_bytes_max: usize,
+    /// Only the owner may read the file.
+    pub(crate) is_private: bool,
+}
+
+/// The outcome of an attempt to write lines.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Written {
+    /// A failure of this attempt, as a sentence with the path. The lines wait, or the file grows beyond its limit. `None`
+    /// during the pause after a failure, too.
+    pub(crate) trouble: Option<String>,
+    /// Lines that were lost since the last attempt.
+    pub(crate) lost: u64,
 }
 
 /// Adds to the options that a new file gets mode 0600: only its owner may read it. Windows has no modes; there a new
@@ -49,154 +89,359 @@ fn make_private(path: &Path) -> io::Result<()> {
 }
 
 impl BoundedFile {
-    /// Opens the file for appending. Makes the file and its directory, but not the directory above.
-    pub(crate) fn open(path: PathBuf, bytes_max: u64) -> io::Result<BoundedFile> {
-        BoundedFile::open_as(path, bytes_max, false)
+    /// Names the file. The first line opens it; it makes the file and its directory, but not the directory above.
+    pub(crate) fn new(path: PathBuf, bounds: Bounds) -> BoundedFile {
+        let (file, waiting) = (None, Vec::new());
+        BoundedFile { file, path, bounds, bytes: 0, waiting, is_mid_line: false, lost: 0, not_before: None }
     }
 
-    /// The same for a file that only its owner may read; the renamed old file gets the same rights. The second value is
-    /// the error if the rights of an existing file could not be changed. The file is usable in spite of it.
-    pub(crate) fn open_private(path: PathBuf, bytes_max: u64) -> io::Result<(BoundedFile, Option<io::Error>)> {
-        let file = BoundedFile::open_as(path, bytes_max, true)?;
-        let old = old_name(&file.path);
-        let failed =
-            [&file.path, &old].into_iter().filter(|path| path.exists()).find_map(|path| make_private(path).err());
-        Ok((file, failed))
-    }
-
-    fn open_as(path: PathBuf, bytes_max: u64, is_private: bool) -> io::Result<BoundedFile> {
-        let file = append_to(&path, is_private)?;
-        let bytes = file.metadata()?.len();
-        Ok(BoundedFile { file, path, bytes, bytes_max, is_private })
-    }
-
-    /// Renames the full file and starts a new one.
-    fn set_aside(&mut self) -> io::Result<()> {
-        fs::rename(&self.path, old_name(&self.path))?;
-        self.file = append_to(&self.path, self.is_private)?;
-        self.bytes = 0;
-        Ok(())
-    }
-
-    /// Notices if another program moved, removed or truncated the file.
-    fn look_after(&mut self) -> io::Result<()> {
-        if !plain_file::is_at(&self.file, &self.path) {
-            self.file = append_to(&self.path, self.is_private)?;
+    /// Appends a line with its line end, behind all lines that wait.
+    pub(crate) fn append(&mut self, line: &[u8], now: Instant) -> Written {
+        // The lines before this one make room for it, if they can be written.
+        let mut trouble = if self.waiting.is_empty() { None } else { self.write_waiting(now) };
+        if self.waiting.is_empty() || self.waiting.len() + line.len() <= self.bounds.waiting_bytes_max {
+            self.waiting.extend_from_slice(line);
+        } else {
+            self.lost += 1;
         }
-        self.bytes = self.file.metadata()?.len();
-        Ok(())
+        if trouble.is_none() {
+            trouble = self.write_waiting(now);
+        }
+        Written { trouble, lost: std::mem::take(&mut self.lost) }
+    }
+
+    /// Tries to write the lines that wait, and to open the file if it is not open.
+    pub(crate) fn retry(&mut self, now: Instant) -> Written {
+        let trouble = self.write_waiting(now).or_else(|| self.look_after(now));
+        Written { trouble, lost: std::mem::take(&mut self.lost) }
+    }
+
+    /// When lines that wait are to be tried again. `None`: no line waits.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.not_before.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Gives the lines up that wait, and returns their number.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        let lines = memchr::memchr_iter(b'\n', &self.waiting).count() as u64;
+        self.waiting.clear();
+        self.is_mid_line = false;
+        lines
+    }
+
+    /// Writes the lines that wait until one fails. Returns a failure; the lines stay.
+    fn write_waiting(&mut self, now: Instant) -> Option<String> {
+        let mut trouble = None;
+        while !self.waiting.is_empty() {
+            let line_bytes = memchr::memchr(b'\n', &self.waiting).map_or(self.waiting.len(), |end| end + 1);
+            // Nothing happens to the file within a line: so a rename never splits one.
+            if !self.is_mid_line {
+                trouble = trouble.or(self.look_after(now));
+                trouble = trouble.or(self.make_room(line_bytes as u64, now));
+            }
+            let line = self.waiting.get(..line_bytes).unwrap_or_default();
+            // Closed after a failure, or as large as it may be.
+            let takes = self.is_mid_line || self.takes(line_bytes as u64);
+            let Some(file) = self.file.as_mut().filter(|_| takes) else { return trouble };
+            let written = match file.write(line) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                other => other,
+            };
+            match written {
+                Ok(written) => {
+                    self.bytes += written as u64;
+                    self.waiting.drain(..written);
+                    self.is_mid_line = written < line_bytes;
+                }
+                Err(err) => return Some(self.failed("write to", now, &err)),
+            }
+        }
+        trouble
+    }
+
+    /// Opens the file, unless a failure was just before. Notices if another program moved, removed or truncated it.
+    fn look_after(&mut self, now: Instant) -> Option<String> {
+        self.file.take_if(|file| !plain_file::is_at(file, &self.path));
+        let opened = match &self.file {
+            Some(file) => file.metadata().map(|found| found.len()),
+            None if self.is_pausing(now) => return None,
+            None => append_to(&self.path, self.bounds.is_private).and_then(|file| {
+                let bytes = file.metadata()?.len();
+                self.file = Some(file);
+                Ok(bytes)
+            }),
+        };
+        match opened {
+            Ok(bytes) => self.bytes = bytes,
+            Err(err) => return Some(self.failed("open", now, &err)),
+        }
+        None
+    }
+
+    /// Renames the full file and opens a new one, if a line of this length does not fit. An empty file is never renamed: a
+    /// line that is longer than the limit goes into it.
+    fn make_room(&mut self, line_bytes: u64, now: Instant) -> Option<String> {
+        let fits = self.bytes + line_bytes <= self.bounds.bytes_max || self.bytes == 0;
+        if fits || self.file.is_none() || self.is_pausing(now) {
+            return None;
+        }
+        if let Err(err) = plain_file::rename(&self.path, &old_name(&self.path)) {
+            self.not_before = Some(now + HELD_RETRY);
+            let (path, words) = (shown(&self.path), sharing::words(&err));
+            return Some(format!("cannot rename `{path}`, which grows beyond its limit: {words}{err}"));
+        }
+        self.file = None;
+        self.look_after(now)
+    }
+
+    /// Whether a line of this length may be appended to a file that cannot be renamed.
+    fn takes(&self, line_bytes: u64) -> bool {
+        self.bytes == 0 || self.bytes + line_bytes <= self.bounds.bytes_max * OVERGROWN
+    }
+
+    fn is_pausing(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|at| now < at)
+    }
+
+    /// Begins the pause after a failure, and returns the sentence about it.
+    fn failed(&mut self, action: &str, now: Instant, err: &io::Error) -> String {
+        self.not_before = Some(now + HELD_RETRY);
+        format!("cannot {action} `{}`: {}{err}", shown(&self.path), sharing::words(err))
     }
 }
 
 /// Opens or makes the file for appending: the system then writes at the end, even after another program truncated it.
+/// The rights of a private file that exists are changed, and those of its old file.
 fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         plain_file::make_folder(directory)?;
     }
     let mut options = OpenOptions::new();
     options.create(true).append(true);
-    plain_file::open(if is_private { private(&mut options) } else { &mut options }, path)
+    if !is_private {
+        return plain_file::open(&mut options, path);
+    }
+    let file = plain_file::open(private(&mut options), path)?;
+    for path in [path, &old_name(path)] {
+        if let Err(err) = make_private(path).or_else(plain_file::missing) {
+            // The file is usable all the same.
+            log::warn!("cannot change the rights of `{}`, others may read it: {err}", shown(path));
+        }
+    }
+    Ok(file)
 }
 
 /// The name of the full file: `x.old.log` for `x.log`. It keeps the extension, so that programs still know its type.
 fn old_name(path: &Path) -> PathBuf {
-    match path.extension() {
-        Some(end) => path.with_extension(format!("old.{}", end.display())),
-        None => path.with_extension("old"),
+    let mut end = std::ffi::OsString::from("old");
+    if let Some(extension) = path.extension() {
+        end.push(".");
+        end.push(extension);
     }
-}
-
-/// The file may be renamed before each call of `write`. A caller that passes a line in one call never has it split.
-impl Write for BoundedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.look_after()?;
-        // An empty file is never renamed: a line that is longer than the limit goes into it.
-        if self.bytes + bytes.len() as u64 > self.bytes_max && self.bytes > 0 {
-            self.set_aside()?;
-        }
-        let written = self.file.write(bytes)?;
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    path.with_extension(end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A folder of one test, removed at its end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("realtime-bounded-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path); // A killed run may have left it.
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn text(&self, name: &str) -> String {
+            fs::read_to_string(self.path(name)).unwrap_or_else(|err| panic!("{name}: {err}"))
+        }
+
+        fn file(&self, bytes_max: u64) -> BoundedFile {
+            BoundedFile::new(self.path("x.log"), Bounds { bytes_max, waiting_bytes_max: 100, is_private: false })
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    const FINE: Written = Written { trouble: None, lost: 0 };
+
+    /// A line of this length, with its line end.
+    fn line(byte: u8, len: usize) -> Vec<u8> {
+        let mut line = vec![byte; len - 1];
+        line.push(b'\n');
+        line
+    }
+
     #[test]
     fn neither_file_exceeds_the_limit() {
         const BYTES_MAX: u64 = 100_000;
-        let directory = std::env::temp_dir().join(format!("realtime-bounded-{}", std::process::id()));
-        let mut file = BoundedFile::open(directory.join("x.jsonl"), BYTES_MAX).unwrap();
+        let (folder, now) = (Folder::new("limit"), Instant::now());
+        let mut file = folder.file(BYTES_MAX);
         for _ in 0..BYTES_MAX / 1000 * 3 {
-            file.write_all(&[b'x'; 1000]).unwrap();
+            assert_eq!(file.append(&line(b'x', 1000), now), FINE);
         }
-        for name in ["x.jsonl", "x.old.jsonl"] {
-            let bytes = fs::metadata(directory.join(name)).unwrap().len();
+        for name in ["x.log", "x.old.log"] {
+            let bytes = folder.text(name).len() as u64;
             assert!((1..=BYTES_MAX).contains(&bytes), "{name}: {bytes}");
         }
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
-        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+        // A line longer than the limit is alone in its file.
+        assert_eq!(file.append(&line(b'y', 300_000), now), FINE);
+        assert_eq!(file.append(b"z\n", now), FINE);
+        assert_eq!((folder.text("x.log"), folder.text("x.old.log").len()), ("z\n".to_owned(), 300_000));
     }
 
     #[cfg(unix)]
     #[test]
     fn a_private_file_is_readable_only_for_its_owner() {
         use std::os::unix::fs::PermissionsExt;
-        let directory = std::env::temp_dir().join(format!("realtime-private-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let names = ["x.jsonl", "x.old.jsonl"].map(|name| directory.join(name));
+        let (folder, now) = (Folder::new("private"), Instant::now());
+        let names = ["x.jsonl", "x.old.jsonl"].map(|name| folder.path(name));
         let modes =
             || names.clone().map(|name| fs::metadata(name).map_or(0, |found| found.permissions().mode() & 0o777));
+        let bounds = Bounds { bytes_max: 100, waiting_bytes_max: 100, is_private: true };
         // First the files of an older version, which have other rights, then new files.
         for name in &names {
             fs::write(name, "old").unwrap();
             fs::set_permissions(name, fs::Permissions::from_mode(0o644)).unwrap();
         }
-        assert!(BoundedFile::open_private(names[0].clone(), 100).unwrap().1.is_none());
+        assert_eq!(BoundedFile::new(names[0].clone(), bounds).retry(now), FINE);
         assert_eq!(modes(), [0o600, 0o600]);
         names.iter().for_each(|name| fs::remove_file(name).unwrap());
-        let (mut file, _) = BoundedFile::open_private(names[0].clone(), 100).unwrap();
+        let mut file = BoundedFile::new(names[0].clone(), bounds);
+        assert_eq!(file.retry(now), FINE);
         assert_eq!(modes(), [0o600, 0]);
-        (0..3).for_each(|_| file.write_all(&[b'x'; 60]).unwrap());
+        (0..3).for_each(|_| assert_eq!(file.append(&line(b'x', 60), now), FINE));
         assert_eq!(modes(), [0o600, 0o600]);
-        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn only_plain_files_are_written_to() {
-        let directory = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
-        fs::create_dir_all(directory.join("x.jsonl")).unwrap();
-        let found = BoundedFile::open(directory.join("x.jsonl"), 100).err().map(|err| err.to_string());
-        assert_eq!(found.as_deref(), Some("it is a folder"));
-        fs::remove_dir_all(&directory).unwrap();
+        let folder = Folder::new("plain");
+        fs::create_dir(folder.path("x.log")).unwrap();
+        let trouble = folder.file(100).retry(Instant::now()).trouble.unwrap();
+        assert_eq!(trouble, format!("cannot open `{}`: it is a folder", shown(&folder.path("x.log"))));
     }
 
     #[test]
     fn writing_goes_on_after_another_program_changes_the_file() {
-        let directory = std::env::temp_dir().join(format!("realtime-others-{}", std::process::id()));
-        let path = directory.join("x.log");
-        let mut file = BoundedFile::open(path.clone(), 1000).unwrap();
-        file.write_all(&[b'a'; 900]).unwrap();
+        let (folder, now) = (Folder::new("others"), Instant::now());
+        let path = folder.path("x.log");
+        let mut file = folder.file(1000);
+        assert_eq!(file.append(&line(b'a', 900), now), FINE);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
-        file.write_all(&[b'b'; 900]).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), [b'b'; 900], "no hole, and nothing to set aside");
-        // Windows does not allow to rename an open file.
-        if cfg!(unix) {
-            fs::rename(&path, directory.join("x.log.1")).unwrap();
-            file.write_all(&[b'c'; 900]).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), [b'c'; 900]);
-            assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
-            fs::remove_dir_all(&directory).unwrap();
-            file.write_all(&[b'd'; 900]).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), [b'd'; 900]);
+        assert_eq!(file.append(&line(b'b', 900), now), FINE);
+        assert_eq!(fs::read(&path).unwrap(), line(b'b', 900), "no hole, and nothing to set aside");
+        fs::rename(&path, folder.path("x.log.1")).unwrap();
+        assert_eq!(file.append(&line(b'c', 900), now), FINE);
+        assert_eq!(fs::read(&path).unwrap(), line(b'c', 900));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+        // An editor saves: a new file takes the name. Old systems of Windows refuse that.
+        fs::write(folder.path("new"), b"").unwrap();
+        let saved = fs::rename(folder.path("new"), &path);
+        assert!(saved.is_ok() || cfg!(windows));
+        if saved.is_ok() {
+            assert_eq!(file.append(&line(b'd', 900), now), FINE);
+            assert_eq!(fs::read(&path).unwrap(), line(b'd', 900));
         }
-        fs::remove_dir_all(&directory).unwrap();
+        // Windows does not remove the folder of an open file.
+        if cfg!(unix) {
+            fs::remove_dir_all(&folder.0).unwrap();
+            assert_eq!(file.append(&line(b'e', 900), now), FINE);
+            assert_eq!(fs::read(&path).unwrap(), line(b'e', 900));
+        }
+    }
+
+    /// A folder in the place of the old file: the rename fails, as it does on Windows while another program holds either
+    /// file.
+    #[test]
+    fn a_full_file_that_cannot_be_renamed_grows_to_twice_its_limit() {
+        let (folder, mut now) = (Folder::new("held"), Instant::now());
+        let mut file = folder.file(100);
+        fs::create_dir(folder.path("x.old.log")).unwrap();
+        fs::write(folder.path("x.old.log").join("y"), "").unwrap();
+        assert_eq!(file.append(&line(b'a', 90), now), FINE);
+        let first = file.append(&line(b'b', 50), now);
+        let words = format!("cannot rename `{}`, which grows beyond its limit: ", shown(&folder.path("x.log")));
+        assert!(first.lost == 0 && first.trouble.unwrap().starts_with(&words));
+        assert_eq!(file.append(&line(b'c', 50), now), FINE, "told once in a second");
+        // The next line waits: the file has 190 bytes.
+        now += HELD_RETRY;
+        assert!(file.append(&line(b'd', 50), now).trouble.is_some());
+        assert_eq!(folder.text("x.log").len(), 190);
+        assert_eq!(file.append(&line(b'e', 50), now), FINE);
+        assert_eq!(file.append(&line(b'f', 50), now), Written { trouble: None, lost: 1 });
+        assert_eq!((folder.text("x.log").len(), file.due()), (190, Some(now + HELD_RETRY)));
+        fs::remove_dir_all(folder.path("x.old.log")).unwrap();
+        now += HELD_RETRY;
+        assert_eq!(file.append(&line(b'g', 50), now), FINE);
+        // The lines that waited fill a file, and the last one begins another.
+        assert_eq!(folder.text("x.old.log").into_bytes(), [line(b'd', 50), line(b'e', 50)].concat());
+        assert_eq!((folder.text("x.log").into_bytes(), file.due()), (line(b'g', 50), None));
+    }
+
+    /// A folder in the place of the file: it cannot be opened.
+    #[test]
+    fn lines_wait_in_order_while_the_file_cannot_be_opened() {
+        let (folder, mut now) = (Folder::new("waiting"), Instant::now());
+        let mut file = folder.file(1000);
+        fs::create_dir(folder.path("x.log")).unwrap();
+        let first = file.append(&line(b'a', 40), now);
+        assert!(first.lost == 0 && first.trouble.is_some());
+        assert_eq!(file.append(&line(b'b', 40), now), FINE);
+        assert_eq!(file.append(&line(b'c', 40), now), Written { trouble: None, lost: 1 });
+        fs::remove_dir(folder.path("x.log")).unwrap();
+        assert_eq!(file.append(&line(b'd', 20), now), FINE, "not opened again at once");
+        now += HELD_RETRY;
+        assert_eq!(file.retry(now), FINE);
+        let lines = [line(b'a', 40), line(b'b', 40), line(b'd', 20)].concat();
+        assert_eq!((folder.text("x.log").into_bytes(), file.due()), (lines, None));
+        // At the end of the process, lines that still wait are counted.
+        assert_eq!(file.give_up(), 0);
+        drop(file);
+        fs::remove_file(folder.path("x.log")).unwrap();
+        let mut file = folder.file(1000);
+        fs::create_dir(folder.path("x.log")).unwrap();
+        assert!(file.append(&line(b'e', 40), now).trouble.is_some());
+        assert_eq!(file.append(&line(b'f', 40), now), FINE, "the pause after the failure");
+        assert_eq!((file.give_up(), file.give_up()), (2, 0));
+        fs::remove_dir(folder.path("x.log")).unwrap();
+    }
+
+    /// With the rules of Windows: an editor or a backup holds one of the two files, or both.
+    #[cfg(windows)]
+    #[test]
+    fn a_program_that_shares_no_deletion_costs_no_line() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let (folder, mut now) = (Folder::new("shares"), Instant::now());
+        let mut file = folder.file(100);
+        (0..2).for_each(|_| assert_eq!(file.append(&line(b'a', 90), now), FINE));
+        for name in ["x.log", "x.old.log"] {
+            let (read, write) = (1, 2);
+            let path = folder.path(name);
+            let editor = OpenOptions::new().read(true).share_mode(read | write).open(path).unwrap();
+            now += HELD_RETRY;
+            let first = file.append(&line(b'b', 90), now);
+            assert!(first.trouble.unwrap().contains(", which grows beyond its limit: "));
+            assert_eq!((first.lost, folder.text("x.log").len()), (0, 180), "{name}");
+            drop(editor);
+            now += HELD_RETRY;
+            assert_eq!(file.append(&line(b'c', 90), now), FINE);
+            assert_eq!((folder.text("x.old.log").len(), folder.text("x.log").len()), (180, 90), "{name}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub(crate) mod fail_point;
 pub(crate) mod lock;
 pub(crate) mod net;
 pub(crate) mod plain_file;
+pub(crate) mod sharing;
+pub(crate) mod shown;
 pub(crate) mod text_log;
 pub(crate) mod thread;
 #[cfg(feature = "tls")]
@@ -14,3 +16,4 @@ pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls/absent.rs"]
 pub(crate) mod tls;
+pub(crate) mod wait;

@@ -17,6 +17,8 @@ const O_NONBLOCK: i32 = 0o4000;
 
 /// Opens the file with these options. A symbolic link is followed.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    held::check(path)?;
     // Checked before opening, because opening a device may already have an effect.
     if let Ok(found) = fs::metadata(path) {
         check(&found)?;
@@ -70,6 +72,29 @@ pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
     }
 }
 
+/// Creates the file with these options. An error of kind `AlreadyExists` if the name is taken.
+pub(crate) fn create_new(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    held::check(path)?;
+    options.create_new(true).open(path)
+}
+
+/// Renames a file, and replaces the file that has the new name. On Windows too, unless another program holds one of the
+/// two without sharing their deletion (<https://learn.microsoft.com/windows/win32/api/winbase/nf-winbase-movefileexw>).
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    held::check(from).and_then(|()| held::check(to))?;
+    fs::rename(from, to)
+}
+
+/// Removes a file. On Windows another program may hold it; and if one has it open, its name may stay until that one closes
+/// it. Then a new file of this name cannot be made, which is the same state (`sharing.rs`).
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    held::check(path)?;
+    fs::remove_file(path)
+}
+
 /// Makes the folder if it does not exist. Does not make its parent: if that is gone, the game's own folder is gone, and
 /// there is no place for this program's files.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
@@ -77,6 +102,11 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
+}
+
+/// Takes the error of a missing file for success: for the removal of a file, and for a look at one that may be missing.
+pub(crate) fn missing(err: io::Error) -> io::Result<()> {
+    if err.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(err) }
 }
 
 /// An error unless the metadata is that of a plain file.
@@ -88,39 +118,74 @@ fn check(found: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
-/// Whether the path leads to this open file. False if another program moved or replaced it. Device and inode number
-/// identify a file on Unix.
-#[cfg(unix)]
+/// Whether the path leads to this open file. False if another program moved or replaced it, or is deleting it. Device and
+/// inode number identify a file on Unix, the volume and the index of the file on Windows: while it is open, no other
+/// file has them
+/// (<https://learn.microsoft.com/windows/win32/api/fileapi/ns-fileapi-by_handle_file_information>).
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let identities = [file.metadata(), fs::metadata(path)].map(|found| identity(&found.ok()?));
+    matches!(identities, [Some(own), Some(there)] if own == there)
+}
+
+#[cfg(unix)]
+fn identity(found: &Metadata) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
-        _ => false,
+    Some((found.dev(), found.ino()))
+}
+
+/// `None`: the file could not be opened for the question, as it is being deleted; then only its folder told of it.
+#[cfg(windows)]
+fn identity(found: &Metadata) -> Option<(u32, u64)> {
+    use std::os::windows::fs::MetadataExt;
+    Some((found.volume_serial_number()?, found.file_index()?))
+}
+
+/// Lets a test hold a file, as another program does on Windows: the calls of this file then fail for its path.
+#[cfg(test)]
+pub(crate) mod held {
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    use crate::io::lock::lock;
+
+    static HELD: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+
+    /// Makes the next calls for this path fail, so many times.
+    pub(crate) fn hold(path: &Path, times: u32) {
+        release(path);
+        lock(&HELD).push((path.to_owned(), times));
+    }
+
+    /// Ends [`hold`].
+    pub(crate) fn release(path: &Path) {
+        lock(&HELD).retain(|(held, _)| held != path);
+    }
+
+    pub(super) fn check(path: &Path) -> std::io::Result<()> {
+        let mut held = lock(&HELD);
+        match held.iter_mut().find(|(held, times)| held == path && *times > 0) {
+            Some((_, times)) => {
+                *times -= 1;
+                Err(std::io::ErrorKind::ResourceBusy.into())
+            }
+            None => Ok(()),
+        }
     }
 }
 
-/// Whether there is a file at the path. Rust has no stable call that compares two files on Windows. There another program
-/// can take away the name of a file that is open for writing, but not its data.
-#[cfg(windows)]
-pub(crate) fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::process::Command;
-
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn only_plain_files_are_opened_and_nothing_blocks() {
         let folder = std::env::temp_dir().join(format!("realtime-plain-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("plain"), b"x").unwrap();
         fs::create_dir(folder.join("folder")).unwrap();
-        assert!(Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
-        let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
         std::os::unix::fs::symlink(folder.join("pipe"), folder.join("link")).unwrap();
         for (name, reason) in [
             ("plain", ""),
@@ -138,6 +203,7 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
     }
 
+    #[cfg(unix)]
     #[test]
     fn reads_are_bounded_and_links_are_refused_for_own_files() {
         let folder = std::env::temp_dir().join(format!("realtime-bounded-read-{}", std::process::id()));
@@ -165,11 +231,15 @@ mod tests {
         let (path, aside) = (folder.join("a"), folder.join("b"));
         fs::write(&path, b"x").unwrap();
         let file = read(&path).unwrap();
-        assert!(is_at(&file, &path));
+        assert!(is_at(&file, &path) && !is_at(&file, &aside));
         fs::rename(&path, &aside).unwrap();
         assert!(!is_at(&file, &path));
         fs::write(&path, b"x").unwrap();
         assert!(!is_at(&file, &path) && is_at(&file, &aside));
+        fs::remove_file(&aside).unwrap();
+        // Windows may keep the name until the file is closed.
+        assert!(!is_at(&file, &aside) || cfg!(windows));
+        drop(file);
         fs::remove_dir_all(&folder).unwrap();
     }
 }

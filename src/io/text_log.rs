@@ -13,9 +13,12 @@
 //!
 //! Throttle: one line of a cause in ten seconds; the next line says how many came between. The cause is the level and the
 //! message up to its first `;`. So a message has its changing numbers behind a `;`.
+//!
+//! While the file cannot be written, lines wait in memory; a line in the file says how many were lost ([`LogFile`]).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,50 +26,129 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
+use time::UtcOffset;
+use time::format_description::FormatItem;
+use time::macros::format_description;
 
-use crate::io::bounded_file::BoundedFile;
+use crate::io::bounded_file::{BoundedFile, Bounds, Written};
 use crate::io::channel::{self, Receiver, Sender};
 use crate::io::lock::lock;
+use crate::io::sharing::HELD_RETRY;
 use crate::stats::Stats;
 
 /// Most lines that wait for the game console until the next tick. Further lines are dropped and counted; the file has
 /// them all.
 const CONSOLE_LINES_MAX: usize = 64;
-/// Size in bytes at which a new text log begins. One old file is kept, so the disk holds at most twice this.
+/// Size in bytes at which a new text log begins. One old file is kept, so the disk holds twice this as a rule.
 const LOG_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of lines that wait while the file cannot be written: some hundred lines.
+const LOG_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// The time at the start of a line, `2026-11-26 20:15:30 +01:00`.
+const TIME: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory]:[offset_minute]");
 /// Causes of messages that are remembered: more than servers, hooks and reasons can be in trouble at once.
 const CAUSES_MAX: usize = 512;
 
 /// Installs the log of this process and returns the queue of the console's lines. `attention` is set to true when a line
 /// waits there. A second call in one process keeps the first log. Without a directory there is no file, only the console.
-pub(crate) fn install(directory: Option<&Path>, attention: Arc<AtomicBool>, stats: Arc<Stats>) -> Receiver<String> {
+/// The file has the time of a zone that is `offset_s` seconds east of Greenwich.
+pub(crate) fn install(
+    directory: Option<&Path>,
+    offset_s: i32,
+    attention: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+) -> Receiver<String> {
     let (tx, rx) = channel::bounded(CONSOLE_LINES_MAX);
-    let console = Console { tx, attention, stats };
-    let open = |directory: &Path| BoundedFile::open(directory.join("realtime.log"), LOG_FILE_BYTES_MAX);
-    let file = directory.map(open).transpose();
-    let (file, problem) = match file {
-        Ok(file) => (file, None),
-        Err(err) => (None, Some(err)),
-    };
-    let settings = ConfigBuilder::new().set_thread_level(LevelFilter::Error).set_target_level(LevelFilter::Off).build();
-    let file = file.map(|file| WriteLogger::new(LevelFilter::Info, settings, file));
+    let console = Arc::new(Console { tx, attention, stats });
+    let settings = ConfigBuilder::new()
+        .set_time_format_custom(TIME)
+        .set_time_offset(UtcOffset::from_whole_seconds(offset_s).unwrap_or(UtcOffset::UTC))
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .build();
+    let file = directory.map(|directory| {
+        let bounds =
+            Bounds { bytes_max: LOG_FILE_BYTES_MAX, waiting_bytes_max: LOG_WAITING_BYTES_MAX, is_private: false };
+        let file = BoundedFile::new(directory.join("realtime.log"), bounds);
+        let mut file = LogFile { file, line: Vec::new(), lost: 0, is_told: false, console: Arc::clone(&console) };
+        // Opened now, so that the owner finds an empty log rather than none, and hears of an error at once.
+        let opened = file.file.retry(Instant::now());
+        file.note(opened);
+        WriteLogger::new(LevelFilter::Info, settings, file)
+    });
     let logger = OneLine { console, file, causes: Mutex::default() };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
-    // Only now, so that the console shows it.
-    if let (Some(err), Some(directory)) = (problem, directory) {
-        log::warn!("cannot open the text log in `{}`: {err}", directory.display());
-    }
     rx
+}
+
+/// The file, as the formatter writes to it: in pieces of a line. A line is handed on when it is complete, so that nothing
+/// splits it. It is open from the start, or from the first line that finds it free.
+struct LogFile {
+    file: BoundedFile,
+    /// The pieces so far.
+    line: Vec<u8>,
+    /// Lines lost and not mentioned in the file yet.
+    lost: u64,
+    /// The console has shown the trouble that the file is in.
+    is_told: bool,
+    console: Arc<Console>,
+}
+
+impl LogFile {
+    /// Appends the complete line.
+    fn end_line(&mut self, now: Instant) {
+        let line = std::mem::take(&mut self.line);
+        let written = self.file.append(&line, now);
+        self.note(written);
+        if self.lost > 0 && self.file.due().is_none() {
+            let lost = std::mem::take(&mut self.lost);
+            let written = self.file.append(format!("{lost} lines before this one were lost\n").as_bytes(), now);
+            self.note(written);
+        }
+    }
+
+    /// Counts lost lines, and shows the first trouble in a row in the console. The log itself is no place for it.
+    fn note(&mut self, Written { trouble, lost }: Written) {
+        self.lost += lost;
+        self.console.stats.log_lines_lost.add(lost);
+        match trouble {
+            Some(trouble) => {
+                self.console.stats.files_held.add(1);
+                if !std::mem::replace(&mut self.is_told, true) {
+                    self.console.push(format!("{trouble}; the text log is tried again"));
+                }
+            }
+            None if self.file.due().is_none() => self.is_told = false,
+            None => {}
+        }
+    }
+}
+
+impl io::Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if self.line.ends_with(b"\n") {
+            self.end_line(Instant::now());
+        }
+        Ok(bytes.len())
+    }
+
+    /// Called at the end of the process: this last attempt waits for no pause.
+    fn flush(&mut self) -> io::Result<()> {
+        let retried = self.file.retry(Instant::now() + HELD_RETRY);
+        self.note(retried);
+        Ok(())
+    }
 }
 
 /// The logger. Escapes characters that could end a line or control a terminal, then writes the message to the file and
 /// queues it for the console.
 struct OneLine {
-    console: Console,
-    /// `None`: there is no directory, or the file could not be opened.
-    file: Option<Box<WriteLogger<BoundedFile>>>,
+    console: Arc<Console>,
+    /// `None`: there is no directory.
+    file: Option<Box<WriteLogger<LogFile>>>,
     causes: Mutex<Causes>,
 }
 
@@ -191,7 +273,72 @@ pub(crate) fn escaped(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
     use super::*;
+
+    /// A log in a folder of one test, and the queue of its console.
+    fn log_file(name: &str) -> (LogFile, Receiver<String>, std::path::PathBuf) {
+        let path = std::env::temp_dir().join(format!("realtime-text-log-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path); // A killed run may have left it.
+        fs::create_dir_all(&path).unwrap();
+        let (tx, rx) = channel::bounded(CONSOLE_LINES_MAX);
+        let (attention, stats) = (Arc::default(), Arc::default());
+        let console = Arc::new(Console { tx, attention, stats });
+        let bounds = Bounds { bytes_max: 200, waiting_bytes_max: 20, is_private: false };
+        let file = BoundedFile::new(path.join("realtime.log"), bounds);
+        (LogFile { file, line: Vec::new(), lost: 0, is_told: false, console }, rx, path)
+    }
+
+    #[test]
+    fn the_pieces_of_a_line_are_written_together() {
+        let (mut file, _rx, folder) = log_file("pieces");
+        for line in 0..40 {
+            for piece in ["12:00:00 ", "[WARN] ", "", "line", " ", &line.to_string()] {
+                file.write_all(piece.as_bytes()).unwrap();
+            }
+            assert!(
+                !fs::read_to_string(folder.join("realtime.log")).unwrap_or_default().contains(&format!("e {line}\n"))
+            );
+            file.write_all(b"\n").unwrap();
+        }
+        let texts = ["realtime.old.log", "realtime.log"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+        for text in &texts {
+            assert!(text.len() <= 200 && text.ends_with('\n'), "{texts:?}");
+            assert!(text.lines().all(|line| line.starts_with("12:00:00 [WARN] line ")), "{texts:?}");
+        }
+        drop(file);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn lines_wait_for_the_file_and_lost_ones_are_counted_and_mentioned() {
+        let (mut file, rx, folder) = log_file("held");
+        let (path, mut now) = (folder.join("realtime.log"), Instant::now());
+        fs::create_dir(&path).unwrap();
+        let say = |file: &mut LogFile, text: &str, now| {
+            file.line.extend_from_slice(text.as_bytes());
+            file.end_line(now);
+        };
+        say(&mut file, "first line\n", now);
+        say(&mut file, "second\n", now);
+        say(&mut file, "does not fit\n", now);
+        now += HELD_RETRY;
+        say(&mut file, "neither does this\n", now);
+        let told = rx.recv().unwrap();
+        assert!(told.starts_with("cannot open `") && told.ends_with(": it is a folder; the text log is tried again"));
+        assert!(rx.is_empty(), "told once");
+        assert_eq!((file.console.stats.log_lines_lost.get(), file.console.stats.files_held.get()), (2, 2));
+        fs::remove_dir(&path).unwrap();
+        now += HELD_RETRY;
+        say(&mut file, "last\n", now);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "first line\nsecond\nlast\n2 lines before this one were lost\n");
+        assert!(!file.is_told && rx.is_empty());
+        drop(file);
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn control_characters_are_escaped() {

@@ -34,6 +34,9 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome
     }
 }
 
+/// A spec as JSON with marks, its function, and its origin.
+type Read = (Value, Option<CallbackRef>, Origin);
+
 /// Reads the spec at index `at`: as JSON with a mark in the place of each function, the function itself (kept in the
 /// registry), and the script file that registers it. Upvalue 2 is the prelude's `strip`, which makes the copy with
 /// marks and returns eight values:
@@ -45,7 +48,7 @@ fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome
 /// ```
 /// The error is the reason for Lua. The second value is the place of the call, `file:line`; empty if it is unknown.
 /// `[-0, +0]`, never raises.
-fn read_spec(lua: Lua, at: i32) -> (Result<(Value, Option<CallbackRef>, Origin), String>, String) {
+fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
     let top = lua.top();
     lua.push_value(HELPER);
     lua.push_value(at);

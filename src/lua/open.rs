@@ -87,9 +87,9 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     }
     // The state that was attached before, if any, must not share its references with this one.
     set_attached(None);
-    let port = host_port(lua);
+    let (port, offset_s) = (host_port(lua), utc_offset(lua));
     // The error text, if there was an error. `Line` owns no heap memory, so it may live in this frame.
-    let failure = guarded(|| match start(port) {
+    let failure = guarded(|| match start(port, offset_s) {
         Ok(process) => {
             fail_point("open");
             process.engine().attach();
@@ -146,6 +146,18 @@ fn host_port(lua: Lua) -> u16 {
     let port = if known { lua.number(-1) as u16 } else { 27015 };
     lua.pop(1);
     port
+}
+
+/// The distance of local time from UTC now, in seconds to the east; 0 if Lua cannot tell. Of the systems' own calls, that on
+/// Linux is not safe beside other threads. `[-0, +0]`, **raises** without memory.
+fn utc_offset(lua: Lua) -> i32 {
+    let chunk = "local now = os.time() local utc = os.date(\"!*t\", now) utc.isdst = os.date(\"*t\", now).isdst \
+                 return os.difftime(now, os.time(utc))";
+    let known = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
+    // The cast saturates, and the offset has no fraction.
+    let offset = if known { lua.number(-1) as i32 } else { 0 };
+    lua.pop(1);
+    offset
 }
 
 /// Puts the table `realtime` into the globals. `shield` is the index of [`crate::lua::shield::perform`]; `describe`,

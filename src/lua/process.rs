@@ -85,8 +85,8 @@ pub(super) fn process(lua: Lua) -> Result<&'static Process, &'static str> {
 }
 
 /// Starts the log, the threads and the engine, once in the life of the process; later calls return the same process.
-/// `host_port` is the game's port, a part of the server's default name. The error says why the threads did not start.
-pub(super) fn start(host_port: u16) -> Result<&'static Process, String> {
+/// `host_port` is the game's port, a part of the server's default name; `offset_s` is for the text log. The error says why the threads did not start.
+pub(super) fn start(host_port: u16, offset_s: i32) -> Result<&'static Process, String> {
     if let Some(process) = PROCESS.get() {
         return Ok(process);
     }
@@ -95,7 +95,7 @@ pub(super) fn start(host_port: u16) -> Result<&'static Process, String> {
     // Absolute: if the game changes its working directory later, our files stay where they are.
     let data = std::path::absolute(DATA_FOLDER).unwrap_or_else(|_| DATA_FOLDER.into());
     let directory = data.is_dir().then(|| data.join("realtime"));
-    let console = text_log::install(directory.as_deref(), Arc::clone(&attention), Arc::clone(&stats));
+    let console = text_log::install(directory.as_deref(), offset_s, Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
     let sources = Sources::of(Config::defaults(&host_name(), host_port), operator());
     let (config, _) = sources.resolve();
@@ -119,13 +119,12 @@ pub(super) fn operator() -> Operator {
     read_operator(Path::new("garrysmod/cfg"), std::env::vars_os())
 }
 
-/// The operating system's name of this machine, or an empty text if it tells none. Linux has it in `/proc`, Windows in
-/// the environment.
+/// The operating system's name of this machine, or an empty text if it tells none. On Windows it is the DNS host name
+/// (<https://learn.microsoft.com/en-us/windows/win32/api/winsock2/nf-winsock2-gethostnamew>), because `COMPUTERNAME` is cut
+/// at 15 characters and two machines may have the same.
 fn host_name() -> String {
-    let from_file = std::fs::read("/proc/sys/kernel/hostname").ok();
-    let name = from_file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let name = name.or_else(|| Some(std::env::var_os("COMPUTERNAME")?.to_string_lossy().into_owned()));
-    name.unwrap_or_default().trim().to_owned()
+    let name = std::net::hostname().unwrap_or_default();
+    name.to_string_lossy().trim().to_owned()
 }
 
 /// Sends the message and place of every panic, on any thread, to the text log. Rust's default hook prints to stderr,

@@ -135,7 +135,7 @@ impl fmt::Debug for Command {
 
 /// A count or length line. Numbers of up to three digits, nearly all, are one store of a known size.
 #[inline]
-fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
+pub(crate) fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
     let digit = |unit: usize| b'0' + (number / unit % 10) as u8;
     match number {
         0..10 => out.extend_from_slice(&[tag, digit(1), b'\r', b'\n']),
@@ -151,7 +151,7 @@ fn put_header(out: &mut Vec<u8>, tag: u8, number: usize) {
 
 /// One argument, joined from its pieces.
 #[inline]
-fn put_argument(out: &mut Vec<u8>, parts: &[&[u8]]) {
+pub(crate) fn put_argument(out: &mut Vec<u8>, parts: &[&[u8]]) {
     put_header(out, b'$', parts.iter().map(|part| part.len()).sum());
     for part in parts {
         out.extend_from_slice(part);

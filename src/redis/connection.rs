@@ -8,14 +8,14 @@
 //! ```
 
 use std::fmt;
-use std::io::{self, Error, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, Error, ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::config::{Address, Config};
-use crate::io::net::{ADDRESSES_TRIED_MAX, Timed};
+use crate::io::net::{Socket, Timed, look_up};
+use crate::io::wait::Interest;
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::ErrorReply};
@@ -24,8 +24,8 @@ pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
 
-/// Longest wait of one blocked socket write: if Redis takes nothing for so long, it hangs or the network is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for room in the socket: if Redis takes nothing for so long, it hangs or the network is gone.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(5);
 /// Longest write to Redis that still makes progress: 8 MiB through a slow link.
 const WRITE_LONGEST: Duration = Duration::from_secs(60);
 /// Longest handshake with Redis, TLS included: a few round trips, on a busy server too.
@@ -33,38 +33,38 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open socket. The decoder of its bytes belongs to the thread that reads.
 pub struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     tls: Option<Tls>,
-    /// The mode of the socket, which the standard library cannot query.
-    nonblocking: AtomicBool,
     tells_role: bool,
 }
 
 impl Connection {
-    /// Resolves the name, connects, shakes hands, logs in, and checks that the server is a master. The connection is
-    /// then in blocking mode without a read timeout. `purpose` is part of the client name in `CLIENT LIST`.
+    /// Resolves the name, connects, shakes hands, logs in, and checks that the server is a master. `purpose` is part of
+    /// the client name in `CLIENT LIST`.
     pub fn open(config: &Config, purpose: &str) -> Result<Connection, ConnectError> {
         if let Some(found) = config.not_understood() {
             return Err(ConnectError::Settings { found: found.to_owned() });
         }
         let address = &config.redis;
         let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
-        let stream = connect(address).map_err(failed)?;
-        // Nagle's algorithm would delay small commands. The publisher batches commands by itself.
-        stream.set_nodelay(true).map_err(failed)?;
+        let socket = connect(address).and_then(Socket::new).map_err(failed)?;
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut tls = None;
         if address.tls {
             let name = if config.tls_server_name.is_empty() { &address.host } else { &config.tls_server_name };
-            let session = Tls::open(Timed { stream: &stream, deadline }, name, &config.tls_ca_file);
+            let session = Tls::open(Timed { socket: &socket, deadline }, name, &config.tls_ca_file);
             tls = Some(session.map_err(|found| ConnectError::Tls { address: address.to_string(), found })?);
         }
-        stream.set_write_timeout(Some(WRITE_TIMEOUT)).map_err(failed)?;
-        let mut connection = Connection { stream, tls, nonblocking: AtomicBool::new(false), tells_role: true };
+        let mut connection = Connection { socket, tls, tells_role: true };
         let handshake = Handshake { connection: &connection, address, deadline, decoder: Decoder::new(REPLY_LIMITS) };
         connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server), &config.prefix)?;
-        connection.stream.set_read_timeout(None).map_err(failed)?;
         Ok(connection)
+    }
+
+    /// A connection that is ready already.
+    #[cfg(test)]
+    pub(crate) fn over(socket: Socket) -> Connection {
+        Connection { socket, tls: None, tells_role: true }
     }
 
     /// Whether Redis answers ROLE. An ACL may forbid it.
@@ -72,66 +72,42 @@ impl Connection {
         self.tells_role
     }
 
-    /// The bytes from Redis, for one thread: two readers would each get a part of them.
+    /// The bytes from Redis that are there, for one thread: two readers would each get a part of them. A read never
+    /// waits: without bytes it is an error of kind `WouldBlock`.
     pub fn reader(&self) -> Incoming<'_> {
         Incoming(self)
     }
 
-    /// In blocking mode, a read that finds nothing for so long ends with `WouldBlock` (Unix) or `TimedOut` (Windows).
-    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(timeout))
+    /// Waits until the reader has something to read, for this long at most; returns at once if there is something. False:
+    /// nothing came. With TLS a read may still find nothing, because a part of a record came.
+    pub fn wait(&self, patience: Duration) -> io::Result<bool> {
+        self.wait_until(self.socket.now() + patience)
     }
 
-    /// With `true`, a read that would wait ends with `WouldBlock` instead. Writes still wait, up to their timeout.
-    pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.nonblocking.store(nonblocking, Ordering::Relaxed);
-        self.stream.set_nonblocking(nonblocking)
+    fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        let is_decrypted = self.tls.as_ref().is_some_and(Tls::has_decrypted);
+        Ok(is_decrypted || self.socket.wait(Interest::Read, deadline)?)
     }
 
-    /// Writes everything, in either mode, as long as Redis takes some of it within each write timeout. After an error
-    /// the connection is of no use: a part of a command may have left.
+    /// Writes everything, as long as Redis takes some of it within each [`WRITE_STALL_MAX`]. After an error the connection
+    /// is of no use: a part of a command may have left.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + WRITE_LONGEST;
         match &self.tls {
-            Some(tls) => tls.write_all(bytes, |records| self.send_all(records, deadline)),
-            None => self.send_all(bytes, deadline),
+            Some(tls) => {
+                let deadline = Instant::now() + WRITE_LONGEST;
+                tls.write_all(bytes, |records| self.send_all(records, deadline))
+            }
+            None => self.send_all(bytes, Instant::now() + WRITE_LONGEST),
         }
     }
 
     /// Writes bytes as they are: encrypted before, if TLS is used.
-    fn send_all(&self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        let mut waits = false;
-        let outcome = loop {
-            if bytes.is_empty() {
-                break Ok(());
-            }
-            match (&self.stream).write(bytes) {
-                Ok(0) => break Err(ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                    if waits || !self.nonblocking.load(Ordering::Relaxed) {
-                        // In blocking mode Linux reports a write timeout so.
-                        break Err(ErrorKind::TimedOut.into());
-                    }
-                    // Non-blocking mode and a full socket: wait in blocking mode, where the write timeout applies.
-                    self.stream.set_nonblocking(false)?;
-                    waits = true;
-                }
-                Err(err) => break Err(err),
-            }
-            if waits && Instant::now() >= deadline && !bytes.is_empty() {
-                break Err(ErrorKind::TimedOut.into());
-            }
-        };
-        if waits {
-            self.stream.set_nonblocking(true)?;
-        }
-        outcome
+    fn send_all(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        self.socket.write_all(bytes, WRITE_STALL_MAX, deadline)
     }
 
     /// Sends one command and waits for its reply until the deadline. For the handshake and the self-test, which have
-    /// nothing else in flight; in blocking mode.
+    /// nothing else in flight.
     pub(crate) fn ask(
         &self,
         decoder: &mut Decoder,
@@ -150,18 +126,21 @@ impl Connection {
             if let Some(reply) = decoder.next().map_err(AskError::Protocol)? {
                 return Ok(reply.keep());
             }
-            let left = Timed { stream: &self.stream, deadline }.left()?;
-            self.stream.set_read_timeout(left)?;
-            if decoder.read_from(&mut self.reader())? == 0 {
-                return Err(AskError::Io(Error::new(ErrorKind::UnexpectedEof, "closed by redis")));
+            // A server that sends a byte now and then is always ready.
+            if Instant::now() >= deadline || !self.wait_until(deadline)? {
+                return Err(AskError::Io(ErrorKind::TimedOut.into()));
+            }
+            match decoder.read_from(&mut self.reader()) {
+                Ok(0) => return Err(AskError::Io(Error::new(ErrorKind::UnexpectedEof, "closed by redis"))),
+                Err(err) if err.kind() != ErrorKind::WouldBlock => return Err(AskError::Io(err)),
+                Ok(_) | Err(_) => {}
             }
         }
     }
 
-    /// Ends the connection. A read or write that waits in another thread returns.
+    /// Ends the connection. A wait or write of another thread ends soon.
     pub(crate) fn shut_down(&self) {
-        // Fails only if the connection is closed already.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.socket.end();
     }
 }
 
@@ -181,9 +160,7 @@ impl From<Error> for AskError {
 impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AskError::Io(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                f.write_str("no answer in time")
-            }
+            AskError::Io(err) if err.kind() == ErrorKind::TimedOut => f.write_str("no answer in time"),
             AskError::Io(err) => write!(f, "{err}"),
             AskError::Protocol(err) => write!(f, "{err}"),
         }
@@ -195,10 +172,13 @@ pub struct Incoming<'a>(&'a Connection);
 
 impl Read for Incoming<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Incoming(Connection { stream, tls, .. }) = self;
-        match tls {
-            Some(tls) => tls.read(stream, buffer),
-            None => (&*stream).read(buffer),
+        let Incoming(connection) = self;
+        match &connection.tls {
+            Some(tls) => {
+                let send = |records: &[u8]| connection.send_all(records, Instant::now() + WRITE_STALL_MAX);
+                tls.read(&mut &connection.socket, buffer, send)
+            }
+            None => connection.socket.read(buffer),
         }
     }
 }
@@ -206,7 +186,7 @@ impl Read for Incoming<'_> {
 /// Tries the addresses of the host in turn. One name may have an IPv6 address on which nothing listens.
 fn connect(address: &Address) -> io::Result<TcpStream> {
     let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
-    for place in (address.host.as_str(), address.port).to_socket_addrs()?.take(ADDRESSES_TRIED_MAX) {
+    for place in look_up(&address.host, address.port)? {
         match TcpStream::connect_timeout(&place, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(err) => last = err,

@@ -9,7 +9,7 @@ use crate::redis::command;
 
 /// Renews the leases of this server and takes the free ones. `KEYS`: the leases; `ARGV`: the boot number, and the time
 /// to live in milliseconds. Replies with 1 for each key that this server holds afterwards, else 0.
-const TAKE: &str = "\
+pub const TAKE: &str = "\
 local held = {}
 for i, key in ipairs(KEYS) do
   held[i] = 0
@@ -24,12 +24,16 @@ return held
 ";
 
 /// Frees the leases of this server. `KEYS`: the leases; `ARGV`: the boot number.
-const FREE: &str = "\
+pub const FREE: &str = "\
 for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
 end
 return 0
 ";
+
+/// SHA-1 of both, by which the embedded server knows them as well.
+pub const TAKE_SHA: &str = "89fad16e9bbf87ddb42e314d7175a6b68dc7c639";
+pub const FREE_SHA: &str = "3a4edf09b2f764dd80ebda89bd87dfb438ac58c2";
 
 /// The keys of some leases, for one request.
 pub(crate) struct Keys(Vec<Vec<u8>>);

@@ -33,7 +33,7 @@ pub(super) mod tests;
 
 use std::fmt;
 
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Line};
 pub(crate) use error::ProtocolError;
 pub(crate) use node::{Array, Elements};
 
@@ -53,6 +53,19 @@ pub struct Limits {
     pub(crate) bulk_bytes_max: usize,
     /// Bytes of one whole reply in the buffer, headers included.
     pub(crate) reply_bytes_max: usize,
+}
+
+impl Limits {
+    /// Lowers limits beyond the range of the table of nodes or the depth of a drain.
+    fn clamped(self) -> Limits {
+        Limits {
+            depth_max: self.depth_max.min(decoder::DEPTH_CEILING),
+            elements_max: self.elements_max.min(line::ELEMENTS_ANNOUNCED_MAX),
+            line_bytes_max: self.line_bytes_max.min(decoder::REPLY_BYTES_CEILING),
+            bulk_bytes_max: self.bulk_bytes_max.min(decoder::REPLY_BYTES_CEILING),
+            reply_bytes_max: self.reply_bytes_max.min(decoder::REPLY_BYTES_CEILING),
+        }
+    }
 }
 
 /// One reply, borrowed from the decoder's buffer.

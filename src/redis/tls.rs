@@ -1,7 +1,7 @@
 //! TLS for `rediss://`: one session over the socket of a connection, which one thread reads while another writes.
 //! Trusts the built-in public authorities and those of the option `tls_ca_file`. Certificate checks cannot be switched
-//! off. Blocks only in the socket, and never while it holds the lock of the session, so that reading and writing do not
-//! wait for each other.
+//! off. Waits only for room in the socket, and never while it holds the lock of the session, so that reading and writing
+//! do not wait for each other.
 //!
 //! | lock | held | order |
 //! |---|---|---|
@@ -9,7 +9,6 @@
 //! | `session` | for the encryption or decryption of one record | second |
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use rustls::ClientConnection;
@@ -46,26 +45,39 @@ impl Tls {
         lock(&self.session)
     }
 
-    /// Reads decrypted bytes, and waits for the socket as its mode says. One reader at a time.
-    pub(super) fn read(&self, mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Whether a read finds decrypted bytes without the socket.
+    pub(super) fn has_decrypted(&self) -> bool {
+        self.session().process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
+    /// Reads decrypted bytes. `stream` never waits, so a read that needs more of it ends with `WouldBlock`. `send` writes
+    /// records that the protocol itself makes. One reader at a time.
+    pub(super) fn read(
+        &self,
+        stream: &mut dyn Read,
+        buffer: &mut [u8],
+        mut send: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<usize> {
         loop {
-            match self.session().reader().read(buffer) {
+            let mut session = self.session();
+            match session.reader().read(buffer) {
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 // Redis closes connections without the `close_notify` of TLS.
                 Err(err) if err.kind() == ErrorKind::UnexpectedEof => return Ok(0),
                 outcome => return outcome,
             }
-            // Waits here without the lock, so that another thread can write.
-            stream.peek(&mut [0])?;
-            let mut session = self.session();
-            session.read_tls(&mut stream)?;
+            session.read_tls(stream)?;
             session.process_new_packets().map_err(|err| io::Error::new(ErrorKind::InvalidData, err))?;
-            self.send_own(session, stream)?;
+            self.send_own(session, &mut send)?;
         }
     }
 
     /// Sends records that the protocol itself makes, such as a key update. A write under way sends them instead.
-    fn send_own(&self, mut session: MutexGuard<'_, ClientConnection>, mut stream: &TcpStream) -> io::Result<()> {
+    fn send_own(
+        &self,
+        mut session: MutexGuard<'_, ClientConnection>,
+        send: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         if !session.wants_write() {
             return Ok(());
         }
@@ -77,7 +89,7 @@ impl Tls {
         let mut records = Vec::new();
         session.write_tls(&mut records)?;
         drop(session);
-        let outcome = stream.write_all(&records);
+        let outcome = send(&records);
         drop(sending);
         outcome
     }
@@ -105,9 +117,7 @@ fn trouble(err: &io::Error) -> String {
     const PLAIN_ADVICE: &str = " (if it is a plain Redis, use redis://)";
     match tls::trouble(err, CA_OPTION, ": set tls_server_name", PLAIN_ADVICE) {
         Some(found) => found,
-        None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            format!("it did not answer in time{PLAIN_ADVICE}")
-        }
+        None if err.kind() == ErrorKind::TimedOut => format!("it did not answer in time{PLAIN_ADVICE}"),
         None if err.kind() == ErrorKind::UnexpectedEof => format!("it closed the connection{PLAIN_ADVICE}"),
         None => err.to_string(),
     }

@@ -15,6 +15,7 @@
 //! imports `Shared`.
 
 pub(crate) mod actions;
+pub(crate) mod embedded;
 pub(crate) mod files;
 mod join;
 pub(crate) mod links;

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use crate::config::{Config, Operator, decode};
 use crate::io::lock::lock;
 use crate::io::plain_file::read_at_most;
+use crate::io::sharing;
+use crate::io::shown::shown;
 
 /// Largest `garrysmod/cfg/realtime.json`, in bytes. A few hundred bytes are usual; the game thread waits for this read.
 const SETTINGS_BYTES_MAX: usize = 64 * 1024;
@@ -23,22 +25,21 @@ const FILE_NAME: &str = "realtime.json";
 const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
 
 /// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` of `environment`.
-/// A file that cannot be read is an error inside [`Operator::file`]. If it is missing, but a file with a wrong name is
+/// A file that cannot be read is an error inside [`Operator::file`]; one that another program holds, such as an editor that
+/// saves it, is tried again for a moment. If it is missing, but a file with a wrong name is
 /// there, a hint says so; the wrong file is not read.
 pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString, OsString)>) -> Operator {
     let path = folder.join(FILE_NAME);
-    let name = path.to_string_lossy().into_owned();
+    let name = shown(&path).to_string();
     let mut hints = Vec::new();
-    let file = match read_at_most(&path, SETTINGS_BYTES_MAX) {
+    let file = match sharing::patiently(|| read_at_most(&path, SETTINGS_BYTES_MAX)) {
         Ok(bytes) => Some((name, Ok(decode(&bytes)))),
         Err(err) if err.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
             let wrong = WRONG_NAMES.iter().find(|wrong| folder.join(wrong).is_file());
-            hints.extend(
-                wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", folder.join(wrong).display())),
-            );
+            hints.extend(wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&folder.join(wrong)))));
             None
         }
-        Err(err) => Some((name, Err(format!("cannot read it: {err}")))),
+        Err(err) => Some((name, Err(format!("cannot read it: {}{err}", sharing::words(&err))))),
     };
     let variables = environment.filter_map(|(name, text)| {
         let name = name.into_string().ok().filter(|name| name.to_ascii_uppercase().starts_with("REALTIME_"))?;
@@ -95,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::config::Sources;
+    use crate::io::plain_file::held;
 
     /// A folder of one test, removed at its end.
     struct Folder(PathBuf);
@@ -154,6 +156,21 @@ mod tests {
         }
     }
 
+    /// An editor saves the file, or a scanner looks at it, while the server starts.
+    #[test]
+    fn a_held_file_is_read_a_moment_later() {
+        let folder = Folder::new("held");
+        let path = folder.0.join(FILE_NAME);
+        fs::write(&path, "{\"server\":\"a\"}").unwrap();
+        held::hold(&path, 3);
+        assert_eq!(folder.read().server, "a");
+        held::hold(&path, u32::MAX);
+        let config = folder.read();
+        held::release(&path);
+        let words = format!("{}: cannot read it: another program holds it: ", shown(&path));
+        assert!(config.not_understood().is_some_and(|found| found.contains(&words)), "{:?}", config.complaints);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_symbolic_link_to_the_file_is_followed() {
@@ -166,11 +183,12 @@ mod tests {
     /// A file with a wrong name is not read, and its owner gets a hint. Beside the right file it gets none: it is a copy.
     #[test]
     fn a_file_with_a_wrong_name_gets_a_hint() {
-        for wrong in WRONG_NAMES {
+        // Windows takes `Realtime.json` for the right name.
+        for wrong in WRONG_NAMES.into_iter().filter(|wrong| cfg!(unix) || !wrong.eq_ignore_ascii_case(FILE_NAME)) {
             let folder = Folder::new(&format!("wrong-{wrong}"));
             fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
             let config = folder.read();
-            let expected = format!("{} is not read: name it realtime.json", folder.0.join(wrong).display());
+            let expected = format!("{} is not read: name it realtime.json", shown(&folder.0.join(wrong)));
             assert_eq!((config.complaints, config.server.as_str()), (vec![expected], "box-27015"));
             fs::write(folder.0.join(FILE_NAME), "{}").unwrap();
             assert_eq!(folder.read().complaints.len(), 0);

@@ -18,6 +18,7 @@ use crate::io::text_log::Causes;
 use crate::stats::Stats;
 use crate::threads::actions::collector::Collector;
 use crate::threads::actions::queue::Actions;
+use crate::threads::embedded::home::{Goal, Home};
 use crate::threads::files::queue::Files;
 use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
 use crate::threads::publisher::outbox::Outbox;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub links: Arc<Links>,
     pub(crate) limits: Limits,
+    /// The embedded server, and which Redis is this server's.
+    pub(crate) embedded: Home,
 
     /// The numbers of other servers' events that arrived. rt-subscriber holds the lock while it is connected; the ledger
     /// is here so that it outlives the connection.
@@ -99,6 +102,7 @@ impl Shared {
             actions: Actions::new(Arc::clone(&stats)),
             webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
             limits: Limits::default(),
+            embedded: Home::new(data.join("realtime")),
             ledger: Mutex::default(),
             unmade: Mutex::default(),
             count_number: AtomicU64::new(0),
@@ -127,7 +131,7 @@ impl Shared {
     pub(crate) fn reconfigure(&self, config: Config) {
         if self.settings.replace(config) {
             self.outbox.set_generation(self.settings.connection_version());
-            // Ends the pauses between attempts, and then the subscriber's blocking read. The lock is taken so that a
+            // Ends the pauses between attempts, and then the subscriber's wait for bytes. The lock is taken so that a
             // worker between its look at the settings and its wait does not miss the notification.
             drop(lock(&self.stopping.flag));
             self.stopping.changed.notify_all();
@@ -152,6 +156,12 @@ impl Shared {
         self.webhooks.wake();
         self.subscriptions.disconnect();
         self.files.stop();
+        self.embedded.wake();
+    }
+
+    /// The Redis of the settings in force, for the next attempt to connect.
+    pub(crate) fn goal(&self) -> Goal {
+        self.embedded.goal(&self.settings.current(), || self.is_stopping())
     }
 
     /// Waits for this long, or until stop. True if the worker is to stop.
@@ -195,7 +205,7 @@ impl Shared {
 
     /// [`Links::down`], with the address in force for the notice.
     pub(crate) fn link_down(&self, side: Side, trouble: &Trouble) -> bool {
-        self.links.down(side, trouble, || self.settings.current().redis.to_string())
+        self.links.down(side, trouble, || self.embedded.address(&self.settings.current()).to_string())
     }
 }
 

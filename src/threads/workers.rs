@@ -13,7 +13,7 @@ use crate::redis::backoff::Backoff;
 use crate::redis::error_reply::Class;
 use crate::threads::join::join_by;
 use crate::threads::shared::Shared;
-use crate::threads::{actions, files, publisher, subscriber, webhooks};
+use crate::threads::{actions, embedded, files, publisher, subscriber, webhooks};
 
 /// A worker's loop: it returns when the library stops.
 type WorkerLoop = fn(&Arc<Shared>);
@@ -29,7 +29,8 @@ impl Workers {
     /// returned.
     pub fn start(shared: &Arc<Shared>) -> io::Result<Workers> {
         let mut workers = Workers(Vec::new());
-        let all: [(&str, WorkerLoop); 5] = [
+        let all: [(&str, WorkerLoop); 6] = [
+            ("rt-embedded", embedded::run),
             ("rt-publisher", publisher::run),
             ("rt-subscriber", subscriber::run),
             ("rt-actions", actions::run),

@@ -6,12 +6,16 @@
 //!
 //! minreq by itself has no time limit for a TLS handshake, no authorities of the owner's, and limits on a response that
 //! a hostile server can evade. The carrier has all of these: name look-up, connection and TLS (`webhook/dial.rs`), one
-//! deadline for everything, and caps on what comes back. When it ends the loopback connection, minreq ends too.
+//! deadline for everything, and caps on what comes back.
 //! Each sender keeps its carrier, the thread and the port of it, for life. Only the sender knows the random token in the
 //! path of its request, so no other local program can send anything through the port.
+//!
+//! minreq's own end of the loopback connection waits without a limit. It ends because this end does, which wakes it on
+//! every system: the connection is closed when its errand is over, by a response, an error, the deadline, an interrupt or
+//! a panic. A connection that nobody has accepted ends with the listener.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use crate::hooks::url::Origin;
 use crate::io::channel::{self, Receiver, Sender};
-use crate::io::net::Timed;
+use crate::io::fail_point::fail_point;
+use crate::io::net::{Socket, Timed};
 use crate::io::thread::spawn;
 use crate::io::tls::Encrypted;
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
@@ -80,7 +85,6 @@ impl Carrier {
         let run = move || {
             let mut carry = CarrierThread { dialer, listener, is_open: true };
             while let Some(errand) = errands_rx.recv() {
-                // The loopback connection ends with a panic, so minreq ends too.
                 let carried = catch_unwind(AssertUnwindSafe(|| carry.errand(&errand)));
                 let failed = |_| Err(NoAnswer::new("post to", &errand.origin, "internal error".to_owned()));
                 let carried = carried.unwrap_or_else(failed);
@@ -145,25 +149,25 @@ impl CarrierThread {
         let accepted = self.accept(errand);
         self.is_open = accepted.is_ok();
         let (local, mut request) = accepted.map_err(|err| failed(io_trouble(&err)))?;
+        fail_point("carrier");
         readdress(&mut request, &errand.target, &origin.authority())
             .ok_or_else(|| failed("internal error".to_owned()))?;
-        let stream = self.dialer.connect(origin, *deadline, interrupt)?;
-        let destination = Timed { stream: &stream, deadline: *deadline };
-        let carried = stream.set_nodelay(true).map_err(|err| io_trouble(&err)).and_then(|()| {
-            if origin.https {
-                carry(&mut self.dialer.encrypt(destination, origin)?, &local, &request)
-            } else {
-                carry(&mut { destination }, &local, &request)
-            }
-        });
-        // Both ends know at once, also if a clone of a socket is still open. The other end may have been first.
-        let _ = stream.shutdown(Shutdown::Both);
-        let _ = local.shutdown(Shutdown::Both);
+        let socket = self.dialer.connect(origin, *deadline, interrupt)?;
+        let mut destination = Timed { socket: &socket, deadline: *deadline };
+        let carried = if origin.https {
+            let encrypted = self.dialer.encrypt(destination, origin);
+            encrypted.and_then(|mut destination| carry(&mut destination, &local, &request))
+        } else {
+            carry(&mut destination, &local, &request)
+        };
+        // Both ends know at once, although the interrupt shares the socket.
+        socket.end();
+        local.end();
         carried.map_err(failed)
     }
 
     /// The loopback connection that shows the token, and the whole request that came through it.
-    fn accept(&self, errand: &Errand) -> io::Result<(TcpStream, Vec<u8>)> {
+    fn accept(&self, errand: &Errand) -> io::Result<(Socket, Vec<u8>)> {
         loop {
             // minreq connects at once, also for a request that was given up meanwhile. It is over if it cannot connect.
             if errand.interrupt.is_over() {
@@ -174,8 +178,10 @@ impl CarrierThread {
             }
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if let Some(request) = local_request(&stream, errand) {
-                        return Ok((stream, request));
+                    if let Ok(local) = Socket::new(stream)
+                        && let Some(request) = local_request(&local, errand)
+                    {
+                        return Ok((local, request));
                     }
                 }
                 Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
@@ -190,9 +196,8 @@ impl CarrierThread {
 }
 
 /// The request that comes through this connection; `None` if it does not show the token in time, or ends early.
-fn local_request(stream: &TcpStream, errand: &Errand) -> Option<Vec<u8>> {
-    stream.set_nonblocking(false).ok()?;
-    let mut reader = Timed { stream, deadline: errand.deadline.min(Instant::now() + TOKEN_PATIENCE) };
+fn local_request(local: &Socket, errand: &Errand) -> Option<Vec<u8>> {
+    let mut reader = Timed { socket: local, deadline: errand.deadline.min(Instant::now() + TOKEN_PATIENCE) };
     let mut request = Vec::new();
     let line = read_until(&mut reader, &mut request, &|request| {
         request.iter().position(|byte| *byte == b'\n').or((request.len() > READ_BYTES).then_some(0))
@@ -235,7 +240,7 @@ pub(super) fn readdress(request: &mut Vec<u8>, target: &str, authority: &str) ->
 }
 
 /// Writes the request to the destination, and the response to the loopback connection.
-fn carry(destination: &mut dyn Destination, local: &TcpStream, request: &[u8]) -> Result<(), String> {
+fn carry(destination: &mut dyn Destination, local: &Socket, request: &[u8]) -> Result<(), String> {
     let sent = destination.write_all(request).and_then(|()| destination.flush());
     if let Err(err) = &sent
         && !matches!(err.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
@@ -256,15 +261,17 @@ fn carry(destination: &mut dyn Destination, local: &TcpStream, request: &[u8]) -
         }
     }
     let (response, body) = head.finish().map_err(|err| err.to_string())?;
-    destination.set_deadline(Instant::now() + BODY_PATIENCE);
+    let deadline = Instant::now() + BODY_PATIENCE;
+    destination.set_deadline(deadline);
+    // minreq takes everything at once, so this is more than it needs for the bytes that came last.
+    let mut local = Timed { socket: local, deadline: deadline + BODY_PATIENCE };
     // Whatever is wrong with the body, the response has its status: the body ends there.
-    let _ = carry_body(destination, local, &response, &body);
+    let _ = carry_body(destination, &mut local, &response, &body);
     Ok(())
 }
 
 /// Hands the head and the body to minreq, until one of the three ends.
-fn carry_body(destination: &mut dyn Destination, mut local: &TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
-    local.set_write_timeout(Some(BODY_PATIENCE))?;
+fn carry_body(destination: &mut dyn Destination, local: &mut dyn Write, head: &[u8], body: &[u8]) -> io::Result<()> {
     local.write_all(head)?;
     local.write_all(body)?;
     let mut carried = body.len();

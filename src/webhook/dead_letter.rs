@@ -12,14 +12,14 @@
 //! - Control characters are escaped, so that showing the file cannot change the state of a terminal.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::event::identity::MEMBER;
 use crate::hooks::url::Url;
-use crate::io::bounded_file::BoundedFile;
+use crate::io::bounded_file::{BoundedFile, Bounds, Written};
 use crate::json::find;
 use crate::json::writer::Writer;
 use crate::webhook::date;
@@ -28,38 +28,41 @@ use crate::webhook::schedule::DeadLetter;
 
 /// Size in bytes at which a new dead-letter file begins. One old file is kept.
 const DEAD_LETTER_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of lines that wait while the file cannot be written: some thousand lines of usual posts.
+const DEAD_LETTER_WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes of a payload that one line shows, so that the file holds many lines whatever their payloads are.
 const DEAD_LETTER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(DEAD_LETTER_PAYLOAD_BYTES_MAX as u64 * 8 < DEAD_LETTER_FILE_BYTES_MAX);
 
 /// The dead-letter file of this process.
-pub(crate) struct DeadLetters {
-    path: PathBuf,
-    /// `None` before the first line and after an error.
-    file: Option<BoundedFile>,
-}
+pub(crate) struct DeadLetters(BoundedFile);
 
 impl DeadLetters {
     /// Names the file in this directory. Does not open it yet.
     pub(crate) fn new(directory: &Path) -> DeadLetters {
-        DeadLetters { path: directory.join("dead_letter.jsonl"), file: None }
+        let (bytes_max, waiting_bytes_max) = (DEAD_LETTER_FILE_BYTES_MAX, DEAD_LETTER_WAITING_BYTES_MAX);
+        let bounds = Bounds { bytes_max, waiting_bytes_max, is_private: true };
+        DeadLetters(BoundedFile::new(directory.join("dead_letter.jsonl"), bounds))
     }
 
-    /// Writes the line of one post that was given up at `unix_ms`. After an error the next call opens the file again.
-    pub(crate) fn write(&mut self, dead: &DeadLetter, unix_ms: u64) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let (file, failed) = BoundedFile::open_private(self.path.clone(), DEAD_LETTER_FILE_BYTES_MAX)?;
-                if let Some(err) = failed {
-                    log::warn!("cannot change the rights of `{}`, others may read it: {err}", self.path.display());
-                }
-                file
-            }
-        };
-        file.write_all(line(dead, unix_ms).as_bytes())?;
-        self.file = Some(file);
-        Ok(())
+    /// Writes the line of one post that was given up at `unix_ms`. While the file cannot be written, it waits in memory.
+    pub(crate) fn write(&mut self, dead: &DeadLetter, unix_ms: u64, now: Instant) -> Written {
+        self.0.append(line(dead, unix_ms).as_bytes(), now)
+    }
+
+    /// When lines that wait are to be tried again. `None`: no line waits.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.0.due()
+    }
+
+    /// Tries to write the lines that wait.
+    pub(crate) fn retry(&mut self, now: Instant) -> Written {
+        self.0.retry(now)
+    }
+
+    /// Gives the lines up that wait, and returns their number.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        self.0.give_up()
     }
 }
 

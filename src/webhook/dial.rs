@@ -1,17 +1,18 @@
 //! Opens the connection for one request: name, TCP, TLS, all of it by one deadline.
-//! Runs on `rt-carry-*` (`webhook/carrier.rs`); owns no socket after it has handed one out. Trusts the built-in
-//! authorities and those of `webhook_ca_file`.
+//! Runs on `rt-carry-*` (`webhook/carrier.rs`); shares the socket that it hands out with the [`Interrupt`].
+//! Trusts the built-in authorities and those of `webhook_ca_file`.
 //! Errors name the host and the reason, never a path or a token.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
 use crate::io::lock::lock;
+use crate::io::net::Socket;
 use crate::io::tls::{self, Encrypted, Trust};
 use crate::webhook::resolve::Resolver;
 
@@ -53,7 +54,7 @@ impl Dialer {
         origin: &Origin,
         deadline: Instant,
         interrupt: &Interrupt,
-    ) -> Result<TcpStream, NoAnswer> {
+    ) -> Result<Arc<Socket>, NoAnswer> {
         let failed = |found: String| NoAnswer::new("connect to", origin, found);
         let addresses = self.resolver.resolve(&origin.host, deadline, &|| interrupt.is_set());
         let addresses = addresses.map_err(|err| failed(err.to_string()))?;
@@ -64,8 +65,8 @@ impl Dialer {
                 break;
             }
             let connected = TcpStream::connect_timeout(&SocketAddr::new(address, origin.port), left);
-            match connected.and_then(|stream| interrupt.watch(&stream).map(|()| stream)) {
-                Ok(stream) => return Ok(stream),
+            match connected.and_then(Socket::new).and_then(|socket| interrupt.watch(socket)) {
+                Ok(socket) => return Ok(socket),
                 Err(err) => last = io_trouble(&err),
             }
         }
@@ -104,7 +105,7 @@ struct Interrupted {
     is_set: bool,
     /// The response was read: the connection is of no use any more.
     is_over: bool,
-    stream: Option<TcpStream>,
+    socket: Option<Arc<Socket>>,
 }
 
 impl Interrupt {
@@ -116,7 +117,7 @@ impl Interrupt {
     pub(crate) fn set(&self) {
         let mut state = self.state();
         state.is_set = true;
-        shut(&mut state);
+        end(&mut state);
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -127,28 +128,28 @@ impl Interrupt {
     pub(crate) fn finish(&self) {
         let mut state = self.state();
         state.is_over = true;
-        shut(&mut state);
+        end(&mut state);
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.state().is_over
     }
 
-    /// From here on this socket is shut down by `set` and `finish`. An error if one of them came first.
-    fn watch(&self, stream: &TcpStream) -> io::Result<()> {
+    /// From here on `set` and `finish` end this connection. An error if one of them came first.
+    fn watch(&self, socket: Socket) -> io::Result<Arc<Socket>> {
         let mut state = self.state();
         if state.is_set || state.is_over {
             return Err(ErrorKind::Interrupted.into());
         }
-        state.stream = Some(stream.try_clone()?);
-        Ok(())
+        let socket = Arc::new(socket);
+        state.socket = Some(Arc::clone(&socket));
+        Ok(socket)
     }
 }
 
-fn shut(state: &mut Interrupted) {
-    if let Some(stream) = state.stream.take() {
-        // It fails only if the connection has ended already.
-        let _ = stream.shutdown(Shutdown::Both);
+fn end(state: &mut Interrupted) {
+    if let Some(socket) = state.socket.take() {
+        socket.end();
     }
 }
 
@@ -156,7 +157,7 @@ fn shut(state: &mut Interrupted) {
 pub(crate) fn io_trouble(err: &io::Error) -> String {
     match tls::trouble(err, CA_OPTION, "", ": use http://") {
         Some(found) => found,
-        None if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
+        None if err.kind() == ErrorKind::TimedOut => "no answer in time".to_owned(),
         None if err.kind() == ErrorKind::UnexpectedEof => {
             "it closed the connection (if it has no TLS, use http://)".to_owned()
         }

@@ -6,13 +6,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
 use crate::io::lock::lock;
-use crate::io::net::ADDRESSES_TRIED_MAX;
+use crate::io::net::look_up;
 use crate::io::thread;
 
 /// Most look-ups that run at once. The system may take half a minute for one.
@@ -60,10 +60,7 @@ struct Host {
 impl Default for Resolver {
     /// A resolver with the system's look-up.
     fn default() -> Resolver {
-        Resolver::new(|host| {
-            let found = (host, 0).to_socket_addrs()?.map(|address| address.ip());
-            Ok(found.take(ADDRESSES_TRIED_MAX).collect())
-        })
+        Resolver::new(|host| Ok(look_up(host, 0)?.iter().map(SocketAddr::ip).collect()))
     }
 }
 

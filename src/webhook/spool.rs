@@ -12,13 +12,18 @@
 //! - The file is removed when all its posts are settled, that is delivered or given up.
 //! - A line that cannot be parsed loses that post alone, and is counted.
 //! - A file that is not a spool is left untouched, and this process uses the next number.
+//! - A file that another program holds (Windows) costs no post. A spool to be adopted is looked at again; marks and
+//!   removals are repeated; and if the own file cannot be replaced, this process takes the next free number.
+//!
+//! The locks are files of their own, because Windows lets no other program read the bytes of a locked file
+//! (<https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex>).
 //!
 //! Only the owner may read a spool (mode 0600; on Windows it has the rights of the folder). It holds URLs and headers with
 //! their secrets. The next process sends the posts before any script adds the hook again, and even if none does, so it
 //! has no other source for the secrets.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +35,8 @@ use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
 use crate::hooks::url::Url;
-use crate::io::{bounded_file, plain_file};
+use crate::io::shown::shown;
+use crate::io::{bounded_file, plain_file, sharing};
 use crate::json::writer::Writer;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
@@ -55,10 +61,22 @@ pub(crate) struct Spool {
     own: Slot,
     /// Spools of dead processes whose posts this process has adopted. Their files stay until its own file holds the posts.
     adopted: Vec<Slot>,
+    /// Spools whose posts the own file holds: their files are to be removed.
+    settled: Vec<Slot>,
+    /// Numbers of spools that another program held, so that nobody knows yet whether there is something to adopt.
+    held: Vec<usize>,
+    /// The posts of all adopted files, in case one of these is in a held file too.
+    known: HashSet<PostId>,
     /// The posts in the own file that are not settled.
     written: HashSet<PostId>,
     /// The own file, open for appending marks. `None` before the first mark.
     marks: Option<File>,
+    /// Marks that are not in the file yet, as it could not be opened or written. Empty as a rule.
+    unmarked: Vec<String>,
+    /// Writing marks failed, and may have left a part of a line.
+    is_torn: bool,
+    /// A file could not be removed.
+    is_removal_due: bool,
 }
 
 /// The number of a spool with its lock. No other process uses that spool while this value lives.
@@ -70,7 +88,12 @@ struct Slot {
 /// The result of opening a spool.
 pub(crate) struct Opened {
     pub(crate) spool: Spool,
-    /// The posts of dead processes.
+    pub(crate) found: Found,
+}
+
+/// The content of the spools of dead processes.
+#[derive(Default)]
+pub(crate) struct Found {
     pub(crate) posts: Vec<Post>,
     /// Number of lines that could not be parsed.
     pub(crate) unreadable: usize,
@@ -97,42 +120,51 @@ impl Spool {
     /// The files of dead processes stay until [`Spool::write`]: if this process dies before, the next one adopts them.
     pub(crate) fn open(directory: &Path, now: Now) -> io::Result<Opened> {
         plain_file::make_folder(directory)?;
-        let (mut slots, mut left, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut contents = SpoolContents::default();
+        let mut search = Search::default();
         for number in 1..=SPOOLS_MAX {
-            // The first free number is taken even without a file. Further ones are adopted while the adopted
-            // files together are not larger than one spool may be.
-            let path = directory.join(file_name(number, "jsonl"));
-            if !slots.is_empty() && (bytes > SPOOL_BYTES_MAX || !path.exists()) {
-                continue;
-            }
-            let slot = match Slot::take(directory, number) {
-                Ok(Some(slot)) => slot,
-                Ok(None) => continue,
-                Err(err) => {
-                    left.push(format!("`{}`: {err}", directory.join(file_name(number, "lock")).display()));
-                    continue;
-                }
-            };
-            match read(&path) {
-                Ok(text) if contents.add(&text, now) => {
-                    bytes += text.len();
-                    slots.push(slot);
-                }
-                Ok(text) => {
-                    bytes += text.len();
-                    left.push(format!("`{}` is not a spool", path.display()));
-                }
-                Err(err) => left.push(format!("`{}`: {err}", path.display())),
-            }
+            search.look_at(directory, number, now);
         }
+        let Search { mut slots, held, contents, left, .. } = search;
         if slots.is_empty() {
             let unusable: String = left.iter().map(|found| format!(", {found}")).collect();
             return Err(io::Error::other(format!("no spool of {SPOOLS_MAX} is free{unusable}")));
         }
-        let (own, directory) = (slots.remove(0), directory.to_owned());
-        let spool = Spool { directory, own, adopted: slots, written: HashSet::new(), marks: None };
-        Ok(Opened { spool, posts: contents.posts, unreadable: contents.unreadable, left })
+        let SpoolContents { posts, known, unreadable } = contents;
+        let spool = Spool {
+            directory: directory.to_owned(),
+            own: slots.remove(0),
+            adopted: slots,
+            settled: Vec::new(),
+            held,
+            known,
+            written: HashSet::new(),
+            marks: None,
+            unmarked: Vec::new(),
+            is_torn: false,
+            is_removal_due: false,
+        };
+        Ok(Opened { spool, found: Found { posts, unreadable, left } })
+    }
+
+    /// True if [`Spool::retry`] has something to do: another program held a file.
+    pub(crate) fn wants_retry(&self) -> bool {
+        !self.held.is_empty() || !self.unmarked.is_empty() || self.is_removal_due
+    }
+
+    /// Tries again to adopt, mark and remove. Found posts are to be written with [`Spool::write`].
+    pub(crate) fn retry(&mut self, now: Now) -> (Found, io::Result<()>) {
+        let contents = SpoolContents { known: std::mem::take(&mut self.known), ..SpoolContents::default() };
+        // The own spool is the first one, so that only numbers with a file count.
+        let mut search = Search { has_own: true, contents, ..Search::default() };
+        for number in std::mem::take(&mut self.held) {
+            search.look_at(&self.directory, number, now);
+        }
+        let Search { slots, held, contents: SpoolContents { posts, known, unreadable }, left, .. } = search;
+        self.adopted.extend(slots);
+        (self.held, self.known) = (held, known);
+        let marked = if self.unmarked.is_empty() { Ok(()) } else { self.write_marks() };
+        let removed = if self.is_removal_due { self.remove_settled_files() } else { Ok(()) };
+        (Found { posts, unreadable, left }, marked.and(removed))
     }
 
     /// Formats the lines of these posts. Posts beyond [`SPOOL_BYTES_MAX`] are left out and counted.
@@ -151,56 +183,90 @@ impl Spool {
     }
 
     /// Replaces the content of the own file by these lines, then removes the files of dead processes. Without lines it
-    /// removes the own file too. A kill at any moment leaves either the old or the new content.
+    /// removes the own file too. A kill at any moment leaves either the old or the new content. If another program holds
+    /// the own file, the lines go into a spool of another number, and the file is removed later.
     pub(crate) fn write(&mut self, lines: Lines) -> io::Result<()> {
-        self.marks = None;
+        (self.marks, self.is_torn) = (None, false);
         if !lines.posts.is_empty() {
             // Another program may have removed the folder.
             plain_file::make_folder(&self.directory)?;
-            let temporary = self.path("jsonl.new");
-            // A killed process may have left a temporary file, with other rights.
-            remove_file(&temporary)?;
-            let mut file = bounded_file::private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
-            file.write_all(&lines.text)?;
-            fs::rename(&temporary, self.path("jsonl"))?;
-            // Synced after the rename: a sync on a busy disk may take seconds, and the process may end at any moment.
-            file.sync_data()?;
+            if let Err(err) = self.write_file(self.own.number, &lines.text) {
+                let other = if sharing::is_held(&err) { self.free_slot() } else { None };
+                let Some(other) = other else { return Err(err) };
+                self.write_file(other.number, &lines.text)?;
+                self.settled.push(std::mem::replace(&mut self.own, other));
+            }
         }
         self.written = lines.posts;
-        self.remove_settled_files()
+        self.unmarked.clear();
+        self.settled.append(&mut self.adopted);
+        match self.remove_settled_files() {
+            // The posts are safe, and the files are removed later.
+            Err(err) if sharing::is_held(&err) => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Writes the file of this number.
+    fn write_file(&self, number: usize, text: &[u8]) -> io::Result<()> {
+        let [temporary, path] = ["jsonl.new", "jsonl"].map(|end| self.directory.join(file_name(number, end)));
+        // A killed process may have left a temporary file, with other rights.
+        sharing::patiently(|| remove_file(&temporary))?;
+        let mut options = OpenOptions::new();
+        let options = bounded_file::private(options.write(true));
+        let mut file = sharing::patiently(|| plain_file::create_new(options, &temporary))?;
+        file.write_all(text)?;
+        // Virus scanners look at new files.
+        sharing::patiently(|| plain_file::rename(&temporary, &path))?;
+        // Synced after the rename: a sync on a busy disk may take seconds, and the process may end at any moment.
+        file.sync_data()
+    }
+
+    /// Takes a spool without a file, in place of the own one.
+    fn free_slot(&self) -> Option<Slot> {
+        let is_free = |number: &usize| !self.directory.join(file_name(*number, "jsonl")).exists();
+        (1..=SPOOLS_MAX).filter(is_free).find_map(|number| Slot::take(&self.directory, number).ok().flatten())
     }
 
     /// Marks these posts as settled, so that the next process does not send them again. Posts that the file does not hold
-    /// need no mark. After the last one the file is removed.
+    /// need no mark. After the last one the file is removed. After an error [`Spool::retry`] goes on.
     pub(crate) fn settled(&mut self, ids: &[PostId]) -> io::Result<()> {
-        if self.written.is_empty() {
-            return Ok(());
-        }
-        let mut done = Vec::new();
         for id in ids {
             if self.written.remove(id) {
-                done.push(mark(*id));
+                self.unmarked.push(mark(*id));
             }
         }
-        if done.is_empty() {
+        if self.unmarked.is_empty() {
             return Ok(());
         }
         if self.written.is_empty() {
+            self.unmarked.clear();
             return self.remove_settled_files();
         }
+        self.write_marks()
+    }
+
+    /// Appends the marks that are not in the own file yet.
+    fn write_marks(&mut self) -> io::Result<()> {
         let file = match self.marks.take() {
             Some(file) => file,
             None => match plain_file::open(OpenOptions::new().append(true), &self.path("jsonl")) {
                 // Another program removed it, so no post can be sent again.
-                Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(err) if err.kind() == ErrorKind::NotFound => {
+                    self.unmarked.clear();
+                    return Ok(());
+                }
                 opened => opened?,
             },
         };
         let mut line = Writer::default();
         line.open(b'{');
-        line.name("done").texts(&done);
+        line.name("done").texts(&self.unmarked);
         line.close(b'}');
-        (&file).write_all((line.end() + "\n").as_bytes())?;
+        let start = if std::mem::replace(&mut self.is_torn, true) { "\n" } else { "" };
+        (&file).write_all(format!("{start}{}\n", line.end()).as_bytes())?;
+        self.is_torn = false;
+        self.unmarked.clear();
         self.marks = Some(file);
         Ok(())
     }
@@ -208,13 +274,15 @@ impl Spool {
     /// Removes the files of dead processes, whose posts are in the own file, and the own file if all its posts are settled.
     fn remove_settled_files(&mut self) -> io::Result<()> {
         self.marks = None;
+        self.is_removal_due = true;
         if self.written.is_empty() {
             remove_file(&self.path("jsonl"))?;
         }
-        while let Some(slot) = self.adopted.last() {
+        while let Some(slot) = self.settled.last() {
             remove_file(&self.directory.join(file_name(slot.number, "jsonl")))?;
-            self.adopted.pop();
+            self.settled.pop();
         }
+        self.is_removal_due = false;
         Ok(())
     }
 
@@ -244,10 +312,7 @@ impl Slot {
 
 /// Removes a file, if it exists.
 fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
-        _ => Ok(()),
-    }
+    plain_file::remove(path).or_else(plain_file::missing)
 }
 
 /// The text of a spool file; empty if there is no file. An error if the file cannot be a spool: this program writes
@@ -261,7 +326,58 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What the files of dead processes hold.
+/// The search for a free spool and for spools to adopt.
+#[derive(Default)]
+struct Search {
+    /// The process has a spool, or `slots` begins with it.
+    has_own: bool,
+    slots: Vec<Slot>,
+    /// Bytes of the files.
+    bytes: usize,
+    contents: SpoolContents,
+    /// Numbers whose files another program holds.
+    held: Vec<usize>,
+    left: Vec<String>,
+}
+
+impl Search {
+    /// Takes the spool of this number, if it is free and worth it, and reads its posts.
+    fn look_at(&mut self, directory: &Path, number: usize, now: Now) {
+        // The first free number is taken even without a file. Further ones are adopted while the adopted files together are
+        // not larger than one spool may be.
+        let [path, lock] = ["jsonl", "lock"].map(|end| directory.join(file_name(number, end)));
+        if self.has_own && (self.bytes > SPOOL_BYTES_MAX || !path.exists()) {
+            return;
+        }
+        let slot = match Slot::take(directory, number) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => return,
+            Err(err) => return self.leave(number, &lock, &err),
+        };
+        match read(&path) {
+            Ok(text) => {
+                self.bytes += text.len();
+                if self.contents.add(&text, now) {
+                    self.slots.push(slot);
+                    self.has_own = true;
+                } else {
+                    self.left.push(format!("`{}` is not a spool", shown(&path)));
+                }
+            }
+            Err(err) => self.leave(number, &path, &err),
+        }
+    }
+
+    /// Notes that a spool cannot be used, for now or for good.
+    fn leave(&mut self, number: usize, path: &Path, err: &io::Error) {
+        if sharing::is_held(err) {
+            return self.held.push(number);
+        }
+        self.left.push(format!("`{}`: {err}", shown(path)));
+    }
+}
+
+/// The content of the files of dead processes.
 #[derive(Default)]
 struct SpoolContents {
     posts: Vec<Post>,

@@ -43,7 +43,7 @@ local function figures(stats)
 		host.map_changes()))
 	print(string.format("figures: frame us p50 %.0f p99 %.0f max %.0f; pump us p50 %.1f p99 %.1f max %.1f",
 		frames.p50_us, frames.p99_us, frames.max_us, stats.pump.p50_us, stats.pump.p99_us, stats.pump.max_us))
-	print(string.format("figures: threads %d fds %d rss %d kB", now.threads, now.fds, now.rss_kb))
+	print(string.format("figures: threads %d fds %s rss %d kB", now.threads, tostring(now.fds), now.rss_kb))
 	assert(stats.panics == 0 and now.threads == host.load("threads"))
 end
 

@@ -56,8 +56,8 @@ timer.Create("watch", 0, 0, function()
 		first, last, heard, missing, told, overflow, wrong, stats.inbox.dropped["repeat"]))
 	print(string.format("figures: frame us p50 %.0f p99 %.0f max %.0f; pump us p50 %.1f p99 %.1f max %.1f; maps %d",
 		frames.p50_us, frames.p99_us, frames.max_us, stats.pump.p50_us, stats.pump.p99_us, stats.pump.max_us, host.map_changes()))
-	print(string.format("figures: threads %d (were %d) fds %d (were %d) rss %d kB",
-		resources.threads, host.load("threads"), resources.fds, host.load("fds"), resources.rss_kb))
+	print(string.format("figures: threads %d (were %d) fds %s (were %s) rss %d kB",
+		resources.threads, host.load("threads"), tostring(resources.fds), tostring(host.load("fds")), resources.rss_kb))
 	local fine = wrong == 0 and missing == told + overflow and heard > 0 and stats.panics == 0
 		and resources.threads == host.load("threads")
 	print(fine and "1 passed, 0 failed" or "0 passed, 1 failed")

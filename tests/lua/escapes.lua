@@ -1,7 +1,9 @@
 -- A too large event on a channel whose name holds a line break and a colour code: neither may reach the console.
 require("realtime")
 realtime.On("evil*", "x", function() end)
-hook.Add("RealtimeConnected", "x", function() print("ready") end)
+-- When this event arrives, the subscriptions before it are in force.
+realtime.On("ready", function() print("ready") end)
+realtime.Emit("ready", { 1 })
 hook.Add("RealtimeError", "x", function(operation, target, reason)
 	assert(operation == "receive" and target == "evil\n\27[31mFAKE\r", target)
 	assert(reason:find("^too_large: "), reason)

@@ -22,8 +22,8 @@ timer.Create("traffic", 0, 0, function()
 	end
 	if map < changes then return host.changelevel("gm_map" .. map) end
 	local grown = now.rss_kb - host.load("rss_kb")
-	print(string.format("after %d map changes: threads %d (were %d), fds %d (were %d), rss %+d kB",
-		map, now.threads, host.load("threads"), now.fds, host.load("fds"), grown))
+	print(string.format("after %d map changes: threads %d (were %d), fds %s (were %s), rss %+d kB",
+		map, now.threads, host.load("threads"), tostring(now.fds), tostring(host.load("fds")), grown))
 	local stats = realtime.Stats()
 	local flat = now.threads == host.load("threads") and now.fds == host.load("fds") and grown < 4096
 	local fine = flat and stats.panics == 0 and stats.outbox.dropped.unknown == 0 and stats.listeners == 2

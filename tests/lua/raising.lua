@@ -2,7 +2,7 @@
 -- `__gc` can do that, in any LuaJIT a full memory. The call answers or raises that very error, the server goes on, and
 -- nothing is lost.
 local checks = include("checks.lua")
-local raise_at = host.loadlib("bin/linux64/lua_shared.so", "host_raise_at")
+local raise_at = host.loadlib(host.lua_shared, "host_raise_at")
 local tries = 0
 
 -- Calls `f` with a failing first allocation, then with a failing second one, and so on until no allocation fails any more.

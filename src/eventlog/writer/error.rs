@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use crate::eventlog::folder::{self, LockError};
 use crate::eventlog::segment::SegmentError;
+use crate::io::sharing;
+use crate::io::shown::shown;
 
 /// A log that cannot be opened for writing.
 #[derive(Debug)]
@@ -52,11 +54,16 @@ impl OpenError {
     pub(crate) fn is_full(&self) -> bool {
         matches!(&self.reason, Refusal::File(SegmentError::Io(err)) if folder::is_full(err))
     }
+
+    /// True if another program holds a file of the log: another attempt makes sense.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(&self.reason, Refusal::File(SegmentError::Io(err)) if sharing::is_held(err))
+    }
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot open event log `{}`: ", self.path.display())?;
+        write!(f, "cannot open event log `{}`: ", shown(&self.path))?;
         match &self.reason {
             Refusal::InUse { pid: Some(pid) } if *pid == std::process::id() => {
                 f.write_str("this process writes it already, by another path: give all its hooks the same one")
@@ -85,11 +92,23 @@ impl WriteError {
     pub(crate) fn is_full(&self) -> bool {
         folder::is_full(&self.err)
     }
+
+    /// True if another program holds a file of the log.
+    pub(crate) fn is_held(&self) -> bool {
+        // A call on the open file has other causes for a denied access.
+        if self.names_file() { sharing::is_held(&self.err) } else { sharing::is_in_use(&self.err) }
+    }
+
+    /// True if the action names a file, and is no call on the open one.
+    fn names_file(&self) -> bool {
+        matches!(self.action, "create" | "lock" | "rotate or remove")
+    }
 }
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} event log `{}`: {}", self.action, self.path.display(), self.err)
+        let words = sharing::words(&self.err);
+        write!(f, "cannot {} event log `{}`: {words}{}", self.action, shown(&self.path), self.err)
     }
 }
 

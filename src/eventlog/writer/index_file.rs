@@ -1,7 +1,7 @@
 //! The index file of the youngest segment, which the writer extends as parts become complete. Runs on `rt-files`.
 //! Nothing depends on it: an error is counted, the index is given up until the next segment, and readers search the
 //! segment itself. A file in its place that is no index is left alone, unless the module wrote the log before: then
-//! that file was an index once.
+//! that file was an index once. An index that another program holds is such an error too, and costs readers some time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -50,7 +50,7 @@ impl IndexFile {
         }
         let mut bytes = index::header(segment).to_vec();
         entries.iter().for_each(|entry| index::push_entry(&mut bytes, entry));
-        let made = OpenOptions::new().write(true).create_new(true).open(&path);
+        let made = plain_file::create_new(OpenOptions::new().write(true), &path);
         let file = made.and_then(|mut file| file.write_all(&bytes).map(|()| file));
         self.replaces_any |= file.is_ok();
         self.file = self.good(file);

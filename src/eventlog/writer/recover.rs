@@ -19,6 +19,7 @@ use crate::eventlog::index::IndexEntry;
 use crate::eventlog::records::{PartInfo, RecordFilter, Records};
 use crate::eventlog::segment::{Finding, FindingKind, Part, PartRead, Segment, SegmentError};
 use crate::eventlog::spec::{Format, LogSpec};
+use crate::io::shown::shown;
 
 use super::error::Refusal;
 use super::index_file::IndexFile;
@@ -107,7 +108,7 @@ impl Opening {
             tail_unknown: false,
             retire: Retire::Nothing,
             last_number: 0,
-            removing: false,
+            removing: None,
             folder_changed: true,
             index,
             held: VecDeque::new(),
@@ -225,7 +226,7 @@ impl Opening {
         self.has_rotated = !rotated.numbers.is_empty();
         writer.last_number = writer.lock.claims.as_ref().and_then(Claims::last).unwrap_or(0);
         if !rotated.foreign.is_empty() {
-            let (count, active) = (rotated.foreign.len(), writer.files.active().display());
+            let (count, active) = (rotated.foreign.len(), shown(writer.files.active()));
             log::warn!("{count} files beside the event log `{active}` have names like its own and are left alone");
         }
     }

@@ -23,6 +23,8 @@ use crate::eventlog::folder;
 use crate::eventlog::records::{RecordFilter, Records};
 use crate::eventlog::segment::{Segment, SegmentError};
 use crate::eventlog::spec::Fsync;
+use crate::io::sharing;
+use crate::io::shown::shown;
 
 use super::{EVENTLOG_ABANDON_RETRY_MAX, PART_CAPACITY, Retire, Retry, WriteError, Writer};
 
@@ -31,6 +33,8 @@ const TAKEN_MAX: u64 = 1000;
 const STEPS_MAX: u32 = 32;
 /// Old segments that are removed at once: a file system may take some milliseconds for each.
 const REMOVED_MAX: usize = 4;
+/// Pause before another attempt to remove an old segment that another program holds.
+const REMOVE_RETRY: Duration = Duration::from_secs(60);
 /// Segments beyond the kept number that are looked up, in case some of the kept ones are gone.
 const COUNTED_MAX: usize = 4096;
 /// Bounds of the doubling pause before a new file, if other programs change the file again and again.
@@ -46,7 +50,7 @@ impl Writer {
 
     /// Creates a new file at the log's name, after the old one was synced and retired. Can be repeated after a
     /// failure.
-    pub(super) fn make_segment(&mut self, segment: u64, first_seq: u64) -> Result<(), WriteError> {
+    pub(super) fn make_segment(&mut self, segment: u64, first_seq: u64, now: Instant) -> Result<(), WriteError> {
         let active = self.files.active().to_owned();
         if let Some(file) = &self.file {
             let is_at = file.is_at(&active);
@@ -74,7 +78,7 @@ impl Writer {
         self.folder_changed = true;
         self.segment_first_seq = first_seq;
         self.index.begin(&active, segment);
-        self.remove_oldest();
+        self.remove_oldest(now);
         Ok(())
     }
 
@@ -149,9 +153,9 @@ impl Writer {
     }
 
     /// Removes old segments beyond the number that the settings keep. It removes a few at once and sets `removing` if
-    /// there are more.
-    pub(super) fn remove_oldest(&mut self) {
-        self.removing = false;
+    /// there are more. Those that another program holds are tried again after a minute.
+    pub(super) fn remove_oldest(&mut self, now: Instant) {
+        self.removing = None;
         let Some(keep) = (self.spec.max_files as usize).checked_sub(1) else { return };
         let claims = self.lock.claims.clone().unwrap_or_default();
         // `below` is the lowest number that stays. Only existing files count, since an owner may have removed some.
@@ -164,48 +168,58 @@ impl Writer {
                 (below, kept) = (number, kept + 1);
             }
         }
-        let (mut removed, mut tried) = (Vec::new(), 0);
+        let (mut removed, mut tried, mut held) = (Vec::new(), 0, 0);
         for number in claims.iter().take_while(|number| *number < below) {
             if tried == REMOVED_MAX {
-                self.removing = !removed.is_empty();
+                self.removing = Some(now).filter(|_| !removed.is_empty());
                 break;
             }
             tried += 1;
-            if self.remove_segment(number) {
-                removed.push(number);
+            match self.remove_segment(number) {
+                Ok(true) => removed.push(number),
+                Ok(false) => {}
+                Err(_) => held += 1,
             }
         }
+        if held > 0 && self.removing.is_none() {
+            self.removing = Some(now + REMOVE_RETRY);
+        }
+        self.counts.held += held;
         if !removed.is_empty() {
             self.claim(|claims| removed.into_iter().for_each(|number| claims.remove(number)));
         }
     }
 
-    /// Removes one segment and its index. False if the file is a segment of the log and could not be removed: its
-    /// number then stays in the list.
-    fn remove_segment(&mut self, number: u64) -> bool {
+    /// Removes one segment and its index. False if the file is a segment of the log and could not be removed, an error if
+    /// another program holds it: its number then stays in the list.
+    fn remove_segment(&mut self, number: u64) -> io::Result<bool> {
         let path = self.files.rotated(number);
         let found = match Segment::open(&path, false) {
             Err(SegmentError::Io(err)) if err.kind() == io::ErrorKind::NotFound => {
                 // A kill between the two renames of a rotation leaves an index without its segment.
                 self.index.remove(&folder::index_of(&path));
-                return true;
+                return Ok(true);
             }
             Err(SegmentError::Foreign(_)) => "it is not an event log any more".to_owned(),
             // A plain file with this name that still is a segment is the one that the writer made.
             Ok(_) | Err(SegmentError::Newer(_)) => match self.disk.remove(&path) {
                 Ok(()) => {
                     self.index.remove(&folder::index_of(&path));
-                    return true;
+                    return Ok(true);
                 }
                 Err(err) => {
-                    log::warn!("cannot remove the old event log `{}`: {err}", path.display());
-                    return false;
+                    log::warn!("cannot remove the old event log `{}`: {}{err}", shown(&path), sharing::words(&err));
+                    return if sharing::is_held(&err) { Err(err) } else { Ok(false) };
                 }
             },
+            Err(SegmentError::Io(err)) if sharing::is_held(&err) => {
+                log::warn!("cannot remove the old event log `{}`: {}{err}", shown(&path), sharing::words(&err));
+                return Err(err);
+            }
             Err(SegmentError::Io(err)) => err.to_string(),
         };
-        log::warn!("the old event log `{}` is left alone: {found}", path.display());
-        true
+        log::warn!("the old event log `{}` is left alone: {found}", shown(&path));
+        Ok(true)
     }
 
     // ---- syncing --------------------------------------------------------------------------------------------
@@ -249,7 +263,7 @@ impl Writer {
         } else {
             ("written to", Retire::Rename)
         };
-        log::warn!("the event log `{}` was {found} by another program: a new file is begun", active.display());
+        log::warn!("the event log `{}` was {found} by another program: a new file is begun", shown(active));
         self.counts.changed += 1;
         self.abandon(retire);
         let changes = &mut self.changes;
@@ -313,8 +327,11 @@ impl Writer {
             self.retry = Retry::default();
             return Ok(());
         };
-        // A full disk is no fault of the file, and neither is a name that could not be changed.
-        if self.file.is_some() && !err.is_full() || err.action == "sync" {
+        let is_held = err.is_held();
+        self.counts.held += u64::from(is_held);
+        // A full disk is no fault of the file, and neither is another program that holds it, nor a name that could not be
+        // changed.
+        if !is_held && (self.file.is_some() && !err.is_full() || err.action == "sync") {
             let nothing_synced = self.synced_seq <= self.segment_first_seq;
             let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.files.active()));
             self.abandon(match (is_at, nothing_synced) {
@@ -326,7 +343,7 @@ impl Writer {
         } else {
             self.retry.pause = EVENTLOG_RETRY;
         }
-        self.retry.not_before = Some(now + self.retry.pause);
+        (self.retry.not_before, self.retry.is_held) = (Some(now + self.retry.pause), is_held);
         Err(err)
     }
 
@@ -368,6 +385,7 @@ fn retire_foreign(path: &Path) -> io::Result<Retire> {
     match Segment::open(path, false) {
         Ok(found) if found.bytes == 0 && !is_link => Ok(Retire::Remove),
         Ok(found) if found.id != 0 => Ok(Retire::Rename),
+        Err(SegmentError::Io(err)) if sharing::is_held(&err) => Err(err),
         _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no event log has its name")),
     }
 }

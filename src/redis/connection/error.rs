@@ -13,6 +13,8 @@ use crate::redis::reply::ProtocolError;
 pub enum ConnectError {
     /// The settings have errors, so the address is not trusted. `found` is the first error.
     Settings { found: String },
+    /// The embedded server of this module does not run.
+    Embedded { found: String },
     /// The socket failed.
     Io { doing: &'static str, address: String, err: Error },
     /// The TLS handshake failed.
@@ -34,7 +36,8 @@ impl ConnectError {
     /// The class, which decides the pace of further attempts ([`crate::redis::backoff::Backoff`]).
     pub(crate) fn class(&self) -> Class {
         match self {
-            ConnectError::Io { .. }
+            ConnectError::Embedded { .. }
+            | ConnectError::Io { .. }
             | ConnectError::Protocol { .. }
             | ConnectError::NoReply { .. }
             | ConnectError::Role { .. } => Class::Reconnect,
@@ -59,7 +62,9 @@ impl ConnectError {
     /// The step that failed.
     pub(crate) fn stage(&self) -> Stage {
         match self {
-            ConnectError::Settings { .. } | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
+            ConnectError::Settings { .. }
+            | ConnectError::Embedded { .. }
+            | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
             ConnectError::Tls { .. } => Stage::Tls,
             ConnectError::Io { .. }
             | ConnectError::Protocol { .. }
@@ -73,6 +78,7 @@ impl ConnectError {
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             ConnectError::Settings { .. } => SETTINGS_ADVICE,
+            ConnectError::Embedded { .. } => "see the log, or name a redis in the option `redis`",
             ConnectError::Io { doing: "connect", err, .. } => match err.kind() {
                 ErrorKind::ConnectionRefused => {
                     "nothing listens there: start redis-server, or correct host and port in the option `redis`"
@@ -106,6 +112,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConnectError::Settings { found } => write!(f, "settings not understood: {found}"),
+            ConnectError::Embedded { found } => write!(f, "the embedded redis does not run: {found}"),
             ConnectError::Io { doing, address, err } => {
                 let to = if *doing == "connect" { "to redis at" } else { "at redis" };
                 write!(f, "cannot {doing} {to} {address}: ")?;

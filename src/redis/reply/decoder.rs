@@ -22,19 +22,16 @@ use std::io::{self, Read};
 
 use super::buffer::Buffer;
 use super::error::Excerpt;
-use super::line::{
-    BULK_ANNOUNCED_MAX, ELEMENTS_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len,
-    number,
-};
+use super::line::{BULK_ANNOUNCED_MAX, LINE_END_BYTES, Stop, bulk_len, element_count, line_end, line_len, number};
 use super::node::{Node, NodeKind};
 use super::{Cap, Limits, Lost, ProtocolError, Reply, TooLarge, count_work};
 
 /// Deepest nesting of a reply that is drained: a drain remembers its open arrays and nothing else. A deeper reply is an
 /// error.
-const DEPTH_CEILING: usize = 128;
+pub(super) const DEPTH_CEILING: usize = 128;
 /// Upper bound of every byte limit. Nodes hold positions in 32 bits, and the sum of two positions must not overflow a
 /// signed 32-bit number, as `usize` has 32 bits on 32-bit servers.
-const REPLY_BYTES_CEILING: usize = 1 << 30;
+pub(super) const REPLY_BYTES_CEILING: usize = 1 << 30;
 /// Bytes kept of a reply over a cap, so that the loss can be reported: kind, pattern and channel fit with room to spare.
 const HEAD_BYTES_MAX: usize = 1024;
 /// Nodes that the table keeps when the buffer shrinks.
@@ -63,6 +60,17 @@ pub struct Decoder {
     lost: Lost,
 }
 
+/// The result of [`Decoder::take_line`].
+pub(crate) enum Line<'a> {
+    /// The pending bytes are no such line, or there are none.
+    Other,
+    Whole(&'a [u8]),
+    /// It has not arrived completely.
+    Partial,
+    /// It exceeds `line_bytes_max`.
+    TooLong,
+}
+
 /// An array that waits for elements.
 #[derive(Clone, Copy, Default)]
 struct Open {
@@ -87,15 +95,8 @@ impl Decoder {
     /// A decoder for a new connection. Limits beyond the range of the table of nodes or the depth of a drain are
     /// lowered.
     pub fn new(limits: Limits) -> Self {
-        let limits = Limits {
-            depth_max: limits.depth_max.min(DEPTH_CEILING),
-            elements_max: limits.elements_max.min(ELEMENTS_ANNOUNCED_MAX),
-            line_bytes_max: limits.line_bytes_max.min(REPLY_BYTES_CEILING),
-            bulk_bytes_max: limits.bulk_bytes_max.min(REPLY_BYTES_CEILING),
-            reply_bytes_max: limits.reply_bytes_max.min(REPLY_BYTES_CEILING),
-        };
         Self {
-            limits,
+            limits: limits.clamped(),
             buffer: Buffer::default(),
             at: 0,
             clean_bytes: 0,
@@ -152,6 +153,33 @@ impl Decoder {
         }
     }
 
+    /// Other limits from the next reply on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits.clamped();
+    }
+
+    /// Takes the line at the start of the pending bytes, without its end, unless it begins with `tag` or a reply has begun.
+    /// For the embedded server, to which people may type commands as lines.
+    pub(crate) fn take_line(&mut self, tag: u8) -> Line<'_> {
+        let is_between = self.inner.left == 0 && self.at == 0 && matches!(self.mode, Mode::Walking);
+        let line = self.buffer.pending();
+        if !is_between || line.first().is_none_or(|first| *first == tag) {
+            return Line::Other;
+        }
+        let unsearched = line.get(self.clean_bytes..).unwrap_or_default();
+        let Some(found) = memchr::memchr(b'\n', unsearched).map(|found| self.clean_bytes + found) else {
+            self.clean_bytes = line.len();
+            return if line.len() > self.limits.line_bytes_max { Line::TooLong } else { Line::Partial };
+        };
+        self.clean_bytes = 0;
+        if found > self.limits.line_bytes_max {
+            return Line::TooLong;
+        }
+        let line = self.buffer.consume(found + 1);
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
     /// Whether all bytes have been handed out as replies: the stream may end here.
     pub(crate) fn is_idle(&self) -> bool {
         self.buffer.pending().is_empty() && self.inner.left == 0 && matches!(self.mode, Mode::Walking)
@@ -166,7 +194,6 @@ impl Decoder {
     }
 
     /// Memory held, in bytes.
-    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
             + self.lost.head.capacity()

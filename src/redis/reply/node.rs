@@ -81,7 +81,8 @@ impl Node {
     #[inline(always)]
     pub(super) fn view<'a>(self, frame: &'a [u8], nodes: &'a [Node]) -> Reply<'a> {
         let (at, len) = (self.a as usize, self.b as usize);
-        let bytes = frame.get(at..at + len).unwrap_or_default();
+        // The halves of an integer may have a sum beyond 32 bits: it is no position, so it may wrap.
+        let bytes = frame.get(at..at.wrapping_add(len)).unwrap_or_default();
         match self.kind {
             NodeKind::Bulk => Reply::Bulk(bytes),
             NodeKind::Simple => Reply::Simple(bytes),
@@ -152,5 +153,18 @@ impl<'a> Iterator for Elements<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, Some(self.nodes.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a 32-bit server the two halves of an integer have a sum that does not fit.
+    #[test]
+    fn integers_of_any_size_come_back() {
+        for value in [0, 1, -1, i64::from(u32::MAX), 1 << 32, -1 << 32, i64::MIN, i64::MAX] {
+            assert!(matches!(Node::integer(value).view(b"frame", &[]), Reply::Integer(found) if found == value));
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 
 use crate::config::WITHOUT_TLS;
 
@@ -14,7 +13,16 @@ impl Tls {
         Err(WITHOUT_TLS.to_owned())
     }
 
-    pub(super) fn read(&self, _: &TcpStream, _: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn has_decrypted(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(super) fn read(
+        &self,
+        _: &mut dyn Read,
+        _: &mut [u8],
+        _: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<usize> {
         match self.0 {}
     }
 

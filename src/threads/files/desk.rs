@@ -1,13 +1,17 @@
 //! [`Desk`], the state of `rt-files`: the open logs, the logs that are being opened, and the reads under way.
 //! A log whose index is good opens at once. A large log without its index opens in slices of time, like a read; its
 //! records, reads and flushes wait until it is open, while other logs are written.
-//! A log that cannot be opened is tried again after a pause. Until then its records are dropped and counted. Scripts hear
-//! of that by `RealtimeError`, not by `RealtimeActionFailed`: many hooks may share a log, and none of them is at fault.
+//! A log that cannot be opened is tried again after a pause. If another program holds a file of it, or the disk is full,
+//! its records wait in memory. Records that find no room there, and those of a log that is refused, are dropped and counted.
+//! Scripts hear of that by `RealtimeError`, not by `RealtimeActionFailed`: many hooks may share a log, and none of them is
+//! at fault.
 //!
 //! ```text
 //!  first record ──▶ Opening ──▶ Open ──least recently used, or another format──▶ closed
-//!                      │
-//!                      └─ error ─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
+//!                   │  │ ▲
+//!                   │  │ └── EVENTLOG_RETRY ── Held, its records wait ◀─┐
+//!                   │  └─ held by another program, or a full disk ──────┘
+//!                   └─ other error ─▶ Shut, for EVENTLOG_RETRY ──next record──▶ Opening
 //! ```
 
 use std::sync::Arc;
@@ -23,7 +27,7 @@ use crate::io::channel::Sender;
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
-use crate::threads::files::log_state::{Log, LogState, Shut, go_on};
+use crate::threads::files::log_state::{Held, Log, LogState, Shut, go_on};
 use crate::threads::files::queue::{Append, Files, Job, ReadReply};
 
 /// Logs that are open at once. Each takes 60 KiB of memory and two open files. The least recently used one is closed for
@@ -32,6 +36,8 @@ pub(crate) const EVENTLOG_OPEN_MAX: usize = 32;
 /// Memory of all logs for records that are not safely on disk, in bytes. A full disk holds records back, and after a
 /// failed fsync the records since the last good one are written again.
 const EVENTLOG_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The part of it for the records of all logs that cannot be opened now, so that the queue has room for the others.
+const EVENTLOG_UNOPENED_BYTES_MAX: usize = EVENTLOG_HELD_BYTES_MAX / 2;
 /// Least time between two changes of a log's format. A change begins a new file, so two hooks that ask for different
 /// formats would make a file for every event.
 pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
@@ -39,9 +45,9 @@ pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
 const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
 /// Longest time for the first attempt to open a log: enough for any log with a good index. Then slices follow.
 const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
-/// Longest time at close for logs that are still being opened, so that their waiting records are not lost.
+/// Longest time for logs that are not open yet, at close and when one of them must make room, so that no records are lost.
 const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_HELD_BYTES_MAX);
+const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_UNOPENED_BYTES_MAX);
 
 /// The logs and reads of `rt-files`. A panic loses it whole; [`Files::settle_lost`] counts its records.
 pub(super) struct Desk<'a> {
@@ -91,7 +97,7 @@ impl<'a> Desk<'a> {
             return Duration::ZERO;
         }
         // At least a millisecond, so that a due time in the past cannot make the loop spin.
-        let due = self.logs.iter().filter_map(|log| log.writer().and_then(Writer::due)).min();
+        let due = self.logs.iter().filter_map(Log::due).min();
         due.map_or(Duration::MAX, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)))
     }
 
@@ -124,8 +130,7 @@ impl<'a> Desk<'a> {
         let dropped = &files.stats.files.dropped;
         self.uses += 1;
         if let Err(reason) = self.make_ready(&append.log, now) {
-            let counter = if reason == Shut::Full { &dropped.disk_full } else { &dropped.refused };
-            return self.drop_one(append.weight(), counter);
+            return self.drop_one(append.weight(), reason.counter(dropped));
         }
         let uses = self.uses;
         let Some(log) = self.log(&append.log.path) else { return };
@@ -133,7 +138,8 @@ impl<'a> Desk<'a> {
         let writer = match &mut log.state {
             LogState::Open(writer) => writer,
             LogState::Opening(_, waiting) => return waiting.push(append),
-            LogState::Shut { .. } => return,
+            LogState::Held(_) => return self.hold(append, now),
+            LogState::Shut(_) => return,
         };
         let (channel, payload) = append.parts();
         match writer.append(append.time_ms, channel, payload) {
@@ -151,18 +157,30 @@ impl<'a> Desk<'a> {
             }
             // The writer holds records back while the disk fails, up to a bound of its own for each log.
             Err(AppendError::Full) => {
-                self.drop_one(append.weight(), &dropped.disk_full);
-                self.refuse(
-                    &append.log.path,
-                    now,
-                    "the disk takes no records, and the memory for waiting ones is full",
-                );
+                let reason = if writer.is_held() { Shut::Held } else { Shut::Full };
+                self.drop_one(append.weight(), reason.counter(dropped));
+                self.refuse(&append.log.path, now, reason.words());
             }
             Err(AppendError::TooLarge) => {
                 self.drop_one(append.weight(), &dropped.refused);
                 self.refuse(&append.log.path, now, "an event is larger than a record may be");
             }
         }
+    }
+
+    /// Keeps a record until its log can be opened, or drops and counts it.
+    fn hold(&mut self, append: Append, now: Instant) {
+        let unopened: usize = self.logs.iter().filter_map(Log::held).map(|held| held.weight).sum();
+        let files = self.files;
+        let Some(Log { state: LogState::Held(held), .. }) = self.log(&append.log.path) else { return };
+        let (weight, reason) = (append.weight(), held.reason);
+        let fits = held.weight + weight <= EVENTLOG_LOG_HELD_BYTES_MAX;
+        if fits && unopened + weight <= EVENTLOG_UNOPENED_BYTES_MAX {
+            held.weight += weight;
+            return held.waiting.push(append);
+        }
+        self.drop_one(weight, reason.counter(&files.stats.files.dropped));
+        self.refuse(&append.log.path, now, reason.words());
     }
 
     /// The log at this path, if it was used lately.
@@ -196,10 +214,8 @@ impl<'a> Desk<'a> {
                 self.close_log(&spec.path, now);
             }
             // The settings of its first record hold until it is open; then each waiting record is appended with its own.
-            Some(Log { state: LogState::Opening(..), .. }) => return Ok(()),
-            Some(Log { state: LogState::Shut { until, full }, .. }) if now < *until => {
-                return Err(if *full { Shut::Full } else { Shut::Refused });
-            }
+            Some(Log { state: LogState::Opening(..) | LogState::Held(_), .. }) => return Ok(()),
+            Some(Log { state: LogState::Shut(until), .. }) if now < *until => return Err(Shut::Refused),
             _ => {}
         }
         self.open(spec, now, reformatted)
@@ -213,9 +229,7 @@ impl<'a> Desk<'a> {
             self.refuse(&spec.path, now, &found);
             return Err(shut);
         }
-        let files = self.files;
-        let opening = Opening::begin(Arc::clone(&files.disk), &files.root, LogSpec::clone(spec), now);
-        let opened = opening.and_then(|opening| go_on(opening, EVENTLOG_OPEN_SLICE));
+        let opened = self.begin(LogSpec::clone(spec), now);
         let (state, result) = self.state_of(&spec.path, opened, now);
         let path = spec.path.clone();
         let log = Log { path, state, last_use: self.uses, records: 0, weight: 0, dirty: false, reformatted };
@@ -226,21 +240,61 @@ impl<'a> Desk<'a> {
         result
     }
 
-    /// The state of a log after a slice of opening. A failure is reported and shuts the log for a while.
+    /// Opens a log, or begins to, in a slice of time.
+    fn begin(&self, spec: LogSpec, now: Instant) -> Result<LogState, OpenError> {
+        let opening = Opening::begin(Arc::clone(&self.files.disk), &self.files.root, spec, now)?;
+        go_on(opening, EVENTLOG_OPEN_SLICE)
+    }
+
+    /// The state of a log after a slice of opening. After a failure that passes its records wait, which is logged; any
+    /// other failure is reported and shuts the log for a while.
     fn state_of(
         &mut self,
         path: &LogPath,
         opened: Result<LogState, OpenError>,
         now: Instant,
     ) -> (LogState, Result<(), Shut>) {
-        opened.map_or_else(
-            |err| {
-                self.refuse(path, now, &err.to_string());
-                let shut = if OpenError::is_full(&err) { Shut::Full } else { Shut::Refused };
-                (LogState::Shut { until: now + EVENTLOG_RETRY, full: shut == Shut::Full }, Err(shut))
-            },
-            |state| (state, Ok(())),
-        )
+        let err = match opened {
+            Ok(state) => return (state, Ok(())),
+            Err(err) => err,
+        };
+        let retry = now + EVENTLOG_RETRY;
+        let reason = if err.is_held() { Shut::Held } else { Shut::Full };
+        if err.is_held() || err.is_full() {
+            self.files.stats.file_counts.held.add(u64::from(err.is_held()));
+            self.warn(&err);
+            let held = Held { retry, reason, waiting: Vec::new(), weight: 0 };
+            return (LogState::Held(held), Ok(()));
+        }
+        self.refuse(path, now, &err.to_string());
+        (LogState::Shut(retry), Err(Shut::Refused))
+    }
+
+    /// Opens the held logs again whose records have waited long enough. With `all` the pause counts for nothing.
+    fn reopen(&mut self, now: Instant, all: bool) {
+        let is_due = |log: &&Log| log.due().is_some_and(|due| all || due <= now) && log.held().is_some();
+        let due: Vec<LogPath> = self.logs.iter().filter(is_due).map(|log| log.path.clone()).collect();
+        for path in due {
+            let Some(Log { state: LogState::Held(held), .. }) = self.log(&path) else { continue };
+            let waiting = std::mem::take(&mut held.waiting);
+            // The settings of its first record hold until it is open; then each record is appended with its own.
+            let Some(spec) = waiting.first().map(|append| LogSpec::clone(&append.log)) else { continue };
+            let opened = self.begin(spec, now);
+            let (state, _) = self.state_of(&path, opened, now);
+            self.enter(&path, state, waiting, now);
+        }
+    }
+
+    /// Puts a log into its next state. The records that waited in the last one are appended in their order; if it is not
+    /// open, they wait on, or are dropped and counted.
+    fn enter(&mut self, path: &LogPath, state: LogState, waiting: Vec<Append>, now: Instant) {
+        let Some(log) = self.log(path) else { return };
+        log.state = state;
+        if let LogState::Opening(_, place) = &mut log.state {
+            *place = waiting;
+            return;
+        }
+        waiting.into_iter().for_each(|append| self.append(append, now));
     }
 
     /// True while any log is being opened.
@@ -256,33 +310,31 @@ impl<'a> Desk<'a> {
         self.uses += 1;
         log.last_use = self.uses;
         // The placeholder is never seen: if the step panics, the whole desk is lost.
-        let taken = std::mem::replace(&mut log.state, LogState::Shut { until: now, full: false });
+        let taken = std::mem::replace(&mut log.state, LogState::Shut(now));
         let LogState::Opening(opening, waiting) = taken else { return };
-        let (mut state, _) = self.state_of(&path, go_on(opening, EVENTLOG_READ_SLICE), now);
-        if let LogState::Opening(_, place) = &mut state {
-            *place = waiting;
-            return self.set_state(&path, state);
-        }
-        // Open or shut: the waiting records are appended in their order, or dropped and counted.
-        self.set_state(&path, state);
-        waiting.into_iter().for_each(|append| self.append(append, now));
-        self.advance(now);
-        self.answer_flushes(now);
-    }
-
-    fn set_state(&mut self, path: &LogPath, state: LogState) {
-        if let Some(log) = self.log(path) {
-            log.state = state;
+        let (state, _) = self.state_of(&path, go_on(opening, EVENTLOG_READ_SLICE), now);
+        let is_over = !matches!(state, LogState::Opening(..));
+        self.enter(&path, state, waiting, now);
+        if is_over {
+            self.advance(now);
+            self.answer_flushes(now);
         }
     }
 
     /// Closes the least recently used log while [`EVENTLOG_OPEN_MAX`] are open.
     fn make_room(&mut self, now: Instant) -> Result<(), Shut> {
+        let until = Instant::now() + EVENTLOG_CLOSE_OPENING_MAX;
         while self.logs.len() >= EVENTLOG_OPEN_MAX {
             // A log with records that the disk does not take is never closed for another: it would lose them.
             let idle = self.logs.iter().filter(|log| !log.is_busy(now)).min_by_key(|log| log.last_use);
-            let Some(path) = idle.map(|log| log.path.clone()) else { return Err(Shut::Full) };
-            self.close_log(&path, now);
+            if let Some(path) = idle.map(|log| log.path.clone()) {
+                self.close_log(&path, now);
+            } else if self.is_opening() && Instant::now() < until {
+                // Where opening takes long, all of them may be at it: the first one to be open makes room.
+                self.open_slice(now);
+            } else {
+                return Err(Shut::Full);
+            }
         }
         Ok(())
     }
@@ -293,12 +345,12 @@ impl<'a> Desk<'a> {
         let mut log = self.logs.swap_remove(at);
         let result = match &mut log.state {
             LogState::Open(writer) => writer.finish(now),
-            LogState::Opening(_, waiting) => {
+            LogState::Opening(_, waiting) | LogState::Held(Held { waiting, .. }) => {
                 let dropped = &self.files.stats.files.dropped;
                 waiting.iter().for_each(|append| self.drop_one(append.weight(), &dropped.unwritten));
                 Ok(())
             }
-            LogState::Shut { .. } => Ok(()),
+            LogState::Shut(_) => Ok(()),
         };
         log.settle(self.files);
         self.note(result);
@@ -309,12 +361,24 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Closes every log at the end of the process. Logs that are being opened get a last chance of
-    /// [`EVENTLOG_CLOSE_OPENING_MAX`]; reads under way answer [`ReadError::Closed`].
+    /// Closes every log at the end of the process. Logs that are being opened, and those that another program holds, get a
+    /// last chance of [`EVENTLOG_CLOSE_OPENING_MAX`]; reads under way answer [`ReadError::Closed`].
     pub(super) fn close(&mut self, now: Instant) {
         let until = Instant::now() + EVENTLOG_CLOSE_OPENING_MAX;
-        while self.is_opening() && Instant::now() < until {
-            self.open_slice(now);
+        loop {
+            self.reopen(now, true);
+            self.sync_held(now);
+            let waits = |log: &Log| !log.is_written() && (log.held().is_some() || log.is_held());
+            if self.is_opening() {
+                self.open_slice(now);
+            } else if self.logs.iter().any(waits) {
+                std::thread::park_timeout(EVENTLOG_CLOSE_OPENING_MAX / 20);
+            } else {
+                break;
+            }
+            if Instant::now() >= until {
+                break;
+            }
         }
         while let Some(path) = self.logs.last().map(|log| log.path.clone()) {
             self.close_log(&path, now);
@@ -325,6 +389,7 @@ impl<'a> Desk<'a> {
 
     /// Writes the appended records of every log, and syncs the logs whose sync is due.
     pub(super) fn advance(&mut self, now: Instant) {
+        self.reopen(now, false);
         let mut held = 0;
         let mut trouble = Ok(());
         for log in &mut self.logs {
@@ -355,6 +420,18 @@ impl<'a> Desk<'a> {
         self.note(result);
     }
 
+    /// Tries again to write the logs that another program holds, without regard to their pauses.
+    fn sync_held(&mut self, now: Instant) {
+        let files = self.files;
+        for log in self.logs.iter_mut().filter(|log| log.is_held()) {
+            if let LogState::Open(writer) = &mut log.state {
+                // A failure was logged with the first attempt.
+                let _ = writer.sync_now(now);
+            }
+            log.settle(files);
+        }
+    }
+
     /// Writes all logs, and answers the flushes whose logs are all open. The others wait for [`Desk::open_slice`].
     fn answer_flushes(&mut self, now: Instant) {
         if self.flushes.is_empty() {
@@ -368,7 +445,7 @@ impl<'a> Desk<'a> {
                 return true;
             }
             // The caller's deadline may be over.
-            let _ = done.send(asked().all(|log| log.records == 0));
+            let _ = done.send(asked().all(Log::is_written));
             false
         });
     }
@@ -424,9 +501,14 @@ impl<'a> Desk<'a> {
 
     /// Logs a failed write, throttled. The writer keeps the records and tries again by itself.
     fn note(&mut self, result: Result<(), WriteError>) {
-        if let Err(err) = result
-            && let Some(more) = self.failures.pass(Instant::now())
-        {
+        if let Err(err) = result {
+            self.warn(&err);
+        }
+    }
+
+    /// Logs a failure for which no record is lost yet, throttled.
+    fn warn(&mut self, err: &dyn std::error::Error) {
+        if let Some(more) = self.failures.pass(Instant::now()) {
             log::warn!("{err}; {} records wait{more}", self.files.waiting());
         }
     }

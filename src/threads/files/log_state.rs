@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::eventlog::path::LogPath;
 use crate::eventlog::writer::{OpenError, Opening, Writer};
+use crate::stats::{Counter, FileDrops};
 use crate::threads::files::queue::{Append, Files};
 
 /// One log that was used lately.
@@ -27,20 +28,52 @@ pub(super) enum LogState {
     Open(Box<Writer>),
     /// The log is large and opens in slices. Its records wait here; they still count against the bounds of the queue.
     Opening(Opening, Vec<Append>),
-    /// The log could not be opened and is not tried again before `until`. `full`: as the disk had no room.
-    Shut {
-        until: Instant,
-        full: bool,
-    },
+    /// The log could not be opened now, and its records wait: another program holds a file of it, or the disk is full.
+    Held(Held),
+    /// The log could not be opened and is not tried again before this.
+    Shut(Instant),
 }
 
-/// Why a log takes no record. It chooses the counter: `refused` or `disk_full`.
+/// The records of a log that is opened again later.
+pub(super) struct Held {
+    /// Time of the next attempt.
+    pub(super) retry: Instant,
+    /// Why their number is bounded: the counter of records beyond it.
+    pub(super) reason: Shut,
+    pub(super) waiting: Vec<Append>,
+    /// The weight of the waiting records.
+    pub(super) weight: usize,
+}
+
+/// Why a log takes no record. It chooses the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shut {
     /// The log could not be opened, or two hooks disagree about its format.
     Refused,
     /// The disk has no room, or no log can be closed for this one.
     Full,
+    /// Another program holds a file of the log.
+    Held,
+}
+
+impl Shut {
+    /// The counter of the records that this costs.
+    pub(super) fn counter(self, dropped: &FileDrops) -> &Counter {
+        match self {
+            Shut::Refused => &dropped.refused,
+            Shut::Full => &dropped.disk_full,
+            Shut::Held => &dropped.held,
+        }
+    }
+
+    /// The reason for the log and for scripts.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Shut::Refused => "the log cannot be written",
+            Shut::Full => "the disk takes no records, and the memory for waiting ones is full",
+            Shut::Held => "another program holds its file, and the memory for waiting records is full",
+        }
+    }
 }
 
 impl Log {
@@ -48,13 +81,29 @@ impl Log {
     pub(super) fn writer(&self) -> Option<&Writer> {
         match &self.state {
             LogState::Open(writer) => Some(writer),
-            LogState::Opening(..) | LogState::Shut { .. } => None,
+            LogState::Opening(..) | LogState::Held(_) | LogState::Shut(_) => None,
         }
     }
 
     /// Closing it now would lose records.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
-        self.is_opening() || self.is_stuck(now)
+        self.is_opening() || self.is_stuck(now) || self.held().is_some_and(|held| !held.waiting.is_empty())
+    }
+
+    /// The records that wait for another attempt to open it.
+    pub(super) fn held(&self) -> Option<&Held> {
+        if let LogState::Held(held) = &self.state { Some(held) } else { None }
+    }
+
+    /// Every record that it was given is in its file.
+    pub(super) fn is_written(&self) -> bool {
+        self.records == 0 && self.held().is_none_or(|held| held.waiting.is_empty())
+    }
+
+    /// When it has work without a new record.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let retry = self.held().filter(|held| !held.waiting.is_empty()).map(|held| held.retry);
+        self.writer().map_or(retry, Writer::due)
     }
 
     /// Its records wait until it is open.
@@ -65,6 +114,11 @@ impl Log {
     /// The writer pauses after a failure: the disk does not take its records.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         self.writer().is_some_and(|writer| writer.is_pausing(now))
+    }
+
+    /// It is open, but another program holds a file of it.
+    pub(super) fn is_held(&self) -> bool {
+        self.writer().is_some_and(Writer::is_held)
     }
 
     /// Adds the writer's counts since the last call to the statistics, and settles the records that it has written.
@@ -88,6 +142,7 @@ impl Log {
         total.rewritten.add(counts.rewritten);
         total.index_errors.add(counts.index_errors);
         total.changed.add(counts.changed);
+        total.held.add(counts.held);
     }
 }
 

@@ -36,6 +36,8 @@ fn serve(files: &Files, tell: &dyn Fn(Notice)) {
         while let Some(job) = next.take() {
             if desk.serve(job, Instant::now()) {
                 desk.close(Instant::now());
+                // Lines of the text log that wait for its file get a last chance, too.
+                log::logger().flush();
                 return files.refuse_rest();
             }
             batch += 1;

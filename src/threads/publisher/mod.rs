@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::redis::backoff::Backoff;
-use crate::redis::connection::Connection;
 use crate::redis::error_reply::Class;
 use crate::threads::links::Side;
 use crate::threads::links::Trouble;
@@ -49,27 +48,28 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut backlog = Backlog::new(shared);
     loop {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
-        let config = shared.settings.current();
-        backlog.follow(&config);
-        let address = &config.redis;
-        let (trouble, class) = match Connection::open(&config, "publisher") {
+        let goal = shared.goal();
+        let config = &goal.config;
+        backlog.follow(config);
+        let redis = config.redis_name();
+        let (trouble, class) = match goal.open(shared, "publisher") {
             Ok(connection) => {
                 let ready = Instant::now();
-                log::info!("connected to redis at {address}");
+                log::info!("connected to {redis}");
                 shared.links.up(Side::Publisher);
                 let end = Session::new(shared, &connection, &mut backlog, seen).serve();
                 backlog.connection_ended();
                 match end {
                     End::Stop => return,
                     End::Settings => {
-                        let reason = format!("left redis at {address}: the settings changed");
+                        let reason = format!("left {redis}: the settings changed");
                         shared.link_down(Side::Publisher, &Trouble::new(reason, Class::Reconnect));
                         continue;
                     }
                     End::Lost { reason, class } => {
                         was_ready = true;
                         backoff.was_ready(ready.elapsed());
-                        (format!("lost the connection to redis at {address}: {reason}"), class)
+                        (format!("lost the connection to {redis}: {reason}"), class)
                     }
                 }
             }

@@ -46,6 +46,8 @@ pub(crate) struct Run {
     pub(crate) attempts: u32,
     /// See [`crate::threads::publisher::outbox::Outgoing::generation`].
     pub(crate) generation: u64,
+    /// See [`Run::weight`].
+    weight: usize,
 }
 
 /// The commands of one [`Run`].
@@ -85,7 +87,14 @@ pub(crate) struct CountJob {
 
 impl Run {
     pub(crate) fn new(work: Work, operation: &'static str, target: &[u8], reply_to: ReplyTo, queued: Instant) -> Run {
+        let bytes = match &work {
+            Work::Ask { command, .. } => command.bytes_max(),
+            Work::Count(job) => job.count.bytes(),
+            // It keeps keys and hashes while it searches.
+            Work::Board(_) => BOARD_BYTES,
+        };
         Run {
+            weight: bytes + target.len() + ITEM_OVERHEAD_BYTES,
             work,
             operation,
             target: target.into(),
@@ -97,15 +106,10 @@ impl Run {
         }
     }
 
-    /// Bytes that it is charged for against the outbox's bound.
+    /// Bytes that it is charged for against the outbox's bound. It stays the same although the target may change: the
+    /// outbox takes back what it was charged.
     pub(crate) fn weight(&self) -> usize {
-        let bytes = match &self.work {
-            Work::Ask { command, .. } => command.bytes_max(),
-            Work::Count(job) => job.count.bytes(),
-            // It keeps keys and hashes while it searches.
-            Work::Board(_) => BOARD_BYTES,
-        };
-        bytes + self.target.len() + ITEM_OVERHEAD_BYTES
+        self.weight
     }
 
     /// The keys that it names, as scripts know them. The keys of a script's own command are not known.

@@ -102,8 +102,6 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 
     fn work(&mut self) -> Result<End, End> {
-        self.connection.set_read_timeout(ANSWER_WAIT).map_err(End::lost)?;
-        self.connection.set_nonblocking(true).map_err(End::lost)?;
         while !self.shared.is_stopping() {
             fail_point("publisher");
             self.sync_subscriptions();
@@ -135,7 +133,7 @@ impl<'a, 'b> Session<'a, 'b> {
     }
 
     /// Asks Redis for the subscriptions of new routes, and again for those that it refused for the moment. This thread
-    /// does it, as the subscriber's thread is blocked in its read.
+    /// does it, as the subscriber's thread waits for bytes.
     fn sync_subscriptions(&mut self) {
         let subscriptions = &self.shared.subscriptions;
         if self.shared.published.version() != self.synced || subscriptions.are_due(Instant::now()) {

@@ -19,7 +19,7 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
     let shared_there = Arc::clone(shared);
     let run = move || {
         let running = Running(&shared_there);
-        let config = shared_there.settings.current();
+        let config = shared_there.goal().config;
         let mut failed = 0;
         steps::run(&config, &shared_there.data, &mut |step| {
             failed += usize::from(step.outcome.is_err());

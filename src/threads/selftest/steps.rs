@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::io::tls::Trust;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
@@ -97,7 +97,7 @@ fn settings(config: &Config) -> Result<String, Failure> {
     if found.is_empty() {
         let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
         let renaming = config.renaming().map(|sentence| format!("; {sentence}")).unwrap_or_default();
-        return Ok(format!("server `{}`, prefix {prefix}, redis at {}{renaming}", config.server, config.redis));
+        return Ok(format!("server `{}`, prefix {prefix}, {}{renaming}", config.server, config.redis_name()));
     }
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }
@@ -159,7 +159,7 @@ fn connect(config: &Config, report: &mut dyn FnMut(Step)) -> Option<Connection> 
     // `open` goes through all stages at once. The stage of its error tells which ones have passed.
     let failed_at = opened.as_ref().err().map(|err| err.stage());
     let mut stages = vec![
-        (Stage::Connect, "connect", format!("redis at {address}")),
+        (Stage::Connect, "connect", config.redis_name()),
         (
             Stage::LogIn,
             "log in",
@@ -241,14 +241,17 @@ fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(St
     // A random number in the name: two servers that test at once use different keys and channels.
     let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
-    step("kind", kind(&mut asking));
+    step("kind", kind(config, &mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
     step("values", write_and_read(&mut asking, mine.as_bytes()));
     step("counters", count(&mut asking, mine.as_bytes()));
 }
 
 /// The kind of the server. The module works with one server; a node of a cluster holds a part of the keys only.
-fn kind(asking: &mut Asking<'_>) -> Result<String, Failure> {
+fn kind(config: &Config, asking: &mut Asking<'_>) -> Result<String, Failure> {
+    if config.place == Place::Embedded {
+        return Ok("embedded: other servers are not reached; to connect servers, set the option `redis`".to_owned());
+    }
     let info = match asking.ask(&[b"INFO", b"server"]) {
         Ok(OwnedReply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
         // An ACL may forbid INFO, and the module does not need it.

@@ -31,9 +31,9 @@ pub(crate) mod inbox;
 mod intake;
 pub(crate) mod subscriptions;
 
-/// Reads in a row that may find nothing, [`HEARTBEAT`] each, before the connection counts as dead. They are counted, not
-/// timed: a process that was stopped for an hour finds the bytes that came meanwhile at its next read.
-const EMPTY_READS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
+/// Waits in a row that may find nothing, [`HEARTBEAT`] each, before the connection counts as dead. They are counted, not
+/// timed: a process that was stopped for an hour finds the bytes that came meanwhile at its next wait.
+const EMPTY_WAITS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) as u32;
 
 /// Runs `rt-subscriber` until [`Shared::stop`]: connects, reads until the connection ends, pauses, and again. A panic
 /// starts it again.
@@ -43,9 +43,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut absence = Absence::default();
     while !shared.is_stopping() {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
-        let config = shared.settings.current();
-        let address = &config.redis;
-        let (trouble, class) = match Connection::open(&config, "subscriber") {
+        let goal = shared.goal();
+        let config = &goal.config;
+        let redis = config.redis_name();
+        let (trouble, class) = match goal.open(shared, "subscriber") {
             Ok(connection) => {
                 let (connection, began) = (Arc::new(connection), Instant::now());
                 let subscribed = Subscribed::begin(shared, &connection, seen);
@@ -61,7 +62,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 let err = Subscriber::new(shared).serve(&connection);
                 if shared.settings.connection_version() != seen && !shared.is_stopping() {
                     drop(subscribed);
-                    let reason = format!("left redis at {address}: the settings changed");
+                    let reason = format!("left {redis}: the settings changed");
                     shared.link_down(Side::Subscriber, &Trouble::new(reason, Class::Reconnect));
                     continue;
                 }
@@ -72,7 +73,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     backoff.was_ready(began.elapsed());
                 }
                 drop(subscribed);
-                (format!("lost the subscribed connection to redis at {address}: {err}"), Class::Reconnect)
+                (format!("lost the subscribed connection to {redis}: {err}"), Class::Reconnect)
             }
             Err(err) => {
                 shared.stats.connect_failures.add(u64::from(config.not_understood().is_none()));
@@ -87,10 +88,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if shared.link_down(Side::Subscriber, &trouble) && config.not_understood().is_none() {
             log::warn!("{}; retrying", trouble.reason);
         }
-        if let Some(away) = absence.to_say(Instant::now())
+        if let Some(away) = absence.due(Instant::now())
             && config.not_understood().is_none()
         {
-            log::warn!("redis at {address} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
+            log::warn!("{redis} is away for {}; {} commands wait", people(away), shared.outbox.waiting());
         }
         // After `link_down`: a reader that sees the new number must find the link down.
         shared.stats.reconnects.add(u64::from(was_ready));
@@ -113,7 +114,7 @@ struct Absence {
 
 impl Absence {
     /// After a failed attempt: for how long Redis is away, if a line is due.
-    fn to_say(&mut self, now: Instant) -> Option<Duration> {
+    fn due(&mut self, now: Instant) -> Option<Duration> {
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(self.said.unwrap_or(since)) < ABSENCE_LINE {
             return None;
@@ -162,29 +163,31 @@ impl<'a> Subscriber<'a> {
     /// Reads until the connection ends. Returns the reason. After each [`HEARTBEAT`] without bytes it sends a PING: a
     /// network that drops packets silently is noticed after [`SILENCE_MAX`].
     fn serve(mut self, connection: &Connection) -> io::Error {
-        if let Err(err) = connection.set_read_timeout(HEARTBEAT) {
-            return err;
-        }
-        let mut empty_reads = 0;
+        let mut empty_waits = 0;
         loop {
-            match self.decoder.read_from(&mut connection.reader()) {
-                Ok(0) => return io::Error::new(ErrorKind::UnexpectedEof, "closed by redis"),
-                Ok(_) => {
-                    empty_reads = 0;
-                    if let Err(err) = self.handle_pushes() {
-                        return err;
-                    }
-                }
-                // A timeout of a read is `WouldBlock` on Unix and `TimedOut` on Windows.
-                Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    empty_reads += 1;
-                    if empty_reads >= EMPTY_READS_MAX {
+            match connection.wait(HEARTBEAT) {
+                Ok(true) => {}
+                Ok(false) => {
+                    empty_waits += 1;
+                    if empty_waits >= EMPTY_WAITS_MAX {
                         let found = format!("no answer for {} s", SILENCE_MAX.as_secs());
                         return io::Error::new(ErrorKind::TimedOut, found);
                     }
                     self.intake.shared.subscriptions.ping();
+                    continue;
                 }
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                Err(err) => return err,
+            }
+            match self.decoder.read_from(&mut connection.reader()) {
+                Ok(0) => return io::Error::new(ErrorKind::UnexpectedEof, "closed by redis"),
+                Ok(_) => {
+                    empty_waits = 0;
+                    if let Err(err) = self.handle_pushes() {
+                        return err;
+                    }
+                }
+                // A part of a record of TLS has come.
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {}
                 Err(err) => return err,
             }
         }
@@ -206,12 +209,66 @@ impl<'a> Subscriber<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::Config;
+    use crate::io::net::Socket;
+    use crate::io::wait::Waits;
+    use crate::io::wait::tests::Scripted;
+    use crate::stats::Stats;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Reads a connection to a Redis that sends the beginning of a push and then nothing. Returns the time until the
+    /// connection counts as lost.
+    fn time_until_lost(waits: &'static Scripted) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        far.write_all(b"*3\r\n").unwrap();
+        // Until the bytes are there: the scripted waits tell nothing about the socket.
+        near.peek(&mut [0]).unwrap();
+        let connection = Connection::over(Socket::with(near, waits).unwrap());
+        let attention = Arc::new(AtomicBool::new(false));
+        let config = Config::defaults("box", 1);
+        let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
+        let began = waits.now();
+        let lost = Subscriber::new(&shared).serve(&connection);
+        assert!(lost.to_string().contains("no answer"), "{lost}");
+        waits.now() - began
+    }
+
+    #[test]
+    fn silence_ends_the_connection_however_long_a_slice_is() {
+        for slice in [Duration::from_millis(50), HOUR] {
+            let waits = Scripted::new(slice, |_, timeout| (timeout, false));
+            assert_eq!(time_until_lost(waits), SILENCE_MAX);
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_for_an_hour_finds_its_bytes() {
+        for slice in [Duration::from_millis(50), HOUR] {
+            let count = AtomicU32::new(0);
+            let waits = Scripted::new(slice, move |_, timeout| match count.fetch_add(1, Ordering::Relaxed) {
+                0 => (HOUR, false),
+                1 => (Duration::ZERO, true),
+                _ => (timeout, false),
+            });
+            // The bytes count as a sign of life, so the silence begins after them.
+            assert_eq!(time_until_lost(waits), HOUR + SILENCE_MAX);
+        }
+    }
 
     #[test]
     fn an_absence_is_said_once_a_minute() {
         let (mut absence, start) = (Absence::default(), Instant::now());
-        let mut at = |s| absence.to_say(start + Duration::from_secs(s)).map(|away| away.as_secs());
+        let mut at = |s| absence.due(start + Duration::from_secs(s)).map(|away| away.as_secs());
         assert_eq!(
             [0, 30, 59, 61, 90, 120, 121, 400].map(&mut at),
             [None, None, None, Some(61), None, None, Some(121), Some(400)]

@@ -1,6 +1,6 @@
 //! [`Subscriptions`], the handle of the subscribed connection: the names subscribed to, the commands that wait for their
 //! answer, and the names to ask for again.
-//! `rt-subscriber` blocks in the read of that connection, so `rt-publisher` writes the commands ([`Subscriptions::sync`])
+//! `rt-subscriber` waits for bytes of that connection, so `rt-publisher` writes the commands ([`Subscriptions::sync`])
 //! and `rt-subscriber` reports the answers ([`Subscriptions::answered`], [`Subscriptions::refused`]).
 //! One command names one channel or pattern and so has one answer: an ACL that forbids one name must not fail others.
 //!
@@ -225,7 +225,7 @@ impl Subscriptions {
         }
     }
 
-    /// Ends the connection, if there is one, which wakes `rt-subscriber` from its read.
+    /// Ends the connection, if there is one, which soon ends the wait of `rt-subscriber`.
     pub(crate) fn disconnect(&self) {
         if let Some(connection) = lock(&self.state).connection.take() {
             connection.shut_down();

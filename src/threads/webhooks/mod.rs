@@ -10,8 +10,10 @@
 //!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
 //!              expire          posts that are too old are given up
 //!              dispatch        posts go to free senders; requests that hold up others are interrupted
+//!              tend_files      files that another program held are tried again
 //! ```
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -19,8 +21,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::identity;
 use crate::event::notice::Notice;
+use crate::io::bounded_file::Written;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
+use crate::io::sharing::{self, HELD_RETRY};
+use crate::io::shown::shown;
 use crate::io::text_log::{Causes, escaped};
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
@@ -30,7 +35,7 @@ use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostId};
 use crate::webhook::schedule::{Cause, DeadLetter};
-use crate::webhook::spool::{Now, Opened, Spool};
+use crate::webhook::spool::{Found, Now, Opened, Spool};
 
 mod compose;
 pub(crate) mod queue;
@@ -56,6 +61,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         worker.settle_reports();
         worker.expire();
         worker.dispatch();
+        worker.tend_files();
     }
     worker.end();
 }
@@ -65,6 +71,8 @@ struct Worker<'a> {
     shared: &'a Arc<Shared>,
     webhooks: &'a Webhooks,
     dead_letters: Option<DeadLetters>,
+    /// When files that another program held are tried again at the earliest.
+    tend_at: Instant,
     /// Throttles the log lines about failed posts.
     failures: Causes,
     /// Scratch memory for the tape of one event.
@@ -76,7 +84,8 @@ impl<'a> Worker<'a> {
     fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
-        Worker { shared, webhooks, dead_letters, failures: Causes::default(), tape: Vec::new() }
+        let (tend_at, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
+        Worker { shared, webhooks, dead_letters, tend_at, failures, tape }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
@@ -91,30 +100,69 @@ impl<'a> Worker<'a> {
         // Should opening panic, the next run of this thread goes on without a spool instead of panicking again.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
         match Spool::open(directory, now()) {
-            Ok(Opened { spool, posts, unreadable, left }) => {
-                *lock(&self.webhooks.spool) = SpoolState::Open(spool);
-                self.shared.stats.spool_unreadable.add((unreadable + left.len()) as u64);
-                if !posts.is_empty() || unreadable > 0 {
-                    let count = posts.len();
-                    log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
+            Ok(Opened { spool, found }) => {
+                if spool.wants_retry() {
+                    self.shared.stats.files_held.add(1);
+                    log::warn!("another program holds a spool in `{}`: it is read later", shown(directory));
                 }
-                for left in left {
-                    log::warn!("{left}: the file is left unchanged, move it away if it is not yours");
-                }
-                for post in posts {
-                    self.shared.stats.webhooks.offered.add(post.jobs());
-                    self.offer(post);
-                }
+                *lock(&self.webhooks.spool) = SpoolState::Open(Box::new(spool));
+                self.take_over(found);
                 // Before anything is posted: once this process's own file holds all posts, the files of dead processes
                 // are removed, and a crash later loses none of them.
                 self.write_spool();
             }
             Err(err) => log::error!(
                 "cannot use a spool in `{}`, posts that wait when the server ends are lost: {err}",
-                directory.display()
+                shown(directory)
             ),
         }
         self.dispatch();
+    }
+
+    /// Puts the posts of dead processes into the schedule.
+    fn take_over(&mut self, Found { posts, unreadable, left }: Found) {
+        self.shared.stats.spool_unreadable.add((unreadable + left.len()) as u64);
+        if !posts.is_empty() || unreadable > 0 {
+            let count = posts.len();
+            log::info!("{count} posts wait since the last run of the server; {unreadable} could not be read");
+        }
+        for left in left {
+            log::warn!("{left}: the file is left unchanged, move it away if it is not yours");
+        }
+        for post in posts {
+            self.shared.stats.webhooks.offered.add(post.jobs());
+            self.offer(post);
+        }
+    }
+
+    /// Whether a file waits until another program lets it go: dead letters, or the spool.
+    fn has_held_files(&self) -> bool {
+        let spool_waits = matches!(&*lock(&self.webhooks.spool), SpoolState::Open(spool) if spool.wants_retry());
+        spool_waits || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
+    }
+
+    /// Tries the files again that another program held, once a second.
+    fn tend_files(&mut self) {
+        let instant = Instant::now();
+        if instant < self.tend_at || !self.has_held_files() {
+            return;
+        }
+        self.tend_at = instant + HELD_RETRY;
+        if let Some(file) = self.dead_letters.as_mut().filter(|file| file.due().is_some()) {
+            let written = file.retry(instant);
+            self.note_dead_letters(written);
+        }
+        let retried = match &mut *lock(&self.webhooks.spool) {
+            SpoolState::Open(spool) if spool.wants_retry() => spool.retry(now()),
+            _ => return,
+        };
+        let (found, result) = retried;
+        self.note_spool(result);
+        let is_news = !found.posts.is_empty();
+        self.take_over(found);
+        if is_news {
+            self.write_spool();
+        }
     }
 
     /// Waits for a job, a result, a request or the next due time.
@@ -123,6 +171,7 @@ impl<'a> Worker<'a> {
         let due = lock(&self.webhooks.schedule).due(now);
         // At least a millisecond: a post that is due may be held up, as all senders are busy.
         let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
+        let patience = if self.has_held_files() { patience.min(HELD_RETRY) } else { patience };
         // Items whose ring was heard before, by a round that left them or ended in a panic, wait for no further ring.
         let Webhooks { jobs_rx, asks_rx, senders, bell, .. } = self.webhooks;
         if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() {
@@ -281,16 +330,25 @@ impl<'a> Worker<'a> {
         }
         let unix_ms = identity::unix_ms(SystemTime::now());
         for dead in &dead {
-            if let Some(Err(err)) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms)) {
-                self.shared.stats.dead_letters_lost.add(1);
-                if let Some(more) = self.failures.pass(cause(&[b"dead letters"]), Instant::now()) {
-                    log::error!("cannot write to the dead-letter file: {err}{more}");
-                }
+            if let Some(written) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms, Instant::now())) {
+                self.note_dead_letters(written);
             }
             self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
         }
         let ids: Vec<PostId> = dead.iter().map(|dead| dead.post.id).collect();
         self.take_out(&ids);
+    }
+
+    /// Counts lost dead letters, and reports trouble with their file.
+    fn note_dead_letters(&mut self, Written { trouble, lost }: Written) {
+        self.shared.stats.dead_letters_lost.add(lost);
+        if let Some(trouble) = trouble {
+            self.shared.stats.files_held.add(1);
+            if let Some(more) = self.failures.pass(cause(&[b"dead letters"]), Instant::now()) {
+                let lost = self.shared.stats.dead_letters_lost.get();
+                log::error!("dead letters: {trouble}; it is tried again, {lost} letters are lost so far{more}");
+            }
+        }
     }
 
     /// Reports a lost post of this hook in the log and to Lua, throttled by hook and reason.
@@ -313,7 +371,8 @@ impl<'a> Worker<'a> {
             log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
         }
         if let Err(err) = spool.write(lines) {
-            log::error!("cannot write the waiting posts to the spool in `{}`: {err}", directory.display());
+            let words = sharing::words(&err);
+            log::error!("cannot write the waiting posts to the spool in `{}`: {words}{err}", shown(directory));
             return false;
         }
         left_out == 0
@@ -325,9 +384,16 @@ impl<'a> Worker<'a> {
             SpoolState::Open(spool) => spool.settled(ids),
             SpoolState::Unopened | SpoolState::Closed => Ok(()),
         };
+        self.note_spool(taken);
+    }
+
+    /// Reports that the spool still holds settled posts.
+    fn note_spool(&mut self, taken: io::Result<()>) {
         let Err(err) = taken else { return };
+        self.shared.stats.files_held.add(1);
         if let Some(more) = self.failures.pass(cause(&[b"spool"]), Instant::now()) {
-            log::warn!("cannot take a post out of the spool, a restart may post it again: {err}{more}");
+            let words = sharing::words(&err);
+            log::warn!("cannot take a post out of the spool, a restart may post it again: {words}{err}{more}");
         }
     }
 
@@ -347,6 +413,12 @@ impl<'a> Worker<'a> {
             self.make(job);
         }
         self.write_spool();
+        if let Some(file) = self.dead_letters.as_mut().filter(|file| file.due().is_some()) {
+            // The last attempt waits for no pause.
+            let written = file.retry(Instant::now() + HELD_RETRY);
+            let lost = file.give_up();
+            self.note_dead_letters(Written { lost: written.lost + lost, ..written });
+        }
         // Closing it releases its lock: another process may take the posts over from now on.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
     }

@@ -86,7 +86,7 @@ pub struct Webhooks {
 pub(super) enum SpoolState {
     #[default]
     Unopened,
-    Open(Spool),
+    Open(Box<Spool>),
     /// It could not be opened, or the thread has ended and another process may have it.
     Closed,
 }

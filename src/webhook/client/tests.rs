@@ -64,9 +64,12 @@ const RESPONSES: &[(&str, u16, &str)] = &[
     ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n", 200, "0123456789"),
     ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi", 200, ""),
     ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nhi", 200, ""),
+    // The largest length of a 32-bit server.
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\nhi", 200, "hi"),
     ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: \u{e9}\r\n", 200, "hi"),
     ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", 200, "hi"),
     ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi and more", 200, "hi"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 4294967295\r\n\r\nhi", 200, "hi"),
     ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nhi", 200, "hi"),
     ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhi", 200, "hi"),
     ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 201 Made\r\n\r\nx", 201, "x"),

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::Secret;
 use crate::event::EventText;
 use crate::hooks::url::Url;
+use crate::io::sharing::HELD_RETRY;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostAddress, PostId};
@@ -103,20 +104,31 @@ fn a_long_payload_is_cut() {
 #[test]
 fn lines_are_appended_to_a_bounded_file() {
     let directory = std::env::temp_dir().join(format!("realtime-dead-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory); // A killed run may have left it.
     let mut letters = DeadLetters::new(&directory);
     assert!(!directory.exists());
     let long = dead(&vec![b'x'; DEAD_LETTER_PAYLOAD_BYTES_MAX]);
     for _ in 0..200 {
-        letters.write(&long, 0).unwrap();
+        assert_eq!(letters.write(&long, 0, Instant::now()), Written::default());
     }
     for name in ["dead_letter.jsonl", "dead_letter.old.jsonl"] {
         let text = std::fs::read_to_string(directory.join(name)).unwrap();
         assert!(text.len() as u64 <= DEAD_LETTER_FILE_BYTES_MAX, "{name}");
         assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{name}");
     }
+    drop(letters);
     std::fs::remove_dir_all(&directory).unwrap();
-    // A file in the place of the directory is an error.
+    // A file in the place of the directory: the lines wait, as many as fit into their memory.
     std::fs::write(&directory, "").unwrap();
-    assert!(DeadLetters::new(&directory).write(&long, 0).is_err());
+    let (mut letters, now) = (DeadLetters::new(&directory), Instant::now());
+    let first = letters.write(&long, 0, now);
+    assert!(first.lost == 0 && first.trouble.is_some(), "{first:?}");
+    let lost: u64 = (1..20).map(|_| letters.write(&long, 0, now).lost).sum();
+    assert_eq!((lost, letters.due()), (5, Some(now + HELD_RETRY)));
     std::fs::remove_file(&directory).unwrap();
+    assert_eq!(letters.retry(now + HELD_RETRY), Written::default());
+    let text = std::fs::read_to_string(directory.join("dead_letter.jsonl")).unwrap();
+    assert_eq!((text.lines().count(), letters.due(), letters.give_up()), (15, None, 0));
+    drop(letters);
+    std::fs::remove_dir_all(&directory).unwrap();
 }

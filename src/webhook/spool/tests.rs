@@ -1,8 +1,11 @@
 //! Posts in a spool come back in exactly one process, with the time that has passed, and without the settled ones.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::*;
+use crate::io::plain_file::held;
 
 fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
@@ -100,7 +103,7 @@ fn written_posts_come_back_in_the_next_process() {
     directory.leave(&before, now);
     assert_eq!(directory.names(), ["spool.jsonl"]);
     let later = Now { instant: now.instant, unix_ms: now.unix_ms + 100_000 };
-    let Opened { mut spool, posts: after, unreadable, left } = directory.open(later);
+    let Opened { mut spool, found: Found { posts: after, unreadable, left } } = directory.open(later);
     assert_eq!((after.len(), unreadable, left.len()), (2, 0, 0));
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((after.id, &after.address, &after.hook), (before.id, &before.address, &before.hook));
@@ -150,9 +153,9 @@ fn a_settled_post_is_marked_at_once() {
     // The process is killed now.
     drop(opened);
     let mut opened = directory.open(now);
-    assert_eq!(numbers(&opened.posts), [2]);
+    assert_eq!(numbers(&opened.found.posts), [2]);
     // The last mark removes the file.
-    opened.spool.write(Spool::lines(opened.posts.iter(), now)).unwrap();
+    opened.spool.write(Spool::lines(opened.found.posts.iter(), now)).unwrap();
     opened.spool.settled(&[posts[1].id]).unwrap();
     assert!(directory.names().is_empty());
     opened.spool.settled(&[posts[1].id]).unwrap();
@@ -191,8 +194,8 @@ fn a_spool_can_be_read_after_a_kill_at_any_moment() {
         let mut opened = directory.open(now);
         // A mark counts from its last bracket on.
         let is_marked = end >= marked.len() - 1;
-        assert_eq!(opened.posts.len(), if is_marked { 1 } else { 2 }, "{end}");
-        assert_eq!(opened.unreadable, usize::from(end > whole.len() && end < whole.len() + 8), "{end}");
+        assert_eq!(opened.found.posts.len(), if is_marked { 1 } else { 2 }, "{end}");
+        assert_eq!(opened.found.unreadable, usize::from(end > whole.len() && end < whole.len() + 8), "{end}");
         opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
         assert_eq!(directory.names(), ["spool.jsonl"]);
         assert_eq!(directory.text("spool.jsonl").lines().count(), 2);
@@ -206,26 +209,26 @@ fn each_process_has_its_own_spool_and_one_process_adopts_that_of_a_dead_one() {
     let mut first = directory.open(now);
     first.spool.write(Spool::lines([&one].into_iter(), now)).unwrap();
     let mut second = directory.open(now);
-    assert!(second.posts.is_empty(), "the first one lives");
+    assert!(second.found.posts.is_empty(), "the first one lives");
     second.spool.write(Spool::lines([&two].into_iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
     let third = directory.open(now);
-    assert!(third.posts.is_empty(), "both live");
+    assert!(third.found.posts.is_empty(), "both live");
     // Both die. The next process adopts both spools, and the one after it gets nothing.
     drop((first, second, third));
     let mut heir = directory.open(now);
-    assert_eq!(numbers(&heir.posts), [1, 2]);
+    assert_eq!(numbers(&heir.found.posts), [1, 2]);
     let other = directory.open(now);
-    assert!(other.posts.is_empty());
+    assert!(other.found.posts.is_empty());
     drop(other);
     // No file is removed before the own file holds all posts.
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
-    heir.spool.write(Spool::lines(heir.posts.iter(), now)).unwrap();
+    heir.spool.write(Spool::lines(heir.found.posts.iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.jsonl"]);
     assert_eq!(directory.text("spool.jsonl").lines().count(), 2);
     // The second spool is free again.
     let mut other = directory.open(now);
-    assert!(other.posts.is_empty());
+    assert!(other.found.posts.is_empty());
     other.spool.write(Spool::lines([&one].into_iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
 }
@@ -236,7 +239,7 @@ fn a_post_in_two_spools_is_one_post() {
     let (directory, now) = (Directory::new("twice"), clock());
     directory.leave(&posts(now), now);
     fs::copy(directory.path("spool.jsonl"), directory.path("spool.2.jsonl")).unwrap();
-    assert_eq!(numbers(&directory.open(now).posts), [1, 2]);
+    assert_eq!(numbers(&directory.open(now).found.posts), [1, 2]);
 }
 
 #[test]
@@ -295,13 +298,16 @@ fn a_bad_line_loses_that_post_only() {
     for good in [&good, &older] {
         fs::write(directory.path("spool.jsonl"), [good, bad.concat().as_str()].concat()).unwrap();
         let opened = directory.open(now);
-        assert_eq!((opened.posts.len(), opened.unreadable, opened.left.len()), (1, bad.len(), 0));
-        assert_eq!(&*opened.posts[0].hook, b"one");
+        assert_eq!((opened.found.posts.len(), opened.found.unreadable, opened.found.left.len()), (1, bad.len(), 0));
+        assert_eq!(&*opened.found.posts[0].hook, b"one");
     }
     let shows =
         older.replace("\"http://h/{k}\"", "\"http://h/hooks/hunter2\"").replace("http://h/x", "http://h/hooks/hunter2");
     fs::write(directory.path("spool.jsonl"), shows).unwrap();
-    assert_eq!(directory.open(now).posts[0].address.name(), Url::parse("http://h/hooks/hunter2").unwrap().to_string());
+    assert_eq!(
+        directory.open(now).found.posts[0].address.name(),
+        Url::parse("http://h/hooks/hunter2").unwrap().to_string()
+    );
 }
 
 /// The spool then uses the next number.
@@ -320,8 +326,12 @@ fn a_file_that_is_not_a_spool_is_left_untouched() {
         let found = fs::metadata(directory.path("spool.jsonl")).unwrap();
         for round in 0..2 {
             let mut opened = directory.open(now);
-            assert_eq!((opened.left.len(), opened.posts.len()), (1, round * 2), "{words}");
-            assert!(opened.left[0].contains(words) && opened.left[0].contains("spool.jsonl"), "{:?}", opened.left);
+            assert_eq!((opened.found.left.len(), opened.found.posts.len()), (1, round * 2), "{words}");
+            assert!(
+                opened.found.left[0].contains(words) && opened.found.left[0].contains("spool.jsonl"),
+                "{:?}",
+                opened.found.left
+            );
             opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
             assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
         }
@@ -334,7 +344,7 @@ fn a_number_with_an_unusable_lock_is_skipped() {
     let (directory, now) = (Directory::new("lock"), clock());
     fs::create_dir(directory.path("spool.lock")).unwrap();
     let mut opened = directory.open(now);
-    assert_eq!(opened.left.len(), 1);
+    assert_eq!(opened.found.left.len(), 1);
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     assert_eq!(directory.names(), ["spool.2.jsonl"]);
     fs::remove_dir(directory.path("spool.lock")).unwrap();
@@ -349,12 +359,92 @@ fn a_pipe_in_the_place_of_a_file_blocks_nothing() {
     };
     make_pipe("spool.lock");
     let mut opened = directory.open(now);
-    assert!(opened.left.len() == 1 && opened.left[0].ends_with("it is not a plain file"), "{:?}", opened.left);
+    assert!(
+        opened.found.left.len() == 1 && opened.found.left[0].ends_with("it is not a plain file"),
+        "{:?}",
+        opened.found.left
+    );
     opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
     fs::remove_file(directory.path("spool.2.jsonl")).unwrap();
     make_pipe("spool.2.jsonl");
     let settled = opened.spool.settled(&[posts(now)[0].id]);
     assert_eq!(settled.unwrap_err().to_string(), "it is not a plain file");
+}
+
+/// Another program holds the spool of a dead process, or its lock, when the next process starts.
+#[test]
+fn a_held_spool_is_adopted_later() {
+    for name in ["spool.jsonl", "spool.lock"] {
+        let (directory, now) = (Directory::new("held"), clock());
+        directory.leave(&posts(now), now);
+        held::hold(&directory.path(name), 2);
+        let Opened { mut spool, found } = directory.open(now);
+        assert_eq!((found.posts.len(), found.left.len(), spool.wants_retry()), (0, 0, true), "{name}");
+        // Its own posts go into a spool of their own meanwhile.
+        let own = Post { id: PostId { boot: 7, number: 1 }, ..posts(now).remove(0) };
+        spool.write(Spool::lines([&own].into_iter(), now)).unwrap();
+        assert_eq!(directory.names(), ["spool.2.jsonl", "spool.jsonl"]);
+        let (found, result) = spool.retry(now);
+        assert!(found.posts.is_empty() && result.is_ok() && spool.wants_retry(), "{name}: still held");
+        let (found, result) = spool.retry(now);
+        assert!(result.is_ok() && !spool.wants_retry(), "{name}");
+        assert_eq!(numbers(&found.posts), [1, 2]);
+        // The file stays until the own file holds the posts.
+        spool.settled(&[own.id]).unwrap();
+        assert_eq!(directory.names(), ["spool.jsonl"]);
+        spool.write(Spool::lines(found.posts.iter(), now)).unwrap();
+        assert_eq!(directory.names(), ["spool.2.jsonl"]);
+    }
+}
+
+/// Another program holds the own file for longer than a virus scanner does: it can be neither replaced nor removed.
+#[test]
+fn posts_go_into_another_spool_while_the_own_file_is_held() {
+    let (directory, now) = (Directory::new("moved"), clock());
+    let posts = posts(now);
+    let mut opened = directory.open(now);
+    opened.spool.write(Spool::lines([&posts[0]].into_iter(), now)).unwrap();
+    held::hold(&directory.path("spool.jsonl"), u32::MAX);
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    assert_eq!(directory.text("spool.2.jsonl").lines().count(), 2);
+    assert!(opened.spool.wants_retry());
+    assert!(opened.spool.retry(now).1.is_err());
+    held::release(&directory.path("spool.jsonl"));
+    assert!(opened.spool.retry(now).1.is_ok() && !opened.spool.wants_retry());
+    let names = directory.names();
+    assert!(!names.contains(&"spool.jsonl".to_owned()) && names.contains(&"spool.2.jsonl".to_owned()), "{names:?}");
+    drop(opened);
+    assert_eq!(numbers(&directory.open(now).found.posts), [1, 2]);
+}
+
+/// A scanner holds the file for a moment: the same attempt succeeds.
+#[test]
+fn a_file_held_for_a_moment_delays_the_write_only() {
+    let (directory, now) = (Directory::new("moment"), clock());
+    let mut opened = directory.open(now);
+    for name in ["spool.jsonl.new", "spool.jsonl"] {
+        held::hold(&directory.path(name), 2);
+        opened.spool.write(Spool::lines(posts(now).iter(), now)).unwrap();
+        assert_eq!(directory.names(), ["spool.jsonl"]);
+    }
+}
+
+#[test]
+fn marks_wait_while_the_file_is_held() {
+    let (directory, now) = (Directory::new("marks"), clock());
+    let posts = posts(now);
+    let mut opened = directory.open(now);
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    held::hold(&directory.path("spool.jsonl"), 1);
+    assert!(sharing::is_held(&opened.spool.settled(&[posts[0].id]).unwrap_err()));
+    assert!(opened.spool.wants_retry());
+    assert!(opened.spool.retry(now).1.is_ok() && !opened.spool.wants_retry());
+    assert!(directory.text("spool.jsonl").ends_with("{\"done\":[\"18446744073709551614-1\"]}\n"));
+    // The last post is settled: the file is removed as soon as it is free.
+    held::hold(&directory.path("spool.jsonl"), 1);
+    assert!(opened.spool.settled(&[posts[1].id]).is_err() && opened.spool.wants_retry());
+    assert!(opened.spool.retry(now).1.is_ok() && !opened.spool.wants_retry());
+    assert!(directory.names().is_empty());
 }
 
 #[test]
@@ -375,8 +465,9 @@ fn an_unusable_folder_is_an_error() {
     let (directory, now) = (Directory::new("denied"), clock());
     fs::write(directory.path("file"), "").unwrap();
     assert!(Spool::open(&directory.path("file"), now).is_err());
-    // A directory in the place of the temporary file.
+    // A directory in the place of the temporary file. Windows denies access to it, as to a file that is being deleted: the
+    // posts go into the next spool.
     let mut opened = directory.open(now);
     fs::create_dir(directory.path("spool.jsonl.new")).unwrap();
-    assert!(opened.spool.write(Spool::lines(posts(now).iter(), now)).is_err());
+    assert_eq!(opened.spool.write(Spool::lines(posts(now).iter(), now)).is_err(), cfg!(unix));
 }

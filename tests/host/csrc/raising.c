@@ -2,17 +2,36 @@
    does so if a step of its collector runs a `__gc` that raises an error, and every LuaJIT does so without memory.
    The build renames LuaJIT's own functions to `real_...`; LuaJIT's own calls are not changed. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <string.h>
 #include "lauxlib.h"
 #include "lua.h"
+
+/* `in_module`: whether this address is in the library of a module. */
+#ifdef _WIN32
+#include <windows.h>
+
+static int in_module(void *address) {
+	char name[MAX_PATH];
+	HMODULE library;
+	DWORD how = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
+	if (!GetModuleHandleExA(how, address, &library)) return 0;
+	DWORD len = GetModuleFileNameA(library, name, MAX_PATH);
+	return len > 0 && len < MAX_PATH && strstr(name, "gmsv_");
+}
+#else
+#include <dlfcn.h>
+
+static int in_module(void *address) {
+	Dl_info info;
+	return dladdr(address, &info) && info.dli_fname && strstr(info.dli_fname, "gmsv_");
+}
+#endif
 
 /* The number of calls until errors are raised, and the number of errors; 0: none. */
 static int calls_left, errors_left;
 
 static void allocates(lua_State *L, void *caller) {
-	Dl_info info;
-	if (errors_left == 0 || !dladdr(caller, &info) || !info.dli_fname || !strstr(info.dli_fname, "gmsv_")) return;
+	if (errors_left == 0 || !in_module(caller)) return;
 	if (calls_left > 0 && --calls_left > 0) return;
 	errors_left--;
 	luaL_error(L, "from a __gc");

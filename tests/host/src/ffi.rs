@@ -1,11 +1,17 @@
-//! The C functions of `lua_shared.so`, found with `dlsym`, and a thin wrapper over a Lua state.
-//! Main thread only. Owns the library handle, which is never closed: the game does not close its own either.
+//! The C functions of `lua_shared`, found by name, and the libraries of modules.
+//! Main thread only. Owns the handle of `lua_shared`, which is never closed: the game does not close its own either.
 //! Uses only functions of the Lua 5.1 ABI.
 #![allow(unsafe_code)] // calls into C by their documented signatures
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::OnceLock;
+
+#[cfg(unix)]
+use libloading::os::unix as os;
+#[cfg(windows)]
+use libloading::os::windows as os;
 
 use crate::Error;
 
@@ -30,11 +36,10 @@ macro_rules! lua_api {
         pub(crate) struct Api { $(pub(crate) $name: unsafe extern "C-unwind" fn($($arg),*) $(-> $ret)?,)* }
 
         impl Api {
-            fn load(library: *mut c_void) -> Result<Api, Error> {
+            fn load(library: &Library) -> Result<Api, Error> {
                 Ok(Api { $($name: {
-                    let symbol = symbol(library, stringify!($name))?;
                     // SAFETY: the library was built from LuaJIT's sources, whose headers declare exactly this type.
-                    unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($arg),*) $(-> $ret)?>(symbol) }
+                    unsafe { library.get::<unsafe extern "C-unwind" fn($($arg),*) $(-> $ret)?>(stringify!($name))? }
                 },)* })
             }
         }
@@ -75,60 +80,83 @@ pub(crate) fn api() -> &'static Api {
     }
 }
 
-/// Opens `lua_shared.so` once, with symbols visible to the whole process, as the game's own linking makes them.
+/// Opens `lua_shared` once. On Linux its symbols are visible to the whole process, as the game's own linking makes them.
 pub(crate) fn load_library(path: &Path) -> Result<&'static Api, Error> {
     if let Some(api) = API.get() {
         return Ok(api);
     }
-    let library = dlopen(path, libc::RTLD_NOW | libc::RTLD_GLOBAL)?;
-    let api = Api::load(library)?;
+    let library = Library::open(path, true)?;
+    let api = Api::load(&library)?;
     Ok(API.get_or_init(|| api))
 }
 
-/// Calls `dlopen`; the error is the loader's text.
-pub(crate) fn dlopen(path: &Path, flags: c_int) -> Result<*mut c_void, Error> {
-    let name = CString::new(path.to_string_lossy().as_bytes()).map_err(|_| Error::new("path with a NUL byte"))?;
-    // SAFETY: a valid C string; initialisers of the library run, which is what loading means.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), flags) };
-    if handle.is_null() {
-        return Err(Error::new(format!("cannot load `{}`: {}", path.display(), dl_error())));
+/// An open library. It stays open when the value is dropped: the order of closing libraries is what this program tests.
+pub(crate) struct Library(ManuallyDrop<os::Library>);
+
+impl Library {
+    /// Opens the library at this path; the error is the loader's text. `global`: other libraries see its symbols, on Linux.
+    pub(crate) fn open(path: &Path, global: bool) -> Result<Library, Error> {
+        // Linux's loader compares names with those of loaded libraries, so a relative path must stay one.
+        #[cfg(unix)]
+        let opened = {
+            let visible = if global { libc::RTLD_GLOBAL } else { libc::RTLD_LOCAL };
+            // SAFETY: initialisers of the library run, which is what loading means.
+            unsafe { os::Library::open(Some(path), libc::RTLD_NOW | visible) }
+        };
+        // Windows looks for a relative path in folders of its own choice.
+        #[cfg(windows)]
+        let opened = {
+            let _ = global;
+            let full = crate::root::full_path(path).unwrap_or_else(|_| path.to_owned());
+            // SAFETY: as above.
+            unsafe { os::Library::new(full) }
+        };
+        match opened {
+            Ok(library) => Ok(Library(ManuallyDrop::new(library))),
+            Err(err) => Err(Error::new(format!("cannot load `{}`: {}", path.display(), reason(&err)))),
+        }
     }
-    Ok(handle)
-}
 
-/// The address of `name`, or the loader's error text.
-pub(crate) fn symbol(library: *mut c_void, name: &str) -> Result<*mut c_void, Error> {
-    let c_name = CString::new(name).map_err(|_| Error::new("symbol with a NUL byte"))?;
-    // SAFETY: `library` is an open handle and the name a valid C string.
-    let address = unsafe { libc::dlsym(library, c_name.as_ptr()) };
-    if address.is_null() {
-        return Err(Error::new(format!("no symbol `{name}`: {}", dl_error())));
+    /// A function of the library.
+    ///
+    /// # Safety
+    /// The function has the type `T`, a function pointer.
+    unsafe fn get<T: Copy>(&self, name: &str) -> Result<T, Error> {
+        // SAFETY: by the caller's contract.
+        let symbol = unsafe { self.0.get::<T>(name) };
+        symbol.map(|symbol| *symbol).map_err(|err| Error::new(format!("no symbol `{name}`: {}", reason(&err))))
     }
-    Ok(address)
+
+    /// A symbol as a Lua C function.
+    pub(crate) fn c_function(&self, name: &str) -> Result<CFunction, Error> {
+        // SAFETY: both names this program asks for are, by the game's convention, functions of this type.
+        unsafe { self.get(name) }
+    }
+
+    pub(crate) fn close(self) {
+        // A library that does not close stays mapped, which scripts notice if they look for it.
+        let _ = ManuallyDrop::into_inner(self.0).close();
+    }
 }
 
-/// A symbol as a Lua C function.
-pub(crate) fn c_function(library: *mut c_void, name: &str) -> Result<CFunction, Error> {
-    let address = symbol(library, name)?;
-    // SAFETY: both names this program asks for are, by the game's convention, functions of this type.
-    Ok(unsafe { std::mem::transmute::<*mut c_void, CFunction>(address) })
-}
-
-pub(crate) fn dlclose(library: *mut c_void) {
-    // SAFETY: the handle came from dlopen and is dropped by the caller with this call.
-    unsafe { libc::dlclose(library) };
+/// The loader's own text, which libloading keeps as the source of its error.
+fn reason(err: &libloading::Error) -> String {
+    std::error::Error::source(err).map_or_else(|| err.to_string(), ToString::to_string)
 }
 
 /// Ends the process at once: no `gmod13_close`, no destructors, no flushing.
+#[cfg(unix)]
 pub(crate) fn exit_now(code: c_int) -> ! {
     // SAFETY: _exit may be called at any time from any thread.
     unsafe { libc::_exit(code) }
 }
 
-fn dl_error() -> String {
-    // SAFETY: dlerror gives NULL or a C string valid until the next dl call on this thread.
-    unsafe {
-        let text = libc::dlerror();
-        if text.is_null() { "unknown reason".to_owned() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
-    }
+/// Ends the process at once. `ExitProcess` would first tell every library, and those may wait for threads that are gone:
+/// <https://learn.microsoft.com/en-us/windows/win32/api/processthreadsapi/nf-processthreadsapi-terminateprocess>.
+#[cfg(windows)]
+pub(crate) fn exit_now(code: c_int) -> ! {
+    use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+    // SAFETY: the handle of this process is always good.
+    unsafe { TerminateProcess(GetCurrentProcess(), code.cast_unsigned()) };
+    std::process::abort()
 }

@@ -1,6 +1,6 @@
-//! A stand-in Garry's Mod dedicated server: real LuaJIT in a real `lua_shared.so`, the game's directories, module
-//! loading, frames, hibernation and map changes, and enough of its Lua library to run scripts. For tests, benches and
-//! trying things out; no world, no physics, no network. Linux only, one server per process, on the main thread.
+//! A stand-in Garry's Mod dedicated server: real LuaJIT in a real `lua_shared`, the game's directories, module loading,
+//! frames, hibernation and map changes, and enough of its Lua library to run scripts. For tests, benches and trying things
+//! out; no world, no physics, no network. Linux and Windows, 32 and 64 bits; one server per process, on the main thread.
 
 use std::fmt;
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! Finds, opens and closes binary modules as the game does.
 //! Main thread. The world holds the list of loaded modules; this file owns the order of unloading.
 
-use std::ffi::c_int;
 use std::path::Path;
 
-use crate::ffi::{self, CFunction};
+use crate::ffi::{CFunction, Library};
 use crate::root::{inside, module_path};
 use crate::value::Lua;
 use crate::world::{self, Module};
@@ -20,16 +19,15 @@ pub(crate) fn load(name: &str) -> Result<CFunction, String> {
         return Err("Module not found!".to_owned());
     }
     let path = Path::new(".").join(module_path(name));
-    let flags: c_int = libc::RTLD_NOW | libc::RTLD_LOCAL;
-    let handle = ffi::dlopen(&path, flags).map_err(|err| format!("Couldn't load module library! ({err})"))?;
-    let open = ffi::c_function(handle, "gmod13_open").map_err(|_| {
-        ffi::dlclose(handle);
-        "Failed to load module: gmod13_open is missing".to_owned()
-    })?;
-    let close = ffi::c_function(handle, "gmod13_close").ok();
+    let library = Library::open(&path, false).map_err(|err| format!("Couldn't load module library! ({err})"))?;
+    let Ok(open) = library.c_function("gmod13_open") else {
+        library.close();
+        return Err("Failed to load module: gmod13_open is missing".to_owned());
+    };
+    let close = library.c_function("gmod13_close").ok();
     world::with(|world| {
         if !world.modules.iter().any(|module| module.name == name) {
-            world.modules.push(Module { name: name.to_owned(), handle, close });
+            world.modules.push(Module { name: name.to_owned(), library, close });
         }
     });
     Ok(open)
@@ -50,5 +48,5 @@ pub(crate) fn close_all(lua: &Lua) -> Vec<Module> {
 }
 
 pub(crate) fn unmap(modules: Vec<Module>) {
-    modules.into_iter().for_each(|module| ffi::dlclose(module.handle));
+    modules.into_iter().for_each(|module| module.library.close());
 }

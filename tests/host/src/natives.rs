@@ -144,11 +144,12 @@ fn block(args: &[Value]) -> Answer {
 
 fn resources() -> Value {
     let now = process::resources();
+    let value = |number: Option<u64>| number.map_or(Value::Nil, |number| Value::Number(number as f64));
     Value::Record(vec![
-        ("threads", Value::Number(now.threads as f64)),
-        ("fds", Value::Number(now.fds as f64)),
-        ("rss_kb", Value::Number(now.rss_kb as f64)),
-        ("maps", Value::Number(now.maps as f64)),
+        ("threads", value(now.threads)),
+        ("fds", value(now.fds)),
+        ("rss_kb", value(now.rss_kb)),
+        ("maps", value(now.maps)),
     ])
 }
 
@@ -168,7 +169,15 @@ fn settings(world: &mut World) -> Value {
         ("port", Value::Number(world.options.port.into())),
         ("interval", Value::Number(1.0 / world.options.tickrate)),
         ("suffix", Value::text(crate::root::MODULE_SUFFIX)),
+        ("branch", Value::text(if cfg!(target_pointer_width = "64") { "x86-64" } else { "unknown" })),
+        ("lua_shared", Value::text(lua_shared())),
     ])
+}
+
+/// The path from the file system's root: the loader of Windows refuses a relative one with folders.
+fn lua_shared() -> String {
+    let place = env::current_dir().unwrap_or_default().join(crate::root::LUA_SHARED);
+    place.to_string_lossy().into_owned()
 }
 
 /// The usual CRC-32 (IEEE, reflected), bit by bit: short inputs, no table.

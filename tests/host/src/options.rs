@@ -12,9 +12,9 @@ use crate::Error;
 pub enum Unwind {
     /// Through the system unwinder, which runs the destructors of Rust frames.
     External,
-    /// With a long jump over the frames.
+    /// With a long jump over the frames. 64-bit Windows does not have it.
     Internal,
-    /// As the two above, with a function in `lua_shared.so` that makes the module's calls into Lua raise errors where they
+    /// As the two above, with a function in `lua_shared` that makes the module's calls into Lua raise errors where they
     /// allocate memory (`csrc/raising.c`).
     ExternalRaising,
     InternalRaising,
@@ -39,7 +39,7 @@ pub enum Unload {
 pub struct Options {
     /// Run in this order at the start of every map.
     pub scripts: Vec<PathBuf>,
-    /// Name and library; installed as `gmsv_<name>_linux64.dll`.
+    /// Name and library; installed as `gmsv_<name>_linux64.dll`, or with the suffix of this program's own platform.
     pub modules: Vec<(String, PathBuf)>,
     /// `None`: a temporary directory, removed at the end.
     pub root: Option<PathBuf>,
@@ -97,7 +97,7 @@ The scripts run in order at the start of every map, after garrysmod/lua/autorun/
 The server then runs frames until a script calls host.quit(), the console says quit, or a limit is reached.
 
   --module [NAME=]PATH  install this library for require(NAME); NAME is realtime when left out; repeatable
-                        (default: libgmsv_realtime.so beside this program or in deps/ beside it, if there)
+                        (default: libgmsv_realtime.so or gmsv_realtime.dll beside this program or in deps/ there, if any)
   --root DIR            game directory, kept at the end (default: a temporary one, removed at the end)
   --name STR            convar hostname (default: Garry's Mod)
   --port N              convar hostport (default: 27015)
@@ -106,7 +106,7 @@ The server then runs frames until a script calls host.quit(), the console says q
   --ticks N             stop after N frames
   --seconds S           stop after S seconds
   --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump);
-                        either with -raising: a script can have the module run out of memory
+                        (not on 64-bit Windows); either with -raising: a script can have the module run out of memory
   --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never;
                         late (the next state starts before the old one is closed), skipped (the same, gmod13_close is not called)
   --stdin               lines of standard input are console commands, run in the next frame
@@ -200,16 +200,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
 pub fn default_module() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let dir = program.parent()?;
-    let mut places = vec![dir.join("libgmsv_realtime.so"), dir.join("deps/libgmsv_realtime.so")];
+    let file = format!("{}gmsv_realtime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let mut places = vec![dir.join(&file), dir.join("deps").join(&file)];
     if dir.file_name().is_some_and(|name| name == "deps") {
-        places.extend(dir.parent().map(|up| up.join("libgmsv_realtime.so")));
+        places.extend(dir.parent().map(|up| up.join(&file)));
     }
     places.into_iter().find(|place| place.is_file())
 }
 
 fn module(text: &str) -> Result<(String, PathBuf), Error> {
     let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !name.contains('/') => (name, path),
+        Some((name, path)) if !name.is_empty() && !name.contains(['/', '\\']) => (name, path),
         _ => ("realtime", text),
     };
     if !Path::new(path).is_file() {

@@ -1,30 +1,26 @@
 //! Numbers of the operating system about this process: threads, descriptors, memory, mappings; and the two clocks.
-//! Any thread. Reads `/proc/self`; a number that cannot be read is 0.
+//! Any thread. A number that the system does not give is `None`, and nil in Lua: a test that needs it skips its check.
 
-use std::fs;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+#[cfg(unix)]
+mod linux;
+#[cfg(windows)]
+mod windows;
+#[cfg(unix)]
+pub(crate) use linux::resources;
+#[cfg(windows)]
+pub(crate) use windows::resources;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resources {
-    pub(crate) threads: u64,
-    pub(crate) fds: u64,
-    pub(crate) rss_kb: u64,
-    pub(crate) maps: u64,
-}
-
-pub(crate) fn resources() -> Resources {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let number = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()).and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    Resources {
-        threads: number("Threads:"),
-        // The directory handle of this read is one of them.
-        fds: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64),
-        rss_kb: number("VmRSS:"),
-        maps: fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count() as u64),
-    }
+    pub(crate) threads: Option<u64>,
+    /// Open descriptors; on Windows, handles.
+    pub(crate) fds: Option<u64>,
+    /// Memory that is in use, KiB.
+    pub(crate) rss_kb: Option<u64>,
+    /// Mapped ranges of memory.
+    pub(crate) maps: Option<u64>,
 }
 
 /// Seconds since 1970, comparable between processes of one machine.

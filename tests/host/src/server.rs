@@ -5,7 +5,7 @@
 use std::ffi::{CStr, c_void};
 use std::io::BufRead;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::{env, fs, thread};
 
 use crate::frames::FrameStats;
 use crate::options::{Options, Unload, Unwind};
-use crate::root::{LUA_SHARED, Root};
+use crate::root::{self, LUA_SHARED, Root};
 use crate::value::{Lua, Value};
 use crate::world::{self, World};
 use crate::{Error, ffi, modules, process, watchdog};
@@ -69,7 +69,7 @@ impl Server {
             return Err(Error::new("this process has already loaded the Lua of the other unwinding mode"));
         }
         for script in &mut options.scripts {
-            *script = fs::canonicalize(&script).map_err(|err| Error::io("cannot read script", script, &err))?;
+            *script = root::full_path(script).map_err(|err| Error::io("cannot read script", script, &err))?;
         }
         let home = env::current_dir().ok();
         let root = Root::new(&options)?;
@@ -219,12 +219,12 @@ impl Server {
     }
 
     /// The game directory, which is also the current directory.
-    pub fn root(&self) -> &std::path::Path {
+    pub fn root(&self) -> &Path {
         self.root.path()
     }
 
     /// Sleeps until the absolute deadline of the next frame. If it has long passed, the missed ticks are not run one by one:
-    /// the next frame stands for all of them.
+    /// the next frame stands for all of them. Rust sleeps with a fine timer on Windows, too.
     fn wait_for_frame(&mut self) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.next_frame);
@@ -296,15 +296,11 @@ impl Server {
         scripts
     }
 
-    fn run_script(&self, path: &std::path::Path, shown: &std::path::Path) {
+    fn run_script(&self, path: &Path, shown: &Path) {
         match fs::read(path) {
             Ok(source) => self.call(
                 c"host_script",
-                &[
-                    Value::text(shown.to_string_lossy().as_bytes()),
-                    Value::String(source),
-                    Value::text(path.to_string_lossy().as_bytes()),
-                ],
+                &[Value::text(slashes(shown)), Value::String(source), Value::text(slashes(path))],
             ),
             Err(err) => report(&format!("cannot read script `{}`: {err}", path.display())),
         }
@@ -317,6 +313,12 @@ impl Server {
             report(&message);
         }
     }
+}
+
+/// A path as Lua sees it: with `/`, on Windows as well.
+fn slashes(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if cfg!(windows) { text.replace('\\', "/") } else { text.into_owned() }
 }
 
 impl Drop for Server {

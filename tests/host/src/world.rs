@@ -4,10 +4,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::c_void;
 use std::time::Instant;
 
-use crate::ffi::CFunction;
+use crate::ffi::{CFunction, Library};
 use crate::frames::Frames;
 use crate::options::Options;
 use crate::process;
@@ -16,7 +15,7 @@ use crate::value::Value;
 /// A library that `require` loaded in this Lua state.
 pub(crate) struct Module {
     pub(crate) name: String,
-    pub(crate) handle: *mut c_void,
+    pub(crate) library: Library,
     pub(crate) close: Option<CFunction>,
 }
 

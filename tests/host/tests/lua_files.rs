@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use fault_kit::{Answer, Folder, Web};
-use running::{Host, UNWINDING, prefix, project, redis};
+use running::{Host, prefix, project, redis, unwinding};
 
 const GAME_HOOKS: &str = "realtime_game_hooks.lua";
 const ADAPTERS: &str = "realtime_adapters.lua";
@@ -56,7 +56,7 @@ fn expect_documented(said: &str) {
 /// left its last map in the folder, which must not look like a map change.
 fn check_autorun(script: &str, file: &str) {
     let meta = format!("meta={}", project("lua/realtime_meta.lua").display());
-    for unwinding in UNWINDING {
+    for unwinding in unwinding() {
         let (folder, root) = server_with(&[(file, autorun(file))]);
         let data = folder.path().join("garrysmod/data/realtime");
         fs::create_dir_all(&data).unwrap();

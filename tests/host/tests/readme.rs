@@ -6,12 +6,12 @@
 
 mod running;
 
-use fault_kit::{Answer, Folder, Web};
+use fault_kit::{Answer, Folder, PATIENCE, Web};
 use realtime::facade::config::{Address, Config};
+use realtime::facade::redis::PUSH_LIMITS;
 use realtime::facade::redis::command;
 use realtime::facade::redis::connection::Connection;
 use realtime::facade::redis::reply::{Decoder, Reply};
-use realtime::facade::redis::PUSH_LIMITS;
 use running::{Host, prefix, project, redis, variables};
 
 /// The addresses of the examples; the tests reach no other host than this one.
@@ -78,6 +78,7 @@ fn administer(words: &str) {
             assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
             return;
         }
+        assert!(connection.wait(PATIENCE).unwrap(), "no answer of redis");
         assert!(decoder.read_from(&mut connection.reader()).unwrap() > 0, "redis closed the connection");
     }
 }

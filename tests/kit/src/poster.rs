@@ -29,25 +29,37 @@ pub struct Poster {
 #[derive(Clone)]
 pub struct Folder(Arc<Removed>);
 
-struct Removed(PathBuf);
+struct Removed {
+    path: PathBuf,
+    /// Another process made it and removes it.
+    is_others: bool,
+}
 
 impl Default for Folder {
     fn default() -> Folder {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        Folder(Arc::new(Removed(std::env::temp_dir().join(format!("realtime-poster-{}-{number}", std::process::id())))))
+        let path = std::env::temp_dir().join(format!("realtime-poster-{}-{number}", std::process::id()));
+        Folder(Arc::new(Removed { path, is_others: false }))
     }
 }
 
 impl Folder {
+    /// The folder that another process has made, and that it removes.
+    pub fn at(path: PathBuf) -> Folder {
+        Folder(Arc::new(Removed { path, is_others: true }))
+    }
+
     pub fn path(&self) -> &Path {
-        &self.0.0
+        &self.0.path
     }
 }
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // It may never have been created.
+        if !self.is_others {
+            let _ = std::fs::remove_dir_all(&self.path); // It may never have been created.
+        }
     }
 }
 

@@ -118,7 +118,11 @@ impl Server {
 
     /// Starts with these settings, right or wrong.
     pub fn from_sources(sources: Sources) -> Server {
-        let folder = Folder::default();
+        Server::in_folder(sources, Folder::default())
+    }
+
+    /// The same with the data folder of an earlier server.
+    pub fn in_folder(sources: Sources, folder: Folder) -> Server {
         std::fs::create_dir_all(folder.path()).expect("a folder for data");
         let (config, _) = sources.resolve();
         let shared =
@@ -279,7 +283,7 @@ impl Server {
 
     #[track_caller]
     pub fn wait_ready(&mut self) {
-        self.wait(|server| server.engine.status().0 == "connected");
+        self.wait(|server| matches!(server.engine.status().0, "connected" | "embedded"));
     }
 
     /// Ticks until `RealtimeConnected` is due. The status is `connected` a little earlier.

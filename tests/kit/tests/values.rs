@@ -80,6 +80,23 @@ fn each_function_returns_the_documented_answers() {
     server.stop();
 }
 
+/// The error of an unknown command names the command and not its first argument. The outbox takes back the bytes that it
+/// was charged in spite of that: one byte too many would make it refuse everything from then on.
+#[test]
+fn unknown_commands_leave_room_in_the_outbox() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    for (at, text) in ["NOSUCHCOMMAND k", "NO such-command", "NOSUCHCOMMAND"].into_iter().enumerate() {
+        let words: Vec<Vec<u8>> = text.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        server.submit(Some(at as i32), |requests| requests.command(&words)).unwrap();
+        server.answered(at + 1);
+        server.set("k", "v").unwrap();
+        server.settle();
+    }
+    assert_eq!((server.get("k").as_str(), server.stat("/outbox/dropped/queue_full")), ("'v'", 0));
+    server.stop();
+}
+
 /// A reader sees all earlier writes, and does not wait for the publishes in the queue.
 #[test]
 fn a_reader_sees_earlier_writes_and_overtakes_publishes() {

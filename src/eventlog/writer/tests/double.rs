@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::eventlog::disk::{Disk, DiskFile, SystemDisk};
@@ -15,11 +15,10 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // A folder in memory if the system has one: the tests create thousands of files.
         let base = Some(PathBuf::from("/dev/shm")).filter(|shm| shm.is_dir()).unwrap_or(std::env::temp_dir());
-        let path = base.join(format!("realtime-eventlog-{}-{number}", std::process::id()));
+        // Random, because process ids are no names: two runs under wine may have the same.
+        let path = base.join(format!("realtime-eventlog-{:016x}", RandomState::new().hash_one(std::process::id())));
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
@@ -43,6 +42,10 @@ pub(crate) struct Plan {
     pub(crate) bad_writes: u32,
     pub(crate) bad_creates: u32,
     pub(crate) bad_renames: u32,
+    /// Number of the next writes and syncs, and of the next cuts, that fail as another program has locked the bytes. For
+    /// calls that name a file see `plain_file::held`.
+    pub(crate) held_calls: u32,
+    pub(crate) held_cuts: u32,
     /// Syncs so far.
     pub(crate) syncs: u64,
     /// Writes and syncs of a file after one of its syncs failed; a writer must make none.
@@ -88,6 +91,11 @@ impl DoubleDisk {
 
 fn eio() -> io::Error {
     io::Error::other("injected I/O error")
+}
+
+/// The error of a file that another program holds.
+fn held() -> io::Error {
+    io::ErrorKind::ResourceBusy.into()
 }
 
 /// True this many times, then false.
@@ -165,6 +173,9 @@ impl DiskFile for DoubleFile {
             if strike(&mut plan.bad_writes) {
                 return Err(eio());
             }
+            if strike(&mut plan.held_calls) {
+                return Err(held());
+            }
             let mut len = bytes.len().min(plan.write_max.unwrap_or(usize::MAX));
             if let Some(room) = &mut plan.room {
                 len = len.min(usize::try_from(*room).unwrap());
@@ -182,6 +193,7 @@ impl DiskFile for DoubleFile {
     }
 
     fn set_len(&mut self, bytes: u64) -> io::Result<()> {
+        self.disk.plan(|plan| if strike(&mut plan.held_cuts) { Err(held()) } else { Ok(()) })?;
         self.disk.plan(|plan| {
             let inode = plan.inodes.get_mut(&self.inode).unwrap();
             if let Some(room) = &mut plan.room {
@@ -198,6 +210,9 @@ impl DiskFile for DoubleFile {
             let inode = plan.inodes.get_mut(&self.inode).unwrap();
             if inode.sync_failed {
                 plan.retried += 1;
+            }
+            if strike(&mut plan.held_calls) {
+                return Err(held());
             }
             if strike(&mut plan.bad_syncs) {
                 inode.sync_failed = true;

@@ -68,7 +68,7 @@ fn files_of_others_are_neither_removed_nor_read_nor_replaced() {
             assert!(index_errors <= 1, "{index_errors}: the index whose name is taken, only");
         }
         for (path, bytes) in &others {
-            assert!(fs::read(path).unwrap() == *bytes, "{format:?} {before} {}", path.display());
+            assert!(fs::read(path).unwrap() == *bytes, "{format:?} {before} {}", shown(path));
         }
     }
 }
@@ -101,7 +101,7 @@ fn without_its_list_a_log_recognises_its_segments_and_no_copies() {
         }
         let mut writer = open(&folder, LogSpec { max_files: 2, ..spec(format) });
         append(&mut writer, &samples[11_000..]);
-        while writer.removing {
+        while writer.removing.is_some() {
             writer.advance(Instant::now(), true).unwrap();
         }
         writer.sync_now(Instant::now()).unwrap();
@@ -128,7 +128,7 @@ fn many_old_segments_are_removed_a_few_at_a_time() {
     writer.sync_now(Instant::now()).unwrap();
     assert_eq!(segments(&folder).len(), 31 - 4, "four at once");
     for round in 1.. {
-        let Some(due) = writer.due().filter(|_| writer.removing) else { break };
+        let Some(due) = writer.due().filter(|_| writer.removing.is_some()) else { break };
         assert!(due <= Instant::now() && round < 10);
         writer.advance(Instant::now(), true).unwrap();
     }
@@ -216,7 +216,7 @@ fn a_file_put_at_the_logs_name_is_not_written_to() {
         for _ in 0..3 {
             let err = writer.sync_now(now).unwrap_err().to_string();
             let reason = "a file that is no event log has its name";
-            assert_eq!(err, format!("cannot create event log `{}`: {reason}", active(&folder).display()));
+            assert_eq!(err, format!("cannot create event log `{}`: {reason}", shown(&active(&folder))));
             assert_eq!(fs::read(active(&folder)).unwrap(), b"PK\x03\x04");
             now += EVENTLOG_RETRY;
         }

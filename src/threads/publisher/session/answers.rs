@@ -1,12 +1,12 @@
 //! The reply side of a session: reads the socket, matches each reply to the oldest command in flight, and tells the
-//! backlog how that command ended. Runs on `rt-publisher`; blocks at the socket for [`super::ANSWER_WAIT`] at most. A
+//! backlog how that command ended. Runs on `rt-publisher`; waits at the socket for [`ANSWER_WAIT`] at most. A
 //! reply that no command waits for, or of an impossible kind, ends the connection: replies and commands are out of
 //! step.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use super::{End, Session};
+use super::{ANSWER_WAIT, End, Session};
 use crate::config::limits::{REFUSED_RETRY, SILENCE_MAX};
 use crate::redis::answer::Expect;
 use crate::redis::connection::{self, Role};
@@ -25,22 +25,17 @@ use crate::threads::publisher::scripts::ScriptRefusal;
 use crate::threads::shared::Shared;
 
 impl Session<'_, '_> {
-    /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer,
-    /// such as one that the game thread waits for; the socket is non-blocking otherwise.
+    /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer, such
+    /// as one that the game thread waits for.
     pub(super) fn read_answers(&mut self) -> Result<(), End> {
-        if self.backlog.wants_answer() {
-            self.connection.set_nonblocking(false).map_err(End::lost)?;
-            let outcome = self.read_once();
-            self.connection.set_nonblocking(true).map_err(End::lost)?;
-            if !outcome? {
-                return Ok(());
-            }
+        if self.backlog.wants_answer() && !self.connection.wait(ANSWER_WAIT).map_err(End::lost)? {
+            return Ok(());
         }
         while self.read_once()? {}
         Ok(())
     }
 
-    /// One read, blocking or not as the connection's mode says, and the replies in it. False if nothing has arrived.
+    /// One read, and the replies in it. False if nothing has arrived.
     fn read_once(&mut self) -> Result<bool, End> {
         match self.decoder.read_from(&mut self.connection.reader()) {
             Ok(0) => Err(End::lost("closed by redis")),
@@ -49,9 +44,7 @@ impl Session<'_, '_> {
                 self.match_answers()?;
                 Ok(true)
             }
-            // Systems differ in how a read reports that its time is over.
-            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            Err(err) if err.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(err) => Err(End::lost(err)),
         }
     }

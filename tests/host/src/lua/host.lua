@@ -25,6 +25,8 @@ host = {
     game_event = function(name, data) H.game_event(name, data) end,
     -- For tests, not in the game: files outside data/, C modules of stock Lua.
     io = H.io, package = H.package, require = H.require, loadlib = H.package.loadlib, cpath = H.package.cpath,
+    -- The path of the library with Lua itself.
+    lua_shared = H.settings.lua_shared,
     arg = {},
 }
 

@@ -12,7 +12,7 @@ registry.host = H
 H.loadstring, H.type, H.io, H.package, H.require, H.ffi = loadstring, type, io, package, require, require("ffi")
 
 SERVER, CLIENT = true, false
-VERSION, VERSIONSTR, BRANCH = 250101, "2025.01.01", "x86-64"
+VERSION, VERSIONSTR, BRANCH = 250101, "2025.01.01", H.settings.branch
 NOTIFY_GENERIC, HUD_PRINTNOTIFY, HUD_PRINTCONSOLE, HUD_PRINTTALK, HUD_PRINTCENTER = 0, 1, 2, 3, 4
 
 function CurTime() return H.cur_time end

@@ -1,12 +1,21 @@
 //! A running stand-in server with the module, for the end-to-end tests.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The two LuaJIT builds of the host: errors unwind Rust frames, or jump over them.
-pub(crate) const UNWINDING: [&str; 2] = ["external", "internal"];
+/// The LuaJIT builds of the host: errors unwind Rust frames, or jump over them. 64-bit Windows has the first one only.
+pub(crate) fn unwinding() -> &'static [&'static str] {
+    let program = std::fs::read(program()).expect("the server program");
+    // <https://learn.microsoft.com/en-us/windows/win32/debug/pe-format>: the place of the header, then its machine.
+    let win64 = || {
+        let place = program.get(0x3c..0x40)?.try_into().ok().map(u32::from_le_bytes)? as usize;
+        Some(program.get(place..place + 6)? == b"PE\0\0\x64\x86")
+    };
+    if win64() == Some(true) { &["external"] } else { &["external", "internal"] }
+}
 
 pub(crate) fn redis() -> String {
     std::env::var("REALTIME_TEST_REDIS").expect("run this under scripts/redis-in-docker")
@@ -16,8 +25,36 @@ pub(crate) fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().expect(path)
 }
 
+/// The server program. Cargo builds it before the tests. `REALTIME_HOST` names that of another platform.
+fn program() -> PathBuf {
+    std::env::var_os("REALTIME_HOST").map_or_else(|| env!("CARGO_BIN_EXE_gmod-host").into(), PathBuf::from)
+}
+
+fn on_windows() -> bool {
+    program().extension().is_some_and(|extension| extension == "exe")
+}
+
+/// The command that starts the server: `REALTIME_HOST_RUNNER`, if that is set, then the program. A runner becomes the program,
+/// so that a signal to it reaches the program.
+fn command() -> Command {
+    match std::env::var_os("REALTIME_HOST_RUNNER").filter(|runner| !runner.is_empty()) {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(program());
+            command
+        }
+        None => Command::new(program()),
+    }
+}
+
+/// A path as the server has to name it: for wine, this machine's files are on drive Z.
+pub(crate) fn seen_by_host(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref().to_str().expect("UTF-8");
+    if on_windows() { format!("Z:{path}") } else { path.to_owned() }
+}
+
 /// The module's library. Cargo builds it beside the tests, because the tests depend on the module. `REALTIME_LIBRARY` names
-/// another one: the file that ships, or one with other features.
+/// another one: the file that ships, or one with other features or for another platform.
 pub(crate) fn module() -> PathBuf {
     if let Some(library) = std::env::var_os("REALTIME_LIBRARY") {
         return library.into();
@@ -55,17 +92,17 @@ impl Host {
 
     /// Starts a server with this environment only, which runs at most this long.
     pub(crate) fn launch(script: &str, seconds: u64, options: &[&str], environment: Vec<(String, String)>) -> Host {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gmod-host"));
+        let mut command = command();
         // Variables of the test's environment must not reach the server.
-        let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("REALTIME_");
+        let ours = |name: &OsString| name.to_string_lossy().starts_with("REALTIME_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
         let mut child = command
             .args(["--max-seconds", &seconds.to_string(), "--module"])
-            .arg(module())
+            .arg(seen_by_host(module()))
             .args(options)
-            .arg(project(&format!("tests/lua/{script}.lua")))
+            .arg(seen_by_host(project(&format!("tests/lua/{script}.lua"))))
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

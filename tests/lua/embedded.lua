@@ -1,0 +1,76 @@
+-- No Redis anywhere: the module serves itself. With `how=first` this script uses everything that needs a Redis, through a
+-- map change; with `how=again`, in the next process, the values are still there.
+local checks = include("checks.lua")
+local saw = checks.capture_print()
+require("realtime")
+
+local function finish(ok, why)
+	if not ok then print("FAILED: " .. tostring(why)) end
+	print(ok and "1 passed, 0 failed" or "0 passed, 1 failed")
+	host.quit(ok and 0 or 1)
+end
+-- Runs `step` in each tick until it returns true.
+local function when(name, step, continue)
+	local deadline = host.mono() + 60
+	timer.Create(name, 0, 0, function()
+		local ok, done = pcall(step)
+		if ok and not done and host.mono() < deadline then return end
+		timer.Remove(name)
+		if not ok or not done then return finish(false, name .. ": " .. tostring(done)) end
+		continue()
+	end)
+end
+local function ready() return realtime.Status() == "embedded" end
+
+local function values_are_there()
+	assert(realtime.Get("money:Jo") == "150", realtime.Get("money:Jo"))
+	assert(realtime.GetTable("settings").map == "gm_construct")
+	local _, ranked = realtime.GetLeaderboard("top", 10)
+	assert(#ranked == 2 and ranked[1].name == "Jo" and ranked[1].score == 2)
+	local map = realtime.GetLeaderboard("kills:*", 10)
+	assert(map.Jo == 2 and map.Al == 1)
+end
+
+if host.arg.how == "again" or host.map_changes() > 0 then
+	when("ready again", ready, function()
+		local ok, why = pcall(values_are_there)
+		if ok and host.arg.how ~= "again" then assert(realtime.Set("last", "words")) end
+		if ok and host.arg.how == "again" then ok, why = realtime.Get("last") == "words", "the last words are lost" end
+		finish(ok, why)
+	end)
+	return
+end
+
+local heard, windows, counted = {}, {}, nil
+realtime.On("chat", "chat", function(message, _, meta) heard[#heard + 1] = message.text .. tostring(meta.own) end)
+realtime.On("sum", "sum", function() end)
+realtime.AddHook("kill", "board", { type = "leaderboard", board = "top", member = "{killer}" })
+realtime.AddHook("kill", "count", { type = "counter", key = "kills:{killer}" })
+realtime.AddHook("kill", "log", { type = "file", path = "kills.log", format = "json" })
+realtime.AddAggregator("kill", "window", { interval = 1, aggregate = function(events)
+	windows[#windows + 1] = #events
+	return { kills = #events }
+end, actions = { { type = "counter", key = "windows" } } })
+
+assert(realtime.Emit("chat", { text = "early" }), "events wait while the server starts")
+when("ready", ready, function()
+	local state, detail = realtime.Status()
+	assert(state == "embedded" and detail:find("redis-cli", 1, true) and not detail:find("password", 1, true))
+	assert(saw("other servers are not reached"), "one line says so")
+	assert(realtime.Emit("chat", { text = "hello" }))
+	assert(realtime.Set("settings", { map = "gm_construct" }) and realtime.Set("money:Jo", 100))
+	assert(realtime.Incr("money:Jo", 50, function(value) counted = value end))
+	for _, killer in ipairs({ "Jo", "Al", "Jo" }) do assert(realtime.Emit("kill", { killer = killer })) end
+	when("all is heard, counted and summed up", function()
+		if #heard < 2 or counted == nil then return false end
+		local sum = 0
+		for _, count in ipairs(windows) do sum = sum + count end
+		local stats = realtime.Stats()
+		local waiting = stats.outbox.waiting + stats.actions.waiting
+		return sum == 3 and waiting == 0 and tonumber(realtime.Get("windows") or 0) > 0
+	end, function()
+		assert(heard[1] == "earlytrue" and heard[2] == "hellotrue" and counted == 150)
+		values_are_there()
+		host.changelevel("gm_next")
+	end)
+end)
