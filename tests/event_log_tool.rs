@@ -168,6 +168,15 @@ fn a_closed_pipe_ends_cat_without_an_error() {
 }
 
 #[test]
+fn help_is_an_answer_and_no_error() {
+    for arguments in [&["--help"][..], &["-h"], &["cat", "--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_realtime-log")).args(arguments).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+        assert!(output.stdout.starts_with(b"usage: realtime-log cat LOG"), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_refused_with_the_reason() {
     let log = Log::of("usage", Format::Json, 1);
     for (arguments, reason) in [

@@ -257,10 +257,10 @@ fn no_socket_has_a_timeout_of_its_own() {
     assert!(CODE.sources.iter().any(|source| has(source, &["set_nonblocking"])), "no socket's mode is set");
 }
 
-/// `Path::display` shows `\` on Windows; `io/shown.rs` shows `/` everywhere. The self-test shows paths of its own making.
+/// `Path::display` shows `\` on Windows; `io/shown.rs` shows `/` everywhere.
 #[test]
 fn paths_in_messages_go_through_one_helper() {
-    for source in CODE.all().filter(|source| !is_in(&source.module, "threads::selftest")) {
+    for source in CODE.all() {
         assert!(!source.text.contains(".display()"), "{} shows a path with `.display()`", source.path);
     }
 }

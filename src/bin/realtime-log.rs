@@ -20,7 +20,7 @@ use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
 use realtime::facade::io::shown::shown;
 
-/// Text for wrong arguments.
+/// Text for `--help`, and for wrong arguments.
 const USAGE: &str = "\
 usage: realtime-log cat LOG [--since TIME] [--until TIME] [--channel NAME] [--limit N] [--newest-first]
        realtime-log stat LOG
@@ -31,10 +31,15 @@ TIME  Unix seconds, 2026-11-24, 2026-11-24T12:30:00 (UTC), or 90s, 15m, 2h, 3d a
 
 /// Runs one command. Output is buffered and flushed at the end, so a failed flush counts like a failed write.
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().skip(1).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    let result = Call::parse(arguments, now).and_then(|call| call.run(&mut out));
+    let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let result = if asks_for_help {
+        out.write_all(USAGE.as_bytes()).map(|()| 0).map_err(Failure::from)
+    } else {
+        Call::parse(arguments, now).and_then(|call| call.run(&mut out))
+    };
     match result.and_then(|code| out.flush().map(|()| code).map_err(Failure::from)) {
         Ok(code) => ExitCode::from(code),
         // The reader of the pipe has enough lines.

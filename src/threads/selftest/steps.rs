@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use crate::config::{Config, Place};
+use crate::io::shown::shown;
 use crate::io::tls::Trust;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
@@ -121,9 +122,9 @@ fn write_file(data: &Path) -> Result<String, Failure> {
             |read| if read == text { fs::remove_file(&path) } else { Err(io::Error::other("it reads back changed")) },
         );
     match tried {
-        Ok(()) => Ok(format!("wrote and read {}", path.display())),
+        Ok(()) => Ok(format!("wrote and read {}", shown(&path))),
         Err(err) => Err(Failure::new(
-            &format!("cannot write {}: {err}", path.display()),
+            &format!("cannot write {}: {err}", shown(&path)),
             "give the user that runs the game server the right to write there, and make room on the disk",
         )),
     }

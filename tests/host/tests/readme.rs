@@ -64,6 +64,26 @@ fn the_pieces_of_the_french_readme_work() {
     run_all("README.fr.md");
 }
 
+/// What scripts find in the table `realtime` stands in the README's table and in the types for editors, and nothing else.
+#[test]
+fn the_readme_and_the_types_name_all_that_scripts_find() {
+    let said = Host::start("names", &prefix("names"), &[]).finish();
+    let names: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("name ")).collect();
+    assert!(names.len() > 20, "{said}");
+    let types = std::fs::read_to_string(project("lua/realtime_meta.lua")).unwrap();
+    let readme = std::fs::read_to_string(project("README.md")).unwrap();
+    let rows: String = readme.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in &names {
+        let is_typed = types.lines().any(|line| {
+            line.starts_with(&format!("function realtime.{name}(")) || line.starts_with(&format!("realtime.{name} ="))
+        });
+        assert!(is_typed, "lua/realtime_meta.lua lacks {name}");
+        assert!(rows.contains(&format!("`{name}(")) || rows.contains(&format!("`{name}`")), "README.md lacks {name}");
+    }
+    let typed = types.lines().filter_map(|line| line.strip_prefix("function realtime.")?.split('(').next());
+    typed.for_each(|name| assert!(names.contains(&name), "there is no {name}"));
+}
+
 /// Sends a command of words to the tests' Redis, as its administrator. Any answer but an error is fine.
 fn administer(words: &str) {
     let mut config = Config::defaults("readme", 1);

@@ -34,12 +34,18 @@ fn wait_held(server: &mut Server, count: usize) {
 
 fn counts(redis: &Redis, prefix: &str) -> [String; 5] {
     let key = |name: &str| format!("{prefix}{name}");
+    // The time runs: some seconds less than the whole day count as all of it.
+    let ttl = |name: &str| {
+        let seconds = redis.command(&["TTL", &key(name)]);
+        let is_fresh = seconds.parse().is_ok_and(|seconds: i64| (86_340..86_400).contains(&seconds));
+        if is_fresh { "86400".to_owned() } else { seconds }
+    };
     [
         redis.command(&["GET", &key("kills")]),
         redis.command(&["GET", &key("blood")]),
         redis.command(&["ZSCORE", &key("day"), "Jo"]),
-        redis.command(&["TTL", &key("kills")]),
-        redis.command(&["TTL", &key("day")]),
+        ttl("kills"),
+        ttl("day"),
     ]
 }
 
