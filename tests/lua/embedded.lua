@@ -22,21 +22,28 @@ local function when(name, step, continue)
 end
 local function ready() return realtime.Status() == "embedded" end
 
-local function values_are_there()
+local function read_values()
 	assert(realtime.Get("money:Jo") == "150", realtime.Get("money:Jo"))
 	assert(realtime.GetTable("settings").map == "gm_construct")
 	local _, ranked = realtime.GetLeaderboard("top", 10)
 	assert(#ranked == 2 and ranked[1].name == "Jo" and ranked[1].score == 2)
 	local map = realtime.GetLeaderboard("kills:*", 10)
 	assert(map.Jo == 2 and map.Al == 1)
+	assert(host.arg.how ~= "again" or realtime.Get("last") == "words", "the last words are lost")
+end
+-- A reader without callback waits 50 ms at most, which a busy machine may exceed: then it is asked again.
+local function values_are_there()
+	local ok, why = pcall(read_values)
+	if not ok then print("not yet: " .. tostring(why)) end
+	return ok
 end
 
 if host.arg.how == "again" or host.map_changes() > 0 then
 	when("ready again", ready, function()
-		local ok, why = pcall(values_are_there)
-		if ok and host.arg.how ~= "again" then assert(realtime.Set("last", "words")) end
-		if ok and host.arg.how == "again" then ok, why = realtime.Get("last") == "words", "the last words are lost" end
-		finish(ok, why)
+		when("the values", values_are_there, function()
+			if host.arg.how ~= "again" then assert(realtime.Set("last", "words")) end
+			finish(true)
+		end)
 	end)
 	return
 end
@@ -70,7 +77,6 @@ when("ready", ready, function()
 		return sum == 3 and waiting == 0 and tonumber(realtime.Get("windows") or 0) > 0
 	end, function()
 		assert(heard[1] == "earlytrue" and heard[2] == "hellotrue" and counted == 150)
-		values_are_there()
-		host.changelevel("gm_next")
+		when("the values", values_are_there, function() host.changelevel("gm_next") end)
 	end)
 end)
