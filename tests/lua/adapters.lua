@@ -1,7 +1,7 @@
 -- lua/autorun/server/realtime_adapters.lua, which the test has copied into the server. The addons are small tables that call
 -- their real hooks with the real arguments; the file names the source of each. They appear after the file was loaded, as
 -- addons do that load later.
-local shapes = include("shapes.lua")
+local shapes, checks = include("shapes.lua"), include("checks.lua")
 local FILE = "autorun/server/realtime_adapters.lua"
 local classes = shapes.read(host.arg.meta)
 local events = shapes.record()
@@ -14,27 +14,8 @@ local CLASS_OF = {
 	["roleplay:release"] = "Release", ["roleplay:job"] = "Job",
 }
 
-local taken = 0
-local function take(count)
-	local new = {}
-	for at = taken + 1, #events do
-		local event = events[at]
-		local wrong = shapes.wrong(classes, event.data, "realtime.event." .. CLASS_OF[event.channel])
-		assert(not wrong, event.channel .. ": " .. tostring(wrong))
-		new[#new + 1] = event
-	end
-	taken = #events
-	if #new ~= count then error(#new .. " events instead of " .. count, 2) end
-	return new
-end
-local function take_one(channel)
-	local event = take(1)[1]
-	assert(event.channel == channel, event.channel)
-	return event.data
-end
-local function same(got, wanted)
-	if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
-end
+local take, take_one = shapes.taker(events, classes, CLASS_OF)
+local same = checks.same
 
 local JOHN, ALICE, AWAY = "STEAM_0:1:19867136", "STEAM_0:0:19867137", "STEAM_0:1:500"
 local JOHN64, ALICE64, AWAY64 = "76561198000000001", "76561198000000002", "76561197960266729"

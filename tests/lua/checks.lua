@@ -34,4 +34,25 @@ function checks.unbalanced(stats, names)
 	return found
 end
 
+-- Raises an error at the caller of the caller unless the two are equal.
+function checks.same(got, wanted)
+	if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
+end
+
+-- Emits one `kill` once Redis is connected, and ends the server when it was heard and so many posts were delivered.
+function checks.finish_after_posts(count)
+	local sent, heard
+	realtime.On("kill", function(data) heard = data.n end)
+	timer.Create("end", 0, 0, function()
+		if realtime.Status() ~= "connected" then return end
+		sent = sent or realtime.Emit("kill", { n = 7 })
+		if heard and realtime.Stats().webhooks.delivered == count then
+			assert(heard == 7)
+			timer.Remove("end")
+			print("1 passed, 0 failed")
+			host.quit(0)
+		end
+	end)
+end
+
 return checks

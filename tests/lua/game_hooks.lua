@@ -14,29 +14,8 @@ local CLASS_OF = {
 	["map:change"] = "MapChange",
 }
 
--- The events since the last call. Each has the fields that the documentation promises.
-local taken = 0
-local function take(count)
-	local new = {}
-	for at = taken + 1, #events do
-		local event = events[at]
-		local wrong = shapes.wrong(classes, event.data, "realtime.event." .. CLASS_OF[event.channel])
-		assert(not wrong, event.channel .. ": " .. tostring(wrong))
-		new[#new + 1] = event
-	end
-	taken = #events
-	assert(#new == count, #new .. " events instead of " .. count)
-	return new
-end
-local function take_one(channel)
-	local event = take(1)[1]
-	assert(event.channel == channel, event.channel)
-	return event.data
-end
-
-local function same(got, wanted)
-	if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
-end
+local take, take_one = shapes.taker(events, classes, CLASS_OF)
+local same = checks.same
 
 local function hooks_now()
 	local count = 0

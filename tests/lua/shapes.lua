@@ -102,4 +102,28 @@ function shapes.record()
 	return events
 end
 
+-- Returns `take(count)` for what `record` recorded: the events since the last call, exactly so many, each with the fields that
+-- its class promises. `class_of` has the class of each channel. And `take_one(channel)`: the data of the one event.
+function shapes.taker(events, classes, class_of)
+	local taken = 0
+	local function take(count)
+		local new = {}
+		for at = taken + 1, #events do
+			local event = events[at]
+			local wrong = shapes.wrong(classes, event.data, "realtime.event." .. class_of[event.channel])
+			assert(not wrong, event.channel .. ": " .. tostring(wrong))
+			new[#new + 1] = event
+		end
+		taken = #events
+		if #new ~= count then error(#new .. " events instead of " .. count, 2) end
+		return new
+	end
+	local function take_one(channel)
+		local event = take(1)[1]
+		assert(event.channel == channel, event.channel)
+		return event.data
+	end
+	return take, take_one
+end
+
 return shapes

@@ -11,60 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Answer, Folder, PATIENCE, Redis, Scripted, Web};
-use realtime::facade::config::{Address, Config};
-use realtime::facade::redis::connection::Connection;
-use realtime::facade::redis::push::Push;
-use realtime::facade::redis::reply::{Decoder, Reply};
-use realtime::facade::redis::{PUSH_LIMITS, command};
+use fault_kit::{Answer, Folder, Redis, Scripted, Web};
+use realtime::facade::redis::reply::Reply;
+use running::client::Client;
 use running::{Host, prefix, project, redis, seen_by_host, unwinding, variables};
-
-/// A plain Redis client that publishes, or reads the published events.
-struct Client {
-    connection: Connection,
-    decoder: Decoder,
-}
-
-impl Client {
-    fn connect() -> Client {
-        let mut config = Config::defaults("client", 1);
-        config.redis = Address::parse(&redis()).unwrap();
-        let connection = Connection::open(&config, "test").unwrap();
-        Client { connection, decoder: Decoder::new(PUSH_LIMITS) }
-    }
-
-    fn send(&mut self, arguments: &[&[u8]]) {
-        let mut bytes = Vec::new();
-        command::encode(&mut bytes, arguments);
-        self.connection.write_all(&bytes).unwrap();
-    }
-
-    /// Reads replies until `take` returns a value for one.
-    fn read<T>(&mut self, take: impl Fn(Reply<'_>) -> Option<T>) -> T {
-        loop {
-            if let Some(reply) = self.decoder.next().unwrap() {
-                if let Some(found) = take(reply) {
-                    return found;
-                }
-                continue;
-            }
-            assert!(self.connection.wait(PATIENCE).unwrap(), "no answer of redis");
-            assert!(self.decoder.read_from(&mut self.connection.reader()).unwrap() > 0, "redis closed the connection");
-        }
-    }
-
-    fn subscribe(&mut self, channel: &str) {
-        self.send(&[b"SUBSCRIBE", channel.as_bytes()]);
-        self.read(|reply| matches!(Push::from_reply(reply), Push::Subscribed { .. }).then_some(()));
-    }
-
-    fn message(&mut self) -> Vec<u8> {
-        self.read(|reply| match Push::from_reply(reply) {
-            Push::Message { payload, .. } => Some(payload.to_vec()),
-            _ => None,
-        })
-    }
-}
 
 /// The rows of a file, `left | right`; the right side may be empty.
 fn rows(file: &str) -> Vec<(String, String)> {

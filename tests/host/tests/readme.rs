@@ -6,12 +6,8 @@
 
 mod running;
 
-use fault_kit::{Answer, Folder, PATIENCE, Web};
-use realtime::facade::config::{Address, Config};
-use realtime::facade::redis::PUSH_LIMITS;
-use realtime::facade::redis::command;
-use realtime::facade::redis::connection::Connection;
-use realtime::facade::redis::reply::{Decoder, Reply};
+use fault_kit::{Answer, Folder, Web};
+use running::client::Client;
 use running::{Host, prefix, project, redis, variables};
 
 /// The addresses of the examples; the tests reach no other host than this one.
@@ -84,33 +80,15 @@ fn the_readme_and_the_types_name_all_that_scripts_find() {
     typed.for_each(|name| assert!(names.contains(&name), "there is no {name}"));
 }
 
-/// Sends a command of words to the tests' Redis, as its administrator. Any answer but an error is fine.
-fn administer(words: &str) {
-    let mut config = Config::defaults("readme", 1);
-    config.redis = Address::parse(&redis()).unwrap();
-    let connection = Connection::open(&config, "test").unwrap();
-    let (mut decoder, mut bytes) = (Decoder::new(PUSH_LIMITS), Vec::new());
-    let arguments: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
-    command::encode(&mut bytes, &arguments);
-    connection.write_all(&bytes).unwrap();
-    loop {
-        if let Some(reply) = decoder.next().unwrap() {
-            assert!(!matches!(reply, Reply::Error(_)), "{words}: {reply:?}");
-            return;
-        }
-        assert!(connection.wait(PATIENCE).unwrap(), "no answer of redis");
-        assert!(decoder.read_from(&mut connection.reader()).unwrap() > 0, "redis closed the connection");
-    }
-}
-
 #[test]
 fn the_user_of_the_readme_may_do_all_that_the_module_does() {
     let readme = std::fs::read_to_string(project("README.md")).unwrap();
     let line = readme.lines().find(|line| line.starts_with("ACL SETUSER gmod ")).expect("the README has the line");
     let user = format!("gmod-{}", std::process::id());
-    administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
+    let mut admin = Client::connect();
+    admin.administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
     let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
     let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
     Host::launch("acl", 60, &[], environment).pass();
-    administer(&format!("ACL DELUSER {user}"));
+    admin.administer(&format!("ACL DELUSER {user}"));
 }

@@ -1,6 +1,8 @@
 //! A running stand-in server with the module, for the end-to-end tests.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod client;
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
