@@ -44,6 +44,7 @@ const LAYERS: &[(&str, u8)] = &[
 const OPENING: &[&str] = &[
     "io::bounded_file",
     "io::net",
+    "io::own_file",
     "io::plain_file",
     "io::text_log",
     "io::tls",

@@ -9,15 +9,15 @@
 //!
 //! A file of such a name that this module did not write, or that is damaged, is renamed to `NAME.aside.1` and so on.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::snapshot;
 use super::store::Store;
 use crate::config::Secret;
 use crate::io::shown::shown;
-use crate::io::{bounded_file, plain_file};
+use crate::io::{own_file, plain_file, sharing};
 
 /// Memory that the values may take in all, in bytes. A game server has hundreds of times less.
 pub(crate) const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -84,22 +84,13 @@ impl Files {
     /// False: another process holds the lock.
     fn lock(&mut self) -> io::Result<bool> {
         plain_file::make_folder(&self.folder)?;
-        let mut options = OpenOptions::new();
-        let options = bounded_file::private(options.read(true).write(true).create(true).truncate(false));
-        let file = plain_file::open(options, &self.folder.join("embedded.lock"))?;
-        match plain_file::try_lock(&file) {
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            // A file system without locks is still good enough for a single process.
-            Err(TryLockError::Error(err)) if err.kind() != ErrorKind::Unsupported => return Err(err),
-            _ => {}
-        }
-        self.lock = Some(file);
-        Ok(true)
+        self.lock = own_file::take_lock(&self.folder.join("embedded.lock"))?;
+        Ok(self.lock.is_some())
     }
 
     /// The login of the file; `None`: there is none that can be used.
     fn read_login(&self) -> Option<Login> {
-        let bytes = plain_file::read_own_at_most(&self.folder.join(LOGIN), LOGIN_BYTES_MAX).ok()?;
+        let bytes = self.read(LOGIN, LOGIN_BYTES_MAX).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let mut lines = text.lines();
         let (password, port) = (lines.next()?.trim(), lines.next()?.trim().parse().ok()?);
@@ -151,8 +142,14 @@ impl Files {
     /// log.
     pub(crate) fn read_values(&mut self, now: u64) -> (Store, Vec<String>) {
         let mut store = Store::new(STORE_BYTES_MAX);
-        let read = match plain_file::read_own_at_most(&self.folder.join(VALUES), VALUES_BYTES_MAX) {
+        let read = match self.read(VALUES, VALUES_BYTES_MAX) {
             Err(err) if err.kind() == ErrorKind::NotFound => return (store, Vec::new()),
+            // The file is no worse for it, so it stays where it is.
+            Err(err) if sharing::is_held(&err) => {
+                let path = shown(&self.folder.join(VALUES)).to_string();
+                self.unkept = Some(format!("cannot read `{path}`: {}{err}", sharing::words(&err)));
+                return (store, Vec::new());
+            }
             Err(err) => Err(err.to_string()),
             Ok(bytes) => snapshot::decode(&bytes, &mut store, now).map_err(str::to_owned),
         };
@@ -160,6 +157,11 @@ impl Files {
             Ok(()) => (store, Vec::new()),
             Err(found) => (Store::new(STORE_BYTES_MAX), self.set_aside(VALUES, &found).into_iter().collect()),
         }
+    }
+
+    /// A file of ours. A virus scanner may hold it for a moment.
+    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Vec<u8>> {
+        sharing::patiently(|| plain_file::read_own_at_most(&self.folder.join(name), bytes_max))
     }
 
     /// The values as they are written.
@@ -182,7 +184,7 @@ impl Files {
             fs::symlink_metadata(&aside).is_err().then_some(aside)
         };
         let moved = match (1..=ASIDE_MAX).find_map(free) {
-            Some(aside) => fs::rename(&path, &aside).map(|()| aside),
+            Some(aside) => sharing::patiently(|| plain_file::rename(&path, &aside)).map(|()| aside),
             None => Err(io::Error::other("every name for it is taken")),
         };
         Some(match moved {
@@ -200,16 +202,7 @@ impl Files {
         // Another program may have removed the folder.
         plain_file::make_folder(&self.folder)?;
         let temporary = self.folder.join(format!("{name}.new"));
-        // A killed process may have left one, with other rights.
-        match fs::remove_file(&temporary) {
-            Err(err) if err.kind() != ErrorKind::NotFound => return Err(err),
-            _ => {}
-        }
-        let mut file = bounded_file::private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temporary, self.folder.join(name))
+        own_file::replace(&self.folder.join(name), &temporary, bytes, File::sync_all).map(drop)
     }
 }
 

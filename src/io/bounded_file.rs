@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::io::own_file::private;
 use crate::io::plain_file;
 use crate::io::sharing::{self, HELD_RETRY};
 use crate::io::shown::shown;
@@ -62,14 +63,6 @@ pub(crate) struct Written {
     pub(crate) trouble: Option<String>,
     /// Lines that were lost since the last attempt.
     pub(crate) lost: u64,
-}
-
-/// Adds to the options that a new file gets mode 0600: only its owner may read it. Windows has no modes; there a new
-/// file inherits the rights of its folder.
-pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
 
 /// Gives an existing file mode 0600, if its group or others have any rights. Does nothing on Windows.

@@ -6,6 +6,7 @@ pub(crate) mod channel;
 pub(crate) mod fail_point;
 pub(crate) mod lock;
 pub(crate) mod net;
+pub(crate) mod own_file;
 pub(crate) mod plain_file;
 pub(crate) mod sharing;
 pub(crate) mod shown;

@@ -23,7 +23,7 @@
 //! has no other source for the secrets.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MA
 use crate::event::EventText;
 use crate::hooks::url::Url;
 use crate::io::shown::shown;
-use crate::io::{bounded_file, plain_file, sharing};
+use crate::io::{own_file, plain_file, sharing};
 use crate::json::writer::Writer;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
@@ -210,14 +210,7 @@ impl Spool {
     /// Writes the file of this number.
     fn write_file(&self, number: usize, text: &[u8]) -> io::Result<()> {
         let [temporary, path] = ["jsonl.new", "jsonl"].map(|end| self.directory.join(file_name(number, end)));
-        // A killed process may have left a temporary file, with other rights.
-        sharing::patiently(|| remove_file(&temporary))?;
-        let mut options = OpenOptions::new();
-        let options = bounded_file::private(options.write(true));
-        let mut file = sharing::patiently(|| plain_file::create_new(options, &temporary))?;
-        file.write_all(text)?;
-        // Virus scanners look at new files.
-        sharing::patiently(|| plain_file::rename(&temporary, &path))?;
+        let file = own_file::replace(&path, &temporary, text, |_| Ok(()))?;
         // Synced after the rename: a sync on a busy disk may take seconds, and the process may end at any moment.
         file.sync_data()
     }
@@ -295,18 +288,8 @@ impl Spool {
 impl Slot {
     /// Takes the lock of this number. `None`: another process holds it.
     fn take(directory: &Path, number: usize) -> io::Result<Option<Slot>> {
-        let path = directory.join(file_name(number, "lock"));
-        let mut options = OpenOptions::new();
-        let options = bounded_file::private(options.read(true).write(true).create(true).truncate(false));
-        let file = plain_file::open(options, &path)?;
-        match plain_file::try_lock(&file) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            // A file system without locks is still good enough for a single process.
-            Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(err)) => return Err(err),
-        }
-        Ok(Some(Slot { number, _lock: file }))
+        let lock = own_file::take_lock(&directory.join(file_name(number, "lock")))?;
+        Ok(lock.map(|lock| Slot { number, _lock: lock }))
     }
 }
 

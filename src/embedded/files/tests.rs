@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::embedded::store::Value;
+use crate::io::plain_file::held;
 
 struct Folder(PathBuf);
 
@@ -18,6 +19,12 @@ impl Folder {
             Claim::Ours(files) => files,
             Claim::Others(_) => panic!("another process"),
         }
+    }
+
+    /// The files of the next process.
+    fn files_again(&self, files: Files) -> Files {
+        drop(files);
+        self.files()
     }
 
     fn names(&self) -> Vec<String> {
@@ -158,4 +165,21 @@ fn without_a_folder_it_serves_and_keeps_nothing() {
     assert_eq!(loaded(&mut files), (None, vec![]));
     assert!(files.writer(Vec::new()).is_none());
     assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+#[test]
+fn values_that_another_program_holds_are_neither_taken_for_damaged_nor_lost() {
+    let folder = Folder::new("held");
+    let mut files = folder.files();
+    save(&files, "kept");
+    let path = folder.0.join(VALUES);
+    let names = folder.names();
+    held::hold(&path, 3);
+    assert_eq!(loaded(&mut files), (Some("kept".to_owned()), vec![]), "held for a moment");
+    held::hold(&path, u32::MAX);
+    assert_eq!(loaded(&mut files), (None, vec![]));
+    assert!(files.unkept.as_deref().unwrap().contains("another program holds it"));
+    assert!(files.writer(Vec::new()).is_none(), "nothing is written over it");
+    held::release(&path);
+    assert_eq!((folder.names(), loaded(&mut folder.files_again(files)).0.as_deref()), (names, Some("kept")));
 }

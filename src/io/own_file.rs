@@ -1,0 +1,52 @@
+//! Files that only this program writes and only its owner reads: their rights, the lock of a process, and the replacement of
+//! a whole file. Any thread; owns nothing.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use crate::io::{plain_file, sharing};
+
+/// Adds to the options that a new file gets mode 0600: only its owner may read it. Windows has no modes; there a new
+/// file inherits the rights of its folder.
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Takes the lock of this file, which is made if it does not exist. The lock lasts as long as the file is open. `None`:
+/// another process holds it.
+pub(crate) fn take_lock(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    let options = private(options.read(true).write(true).create(true).truncate(false));
+    let file = plain_file::open(options, path)?;
+    match plain_file::try_lock(&file) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // A file system without locks is still good enough for a single process.
+        Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(err)) => return Err(err),
+    }
+    Ok(Some(file))
+}
+
+/// Replaces the content of a file: a kill at any moment leaves the old or the new one. The new content is first written to
+/// `temporary`, which lies in the same folder, and `ready` is called with it before the rename. Returns the file.
+/// Attempts are repeated for a moment, because virus scanners look at new files.
+pub(crate) fn replace(
+    path: &Path,
+    temporary: &Path,
+    content: &[u8],
+    ready: fn(&File) -> io::Result<()>,
+) -> io::Result<File> {
+    // A killed process may have left a temporary file, with other rights.
+    sharing::patiently(|| plain_file::remove(temporary).or_else(plain_file::missing))?;
+    let mut options = OpenOptions::new();
+    let options = private(options.write(true));
+    let mut file = sharing::patiently(|| plain_file::create_new(options, temporary))?;
+    file.write_all(content)?;
+    ready(&file)?;
+    sharing::patiently(|| plain_file::rename(temporary, path))?;
+    Ok(file)
+}
