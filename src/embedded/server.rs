@@ -7,7 +7,8 @@
 //! ```
 //! In one turn a client gets one read, [`COMMANDS_MAX`] commands and [`TURN_MAX`] of time; the rest waits for the next
 //! turn, after the others. A client whose replies pile up is not read any more ([`OUT_PAUSE_BYTES`]); one that does not
-//! read events is cut, as Redis does. Who has not logged in gets 5 s and 4 KiB.
+//! read events is cut, as Redis does. Who has not logged in gets
+//! 5 s, commands of 4 KiB and 8 KiB of replies.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -15,8 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 
 use super::commands::{self, Counts, World};
 use super::files::{Files, Login};
@@ -26,7 +26,7 @@ use crate::config::limits::CLOSE_FLUSH_MAX;
 use crate::event::identity::unix_ms;
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
-use crate::io::thread;
+use crate::io::{thread, wait};
 
 /// Clients that may be logged in at once: the module has two, the self-test two, and there is room for people.
 const CLIENTS_MAX: usize = 16;
@@ -230,12 +230,7 @@ impl Server {
             flags.set(PollFlags::OUT, !session.out.pending().is_empty());
             polled.push(PollFd::new(&socket.stream, flags));
         }
-        // The error says that the time does not fit, which no second does.
-        let timeout = Timespec::try_from(patience).map_err(|_| ErrorKind::InvalidInput)?;
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(err) => return Err(err.into()),
-        }
+        wait::any_of(&mut polled, patience)?;
         let mut is_readable = polled.iter().map(|polled| polled.revents().intersects(!PollFlags::OUT));
         let is_woken = is_readable.next() == Some(true);
         self.has_arrivals = first > 1 && is_readable.next() == Some(true);

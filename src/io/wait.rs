@@ -62,13 +62,18 @@ impl Waits for SystemWaits {
             Interest::Read => PollFlags::IN,
             Interest::Write => PollFlags::OUT,
         };
-        // The error says that the time does not fit: then the slice would be a century.
-        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::new(socket, events)], Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(err) => Err(err.into()),
-        }
+        any_of(&mut [PollFd::new(socket, events)], timeout)
+    }
+}
+
+/// Waits until one of these sockets is ready, for this long at most. False: none is; a signal may have ended the wait early.
+pub(crate) fn any_of(sockets: &mut [PollFd<'_>], timeout: Duration) -> io::Result<bool> {
+    // The error says that the time does not fit: it would be a century.
+    let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+    match poll(sockets, Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(err) => Err(err.into()),
     }
 }
 
