@@ -78,6 +78,8 @@ pub(crate) struct Ledger {
     serial: u64,
     /// The names of all servers that sent an event, at most [`SERVERS_MAX`].
     servers: HashSet<Box<str>>,
+    /// The boot number of the server that sent the last event: its name is known.
+    last_boot: u64,
 }
 
 impl Ledger {
@@ -120,8 +122,12 @@ impl Ledger {
         }
     }
 
-    /// True if this is the first event of a server of this name. Further names than [`SERVERS_MAX`] do not count.
-    pub(crate) fn is_first_of(&mut self, server: &str) -> bool {
+    /// True if this is the first event of a server of this name. Further names than [`SERVERS_MAX`] do not count. Runs for
+    /// each event, and events of one server come in runs.
+    pub(crate) fn is_first_of(&mut self, boot: u64, server: &str) -> bool {
+        if std::mem::replace(&mut self.last_boot, boot) == boot {
+            return false;
+        }
         !self.servers.contains(server) && self.servers.len() < SERVERS_MAX && self.servers.insert(server.into())
     }
 

@@ -13,7 +13,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::config::{Address, Config, Place};
 use crate::embedded::files::{Claim, Files};
 use crate::embedded::server::Server;
 use crate::io::lock::lock;
+use crate::io::net::look_up;
 use crate::io::plain_file;
 use crate::io::shown::shown;
 use crate::redis::connection::{ConnectError, Connection};
@@ -98,7 +99,7 @@ fn answer(shared: &Shared, place: Place, is_serving: bool) -> Option<Server> {
 
 /// Looks whether something listens at the address that `auto` tries. No byte is sent.
 fn look_for_redis(home: &Home, address: &Address) -> Found {
-    let place = (address.host.as_str(), address.port).to_socket_addrs().ok().and_then(|mut places| places.next());
+    let place = look_up(&address.host, address.port).ok().and_then(|places| places.first().copied());
     let connect = |place: SocketAddr| TcpStream::connect_timeout(&place, CONNECT_TIMEOUT);
     let refused =
         place.is_some_and(|place| connect(place).is_err_and(|err| err.kind() == ErrorKind::ConnectionRefused));

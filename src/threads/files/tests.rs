@@ -1,6 +1,7 @@
 //! Tests of `rt-files`: every record is counted once, every read and flush is answered, also when the disk fails or the
 //! thread panics. Most of them drive the desk by hand; `serving` runs the loop on a thread.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -322,18 +323,23 @@ fn a_log_that_cannot_be_opened_drops_its_own_records_and_is_tried_again() {
     assert_eq!(balance(&files), (4, vec![("refused", 4)]));
 }
 
+/// The log and the reason of a notice about a file.
+fn file_error(notice: Notice) -> String {
+    match notice {
+        Notice::Error { operation: "file", target, reason } => {
+            format!("{} {reason}", String::from_utf8(target.into_vec()).unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The pause of ten seconds holds for each log and cause, however many other logs report.
 #[test]
 fn a_log_that_takes_no_records_is_reported_every_ten_seconds() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
-    let told = std::cell::RefCell::new(Vec::new());
-    let tell = |notice| match notice {
-        Notice::Error { operation: "file", target, reason } => {
-            told.borrow_mut().push(format!("{} {reason}", String::from_utf8(target.into_vec()).unwrap()));
-        }
-        other => panic!("{other:?}"),
-    };
+    let told = RefCell::new(Vec::new());
+    let tell = |notice| told.borrow_mut().push(file_error(notice));
     let (mut desk, start) = (Desk::new(&files, &tell), Instant::now());
     fs::write(folder.0.join("bad"), b"PK\x03\x04").unwrap();
     fs::create_dir(folder.0.join("folder")).unwrap();
@@ -464,13 +470,8 @@ fn records_of_a_held_log_wait_until_it_can_be_opened() {
 fn records_of_a_held_log_are_bounded_and_the_others_counted_and_told() {
     let folder = Folder::new();
     let files = files(&folder, Arc::new(SystemDisk));
-    let told = std::cell::RefCell::new(Vec::new());
-    let tell = |notice| match notice {
-        Notice::Error { operation: "file", target, reason } => {
-            told.borrow_mut().push(format!("{} {reason}", String::from_utf8(target.into_vec()).unwrap()));
-        }
-        other => panic!("{other:?}"),
-    };
+    let told = RefCell::new(Vec::new());
+    let tell = |notice| told.borrow_mut().push(file_error(notice));
     let (mut desk, now) = (Desk::new(&files, &tell), Instant::now());
     let payload = format!("\"{}\"", "x".repeat(100_000));
     let names = ["a", "b", "c"];

@@ -152,7 +152,7 @@ impl Intake<'_> {
         }
         let channel = self.routes.unprefixed(wire_channel);
         if let Some(identity) = &identity {
-            if identity.boot != self.shared.boot && self.ledger.is_first_of(identity.server) {
+            if identity.boot != self.shared.boot && self.ledger.is_first_of(identity.boot, identity.server) {
                 stats.servers_heard.add(1);
             }
             match self.ledger.see(pattern, name, wire_channel, identity, self.arrival.at) {
