@@ -183,6 +183,11 @@ rust_least() {
     fail "Cargo.toml has no rust-version"
 }
 
+# `project_version`: prints the version of this project, as Cargo.toml says.
+project_version() {
+    sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1
+}
+
 # `rust_good_in PATH LEAST`: true if the cargo and rustc in PATH both run and are LEAST or later.
 rust_good_in() {
     local PATH=$1 cargo rustc _

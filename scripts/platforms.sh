@@ -46,6 +46,30 @@ ensure_platform_c() {
     esac
 }
 
+# `ensure_host_c`: as `ensure_platform_c`, for the stand-in server. LuaJIT's build runs programs with the pointers of its
+# target, so the 32-bit platforms need a 32-bit compiler for this machine too.
+ensure_host_c() {
+    ensure_platform_c
+    [[ $platform == *32 ]] && ! links_32_bit || return 0
+    ! can_install || apt_install gcc-multilib || true
+    links_32_bit || fail "gcc cannot make 32-bit programs; install with: sudo apt-get install gcc-multilib"
+}
+
+# `links_32_bit`: true if the C compiler can make 32-bit programs.
+links_32_bit() {
+    gcc -m32 -x c -o /dev/null - <<<'int main(void) { return 0; }' >/dev/null 2>&1
+}
+
+# `newest_glibc FILE`: prints the newest version of glibc's symbols that a library for Linux needs, as GLIBC_2.17.
+newest_glibc() {
+    readelf -WV "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1
+}
+
+# `dll_names FILE`: prints the libraries that one for Windows needs, in lower case, one a line.
+dll_names() {
+    objdump -p "$1" | sed -n 's/.*DLL Name: //p' | tr '[:upper:]' '[:lower:]' | sort -u
+}
+
 # `rust_has_std`: true if the standard library for the platform of `platform_set` is installed, or rustup could install it.
 rust_has_std() {
     local folder
