@@ -23,6 +23,8 @@ impl Backoff {
     const FULL: Duration = Duration::from_secs(5);
     /// A wrong password stays wrong, and a server may lock out a client that repeats it.
     const LOGIN: Duration = Duration::from_secs(30);
+    /// The name look-up, the handshakes and the SUBSCRIBE after a delay: time that most connections need.
+    const CONNECTING: Duration = Duration::from_millis(200);
 
     /// The next delay. `random`, any number, shortens the quick delays by up to a half and lengthens the slow ones by
     /// up to a fifth.
@@ -39,6 +41,14 @@ impl Backoff {
         delay.mul_f64(1.0 - share / 2.0)
     }
 
+    /// How soon after an outage of this length the others that noticed it at the same moment have connected again.
+    ///
+    /// Jitter may have halved all their delays so far and not the one that they are in: that one is at most twice the
+    /// outage and one first delay.
+    pub(crate) fn others_return_within(outage: Duration) -> Duration {
+        outage.saturating_mul(2).saturating_add(Self::FIRST).min(Self::LONGEST) + Self::CONNECTING
+    }
+
     /// A connection was ready for `lasted`. If that is long enough, the next failure is a new one and delays start
     /// again; else the next delay stays long, but below a second.
     pub(crate) fn was_ready(&mut self, lasted: Duration) {
@@ -49,6 +59,28 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Outages of each length, and servers with any jitter, the extremes too: the first attempt after the end of the
+    /// outage comes in time.
+    #[test]
+    fn others_return_in_time() {
+        let mut random = 1u64;
+        for outage in (0..4000).step_by(7).map(Duration::from_millis) {
+            for server in 0..20 {
+                let (mut backoff, mut at) = (Backoff::default(), Duration::ZERO);
+                while at < outage {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let is_last = at + at >= outage;
+                    let jitter = if server > 0 { random } else if is_last { 0 } else { u64::MAX };
+                    at += backoff.next_delay(Class::Reconnect, jitter);
+                }
+                let wait = at - outage;
+                assert!(wait + Backoff::CONNECTING <= Backoff::others_return_within(outage), "{outage:?}: {wait:?}");
+            }
+        }
+        let longest = Backoff::others_return_within(Duration::MAX);
+        assert_eq!(longest, Backoff::LONGEST + Backoff::CONNECTING);
+    }
 
     #[test]
     fn delays_double_up_to_a_bound_and_start_again() {

@@ -66,6 +66,8 @@ pub(super) struct Backlog<'a> {
     event_age_max: Duration,
     /// The settings' connection version that the current connection was made for.
     seen: u64,
+    /// Until then publishes stay, and what is behind them: after a lost connection the other servers are not back yet.
+    held_until: Option<Instant>,
     /// The settings ask for another connection: until then this one answers items queued before the change.
     drain_until: Option<Instant>,
     // Each bounds the rate of one kind of log line: lost events, failed commands, failed auxiliary commands.
@@ -91,6 +93,7 @@ impl<'a> Backlog<'a> {
             config_version: 0,
             event_age_max: Duration::MAX,
             seen: 0,
+            held_until: None,
             drain_until: None,
             losses: Throttle::new(),
             failures: Throttle::new(),

@@ -14,7 +14,7 @@
 //! | [`session`] | How does the work on one connection go? |
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::redis::backoff::Backoff;
 use crate::redis::error_reply::Class;
@@ -46,6 +46,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
     let mut backoff = Backoff::default();
     let mut backlog = Backlog::new(shared);
+    // When the connection was lost that the next one replaces.
+    let mut lost: Option<Instant> = None;
     loop {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
         let goal = shared.goal();
@@ -57,6 +59,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 let ready = Instant::now();
                 log::info!("connected to {redis}");
                 shared.links.up(Side::Publisher);
+                let hold = lost.take().map_or(Duration::ZERO, |lost| Backoff::others_return_within(lost.elapsed()));
+                backlog.hold_publishes(ready + hold);
                 let end = Session::new(shared, &connection, &mut backlog, seen).serve();
                 backlog.connection_ended();
                 match end {
@@ -68,6 +72,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     }
                     End::Lost { reason, class } => {
                         was_ready = true;
+                        lost = Some(Instant::now());
                         backoff.was_ready(ready.elapsed());
                         (format!("lost the connection to {redis}: {reason}"), class)
                     }

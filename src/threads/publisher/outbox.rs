@@ -123,6 +123,8 @@ pub struct Outbox {
     generation: AtomicU64,
     /// Signalled when nothing waits any more. The count itself is an atomic, so the lock guards only the wait.
     empty: (Mutex<()>, Condvar),
+    /// The game thread waits until everything is answered.
+    is_hurried: AtomicBool,
     stats: Arc<Stats>,
 }
 
@@ -139,6 +141,7 @@ impl Outbox {
             reader_waits: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             empty: Default::default(),
+            is_hurried: AtomicBool::new(false),
             stats,
         }
     }
@@ -201,10 +204,17 @@ impl Outbox {
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
     pub(crate) fn wait_empty(&self, deadline: Instant) -> bool {
+        self.is_hurried.store(true, Ordering::Release);
         let guard = lock(&self.empty.0);
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = self.empty.1.wait_timeout_while(guard, left, |()| self.waiting() > 0);
+        self.is_hurried.store(false, Ordering::Release);
         !wait.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Whether the game thread waits in [`Outbox::wait_empty`].
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.is_hurried.load(Ordering::Acquire)
     }
 
     /// Wakes the publisher: the routes or the settings changed, or it is time to stop.

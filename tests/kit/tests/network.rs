@@ -76,6 +76,8 @@ fn servers_recover_when_redis_is_killed_under_load() {
     hear_last(&mut here, &mut there, n);
     let (heard, missing) = audit(&mut there);
     assert_eq!(heard as u64 + missing, n + 1, "from the first to the last");
+    // Publishes wait for the other server after each outage; on a busy machine it may come too late once or twice.
+    assert!(missing < n / 2, "{missing} of {n} were published before the other server was back");
     here.wait(|here| here.stat("/outbox/waiting") == 0);
     assert_eq!(here.stat("/outbox/delivered"), n + 1, "each was written again until it was answered");
     for server in [&here, &there] {
@@ -162,6 +164,8 @@ fn a_stopped_redis_is_noticed_and_no_event_arrives_twice() {
     assert!(stopped.elapsed() < SILENCE_MAX + Duration::from_secs(6), "noticed after {:?}", stopped.elapsed());
     redis.resume();
     let last = OUTBOX_JOBS_MAX as u64 + 1;
+    // Redis forgets what it gets before the other server has subscribed again.
+    there.wait_ready();
     emit(&mut here, last);
     hear_last(&mut here, &mut there, last);
     audit(&mut there);

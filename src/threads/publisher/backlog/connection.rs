@@ -35,6 +35,13 @@ impl Backlog<'_> {
         self.read_settings();
     }
 
+    /// Redis forgets a publish that nobody has subscribed to. The other servers lost their subscriptions when this one
+    /// lost its connection: until `until` they get the time to come back. A reader, and the end of a Lua state, do not
+    /// wait for them.
+    pub(crate) fn hold_publishes(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
     /// Takes over new settings; if they ask for another connection, this one drains from now on.
     pub(crate) fn look_at_settings(&mut self) {
         if self.shared.settings.version() != self.config_version {

@@ -8,6 +8,7 @@
 //! | [`Pace::Rephrase`], [`Pace::Paused`] | nothing until all answers are in; then the refused items |
 //! | a counter brought the script | nothing before its answer |
 //! | a reader waits in the outbox | all commands in order, past the publishes: a [`Pass`] |
+//! | held after a lost connection | nothing, but all commands if a reader waits |
 //! | draining | items queued before the settings changed: a [`Pass`], again and again |
 
 use std::time::{Duration, Instant};
@@ -158,7 +159,17 @@ impl Backlog<'_> {
         if self.reader_waits() {
             return Some(self.start(Purpose::Readers { one_stays: false }, at));
         }
+        if let Some(left) = self.held(at.now) {
+            let is_awaited = self.in_flight.has_awaited();
+            return Some(Step::Wait(if is_awaited { Duration::ZERO } else { at.poll.min(left) }));
+        }
         self.is_full().then_some(Step::Wait(Duration::ZERO))
+    }
+
+    /// How long publishes are still held for the other servers.
+    fn held(&mut self, now: Instant) -> Option<Duration> {
+        self.held_until = self.held_until.filter(|until| *until > now && !self.shared.outbox.is_hurried());
+        self.held_until.map(|until| until - now)
     }
 
     /// The refused items go first.

@@ -129,6 +129,50 @@ fn a_reader_of_newer_settings_waits_and_is_not_lost() {
     });
 }
 
+/// After a lost connection publishes wait for the other servers, and so does what is behind them; a reader does not, and
+/// takes the commands with it.
+#[test]
+fn publishes_are_held_for_servers_that_come_back() {
+    with_session(|session| {
+        let shared = Arc::clone(session.shared);
+        let now = Instant::now();
+        let mut at = Moment { now, batch_bytes: 0, poll: Duration::from_millis(16), heartbeat: now };
+        let wait = |step: Step| if let Step::Wait(pause) = step { Some(pause) } else { None };
+        session.backlog.hold_publishes(now + Duration::from_secs(1));
+        shared.outbox.push(publish(b"{}")).unwrap();
+        shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
+        assert_eq!(wait(session.backlog.next(&at)), Some(at.poll));
+        shared.outbox.push_reader(get(1)).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["SET", "GET"]);
+        // The session waits at the socket for the reader's answer, not for the end of the hold.
+        assert_eq!(wait(session.backlog.next(&at)), Some(Duration::ZERO));
+        answer(session, b"+OK\r\n$1\r\nv\r\n");
+        at.now = now + Duration::from_millis(990);
+        assert_eq!(wait(session.backlog.next(&at)), Some(Duration::from_millis(10)));
+        at.now = now + Duration::from_secs(1);
+        assert!(matches!(session.backlog.next(&at), Step::Write(Outgoing::Publish(_))));
+    });
+}
+
+/// The end of a Lua state may be the end of the process: it does not wait for other servers.
+#[test]
+fn held_publishes_go_at_the_end_of_a_state() {
+    with_session(|session| {
+        let shared = Arc::clone(session.shared);
+        session.backlog.hold_publishes(Instant::now() + Duration::from_secs(3600));
+        shared.outbox.push(publish(b"{}")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| shared.outbox.wait_empty(Instant::now() + Duration::from_secs(60)));
+            while names(session) != ["PUBLISH"] {
+                session.gather();
+            }
+            answer(session, b":0\r\n");
+        });
+        assert_eq!(shared.outbox.waiting(), 0);
+    });
+}
+
 #[test]
 fn a_batch_is_bounded() {
     with_session(|session| {
