@@ -286,7 +286,10 @@ fn the_readme_lists_every_option() {
     for row in OPTIONS {
         let range = match row.kind {
             OptionKind::Whole { min, max, unit } => format!(" ({min} to {max} {unit})"),
-            _ => String::new(),
+            OptionKind::Text { bytes_max } => format!(" (at most {bytes_max} bytes)"),
+            OptionKind::Name => " (1 to 32 characters)".to_owned(),
+            OptionKind::Switch => " (`true` or `false`)".to_owned(),
+            OptionKind::Url => String::new(),
         };
         let default = if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };
         let line =
