@@ -51,6 +51,10 @@ pub struct Config {
     not_understood: ByOption,
     /// Whether a source set `redis`.
     is_redis_named: bool,
+    /// The source of each option that is no default.
+    origins: ByOption,
+    /// The name of the operator's file, if there is one.
+    file: Option<String>,
 }
 
 /// Whether a certificate can carry this name, a host's name or an IP address. Without TLS nothing depends on it.
@@ -64,6 +68,8 @@ fn is_certificate_name(text: &str) -> bool {
 /// Errors that are kept as sentences. A file of something else may hold thousands of unknown names.
 const COMPLAINTS_MAX: usize = 16;
 
+/// The name of the scripts' settings in errors.
+const CONFIGURE: &str = "Configure";
 /// The name of the environment in errors. `apply_all` recognises the environment by it.
 const ENVIRONMENT: &str = "the environment";
 
@@ -86,6 +92,8 @@ impl Config {
             is_server_repaired: false,
             not_understood: ByOption::default(),
             is_redis_named: false,
+            origins: ByOption::default(),
+            file: None,
         }
     }
 
@@ -110,6 +118,21 @@ impl Config {
     pub(crate) fn renaming(&self) -> Option<String> {
         let name = self.is_server_repaired.then_some(&self.server)?;
         Some(format!("this server is called `{name}`: a name has the characters A-Z a-z 0-9 _ . - only"))
+    }
+
+    /// The sources and the options that each of them sets, for the self-test:
+    /// `garrysmod/cfg/realtime.json sets redis, server; Configure sets prefix`.
+    pub(crate) fn sources(&self) -> String {
+        let sets = |source: &str| {
+            let names: Vec<&str> = self.origins.iter().filter(|(_, of)| *of == source).map(|(name, _)| *name).collect();
+            if names.is_empty() { None } else { Some(format!("{source} sets {}", names.join(", "))) }
+        };
+        let file = match &self.file {
+            Some(name) => sets(name).unwrap_or_else(|| format!("{name} sets no option")),
+            None => "no settings file".to_owned(),
+        };
+        let others = [ENVIRONMENT, CONFIGURE].into_iter().filter_map(sets);
+        std::iter::once(file).chain(others).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether `other` leads to another Redis, or to another database of the same one. Settings that nothing may connect
@@ -185,6 +208,9 @@ impl Config {
             }
         }
         self.is_redis_named |= understood.contains(&"redis");
+        for name in understood {
+            self.origins.set(name, source.to_owned());
+        }
         if self.not_understood.get("redis").is_some() {
             (self.redis, self.place) = (Address::unknown(), Place::Named);
         }

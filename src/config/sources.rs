@@ -4,10 +4,7 @@
 
 use crate::config::options::{ByOption, OPTIONS, OptionRow, environment_name, row_of};
 use crate::config::text::{self, Member};
-use crate::config::{Config, ConfigError, ENVIRONMENT, sentences};
-
-/// The name of the scripts' settings in errors.
-const CONFIGURE: &str = "Configure";
+use crate::config::{CONFIGURE, Config, ConfigError, ENVIRONMENT, sentences};
 
 /// Variables that begin like this belong to the tests of this project.
 const TEST_PREFIX: &str = "REALTIME_TEST_";
@@ -98,6 +95,7 @@ impl Sources {
         // `configure` has checked each of them.
         let configured = self.configured.iter().map(|(name, text)| ((*name).to_owned(), Ok(text.clone())));
         let mut errors = config.apply_all(CONFIGURE, configured.collect());
+        config.file = self.operator.file.as_ref().map(|(name, _)| name.clone());
         match &self.operator.file {
             Some((name, Ok(text))) => errors.extend(config.apply_json(name, text)),
             Some((name, Err(found))) => errors.extend(config.reject_source(name, found.clone())),

@@ -286,3 +286,21 @@ proptest::proptest! {
         config.apply_json("realtime.json", &decode(&bytes));
     }
 }
+
+/// The self-test shows the sources that set something, each with its options, and no value.
+#[test]
+fn the_sources_of_the_settings_are_listed() {
+    let sources = |file: Option<&str>, variables: &[(&str, &str)], script: &str| {
+        let file = file.map(|text| ("cfg/realtime.json".to_owned(), text.to_owned()));
+        let lookup = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, text)| (*text).to_owned());
+        let mut sources = Sources::new(Config::defaults("box", 1), file, lookup);
+        assert!(sources.configure(script).is_ok());
+        sources.resolve().0.sources()
+    };
+    assert_eq!(sources(None, &[], "{}"), "no settings file");
+    assert_eq!(sources(Some("{"), &[], "{}"), "cfg/realtime.json sets no option");
+    let (file, script) = (r#"{"redis":"redis://:hunter2@h","Server":"a","x":1}"#, r#"{"server":"b","prefix":"p:"}"#);
+    let variables = [("REALTIME_TICK_BUDGET_US", "700"), ("REALTIME_IDENTITY", "maybe")];
+    let listed = "cfg/realtime.json sets redis, server; the environment sets tick_budget_us; Configure sets prefix";
+    assert_eq!(sources(Some(file), &variables, script), listed);
+}

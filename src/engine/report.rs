@@ -209,7 +209,8 @@ fn lines(summary: &str, config: &Config, stats: &Value) -> Vec<String> {
         if micros("count") > 0.0 {
             let shown = |member: &str| people(Duration::from_secs_f64(micros(member).max(0.0) / 1e6));
             lines.push(format!(
-                "{name}: p50 {}, p99 {}, longest {}",
+                "{}: p50 {}, p99 {}, longest {}",
+                words(name),
                 shown("p50_us"),
                 shown("p99_us"),
                 shown("max_us")
@@ -222,10 +223,33 @@ fn lines(summary: &str, config: &Config, stats: &Value) -> Vec<String> {
     let mut others = String::new();
     for (name, number) in groups.iter().filter_map(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?))) {
         // Writing to a String cannot fail.
-        let _ = write!(others, "{}{name} {number}", if others.is_empty() { "" } else { ", " });
+        let _ = write!(others, "{}{name} {number}", if others.is_empty() { "counts: " } else { ", " });
     }
     lines.extend((!others.is_empty()).then_some(others));
     lines
+}
+
+/// The words for the groups of `Stats()`, as the README has them.
+const WORDS: [(&str, &str); 11] = [
+    ("outbox", "to redis"),
+    ("inbox", "events for Lua"),
+    ("replies", "answers for Lua"),
+    ("notices", "game hooks"),
+    ("actions", "events for hooks"),
+    ("aggregates", "events for aggregators"),
+    ("webhooks", "posts"),
+    ("files", "records for event logs"),
+    ("pump", "work in one tick"),
+    ("wait", "from redis to the listener"),
+    ("latency", "from Emit to the listener"),
+];
+
+/// A group in words, with its name in `Stats()`: `to redis (outbox)`.
+fn words(name: &str) -> String {
+    match WORDS.iter().find(|(group, _)| *group == name) {
+        Some((_, words)) => format!("{words} ({name})"),
+        None => name.to_owned(),
+    }
 }
 
 /// The elements of a member.
@@ -233,9 +257,9 @@ fn list<'a>(stats: &'a Value, member: &str) -> &'a [Value] {
     stats.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// `outbox: in 6, delivered 3, waiting 1, dropped as expired 2`
+/// `to redis (outbox): in 6, delivered 3, waiting 1, dropped as expired 2`
 fn queue_line(name: &str, group: &Value) -> String {
-    let mut line = format!("{name}: in {}, delivered {}", group["in"], group["delivered"]);
+    let mut line = format!("{}: in {}, delivered {}", words(name), group["in"], group["delivered"]);
     if group["waiting"] != 0 {
         let _ = write!(line, ", waiting {}", group["waiting"]);
     }
@@ -317,10 +341,10 @@ mod tests {
             [
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
                 "redis refuses scripts; NOPERM",
-                "outbox: in 5, delivered 3, dropped as expired 2",
-                "pump: p50 2 us, p99 2.5 ms, longest 3.0 s",
+                "to redis (outbox): in 5, delivered 3, dropped as expired 2",
+                "work in one tick (pump): p50 2 us, p99 2.5 ms, longest 3.0 s",
                 "to h/*** of hook `a`: broken no answer, in 3, delivered 1, dead 1, waiting 1",
-                "resent 7",
+                "counts: resent 7",
             ]
         );
         assert!(!said.concat().contains("hunter2"));

@@ -71,7 +71,13 @@ mod tests {
                 while at < outage {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let is_last = at + at >= outage;
-                    let jitter = if server > 0 { random } else if is_last { 0 } else { u64::MAX };
+                    let jitter = if server > 0 {
+                        random
+                    } else if is_last {
+                        0
+                    } else {
+                        u64::MAX
+                    };
                     at += backoff.next_delay(Class::Reconnect, jitter);
                 }
                 let wait = at - outage;

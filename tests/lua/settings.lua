@@ -26,6 +26,8 @@ local steps = {
 	function() return saw("self-test failed: 1 of its steps") end,
 	function()
 		assert(saw("[realtime] settings  FAILED cannot use garrysmod/cfg/realtime.json"))
+		-- The other options of this script and of the environment are in force all the same.
+		assert(saw("garrysmod/cfg/realtime.json sets no option; ") and saw("; in force: server `") and saw(", no redis."))
 		assert(saw("[realtime] file") and not saw("[realtime] resolve") and not saw("[realtime] connect "))
 		host.command("realtime_reload")
 		assert(saw("[realtime] nothing connects to redis; correct them"))

@@ -88,18 +88,23 @@ pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
     }
 }
 
-/// The settings: every complaint about them, and the files of certificate authorities that they name.
+/// The settings: where they come from, what is in force, every complaint about them, and the files of certificate
+/// authorities that they name.
 fn settings(config: &Config) -> Result<String, Failure> {
     let files = [("tls_ca_file", &config.tls_ca_file), ("webhook_ca_file", &config.webhook_ca_file)];
     let mut found = config.complaints.clone();
     for (option, file) in files {
         found.extend(Trust::read(option, file).err());
     }
+    let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
+    let redis = if config.not_understood().is_some() { "no redis".to_owned() } else { config.redis_name() };
+    let renaming = config.renaming().map(|sentence| format!("; {sentence}")).unwrap_or_default();
+    let in_force =
+        format!("{}; in force: server `{}`, prefix {prefix}, {redis}{renaming}", config.sources(), config.server);
     if found.is_empty() {
-        let prefix = if config.prefix.is_empty() { "none" } else { &config.prefix };
-        let renaming = config.renaming().map(|sentence| format!("; {sentence}")).unwrap_or_default();
-        return Ok(format!("server `{}`, prefix {prefix}, {}{renaming}", config.server, config.redis_name()));
+        return Ok(in_force);
     }
+    found.push(in_force);
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }
 
