@@ -24,7 +24,6 @@ use crate::io::text_log::escaped;
 use crate::json::{find, text};
 use crate::redis::counter::Count;
 use crate::threads::files::queue::AppendRefused;
-use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
@@ -179,6 +178,6 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
     let count = Count { key: on_wire, member, by, ttl: ttl.unwrap_or(0) };
     let work = Work::Count(CountJob::new(count, shared.done_key(&settings.prefix)));
     let run = Run::new(work, operation, &key, ReplyTo::Nobody, Instant::now());
-    let queued = shared.outbox.push(Outgoing::Run(Box::new(run)));
+    let queued = shared.outbox.push(Box::new(run));
     queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
 }

@@ -1,17 +1,21 @@
 //! The queue to `rt-publisher`: events, commands and counters, in order, until their fate is known. The game thread and
-//! the other workers push, `rt-publisher` takes. No producer waits: the outbox accepts an item or refuses it at once.
-//! Bounded by count and by bytes; items that the publisher has taken and Redis has not answered still count.
+//! the other workers push, `rt-publisher` takes. No producer waits for room: the outbox accepts an item or refuses it at
+//! once. Bounded by count and by bytes; items that the publisher has taken and Redis has not answered still count.
 //!
 //! ```text
-//!   push ──▶ | queue | ──take──▶ the publisher's backlog ──settle──▶ out of the count
-//!            └──────────── waiting(), bytes ────────────┘
+//!  push ──▶ chunk | chunk | open chunk ──swap──▶ taken chunks ──take──▶ the publisher's backlog ──settle──▶ out of the count
+//!                            ▲                        │
+//!                            └────── empty chunk ─────┘
+//!           └────────────────────────────── waiting(), bytes ──────────────────────────────┘
 //! ```
+//!
+//! The bytes of an event are copied to the end of the open chunk, so an Emit allocates nothing. A lock guards the chunks.
+//! A producer holds it while it copies one item, the publisher while it swaps pointers, and nobody while anything blocks.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use crossbeam_queue::ArrayQueue;
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::channel::Bell;
@@ -47,74 +51,154 @@ impl Outgoing {
     /// go out on a connection made for older ones.
     pub(crate) fn generation(&self) -> u64 {
         match self {
-            Outgoing::Publish(publish) => publish.generation,
+            Outgoing::Publish(publish) => publish.head.generation,
             Outgoing::Run(run) => run.generation,
-        }
-    }
-
-    fn set_generation(&mut self, generation: u64) {
-        match self {
-            Outgoing::Publish(publish) => publish.generation = generation,
-            Outgoing::Run(run) => run.generation = generation,
         }
     }
 }
 
 /// One event on its way to Redis.
 pub(crate) struct Publish {
-    /// `channel … | payload …` in one block, the prefix included: one allocation for each event.
-    block: Box<[u8]>,
-    channel_bytes: usize,
+    /// The bytes of all events of its chunk. They are freed when the last of these events has its fate.
+    block: Arc<[u8]>,
+    /// `channel … | payload …` in the block, the prefix included.
+    start: usize,
+    head: Head,
+    /// It was written once: Redis may have it.
+    pub(crate) written: bool,
+}
+
+/// The part of an event that is not text.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) channel_bytes: usize,
+    /// Bytes of the channel and the payload.
+    pub(crate) bytes: usize,
     /// The version of the routes whose subscriptions must stand before this is sent, so that a script that calls `On`
     /// and then `Emit` hears its own event.
     pub(crate) routes_version: u64,
     /// It carries a number by which receivers deduplicate: it may be sent again when its answer is lost.
     pub(crate) repeatable: bool,
-    /// It was written once: Redis may have it.
-    pub(crate) written: bool,
     pub(crate) emitted: Instant,
     /// See [`Outgoing::generation`].
     pub(crate) generation: u64,
 }
 
 impl Publish {
-    /// Copies the parts into one block. `payload` comes in pieces: the caller's JSON, and the identity that is put into
-    /// it.
-    #[optimize(speed)]
-    pub(crate) fn new(
-        prefix: &[u8],
-        channel: &[u8],
-        payload: [&[u8]; 3],
-        repeatable: bool,
-        routes_version: u64,
-        emitted: Instant,
-    ) -> Publish {
-        let [first, second, third] = payload;
-        let block = [prefix, channel, first, second, third].concat().into_boxed_slice();
-        let channel_bytes = prefix.len() + channel.len();
-        Publish { block, channel_bytes, routes_version, repeatable, written: false, emitted, generation: 0 }
-    }
-
     /// The channel on the wire, and the payload.
     pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
-        self.block.split_at_checked(self.channel_bytes).unwrap_or_default()
+        let own = self.block.get(self.start..self.start + self.head.bytes).unwrap_or_default();
+        own.split_at_checked(self.head.channel_bytes).unwrap_or_default()
     }
 
     /// Bytes that it is charged for.
     pub(crate) fn weight(&self) -> usize {
-        self.block.len() + ITEM_OVERHEAD_BYTES
+        self.head.bytes + ITEM_OVERHEAD_BYTES
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+/// An event that is to be queued, still in the caller's memory.
+pub(crate) struct Leaving<'a> {
+    pub(crate) prefix: &'a [u8],
+    pub(crate) channel: &'a [u8],
+    /// The payload in pieces: the caller's JSON, and the identity that is put into it.
+    pub(crate) payload: [&'a [u8]; 6],
+    pub(crate) routes_version: u64,
+    pub(crate) repeatable: bool,
+    pub(crate) emitted: Instant,
+}
+
+/// One queued item. The bytes of an event are in its chunk, behind those of the event before it.
+enum Queued {
+    Event(Head),
+    Run(Box<Run>),
+}
+
+/// A part of the queue: items in order, and the bytes of all its events in one block.
+#[derive(Default)]
+struct Chunk {
+    items: VecDeque<Queued>,
+    bytes: Vec<u8>,
+}
+
+/// Bytes of events after which the next chunk begins. An event that is larger has a chunk of its own.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Items after which the next chunk begins.
+const CHUNK_ITEMS: usize = 512;
+
+impl Chunk {
+    /// Whether another event of this length needs the next chunk.
+    fn is_full(&self, bytes: usize) -> bool {
+        self.items.len() >= CHUNK_ITEMS || !self.bytes.is_empty() && self.bytes.len() + bytes > CHUNK_BYTES
+    }
+
+    /// Forgets the content and keeps memory for the next one, but not that of a huge event.
+    fn emptied(mut self) -> Chunk {
+        self.items.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(CHUNK_BYTES);
+        self
+    }
+}
+
+/// The producers' side: everything that the publisher has not taken.
+#[derive(Default)]
+struct Filling {
+    full: VecDeque<Chunk>,
+    open: Chunk,
+}
+
+/// The publisher's side: what it took with the last swap and has not handed out.
+#[derive(Default)]
+struct Taken {
+    chunks: VecDeque<Chunk>,
+    /// Items of the chunk that is handed out.
+    items: VecDeque<Queued>,
+    /// The bytes of its events, and where those of the next event begin.
+    block: Arc<[u8]>,
+    at: usize,
+    /// An empty chunk that goes back to the producers with the next swap.
+    spare: Chunk,
+}
+
+impl Taken {
+    fn next(&mut self) -> Option<Outgoing> {
+        loop {
+            match self.items.pop_front() {
+                Some(Queued::Run(run)) => return Some(Outgoing::Run(run)),
+                Some(Queued::Event(head)) => {
+                    let (block, start) = (Arc::clone(&self.block), self.at);
+                    self.at += head.bytes;
+                    return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
+                }
+                None => {
+                    let mut chunk = self.chunks.pop_front()?;
+                    // A copy of the exact size: the chunk's own memory is larger, and is filled again at once.
+                    self.block = if chunk.bytes.is_empty() { Arc::default() } else { Arc::from(&*chunk.bytes) };
+                    self.at = 0;
+                    std::mem::swap(&mut self.items, &mut chunk.items);
+                    self.spare = chunk.emptied();
+                }
+            }
+        }
     }
 }
 
 /// The queue and the count of everything that waits for Redis.
 pub struct Outbox {
-    queue: ArrayQueue<Outgoing>,
+    filling: Mutex<Filling>,
+    /// Only `rt-publisher` locks it.
+    taken: Mutex<Taken>,
     /// Rung for each item and each wake-up.
     bell: Bell,
-    /// Bytes of all waiting items, in the queue and taken.
-    bytes: AtomicUsize,
-    /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
-    waiting: AtomicUsize,
+    /// Items and their bytes, since the start: accepted ones, written under the lock of `filling`, and those that have
+    /// their fate. The difference waits. Wake-ups do not count.
+    accepted: Tally,
+    settled: Tally,
     /// A wake-up: the publisher is to look at something other than the queue.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
@@ -128,15 +212,21 @@ pub struct Outbox {
     stats: Arc<Stats>,
 }
 
+/// Items and bytes that passed one place. Both only grow, and wrap around.
+#[derive(Default)]
+struct Tally {
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
 impl Outbox {
     pub(crate) fn new(stats: Arc<Stats>) -> Outbox {
         Outbox {
-            // Some places more than the bound: it is checked before the push, so that several threads may pass the check
-            // at once.
-            queue: ArrayQueue::new(OUTBOX_JOBS_MAX + 8),
+            filling: Mutex::default(),
+            taken: Mutex::default(),
             bell: Bell::default(),
-            bytes: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            accepted: Tally::default(),
+            settled: Tally::default(),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -146,26 +236,72 @@ impl Outbox {
         }
     }
 
-    /// Accepts the item, or refuses it when the outbox is full. Never waits.
+    /// Accepts the event, or refuses it when the outbox is full. Never waits for room. Emit's hot path.
     #[optimize(speed)]
-    pub(crate) fn push(&self, mut item: Outgoing) -> Result<(), QueueFull> {
-        self.stats.outbox.offered.add(1);
-        item.set_generation(self.generation.load(Ordering::Acquire));
-        let weight = item.weight();
-        let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
-        if !full {
-            // Counted before the push: the publisher may settle the item at once.
-            self.bytes.fetch_add(weight, Ordering::Relaxed);
-            self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.queue.push(item).is_ok() {
-                self.bell.ring();
-                return Ok(());
-            }
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn publish(&self, event: &Leaving<'_>) -> Result<(), QueueFull> {
+        let channel_bytes = event.prefix.len() + event.channel.len();
+        let bytes = event.payload.iter().fold(channel_bytes, |sum, piece| sum + piece.len());
+        let Leaving { routes_version, repeatable, emitted, .. } = *event;
+        let generation = self.generation.load(Ordering::Acquire);
+        let head = Head { channel_bytes, bytes, routes_version, repeatable, emitted, generation };
+        let mut filling = lock(&self.filling);
+        self.admit(bytes + ITEM_OVERHEAD_BYTES)?;
+        if filling.open.is_full(bytes) {
+            begin_chunk(&mut filling);
         }
-        self.stats.outbox.dropped.queue_full.add(1);
-        Err(QueueFull { waiting: self.waiting() })
+        let open = &mut filling.open;
+        // Once, so that none of the pieces has to grow the block.
+        open.bytes.reserve(bytes);
+        open.bytes.extend_from_slice(event.prefix);
+        open.bytes.extend_from_slice(event.channel);
+        for piece in event.payload {
+            if !piece.is_empty() {
+                open.bytes.extend_from_slice(piece);
+            }
+        }
+        open.items.push_back(Queued::Event(head));
+        drop(filling);
+        self.ring();
+        Ok(())
+    }
+
+    /// Accepts the command, or refuses it when the outbox is full. Never waits for room.
+    pub(crate) fn push(&self, mut run: Box<Run>) -> Result<(), QueueFull> {
+        run.generation = self.generation.load(Ordering::Acquire);
+        let mut filling = lock(&self.filling);
+        self.admit(run.weight())?;
+        if filling.open.is_full(0) {
+            begin_chunk(&mut filling);
+        }
+        filling.open.items.push_back(Queued::Run(run));
+        drop(filling);
+        self.ring();
+        Ok(())
+    }
+
+    /// Counts an item of this weight as accepted, or as refused. To be called under the lock of `filling`, so that one
+    /// thread at a time adds to the counts.
+    #[inline]
+    fn admit(&self, weight: usize) -> Result<(), QueueFull> {
+        self.stats.outbox.offered.add_alone(1);
+        let (waiting, bytes) = (self.waiting(), self.waiting_bytes());
+        if waiting >= OUTBOX_JOBS_MAX || bytes + weight > OUTBOX_BYTES_MAX {
+            self.stats.outbox.dropped.queue_full.add(1);
+            return Err(QueueFull { waiting });
+        }
+        let Tally { items, bytes } = &self.accepted;
+        bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(weight), Ordering::Release);
+        items.store(items.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        Ok(())
+    }
+
+    /// To be called after the lock of `filling`: a publisher that has not seen the item took that lock before, and had
+    /// begun to wait for the bell before that, so that the load below sees it.
+    #[inline]
+    fn ring(&self) {
+        if !self.bell.is_rung() {
+            self.bell.ring();
+        }
     }
 
     /// The settings ask for another connection: items pushed from now on belong to the new settings.
@@ -175,7 +311,7 @@ impl Outbox {
 
     /// As [`Outbox::push`], for a reader: a command whose answer the game thread waits for.
     pub(crate) fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
-        self.push(Outgoing::Run(Box::new(run)))?;
+        self.push(Box::new(run))?;
         // Marked after the push: the publisher, when it sees the mark, finds the reader in the queue.
         self.mark_reader();
         Ok(())
@@ -198,8 +334,18 @@ impl Outbox {
     }
 
     /// Items accepted and not yet answered.
+    #[inline]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        // The settled ones first: in the other order more could be settled than were accepted.
+        let settled = self.settled.items.load(Ordering::Acquire);
+        self.accepted.items.load(Ordering::Acquire).wrapping_sub(settled)
+    }
+
+    /// Bytes of the items accepted and not yet answered.
+    #[inline]
+    fn waiting_bytes(&self) -> usize {
+        let settled = self.settled.bytes.load(Ordering::Acquire);
+        self.accepted.bytes.load(Ordering::Acquire).wrapping_sub(settled)
     }
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
@@ -225,7 +371,20 @@ impl Outbox {
 
     /// The publisher's side: takes the oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<Outgoing> {
-        self.queue.pop()
+        let mut taken = lock(&self.taken);
+        if let Some(item) = taken.next() {
+            return Some(item);
+        }
+        let mut filling = lock(&self.filling);
+        if filling.open.items.is_empty() {
+            return None;
+        }
+        let spare = std::mem::take(&mut taken.spare);
+        let open = std::mem::replace(&mut filling.open, spare);
+        filling.full.push_back(open);
+        std::mem::swap(&mut filling.full, &mut taken.chunks);
+        drop(filling);
+        taken.next()
     }
 
     /// The publisher's side: takes the oldest item. Waits for one, at most `patience` or until a wake-up.
@@ -243,12 +402,20 @@ impl Outbox {
 
     /// The publisher's side: `count` items of `weight` bytes in all have their fate and wait no longer.
     pub(crate) fn settle(&self, count: usize, weight: usize) {
-        self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        if self.waiting.fetch_sub(count, Ordering::AcqRel) == count {
+        self.settled.bytes.fetch_add(weight, Ordering::Release);
+        self.settled.items.fetch_add(count, Ordering::AcqRel);
+        if self.waiting() == 0 {
             drop(lock(&self.empty.0));
             self.empty.1.notify_all();
         }
     }
+}
+
+/// Puts the open chunk behind the full ones and begins the next.
+#[cold]
+fn begin_chunk(filling: &mut Filling) {
+    let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Vec::with_capacity(CHUNK_BYTES) };
+    filling.full.push_back(std::mem::replace(&mut filling.open, next));
 }
 
 /// The outbox is full: `waiting` items wait for Redis.
