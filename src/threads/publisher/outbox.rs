@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::channel::Bell;
 use crate::io::lock::lock;
+use crate::json::buffer::{Append, Buffer};
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
@@ -122,7 +123,7 @@ enum Queued {
 #[derive(Default)]
 struct Chunk {
     items: VecDeque<Queued>,
-    bytes: Vec<u8>,
+    bytes: Buffer,
 }
 
 /// Bytes of events after which the next chunk begins. An event that is larger has a chunk of its own.
@@ -176,9 +177,14 @@ impl Taken {
                     return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
                 }
                 None => {
-                    let mut chunk = self.chunks.pop_front()?;
+                    let Some(mut chunk) = self.chunks.pop_front() else {
+                        if !self.block.is_empty() {
+                            self.block = Arc::default();
+                        }
+                        return None;
+                    };
                     // A copy of the exact size: the chunk's own memory is larger, and is filled again at once.
-                    self.block = if chunk.bytes.is_empty() { Arc::default() } else { Arc::from(&*chunk.bytes) };
+                    self.block = Arc::from(&*chunk.bytes);
                     self.at = 0;
                     std::mem::swap(&mut self.items, &mut chunk.items);
                     self.spare = chunk.emptied();
@@ -250,13 +256,11 @@ impl Outbox {
             begin_chunk(&mut filling);
         }
         let open = &mut filling.open;
-        // Once, so that none of the pieces has to grow the block.
-        open.bytes.reserve(bytes);
-        open.bytes.extend_from_slice(event.prefix);
-        open.bytes.extend_from_slice(event.channel);
+        open.bytes.push_bytes(event.prefix);
+        open.bytes.push_bytes(event.channel);
         for piece in event.payload {
             if !piece.is_empty() {
-                open.bytes.extend_from_slice(piece);
+                open.bytes.push_bytes(piece);
             }
         }
         open.items.push_back(Queued::Event(head));
@@ -414,7 +418,7 @@ impl Outbox {
 /// Puts the open chunk behind the full ones and begins the next.
 #[cold]
 fn begin_chunk(filling: &mut Filling) {
-    let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Vec::with_capacity(CHUNK_BYTES) };
+    let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Buffer::with_memory(CHUNK_BYTES) };
     filling.full.push_back(std::mem::replace(&mut filling.open, next));
 }
 
@@ -423,3 +427,6 @@ fn begin_chunk(filling: &mut Filling) {
 pub(crate) struct QueueFull {
     pub(crate) waiting: usize,
 }
+
+#[cfg(test)]
+mod tests;

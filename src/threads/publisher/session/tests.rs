@@ -53,7 +53,9 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
 fn publish(outbox: &Outbox, payload: &[u8]) {
     let payload = [payload, b"", b"", b"", b"", b""];
     let (routes_version, emitted) = (0, Instant::now());
-    outbox.publish(&Leaving { prefix: b"", channel: b"c", payload, routes_version, repeatable: true, emitted }).unwrap();
+    outbox
+        .publish(&Leaving { prefix: b"", channel: b"c", payload, routes_version, repeatable: true, emitted })
+        .unwrap();
 }
 
 /// An event as the publisher takes it from the outbox.
@@ -219,7 +221,9 @@ fn a_reader_ends_the_batch() {
 /// While Redis is busy one item goes at a time, until one succeeds: an event, or a command.
 #[test]
 fn careful_mode_ends_with_a_success() {
-    for (answer_of_the_first, first) in [(&b":1\r\n"[..], taken(b"{}")), (b"+OK\r\n", Outgoing::Run(set(ReplyTo::Nobody)))] {
+    for (answer_of_the_first, first) in
+        [(&b":1\r\n"[..], taken(b"{}")), (b"+OK\r\n", Outgoing::Run(set(ReplyTo::Nobody)))]
+    {
         with_session(|session| {
             session.backlog.be_careful();
             session.backlog.push(first);
