@@ -362,7 +362,7 @@ impl Pump {
 
     /// The end of one listener's Call: the event goes on to the next listener, or is done.
     fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: &Outcome) {
-        shared.stats.calls.add(1);
+        shared.stats.calls.add_alone(1);
         if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
@@ -373,7 +373,7 @@ impl Pump {
             let purpose = Purpose::Listeners;
             self.current = Some(Current { event, purpose, after, until: Some(until), build: None, is_text: false });
         } else {
-            shared.stats.inbox.delivered.add(1);
+            shared.stats.inbox.delivered.add_alone(1);
         }
     }
 
