@@ -2,7 +2,7 @@
 //! Emit, on the game thread, where it is a hot path; also in templates and posts on other threads. It accepts strings
 //! of any bytes, as Lua has them. Invalid UTF-8 becomes U+FFFD, so every JSON reader accepts the text.
 
-use crate::json::buffer::Append;
+use crate::json::bytes::ByteSink;
 
 /// 2^53. Up to it every whole number is an `f64` of its own; above it neighbours share one. Every language that reads
 /// JSON numbers as `f64` (Lua and JavaScript do) has this limit.
@@ -39,7 +39,7 @@ const ESCAPES: [u8; 256] = {
 
 /// Appends `bytes` as a JSON string, quotes included.
 #[optimize(speed)]
-pub(crate) fn push_string(out: &mut impl Append, bytes: &[u8]) {
+pub(crate) fn push_string(out: &mut impl ByteSink, bytes: &[u8]) {
     out.push_byte(b'"');
     push_escaped(out, bytes);
     out.push_byte(b'"');
@@ -48,7 +48,7 @@ pub(crate) fn push_string(out: &mut impl Append, bytes: &[u8]) {
 /// Appends the inside of a JSON string, without the quotes. Bytes that are not valid UTF-8 become U+FFFD, one for each
 /// sequence that `utf8_chunks` rejects.
 #[optimize(speed)]
-pub(crate) fn push_escaped(out: &mut impl Append, bytes: &[u8]) {
+pub(crate) fn push_escaped(out: &mut impl ByteSink, bytes: &[u8]) {
     if is_plain(bytes) {
         out.push_bytes(bytes);
     } else {
@@ -84,7 +84,7 @@ fn is_plain_word(word: u64) -> bool {
 /// As [`push_escaped`], for bytes of which some need an escape or are not ASCII. They are checked for UTF-8 chunk by
 /// chunk. All bytes that need an escape are ASCII, so no escape is inside a character.
 #[inline(never)]
-fn push_with_escapes(out: &mut impl Append, bytes: &[u8]) {
+fn push_with_escapes(out: &mut impl ByteSink, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_escaped_utf8(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
@@ -94,7 +94,7 @@ fn push_with_escapes(out: &mut impl Append, bytes: &[u8]) {
 }
 
 /// Appends valid UTF-8, with an escape for each byte that needs one.
-fn push_escaped_utf8(out: &mut impl Append, mut bytes: &[u8]) {
+fn push_escaped_utf8(out: &mut impl ByteSink, mut bytes: &[u8]) {
     while let Some(at) = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] > 1) {
         let (plain, rest) = bytes.split_at(at);
         out.push_bytes(plain);
@@ -114,7 +114,7 @@ fn push_escaped_utf8(out: &mut impl Append, mut bytes: &[u8]) {
 /// Appends a number. A whole number below 2^53 is written as an integer, another finite number in the shortest form
 /// that reads back the same. NaN and infinities, which JSON lacks, are written as `null`; then it returns false.
 #[optimize(speed)]
-pub(crate) fn push_number(out: &mut impl Append, number: f64) -> bool {
+pub(crate) fn push_number(out: &mut impl ByteSink, number: f64) -> bool {
     if !number.is_finite() {
         out.push_bytes(b"null");
         return false;
@@ -125,7 +125,7 @@ pub(crate) fn push_number(out: &mut impl Append, number: f64) -> bool {
 
 /// Appends a finite number as the text of a value in Redis. Every whole number in the range of Redis' integers (signed
 /// 64 bits) is written in digits, without an exponent, so that INCRBY can add to it.
-pub(crate) fn push_decimal(out: &mut impl Append, number: f64) {
+pub(crate) fn push_decimal(out: &mut impl ByteSink, number: f64) {
     const FITS: f64 = 9_223_372_036_854_775_808.0; // 2^63
     if number.fract() == 0.0 && number.abs() < FITS {
         out.push_bytes(itoa::Buffer::new().format(number as i64).as_bytes());
@@ -136,7 +136,7 @@ pub(crate) fn push_decimal(out: &mut impl Append, number: f64) {
 
 /// Appends a number that is a key of a Lua table, as the name of a JSON member, quotes included. Infinities can be keys
 /// in Lua; NaN cannot.
-pub(crate) fn push_number_key(out: &mut impl Append, number: f64) {
+pub(crate) fn push_number_key(out: &mut impl ByteSink, number: f64) {
     out.push_byte(b'"');
     if number.is_finite() {
         push_finite(out, number);
@@ -149,7 +149,7 @@ pub(crate) fn push_number_key(out: &mut impl Append, number: f64) {
 /// Appends a finite number: an integer below 2^53, else the shortest form. The cast saturates, which the comparison
 /// detects.
 #[optimize(speed)]
-fn push_finite(out: &mut impl Append, number: f64) {
+fn push_finite(out: &mut impl ByteSink, number: f64) {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < WHOLE_MAX {
         out.push_bytes(itoa::Buffer::new().format(whole).as_bytes());
@@ -161,7 +161,7 @@ fn push_finite(out: &mut impl Append, number: f64) {
 /// Appends a number as C's `%.9g` prints it. GMod's vectors hold 32-bit floats, and nine digits restore each of them.
 /// Rule: <https://en.cppreference.com/w/c/io/fprintf>, conversion `g`: fixed notation for exponents from -4 to 8, else
 /// scientific with an exponent of two digits or more; without trailing zeros.
-pub(crate) fn push_g9(out: &mut impl Append, number: f64) {
+pub(crate) fn push_g9(out: &mut impl ByteSink, number: f64) {
     if !number.is_finite() {
         let text = if number.is_nan() {
             "nan"

@@ -13,8 +13,8 @@ use crate::config::limits::PAYLOAD_BYTES_MAX;
 use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::hooks::aggregator::Aggregator;
 use crate::io::fail_point::fail_point;
-use crate::json::buffer::Buffer;
 use crate::json::build::{AfterError, Build, Pace, weight};
+use crate::json::bytes::Bytes;
 use crate::json::find;
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
@@ -354,7 +354,7 @@ fn aggregator_result(lua: Lua) -> Outcome {
     if kind == LUA_TNIL {
         return Outcome::Done;
     }
-    let mut payload = Buffer::default();
+    let mut payload = Bytes::default();
     let encoded = match kind {
         LUA_TTABLE => encode::push_json(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
         _ => Err(format!("it returned a {}, expected a table or nil", Lua::type_name(kind))),

@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 
 use crate::config::limits::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
-use crate::json::buffer::{Append, Buffer};
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::text;
 use crate::lua::shield::{self, NESTED_MAX, Work, nested};
 use crate::lua::stack::{
@@ -79,7 +79,7 @@ impl std::fmt::Display for EncodeError {
 ///  walk 3   only after an error: finds the path of the userdata that could not be described
 /// ```
 #[optimize(speed)]
-pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Buffer) -> Result<u64, Box<EncodeError>> {
+pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Bytes) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
@@ -101,7 +101,7 @@ fn encode_described(
     index: i32,
     describe: i32,
     count: usize,
-    out: &mut Buffer,
+    out: &mut Bytes,
 ) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let room = i32::try_from(count).unwrap_or(i32::MAX);
@@ -159,7 +159,7 @@ fn new_table(lua: Lua, room: i32) -> Option<i32> {
 
 /// Adds the path to the error of userdata `number` (from 1), by one more walk up to it. `[-0, +?]`, never raises.
 fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
-    let mut nowhere = Buffer::default();
+    let mut nowhere = Bytes::default();
     let mut again = Again::Find { number, err: err.clone() };
     let mut encoder = Encoder::new(lua, &mut nowhere);
     encoder.again = Some(&mut again);
@@ -180,7 +180,7 @@ struct Encoder<'a> {
     lua: Lua,
     /// Length that `out` must not exceed.
     bytes_max: usize,
-    out: &'a mut Buffer,
+    out: &'a mut Bytes,
     /// Values so far, tables included.
     nodes: usize,
     /// NaN and infinities so far, written as `null`.
@@ -201,7 +201,7 @@ enum Again {
 
 impl<'a> Encoder<'a> {
     /// A first walk, which appends at most [`PAYLOAD_BYTES_MAX`] to `out`.
-    fn new(lua: Lua, out: &'a mut Buffer) -> Encoder<'a> {
+    fn new(lua: Lua, out: &'a mut Bytes) -> Encoder<'a> {
         let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
         Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
     }

@@ -6,7 +6,7 @@
 use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
-use crate::json::buffer::{Append, Buffer};
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::text;
 use crate::lua::arguments::{NOT_KEPT, bad, callback, number, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
@@ -19,7 +19,7 @@ use crate::lua::{encode, shield};
 /// Appends the bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as
 /// JSON. The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
 /// borrowed. `[-0, +0]`, or after an error `[-0, +?]`; never raises.
-fn value(lua: Lua, at: i32, out: &mut Buffer) -> Result<(), String> {
+fn value(lua: Lua, at: i32, out: &mut Bytes) -> Result<(), String> {
     match lua.type_of(at) {
         LUA_TSTRING => {
             // Checked before the string is copied: a huge string must cost the tick nothing.
@@ -60,7 +60,7 @@ enum Argument {
 struct Given<'a> {
     key: &'a [u8],
     /// The bytes for Redis, if `encoded` has no error.
-    value: Buffer,
+    value: Bytes,
     encoded: Result<(), String>,
     /// 1 if it is absent.
     number: f64,
@@ -70,7 +70,7 @@ struct Given<'a> {
 
 /// Reads the arguments of `function`, in order. Its first error is the result.
 fn given<'a>(lua: Lua, function: &'static str, list: &[Argument]) -> Result<Given<'a>, EntryOutcome> {
-    let mut given = Given { key: &[], value: Buffer::default(), encoded: Ok(()), number: 1.0, callback: None };
+    let mut given = Given { key: &[], value: Bytes::default(), encoded: Ok(()), number: 1.0, callback: None };
     let mut stored = None;
     for (at, argument) in (1..).zip(list) {
         match argument {
@@ -289,7 +289,7 @@ fn command_words(lua: Lua, words: &mut Vec<Vec<u8>>) -> Result<(), String> {
             lua.pop(1);
             return Err(format!("too_large: the command has more than {VALUE_BYTES_MAX} bytes"));
         }
-        let mut word = Buffer::default();
+        let mut word = Bytes::default();
         let read = value(lua, at, &mut word);
         lua.pop(1);
         read?;

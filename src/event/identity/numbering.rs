@@ -24,26 +24,26 @@ pub(crate) struct Numbering {
     head: String,
     /// The index of each channel in `numbers`.
     channels: HashMap<Arc<[u8]>, usize>,
-    numbers: Vec<Channel>,
+    numbers: Vec<NumberedChannel>,
     /// Indices in `numbers` of the channels used last, by [`place_of`] their names: the look-up of a busy channel costs
     /// one comparison.
     recent: [usize; RECENT],
     /// The end of the current event, if its channel is not numbered.
-    unnumbered: End,
+    unnumbered: MemberEnd,
     /// The digits of the current event's number.
     digits: itoa::Buffer,
 }
 
 /// The state of one numbered channel.
-struct Channel {
+struct NumberedChannel {
     name: Arc<[u8]>,
     /// The number of the last event that was queued.
     seq: u64,
-    end: End,
+    end: MemberEnd,
 }
 
 /// The text behind the number, for all events of one channel in one millisecond.
-struct End {
+struct MemberEnd {
     sent_ms: u64,
     /// `:<sent ms>:<crc>"}`
     text: Vec<u8>,
@@ -73,7 +73,7 @@ impl Numbering {
             channels: HashMap::new(),
             numbers: Vec::new(),
             recent: [usize::MAX; RECENT],
-            unnumbered: End::new(b"", b""),
+            unnumbered: MemberEnd::new(b"", b""),
             digits: itoa::Buffer::new(),
         }
     }
@@ -83,7 +83,7 @@ impl Numbering {
     pub(crate) fn rename(&mut self, server: &str, prefix: &[u8]) {
         self.head = head(server, self.boot);
         for channel in &mut self.numbers {
-            channel.end = End::new(prefix, &channel.name);
+            channel.end = MemberEnd::new(prefix, &channel.name);
         }
     }
 
@@ -102,7 +102,7 @@ impl Numbering {
         let (seq, end) = match at.and_then(|at| self.numbers.get_mut(at)) {
             Some(known) => (Some(&mut known.seq), &mut known.end),
             None => {
-                self.unnumbered = End::new(prefix, channel);
+                self.unnumbered = MemberEnd::new(prefix, channel);
                 (None, &mut self.unnumbered)
             }
         };
@@ -137,7 +137,7 @@ impl Numbering {
             None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
                 let (at, name) = (self.numbers.len(), Arc::<[u8]>::from(channel));
                 self.channels.insert(Arc::clone(&name), at);
-                self.numbers.push(Channel { name, seq: 0, end: End::new(prefix, channel) });
+                self.numbers.push(NumberedChannel { name, seq: 0, end: MemberEnd::new(prefix, channel) });
                 at
             }
             None => return None,
@@ -180,9 +180,9 @@ impl NextMember<'_> {
     }
 }
 
-impl End {
+impl MemberEnd {
     /// The end for one channel, without a time yet.
-    fn new(prefix: &[u8], channel: &[u8]) -> End {
+    fn new(prefix: &[u8], channel: &[u8]) -> MemberEnd {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(prefix);
         hasher.update(channel);
@@ -190,7 +190,7 @@ impl End {
         let digit = |at: usize| b"0123456789abcdef"[(crc >> (28 - 4 * at) & 15) as usize];
         let mut tail = *b":........\"}";
         tail.iter_mut().skip(1).take(8).enumerate().for_each(|(at, byte)| *byte = digit(at));
-        let mut end = End { sent_ms: 0, text: Vec::with_capacity(2 + 20 + TAIL_BYTES), tail };
+        let mut end = MemberEnd { sent_ms: 0, text: Vec::with_capacity(2 + 20 + TAIL_BYTES), tail };
         end.set_time(0);
         end
     }

@@ -12,7 +12,7 @@ use log::Level;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, identity, payload};
+use crate::event::{Arrival, Arrived, Decoded, EventText, identity, payload};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
@@ -27,7 +27,7 @@ use crate::threads::files::queue::AppendRefused;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
-use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
+use crate::threads::subscriber::inbox::{Purpose, Undecided};
 use crate::threads::webhooks::queue::Job;
 
 /// One event with all that a hook needs of it.
@@ -53,9 +53,10 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
     }
     // The function gets the event as a listener would, but without the identity's fields.
     let Occasion { text, tape, raw, arrival } = occasion;
-    let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
+    let (topic, decoded) = (Arc::clone(&hook.topic), Decoded { tape, raw, identity: None });
     let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };
-    shared.inbox.push(Inbound { event, purpose: Purpose::Condition(Box::new(undecided)) });
+    let arrived = Arrived { topic, channel: text.channel(), decoded, arrival };
+    shared.inbox.push(arrived, Purpose::Condition(Box::new(undecided)));
 }
 
 /// Queues each action of the hook that is in `scopes` and whose own filter accepts the event.

@@ -13,16 +13,16 @@
 //! A producer holds it while it copies one item, the publisher while it swaps pointers, and nobody while anything blocks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::channel::Bell;
 use crate::io::lock::lock;
-use crate::json::buffer::{Append, Buffer};
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
+use crate::threads::chunks::{Chunk, Chunks, Passed};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
 
@@ -64,14 +64,14 @@ pub(crate) struct Publish {
     block: Arc<[u8]>,
     /// `channel … | payload …` in the block, the prefix included.
     start: usize,
-    head: Head,
+    head: PublishHead,
     /// It was written once: Redis may have it.
     pub(crate) written: bool,
 }
 
 /// The part of an event that is not text.
 #[derive(Clone, Copy)]
-pub(crate) struct Head {
+pub(crate) struct PublishHead {
     pub(crate) channel_bytes: usize,
     /// Bytes of the channel and the payload.
     pub(crate) bytes: usize,
@@ -97,7 +97,7 @@ impl Publish {
         self.head.bytes + ITEM_OVERHEAD_BYTES
     }
 
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &PublishHead {
         &self.head
     }
 }
@@ -114,64 +114,30 @@ pub(crate) struct Leaving<'a> {
 }
 
 /// One queued item. The bytes of an event are in its chunk, behind those of the event before it.
-enum Queued {
-    Event(Head),
+enum QueuedItem {
+    Event(PublishHead),
     Run(Box<Run>),
-}
-
-/// A part of the queue: items in order, and the bytes of all its events in one block.
-#[derive(Default)]
-struct Chunk {
-    items: VecDeque<Queued>,
-    bytes: Buffer,
-}
-
-/// Bytes of events after which the next chunk begins. An event that is larger has a chunk of its own.
-const CHUNK_BYTES: usize = 64 * 1024;
-/// Items after which the next chunk begins.
-const CHUNK_ITEMS: usize = 512;
-
-impl Chunk {
-    /// Whether another event of this length needs the next chunk.
-    fn is_full(&self, bytes: usize) -> bool {
-        self.items.len() >= CHUNK_ITEMS || !self.bytes.is_empty() && self.bytes.len() + bytes > CHUNK_BYTES
-    }
-
-    /// Forgets the content and keeps memory for the next one, but not that of a huge event.
-    fn emptied(mut self) -> Chunk {
-        self.items.clear();
-        self.bytes.clear();
-        self.bytes.shrink_to(CHUNK_BYTES);
-        self
-    }
-}
-
-/// The producers' side: everything that the publisher has not taken.
-#[derive(Default)]
-struct Filling {
-    full: VecDeque<Chunk>,
-    open: Chunk,
 }
 
 /// The publisher's side: what it took with the last swap and has not handed out.
 #[derive(Default)]
-struct Taken {
-    chunks: VecDeque<Chunk>,
+struct TakenItems {
+    chunks: VecDeque<Chunk<QueuedItem>>,
     /// Items of the chunk that is handed out.
-    items: VecDeque<Queued>,
+    items: VecDeque<QueuedItem>,
     /// The bytes of its events, and where those of the next event begin.
     block: Arc<[u8]>,
     at: usize,
     /// An empty chunk that goes back to the producers with the next swap.
-    spare: Chunk,
+    spare: Chunk<QueuedItem>,
 }
 
-impl Taken {
+impl TakenItems {
     fn next(&mut self) -> Option<Outgoing> {
         loop {
             match self.items.pop_front() {
-                Some(Queued::Run(run)) => return Some(Outgoing::Run(run)),
-                Some(Queued::Event(head)) => {
+                Some(QueuedItem::Run(run)) => return Some(Outgoing::Run(run)),
+                Some(QueuedItem::Event(head)) => {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
                     return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
@@ -187,7 +153,7 @@ impl Taken {
                     self.block = Arc::from(&*chunk.bytes);
                     self.at = 0;
                     std::mem::swap(&mut self.items, &mut chunk.items);
-                    self.spare = chunk.emptied();
+                    self.spare = Chunk::in_memory_of(chunk.items, chunk.bytes);
                 }
             }
         }
@@ -196,15 +162,15 @@ impl Taken {
 
 /// The queue and the count of everything that waits for Redis.
 pub struct Outbox {
-    filling: Mutex<Filling>,
+    filling: Mutex<Chunks<QueuedItem>>,
     /// Only `rt-publisher` locks it.
-    taken: Mutex<Taken>,
+    taken: Mutex<TakenItems>,
     /// Rung for each item and each wake-up.
     bell: Bell,
     /// Items and their bytes, since the start: accepted ones, written under the lock of `filling`, and those that have
     /// their fate. The difference waits. Wake-ups do not count.
-    accepted: Tally,
-    settled: Tally,
+    accepted: Passed,
+    settled: Passed,
     /// A wake-up: the publisher is to look at something other than the queue.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
@@ -218,21 +184,14 @@ pub struct Outbox {
     stats: Arc<Stats>,
 }
 
-/// Items and bytes that passed one place. Both only grow, and wrap around.
-#[derive(Default)]
-struct Tally {
-    items: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
 impl Outbox {
     pub(crate) fn new(stats: Arc<Stats>) -> Outbox {
         Outbox {
             filling: Mutex::default(),
             taken: Mutex::default(),
             bell: Bell::default(),
-            accepted: Tally::default(),
-            settled: Tally::default(),
+            accepted: Passed::default(),
+            settled: Passed::default(),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -249,21 +208,12 @@ impl Outbox {
         let bytes = event.payload.iter().fold(channel_bytes, |sum, piece| sum + piece.len());
         let Leaving { routes_version, repeatable, emitted, .. } = *event;
         let generation = self.generation.load(Ordering::Acquire);
-        let head = Head { channel_bytes, bytes, routes_version, repeatable, emitted, generation };
+        let head = PublishHead { channel_bytes, bytes, routes_version, repeatable, emitted, generation };
         let mut filling = lock(&self.filling);
         self.admit(bytes + ITEM_OVERHEAD_BYTES)?;
-        if filling.open.is_full(bytes) {
-            begin_chunk(&mut filling);
-        }
-        let open = &mut filling.open;
-        open.bytes.push_bytes(event.prefix);
-        open.bytes.push_bytes(event.channel);
-        for piece in event.payload {
-            if !piece.is_empty() {
-                open.bytes.push_bytes(piece);
-            }
-        }
-        open.items.push_back(Queued::Event(head));
+        let [one, two, three, four, five, six] = event.payload;
+        let pieces = [event.prefix, event.channel, one, two, three, four, five, six];
+        filling.push(QueuedItem::Event(head), bytes, pieces);
         drop(filling);
         self.ring();
         Ok(())
@@ -274,10 +224,7 @@ impl Outbox {
         run.generation = self.generation.load(Ordering::Acquire);
         let mut filling = lock(&self.filling);
         self.admit(run.weight())?;
-        if filling.open.is_full(0) {
-            begin_chunk(&mut filling);
-        }
-        filling.open.items.push_back(Queued::Run(run));
+        filling.push(QueuedItem::Run(run), 0, []);
         drop(filling);
         self.ring();
         Ok(())
@@ -288,14 +235,12 @@ impl Outbox {
     #[inline]
     fn admit(&self, weight: usize) -> Result<(), QueueFull> {
         self.stats.outbox.offered.add_alone(1);
-        let (waiting, bytes) = (self.waiting(), self.waiting_bytes());
+        let (waiting, bytes) = self.accepted.between(&self.settled);
         if waiting >= OUTBOX_JOBS_MAX || bytes + weight > OUTBOX_BYTES_MAX {
             self.stats.outbox.dropped.queue_full.add(1);
             return Err(QueueFull { waiting });
         }
-        let Tally { items, bytes } = &self.accepted;
-        bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(weight), Ordering::Release);
-        items.store(items.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        self.accepted.add(1, weight);
         Ok(())
     }
 
@@ -338,18 +283,8 @@ impl Outbox {
     }
 
     /// Items accepted and not yet answered.
-    #[inline]
     pub fn waiting(&self) -> usize {
-        // The settled ones first: in the other order more could be settled than were accepted.
-        let settled = self.settled.items.load(Ordering::Acquire);
-        self.accepted.items.load(Ordering::Acquire).wrapping_sub(settled)
-    }
-
-    /// Bytes of the items accepted and not yet answered.
-    #[inline]
-    fn waiting_bytes(&self) -> usize {
-        let settled = self.settled.bytes.load(Ordering::Acquire);
-        self.accepted.bytes.load(Ordering::Acquire).wrapping_sub(settled)
+        self.accepted.between(&self.settled).0
     }
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
@@ -379,15 +314,8 @@ impl Outbox {
         if let Some(item) = taken.next() {
             return Some(item);
         }
-        let mut filling = lock(&self.filling);
-        if filling.open.items.is_empty() {
-            return None;
-        }
-        let spare = std::mem::take(&mut taken.spare);
-        let open = std::mem::replace(&mut filling.open, spare);
-        filling.full.push_back(open);
-        std::mem::swap(&mut filling.full, &mut taken.chunks);
-        drop(filling);
+        let TakenItems { chunks, spare, .. } = &mut *taken;
+        lock(&self.filling).take_all(chunks, spare);
         taken.next()
     }
 
@@ -406,20 +334,12 @@ impl Outbox {
 
     /// The publisher's side: `count` items of `weight` bytes in all have their fate and wait no longer.
     pub(crate) fn settle(&self, count: usize, weight: usize) {
-        self.settled.bytes.fetch_add(weight, Ordering::Release);
-        self.settled.items.fetch_add(count, Ordering::AcqRel);
+        self.settled.add(count, weight);
         if self.waiting() == 0 {
             drop(lock(&self.empty.0));
             self.empty.1.notify_all();
         }
     }
-}
-
-/// Puts the open chunk behind the full ones and begins the next.
-#[cold]
-fn begin_chunk(filling: &mut Filling) {
-    let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Buffer::with_memory(CHUNK_BYTES) };
-    filling.full.push_back(std::mem::replace(&mut filling.open, next));
 }
 
 /// The outbox is full: `waiting` items wait for Redis.

@@ -1,16 +1,16 @@
-//! [`Buffer`]: bytes that are written one after the other, and its trait [`Append`], which a `Vec<u8>` has too.
+//! [`Bytes`]: bytes that are written one after the other, and its trait [`ByteSink`], which a `Vec<u8>` has too.
 //! A value. Emit writes into buffers that it uses again and again. At the release profile's opt-level each
 //! `extend_from_slice` of a `Vec` is a call of two functions; in a buffer whose memory is there already it is a copy.
 
 use std::ops::Deref;
 
 /// A sequence of bytes that grows at its end.
-pub(crate) trait Append {
+pub(crate) trait ByteSink {
     fn push_byte(&mut self, byte: u8);
     fn push_bytes(&mut self, bytes: &[u8]);
 }
 
-impl Append for Vec<u8> {
+impl ByteSink for Vec<u8> {
     fn push_byte(&mut self, byte: u8) {
         self.push(byte);
     }
@@ -22,13 +22,13 @@ impl Append for Vec<u8> {
 
 /// Bytes, and memory behind them that was written before.
 #[derive(Default)]
-pub(crate) struct Buffer {
+pub(crate) struct Bytes {
     memory: Vec<u8>,
     /// The first bytes of `memory` that count.
     len: usize,
 }
 
-impl Append for Buffer {
+impl ByteSink for Bytes {
     #[inline(always)]
     fn push_byte(&mut self, byte: u8) {
         match self.memory.get_mut(self.len) {
@@ -48,15 +48,15 @@ impl Append for Buffer {
     }
 }
 
-impl Buffer {
+impl Bytes {
     /// An empty buffer without memory.
-    pub(crate) const fn new() -> Buffer {
-        Buffer { memory: Vec::new(), len: 0 }
+    pub(crate) const fn new() -> Bytes {
+        Bytes { memory: Vec::new(), len: 0 }
     }
 
     /// An empty buffer that takes `bytes` without growing.
-    pub(crate) fn with_memory(bytes: usize) -> Buffer {
-        Buffer { memory: vec![0; bytes], len: 0 }
+    pub(crate) fn with_memory(bytes: usize) -> Bytes {
+        Bytes { memory: vec![0; bytes], len: 0 }
     }
 
     /// Writes bytes that the memory has no room for.
@@ -107,7 +107,7 @@ impl Buffer {
     }
 }
 
-impl Deref for Buffer {
+impl Deref for Bytes {
     type Target = [u8];
 
     #[inline(always)]
@@ -123,7 +123,7 @@ mod tests {
     /// The same calls on a buffer and on a `Vec`.
     #[test]
     fn a_buffer_holds_what_a_vec_holds() {
-        let (mut buffer, mut plain) = (Buffer::default(), Vec::new());
+        let (mut buffer, mut plain) = (Bytes::default(), Vec::new());
         let mut random = 3u64;
         for _ in 0..20_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
