@@ -89,7 +89,8 @@ impl Bytes {
         }
     }
 
-    /// Bytes of memory.
+    /// For tests: bytes of memory.
+    #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         self.memory.capacity()
     }

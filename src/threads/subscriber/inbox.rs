@@ -114,7 +114,7 @@ impl TakenEvents {
         if next.is_none() && self.block.is_empty() {
             return false;
         }
-        let done = std::mem::replace(&mut self.block, Arc::default());
+        let done = std::mem::take(&mut self.block);
         let memory = Arc::into_inner(done).unwrap_or_default();
         self.spare = Chunk::in_memory_of(std::mem::take(&mut self.items), memory);
         self.at = 0;
@@ -269,7 +269,72 @@ impl Notices {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::event::topic::Topic;
+    use crate::event::{Arrival, Decoded};
+    use crate::threads::chunks::CHUNK_BYTES;
+
+    fn arrived<'a>(topic: &Arc<Topic>, channel: &'a [u8], tape: &'a [u8]) -> Arrived<'a> {
+        let arrival = Arrival { at: Instant::now(), unix_ms: 0, own_boot: 0 };
+        let decoded = Decoded { tape, raw: false, identity: None };
+        Arrived { topic: Arc::clone(topic), channel, decoded, arrival }
+    }
+
+    fn inbox() -> Inbox {
+        let (stats, attention) = (Arc::new(Stats::default()), Arc::default());
+        Inbox::new(Arc::clone(&stats), Arc::new(Notices::new(stats, Arc::clone(&attention))), attention)
+    }
+
+    /// Events of all sizes, popped at any moment and held for a while, against a plain queue that drops its oldest.
+    #[test]
+    fn events_come_out_as_they_went_in_and_the_oldest_make_room() {
+        let mut random = 11u64;
+        let mut below = |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % n
+        };
+        let (inbox, topic) = (inbox(), Arc::new(Topic::new(b"c*")));
+        let (mut plain, mut bytes, mut dropped) = (VecDeque::new(), 0, 0);
+        let mut held = VecDeque::new();
+        for n in 0..60_000 {
+            let size = match below(300) {
+                0 => PAYLOAD_BYTES_MAX * 3 - below(5),
+                1..20 => below(2 * CHUNK_BYTES),
+                _ => below(300),
+            };
+            let (channel, tape) = (format!("c{n}").into_bytes(), vec![n as u8; size]);
+            inbox.push(arrived(&topic, &channel, &tape), Purpose::Listeners);
+            let weight = channel.len() + size + ITEM_OVERHEAD_BYTES;
+            while plain.len() == INBOX_EVENTS_MAX || bytes + weight > INBOX_BYTES_MAX {
+                let (_, _, weight) = plain.pop_front().unwrap();
+                (bytes, dropped) = (bytes - weight, dropped + 1);
+            }
+            plain.push_back((channel, tape, weight));
+            bytes += weight;
+            for _ in 0..if below(3000) == 0 { below(12_000) } else { 0 } {
+                let (Some(inbound), Some((channel, tape, weight))) = (inbox.pop(), plain.pop_front()) else { break };
+                assert!(inbound.event.channel() == channel && inbound.event.tape() == tape);
+                bytes -= weight;
+                // A script may take its time: the chunk of an event in use is not written to.
+                held.push_back((inbound, tape));
+                if held.len() > 5 {
+                    let (inbound, tape) = held.pop_front().unwrap();
+                    assert!(inbound.event.tape() == tape);
+                }
+            }
+            assert_eq!((inbox.waiting(), inbox.stats.inbox.dropped.overflow.get()), (plain.len(), dropped));
+        }
+        assert!(dropped > 0);
+        while let (Some(inbound), Some((channel, tape, _))) = (inbox.pop(), plain.pop_front()) {
+            assert!(inbound.event.channel() == channel && inbound.event.tape() == tape);
+        }
+        assert!(inbox.pop().is_none() && plain.is_empty() && inbox.pushed.between(&inbox.popped) == (0, 0));
+        let (filling, taken) = (lock(&inbox.filling), lock(&inbox.taken));
+        assert!(taken.block.is_empty());
+        assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES, "an empty queue keeps little");
+    }
 
     #[test]
     fn a_full_queue_drops_and_counts_notices_but_never_the_newest_connection_state() {

@@ -110,7 +110,7 @@ fn a_reader_behind_a_script_call_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(incr("n", 0)).unwrap();
-        publish(&outbox, b"{}");
+        publish(outbox, b"{}");
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
         session.gather();
