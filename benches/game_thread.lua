@@ -1,7 +1,8 @@
 -- The time that the game thread spends, next to lua-cjson in the same run. scripts/bench runs this in the stand-in server.
--- MODE: `emit_times`, `hook_times` and `pump_times` print times; `emit`, `deliver`, `cjson_encode` and `cjson_decode` handle
--- N events, so that instructions can be counted. For Emit there is no Redis, so that only the game thread is timed: on two
--- cores the publisher and Redis would take turns with it.
+-- MODE: `emit_times`, `hook_times` and `pump_times` print samples, one a line: case, who, round, value, unit, with tabs
+-- between them. `emit`, `deliver`, `cjson_encode` and `cjson_decode` handle N events, so that instructions can be counted.
+-- For Emit there is no Redis, so that only the game thread is timed: on two cores the publisher and Redis would take turns
+-- with it.
 local mode, n = host.arg.MODE, tonumber(host.arg.N or 4000)
 
 local pump
@@ -16,26 +17,17 @@ local cjson = assert(host.loadlib(host.arg.CJSON, "luaopen_cjson"))()
 local shapes = {
 	event = cjson.decode(host.io.open(host.arg.TYPICAL):read("*a")),
 	plain = { killer = "John Doe", victim = "Alice", weapon = "weapon_crossbow", timestamp = 1763942400 },
+	rows = {},
 }
+for i = 1, 100 do shapes.rows[i] = shapes.event end
 local sum = 0
 local function callback(data) sum = sum + #data.killer + #data.weapon end
 
-local function median(list)
-	table.sort(list)
-	return list[math.ceil(#list / 2)]
-end
-
--- The median over `count` rounds of each value that `f` returns.
-local function rounds(count, f)
-	local rows = {}
+-- Runs `f` in `count` rounds; it returns a table of nanoseconds by the name of who took them.
+local function rounds(case, count, f)
 	for round = 1, count do
-		for i, value in ipairs({ f() }) do
-			rows[i] = rows[i] or {}
-			rows[i][round] = value
-		end
+		for who, value in pairs(f()) do print(string.format("%s\t%s\t%d\t%.1f\tns", case, who, round, value)) end
 	end
-	for i = 1, #rows do rows[i] = median(rows[i]) end
-	return rows
 end
 
 -- Nanoseconds of one call, over `count` calls.
@@ -72,18 +64,16 @@ elseif mode == "emit" then
 	for _ = 1, n do assert(realtime.Emit("bench", shapes[host.arg.SHAPE or "event"])) end
 	host.exit_now(0) -- Without a Redis there is nothing to flush.
 elseif mode == "emit_times" then
-	-- "same queue": cjson.encode, and an Emit of `true`, which costs the call and the queue but no table.
-	print(string.format("%-8s %9s %13s %7s %11s %7s", "payload", "Emit ns", "cjson.encode", "ratio", "same queue", "ratio"))
-	for _, name in ipairs({ "plain", "event" }) do
-		local shape = shapes[name]
-		-- 4000 publishes for each shape: the queue holds 8192.
-		local rows = rounds(20, function()
-			local encode = time(100, function() cjson.encode(shape) end)
-			local emit = time(100, function() assert(realtime.Emit("other", shape)) end)
-			local peer = encode + time(100, function() assert(realtime.Emit("other", true)) end)
-			return emit, encode, emit / encode, peer, emit / peer
+	-- The peer encodes with lua-cjson and emits `true`, which costs the call and the queue but no table. The queue holds
+	-- 8192 events and 16 MiB, which is enough for all rounds together.
+	for _, row in ipairs({ { "plain", 100 }, { "event", 100 }, { "rows", 30 } }) do
+		local shape, count = shapes[row[1]], row[2]
+		rounds("emit/" .. row[1], 15, function()
+			local encode = time(count, function() cjson.encode(shape) end)
+			local emit = time(count, function() assert(realtime.Emit("other", shape)) end)
+			local queue = time(count, function() assert(realtime.Emit("other", true)) end)
+			return { ours = emit, ["cjson+queue"] = encode + queue }
 		end)
-		print(string.format("%-8s %9.0f %13.0f %7.2f %11.0f %7.2f", name, unpack(rows)))
 	end
 	host.exit_now(0)
 elseif mode == "hook_times" then
@@ -98,15 +88,13 @@ elseif mode == "hook_times" then
 		{ type = "counter", key = "shots", where = { weapon = "nothing", timestamp = { gt = 5 } } },
 	}) do assert(realtime.AddHook("hooked", spec)) end
 	assert(realtime.Emit("hooked", true))
-	print(string.format("%-8s %9s %16s %7s", "payload", "Emit ns", "with five hooks", "ratio"))
 	for _, name in ipairs({ "plain", "event" }) do
 		local shape = shapes[name]
-		local rows = rounds(12, function()
+		rounds(name == "event" and "hooks/five" or "hooks/five/plain", 12, function()
 			local alone = time(100, function() assert(realtime.Emit("other", shape)) end)
 			local hooked = time(100, function() assert(realtime.Emit("hooked", shape)) end)
-			return alone, hooked, hooked / alone
+			return { ours = hooked, emit = alone }
 		end)
-		print(string.format("%-8s %9.0f %16.0f %7.2f", name, unpack(rows)))
 	end
 	host.exit_now(0)
 else
@@ -115,17 +103,14 @@ else
 	if mode == "deliver" then
 		time_pump(shapes[host.arg.SHAPE or "event"], n)
 	else
-		print(string.format("%-8s %14s %13s %7s", "payload", "pump ns/event", "cjson.decode", "ratio"))
 		for _, name in ipairs({ "plain", "event" }) do
 			local shape, text = shapes[name], cjson.encode(shapes[name])
-			local rows = rounds(15, function()
+			rounds("pump/" .. name, 15, function()
 				local decode = time(n, function() pcall(callback, cjson.decode(text)) end)
-				local deliver = time_pump(shape, n)
-				return deliver, decode, deliver / decode
+				return { ours = time_pump(shape, n), ["cjson+pcall"] = decode }
 			end)
-			print(string.format("%-8s %14.0f %13.0f %7.2f", name, unpack(rows)))
 		end
-		print(string.format("idle pump: %.1f ns a tick", rounds(15, function() return time(100000, pump) end)[1]))
+		rounds("idle/tick", 15, function() return { ours = time(100000, pump) } end)
 		assert(realtime.Stats().inbox.dropped.overflow == 0 and realtime.Stats().outbox.dropped.queue_full == 0)
 	end
 	host.quit(0)

@@ -9,7 +9,7 @@ use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine::{Engine, Refusal, fits};
 use crate::event::{EventText, identity};
 use crate::hooks::routes::Matched;
-use crate::threads::publisher::outbox::{Outgoing, Publish};
+use crate::threads::publisher::outbox::Leaving;
 
 impl Engine {
     /// Queues one event. `payload` is JSON text.
@@ -29,11 +29,13 @@ impl Engine {
         self.publish_changes();
         let matched = self.matched(channel);
         let Engine { shared, config, numbering, clock, routes_version, .. } = self;
-        let (prefix, now) = (config.prefix.as_bytes(), Instant::now());
+        let (prefix, emitted) = (config.prefix.as_bytes(), Instant::now());
         let object = if config.identity { identity::open_object(payload) } else { None };
-        let Some((open, comma)) = object else {
-            let publish = Publish::new(prefix, channel, [payload, b"", b""], false, *routes_version, now);
-            shared.outbox.push(Outgoing::Publish(publish))?;
+        let plain: [&[u8]; 6] = [payload, b"", b"", b"", b"", b""];
+        let (routes_version, repeatable) = (*routes_version, false);
+        let mut leaving = Leaving { prefix, channel, payload: plain, routes_version, repeatable, emitted };
+        let Some((open, has_others)) = object else {
+            shared.outbox.publish(&leaving)?;
             return Ok(());
         };
         let matched = match matched {
@@ -41,12 +43,12 @@ impl Engine {
             Some(matched) => Some((shared.actions.reserve(EventText::weight_of(channel, payload))?, matched)),
             None => None,
         };
-        let unix_ms = clock.ms(now, SystemTime::now);
+        let unix_ms = clock.ms(emitted, SystemTime::now);
         let acted = matched.as_ref().map_or(&[][..], |(_, matched)| &matched.acted);
-        let next = numbering.next(prefix, channel, unix_ms, acted);
-        let pieces = [open, comma, next.member];
-        let publish = Publish::new(prefix, channel, pieces, next.is_numbered(), *routes_version, now);
-        shared.outbox.push(Outgoing::Publish(publish))?;
+        let next = numbering.next(prefix, channel, has_others, unix_ms, acted);
+        let [head, seq, end, acted, close] = next.pieces;
+        (leaving.payload, leaving.repeatable) = ([open, head, seq, end, acted, close], next.is_numbered());
+        shared.outbox.publish(&leaving)?;
         // Only now: a refused event must not use a number up, or receivers would count it as missed.
         next.taken();
         if let Some((place, matched)) = matched {

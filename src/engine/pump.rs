@@ -362,7 +362,7 @@ impl Pump {
 
     /// The end of one listener's Call: the event goes on to the next listener, or is done.
     fn complete_delivery(&mut self, shared: &Shared, call: Deliver, outcome: &Outcome) {
-        shared.stats.calls.add(1);
+        shared.stats.calls.add_alone(1);
         if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
         }
@@ -373,7 +373,7 @@ impl Pump {
             let purpose = Purpose::Listeners;
             self.current = Some(Current { event, purpose, after, until: Some(until), build: None, is_text: false });
         } else {
-            shared.stats.inbox.delivered.add(1);
+            shared.stats.inbox.delivered.add_alone(1);
         }
     }
 
@@ -466,9 +466,8 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::event::Event;
     use crate::event::topic::Topic;
-    use crate::event::{Arrival, Decoded};
+    use crate::event::{Arrival, Arrived, Decoded};
     use crate::json::tape;
     use crate::stats::Stats;
 
@@ -527,8 +526,8 @@ mod tests {
             tape::push_text(&mut tape, b"x");
             let decoded = Decoded { tape: &tape, raw: false, identity: None };
             let arrival = Arrival { at: self.start, unix_ms: 0, own_boot: 0 };
-            let event = Event::new(Arc::new(Topic::new(b"a")), b"a", decoded, arrival);
-            self.shared.inbox.push(Inbound::for_listeners(event));
+            let arrived = Arrived { topic: Arc::new(Topic::new(b"a")), channel: b"a", decoded, arrival };
+            self.shared.inbox.push(arrived, Purpose::Listeners);
         }
 
         fn news(&self, number: u64) {

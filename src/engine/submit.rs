@@ -14,7 +14,6 @@ use crate::engine::call::CallbackRef;
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{Engine, Refusal};
 use crate::redis::answer;
-use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::shared::Shared;
 
@@ -29,11 +28,11 @@ impl Engine {
         self.admit()?;
         let now = Instant::now();
         let Some(callback) = callback else {
-            self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Nobody, now))))?;
+            self.shared.outbox.push(Box::new(request.run(ReplyTo::Nobody, now)))?;
             return Ok(());
         };
         let ticket = self.pending.add(callback, request.operation, &request.target)?;
-        let queued = self.shared.outbox.push(Outgoing::Run(Box::new(request.run(ReplyTo::Callback(ticket), now))));
+        let queued = self.shared.outbox.push(Box::new(request.run(ReplyTo::Callback(ticket), now)));
         if queued.is_err() {
             self.pending.remove(ticket);
         }

@@ -1,5 +1,5 @@
 //! The identity of an event: its sender and its number, in the member `_rt` that Emit appends to an object.
-//! Pure values. The game thread writes identities ([`Numbering`]); `rt-subscriber` reads them ([`Identity::parse`]) and
+//! Pure values. The game thread writes identities (`identity/numbering.rs`); `rt-subscriber` reads them ([`Identity::parse`]) and
 //! compares their numbers (`event/ledger.rs`).
 //! A member that deviates from this form is no identity: the event counts as one of another program.
 //!
@@ -17,12 +17,15 @@
 //! The checksum of the channel exposes a relay: a program that publishes the event again on another channel, where the
 //! number means nothing.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::limits::{ACTED_MAX, NUMBERED_CHANNELS_MAX};
+use crate::config::limits::ACTED_MAX;
 use crate::event::fingerprint::Fingerprint;
+
+pub(crate) use numbering::Numbering;
+
+mod numbering;
 
 /// The name of the member.
 pub(crate) const MEMBER: &str = "_rt";
@@ -130,120 +133,13 @@ fn decimal(text: &str) -> Option<u64> {
     if digits { text.parse().ok().filter(|number| *number <= 1 << 53) } else { None }
 }
 
-/// Numbers the events that this process sends, for each channel from 1. Receivers see a gap in the numbers as lost
-/// events and an old number as a repeat.
-pub(crate) struct Numbering {
-    boot: u64,
-    /// `"_rt":"<server>/<boot>:`
-    head: String,
-    /// The index of each channel in `numbers`, so that an event costs one look-up.
-    channels: HashMap<Box<[u8]>, usize>,
-    numbers: Vec<Channel>,
-    /// Buffer for the member of the current event, reused.
-    member: Vec<u8>,
-}
-
-/// The state of one numbered channel.
-struct Channel {
-    /// The number of the last event that was queued.
-    seq: u64,
-    /// `:<crc>`
-    tail: [u8; 9],
-}
-
-/// The member of the next event. Its number is used up only by [`NextMember::taken`]: an event that a full queue
-/// refuses leaves no gap.
-pub(crate) struct NextMember<'a> {
-    /// The member, and the closing brace of the object.
-    pub(crate) member: &'a [u8],
-    /// `None`: the channel is not numbered.
-    channel: Option<&'a mut Channel>,
-}
-
-impl Numbering {
-    /// No channel is numbered yet.
-    pub(crate) fn new(server: &str, boot: u64) -> Numbering {
-        Numbering { boot, head: head(server, boot), channels: HashMap::new(), numbers: Vec::new(), member: Vec::new() }
-    }
-
-    /// Sets another server name or prefix for the following events. The numbers go on: if the prefix later returns to
-    /// an earlier one, receivers would take small numbers for repeats.
-    pub(crate) fn rename(&mut self, server: &str, prefix: &[u8]) {
-        self.head = head(server, self.boot);
-        for (channel, at) in &self.channels {
-            if let Some(known) = self.numbers.get_mut(*at) {
-                known.tail = tail(prefix, channel);
-            }
-        }
-    }
-
-    /// The member of the next event on `prefix` + `channel`. `acted` comes from [`acted`]. Channels beyond
-    /// [`NUMBERED_CHANNELS_MAX`] get the number 0.
-    pub(crate) fn next(&mut self, prefix: &[u8], channel: &[u8], sent_ms: u64, acted: &[u8]) -> NextMember<'_> {
-        let known = self.channels.get(channel).copied();
-        let numbered = match known {
-            None if self.numbers.len() < NUMBERED_CHANNELS_MAX => {
-                self.channels.insert(channel.into(), self.numbers.len());
-                self.numbers.push(Channel { seq: 0, tail: tail(prefix, channel) });
-                self.numbers.last_mut()
-            }
-            known => known.and_then(|at| self.numbers.get_mut(at)),
-        };
-        let (seq, tail) = match &numbered {
-            Some(known) => (known.seq + 1, known.tail),
-            None => (0, tail(prefix, channel)),
-        };
-        let mut digits = itoa::Buffer::new();
-        self.member.clear();
-        self.member.extend_from_slice(self.head.as_bytes());
-        self.member.extend_from_slice(digits.format(seq).as_bytes());
-        self.member.push(b':');
-        self.member.extend_from_slice(digits.format(sent_ms).as_bytes());
-        self.member.extend_from_slice(&tail);
-        self.member.extend_from_slice(acted);
-        self.member.extend_from_slice(b"\"}");
-        NextMember { member: &self.member, channel: numbered }
-    }
-}
-
-impl NextMember<'_> {
-    /// True if receivers can recognise a repeat of this event, so that sending it again is safe.
-    pub(crate) fn is_numbered(&self) -> bool {
-        self.channel.is_some()
-    }
-
-    /// Uses up the number: the event was queued.
-    pub(crate) fn taken(self) {
-        if let Some(channel) = self.channel {
-            channel.seq += 1;
-        }
-    }
-}
-
-/// The part of the member that is equal for all events of this process.
-fn head(server: &str, boot: u64) -> String {
-    format!("\"{MEMBER}\":\"{server}/{boot:016x}:")
-}
-
-/// The part of the member that is equal for all events of one channel: its checksum.
-fn tail(prefix: &[u8], channel: &[u8]) -> [u8; 9] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(prefix);
-    hasher.update(channel);
-    let crc = hasher.finalize();
-    let digit = |at: usize| b"0123456789abcdef"[(crc >> (28 - 4 * at) & 15) as usize];
-    let mut tail = *b":........";
-    tail.iter_mut().skip(1).take(8).enumerate().for_each(|(at, byte)| *byte = digit(at));
-    tail
-}
-
-/// Opens a JSON object for one more member: returns its text without the closing brace, and the comma that the member
-/// needs. `None` if the JSON `text` is not an object: it cannot have an identity.
-pub(crate) fn open_object(text: &[u8]) -> Option<(&[u8], &'static [u8])> {
+/// Opens a JSON object for one more member: returns its text without the closing brace, and whether the object has other
+/// members. `None` if the JSON `text` is not an object: it cannot have an identity.
+#[inline]
+pub(crate) fn open_object(text: &[u8]) -> Option<(&[u8], bool)> {
     let text = text.trim_ascii();
     let inner = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
-    let comma: &[u8] = if inner.trim_ascii_start().is_empty() { b"" } else { b"," };
-    Some((text.strip_suffix(b"}")?, comma))
+    Some((text.strip_suffix(b"}")?, inner.iter().any(|byte| !byte.is_ascii_whitespace())))
 }
 
 #[cfg(test)]

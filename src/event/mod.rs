@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
 use crate::event::topic::Topic;
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
 
 pub(crate) mod fingerprint;
@@ -61,15 +62,63 @@ impl EventText {
 
 /// An event on its way to Lua.
 pub struct Event {
+    head: EventHead,
+    /// `channel … | server … | tape …` from `start` on, in the block of its chunk (`threads/chunks.rs`).
+    block: Arc<Bytes>,
+    start: usize,
+}
+
+/// The part of an event that is not bytes.
+pub(crate) struct EventHead {
     topic: Arc<Topic>,
-    /// `channel … | server … | tape …` in one allocation.
-    block: Box<[u8]>,
     channel_bytes: usize,
     server_bytes: usize,
+    /// Bytes of all three parts.
+    bytes: usize,
     /// The payload is not JSON, so the tape is its text as one string.
     raw: bool,
     origin: Option<EventOrigin>,
     received: Instant,
+}
+
+/// An event for Lua in the memory of the thread that received it.
+pub(crate) struct Arrived<'a> {
+    pub(crate) topic: Arc<Topic>,
+    /// Without the prefix.
+    pub(crate) channel: &'a [u8],
+    pub(crate) decoded: Decoded<'a>,
+    pub(crate) arrival: Arrival,
+}
+
+impl<'a> Arrived<'a> {
+    /// The head of the event, and its bytes in three parts.
+    #[optimize(speed)]
+    pub(crate) fn parts(self) -> (EventHead, [&'a [u8]; 3]) {
+        let Arrived { topic, channel, decoded: Decoded { tape, raw, identity }, arrival } = self;
+        let server = identity.map_or("", |identity| identity.server).as_bytes();
+        let origin = identity.map(|identity| EventOrigin {
+            seq: identity.seq,
+            sent_ms: identity.sent_ms,
+            own: identity.boot == arrival.own_boot,
+            travel: travel(identity.sent_ms, arrival.unix_ms),
+        });
+        let (channel_bytes, server_bytes) = (channel.len(), server.len());
+        let bytes = channel_bytes + server_bytes + tape.len();
+        let head = EventHead { topic, channel_bytes, server_bytes, bytes, raw, origin, received: arrival.at };
+        (head, [channel, server, tape])
+    }
+}
+
+impl EventHead {
+    /// Bytes of the event's three parts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The event whose parts begin at `start` of the block.
+    pub(crate) fn at(self, block: Arc<Bytes>, start: usize) -> Event {
+        Event { head: self, block, start }
+    }
 }
 
 /// The value of [`EventOrigin::travel`].
@@ -96,49 +145,34 @@ pub(crate) struct EventOrigin {
 }
 
 impl Event {
-    /// An event for the listeners of its topic. `channel` has no prefix.
-    pub(crate) fn new(topic: Arc<Topic>, channel: &[u8], decoded: Decoded<'_>, arrival: Arrival) -> Event {
-        let Decoded { tape, raw, identity } = decoded;
-        let server = identity.map_or("", |identity| identity.server).as_bytes();
-        let origin = identity.map(|identity| EventOrigin {
-            seq: identity.seq,
-            sent_ms: identity.sent_ms,
-            own: identity.boot == arrival.own_boot,
-            travel: travel(identity.sent_ms, arrival.unix_ms),
-        });
-        let block = [channel, server, tape].concat().into_boxed_slice();
-        let (channel_bytes, server_bytes) = (channel.len(), server.len());
-        Event { topic, block, channel_bytes, server_bytes, raw, origin, received: arrival.at }
-    }
-
     /// The channel or pattern of the subscription that brought it.
     pub(crate) fn topic(&self) -> &Topic {
-        &self.topic
+        &self.head.topic
     }
 
     /// The channel to which it was published, without the prefix.
     pub fn channel(&self) -> &[u8] {
-        self.block.get(..self.channel_bytes).unwrap_or_default()
+        self.part(0, self.head.channel_bytes)
     }
 
     /// The name of its sender according to its identity. Empty without an identity.
     pub(crate) fn server(&self) -> &[u8] {
-        self.block.get(self.channel_bytes..self.channel_bytes + self.server_bytes).unwrap_or_default()
+        self.part(self.head.channel_bytes, self.head.channel_bytes + self.head.server_bytes)
     }
 
     /// `None` if the event has no valid identity: another program published it, or relayed it.
     pub(crate) fn origin(&self) -> Option<&EventOrigin> {
-        self.origin.as_ref()
+        self.head.origin.as_ref()
     }
 
     /// The decoded payload.
     pub fn tape(&self) -> &[u8] {
-        self.block.get(self.channel_bytes + self.server_bytes..).unwrap_or_default()
+        self.part(self.head.channel_bytes + self.head.server_bytes, self.head.bytes)
     }
 
     /// True if the payload is not JSON: Lua gets its text.
     pub fn is_raw(&self) -> bool {
-        self.raw
+        self.head.raw
     }
 
     /// The same event with its payload as text. Used if Lua could not build a table from it in time.
@@ -146,20 +180,24 @@ impl Event {
     pub(crate) fn into_text(mut self, text: &[u8]) -> Event {
         let mut tape = Vec::with_capacity(text.len() + 5);
         tape::push_text(&mut tape, text);
-        let head = self.block.get(..self.channel_bytes + self.server_bytes).unwrap_or_default();
-        self.block = [head, &tape].concat().into_boxed_slice();
-        self.raw = true;
+        let mut block = Bytes::new();
+        for part in [self.channel(), self.server(), &tape] {
+            block.push_bytes(part);
+        }
+        (self.head.bytes, self.head.raw) = (block.len(), true);
+        (self.block, self.start) = (Arc::new(block), 0);
         self
     }
 
     /// The time of arrival, from which its wait in the inbox is measured.
     pub(crate) fn received(&self) -> Instant {
-        self.received
+        self.head.received
     }
 
-    /// The bytes that it counts toward the bound of the inbox.
-    pub(crate) fn weight(&self) -> usize {
-        self.block.len() + ITEM_OVERHEAD_BYTES
+    /// The bytes from `from` to `to` of its own.
+    #[inline]
+    fn part(&self, from: usize, to: usize) -> &[u8] {
+        self.block.get(self.start + from..self.start + to).unwrap_or_default()
     }
 }
 

@@ -108,6 +108,13 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung since the last wait ended. Sees the end of a wait for sure only if the caller and the waiting
+    /// thread, after that wait, took the same lock.
+    #[inline]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.is_rung.load(Ordering::Acquire)
+    }
+
     /// Waits for a ring until the deadline. The caller must look at its queues afterwards in any case. False: nobody rang.
     pub(crate) fn wait(&self, deadline: Instant) -> bool {
         let heard = self.rx.recv_deadline(deadline).is_ok();

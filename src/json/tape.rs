@@ -31,6 +31,9 @@ const TEXT32: u8 = 8;
 const ARRAY: u8 = 9;
 const OBJECT: u8 = 10;
 
+/// Bytes of an object before its first pair: the tag and the count.
+pub(crate) const OBJECT_HEAD_BYTES: usize = 5;
+
 /// Why a text has no tape. `Display` continues a sentence that begins with the text: `the payload has 4 bytes and …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Undecoded {

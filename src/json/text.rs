@@ -2,6 +2,8 @@
 //! Emit, on the game thread, where it is a hot path; also in templates and posts on other threads. It accepts strings
 //! of any bytes, as Lua has them. Invalid UTF-8 becomes U+FFFD, so every JSON reader accepts the text.
 
+use crate::json::bytes::ByteSink;
+
 /// 2^53. Up to it every whole number is an `f64` of its own; above it neighbours share one. Every language that reads
 /// JSON numbers as `f64` (Lua and JavaScript do) has this limit.
 pub(crate) const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
@@ -37,18 +39,18 @@ const ESCAPES: [u8; 256] = {
 
 /// Appends `bytes` as a JSON string, quotes included.
 #[optimize(speed)]
-pub(crate) fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
+pub(crate) fn push_string(out: &mut impl ByteSink, bytes: &[u8]) {
+    out.push_byte(b'"');
     push_escaped(out, bytes);
-    out.push(b'"');
+    out.push_byte(b'"');
 }
 
 /// Appends the inside of a JSON string, without the quotes. Bytes that are not valid UTF-8 become U+FFFD, one for each
 /// sequence that `utf8_chunks` rejects.
 #[optimize(speed)]
-pub(crate) fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_escaped(out: &mut impl ByteSink, bytes: &[u8]) {
     if is_plain(bytes) {
-        out.extend_from_slice(bytes);
+        out.push_bytes(bytes);
     } else {
         push_with_escapes(out, bytes);
     }
@@ -82,39 +84,39 @@ fn is_plain_word(word: u64) -> bool {
 /// As [`push_escaped`], for bytes of which some need an escape or are not ASCII. They are checked for UTF-8 chunk by
 /// chunk. All bytes that need an escape are ASCII, so no escape is inside a character.
 #[inline(never)]
-fn push_with_escapes(out: &mut Vec<u8>, bytes: &[u8]) {
+fn push_with_escapes(out: &mut impl ByteSink, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_escaped_utf8(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            out.push_bytes("\u{fffd}".as_bytes());
         }
     }
 }
 
 /// Appends valid UTF-8, with an escape for each byte that needs one.
-fn push_escaped_utf8(out: &mut Vec<u8>, mut bytes: &[u8]) {
+fn push_escaped_utf8(out: &mut impl ByteSink, mut bytes: &[u8]) {
     while let Some(at) = bytes.iter().position(|byte| ESCAPES[usize::from(*byte)] > 1) {
         let (plain, rest) = bytes.split_at(at);
-        out.extend_from_slice(plain);
+        out.push_bytes(plain);
         let [special, rest @ ..] = rest else { return };
         match ESCAPES[usize::from(*special)] {
             b'u' => {
                 let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(special >> 4), digit(*special)]);
+                out.push_bytes(&[b'\\', b'u', b'0', b'0', digit(special >> 4), digit(*special)]);
             }
-            letter => out.extend_from_slice(&[b'\\', letter]),
+            letter => out.push_bytes(&[b'\\', letter]),
         }
         bytes = rest;
     }
-    out.extend_from_slice(bytes);
+    out.push_bytes(bytes);
 }
 
 /// Appends a number. A whole number below 2^53 is written as an integer, another finite number in the shortest form
 /// that reads back the same. NaN and infinities, which JSON lacks, are written as `null`; then it returns false.
 #[optimize(speed)]
-pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
+pub(crate) fn push_number(out: &mut impl ByteSink, number: f64) -> bool {
     if !number.is_finite() {
-        out.extend_from_slice(b"null");
+        out.push_bytes(b"null");
         return false;
     }
     push_finite(out, number);
@@ -123,10 +125,10 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: f64) -> bool {
 
 /// Appends a finite number as the text of a value in Redis. Every whole number in the range of Redis' integers (signed
 /// 64 bits) is written in digits, without an exponent, so that INCRBY can add to it.
-pub(crate) fn push_decimal(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_decimal(out: &mut impl ByteSink, number: f64) {
     const FITS: f64 = 9_223_372_036_854_775_808.0; // 2^63
     if number.fract() == 0.0 && number.abs() < FITS {
-        out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+        out.push_bytes(itoa::Buffer::new().format(number as i64).as_bytes());
     } else {
         push_finite(out, number);
     }
@@ -134,32 +136,32 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, number: f64) {
 
 /// Appends a number that is a key of a Lua table, as the name of a JSON member, quotes included. Infinities can be keys
 /// in Lua; NaN cannot.
-pub(crate) fn push_number_key(out: &mut Vec<u8>, number: f64) {
-    out.push(b'"');
+pub(crate) fn push_number_key(out: &mut impl ByteSink, number: f64) {
+    out.push_byte(b'"');
     if number.is_finite() {
         push_finite(out, number);
     } else {
-        out.extend_from_slice(if number > 0.0 { b"inf" } else { b"-inf" });
+        out.push_bytes(if number > 0.0 { b"inf" } else { b"-inf" });
     }
-    out.push(b'"');
+    out.push_byte(b'"');
 }
 
 /// Appends a finite number: an integer below 2^53, else the shortest form. The cast saturates, which the comparison
 /// detects.
 #[optimize(speed)]
-fn push_finite(out: &mut Vec<u8>, number: f64) {
+fn push_finite(out: &mut impl ByteSink, number: f64) {
     let whole = number as i64;
     if whole as f64 == number && number.abs() < WHOLE_MAX {
-        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+        out.push_bytes(itoa::Buffer::new().format(whole).as_bytes());
     } else {
-        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+        out.push_bytes(zmij::Buffer::new().format_finite(number).as_bytes());
     }
 }
 
 /// Appends a number as C's `%.9g` prints it. GMod's vectors hold 32-bit floats, and nine digits restore each of them.
 /// Rule: <https://en.cppreference.com/w/c/io/fprintf>, conversion `g`: fixed notation for exponents from -4 to 8, else
 /// scientific with an exponent of two digits or more; without trailing zeros.
-pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn push_g9(out: &mut impl ByteSink, number: f64) {
     if !number.is_finite() {
         let text = if number.is_nan() {
             "nan"
@@ -168,7 +170,7 @@ pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
         } else {
             "-inf"
         };
-        out.extend_from_slice(text.as_bytes());
+        out.push_bytes(text.as_bytes());
         return;
     }
     let scientific = format!("{number:.8e}");
@@ -176,11 +178,11 @@ pub(crate) fn push_g9(out: &mut Vec<u8>, number: f64) {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..9).contains(&exponent) {
         let decimals = usize::try_from(8 - exponent).unwrap_or(0);
-        out.extend_from_slice(without_trailing_zeros(&format!("{number:.decimals$}")).as_bytes());
+        out.push_bytes(without_trailing_zeros(&format!("{number:.decimals$}")).as_bytes());
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
         let shown = format!("{}e{sign}{:02}", without_trailing_zeros(mantissa), exponent.abs());
-        out.extend_from_slice(shown.as_bytes());
+        out.push_bytes(shown.as_bytes());
     }
 }
 

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::json::build::{Build, Pace};
+use crate::lua::decode::{Making, Stage};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
-use crate::lua::shield::{self, ATTEMPTS_MAX, Making, Results, Stage, Work};
+use crate::lua::shield::{self, ATTEMPTS_MAX, Results, Work};
 use crate::lua::stack::{LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, Lua, SHIELD};
 use crate::redis::answer::Answer;
 
@@ -75,7 +76,7 @@ pub(super) fn push_answer(lua: Lua, answer: &Answer, deadline: Option<Instant>) 
     let values = i32::from(answer.values);
     for _ in 0..ATTEMPTS_MAX {
         let mut build = Build::new();
-        let mut making = Making::new(&mut build, &mut pace);
+        let mut making = Making::new(&mut build, &mut pace, None);
         lua.push_value(SHIELD);
         let done = shield::run(lua, &mut Work::Values(answer, &mut making), 0, values, 0);
         let stage = making.stage;

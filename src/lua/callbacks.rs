@@ -3,6 +3,7 @@
 //! It spends at most the tick's budget, and one callback: values that take longer to make are parked and go on in the
 //! next tick. An error of a script is reported with the name of its Call; it never stops the pump.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::Instant;
@@ -14,11 +15,14 @@ use crate::engine::{Answered, Call, Condition, Deliver, Outcome, fits};
 use crate::hooks::aggregator::Aggregator;
 use crate::io::fail_point::fail_point;
 use crate::json::build::{AfterError, Build, Pace, weight};
+use crate::json::bytes::Bytes;
 use crate::json::find;
+use crate::lua::decode::{Making, Stage};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, wants_attention};
-use crate::lua::shield::{self, Filling, Making, Results, Stage, Work};
+use crate::lua::shapes::{self, Shapes};
+use crate::lua::shield::{self, Filling, Results, Work};
 use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
 use crate::threads::selftest::lines::Selftest;
@@ -89,6 +93,7 @@ fn run_tick(lua: Lua) {
     print_lines(lua, process, &shared.selftest);
     let (mut finished, mut scratch) = (None, Build::new());
     let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
+    let mut shapes = shapes::take();
     loop {
         let call = {
             // The engine is locked in this block only: a callback may call any function of `realtime`.
@@ -100,9 +105,10 @@ fn run_tick(lua: Lua) {
         };
         let Some(mut call) = call else {
             EVERY.store(pace.every(), Ordering::Relaxed);
+            shapes::put_back(shapes);
             return;
         };
-        let outcome = run_one(lua, &mut call, &mut pace, &mut scratch);
+        let outcome = run_one(lua, &mut call, &mut Tools { pace: &mut pace, shapes: &mut shapes }, &mut scratch);
         finished = Some((call, outcome));
         now = Instant::now();
         pace.restart(now);
@@ -129,12 +135,18 @@ fn print_line(lua: Lua, line: &str, for_asker: bool) {
     }
 }
 
+/// The means of one tick to make values: its time, and the constructors of tables.
+struct Tools<'a> {
+    pace: &'a mut Pace,
+    shapes: &'a mut Shapes,
+}
+
 /// Runs a Call as far as the tick allows. `scratch` is an empty build for values that are made in one go; it is empty
 /// again afterwards. A Call that was begun in an earlier tick brings its own build. The edge releases the callback of
 /// an answer and the array of a window, once they are called. `[-0, +0]`, never raises.
-fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> Outcome {
+fn run_one(lua: Lua, call: &mut Call, tools: &mut Tools<'_>, scratch: &mut Build) -> Outcome {
     let built = match call {
-        Call::Gather(_) => return run_window(lua, call, pace, scratch),
+        Call::Gather(_) => return run_window(lua, call, tools, scratch),
         Call::Deliver(Deliver { build, .. })
         | Call::Condition(Condition { build, .. })
         | Call::Answer(Answered { build, .. }) => build.take(),
@@ -144,8 +156,9 @@ fn run_one(lua: Lua, call: &mut Call, pace: &mut Pace, scratch: &mut Build) -> O
     if let Some(built) = built {
         *scratch = *built;
     }
-    let began = pace.looked();
-    let outcome = run_call(lua, call, scratch, pace, began);
+    tools.shapes.begin();
+    let began = tools.pace.looked();
+    let outcome = run_call(lua, call, scratch, tools, began);
     if goes_on && outcome != Outcome::Parked {
         scratch.clear();
     }
@@ -172,11 +185,11 @@ fn keep_build(call: &mut Call, scratch: &mut Build) {
 /// Runs a Call other than [`Call::Gather`]. It loops only to repeat after an error of Lua's memory. `[-0, +0]`, never
 /// raises.
 #[inline]
-fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
+fn run_call(lua: Lua, call: &Call, build: &mut Build, tools: &mut Tools<'_>, began: Instant) -> Outcome {
     let top = lua.top();
     let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
     loop {
-        let mut making = Making::new(build, pace);
+        let mut making = Making::new(build, tools.pace, Some(tools.shapes));
         RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
@@ -198,12 +211,31 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, pace: &mut Pace, began: In
         }
         RUNNING_CALL.store(std::ptr::null_mut(), Ordering::Relaxed);
         lua.set_top(top);
+        if tools.shapes.has_missed()
+            && let Call::Deliver(Deliver { event, .. }) | Call::Condition(Condition { event, .. }) = call
+        {
+            learn(lua, tools.shapes, event.tape());
+        }
         if done && stage == Stage::Called {
             return outcome;
         }
-        if let Some(outcome) = unfinished(call, build, pace, began, done, stage) {
+        if let Some(outcome) = unfinished(call, build, tools.pace, began, done, stage) {
             return outcome;
         }
+    }
+}
+
+/// Lets the shapes learn from the tape of a Call, and compiles the constructor that they want. `[-0, +0]`, never raises.
+#[cold]
+fn learn(lua: Lua, shapes: &mut Shapes, tape: &[u8]) {
+    let Some((place, code)) = shapes.learn(lua, tape) else { return };
+    let kept = Cell::new(None);
+    lua.push_value(SHIELD);
+    if !shield::run(lua, &mut Work::Constructor(&code, &kept), 0, 0, 0) {
+        lua.pop(1); // Lua has no memory: tables of this shape are made member by member.
+    }
+    if let Some(constructor) = kept.get() {
+        shapes.compiled(place, constructor);
     }
 }
 
@@ -275,7 +307,8 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
 /// values of a window take too long, its other events are put in as text, one in each round of the loop. `[-0, +0]`,
 /// never raises.
 #[inline(never)]
-fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> Outcome {
+fn run_window(lua: Lua, call: &mut Call, tools: &mut Tools<'_>, build: &mut Build) -> Outcome {
+    let Tools { pace, shapes } = tools;
     let (began, top) = (pace.looked(), lua.top());
     if let Call::Gather(gather) = call
         && let Some(built) = gather.build.take()
@@ -287,7 +320,7 @@ fn run_window(lua: Lua, call: &mut Call, pace: &mut Pace, build: &mut Build) -> 
         let text = gather.events().get(gather.made).filter(|_| gather.is_slow).map(|event| text_of(event));
         let bytes = text.as_ref().map_or(0, Vec::len);
         let mut filling = Filling { array: gather.array, made: gather.made, text };
-        let mut making = Making::new(build, pace);
+        let mut making = Making::new(build, pace, Some(shapes));
         RUNNING_CALL.store(std::ptr::from_ref(call).cast_mut(), Ordering::Relaxed);
         lua.push_value(ON_ERROR);
         lua.push_value(SHIELD);
@@ -353,7 +386,7 @@ fn aggregator_result(lua: Lua) -> Outcome {
     if kind == LUA_TNIL {
         return Outcome::Done;
     }
-    let mut payload = Vec::new();
+    let mut payload = Bytes::default();
     let encoded = match kind {
         LUA_TTABLE => encode::push_json(lua, lua.top(), DESCRIBE, &mut payload).map_err(|err| err.to_string()),
         _ => Err(format!("it returned a {}, expected a table or nil", Lua::type_name(kind))),
@@ -367,7 +400,7 @@ fn aggregator_result(lua: Lua) -> Outcome {
             if let Some(process) = PROCESS.get() {
                 process.stats.non_finite.add(non_finite);
             }
-            Outcome::Sum(payload)
+            Outcome::Sum(payload.into_vec())
         }
         Err(reason) => {
             lua.push_value(SHIELD);

@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use crate::json::build::{BUILD_DEPTH_MAX, Build, Open, Pace, weight};
-use crate::json::tape::{Reader, TapeItem};
+use crate::json::tape::{OBJECT_HEAD_BYTES, Reader, TapeItem};
+use crate::lua::shapes::{Shapes, push_scalar};
 use crate::lua::stack::{LUA_TTABLE, Lua, upvalue};
 
 /// Upvalue 4 of `perform`: a table that keeps half-made values from tick to tick. It has one range of slots for each
@@ -53,6 +54,41 @@ pub(super) fn push_kept_table(lua: Lua) {
     }
 }
 
+/// The values of a Call that are being made: their progress, their time limit, and the stage that was reached.
+pub(super) struct Making<'a> {
+    /// Survives a tick, so that a later one goes on from here.
+    pub(super) build: &'a mut Build,
+    /// Says when the tick's time is out.
+    pub(super) pace: &'a mut Pace,
+    /// `None`: every table is made member by member.
+    pub(super) shapes: Option<&'a mut Shapes>,
+    pub(super) stage: Stage,
+}
+
+impl<'a> Making<'a> {
+    /// A making that has reached no stage yet.
+    #[inline]
+    pub(super) fn new(build: &'a mut Build, pace: &'a mut Pace, shapes: Option<&'a mut Shapes>) -> Making<'a> {
+        Making { build, pace, shapes, stage: Stage::Making }
+    }
+}
+
+/// The stage that a work had reached when it ended, or when a Lua error ended it.
+///
+/// ```text
+///  Making ──all values made──▶ Called      (also if the function is gone: then nothing is called)
+///     └─────time is out──────▶ Parked      (the values so far are kept; the next run starts at Making again)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not begun yet, or in the middle of making values. An error at this stage comes from Lua's memory or a `__gc`.
+    Making,
+    /// The tick's time ran out; the values so far are kept outside the stack.
+    Parked,
+    /// All values are made. From here on an error comes from the script's function.
+    Called,
+}
+
 /// Values and tables that may stand on the stack without a `check_stack`. Every C function starts with twenty free
 /// slots (LUA_MINSTACK); the rest is for the function to call, its arguments, a key and a value.
 const STANDING_IN_MINSTACK: i32 = 8;
@@ -72,7 +108,9 @@ const STANDING_IN_MINSTACK: i32 = 8;
 ///
 /// Each open table is put into the table around it when it is created, so closing it needs only a pop.
 #[optimize(speed)]
-pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &mut Pace, lane: Option<Lane>) -> bool {
+pub(super) fn make(lua: Lua, tape: &[u8], count: u32, making: &mut Making<'_>, lane: Option<Lane>) -> bool {
+    let Making { build, pace, shapes, .. } = making;
+    let mut shapes = shapes.as_deref_mut();
     let lane = match lane {
         Some(lane) if build.is_kept => {
             restore_standing(lua, build, lane);
@@ -103,33 +141,68 @@ pub(super) fn make(lua: Lua, tape: &[u8], count: u32, build: &mut Build, pace: &
             return false;
         }
         is_over = match around {
-            Some(open) => make_run(lua, &mut rest, open, build, pace, lane),
+            Some(open) => {
+                let mut source = Source { tape, rest: &mut rest, shapes: usable(&mut shapes, build, pace) };
+                make_run(lua, &mut source, open, build, pace, lane)
+            }
             None => {
-                let bytes = make_whole(lua, &mut rest, build, lane);
-                pace.is_over(weight(bytes), Instant::now)
+                let mut source = Source { tape, rest: &mut rest, shapes: usable(&mut shapes, build, pace) };
+                let values = make_whole(lua, &mut source, build, lane);
+                pace.is_over(values, Instant::now)
             }
         };
         build.at = tape.len() - rest.rest().len();
     }
 }
 
-/// Makes the next outermost value. Of an array or object it makes the table only, and leaves it open. Returns the
-/// length of a text in bytes, 0 for other values: long texts count as several values. `[-0, +1]`, **raises**.
-fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<Lane>) -> usize {
-    match tape.next_item() {
+/// The tape that values are made of, up to where it was read, and the constructors that may be used.
+struct Source<'a, 'b> {
+    tape: &'a [u8],
+    rest: &'b mut Reader<'a>,
+    shapes: Option<&'b mut Shapes>,
+}
+
+impl Source<'_, '_> {
+    /// Makes the table of an object of `members` by its constructor, if it has one: then returns the number of values that
+    /// it counts for. `rest` stands behind the count of the members. `[-0, +1]` or `[-0, +0]`, **raises**.
+    #[inline]
+    fn construct(&mut self, lua: Lua, members: u32) -> Option<u32> {
+        let at = self.tape.len() - self.rest.rest().len() - OBJECT_HEAD_BYTES;
+        let bytes = self.shapes.as_mut()?.construct(lua, self.rest, members, at)?;
+        Some(members + weight(bytes))
+    }
+}
+
+/// The constructors, if they may be used now: not for values that are kept one by one, and not while values are so slow
+/// that the clock is looked at after each.
+#[inline]
+fn usable<'a>(shapes: &'a mut Option<&mut Shapes>, build: &Build, pace: &Pace) -> Option<&'a mut Shapes> {
+    if build.is_kept || pace.every() < Pace::EVERY_MAX { None } else { shapes.as_deref_mut() }
+}
+
+/// Makes the next outermost value. Of an array or object it makes the table only, and leaves it open, unless the object has
+/// a constructor. Returns the number of values that it counts for: a long text counts as several. `[-0, +1]`, **raises**.
+fn make_whole(lua: Lua, source: &mut Source<'_, '_>, build: &mut Build, lane: Option<Lane>) -> u32 {
+    match source.rest.next_item() {
         Some(TapeItem::Array(count)) => make_table(lua, count, false, None, build, lane),
-        Some(TapeItem::Object(count)) => make_table(lua, count, true, None, build, lane),
+        Some(TapeItem::Object(count)) => match source.construct(lua, count) {
+            Some(values) => {
+                build.done += 1;
+                return values;
+            }
+            None => make_table(lua, count, true, None, build, lane),
+        },
         item => {
             let item = item.unwrap_or(TapeItem::Nil);
             push_scalar(lua, item);
             keep_top(lua, build, lane);
             build.done += 1;
             if let TapeItem::Text(text) = item {
-                return text.len();
+                return weight(text.len());
             }
         }
     }
-    0
+    1
 }
 
 /// Makes values of the innermost open container `open`, whose table is on top of the stack. Stops at its end, or after
@@ -141,7 +214,7 @@ fn make_whole(lua: Lua, tape: &mut Reader<'_>, build: &mut Build, lane: Option<L
 #[optimize(speed)]
 fn make_run(
     lua: Lua,
-    tape: &mut Reader<'_>,
+    source: &mut Source<'_, '_>,
     mut open: Open,
     build: &mut Build,
     pace: &mut Pace,
@@ -150,7 +223,7 @@ fn make_run(
     let is_object = open.next == 0;
     loop {
         let key = if is_object {
-            match tape.next_item() {
+            match source.rest.next_item() {
                 Some(TapeItem::Text(key)) => {
                     lua.push_bytes(key);
                     key
@@ -160,19 +233,22 @@ fn make_run(
         } else {
             &[]
         };
-        let mut bytes = key.len();
-        match tape.next_item() {
+        let (mut bytes, mut inner) = (key.len(), 0);
+        match source.rest.next_item() {
             None => return build.cut_off(),
             Some(TapeItem::Array(count)) => {
                 build.set_innermost(open);
                 make_table(lua, count, false, Some(open), build, lane);
                 return pace.is_over(weight(bytes), Instant::now);
             }
-            Some(TapeItem::Object(count)) => {
-                build.set_innermost(open);
-                make_table(lua, count, true, Some(open), build, lane);
-                return pace.is_over(weight(bytes), Instant::now);
-            }
+            Some(TapeItem::Object(count)) => match source.construct(lua, count) {
+                Some(values) => inner = values,
+                None => {
+                    build.set_innermost(open);
+                    make_table(lua, count, true, Some(open), build, lane);
+                    return pace.is_over(weight(bytes), Instant::now);
+                }
+            },
             Some(item) => {
                 if let TapeItem::Text(text) = item {
                     bytes += text.len();
@@ -188,7 +264,7 @@ fn make_run(
             open.next += 1;
         }
         open.left -= 1;
-        let is_over = pace.is_over(weight(bytes), Instant::now);
+        let is_over = pace.is_over(inner + weight(bytes), Instant::now);
         if open.left == 0 || is_over || build.is_kept {
             build.set_innermost(open);
             return is_over;
@@ -225,19 +301,6 @@ fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build
 
 /// Elements or members that a new table gets room for when it is created.
 const ROOM_MADE_MAX: u32 = 16_384;
-
-/// Pushes a value that contains no others. Nil stands for an absent member. `[-0, +1]`, **raises**.
-#[inline]
-#[optimize(speed)]
-fn push_scalar(lua: Lua, item: TapeItem<'_>) {
-    match item {
-        TapeItem::Null => lua.push_null(),
-        TapeItem::Boolean(value) => lua.push_boolean(value),
-        TapeItem::Number(number) => lua.push_number(number),
-        TapeItem::Text(bytes) => lua.push_bytes(bytes),
-        TapeItem::Nil | TapeItem::Array(_) | TapeItem::Object(_) => lua.push_nil(),
-    }
-}
 
 /// Keeps the value on top in the next slot of the lane, if the values of this build are kept. `[-0, +0]`, **raises**
 /// only if a script changed the table of kept values.

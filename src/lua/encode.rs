@@ -9,6 +9,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 
 use crate::config::limits::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::text;
 use crate::lua::shield::{self, NESTED_MAX, Work, nested};
 use crate::lua::stack::{
@@ -78,7 +79,7 @@ impl std::fmt::Display for EncodeError {
 ///  walk 3   only after an error: finds the path of the userdata that could not be described
 /// ```
 #[optimize(speed)]
-pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Vec<u8>) -> Result<u64, Box<EncodeError>> {
+pub(super) fn push_json(lua: Lua, index: i32, describe: i32, out: &mut Bytes) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let mut encoder = Encoder::new(lua, out);
     encoder.value(index, 0)?;
@@ -100,7 +101,7 @@ fn encode_described(
     index: i32,
     describe: i32,
     count: usize,
-    out: &mut Vec<u8>,
+    out: &mut Bytes,
 ) -> Result<u64, Box<EncodeError>> {
     let start = out.len();
     let room = i32::try_from(count).unwrap_or(i32::MAX);
@@ -120,7 +121,7 @@ fn encode_described(
     let mut known: HashMap<*mut c_void, (Range<usize>, usize)> = HashMap::new();
     let mut at = 0;
     for (number, gap) in (1..).zip(&gaps) {
-        filler.out.extend_from_slice(text.get(at..gap.at).unwrap_or_default());
+        filler.out.push_bytes(text.get(at..gap.at).unwrap_or_default());
         at = gap.at;
         lua.raw_get_index(list, number);
         let userdata = lua.top();
@@ -137,7 +138,7 @@ fn encode_described(
             return Err(with_path(lua, index, number as usize, err));
         }
     }
-    filler.out.extend_from_slice(text.get(at..).unwrap_or_default());
+    filler.out.push_bytes(text.get(at..).unwrap_or_default());
     non_finite += filler.non_finite;
     filler.fits(0)?;
     Ok(non_finite)
@@ -158,7 +159,7 @@ fn new_table(lua: Lua, room: i32) -> Option<i32> {
 
 /// Adds the path to the error of userdata `number` (from 1), by one more walk up to it. `[-0, +?]`, never raises.
 fn with_path(lua: Lua, index: i32, number: usize, err: Box<EncodeError>) -> Box<EncodeError> {
-    let mut nowhere = Vec::new();
+    let mut nowhere = Bytes::default();
     let mut again = Again::Find { number, err: err.clone() };
     let mut encoder = Encoder::new(lua, &mut nowhere);
     encoder.again = Some(&mut again);
@@ -179,7 +180,7 @@ struct Encoder<'a> {
     lua: Lua,
     /// Length that `out` must not exceed.
     bytes_max: usize,
-    out: &'a mut Vec<u8>,
+    out: &'a mut Bytes,
     /// Values so far, tables included.
     nodes: usize,
     /// NaN and infinities so far, written as `null`.
@@ -200,7 +201,7 @@ enum Again {
 
 impl<'a> Encoder<'a> {
     /// A first walk, which appends at most [`PAYLOAD_BYTES_MAX`] to `out`.
-    fn new(lua: Lua, out: &'a mut Vec<u8>) -> Encoder<'a> {
+    fn new(lua: Lua, out: &'a mut Bytes) -> Encoder<'a> {
         let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
         Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
     }
@@ -241,11 +242,11 @@ impl<'a> Encoder<'a> {
             LUA_TNUMBER => self.number(index),
             LUA_TBOOLEAN => {
                 let word: &[u8] = if self.lua.boolean(index) { b"true" } else { b"false" };
-                self.out.extend_from_slice(word);
+                self.out.push_bytes(word);
             }
             LUA_TTABLE if depth == ENCODE_DEPTH_MAX => return Err(Encoder::too_deep()),
             LUA_TTABLE => return self.table(index, depth + 1),
-            LUA_TLIGHTUSERDATA if self.lua.userdata(index).is_null() => self.out.extend_from_slice(b"null"),
+            LUA_TLIGHTUSERDATA if self.lua.userdata(index).is_null() => self.out.push_bytes(b"null"),
             LUA_TUSERDATA => return self.userdata(index, depth),
             kind => return Err(EncodeError::new(format!("is a {}", Lua::type_name(kind)))),
         }
@@ -302,16 +303,17 @@ impl<'a> Encoder<'a> {
 
     /// Writes the elements 1 to `border` as an array.
     fn elements(&mut self, table: i32, border: i32, depth: usize) -> Result<(), Box<EncodeError>> {
-        self.out.push(b'[');
+        self.out.push_byte(b'[');
+        let element = self.lua.top() + 1;
         for i in 1..=border {
             if i > 1 {
-                self.out.push(b',');
+                self.out.push_byte(b',');
             }
             self.lua.raw_get_index(table, i);
-            self.value(self.lua.top(), depth).map_err(|err| err.within(&format!("[{i}]")))?;
+            self.value(element, depth).map_err(|err| err.within(&format!("[{i}]")))?;
             self.lua.pop(1);
         }
-        self.out.push(b']');
+        self.out.push_byte(b']');
         Ok(())
     }
 
@@ -319,12 +321,13 @@ impl<'a> Encoder<'a> {
     fn object(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let start = self.out.len();
         let (mut numbers, mut texts) = (0, 0);
-        self.out.push(b'{');
+        self.out.push_byte(b'{');
         self.lua.push_nil();
+        // Of each member: the key, and the value above it.
+        let value = self.lua.top() + 1;
         while self.lua.next(table) {
-            let value = self.lua.top();
             if self.out.len() > start + 1 {
-                self.out.push(b',');
+                self.out.push_byte(b',');
             }
             match self.lua.type_of(value - 1) {
                 LUA_TSTRING => {
@@ -337,16 +340,16 @@ impl<'a> Encoder<'a> {
                 }
                 kind => return Err(EncodeError::new(format!("has a {} as a key", Lua::type_name(kind)))),
             }
-            self.out.push(b':');
+            self.out.push_byte(b':');
             self.value(value, depth).map_err(|err| err.within(&self.step(value - 1)))?;
             self.lua.pop(1);
         }
         if self.out.len() == start + 1 {
             self.out.truncate(start);
-            self.out.extend_from_slice(b"[]");
+            self.out.push_bytes(b"[]");
             return Ok(());
         }
-        self.out.push(b'}');
+        self.out.push_byte(b'}');
         if numbers > 0 && texts > 0 { self.refuse_collisions(table) } else { Ok(()) }
     }
 
@@ -411,7 +414,8 @@ impl<'a> Encoder<'a> {
     fn repeat(&mut self, range: Range<usize>, nodes: usize, depth: usize) -> Result<(), Box<EncodeError>> {
         self.fits(range.len())?;
         self.members_fit(nodes, depth)?;
-        self.out.extend_from_within(range);
+        let again = self.out.get(range).unwrap_or_default().to_vec();
+        self.out.push_bytes(&again);
         Ok(())
     }
 
@@ -443,18 +447,18 @@ impl<'a> Encoder<'a> {
         match lua.string(first) {
             Some(kind @ (b"vector" | b"angle")) => {
                 let [open, close] = if kind == b"vector" { [b'[', b']'] } else { [b'{', b'}'] };
-                self.out.extend_from_slice(&[b'"', open]);
+                self.out.push_bytes(&[b'"', open]);
                 for i in 1..=3 {
                     if i > 1 {
-                        self.out.push(b' ');
+                        self.out.push_byte(b' ');
                     }
                     text::push_g9(self.out, lua.number(first + i));
                 }
-                self.out.extend_from_slice(&[close, b'"']);
+                self.out.push_bytes(&[close, b'"']);
             }
             Some(b"player") => self.members(first, &["steamid64", "name", "userid"], depth)?,
             Some(b"entity") => self.members(first, &["class", "index"], depth)?,
-            Some(b"null") => self.out.extend_from_slice(b"null"),
+            Some(b"null") => self.out.push_bytes(b"null"),
             _ => return Ok(false),
         }
         self.fits(0)?;
@@ -467,16 +471,16 @@ impl<'a> Encoder<'a> {
         self.members_fit(names.len(), depth)?;
         let befores = std::iter::once(b'{').chain(std::iter::repeat(b','));
         for ((name, at), before) in names.iter().zip(first + 1..).zip(befores) {
-            self.out.push(before);
+            self.out.push_byte(before);
             text::push_string(self.out, name.as_bytes());
-            self.out.push(b':');
+            self.out.push_byte(b':');
             match self.lua.type_of(at) {
                 LUA_TSTRING => self.string(self.lua.bytes(at))?,
                 LUA_TNUMBER => self.number(at),
-                _ => self.out.extend_from_slice(b"null"),
+                _ => self.out.push_bytes(b"null"),
             }
         }
-        self.out.push(b'}');
+        self.out.push_byte(b'}');
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
+use crate::json::bytes::Bytes;
 use crate::lua::arguments::{NOT_KEPT, bad, callback, outcome_of, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::{Process, process};
@@ -43,7 +44,7 @@ fn run_read_event_log(lua: Lua) -> EntryOutcome {
 /// `[-0, +?]`; never raises.
 fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
-    let mut text = Vec::new();
+    let mut text = Bytes::default();
     let non_finite = encode::push_json(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;
     if non_finite > 0 {
         return Err("encode: a number of the options is not finite".to_owned());

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
 use crate::engine::CallbackRef;
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
 use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
 use crate::lua::encode;
@@ -16,9 +17,9 @@ use crate::lua::shield::{self, Results, nested};
 use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua};
 
 thread_local! {
-    /// Buffer for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
+    /// Bytes for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
     /// inside an Emit (from a player's `Nick`) finds an empty one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Bytes> = const { Cell::new(Bytes::new()) };
 }
 
 entry! {
@@ -51,7 +52,7 @@ fn run_emit(lua: Lua) -> EntryOutcome {
 /// not as a string. The error is the reason for Lua; refusals are counted by cause. `[-0, +0]`, or after an error `[-0,
 /// +?]`.
 #[optimize(speed)]
-fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(), String> {
+fn write_payload(lua: Lua, process: &Process, payload: &mut Bytes) -> Result<(), String> {
     if lua.type_of(2) == LUA_TSTRING {
         let text = lua.bytes(2);
         // Checked before the string is parsed: a huge string must cost the tick nothing.
@@ -59,8 +60,8 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Vec<u8>) -> Result<(
             process.stats.refused_too_large.add(1);
             return Err(refusal.to_string());
         }
-        if tape::is_container(text, payload) {
-            payload.extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+        if tape::is_container(text, &mut Vec::new()) {
+            payload.push_bytes(String::from_utf8_lossy(text).as_bytes());
             return Ok(());
         }
     }

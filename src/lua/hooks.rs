@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
 use crate::engine::{CallbackRef, Engine, Select};
+use crate::json::bytes::Bytes;
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
 use crate::lua::encode::{self, shown};
 use crate::lua::entry::EntryOutcome;
@@ -61,7 +62,7 @@ fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
         lua.set_top(top);
         return (Err(format!("encode: the spec {reason}")), place);
     }
-    let mut text = Vec::new();
+    let mut text = Bytes::default();
     // A spec must not contain userdata: `strip`, passed here in the place of `describe`, makes the encoder refuse them.
     let encoded = encode::push_json(lua, top + 1, HELPER, &mut text).map_err(|err| err.to_string());
     let spec = encoded.and_then(|_| serde_json::from_slice(&text).map_err(|err| format!("encode: the spec {err}")));

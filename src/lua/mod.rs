@@ -9,6 +9,7 @@
 //! | [`arguments`] | How do they read arguments and word refusals? |
 //! | [`callbacks`] | How does the pump run the engine's Calls, tick by tick? |
 //! | [`encode`], [`decode`] | How does a Lua value become JSON, and a tape a Lua value? |
+//! | [`shapes`] | Which objects are made by a compiled constructor? |
 //! | [`entry`] | How does a Rust function that Lua calls begin and end? |
 //! | [`shield`] | Where may a Lua error be raised on behalf of Rust code? |
 //! | [`stack`] | Which functions of the Lua C API are used, and which of them raise? |
@@ -36,6 +37,7 @@ mod events;
 mod hooks;
 mod open;
 mod process;
+mod shapes;
 mod shield;
 mod stack;
 mod status;

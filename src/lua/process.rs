@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
@@ -66,8 +66,17 @@ pub(super) fn is_attached(lua: Lua) -> bool {
     MAIN_THREAD.load(Ordering::Relaxed) == lua.thread_mark() || ATTACHED.load(Ordering::Relaxed) == lua.state_mark()
 }
 
+/// How often the attached state changed. References into a state's registry are worthless once this number is another.
+static ATTACHES: AtomicU32 = AtomicU32::new(0);
+
+/// The number of the attached state: another one after each change.
+pub(super) fn attaches() -> u32 {
+    ATTACHES.load(Ordering::Relaxed)
+}
+
 /// Makes the engine work for this state, or for none. Stack: `[-0, +0]`, never raises.
 pub(super) fn set_attached(lua: Option<Lua>) {
+    ATTACHES.store(attaches().wrapping_add(1), Ordering::Relaxed);
     let null = std::ptr::null_mut();
     ATTACHED.store(lua.map_or(null, Lua::state_mark), Ordering::Relaxed);
     let main = lua.filter(|lua| lua.is_main_thread()).map_or(null, Lua::thread_mark);

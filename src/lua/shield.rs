@@ -21,8 +21,7 @@ use gmod::lua::State;
 use crate::engine::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather};
 use crate::event::Event;
 use crate::event::notice::{Argument, Notice};
-use crate::json::build::{Build, Pace};
-use crate::lua::decode::{self, Lane};
+use crate::lua::decode::{self, Lane, Making, Stage};
 use crate::lua::stack::{LUA_TFUNCTION, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::redis::answer::Answer;
 
@@ -42,6 +41,8 @@ pub(super) enum Work<'a, 'b> {
     Results(&'a Results),
     /// Keep argument 1 in the registry, and write its reference into the cell.
     Keep(&'a Cell<Option<CallbackRef>>),
+    /// Compile a constructor (`shapes.rs`), and keep it in the registry: write its reference into the cell.
+    Constructor(&'a str, &'a Cell<Option<CallbackRef>>),
     /// Push an empty table with room for that many elements.
     Table(i32),
     /// Print a line: on the console of the player that asked for a self-test (true), or on the server's.
@@ -94,15 +95,6 @@ impl Results {
     }
 }
 
-/// The values of a Call that are being made: their progress, their time limit, and the stage that was reached.
-pub(super) struct Making<'a> {
-    /// Survives a tick, so that a later one goes on from here.
-    pub(super) build: &'a mut Build,
-    /// Says when the tick's time is out.
-    pub(super) pace: &'a mut Pace,
-    pub(super) stage: Stage,
-}
-
 /// The array of an aggregator's window while it is filled.
 pub(super) struct Filling {
     /// The array in the registry; `None` until the first run has made it.
@@ -111,30 +103,6 @@ pub(super) struct Filling {
     pub(super) made: usize,
     /// JSON text to put in the place of the next event, if its value takes Lua too long.
     pub(super) text: Option<Vec<u8>>,
-}
-
-impl<'a> Making<'a> {
-    /// A making that has reached no stage yet.
-    #[inline]
-    pub(super) fn new(build: &'a mut Build, pace: &'a mut Pace) -> Making<'a> {
-        Making { build, pace, stage: Stage::Making }
-    }
-}
-
-/// The stage that a work had reached when it ended, or when a Lua error ended it.
-///
-/// ```text
-///  Making ──all values made──▶ Called      (also if the function is gone: then nothing is called)
-///     └─────time is out──────▶ Parked      (the values so far are kept; the next run starts at Making again)
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Not begun yet, or in the middle of making values. An error at this stage comes from Lua's memory or a `__gc`.
-    Making,
-    /// The tick's time ran out; the values so far are kept outside the stack.
-    Parked,
-    /// All values are made. From here on an error comes from the script's function.
-    Called,
 }
 
 /// The work of the innermost [`run`], until [`perform`] takes it; null at any other time. Game thread only.
@@ -174,6 +142,13 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
             kept.set(Some(lua.keep()));
             0
         }
+        Work::Constructor(code, kept) => {
+            if lua.load_chunk(code, c"=realtime") {
+                lua.call(0, 1);
+                kept.set(Some(lua.keep()));
+            }
+            0
+        }
         Work::Table(room) => {
             lua.push_table(*room, 0);
             1
@@ -193,7 +168,7 @@ pub(super) unsafe extern "C-unwind" fn perform(state: State) -> i32 {
         }
         Work::Values(answer, making) => {
             lua.set_top(0);
-            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, None) {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making, None) {
                 making.stage = Stage::Parked;
                 return 0;
             }
@@ -226,7 +201,7 @@ fn push_function(lua: Lua, function: CallbackRef, making: &mut Making<'_>) -> bo
 
 /// Makes the one value of a tape and leaves it on top of the stack; or (false) time is out. `[-0, +1]`, **raises**.
 fn make_one(lua: Lua, tape: &[u8], making: &mut Making<'_>, lane: Lane) -> bool {
-    let is_made = decode::make(lua, tape, 1, making.build, making.pace, Some(lane));
+    let is_made = decode::make(lua, tape, 1, making, Some(lane));
     if !is_made {
         making.stage = Stage::Parked;
     }
@@ -374,8 +349,7 @@ fn call_callback(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 
     }
     let count = match &answered.outcome {
         Ok(answer) => {
-            if !decode::make(lua, &answer.tape, u32::from(answer.values), making.build, making.pace, Some(Lane::Answer))
-            {
+            if !decode::make(lua, &answer.tape, u32::from(answer.values), making, Some(Lane::Answer)) {
                 return park(making);
             }
             if answer.values == 2 {

@@ -3,6 +3,7 @@
 //! on the game thread; each function is an `entry!`. Nothing here waits, except `reload` for the settings files.
 
 use crate::io::text_log;
+use crate::json::bytes::Bytes;
 use crate::json::tape;
 use crate::lua::arguments::{bad, done, push_answer, refused};
 use crate::lua::encode;
@@ -22,11 +23,11 @@ fn run_configure(lua: Lua) -> EntryOutcome {
     if lua.type_of(1) != LUA_TTABLE {
         return bad(lua, 1, "Configure", "table");
     }
-    let mut text = Vec::new();
+    let mut text = Bytes::default();
     let outcome = process(lua).map_err(str::to_owned).and_then(|process| {
         encode::push_json(lua, 1, HELPER, &mut text).map_err(|err| err.to_string())?;
         // An empty table is encoded as an array, but options are an object.
-        let text = if text == b"[]" { "{}".into() } else { String::from_utf8_lossy(&text) };
+        let text = if *text == *b"[]" { "{}".into() } else { String::from_utf8_lossy(&text) };
         process.engine().configure(&text).map_err(|refusal| refusal.to_string())
     });
     done(outcome)

@@ -6,6 +6,7 @@
 use crate::config::limits::{COMMAND_ARGUMENTS_MAX, VALUE_BYTES_MAX};
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
+use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::text;
 use crate::lua::arguments::{NOT_KEPT, bad, callback, number, push_answer, refused, string};
 use crate::lua::entry::EntryOutcome;
@@ -18,14 +19,14 @@ use crate::lua::{encode, shield};
 /// Appends the bytes that Redis stores for the value at `at`: a string as it is, a boolean or number as text, a table as
 /// JSON. The error is the reason for Lua. Encoding may run script code (to describe userdata), so the engine must not be
 /// borrowed. `[-0, +0]`, or after an error `[-0, +?]`; never raises.
-fn value(lua: Lua, at: i32, out: &mut Vec<u8>) -> Result<(), String> {
+fn value(lua: Lua, at: i32, out: &mut Bytes) -> Result<(), String> {
     match lua.type_of(at) {
         LUA_TSTRING => {
             // Checked before the string is copied: a huge string must cost the tick nothing.
             engine::fits("value", lua.bytes(at), VALUE_BYTES_MAX).map_err(|refusal| refusal.to_string())?;
-            out.extend_from_slice(lua.bytes(at));
+            out.push_bytes(lua.bytes(at));
         }
-        LUA_TBOOLEAN => out.extend_from_slice(if lua.boolean(at) { b"true" } else { b"false" }),
+        LUA_TBOOLEAN => out.push_bytes(if lua.boolean(at) { b"true" } else { b"false" }),
         LUA_TNUMBER if !lua.number(at).is_finite() => return Err("encode: the value is not a finite number".to_owned()),
         LUA_TNUMBER => text::push_decimal(out, lua.number(at)),
         _ => {
@@ -59,7 +60,7 @@ enum Argument {
 struct Given<'a> {
     key: &'a [u8],
     /// The bytes for Redis, if `encoded` has no error.
-    value: Vec<u8>,
+    value: Bytes,
     encoded: Result<(), String>,
     /// 1 if it is absent.
     number: f64,
@@ -69,7 +70,7 @@ struct Given<'a> {
 
 /// Reads the arguments of `function`, in order. Its first error is the result.
 fn given<'a>(lua: Lua, function: &'static str, list: &[Argument]) -> Result<Given<'a>, EntryOutcome> {
-    let mut given = Given { key: &[], value: Vec::new(), encoded: Ok(()), number: 1.0, callback: None };
+    let mut given = Given { key: &[], value: Bytes::default(), encoded: Ok(()), number: 1.0, callback: None };
     let mut stored = None;
     for (at, argument) in (1..).zip(list) {
         match argument {
@@ -288,11 +289,11 @@ fn command_words(lua: Lua, words: &mut Vec<Vec<u8>>) -> Result<(), String> {
             lua.pop(1);
             return Err(format!("too_large: the command has more than {VALUE_BYTES_MAX} bytes"));
         }
-        let mut word = Vec::new();
+        let mut word = Bytes::default();
         let read = value(lua, at, &mut word);
         lua.pop(1);
         read?;
-        words.push(word);
+        words.push(word.into_vec());
     }
     Ok(())
 }

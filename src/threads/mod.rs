@@ -15,6 +15,7 @@
 //! imports `Shared`.
 
 pub(crate) mod actions;
+mod chunks;
 pub(crate) mod embedded;
 pub(crate) mod files;
 mod join;

@@ -1,6 +1,7 @@
 //! The text of identities, the numbers of sent events, and the ledger of received numbers compared with a plain list.
 
 use super::*;
+use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::ledger::{self, Ledger, Sight};
 
 /// The text after `"_rt":`, and its parts for the channel `chat` (CRC-32 1ee15e1c): `server boot seq sent`.
@@ -59,9 +60,9 @@ fn no_text_panics() {
 
 /// The object that Emit sends for this JSON text.
 fn member_of(numbering: &mut Numbering, channel: &str, text: &str) -> String {
-    let next = numbering.next(b"p:", channel.as_bytes(), 1000, b"");
-    let (open, comma) = open_object(text.as_bytes()).unwrap();
-    let sent = String::from_utf8([open, comma, next.member].concat()).unwrap();
+    let (open, has_others) = open_object(text.as_bytes()).unwrap();
+    let next = numbering.next(b"p:", channel.as_bytes(), has_others, 1000, b"");
+    let sent = String::from_utf8([open, &next.pieces.concat()].concat()).unwrap();
     next.taken();
     sent
 }
@@ -80,18 +81,18 @@ fn a_written_identity_is_read_back() {
 
 #[test]
 fn an_object_is_opened_at_its_end() {
-    let rows: [(&str, Option<(&str, &str)>); 8] = [
-        ("{}", Some(("{", ""))),
-        (" { } \n", Some(("{ ", ""))),
-        (r#"{"a":{}}"#, Some((r#"{"a":{}"#, ","))),
-        ("{\"a\":1}\t", Some(("{\"a\":1", ","))),
+    let rows: [(&str, Option<(&str, bool)>); 8] = [
+        ("{}", Some(("{", false))),
+        (" { } \n", Some(("{ ", false))),
+        (r#"{"a":{}}"#, Some((r#"{"a":{}"#, true))),
+        ("{\"a\":1}\t", Some(("{\"a\":1", true))),
         ("[]", None),
         ("[{}]", None),
         ("1", None),
         (r#""{}""#, None),
     ];
     for (text, expected) in rows {
-        let expected = expected.map(|(open, comma)| (open.as_bytes(), comma.as_bytes()));
+        let expected = expected.map(|(open, has_others)| (open.as_bytes(), has_others));
         assert_eq!(open_object(text.as_bytes()), expected, "{text}");
     }
 }
@@ -100,8 +101,8 @@ fn an_object_is_opened_at_its_end() {
 fn a_number_is_used_up_only_when_taken() {
     let mut numbering = Numbering::new("a", 1);
     let seq = |text: String| text.rsplit(':').nth(2).unwrap().to_owned();
-    assert!(numbering.next(b"", b"x", 0, b"").is_numbered());
-    numbering.next(b"", b"x", 0, b"");
+    assert!(numbering.next(b"", b"x", false, 0, b"").is_numbered());
+    numbering.next(b"", b"x", false, 0, b"");
     assert_eq!(seq(member_of(&mut numbering, "x", "{}")), "1");
     assert_eq!(seq(member_of(&mut numbering, "x", "{}")), "2");
     assert_eq!(seq(member_of(&mut numbering, "y", "{}")), "1");
@@ -111,13 +112,49 @@ fn a_number_is_used_up_only_when_taken() {
 fn channels_beyond_the_limit_have_no_numbers() {
     let mut numbering = Numbering::new("a", 1);
     for n in 0..NUMBERED_CHANNELS_MAX {
-        assert!(numbering.next(b"", n.to_string().as_bytes(), 0, b"").is_numbered());
+        assert!(numbering.next(b"", n.to_string().as_bytes(), false, 0, b"").is_numbered());
     }
-    let next = numbering.next(b"", b"one more", 0, b"");
-    assert!(!next.is_numbered() && String::from_utf8_lossy(next.member).contains(":0:0:"));
+    let next = numbering.next(b"", b"one more", false, 0, b"");
+    assert!(!next.is_numbered() && String::from_utf8_lossy(&next.pieces.concat()).contains(":0:0:"));
     next.taken();
-    assert!(numbering.next(b"", b"0", 0, b"").is_numbered());
-    assert_eq!((numbering.channels.len(), numbering.numbers.len()), (NUMBERED_CHANNELS_MAX, NUMBERED_CHANNELS_MAX));
+    assert!(numbering.next(b"", b"0", false, 0, b"").is_numbered());
+    assert_eq!(numbering.channels(), NUMBERED_CHANNELS_MAX);
+}
+
+/// Against a text that is formatted anew for each event: channels of all lengths in any order, refused events, clocks that
+/// stand still or jump, new names and prefixes.
+#[test]
+fn members_are_what_a_naive_writer_writes() {
+    let mut random = 7u64;
+    let mut below = |n: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % n
+    };
+    let mut numbering = Numbering::new("eu-0", 9);
+    let (mut last, mut ms, mut name, mut prefix) = (std::collections::HashMap::<String, u64>::new(), 0, 0, "p:");
+    for step in 0..20_000 {
+        match below(50) {
+            0 => ms = below(u64::MAX >> 33) * below(1 << 22),
+            1..20 => ms += below(2),
+            20 => {
+                (name, prefix) = (below(3), ["p:", "", "long prefix"][below(3) as usize]);
+                numbering.rename(&format!("eu-{name}"), prefix.as_bytes());
+            }
+            _ => {}
+        }
+        let channel = "player:kill".repeat(below(4) as usize) + &below(40).to_string();
+        let (has_others, list) = (below(2) == 0, ["", ":00000000000000aa", ":*"][below(3) as usize]);
+        let next = numbering.next(prefix.as_bytes(), channel.as_bytes(), has_others, ms, list.as_bytes());
+        let seq = last.entry(channel.clone()).or_default();
+        let comma = if has_others { "," } else { "" };
+        let crc = crc32fast::hash(format!("{prefix}{channel}").as_bytes());
+        let naive = format!("{comma}\"_rt\":\"eu-{name}/{:016x}:{}:{ms}:{crc:08x}{list}\"}}", 9, *seq + 1);
+        assert_eq!(String::from_utf8(next.pieces.concat()).unwrap(), naive, "step {step}");
+        if below(10) > 0 {
+            next.taken();
+            *seq += 1;
+        }
+    }
 }
 
 /// Events after a change have the new name, and their numbers go on.
@@ -398,16 +435,16 @@ fn an_identity_lists_the_hooks_that_acted() {
     let [one, two, three] = ["a", "b", "c"].map(|name| Fingerprint::of(name.as_bytes(), &serde_json::Value::Null));
     let mut numbering = Numbering::new("eu-1", 0xabc);
     let list = acted([one, two]);
-    let next = numbering.next(b"", b"x", 1000, &list);
-    let text = String::from_utf8(next.member.to_vec()).unwrap();
-    let inside = text.strip_prefix("\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
+    let next = numbering.next(b"", b"x", true, 1000, &list);
+    let text = String::from_utf8(next.pieces.concat()).unwrap();
+    let inside = text.strip_prefix(",\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
     let identity = Identity::parse(inside.as_bytes(), b"x").unwrap();
     assert!(identity.has_acted(one) && identity.has_acted(two) && !identity.has_acted(three));
     assert!(!Identity::parse(inside.split_at(inside.len() - 34).0.as_bytes(), b"x").unwrap().has_acted(one));
     let many = acted((0..100).map(|n| Fingerprint::of(&[n], &serde_json::Value::Null)));
     assert_eq!(*many, *b":*");
-    let next = numbering.next(b"", b"x", 1000, &many);
-    let text = String::from_utf8(next.member.to_vec()).unwrap();
-    let inside = text.strip_prefix("\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
+    let next = numbering.next(b"", b"x", true, 1000, &many);
+    let text = String::from_utf8(next.pieces.concat()).unwrap();
+    let inside = text.strip_prefix(",\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
     assert!(Identity::parse(inside.as_bytes(), b"x").unwrap().has_acted(three));
 }

@@ -12,7 +12,7 @@ use log::Level;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Decoded, Event, EventText, identity, payload};
+use crate::event::{Arrival, Arrived, Decoded, EventText, identity, payload};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::{Hook, Scopes};
@@ -24,11 +24,10 @@ use crate::io::text_log::escaped;
 use crate::json::{find, text};
 use crate::redis::counter::Count;
 use crate::threads::files::queue::AppendRefused;
-use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
-use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
+use crate::threads::subscriber::inbox::{Purpose, Undecided};
 use crate::threads::webhooks::queue::Job;
 
 /// One event with all that a hook needs of it.
@@ -54,9 +53,10 @@ pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: O
     }
     // The function gets the event as a listener would, but without the identity's fields.
     let Occasion { text, tape, raw, arrival } = occasion;
-    let event = Event::new(Arc::clone(&hook.topic), text.channel(), Decoded { tape, raw, identity: None }, arrival);
+    let (topic, decoded) = (Arc::clone(&hook.topic), Decoded { tape, raw, identity: None });
     let undecided = Undecided { hook: Arc::clone(hook), scopes, text: Arc::clone(text) };
-    shared.inbox.push(Inbound { event, purpose: Purpose::Condition(Box::new(undecided)) });
+    let arrived = Arrived { topic, channel: text.channel(), decoded, arrival };
+    shared.inbox.push(arrived, Purpose::Condition(Box::new(undecided)));
 }
 
 /// Queues each action of the hook that is in `scopes` and whose own filter accepts the event.
@@ -179,6 +179,6 @@ fn queue(shared: &Shared, key: Vec<u8>, member: Option<Box<[u8]>>, by: Box<str>,
     let count = Count { key: on_wire, member, by, ttl: ttl.unwrap_or(0) };
     let work = Work::Count(CountJob::new(count, shared.done_key(&settings.prefix)));
     let run = Run::new(work, operation, &key, ReplyTo::Nobody, Instant::now());
-    let queued = shared.outbox.push(Outgoing::Run(Box::new(run)));
+    let queued = shared.outbox.push(Box::new(run));
     queued.err().map(|full| format!("queue_full: {} commands wait for redis", full.waiting))
 }

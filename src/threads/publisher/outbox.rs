@@ -1,23 +1,28 @@
 //! The queue to `rt-publisher`: events, commands and counters, in order, until their fate is known. The game thread and
-//! the other workers push, `rt-publisher` takes. No producer waits: the outbox accepts an item or refuses it at once.
-//! Bounded by count and by bytes; items that the publisher has taken and Redis has not answered still count.
+//! the other workers push, `rt-publisher` takes. No producer waits for room: the outbox accepts an item or refuses it at
+//! once. Bounded by count and by bytes; items that the publisher has taken and Redis has not answered still count.
 //!
 //! ```text
-//!   push ──▶ | queue | ──take──▶ the publisher's backlog ──settle──▶ out of the count
-//!            └──────────── waiting(), bytes ────────────┘
+//!  push ──▶ chunk | chunk | open chunk ──swap──▶ taken chunks ──take──▶ the publisher's backlog ──settle──▶ out of the count
+//!                            ▲                        │
+//!                            └────── empty chunk ─────┘
+//!           └────────────────────────────── waiting(), bytes ──────────────────────────────┘
 //! ```
+//!
+//! The bytes of an event are copied to the end of the open chunk, so an Emit allocates nothing. A lock guards the chunks.
+//! A producer holds it while it copies one item, the publisher while it swaps pointers, and nobody while anything blocks.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use crossbeam_queue::ArrayQueue;
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::channel::Bell;
 use crate::io::lock::lock;
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
+use crate::threads::chunks::{Chunk, Chunks, Passed};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
 
@@ -47,74 +52,125 @@ impl Outgoing {
     /// go out on a connection made for older ones.
     pub(crate) fn generation(&self) -> u64 {
         match self {
-            Outgoing::Publish(publish) => publish.generation,
+            Outgoing::Publish(publish) => publish.head.generation,
             Outgoing::Run(run) => run.generation,
-        }
-    }
-
-    fn set_generation(&mut self, generation: u64) {
-        match self {
-            Outgoing::Publish(publish) => publish.generation = generation,
-            Outgoing::Run(run) => run.generation = generation,
         }
     }
 }
 
 /// One event on its way to Redis.
 pub(crate) struct Publish {
-    /// `channel … | payload …` in one block, the prefix included: one allocation for each event.
-    block: Box<[u8]>,
-    channel_bytes: usize,
+    /// The bytes of all events of its chunk. They are freed when the last of these events has its fate.
+    block: Arc<[u8]>,
+    /// `channel … | payload …` in the block, the prefix included.
+    start: usize,
+    head: PublishHead,
+    /// It was written once: Redis may have it.
+    pub(crate) written: bool,
+}
+
+/// The part of an event that is not text.
+#[derive(Clone, Copy)]
+pub(crate) struct PublishHead {
+    pub(crate) channel_bytes: usize,
+    /// Bytes of the channel and the payload.
+    pub(crate) bytes: usize,
     /// The version of the routes whose subscriptions must stand before this is sent, so that a script that calls `On`
     /// and then `Emit` hears its own event.
     pub(crate) routes_version: u64,
     /// It carries a number by which receivers deduplicate: it may be sent again when its answer is lost.
     pub(crate) repeatable: bool,
-    /// It was written once: Redis may have it.
-    pub(crate) written: bool,
     pub(crate) emitted: Instant,
     /// See [`Outgoing::generation`].
     pub(crate) generation: u64,
 }
 
 impl Publish {
-    /// Copies the parts into one block. `payload` comes in pieces: the caller's JSON, and the identity that is put into
-    /// it.
-    #[optimize(speed)]
-    pub(crate) fn new(
-        prefix: &[u8],
-        channel: &[u8],
-        payload: [&[u8]; 3],
-        repeatable: bool,
-        routes_version: u64,
-        emitted: Instant,
-    ) -> Publish {
-        let [first, second, third] = payload;
-        let block = [prefix, channel, first, second, third].concat().into_boxed_slice();
-        let channel_bytes = prefix.len() + channel.len();
-        Publish { block, channel_bytes, routes_version, repeatable, written: false, emitted, generation: 0 }
-    }
-
     /// The channel on the wire, and the payload.
     pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
-        self.block.split_at_checked(self.channel_bytes).unwrap_or_default()
+        let own = self.block.get(self.start..self.start + self.head.bytes).unwrap_or_default();
+        own.split_at_checked(self.head.channel_bytes).unwrap_or_default()
     }
 
     /// Bytes that it is charged for.
     pub(crate) fn weight(&self) -> usize {
-        self.block.len() + ITEM_OVERHEAD_BYTES
+        self.head.bytes + ITEM_OVERHEAD_BYTES
+    }
+
+    pub(crate) fn head(&self) -> &PublishHead {
+        &self.head
+    }
+}
+
+/// An event that is to be queued, still in the caller's memory.
+pub(crate) struct Leaving<'a> {
+    pub(crate) prefix: &'a [u8],
+    pub(crate) channel: &'a [u8],
+    /// The payload in pieces: the caller's JSON, and the identity that is put into it.
+    pub(crate) payload: [&'a [u8]; 6],
+    pub(crate) routes_version: u64,
+    pub(crate) repeatable: bool,
+    pub(crate) emitted: Instant,
+}
+
+/// One queued item. The bytes of an event are in its chunk, behind those of the event before it.
+enum QueuedItem {
+    Event(PublishHead),
+    Run(Box<Run>),
+}
+
+/// The publisher's side: what it took with the last swap and has not handed out.
+#[derive(Default)]
+struct TakenItems {
+    chunks: VecDeque<Chunk<QueuedItem>>,
+    /// Items of the chunk that is handed out.
+    items: VecDeque<QueuedItem>,
+    /// The bytes of its events, and where those of the next event begin.
+    block: Arc<[u8]>,
+    at: usize,
+    /// An empty chunk that goes back to the producers with the next swap.
+    spare: Chunk<QueuedItem>,
+}
+
+impl TakenItems {
+    fn next(&mut self) -> Option<Outgoing> {
+        loop {
+            match self.items.pop_front() {
+                Some(QueuedItem::Run(run)) => return Some(Outgoing::Run(run)),
+                Some(QueuedItem::Event(head)) => {
+                    let (block, start) = (Arc::clone(&self.block), self.at);
+                    self.at += head.bytes;
+                    return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
+                }
+                None => {
+                    let Some(mut chunk) = self.chunks.pop_front() else {
+                        if !self.block.is_empty() {
+                            self.block = Arc::default();
+                        }
+                        return None;
+                    };
+                    // A copy of the exact size: the chunk's own memory is larger, and is filled again at once.
+                    self.block = Arc::from(&*chunk.bytes);
+                    self.at = 0;
+                    std::mem::swap(&mut self.items, &mut chunk.items);
+                    self.spare = Chunk::in_memory_of(chunk.items, chunk.bytes);
+                }
+            }
+        }
     }
 }
 
 /// The queue and the count of everything that waits for Redis.
 pub struct Outbox {
-    queue: ArrayQueue<Outgoing>,
+    filling: Mutex<Chunks<QueuedItem>>,
+    /// Only `rt-publisher` locks it.
+    taken: Mutex<TakenItems>,
     /// Rung for each item and each wake-up.
     bell: Bell,
-    /// Bytes of all waiting items, in the queue and taken.
-    bytes: AtomicUsize,
-    /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
-    waiting: AtomicUsize,
+    /// Items and their bytes, since the start: accepted ones, written under the lock of `filling`, and those that have
+    /// their fate. The difference waits. Wake-ups do not count.
+    accepted: Passed,
+    settled: Passed,
     /// A wake-up: the publisher is to look at something other than the queue.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
@@ -131,12 +187,11 @@ pub struct Outbox {
 impl Outbox {
     pub(crate) fn new(stats: Arc<Stats>) -> Outbox {
         Outbox {
-            // Some places more than the bound: it is checked before the push, so that several threads may pass the check
-            // at once.
-            queue: ArrayQueue::new(OUTBOX_JOBS_MAX + 8),
+            filling: Mutex::default(),
+            taken: Mutex::default(),
             bell: Bell::default(),
-            bytes: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            accepted: Passed::default(),
+            settled: Passed::default(),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -146,26 +201,56 @@ impl Outbox {
         }
     }
 
-    /// Accepts the item, or refuses it when the outbox is full. Never waits.
+    /// Accepts the event, or refuses it when the outbox is full. Never waits for room. Emit's hot path.
     #[optimize(speed)]
-    pub(crate) fn push(&self, mut item: Outgoing) -> Result<(), QueueFull> {
-        self.stats.outbox.offered.add(1);
-        item.set_generation(self.generation.load(Ordering::Acquire));
-        let weight = item.weight();
-        let full = self.waiting() >= OUTBOX_JOBS_MAX || self.bytes.load(Ordering::Relaxed) + weight > OUTBOX_BYTES_MAX;
-        if !full {
-            // Counted before the push: the publisher may settle the item at once.
-            self.bytes.fetch_add(weight, Ordering::Relaxed);
-            self.waiting.fetch_add(1, Ordering::AcqRel);
-            if self.queue.push(item).is_ok() {
-                self.bell.ring();
-                return Ok(());
-            }
-            self.bytes.fetch_sub(weight, Ordering::Relaxed);
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn publish(&self, event: &Leaving<'_>) -> Result<(), QueueFull> {
+        let channel_bytes = event.prefix.len() + event.channel.len();
+        let bytes = event.payload.iter().fold(channel_bytes, |sum, piece| sum + piece.len());
+        let Leaving { routes_version, repeatable, emitted, .. } = *event;
+        let generation = self.generation.load(Ordering::Acquire);
+        let head = PublishHead { channel_bytes, bytes, routes_version, repeatable, emitted, generation };
+        let mut filling = lock(&self.filling);
+        self.admit(bytes + ITEM_OVERHEAD_BYTES)?;
+        let [one, two, three, four, five, six] = event.payload;
+        let pieces = [event.prefix, event.channel, one, two, three, four, five, six];
+        filling.push(QueuedItem::Event(head), bytes, pieces);
+        drop(filling);
+        self.ring();
+        Ok(())
+    }
+
+    /// Accepts the command, or refuses it when the outbox is full. Never waits for room.
+    pub(crate) fn push(&self, mut run: Box<Run>) -> Result<(), QueueFull> {
+        run.generation = self.generation.load(Ordering::Acquire);
+        let mut filling = lock(&self.filling);
+        self.admit(run.weight())?;
+        filling.push(QueuedItem::Run(run), 0, []);
+        drop(filling);
+        self.ring();
+        Ok(())
+    }
+
+    /// Counts an item of this weight as accepted, or as refused. To be called under the lock of `filling`, so that one
+    /// thread at a time adds to the counts.
+    #[inline]
+    fn admit(&self, weight: usize) -> Result<(), QueueFull> {
+        self.stats.outbox.offered.add_alone(1);
+        let (waiting, bytes) = self.accepted.between(&self.settled);
+        if waiting >= OUTBOX_JOBS_MAX || bytes + weight > OUTBOX_BYTES_MAX {
+            self.stats.outbox.dropped.queue_full.add(1);
+            return Err(QueueFull { waiting });
         }
-        self.stats.outbox.dropped.queue_full.add(1);
-        Err(QueueFull { waiting: self.waiting() })
+        self.accepted.add(1, weight);
+        Ok(())
+    }
+
+    /// To be called after the lock of `filling`: a publisher that has not seen the item took that lock before, and had
+    /// begun to wait for the bell before that, so that the load below sees it.
+    #[inline]
+    fn ring(&self) {
+        if !self.bell.is_rung() {
+            self.bell.ring();
+        }
     }
 
     /// The settings ask for another connection: items pushed from now on belong to the new settings.
@@ -175,7 +260,7 @@ impl Outbox {
 
     /// As [`Outbox::push`], for a reader: a command whose answer the game thread waits for.
     pub(crate) fn push_reader(&self, run: Run) -> Result<(), QueueFull> {
-        self.push(Outgoing::Run(Box::new(run)))?;
+        self.push(Box::new(run))?;
         // Marked after the push: the publisher, when it sees the mark, finds the reader in the queue.
         self.mark_reader();
         Ok(())
@@ -199,7 +284,7 @@ impl Outbox {
 
     /// Items accepted and not yet answered.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.accepted.between(&self.settled).0
     }
 
     /// Waits until Redis has answered everything, or until the deadline. True if it has.
@@ -225,7 +310,13 @@ impl Outbox {
 
     /// The publisher's side: takes the oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<Outgoing> {
-        self.queue.pop()
+        let mut taken = lock(&self.taken);
+        if let Some(item) = taken.next() {
+            return Some(item);
+        }
+        let TakenItems { chunks, spare, .. } = &mut *taken;
+        lock(&self.filling).take_all(chunks, spare);
+        taken.next()
     }
 
     /// The publisher's side: takes the oldest item. Waits for one, at most `patience` or until a wake-up.
@@ -243,8 +334,8 @@ impl Outbox {
 
     /// The publisher's side: `count` items of `weight` bytes in all have their fate and wait no longer.
     pub(crate) fn settle(&self, count: usize, weight: usize) {
-        self.bytes.fetch_sub(weight, Ordering::Relaxed);
-        if self.waiting.fetch_sub(count, Ordering::AcqRel) == count {
+        self.settled.add(count, weight);
+        if self.waiting() == 0 {
             drop(lock(&self.empty.0));
             self.empty.1.notify_all();
         }
@@ -256,3 +347,6 @@ impl Outbox {
 pub(crate) struct QueueFull {
     pub(crate) waiting: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,11 +192,11 @@ impl<'a, 'b> Session<'a, 'b> {
             // No other thread asks for subscriptions: this one must have asked before it waits.
             self.sync_subscriptions();
             let give_up = || shared.is_stopping() || self.backlog.reader_waits();
-            if shared.settled.wait(publish.routes_version, self.ready, give_up) != Some(News::More) {
+            if shared.settled.wait(publish.head().routes_version, self.ready, give_up) != Some(News::More) {
                 break;
             }
         }
-        shared.settled.is_reached(publish.routes_version) || !self.backlog.reader_waits()
+        shared.settled.is_reached(publish.head().routes_version) || !self.backlog.reader_waits()
     }
 
     /// Writes the batch. `was_idle`: nothing was in flight before it.

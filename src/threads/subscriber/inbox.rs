@@ -2,16 +2,18 @@
 //! Neither makes a worker wait. A full inbox drops its oldest event: a late event is worth less than a new one. Notices
 //! about the same thing are merged, and a full queue drops the newest. Every drop is counted by its reason.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use crossbeam_queue::ArrayQueue;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::event::notice::Notice;
-use crate::event::{Event, EventText};
+use crate::event::{Arrived, Event, EventHead, EventText};
 use crate::hooks::hook::{Hook, Scopes};
+use crate::io::lock::lock;
+use crate::json::bytes::Bytes;
 use crate::stats::Stats;
+use crate::threads::chunks::{Chunk, Chunks, Passed};
 use crate::threads::queue::Queue;
 
 /// Events that may wait for Lua: a server of 66 ticks a second delivers them within a few ticks.
@@ -30,19 +32,20 @@ pub(crate) struct Inbound {
     pub(crate) purpose: Purpose,
 }
 
-impl Inbound {
-    /// An event for the listeners of its topic.
-    pub(crate) fn for_listeners(event: Event) -> Inbound {
-        Inbound { event, purpose: Purpose::Listeners }
-    }
+/// A queued event, whose bytes are in its chunk.
+struct QueuedEvent {
+    head: EventHead,
+    purpose: Purpose,
+}
 
+impl QueuedEvent {
     /// Bytes that it takes of [`INBOX_BYTES_MAX`].
     fn weight(&self) -> usize {
         let text = match &self.purpose {
             Purpose::Listeners => 0,
             Purpose::Condition(undecided) => undecided.text.weight(),
         };
-        self.event.weight() + text
+        self.head.bytes() + ITEM_OVERHEAD_BYTES + text
     }
 }
 
@@ -64,35 +67,94 @@ pub(crate) struct Undecided {
 
 /// The queue of events for Lua. The workers push, the game thread pops; a push into a full queue pops the oldest.
 pub struct Inbox {
-    queue: ArrayQueue<Inbound>,
-    /// The weight of the queued events.
-    bytes: AtomicUsize,
+    filling: Mutex<Chunks<QueuedEvent>>,
+    /// The chunks that the game thread took. A lock of `filling` may be taken under this one, not the other way round.
+    taken: Mutex<TakenEvents>,
+    /// Events that were queued, counted under the lock of `filling`, and that were popped, under the lock of `taken`.
+    pushed: Passed,
+    popped: Passed,
     notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
+/// What the game thread took and has not handled.
+#[derive(Default)]
+struct TakenEvents {
+    chunks: VecDeque<Chunk<QueuedEvent>>,
+    /// Events of the chunk whose turn it is.
+    items: VecDeque<QueuedEvent>,
+    /// The bytes of these events, and where those of the next one begin.
+    block: Arc<Bytes>,
+    at: usize,
+    /// An empty chunk that goes back to the producers.
+    spare: Chunk<QueuedEvent>,
+}
+
+impl TakenEvents {
+    /// The oldest event, and its weight.
+    #[optimize(speed)]
+    fn next(&mut self) -> Option<(Inbound, usize)> {
+        loop {
+            if let Some(queued) = self.items.pop_front() {
+                let weight = queued.weight();
+                let (start, QueuedEvent { head, purpose }) = (self.at, queued);
+                self.at += head.bytes();
+                return Some((Inbound { event: head.at(Arc::clone(&self.block), start), purpose }, weight));
+            }
+            if !self.begin() {
+                return None;
+            }
+        }
+    }
+
+    /// Begins the next chunk, and keeps the memory of the one before if no event of it is in use. False: there is none.
+    fn begin(&mut self) -> bool {
+        let next = self.chunks.pop_front();
+        if next.is_none() && self.block.is_empty() {
+            return false;
+        }
+        let done = std::mem::take(&mut self.block);
+        let memory = Arc::into_inner(done).unwrap_or_default();
+        self.spare = Chunk::in_memory_of(std::mem::take(&mut self.items), memory);
+        self.at = 0;
+        let Some(Chunk { items, bytes }) = next else { return false };
+        (self.items, self.block) = (items, Arc::new(bytes));
+        true
+    }
+}
+
 impl Inbox {
     pub(crate) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Inbox {
-        let queue = ArrayQueue::new(INBOX_EVENTS_MAX);
-        Inbox { queue, bytes: AtomicUsize::new(0), notices, attention, stats }
+        let (filling, taken, pushed, popped) = Default::default();
+        Inbox { filling, taken, pushed, popped, notices, attention, stats }
     }
 
     /// Queues the event. Drops and counts as many of the oldest events as it needs the room of.
-    pub(crate) fn push(&self, mut inbound: Inbound) {
+    pub(crate) fn push(&self, arrived: Arrived<'_>, purpose: Purpose) {
         self.stats.inbox.offered.add(1);
-        let weight = inbound.weight();
-        while self.bytes.load(Ordering::Relaxed) + weight > INBOX_BYTES_MAX {
-            if !self.drop_oldest() {
-                break; // The queue is empty, and every event fits an empty queue (asserted above).
+        let (head, parts) = arrived.parts();
+        let queued = QueuedEvent { head, purpose };
+        let (weight, bytes) = (queued.weight(), queued.head.bytes());
+        let mut filling = lock(&self.filling);
+        while !self.has_room(weight) {
+            drop(filling);
+            // Every event fits an empty queue (asserted above).
+            let has_dropped = self.drop_oldest();
+            filling = lock(&self.filling);
+            if !has_dropped {
+                break;
             }
         }
-        self.bytes.fetch_add(weight, Ordering::Relaxed);
-        while let Err(refused) = self.queue.push(inbound) {
-            inbound = refused;
-            self.drop_oldest();
-        }
+        self.pushed.add(1, weight);
+        filling.push(queued, bytes, parts);
+        drop(filling);
         self.raise_attention();
+    }
+
+    fn has_room(&self, weight: usize) -> bool {
+        let (waiting, bytes) = self.pushed.between(&self.popped);
+        waiting < INBOX_EVENTS_MAX && bytes + weight <= INBOX_BYTES_MAX
     }
 
     /// Drops the oldest event. For listeners the pump reports all drops together (`RealtimeOverflow`). A hook whose
@@ -115,14 +177,22 @@ impl Inbox {
     /// Takes the oldest event.
     #[optimize(speed)]
     pub(crate) fn pop(&self) -> Option<Inbound> {
-        let inbound = self.queue.pop()?;
-        self.bytes.fetch_sub(inbound.weight(), Ordering::Relaxed);
+        let mut taken = lock(&self.taken);
+        let (inbound, weight) = match taken.next() {
+            Some(next) => next,
+            None => {
+                let TakenEvents { chunks, spare, .. } = &mut *taken;
+                lock(&self.filling).take_all(chunks, spare);
+                taken.next()?
+            }
+        };
+        self.popped.add(1, weight);
         Some(inbound)
     }
 
     /// The number of queued events.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.pushed.between(&self.popped).0
     }
 
     /// Reads and lowers the flag. The pump does so before it looks at the queues: an item that comes later raises the flag
@@ -199,7 +269,72 @@ impl Notices {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::event::topic::Topic;
+    use crate::event::{Arrival, Decoded};
+    use crate::threads::chunks::CHUNK_BYTES;
+
+    fn arrived<'a>(topic: &Arc<Topic>, channel: &'a [u8], tape: &'a [u8]) -> Arrived<'a> {
+        let arrival = Arrival { at: Instant::now(), unix_ms: 0, own_boot: 0 };
+        let decoded = Decoded { tape, raw: false, identity: None };
+        Arrived { topic: Arc::clone(topic), channel, decoded, arrival }
+    }
+
+    fn inbox() -> Inbox {
+        let (stats, attention) = (Arc::new(Stats::default()), Arc::default());
+        Inbox::new(Arc::clone(&stats), Arc::new(Notices::new(stats, Arc::clone(&attention))), attention)
+    }
+
+    /// Events of all sizes, popped at any moment and held for a while, against a plain queue that drops its oldest.
+    #[test]
+    fn events_come_out_as_they_went_in_and_the_oldest_make_room() {
+        let mut random = 11u64;
+        let mut below = |n: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % n
+        };
+        let (inbox, topic) = (inbox(), Arc::new(Topic::new(b"c*")));
+        let (mut plain, mut bytes, mut dropped) = (VecDeque::new(), 0, 0);
+        let mut held = VecDeque::new();
+        for n in 0..60_000 {
+            let size = match below(300) {
+                0 => PAYLOAD_BYTES_MAX * 3 - below(5),
+                1..20 => below(2 * CHUNK_BYTES),
+                _ => below(300),
+            };
+            let (channel, tape) = (format!("c{n}").into_bytes(), vec![n as u8; size]);
+            inbox.push(arrived(&topic, &channel, &tape), Purpose::Listeners);
+            let weight = channel.len() + size + ITEM_OVERHEAD_BYTES;
+            while plain.len() == INBOX_EVENTS_MAX || bytes + weight > INBOX_BYTES_MAX {
+                let (_, _, weight) = plain.pop_front().unwrap();
+                (bytes, dropped) = (bytes - weight, dropped + 1);
+            }
+            plain.push_back((channel, tape, weight));
+            bytes += weight;
+            for _ in 0..if below(3000) == 0 { below(12_000) } else { 0 } {
+                let (Some(inbound), Some((channel, tape, weight))) = (inbox.pop(), plain.pop_front()) else { break };
+                assert!(inbound.event.channel() == channel && inbound.event.tape() == tape);
+                bytes -= weight;
+                // A script may take its time: the chunk of an event in use is not written to.
+                held.push_back((inbound, tape));
+                if held.len() > 5 {
+                    let (inbound, tape) = held.pop_front().unwrap();
+                    assert!(inbound.event.tape() == tape);
+                }
+            }
+            assert_eq!((inbox.waiting(), inbox.stats.inbox.dropped.overflow.get()), (plain.len(), dropped));
+        }
+        assert!(dropped > 0);
+        while let (Some(inbound), Some((channel, tape, _))) = (inbox.pop(), plain.pop_front()) {
+            assert!(inbound.event.channel() == channel && inbound.event.tape() == tape);
+        }
+        assert!(inbox.pop().is_none() && plain.is_empty() && inbox.pushed.between(&inbox.popped) == (0, 0));
+        let (filling, taken) = (lock(&inbox.filling), lock(&inbox.taken));
+        assert!(taken.block.is_empty());
+        assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES, "an empty queue keeps little");
+    }
 
     #[test]
     fn a_full_queue_drops_and_counts_notices_but_never_the_newest_connection_state() {

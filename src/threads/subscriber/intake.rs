@@ -12,7 +12,7 @@ use crate::event::identity::Identity;
 use crate::event::ledger::{Ledger, Sight};
 use crate::event::notice::Notice;
 use crate::event::payload;
-use crate::event::{Arrival, Decoded, Event, EventText, identity};
+use crate::event::{Arrival, Arrived, Decoded, EventText, identity};
 use crate::hooks::aggregator::Moment;
 use crate::hooks::hook::Scopes;
 use crate::hooks::lease::Turn;
@@ -26,7 +26,7 @@ use crate::redis::push::Push;
 use crate::threads::actions::dispatch;
 use crate::threads::actions::dispatch::Occasion;
 use crate::threads::shared::Shared;
-use crate::threads::subscriber::inbox::Inbound;
+use crate::threads::subscriber::inbox::Purpose;
 use crate::threads::subscriber::subscriptions::Verb;
 
 /// Memory for decoding that is kept from event to event, in bytes: one huge event must not keep its memory for ever.
@@ -177,8 +177,8 @@ impl Intake<'_> {
         }
         if route.is_listened {
             let decoded = Decoded { tape: &self.tape, raw, identity };
-            let event = Event::new(Arc::clone(&route.topic), channel, decoded, self.arrival);
-            self.shared.inbox.push(Inbound::for_listeners(event));
+            let (topic, arrival) = (Arc::clone(&route.topic), self.arrival);
+            self.shared.inbox.push(Arrived { topic, channel, decoded, arrival }, Purpose::Listeners);
         }
     }
 

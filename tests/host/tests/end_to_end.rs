@@ -209,6 +209,15 @@ fn large_events_are_delivered_in_slices_and_huge_ones_refused() {
     }
 }
 
+/// Objects of hundreds of shapes, first made member by member, then by constructors.
+#[test]
+fn tables_made_by_constructors_are_those_made_member_by_member() {
+    for unwinding in unwinding() {
+        let prefix = prefix(&format!("constructors-{unwinding}"));
+        Host::start("constructors", &prefix, &["--unwind", unwinding]).pass();
+    }
+}
+
 /// An error at each allocation of Lua memory, as a script's `__gc` or a full memory causes it.
 #[test]
 fn an_error_at_every_allocation_is_survived() {

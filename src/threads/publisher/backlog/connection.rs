@@ -128,7 +128,7 @@ impl Backlog<'_> {
     fn after_loss(&mut self, mut item: Outgoing, forbidden: bool, now: Instant) -> Option<Outgoing> {
         let drops = &self.shared.stats.outbox.dropped;
         let (counter, reason) = match &mut item {
-            Outgoing::Publish(publish) if publish.repeatable => return Some(item),
+            Outgoing::Publish(publish) if publish.head().repeatable => return Some(item),
             Outgoing::Publish(_) => {
                 (&drops.unknown, "the connection ended before its answer, and it carries no number to be sent again")
             }

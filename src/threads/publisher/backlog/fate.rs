@@ -250,5 +250,5 @@ impl Backlog<'_> {
 /// Whether an event is older than the setting `emit_age_max` allows: a listener takes an event for something that
 /// happens now.
 fn is_expired(publish: &Publish, now: Instant, age_max: Duration) -> bool {
-    now.saturating_duration_since(publish.emitted) >= age_max
+    now.saturating_duration_since(publish.head().emitted) >= age_max
 }

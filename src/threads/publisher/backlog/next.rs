@@ -187,7 +187,7 @@ impl Backlog<'_> {
         }
         let item = self.keep_unless_late(item, at.now, self.event_age_max)?;
         match item {
-            Outgoing::Publish(publish) if !self.shared.settled.is_reached(publish.routes_version) => {
+            Outgoing::Publish(publish) if !self.shared.settled.is_reached(publish.head().routes_version) => {
                 if at.batch_bytes == 0 {
                     return Some(Step::Settle(publish));
                 }

@@ -15,6 +15,7 @@ use crate::redis::command::Command;
 use crate::redis::counter::Count;
 use crate::redis::lease::boot_text;
 use crate::stats::Stats;
+use crate::threads::publisher::outbox::{Leaving, Outbox};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
@@ -48,14 +49,26 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     test(&mut Session::new(&shared, &connection, &mut backlog, 0));
 }
 
-fn publish(payload: &[u8]) -> Outgoing {
-    Outgoing::Publish(Publish::new(b"", b"c", [payload, b"", b""], true, 0, Instant::now()))
+/// Queues an event.
+fn publish(outbox: &Outbox, payload: &[u8]) {
+    let payload = [payload, b"", b"", b"", b"", b""];
+    let (routes_version, emitted) = (0, Instant::now());
+    outbox
+        .publish(&Leaving { prefix: b"", channel: b"c", payload, routes_version, repeatable: true, emitted })
+        .unwrap();
 }
 
-fn set(reply_to: ReplyTo) -> Outgoing {
+/// An event as the publisher takes it from the outbox.
+fn taken(payload: &[u8]) -> Outgoing {
+    let outbox = Outbox::new(Arc::new(Stats::default()));
+    publish(&outbox, payload);
+    outbox.take().unwrap()
+}
+
+fn set(reply_to: ReplyTo) -> Box<Run> {
     let command = Command::new("SET").arg("k").arg("v");
     let work = Work::Ask { command, expect: Expect::Done, again: Again::Write };
-    Outgoing::Run(Box::new(Run::new(work, "set", b"k", reply_to, Instant::now())))
+    Box::new(Run::new(work, "set", b"k", reply_to, Instant::now()))
 }
 
 fn get(ticket: u64) -> Run {
@@ -64,10 +77,10 @@ fn get(ticket: u64) -> Run {
     Run::new(work, "get", b"k", ReplyTo::Reader { ticket, deadline }, Instant::now())
 }
 
-fn incr(key: &str, ttl: u64) -> Outgoing {
+fn incr(key: &str, ttl: u64) -> Box<Run> {
     let count = Count { key: key.as_bytes().into(), member: None, by: "1".into(), ttl };
     let work = Work::Count(CountJob::new(count, Arc::from(b"done".as_slice())));
-    Outgoing::Run(Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now())))
+    Box::new(Run::new(work, "incr", key.as_bytes(), ReplyTo::Nobody, Instant::now()))
 }
 
 /// Empties the batch; returns the names of its commands.
@@ -97,7 +110,7 @@ fn a_reader_behind_a_script_call_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(incr("n", 0)).unwrap();
-        outbox.push(publish(b"{}")).unwrap();
+        publish(outbox, b"{}");
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
         session.gather();
@@ -139,7 +152,7 @@ fn publishes_are_held_for_servers_that_come_back() {
         let mut at = Moment { now, batch_bytes: 0, poll: Duration::from_millis(16), heartbeat: now };
         let wait = |step: Step| if let Step::Wait(pause) = step { Some(pause) } else { None };
         session.backlog.hold_publishes(now + Duration::from_secs(1));
-        shared.outbox.push(publish(b"{}")).unwrap();
+        publish(&shared.outbox, b"{}");
         shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
         assert_eq!(wait(session.backlog.next(&at)), Some(at.poll));
         shared.outbox.push_reader(get(1)).unwrap();
@@ -161,7 +174,7 @@ fn held_publishes_go_at_the_end_of_a_state() {
     with_session(|session| {
         let shared = Arc::clone(session.shared);
         session.backlog.hold_publishes(Instant::now() + Duration::from_secs(3600));
-        shared.outbox.push(publish(b"{}")).unwrap();
+        publish(&shared.outbox, b"{}");
         std::thread::scope(|scope| {
             scope.spawn(|| shared.outbox.wait_empty(Instant::now() + Duration::from_secs(60)));
             while names(session) != ["PUBLISH"] {
@@ -178,7 +191,7 @@ fn a_batch_is_bounded() {
     with_session(|session| {
         let payload = vec![b'x'; 1000];
         for _ in 0..1000 {
-            session.shared.outbox.push(publish(&payload)).unwrap();
+            publish(&session.shared.outbox, &payload);
         }
         session.gather();
         let bytes = session.batch.len();
@@ -192,7 +205,7 @@ fn a_batch_is_bounded() {
 fn a_reader_ends_the_batch() {
     with_session(|session| {
         for _ in 0..10 {
-            session.shared.outbox.push(publish(b"{}")).unwrap();
+            publish(&session.shared.outbox, b"{}");
         }
         let at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
         let Step::Idle(_) = session.backlog.next(&at) else { panic!("nothing is unsent yet") };
@@ -208,11 +221,13 @@ fn a_reader_ends_the_batch() {
 /// While Redis is busy one item goes at a time, until one succeeds: an event, or a command.
 #[test]
 fn careful_mode_ends_with_a_success() {
-    for (answer_of_the_first, first) in [(&b":1\r\n"[..], publish(b"{}")), (b"+OK\r\n", set(ReplyTo::Nobody))] {
+    for (answer_of_the_first, first) in
+        [(&b":1\r\n"[..], taken(b"{}")), (b"+OK\r\n", Outgoing::Run(set(ReplyTo::Nobody)))]
+    {
         with_session(|session| {
             session.backlog.be_careful();
             session.backlog.push(first);
-            (0..10).for_each(|_| session.shared.outbox.push(publish(b"{}")).unwrap());
+            (0..10).for_each(|_| publish(&session.shared.outbox, b"{}"));
             // The outbox did not count `first`: this one stands for it.
             session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
             session.gather();
@@ -232,7 +247,7 @@ fn careful_mode_ends_with_a_success() {
 fn a_late_event_is_expired_or_unknown() {
     for was_written in [false, true] {
         with_session(|session| {
-            let Outgoing::Publish(mut late) = publish(b"{}") else { panic!("no publish") };
+            let Outgoing::Publish(mut late) = taken(b"{}") else { panic!("no publish") };
             late.written = was_written;
             let later = Instant::now() + Duration::from_secs(61);
             let kept = session.backlog.keep_unless_late(Outgoing::Publish(late), later, Duration::from_secs(60));
@@ -249,7 +264,7 @@ fn a_late_event_is_expired_or_unknown() {
 #[test]
 fn refused_items_go_first_after_the_pause() {
     with_session(|session| {
-        session.shared.outbox.push(publish(b"{}")).unwrap();
+        publish(&session.shared.outbox, b"{}");
         session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
         session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
@@ -278,7 +293,7 @@ fn a_counter_before_one_in_doubt_goes_without_a_number() {
         assert_eq!(names(session), ["EVAL"]);
         session.backlog.connection_ended();
         session.backlog.connected(0);
-        session.backlog.put_back(incr("n", 60));
+        session.backlog.put_back(Outgoing::Run(incr("n", 60)));
         session.shared.outbox.push_reader(get(1)).unwrap();
         session.gather();
         assert!(session.batch.windows(6).any(|part| part == b"\r\n0\r\n\x24"), "the number of the first is 0");

@@ -1,0 +1,118 @@
+//! A queue in chunks: items in order, and the bytes of all of them in blocks. The outbox and the inbox are made of it.
+//! Producers push under a lock, one copy for each item and no allocation. The consumer takes all chunks at once, by a swap,
+//! and gives the memory of one back.
+//!
+//! ```text
+//!  Chunks   full: | items, bytes | items, bytes |   open: | items, bytes ……… |
+//!                                                  take_all ──▶ the consumer's chunks
+//!                                                           ◀── an empty chunk, which is the next open one
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::json::bytes::{ByteSink, Bytes};
+
+/// Bytes of items after which the next chunk begins. An item that is larger has a chunk of its own.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+/// Items after which the next chunk begins.
+const CHUNK_ITEMS: usize = 512;
+
+/// A part of the queue. The bytes of an item are behind those of the item before it; each item knows its length.
+pub(crate) struct Chunk<T> {
+    pub(crate) items: VecDeque<T>,
+    pub(crate) bytes: Bytes,
+}
+
+impl<T> Default for Chunk<T> {
+    fn default() -> Chunk<T> {
+        Chunk { items: VecDeque::new(), bytes: Bytes::new() }
+    }
+}
+
+impl<T> Chunk<T> {
+    /// An empty chunk in this memory, except for that of a huge item.
+    pub(crate) fn in_memory_of(mut items: VecDeque<T>, mut bytes: Bytes) -> Chunk<T> {
+        items.clear();
+        bytes.clear();
+        bytes.shrink_to(CHUNK_BYTES);
+        Chunk { items, bytes }
+    }
+}
+
+/// The producers' side: everything that the consumer has not taken.
+pub(crate) struct Chunks<T> {
+    full: VecDeque<Chunk<T>>,
+    open: Chunk<T>,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Chunks<T> {
+        Chunks { full: VecDeque::new(), open: Chunk::default() }
+    }
+}
+
+impl<T> Chunks<T> {
+    /// Appends an item and the pieces of its text, `bytes` in all.
+    #[inline]
+    pub(crate) fn push<'a>(&mut self, item: T, bytes: usize, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        let Chunk { items, bytes: block } = &self.open;
+        if items.len() >= CHUNK_ITEMS || !block.is_empty() && block.len() + bytes > CHUNK_BYTES {
+            self.begin();
+        }
+        for piece in pieces {
+            if !piece.is_empty() {
+                self.open.bytes.push_bytes(piece);
+            }
+        }
+        self.open.items.push_back(item);
+    }
+
+    /// Puts the open chunk behind the full ones and begins the next.
+    #[cold]
+    fn begin(&mut self) {
+        let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Bytes::with_memory(CHUNK_BYTES) };
+        self.full.push_back(std::mem::replace(&mut self.open, next));
+    }
+
+    /// The consumer takes everything. `taken` is empty before. `spare` is an empty chunk, and is left alone if there is
+    /// nothing to take.
+    pub(crate) fn take_all(&mut self, taken: &mut VecDeque<Chunk<T>>, spare: &mut Chunk<T>) {
+        if self.open.items.is_empty() {
+            return;
+        }
+        self.full.push_back(std::mem::replace(&mut self.open, std::mem::take(spare)));
+        std::mem::swap(&mut self.full, taken);
+    }
+
+    /// For tests: bytes of memory of an empty queue.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        assert!(self.full.is_empty() && self.open.items.is_empty());
+        self.open.bytes.memory()
+    }
+}
+
+/// Items and bytes that passed one place of a queue. Both only grow, and wrap around. One thread at a time adds: under a
+/// lock.
+#[derive(Default)]
+pub(crate) struct Passed {
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Passed {
+    #[inline]
+    pub(crate) fn add(&self, items: usize, bytes: usize) {
+        self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Release);
+        self.items.store(self.items.load(Ordering::Relaxed).wrapping_add(items), Ordering::Release);
+    }
+
+    /// Items and bytes that passed here and not at `later`, where they come afterwards.
+    #[inline]
+    pub(crate) fn between(&self, later: &Passed) -> (usize, usize) {
+        // The later place first: in the other order more could have passed there than here.
+        let (items, bytes) = (later.items.load(Ordering::Acquire), later.bytes.load(Ordering::Acquire));
+        (self.items.load(Ordering::Acquire).wrapping_sub(items), self.bytes.load(Ordering::Acquire).wrapping_sub(bytes))
+    }
+}
