@@ -113,6 +113,8 @@ pub struct Outbox {
     bell: Bell,
     /// Bytes of all waiting items, in the queue and taken.
     bytes: AtomicUsize,
+    /// Commands in the queue.
+    commands: AtomicUsize,
     /// Items accepted and not answered, in the queue and taken. Wake-ups do not count.
     waiting: AtomicUsize,
     /// A wake-up: the publisher is to look at something other than the queue.
@@ -136,6 +138,7 @@ impl Outbox {
             queue: ArrayQueue::new(OUTBOX_JOBS_MAX + 8),
             bell: Bell::default(),
             bytes: AtomicUsize::new(0),
+            commands: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
@@ -157,10 +160,13 @@ impl Outbox {
             // Counted before the push: the publisher may settle the item at once.
             self.bytes.fetch_add(weight, Ordering::Relaxed);
             self.waiting.fetch_add(1, Ordering::AcqRel);
+            let commands = usize::from(matches!(item, Outgoing::Run(_)));
+            self.commands.fetch_add(commands, Ordering::AcqRel);
             if self.queue.push(item).is_ok() {
                 self.bell.ring();
                 return Ok(());
             }
+            self.commands.fetch_sub(commands, Ordering::AcqRel);
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
             self.waiting.fetch_sub(1, Ordering::AcqRel);
         }
@@ -171,6 +177,23 @@ impl Outbox {
     /// The settings ask for another connection: items pushed from now on belong to the new settings.
     pub(crate) fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Counts a read that the game thread sends itself (`direct.rs`) as accepted.
+    pub(crate) fn count_in(&self, weight: usize) {
+        self.stats.outbox.offered.add(1);
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a command waits in the queue: a read that does not go through the queue would overtake it.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.commands.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether items pushed now may go out on a connection that was made for these settings.
+    pub(crate) fn is_of_generation(&self, seen: u64) -> bool {
+        self.generation.load(Ordering::Acquire) <= seen
     }
 
     /// As [`Outbox::push`], for a reader: a command whose answer the game thread waits for.
@@ -225,18 +248,21 @@ impl Outbox {
 
     /// The publisher's side: takes the oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<Outgoing> {
-        self.queue.pop()
+        let item = self.queue.pop()?;
+        if matches!(item, Outgoing::Run(_)) {
+            self.commands.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(item)
     }
 
-    /// The publisher's side: takes the oldest item. Waits for one, at most `patience` or until a wake-up.
-    pub(crate) fn wait(&self, patience: Duration) -> Option<Outgoing> {
+    /// The publisher's side: waits for an item, at most `patience` or until a wake-up.
+    pub(crate) fn wait(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         loop {
             // Reset before the publisher looks for changes: a change after that is another wake-up.
             let is_woken = self.wake_waits.swap(false, Ordering::AcqRel);
-            let item = self.take();
-            if item.is_some() || is_woken || patience.is_zero() || !self.bell.wait(deadline) {
-                return item.or_else(|| self.take());
+            if is_woken || !self.queue.is_empty() || patience.is_zero() || !self.bell.wait(deadline) {
+                return;
             }
         }
     }

@@ -41,7 +41,7 @@ fn silent_master() -> String {
 fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let mut config = Config::defaults("box", 1);
     assert!(config.apply_json("test", &format!(r#"{{"redis":"{}"}}"#, silent_master())).is_empty());
-    let connection = Connection::open(&config, "test").unwrap();
+    let connection = Arc::new(Connection::open(&config, "test").unwrap());
     let attention = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
     let mut backlog = Backlog::new(&shared);
