@@ -64,6 +64,8 @@ pub(super) struct Session<'a, 'b> {
     /// When the last heartbeat was encoded, at first when the connection was ready.
     heartbeat: Instant,
     heartbeat_is_out: bool,
+    /// The game thread left bytes in the decoder that it read and did not match.
+    has_unmatched: bool,
     /// While something is in flight: when silence ends the connection.
     answer_by: Instant,
 }
@@ -90,6 +92,7 @@ impl<'a, 'b> Session<'a, 'b> {
             poll: ANSWER_POLL_FIRST,
             heartbeat: ready,
             heartbeat_is_out: false,
+            has_unmatched: false,
             answer_by: ready,
         }
     }
@@ -190,6 +193,7 @@ impl<'a, 'b> Session<'a, 'b> {
         self.shared.outbox.wait(patience);
         if self.backlog.take_back(&mut self.decoder) {
             self.answer_by = Instant::now() + SILENCE_MAX;
+            self.has_unmatched = !self.decoder.is_idle();
         }
     }
 
