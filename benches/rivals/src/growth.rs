@@ -1,6 +1,7 @@
 //! The same work at a large scale (`ours`) and at a small one, taking turns: the ratio of their costs shows whether a cost
 //! grows with the scale. The unit is CPU time of this process, all threads together, for one event, byte, key or
-//! registration; time that other processes take does not count.
+//! registration; time that other processes take does not count. How many events one wake-up of a thread serves changes
+//! with the load of the machine: where that matters, `benches/growth-count` counts instructions.
 
 use std::time::Duration;
 
@@ -57,14 +58,44 @@ fn compare(
     }
 }
 
-/// The cost of one event on `hot`, published and heard by the same server.
+/// Publishes and hears events on `hot`.
+fn work_on_hot(server: &mut Server) {
+    for _ in 0..EVENTS {
+        server.emit("hot", EVENT).unwrap();
+    }
+    hear(server, EVENTS);
+}
+
+/// The cost of one of them.
 fn on_hot(server: &mut Server) -> f64 {
-    cost(|| {
-        for _ in 0..EVENTS {
-            server.emit("hot", EVENT).unwrap();
+    cost(|| work_on_hot(server)) / EVENTS as f64
+}
+
+/// Publishes and hears `count` events, with so many listeners or hooks on other channels. Prints nothing: callgrind counts the
+/// instructions of two runs, and the difference belongs to the events.
+pub fn count(case: &str, others: usize, count: usize) {
+    let redis = Redis::start(&[]);
+    let mut server = listening(&redis, "count");
+    if case == "hooks" {
+        uninvolved_hook(&mut server, "hot");
+    }
+    for other in 1..others {
+        match case {
+            "hooks" => uninvolved_hook(&mut server, &format!("other:{other}")),
+            "listeners" => server.on(&format!("other:{other}"), 2),
+            _ => panic!("no case {case}"),
         }
-        hear(server, EVENTS);
-    }) / EVENTS as f64
+    }
+    server.wait_ready();
+    for _ in 0..count / EVENTS {
+        work_on_hot(&mut server);
+    }
+    server.stop();
+}
+
+/// A hook that never acts on the events of this bench: so no action hides the cost of finding the hooks.
+fn uninvolved_hook(server: &mut Server, channel: &str) {
+    server.hook(channel, json!({ "type": "counter", "key": "k", "where": { "weapon": "none" } }));
 }
 
 /// A server with a listener on `hot`.
@@ -86,16 +117,12 @@ fn listeners(redis: &Redis, rounds: usize) {
     many.stop();
 }
 
-/// The hooks count, but never the events of this bench: so no action hides the cost of finding the hooks.
 fn hooks(redis: &Redis, rounds: usize) {
-    let hook = |server: &mut Server, channel: &str| {
-        server.hook(channel, json!({ "type": "counter", "key": "k", "where": { "weapon": "none" } }));
-    };
     let (mut one, mut many) = (listening(redis, "one"), listening(redis, "many"));
-    hook(&mut one, "hot");
-    hook(&mut many, "hot");
+    uninvolved_hook(&mut one, "hot");
+    uninvolved_hook(&mut many, "hot");
     for other in 1..1000 {
-        hook(&mut many, &format!("other:{other}"));
+        uninvolved_hook(&mut many, &format!("other:{other}"));
     }
     one.wait_ready();
     many.wait_ready();

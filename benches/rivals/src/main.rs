@@ -1,8 +1,9 @@
 //! Costs of the module that need no Lua, next to redis-rs or to the same work on a smaller scale.
 //! Prints samples to standard output, one a line: `case<TAB>who<TAB>round<TAB>value<TAB>unit`. Checks nothing.
 //!
-//!     rivals get [ROUNDS]       `Get` without callback, and redis-rs's synchronous GET on the same Redis, in microseconds
-//!     rivals growth [ROUNDS [CASE]]  cost of the same work at a large and at a small scale, in CPU time of this process
+//!     rivals get [ROUNDS]                  `Get` without callback, and redis-rs's synchronous GET, in microseconds
+//!     rivals growth [ROUNDS [CASE]]        the same work at a large and at a small scale, in CPU time of this process
+//!     rivals count CASE OTHERS EVENTS      the work alone, for `benches/growth-count`
 
 mod get;
 mod growth;
@@ -14,13 +15,17 @@ fn sample(case: &str, who: &str, round: usize, value: f64, unit: &str) {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let what = arguments.next().unwrap_or_default();
-    let rounds = arguments.next().map(|rounds| rounds.parse().expect("a number of rounds"));
-    match what.as_str() {
-        "get" => get::run(rounds.unwrap_or(20)),
-        "growth" => growth::run(rounds.unwrap_or(9), arguments.next().as_deref()),
-        "spin" => spin::run(),
-        _ => panic!("usage: rivals get [ROUNDS] | growth [ROUNDS [CASE]]"),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |word: &str| word.parse().expect("a number");
+    match words[..] {
+        ["get"] => get::run(20),
+        ["get", rounds] => get::run(number(rounds)),
+        ["growth"] => growth::run(9, None),
+        ["growth", rounds] => growth::run(number(rounds), None),
+        ["growth", rounds, case] => growth::run(number(rounds), Some(case)),
+        ["count", case, others, events] => growth::count(case, number(others), number(events)),
+        ["spin"] => spin::run(),
+        _ => panic!("usage: rivals get [ROUNDS] | growth [ROUNDS [CASE]] | count CASE OTHERS EVENTS"),
     }
 }
