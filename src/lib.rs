@@ -1,5 +1,6 @@
 //! `require("realtime")` on a Garry's Mod server: events through Redis, from Lua to Lua and to the rest of the world.
-//! The game loads this library, calls it at every tick, and never waits for the network: fixed threads do that.
+//! The game loads this library, calls it at every tick, and never waits for the network, but for the bounded
+//! wait of a reader without callback: fixed threads do that.
 //!
 //! ```text
 //!  game thread                     rt-publisher                Redis      rt-subscriber
@@ -43,7 +44,7 @@
 //! | thread | runs | blocks on | woken by |
 //! |---|---|---|---|
 //! | game thread | [`lua`], [`engine`] | a reader without callback (`sync_timeout_ms`), the disk for `ReadEventLog`, close ([`crate::config::limits::CLOSE_FLUSH_MAX`]) | an answer, the game |
-//! | `rt-publisher` | [`threads::publisher`] | its queue, its socket for a moment or while that is full, connecting | a job, a change of routes, a heartbeat, stop |
+//! | `rt-publisher` | [`threads::publisher`] | its queue, a reader that uses its connection ([`threads::publisher::direct`]), its socket for a moment or while that is full, connecting | a job, a change of routes, a heartbeat, stop |
 //! | `rt-subscriber` | [`threads::subscriber`] | its socket, connecting | bytes, a heartbeat, the end of its connection, stop |
 //! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
 //! | `rt-save` | one write of the embedded server's values | the disk | |

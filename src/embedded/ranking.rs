@@ -1,6 +1,6 @@
 //! [`Ranking`], a sorted set: members with a score each, in order of score, then of member. Pure.
-//! Two sorted lists share the bytes of the members. A change moves the entries behind its place, which takes
-//! microseconds for some ten thousand members.
+//! A map and a sorted list share the bytes of the members. A change moves the entries behind its place in the list, which
+//! takes microseconds for some ten thousand members.
 
 use std::sync::Arc;
 

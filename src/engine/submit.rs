@@ -14,7 +14,9 @@ use crate::engine::call::CallbackRef;
 use crate::engine::requests::{Request, Requests};
 use crate::engine::{Engine, Refusal};
 use crate::redis::answer;
+use crate::threads::publisher::direct::Queues;
 use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::Run;
 use crate::threads::shared::Shared;
 
 impl Engine {
@@ -39,7 +41,7 @@ impl Engine {
         Ok(queued?)
     }
 
-    /// Queues a command whose answer the game thread will wait for, with [`SyncRead::wait`].
+    /// Begins a command whose answer the game thread will wait for, with [`SyncRead::wait`].
     ///
     /// Refused at once while Redis is known to be away, and when the readers of this second have used up their time: a
     /// wait in vain would hold up the whole game.
@@ -49,12 +51,10 @@ impl Engine {
         let (began, deadline) = granted.inspect_err(|_| self.shared.stats.reads_failed_fast.add(1))?;
         let advice = request.advice();
         let ticket = self.pending.ticket();
-        // Announced before it is queued: else the answer could come first and be missed.
+        let run = Some(request.run(ReplyTo::Reader { ticket, deadline }, began));
+        // Announced before it is sent: else the answer could come first and be missed.
         self.shared.replies.expect(ticket);
-        self.shared.outbox.push_reader(request.run(ReplyTo::Reader { ticket, deadline }, began))?;
-        // A publish that waits for its subscriptions must not hold this reader up behind it.
-        self.shared.settled.wake();
-        Ok(SyncRead { shared: Arc::clone(&self.shared), began, deadline, bound: self.config.sync_timeout, advice })
+        Ok(SyncRead { shared: Arc::clone(&self.shared), run, began, deadline, bound: self.config.sync_timeout, advice })
     }
 
     /// The time that a reader may take: from `now` to a deadline. A connection that was never tried counts as standing,
@@ -71,7 +71,7 @@ impl Engine {
 
     /// Charges the wait to this second's time for readers and turns a missing answer into an error.
     pub fn end_read(&mut self, read: SyncRead, outcome: Option<answer::AnswerResult>) -> answer::AnswerResult {
-        let SyncRead { shared, began, deadline, bound, advice } = read;
+        let SyncRead { shared, began, deadline, bound, advice, .. } = read;
         let now = Instant::now();
         self.patience.waited(began, now, outcome.is_some(), shared.replies.heard());
         outcome.unwrap_or_else(|| {
@@ -92,6 +92,8 @@ impl Engine {
 /// A command whose answer the game thread waits for. Passed back with [`Engine::end_read`].
 pub struct SyncRead {
     shared: Arc<Shared>,
+    /// The command until it is sent or queued.
+    run: Option<Run>,
     began: Instant,
     deadline: Instant,
     /// The option `sync_timeout_ms`.
@@ -106,8 +108,20 @@ impl SyncRead {
         self.deadline
     }
 
-    /// Waits for the answer, at most until the deadline. The engine must not be borrowed.
-    pub fn wait(&self) -> Option<answer::AnswerResult> {
-        self.shared.replies.wait(self.deadline)
+    /// Sends the command, or queues it if the publisher is busy, and waits for the answer, at most until the deadline. The
+    /// engine must not be borrowed.
+    pub fn wait(&mut self) -> Option<answer::AnswerResult> {
+        let shared = &self.shared;
+        let to = Queues { outbox: &shared.outbox, replies: &shared.replies, stats: &shared.stats };
+        if !shared.direct.read(&mut self.run, self.deadline, &to)
+            && let Some(run) = self.run.take()
+        {
+            if let Err(full) = shared.outbox.push_reader(run) {
+                return Some(Err(Refusal::from(full).to_string()));
+            }
+            // A publish that waits for its subscriptions must not hold this reader up behind it.
+            shared.settled.wake();
+        }
+        shared.replies.wait(self.deadline)
     }
 }

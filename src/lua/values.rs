@@ -169,7 +169,7 @@ fn read(lua: Lua, function: &'static str, list: &[Argument], make: Make) -> Entr
     };
     let (outcome, deadline) = match reading {
         // The engine is not borrowed while this thread waits.
-        Ok(reading) => {
+        Ok(mut reading) => {
             let (outcome, deadline) = (reading.wait(), reading.deadline());
             (process.engine().end_read(reading, outcome), Some(deadline))
         }

@@ -1,6 +1,7 @@
 //! Turns a reply of Redis into values for Lua: a tape (`json/tape.rs`) that the game thread replays for a callback or a
-//! reader. Pure; runs on `rt-publisher`, so that the game thread does not decode. Errors are the reason strings of the
-//! API and start with their stable code (`redis`, `too_large`, `decode`).
+//! reader. Pure; runs on `rt-publisher`, so that the game thread does not decode, but for the small answer that it waits
+//! for itself. Errors are the reason strings of the API and start with their stable code (`redis`, `too_large`,
+//! `decode`).
 //!
 //! | reply | Lua |
 //! |---|---|

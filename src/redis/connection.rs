@@ -84,7 +84,8 @@ impl Connection {
         self.wait_until(self.socket.now() + patience)
     }
 
-    fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+    /// As [`Connection::wait`], until the deadline.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
         let is_decrypted = self.tls.as_ref().is_some_and(Tls::has_decrypted);
         Ok(is_decrypted || self.socket.wait(Interest::Read, deadline)?)
     }
@@ -92,12 +93,14 @@ impl Connection {
     /// Writes everything, as long as Redis takes some of it within each [`WRITE_STALL_MAX`]. After an error the connection
     /// is of no use: a part of a command may have left.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_by(bytes, Instant::now() + WRITE_LONGEST)
+    }
+
+    /// As [`Connection::write_all`], and the write ends by the deadline.
+    pub(crate) fn write_by(&self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         match &self.tls {
-            Some(tls) => {
-                let deadline = Instant::now() + WRITE_LONGEST;
-                tls.write_all(bytes, |records| self.send_all(records, deadline))
-            }
-            None => self.send_all(bytes, Instant::now() + WRITE_LONGEST),
+            Some(tls) => tls.write_all(bytes, |records| self.send_all(records, deadline)),
+            None => self.send_all(bytes, deadline),
         }
     }
 

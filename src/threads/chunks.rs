@@ -75,10 +75,15 @@ impl<T> Chunks<T> {
         self.full.push_back(std::mem::replace(&mut self.open, next));
     }
 
+    /// Whether the consumer has taken everything. Full chunks are followed by an open one with items.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.items.is_empty()
+    }
+
     /// The consumer takes everything. `taken` is empty before. `spare` is an empty chunk, and is left alone if there is
     /// nothing to take.
     pub(crate) fn take_all(&mut self, taken: &mut VecDeque<Chunk<T>>, spare: &mut Chunk<T>) {
-        if self.open.items.is_empty() {
+        if self.is_empty() {
             return;
         }
         self.full.push_back(std::mem::replace(&mut self.open, std::mem::take(spare)));

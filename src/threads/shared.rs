@@ -21,6 +21,7 @@ use crate::threads::actions::queue::Actions;
 use crate::threads::embedded::home::{Goal, Home};
 use crate::threads::files::queue::Files;
 use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
+use crate::threads::publisher::direct::DirectReads;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
 use crate::threads::selftest::lines::Selftest;
@@ -40,6 +41,7 @@ pub struct Shared {
 
     // To rt-publisher, and its answers to the game thread.
     pub outbox: Arc<Outbox>,
+    pub(crate) direct: DirectReads,
     pub replies: Replies,
     // To the game thread, and to the other workers.
     pub inbox: Inbox,
@@ -96,6 +98,7 @@ impl Shared {
                 Arc::clone(&outbox),
             ),
             outbox,
+            direct: DirectReads::default(),
             published,
             settled,
             links,

@@ -153,6 +153,11 @@ impl Decoder {
         }
     }
 
+    /// The first byte of the next reply, if it has arrived and nothing of the reply was skipped.
+    pub(crate) fn next_tag(&self) -> Option<u8> {
+        matches!(self.mode, Mode::Walking).then(|| self.buffer.pending().first().copied())?
+    }
+
     /// Other limits from the next reply on.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits.clamped();

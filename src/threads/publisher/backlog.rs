@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::io::text_log::Throttle;
+use crate::redis::REPLY_LIMITS;
+use crate::redis::connection::Connection;
+use crate::redis::reply::Decoder;
+use crate::threads::publisher::direct::Line;
 use crate::threads::publisher::expiries::{Expiries, Expiry};
 use crate::threads::publisher::in_flight::{InFlight, Sent};
 use crate::threads::publisher::leases::Leases;
@@ -131,6 +135,29 @@ impl<'a> Backlog<'a> {
     pub(super) fn ask_for_leases(&mut self, now: Instant, batch: &mut Vec<u8>) {
         let scripts = !self.scripts.are_forbidden();
         self.leases.ask(self.shared, now, scripts, batch, &mut self.in_flight);
+    }
+
+    // ---- reads by the game thread ------------------------------------------------------------------------------------
+
+    /// Lends the connection to the game thread, which may read on it unless an item waits for an answer to go.
+    pub(super) fn lend(&mut self, connection: &Arc<Connection>, decoder: &mut Decoder) {
+        if self.pace != Pace::Open || self.scripts.are_asked() || !self.unsent.is_empty() {
+            return;
+        }
+        self.shared.direct.lend(Line {
+            connection: Arc::clone(connection),
+            decoder: std::mem::replace(decoder, Decoder::new(REPLY_LIMITS)),
+            in_flight: std::mem::take(&mut self.in_flight),
+            seen: self.seen,
+            was_used: false,
+        });
+    }
+
+    /// Takes the connection back. True: the game thread used it.
+    pub(super) fn take_back(&mut self, decoder: &mut Decoder) -> bool {
+        let Some(line) = self.shared.direct.take_back() else { return false };
+        (*decoder, self.in_flight) = (line.decoder, line.in_flight);
+        line.was_used
     }
 
     // ---- answers ----------------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ impl InFlight {
         Some(sent)
     }
 
+    /// The entry that the next reply belongs to.
+    pub(super) fn oldest(&self) -> Option<&Sent> {
+        self.queue.front()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -7,6 +7,7 @@
 //! | file | question |
 //! |---|---|
 //! | [`outbox`], [`mod@run`], [`replies`] | How do other threads hand in items, and how do answers come back? |
+//! | [`direct`] | How does the game thread read on a connection that nobody else uses? |
 //! | [`backlog`] | Which items have no fate yet, and which is written next? |
 //! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
 //! | [`in_flight`] | Which command does the next reply answer? |
@@ -26,6 +27,7 @@ use backlog::Backlog;
 use session::{End, Session};
 
 mod backlog;
+pub(crate) mod direct;
 mod expiries;
 mod in_flight;
 mod leases;
@@ -56,7 +58,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let redis = config.redis_name();
         let (trouble, class) = match goal.open(shared, "publisher") {
             Ok(connection) => {
-                let ready = Instant::now();
+                let (ready, connection) = (Instant::now(), Arc::new(connection));
                 log::info!("connected to {redis}");
                 shared.links.up(Side::Publisher);
                 let hold = lost.take().map_or(Duration::ZERO, |lost| Backoff::others_return_within(lost.elapsed()));

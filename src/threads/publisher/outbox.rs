@@ -13,7 +13,7 @@
 //! A producer holds it while it copies one item, the publisher while it swaps pointers, and nobody while anything blocks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,8 @@ pub struct Outbox {
     /// their fate. The difference waits. Wake-ups do not count.
     accepted: Passed,
     settled: Passed,
+    /// Commands in the queue.
+    commands: AtomicUsize,
     /// A wake-up: the publisher is to look at something other than the queue.
     wake_waits: AtomicBool,
     /// A reader is in the queue.
@@ -192,6 +194,7 @@ impl Outbox {
             bell: Bell::default(),
             accepted: Passed::default(),
             settled: Passed::default(),
+            commands: AtomicUsize::new(0),
             wake_waits: AtomicBool::new(false),
             reader_waits: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -224,6 +227,7 @@ impl Outbox {
         run.generation = self.generation.load(Ordering::Acquire);
         let mut filling = lock(&self.filling);
         self.admit(run.weight())?;
+        self.commands.fetch_add(1, Ordering::AcqRel);
         filling.push(QueuedItem::Run(run), 0, []);
         drop(filling);
         self.ring();
@@ -256,6 +260,24 @@ impl Outbox {
     /// The settings ask for another connection: items pushed from now on belong to the new settings.
     pub(crate) fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Counts a read that the game thread sends itself (`direct.rs`) as accepted.
+    pub(crate) fn count_in(&self, weight: usize) {
+        let filling = lock(&self.filling);
+        self.stats.outbox.offered.add_alone(1);
+        self.accepted.add(1, weight);
+        drop(filling);
+    }
+
+    /// Whether a command waits in the queue: a read that does not go through the queue would overtake it.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.commands.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether items pushed now may go out on a connection that was made for these settings.
+    pub(crate) fn is_of_generation(&self, seen: u64) -> bool {
+        self.generation.load(Ordering::Acquire) <= seen
     }
 
     /// As [`Outbox::push`], for a reader: a command whose answer the game thread waits for.
@@ -311,23 +333,34 @@ impl Outbox {
     /// The publisher's side: takes the oldest item, if there is one.
     pub(crate) fn take(&self) -> Option<Outgoing> {
         let mut taken = lock(&self.taken);
-        if let Some(item) = taken.next() {
-            return Some(item);
+        let item = match taken.next() {
+            Some(item) => item,
+            None => {
+                let TakenItems { chunks, spare, .. } = &mut *taken;
+                lock(&self.filling).take_all(chunks, spare);
+                taken.next()?
+            }
+        };
+        if matches!(item, Outgoing::Run(_)) {
+            self.commands.fetch_sub(1, Ordering::AcqRel);
         }
-        let TakenItems { chunks, spare, .. } = &mut *taken;
-        lock(&self.filling).take_all(chunks, spare);
-        taken.next()
+        Some(item)
     }
 
-    /// The publisher's side: takes the oldest item. Waits for one, at most `patience` or until a wake-up.
-    pub(crate) fn wait(&self, patience: Duration) -> Option<Outgoing> {
+    /// The publisher's side: whether there is nothing to take.
+    fn is_empty(&self) -> bool {
+        let taken = lock(&self.taken);
+        taken.items.is_empty() && taken.chunks.is_empty() && lock(&self.filling).is_empty()
+    }
+
+    /// The publisher's side: waits for an item, at most `patience` or until a wake-up.
+    pub(crate) fn wait(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         loop {
             // Reset before the publisher looks for changes: a change after that is another wake-up.
             let is_woken = self.wake_waits.swap(false, Ordering::AcqRel);
-            let item = self.take();
-            if item.is_some() || is_woken || patience.is_zero() || !self.bell.wait(deadline) {
-                return item.or_else(|| self.take());
+            if is_woken || !self.is_empty() || patience.is_zero() || !self.bell.wait(deadline) {
+                return;
             }
         }
     }
@@ -349,4 +382,4 @@ pub(crate) struct QueueFull {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::io::lock::lock;
@@ -17,9 +17,6 @@ use crate::threads::queue::Queue;
 /// Memory of the answers that wait for their tick, in bytes: one reply of the largest size, or many usual ones. An
 /// answer beyond it becomes an error, so that its callback is still called.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// How long a reader polls for its answer before it sleeps: a Redis on the same machine answers within that.
-const LOOK: Duration = Duration::from_micros(200);
 
 /// Identifies the command that an answer belongs to.
 pub(crate) type Ticket = u64;
@@ -49,8 +46,6 @@ pub struct Replies {
     /// The ticket that the game thread waits for, and its answer once it is there.
     reader: Mutex<Option<(Ticket, Option<AnswerResult>)>>,
     arrived: Condvar,
-    /// The answer that the game thread waits for is there. Polled without the lock.
-    is_there: AtomicBool,
     /// Counts batches of replies and connections. It tells whether Redis has given a sign of life since a reader timed
     /// out.
     heard: AtomicU64,
@@ -75,7 +70,6 @@ impl Replies {
             bytes: AtomicUsize::new(0),
             reader: Mutex::default(),
             arrived: Condvar::new(),
-            is_there: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             attention,
             stats,
@@ -91,7 +85,6 @@ impl Replies {
                     Some((waited_for, answer)) if *waited_for == ticket => *answer = Some(outcome),
                     _ => return,
                 }
-                self.is_there.store(true, Ordering::Release);
                 self.arrived.notify_one();
             }
             ReplyTo::Callback(ticket) => self.push(CallbackAnswer { ticket, outcome }),
@@ -124,19 +117,12 @@ impl Replies {
     /// Announces that the game thread will wait for this answer. To be called before the command is queued: an answer
     /// that nobody expects is discarded.
     pub(crate) fn expect(&self, ticket: Ticket) {
-        let mut reader = lock(&self.reader);
-        self.is_there.store(false, Ordering::Release);
-        *reader = Some((ticket, None));
+        *lock(&self.reader) = Some((ticket, None));
     }
 
-    /// Waits for the announced answer. `None`: the deadline passed, and the answer is not expected any more.
+    /// Waits for the announced answer. `None`: the deadline passed, and the answer is not expected any more. Sleeps at
+    /// once: on a busy machine the threads that bring the answer need the core.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<AnswerResult> {
-        // Waking a sleeping thread takes about as long as a nearby Redis takes to answer. This thread cannot do
-        // anything else meanwhile, so it polls at first.
-        let look_until = deadline.min(Instant::now() + LOOK);
-        while !self.is_there.load(Ordering::Acquire) && Instant::now() < look_until {
-            std::hint::spin_loop();
-        }
         let mut reader = lock(&self.reader);
         loop {
             match reader.take() {

@@ -50,7 +50,7 @@ impl End {
 
 pub(super) struct Session<'a, 'b> {
     shared: &'a Arc<Shared>,
-    connection: &'b Connection,
+    connection: &'b Arc<Connection>,
     backlog: &'b mut Backlog<'a>,
     decoder: Decoder,
     /// When the connection was ready.
@@ -64,6 +64,8 @@ pub(super) struct Session<'a, 'b> {
     /// When the last heartbeat was encoded, at first when the connection was ready.
     heartbeat: Instant,
     heartbeat_is_out: bool,
+    /// The game thread left bytes in the decoder that it read and did not match.
+    has_unmatched: bool,
     /// While something is in flight: when silence ends the connection.
     answer_by: Instant,
 }
@@ -72,7 +74,7 @@ impl<'a, 'b> Session<'a, 'b> {
     /// Begins the work on a connection that was made for the settings of this connection version.
     pub(super) fn new(
         shared: &'a Arc<Shared>,
-        connection: &'b Connection,
+        connection: &'b Arc<Connection>,
         backlog: &'b mut Backlog<'a>,
         seen: u64,
     ) -> Session<'a, 'b> {
@@ -90,6 +92,7 @@ impl<'a, 'b> Session<'a, 'b> {
             poll: ANSWER_POLL_FIRST,
             heartbeat: ready,
             heartbeat_is_out: false,
+            has_unmatched: false,
             answer_by: ready,
         }
     }
@@ -159,9 +162,10 @@ impl<'a, 'b> Session<'a, 'b> {
                     self.encode_publish(publish);
                 }
                 Step::Idle(patience) if self.batch.is_empty() => {
-                    let outbox = &self.shared.outbox;
-                    let came = if may_wait { outbox.wait(patience) } else { outbox.take() };
-                    let Some(item) = came else { return Gathered::Batch };
+                    if may_wait {
+                        self.sleep(patience);
+                    }
+                    let Some(item) = self.shared.outbox.take() else { return Gathered::Batch };
                     // After a wait as short as between two looks for answers no item is older than it was.
                     if may_wait && patience > ANSWER_POLL_LONGEST {
                         at.now = Instant::now();
@@ -179,6 +183,17 @@ impl<'a, 'b> Session<'a, 'b> {
                 Step::Drained => return Gathered::Drained,
             }
             at.batch_bytes = self.batch.len();
+        }
+    }
+
+    /// Waits for an item at the outbox. Meanwhile the game thread may read on the connection. Items are taken only
+    /// afterwards, so that no read overtakes one.
+    fn sleep(&mut self, patience: Duration) {
+        self.backlog.lend(self.connection, &mut self.decoder);
+        self.shared.outbox.wait(patience);
+        if self.backlog.take_back(&mut self.decoder) {
+            self.answer_by = Instant::now() + SILENCE_MAX;
+            self.has_unmatched = !self.decoder.is_idle();
         }
     }
 

@@ -586,6 +586,38 @@ fn a_server_without_a_redis_serves_itself_and_keeps_its_values() {
     }
 }
 
+/// Two servers under a steady load. `REALTIME_SOAK_SECONDS` sets the duration (`scripts/soak`).
+#[test]
+fn a_steady_load_leaks_and_loses_nothing() {
+    let seconds: u64 = std::env::var("REALTIME_SOAK_SECONDS").map_or(30, |text| text.parse().expect("a number"));
+    let discord = Web::start(|_| Answer::Status(204));
+    let folder = Folder::default();
+    let prefix = prefix("soak");
+    let set = [format!("seconds={seconds}"), format!("discord={}", discord.url(""))];
+    let start = |role: &str, root: &str| {
+        let options = ["--set", role, "--set", &set[0], "--set", &set[1], "--root", root];
+        Host::launch("soak", seconds + 100, &options, variables(&prefix, &[]))
+    };
+    let (root, other) = (seen_by_host(folder.path()), Folder::default());
+    let load = start("role=load", &seen_by_host(other.path()));
+    let said = start("role=server", &root).pass();
+    load.pass();
+    said.lines().filter(|line| line.starts_with("soak: ")).for_each(|line| eprintln!("{line}"));
+    // `soak: N events in, N out, N posts in ...`
+    let figures = said.lines().find(|line| line.contains(" events in, ")).expect("a line with the counts");
+    let numbers: Vec<usize> = figures.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [_, sent, posts, ..] = numbers[..] else { panic!("{figures}") };
+    let posted: Vec<String> = discord.seen().iter().flat_map(|seen| lines_of(&seen.content())).collect();
+    assert_eq!(posted.len(), posts, "{posted:?}");
+    let data = folder.path().join("garrysmod/data");
+    let is_log = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("soak.log") && ![".lock", ".idx"].iter().any(|end| name.ends_with(end))
+    };
+    let files = std::fs::read_dir(data).unwrap().map(|file| file.unwrap()).filter(|file| is_log(&file.file_name()));
+    assert_eq!(files.map(|file| lines_of(&std::fs::read_to_string(file.path()).unwrap()).len()).sum::<usize>(), sent);
+}
+
 /// What CI runs on a real Windows, where there is neither Redis nor this test program.
 #[test]
 fn the_smoke_test_needs_nothing_but_the_server() {

@@ -174,7 +174,7 @@ impl Server {
     pub fn read(&mut self, make: impl FnOnce(Requests<'_>) -> Result<Request, Refusal>) -> String {
         let reading = make(self.engine.requests()).and_then(|request| self.engine.begin_read(request));
         match reading {
-            Ok(reading) => {
+            Ok(mut reading) => {
                 let outcome = reading.wait();
                 shown_outcome(&self.engine.end_read(reading, outcome))
             }

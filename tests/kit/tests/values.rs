@@ -124,6 +124,40 @@ fn a_reader_sees_earlier_writes_and_overtakes_publishes() {
     server.stop();
 }
 
+/// Writes, counters, publishes and pauses in a random order before each read: the game thread reads on the publisher's
+/// connection whenever that sleeps, and must overtake no command.
+#[test]
+fn a_reader_sees_earlier_writes_whether_the_publisher_sleeps_or_not() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url());
+    let mut random = Random::announced("reads behind writes");
+    let (mut value, mut count) = (0, 0);
+    for _ in 0..3000 {
+        for _ in 0..random.below(4) {
+            match random.below(5) {
+                0 => {
+                    value += 1;
+                    server.set("k", &value.to_string()).unwrap();
+                }
+                1 => {
+                    count += 1;
+                    server.incr("n", None).unwrap();
+                }
+                2 => server.emit("a", "{}").unwrap(),
+                3 => std::thread::yield_now(),
+                _ => wait_until("the publisher is idle", || server.engine.shared().outbox.waiting() == 0),
+            }
+        }
+        let shown = |number: u32| if number == 0 { "nil".to_owned() } else { format!("'{number}'") };
+        assert_eq!(server.get("k"), shown(value));
+        assert_eq!(server.get("n"), shown(count));
+    }
+    assert_eq!((server.stat("/reads_timed_out"), server.stat("/resent")), (0, 0));
+    server.settle();
+    server.assert_balanced();
+    server.stop();
+}
+
 fn wait_until_some<T>(mut get: impl FnMut() -> Option<T>) -> T {
     let mut found = None;
     wait_until("there is room", || {

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use super::{Backlog, IDLE_CHECK, next::DRAIN_MAX};
 use crate::config::Config;
+use crate::redis::REPLY_LIMITS;
+use crate::redis::reply::Decoder;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
 use crate::threads::publisher::run::{Effect, Work};
@@ -195,6 +197,7 @@ impl Behind {
 /// The thread ends, by a panic too: items that Redis may have done or not are counted and reported.
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
+        self.take_back(&mut Decoder::new(REPLY_LIMITS));
         let (mut taken, mut expiries) = self.in_flight.take();
         expiries.extend(self.expiries.take());
         for expiry in expiries {

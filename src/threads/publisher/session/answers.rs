@@ -28,6 +28,9 @@ impl Session<'_, '_> {
     /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer, such
     /// as one that the game thread waits for.
     pub(super) fn read_answers(&mut self) -> Result<(), End> {
+        if std::mem::take(&mut self.has_unmatched) {
+            self.match_answers()?;
+        }
         if self.backlog.wants_answer() && !self.connection.wait(ANSWER_WAIT).map_err(End::lost)? {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::redis::command::Command;
 use crate::redis::counter::Count;
 use crate::redis::lease::boot_text;
 use crate::stats::Stats;
-use crate::threads::publisher::outbox::{Leaving, Outbox};
+use crate::threads::publisher::outbox::tests::{publish, taken};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
@@ -42,27 +42,11 @@ fn silent_master() -> String {
 fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let mut config = Config::defaults("box", 1);
     assert!(config.apply_json("test", &format!(r#"{{"redis":"{}"}}"#, silent_master())).is_empty());
-    let connection = Connection::open(&config, "test").unwrap();
+    let connection = Arc::new(Connection::open(&config, "test").unwrap());
     let attention = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
     let mut backlog = Backlog::new(&shared);
     test(&mut Session::new(&shared, &connection, &mut backlog, 0));
-}
-
-/// Queues an event.
-fn publish(outbox: &Outbox, payload: &[u8]) {
-    let payload = [payload, b"", b"", b"", b"", b""];
-    let (routes_version, emitted) = (0, Instant::now());
-    outbox
-        .publish(&Leaving { prefix: b"", channel: b"c", payload, routes_version, repeatable: true, emitted })
-        .unwrap();
-}
-
-/// An event as the publisher takes it from the outbox.
-fn taken(payload: &[u8]) -> Outgoing {
-    let outbox = Outbox::new(Arc::new(Stats::default()));
-    publish(&outbox, payload);
-    outbox.take().unwrap()
 }
 
 fn set(reply_to: ReplyTo) -> Box<Run> {
@@ -110,7 +94,7 @@ fn a_reader_behind_a_script_call_waits_and_is_not_lost() {
     with_session(|session| {
         let outbox = &session.shared.outbox;
         outbox.push(incr("n", 0)).unwrap();
-        publish(outbox, b"{}");
+        publish(outbox, "c", b"{}").unwrap();
         outbox.push(set(ReplyTo::Nobody)).unwrap();
         outbox.push_reader(get(1)).unwrap();
         session.gather();
@@ -152,7 +136,7 @@ fn publishes_are_held_for_servers_that_come_back() {
         let mut at = Moment { now, batch_bytes: 0, poll: Duration::from_millis(16), heartbeat: now };
         let wait = |step: Step| if let Step::Wait(pause) = step { Some(pause) } else { None };
         session.backlog.hold_publishes(now + Duration::from_secs(1));
-        publish(&shared.outbox, b"{}");
+        publish(&shared.outbox, "c", b"{}").unwrap();
         shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
         assert_eq!(wait(session.backlog.next(&at)), Some(at.poll));
         shared.outbox.push_reader(get(1)).unwrap();
@@ -174,7 +158,7 @@ fn held_publishes_go_at_the_end_of_a_state() {
     with_session(|session| {
         let shared = Arc::clone(session.shared);
         session.backlog.hold_publishes(Instant::now() + Duration::from_secs(3600));
-        publish(&shared.outbox, b"{}");
+        publish(&shared.outbox, "c", b"{}").unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| shared.outbox.wait_empty(Instant::now() + Duration::from_secs(60)));
             while names(session) != ["PUBLISH"] {
@@ -191,7 +175,7 @@ fn a_batch_is_bounded() {
     with_session(|session| {
         let payload = vec![b'x'; 1000];
         for _ in 0..1000 {
-            publish(&session.shared.outbox, &payload);
+            publish(&session.shared.outbox, "c", &payload).unwrap();
         }
         session.gather();
         let bytes = session.batch.len();
@@ -205,7 +189,7 @@ fn a_batch_is_bounded() {
 fn a_reader_ends_the_batch() {
     with_session(|session| {
         for _ in 0..10 {
-            publish(&session.shared.outbox, b"{}");
+            publish(&session.shared.outbox, "c", b"{}").unwrap();
         }
         let at = Moment { now: Instant::now(), batch_bytes: 0, poll: session.poll, heartbeat: session.heartbeat };
         let Step::Idle(_) = session.backlog.next(&at) else { panic!("nothing is unsent yet") };
@@ -227,7 +211,7 @@ fn careful_mode_ends_with_a_success() {
         with_session(|session| {
             session.backlog.be_careful();
             session.backlog.push(first);
-            (0..10).for_each(|_| publish(&session.shared.outbox, b"{}"));
+            (0..10).for_each(|_| publish(&session.shared.outbox, "c", b"{}").unwrap());
             // The outbox did not count `first`: this one stands for it.
             session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
             session.gather();
@@ -264,7 +248,7 @@ fn a_late_event_is_expired_or_unknown() {
 #[test]
 fn refused_items_go_first_after_the_pause() {
     with_session(|session| {
-        publish(&session.shared.outbox, b"{}");
+        publish(&session.shared.outbox, "c", b"{}").unwrap();
         session.gather();
         assert_eq!(names(session), ["PUBLISH"]);
         session.shared.outbox.push(set(ReplyTo::Nobody)).unwrap();
