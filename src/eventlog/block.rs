@@ -202,6 +202,7 @@ impl BlockEncoder {
 
     /// Opens a chunk if none is open, lets `push` encode the record, and takes everything back if the block is too
     /// long then.
+    #[optimize(speed)]
     fn append_by(&mut self, time_ms: u64, push: impl FnOnce(&mut RecordEncoder, &mut Vec<u8>, i64)) -> bool {
         let start = self.block.len();
         if self.chunk_at.is_none() {
@@ -398,6 +399,7 @@ impl BlockDecoder<'_> {
 
     /// Reads one record, and appends it to `out` if the filter takes it. `None`: the bytes are no record. The record
     /// is decoded in any case, because later records refer to the strings and shapes that it defines.
+    #[optimize(speed)]
     fn record(&mut self, from: &mut Cursor<'_>, out: &mut Records) -> Option<()> {
         let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);

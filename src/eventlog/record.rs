@@ -98,6 +98,7 @@ impl RecordEncoder {
     }
 
     /// Appends a record. `step_ms` is its time minus the time of the previous record, or of the header.
+    #[optimize(speed)]
     pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
         let likely = self.likely_form(block, channel);
         if let Some(number) = likely
@@ -212,7 +213,7 @@ impl RecordEncoder {
     }
 
     /// Appends the values that `text` has for the holes of the shape. Returns the text behind the shape.
-    #[inline]
+    #[optimize(speed)]
     fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         let mut rest = text;
         for hole in 0..shape.holes {
@@ -237,6 +238,7 @@ impl RecordEncoder {
     }
 
     /// Appends the array at the start of `text`. Returns the text behind it.
+    #[optimize(speed)]
     fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
             return Err(Miss::TooMuch);

@@ -72,7 +72,7 @@ impl RecordDecoder {
     }
 
     /// Reads the payload. `KEEP` is a constant so that the compiler makes a loop of its own for skipped records.
-    #[inline]
+    #[optimize(speed)]
     fn values<const KEEP: bool>(&mut self, head: &RecordHead, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
         let PayloadKind::Shape(shape) = head.kind else {
             let len = from.size()?;
@@ -156,6 +156,7 @@ struct Values<'t, 'c, 'b, const KEEP: bool> {
 
 impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
     /// Appends the text of an object: the pieces of its skeleton with a value between any two.
+    #[optimize(speed)]
     fn fill(&mut self, shape: Shape, depth: u32) -> Option<()> {
         for hole in 0..shape.holes {
             self.push_slice(self.tables.piece(shape, hole));
