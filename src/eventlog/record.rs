@@ -97,12 +97,13 @@ impl RecordEncoder {
         self.tables.back_to(mark, block);
     }
 
-    /// Appends a record. `step_ms` is its time minus the time of the previous record, or of the header.
+    /// Appends a record. `mark` is that of [`RecordEncoder::begin`], `step_ms` its time minus the time of the previous
+    /// record, or of the header.
     #[optimize(speed)]
-    pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
+    pub(super) fn push(&mut self, block: &mut Vec<u8>, mark: Mark, step_ms: i64, channel: &[u8], payload: &[u8]) {
         let likely = self.likely_form(block, channel);
         if let Some(number) = likely
-            && self.push_as(block, step_ms, number, payload)
+            && self.push_as(block, mark, step_ms, number, payload)
         {
             self.last_form = number;
             return;
@@ -141,7 +142,7 @@ impl RecordEncoder {
     }
 
     /// The form of the channel's last record, if the finder still knows it.
-    #[inline]
+    #[inline(always)]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
         let head = cut(window(channel), channel.len());
         // Compares the bytes themselves: a finder returns candidates by their hash.
@@ -153,13 +154,12 @@ impl RecordEncoder {
     }
 
     /// Appends a record of this form. Returns false and appends nothing if the payload does not fit the form's shape.
-    #[inline]
-    fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
+    #[inline(always)]
+    fn push_as(&mut self, block: &mut Vec<u8>, mark: Mark, step_ms: i64, number: usize, payload: &[u8]) -> bool {
         let Some(RecordForm { kind: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
             return false;
         };
         let Some(shape) = self.tables.shape(*shape) else { return false };
-        let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
         varint::put(block, varint::fold(step_ms));
         // The shape fits only if nothing is left of the payload, so a payload with outer white space is normalised
@@ -228,13 +228,9 @@ impl RecordEncoder {
 
     /// The text behind the piece of skeleton that precedes this hole. [`Miss::Other`] if `text` does not begin with
     /// it.
-    #[inline]
+    #[inline(always)]
     fn after_piece<'t>(&self, block: &[u8], shape: Shape, hole: u32, text: &'t [u8]) -> Result<&'t [u8], Miss> {
-        let piece = self.tables.piece(shape, hole);
-        match text.get(piece.len()..) {
-            Some(rest) if piece.begins(block, text) => Ok(rest),
-            _ => Err(Miss::Other),
-        }
+        self.tables.piece(shape, hole).and_then(|piece| piece.behind(block, text)).ok_or(Miss::Other)
     }
 
     /// Appends the array at the start of `text`. Returns the text behind it.
@@ -315,7 +311,7 @@ impl RecordEncoder {
 
     /// Appends the scalar at the start of `text`. Returns the text behind it; `None` if no scalar stands there.
     /// `hole` is the index of the hole's last whole number in the tables; elements of arrays have none.
-    #[inline]
+    #[inline(always)]
     fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
         match text.first()? {
             b'"' => self.push_quoted(block, text),
@@ -338,7 +334,7 @@ impl RecordEncoder {
     }
 
     /// Appends a number in the shortest encoding that reproduces its digits.
-    #[inline]
+    #[inline(always)]
     fn push_number(&mut self, block: &mut Vec<u8>, number: Number<'_>, hole: Option<usize>) {
         match number {
             Number::Whole { negative, magnitude } => self.push_whole(block, negative, magnitude, hole),
@@ -354,7 +350,7 @@ impl RecordEncoder {
 
     /// Appends a whole number: in its tag if it is small, as the difference from the last one in this hole if that is
     /// shorter, in full otherwise.
-    #[inline]
+    #[inline(always)]
     fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
         // Differences are computed on signed 64-bit numbers; a larger number is no base for them, and none is stored
         // for it.
@@ -378,7 +374,7 @@ impl RecordEncoder {
     }
 
     /// Appends the string at the start of `text`. Returns the text behind its closing quote.
-    #[inline]
+    #[inline(always)]
     fn push_quoted<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8]) -> Option<&'t [u8]> {
         let inside = text.get(1..)?;
         let window = window(inside);
@@ -394,7 +390,7 @@ impl RecordEncoder {
 
     /// Appends a string, or its number if the tables have it. Returns the place of its bytes in the block. `head` is
     /// the string's first 16 bytes as [`window`] and [`cut`] make them.
-    #[inline]
+    #[inline(always)]
     fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8], head: u128) -> Slice {
         if text.len() > NUMBERED_BYTES_MAX {
             return push_bytes(block, tag::STRING, text);

@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::eventlog::block::{self, BadHeader, Header};
-use crate::eventlog::disk::read_at;
+use crate::eventlog::disk::{first_bytes, read_at};
 use crate::eventlog::folder::index_of;
 use crate::eventlog::format::{self, BLOCK_BYTES_MAX, HEADER_BYTES, UNIT_BYTES};
 use crate::eventlog::index::{self, IndexEntry};
@@ -301,7 +301,7 @@ impl Segment {
         mut last: Option<IndexEntry>,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
-        buffer.resize(ENTRIES_PER_STEP * index::ENTRY_BYTES, 0);
+        let buffer = first_bytes(buffer, ENTRIES_PER_STEP * index::ENTRY_BYTES);
         let read = read_at(&file, buffer, at).unwrap_or(0);
         for bytes in buffer.get(..read).unwrap_or_default().chunks(index::ENTRY_BYTES) {
             let Some(entry) = index::follow(last.as_ref(), bytes, self.bytes) else {
@@ -374,7 +374,7 @@ impl Segment {
     /// Looks for the first byte that is not zero behind a bad header. Its unit may begin with a block. If all bytes
     /// are zeros, the file system grew the file before a write, and the file ends at `from`.
     fn pass_zeros(&mut self, from: u64, at: u64, buffer: &mut Vec<u8>) -> io::Result<Search> {
-        buffer.resize(if at == from { UNIT_BYTES } else { ZEROS_PER_STEP }, 0);
+        let buffer = first_bytes(buffer, if at == from { UNIT_BYTES } else { ZEROS_PER_STEP });
         let read = read_at(&self.file, buffer, at)?;
         let chunk = buffer.get(..read).unwrap_or_default();
         if let Some(byte) = chunk.iter().position(|byte| *byte != 0) {
@@ -400,7 +400,7 @@ impl Segment {
         mut at: u64,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
-        buffer.resize(LINE_BYTES_PER_STEP, 0);
+        let buffer = first_bytes(buffer, LINE_BYTES_PER_STEP);
         let read = if at < self.bytes { read_at(&self.file, buffer, at)? } else { 0 };
         let chunk = buffer.get(..read).unwrap_or_default();
         if chunk.is_empty() {
@@ -438,12 +438,12 @@ impl Segment {
         buffer: &mut Vec<u8>,
     ) -> io::Result<PartRead> {
         let len = usize::try_from(part.end - part.offset).unwrap_or(usize::MAX);
-        buffer.resize(len, 0);
+        let buffer = first_bytes(buffer, len);
         let read = read_at(&self.file, buffer, part.offset)?;
-        buffer.truncate(read);
+        let bytes = buffer.get(..read).unwrap_or_default();
         let found = match self.format {
-            Format::Binary => self.read_block(part, filter, out, buffer),
-            Format::Json => PartRead::of_lines(line::decode(buffer, filter, out), buffer.len()),
+            Format::Binary => self.read_block(part, filter, out, bytes),
+            Format::Json => PartRead::of_lines(line::decode(bytes, filter, out), read),
         };
         let (start, end) = (part.offset + found.whole_bytes, part.offset + read as u64);
         match found.end {
