@@ -164,7 +164,7 @@ impl RecordEncoder {
         varint::put(block, varint::fold(step_ms));
         // The shape fits only if nothing is left of the payload, so a payload with outer white space is normalised
         // first.
-        if matches!(self.fill(block, shape, payload, 0), Ok([])) {
+        if matches!(self.fill(block, Some(shape), payload, 0), Ok([])) {
             return true;
         }
         self.tables.back_to(mark, block);
@@ -204,7 +204,7 @@ impl RecordEncoder {
         // `fill` fails here only for arrays that are too deep or hold objects with too long skeletons: the normalised
         // text fits its own skeleton.
         if let (Some(()), Some(shape)) = (whole, shape)
-            && matches!(self.fill(block, shape, normal, 0), Ok([]))
+            && matches!(self.fill(block, Some(shape), normal, 0), Ok([]))
         {
             return true;
         }
@@ -212,18 +212,35 @@ impl RecordEncoder {
         false
     }
 
-    /// Appends the values that `text` has for the holes of the shape. Returns the text behind the shape.
+    /// Appends the values that `text` has for the holes of the shape. Without a shape it appends the single value at the
+    /// start of `text`, an element of an array: so both share the code that writes a value. Returns the text behind.
     #[optimize(speed)]
-    fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
+    fn fill<'t>(
+        &mut self,
+        block: &mut Vec<u8>,
+        shape: Option<Shape>,
+        text: &'t [u8],
+        depth: u32,
+    ) -> Result<&'t [u8], Miss> {
         let mut rest = text;
-        for hole in 0..shape.holes {
-            let value = self.after_piece(block, shape, hole, rest)?;
+        for hole in 0..shape.map_or(1, |shape| shape.holes) {
+            let value = match shape {
+                Some(shape) => self.after_piece(block, shape, hole, rest)?,
+                None => rest,
+            };
             rest = match value.first() {
+                Some(b'"') => self.push_quoted(block, value).ok_or(Miss::Other)?,
                 Some(b'[') => self.push_array(block, value, depth)?,
-                _ => self.push_scalar(block, value, Some((shape.first_hole + hole) as usize)).ok_or(Miss::Other)?,
+                _ => {
+                    let hole = shape.map(|shape| (shape.first_hole + hole) as usize);
+                    self.push_bare(block, value, hole).ok_or(Miss::Other)?
+                }
             };
         }
-        self.after_piece(block, shape, shape.holes, rest)
+        match shape {
+            Some(shape) => self.after_piece(block, shape, shape.holes, rest),
+            None => Ok(rest),
+        }
     }
 
     /// The text behind the piece of skeleton that precedes this hole. [`Miss::Other`] if `text` does not begin with
@@ -234,7 +251,6 @@ impl RecordEncoder {
     }
 
     /// Appends the array at the start of `text`. Returns the text behind it.
-    #[optimize(speed)]
     fn push_array<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
         if depth >= ARRAY_DEPTH_MAX {
             return Err(Miss::TooMuch);
@@ -250,9 +266,8 @@ impl RecordEncoder {
         }
         loop {
             rest = match rest.first() {
-                Some(b'[') => self.push_array(block, rest, depth + 1)?,
                 Some(b'{') => self.push_object(block, rest, &mut likely, depth + 1)?,
-                _ => self.push_scalar(block, rest, None).ok_or(Miss::Other)?,
+                _ => self.fill(block, None, rest, depth + 1)?,
             };
             match rest.split_first() {
                 Some((b',', more)) => rest = more,
@@ -280,7 +295,7 @@ impl RecordEncoder {
         {
             let mark = self.tables.mark(block);
             varint::put(block, u64::from(number) + 1);
-            match self.fill(block, shape, text, depth) {
+            match self.fill(block, Some(shape), text, depth) {
                 Err(Miss::Other) => self.tables.back_to(mark, block),
                 other => return other,
             }
@@ -306,15 +321,14 @@ impl RecordEncoder {
         whole.ok_or(Miss::Other)?;
         *likely = Some(number);
         let shape = self.tables.shape(number).ok_or(Miss::Other)?;
-        self.fill(block, shape, text, depth)
+        self.fill(block, Some(shape), text, depth)
     }
 
-    /// Appends the scalar at the start of `text`. Returns the text behind it; `None` if no scalar stands there.
+    /// Appends the number or word at the start of `text`. Returns the text behind it; `None` if neither stands there.
     /// `hole` is the index of the hole's last whole number in the tables; elements of arrays have none.
     #[inline(always)]
-    fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
+    fn push_bare<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
         match text.first()? {
-            b'"' => self.push_quoted(block, text),
             b'-' | b'0'..=b'9' => {
                 let (number, len) = scan::number(text)?;
                 self.push_number(block, number, hole);

@@ -207,13 +207,13 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Recognises the format and reads the id from the first unit. If the first block is damaged, a good block
-    /// further on proves the format just as well.
+    /// Recognises the format and reads the id from the first header or line. If the first block is damaged, a good
+    /// block further on proves the format just as well.
     fn recognise(&mut self) -> Result<(), SegmentError> {
-        let mut head = vec![0; UNIT_BYTES];
+        // Only a file that does not begin with a good header costs the read of a whole unit.
+        let mut head = [0; HEADER_BYTES];
         let read = read_at(&self.file, &mut head, 0)?;
-        head.truncate(read);
-        match Header::read(&head) {
+        match Header::read(head.get(..read).unwrap_or_default()) {
             Ok((header, _)) => {
                 self.id = header.segment;
                 return Ok(());
@@ -222,6 +222,9 @@ impl Segment {
             Err(BadHeader::Short) => return Ok(()),
             Err(BadHeader::Foreign | BadHeader::Damaged) => {}
         }
+        let mut head = vec![0; UNIT_BYTES];
+        let read = read_at(&self.file, &mut head, 0)?;
+        head.truncate(read);
         // If the first line is damaged, a good one further on proves the format just as well.
         let starts_line = |end: usize| head.get(end + 1..).is_some_and(|rest| rest.starts_with(line::START));
         if line::is_start(&head) || memchr::memchr_iter(b'\n', &head).any(starts_line) {

@@ -86,7 +86,7 @@ impl RecordDecoder {
         // A record that expands beyond the limit is forged; the block ends before it.
         let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
         let mut values = Values::<KEEP> { tables: &mut self.tables, bytes: from.bytes, out, full };
-        from.at = values.fill(shape, from.at, 0)?;
+        from.at = values.fill(Some(shape), from.at, 0)?;
         Some(())
     }
 
@@ -161,22 +161,25 @@ struct Values<'t, 'b, const KEEP: bool> {
 }
 
 impl<const KEEP: bool> Values<'_, '_, KEEP> {
-    /// Appends the text of an object: the pieces of its skeleton with a value between any two. Returns the position behind
-    /// the values.
+    /// Appends the text of an object: the pieces of its skeleton with a value between any two. Without a shape it appends
+    /// a single value, an element of an array: so both share the code that reads a value. Returns the position behind the
+    /// values.
     #[optimize(speed)]
-    fn fill(&mut self, shape: Shape, at: usize, depth: u32) -> Option<usize> {
-        let mut from = Cursor { bytes: self.bytes, at };
-        for hole in 0..shape.holes {
-            self.push_slice(*self.tables.piece(shape, hole)?);
-            let tag = from.byte()?;
-            self.value(&mut from, tag, Some((shape.first_hole + hole) as usize), depth)?;
+    fn fill(&mut self, shape: Option<Shape>, mut at: usize, depth: u32) -> Option<usize> {
+        for hole in 0..shape.map_or(1, |shape| shape.holes) {
+            if let Some(shape) = shape {
+                self.push_slice(*self.tables.piece(shape, hole)?);
+            }
+            at = self.value(at, shape.map(|shape| (shape.first_hole + hole) as usize), depth)?;
             // Checked after each value, because one byte can name a long string.
             if self.out.len() > self.full {
                 return None;
             }
         }
-        self.push_slice(*self.tables.piece(shape, shape.holes)?);
-        (self.out.len() <= self.full).then_some(from.at)
+        if let Some(shape) = shape {
+            self.push_slice(*self.tables.piece(shape, shape.holes)?);
+        }
+        (self.out.len() <= self.full).then_some(at)
     }
 
     /// Appends bytes of the block, unless the record is skipped.
@@ -195,10 +198,12 @@ impl<const KEEP: bool> Values<'_, '_, KEEP> {
         }
     }
 
-    /// Reads the rest of a value behind its tag. `hole` is the index of the hole's last whole number in the tables;
-    /// elements of arrays have none.
+    /// Reads the value at this position. Returns the position behind it. `hole` is the index of the hole's last whole number
+    /// in the tables; elements of arrays have none.
     #[inline(always)]
-    fn value(&mut self, from: &mut Cursor<'_>, tag: u8, hole: Option<usize>, depth: u32) -> Option<()> {
+    fn value(&mut self, at: usize, hole: Option<usize>, depth: u32) -> Option<usize> {
+        let from = &mut Cursor { bytes: self.bytes, at };
+        let tag = from.byte()?;
         match tag {
             tag::FAR.. | tag::NEW_STRING | tag::STRING => {
                 let text = string(self.tables, from, tag)?;
@@ -225,52 +230,49 @@ impl<const KEEP: bool> Values<'_, '_, KEEP> {
                 let text = take_slice(from)?;
                 self.push_slice(text);
             }
-            tag::ARRAY => from.at = self.array(from.at, depth)?,
+            tag::ARRAY => return self.array(from.at, depth),
             _ => return None,
         }
-        Some(())
+        Some(from.at)
     }
 
     /// Reads the elements of an array up to the end tag. Returns the position behind it.
-    #[inline(never)]
-    fn array(&mut self, at: usize, depth: u32) -> Option<usize> {
+    #[optimize(speed)]
+    fn array(&mut self, mut at: usize, depth: u32) -> Option<usize> {
         // The same bound as the encoder's, so the recursion of a forged record ends.
         if depth >= ARRAY_DEPTH_MAX {
             return None;
         }
         self.push(b"[");
-        let mut from = Cursor { bytes: self.bytes, at };
         let mut first = true;
         loop {
-            let tag = from.byte()?;
+            let tag = *self.bytes.get(at)?;
             if tag == tag::END {
                 self.push(b"]");
-                return Some(from.at);
+                return Some(at + 1);
             }
             // Commas stand between elements only.
             if !first {
                 self.push(b",");
             }
             first = false;
-            match tag {
-                tag::OBJECT => self.object(&mut from, depth + 1)?,
-                _ => self.value(&mut from, tag, None, depth + 1)?,
-            }
-            if self.out.len() > self.full {
-                return None;
-            }
+            at = match tag {
+                tag::OBJECT => self.object(at + 1, depth + 1)?,
+                _ => self.fill(None, at, depth + 1)?,
+            };
         }
     }
 
-    /// Reads an object inside an array: its shape by number or as a new skeleton, then its values.
-    fn object(&mut self, from: &mut Cursor<'_>, depth: u32) -> Option<()> {
+    /// Reads an object inside an array behind its tag: its shape by number or as a new skeleton, then its values.
+    /// Returns the position behind it.
+    fn object(&mut self, at: usize, depth: u32) -> Option<usize> {
+        let mut from = Cursor { bytes: self.bytes, at };
         let number = match from.size()? {
-            0 => new_shape(self.tables, from)?,
+            0 => new_shape(self.tables, &mut from)?,
             known => u32::try_from(known - 1).ok()?,
         };
         let shape = self.tables.shape(number)?;
-        from.at = self.fill(shape, from.at, depth)?;
-        Some(())
+        self.fill(Some(shape), from.at, depth)
     }
 
     /// Appends a whole number and remembers it as the hole's last one.
