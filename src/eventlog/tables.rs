@@ -344,8 +344,7 @@ impl Finder {
     /// The first place of the pair for this hash; the second one differs in the lowest bit.
     #[inline(always)]
     fn place(&self, hash: u64) -> usize {
-        // The highest twelve bits, on which all others have an effect; no finder has more places.
-        (hash >> 52) as usize & (self.places.len() - 1)
+        (hash >> 32) as usize & (self.places.len() - 1)
     }
 }
 
@@ -357,7 +356,7 @@ pub(super) fn hash(bytes: &[u8], head: u128) -> u64 {
         let product = (hash ^ word).wrapping_mul(FACTOR);
         product ^ product >> 29
     };
-    let mut hash = mix(bytes.len() as u64, head as u64) ^ (head >> 64) as u64;
+    let mut hash = mix(mix(bytes.len() as u64, head as u64), (head >> 64) as u64);
     let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
     while let Some((word, tail)) = rest.split_first_chunk() {
         hash = mix(hash, u64::from_le_bytes(*word));
