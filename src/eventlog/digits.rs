@@ -154,7 +154,7 @@ pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, sca
     // One way for all lengths, since the processor could not predict them: coordinates have any number of digits.
     let (text, digits) = sixteen(mantissa, scale + 1);
     let before = (1 << (8 * (digits - scale))) - 1;
-    let text = text & before | (text & !before) << 8 | u128::from(b'.') * (before + 1);
+    let text = text & before | (text & !before) << 8 | (u128::from(b'.') * (before + 1));
     push_sixteen(out, text, digits + 1);
 }
 
