@@ -9,6 +9,7 @@ use crate::eventlog::format::{
 };
 use crate::eventlog::record::{RecordDecoder, RecordEncoder};
 use crate::eventlog::records::{PartEnd, PartInfo, RecordFilter, Records, StoredRecord, TextRange};
+use crate::eventlog::tables::Mark;
 use crate::eventlog::varint::Cursor;
 
 /// Upper bound of the bytes that a record takes beside its channel and payload: form, time, tags and lengths.
@@ -189,20 +190,21 @@ impl BlockEncoder {
 
     /// Appends a record. Returns false and leaves the block as it was if the record does not fit.
     pub(super) fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> bool {
-        self.append_by(time_ms, |records, block, step_ms| records.push(block, step_ms, channel, payload))
+        self.append_by(time_ms, |records, block, mark, step_ms| records.push(block, mark, step_ms, channel, payload))
     }
 
     /// Appends a record without taking its payload apart. It always fits an empty block of [`span_for`] units,
     /// whereas a payload that is taken apart can need more bytes than its text.
     pub(super) fn append_verbatim(&mut self, time_ms: u64, channel: &[u8], payload: &[u8], is_json: bool) -> bool {
-        self.append_by(time_ms, |records, block, step_ms| {
+        self.append_by(time_ms, |records, block, _, step_ms| {
             records.push_verbatim(block, step_ms, channel, payload, is_json);
         })
     }
 
     /// Opens a chunk if none is open, lets `push` encode the record, and takes everything back if the block is too
     /// long then.
-    fn append_by(&mut self, time_ms: u64, push: impl FnOnce(&mut RecordEncoder, &mut Vec<u8>, i64)) -> bool {
+    #[optimize(speed)]
+    fn append_by(&mut self, time_ms: u64, push: impl FnOnce(&mut RecordEncoder, &mut Vec<u8>, Mark, i64)) -> bool {
         let start = self.block.len();
         if self.chunk_at.is_none() {
             if self.fresh {
@@ -213,7 +215,7 @@ impl BlockEncoder {
         let mark = self.records.begin(&self.block);
         // Wraps in both directions, and the decoder wraps back: any two times have a difference.
         let step_ms = time_ms.wrapping_sub(self.last_ms) as i64;
-        push(&mut self.records, &mut self.block, step_ms);
+        push(&mut self.records, &mut self.block, mark, step_ms);
         if self.block.len() > self.capacity {
             self.records.back_to(mark, &mut self.block);
             self.block.truncate(start);
@@ -378,6 +380,10 @@ impl BlockDecoder<'_> {
         let end = at + CHUNK_HEADER_BYTES + len;
         let mut from = Cursor { bytes: self.bytes.get(..end).unwrap_or_default(), at: at + CHUNK_HEADER_BYTES };
         while from.at < end {
+            // The rows are all there, so nothing behind them can pass.
+            if out.rows.len() >= self.filter.rows_max {
+                return Step::End(PartEnd::Clean);
+            }
             if self.record(&mut from, out).is_none()
                 || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
                 || self.decoded.info.records > BLOCK_RECORDS_MAX
@@ -398,6 +404,7 @@ impl BlockDecoder<'_> {
 
     /// Reads one record, and appends it to `out` if the filter takes it. `None`: the bytes are no record. The record
     /// is decoded in any case, because later records refer to the strings and shapes that it defines.
+    #[optimize(speed)]
     fn record(&mut self, from: &mut Cursor<'_>, out: &mut Records) -> Option<()> {
         let head = self.decoder.head(from)?;
         let time_ms = self.decoded.last_ms.wrapping_add(head.step_ms as u64);

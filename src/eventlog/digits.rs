@@ -18,6 +18,8 @@ const POWERS: [u64; 17] = {
 };
 /// The first number with more than eight digits.
 const EIGHT_DIGITS: u64 = POWERS[8];
+/// The first number with more than fifteen digits: with a point, fifteen fill a word of sixteen bytes.
+const FIFTEEN_DIGITS: u64 = POWERS[15];
 /// Eight characters `0`.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
@@ -58,14 +60,14 @@ impl Run {
     }
 
     /// The number that the digits of `number` and of this run form together; both may have at most 19.
-    #[inline]
+    #[inline(always)]
     pub(super) fn behind(&self, number: u64) -> u64 {
         number.wrapping_mul(POWERS[self.digits & 15]).wrapping_add(self.value)
     }
 }
 
 /// The first eight bytes of the text as a word, with zeros behind a shorter text.
-#[inline]
+#[inline(always)]
 fn load(text: &[u8]) -> u64 {
     match text.first_chunk() {
         Some(chunk) => u64::from_le_bytes(*chunk),
@@ -98,7 +100,7 @@ pub(super) fn read(text: &[u8], mantissa: &mut u64) -> usize {
 }
 
 /// Number of digits before the first other character; 8 if there is none.
-#[inline]
+#[inline(always)]
 fn count(word: u64) -> usize {
     let digits = word ^ ZEROS;
     // Sets the high bit of each byte above 9. A carry sets wrong bits only in bytes above a true hit, and only the
@@ -108,7 +110,7 @@ fn count(word: u64) -> usize {
 }
 
 /// The number that the first one to eight characters form, all of them digits.
-#[inline]
+#[inline(always)]
 fn value(word: u64, digits: usize) -> u64 {
     // Shifts the digits to the end of the word, with zeros before them. Then adds up pairs, fours and all eight
     // digits, each step with one multiplication.
@@ -120,22 +122,21 @@ fn value(word: u64, digits: usize) -> u64 {
 }
 
 /// Appends a whole number with its sign.
-#[inline]
+#[inline(always)]
 pub(super) fn push_whole(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
     push_sign(out, negative);
     if magnitude < EIGHT_DIGITS {
         return push_significant(out, magnitude);
     }
-    let more = magnitude / EIGHT_DIGITS;
-    if more >= EIGHT_DIGITS {
+    if magnitude / EIGHT_DIGITS >= EIGHT_DIGITS {
         return push_long(out, magnitude, 0);
     }
-    push_significant(out, more);
-    push_word(out, eight(magnitude % EIGHT_DIGITS), 8);
+    let (word, digits) = sixteen(magnitude, 1);
+    push_sixteen(out, word, digits);
 }
 
 /// Appends a number below 10^8 without leading zeros.
-#[inline]
+#[inline(always)]
 fn push_significant(out: &mut Vec<u8>, value: u64) {
     let word = eight(value);
     let digits = significant(word);
@@ -144,17 +145,35 @@ fn push_significant(out: &mut Vec<u8>, value: u64) {
 
 /// Appends a number whose last `scale` digits, 1 to 16, stand behind the point. At least one digit stands before it,
 /// so zeros are added where the mantissa is too short.
-#[inline]
+#[inline(always)]
 pub(super) fn push_decimal(out: &mut Vec<u8>, negative: bool, mantissa: u64, scale: usize) {
     push_sign(out, negative);
-    if mantissa >= EIGHT_DIGITS || scale >= 8 {
+    if mantissa >= FIFTEEN_DIGITS || scale >= 15 {
         return push_long(out, mantissa, scale);
     }
-    let word = eight(mantissa);
-    let whole = significant(word).max(scale + 1) - scale;
-    push_word(out, word >> (8 * (8 - scale - whole)), whole);
-    out.push(b'.');
-    push_word(out, word >> (8 * (8 - scale)), scale);
+    // One way for all lengths, since the processor could not predict them: coordinates have any number of digits.
+    let (text, digits) = sixteen(mantissa, scale + 1);
+    let before = (1 << (8 * (digits - scale))) - 1;
+    let text = text & before | (text & !before) << 8 | (u128::from(b'.') * (before + 1));
+    push_sixteen(out, text, digits + 1);
+}
+
+/// The digits of a number below 10^16, at least `digits_min` of them, and their number.
+#[inline(always)]
+fn sixteen(value: u64, digits_min: usize) -> (u128, usize) {
+    let word = u128::from(eight(value / EIGHT_DIGITS)) | u128::from(eight(value % EIGHT_DIGITS)) << 64;
+    let zeros = ((word ^ u128::from(ZEROS) << 64 ^ u128::from(ZEROS)) | 1 << 120).trailing_zeros() / 8;
+    let digits = (16 - zeros as usize).max(digits_min);
+    (word >> (8 * (16 - digits)), digits)
+}
+
+/// Appends the first `len` characters of the word.
+#[inline(always)]
+fn push_sixteen(out: &mut Vec<u8>, word: u128, len: usize) {
+    let start = out.len();
+    // Appends sixteen bytes, which is one store, and cuts them to length.
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(start + len);
 }
 
 /// [`push_whole`] with `scale` 0 and [`push_decimal`] for numbers that do not fit one word, without the sign.
@@ -180,7 +199,7 @@ fn push_sign(out: &mut Vec<u8>, negative: bool) {
 }
 
 /// Appends the first `len` characters of the word.
-#[inline]
+#[inline(always)]
 fn push_word(out: &mut Vec<u8>, word: u64, len: usize) {
     let start = out.len();
     // Appends all eight bytes, which is one store, and cuts them to length.
@@ -189,14 +208,14 @@ fn push_word(out: &mut Vec<u8>, word: u64, len: usize) {
 }
 
 /// Number of digits from the first one that is not zero; at least one.
-#[inline]
+#[inline(always)]
 fn significant(word: u64) -> usize {
     let zeros = ((word ^ ZEROS) | 1 << 56).trailing_zeros() / 8;
     8 - zeros as usize
 }
 
 /// The eight characters of a number below 10^8, with leading zeros.
-#[inline]
+#[inline(always)]
 fn eight(value: u64) -> u64 {
     // Splits into fours, pairs and single digits. Each step divides all groups at once, as one multiplication and a
     // shift.

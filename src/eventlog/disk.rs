@@ -125,6 +125,15 @@ impl DiskFile for File {
     }
 }
 
+/// The first `len` bytes of a buffer that is reused, which grows if it is shorter. Their content is undefined.
+pub(super) fn first_bytes(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        // A new allocation comes with zeros. Extending the old one would write them one by one.
+        *buffer = vec![0; len];
+    }
+    buffer.get_mut(..len).unwrap_or_default()
+}
+
 /// Reads from this offset until the buffer is full or the file ends. Returns the number of bytes.
 pub(super) fn read_at(file: &File, mut buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;

@@ -291,8 +291,8 @@ impl Scan {
             filter.seq_from = (info.first_seq + info.records).saturating_sub(wanted);
         }
         if !part.info.is_some_and(|info| filter.excludes(&info)) {
-            // The text of a record is a few times as long as the record in its block.
-            self.records.text.reserve(4 * UNIT_BYTES);
+            // The text of a record is several times as long as the record in its block.
+            self.records.text.reserve(8 * UNIT_BYTES);
             let before = self.records.rows.len();
             let found = segment.read(part, &filter, &mut self.records, &mut self.buffer);
             let found = found.map_err(|err| io_error(segment, err))?;

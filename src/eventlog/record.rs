@@ -97,11 +97,13 @@ impl RecordEncoder {
         self.tables.back_to(mark, block);
     }
 
-    /// Appends a record. `step_ms` is its time minus the time of the previous record, or of the header.
-    pub(super) fn push(&mut self, block: &mut Vec<u8>, step_ms: i64, channel: &[u8], payload: &[u8]) {
+    /// Appends a record. `mark` is that of [`RecordEncoder::begin`], `step_ms` its time minus the time of the previous
+    /// record, or of the header.
+    #[optimize(speed)]
+    pub(super) fn push(&mut self, block: &mut Vec<u8>, mark: Mark, step_ms: i64, channel: &[u8], payload: &[u8]) {
         let likely = self.likely_form(block, channel);
         if let Some(number) = likely
-            && self.push_as(block, step_ms, number, payload)
+            && self.push_as(block, mark, step_ms, number, payload)
         {
             self.last_form = number;
             return;
@@ -140,7 +142,7 @@ impl RecordEncoder {
     }
 
     /// The form of the channel's last record, if the finder still knows it.
-    #[inline]
+    #[inline(always)]
     fn likely_form(&self, block: &[u8], channel: &[u8]) -> Option<usize> {
         let head = cut(window(channel), channel.len());
         // Compares the bytes themselves: a finder returns candidates by their hash.
@@ -152,18 +154,17 @@ impl RecordEncoder {
     }
 
     /// Appends a record of this form. Returns false and appends nothing if the payload does not fit the form's shape.
-    #[inline]
-    fn push_as(&mut self, block: &mut Vec<u8>, step_ms: i64, number: usize, payload: &[u8]) -> bool {
+    #[inline(always)]
+    fn push_as(&mut self, block: &mut Vec<u8>, mark: Mark, step_ms: i64, number: usize, payload: &[u8]) -> bool {
         let Some(RecordForm { kind: PayloadKind::Shape(shape), .. }) = self.tables.forms.get(number) else {
             return false;
         };
         let Some(shape) = self.tables.shape(*shape) else { return false };
-        let mark = self.tables.mark(block);
         varint::put(block, number as u64 + 1);
         varint::put(block, varint::fold(step_ms));
         // The shape fits only if nothing is left of the payload, so a payload with outer white space is normalised
         // first.
-        if matches!(self.fill(block, shape, payload, 0), Ok([])) {
+        if matches!(self.fill(block, Some(shape), payload, 0), Ok([])) {
             return true;
         }
         self.tables.back_to(mark, block);
@@ -203,7 +204,7 @@ impl RecordEncoder {
         // `fill` fails here only for arrays that are too deep or hold objects with too long skeletons: the normalised
         // text fits its own skeleton.
         if let (Some(()), Some(shape)) = (whole, shape)
-            && matches!(self.fill(block, shape, normal, 0), Ok([]))
+            && matches!(self.fill(block, Some(shape), normal, 0), Ok([]))
         {
             return true;
         }
@@ -211,29 +212,42 @@ impl RecordEncoder {
         false
     }
 
-    /// Appends the values that `text` has for the holes of the shape. Returns the text behind the shape.
-    #[inline]
-    fn fill<'t>(&mut self, block: &mut Vec<u8>, shape: Shape, text: &'t [u8], depth: u32) -> Result<&'t [u8], Miss> {
+    /// Appends the values that `text` has for the holes of the shape. Without a shape it appends the single value at the
+    /// start of `text`, an element of an array: so both share the code that writes a value. Returns the text behind.
+    #[optimize(speed)]
+    fn fill<'t>(
+        &mut self,
+        block: &mut Vec<u8>,
+        shape: Option<Shape>,
+        text: &'t [u8],
+        depth: u32,
+    ) -> Result<&'t [u8], Miss> {
         let mut rest = text;
-        for hole in 0..shape.holes {
-            let value = self.after_piece(block, shape, hole, rest)?;
+        for hole in 0..shape.map_or(1, |shape| shape.holes) {
+            let value = match shape {
+                Some(shape) => self.after_piece(block, shape, hole, rest)?,
+                None => rest,
+            };
             rest = match value.first() {
+                Some(b'"') => self.push_quoted(block, value).ok_or(Miss::Other)?,
                 Some(b'[') => self.push_array(block, value, depth)?,
-                _ => self.push_scalar(block, value, Some((shape.first_hole + hole) as usize)).ok_or(Miss::Other)?,
+                _ => {
+                    let hole = shape.map(|shape| (shape.first_hole + hole) as usize);
+                    self.push_bare(block, value, hole).ok_or(Miss::Other)?
+                }
             };
         }
-        self.after_piece(block, shape, shape.holes, rest)
+        match shape {
+            Some(shape) => self.after_piece(block, shape, shape.holes, rest),
+            None => Ok(rest),
+        }
     }
 
     /// The text behind the piece of skeleton that precedes this hole. [`Miss::Other`] if `text` does not begin with
     /// it.
-    #[inline]
+    #[inline(always)]
     fn after_piece<'t>(&self, block: &[u8], shape: Shape, hole: u32, text: &'t [u8]) -> Result<&'t [u8], Miss> {
-        let piece = self.tables.piece(shape, hole);
-        match text.get(piece.len()..) {
-            Some(rest) if piece.begins(block, text) => Ok(rest),
-            _ => Err(Miss::Other),
-        }
+        self.tables.piece(shape, hole).and_then(|piece| piece.behind(block, text)).ok_or(Miss::Other)
     }
 
     /// Appends the array at the start of `text`. Returns the text behind it.
@@ -252,9 +266,8 @@ impl RecordEncoder {
         }
         loop {
             rest = match rest.first() {
-                Some(b'[') => self.push_array(block, rest, depth + 1)?,
                 Some(b'{') => self.push_object(block, rest, &mut likely, depth + 1)?,
-                _ => self.push_scalar(block, rest, None).ok_or(Miss::Other)?,
+                _ => self.fill(block, None, rest, depth + 1)?,
             };
             match rest.split_first() {
                 Some((b',', more)) => rest = more,
@@ -282,7 +295,7 @@ impl RecordEncoder {
         {
             let mark = self.tables.mark(block);
             varint::put(block, u64::from(number) + 1);
-            match self.fill(block, shape, text, depth) {
+            match self.fill(block, Some(shape), text, depth) {
                 Err(Miss::Other) => self.tables.back_to(mark, block),
                 other => return other,
             }
@@ -308,15 +321,14 @@ impl RecordEncoder {
         whole.ok_or(Miss::Other)?;
         *likely = Some(number);
         let shape = self.tables.shape(number).ok_or(Miss::Other)?;
-        self.fill(block, shape, text, depth)
+        self.fill(block, Some(shape), text, depth)
     }
 
-    /// Appends the scalar at the start of `text`. Returns the text behind it; `None` if no scalar stands there.
+    /// Appends the number or word at the start of `text`. Returns the text behind it; `None` if neither stands there.
     /// `hole` is the index of the hole's last whole number in the tables; elements of arrays have none.
-    #[inline]
-    fn push_scalar<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
+    #[inline(always)]
+    fn push_bare<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8], hole: Option<usize>) -> Option<&'t [u8]> {
         match text.first()? {
-            b'"' => self.push_quoted(block, text),
             b'-' | b'0'..=b'9' => {
                 let (number, len) = scan::number(text)?;
                 self.push_number(block, number, hole);
@@ -336,7 +348,7 @@ impl RecordEncoder {
     }
 
     /// Appends a number in the shortest encoding that reproduces its digits.
-    #[inline]
+    #[inline(always)]
     fn push_number(&mut self, block: &mut Vec<u8>, number: Number<'_>, hole: Option<usize>) {
         match number {
             Number::Whole { negative, magnitude } => self.push_whole(block, negative, magnitude, hole),
@@ -352,7 +364,7 @@ impl RecordEncoder {
 
     /// Appends a whole number: in its tag if it is small, as the difference from the last one in this hole if that is
     /// shorter, in full otherwise.
-    #[inline]
+    #[inline(always)]
     fn push_whole(&mut self, block: &mut Vec<u8>, negative: bool, magnitude: u64, hole: Option<usize>) {
         // Differences are computed on signed 64-bit numbers; a larger number is no base for them, and none is stored
         // for it.
@@ -376,7 +388,7 @@ impl RecordEncoder {
     }
 
     /// Appends the string at the start of `text`. Returns the text behind its closing quote.
-    #[inline]
+    #[inline(always)]
     fn push_quoted<'t>(&mut self, block: &mut Vec<u8>, text: &'t [u8]) -> Option<&'t [u8]> {
         let inside = text.get(1..)?;
         let window = window(inside);
@@ -392,7 +404,7 @@ impl RecordEncoder {
 
     /// Appends a string, or its number if the tables have it. Returns the place of its bytes in the block. `head` is
     /// the string's first 16 bytes as [`window`] and [`cut`] make them.
-    #[inline]
+    #[inline(always)]
     fn push_string(&mut self, block: &mut Vec<u8>, text: &[u8], head: u128) -> Slice {
         if text.len() > NUMBERED_BYTES_MAX {
             return push_bytes(block, tag::STRING, text);

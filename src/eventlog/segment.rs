@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::eventlog::block::{self, BadHeader, Header};
-use crate::eventlog::disk::read_at;
+use crate::eventlog::disk::{first_bytes, read_at};
 use crate::eventlog::folder::index_of;
 use crate::eventlog::format::{self, BLOCK_BYTES_MAX, HEADER_BYTES, UNIT_BYTES};
 use crate::eventlog::index::{self, IndexEntry};
@@ -207,13 +207,13 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Recognises the format and reads the id from the first unit. If the first block is damaged, a good block
-    /// further on proves the format just as well.
+    /// Recognises the format and reads the id from the first header or line. If the first block is damaged, a good
+    /// block further on proves the format just as well.
     fn recognise(&mut self) -> Result<(), SegmentError> {
-        let mut head = vec![0; UNIT_BYTES];
+        // Only a file that does not begin with a good header costs the read of a whole unit.
+        let mut head = [0; HEADER_BYTES];
         let read = read_at(&self.file, &mut head, 0)?;
-        head.truncate(read);
-        match Header::read(&head) {
+        match Header::read(head.get(..read).unwrap_or_default()) {
             Ok((header, _)) => {
                 self.id = header.segment;
                 return Ok(());
@@ -222,6 +222,9 @@ impl Segment {
             Err(BadHeader::Short) => return Ok(()),
             Err(BadHeader::Foreign | BadHeader::Damaged) => {}
         }
+        let mut head = vec![0; UNIT_BYTES];
+        let read = read_at(&self.file, &mut head, 0)?;
+        head.truncate(read);
         // If the first line is damaged, a good one further on proves the format just as well.
         let starts_line = |end: usize| head.get(end + 1..).is_some_and(|rest| rest.starts_with(line::START));
         if line::is_start(&head) || memchr::memchr_iter(b'\n', &head).any(starts_line) {
@@ -301,7 +304,7 @@ impl Segment {
         mut last: Option<IndexEntry>,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
-        buffer.resize(ENTRIES_PER_STEP * index::ENTRY_BYTES, 0);
+        let buffer = first_bytes(buffer, ENTRIES_PER_STEP * index::ENTRY_BYTES);
         let read = read_at(&file, buffer, at).unwrap_or(0);
         for bytes in buffer.get(..read).unwrap_or_default().chunks(index::ENTRY_BYTES) {
             let Some(entry) = index::follow(last.as_ref(), bytes, self.bytes) else {
@@ -374,7 +377,7 @@ impl Segment {
     /// Looks for the first byte that is not zero behind a bad header. Its unit may begin with a block. If all bytes
     /// are zeros, the file system grew the file before a write, and the file ends at `from`.
     fn pass_zeros(&mut self, from: u64, at: u64, buffer: &mut Vec<u8>) -> io::Result<Search> {
-        buffer.resize(if at == from { UNIT_BYTES } else { ZEROS_PER_STEP }, 0);
+        let buffer = first_bytes(buffer, if at == from { UNIT_BYTES } else { ZEROS_PER_STEP });
         let read = read_at(&self.file, buffer, at)?;
         let chunk = buffer.get(..read).unwrap_or_default();
         if let Some(byte) = chunk.iter().position(|byte| *byte != 0) {
@@ -400,7 +403,7 @@ impl Segment {
         mut at: u64,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Search> {
-        buffer.resize(LINE_BYTES_PER_STEP, 0);
+        let buffer = first_bytes(buffer, LINE_BYTES_PER_STEP);
         let read = if at < self.bytes { read_at(&self.file, buffer, at)? } else { 0 };
         let chunk = buffer.get(..read).unwrap_or_default();
         if chunk.is_empty() {
@@ -438,12 +441,12 @@ impl Segment {
         buffer: &mut Vec<u8>,
     ) -> io::Result<PartRead> {
         let len = usize::try_from(part.end - part.offset).unwrap_or(usize::MAX);
-        buffer.resize(len, 0);
+        let buffer = first_bytes(buffer, len);
         let read = read_at(&self.file, buffer, part.offset)?;
-        buffer.truncate(read);
+        let bytes = buffer.get(..read).unwrap_or_default();
         let found = match self.format {
-            Format::Binary => self.read_block(part, filter, out, buffer),
-            Format::Json => PartRead::of_lines(line::decode(buffer, filter, out), buffer.len()),
+            Format::Binary => self.read_block(part, filter, out, bytes),
+            Format::Json => PartRead::of_lines(line::decode(bytes, filter, out), read),
         };
         let (start, end) = (part.offset + found.whole_bytes, part.offset + read as u64);
         match found.end {

@@ -28,7 +28,7 @@ const MASKS: [u128; HEAD_BYTES + 1] = {
 };
 
 /// The first 16 bytes of a text, the first one in the low bits, with zeros behind a shorter text.
-#[inline]
+#[inline(always)]
 pub(super) fn window(text: &[u8]) -> u128 {
     match text.first_chunk() {
         Some(chunk) => u128::from_le_bytes(*chunk),
@@ -49,7 +49,7 @@ fn short_window(text: &[u8]) -> u128 {
 }
 
 /// The first `len` bytes of a window, with zeros behind them.
-#[inline]
+#[inline(always)]
 pub(super) fn cut(window: u128, len: usize) -> u128 {
     window & MASKS[len.min(HEAD_BYTES)]
 }
@@ -63,43 +63,51 @@ impl Slice {
     }
 
     /// Length in bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(self) -> usize {
         self.len as usize
     }
 
     /// The bytes themselves; empty if the range lies outside `block`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(self, block: &[u8]) -> &[u8] {
         let at = self.at as usize;
         block.get(at..at + self.len()).unwrap_or_default()
     }
 
     /// True if the range has exactly the bytes of `text`, whose head is `head`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is(self, block: &[u8], text: &[u8], head: u128) -> bool {
         self.len() == text.len() && self.head == head && (self.len() <= HEAD_BYTES || self.of(block) == text)
     }
 
-    /// True if `text` begins with the bytes of the range.
-    #[inline]
-    pub(super) fn begins(self, block: &[u8], text: &[u8]) -> bool {
+    /// The rest of `text` if it begins with the bytes of the range.
+    #[inline(always)]
+    pub(super) fn behind<'t>(&self, block: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
         let len = self.len();
-        len <= text.len()
-            && cut(window(text), len) == self.head
-            && (len <= HEAD_BYTES || text.starts_with(self.of(block)))
+        let rest = text.get(len..)?;
+        let begins = cut(window(text), len) == self.head && (len <= HEAD_BYTES || text.starts_with(self.of(block)));
+        begins.then_some(rest)
     }
 
     /// Appends the bytes between quotes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_quoted_to(self, block: &[u8], out: &mut Vec<u8>) {
-        out.push(b'"');
-        self.push_to(block, out);
-        out.push(b'"');
+        const QUOTE: u128 = b'"' as u128;
+        let len = self.len();
+        if len + 2 > HEAD_BYTES {
+            out.push(b'"');
+            self.push_to(block, out);
+            return out.push(b'"');
+        }
+        let start = out.len();
+        // As in `push_to`, with both quotes in the same store.
+        out.extend_from_slice(&(QUOTE | self.head << 8 | QUOTE << (8 * (len + 1))).to_le_bytes());
+        out.truncate(start + len + 2);
     }
 
     /// Appends the bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_to(self, block: &[u8], out: &mut Vec<u8>) {
         if self.len() > HEAD_BYTES {
             return out.extend_from_slice(self.of(block));
@@ -226,25 +234,25 @@ impl Tables {
     }
 
     /// The shape of this number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn shape(&self, shape: u32) -> Option<Shape> {
         self.shapes.get(shape as usize).copied()
     }
 
     /// The piece of text before this hole of the shape. `hole` may be the number of holes: the last piece.
-    #[inline]
-    pub(super) fn piece(&self, shape: Shape, hole: u32) -> Slice {
-        self.pieces.get((shape.first_piece + hole) as usize).copied().unwrap_or(Slice { head: 0, at: 0, len: 0 })
+    #[inline(always)]
+    pub(super) fn piece(&self, shape: Shape, hole: u32) -> Option<&Slice> {
+        self.pieces.get((shape.first_piece + hole) as usize)
     }
 
     /// The last whole number of this hole; 0 before the first one. `None`: there is no such hole.
-    #[inline]
+    #[inline(always)]
     pub(super) fn previous(&self, hole: usize) -> Option<i64> {
         self.previous.get(hole).copied()
     }
 
     /// Stores the last whole number of a hole: a decoder never takes a record back.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set_previous(&mut self, hole: usize, value: i64) {
         if let Some(previous) = self.previous.get_mut(hole) {
             *previous = value;
@@ -252,7 +260,7 @@ impl Tables {
     }
 
     /// Stores the last whole number of a hole so that [`Tables::back_to`] can restore the old one, which it returns.
-    #[inline]
+    #[inline(always)]
     pub(super) fn replace_previous(&mut self, hole: usize, value: i64) -> Option<i64> {
         let previous = self.previous.get_mut(hole)?;
         self.undo.push((hole, *previous));
@@ -313,7 +321,7 @@ impl Finder {
     }
 
     /// The two entries that may have this hash, the newer one first. The caller compares their content.
-    #[inline]
+    #[inline(always)]
     pub(super) fn candidates(&self, hash: u64) -> [Option<usize>; 2] {
         let place = self.place(hash);
         [place, place ^ 1].map(|place| usize::from(self.places.get(place).copied().unwrap_or(0)).checked_sub(1))
@@ -334,14 +342,14 @@ impl Finder {
     }
 
     /// The first place of the pair for this hash; the second one differs in the lowest bit.
-    #[inline]
+    #[inline(always)]
     fn place(&self, hash: u64) -> usize {
         (hash >> 32) as usize & (self.places.len() - 1)
     }
 }
 
 /// A hash of the bytes that is good enough for a [`Finder`]: every byte has an effect. `head` is their head.
-#[inline]
+#[inline(always)]
 pub(super) fn hash(bytes: &[u8], head: u128) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| {
@@ -381,13 +389,13 @@ mod tests {
             assert_eq!(out, [b"x", bytes, b"\"", bytes, b"\""].concat());
             assert!(slice.is(&block, bytes, cut(window(bytes), len)));
             for text in [bytes, &block[at..], &[bytes, b"0"].concat()] {
-                assert!(slice.begins(&block, text));
+                assert_eq!(slice.behind(&block, text), Some(&text[len..]));
             }
             if let Some(short) = len.checked_sub(1) {
                 let mut other = bytes.to_vec();
                 other[short] = 0;
                 for text in [&bytes[..short], &other] {
-                    assert!(!slice.begins(&block, text));
+                    assert_eq!(slice.behind(&block, text), None);
                     assert!(!slice.is(&block, text, cut(window(text), text.len())));
                 }
             }
@@ -430,7 +438,7 @@ mod tests {
             let shape = tables.shape(shape).unwrap();
             assert_eq!(shape.holes as usize, pieces.len() - 1);
             for (hole, piece) in pieces.iter().enumerate() {
-                assert_eq!(tables.piece(shape, hole as u32).of(block), *piece);
+                assert_eq!(tables.piece(shape, hole as u32).unwrap().of(block), *piece);
             }
         }
         assert_eq!(tables.previous.len(), 3);

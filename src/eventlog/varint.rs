@@ -7,7 +7,7 @@
 //! Signed numbers are zigzag-folded first, so that small negative numbers stay short. A number takes 1 to 10 bytes.
 
 /// Appends a number.
-#[inline]
+#[inline(always)]
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     if value < 0x80 {
         return out.push(value as u8);
@@ -26,7 +26,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a byte and a number, in one store if the number is short enough.
-#[inline]
+#[inline(always)]
 pub(super) fn put_tagged(out: &mut Vec<u8>, tag: u8, value: u64) {
     if value >= 1 << 49 {
         out.push(tag);
@@ -39,7 +39,7 @@ pub(super) fn put_tagged(out: &mut Vec<u8>, tag: u8, value: u64) {
 }
 
 /// The low 56 bits of `value`, seven to a byte, with the high bit set in all of the `len` bytes but the last.
-#[inline]
+#[inline(always)]
 fn spread(value: u64, len: usize) -> u64 {
     let value = (value & 0x00ff_ffff_f000_0000) << 4 | value & 0x0fff_ffff;
     let value = (value & 0x0fff_c000_0fff_c000) << 2 | value & 0x0000_3fff_0000_3fff;
@@ -48,7 +48,7 @@ fn spread(value: u64, len: usize) -> u64 {
 }
 
 /// The reverse of [`spread`]: the low seven bits of each byte, joined.
-#[inline]
+#[inline(always)]
 fn gather(word: u64) -> u64 {
     let word = (word & 0x7f00_7f00_7f00_7f00) >> 1 | word & 0x007f_007f_007f_007f;
     let word = (word & 0x3fff_0000_3fff_0000) >> 2 | word & 0x0000_3fff_0000_3fff;
@@ -56,19 +56,19 @@ fn gather(word: u64) -> u64 {
 }
 
 /// Number of bytes that [`put`] appends.
-#[inline]
+#[inline(always)]
 pub(super) fn len(value: u64) -> u32 {
     (70 - (value | 1).leading_zeros()) / 7
 }
 
 /// Zigzag: 0, -1, 1, -2, 2 become 0, 1, 2, 3, 4.
-#[inline]
+#[inline(always)]
 pub(super) fn fold(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// The reverse of [`fold`].
-#[inline]
+#[inline(always)]
 pub(super) fn unfold(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
@@ -82,7 +82,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Reads one byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
@@ -90,7 +90,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a number as [`put`] writes it. `None` also for a number of more than 64 bits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Option<u64> {
         let rest = self.bytes.get(self.at..)?;
         let first = *rest.first()?;
@@ -106,39 +106,42 @@ impl<'a> Cursor<'a> {
             self.at += last_bit as usize / 8 + 1;
             return Some(gather(word & u64::MAX >> (63 - last_bit)));
         }
-        self.long_number()
-    }
-
-    /// Reads a number byte by byte: it has more than seven bytes, or stands in the last eight bytes of the text.
-    fn long_number(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..70).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return None;
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
+        let (value, len) = long_number(rest)?;
+        self.at += len;
+        Some(value)
     }
 
     /// Reads a number that counts bytes or entries in memory.
-    #[inline]
+    #[inline(always)]
     pub(super) fn size(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok()
     }
 
     /// Reads `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
         self.at += len;
         Some(taken)
     }
+}
+
+/// Reads a number byte by byte: it has more than seven bytes, or stands in the last eight bytes of the text. Returns it with
+/// its length.
+#[inline(never)]
+fn long_number(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(10).enumerate() {
+        let bits = u64::from(byte & 0x7f);
+        if at == 9 && bits > 1 {
+            return None;
+        }
+        value |= bits << (7 * at);
+        if *byte < 0x80 {
+            return Some((value, at + 1));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

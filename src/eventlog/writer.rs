@@ -225,6 +225,7 @@ impl Writer {
     }
 
     /// Encodes a record into memory. [`Writer::advance`] writes it.
+    #[optimize(speed)]
     pub fn append(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), AppendError> {
         if self.held_bytes() + channel.len() + payload.len() > EVENTLOG_LOG_HELD_BYTES_MAX {
             return Err(AppendError::Full);
@@ -328,6 +329,7 @@ impl Writer {
     // ---- encoding -------------------------------------------------------------------------------------------
 
     /// Encodes a record into the current part, or into a new one if it does not fit.
+    #[optimize(speed)]
     fn encode(&mut self, time_ms: u64, channel: &[u8], payload: &[u8]) -> Result<(), AppendError> {
         let seq = self.next_seq;
         match &mut self.encoder {

@@ -296,6 +296,18 @@ fn a_filter_takes_matching_records_only() {
 }
 
 #[test]
+fn a_decoder_that_stops_at_its_last_row_has_the_first_rows_of_a_full_one() {
+    let samples = events();
+    let bytes = block_of(HEADER, &[&samples[..100], &samples[100..200]]);
+    let (all, _) = read(&bytes, &RecordFilter::ALL);
+    for rows_max in [0, 1, 99, 100, 101, 199, 200, 201] {
+        let (found, decoded) = read(&bytes, &RecordFilter { rows_max, ..RecordFilter::ALL });
+        assert!(found.iter().eq(all.iter().take(rows_max)), "{rows_max}");
+        assert_eq!((decoded.end, decoded.info.records), (PartEnd::Clean, rows_max.min(200) as u64));
+    }
+}
+
+#[test]
 fn a_block_cut_at_any_length_is_torn_and_keeps_its_whole_chunks() {
     let events = events();
     let bytes = block_of(HEADER, &[&events[..5], &events[5..9], &events[9..10]]);

@@ -44,7 +44,7 @@ impl RecordDecoder {
     }
 
     /// Reads the head of a record, and the new form that it may define.
-    #[inline]
+    #[inline(always)]
     pub(in crate::eventlog) fn head(&mut self, from: &mut Cursor<'_>) -> Option<RecordHead> {
         let form = match from.size()? {
             0 => self.new_form(from)?,
@@ -55,7 +55,7 @@ impl RecordDecoder {
     }
 
     /// Reads the payload and appends its text to `out`.
-    #[inline]
+    #[inline(always)]
     pub(in crate::eventlog) fn payload(
         &mut self,
         head: &RecordHead,
@@ -66,13 +66,13 @@ impl RecordDecoder {
     }
 
     /// Reads the payload without making its text.
-    #[inline]
+    #[inline(always)]
     pub(in crate::eventlog) fn skip(&mut self, head: &RecordHead, from: &mut Cursor<'_>) -> Option<()> {
         self.values::<false>(head, from, &mut Vec::new())
     }
 
     /// Reads the payload. `KEEP` is a constant so that the compiler makes a loop of its own for skipped records.
-    #[inline]
+    #[optimize(speed)]
     fn values<const KEEP: bool>(&mut self, head: &RecordHead, from: &mut Cursor<'_>, out: &mut Vec<u8>) -> Option<()> {
         let PayloadKind::Shape(shape) = head.kind else {
             let len = from.size()?;
@@ -85,7 +85,9 @@ impl RecordDecoder {
         let shape = self.tables.shape(shape)?;
         // A record that expands beyond the limit is forged; the block ends before it.
         let full = out.len().checked_add(EVENTLOG_RECORD_BYTES_MAX)?;
-        Values::<KEEP> { tables: &mut self.tables, from, out, full }.fill(shape, 0)
+        let mut values = Values::<KEEP> { tables: &mut self.tables, bytes: from.bytes, out, full };
+        from.at = values.fill(Some(shape), from.at, 0)?;
+        Some(())
     }
 
     /// Reads a new form, and the new shape that it may define, into the tables.
@@ -117,6 +119,7 @@ fn new_shape(tables: &mut Tables, from: &mut Cursor<'_>) -> Option<u32> {
 }
 
 /// Reads a length and as many bytes.
+#[inline(always)]
 fn take_slice(from: &mut Cursor<'_>) -> Option<Slice> {
     let len = from.size()?;
     let at = from.at;
@@ -126,7 +129,7 @@ fn take_slice(from: &mut Cursor<'_>) -> Option<Slice> {
 
 /// Reads the rest of a string value behind its tag: a number, or the bytes, which a new string enters into the
 /// tables.
-#[inline]
+#[inline(always)]
 fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> {
     let number = match tag {
         tag::NEAR.. => usize::from(tag - tag::NEAR),
@@ -146,84 +149,96 @@ fn string(tables: &mut Tables, from: &mut Cursor<'_>, tag: u8) -> Option<Slice> 
 }
 
 /// Turns the values of one record into JSON text, or skips them.
-struct Values<'t, 'c, 'b, const KEEP: bool> {
+///
+/// The methods pass the position on by value instead of keeping it here: so the compiler holds it in a register.
+struct Values<'t, 'b, const KEEP: bool> {
     tables: &'t mut Tables,
-    from: &'c mut Cursor<'b>,
+    /// The block up to the end of the chunk.
+    bytes: &'b [u8],
     out: &'t mut Vec<u8>,
     /// Length of `out` beyond which the record is refused as forged.
     full: usize,
 }
 
-impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
-    /// Appends the text of an object: the pieces of its skeleton with a value between any two.
-    fn fill(&mut self, shape: Shape, depth: u32) -> Option<()> {
-        for hole in 0..shape.holes {
-            self.push_slice(self.tables.piece(shape, hole));
-            let tag = self.from.byte()?;
-            self.value(tag, Some((shape.first_hole + hole) as usize), depth)?;
+impl<const KEEP: bool> Values<'_, '_, KEEP> {
+    /// Appends the text of an object: the pieces of its skeleton with a value between any two. Without a shape it appends
+    /// a single value, an element of an array: so both share the code that reads a value. Returns the position behind the
+    /// values.
+    #[optimize(speed)]
+    fn fill(&mut self, shape: Option<Shape>, mut at: usize, depth: u32) -> Option<usize> {
+        for hole in 0..shape.map_or(1, |shape| shape.holes) {
+            if let Some(shape) = shape {
+                self.push_slice(*self.tables.piece(shape, hole)?);
+            }
+            at = self.value(at, shape.map(|shape| (shape.first_hole + hole) as usize), depth)?;
             // Checked after each value, because one byte can name a long string.
             if self.out.len() > self.full {
                 return None;
             }
         }
-        self.push_slice(self.tables.piece(shape, shape.holes));
-        (self.out.len() <= self.full).then_some(())
+        if let Some(shape) = shape {
+            self.push_slice(*self.tables.piece(shape, shape.holes)?);
+        }
+        (self.out.len() <= self.full).then_some(at)
     }
 
     /// Appends bytes of the block, unless the record is skipped.
-    #[inline]
+    #[inline(always)]
     fn push_slice(&mut self, slice: Slice) {
         if KEEP {
-            slice.push_to(self.from.bytes, self.out);
+            slice.push_to(self.bytes, self.out);
         }
     }
 
     /// Appends text, unless the record is skipped.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, bytes: &[u8]) {
         if KEEP {
             self.out.extend_from_slice(bytes);
         }
     }
 
-    /// Reads the rest of a value behind its tag. `hole` is the index of the hole's last whole number in the tables;
-    /// elements of arrays have none.
-    #[inline]
-    fn value(&mut self, tag: u8, hole: Option<usize>, depth: u32) -> Option<()> {
+    /// Reads the value at this position. Returns the position behind it. `hole` is the index of the hole's last whole number
+    /// in the tables; elements of arrays have none.
+    #[inline(always)]
+    fn value(&mut self, at: usize, hole: Option<usize>, depth: u32) -> Option<usize> {
+        let from = &mut Cursor { bytes: self.bytes, at };
+        let tag = from.byte()?;
         match tag {
             tag::FAR.. | tag::NEW_STRING | tag::STRING => {
-                let text = string(self.tables, self.from, tag)?;
+                let text = string(self.tables, from, tag)?;
                 if KEEP {
-                    text.push_quoted_to(self.from.bytes, self.out);
+                    text.push_quoted_to(self.bytes, self.out);
                 }
             }
             tag::SMALL.. => self.whole(false, u64::from(tag - tag::SMALL), hole),
-            tag::DECIMAL..tag::SMALL => self.decimal(tag)?,
+            tag::DECIMAL..tag::SMALL => self.decimal(from, tag)?,
             tag::STEP => {
-                let step = varint::unfold(self.from.number()?);
+                let step = varint::unfold(from.number()?);
                 // An element of an array has no hole, hence no base, and a sum beyond 64 bits is forged.
                 let value = self.tables.previous(hole?)?.checked_add(step)?;
                 self.whole(value < 0, value.unsigned_abs(), hole);
             }
             tag::WHOLE | tag::NEGATIVE => {
-                let magnitude = self.from.number()?;
+                let magnitude = from.number()?;
                 self.whole(tag == tag::NEGATIVE, magnitude, hole);
             }
             tag::NULL => self.push(b"null"),
             tag::FALSE => self.push(b"false"),
             tag::TRUE => self.push(b"true"),
             tag::NUMBER => {
-                let text = take_slice(self.from)?;
+                let text = take_slice(from)?;
                 self.push_slice(text);
             }
-            tag::ARRAY => self.array(depth)?,
+            tag::ARRAY => return self.array(from.at, depth),
             _ => return None,
         }
-        Some(())
+        Some(from.at)
     }
 
-    /// Reads the elements of an array up to the end tag.
-    fn array(&mut self, depth: u32) -> Option<()> {
+    /// Reads the elements of an array up to the end tag. Returns the position behind it.
+    #[optimize(speed)]
+    fn array(&mut self, mut at: usize, depth: u32) -> Option<usize> {
         // The same bound as the encoder's, so the recursion of a forged record ends.
         if depth >= ARRAY_DEPTH_MAX {
             return None;
@@ -231,38 +246,37 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
         self.push(b"[");
         let mut first = true;
         loop {
-            let tag = self.from.byte()?;
+            let tag = *self.bytes.get(at)?;
             if tag == tag::END {
                 self.push(b"]");
-                return Some(());
+                return Some(at + 1);
             }
             // Commas stand between elements only.
             if !first {
                 self.push(b",");
             }
             first = false;
-            match tag {
-                tag::OBJECT => self.object(depth + 1)?,
-                _ => self.value(tag, None, depth + 1)?,
-            }
-            if self.out.len() > self.full {
-                return None;
-            }
+            at = match tag {
+                tag::OBJECT => self.object(at + 1, depth + 1)?,
+                _ => self.fill(None, at, depth + 1)?,
+            };
         }
     }
 
-    /// Reads an object inside an array: its shape by number or as a new skeleton, then its values.
-    fn object(&mut self, depth: u32) -> Option<()> {
-        let number = match self.from.size()? {
-            0 => new_shape(self.tables, self.from)?,
+    /// Reads an object inside an array behind its tag: its shape by number or as a new skeleton, then its values.
+    /// Returns the position behind it.
+    fn object(&mut self, at: usize, depth: u32) -> Option<usize> {
+        let mut from = Cursor { bytes: self.bytes, at };
+        let number = match from.size()? {
+            0 => new_shape(self.tables, &mut from)?,
             known => u32::try_from(known - 1).ok()?,
         };
         let shape = self.tables.shape(number)?;
-        self.fill(shape, depth)
+        self.fill(Some(shape), from.at, depth)
     }
 
     /// Appends a whole number and remembers it as the hole's last one.
-    #[inline]
+    #[inline(always)]
     fn whole(&mut self, negative: bool, magnitude: u64, hole: Option<usize>) {
         if let (Ok(value), Some(hole)) = (i64::try_from(magnitude), hole) {
             self.tables.set_previous(hole, if negative { -value } else { value });
@@ -273,11 +287,11 @@ impl<const KEEP: bool> Values<'_, '_, '_, KEEP> {
     }
 
     /// Reads the rest of a decimal behind its tag. A decimal does not change the hole's last whole number.
-    #[inline]
-    fn decimal(&mut self, tag: u8) -> Option<()> {
+    #[inline(always)]
+    fn decimal(&mut self, from: &mut Cursor<'_>, tag: u8) -> Option<()> {
         let negative = tag >= tag::NEGATIVE_DECIMAL;
         let scale = tag - if negative { tag::NEGATIVE_DECIMAL } else { tag::DECIMAL };
-        let mantissa = self.from.number()?;
+        let mantissa = from.number()?;
         // Tags 0x30 to 0x3f are free, and count here as a scale of 17 or more.
         if scale >= 16 {
             return None;
