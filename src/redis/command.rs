@@ -22,7 +22,7 @@ pub fn encode(out: &mut Vec<u8>, arguments: &[&[u8]]) {
 }
 
 /// Appends `PUBLISH <prefix><channel> <payload>`. The hot path: one reservation, no allocation once `out` is warm.
-pub(crate) fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload: &[u8]) {
+pub fn encode_publish(out: &mut Vec<u8>, prefix: &[u8], channel: &[u8], payload: &[u8]) {
     const NAME: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n";
     out.reserve(NAME.len() + prefix.len() + channel.len() + payload.len() + 2 * ARGUMENT_OVERHEAD_BYTES);
     out.extend_from_slice(NAME);
