@@ -5,8 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// The CPU time in a `schedstat`; zero if the thread has ended.
 fn of(schedstat: &Path) -> Duration {
     let text = fs::read_to_string(schedstat).unwrap_or_default();
@@ -15,7 +13,10 @@ fn of(schedstat: &Path) -> Duration {
 
 /// Of this thread. Its `schedstat` is of no use here: it stands still while the thread runs.
 pub(crate) fn own() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer leads to a `timespec` for the time of the call.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(failed, 0, "no CPU time of this thread");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
