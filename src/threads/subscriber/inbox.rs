@@ -79,6 +79,7 @@ impl Inbox {
     }
 
     /// Queues the event. Drops and counts as many of the oldest events as it needs the room of.
+    #[optimize(speed)]
     pub(crate) fn push(&self, mut inbound: Inbound) {
         self.stats.inbox.offered.add(1);
         let weight = inbound.weight();
