@@ -65,7 +65,7 @@ impl<'a> Push<'a> {
     }
 
     /// Never fails: see [`Push::Unexpected`].
-    fn from_reply(reply: Reply<'a>) -> Self {
+    pub fn from_reply(reply: Reply<'a>) -> Self {
         let push = match reply {
             Reply::Array(array) => from_array(array),
             Reply::Error(text) => Some(Push::Error(text)),

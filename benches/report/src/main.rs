@@ -90,8 +90,8 @@ fn run() -> Result<ExitCode, String> {
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut found = Arguments::default();
-    found.targets = words.next().ok_or("the table of targets is missing")?.into();
+    let targets = words.next().ok_or("the table of targets is missing")?.into();
+    let mut found = Arguments { targets, ..Arguments::default() };
     while let Some(word) = words.next() {
         let mut next = || words.next().ok_or(format!("{word} wants a word after it"));
         match word.as_str() {

@@ -82,7 +82,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = values[(values.len() - 1) / 2];
-    Some(if values.len() % 2 == 0 { f64::midpoint(lower, upper) } else { upper })
+    Some(if values.len().is_multiple_of(2) { f64::midpoint(lower, upper) } else { upper })
 }
 
 /// The lowest and the highest value.
