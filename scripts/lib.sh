@@ -6,7 +6,7 @@
 
 # The test steps of scripts/test and of scripts/test-busy.
 # shellcheck disable=SC2034  # the scripts use them
-TEST_WITHOUT_LUA=(scripts/redis-in-docker cargo test -p realtime -p fault-kit --no-default-features)
+TEST_WITHOUT_LUA=(scripts/redis-in-docker cargo test -p realtime -p fault-kit -p bench-report --no-default-features)
 # shellcheck disable=SC2034
 TEST_WITH_LUA=(scripts/redis-in-docker cargo test -p realtime -p gmod-host)
 

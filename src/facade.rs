@@ -80,7 +80,7 @@ pub mod json {
 }
 
 pub mod redis {
-    pub use crate::redis::{PUSH_LIMITS, answer, command};
+    pub use crate::redis::{PUSH_LIMITS, REPLY_LIMITS, answer, command};
     pub mod connection {
         pub use crate::redis::connection::Connection;
     }

@@ -23,11 +23,12 @@
 //! ```
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::time::Instant;
 
 use crate::config::limits::NUMBERED_CHANNELS_MAX;
 use crate::event::identity::Identity;
+use crate::event::keyed::Keyed;
 
 /// Largest plausible number. A server that sends a million events a second needs a year to reach it.
 pub(crate) const NUMBER_MAX: u64 = 1 << 45;
@@ -65,15 +66,15 @@ pub(crate) enum Sight {
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Hashes channels for the keys below, so that each key has a fixed size.
-    hasher: RandomState,
+    hasher: Keyed,
     /// By number of the subscription, boot number of the sender, hash of the channel.
     pub(crate) seen: Recent<(u64, u64, u64), Source>,
     /// The number up to which gaps were reported, by boot number of the sender and hash of the channel. Every
     /// subscription that covers the channel sees a gap, but only the first one reports it.
     reported: Recent<(u64, u64), u64>,
     /// The number of each subscription to a channel, and to a pattern.
-    channels: HashMap<Box<[u8]>, u64>,
-    patterns: HashMap<Box<[u8]>, u64>,
+    channels: HashMap<Box<[u8]>, u64, Keyed>,
+    patterns: HashMap<Box<[u8]>, u64, Keyed>,
     /// The number of the newest subscription.
     serial: u64,
     /// The names of all servers that sent an event, at most [`SERVERS_MAX`].
@@ -86,6 +87,7 @@ impl Ledger {
     /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a
     /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
     /// before it.
+    #[optimize(speed)]
     pub(crate) fn see(
         &mut self,
         pattern: bool,
@@ -143,7 +145,7 @@ impl Ledger {
         self.patterns.retain(|name, _| wanted(true, name));
     }
 
-    fn subscriptions(&mut self, pattern: bool) -> &mut HashMap<Box<[u8]>, u64> {
+    fn subscriptions(&mut self, pattern: bool) -> &mut HashMap<Box<[u8]>, u64, Keyed> {
         if pattern { &mut self.patterns } else { &mut self.channels }
     }
 
@@ -265,18 +267,19 @@ impl Source {
 /// the young half. When the young half is full, it becomes the old half, and the keys still in the old half are
 /// forgotten. A list in order of use would be exact but cost more for each use.
 pub(crate) struct Recent<K, V> {
-    pub(crate) young: HashMap<K, V>,
-    pub(crate) old: HashMap<K, V>,
+    pub(crate) young: HashMap<K, V, Keyed>,
+    pub(crate) old: HashMap<K, V, Keyed>,
 }
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Recent<K, V> {
-        Recent { young: HashMap::new(), old: HashMap::new() }
+        Recent { young: HashMap::default(), old: HashMap::default() }
     }
 }
 
 impl<K: Eq + Hash, V: Default> Recent<K, V> {
     /// The value of a key, at first the default. Counts as a use.
+    #[optimize(speed)]
     fn at(&mut self, key: K) -> &mut V {
         if self.young.len() >= NUMBERED_CHANNELS_MAX && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);

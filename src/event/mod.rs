@@ -15,6 +15,7 @@ use crate::json::tape;
 pub(crate) mod fingerprint;
 pub mod glob;
 pub(crate) mod identity;
+pub(crate) mod keyed;
 pub(crate) mod ledger;
 pub(crate) mod notice;
 pub(crate) mod payload;

@@ -10,8 +10,10 @@
 //!                  └─ B' ── leaf'          only root', B' and leaf' are new
 //! ```
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use crate::event::keyed::Keyed;
 
 /// Branches of one node, for 4 bits of the hash. More would make the copy of a node dearer, fewer the path longer.
 const BRANCHES: usize = 16;
@@ -25,7 +27,7 @@ const LEAF_ENTRIES_MAX: usize = 8;
 pub(crate) struct Trie<V> {
     root: Link<V>,
     /// The hash has a random key, so nobody can choose names that all fall into one leaf.
-    hasher: RandomState,
+    hasher: Keyed,
 }
 
 /// A node shared with snapshots. `None`: no entries.
@@ -48,7 +50,7 @@ struct Entry<V> {
 
 impl<V> Default for Trie<V> {
     fn default() -> Trie<V> {
-        Trie { root: None, hasher: RandomState::new() }
+        Trie { root: None, hasher: Keyed::default() }
     }
 }
 
@@ -78,6 +80,7 @@ fn branch(hash: u64, depth: u32) -> usize {
 
 impl<V: Clone> Trie<V> {
     /// The value of a key.
+    #[optimize(speed)]
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         let hash = self.hasher.hash_one(key);
         let (mut link, mut depth) = (&self.root, 0);

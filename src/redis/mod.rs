@@ -38,7 +38,7 @@ pub(crate) const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(PAYLOAD_BYTES_MAX < VALUE_BYTES_MAX && VALUE_BYTES_MAX < REPLY_BYTES_MAX);
 
 /// Limits of the publisher's connection: values and replies to commands.
-pub(crate) const REPLY_LIMITS: reply::Limits = reply::Limits {
+pub const REPLY_LIMITS: reply::Limits = reply::Limits {
     depth_max: crate::config::limits::REPLY_DEPTH_MAX,
     elements_max: crate::config::limits::REPLY_ELEMENTS_MAX,
     line_bytes_max: REPLY_LINE_BYTES_MAX,

@@ -4,7 +4,7 @@
 //!
 //! Kinds: <https://redis.io/docs/latest/develop/interact/pubsub/>, "Format of pushed messages".
 
-use super::reply::{Array, Elements, Reply};
+use super::reply::{Array, Decoder, Elements, ProtocolError, Reply};
 
 /// A message, or the acknowledgement of a subscription.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +54,17 @@ pub enum Push<'a> {
 }
 
 impl<'a> Push<'a> {
+    /// The next push of a subscribed connection, or `None` if it has not arrived completely.
+    #[optimize(speed)]
+    pub fn next(decoder: &mut Decoder) -> Result<Option<Push<'_>>, ProtocolError> {
+        if let Some(message) = decoder.find_message() {
+            let (channel, payload) = decoder.take_message(message);
+            return Ok(Some(Push::Message { channel, payload }));
+        }
+        Ok(decoder.next()?.map(Push::from_reply))
+    }
+
     /// Never fails: see [`Push::Unexpected`].
-    #[inline]
     pub fn from_reply(reply: Reply<'a>) -> Self {
         let push = match reply {
             Reply::Array(array) => from_array(array),
@@ -69,7 +78,6 @@ impl<'a> Push<'a> {
 }
 
 /// The kind is the first element; each kind has a fixed number of elements.
-#[inline]
 fn from_array(array: Array<'_>) -> Option<Push<'_>> {
     let mut rest = array.iter();
     let kind = bulk(&mut rest)?;
@@ -104,7 +112,6 @@ fn lost_channel(head: Array<'_>) -> Option<&[u8]> {
 }
 
 /// The next element, if it is a string.
-#[inline]
 fn bulk<'a>(elements: &mut Elements<'a>) -> Option<&'a [u8]> {
     match elements.next()? {
         Reply::Bulk(bytes) => Some(bytes),

@@ -120,7 +120,11 @@ impl Buffer {
         if len > self.bytes.len() {
             count_work(self.end);
             self.bytes.reserve_exact(len - self.bytes.len());
-            self.bytes.resize(len, 0);
+            // In pieces: in a library built for size `Vec::resize` writes the zeros one by one.
+            while self.bytes.len() < len {
+                let zeros = [0; 256];
+                self.bytes.extend_from_slice(zeros.get(..len - self.bytes.len()).unwrap_or(&zeros));
+            }
         } else {
             self.bytes.truncate(len);
             self.bytes.shrink_to(len);

@@ -52,6 +52,8 @@ pub(super) struct Backlog<'a> {
     unsent: VecDeque<Outgoing>,
     /// Commands written on this connection and not answered.
     in_flight: InFlight,
+    /// See [`Backlog::is_full`].
+    is_clogged: bool,
     /// Items that Redis refused for the moment.
     refused: Refused,
     pace: Pace,
@@ -86,6 +88,7 @@ impl<'a> Backlog<'a> {
             shared,
             unsent: VecDeque::new(),
             in_flight: InFlight::default(),
+            is_clogged: false,
             refused: Refused::default(),
             pace: Pace::default(),
             scripts: Scripts::default(),
@@ -169,10 +172,11 @@ impl<'a> Backlog<'a> {
 
     /// Whether the publisher should wait at the socket for an answer: something else waits for it, or nothing can be
     /// written before it.
-    pub(super) fn wants_answer(&self) -> bool {
+    pub(super) fn wants_answer(&mut self) -> bool {
+        let is_full = self.is_full();
         let is_urgent =
             || self.in_flight.has_awaited() || self.scripts.are_asked() || matches!(self.pace, Pace::Rephrase { .. });
-        self.is_full() || !self.in_flight.is_empty() && is_urgent()
+        is_full || !self.in_flight.is_empty() && is_urgent()
     }
 
     /// The command that the next reply answers.

@@ -131,6 +131,7 @@ impl Inbox {
     }
 
     /// Queues the event. Drops and counts as many of the oldest events as it needs the room of.
+    #[optimize(speed)]
     pub(crate) fn push(&self, arrived: Arrived<'_>, purpose: Purpose) {
         self.stats.inbox.offered.add(1);
         let (head, parts) = arrived.parts();

@@ -132,6 +132,7 @@ impl Intake<'_> {
     /// Decodes one event, checks its number, makes the hooks act, and queues it in the inbox for its listeners. `name` is
     /// the channel or pattern of the subscription, on the wire. An event without a route is dropped: its UNSUBSCRIBE is on
     /// the way.
+    #[optimize(speed)]
     fn event(&mut self, pattern: bool, name: &[u8], wire_channel: &[u8], payload: &[u8]) {
         let Some(route) = self.routes.get(pattern, name) else { return };
         let stats = &self.shared.stats;

@@ -198,8 +198,8 @@ impl<'a> Subscriber<'a> {
         fail_point("subscriber");
         self.intake.begin();
         loop {
-            match self.decoder.next() {
-                Ok(Some(reply)) => self.intake.handle(Push::from_reply(reply))?,
+            match Push::next(&mut self.decoder) {
+                Ok(Some(push)) => self.intake.handle(push)?,
                 Ok(None) => return Ok(()),
                 Err(err) => return Err(io::Error::new(ErrorKind::InvalidData, err.to_string())),
             }

@@ -126,9 +126,12 @@ impl Backlog<'_> {
         self.drain_until.is_some()
     }
 
-    /// Whether so much is in flight that no further batch is begun.
-    pub(super) fn is_full(&self) -> bool {
-        self.in_flight.bytes() >= UNANSWERED_BYTES_MAX
+    /// Whether so much is in flight that no further batch is begun: from [`UNANSWERED_BYTES_MAX`] until half of that is
+    /// answered. Redis answers a part of a batch at a time, and a write for each part would cost a system call each.
+    pub(super) fn is_full(&mut self) -> bool {
+        let bytes = self.in_flight.bytes();
+        self.is_clogged = bytes >= UNANSWERED_BYTES_MAX || self.is_clogged && bytes > UNANSWERED_BYTES_MAX / 2;
+        self.is_clogged
     }
 
     /// The step of an empty batch; `None`: the next item may be taken.

@@ -24,6 +24,10 @@ use crate::threads::publisher::run::{Effect, Run, Work};
 use crate::threads::publisher::scripts::ScriptRefusal;
 use crate::threads::shared::Shared;
 
+/// A read of fewer bytes has emptied the socket: the decoder has room for so many at least. With TLS a part of the bytes
+/// may be left; the next round reads it.
+const READ_BYTES_FULL: usize = 4 * 1024;
+
 impl Session<'_, '_> {
     /// Reads and matches the replies that have arrived. Waits a moment at the socket if the backlog wants an answer, such
     /// as one that the game thread waits for.
@@ -34,20 +38,20 @@ impl Session<'_, '_> {
         if self.backlog.wants_answer() && !self.connection.wait(ANSWER_WAIT).map_err(End::lost)? {
             return Ok(());
         }
-        while self.read_once()? {}
+        while self.read_once()? >= READ_BYTES_FULL {}
         Ok(())
     }
 
-    /// One read, and the replies in it. False if nothing has arrived.
-    fn read_once(&mut self) -> Result<bool, End> {
+    /// One read, and the replies in it. Returns the number of bytes, 0 if nothing has arrived.
+    fn read_once(&mut self) -> Result<usize, End> {
         match self.decoder.read_from(&mut self.connection.reader()) {
             Ok(0) => Err(End::lost("closed by redis")),
-            Ok(_) => {
+            Ok(bytes) => {
                 self.answer_by = Instant::now() + SILENCE_MAX;
                 self.match_answers()?;
-                Ok(true)
+                Ok(bytes)
             }
-            Err(err) if err.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => Ok(0),
             Err(err) => Err(End::lost(err)),
         }
     }

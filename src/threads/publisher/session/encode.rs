@@ -24,7 +24,7 @@ impl Session<'_, '_> {
     /// The hot path. The channel already carries its prefix.
     pub(super) fn encode_publish(&mut self, mut publish: Publish) {
         let (channel, payload) = publish.parts();
-        command::encode_publish(&mut self.batch, b"", channel, payload);
+        command::encode_publish(&mut self.batch, channel, payload);
         self.shared.stats.resent.add(u64::from(publish.written));
         publish.written = true;
         self.backlog.sent(Sent::Item(Outgoing::Publish(publish)));
