@@ -110,7 +110,6 @@ else
 				return { ours = time_pump(shape, n), ["cjson+pcall"] = decode }
 			end)
 		end
-		rounds("idle/tick", 15, function() return { ours = time(100000, pump) } end)
 		assert(realtime.Stats().inbox.dropped.overflow == 0 and realtime.Stats().outbox.dropped.queue_full == 0)
 	end
 	host.quit(0)

@@ -17,7 +17,7 @@
 use std::fmt;
 
 use crate::config::limits::{DECODE_DEPTH_MAX, ENCODE_DEPTH_MAX, ENCODE_NODES_MAX};
-use crate::json::text::WHOLE_MAX;
+use crate::json::text::{self, WHOLE_MAX};
 
 const NIL: u8 = 0;
 const NULL: u8 = 1;
@@ -89,6 +89,7 @@ pub(crate) fn parse_without(
 }
 
 /// Appends the tape of a string. A payload that is not JSON is handed to Lua as one string.
+#[optimize(speed)]
 pub(crate) fn push_text(tape: &mut Vec<u8>, bytes: &[u8]) {
     match u8::try_from(bytes.len()) {
         Ok(len) => tape.extend_from_slice(&[TEXT8, len]),
@@ -203,6 +204,7 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     /// Reads one value with nothing but white space around it. `None`: the text is not JSON from `self.at` on.
+    #[optimize(speed)]
     fn document(&mut self) -> Option<()> {
         let mut open = [Open::default(); DECODE_DEPTH_MAX];
         let mut depth = 0;
@@ -283,16 +285,19 @@ impl Parser<'_> {
     }
 
     /// The next byte of the text.
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
     /// The text from the next byte on.
+    #[inline(always)]
     fn rest(&self) -> &[u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
     /// Passes the four characters that RFC 8259 calls white space.
+    #[inline(always)]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
@@ -300,6 +305,7 @@ impl Parser<'_> {
     }
 
     /// Reads `"name" :` in an object at this depth; the outermost object has depth 1.
+    #[optimize(speed)]
     fn key(&mut self, depth: usize) -> Option<()> {
         if self.peek()? != b'"' {
             return None;
@@ -329,6 +335,7 @@ impl Parser<'_> {
     }
 
     /// Reads a string, a word or a number, which begins with `byte`.
+    #[optimize(speed)]
     fn scalar(&mut self, byte: u8, in_object: bool) -> Option<()> {
         match byte {
             b'"' => self.string(),
@@ -350,6 +357,7 @@ impl Parser<'_> {
     }
 
     /// Reads a string whose opening quote is at `self.at`.
+    #[optimize(speed)]
     fn string(&mut self) -> Option<()> {
         self.at += 1;
         let start = self.at;
@@ -385,8 +393,7 @@ impl Parser<'_> {
 
     /// Passes plain characters, up to the next quote, backslash or control character.
     fn skip_plain(&mut self) {
-        let plain = self.rest().iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\');
-        self.at = plain.map_or(self.text.len(), |len| self.at + len);
+        self.at += text::unescaped(self.rest());
     }
 
     /// Reads an escape, which begins with the backslash at `self.at`, and appends its character in UTF-8. A surrogate
@@ -438,6 +445,7 @@ impl Parser<'_> {
     /// | a larger whole number | a text of its digits: a SteamID64 must not lose its last digits |
     /// | a fraction or an exponent | the nearest `f64` |
     /// | the same beyond the range of `f64` | its text |
+    #[optimize(speed)]
     fn number(&mut self) -> Option<()> {
         let start = self.at;
         let negative = self.peek()? == b'-';

@@ -81,6 +81,26 @@ fn is_plain_word(word: u64) -> bool {
     (word | control | quote | backslash) & (EACH * 0x80) == 0
 }
 
+/// How many bytes stand before the first quote, backslash or control character. Eight at a time: the lowest of the bits that
+/// the word has left is that of the first such byte.
+#[inline]
+#[optimize(speed)]
+pub(crate) fn unescaped(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = bytes.as_chunks();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
+        let below = |word: u64, least: u64| word.wrapping_sub(EACH * least) & !word;
+        let found = (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & (EACH * 0x80);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
+}
+
 /// As [`push_escaped`], for bytes of which some need an escape or are not ASCII. They are checked for UTF-8 chunk by
 /// chunk. All bytes that need an escape are ASCII, so no escape is inside a character.
 #[inline(never)]
@@ -215,6 +235,23 @@ mod tests {
         ];
         for (bytes, expected) in rows {
             assert_eq!(written(|out| push_string(out, bytes)), *expected, "{bytes:?}");
+        }
+    }
+
+    /// Every byte at every place, alone and before a second special byte.
+    #[test]
+    fn the_first_special_byte_is_found() {
+        for len in 0..26 {
+            for (at, byte) in (0..len).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                for after in [b'x', b'"', 0x7f, 0x80, 0xff, 0x1f, 0x20] {
+                    let mut text = vec![0xc3; len];
+                    text[at] = byte;
+                    text.get_mut(at + 1).into_iter().for_each(|next| *next = after);
+                    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+                    let naive = text.iter().position(special).unwrap_or(len);
+                    assert_eq!(unescaped(&text), naive, "{text:?}");
+                }
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Costs of the module that need no Lua, next to redis-rs or to the same work on a smaller scale.
 //! Prints samples to standard output, one a line: `case<TAB>who<TAB>round<TAB>value<TAB>unit`. Checks nothing.
 //!
-//!     rivals get [ROUNDS]                  `Get` without callback, and redis-rs's synchronous GET, in microseconds
-//!     rivals growth [ROUNDS [CASE]]        the same work at a large and at a small scale, in CPU time of this process
-//!     rivals count CASE OTHERS EVENTS      the work alone, for `benches/growth-count`
+//!     bench-rivals get [ROUNDS]                  `Get` without callback, and redis-rs's synchronous GET, in microseconds
+//!     bench-rivals growth [ROUNDS [CASE]]        the same work at a large and at a small scale, in CPU time of this process
+//!     bench-rivals count CASE OTHERS EVENTS      the work alone, for `benches/growth-count`
 
 mod get;
 mod growth;
@@ -26,6 +26,6 @@ fn main() {
         ["growth", rounds, case] => growth::run(number(rounds), Some(case)),
         ["count", case, others, events] => growth::count(case, number(others), number(events)),
         ["spin"] => spin::run(),
-        _ => panic!("usage: rivals get [ROUNDS] | growth [ROUNDS [CASE]] | count CASE OTHERS EVENTS"),
+        _ => panic!("usage: bench-rivals get [ROUNDS] | growth [ROUNDS [CASE]] | count CASE OTHERS EVENTS"),
     }
 }
