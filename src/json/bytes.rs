@@ -89,8 +89,12 @@ impl Bytes {
         }
     }
 
-    /// For tests: bytes of memory.
-    #[cfg(test)]
+    /// A copy of the exact size.
+    pub(crate) fn of(bytes: &[u8]) -> Bytes {
+        Bytes { memory: bytes.to_vec(), len: bytes.len() }
+    }
+
+    /// Bytes of memory.
     pub(crate) fn memory(&self) -> usize {
         self.memory.capacity()
     }

@@ -171,14 +171,13 @@ fn text_at(tape: &[u8], at: usize) -> Option<&[u8]> {
     }
 }
 
-/// An array or object whose end was not read yet.
+/// An array or object whose end was not read yet. Without padding, so that an array of them is cleared by `memset`.
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// Offset of its count on the tape, which is written when its end is read.
-    count_at: usize,
+    /// Offset of its count on the tape, which is written when its end is read. A tape is far shorter than 4 GiB.
+    count_at: u32,
     /// Elements or members so far.
     count: u32,
-    object: bool,
 }
 
 /// One pass over a text. It writes the tape as it reads, with a fixed array of open containers instead of recursion.
@@ -208,6 +207,9 @@ impl Parser<'_> {
     fn document(&mut self) -> Option<()> {
         let mut open = [Open::default(); DECODE_DEPTH_MAX];
         let mut depth = 0;
+        // One bit for each open container, the outermost lowest: an object.
+        let mut objects: u128 = 0;
+        const _: () = assert!(DECODE_DEPTH_MAX <= u128::BITS as usize);
         loop {
             // A value begins here.
             self.skip_space();
@@ -217,7 +219,8 @@ impl Parser<'_> {
                 self.at += 1;
                 let object = byte == b'{';
                 self.tape.push(if object { OBJECT } else { ARRAY });
-                *open.get_mut(depth)? = Open { count_at: self.tape.len(), count: 0, object };
+                *open.get_mut(depth)? = Open { count_at: self.tape.len() as u32, count: 0 };
+                objects = objects & !(1 << depth) | u128::from(object) << depth;
                 depth += 1;
                 self.tape.extend_from_slice(&[0; 4]);
                 self.skip_space();
@@ -231,7 +234,7 @@ impl Parser<'_> {
                     continue;
                 }
             } else {
-                let in_object = depth > 0 && open[depth - 1].object;
+                let in_object = depth > 0 && objects >> (depth - 1) & 1 == 1;
                 self.scalar(byte, in_object)?;
             }
             // A value has ended here. Any number of containers may end behind it.
@@ -240,6 +243,7 @@ impl Parser<'_> {
                 let Some(top) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) else {
                     return (self.at == self.text.len()).then_some(());
                 };
+                let in_object = objects >> (depth - 1) & 1 == 1;
                 match self.cut_at {
                     Some(start) if depth == 1 => self.cut_out(start),
                     _ => top.count += 1,
@@ -247,18 +251,19 @@ impl Parser<'_> {
                 let byte = self.peek()?;
                 if byte == b',' {
                     self.at += 1;
-                    if top.object {
+                    if in_object {
                         self.skip_space();
                         self.key(depth)?;
                     }
                     break;
                 }
-                if byte != (if top.object { b'}' } else { b']' }) {
+                if byte != (if in_object { b'}' } else { b']' }) {
                     return None;
                 }
                 self.at += 1;
                 // Beyond the limits the tape was truncated, so the place of the count may be gone.
-                match self.tape.get_mut(top.count_at..top.count_at + 4) {
+                let count_at = top.count_at as usize;
+                match self.tape.get_mut(count_at..count_at + 4) {
                     Some(place) => place.copy_from_slice(&top.count.to_le_bytes()),
                     None if self.is_over => {}
                     None => return None,

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::io::channel::Bell;
 use crate::io::lock::lock;
+use crate::json::bytes::Bytes;
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
-use crate::threads::chunks::{Chunk, Chunks, Passed};
+use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
 
@@ -60,8 +61,8 @@ impl Outgoing {
 
 /// One event on its way to Redis.
 pub(crate) struct Publish {
-    /// The bytes of all events of its chunk. They are freed when the last of these events has its fate.
-    block: Arc<[u8]>,
+    /// The bytes of all events of its chunk, until the last of these events has its fate.
+    block: Arc<Bytes>,
     /// `channel … | payload …` in the block, the prefix included.
     start: usize,
     head: PublishHead,
@@ -119,6 +120,9 @@ enum QueuedItem {
     Run(Box<Run>),
 }
 
+/// Blocks whose memory is used again: as many as are filled, taken and in flight at full speed.
+const BLOCKS_KEPT: usize = 4;
+
 /// The publisher's side: what it took with the last swap and has not handed out.
 #[derive(Default)]
 struct TakenItems {
@@ -126,8 +130,10 @@ struct TakenItems {
     /// Items of the chunk that is handed out.
     items: VecDeque<QueuedItem>,
     /// The bytes of its events, and where those of the next event begin.
-    block: Arc<[u8]>,
+    block: Arc<Bytes>,
     at: usize,
+    /// Blocks of the last chunks, to be used again once their events have their fate.
+    blocks: Vec<Arc<Bytes>>,
     /// An empty chunk that goes back to the producers with the next swap.
     spare: Chunk<QueuedItem>,
 }
@@ -149,14 +155,33 @@ impl TakenItems {
                         }
                         return None;
                     };
-                    // A copy of the exact size: the chunk's own memory is larger, and is filled again at once.
-                    self.block = Arc::from(&*chunk.bytes);
+                    self.block = self.stow(&mut chunk.bytes);
                     self.at = 0;
                     std::mem::swap(&mut self.items, &mut chunk.items);
                     self.spare = Chunk::in_memory_of(chunk.items, chunk.bytes);
                 }
             }
         }
+    }
+
+    /// Puts the bytes of a chunk into a block of their own, and leaves other memory in their place: that of a block whose
+    /// events have their fate. If there is none, the block is a copy of the exact size.
+    fn stow(&mut self, bytes: &mut Bytes) -> Arc<Bytes> {
+        if bytes.memory() <= CHUNK_BYTES {
+            for block in &mut self.blocks {
+                if let Some(free) = Arc::get_mut(block) {
+                    free.clear();
+                    std::mem::swap(free, bytes);
+                    return Arc::clone(block);
+                }
+            }
+            if self.blocks.len() < BLOCKS_KEPT {
+                let block = Arc::new(std::mem::take(bytes));
+                self.blocks.push(Arc::clone(&block));
+                return block;
+            }
+        }
+        Arc::new(Bytes::of(bytes))
     }
 }
 

@@ -136,5 +136,6 @@ fn an_empty_queue_keeps_little_memory() {
     }
     let (filling, taken) = (lock(&outbox.filling), lock(&outbox.taken));
     assert!(taken.chunks.is_empty() && taken.block.is_empty());
-    assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES);
+    let blocks: usize = taken.blocks.iter().map(|block| block.memory()).sum();
+    assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES && blocks <= BLOCKS_KEPT * CHUNK_BYTES);
 }
