@@ -180,6 +180,9 @@ struct Open {
     count: u32,
 }
 
+/// In read-only memory: a copy is quicker than a loop over its entries, which a build for size would make.
+static NONE_OPEN: [Open; DECODE_DEPTH_MAX] = [Open { count_at: 0, count: 0 }; DECODE_DEPTH_MAX];
+
 /// One pass over a text. It writes the tape as it reads, with a fixed array of open containers instead of recursion.
 struct Parser<'a> {
     text: &'a [u8],
@@ -205,7 +208,7 @@ impl Parser<'_> {
     /// Reads one value with nothing but white space around it. `None`: the text is not JSON from `self.at` on.
     #[optimize(speed)]
     fn document(&mut self) -> Option<()> {
-        let mut open = [Open::default(); DECODE_DEPTH_MAX];
+        let mut open = NONE_OPEN;
         let mut depth = 0;
         // One bit for each open container, the outermost lowest: an object.
         let mut objects: u128 = 0;

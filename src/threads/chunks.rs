@@ -1,11 +1,11 @@
 //! A queue in chunks: items in order, and the bytes of all of them in blocks. The outbox and the inbox are made of it.
 //! Producers push under a lock, one copy for each item and no allocation. The consumer takes all chunks at once, by a swap,
-//! and gives the memory of one back.
+//! and gives the memory of some back.
 //!
 //! ```text
 //!  Chunks   full: | items, bytes | items, bytes |   open: | items, bytes ……… |
 //!                                                  take_all ──▶ the consumer's chunks
-//!                                                           ◀── an empty chunk, which is the next open one
+//!                                                           ◀── empty chunks
 //! ```
 
 use std::collections::VecDeque;
@@ -30,13 +30,33 @@ impl<T> Default for Chunk<T> {
     }
 }
 
-impl<T> Chunk<T> {
-    /// An empty chunk in this memory, except for that of a huge item.
-    pub(crate) fn in_memory_of(mut items: VecDeque<T>, mut bytes: Bytes) -> Chunk<T> {
-        items.clear();
-        bytes.clear();
-        bytes.shrink_to(CHUNK_BYTES);
-        Chunk { items, bytes }
+/// Empty chunks that a queue keeps, and as many that its consumer keeps for it.
+pub(crate) const SPARES_MAX: usize = 3;
+
+/// The consumer's empty chunks, which go back to the producers with the next [`Chunks::take_all`].
+pub(crate) struct Spares<T>(Vec<Chunk<T>>);
+
+impl<T> Default for Spares<T> {
+    fn default() -> Spares<T> {
+        Spares(Vec::new())
+    }
+}
+
+impl<T> Spares<T> {
+    /// Keeps the memory of a chunk that is used up, except for that of a huge item.
+    pub(crate) fn keep(&mut self, mut items: VecDeque<T>, mut bytes: Bytes) {
+        if self.0.len() < SPARES_MAX {
+            items.clear();
+            bytes.clear();
+            bytes.shrink_to(CHUNK_BYTES);
+            self.0.push(Chunk { items, bytes });
+        }
+    }
+
+    /// For tests: bytes of memory.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        self.0.iter().map(|chunk| chunk.bytes.memory()).sum()
     }
 }
 
@@ -44,11 +64,13 @@ impl<T> Chunk<T> {
 pub(crate) struct Chunks<T> {
     full: VecDeque<Chunk<T>>,
     open: Chunk<T>,
+    /// Empty chunks that the consumer gave back.
+    spares: Vec<Chunk<T>>,
 }
 
 impl<T> Default for Chunks<T> {
     fn default() -> Chunks<T> {
-        Chunks { full: VecDeque::new(), open: Chunk::default() }
+        Chunks { full: VecDeque::new(), open: Chunk::default(), spares: Vec::new() }
     }
 }
 
@@ -71,7 +93,8 @@ impl<T> Chunks<T> {
     /// Puts the open chunk behind the full ones and begins the next.
     #[cold]
     fn begin(&mut self) {
-        let next = Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Bytes::with_memory(CHUNK_BYTES) };
+        let new = || Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Bytes::with_memory(CHUNK_BYTES) };
+        let next = self.spares.pop().unwrap_or_else(new);
         self.full.push_back(std::mem::replace(&mut self.open, next));
     }
 
@@ -80,13 +103,15 @@ impl<T> Chunks<T> {
         self.open.items.is_empty()
     }
 
-    /// The consumer takes everything. `taken` is empty before. `spare` is an empty chunk, and is left alone if there is
-    /// nothing to take.
-    pub(crate) fn take_all(&mut self, taken: &mut VecDeque<Chunk<T>>, spare: &mut Chunk<T>) {
+    /// The consumer takes everything; `taken` is empty before. It gives empty chunks back.
+    pub(crate) fn take_all(&mut self, taken: &mut VecDeque<Chunk<T>>, spares: &mut Spares<T>) {
         if self.is_empty() {
             return;
         }
-        self.full.push_back(std::mem::replace(&mut self.open, std::mem::take(spare)));
+        self.spares.append(&mut spares.0);
+        self.spares.truncate(SPARES_MAX);
+        let next = self.spares.pop().unwrap_or_default();
+        self.full.push_back(std::mem::replace(&mut self.open, next));
         std::mem::swap(&mut self.full, taken);
     }
 
@@ -94,7 +119,7 @@ impl<T> Chunks<T> {
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         assert!(self.full.is_empty() && self.open.items.is_empty());
-        self.open.bytes.memory()
+        self.spares.iter().chain([&self.open]).map(|chunk| chunk.bytes.memory()).sum()
     }
 }
 

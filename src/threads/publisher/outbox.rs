@@ -23,7 +23,7 @@ use crate::io::lock::lock;
 use crate::json::bytes::Bytes;
 use crate::redis::REPLY_BYTES_MAX;
 use crate::stats::Stats;
-use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed};
+use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed, Spares};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
 use crate::threads::publisher::run::Run;
 
@@ -134,8 +134,7 @@ struct TakenItems {
     at: usize,
     /// Blocks of the last chunks, to be used again once their events have their fate.
     blocks: Vec<Arc<Bytes>>,
-    /// An empty chunk that goes back to the producers with the next swap.
-    spare: Chunk<QueuedItem>,
+    spares: Spares<QueuedItem>,
 }
 
 impl TakenItems {
@@ -158,7 +157,7 @@ impl TakenItems {
                     self.block = self.stow(&mut chunk.bytes);
                     self.at = 0;
                     std::mem::swap(&mut self.items, &mut chunk.items);
-                    self.spare = Chunk::in_memory_of(chunk.items, chunk.bytes);
+                    self.spares.keep(chunk.items, chunk.bytes);
                 }
             }
         }
@@ -361,8 +360,8 @@ impl Outbox {
         let item = match taken.next() {
             Some(item) => item,
             None => {
-                let TakenItems { chunks, spare, .. } = &mut *taken;
-                lock(&self.filling).take_all(chunks, spare);
+                let TakenItems { chunks, spares, .. } = &mut *taken;
+                lock(&self.filling).take_all(chunks, spares);
                 taken.next()?
             }
         };

@@ -13,7 +13,7 @@ use crate::hooks::hook::{Hook, Scopes};
 use crate::io::lock::lock;
 use crate::json::bytes::Bytes;
 use crate::stats::Stats;
-use crate::threads::chunks::{Chunk, Chunks, Passed};
+use crate::threads::chunks::{Chunk, Chunks, Passed, Spares};
 use crate::threads::queue::Queue;
 
 /// Events that may wait for Lua: a server of 66 ticks a second delivers them within a few ticks.
@@ -87,8 +87,7 @@ struct TakenEvents {
     /// The bytes of these events, and where those of the next one begin.
     block: Arc<Bytes>,
     at: usize,
-    /// An empty chunk that goes back to the producers.
-    spare: Chunk<QueuedEvent>,
+    spares: Spares<QueuedEvent>,
 }
 
 impl TakenEvents {
@@ -116,7 +115,7 @@ impl TakenEvents {
         }
         let done = std::mem::take(&mut self.block);
         let memory = Arc::into_inner(done).unwrap_or_default();
-        self.spare = Chunk::in_memory_of(std::mem::take(&mut self.items), memory);
+        self.spares.keep(std::mem::take(&mut self.items), memory);
         self.at = 0;
         let Some(Chunk { items, bytes }) = next else { return false };
         (self.items, self.block) = (items, Arc::new(bytes));
@@ -182,8 +181,8 @@ impl Inbox {
         let (inbound, weight) = match taken.next() {
             Some(next) => next,
             None => {
-                let TakenEvents { chunks, spare, .. } = &mut *taken;
-                lock(&self.filling).take_all(chunks, spare);
+                let TakenEvents { chunks, spares, .. } = &mut *taken;
+                lock(&self.filling).take_all(chunks, spares);
                 taken.next()?
             }
         };
@@ -275,7 +274,7 @@ mod tests {
     use super::*;
     use crate::event::topic::Topic;
     use crate::event::{Arrival, Decoded};
-    use crate::threads::chunks::CHUNK_BYTES;
+    use crate::threads::chunks::{CHUNK_BYTES, SPARES_MAX};
 
     fn arrived<'a>(topic: &Arc<Topic>, channel: &'a [u8], tape: &'a [u8]) -> Arrived<'a> {
         let arrival = Arrival { at: Instant::now(), unix_ms: 0, own_boot: 0 };
@@ -334,7 +333,10 @@ mod tests {
         assert!(inbox.pop().is_none() && plain.is_empty() && inbox.pushed.between(&inbox.popped) == (0, 0));
         let (filling, taken) = (lock(&inbox.filling), lock(&inbox.taken));
         assert!(taken.block.is_empty());
-        assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES, "an empty queue keeps little");
+        assert!(
+            filling.memory() + taken.spares.memory() <= 2 * (SPARES_MAX + 1) * CHUNK_BYTES,
+            "an empty queue keeps little"
+        );
     }
 
     #[test]

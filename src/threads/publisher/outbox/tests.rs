@@ -3,7 +3,7 @@
 use super::*;
 use crate::redis::answer::Expect;
 use crate::redis::command::Command;
-use crate::threads::chunks::CHUNK_BYTES;
+use crate::threads::chunks::{CHUNK_BYTES, SPARES_MAX};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, Work};
 
@@ -137,5 +137,6 @@ fn an_empty_queue_keeps_little_memory() {
     let (filling, taken) = (lock(&outbox.filling), lock(&outbox.taken));
     assert!(taken.chunks.is_empty() && taken.block.is_empty());
     let blocks: usize = taken.blocks.iter().map(|block| block.memory()).sum();
-    assert!(filling.memory() + taken.spare.bytes.memory() <= 2 * CHUNK_BYTES && blocks <= BLOCKS_KEPT * CHUNK_BYTES);
+    assert!(filling.memory() + taken.spares.memory() <= 2 * (SPARES_MAX + 1) * CHUNK_BYTES);
+    assert!(blocks <= BLOCKS_KEPT * CHUNK_BYTES);
 }
