@@ -76,7 +76,7 @@ impl<T> Default for Chunks<T> {
 
 impl<T> Chunks<T> {
     /// Appends an item and the pieces of its text, `bytes` in all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push<'a>(&mut self, item: T, bytes: usize, pieces: impl IntoIterator<Item = &'a [u8]>) {
         let Chunk { items, bytes: block } = &self.open;
         if items.len() >= CHUNK_ITEMS || !block.is_empty() && block.len() + bytes > CHUNK_BYTES {
@@ -92,6 +92,7 @@ impl<T> Chunks<T> {
 
     /// Puts the open chunk behind the full ones and begins the next.
     #[cold]
+    #[inline(never)]
     fn begin(&mut self) {
         let new = || Chunk { items: VecDeque::with_capacity(CHUNK_ITEMS), bytes: Bytes::with_memory(CHUNK_BYTES) };
         let next = self.spares.pop().unwrap_or_else(new);

@@ -11,8 +11,8 @@
 //!  workers.rs starts and joins them
 //! ```
 //!
-//! A file imports only from its own row and the rows above it in this picture: a handle knows no loop, and no handle
-//! imports `Shared`.
+//! `chunks.rs` and `queue.rs` are the queues under the handles. A file imports only from its own row and the rows above it in
+//! this picture: a handle knows no loop, and no handle imports `Shared`.
 
 pub(crate) mod actions;
 mod chunks;
