@@ -7,6 +7,7 @@ use crate::config::limits::DECODE_DEPTH_MAX;
 use crate::eventlog::digits::{self, Run};
 use crate::eventlog::format::HOLE;
 use crate::eventlog::tables::{HEAD_BYTES, window};
+use crate::json::text::unescaped_in;
 
 /// Digits behind the point that a [`Number::Decimal`] may have: its tag has four bits for them.
 const SCALE_MAX: usize = 16;
@@ -39,19 +40,8 @@ pub(super) fn scalar_len(text: &[u8]) -> Option<usize> {
 /// Number of bytes in the window before its first quote, backslash or control character; 16 if there is none.
 #[inline(always)]
 pub(super) fn plain_len(window: u128) -> usize {
-    let (low, high) = (plain_bytes(window as u64), plain_bytes((window >> 64) as u64));
+    let (low, high) = (unescaped_in(window as u64), unescaped_in((window >> 64) as u64));
     if low < 8 { low } else { 8 + high }
-}
-
-/// [`plain_len`] for eight bytes.
-#[inline(always)]
-fn plain_bytes(word: u64) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    // Sets the high bit of each byte that ends a plain stretch. A borrow sets wrong bits only in bytes above a true
-    // hit, and only the lowest hit counts. Bytes that have their high bit from the start are no hits.
-    let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
-    let control = word.wrapping_sub(ONES * 0x20);
-    (((is(b'"') | is(b'\\') | control) & !word & ONES << 7).trailing_zeros() / 8) as usize
 }
 
 /// The length of the string at the start of `text`, its quotes included. `None`: it does not end, or has a raw

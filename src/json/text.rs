@@ -81,24 +81,30 @@ fn is_plain_word(word: u64) -> bool {
     (word | control | quote | backslash) & (EACH * 0x80) == 0
 }
 
-/// How many bytes stand before the first quote, backslash or control character. Eight at a time: the lowest of the bits that
-/// the word has left is that of the first such byte.
+/// How many bytes stand before the first quote, backslash or control character.
 #[inline]
 #[optimize(speed)]
 pub(crate) fn unescaped(bytes: &[u8]) -> usize {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = bytes.as_chunks();
     for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
-        let below = |word: u64, least: u64| word.wrapping_sub(EACH * least) & !word;
-        let found = (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & (EACH * 0x80);
-        if found != 0 {
-            return at * 8 + found.trailing_zeros() as usize / 8;
+        let found = unescaped_in(u64::from_le_bytes(*word));
+        if found < 8 {
+            return at * 8 + found;
         }
     }
     let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// [`unescaped`] for eight bytes, the first one lowest. 8 if none of them needs an escape.
+#[inline(always)]
+pub(crate) fn unescaped_in(word: u64) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    // Sets the high bit of each byte that needs an escape. A borrow sets wrong bits only in bytes above a true hit, and
+    // only the lowest hit counts. Bytes that have their high bit from the start are no hits.
+    let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * 0x20);
+    (((is(b'"') | is(b'\\') | control) & !word & ONES << 7).trailing_zeros() / 8) as usize
 }
 
 /// As [`push_escaped`], for bytes of which some need an escape or are not ASCII. They are checked for UTF-8 chunk by

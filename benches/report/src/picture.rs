@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::tables::Row;
 
-const WIDTH: usize = 860;
+const WIDTH: usize = 920;
 const ROW_HEIGHT: usize = 22;
 const TOP: usize = 58;
 /// Where the bars begin, and the length of a bar at the cost of the peer.
