@@ -380,10 +380,6 @@ impl BlockDecoder<'_> {
         let end = at + CHUNK_HEADER_BYTES + len;
         let mut from = Cursor { bytes: self.bytes.get(..end).unwrap_or_default(), at: at + CHUNK_HEADER_BYTES };
         while from.at < end {
-            // The rows are all there, so nothing behind them can pass.
-            if out.rows.len() >= self.filter.rows_max {
-                return Step::End(PartEnd::Clean);
-            }
             if self.record(&mut from, out).is_none()
                 || out.text.len() - self.text_before > EVENTLOG_BLOCK_TEXT_BYTES_MAX
                 || self.decoded.info.records > BLOCK_RECORDS_MAX
