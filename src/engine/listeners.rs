@@ -4,12 +4,12 @@
 //! the subscriptions in Redis stay while the scripts load again.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use crate::engine::call::CallbackRef;
 use crate::engine::registry::Registry;
-use crate::event::topic::{Topic, TopicHasher};
+use crate::event::keyed::Keyed;
+use crate::event::topic::Topic;
 use crate::sorted::Sorted;
 
 /// One registered function.
@@ -38,7 +38,7 @@ struct OnTopic {
 #[derive(Default)]
 pub(crate) struct Listeners {
     /// By the name that scripts use. No entry is without listeners.
-    topics: HashMap<Arc<Topic>, OnTopic, BuildHasherDefault<TopicHasher>>,
+    topics: HashMap<Box<[u8]>, OnTopic, Keyed>,
     /// Topics of the previous state.
     kept: Sorted<Arc<Topic>, ()>,
     /// The newest serial. One count for all topics, so that an event can tell older listeners from newer ones.
@@ -60,9 +60,10 @@ impl Listeners {
         wants_meta: bool,
     ) -> (Arc<[u8]>, Option<CallbackRef>) {
         let Listeners { topics, serial: newest, count, changes, .. } = self;
-        let on_topic = topics.entry(Arc::new(Topic::new(channel))).or_insert_with_key(|topic| {
-            changes.push((Arc::clone(topic), true));
-            OnTopic { topic: Arc::clone(topic), listeners: Registry::default() }
+        let on_topic = topics.entry(channel.into()).or_insert_with(|| {
+            let topic = Arc::new(Topic::new(channel));
+            changes.push((Arc::clone(&topic), true));
+            OnTopic { topic, listeners: Registry::default() }
         });
         let listeners = &mut on_topic.listeners;
         let id: Arc<[u8]> = match id {
@@ -80,14 +81,14 @@ impl Listeners {
 
     /// Removes one listener of the channel, or all of them if `id` is `None`. Returns their callbacks.
     pub(crate) fn remove(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
-        let Some(on_topic) = self.topics.get_mut(&Topic::new(channel)) else { return Vec::new() };
+        let Some(on_topic) = self.topics.get_mut(channel) else { return Vec::new() };
         let removed: Vec<CallbackRef> = match id {
             None => callbacks(std::mem::take(&mut on_topic.listeners)).collect(),
             Some(id) => on_topic.listeners.remove(id).map(|listener| listener.callback).into_iter().collect(),
         };
         self.count -= removed.len();
         if on_topic.listeners.len() == 0
-            && let Some(OnTopic { topic, .. }) = self.topics.remove(&Topic::new(channel))
+            && let Some(OnTopic { topic, .. }) = self.topics.remove(channel)
         {
             let is_kept = self.kept.get(&topic).is_some();
             self.changes.push((topic, is_kept));
@@ -101,7 +102,7 @@ impl Listeners {
         if after >= until {
             return None;
         }
-        let mut turns = self.topics.get(topic)?.listeners.between(after, until);
+        let mut turns = self.topics.get(topic.name())?.listeners.between(after, until);
         let (serial, listener) = turns.next()?;
         Some(Turn { serial, listener, is_last: turns.next().is_none() })
     }
@@ -131,7 +132,7 @@ impl Listeners {
     pub(crate) fn drop_kept(&mut self) {
         let Listeners { kept, topics, changes, .. } = self;
         for (topic, ()) in kept.iter() {
-            changes.push((Arc::clone(topic), topics.contains_key(topic)));
+            changes.push((Arc::clone(topic), topics.contains_key(topic.name())));
         }
         *kept = Sorted::default();
     }

@@ -1,51 +1,20 @@
 //! A channel or a pattern: its name in scripts, and its name on the wire, which has the prefix. Pure.
 //! The game thread makes one for each registration; all threads share it.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::OnceLock;
-
 use crate::event::glob;
 
 /// A channel or a pattern, named without the prefix, as Lua names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Topic {
     name: Box<[u8]>,
     pattern: bool,
-    /// The hash of the name, by keys of this process: each event looks its topic up.
-    hash: u64,
-}
-
-impl Hash for Topic {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-/// The hasher of a map whose keys are topics: they bring their hash with them.
-#[derive(Default)]
-pub(crate) struct TopicHasher(u64);
-
-impl Hasher for TopicHasher {
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Topic {
     /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel. A backslash alone makes no pattern:
     /// it may be part of a channel's name.
     pub(crate) fn new(name: &[u8]) -> Topic {
-        static KEYS: OnceLock<RandomState> = OnceLock::new();
-        let hash = KEYS.get_or_init(RandomState::new).hash_one(name);
-        Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)), hash }
+        Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)) }
     }
 
     /// The name without the prefix.

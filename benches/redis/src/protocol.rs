@@ -1,9 +1,8 @@
 //! Replies in, commands out, without a socket: targets 1 to 5. The inputs are made from a seed, the same for all programs.
 
 use std::hint::black_box;
-use std::io::Read;
 
-use peers::{Decode, hiredis, redis_rs};
+use peers::{Decode, Pieces, hiredis, redis_rs};
 use realtime::facade::event::EventText;
 use realtime::facade::redis::command::encode_publish;
 use realtime::facade::redis::push::Push;
@@ -116,22 +115,6 @@ pub(crate) fn repeat(name: &str, who: &str, passes: usize) {
 pub(crate) const MESSAGES_COUNTED: usize = 5000;
 
 // ---- ours -------------------------------------------------------------------------------------------------------------
-
-/// Bytes that come in pieces, as a socket gives them.
-struct Pieces<'a> {
-    left: &'a [u8],
-    piece: usize,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        let size = self.piece.min(room.len()).min(self.left.len());
-        let (now, later) = self.left.split_at(size);
-        room[..size].copy_from_slice(now);
-        self.left = later;
-        Ok(size)
-    }
-}
 
 /// Hands each push to `take`, as `rt-subscriber` does. Returns the number of pushes.
 fn each_push(bytes: &[u8], piece: usize, mut take: impl FnMut(&[u8], &[u8])) -> usize {

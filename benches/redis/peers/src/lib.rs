@@ -103,28 +103,30 @@ pub mod hiredis {
     }
 }
 
+/// Bytes that come in pieces, as a socket gives them.
+pub struct Pieces<'a> {
+    pub left: &'a [u8],
+    pub piece: usize,
+}
+
+impl std::io::Read for Pieces<'_> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let size = self.piece.min(room.len()).min(self.left.len());
+        let (now, later) = self.left.split_at(size);
+        room[..size].copy_from_slice(now);
+        self.left = later;
+        Ok(size)
+    }
+}
+
 /// redis-rs, synchronous.
 pub mod redis_rs {
     use std::hint::black_box;
-    use std::io::{BufReader, Read};
+    use std::io::BufReader;
 
     use redis::Value;
 
-    /// Bytes that come in pieces.
-    struct Pieces<'a> {
-        left: &'a [u8],
-        piece: usize,
-    }
-
-    impl Read for Pieces<'_> {
-        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-            let size = self.piece.min(room.len()).min(self.left.len());
-            let (now, later) = self.left.split_at(size);
-            room[..size].copy_from_slice(now);
-            self.left = later;
-            Ok(size)
-        }
-    }
+    use super::Pieces;
 
     /// See [`super::Decode`].
     pub fn decode(bytes: &[u8], piece: usize) -> (usize, usize) {
