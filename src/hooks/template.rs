@@ -68,7 +68,11 @@ pub(crate) enum Context {
 /// the text around the placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
-    Markdown,
+    Markdown {
+        /// The hook's text has backticks. The search for the end of a code mark does not stop at backslashes, so a
+        /// backtick of the value could end one although it is escaped: it becomes `ˋ`, as between the marks.
+        beside_marks: bool,
+    },
     /// Between code marks of markdown.
     Code {
         /// The value may have several lines.
@@ -152,7 +156,7 @@ impl Template {
             return Err(TemplateError::TooLong { bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
         let (style, bytes_max) = match context {
-            Context::Markdown => (Style::Markdown, TEXT_BYTES_MAX),
+            Context::Markdown => (Style::Markdown { beside_marks: false }, TEXT_BYTES_MAX),
             Context::Plain => (Style::Plain, TEXT_BYTES_MAX),
             Context::Body(_) => (Style::Line, BODY_BYTES_MAX),
             Context::Url => (Style::Url, TARGET_BYTES_MAX),
@@ -382,7 +386,7 @@ fn is_percent(style: Style) -> bool {
 /// Appends a text, or the JSON of a list or table, in this style.
 fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
-        Style::Markdown => escape::push_markdown(out, shortened(bytes)),
+        Style::Markdown { beside_marks } => escape::push_markdown(out, shortened(bytes), beside_marks),
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
         Style::Link => escape::push_link(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),

@@ -8,13 +8,19 @@
 //! - `@everyone` and every other `@word`: a zero-width space follows each `@`. This changes the look only:
 //!   `allowed_mentions` decides whether anybody is pinged (`webhook/discord.rs`)
 //! - headings and lists begin a line: `#`, `-`, `+` and the dot of `1.` are escaped there, and at the start of a value
-//! - between code marks a backslash is visible: nothing is escaped there, and a backtick becomes `ˋ` (U+02CB)
+//! - between code marks a backslash is visible: nothing is escaped there, and a backtick becomes `ˋ` (U+02CB), as it
+//!   does in the rest of a text that has backticks of its own
 
-/// Appends a value to a text that Discord reads as markdown.
-pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Replaces a backtick of a value that could begin or end code: `ˋ`.
+const BACKTICK_LIKE: char = '\u{2cb}';
+
+/// Appends a value to a text that Discord reads as markdown. With `beside_marks`, the text has backticks of its own, and
+/// one of the value is replaced as between code marks.
+pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8], beside_marks: bool) {
     let mut line_starts = true;
     let mut digits = false;
     for character in cleaned(bytes) {
+        let character = if beside_marks && character == '`' { BACKTICK_LIKE } else { character };
         let special = match character {
             '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '(' | ')' | '<' | '>' | '/' => true,
             '#' | '-' | '+' => line_starts && !digits,
@@ -43,7 +49,7 @@ pub(super) fn push_code(out: &mut Vec<u8>, bytes: &[u8], lines: bool, enclosed: 
         }
         last = character;
         match character {
-            '`' => push_char(out, '\u{2cb}'),
+            '`' => push_char(out, BACKTICK_LIKE),
             '\n' if !lines => out.push(b' '),
             other => push_apart(out, other),
         }

@@ -110,7 +110,7 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
 }
 
 /// Stands for a value while code marks are searched. One ordinary character is enough: no value contains a backtick
-/// that counts (`escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
+/// ([`Style::Markdown`], `escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
 const VALUE: char = '\u{fffc}';
 
 /// Gives each placeholder the style and the guard that the text around it requires.
@@ -125,6 +125,7 @@ pub(super) fn settle(parts: &mut [Part]) {
         }
     }
     let (codes, _) = code(&text);
+    let beside_marks = text.contains('`');
     for index in 0..parts.len() {
         let start = starts.get(index).copied().unwrap_or_default();
         let code = codes.iter().find(|code| (code.start..code.end).contains(&start));
@@ -133,7 +134,7 @@ pub(super) fn settle(parts: &mut [Part]) {
         match parts.get_mut(index) {
             Some(Part::Field { style, guard, .. }) => {
                 let (found, apart) =
-                    code.map_or_else(|| (outside(before), false), |code| inside(*code, &codes, &text, start));
+                    code.map_or_else(|| (outside(before, beside_marks), false), |code| inside(*code, &codes, &text, start));
                 *style = found;
                 *guard = if apart { Guard::Apart } else { guard_of(before, text.get(start..).unwrap_or_default()) };
             }
@@ -151,13 +152,13 @@ pub(super) fn settle(parts: &mut [Part]) {
     }
 }
 
-/// The style of a value outside code marks.
-fn outside(before: &str) -> Style {
+/// The style of a value outside code marks, in a text with or without backticks.
+fn outside(before: &str, beside_marks: bool) -> Style {
     let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
     let word = before.rsplit(parts).next().unwrap_or_default();
     // Discord makes a link of a word that begins like this.
     let is_link = ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme));
-    if is_link { Style::Link } else { Style::Markdown }
+    if is_link { Style::Link } else { Style::Markdown { beside_marks } }
 }
 
 /// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].

@@ -187,11 +187,16 @@ proptest! {
         }
         let rendered = template.render_text(&fields(&tape)).unwrap();
         prop_assert_eq!(rendered.as_bytes(), &out);
-        let (codes, _) = markdown::code(&rendered);
+        let (codes, is_whole) = markdown::code(&rendered);
         for value in written {
             let holds = |code: &markdown::Code| code.start <= value.start && value.end <= code.end;
             prop_assert!(codes.iter().any(holds), "{:?} became {:?}: {:?} is not code", text, rendered, &rendered[value]);
         }
+        // No value begins or ends code: the marks are those that the text has around plain values.
+        let plain = tape_of(br#"{"a":"x","b":"x","c":"x"}"#);
+        let (expected, expected_whole) = markdown::code(&template.render_text(&fields(&plain)).unwrap());
+        let marks = |codes: &[markdown::Code]| codes.iter().map(markdown::Code::mark).collect::<Vec<_>>();
+        prop_assert_eq!((marks(&codes), is_whole), (marks(&expected), expected_whole), "{:?} became {:?}", text, rendered);
     }
 
     #[test]
