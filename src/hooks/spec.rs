@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::config::limits::AGGREGATE_EVENTS_MAX;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
+use crate::hooks::amount::{self, Amount, EventAmount};
 use crate::hooks::error::SpecError;
 use crate::hooks::filter::EventFilter;
 use crate::hooks::members::{COMMON, Function, Members};
@@ -83,8 +84,8 @@ pub enum ActionKind {
 #[derive(Debug)]
 pub struct CounterAction {
     pub(crate) key: Template,
-    /// The amount added. Negative for `decr`, never 0.
-    pub(crate) by: i64,
+    /// The amount added. Negative for `decr`. A fixed one is never 0.
+    pub(crate) by: Amount<i64>,
     /// Time to live in seconds, from the creation of the key. `None`: the key stays.
     pub(crate) ttl: Option<u64>,
 }
@@ -95,7 +96,7 @@ pub struct LeaderboardAction {
     /// The key of the sorted set.
     pub(crate) board: Template,
     pub(crate) member: Template,
-    pub(crate) by: f64,
+    pub(crate) by: Amount<f64>,
     /// Time to live of the whole sorted set in seconds, as for a counter.
     pub(crate) ttl: Option<u64>,
 }
@@ -227,22 +228,27 @@ fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
 fn counter(members: &Members<'_>) -> Result<CounterAction, SpecError> {
     members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
-    let by = members.whole_signed("by")?.unwrap_or(1);
-    if by == 0 {
-        return Err(members.error("by", format_args!("0 would change nothing")));
-    }
-    Ok(CounterAction { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
+    let by = match amount::of_event(members)? {
+        Some(amount) => Amount::Event(EventAmount { negated: amount.negated != down, ..amount }),
+        None => {
+            let by = members.whole_signed("by")?.unwrap_or(1);
+            if by == 0 {
+                return Err(members.error("by", format_args!("0 would change nothing")));
+            }
+            Amount::Fixed(if down { -by } else { by })
+        }
+    };
+    Ok(CounterAction { key: key(members, "key")?, by, ttl: ttl(members)? })
 }
 
 /// The members of an action of type `leaderboard`.
 fn leaderboard(members: &Members<'_>) -> Result<LeaderboardAction, SpecError> {
     members.only(&COMMON, &["board", "member", "by", "ttl"])?;
-    Ok(LeaderboardAction {
-        board: key(members, "board")?,
-        member: key(members, "member")?,
-        by: members.number("by")?.unwrap_or(1.0),
-        ttl: ttl(members)?,
-    })
+    let by = match amount::of_event(members)? {
+        Some(amount) => Amount::Event(amount),
+        None => Amount::Fixed(members.number("by")?.unwrap_or(1.0)),
+    };
+    Ok(LeaderboardAction { board: key(members, "board")?, member: key(members, "member")?, by, ttl: ttl(members)? })
 }
 
 /// A key of Redis or a member of a sorted set, which may have placeholders.

@@ -191,6 +191,11 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
     }
 
+    /// True if the text is one placeholder and nothing else.
+    pub(crate) fn is_one_placeholder(&self) -> bool {
+        matches!(*self.parts, [Part::Field { .. }])
+    }
+
     /// The hook's own text, without the placeholders.
     pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {

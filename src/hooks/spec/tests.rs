@@ -33,12 +33,19 @@ fn shown_action(action: &Action) -> String {
             let format = file.format.name();
             format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
         }
-        ActionKind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
-        ActionKind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
+        ActionKind::Counter(counter) => format!("{} {:?}", shown_amount(&counter.by), counter.ttl),
+        ActionKind::Leaderboard(board) => format!("{} {:?}", shown_amount(&board.by), board.ttl),
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
     format!("{filter}{scope} {} {details}", action.kind.name())
+}
+
+fn shown_amount(amount: &Amount<impl ToString>) -> String {
+    match amount {
+        Amount::Fixed(number) => number.to_string(),
+        Amount::Event(amount) => if amount.negated { "minus a value" } else { "a value" }.to_owned(),
+    }
 }
 
 #[test]
