@@ -3,16 +3,14 @@
 //! Each request has a connection of its own (`Connection: close`). A server may close a kept connection just when the
 //! next request is written, and then it is unknown whether that request arrived.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use crate::config::Secret;
-use crate::event::identity::MEMBER;
 use crate::hooks::request::{Http, HttpBody};
+use crate::hooks::template::source::event_json;
 use crate::hooks::template::{Fields, RenderError};
 use crate::hooks::url::{Url, UrlError};
-use crate::json::find;
 
 /// The name of this program for servers. It has no web address, because the program has none.
 const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " (Garry's Mod server module)");
@@ -34,9 +32,9 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Builds the request for one event; `json` is the event's JSON text. An error if a template needs a member that the
-    /// event does not have, or becomes too long.
-    pub(crate) fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
+    /// Builds the request for one event. An error if a template needs a member that the event does not have, or becomes
+    /// too long.
+    pub(crate) fn of(http: &Http, fields: &Fields<'_>) -> Result<Request, NoRequest> {
         let url = http.url.render(fields).map_err(NoRequest::Url)?;
         let mut request = Request {
             url,
@@ -50,11 +48,7 @@ impl Request {
         }
         let is_json = match &http.body {
             HttpBody::Event => {
-                find::push_without(&mut request.body, json, MEMBER);
-                if let Cow::Owned(clean) = String::from_utf8_lossy(&request.body) {
-                    // JSON must be UTF-8, but an event of another program may hold other bytes.
-                    request.body = clean.into_bytes();
-                }
+                request.body = event_json(fields.json);
                 true
             }
             HttpBody::Template(template) => {

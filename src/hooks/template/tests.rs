@@ -13,7 +13,7 @@ fn tape_of(json: &[u8]) -> Vec<u8> {
 }
 
 fn fields(tape: &[u8]) -> Fields<'_> {
-    Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
+    Fields { tape, json: b"null", channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
 }
 
 fn context(name: &str) -> Context {
@@ -41,7 +41,7 @@ fn each_row_of_the_table_renders_or_is_refused() {
         };
         let tape = tape_of(row.bytes(2));
         let mut out = b"before".to_vec();
-        match template.render(&fields(&tape), &mut out) {
+        match template.render(&Fields { json: row.bytes(2), ..fields(&tape) }, &mut out) {
             Ok(()) => assert_eq!(
                 out.escape_ascii().to_string(),
                 [b"before", row.bytes(3)].concat().escape_ascii().to_string(),
@@ -106,7 +106,7 @@ fn bare(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.\\- é]{0,24}") {
+    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.:\\- é]{0,24}") {
         let Ok(template) = Template::parse(&text, Context::Plain) else {
             // A refused text has braces with a letter inside that are not a placeholder.
             let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
@@ -114,15 +114,15 @@ proptest! {
             prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
             return Ok(());
         };
-        let found: Vec<&str> = template.parts.iter().filter_map(|part| match part {
-            Part::Field { path, .. } => Some(&**path),
+        let found: Vec<String> = template.parts.iter().filter_map(|part| match part {
+            Part::Field { source, .. } => Some(source.to_string()),
             Part::Literal(_) => None,
         }).collect();
         prop_assert_eq!(&found, &naive_placeholders(&text));
         prop_assert_eq!(template.has_placeholders(), !found.is_empty());
         // The parts joined again are the text.
         let again: String = template.parts.iter().map(|part| match part {
-            Part::Field { path, .. } => format!("{{{path}}}"),
+            Part::Field { source, .. } => format!("{{{source}}}"),
             Part::Literal(text) => text.to_string(),
         }).collect();
         prop_assert_eq!(again, text);
@@ -176,9 +176,9 @@ proptest! {
         for part in &template.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Field { path, style, guard } => {
+                Part::Field { source, style, guard } => {
                     let start = out.len();
-                    push_guarded(&mut out, *style, *guard, &fields(&tape), path).unwrap();
+                    push_guarded(&mut out, *style, *guard, &fields(&tape), source).unwrap();
                     if matches!(style, Style::Code { .. }) {
                         written.push(start..out.len());
                     }

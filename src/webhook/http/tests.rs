@@ -22,8 +22,8 @@ fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    let fields = Fields { tape: &found, channel: b"c", unix_ms: 1_700_000_000_000 };
-    Request::of(http, &fields, event)
+    let fields = Fields { tape: &found, json: event, channel: b"c", unix_ms: 1_700_000_000_000 };
+    Request::of(http, &fields)
 }
 
 fn wire(spec: Value, event: &str) -> String {
