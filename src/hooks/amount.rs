@@ -90,7 +90,7 @@ mod tests {
         let mut decoded = Vec::new();
         tape::parse(event, &mut decoded).unwrap();
         let mut text = Vec::new();
-        let fields = Fields { tape: &decoded, channel: b"c", unix_ms: 0 };
+        let fields = Fields { tape: &decoded, json: event, channel: b"c", unix_ms: 0, offset_s: 0 };
         let rendered = amount.value.render(&fields, &mut text);
         let shown = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
         let whole = whole(&text, amount.negated).filter(|_| rendered.is_ok());

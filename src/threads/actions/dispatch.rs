@@ -94,10 +94,11 @@ fn perform_all(
 /// Queues one action with the worker that carries it out. Reports a refusal, and an action that cannot be made from
 /// this event.
 fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
-    let fields = Fields { tape, json: text.payload(), channel: text.channel(), unix_ms: text.unix_ms };
+    let offset_s = shared.zone.offset_s();
+    let fields = Fields { tape, json: text.payload(), channel: text.channel(), unix_ms: text.unix_ms, offset_s };
     let refused = match &action.kind {
         ActionKind::Webhook(webhook) => {
-            let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
+            let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text), offset_s };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         // Another program may publish on a channel of any length. An event log accepts the lengths that `Emit` accepts.
