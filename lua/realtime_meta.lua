@@ -242,7 +242,8 @@ function realtime.ReadEventLog(path, options) end
 ---@field scope? realtime.Scope the default of its actions
 
 ---@class realtime.AggregatorSpec
----@field interval integer seconds, 1 to 86400
+---@field interval integer|"day"|"week"|"month" seconds, 1 to 86400
+---@field at? string for days, weeks and months: the time of day at which they begin, "06:00"
 ---@field aggregate fun(events: any[]): table? for nil no action runs
 ---@field actions realtime.ActionSpec[]
 ---@field max_events? integer 10000 if left out

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::calendar::interval::{Interval, Unit, time_of_day};
 use crate::config::limits::AGGREGATE_EVENTS_MAX;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
@@ -32,7 +33,7 @@ use crate::json::text::WHOLE_MAX;
 const ACTIONS_MAX: usize = 16;
 /// Longest time to live of a counter, in seconds: ten years.
 const TTL_S_MAX: u64 = 10 * 366 * 86_400;
-/// Longest window of an aggregator, in seconds: a day. Its events are kept in memory until then.
+/// Longest window of an aggregator that is given in seconds: a day. Its events are kept in memory until then.
 const INTERVAL_S_MAX: u64 = 86_400;
 /// Events that one window of an aggregator keeps, unless its spec has `max_events`.
 const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
@@ -124,8 +125,8 @@ impl Spec {
 /// A checked spec of `AddAggregator`.
 #[derive(Debug)]
 pub(crate) struct AggregatorSpec {
-    /// Length of a window in seconds.
-    pub(crate) interval_s: u64,
+    /// The length and beginning of a window.
+    pub(crate) interval: Interval,
     /// Run for the value that the Lua function returns for a window.
     pub(crate) actions: Vec<Action>,
     /// Events that one window keeps. Later events of that window are dropped and counted.
@@ -136,18 +137,37 @@ impl AggregatorSpec {
     /// Checks a whole spec of `AddAggregator`.
     pub(crate) fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
-        members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
-        let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
+        members.only(&[], &["interval", "at", "aggregate", "actions", "max_events"])?;
+        let interval = interval(&members)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
-        let interval_s = interval_s.ok_or_else(|| members.missing("interval"))?;
         // Only checked: the engine keeps the Lua function itself.
         members.function("aggregate")?;
         Ok(AggregatorSpec {
-            interval_s,
+            interval,
             actions: actions(&members, None)?,
             max_events: usize::try_from(max_events).unwrap_or(usize::MAX),
         })
     }
+}
+
+/// The members `interval` and `at`.
+fn interval(members: &Members<'_>) -> Result<Interval, SpecError> {
+    let Some(Value::String(_)) = members.get("interval") else {
+        let seconds = members.whole("interval", 1..=INTERVAL_S_MAX)?.ok_or_else(|| members.missing("interval"))?;
+        if members.get("at").is_some() {
+            return Err(members.error("at", format_args!("belongs to the intervals \"day\", \"week\" and \"month\"")));
+        }
+        return Ok(Interval { unit: Unit::Seconds(seconds), at_s: 0 });
+    };
+    let unit = match members.needed_word("interval", &["day", "week", "month"])? {
+        "day" => Unit::Day,
+        "week" => Unit::Week,
+        _ => Unit::Month,
+    };
+    let Some(at) = members.text("at")? else { return Ok(Interval { unit, at_s: 0 }) };
+    let at_s = time_of_day(at);
+    let at_s = at_s.ok_or_else(|| members.error("at", format_args!("expected a time of day such as \"06:00\"")))?;
+    Ok(Interval { unit, at_s })
 }
 
 impl ActionKind {

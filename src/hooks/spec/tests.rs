@@ -68,9 +68,13 @@ fn each_row_of_aggregators_is_parsed_or_refused() {
         let value: Value = serde_json::from_str(&row.text(0)).unwrap();
         let found = match AggregatorSpec::parse(&value) {
             Ok(spec) => {
-                let AggregatorSpec { interval_s, actions, max_events } = spec;
+                let AggregatorSpec { interval, actions, max_events } = spec;
+                let interval = match interval.unit {
+                    Unit::Seconds(seconds) => format!("{seconds} s"),
+                    unit => format!("{unit:?} + {} s", interval.at_s),
+                };
                 let aggregate = Members::of(&value, "", "").unwrap().function("aggregate").unwrap();
-                format!("{interval_s} s {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
+                format!("{interval} {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
             }
             Err(err) => err.to_string(),
         };

@@ -109,7 +109,7 @@ impl Collector {
                 Turn::Others | Turn::Unknown => self.stats.aggregates.dropped.other_server.add(window.len() as u64),
             }
         }
-        windows.due_ms().map_or(longest, |due| Duration::from_millis(due.saturating_sub(now.unix_ms)))
+        windows.due_ms(now.offset_s).map_or(longest, |due| Duration::from_millis(due.saturating_sub(now.unix_ms)))
     }
 
     fn push(&self, due: Due) {
