@@ -207,7 +207,7 @@ function realtime.ReadEventLog(path, options) end
 
 ---@class realtime.FileSpec
 ---@field type "file"
----@field path string below garrysmod/data/
+---@field path string below garrysmod/data/; may have `{channel}` and `{date}`
 ---@field format? "json"|"binary"
 ---@field max_bytes? integer
 ---@field max_files? integer 0 keeps all

@@ -19,11 +19,11 @@ use serde_json::Value;
 
 use crate::calendar::interval::{Interval, Unit, time_of_day};
 use crate::config::limits::AGGREGATE_EVENTS_MAX;
-use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
 use crate::hooks::amount::{self, Amount, EventAmount};
 use crate::hooks::error::SpecError;
 use crate::hooks::filter::EventFilter;
+use crate::hooks::log_file::LogFile;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
 use crate::hooks::template::{Context, Template};
@@ -74,7 +74,7 @@ pub enum ActionKind {
     /// A request to Discord or to any HTTP server.
     Webhook(Arc<Webhook>),
     /// A record in an event log.
-    File(Arc<LogSpec>),
+    File(LogFile),
     /// A number in Redis.
     Counter(CounterAction),
     /// A score in a sorted set of Redis.
@@ -203,7 +203,7 @@ fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecE
     let kind = match members.needed_word("type", &TYPES)? {
         "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(request::discord(members)?))),
         "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
-        "file" => ActionKind::File(Arc::new(file(members)?)),
+        "file" => ActionKind::File(file(members)?),
         "counter" => ActionKind::Counter(counter(members)?),
         _ => ActionKind::Leaderboard(leaderboard(members)?),
     };
@@ -227,21 +227,22 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
 }
 
 /// The members of an action of type `file`.
-fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
+fn file(members: &Members<'_>) -> Result<LogFile, SpecError> {
     members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
     let text = members.needed_text("path")?;
-    // With placeholders, an event could choose the file, and every value would open one more.
-    members.no_template("path", text)?;
-    let path = LogPath::parse(text.as_bytes());
-    let path = path.map_err(|err| members.error("path", format_args!("{err}")))?;
-    let mut log = LogSpec::new(path);
-    if members.word("format", &["json", "binary"])? == Some("binary") {
-        log.format = Format::Binary;
-    }
-    log.max_bytes = members.whole("max_bytes", EVENTLOG_SEGMENT_BYTES_MIN..=WHOLE_MAX as u64)?.unwrap_or(log.max_bytes);
+    let is_binary = members.word("format", &["json", "binary"])? == Some("binary");
+    let max_bytes = members.whole("max_bytes", EVENTLOG_SEGMENT_BYTES_MIN..=WHOLE_MAX as u64)?;
     let max_files = members.whole("max_files", 0..=u64::from(u32::MAX))?;
-    log.max_files = max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(log.max_files);
-    Ok(log)
+    let made = |path| {
+        let mut log = LogSpec::new(path);
+        if is_binary {
+            log.format = Format::Binary;
+        }
+        log.max_bytes = max_bytes.unwrap_or(log.max_bytes);
+        log.max_files = max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(log.max_files);
+        log
+    };
+    LogFile::parse(text, made).map_err(|err| members.error("path", format_args!("{err}")))
 }
 
 /// The members of an action of type `counter`.

@@ -30,8 +30,8 @@ fn shown_action(action: &Action) -> String {
             }
         },
         ActionKind::File(file) => {
-            let format = file.format.name();
-            format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
+            let LogSpec { format, max_bytes, max_files, .. } = file.spec();
+            format!("{file} {} {max_bytes} {max_files}", format.name())
         }
         ActionKind::Counter(counter) => format!("{} {:?}", shown_amount(&counter.by), counter.ttl),
         ActionKind::Leaderboard(board) => format!("{} {:?}", shown_amount(&board.by), board.ttl),

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use log::Level;
 
+use crate::calendar::civil::Local;
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
 use crate::event::{Arrival, Arrived, Decoded, EventText, identity, payload};
@@ -17,6 +18,7 @@ use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::amount::{self, Amount};
 use crate::hooks::hook::{Hook, Scopes};
+use crate::hooks::log_file::LogFile;
 use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
 use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
@@ -106,7 +108,15 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
             unmade(shared, id, action, reason)
         }
-        ActionKind::File(log) => record(shared, log, text),
+        ActionKind::File(LogFile::One(log)) => record(shared, log, text),
+        ActionKind::File(LogFile::Each(pattern)) => {
+            let local = Local::of(text.unix_ms, offset_s);
+            let log = pattern.log(&mut lock(&pattern.logs), text.channel(), local);
+            match log {
+                Ok(log) => record(shared, &log, text),
+                Err(reason) => unmade(shared, id, action, reason.to_string()),
+            }
+        }
         ActionKind::Counter(counter) => {
             count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
