@@ -7,10 +7,15 @@ use serde_json::json;
 use super::*;
 use crate::io::plain_file::held;
 
+/// A secret for signing.
+const SECRET: &str = "whsec_hunter2hunter2hunter2hunter2AAAA";
+
 fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
     let (method, timeout) = ("PUT".into(), Duration::from_millis(2500));
-    Request { url: Url::parse(url).unwrap(), method, headers, body: "é".repeat(bytes / 2).into_bytes(), timeout }
+    let (url, body) = (Url::parse(url).unwrap(), "é".repeat(bytes / 2).into_bytes());
+    let secrets = if cfg!(feature = "tls") { vec![Secret::new(SECRET.to_owned())] } else { Vec::new() };
+    Request { url, method, headers, body, signing: Signing::new(secrets), timeout }
 }
 
 fn message(text: &str) -> Message {
