@@ -111,10 +111,12 @@ fn push_base64(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Decodes base64 with its padding. `None`: it is no base64.
+/// Decodes base64 with or without its padding, as receivers do. `None`: it is no base64.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
+    let padding = text.len() - digits.len();
+    // One digit alone is less than a byte.
+    if digits.len() % 4 == 1 || padding > 0 && (padding > 2 || !text.len().is_multiple_of(4)) {
         return None;
     }
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
