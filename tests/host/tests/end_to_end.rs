@@ -353,6 +353,24 @@ fn hooks_may_be_wrong_raise_errors_and_be_removed() {
 }
 
 #[test]
+fn a_receiver_that_is_gone_gets_one_request_until_its_hook_is_added_again() {
+    for unwinding in unwinding() {
+        let is_asked = AtomicBool::new(false);
+        let web = Web::start(move |_| {
+            let is_back = is_asked.swap(true, Ordering::SeqCst);
+            if is_back { Answer::Status(200) } else { Answer::Full(410, String::new(), "moved away".to_owned()) }
+        });
+        let set = format!("web={}", web.url("/hook"));
+        let options = ["--set", &set, "--unwind", unwinding];
+        let said = Host::start("gone", &prefix(&format!("gone-{unwinding}")), &options).pass();
+        let expected =
+            "is closed (HTTP 410: moved away): correct its URL or remove the hook; added again, a hook opens it";
+        assert!(said.contains(expected) && !said.contains("/hook is"), "{said}");
+        assert_eq!(web.seen().len(), 2);
+    }
+}
+
+#[test]
 fn scripts_that_are_loaded_again_replace_their_hooks() {
     for unwinding in unwinding() {
         let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();
