@@ -389,8 +389,8 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
 /// The description of the table `headers`, for errors.
 const HEADERS: &str = "a table of names and values";
 
-/// The table `headers`; a signed request has further headers of its own. Neither a name nor a value can end its line and begin another header, and no header appears
-/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>.
+/// The table `headers`. Neither a name nor a value can end its line and begin another header, and no header appears
+/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. `is_signed` reserves the headers of a signature.
 fn headers(members: &Members<'_>, is_signed: bool) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
     let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();

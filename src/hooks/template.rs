@@ -5,8 +5,8 @@
 //! placeholders. Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
 //!
 //! ```text
-//! parse:   text ── split ──▶ [Part] ── settle (source.rs, markdown.rs, body.rs) ──▶ a Style and a Guard for each placeholder
-//! render:  the value of a Source (source.rs) ── its Style (escape.rs) ──▶ its Guard ──▶ out
+//! parse:   text ── split ──▶ [Part] ── settle (source.rs, markdown.rs, body.rs) ──▶ a Style and a Guard for each
+//! render:  the value of its Source (source.rs) ── its Style (escape.rs) ──▶ its Guard ──▶ out
 //! ```
 //!
 //! | value | in text | in a JSON body | in a form or URL | in a header | in a Redis key |

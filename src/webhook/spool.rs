@@ -19,8 +19,8 @@
 //! (<https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex>).
 //!
 //! Only the owner may read a spool (mode 0600; on Windows it has the rights of the folder). It holds URLs and headers with
-//! their secrets, and the secrets that sign requests. The next process sends the posts before any script adds the hook again, and even if none does, so it
-//! has no other source for the secrets.
+//! their secrets, and the secrets that sign requests. The next process sends the posts before any script adds the hook
+//! again, and even if none does, so it has no other source for the secrets.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

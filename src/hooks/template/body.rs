@@ -11,6 +11,8 @@
 //! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
 //! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
 //!
+//! In a string of JSON that contains JSON itself, values are escaped for both. The receiver parses twice.
+//!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
