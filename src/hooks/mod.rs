@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `signature` | How does a receiver know that a request comes from this server? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `filter` | Does the event meet the conditions of `where`? |
 //! | `hook`, `aggregator` | Which part of a registration do the threads share? |
@@ -19,6 +20,7 @@ pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod request;
 pub(crate) mod routes;
+pub(crate) mod signature;
 pub(crate) mod spec;
 pub(crate) mod template;
 pub(crate) mod trie;

@@ -28,6 +28,8 @@ for _, row in ipairs({
 	{ "config: key", { type = "counter" } },
 	{ "config: tll", { type = "counter", key = "k", tll = 5 } },
 	{ "config: webhook_url", { type = "discord", webhook_url = "ftp://h/x", format = "x" } },
+	{ "config: secret: does not begin", { type = "http", url = "http://h/", secret = "x" } },
+	{ "config: format: is a body", { type = "http", url = "http://h/", method = "GET", format = "{n}" } },
 	{ "config: condition", { type = "conditional", condition = 5, actions = { counter } } },
 	{ "config: actions[2].key", { type = "conditional", condition = sum, actions = { counter, { type = "counter" } } } },
 	{ "encode: data.key is a thread", { type = "counter", key = coroutine.create(sum) } },
@@ -78,7 +80,7 @@ realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggr
 	-- The function may remove its own aggregator.
 	assert(realtime.RemoveAggregator("sums"))
 	return { last = true }
-end, actions = { { type = "http", url = web .. "/sum" }, { type = "counter", key = "sums:{nan.x}" } } })
+end, actions = { { type = "http", url = web .. "/sum", format = '{"on":"{channel}","sum":{event}}' }, { type = "counter", key = "sums:{nan.x}" } } })
 
 local emitted, next_emit, deadline = 0, 0, host.mono() + 60
 timer.Create("check", 0, 0, function()

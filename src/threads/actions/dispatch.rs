@@ -93,7 +93,7 @@ fn perform_all(
 /// Queues one action with the worker that carries it out. Reports a refusal, and an action that cannot be made from
 /// this event.
 fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
-    let fields = Fields { tape, channel: text.channel(), unix_ms: text.unix_ms };
+    let fields = Fields { tape, json: text.payload(), channel: text.channel(), unix_ms: text.unix_ms };
     let refused = match &action.kind {
         ActionKind::Webhook(webhook) => {
             let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };

@@ -36,7 +36,7 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
         text::push_string(&mut string, event.payload());
         json = Cow::Owned(string);
     }
-    let fields = Fields { tape: scratch, channel: event.channel(), unix_ms: event.unix_ms };
+    let fields = Fields { tape: scratch, json: &json, channel: event.channel(), unix_ms: event.unix_ms };
     // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
     // which may be shown, from the hook's own, which may be secret.
     let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, HttpBody::Template(_)));
@@ -45,7 +45,7 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
             let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
             Content::Message { url: answered_url(&discord.url), message }
         }
-        Webhook::Http(http) => Content::Request(Request::of(http, &fields, &json).map_err(|err| err.to_string())?),
+        Webhook::Http(http) => Content::Request(Request::of(http, &fields).map_err(|err| err.to_string())?),
     };
     let number = webhooks.numbers.fetch_add(1, Ordering::Relaxed);
     Ok(Post {

@@ -22,7 +22,10 @@ fn hook(mut spec: Value) -> Discord {
 fn message(spec: Value, event: &[u8]) -> Result<Message, NoMessage> {
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    Message::of(&hook(spec), &Fields { tape: &found, channel: b"player:death", unix_ms: 1_700_000_000_999 })
+    Message::of(
+        &hook(spec),
+        &Fields { tape: &found, json: b"null", channel: b"player:death", unix_ms: 1_700_000_000_999 },
+    )
 }
 
 fn said(text: &str) -> Message {
