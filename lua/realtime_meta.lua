@@ -200,7 +200,8 @@ function realtime.ReadEventLog(path, options) end
 ---@field url string a template
 ---@field method? "POST"|"PUT"|"PATCH"|"DELETE"|"GET"|"HEAD"
 ---@field headers? table<string, string> the values are templates; `Content-Type` decides how `format` is escaped
----@field format? string "json", the default, or a template
+---@field format? string "json", the default, or a template such as '{"type":"{channel}","data":{event}}'; none with GET and HEAD
+---@field secret? string|string[] signs each request (Standard Webhooks): "whsec_" and 24 to 64 bytes as base64, or up to 4 of them
 ---@field timeout? number seconds
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope

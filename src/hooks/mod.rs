@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `signature` | How does a receiver know that a request comes from this server? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `amount` | Which number does a counter or leaderboard add for an event? |
 //! | `log_file` | Which event log does a `file` action write for an event? |
@@ -23,6 +24,7 @@ pub(crate) mod log_file;
 pub(crate) mod members;
 pub(crate) mod request;
 pub(crate) mod routes;
+pub(crate) mod signature;
 pub(crate) mod spec;
 pub(crate) mod template;
 pub(crate) mod trie;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
+use crate::hooks::signature::{self, SECRETS_MAX, SIGNATURE, Signing, TIMESTAMP};
 use crate::hooks::template::body::Syntax;
 use crate::hooks::template::{Context, Template};
 use crate::hooks::url::{Url, UrlTemplate};
@@ -93,6 +95,8 @@ pub struct Http {
     /// Names as the script wrote them, each only once whatever its letter case.
     pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
     pub(crate) body: HttpBody,
+    /// The member `secret`.
+    pub(crate) signing: Signing,
     /// From the look-up of the name to the last byte of the response's head.
     pub(crate) timeout: Duration,
 }
@@ -109,7 +113,9 @@ impl fmt::Debug for HeaderValue {
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) enum HttpBody {
-    /// The event's own JSON, without its identity (`_rt`). The default, and `format = "json"`.
+    /// The method has no body.
+    None,
+    /// The event's own JSON, without its identity (`_rt`): `format = "json"`, the default of methods with a body.
     Event,
     /// The text `format` with its placeholders filled in.
     Template(Template),
@@ -293,14 +299,49 @@ fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<UrlTemplate>>
 
 /// The members of an action of type `http`.
 pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
-    members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
-    Ok(Http {
-        url: members.url_template("url", members.needed_text("url")?)?,
-        method: members.word("method", &METHODS)?.unwrap_or("POST"),
-        headers: headers(members)?,
-        body: body(members, syntax(members)?)?,
-        timeout: timeout(members)?,
-    })
+    members.only(&COMMON, &["url", "method", "headers", "format", "secret", "timeout"])?;
+    let url = members.url_template("url", members.needed_text("url")?)?;
+    let method = members.word("method", &METHODS)?.unwrap_or("POST");
+    let signing = signing(members)?;
+    let headers = headers(members, !signing.is_empty())?;
+    let body = if has_body(method) {
+        body(members, syntax(members)?)?
+    } else if members.get("format").is_some() {
+        let found = format_args!("is a body, but a {method} request has none: put the values into `url` or `headers`");
+        return Err(members.error("format", found));
+    } else {
+        HttpBody::None
+    };
+    Ok(Http { url, method, headers, body, signing, timeout: timeout(members)? })
+}
+
+/// Whether requests of this method carry a body. A server may refuse or ignore one of the others:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.1>.
+pub(crate) fn has_body(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD")
+}
+
+/// The member `secret`: one secret, or a list of them.
+fn signing(members: &Members<'_>) -> Result<Signing, SpecError> {
+    let secrets = match members.get("secret") {
+        None => return Ok(Signing::default()),
+        Some(one @ Value::String(_)) => std::slice::from_ref(one),
+        Some(Value::Array(_)) => members.list("secret", 1..=SECRETS_MAX)?.unwrap_or_default(),
+        Some(other) => {
+            let found = describe(other);
+            return Err(members.error("secret", format_args!("expected a string or a list of strings, found {found}")));
+        }
+    };
+    let mut read = Vec::new();
+    for (at, secret) in secrets.iter().enumerate() {
+        let name = if secrets.len() == 1 { "secret".to_owned() } else { format!("secret[{}]", at + 1) };
+        let Value::String(secret) = secret else {
+            return Err(members.error(&name, format_args!("expected a string, found {}", describe(secret))));
+        };
+        signature::check(secret).map_err(|found| members.error(&name, format_args!("{found}")))?;
+        read.push(Secret::new(secret.clone()));
+    }
+    Ok(Signing::new(read))
 }
 
 /// The syntax of the body according to the hook's own header `Content-Type`. `None`: the hook has no such header.
@@ -349,8 +390,8 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
 const HEADERS: &str = "a table of names and values";
 
 /// The table `headers`. Neither a name nor a value can end its line and begin another header, and no header appears
-/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>.
-fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
+/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. `is_signed` reserves the headers of a signature.
+fn headers(members: &Members<'_>, is_signed: bool) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
     let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
     for (name, value) in table.iter() {
@@ -358,7 +399,8 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
         if name.is_empty() || !name.bytes().all(is_token) {
             return wrong(format_args!("is not a valid header name"));
         }
-        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        let is_own = |own: &&str| own.eq_ignore_ascii_case(name);
+        if OWN_HEADERS.iter().any(is_own) || is_signed && [&TIMESTAMP, &SIGNATURE].into_iter().any(is_own) {
             return wrong(format_args!("is set by the module itself"));
         }
         if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {

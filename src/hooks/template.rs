@@ -5,8 +5,8 @@
 //! placeholders. Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
 //!
 //! ```text
-//! parse:   text ── split ──▶ [Part] ── settle (source.rs, markdown.rs, body.rs) ──▶ a Style and a Guard for each placeholder
-//! render:  the value of a Source (source.rs) ── its Style (escape.rs) ──▶ its Guard ──▶ out
+//! parse:   text ── split ──▶ [Part] ── settle (source.rs, markdown.rs, body.rs) ──▶ a Style and a Guard for each
+//! render:  the value of its Source (source.rs) ── its Style (escape.rs) ──▶ its Guard ──▶ out
 //! ```
 //!
 //! | value | in text | in a JSON body | in a form or URL | in a header | in a Redis key |
@@ -350,7 +350,9 @@ fn push_guarded(
         Value::Absent => match style {
             // A URL or key without the value would address another thing.
             Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
-            Style::Json(Hole::Bare) | Style::FormJson(Hole::Bare) => push_json(out, style, b"null"),
+            Style::Json(Hole::Bare | Hole::NestedBare) | Style::FormJson(Hole::Bare | Hole::NestedBare) => {
+                push_json(out, style, b"null");
+            }
             _ if source.is_json() => push_json(out, style, b"null"),
             _ => push_bytes(out, style, b"?"),
         },
@@ -385,13 +387,14 @@ fn push_field(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
     }
 }
 
-/// Appends a JSON text: as it is where JSON takes a whole value, else as a text. Line ends in it are white space, and
-/// become spaces where each line may be a JSON text of its own.
+/// Appends a JSON text: as it is where JSON takes a whole value, else as a text.
 fn push_json(out: &mut Vec<u8>, style: Style, json: &[u8]) {
     match style {
-        Style::FormJson(Hole::Bare) => escape::push_percent(out, json),
-        Style::Json(Hole::Bare) => {
-            out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+        Style::Json(hole) => body::push_value(out, hole, json),
+        Style::FormJson(hole) => {
+            let mut value = Vec::new();
+            body::push_value(&mut value, hole, json);
+            escape::push_percent(out, &value);
         }
         _ => push_bytes(out, style, json),
     }

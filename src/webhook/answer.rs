@@ -7,7 +7,8 @@
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
 //! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
-//! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
+//! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
+//! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
 //! | 3xx (never followed), all others | [`Verdict::Never`] |
 //!
@@ -86,8 +87,9 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
-        401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
-        401 | 403 | 404 | 410 => Verdict::Denied,
+        401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
+        // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
+        401 | 403 | 404 | 410 => Verdict::Closed,
         // Not implemented: the server will not learn it.
         501 => Verdict::Never,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },

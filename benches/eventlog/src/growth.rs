@@ -22,8 +22,9 @@ pub fn run(report: &mut Report, folder: &Path, cases: &[String]) {
     let mut events = events::typical();
     let mut batch = move || events.by_ref().take(BATCH).collect::<Vec<Event>>();
     let mut times = Vec::new();
-    let mut mb = 1;
-    while mb <= mb_max {
+    // 1, 4, 16, ... and the largest.
+    let sizes = std::iter::successors(Some(1), |mb| Some(mb * 4)).take_while(|mb| *mb < mb_max).chain([mb_max]);
+    for mb in sizes {
         let mut writer = writers::open(folder, Format::Binary);
         while writers::bytes_in(folder) < mb * 1_000_000 {
             let events = batch();
@@ -47,6 +48,5 @@ pub fn run(report: &mut Report, folder: &Path, cases: &[String]) {
             let case = format!("growth/log/append/{mb}MB");
             report.time(&case, "ours", (1e9 / BATCH as f64, "ns"), || writers::append_all(&mut writer, &events));
         }
-        mb *= 4;
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fault_kit::{Redis, Server};
 use realtime::facade::engine::CallbackRef;
+use realtime::facade::engine::requests::Requests;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -186,7 +187,7 @@ fn payload(redis: &Redis, rounds: usize) {
 }
 
 /// The search through keys, with a callback, for one key of the board. The largest board is just below the module's limit of
-/// keys; in the third case 1,000,000 keys of others are there, which Redis looks at.
+/// keys. Then the first ten of a sorted set, the form that has no such limit.
 fn leaderboard(rounds: usize) {
     let redis = Redis::start(&[]);
     let client = redis::Client::open(redis.url()).unwrap();
@@ -225,7 +226,58 @@ fn leaderboard(rounds: usize) {
             .exec(&mut connection)
             .unwrap();
     }
+    sorted_sets(&mut server, &mut connection, rounds);
     server.stop();
+}
+
+/// Reads of the first ten of a sorted set, with 100 and with 1,000,000 members, and additions to one member of each. The
+/// time is that of this process and of Redis together, as Redis does the part that could grow.
+fn sorted_sets(server: &mut Server, connection: &mut redis::Connection, rounds: usize) {
+    const READS: u32 = 500;
+    for (board, members) in [("short", 100), ("long", 1_000_000)] {
+        redis::cmd("EVAL")
+            .arg("for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], i, 'member' .. i) end")
+            .arg(1)
+            .arg(board)
+            .arg(members)
+            .exec(connection)
+            .unwrap();
+    }
+    let redis_cpu = |connection: &mut redis::Connection| -> f64 {
+        let info: String = redis::cmd("INFO").arg("cpu").query(connection).unwrap();
+        let seconds = |name: &str| -> f64 {
+            let line = info.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            line.trim().parse().unwrap()
+        };
+        (seconds("used_cpu_user:") + seconds("used_cpu_sys:")) * 1e9
+    };
+    for (case, is_read) in [("top-ten", true), ("add-score", false)] {
+        let mut of = |board: &str| {
+            let before = redis_cpu(connection);
+            let ours = cost(|| {
+                for _ in 0..READS {
+                    server.answers.clear();
+                    let made = |requests: Requests<'_>| {
+                        if is_read {
+                            requests.leaderboard(board.as_bytes(), 10.0)
+                        } else {
+                            requests.command(&["ZINCRBY", board, "1", "member77"].map(|arg| arg.as_bytes().to_vec()))
+                        }
+                    };
+                    server.submit(Some(1), made).unwrap();
+                    server.answered(1);
+                }
+            });
+            (ours + redis_cpu(connection) - before) / f64::from(READS)
+        };
+        for round in 0..=rounds.min(5) {
+            let (few, many) = (of("short"), of("long"));
+            if round > 0 {
+                sample(&format!("growth/{case}"), "ours", round, many, "ns/request");
+                sample(&format!("growth/{case}"), "100 members", round, few, "ns/request");
+            }
+        }
+    }
 }
 
 /// Events of 50 senders and of one, with numbers, published by a program that speaks for them. The time for publishing does

@@ -25,8 +25,13 @@ fn shown_action(action: &Action) -> String {
             Webhook::Discord(discord) => discord.url.to_string(),
             Webhook::Http(http) => {
                 let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-                let body = if matches!(http.body, HttpBody::Event) { "event" } else { "template" };
-                format!("{} {}{headers} {body} {:?}", http.method, http.url, http.timeout)
+                let body = match http.body {
+                    HttpBody::None => "no body",
+                    HttpBody::Event => "event",
+                    HttpBody::Template(_) => "template",
+                };
+                let signed = " signed".repeat(http.signing.reveal().len());
+                format!("{} {}{headers} {body}{signed} {:?}", http.method, http.url, http.timeout)
             }
         },
         ActionKind::File(file) => {

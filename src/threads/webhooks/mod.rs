@@ -279,12 +279,17 @@ impl<'a> Worker<'a> {
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
+        let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
         if let Some(rest) = rest {
             // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
             log::warn!("other posts for {name} wait: {rest}");
+        }
+        if let Some(reason) = closed {
+            // Not throttled either: a closed destination gets no further request.
+            log::warn!("{name} is closed ({reason}): correct its URL or remove the hook; added again, a hook opens it");
         }
         if delivered {
             self.take_out(&ids);

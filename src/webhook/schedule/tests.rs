@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
 use crate::config::limits::SENDERS_MAX;
+use crate::hooks::signature::Signing;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
@@ -49,7 +50,7 @@ impl Clocked {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
         let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
-        let request = Request { url, method: "POST".into(), headers, body, timeout };
+        let request = Request { url, method: "POST".into(), headers, body, signing: Signing::default(), timeout };
         let post = self.post(address, Content::Request(request));
         self.schedule.offer(self.now, post)
     }

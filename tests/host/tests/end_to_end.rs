@@ -361,7 +361,28 @@ fn hooks_may_be_wrong_raise_errors_and_be_removed() {
         let bodies: Vec<String> =
             web.seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
         assert_eq!(bodies.len(), 2, "{bodies:?}");
-        assert!(bodies[0].contains("\"nan\":null") && bodies[1].contains("\"last\":true"), "{bodies:?}");
+        assert!(
+            bodies[0].contains("\"nan\":null") && bodies[1] == r#"{"on":"kill","sum":{"last":true}}"#,
+            "{bodies:?}"
+        );
+    }
+}
+
+#[test]
+fn a_receiver_that_is_gone_gets_one_request_until_its_hook_is_added_again() {
+    for unwinding in unwinding() {
+        let is_asked = AtomicBool::new(false);
+        let web = Web::start(move |_| {
+            let is_back = is_asked.swap(true, Ordering::SeqCst);
+            if is_back { Answer::Status(200) } else { Answer::Full(410, String::new(), "moved away".to_owned()) }
+        });
+        let set = format!("web={}", web.url("/hook"));
+        let options = ["--set", &set, "--unwind", unwinding];
+        let said = Host::start("gone", &prefix(&format!("gone-{unwinding}")), &options).pass();
+        let expected =
+            "is closed (HTTP 410: moved away): correct its URL or remove the hook; added again, a hook opens it";
+        assert!(said.contains(expected) && !said.contains("/hook is"), "{said}");
+        assert_eq!(web.seen().len(), 2);
     }
 }
 
@@ -422,6 +443,10 @@ fn redis_and_webhooks_may_use_tls() {
             let seen: Vec<_> = web.seen().iter().map(|seen| (seen.target.clone(), seen.json()["n"].as_u64())).collect();
             assert_eq!(seen, [(target.to_owned(), Some(7))]);
         }
+        let signed = &secure.seen()[0];
+        let signatures: Vec<&str> = signed.header("webhook-signature").split(' ').collect();
+        assert!(signatures.len() == 2 && signatures.iter().all(|one| one.starts_with("v1,") && one.len() == 47));
+        assert!(signed.header("webhook-timestamp").parse::<u64>().unwrap() > 1_700_000_000);
     }
 }
 

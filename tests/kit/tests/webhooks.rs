@@ -28,6 +28,12 @@ fn once(first: Answer, then: Answer) -> impl Fn(&fault_kit::Seen) -> Answer {
     move |_| if asked.fetch_add(1, Ordering::SeqCst) == 0 { first.clone() } else { then.clone() }
 }
 
+/// The table with one more member.
+fn with(mut spec: Value, name: &str, value: Value) -> Value {
+    spec[name] = value;
+    spec
+}
+
 /// Waits for a report of failed actions and returns the reports.
 fn wait_told(poster: &Poster) -> Vec<(String, &'static str, String)> {
     let mut told = Vec::new();
@@ -170,17 +176,21 @@ fn many_rate_limits_lose_no_message() {
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
 
-/// Discord answers that a webhook no longer exists.
+/// Discord answers that a webhook no longer exists, or another receiver that it is gone.
 #[test]
 fn a_destination_that_is_gone_gets_one_request() {
-    for (status, body) in [
-        (401, r#"{"message":"Invalid Webhook Token","code":50027}"#),
-        (403, "{}"),
-        (404, r#"{"message":"Unknown Webhook","code":10015}"#),
-        (410, ""),
+    for (kind, status, body) in [
+        ("discord", 401, r#"{"message":"Invalid Webhook Token","code":50027}"#),
+        ("discord", 403, "{}"),
+        ("discord", 404, r#"{"message":"Unknown Webhook","code":10015}"#),
+        ("discord", 410, ""),
+        ("http", 410, "gone"),
     ] {
         let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
-        let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
+        let url = web.url("/api/webhooks/1/hunter2");
+        let spec = json!({ "type": kind, "format": "{text}" });
+        let url_name = if kind == "http" { "url" } else { "webhook_url" };
+        let (poster, hook) = (Poster::default(), Hook::new("d", with(spec, url_name, json!(url))));
         poster.post(&hook, json!({ "text": "first" }));
         wait_until("the destination is closed", || {
             matches!(poster.standing("webhooks").state, DestinationState::Closed(_))
@@ -197,7 +207,7 @@ fn a_destination_that_is_gone_gets_one_request() {
             poster.dead_letters().iter().all(|line| line["cause"] == "closed" && line["reason"] == reason.as_str())
         );
         // The first post reports it; ten more of the same kind within ten seconds do not.
-        assert_eq!(poster.wait_told(1), [("d".to_owned(), "discord", reason)]);
+        assert_eq!(poster.wait_told(1), [("d".to_owned(), kind, reason)]);
         // The hook is added again: the module tries once more.
         poster.shared.webhooks.reopen(&hook.webhook);
         assert_eq!(poster.standing("webhooks").state, DestinationState::Ok);
@@ -281,7 +291,7 @@ fn a_denied_request_does_not_close_its_destination() {
     let web = Web::start(|seen| match seen.json()["n"].as_u64() {
         Some(n) if n % 3 == 1 => Answer::Status(403),
         Some(n) if n % 3 == 2 => Answer::Status(404),
-        _ if seen.target == "/gone" => Answer::Status(410),
+        _ if seen.target == "/missing" => Answer::Status(404),
         _ => Answer::Status(200),
     });
     let poster = Poster::default();
@@ -293,18 +303,18 @@ fn a_denied_request_does_not_close_its_destination() {
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
     assert_eq!(poster.standing("good").state, DestinationState::Ok);
-    // In the end the path that is gone is paused. Its other posts wait, and no other path does.
-    let gone = Hook::http_named("gone", &web.url("/gone"));
-    (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
-    wait_until("the path is paused", || matches!(poster.standing("gone").state, DestinationState::Closed(_)));
+    // In the end the path that is missing is paused. Its other posts wait, and no other path does.
+    let missing = Hook::http_named("missing", &web.url("/missing"));
+    (0..DENIED_MAX + 1).for_each(|_| poster.post(&missing, json!({})));
+    wait_until("the path is paused", || matches!(poster.standing("missing").state, DestinationState::Closed(_)));
     poster.post(&hook, json!({}));
     poster.wait_delivered(15);
     assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
-    let DestinationState::Closed(reason) = poster.standing("gone").state else {
-        panic!("{:?}", poster.standing("gone"))
+    let DestinationState::Closed(reason) = poster.standing("missing").state else {
+        panic!("{:?}", poster.standing("missing"))
     };
-    assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
-    assert_eq!(poster.standing("gone").waiting, 1);
+    assert!(reason.starts_with("HTTP 404; it denied"), "{reason}");
+    assert_eq!(poster.standing("missing").waiting, 1);
     poster.assert_balanced();
     poster.stop();
 }
