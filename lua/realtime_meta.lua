@@ -157,8 +157,30 @@ function realtime.GetLeaderboard(board, n) end
 function realtime.ReadEventLog(path, options) end
 
 ---@alias realtime.Scope "fleet"|"each" one server of the fleet acts, or every server
----@alias realtime.Test {eq?: any, ne?: any, lt?: number, le?: number, gt?: number, ge?: number, one_of?: any[]}
----@alias realtime.Where table<string, string|number|boolean|realtime.Test> conditions by dotted path; all must be true
+---@class realtime.Test conditions of one field; all must be true
+---@field eq? string|number|boolean
+---@field ne? string|number|boolean
+---@field lt? number
+---@field le? number
+---@field gt? number
+---@field ge? number
+---@field one_of? (string|number|boolean)[]
+---@field contains? string|number|boolean a part of a text, or an entry of a list
+---@field starts_with? string
+---@field exists? boolean
+---@field all_of? realtime.FieldCondition[]
+---@field any_of? realtime.FieldCondition[] at least one holds
+---@field none_of? realtime.FieldCondition[]
+---@field ["not"]? realtime.FieldCondition
+
+---@alias realtime.FieldCondition string|number|boolean|realtime.Test
+
+---@class realtime.Where conditions by dotted path; all must be true. A field named like a group has a dot before it
+---@field all_of? realtime.Where[]
+---@field any_of? realtime.Where[] at least one holds
+---@field none_of? realtime.Where[]
+---@field ["not"]? realtime.Where
+---@field [string] realtime.FieldCondition
 
 ---@class realtime.DiscordSpec
 ---@field type "discord"
@@ -186,7 +208,7 @@ function realtime.ReadEventLog(path, options) end
 
 ---@class realtime.FileSpec
 ---@field type "file"
----@field path string below garrysmod/data/
+---@field path string below garrysmod/data/; may have `{channel}` and `{date}`
 ---@field format? "json"|"binary"
 ---@field max_bytes? integer
 ---@field max_files? integer 0 keeps all
@@ -197,7 +219,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field type "counter"
 ---@field key string a template
 ---@field action? "incr"|"decr"
----@field by? integer
+---@field by? integer|string or a placeholder: `"{amount}"`, `"-{amount}"`
 ---@field ttl? integer seconds from its first count
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
@@ -206,7 +228,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field type "leaderboard"
 ---@field board string a template
 ---@field member string a template
----@field by? number
+---@field by? number|string or a placeholder: `"{amount}"`, `"-{amount}"`
 ---@field ttl? integer
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
@@ -221,7 +243,8 @@ function realtime.ReadEventLog(path, options) end
 ---@field scope? realtime.Scope the default of its actions
 
 ---@class realtime.AggregatorSpec
----@field interval integer seconds, 1 to 86400
+---@field interval integer|"day"|"week"|"month" seconds, 1 to 86400
+---@field at? string for days, weeks and months: the time of day at which they begin, "06:00"
 ---@field aggregate fun(events: any[]): table? for nil no action runs
 ---@field actions realtime.ActionSpec[]
 ---@field max_events? integer 10000 if left out

@@ -23,6 +23,7 @@ use imports::{Import, Source};
 const LAYERS: &[(&str, u8)] = &[
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
+    ("calendar", 0),
     ("config", 0),
     ("event", 0),
     ("hooks", 0),
@@ -290,6 +291,7 @@ fn the_readme_lists_every_option() {
             OptionKind::Name => " (1 to 32 characters)".to_owned(),
             OptionKind::Switch => " (`true` or `false`)".to_owned(),
             OptionKind::Url => String::new(),
+            OptionKind::Offset => " (a distance from UTC such as `+02:00`, `-5:30` or `2`)".to_owned(),
         };
         let default = if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };
         let line =

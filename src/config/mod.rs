@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::calendar::offset;
 use crate::config::options::{
     ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, server_name_of,
     shown_name, unknown_option,
@@ -43,6 +44,8 @@ pub struct Config {
     pub(crate) tls_ca_file: String,
     pub(crate) tls_server_name: String,
     pub(crate) webhook_ca_file: String,
+    /// Seconds to the east of UTC. `None`: the machine's zone.
+    pub(crate) timezone_offset_s: Option<i32>,
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
     pub(crate) complaints: Vec<String>,
     /// Whether `server` is made from a name that holds other characters.
@@ -88,6 +91,7 @@ impl Config {
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
+            timezone_offset_s: None,
             complaints: Vec::new(),
             is_server_repaired: false,
             not_understood: ByOption::default(),
@@ -241,6 +245,7 @@ impl Config {
             }
             "tls_server_name" => self.tls_server_name = text.to_owned(),
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
+            "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
             "identity" => self.identity = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),

@@ -17,6 +17,8 @@ pub enum OptionKind {
     Name,
     /// At most this many bytes, no control characters.
     Text { bytes_max: usize },
+    /// A distance from UTC (`calendar/offset.rs`), or empty.
+    Offset,
     /// A whole number in this range, in this unit.
     Whole { min: u64, max: u64, unit: &'static str },
 }
@@ -73,6 +75,13 @@ pub const OPTIONS: &[OptionRow] = &[
         sentence: "stands before every channel and key, so that two sets of servers can share one Redis",
     },
     OptionRow {
+        name: "timezone_offset",
+        kind: OptionKind::Offset,
+        default: "",
+        sentence: "the owner's clock, for dates in templates and days of aggregators; empty: that of the machine, which \
+                   follows daylight saving time",
+    },
+    OptionRow {
         name: "identity",
         kind: OptionKind::Switch,
         default: "true",
@@ -111,10 +120,10 @@ pub fn environment_name(option: &str) -> String {
 
 impl OptionKind {
     /// Checks the text of a value. Returns the number of a `Whole`, 1 for a `Switch` that is on, and 0 for all else.
-    /// A `Url` is checked where it is parsed (`Address::parse`).
+    /// A `Url` and an `Offset` are checked where they are parsed (`Address::parse`, `calendar/offset.rs`).
     pub(super) fn check(&self, text: &str) -> Result<u64, String> {
         match *self {
-            OptionKind::Url => Ok(0),
+            OptionKind::Url | OptionKind::Offset => Ok(0),
             OptionKind::Switch => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Ok(1),
                 "false" | "no" | "off" | "0" => Ok(0),

@@ -23,6 +23,7 @@
 
 use std::fmt;
 
+use crate::calendar::format::DIRECTIVES;
 use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::json::find::Field;
 use crate::json::tape::TapeItem as Item;
@@ -151,6 +152,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) channel: &'a [u8],
     /// The time at which this server received the event. The value of `{time}`, in seconds there.
     pub(crate) unix_ms: u64,
+    /// The owner's zone at that time, in seconds to the east of UTC. For `{date}` and the like.
+    pub(crate) offset_s: i32,
 }
 
 impl Template {
@@ -194,6 +197,11 @@ impl Template {
     /// True unless the text is the same for every event.
     pub(crate) fn has_placeholders(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
+    }
+
+    /// True if the text is one placeholder and nothing else.
+    pub(crate) fn is_one_placeholder(&self) -> bool {
+        matches!(*self.parts, [Part::Field { .. }])
     }
 
     /// The hook's own text, without the placeholders.
@@ -299,7 +307,9 @@ fn is_sign_of_a_letter(c: char) -> bool {
 /// True if the author of a text in braces most likely meant a placeholder: see the rule at the top of this file.
 fn looks_like_a_placeholder(inner: &str) -> bool {
     let is_code = |c: char| "\",;\\".contains(c) || (c.is_control() && c != '\t');
-    inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
+    // A format may have commas.
+    inner.starts_with(source::TIME) && inner.contains('%')
+        || inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
 }
 
 /// Checks a text with escapes such as `%7B`. A value must not complete an escape that the text before it begins, as in
@@ -334,6 +344,7 @@ fn push_guarded(
     match source.value(fields) {
         Value::Field(field) => push_field(out, style, &field),
         Value::Text(bytes) => push_bytes(out, style, bytes),
+        Value::Made(text) => push_bytes(out, style, text.as_bytes()),
         Value::Number(number) => _ = text::push_number(out, number),
         Value::Json(json) => push_json(out, style, &json),
         Value::Absent => match style {
@@ -449,6 +460,9 @@ impl fmt::Display for TemplateError {
             TemplateError::Placeholder(inner) => {
                 let trimmed = inner.trim();
                 let shown = inner.escape_debug();
+                if inner.starts_with(source::TIME) {
+                    return write!(f, "`{{{shown}}}` is not a time: after `time:` known are {DIRECTIVES}");
+                }
                 if is_path(trimmed) {
                     return write!(f, "`{{{shown}}}` is not a placeholder: write `{{{trimmed}}}`, without spaces");
                 }

@@ -4,7 +4,8 @@
 //! | placeholder | value |
 //! |---|---|
 //! | `{name.path}` | the field at this path |
-//! | `{channel}`, `{time}`, `{event}` | the built-in value, unless the event has a member of that name |
+//! | `{channel}`, `{time}`, `{date}`, `{week}`, `{event}` | the built-in value, unless the event has a member of that name |
+//! | `{time:%H:%M}` | the time after a format (`calendar/format.rs`) |
 //! | `{raw:name.path}` | the value of `{name.path}` as JSON: a text has its quotes |
 //! | `{event:json}` | the whole event, even if it has a member `event` |
 //!
@@ -17,10 +18,15 @@
 use std::fmt;
 
 use super::{Context, Fields, Part, TemplateError, is_path};
+use crate::calendar::civil::Local;
+use crate::calendar::format;
 use crate::event::identity;
 use crate::json::find::{self, Field};
 use crate::json::tape::TapeItem as Item;
 use crate::json::text;
+
+/// The beginning of a placeholder with a format.
+pub(super) const TIME: &str = "time:";
 
 /// The origin of a placeholder's value.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(super) enum Source {
     Raw(Box<str>, Option<BuiltIn>),
     /// The built-in value, whatever members the event has.
     BuiltIn(BuiltIn),
+    /// The time after this format, in the owner's zone.
+    Time(Box<str>),
 }
 
 /// A value that every event has.
@@ -40,6 +48,10 @@ pub(super) enum BuiltIn {
     Channel,
     /// Whole seconds of Unix time.
     Time,
+    /// The date in the owner's zone, `2026-11-27`.
+    Date,
+    /// The week of ISO 8601 in the owner's zone, `2026-W48`.
+    Week,
     /// The JSON of the event, without its identity.
     Event,
 }
@@ -50,6 +62,8 @@ pub(super) enum Value<'a> {
     Absent,
     Field(Field<'a>),
     Text(&'a [u8]),
+    /// A text that is no part of the event.
+    Made(String),
     Number(f64),
     /// Valid JSON, in UTF-8.
     Json(Vec<u8>),
@@ -61,6 +75,8 @@ impl BuiltIn {
         match name {
             "channel" => Some(BuiltIn::Channel),
             "time" => Some(BuiltIn::Time),
+            "date" => Some(BuiltIn::Date),
+            "week" => Some(BuiltIn::Week),
             "event" => Some(BuiltIn::Event),
             _ => None,
         }
@@ -70,6 +86,8 @@ impl BuiltIn {
         match self {
             BuiltIn::Channel => Value::Text(fields.channel),
             BuiltIn::Time => Value::Number((fields.unix_ms / 1000) as f64),
+            BuiltIn::Date => Value::Made(format::date(local(fields))),
+            BuiltIn::Week => Value::Made(format::week(local(fields))),
             BuiltIn::Event => Value::Json(event_json(fields.json)),
         }
     }
@@ -88,6 +106,7 @@ impl Source {
     fn with_argument(word: &str, argument: &str) -> Option<Source> {
         match (word, argument) {
             ("raw", path) if is_path(path) => Some(Source::Raw(path.into(), BuiltIn::named(path))),
+            ("time", format) if format::is_format(format) => Some(Source::Time(format.into())),
             ("event", "json") => Some(Source::BuiltIn(BuiltIn::Event)),
             _ => None,
         }
@@ -104,6 +123,7 @@ impl Source {
             Source::Named(path, built_in) => named(path, *built_in),
             Source::Raw(path, built_in) => raw(named(path, *built_in)),
             Source::BuiltIn(built_in) => built_in.value(fields),
+            Source::Time(format) => Value::Made(format::text_of(format, local(fields))),
         }
     }
 
@@ -121,6 +141,9 @@ impl fmt::Display for Source {
             Source::Raw(path, _) => write!(f, "raw:{path}"),
             Source::BuiltIn(BuiltIn::Channel) => f.write_str("channel"),
             Source::BuiltIn(BuiltIn::Time) => f.write_str("time"),
+            Source::BuiltIn(BuiltIn::Date) => f.write_str("date"),
+            Source::BuiltIn(BuiltIn::Week) => f.write_str("week"),
+            Source::Time(format) => write!(f, "{TIME}{format}"),
             Source::BuiltIn(BuiltIn::Event) => f.write_str("event:json"),
         }
     }
@@ -128,14 +151,21 @@ impl fmt::Display for Source {
 
 /// The value as JSON. Numbers and booleans are the same as JSON and in texts, so fields of these types stay fields.
 fn raw(value: Value<'_>) -> Value<'_> {
+    let json = |bytes: &[u8]| {
+        let mut json = Vec::new();
+        text::push_string(&mut json, bytes);
+        Value::Json(json)
+    };
     match value {
-        Value::Text(bytes) | Value::Field(Field { item: Item::Text(bytes), .. }) => {
-            let mut json = Vec::new();
-            text::push_string(&mut json, bytes);
-            Value::Json(json)
-        }
+        Value::Text(bytes) | Value::Field(Field { item: Item::Text(bytes), .. }) => json(bytes),
+        Value::Made(text) => json(text.as_bytes()),
         other => other,
     }
+}
+
+/// The moment of the event on the owner's clock.
+fn local(fields: &Fields<'_>) -> Local {
+    Local::of(fields.unix_ms, fields.offset_s)
 }
 
 /// Adapts the sources to the context, as the top of this file says.

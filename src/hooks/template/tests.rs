@@ -13,7 +13,7 @@ fn tape_of(json: &[u8]) -> Vec<u8> {
 }
 
 fn fields(tape: &[u8]) -> Fields<'_> {
-    Fields { tape, json: b"null", channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
+    Fields { tape, json: b"null", channel: b"player:kill/1", unix_ms: 1_700_000_000_999, offset_s: 7200 }
 }
 
 fn context(name: &str) -> Context {

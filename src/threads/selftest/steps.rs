@@ -5,7 +5,7 @@
 //!
 //! | step | tries |
 //! |---|---|
-//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name and version |
+//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name, its version, the owner's clock |
 //! | `file` | to write, read and remove a file in `garrysmod/data/realtime` |
 //! | `resolve` | to look up the host of the option `redis` |
 //! | `connect`, `tls`, `log in`, `role` | a connection, stage by stage (`tls` only if the option asks for it) |
@@ -19,6 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use crate::calendar::offset;
 use crate::config::{Config, Place};
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
@@ -65,14 +66,12 @@ impl fmt::Display for Step {
     }
 }
 
-/// Runs all steps, and reports each one when it ends. `data` is the game's data folder.
-pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
+/// Runs all steps, and reports each one when it ends. `data` is the game's data folder, `offset_s` the owner's clock in
+/// seconds to the east of UTC.
+pub fn run(config: &Config, data: &Path, offset_s: i32, report: &mut dyn FnMut(Step)) {
     let outcome = settings(config);
     report(Step { name: "settings", outcome });
-    report(Step {
-        name: "platform",
-        outcome: Ok(format!("{}, version {}", platform_file(), env!("CARGO_PKG_VERSION"))),
-    });
+    report(Step { name: "platform", outcome: Ok(platform(offset_s)) });
     let outcome = write_file(data);
     report(Step { name: "file", outcome });
     // The step `settings` has reported it. Redis at a default address would be another one than the operator meant.
@@ -106,6 +105,11 @@ fn settings(config: &Config) -> Result<String, Failure> {
     }
     found.push(in_force);
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
+}
+
+/// The library, and the clock that dates and days follow.
+fn platform(offset_s: i32) -> String {
+    format!("{}, version {}, clock UTC{}", platform_file(), env!("CARGO_PKG_VERSION"), offset::shown(offset_s))
 }
 
 /// The file name under which Garry's Mod looks for this library: by system and by the width of a pointer.

@@ -36,7 +36,8 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
         text::push_string(&mut string, event.payload());
         json = Cow::Owned(string);
     }
-    let fields = Fields { tape: scratch, json: &json, channel: event.channel(), unix_ms: event.unix_ms };
+    let Job { offset_s, .. } = *job;
+    let fields = Fields { tape: scratch, json: &json, channel: event.channel(), unix_ms: event.unix_ms, offset_s };
     // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
     // which may be shown, from the hook's own, which may be secret.
     let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, HttpBody::Template(_)));

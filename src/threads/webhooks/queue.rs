@@ -41,6 +41,8 @@ pub struct Job {
     pub hook: Arc<[u8]>,
     pub webhook: Arc<Webhook>,
     pub event: Arc<EventText>,
+    /// The owner's zone at the time of the event, in seconds to the east of UTC.
+    pub offset_s: i32,
 }
 
 impl Job {

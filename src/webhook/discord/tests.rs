@@ -24,7 +24,7 @@ fn message(spec: Value, event: &[u8]) -> Result<Message, NoMessage> {
     tape::parse(event, &mut found).unwrap();
     Message::of(
         &hook(spec),
-        &Fields { tape: &found, json: b"null", channel: b"player:death", unix_ms: 1_700_000_000_999 },
+        &Fields { tape: &found, json: b"null", channel: b"player:death", unix_ms: 1_700_000_000_999, offset_s: 0 },
     )
 }
 

@@ -23,7 +23,7 @@ fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    let fields = Fields { tape: &found, json: event, channel: b"kill", unix_ms: 1_700_000_000_000 };
+    let fields = Fields { tape: &found, json: event, channel: b"kill", unix_ms: 1_700_000_000_000, offset_s: 0 };
     Request::of(http, &fields)
 }
 

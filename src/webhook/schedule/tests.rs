@@ -69,7 +69,8 @@ impl Clocked {
         let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
-        let message = Message::of(hook, &Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0 }).unwrap();
+        let message =
+            Message::of(hook, &Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0, offset_s: 0 }).unwrap();
         let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }

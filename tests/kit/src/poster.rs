@@ -92,7 +92,7 @@ impl Poster {
     pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), IntakeFull> {
         let event = EventText::new(b"test", &[json.as_bytes()], 1_700_000_000_000);
         let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
-        self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
+        self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event), offset_s: 0 })
     }
 
     /// The standing of the destination whose name contains `part` or whose hook is `part`. Waits until the worker has

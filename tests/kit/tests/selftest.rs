@@ -35,7 +35,7 @@ fn lines(settings: &Value, data: &Folder) -> Vec<String> {
     let mut config = Config::defaults("test", 1);
     assert_eq!(config.apply_json("test", &settings.to_string()), []);
     let mut lines = Vec::new();
-    selftest::run(&config, &data.0, &mut |step| lines.push(step.to_string()));
+    selftest::run(&config, &data.0, 7200, &mut |step| lines.push(step.to_string()));
     lines
 }
 
@@ -59,6 +59,7 @@ fn a_redis_that_works_passes_every_step() {
     ];
     assert_eq!(names, expected, "{found:#?}");
     assert!(found.iter().all(|line| line.contains(" ok ")), "{found:#?}");
+    assert!(found[1].ends_with(", clock UTC+02:00"), "{}", found[1]);
     assert_eq!(redis.command(&["KEYS", "*"]), "", "nothing is left behind");
     assert_eq!(std::fs::read_dir(data.0.join("realtime")).unwrap().count(), 0);
 }
