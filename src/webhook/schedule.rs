@@ -137,15 +137,24 @@ impl Schedule {
         }
         let at = self.destinations.len();
         if at < DESTINATIONS_MAX {
-            self.destinations.push(Destination::new(post));
+            self.destinations.push(self.newcomer(post));
             return Some(at);
         }
         let idle = self.destinations.iter().enumerate().filter(|(_, destination)| destination.is_idle(now));
         let at = idle.min_by_key(|(_, destination)| (destination.is_in_trouble(), destination.served))?.0;
+        let newcomer = self.newcomer(post);
         let destination = self.destinations.get_mut(at)?;
         self.forgotten.add(&destination.tally);
-        *destination = Destination::new(post);
+        *destination = newcomer;
         Some(at)
+    }
+
+    /// The destination of a first post. It is paused as those are that share its rate limit.
+    fn newcomer(&self, post: &Post) -> Destination {
+        let (limit, mut newcomer) = (post.address.limit(), Destination::new(post));
+        let known = self.destinations.iter().filter(|known| known.address.limit() == limit);
+        newcomer.pause_until = known.filter_map(|known| known.pause_until).max();
+        newcomer
     }
 
     /// Accepts posts for this address again. A hook with it was added, so somebody may have repaired the destination.

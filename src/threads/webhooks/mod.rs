@@ -204,17 +204,31 @@ impl<'a> Worker<'a> {
     fn make(&mut self, job: Job) {
         self.webhooks.intake_bytes.fetch_sub(job.weight(), Ordering::AcqRel);
         let stats = &self.shared.stats.webhooks;
+        let mut left_out = Vec::new();
         let made = {
             let _lost = LostInPanic(&stats.dropped.panic);
             fail_point("webhook");
-            compose::post_of(&job, self.webhooks, &mut self.tape)
+            compose::post_of(&job, self.webhooks, &mut self.tape, &mut left_out)
         };
         match made {
-            Ok(post) => self.offer(post),
+            Ok(post) => {
+                self.note_left_out(&job, &left_out);
+                self.offer(post);
+            }
             Err(reason) => {
                 stats.dropped.unmade.add(1);
                 self.tell(&job.hook, job.webhook.kind(), address_of(&job.webhook).name(), &reason);
             }
+        }
+    }
+
+    /// Counts and reports the parts that a message goes without.
+    fn note_left_out(&mut self, job: &Job, left_out: &[String]) {
+        self.shared.stats.message_parts_left_out.add(left_out.len() as u64);
+        for part in left_out {
+            let Some(more) = self.failures.pass(cause(&[&job.hook, part.as_bytes()]), Instant::now()) else { continue };
+            let hook = String::from_utf8_lossy(&job.hook);
+            log::warn!("a message of hook `{}` goes without a part: {}{more}", escaped(&hook), escaped(part));
         }
     }
 

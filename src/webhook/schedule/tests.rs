@@ -68,7 +68,7 @@ impl Clocked {
         let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
-        let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();
+        let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }, &mut Vec::new()).unwrap();
         let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }
@@ -467,8 +467,12 @@ fn threads_of_one_webhook_pause_together() {
     clocked.schedule.done(clocked.now, 0, 0, answer);
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
+    // A thread that gets its first post during the pause waits too.
+    clocked.discord(1, "?thread_id=7", "d");
+    assert_eq!(clocked.next(), None);
     clocked.pass(2.0);
     assert_eq!(clocked.next(), Some((1, 2)));
+    assert_eq!(clocked.next(), Some((3, 4)));
 }
 
 #[test]

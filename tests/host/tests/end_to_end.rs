@@ -284,6 +284,23 @@ fn the_hooks_of_the_wish_list_work_as_written() {
     assert_eq!(kills.sum::<u32>(), 5, "{log}");
 }
 
+/// Names, pictures, titles and colors of Discord messages come from Lua and its events.
+#[test]
+fn messages_have_the_names_and_colors_of_lua() {
+    let discord = Web::start(|_| Answer::Status(204));
+    let url = format!("discord={}", discord.url(""));
+    Host::start("relay", &prefix("relay"), &["--set", &url]).pass();
+    let seen: Vec<serde_json::Value> = discord.seen().iter().map(fault_kit::Seen::json).collect();
+    let shown = |text: &str| {
+        let body = seen.iter().find(|body| body["thread_name"] == text).unwrap();
+        assert_eq!(body["applied_tags"], serde_json::json!(["12"]));
+        format!("{} {} {}", body["username"], body["avatar_url"], body["embeds"][0]["color"])
+    };
+    assert_eq!(shown("a"), r#""Bob" "https://a/b.png" 16746496"#);
+    assert_eq!(shown("b"), "\"C\u{200a}lyde\" null 66051");
+    assert_eq!(shown("c"), r#""Bob" null null"#);
+}
+
 /// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
 /// those of the killed server may be missing.
 #[test]
