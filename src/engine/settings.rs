@@ -79,6 +79,9 @@ impl Engine {
         if webhook_trust.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
             self.shared.webhooks.trust(&config.webhook_ca_file, webhook_trust);
         }
+        if config.proxies() != self.config.proxies() {
+            self.shared.webhooks.go_through(config.proxies());
+        }
         // Equal settings must not end the connections.
         if config == *self.config {
             return;

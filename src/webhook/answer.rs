@@ -5,6 +5,7 @@
 //! |---|---|
 //! | 2xx | [`Verdict::Delivered`] |
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
+//! | none, as a proxy asks for another login (407) | [`Verdict::Unsent`] |
 //! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
@@ -42,6 +43,8 @@ pub(crate) enum Verdict {
         /// The limit holds for all Discord destinations of the origin.
         global: bool,
     },
+    /// A proxy asks for another login, so the post did not reach its destination.
+    Unsent,
     /// Another attempt may succeed.
     Again {
         /// The time that the server asks for. `None`: only the delay between attempts applies.
@@ -97,9 +100,24 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
     PostResult { verdict, reason, pause: if kind == DestinationKind::Discord { bucket_pause(response) } else { None } }
 }
 
-/// The result of a request without a response; `reason` is the error.
-pub(crate) fn trouble(reason: String) -> PostResult {
-    PostResult { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
+/// Why a request has no response.
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    /// A proxy asks for another login, so the request did not reach its destination.
+    pub(crate) asks_login: bool,
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Trouble {
+        Trouble { reason, asks_login: false }
+    }
+}
+
+/// The result of a request without a response. With a wrong login for a proxy no post can be sent, and none has reached its
+/// destination: all of them wait for the operator, until they are too old.
+pub(crate) fn trouble(trouble: Trouble) -> PostResult {
+    let verdict = if trouble.asks_login { Verdict::Unsent } else { Verdict::Again { after: None, answered: false } };
+    PostResult { verdict, reason: trouble.reason, pause: None }
 }
 
 /// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in

@@ -57,6 +57,8 @@ const STEP_BEHIND_AFTER: u32 = 3;
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
+/// Longest pause while a proxy asks for another login: when the settings are right again, posts go out soon.
+const UNSENT_RETRY_LONGEST: Duration = Duration::from_secs(15);
 // Each sender may hang in a look-up of its own.
 const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 
@@ -261,7 +263,7 @@ impl Schedule {
         match verdict {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
-            Verdict::Again { .. } => destination.failures = destination.failures.saturating_add(1),
+            Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
             Verdict::Delivered | Verdict::Never | Verdict::Denied => destination.failures = 0,
         }
         if let Some(pause) = pause {
@@ -275,6 +277,12 @@ impl Schedule {
                     self.pause_origin(now, at, now + after);
                 }
                 self.pause(at, now + after);
+                self.put_back(at, queued, reason, false);
+            }
+            // As for a rate limit: only its age ends the post.
+            Verdict::Unsent => {
+                let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
+                self.pause(at, now + backoff.min(UNSENT_RETRY_LONGEST));
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Again { after, answered } => {

@@ -256,7 +256,7 @@ impl<'a> Worker<'a> {
             // An order that no sender takes counts as a failed attempt.
             let at = order.at;
             if let Err(reason) = self.webhooks.senders.send(order) {
-                self.settle(Done { at, answer: Err(reason) });
+                self.settle(Done { at, answer: Err(reason.into()) });
             }
         }
     }
@@ -276,13 +276,16 @@ impl<'a> Worker<'a> {
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
-        let mut answer = match &answer {
-            Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
-            Err(reason) => answer::trouble(reason.clone()),
+        let mut answer = match answer {
+            Ok(response) => answer::read(asked, &response, identity::unix_ms(SystemTime::now()) / 1000),
+            Err(trouble) => answer::trouble(trouble),
         };
         // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
         if !answer.reason.is_empty() {
-            answer.reason = answer::redacted(&answer.reason, post.secrets());
+            // A proxy may have answered in the destination's place. Errors of this module quote no proxy.
+            let of_proxies = if status == 0 { Vec::new() } else { self.webhooks.senders.proxy_secrets() };
+            let secrets = post.secrets().into_iter().chain(of_proxies.iter().map(String::as_str));
+            answer.reason = answer::redacted(&answer.reason, secrets.collect());
             if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
                 answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
             }
@@ -313,7 +316,7 @@ impl<'a> Worker<'a> {
 
     /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
     fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
-        if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
+        if !matches!(answer.verdict, answer::Verdict::Again { .. } | answer::Verdict::Unsent) {
             return None;
         }
         let more = self.failures.pass(cause(&[name.as_bytes(), answer.reason.as_bytes()]), Instant::now())?;

@@ -624,6 +624,25 @@ fn a_post_that_fails_repeatedly_lets_the_others_pass() {
     assert_eq!(clocked.next(), Some((0, 2)));
 }
 
+/// A wrong password of a proxy gives up no post before its age does, and a right one is noticed soon.
+#[test]
+fn posts_that_a_proxy_holds_back_make_no_attempts() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "", "a");
+    for _ in 0..WEBHOOK_ATTEMPTS_MAX * 2 {
+        assert_eq!(clocked.next(), Some((0, 1)));
+        assert!(clocked.done(0, Verdict::Unsent).is_empty());
+        clocked.discord(1, "", "b");
+        clocked.pass(UNSENT_RETRY_LONGEST.as_secs_f64());
+        clocked.check();
+    }
+    assert!(matches!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Broken(_)));
+    clocked.next();
+    let post = clocked.schedule.in_flight(0).unwrap();
+    // Nothing was sent, so further messages were merged into it.
+    assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
+}
+
 /// The merged messages are sent again one by one, which shows the refused one.
 #[test]
 fn only_the_refused_one_of_merged_messages_is_lost() {
@@ -940,7 +959,7 @@ fn uses() -> impl Strategy<Value = Use> {
     prop_oneof![
         3 => (0..6_u8, any::<bool>()).prop_map(|(destination, discord)| Use::Offer { destination, discord }),
         3 => (0..5_usize).prop_map(|free| Use::Send { free }),
-        3 => (any::<usize>(), 0..8_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
+        3 => (any::<usize>(), 0..9_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
         1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
     ]
 }
@@ -981,10 +1000,11 @@ proptest! {
                         4 => AGAIN,
                         5 => Verdict::Again { after: None, answered: true },
                         6 => Verdict::Never,
+                        7 => Verdict::Unsent,
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };
-                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned()) };
+                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned().into()) };
                     let lost = clocked.schedule.done(clocked.now, random, at, answer);
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }
