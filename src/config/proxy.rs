@@ -212,6 +212,12 @@ impl Proxies {
         (!is_direct).then_some(proxy)
     }
 
+    /// A sentence for the log. `None`: every destination is reached directly.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        let proxy = self.https.as_ref().or(self.http.as_ref())?;
+        Some(format!("webhooks go out through the proxy {proxy}, set by `{}`", proxy.source))
+    }
+
     /// The secret texts of all proxies.
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.https.iter().chain(&self.http).flat_map(|proxy| proxy.secrets()).collect()

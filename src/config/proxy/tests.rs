@@ -106,6 +106,16 @@ fn options_come_before_variables_and_curl_s_order_holds() {
 }
 
 #[test]
+fn the_log_names_the_proxy_without_its_login() {
+    let variables = [("ALL_PROXY", "http://user:hunter2@10.0.0.1:3128")];
+    let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| Some((*text).into()));
+    let (proxies, _) = Proxies::of_environment(&lookup);
+    let expected = "webhooks go out through the proxy 10.0.0.1:3128, set by `ALL_PROXY`";
+    assert_eq!(proxies.sentence().as_deref(), Some(expected));
+    assert_eq!(proxies.with(&ProxyOption::None, None).sentence(), None);
+}
+
+#[test]
 fn this_machine_is_not_reached_through_a_proxy_of_the_environment() {
     let (proxies, _) = Proxies::of_environment(&|_| Some(Some("http://p:1".to_owned())));
     let is_direct = |host| proxies.of(true, host).is_none();
