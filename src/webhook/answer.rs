@@ -10,6 +10,7 @@
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
+//! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
 //! | 3xx (never followed), all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
@@ -52,6 +53,8 @@ pub(crate) enum Verdict {
         /// False if no response came: then the request may have arrived all the same.
         answered: bool,
     },
+    /// Discord refuses the name or the picture of the sender; without them it may accept the post.
+    Unnamed,
     /// No attempt of this post can succeed.
     Never,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
@@ -91,6 +94,7 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
         401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
         401 | 403 | 404 | 410 => Verdict::Denied,
+        400 if discord.as_ref().is_some_and(refuses_sender) => Verdict::Unnamed,
         // Not implemented: the server will not learn it.
         501 => Verdict::Never,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
@@ -98,6 +102,13 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
     };
     let reason = if verdict == Verdict::Delivered { String::new() } else { reason(response, code, discord.as_ref()) };
     PostResult { verdict, reason, pause: if kind == DestinationKind::Discord { bucket_pause(response) } else { None } }
+}
+
+/// True for an error of Discord about the name or the picture of the sender. Its rules for names are not all documented,
+/// and change.
+fn refuses_sender(body: &Value) -> bool {
+    let errors = body.get("errors");
+    ["username", "avatar_url"].iter().any(|name| errors.is_some_and(|errors| errors.get(name).is_some()))
 }
 
 /// Why a request has no response.

@@ -114,6 +114,11 @@ impl Message {
         true
     }
 
+    /// Takes off the name and the picture of the sender: Discord shows those of the webhook then. False if it has none.
+    pub(crate) fn forget_sender(&mut self) -> bool {
+        [self.username.take(), self.avatar_url.take()].iter().any(Option::is_some)
+    }
+
     /// Reads the message back from the JSON that [`Message::body`] makes, for posts from the spool. `None` if it is
     /// something else.
     pub(crate) fn from_body(body: &Value) -> Option<Message> {

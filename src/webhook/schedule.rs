@@ -264,7 +264,7 @@ impl Schedule {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
             Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
-            Verdict::Delivered | Verdict::Never | Verdict::Denied => destination.failures = 0,
+            Verdict::Delivered | Verdict::Unnamed | Verdict::Never | Verdict::Denied => destination.failures = 0,
         }
         if let Some(pause) = pause {
             self.pause(at, now + pause);
@@ -297,12 +297,16 @@ impl Schedule {
                     self.put_back(at, queued, reason, lets_others_pass);
                 }
             }
-            Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
+            Verdict::Unnamed if self.forget_sender(&mut queued.post) => {
+                queued.post.attempts += 1;
+                self.put_back(at, queued, reason, false);
+            }
+            Verdict::Unnamed | Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
                 // The answer does not tell which of the merged messages is refused: each is sent alone.
                 queued.post.attempts += 1;
                 self.put_back(at, queued, reason, true);
             }
-            Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
+            Verdict::Unnamed | Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
             Verdict::Denied => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
@@ -325,6 +329,14 @@ impl Schedule {
                 destination.queue = VecDeque::new();
             }
         }
+    }
+
+    /// Takes the name and the picture of the sender off the post, which becomes smaller. False if it has none.
+    fn forget_sender(&mut self, post: &mut Post) -> bool {
+        let before = post.weight();
+        let any = post.forget_sender();
+        self.bytes = self.bytes.saturating_sub(before.saturating_sub(post.weight()));
+        any
     }
 
     fn put_back(&mut self, at: usize, queued: Queued, reason: String, lets_others_pass: bool) {

@@ -296,12 +296,16 @@ impl<'a> Worker<'a> {
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
+        let unnamed = answer.verdict == answer::Verdict::Unnamed;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
         if let Some(rest) = rest {
             // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
             log::warn!("other posts for {name} wait: {rest}");
+        }
+        if unnamed && dead.is_empty() {
+            self.shared.stats.message_parts_left_out.add(jobs);
         }
         if delivered {
             self.take_out(&ids);
@@ -316,7 +320,8 @@ impl<'a> Worker<'a> {
 
     /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
     fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
-        if !matches!(answer.verdict, answer::Verdict::Again { .. } | answer::Verdict::Unsent) {
+        if !matches!(answer.verdict, answer::Verdict::Again { .. } | answer::Verdict::Unsent | answer::Verdict::Unnamed)
+        {
             return None;
         }
         let more = self.failures.pass(cause(&[name.as_bytes(), answer.reason.as_bytes()]), Instant::now())?;

@@ -11,6 +11,7 @@ fn shown(answer: &PostResult) -> String {
             format!("limited{}{}", wait(&Some(*after)), if *global { " global" } else { "" })
         }
         Verdict::Unsent => "unsent".to_owned(),
+        Verdict::Unnamed => "unnamed".to_owned(),
         Verdict::Again { after, answered } => {
             assert!(answered);
             format!("again{}", wait(after))

@@ -643,6 +643,36 @@ fn posts_that_a_proxy_holds_back_make_no_attempts() {
     assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
 }
 
+/// Discord refuses the name: all merged messages go again without it, together, and once only.
+#[test]
+fn a_refused_name_is_taken_off() {
+    let mut clocked = Clocked::new();
+    let address = PostAddress::discord(&Url::parse("http://discord/api/webhooks/1/token").unwrap());
+    for text in ["a", "b"] {
+        let body = serde_json::json!({
+            "content": text, "username": "Bob", "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
+        });
+        let message = Message::from_body(&body).unwrap();
+        let url = Url::parse("http://discord/api/webhooks/1/token").unwrap();
+        let post = clocked.post(address.clone(), Content::Message { url, message });
+        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+    }
+    clocked.next();
+    assert!(clocked.done(0, Verdict::Unnamed).is_empty());
+    clocked.check();
+    assert_eq!(clocked.next(), Some((0, 1)));
+    assert_eq!(said(&clocked, 0), (1, "a\nb".to_owned()));
+    let body = clocked.schedule.in_flight(0).unwrap().request().body;
+    assert!(!String::from_utf8(body).unwrap().contains("Bob"));
+    // Without a name it is a refusal like others: each message is sent alone, then given up.
+    assert!(clocked.done(0, Verdict::Unnamed).is_empty());
+    for number in [1, 2] {
+        assert_eq!(clocked.next(), Some((0, number)));
+        assert_eq!(clocked.done(0, Verdict::Unnamed)[0].cause, Cause::Refused);
+        clocked.check();
+    }
+}
+
 /// The merged messages are sent again one by one, which shows the refused one.
 #[test]
 fn only_the_refused_one_of_merged_messages_is_lost() {
@@ -959,7 +989,7 @@ fn uses() -> impl Strategy<Value = Use> {
     prop_oneof![
         3 => (0..6_u8, any::<bool>()).prop_map(|(destination, discord)| Use::Offer { destination, discord }),
         3 => (0..5_usize).prop_map(|free| Use::Send { free }),
-        3 => (any::<usize>(), 0..9_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
+        3 => (any::<usize>(), 0..10_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
         1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
     ]
 }
@@ -1001,6 +1031,7 @@ proptest! {
                         5 => Verdict::Again { after: None, answered: true },
                         6 => Verdict::Never,
                         7 => Verdict::Unsent,
+                        8 => Verdict::Unnamed,
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };

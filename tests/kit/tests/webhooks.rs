@@ -92,6 +92,33 @@ fn messages_appear_under_the_names_of_players() {
     poster.stop();
 }
 
+/// Discord may refuse a name by a rule that nobody knows: the message appears under the webhook's own name then.
+#[test]
+fn a_message_whose_name_is_refused_goes_without_it() {
+    let refusal = json!({ "code": 50035, "message": "Invalid Form Body", "errors": { "username": { "_errors": [] } } });
+    let web = Web::start(move |seen| match seen.json()["username"].as_str() {
+        Some("Hated") => Answer::Full(400, String::new(), refusal.to_string()),
+        _ => DISCORD_OK,
+    });
+    let poster = Poster::default();
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}",
+        "username": "{name}", "avatar_url": "https://a/b.png",
+    });
+    let hook = Hook::new("d", spec);
+    for (name, text) in [("Bob", "a"), ("Hated", "b"), ("Bob", "c")] {
+        poster.post(&hook, json!({ "text": text, "name": name }));
+    }
+    poster.wait_delivered(3);
+    let seen: Vec<Value> = web.seen().iter().map(fault_kit::Seen::json).collect();
+    let said: Vec<_> = seen.iter().map(|body| (body["content"].as_str().unwrap(), body["username"].as_str())).collect();
+    assert_eq!(said, [("a", Some("Bob")), ("b", Some("Hated")), ("b", None), ("c", Some("Bob"))]);
+    assert!(seen[2]["avatar_url"].is_null());
+    assert_eq!(poster.shared.stats.message_parts_left_out.get(), 1);
+    poster.wait_drained();
+    poster.stop();
+}
+
 /// Threads of one webhook share its rate limit, as Discord counts requests to the webhook.
 #[test]
 fn threads_share_the_rate_limit_of_their_webhook() {
