@@ -189,9 +189,14 @@ function realtime.ReadEventLog(path, options) end
 ---@field format? string a template; or `message`, or `embed`
 ---@field message? string
 ---@field embed? table title, description, url, color, fields, footer, author, image, thumbnail, timestamp
----@field username? string
----@field avatar_url? string
+---@field username? string a template
+---@field avatar_url? string a template; `"{avatar}"` takes the whole URL from the event
 ---@field allow_mentions? boolean mentions that `format` itself contains may ping; false if left out
+---@field thread_id? string the id, in quotes, of the thread that gets the messages
+---@field thread_name? string a template; each message begins a post of a forum with this title
+---@field applied_tags? string[] ids of up to five tags of that post
+---@field silent? boolean no notifications
+---@field suppress_embeds? boolean no previews of links
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
@@ -312,6 +317,7 @@ function realtime.Configure(options) end
 ---@field conditions integer calls of condition functions
 ---@field condition_errors integer calls of condition functions that raised an error
 ---@field actions_unmade integer actions that could not be made, for example because the event lacks a field of the key
+---@field message_parts_left_out integer URLs and colors that Discord messages went without, as the event gave none that can be used
 ---@field dead_letters_lost integer dead letters that could not be written
 ---@field files_held integer failed attempts to write the text log, the dead letters or a spool, which were repeated
 ---@field spool_unreadable integer lines of a spool that could not be read, and spools that are no plain files

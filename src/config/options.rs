@@ -13,6 +13,8 @@ pub enum OptionKind {
     Url,
     /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`.
     Switch,
+    /// `http://[user:password@]host:port`, or `none`.
+    Proxy,
     /// 1 to 32 characters, no control characters and no address. Those that are not `A-Z a-z 0-9 _ . -` are replaced.
     Name,
     /// At most this many bytes, no control characters.
@@ -61,6 +63,20 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: OptionKind::Text { bytes_max: 1024 },
         default: "",
         sentence: "PEM file of further authorities that webhooks trust, beside the public ones",
+    },
+    OptionRow {
+        name: "proxy",
+        kind: OptionKind::Proxy,
+        default: "<HTTPS_PROXY>",
+        sentence: "the HTTP proxy for webhooks: `http://[user:password@]host:port`, or `none`; if it is not set, \
+                   the variables HTTPS_PROXY, http_proxy and ALL_PROXY count",
+    },
+    OptionRow {
+        name: "no_proxy",
+        kind: OptionKind::Text { bytes_max: 4096 },
+        default: "<NO_PROXY>",
+        sentence: "hosts that webhooks reach without the proxy: names with their subdomains, addresses and \
+                   networks (`10.0.0.0/8`), separated by commas; `*` for all",
     },
     OptionRow {
         name: "server",
@@ -120,10 +136,11 @@ pub fn environment_name(option: &str) -> String {
 
 impl OptionKind {
     /// Checks the text of a value. Returns the number of a `Whole`, 1 for a `Switch` that is on, and 0 for all else.
-    /// A `Url` and an `Offset` are checked where they are parsed (`Address::parse`, `calendar/offset.rs`).
+    /// A `Url`, a `Proxy` and an `Offset` are checked where they are parsed (`Address::parse`, `Proxy::parse`,
+    /// `calendar/offset.rs`).
     pub(super) fn check(&self, text: &str) -> Result<u64, String> {
         match *self {
-            OptionKind::Url | OptionKind::Offset => Ok(0),
+            OptionKind::Url | OptionKind::Proxy | OptionKind::Offset => Ok(0),
             OptionKind::Switch => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Ok(1),
                 "false" | "no" | "off" | "0" => Ok(0),

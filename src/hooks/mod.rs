@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `sender_name`, `color` | Under which name and with which color does Discord show a message? |
 //! | `signature` | How does a receiver know that a request comes from this server? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `amount` | Which number does a counter or leaderboard add for an event? |
@@ -16,6 +17,7 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod amount;
+pub(crate) mod color;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod hook;
@@ -24,6 +26,7 @@ pub(crate) mod log_file;
 pub(crate) mod members;
 pub(crate) mod request;
 pub(crate) mod routes;
+pub(crate) mod sender_name;
 pub(crate) mod signature;
 pub(crate) mod spec;
 pub(crate) mod template;

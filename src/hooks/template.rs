@@ -288,6 +288,11 @@ fn split(text: &str, style: Style) -> Result<Vec<Part>, TemplateError> {
     Ok(parts)
 }
 
+/// The path of the placeholder that is the whole text: `player.color` for `{player.color}`.
+pub(crate) fn lone_path(text: &str) -> Option<&str> {
+    text.strip_prefix('{')?.strip_suffix('}').filter(|path| is_path(path))
+}
+
 /// True for names of Unicode letters and digits, `_` and `-`, separated by dots.
 pub(crate) fn is_path(text: &str) -> bool {
     let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c);

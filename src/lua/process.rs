@@ -112,6 +112,7 @@ pub(super) fn start(host_port: u16, offset_s: f64) -> Result<&'static Process, S
     let (config, _) = sources.resolve();
     config.complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
     config.renaming().iter().for_each(|sentence| log::warn!("{sentence}"));
+    config.proxies().sentence().iter().for_each(|sentence| log::info!("{sentence}"));
     if config.not_understood().is_some() {
         log::error!("nothing connects to redis: the settings do not say where; {SETTINGS_ADVICE}");
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Answer, Folder, Redis, Scripted, Web};
+use fault_kit::{Answer, ConnectProxy, Folder, Redis, Scripted, Way, Web};
 use realtime::facade::redis::reply::Reply;
 use running::client::Client;
 use running::{Host, prefix, project, redis, seen_by_host, unwinding, variables};
@@ -298,6 +298,37 @@ fn the_hooks_of_the_wish_list_work_as_written() {
         number.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap()
     });
     assert_eq!(kills.sum::<u32>(), 5, "{log}");
+}
+
+/// Names, pictures, titles and colors of Discord messages come from Lua and its events.
+#[test]
+fn messages_have_the_names_and_colors_of_lua() {
+    let discord = Web::start(|_| Answer::Status(204));
+    let url = format!("discord={}", discord.url(""));
+    Host::start("relay", &prefix("relay"), &["--set", &url]).pass();
+    let seen: Vec<serde_json::Value> = discord.seen().iter().map(fault_kit::Seen::json).collect();
+    let shown = |text: &str| {
+        let body = seen.iter().find(|body| body["thread_name"] == text).unwrap();
+        assert_eq!(body["applied_tags"], serde_json::json!(["12"]));
+        format!("{} {} {}", body["username"], body["avatar_url"], body["embeds"][0]["color"])
+    };
+    assert_eq!(shown("a"), r#""Bob" "https://a/b.png" 16746496"#);
+    assert_eq!(shown("b"), "\"C\u{200a}lyde\" null 66051");
+    assert_eq!(shown("c"), r#""Bob" null null"#);
+}
+
+/// A host on which Discord is blocked: the proxy of the environment gets the posts. No name server knows the host.
+#[test]
+fn posts_go_through_the_proxy_of_the_environment() {
+    let discord = Web::start(|_| Answer::Status(204));
+    let proxy = ConnectProxy::start(|_| Way::Open);
+    let url = format!("discord={}", discord.url("").replace("127.0.0.1", "discord.example"));
+    let environment = [("http_proxy", proxy.url("gmod:hunter22@")), ("no_proxy", "other.example".to_owned())];
+    let environment = environment.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let said = Host::start_with("relay", &prefix("proxied"), &["--set", &url], &environment).pass();
+    assert_eq!(discord.seen().len(), 3);
+    assert_eq!(proxy.asked().len(), 3);
+    assert!(!said.contains("hunter22"), "{said}");
 }
 
 /// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
