@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `status` | Which members has a status message, and which lines does it show? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `filter` | Does the event meet the conditions of `where`? |
 //! | `hook`, `aggregator` | Which part of a registration do the threads share? |
@@ -20,6 +21,7 @@ pub(crate) mod members;
 pub(crate) mod request;
 pub(crate) mod routes;
 pub(crate) mod spec;
+pub(crate) mod status;
 pub(crate) mod template;
 pub(crate) mod trie;
 pub(crate) mod url;

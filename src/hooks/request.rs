@@ -144,6 +144,11 @@ const OWN_HEADERS: [&str; 9] =
 pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
     members.only(&COMMON, &own)?;
+    message(members)
+}
+
+/// The members of a message to Discord. Other members are not looked at.
+pub(crate) fn message(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
     let url = members.url(url_name, url)?;

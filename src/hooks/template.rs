@@ -83,6 +83,8 @@ enum Style {
     /// Inside a URL in a text, which Discord makes a link.
     Link,
     Plain,
+    /// The value is text for Discord that other templates have made: it is written as it is.
+    Made,
     /// Plain text in which a line may be an entry: the value stays on its line.
     Line,
     Json(Hole),
@@ -189,6 +191,35 @@ impl Template {
     /// True unless the text is the same for every event.
     pub(crate) fn has_placeholders(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
+    }
+
+    /// The paths of the placeholders.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field { path, .. } => Some(&**path),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// Where `path` would be escaped as markdown, the field `made` is written instead, as it is: it has the same content,
+    /// made by a template of its own. Between code marks, in a link and in plain text the field `path` stays.
+    pub(crate) fn write_as_made(&mut self, path: &str, made: &str) {
+        for part in &mut self.parts {
+            if let Part::Field { path: known, style: style @ Style::Markdown { .. }, .. } = part
+                && **known == *path
+            {
+                (*known, *style) = (made.into(), Style::Made);
+            }
+        }
+    }
+
+    /// The text becomes a part of texts that may have backticks: none of a value may end a code mark there.
+    pub(crate) fn stands_beside_marks(&mut self) {
+        for part in &mut self.parts {
+            if let Part::Field { style: Style::Markdown { beside_marks }, .. } = part {
+                *beside_marks = true;
+            }
+        }
     }
 
     /// The hook's own text, without the placeholders.
@@ -390,6 +421,7 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
         Style::Link => escape::push_link(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
+        Style::Made => out.extend_from_slice(bytes),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),
         Style::FormJson(hole) => {

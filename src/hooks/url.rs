@@ -71,6 +71,16 @@ impl Url {
         format!("{}{}", self.origin, self.target())
     }
 
+    /// This URL with `more` at the end of its path, and without the members `name` of its query.
+    pub(crate) fn below(&self, more: &str, name: &str) -> Url {
+        let (path, query) = self.target().split_once('?').unwrap_or((self.target(), ""));
+        let is_kept = |member: &&str| !member.is_empty() && member.split('=').next() != Some(name);
+        let kept = query.split('&').filter(is_kept).collect::<Vec<_>>().join("&");
+        let joint = if kept.is_empty() { "" } else { "?" };
+        let target = format!("{}{more}{joint}{kept}", path.trim_end_matches('/'));
+        Url { origin: self.origin.clone(), target: Secret::new(target) }
+    }
+
     /// This URL with one more member in its query.
     pub(crate) fn with_query(&self, member: &str) -> Url {
         let target = self.target();
@@ -150,6 +160,11 @@ impl UrlTemplate {
     /// The target as the script wrote it, with its placeholders. Secret: callers must not show it.
     pub(crate) fn target_text(&self) -> &str {
         self.text.reveal()
+    }
+
+    /// The paths of the placeholders.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.target.paths()
     }
 
     /// True if events of one hook can have different URLs.

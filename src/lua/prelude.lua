@@ -2,7 +2,7 @@
 -- gmod13_open runs it once in each Lua state (open.rs). It returns the functions that Rust calls, all under pcall.
 local context, pumped, status_report, begin_selftest, reload = ...
 -- The game's own functions: a script may replace the globals later.
-local print, getinfo = print, debug.getinfo
+local print, getinfo, pcall = print, debug.getinfo, pcall
 
 -- The message handler of pcall. It runs on the stack of the error, so ErrorNoHaltWithStack prints the script's own stack.
 -- Returns true for "reported".
@@ -176,6 +176,18 @@ local function notify(name, ...)
 	hook.Run(name, ...)
 end
 
+-- The values of the game for status messages: hostname, map, gamemode, players, max_players. Nil for a value whose function
+-- is missing or raises an error.
+local function game_values()
+	local function ask(get)
+		local told, value = pcall(get)
+		if told then return value end
+	end
+	local players = ask(function() return player.GetCount() end) or ask(function() return #player.GetAll() end)
+	return ask(function() return GetHostName() end), ask(function() return game.GetMap() end),
+		ask(function() return engine.ActiveGamemode() end), players, ask(function() return game.MaxPlayers() end)
+end
+
 local function start(pump)
 	add_commands()
 	local function create_timer()
@@ -193,4 +205,4 @@ local function start(pump)
 	end)
 end
 
-return on_error, report, say, describe, takes_meta, strip, notify, start
+return on_error, report, say, describe, takes_meta, strip, notify, game_values, start

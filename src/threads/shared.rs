@@ -83,12 +83,13 @@ impl Shared {
         let outbox = Arc::new(Outbox::new(Arc::clone(&stats)));
         let (published, settled) = (Arc::<Published>::default(), Arc::<Settled>::default());
         let links = Arc::new(Links::new(Arc::clone(&notices)));
+        let webhooks = Webhooks::new(boot, &config, Arc::clone(&stats));
         Shared {
             boot,
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             notices,
-            replies: Replies::new(Arc::clone(&stats), attention),
+            replies: Replies::new(Arc::clone(&stats), attention, Arc::clone(&webhooks.desk)),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),
             subscriptions: Subscriptions::new(
@@ -103,7 +104,7 @@ impl Shared {
             settled,
             links,
             actions: Actions::new(Arc::clone(&stats)),
-            webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
+            webhooks,
             limits: Limits::default(),
             embedded: Home::new(data.join("realtime")),
             ledger: Mutex::default(),
@@ -126,6 +127,8 @@ impl Shared {
             self.settled.asked_now();
         }
         self.outbox.wake();
+        // It follows the hooks with a status message.
+        self.webhooks.wake();
         version
     }
 
@@ -141,6 +144,7 @@ impl Shared {
             self.subscriptions.disconnect_before(self.settings.connection_version());
         }
         self.outbox.wake();
+        self.webhooks.wake();
     }
 
     /// True once [`Shared::stop`] was called: every loop ends at its next look.

@@ -147,6 +147,20 @@ impl Message {
         body.end()
     }
 
+    /// The JSON of the request's body for an edit. Texts that the message does not have are there, too, and empty: they
+    /// remove those that it had before. An edit cannot change the author.
+    pub(crate) fn edit_body(&self) -> String {
+        let mut body = Writer::default();
+        body.open(b'{');
+        Mentions::write(self.mentions.as_ref(), body.name("allowed_mentions"));
+        body.name("content").text(self.content.as_bytes());
+        body.name("embeds").open(b'[');
+        self.embeds.iter().for_each(|embed| body.shown(embed));
+        body.close(b']');
+        body.close(b'}');
+        body.end()
+    }
+
     /// Every URL that the message shows. Each may hold a secret.
     pub(crate) fn urls(&self) -> Vec<&str> {
         let mut urls = Vec::new();
@@ -397,7 +411,7 @@ fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || character.is_control())
 }
 
-/// Cuts the text to `chars_max` characters; a cut text ends in `…`.
+/// Cuts the text to `chars_max` characters; a cut text ends in `…`. Also used for the lines of `webhook/status.rs`.
 ///
 /// The cut must not change the meaning of the markdown around it: a value in a code span is not escaped, so an open code
 /// span would let it out.
@@ -406,7 +420,7 @@ fn is_blank(text: &str) -> bool {
 /// ab\*c       cut between `\` and `*`: the backslash goes too, it would escape the `…`
 /// ``co|de``   cut inside code: the code is closed with the same mark, or left out if that has no room
 /// ```
-fn cut(mut text: String, chars_max: usize) -> String {
+pub(crate) fn cut(mut text: String, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text;
     }

@@ -1,5 +1,5 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
+//! `post`, `discord`, `http`, `head`, `answer`, `schedule`, `status` and `date` are pure: the caller passes clocks and randomness.
 //! `client`, `carrier`, `dial`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
@@ -16,6 +16,7 @@ mod head;
 pub(crate) mod http;
 pub(crate) mod post;
 pub(crate) mod schedule;
+pub(crate) mod status;
 
 // 2 I/O
 pub(crate) mod carrier;

@@ -325,6 +325,26 @@ fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// The values come from the game, and a map change is shown by the same message.
+#[test]
+fn a_status_message_shows_the_game() {
+    let discord = Web::start(|_| Answer::Full(200, String::new(), r#"{"id":"120","type":0}"#.to_owned()));
+    let set = format!("discord={}", discord.url(""));
+    let options = ["--set", &set, "--allow-errors"];
+    Host::start_with("status", &prefix("status"), &options, &[("REALTIME_SERVER", "eu-1")]).pass();
+    let seen = discord.seen();
+    let (first, edits) = seen.split_first().unwrap();
+    assert_eq!((first.method.as_str(), first.target.as_str()), ("POST", "/api/webhooks/1/hunter2?wait=true"));
+    assert!(edits.iter().all(|edit| edit.method == "PATCH"), "{seen:?}");
+    assert!(edits.iter().all(|edit| edit.target == "/api/webhooks/1/hunter2/messages/120"), "{seen:?}");
+    let texts: Vec<String> = seen.iter().map(fault_kit::Seen::content).collect();
+    assert!(texts.iter().all(|text| text.contains(" eu-1 ") && text.contains("<t:1")), "{texts:?}");
+    assert!(texts[0].contains("sandbox 0/"), "{texts:?}");
+    let last = texts.last().unwrap();
+    assert!(last.starts_with("? eu-1 gm\\_next ? 0/? <t:"), "{last}");
+    assert!(last.ends_with("**Al\\_1** joined\n**Al\\_0** joined"), "{last}");
+}
+
 #[test]
 fn hooks_may_be_wrong_raise_errors_and_be_removed() {
     for unwinding in unwinding() {
