@@ -117,7 +117,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     lua.push_value(1);
     lua.insert(3);
     lua.call(5, 9);
-    let [on_error, report, say, describe, takes_meta, strip, notify, game_values, start] = [3, 4, 5, 6, 7, 8, 9, 10, 11];
+    let [on_error, report, say, describe, takes_meta, strip, notify, game_values, start] =
+        [3, 4, 5, 6, 7, 8, 9, 10, 11];
     // The order of the upvalues that `perform` expects (`shield.rs`); the fourth is `decode::KEPT`.
     for upvalue in [notify, say, report] {
         lua.push_value(upvalue);

@@ -50,9 +50,7 @@ pub(crate) enum Step {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Settled {
     /// Discord shows the text. The id is that of a created message; `None` if the answer to the creation has none.
-    Shown {
-        id: Option<String>,
-    },
+    Shown { id: Option<String> },
     /// The message was deleted.
     Gone,
     /// The text was given up.

@@ -169,9 +169,11 @@ impl Statuses {
 
     /// When [`Statuses::tend`] has something to do, if nothing rings the bell before. `None`: never.
     pub(super) fn due(&self, now: Instant, in_flight: impl Fn(&PostAddress) -> bool) -> Option<Instant> {
-        let due = self.entries.iter().filter(|entry| !in_flight(&entry.address)).filter_map(|entry| {
-            if entry.may_edit(now) { entry.message.due() } else { Some(now + LOOK_AGAIN) }
-        });
+        let due = self
+            .entries
+            .iter()
+            .filter(|entry| !in_flight(&entry.address))
+            .filter_map(|entry| if entry.may_edit(now) { entry.message.due() } else { Some(now + LOOK_AGAIN) });
         // A text that is due already waits for values of the game. The first ones ring the bell, whenever they come.
         let patience = self.asked.map(|asked| asked + GAME_PATIENCE).filter(|patience| *patience > now);
         due.filter_map(|due| if due <= now { patience } else { Some(due) }).min()
@@ -222,14 +224,7 @@ impl Entry {
     }
 
     /// Makes the post with the present text. `None`: the text is shown already, or waits.
-    fn make(
-        &mut self,
-        id: Option<String>,
-        server: &str,
-        started_ms: u64,
-        told: &Told,
-        now: Instant,
-    ) -> Option<Made> {
+    fn make(&mut self, id: Option<String>, server: &str, started_ms: u64, told: &Told, now: Instant) -> Option<Made> {
         let lines = self.status.lines.as_ref().map(|lines| lock(&lines.kept).all()).unwrap_or_default();
         let values = Values {
             server,

@@ -45,7 +45,10 @@ fn responses_have_the_verdicts_of_the_table() {
 #[test]
 fn the_id_of_a_created_message_is_digits_or_nothing() {
     for (body, id) in [
-        (r#"{"type":0,"content":"{\"id\":\"5\"}","id":"1200000000000000000","channel_id":"3"}"#, Some("1200000000000000000")),
+        (
+            r#"{"type":0,"content":"{\"id\":\"5\"}","id":"1200000000000000000","channel_id":"3"}"#,
+            Some("1200000000000000000"),
+        ),
         (r#"{"id":"12345678901234567890"}"#, Some("12345678901234567890")),
         (r#"{"id":"123456789012345678901"}"#, None),
         (r#"{"id":"1/../2"}"#, None),

@@ -149,7 +149,10 @@ fn the_newest_text_of_a_status_message_replaces_one_that_waits() {
     assert!(clocked.pause_of(0) > 0.0 && clocked.pause_of(1) == 0.0 && clocked.pause_of(2) == 0.0);
     // A failure that is put back goes in front: the text that came later goes out alone.
     clocked.pass(2.0);
-    let order = [clocked.next(), { clocked.done(0, Verdict::Gone); clocked.next() }];
+    let order = [clocked.next(), {
+        clocked.done(0, Verdict::Gone);
+        clocked.next()
+    }];
     assert_eq!(order, [Some((0, 2)), Some((0, 6))]);
     // A rate limit holds for all destinations of the webhook.
     clocked.done(0, limited(5.0, false));

@@ -104,7 +104,9 @@ fn redis_is_asked_until_it_answers_and_nothing_is_created_before() {
     assert_eq!(clocked.step("a"), "ask", "an answer that never came");
     clocked.read(Some(Some("12345678901234567890")));
     assert_eq!(clocked.step("a"), "edit 12345678901234567890");
-    for (stored, id) in [("123", Some("123")), ("", None), ("12a", None), ("1/2", None), ("123456789012345678901", None)] {
+    for (stored, id) in
+        [("123", Some("123")), ("", None), ("12a", None), ("1/2", None), ("123456789012345678901", None)]
+    {
         assert_eq!(stored_id(stored.as_bytes()).as_deref(), id, "{stored}");
     }
 }
@@ -112,14 +114,16 @@ fn redis_is_asked_until_it_answers_and_nothing_is_created_before() {
 #[test]
 fn an_unchanged_text_is_sent_again_after_ten_minutes() {
     let mut clocked = Clocked::showing("a");
-    let steps: Vec<String> = (0..20).map(|_| {
-        clocked.pass(60);
-        let step = clocked.step("a");
-        if step == "edit 7" {
-            assert_eq!(clocked.shown(None), After::Nothing);
-        }
-        step
-    }).collect();
+    let steps: Vec<String> = (0..20)
+        .map(|_| {
+            clocked.pass(60);
+            let step = clocked.step("a");
+            if step == "edit 7" {
+                assert_eq!(clocked.shown(None), After::Nothing);
+            }
+            step
+        })
+        .collect();
     let edits: Vec<usize> = (0..20).filter(|at| steps[*at] != "same").collect();
     assert_eq!(edits, [9, 19], "{steps:?}");
     // After an hour the id is written again.
@@ -311,8 +315,7 @@ fn lines_of(status: &Status, events: &[Value]) -> Vec<Line> {
 }
 
 fn made(status: &Status, game: &GameValues, lines: &[Line]) -> Value {
-    let values =
-        Values { server: "eu-1", game, unix_ms: 7_500_000, started_ms: 300_000, lines, channel: b"player:*" };
+    let values = Values { server: "eu-1", game, unix_ms: 7_500_000, started_ms: 300_000, lines, channel: b"player:*" };
     serde_json::from_str(&message_of(status, &values).unwrap().edit_body()).unwrap()
 }
 
@@ -384,7 +387,10 @@ fn lines_and_texts_are_within_discords_limits() {
     let status = status(spec);
     let lines = lines_of(&status, &vec![json!({ "name": "é".repeat(5000) }); 30]);
     assert_eq!(lines.len(), 25);
-    assert!(lines.iter().all(|line| line.markdown.chars().count() == 200 && line.markdown.ends_with("…`")), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.markdown.chars().count() == 200 && line.markdown.ends_with("…`")),
+        "{lines:?}"
+    );
     let content = made(&status, &GameValues::default(), &lines)["content"].as_str().unwrap().to_owned();
     assert!(content.chars().count() <= 2000 && content.lines().count() >= 9, "{content}");
 }

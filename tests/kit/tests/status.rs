@@ -263,9 +263,7 @@ fn a_fleet_has_one_message_or_one_for_each_server() {
         [&mut *one, two].into_iter().for_each(|server| _ = server.tick());
         let texts = own.texts();
         let of = |name: &str| texts.iter().find(|text| text.starts_with(name)).unwrap();
-        has(&shared.texts()[0], [true; 3])
-            && has(of("one"), [true, false, true])
-            && has(of("two"), [false, true, true])
+        has(&shared.texts()[0], [true; 3]) && has(of("one"), [true, false, true]) && has(of("two"), [false, true, true])
     });
     // The lease holder ends: the other edits the same message, with the lines that it has seen itself.
     let holds = |server: &Server| {
