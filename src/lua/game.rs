@@ -15,18 +15,21 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Tells the values, if they are wanted. `function` is the index of the prelude's `game_values`. `[-0, +0]`, never raises.
 pub(super) fn tell(lua: Lua, function: i32, desk: &StatusDesk) {
     if desk.take_question() {
-        desk.tell_game(values(lua, function), Instant::now());
+        // If Lua has no memory, the last values stay, and the question comes again.
+        values(lua, function).into_iter().for_each(|values| desk.tell_game(values, Instant::now()));
     }
 }
 
-/// Calls the function, which returns five values: hostname, map, gamemode, players, max_players.
+/// Calls the function, which returns five values: hostname, map, gamemode, players, max_players. `None`: it failed, although
+/// it catches the errors of the functions that it calls.
 #[cold]
-fn values(lua: Lua, function: i32) -> GameValues {
+fn values(lua: Lua, function: i32) -> Option<GameValues> {
     let top = lua.top();
     lua.push_value(function);
-    // It calls functions that scripts may have replaced, and those may use this module: hence `nested`.
     let mut values = GameValues::default();
-    if nested(|| lua.pcall(0, 5, 0)).unwrap_or(false) {
+    // It calls functions that scripts may have replaced, and those may use this module: hence `nested`.
+    let is_told = nested(|| lua.pcall(0, 5, 0)).unwrap_or(false);
+    if is_told {
         let text = |at: i32| {
             let bytes = lua.string(top + at)?;
             Some(String::from_utf8_lossy(bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes)).into_owned())
@@ -40,5 +43,5 @@ fn values(lua: Lua, function: i32) -> GameValues {
         (values.players, values.max_players) = (number(4), number(5));
     }
     lua.set_top(top);
-    values
+    is_told.then_some(values)
 }

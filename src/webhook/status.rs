@@ -218,13 +218,15 @@ impl StatusMessage {
     pub(crate) fn settled(&mut self, now: Instant, result: Settled) -> After {
         match result {
             Settled::Shown { id } => {
-                let Some(Offered { body, is_new }) = self.offered.take() else { return After::Nothing };
                 self.given_up = 0;
+                let offered = self.offered.take();
+                // The hook was removed and added again while its text was on its way, or a panic lost the text.
+                let is_new = offered.as_ref().map_or(id.is_some(), |offered| offered.is_new);
                 if is_new && id.is_none() {
                     self.is_closed = true;
                     return After::NoId;
                 }
-                self.shown = Some((body, now));
+                self.shown = offered.map(|offered| (offered.body, now));
                 if is_new {
                     self.id = Id::Known(id);
                 }

@@ -330,6 +330,10 @@ impl<'a> Worker<'a> {
             self.shared.stats.webhooks.delivered.add(jobs);
         }
         if let Some((key, hook)) = status_message.filter(|_| delivered || gone) {
+            if gone {
+                let hook = escaped(&String::from_utf8_lossy(&hook));
+                log::info!("the status message of hook `{hook}` at {name} was deleted: it is posted again");
+            }
             let result = if gone { Settled::Gone } else { Settled::Shown { id: message_id } };
             if let Some(reason) = self.statuses.settled(self.shared, Instant::now(), key, result) {
                 self.tell(&hook, "discord_status", &name, reason);

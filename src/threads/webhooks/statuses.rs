@@ -150,13 +150,19 @@ impl Statuses {
             }
         }
         if due.is_empty() {
+            // The values of an older question would be old when a text is due again.
+            self.asked = None;
             return Vec::new();
         }
-        let asked = *self.asked.get_or_insert_with(|| {
-            desk.ask_game();
-            shared.inbox.raise_attention();
-            now
-        });
+        let asked = match self.asked {
+            Some(asked) if game.is_some() || now < asked + GAME_PATIENCE => asked,
+            // Also while there are no values at all: a question whose answer failed is asked again.
+            _ => {
+                desk.ask_game();
+                shared.inbox.raise_attention();
+                *self.asked.insert(now)
+            }
+        };
         // The first message waits for the first tick: without any value it would say nothing.
         let Some(told) = game.filter(|told| told.at >= asked || now >= asked + GAME_PATIENCE) else {
             return Vec::new();
@@ -174,7 +180,7 @@ impl Statuses {
             .iter()
             .filter(|entry| !in_flight(&entry.address))
             .filter_map(|entry| if entry.may_edit(now) { entry.message.due() } else { Some(now + LOOK_AGAIN) });
-        // A text that is due already waits for values of the game. The first ones ring the bell, whenever they come.
+        // A text that is due already waits for values of the game, which ring the bell.
         let patience = self.asked.map(|asked| asked + GAME_PATIENCE).filter(|patience| *patience > now);
         due.filter_map(|due| if due <= now { patience } else { Some(due) }).min()
     }

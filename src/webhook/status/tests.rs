@@ -220,6 +220,21 @@ fn a_message_without_an_id_is_not_posted_again_and_again() {
     assert_eq!((clocked.step("b"), clocked.due()), ("wait".to_owned(), None));
 }
 
+/// A hook that is removed and added again, or a panic of the thread: the text of before is still on its way.
+#[test]
+fn a_message_that_was_created_before_keeps_its_id() {
+    let mut clocked = Clocked::new();
+    assert_eq!(clocked.step("a"), "ask");
+    assert_eq!(clocked.shown(Some("5")), After::Store("5".to_owned()));
+    clocked.read(Some(None));
+    assert_eq!(clocked.step("a"), "edit 5");
+    let mut clocked = Clocked::new();
+    assert_eq!(clocked.step("a"), "ask");
+    assert_eq!(clocked.shown(None), After::Nothing, "an edit");
+    clocked.read(Some(Some("5")));
+    assert_eq!(clocked.step("a"), "edit 5");
+}
+
 #[test]
 fn only_the_lease_holder_edits_and_it_reads_the_id_anew() {
     let mut clocked = Clocked::showing("a");
