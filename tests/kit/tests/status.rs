@@ -175,6 +175,26 @@ fn a_deleted_message_is_created_again() {
     }
 }
 
+/// No tick tells new values: the events are shown all the same, beside the last values.
+#[test]
+fn a_game_that_sleeps_keeps_its_last_values() {
+    let (redis, channel) = (Redis::start(&[]), Channel::open());
+    let lines = json!({ "format": "{map} {players} {time}\n{events}", "event_format": "+ {name}" });
+    let mut server = at(&redis.url(), "one", Folder::default());
+    add(&mut server, &spec(&channel, lines));
+    wait_until("the message is there", || {
+        server.tick();
+        !channel.texts().is_empty()
+    });
+    server.settle();
+    let before = channel.texts()[0].clone();
+    server.game = on("gmother");
+    server.emit("player:join", &json!({ "name": "Al" }).to_string()).unwrap();
+    wait_for("text", format!("{before}\n+ Al"), || channel.texts()[0].clone());
+    server.settle();
+    server.stop();
+}
+
 /// A limit, an error of the server and a lost answer: each is waited for, and then the newest text is shown. Other messages
 /// of the webhook are not merged with it.
 #[test]
