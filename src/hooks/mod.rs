@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `spec` | Is the table that a script gave to `AddHook` or `AddAggregator` valid? (`members`, `error`) |
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
+//! | `delivery` | How long is such a request repeated, and how many events does it carry? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `filter` | Does the event meet the conditions of `where`? |
 //! | `hook`, `aggregator` | Which part of a registration do the threads share? |
@@ -12,6 +13,7 @@
 //! | `routes`, `trie` | Which listeners, hooks and aggregators want the events of a channel? |
 
 pub(crate) mod aggregator;
+pub(crate) mod delivery;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod hook;

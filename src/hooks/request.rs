@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::hooks::delivery::{Batch, Retries, seconds};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
 use crate::hooks::template::body::Syntax;
@@ -50,6 +50,7 @@ pub struct Discord {
     pub(crate) avatar_url: Option<Box<UrlTemplate>>,
     /// Mentions in the hook's own text may ping. Mentions in values never do.
     pub(crate) allow_mentions: bool,
+    pub(crate) retries: Retries,
 }
 
 /// The box below a message: <https://docs.discord.com/developers/resources/message#embed-object>.
@@ -95,6 +96,9 @@ pub struct Http {
     pub(crate) body: HttpBody,
     /// From the look-up of the name to the last byte of the response's head.
     pub(crate) timeout: Duration,
+    pub(crate) retries: Retries,
+    /// `None`: one request for each event.
+    pub(crate) batch: Option<Batch>,
 }
 
 /// The value of a header. It may be a secret, so `Debug` shows nothing of it.
@@ -143,13 +147,14 @@ const OWN_HEADERS: [&str; 9] =
 /// The members of an action of type `discord`.
 pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
-    members.only(&COMMON, &own)?;
+    members.only(&[&COMMON[..], &["retry_for", "attempts"]].concat(), &own)?;
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
     let url = members.url(url_name, url)?;
     let (embed, username, avatar_url, allow_mentions) = (None, None, None, false);
+    let retries = Retries::parse(members)?;
     // Filled in place, as the other large tables are: what was read is dropped in one place if the next member is wrong.
-    let mut discord = Box::new(Discord { url, content: None, embed, username, avatar_url, allow_mentions });
+    let mut discord = Box::new(Discord { url, content: None, embed, username, avatar_url, allow_mentions, retries });
     let content_name = content.map_or("format", |(name, _)| name);
     discord.content = text(members, content_name, Context::Markdown, CONTENT_CHARS_MAX)?;
     if let Some(members) = members.table("embed", "a table of an embed's members")? {
@@ -293,14 +298,12 @@ fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<UrlTemplate>>
 
 /// The members of an action of type `http`.
 pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
-    members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
-    Ok(Http {
-        url: members.url_template("url", members.needed_text("url")?)?,
-        method: members.word("method", &METHODS)?.unwrap_or("POST"),
-        headers: headers(members)?,
-        body: body(members, syntax(members)?)?,
-        timeout: timeout(members)?,
-    })
+    members.only(&COMMON, &["url", "method", "headers", "format", "timeout", "retry_for", "attempts", "batch"])?;
+    let url = members.url_template("url", members.needed_text("url")?)?;
+    let method = members.word("method", &METHODS)?.unwrap_or("POST");
+    let headers = headers(members)?;
+    let (body, batch) = bodies(members, method)?;
+    Ok(Http { url, method, headers, body, timeout: timeout(members)?, retries: Retries::parse(members)?, batch })
 }
 
 /// The syntax of the body according to the hook's own header `Content-Type`. `None`: the hook has no such header.
@@ -311,6 +314,15 @@ fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
     // The syntax decides how values are escaped, so no value may choose the syntax.
     table.no_template(name, value)?;
     Syntax::of(value).map(Some).map_err(|found| table.error(name, format_args!("{found}")))
+}
+
+/// The members `format` and `batch`.
+fn bodies(members: &Members<'_>, method: &str) -> Result<(HttpBody, Option<Batch>), SpecError> {
+    let syntax = syntax(members)?;
+    let is_template = members.text("format")?.is_some_and(|text| text != "json");
+    let batch = Batch::parse(members, method, syntax, is_template)?;
+    let of_one = if batch.is_some() && is_template { Some(Batch::syntax(syntax)) } else { syntax };
+    Ok((body(members, of_one)?, batch))
 }
 
 /// The member `format`. A text without a placeholder is refused: its body would be the same for every event.
@@ -334,15 +346,8 @@ fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecE
 
 /// The member `timeout`, in seconds.
 fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
-    const RANGE: RangeInclusive<f64> = 0.1..=REQUEST_TIMEOUT_MAX.as_secs() as f64;
-    match members.number("timeout")? {
-        None => Ok(REQUEST_TIMEOUT),
-        Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        Some(seconds) => {
-            let (min, max) = (RANGE.start(), RANGE.end());
-            Err(members.error("timeout", format_args!("expected {min} to {max} seconds, found {seconds}")))
-        }
-    }
+    let range = 0.1..=REQUEST_TIMEOUT_MAX.as_secs_f64();
+    Ok(seconds(members, "timeout", &range)?.unwrap_or(REQUEST_TIMEOUT))
 }
 
 /// The description of the table `headers`, for errors.

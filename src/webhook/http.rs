@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::Secret;
 use crate::event::identity::MEMBER;
+use crate::hooks::delivery::BatchForm;
 use crate::hooks::request::{Http, HttpBody};
 use crate::hooks::template::{Fields, RenderError};
 use crate::hooks::url::{Url, UrlError};
@@ -20,6 +21,7 @@ const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " 
 /// Content types of the bodies that hooks make.
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON_LINES: &str = "application/x-ndjson";
 
 /// One request. `encode` adds the headers that every request has.
 #[derive(Clone, PartialEq)]
@@ -62,8 +64,16 @@ impl Request {
                 template.is_json()
             }
         };
+        let has_lines = http.batch.is_some_and(|batch| batch.form == BatchForm::Lines);
+        if has_lines && matches!(http.body, HttpBody::Event) {
+            on_one_line(&mut request.body);
+        }
         if !request.has_header("content-type") {
-            let value = if is_json { JSON } else { TEXT };
+            let value = match is_json {
+                true if has_lines => JSON_LINES,
+                true => JSON,
+                false => TEXT,
+            };
             request.headers.push(("Content-Type".into(), Secret::new(value.to_owned())));
         }
         Ok(request)
@@ -73,6 +83,34 @@ impl Request {
     pub(crate) fn post_json(url: Url, body: String, timeout: Duration) -> Request {
         let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
         Request { url, method: "POST".into(), headers, body: body.into_bytes(), timeout }
+    }
+
+    /// Whether both requests differ in their bodies alone, so that one request can carry both.
+    pub(crate) fn differs_in_body_only(&self, other: &Request) -> bool {
+        // Named one by one, so that a new member cannot be forgotten here.
+        let Request { url, method, headers, body: _, timeout } = self;
+        *url == other.url && *method == other.method && *headers == other.headers && *timeout == other.timeout
+    }
+
+    /// This request with the bodies of several, each of which differs in its body only.
+    pub(crate) fn joined<'a>(&'a self, bodies: impl Iterator<Item = &'a Request>, form: BatchForm) -> Request {
+        let mut joined = Vec::new();
+        for (at, Request { body, .. }) in bodies.enumerate() {
+            match form {
+                BatchForm::Array => joined.push(if at == 0 { b'[' } else { b',' }),
+                // A template may end its last line itself.
+                BatchForm::Lines if joined.last().is_some_and(|last| *last != b'\n') => joined.push(b'\n'),
+                BatchForm::Lines => {}
+            }
+            joined.extend_from_slice(body);
+        }
+        match form {
+            BatchForm::Array => joined.push(b']'),
+            BatchForm::Lines if joined.ends_with(b"\n") => {}
+            BatchForm::Lines => joined.push(b'\n'),
+        }
+        let Request { url, method, headers, body: _, timeout } = self;
+        Request { url: url.clone(), method: method.clone(), headers: headers.clone(), body: joined, timeout: *timeout }
     }
 
     fn has_header(&self, name: &str) -> bool {
@@ -123,6 +161,15 @@ impl Request {
             secrets.extend(parts.filter(|text| text.len() > 3));
         }
         secrets
+    }
+}
+
+/// Takes the line breaks out of a JSON text. They stand between its values only: inside strings JSON escapes them.
+fn on_one_line(json: &mut [u8]) {
+    for byte in json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
     }
 }
 

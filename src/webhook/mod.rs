@@ -1,5 +1,5 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
+//! `post`, `saved`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
 //! `client`, `carrier`, `dial`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
@@ -15,6 +15,7 @@ pub(crate) mod discord;
 mod head;
 pub(crate) mod http;
 pub(crate) mod post;
+pub(crate) mod saved;
 pub(crate) mod schedule;
 
 // 2 I/O

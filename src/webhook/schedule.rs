@@ -13,7 +13,9 @@
 //! - One post is in flight for a destination. So posts stay in order, and a rate limit is known before the next request.
 //! - After a failure the whole destination waits, twice as long each time, less jitter. A post that the destination itself
 //!   refused [`STEP_BEHIND_AFTER`] times lets the others pass.
-//! - Merged messages that were refused are sent again one by one: only the refused one is lost.
+//! - Merged messages that were refused are sent again one by one, a batch in halves: only the refused one is lost.
+//! - The first post of a batch waits for others, for the time that its hook names. A batch that waits for the end of a
+//!   request or of a pause gathers meanwhile.
 //! - The last free sender is kept for destinations that answered their last request soon. When a destination waits for a
 //!   sender, the request that exceeds its time most (`SENDER_HOLD`) is ended.
 //! - Discord limits the webhook, whatever thread a message goes to: all destinations of one webhook pause together. A
@@ -25,6 +27,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{PAYLOAD_BYTES_MAX, SENDERS_KEPT, SENDERS_MAX, TEXT_BYTES_MAX};
+use crate::hooks::delivery::BATCH_EVENTS_MAX;
 use crate::hooks::template::{BODY_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::webhook::answer::{PostResult, Verdict};
 use crate::webhook::post::{Post, PostAddress};
@@ -48,8 +51,6 @@ pub(crate) const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
 const WEBHOOK_POST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most destinations that are remembered. A further one takes the place of an idle one.
 const DESTINATIONS_MAX: usize = 256;
-/// Attempts after which a post is given up.
-const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
 /// Failures in a row of one post, each answered by the destination, after which the post lets the others pass. Failures
 /// without an answer are the destination's and not the post's: they do not count.
 const STEP_BEHIND_AFTER: u32 = 3;
@@ -57,6 +58,7 @@ const STEP_BEHIND_AFTER: u32 = 3;
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
+const _: () = assert!(BATCH_EVENTS_MAX <= WEBHOOK_JOBS_MAX as u64);
 // Each sender may hang in a look-up of its own.
 const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 
@@ -109,7 +111,7 @@ impl Schedule {
         }
         self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
-        destination.queue.push_back(Queued { post, turn, flight: None });
+        destination.push(post, turn);
         let mut dead = Vec::new();
         self.make_room(at, &mut dead);
         dead
@@ -150,9 +152,8 @@ impl Schedule {
 
     /// Accepts posts for this address again. A hook with it was added, so somebody may have repaired the destination.
     pub(crate) fn reopen(&mut self, address: &PostAddress) {
-        if let Some(destination) = self.destinations.iter_mut().find(|known| known.address == *address) {
-            destination.reopen();
-        }
+        // With batches, several hooks for one URL have a destination each.
+        self.destinations.iter_mut().filter(|known| known.address.leads_to(address)).for_each(Destination::reopen);
     }
 
     // ---- posts go out ---------------------------------------------------------------------------------------------
@@ -172,7 +173,13 @@ impl Schedule {
 
     /// Whether the destination has a post that may be sent now if a sender is free.
     fn is_ready(&self, destination: &Destination, now: Instant) -> bool {
-        !destination.queue.is_empty() && destination.in_flight.is_none() && self.held_until(destination) <= Some(now)
+        !destination.queue.is_empty() && destination.in_flight.is_none() && self.ready_at(destination) <= Some(now)
+    }
+
+    /// From when on its first post may be sent: the end of its pause, or of the time in which a batch gathers. It may be
+    /// past. `None`: at once.
+    fn ready_at(&self, destination: &Destination) -> Option<Instant> {
+        self.held_until(destination).max(destination.gathers_until())
     }
 
     /// The number of a destination whose request has to be ended, so that another destination gets its sender. The caller
@@ -206,7 +213,7 @@ impl Schedule {
         for destination in &self.destinations {
             let has_posts = !destination.queue.is_empty();
             if has_posts && destination.in_flight.is_none() {
-                at(self.held_until(destination).filter(|until| *until > now));
+                at(self.ready_at(destination).filter(|until| *until > now));
             }
             // If a destination waits for a sender, the next request that exceeds its time can be ended.
             if waits {
@@ -273,16 +280,15 @@ impl Schedule {
                 queued.post.refusals += u32::from(answered);
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
                 self.pause(at, now + after.unwrap_or_default().max(backoff));
-                if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
-                    self.bury(at, queued.post, Cause::Attempts, &reason, &mut dead);
-                } else {
-                    let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
+                let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
+                if let Some(queued) = self.bury_tired(at, queued, &reason, &mut dead) {
                     self.put_back(at, queued, reason, lets_others_pass);
                 }
             }
             Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
-                // The answer does not tell which of the merged messages is refused: each is sent alone.
-                queued.post.attempts += 1;
+                // The answer does not tell which of the merged posts is refused. However often they are divided, that is one
+                // attempt at each of them.
+                queued.post.attempts = queued.post.attempts.max(1);
                 self.put_back(at, queued, reason, true);
             }
             Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
@@ -363,6 +369,26 @@ impl Schedule {
             }
         }
         dead
+    }
+
+    /// Gives up the parts of a post that have used up their attempts, and queues the others again: messages of several
+    /// hooks may be merged. Returns the post if all of its parts have attempts left.
+    fn bury_tired(&mut self, at: usize, queued: Queued, reason: &str, dead: &mut Vec<DeadLetter>) -> Option<Queued> {
+        let attempts = queued.post.attempts;
+        let is_tired = |part: &Post| part.retries.attempts <= attempts;
+        if !queued.post.parts().any(is_tired) {
+            return Some(queued);
+        }
+        let Queued { post, run, turn, .. } = queued;
+        let (tired, others): (Vec<Post>, Vec<Post>) = post.split().into_iter().partition(is_tired);
+        for post in tired {
+            self.bury(at, post, Cause::Attempts, reason, dead);
+        }
+        if let Some(destination) = self.destinations.get_mut(at) {
+            destination.last_trouble = reason.to_owned();
+            destination.push_front(Post::regroup(others), run, turn);
+        }
+        None
     }
 
     /// Closes the destination and gives up all its posts.

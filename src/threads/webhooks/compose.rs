@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::identity;
 use crate::hooks::request::{HttpBody, Webhook};
 use crate::hooks::template::Fields;
@@ -16,7 +15,7 @@ use crate::json::text;
 use crate::threads::webhooks::queue::{Job, Webhooks, address_of};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::post::{Content, Gathering, Post, PostId};
 
 /// The post of a job, with a new id. The error is the reason why the templates cannot be filled from this event.
 /// `scratch` is memory for the tape, kept from job to job.
@@ -47,14 +46,21 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
         }
         Webhook::Http(http) => Content::Request(Request::of(http, &fields, &json).map_err(|err| err.to_string())?),
     };
-    let number = webhooks.numbers.fetch_add(1, Ordering::Relaxed);
+    let (retries, batch) = match &*job.webhook {
+        Webhook::Discord(discord) => (discord.retries, None),
+        Webhook::Http(http) => (http.retries, http.batch),
+    };
+    let (number, now) = (webhooks.numbers.fetch_add(1, Ordering::Relaxed), Instant::now());
+    let address = address_of(&job.webhook);
     Ok(Post {
         id: PostId { boot: webhooks.boot, number },
-        address: address_of(&job.webhook),
+        address: if batch.is_some() { address.for_batches_of(&job.hook) } else { address },
         hook: Arc::clone(&job.hook),
         content,
         event: shows_own_text.then(|| Arc::clone(&job.event)),
-        expires: Instant::now() + WEBHOOK_AGE_MAX,
+        expires: now + retries.retry_for,
+        retries,
+        gathering: batch.map(|batch| Gathering { batch, until: now + batch.wait }),
         attempts: 0,
         refusals: 0,
         merged: Vec::new(),

@@ -34,8 +34,9 @@ use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::saved::Now;
 use crate::webhook::schedule::{Cause, DeadLetter};
-use crate::webhook::spool::{Found, Now, Opened, Spool};
+use crate::webhook::spool::{Found, Opened, Spool};
 
 mod compose;
 pub(crate) mod queue;
@@ -237,7 +238,7 @@ impl<'a> Worker<'a> {
                     }
                     return;
                 };
-                Order { at, id: post.id.to_string(), request: post.request() }
+                Order { at, id: post.sent_id(), request: post.request() }
             };
             // An order that no sender takes counts as a failed attempt.
             let at = order.at;
@@ -269,8 +270,10 @@ impl<'a> Worker<'a> {
         // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
         if !answer.reason.is_empty() {
             answer.reason = answer::redacted(&answer.reason, post.secrets());
-            if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
-                answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
+            for part in post.parts() {
+                if let (Some(event), Content::Request(request)) = (&part.event, &part.content) {
+                    answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
+                }
             }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Secret;
 use crate::event::EventText;
+use crate::hooks::delivery::Retries;
 use crate::hooks::url::Url;
 use crate::io::sharing::HELD_RETRY;
 use crate::webhook::discord::Message;
@@ -31,6 +32,8 @@ fn dead(body: &[u8]) -> DeadLetter {
         content: Content::Request(request),
         event: None,
         expires: Instant::now(),
+        retries: Retries::default(),
+        gathering: None,
         attempts: 3,
         refusals: 0,
         merged: Vec::new(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::report::{DestinationReport, DestinationState, Tally};
-use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX};
+use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX, WEBHOOK_ATTEMPTS_MAX};
 use crate::hooks::url::Url;
 use crate::webhook::answer::PAUSE_MAX;
 use crate::webhook::http::Request;
@@ -39,7 +39,7 @@ pub const DENIED_MAX: u32 = 5;
 const REST_FIRST: Duration = Duration::from_secs(60);
 /// Longest rest of a destination that denies its posts.
 const REST_LONGEST: Duration = Duration::from_secs(900);
-const _: () = assert!(BROKEN_AFTER < super::WEBHOOK_ATTEMPTS_MAX);
+const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX);
 const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs());
 // A post that waits for a resting destination is tried before it expires.
 const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
@@ -76,6 +76,8 @@ pub(super) struct Destination {
 /// A post in the queue or in flight.
 pub(super) struct Queued {
     pub(super) post: Post,
+    /// Equal for neighbours that can go out in one batch.
+    pub(super) run: u64,
     /// The schedule's turn at which it was queued: its age among the posts of all destinations.
     pub(super) turn: u64,
     /// Set while it is in flight.
@@ -116,10 +118,27 @@ impl Destination {
     }
 
     /// Queues these posts before all others, in this order.
-    fn push_front(&mut self, mut posts: Vec<Post>, turn: u64) {
+    pub(super) fn push_front(&mut self, mut posts: Vec<Post>, run: u64, turn: u64) {
         while let Some(post) = posts.pop() {
-            self.queue.push_front(Queued { post, turn, flight: None });
+            self.queue.push_front(Queued { post, run, turn, flight: None });
         }
+    }
+
+    /// Queues a post behind all others.
+    pub(super) fn push(&mut self, post: Post, turn: u64) {
+        let goes_on = self.queue.back().filter(|last| last.post.batches_with(&post));
+        let run = goes_on.map_or(turn, |last| last.run);
+        self.queue.push_back(Queued { post, run, turn, flight: None });
+    }
+
+    /// The end of the time in which the first post waits for others to go out in one batch. `None`: it is not waiting. A
+    /// batch is complete when it has its number of posts or of bytes, or when another post follows that cannot join it.
+    pub(super) fn gathers_until(&self) -> Option<Instant> {
+        let (first, last) = (self.queue.front()?, self.queue.back()?);
+        let gathering = first.post.gathering.filter(|_| first.post.attempts == 0 && first.run == last.run)?;
+        let parts = self.queue.iter().flat_map(|queued| queued.post.parts());
+        let is_open = first.post.gathers_more(self.queued_jobs(), parts.map(Post::body_bytes).sum());
+        is_open.then_some(gathering.until)
     }
 
     /// Takes the oldest part of the oldest post out of the queue. The parts merged with it stay.
@@ -127,7 +146,7 @@ impl Destination {
         let oldest = self.queue.pop_front()?;
         let mut parts = oldest.post.split();
         let first = parts.remove(0);
-        self.push_front(parts, oldest.turn);
+        self.push_front(Post::regroup(parts), oldest.run, oldest.turn);
         Some(first)
     }
 
@@ -143,12 +162,10 @@ impl Destination {
                 self.queue.push_back(queued);
                 continue;
             }
-            for post in queued.post.split() {
-                if is_old(&post) {
-                    old.push(post);
-                } else {
-                    self.queue.push_back(Queued { post, turn: queued.turn, flight: None });
-                }
+            let (gone, kept) = queued.post.split().into_iter().partition(is_old);
+            old.extend::<Vec<Post>>(gone);
+            for post in Post::regroup(kept) {
+                self.queue.push_back(Queued { post, flight: None, ..queued });
             }
         }
         old
@@ -159,7 +176,7 @@ impl Destination {
         let mut next = self.queue.pop_front()?;
         self.served = turn;
         if let Some(mut joint) = next.post.joint() {
-            while self.queue.front().is_some_and(|waiting| waiting.post.joins(&mut joint)) {
+            while self.queue.front().is_some_and(|waiting| waiting.post.joins(&next.post, &mut joint)) {
                 next.post.merged.extend(self.queue.pop_front().map(|waiting| waiting.post));
             }
         }
@@ -167,16 +184,18 @@ impl Destination {
         Some(&self.in_flight.insert(next).post)
     }
 
-    /// Queues a post again after its request failed. With `lets_others_pass` a single post goes to the end of the queue; a
-    /// merged one is split, and its parts keep their place.
+    /// Queues a post again after its request failed. With `lets_others_pass` a single post goes to the end of the queue,
+    /// unless it is of a batch, whose order is kept; a merged one is split, and its parts keep their place.
     pub(super) fn put_back(&mut self, queued: Queued, reason: String, lets_others_pass: bool) {
         self.last_trouble = reason;
         if !lets_others_pass {
             self.queue.push_front(queued);
-        } else if queued.post.merged.is_empty() {
-            self.queue.push_back(queued);
+        } else if !queued.post.merged.is_empty() {
+            self.push_front(queued.post.divide(), queued.run, queued.turn);
+        } else if queued.post.gathering.is_some() {
+            self.queue.push_front(queued);
         } else {
-            self.push_front(queued.post.split(), queued.turn);
+            self.queue.push_back(queued);
         }
     }
 

@@ -1,11 +1,21 @@
 //! Posts in a spool come back in exactly one process, with the time that has passed, and without the settled ones.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::*;
+use crate::config::Secret;
+use crate::event::EventText;
+use crate::hooks::delivery::{Batch, BatchForm, Retries};
+use crate::hooks::url::Url;
 use crate::io::plain_file::held;
+use crate::webhook::discord::Message;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, Gathering, PostAddress};
+use crate::webhook::saved;
 
 fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
@@ -28,6 +38,8 @@ fn posts(now: Now) -> Vec<Post> {
         content,
         event: None,
         expires: now.instant + Duration::from_secs(1000 + number),
+        retries: Retries::default(),
+        gathering: None,
         attempts: 2,
         refusals: 1,
         merged: Vec::new(),
@@ -119,6 +131,40 @@ fn written_posts_come_back_in_the_next_process() {
     assert_eq!(directory.names(), ["spool.jsonl"]);
     spool.write(Spool::lines([].into_iter(), later)).unwrap();
     assert!(directory.names().is_empty());
+}
+
+/// The settings of a hook that the next process has not added yet.
+#[test]
+fn a_line_holds_the_retries_and_the_batch_of_its_hook() {
+    let now = clock();
+    let hook: Arc<[u8]> = b"one".as_slice().into();
+    let batch = Batch { max: 7, wait: Duration::from_millis(1500), form: BatchForm::Lines };
+    let retries = Retries { retry_for: Duration::from_secs(3 * 86_400), attempts: u32::MAX };
+    let plain = posts(now).remove(1);
+    let address = plain.address.clone().for_batches_of(&hook);
+    let gathering = Some(Gathering { batch, until: now.instant + batch.wait });
+    let expires = now.instant + retries.retry_for;
+    let post = Post { address, retries, gathering, expires, ..posts(now).remove(1) };
+    // Half of its time passes, by the clock of the world alone.
+    let later = Now { instant: now.instant, unix_ms: now.unix_ms + 36 * 3_600_000 };
+    let text = line(&post, now);
+    let read = |text: &str, now| saved::post(&serde_json::from_str(text).unwrap(), now);
+    let back = read(&text, later).unwrap();
+    assert_eq!((back.retries, &back.address, &back.hook), (retries, &post.address, &hook));
+    assert_eq!(back.expires, now.instant + retries.retry_for / 2);
+    // It has waited: it goes out with those that wait.
+    assert_eq!(back.gathering, Some(Gathering { batch, until: now.instant }));
+    // The time is over; a clock that was set back makes it no longer than the hook asked for.
+    for (hours, left_hours) in [(72, 0), (100, 0), (-5, 72)] {
+        let at = Now { instant: now.instant, unix_ms: now.unix_ms.saturating_add_signed(hours * 3_600_000) };
+        assert_eq!(read(&text, at).unwrap().expires, now.instant + Duration::from_secs(left_hours * 3600), "{hours}");
+    }
+    // Longer than any hook may ask for.
+    let forged = text.replace("\"left_ms\":259200000", "\"left_ms\":99999999999999");
+    assert!(forged != text && read(&forged, now).unwrap().expires == expires);
+    let shorter = line(&plain, now);
+    assert!(!shorter.contains("retry") && !shorter.contains("batch"), "{shorter}");
+    assert_eq!(read(&shorter, now).unwrap().address, plain.address);
 }
 
 #[test]
