@@ -170,9 +170,9 @@ counters! {
         queue_full,
         /// The event lacks a field that the URL needs, or the message would be empty.
         unmade,
-        /// Too many waited for this destination: this one was the oldest and made room.
+        /// Too many waited for this destination, or on the disk: this one was the oldest and made room.
         overflow,
-        /// Older than an hour.
+        /// Older than an hour, or than the hook's `retry_for`.
         expired,
         /// Too many attempts failed.
         attempts,
@@ -182,6 +182,8 @@ counters! {
         closed,
         /// There are too many destinations.
         crowded,
+        /// It waited on the disk, and another program changed or removed its file.
+        disk,
         /// Lost in a panic of the library.
         panic,
     }
@@ -285,7 +287,7 @@ counters! {
         dead_letters_lost,
         /// Failed attempts to write or rename the text log, the dead-letter file or a spool: they were repeated.
         files_held,
-        /// Lines of spools that could not be read, and files at the place of a spool that are none.
+        /// Lines of spools and of posts on the disk that could not be read, and files in their place that are none.
         spool_unreadable,
         /// Calls of listeners.
         calls,

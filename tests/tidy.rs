@@ -63,6 +63,7 @@ const OPENING: &[&str] = &[
     "webhook::client",
     "webhook::dead_letter",
     "webhook::dial",
+    "webhook::overflow",
     "webhook::resolve",
     "webhook::spool",
 ];

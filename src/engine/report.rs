@@ -68,7 +68,11 @@ impl Engine {
         set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
         set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
         set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
-        set(&mut groups, "webhooks", queue(&stats.webhooks, shared.webhooks.waiting()));
+        let mut webhooks = queue(&stats.webhooks, shared.webhooks.waiting());
+        if let Value::Object(group) = &mut webhooks {
+            set(group, "on_disk", shared.webhooks.on_disk().into());
+        }
+        set(&mut groups, "webhooks", webhooks);
         set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
         for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
             set(&mut groups, name, percentiles(durations));
@@ -124,7 +128,7 @@ fn percentiles(of: &Histogram) -> Value {
 
 /// The group of one webhook destination.
 fn destination(standing: &DestinationReport) -> Value {
-    let DestinationReport { name, hook, kind, tally, waiting, state } = standing;
+    let DestinationReport { name, hook, kind, tally, waiting, on_disk, state } = standing;
     let paused;
     let (word, detail) = match state {
         DestinationState::Ok => ("ok", ""),
@@ -140,6 +144,7 @@ fn destination(standing: &DestinationReport) -> Value {
         ("delivered", tally.delivered),
         ("dead", tally.dead),
         ("waiting", *waiting),
+        ("on_disk", *on_disk),
         ("2xx", tally.status_2xx),
         ("4xx", tally.status_4xx),
         ("429", tally.status_429),
@@ -262,6 +267,9 @@ fn queue_line(name: &str, group: &Value) -> String {
     let mut line = format!("{}: in {}, delivered {}", words(name), group["in"], group["delivered"]);
     if group["waiting"] != 0 {
         let _ = write!(line, ", waiting {}", group["waiting"]);
+    }
+    if group["on_disk"].as_u64() > Some(0) {
+        let _ = write!(line, " ({} on the disk)", group["on_disk"]);
     }
     for (reason, count) in group["dropped"].as_object().into_iter().flatten() {
         if count.as_u64() > Some(0) {

@@ -69,11 +69,8 @@ impl Request {
             on_one_line(&mut request.body);
         }
         if !request.has_header("content-type") {
-            let value = match is_json {
-                true if has_lines => JSON_LINES,
-                true => JSON,
-                false => TEXT,
-            };
+            let json = if has_lines { JSON_LINES } else { JSON };
+            let value = if is_json { json } else { TEXT };
             request.headers.push(("Content-Type".into(), Secret::new(value.to_owned())));
         }
         Ok(request)

@@ -1,12 +1,13 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
 //! `post`, `saved`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
-//! `client`, `carrier`, `dial`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
+//! `client`, `carrier`, `dial`, `resolve`, `dead_letter`, `spool` and `overflow` do the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
 //! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client (minreq) ─▶ answer ─▶ schedule
 //!                                   ▲          │         └▶ carrier ─▶ dial, head: the connection
 //!                                   │          └─▶ dead_letter
-//!                                   └── spool: posts of the process before
+//!                                   ├── spool: posts of the process before
+//!                                   └── overflow ◀── posts that find no room in memory
 //! ```
 
 pub(crate) mod answer;
@@ -23,5 +24,6 @@ pub(crate) mod carrier;
 pub(crate) mod client;
 pub(crate) mod dead_letter;
 pub(crate) mod dial;
+pub(crate) mod overflow;
 pub(crate) mod resolve;
 pub(crate) mod spool;

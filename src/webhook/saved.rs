@@ -31,15 +31,28 @@ pub(crate) struct Now {
     pub(crate) unix_ms: u64,
 }
 
-/// The name of a post in a mark: `boot-number`.
-pub(crate) fn mark(id: PostId) -> String {
-    format!("{}-{}", id.boot, id.number)
+/// The line that marks these posts as settled, with its line end. A mark is `boot-number`.
+pub(crate) fn marks(ids: &[PostId]) -> String {
+    let mut line = Writer::default();
+    line.open(b'{');
+    let marks: Vec<String> = ids.iter().map(|PostId { boot, number }| format!("{boot}-{number}")).collect();
+    line.name("done").texts(&marks);
+    line.close(b'}');
+    line.end() + "\n"
 }
 
-/// The post that a mark names.
-pub(crate) fn marked(mark: &str) -> Option<PostId> {
-    let (boot, number) = mark.split_once('-')?;
-    Some(PostId { boot: boot.parse().ok()?, number: number.parse().ok()? })
+/// Whether a line, or a part of one, is a mark.
+pub(crate) fn is_mark(line: &[u8]) -> bool {
+    line.starts_with(br#"{"done":"#)
+}
+
+/// The posts that this line marks. `None`: it is no mark.
+pub(crate) fn marked_in(line: &Value) -> Option<Vec<PostId>> {
+    let marked = |mark: &Value| {
+        let (boot, number) = mark.as_str()?.split_once('-')?;
+        Some(PostId { boot: boot.parse().ok()?, number: number.parse().ok()? })
+    };
+    Some(line.get("done")?.as_array()?.iter().filter_map(marked).collect())
 }
 
 /// The line of one post, with its line end. `saved_ms` and `left_ms` together carry the deadline over to a process with

@@ -40,6 +40,7 @@ pub(crate) use report::{Cause, DeadLetter, Tally};
 pub use report::{DestinationReport, DestinationState};
 
 mod destination;
+mod disk;
 mod origins;
 mod report;
 
@@ -95,17 +96,7 @@ impl Schedule {
         let Some(destination) = self.destinations.get_mut(at) else { return Vec::new() };
         destination.tally.offered += post.jobs();
         destination.hook.clone_from(&post.hook);
-        let refused = if let Some(reason) = destination.closed.clone() {
-            Some((Cause::Closed, reason))
-        } else if post.expires <= now {
-            Some((Cause::Expired, "it waited too long".to_owned()))
-        } else if post.weight() > WEBHOOK_POST_BYTES_MAX {
-            let reason = format!("it has {} bytes, {WEBHOOK_POST_BYTES_MAX} are allowed", post.weight());
-            Some((Cause::Overflow, reason))
-        } else {
-            None
-        };
-        if let Some((cause, reason)) = refused {
+        if let Some((cause, reason)) = destination.refusal(now, &post) {
             destination.tally.dead += post.jobs();
             return vec![DeadLetter { post, cause, reason }];
         }
@@ -123,9 +114,12 @@ impl Schedule {
             self.bury_oldest_of(at, "too many others waited for the same destination", dead);
         }
         while self.bytes > WEBHOOK_BYTES_MAX {
-            let fronts = self.destinations.iter().enumerate();
-            let fronts = fronts.filter_map(|(at, destination)| Some((destination.queue.front()?.turn, at)));
-            let Some((_, at)) = fronts.min() else { break };
+            let fronts = self.destinations.iter().enumerate().filter_map(|(at, destination)| {
+                // Posts that would have gone to the disk have their share of the memory, and keep it.
+                let first = destination.queue.front()?;
+                Some((first.post.retries.is_long(), first.turn, at))
+            });
+            let Some((_, _, at)) = fronts.min() else { break };
             self.bury_oldest_of(at, "the posts of all destinations took too much memory", dead);
         }
     }
@@ -360,10 +354,7 @@ impl Schedule {
             if expired.is_empty() {
                 continue;
             }
-            let reason = match destination.last_trouble.as_str() {
-                "" => "it waited too long".to_owned(),
-                trouble => format!("it waited too long; last: {trouble}"),
-            };
+            let reason = destination.age_reason();
             for post in expired {
                 self.bury(at, post, Cause::Expired, &reason, &mut dead);
             }
@@ -457,7 +448,15 @@ impl Schedule {
         let mut reports: Vec<_> = self.destinations.iter().map(report).collect();
         if self.forgotten != Tally::default() {
             let (name, hook, tally) = ("others".to_owned(), String::new(), self.forgotten);
-            reports.push(DestinationReport { name, hook, kind: "", tally, waiting: 0, state: DestinationState::Ok });
+            reports.push(DestinationReport {
+                name,
+                hook,
+                kind: "",
+                tally,
+                waiting: 0,
+                on_disk: 0,
+                state: DestinationState::Ok,
+            });
         }
         reports
     }

@@ -31,9 +31,8 @@ use serde_json::Value;
 
 use crate::io::shown::shown;
 use crate::io::{own_file, plain_file, sharing};
-use crate::json::writer::Writer;
 use crate::webhook::post::{Post, PostId};
-use crate::webhook::saved::{Now, line, mark, marked, post};
+use crate::webhook::saved::{Now, is_mark, line, marked_in, marks, post};
 
 /// Most bytes of posts in one spool. The marks appended later take less than the posts.
 const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -57,7 +56,7 @@ pub(crate) struct Spool {
     /// The own file, open for appending marks. `None` before the first mark.
     marks: Option<File>,
     /// Marks that are not in the file yet, as it could not be opened or written. Empty as a rule.
-    unmarked: Vec<String>,
+    unmarked: Vec<PostId>,
     /// Writing marks failed, and may have left a part of a line.
     is_torn: bool,
     /// A file could not be removed.
@@ -129,6 +128,11 @@ impl Spool {
             is_removal_due: false,
         };
         Ok(Opened { spool, found: Found { posts, unreadable, left } })
+    }
+
+    /// The posts that were found in the spools of dead processes.
+    pub(crate) fn known(&self) -> &HashSet<PostId> {
+        &self.known
     }
 
     /// True if [`Spool::retry`] has something to do: another program held a file.
@@ -211,7 +215,7 @@ impl Spool {
     pub(crate) fn settled(&mut self, ids: &[PostId]) -> io::Result<()> {
         for id in ids {
             if self.written.remove(id) {
-                self.unmarked.push(mark(*id));
+                self.unmarked.push(*id);
             }
         }
         if self.unmarked.is_empty() {
@@ -237,12 +241,8 @@ impl Spool {
                 opened => opened?,
             },
         };
-        let mut line = Writer::default();
-        line.open(b'{');
-        line.name("done").texts(&self.unmarked);
-        line.close(b'}');
         let start = if std::mem::replace(&mut self.is_torn, true) { "\n" } else { "" };
-        (&file).write_all(format!("{start}{}\n", line.end()).as_bytes())?;
+        (&file).write_all(format!("{start}{}", marks(&self.unmarked)).as_bytes())?;
         self.is_torn = false;
         self.unmarked.clear();
         self.marks = Some(file);
@@ -362,14 +362,14 @@ impl SpoolContents {
         let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line_json = serde_json::from_slice(line).unwrap_or(Value::Null);
-            if let Some(Value::Array(marks)) = line_json.get("done") {
-                done.extend(marks.iter().filter_map(|mark| marked(mark.as_str()?)));
+            if let Some(marked) = marked_in(&line_json) {
+                done.extend(marked);
                 continue;
             }
             match post(&line_json, now) {
                 Some(post) => posts.push(post),
                 // A killed process did not finish this mark. Its post is sent again.
-                None if line.starts_with(br#"{"done":"#) => {}
+                None if is_mark(line) => {}
                 None => unreadable += 1,
             }
         }
@@ -384,4 +384,4 @@ impl SpoolContents {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::webhook) mod tests;

@@ -9,6 +9,7 @@
 //!              intake          jobs become posts in the schedule
 //!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
 //!              expire          posts that are too old are given up
+//!              refill          posts come back from the disk (`webhooks/overflow.rs`)
 //!              dispatch        posts go to free senders; requests that hold up others are interrupted
 //!              tend_files      files that another program held are tried again
 //! ```
@@ -29,6 +30,7 @@ use crate::io::shown::shown;
 use crate::io::text_log::{Causes, escaped};
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
+use crate::threads::webhooks::overflow::DiskPauses;
 use crate::threads::webhooks::queue::{Job, SpoolAll, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, PostResult};
@@ -39,6 +41,7 @@ use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Found, Opened, Spool};
 
 mod compose;
+mod overflow;
 pub(crate) mod queue;
 mod senders;
 
@@ -61,6 +64,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         worker.intake();
         worker.settle_reports();
         worker.expire();
+        worker.refill();
         worker.dispatch();
         worker.tend_files();
     }
@@ -74,6 +78,7 @@ struct Worker<'a> {
     dead_letters: Option<DeadLetters>,
     /// When files that another program held are tried again at the earliest.
     tend_at: Instant,
+    disk: DiskPauses,
     /// Throttles the log lines about failed posts.
     failures: Causes,
     /// Scratch memory for the tape of one event.
@@ -85,8 +90,8 @@ impl<'a> Worker<'a> {
     fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
-        let (tend_at, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
-        Worker { shared, webhooks, dead_letters, tend_at, failures, tape }
+        let (now, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
+        Worker { shared, webhooks, dead_letters, tend_at: now, disk: DiskPauses::new(now), failures, tape }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
@@ -94,6 +99,13 @@ impl<'a> Worker<'a> {
     fn recover(&mut self) {
         // The senders outlive a panic of this thread: their orders are still in flight.
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
+        self.recover_spool();
+        self.recover_disk();
+        self.dispatch();
+    }
+
+    /// The part of [`Worker::recover`] that reads the spools.
+    fn recover_spool(&mut self) {
         let Some(directory) = self.webhooks.directory.get() else { return };
         if !matches!(*lock(&self.webhooks.spool), SpoolState::Unopened) {
             return;
@@ -117,7 +129,6 @@ impl<'a> Worker<'a> {
                 shown(directory)
             ),
         }
-        self.dispatch();
     }
 
     /// Puts the posts of dead processes into the schedule.
@@ -139,7 +150,7 @@ impl<'a> Worker<'a> {
     /// Whether a file waits until another program lets it go: dead letters, or the spool.
     fn has_held_files(&self) -> bool {
         let spool_waits = matches!(&*lock(&self.webhooks.spool), SpoolState::Open(spool) if spool.wants_retry());
-        spool_waits || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
+        spool_waits || self.has_held_disk() || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
     }
 
     /// Tries the files again that another program held, once a second.
@@ -153,6 +164,7 @@ impl<'a> Worker<'a> {
             let written = file.retry(instant);
             self.note_dead_letters(written);
         }
+        self.tend_disk();
         let retried = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) if spool.wants_retry() => spool.retry(now()),
             _ => return,
@@ -175,7 +187,7 @@ impl<'a> Worker<'a> {
         let patience = if self.has_held_files() { patience.min(HELD_RETRY) } else { patience };
         // Items whose ring was heard before, by a round that left them or ended in a panic, wait for no further ring.
         let Webhooks { jobs_rx, asks_rx, senders, bell, .. } = self.webhooks;
-        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() {
+        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() && !self.can_refill() {
             bell.wait(now + patience);
         }
     }
@@ -219,8 +231,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives a post to the schedule, and buries the posts that had to make room.
+    /// Gives a post to the disk or to the schedule, and buries the posts that had to make room.
     fn offer(&mut self, post: Post) {
+        let Some(post) = self.spill(post) else { return };
         let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
         self.bury(dead);
     }
@@ -315,7 +328,7 @@ impl<'a> Worker<'a> {
         self.bury(dead);
     }
 
-    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
+    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the files.
     fn bury(&mut self, dead: Vec<DeadLetter>) {
         // These posts have left the schedule, so they are counted before any is written: the numbers of `Stats()` add up
         // even while the file is slow.
@@ -381,13 +394,14 @@ impl<'a> Worker<'a> {
         left_out == 0
     }
 
-    /// Takes settled posts out of the spool, so that the next process does not send them again.
+    /// Takes settled posts out of the spool and off the disk, so that the next process does not send them again.
     fn take_out(&mut self, ids: &[PostId]) {
         let taken = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) => spool.settled(ids),
             SpoolState::Unopened | SpoolState::Closed => Ok(()),
         };
         self.note_spool(taken);
+        self.take_out_of_disk(ids);
     }
 
     /// Reports that the spool still holds settled posts.
@@ -424,6 +438,7 @@ impl<'a> Worker<'a> {
         }
         // Closing it releases its lock: another process may take the posts over from now on.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
+        *lock(&self.webhooks.overflow) = None;
     }
 }
 

@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::{DestinationReport, DestinationState, Tally};
+use super::WEBHOOK_POST_BYTES_MAX;
+use super::report::{Cause, DestinationReport, DestinationState, Tally};
 use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX, WEBHOOK_ATTEMPTS_MAX};
 use crate::hooks::url::Url;
 use crate::webhook::answer::PAUSE_MAX;
@@ -52,6 +53,8 @@ pub(super) struct Destination {
     pub(super) hook: Arc<[u8]>,
     /// The posts that wait, in the order in which they are to be sent.
     pub(super) queue: VecDeque<Queued>,
+    /// Posts that wait on the disk, all of them later than those in the queue.
+    pub(super) on_disk: u64,
     /// At most one post is in flight.
     pub(super) in_flight: Option<Queued>,
     /// No request before this moment. It may be past.
@@ -97,6 +100,7 @@ impl Destination {
             address: first.address.clone(),
             hook: Arc::clone(&first.hook),
             queue: VecDeque::new(),
+            on_disk: 0,
             in_flight: None,
             pause_until: None,
             failures: 0,
@@ -111,6 +115,27 @@ impl Destination {
     }
 
     // ---- the queue ------------------------------------------------------------------------------------------------
+
+    /// Why this post does not enter the queue. `None`: it does.
+    pub(super) fn refusal(&self, now: Instant, post: &Post) -> Option<(Cause, String)> {
+        if let Some(reason) = self.closed.clone() {
+            return Some((Cause::Closed, reason));
+        }
+        if post.expires <= now {
+            return Some((Cause::Expired, self.age_reason()));
+        }
+        let weight = post.weight();
+        let is_large = weight > WEBHOOK_POST_BYTES_MAX;
+        is_large.then(|| (Cause::Overflow, format!("it has {weight} bytes, {WEBHOOK_POST_BYTES_MAX} are allowed")))
+    }
+
+    /// The reason to give up posts that are too old.
+    pub(super) fn age_reason(&self) -> String {
+        match self.last_trouble.as_str() {
+            "" => "it waited too long".to_owned(),
+            trouble => format!("it waited too long; last: {trouble}"),
+        }
+    }
 
     /// Number of jobs in the queue, without those in flight.
     pub(super) fn queued_jobs(&self) -> u64 {
@@ -222,7 +247,7 @@ impl Destination {
     /// Whether a new destination may take its place: nothing would be lost but its counts and its state.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let is_free = self.pause_until.is_none_or(|until| until <= now);
-        self.queue.is_empty() && self.in_flight.is_none() && is_free
+        self.queue.is_empty() && self.in_flight.is_none() && self.on_disk == 0 && is_free
     }
 
     /// Whether its state is worth keeping: it is forgotten only if no other destination is idle.
@@ -298,9 +323,10 @@ impl Destination {
             (None, Some(left)) => DestinationState::Paused(left),
             (None, None) => DestinationState::Ok,
         };
-        let waiting = self.queued_jobs() + self.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
+        let in_flight = self.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
+        let waiting = self.queued_jobs() + in_flight + self.on_disk;
         let (name, kind) = (self.address.name().to_owned(), self.address.kind_name());
         let hook = String::from_utf8_lossy(&self.hook).into_owned();
-        DestinationReport { name, hook, kind, tally: self.tally, waiting, state }
+        DestinationReport { name, hook, kind, tally: self.tally, waiting, on_disk: self.on_disk, state }
     }
 }

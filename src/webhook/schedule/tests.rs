@@ -18,6 +18,7 @@ use crate::webhook::http::Request;
 use crate::webhook::post::{Content, PostId};
 
 mod batches;
+mod disk;
 
 /// A schedule and its clock.
 struct Clocked {

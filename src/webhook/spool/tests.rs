@@ -17,7 +17,7 @@ use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Gathering, PostAddress};
 use crate::webhook::saved;
 
-fn request(url: &str, bytes: usize) -> Request {
+pub(in crate::webhook) fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
     let (method, timeout) = ("PUT".into(), Duration::from_millis(2500));
     Request { url: Url::parse(url).unwrap(), method, headers, body: "é".repeat(bytes / 2).into_bytes(), timeout }
@@ -56,10 +56,10 @@ fn posts(now: Now) -> Vec<Post> {
 }
 
 /// A directory for one test, removed at its end.
-struct Directory(PathBuf);
+pub(in crate::webhook) struct Directory(pub(in crate::webhook) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
+    pub(in crate::webhook) fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path); // A killed run may have left it.
         fs::create_dir_all(&path).unwrap();
@@ -76,16 +76,16 @@ impl Directory {
         opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(in crate::webhook) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(in crate::webhook) fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// The names of all files except the locks, which stay.
-    fn names(&self) -> Vec<String> {
+    pub(in crate::webhook) fn names(&self) -> Vec<String> {
         let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock")).collect();
         names.sort();
@@ -99,11 +99,11 @@ impl Drop for Directory {
     }
 }
 
-fn clock() -> Now {
+pub(in crate::webhook) fn clock() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }
 
-fn numbers(posts: &[Post]) -> Vec<u64> {
+pub(in crate::webhook) fn numbers(posts: &[Post]) -> Vec<u64> {
     posts.iter().map(|post| post.id.number).collect()
 }
 
@@ -233,7 +233,7 @@ fn a_spool_can_be_read_after_a_kill_at_any_moment() {
     let posts = posts(now);
     directory.leave(&posts, now);
     let whole = directory.text("spool.jsonl");
-    let marked = format!("{whole}{{\"done\":[\"{}\"]}}\n", mark(posts[0].id));
+    let marked = format!("{whole}{}", saved::marks(&[posts[0].id]));
     for end in whole.len()..=marked.len() {
         fs::write(directory.path("spool.jsonl"), &marked[..end]).unwrap();
         fs::write(directory.path("spool.jsonl.new"), &whole[..whole.len() / 2]).unwrap();

@@ -2,20 +2,18 @@
 //! arrives in order or is given up with a reason.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fault_kit::{Answer, Folder, Hook, Poster, Seen, Web, wait_for, wait_until};
+use fault_kit::{Answer, Folder, Hook, PATIENCE, Poster, Seen, Web, wait_for, wait_until};
+use realtime::facade::webhook::schedule::WEBHOOK_JOBS_MAX;
 use serde_json::{Value, json};
 
 fn numbers(seen: &Seen) -> Vec<u64> {
     seen.json().as_array().unwrap().iter().map(|event| event["n"].as_u64().unwrap()).collect()
-}
-
-/// The numbers that arrived, without the repetitions of a request, which has the same id.
-fn arrived(seen: &[Seen]) -> Vec<u64> {
-    let mut known = HashSet::new();
-    seen.iter().filter(|seen| known.insert(seen.header("webhook-id").to_owned())).flat_map(numbers).collect()
 }
 
 // ---- batches ------------------------------------------------------------------------------------------------------
@@ -119,4 +117,130 @@ fn a_batch_that_gathers_outlives_its_process() {
     assert_eq!(web.seen().iter().map(numbers).collect::<Vec<_>>(), [[0, 1, 2, 3, 4]]);
     wait_until("the spool is removed", || !next.spool().exists());
     next.stop();
+}
+
+// ---- the disk -----------------------------------------------------------------------------------------------------
+
+/// A web server that is away until it is told to come back, and the numbers that it has accepted since.
+struct Away {
+    web: Web,
+    is_back: Arc<AtomicBool>,
+    accepted: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Away {
+    fn start() -> Away {
+        let (is_back, accepted) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<u64>>>::default());
+        let (asked, accepts) = (Arc::clone(&is_back), Arc::clone(&accepted));
+        let web = Web::start(move |seen| {
+            if !asked.load(Ordering::SeqCst) {
+                return Answer::Close;
+            }
+            accepts.lock().unwrap().extend(numbers(seen));
+            Answer::Status(200)
+        });
+        Away { web, is_back, accepted }
+    }
+
+    fn come_back(&self) {
+        self.is_back.store(true, Ordering::SeqCst);
+    }
+
+    fn accepted(&self) -> Vec<u64> {
+        self.accepted.lock().unwrap().clone()
+    }
+}
+
+/// Posts numbers for this hook, each as soon as there is room for it.
+fn post_numbers(poster: &Poster, hook: &Hook, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        while poster.try_post(hook, &json!({ "n": n }).to_string()).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The names of the files with posts on the disk.
+fn files_on_disk(folder: &Folder) -> Vec<String> {
+    let names =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("overflow.") && name.ends_with(".jsonl")).collect()
+}
+
+/// The endpoint is away for longer than the memory lasts.
+#[test]
+fn posts_of_a_long_outage_wait_on_the_disk() {
+    const COUNT: u64 = 10_000;
+    let away = Away::start();
+    let folder = Folder::default();
+    let poster = Poster::with(json!({}), folder.clone());
+    let batch = json!({ "max": 500, "seconds": 0.2 });
+    let spec = json!({ "type": "http", "url": away.web.url("/"), "batch": batch, "retry_for": 7200 });
+    post_numbers(&poster, &Hook::new("h", spec), 0..COUNT);
+    // Another destination is served meanwhile, and its posts never touch the disk.
+    let other = Web::start(|_| Answer::Status(200));
+    (0..10).for_each(|_| poster.post(&Hook::http_named("other", &other.url("/")), json!({})));
+    wait_for("posts to the other one", 10, || other.seen().len());
+    wait_until("all posts were taken", || poster.standing("h").tally.offered == COUNT);
+    let standing = poster.standing("h");
+    assert_eq!((standing.waiting, standing.tally.dead), (COUNT, 0));
+    // In memory are those in the queue, and those that were in flight when it became full.
+    assert!(standing.on_disk >= COUNT - 2 * WEBHOOK_JOBS_MAX as u64, "{standing:?}");
+    assert_eq!(poster.shared.webhooks.on_disk(), standing.on_disk);
+    assert!(!files_on_disk(&folder).is_empty());
+    poster.assert_balanced();
+    away.come_back();
+    poster.wait_delivered(COUNT + 10);
+    assert_eq!(away.accepted(), (0..COUNT).collect::<Vec<_>>());
+    poster.wait_drained();
+    wait_until("the files are removed", || files_on_disk(&folder).is_empty());
+    assert_eq!(poster.shared.webhooks.on_disk(), 0);
+    poster.stop();
+}
+
+/// The process is killed during the outage: what was on the disk, or was spooled at a map change, is posted by the next.
+#[test]
+fn a_killed_process_leaves_its_posts_on_the_disk() {
+    const COUNT: u64 = 3000;
+    let inner = "REALTIME_TEST_OVERFLOW";
+    let hook = |url: &str| Hook::new("h", json!({ "type": "http", "url": url, "retry_for": 259_200, "batch": {} }));
+    if let Ok(told) = std::env::var(inner) {
+        let (url, rest) = told.split_once(' ').unwrap();
+        let (spools, folder) = rest.split_once(' ').unwrap();
+        let folder = PathBuf::from(folder);
+        let poster = Poster::with(json!({}), Folder::at(folder.clone()));
+        post_numbers(&poster, &hook(url), 0..COUNT);
+        wait_until("all posts were taken", || poster.standing("h").tally.offered == COUNT);
+        if spools == "spools" {
+            assert!(poster.shared.webhooks.spool(Instant::now() + PATIENCE));
+        }
+        std::fs::write(folder.join("ready"), "").unwrap();
+        // Waits for its end.
+        std::thread::sleep(PATIENCE);
+        return;
+    }
+    for spools in ["spools", "dies"] {
+        let away = Away::start();
+        let folder = Folder::default();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_killed_process_leaves_its_posts_on_the_disk", "--nocapture"])
+            .env(inner, format!("{} {spools} {}", away.web.url("/"), folder.path().display()))
+            .spawn()
+            .unwrap();
+        wait_until("its posts wait", || folder.path().join("ready").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let next = Poster::with(json!({}), folder.clone());
+        wait_until("the next process has the posts", || next.shared.webhooks.waiting() > 0);
+        // New posts come after them.
+        post_numbers(&next, &hook(&away.web.url("/")), COUNT..COUNT + 500);
+        away.come_back();
+        next.wait_drained();
+        // Without a spool, those in memory are lost: the oldest.
+        let lost = COUNT + 500 - next.delivered();
+        assert!(if spools == "spools" { lost == 0 } else { lost <= 2 * WEBHOOK_JOBS_MAX as u64 }, "{spools}: {lost}");
+        assert_eq!(away.accepted(), (lost..COUNT + 500).collect::<Vec<_>>(), "{spools}");
+        wait_until("the files are removed", || files_on_disk(&folder).is_empty() && !next.spool().exists());
+        next.stop();
+    }
 }
