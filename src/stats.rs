@@ -285,7 +285,8 @@ counters! {
         aggregate_errors,
         /// Lines that could not be written to the dead-letter file.
         dead_letters_lost,
-        /// Failed attempts to write or rename the text log, the dead-letter file or a spool: they were repeated.
+        /// Failed attempts to write or rename the text log, the dead-letter file, a spool or posts on the disk: they were
+        /// repeated.
         files_held,
         /// Lines of spools and of posts on the disk that could not be read, and files in their place that are none.
         spool_unreadable,

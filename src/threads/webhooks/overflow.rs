@@ -14,6 +14,7 @@ use crate::threads::webhooks::queue::SpoolState;
 use crate::threads::webhooks::{Worker, cause, now};
 use crate::webhook::overflow::{Adopted, Back, Bounds, Overflow};
 use crate::webhook::post::{Post, PostAddress, PostId};
+use crate::webhook::schedule::{Cause, DeadLetter};
 
 /// When the disk is asked again after it failed.
 pub(super) struct DiskPauses {
@@ -88,9 +89,12 @@ impl Worker<'_> {
                 None
             }
             Err(err) => {
+                if !lock(&self.webhooks.schedule).gives_up_unwritten(&post) {
+                    return Some(post);
+                }
                 let reason = format!("too many others waited, and it cannot be written to the disk: {err}");
-                let buried = lock(&self.webhooks.schedule).bury_unwritten(post, reason);
-                buried.map(|dead| self.bury(vec![dead])).err()
+                self.bury(vec![DeadLetter { post, cause: Cause::Overflow, reason }]);
+                None
             }
         }
     }
@@ -154,8 +158,13 @@ impl Worker<'_> {
             self.shared.stats.webhooks.dropped.disk.add(lost);
             log::error!("{lost} posts to {} are lost: another program changed their file", address.name());
         }
+        let is_empty = posts.is_empty() && lost == 0;
         let dead = lock(&self.webhooks.schedule).come_back(Instant::now(), address, posts, lost);
         self.bury(dead);
+        if is_empty && let Some(overflow) = &*lock(&self.webhooks.overflow) {
+            // Nothing was there. With a count that is wrong, it would be looked for again and again.
+            lock(&self.webhooks.schedule).recount_disk(overflow.counts());
+        }
         true
     }
 

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use super::destination::Destination;
-use super::report::{Cause, DeadLetter};
+use super::report::DeadLetter;
 use super::{Schedule, WEBHOOK_BYTES_MAX, WEBHOOK_JOBS_MAX};
 use crate::webhook::post::{Post, PostAddress};
 
@@ -61,13 +61,13 @@ impl Schedule {
         }
     }
 
-    /// Gives up a post that cannot be written while older ones to the same destination wait on the disk. If none wait there,
-    /// the post comes back: it has its place in memory.
-    pub(crate) fn bury_unwritten(&mut self, post: Post, reason: String) -> Result<DeadLetter, Post> {
-        let Some(destination) = self.at_address(&post.address).filter(|own| own.on_disk > 0) else { return Err(post) };
+    /// A post cannot be written to the disk. True if it is given up, and counted as such: older ones to the same destination
+    /// wait there, and it would overtake them. Otherwise it has its place in memory.
+    pub(crate) fn gives_up_unwritten(&mut self, post: &Post) -> bool {
+        let Some(destination) = self.at_address(&post.address).filter(|own| own.on_disk > 0) else { return false };
         destination.tally.offered += post.jobs();
         destination.tally.dead += post.jobs();
-        Ok(DeadLetter { post, cause: Cause::Overflow, reason })
+        true
     }
 
     /// The destination whose posts are to come back from the disk, and how many of them. `None`: none has room.

@@ -192,6 +192,26 @@ fn failures_of_a_destination_keep_the_order_of_batches() {
     clocked.check();
 }
 
+/// A revoked token: as without batches, five events show it, and each further attempt costs one.
+#[test]
+fn a_destination_that_denies_its_batches_rests() {
+    let mut clocked = Clocked::new();
+    (0..64).for_each(|_| drop(clocked.batched(Kind { max: 64, ..KIND })));
+    let (mut dead, mut requests) = (Vec::new(), 0);
+    while !clocked.batch().is_empty() {
+        requests += 1;
+        dead.extend(clocked.done(0, Verdict::Denied));
+    }
+    assert_eq!(dead.iter().map(|dead| dead.post.id.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert!(requests < 20 && clocked.schedule.rest(clocked.now, 0).is_some(), "{requests}");
+    assert_eq!(clocked.pause_of(0), 60.0);
+    clocked.pass(60.0);
+    assert_eq!(clocked.batch(), [6]);
+    assert_eq!(clocked.done(0, Verdict::Denied).len(), 1);
+    assert_eq!(clocked.pause_of(0), 120.0);
+    clocked.check();
+}
+
 #[test]
 fn a_batch_that_makes_room_or_expires_in_part_stays_one() {
     let mut clocked = Clocked::new();

@@ -40,9 +40,8 @@ impl Disked {
                 schedule.spilled(now, &post);
                 return self.disk.entry(post.address.reveal().to_owned()).or_default().push_back(post);
             }
-            match schedule.bury_unwritten(post, "full".to_owned()) {
-                Ok(dead) => return self.dead.push(dead),
-                Err(back) => post = back,
+            if schedule.gives_up_unwritten(&post) {
+                return self.dead.push(DeadLetter { post, cause: Cause::Overflow, reason: "full".to_owned() });
             }
         }
         let dead = schedule.offer(now, post);
