@@ -266,10 +266,7 @@ fn list<'a>(stats: &'a Value, member: &str) -> &'a [Value] {
 fn queue_line(name: &str, group: &Value) -> String {
     let mut line = format!("{}: in {}, delivered {}", words(name), group["in"], group["delivered"]);
     if group["waiting"] != 0 {
-        let _ = write!(line, ", waiting {}", group["waiting"]);
-    }
-    if group["on_disk"].as_u64() > Some(0) {
-        let _ = write!(line, " ({} on the disk)", group["on_disk"]);
+        let _ = write!(line, ", waiting {}{}", group["waiting"], on_disk(group));
     }
     for (reason, count) in group["dropped"].as_object().into_iter().flatten() {
         if count.as_u64() > Some(0) {
@@ -279,15 +276,24 @@ fn queue_line(name: &str, group: &Value) -> String {
     line
 }
 
-/// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 1`
+/// ` (5 on the disk)`, for a group of which some items wait there.
+fn on_disk(group: &Value) -> String {
+    match group["on_disk"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(count) => format!(" ({count} on the disk)"),
+    }
+}
+
+/// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 9 (5 on the disk)`
 fn destination_line(stats: &Value) -> String {
     let text = |member: &str| stats[member].as_str().unwrap_or_default();
     let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
     let between = if detail.is_empty() { "" } else { " " };
     let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
+    let on_disk = on_disk(stats);
     let whose = if hook.is_empty() { String::new() } else { format!(" of hook `{hook}`") };
     format!(
-        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}"
+        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}{on_disk}"
     )
 }
 
@@ -335,11 +341,13 @@ mod tests {
             "pump": { "count": 2, "p50_us": 1.6, "p99_us": 2500.0, "max_us": 3000000.0 },
             "inbox": { "in": 0, "delivered": 0, "dropped": {}, "waiting": 0 },
             "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
+            "webhooks": { "in": 9, "delivered": 2, "dropped": {}, "waiting": 7, "on_disk": 5 },
             "resent": 7,
             "missed": 0,
             "limits": ["redis refuses scripts; NOPERM"],
             "destinations": [
-                { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
+                { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1, "on_disk": 0 },
+                { "name": "h/***", "hook": "b", "state": "ok", "in": 6, "delivered": 0, "dead": 0, "waiting": 6, "on_disk": 5 }
             ],
         });
         let said = lines("connected", &config, &stats);
@@ -350,8 +358,10 @@ mod tests {
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
                 "redis refuses scripts; NOPERM",
                 "to redis (outbox): in 5, delivered 3, dropped as expired 2",
+                "posts (webhooks): in 9, delivered 2, waiting 7 (5 on the disk)",
                 "work in one tick (pump): p50 2 us, p99 2.5 ms, longest 3.0 s",
                 "to h/*** of hook `a`: broken no answer, in 3, delivered 1, dead 1, waiting 1",
+                "to h/*** of hook `b`: ok, in 6, delivered 0, dead 0, waiting 6 (5 on the disk)",
                 "counts: resent 7",
             ]
         );

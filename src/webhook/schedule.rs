@@ -76,6 +76,8 @@ pub(crate) struct Schedule {
     /// A counter that is increased when a post is queued or a destination is served. It orders both by age.
     turn: u64,
     expiry_checked: Option<Instant>,
+    /// A hook with a long `retry_for` has posted: posts may go to the disk.
+    has_long: bool,
     /// Counts of destinations that made room for others.
     forgotten: Tally,
 }
@@ -212,6 +214,9 @@ impl Schedule {
             // If a destination waits for a sender, the next request that exceeds its time can be ended.
             if waits {
                 at(destination.cut_at().filter(|at| *at > now));
+            }
+            if destination.on_disk > 0 {
+                at(destination.disk_until.filter(|until| *until > now));
             }
             // Waiting posts expire.
             if has_posts {

@@ -30,7 +30,6 @@ use crate::io::shown::shown;
 use crate::io::text_log::{Causes, escaped};
 use crate::stats::Counter;
 use crate::threads::shared::Shared;
-use crate::threads::webhooks::overflow::DiskPauses;
 use crate::threads::webhooks::queue::{Job, SpoolAll, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::webhook::answer::{self, PostResult};
@@ -78,7 +77,8 @@ struct Worker<'a> {
     dead_letters: Option<DeadLetters>,
     /// When files that another program held are tried again at the earliest.
     tend_at: Instant,
-    disk: DiskPauses,
+    /// When the disk is asked again at the earliest to take a post, after it failed.
+    disk_write_at: Instant,
     /// Throttles the log lines about failed posts.
     failures: Causes,
     /// Scratch memory for the tape of one event.
@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
         let (now, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
-        Worker { shared, webhooks, dead_letters, tend_at: now, disk: DiskPauses::new(now), failures, tape }
+        Worker { shared, webhooks, dead_letters, tend_at: now, disk_write_at: now, failures, tape }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into

@@ -16,18 +16,6 @@ use crate::webhook::overflow::{Adopted, Back, Bounds, Overflow};
 use crate::webhook::post::{Post, PostAddress, PostId};
 use crate::webhook::schedule::{Cause, DeadLetter};
 
-/// When the disk is asked again after it failed.
-pub(super) struct DiskPauses {
-    write: Instant,
-    read: Instant,
-}
-
-impl DiskPauses {
-    pub(super) fn new(now: Instant) -> DiskPauses {
-        DiskPauses { write: now, read: now }
-    }
-}
-
 impl Worker<'_> {
     /// Takes over the posts that dead processes left on the disk, once in this process. After a panic it corrects the
     /// schedule's counts.
@@ -100,16 +88,18 @@ impl Worker<'_> {
     }
 
     fn append(&mut self, post: &Post) -> io::Result<()> {
-        if Instant::now() < self.disk.write {
+        if Instant::now() < self.disk_write_at {
             return Err(io::Error::other("the disk took no post a moment ago"));
         }
         let written = match &mut *lock(&self.webhooks.overflow) {
+            // Those that are too many cannot be read now, so that none of them can be given up.
+            Some(overflow) if overflow.over().is_some() => Err(io::Error::other("too many posts wait there")),
             Some(overflow) => overflow.append(post, now()),
             None => Err(io::Error::other("there is no folder")),
         };
         if let Err(err) = &written {
-            self.disk.write = Instant::now() + HELD_RETRY;
-            self.note_disk("cannot write posts to the disk, so the oldest in memory make room", err);
+            self.disk_write_at = Instant::now() + HELD_RETRY;
+            self.note_disk("cannot write posts to the disk, further ones are given up", err);
         }
         written
     }
@@ -126,15 +116,12 @@ impl Worker<'_> {
 
     /// Whether posts can come back from the disk now.
     pub(super) fn can_refill(&self) -> bool {
-        Instant::now() >= self.disk.read && lock(&self.webhooks.schedule).refill().is_some()
+        lock(&self.webhooks.schedule).refill(Instant::now()).is_some()
     }
 
     /// Brings posts of one destination back, a step of them.
     pub(super) fn refill(&mut self) {
-        if Instant::now() < self.disk.read {
-            return;
-        }
-        let refill = lock(&self.webhooks.schedule).refill();
+        let refill = lock(&self.webhooks.schedule).refill(Instant::now());
         if let Some((address, posts)) = refill {
             self.bring_back(&address, posts);
         }
@@ -149,7 +136,7 @@ impl Worker<'_> {
         let Back { posts, lost } = match taken {
             Ok(back) => back,
             Err(err) => {
-                self.disk.read = Instant::now() + HELD_RETRY;
+                lock(&self.webhooks.schedule).pause_disk(address, Instant::now() + HELD_RETRY);
                 self.note_disk("cannot read the posts on the disk", &err);
                 return false;
             }
@@ -168,15 +155,14 @@ impl Worker<'_> {
         true
     }
 
-    /// Whether the disk is asked again in a second.
+    /// Whether files on the disk wait until another program lets them go.
     pub(super) fn has_held_disk(&self) -> bool {
-        let waits = lock(&self.webhooks.overflow).as_ref().is_some_and(Overflow::wants_retry);
-        waits || Instant::now() < self.disk.read
+        lock(&self.webhooks.overflow).as_ref().is_some_and(Overflow::wants_retry)
     }
 
     /// Tries again to mark, to remove and to adopt files.
     pub(super) fn tend_disk(&mut self) {
-        if !lock(&self.webhooks.overflow).as_ref().is_some_and(Overflow::wants_retry) {
+        if !self.has_held_disk() {
             return;
         }
         let known = self.spooled();

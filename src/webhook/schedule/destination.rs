@@ -55,6 +55,8 @@ pub(super) struct Destination {
     pub(super) queue: VecDeque<Queued>,
     /// Posts that wait on the disk, all of them later than those in the queue.
     pub(super) on_disk: u64,
+    /// No attempt to read them before this moment. It may be past.
+    pub(super) disk_until: Option<Instant>,
     /// At most one post is in flight.
     pub(super) in_flight: Option<Queued>,
     /// No request before this moment. It may be past.
@@ -101,6 +103,7 @@ impl Destination {
             hook: Arc::clone(&first.hook),
             queue: VecDeque::new(),
             on_disk: 0,
+            disk_until: None,
             in_flight: None,
             pause_until: None,
             failures: 0,

@@ -23,12 +23,16 @@ impl Schedule {
     /// Whether this post belongs on the disk. If so the caller writes it there, and reports that with
     /// [`Schedule::spilled`]; otherwise, and if the disk does not take it, the post is offered as usual.
     pub(crate) fn spills(&mut self, now: Instant, post: &Post) -> bool {
+        let is_long = post.retries.is_long();
+        self.has_long |= is_long;
+        if !self.has_long {
+            return false;
+        }
         let Some(at) = self.number_of(now, post) else { return false };
         let bytes = self.bytes + post.weight();
         let Some(destination) = self.destinations.get(at).filter(|own| own.refusal(now, post).is_none()) else {
             return false;
         };
-        let is_long = post.retries.is_long();
         let is_full = destination.queued_jobs() >= WEBHOOK_JOBS_MAX as u64;
         destination.on_disk > 0
             || is_long && (is_full || bytes > LONG_BYTES_MAX)
@@ -48,6 +52,7 @@ impl Schedule {
         destination.tally.offered += count;
         destination.on_disk += count;
         destination.hook.clone_from(&post.hook);
+        self.has_long = true;
         true
     }
 
@@ -71,8 +76,9 @@ impl Schedule {
     }
 
     /// The destination whose posts are to come back from the disk, and how many of them. `None`: none has room.
-    pub(crate) fn refill(&self) -> Option<(PostAddress, usize)> {
-        let waiting = self.destinations.iter().filter(|destination| destination.on_disk > 0);
+    pub(crate) fn refill(&self, now: Instant) -> Option<(PostAddress, usize)> {
+        let is_readable = |own: &&Destination| own.on_disk > 0 && own.disk_until <= Some(now);
+        let waiting = self.destinations.iter().filter(is_readable);
         let (jobs, destination) = waiting.map(|own| (own.queued_jobs() as usize, own)).min_by_key(|(jobs, _)| *jobs)?;
         let has_room = jobs + STEP_POSTS <= WEBHOOK_JOBS_MAX && self.bytes < LONG_BYTES_MAX;
         match (has_room, jobs) {
@@ -116,6 +122,13 @@ impl Schedule {
         }
         self.make_room(at, &mut dead);
         dead
+    }
+
+    /// The posts of this destination cannot be read from the disk before this moment. Those of others can.
+    pub(crate) fn pause_disk(&mut self, address: &PostAddress, until: Instant) {
+        if let Some(destination) = self.at_address(address) {
+            destination.disk_until = Some(until);
+        }
     }
 
     /// Posts on the disk.

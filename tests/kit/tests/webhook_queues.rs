@@ -41,7 +41,7 @@ fn ten_thousand_events_pass_an_endpoint_that_fails_half_of_the_time() {
     let seen = web.seen();
     let mut first = HashSet::new();
     let each: Vec<u64> = seen.iter().flat_map(numbers).filter(|n| first.insert(*n)).collect();
-    assert_eq!(each, (0..10_000).collect::<Vec<_>>());
+    assert!(each == (0..10_000).collect::<Vec<_>>(), "{} from {:?} on", each.len(), each.first());
     assert!(seen.len() < 100, "{} requests", seen.len());
     assert!(seen.iter().all(|seen| numbers(seen).is_sorted() && seen.header("content-type") == "application/json"));
     // A request that is repeated has the same content under the same id.
@@ -191,7 +191,8 @@ fn posts_of_a_long_outage_wait_on_the_disk() {
     poster.assert_balanced();
     away.come_back();
     poster.wait_delivered(COUNT + 10);
-    assert_eq!(away.accepted(), (0..COUNT).collect::<Vec<_>>());
+    let accepted = away.accepted();
+    assert!(accepted == (0..COUNT).collect::<Vec<_>>(), "{} from {:?} on", accepted.len(), accepted.first());
     poster.wait_drained();
     wait_until("the files are removed", || files_on_disk(&folder).is_empty());
     assert_eq!(poster.shared.webhooks.on_disk(), 0);
@@ -239,8 +240,55 @@ fn a_killed_process_leaves_its_posts_on_the_disk() {
         // Without a spool, those in memory are lost: the oldest.
         let lost = COUNT + 500 - next.delivered();
         assert!(if spools == "spools" { lost == 0 } else { lost <= 2 * WEBHOOK_JOBS_MAX as u64 }, "{spools}: {lost}");
-        assert_eq!(away.accepted(), (lost..COUNT + 500).collect::<Vec<_>>(), "{spools}");
+        let accepted = away.accepted();
+        assert!(accepted == (lost..COUNT + 500).collect::<Vec<_>>(), "{spools}: {} of {lost}", accepted.len());
         wait_until("the files are removed", || files_on_disk(&folder).is_empty() && !next.spool().exists());
         next.stop();
     }
+}
+
+/// The folder is no folder for a while, so that nothing can be written or read there: each post is delivered or counted,
+/// and the order is kept.
+#[test]
+fn a_disk_that_fails_for_a_while_costs_counted_posts() {
+    let away = Away::start();
+    let folder = Folder::default();
+    let poster = Poster::with(json!({}), folder.clone());
+    let spec = json!({ "type": "http", "url": away.web.url("/"), "batch": { "max": 500 }, "retry_for": 7200 });
+    let hook = Hook::new("h", spec);
+    let taken = |count: u64| wait_for("posts taken", count, || poster.standing("h").tally.offered);
+    post_numbers(&poster, &hook, 0..4000);
+    taken(4000);
+    let aside = folder.path().with_extension("aside");
+    std::fs::rename(folder.path(), &aside).unwrap();
+    std::fs::write(folder.path(), "").unwrap();
+    // A file that is open goes on for half a mebibyte: these posts need another one.
+    let long = "x".repeat(2000);
+    for n in 4000..5000 {
+        poster.post(&hook, json!({ "n": n, "long": long }));
+    }
+    taken(5000);
+    let failed = Instant::now();
+    let lost = poster.dropped("overflow");
+    assert!((1..1000).contains(&lost), "{lost}");
+    std::fs::remove_file(folder.path()).unwrap();
+    std::fs::rename(&aside, folder.path()).unwrap();
+    away.come_back();
+    poster.wait_drained();
+    let accepted = away.accepted();
+    assert_eq!(accepted.len() as u64, 5000 - lost);
+    assert!(accepted.is_sorted_by(|one, next| one < next) && accepted.starts_with(&(0..4000).collect::<Vec<_>>()));
+    assert_eq!(poster.dropped("overflow") + poster.dropped("disk"), lost);
+    // The disk takes posts again. After a failure it is left alone for a second.
+    wait_until("the disk is tried again", || failed.elapsed() > Duration::from_secs(1));
+    away.is_back.store(false, Ordering::SeqCst);
+    let before = poster.standing("h").tally.offered;
+    post_numbers(&poster, &hook, 5000..9000);
+    taken(before + 4000);
+    away.come_back();
+    poster.wait_drained();
+    let later = away.accepted().split_off(accepted.len());
+    assert!(later == (5000..9000).collect::<Vec<_>>(), "{} from {:?} on", later.len(), later.first());
+    wait_until("the files are removed", || files_on_disk(&folder).is_empty());
+    poster.stop();
 }

@@ -54,7 +54,7 @@ impl Disked {
 
     /// One step back from the disk. False if no destination has room.
     fn refill(&mut self) -> bool {
-        let Some((address, posts)) = self.clocked.schedule.refill() else { return false };
+        let Some((address, posts)) = self.clocked.schedule.refill(self.now()) else { return false };
         self.bring_back(&address, posts, 0);
         true
     }
@@ -107,10 +107,36 @@ fn posts_beyond_the_memory_go_to_the_disk_and_come_back_in_order() {
         disked.check();
     }
     assert_eq!(sent, (1..=1501).collect::<Vec<_>>());
-    assert_eq!(disked.clocked.schedule.refill(), None);
+    assert_eq!(disked.clocked.schedule.refill(disked.now()), None);
     // Now posts stay in memory again.
     disked.offer_many(1, "a", true);
     assert_eq!(disked.clocked.schedule.on_disk(), 0);
+}
+
+/// The files of one destination cannot be read for a while.
+#[test]
+fn a_file_that_cannot_be_read_delays_its_own_destination_only() {
+    let mut disked = Disked::new();
+    for host in ["a", "b"] {
+        disked.offer_many(WEBHOOK_JOBS_MAX + 1, host, true);
+        while disked.clocked.schedule.jobs() > 0 {
+            let (at, _) = disked.clocked.next().unwrap();
+            disked.clocked.done(at, Verdict::Delivered);
+        }
+    }
+    let address = |at: usize| disked.clocked.schedule.destinations[at].address.clone();
+    let (first, second) = (address(0), address(1));
+    let until = disked.now() + Duration::from_secs(1);
+    disked.clocked.schedule.pause_disk(&first, until);
+    let refill = |disked: &Disked| disked.clocked.schedule.refill(disked.now()).map(|(address, _)| address);
+    assert_eq!(refill(&disked), Some(second.clone()));
+    disked.bring_back(&second, 1, 0);
+    assert_eq!(refill(&disked), None);
+    disked.clocked.next();
+    disked.clocked.done(1, Verdict::Delivered);
+    assert_eq!(disked.clocked.schedule.due(disked.now()), Some(until));
+    disked.clocked.pass(1.0);
+    assert_eq!(refill(&disked), Some(first));
 }
 
 #[test]
@@ -142,7 +168,7 @@ fn posts_with_a_long_time_leave_half_of_the_memory_to_others() {
     assert_eq!(deaths(&disked), [(3, Cause::Overflow)]);
     disked.check();
     // A destination with nothing in memory gets its next post in any case; that pushes out none of those with a long time.
-    assert_eq!(disked.clocked.schedule.refill().map(|(_, posts)| posts), Some(1));
+    assert_eq!(disked.clocked.schedule.refill(disked.now()).map(|(_, posts)| posts), Some(1));
     assert!(disked.refill() && !disked.refill());
     assert!(disked.dead.iter().all(|dead| !dead.post.retries.is_long()));
     disked.check();
