@@ -8,8 +8,9 @@
 //! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
-//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
-//! | 3xx (never followed), all others | [`Verdict::Never`] |
+//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
+//! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`] |
+//! | all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
 //! [`without_own_words`] remove them.
@@ -51,6 +52,8 @@ pub(crate) enum Verdict {
     },
     /// No attempt of this post can succeed.
     Never,
+    /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help.
+    NeverHere,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
     /// the sign.
     Denied,
@@ -85,11 +88,11 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         _ if code == 10015 || code == 50027 => Verdict::Closed,
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
-        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
+        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
         401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
         401 | 403 | 404 | 410 => Verdict::Denied,
         // Not implemented: the server will not learn it.
-        501 => Verdict::Never,
+        300..400 | 405 | 501 => Verdict::NeverHere,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
     };

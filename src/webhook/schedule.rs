@@ -44,7 +44,8 @@ mod disk;
 mod origins;
 mod report;
 
-/// Most jobs that wait for one destination. A further one drops the oldest.
+/// Most jobs that wait for one destination. A further one drops the oldest. A batch whose request failed may come back to a
+/// full queue, so there may be as many again for a while.
 pub const WEBHOOK_JOBS_MAX: usize = 1000;
 /// Memory that all waiting posts may take, in bytes. Beyond it the oldest are dropped.
 pub(crate) const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
@@ -87,34 +88,53 @@ impl Schedule {
 
     /// Queues a post. Returns the posts that had to make room for it, or the post itself if it is not accepted.
     pub(crate) fn offer(&mut self, now: Instant, post: Post) -> Vec<DeadLetter> {
+        let mut dead = Vec::new();
+        if let Some(at) = self.enter(now, post, &mut dead) {
+            // One for one: a batch that came back from its flight may have brought more than there is room for.
+            if self.destinations.get(at).is_some_and(|own| own.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
+                self.bury_oldest_of(at, "too many others waited for the same destination", &mut dead);
+            }
+            self.make_room(&mut dead);
+        }
+        dead
+    }
+
+    /// Queues a post of the spool. Those of one destination were in memory together, in its queue and in a batch in flight,
+    /// so they have room together.
+    pub(crate) fn readmit(&mut self, now: Instant, post: Post) -> Vec<DeadLetter> {
+        let mut dead = Vec::new();
+        self.enter(now, post, &mut dead);
+        self.make_room(&mut dead);
+        dead
+    }
+
+    /// Queues a post, or adds it to the dead letters. Returns the number of its destination if it is queued.
+    fn enter(&mut self, now: Instant, post: Post, dead: &mut Vec<DeadLetter>) -> Option<usize> {
         let Some(at) = self.number_of(now, &post) else {
             let reason = format!("{DESTINATIONS_MAX} other destinations have posts waiting");
             self.forgotten.offered += post.jobs();
             self.forgotten.dead += post.jobs();
-            return vec![DeadLetter { post, cause: Cause::Crowded, reason }];
+            dead.push(DeadLetter { post, cause: Cause::Crowded, reason });
+            return None;
         };
         self.turn += 1;
         let turn = self.turn;
-        let Some(destination) = self.destinations.get_mut(at) else { return Vec::new() };
+        let destination = self.destinations.get_mut(at)?;
         destination.tally.offered += post.jobs();
         destination.hook.clone_from(&post.hook);
         if let Some((cause, reason)) = destination.refusal(now, &post) {
             destination.tally.dead += post.jobs();
-            return vec![DeadLetter { post, cause, reason }];
+            dead.push(DeadLetter { post, cause, reason });
+            return None;
         }
         self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
         destination.push(post, turn);
-        let mut dead = Vec::new();
-        self.make_room(at, &mut dead);
-        dead
+        Some(at)
     }
 
-    /// Drops the oldest posts beyond the limits: first those of this destination, then those of all.
-    fn make_room(&mut self, at: usize, dead: &mut Vec<DeadLetter>) {
-        while self.destinations.get(at).is_some_and(|own| own.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
-            self.bury_oldest_of(at, "too many others waited for the same destination", dead);
-        }
+    /// Drops the oldest posts of all destinations while they take too much memory.
+    fn make_room(&mut self, dead: &mut Vec<DeadLetter>) {
         while self.bytes > WEBHOOK_BYTES_MAX {
             let fronts = self.destinations.iter().enumerate().filter_map(|(at, destination)| {
                 // Posts that would have gone to the disk have their share of the memory, and keep it.
@@ -259,7 +279,7 @@ impl Schedule {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
             Verdict::Again { .. } => destination.failures = destination.failures.saturating_add(1),
-            Verdict::Delivered | Verdict::Never | Verdict::Denied => destination.failures = 0,
+            Verdict::Delivered | Verdict::Never | Verdict::NeverHere | Verdict::Denied => destination.failures = 0,
         }
         if let Some(pause) = pause {
             self.pause(at, now + pause);
@@ -290,7 +310,9 @@ impl Schedule {
                 queued.post.attempts = queued.post.attempts.max(1);
                 self.put_back(at, queued, reason, true);
             }
-            Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
+            Verdict::Never | Verdict::NeverHere => {
+                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
+            }
             Verdict::Denied => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {

@@ -99,8 +99,11 @@ impl<'a> Worker<'a> {
     fn recover(&mut self) {
         // The senders outlive a panic of this thread: their orders are still in flight.
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
+        let is_first = self.prepare_disk();
         self.recover_spool();
-        self.recover_disk();
+        if is_first {
+            self.adopt_disk();
+        }
         self.dispatch();
     }
 
@@ -143,7 +146,10 @@ impl<'a> Worker<'a> {
         }
         for post in posts {
             self.shared.stats.webhooks.offered.add(post.jobs());
-            self.offer(post);
+            if let Some(post) = self.spill(post) {
+                let dead = lock(&self.webhooks.schedule).readmit(Instant::now(), post);
+                self.bury(dead);
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use crate::io::lock::lock;
 use crate::io::sharing::{self, HELD_RETRY};
-use crate::io::shown::shown;
 use crate::threads::webhooks::queue::SpoolState;
 use crate::threads::webhooks::{Worker, cause, now};
 use crate::webhook::overflow::{Adopted, Back, Bounds, Overflow};
@@ -17,19 +16,27 @@ use crate::webhook::post::{Post, PostAddress, PostId};
 use crate::webhook::schedule::{Cause, DeadLetter};
 
 impl Worker<'_> {
-    /// Takes over the posts that dead processes left on the disk, once in this process. After a panic it corrects the
-    /// schedule's counts.
-    pub(super) fn recover_disk(&mut self) {
-        let Some(directory) = self.webhooks.directory.get() else { return };
+    /// Prepares the disk before the first post is offered. True in the first run of this thread: then the posts that dead
+    /// processes left follow ([`Worker::adopt_disk`]). After a panic it corrects the schedule's counts.
+    pub(super) fn prepare_disk(&self) -> bool {
+        let Some(directory) = self.webhooks.directory.get() else { return false };
         let mut overflow = lock(&self.webhooks.overflow);
         if let Some(overflow) = &*overflow {
-            return lock(&self.webhooks.schedule).recount_disk(overflow.counts());
+            lock(&self.webhooks.schedule).recount_disk(overflow.counts());
+            return false;
         }
-        let adopted = overflow.insert(Overflow::new(directory, Bounds::default())).adopt(&self.spooled(), now());
-        drop(overflow);
+        *overflow = Some(Overflow::new(directory, Bounds::default()));
+        true
+    }
+
+    /// Takes over the posts that dead processes left on the disk. They are later than those of the spools.
+    pub(super) fn adopt_disk(&mut self) {
+        let known = self.spooled();
+        let adopted = lock(&self.webhooks.overflow).as_mut().map(|overflow| overflow.adopt(&known, now()));
         match adopted {
-            Ok(adopted) => self.take_over_disk(adopted),
-            Err(err) => log::error!("cannot read the posts on the disk in `{}`: {err}", shown(directory)),
+            Some(Ok(adopted)) => self.take_over_disk(adopted),
+            Some(Err(err)) => log::error!("cannot read the posts on the disk, they stay there: {err}"),
+            None => {}
         }
     }
 

@@ -112,7 +112,9 @@ impl Schedule {
             self.bytes += post.weight();
             self.jobs += post.jobs() as usize;
             destination.push(post, turn);
-            if self.bytes > LONG_BYTES_MAX && self.destinations.get(at).is_some_and(|own| own.queue.len() > 1) {
+            let is_over = self.bytes > LONG_BYTES_MAX;
+            let is_over = |own: &Destination| is_over || own.queued_jobs() > WEBHOOK_JOBS_MAX as u64;
+            if self.destinations.get(at).is_some_and(|own| own.queue.len() > 1 && is_over(own)) {
                 self.bury_oldest_of(at, "too many posts waited on the disk", &mut dead);
             }
         }
@@ -120,7 +122,7 @@ impl Schedule {
             destination.on_disk = destination.on_disk.saturating_sub(lost);
             destination.tally.dead += lost;
         }
-        self.make_room(at, &mut dead);
+        self.make_room(&mut dead);
         dead
     }
 

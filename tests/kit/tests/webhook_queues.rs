@@ -129,12 +129,14 @@ struct Away {
 }
 
 impl Away {
-    fn start() -> Away {
+    /// While it is away it answers like this; its number counts the requests.
+    fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Away {
+        let count = AtomicUsize::new(0);
         let (is_back, accepted) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<u64>>>::default());
         let (asked, accepts) = (Arc::clone(&is_back), Arc::clone(&accepted));
         let web = Web::start(move |seen| {
             if !asked.load(Ordering::SeqCst) {
-                return Answer::Close;
+                return answer(count.fetch_add(1, Ordering::SeqCst));
             }
             accepts.lock().unwrap().extend(numbers(seen));
             Answer::Status(200)
@@ -171,7 +173,7 @@ fn files_on_disk(folder: &Folder) -> Vec<String> {
 #[test]
 fn posts_of_a_long_outage_wait_on_the_disk() {
     const COUNT: u64 = 10_000;
-    let away = Away::start();
+    let away = Away::start(|_| Answer::Close);
     let folder = Folder::default();
     let poster = Poster::with(json!({}), folder.clone());
     let batch = json!({ "max": 500, "seconds": 0.2 });
@@ -221,7 +223,7 @@ fn a_killed_process_leaves_its_posts_on_the_disk() {
         return;
     }
     for spools in ["spools", "dies"] {
-        let away = Away::start();
+        let away = Away::start(|_| Answer::Close);
         let folder = Folder::default();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_killed_process_leaves_its_posts_on_the_disk", "--nocapture"])
@@ -251,7 +253,7 @@ fn a_killed_process_leaves_its_posts_on_the_disk() {
 /// and the order is kept.
 #[test]
 fn a_disk_that_fails_for_a_while_costs_counted_posts() {
-    let away = Away::start();
+    let away = Away::start(|_| Answer::Close);
     let folder = Folder::default();
     let poster = Poster::with(json!({}), folder.clone());
     let spec = json!({ "type": "http", "url": away.web.url("/"), "batch": { "max": 500 }, "retry_for": 7200 });
@@ -291,4 +293,39 @@ fn a_disk_that_fails_for_a_while_costs_counted_posts() {
     assert!(later == (5000..9000).collect::<Vec<_>>(), "{} from {:?} on", later.len(), later.first());
     wait_until("the files are removed", || files_on_disk(&folder).is_empty());
     poster.stop();
+}
+
+/// A full queue, a batch in flight that is as large, and the disk: all of it outlives the process, in order.
+#[test]
+fn a_restart_keeps_the_order_of_memory_and_disk() {
+    let full = WEBHOOK_JOBS_MAX as u64;
+    for (retry_for, count) in [(3600, 2 * full), (7200, 5 * full)] {
+        // The limit gathers a batch, which then hangs.
+        let away = Away::start(|asked| match asked {
+            0 => Answer::Full(429, "Retry-After: 1".to_owned(), String::new()),
+            _ => Answer::Hang,
+        });
+        let folder = Folder::default();
+        let batch = json!({ "max": full, "seconds": 0 });
+        let url = away.web.url("/");
+        let spec = json!({ "type": "http", "url": url, "batch": batch, "retry_for": retry_for, "timeout": 60 });
+        let hook = Hook::new("h", spec);
+        let poster = Poster::with(json!({}), folder.clone());
+        post_numbers(&poster, &hook, 0..full);
+        wait_for("requests", 2, || away.web.seen().len());
+        assert!(numbers(&away.web.seen()[1]).len() as u64 == full);
+        post_numbers(&poster, &hook, full..count);
+        wait_for("posts taken", count, || poster.standing("h").tally.offered);
+        let standing = poster.standing("h");
+        assert_eq!((standing.tally.dead, standing.on_disk), (0, count - 2 * full));
+        poster.stop();
+        away.come_back();
+        let next = Poster::with(json!({}), folder.clone());
+        next.wait_delivered(count);
+        let accepted = away.accepted();
+        assert!(accepted == (0..count).collect::<Vec<_>>(), "{} from {:?} on", accepted.len(), accepted.first());
+        next.wait_drained();
+        wait_until("the files are removed", || files_on_disk(&folder).is_empty() && !next.spool().exists());
+        next.stop();
+    }
 }
