@@ -92,7 +92,7 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
         401 | 403 | 404 | 410 => Verdict::Denied,
         // Not implemented: the server will not learn it.
-        300..400 | 405 | 501 => Verdict::NeverHere,
+        300..=399 | 405 | 501 => Verdict::NeverHere,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
     };

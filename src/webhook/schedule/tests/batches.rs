@@ -192,6 +192,53 @@ fn failures_of_a_destination_keep_the_order_of_batches() {
     clocked.check();
 }
 
+/// A redirection, or a method that the server does not know: no part of the batch would fare better alone.
+#[test]
+fn a_batch_is_not_divided_if_its_url_or_method_is_refused() {
+    let mut clocked = Clocked::new();
+    (0..4).for_each(|_| drop(clocked.batched(KIND)));
+    assert_eq!(clocked.batch(), [1, 2, 3]);
+    let dead = clocked.done(0, Verdict::NeverHere);
+    let found: Vec<(u64, u64, Cause)> =
+        dead.iter().map(|dead| (dead.post.id.number, dead.post.jobs(), dead.cause)).collect();
+    assert_eq!(found, [1, 2, 3].map(|number| (number, 1, Cause::Refused)));
+    clocked.pass(2.0);
+    assert_eq!(clocked.batch(), [4]);
+    clocked.check();
+}
+
+/// A batch whose request failed comes back to a queue that became full meanwhile.
+#[test]
+fn a_batch_that_comes_back_to_a_full_queue_is_not_given_up_at_once() {
+    let mut clocked = Clocked::new();
+    let (kind, full) = (Kind { max: WEBHOOK_JOBS_MAX as u32, ..KIND }, WEBHOOK_JOBS_MAX as u64);
+    (0..full).for_each(|_| assert!(clocked.batched(kind).is_empty()));
+    assert_eq!(clocked.batch().len() as u64, full);
+    (0..full).for_each(|_| assert!(clocked.batched(kind).is_empty()));
+    assert!(clocked.done(0, AGAIN).is_empty());
+    // Now each further post pushes one out, and the rest stays one batch.
+    let dead: Vec<DeadLetter> = (0..2).flat_map(|_| clocked.batched(kind)).collect();
+    assert_eq!(
+        dead.iter().map(|dead| (dead.post.id.number, dead.cause)).collect::<Vec<_>>(),
+        [1, 2].map(|number| (number, Cause::Overflow))
+    );
+    clocked.pass(1.0);
+    assert_eq!(clocked.batch(), (3..=full).collect::<Vec<_>>());
+    clocked.check();
+    // The next process finds them in the spool: they have room together there, too.
+    let mut next = Clocked::new();
+    next.now = clocked.now;
+    for post in clocked.schedule.posts() {
+        let (id, address, hook) = (post.id, post.address.clone(), Arc::clone(&post.hook));
+        let content = Content::Request(post.own_request());
+        let again = Post { id, hook, gathering: post.gathering, retries: post.retries, ..next.post(address, content) };
+        assert!(next.schedule.readmit(next.now, again).is_empty());
+    }
+    assert_eq!(next.schedule.jobs() as u64, 2 * full);
+    assert_eq!(next.batch(), (3..3 + full).collect::<Vec<_>>());
+    next.check();
+}
+
 /// A revoked token: as without batches, five events show it, and each further attempt costs one.
 #[test]
 fn a_destination_that_denies_its_batches_rests() {
