@@ -64,6 +64,7 @@ const OPENING: &[&str] = &[
     "webhook::client",
     "webhook::dead_letter",
     "webhook::dial",
+    "webhook::overflow",
     "webhook::resolve",
     "webhook::spool",
     "webhook::trouble",

@@ -75,8 +75,12 @@ pub(crate) const SENDERS_KEPT: usize = 1;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for one request that a hook may ask for.
 pub(crate) const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Age at which a post is given up and goes to the dead-letter file.
+/// Age at which a post is given up and goes to the dead-letter file, unless its hook asks for another.
 pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3600);
+/// Failed attempts after which a post is given up.
+pub(crate) const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
+/// Longest time that a hook may have its posts repeated: a long weekend.
+pub(crate) const WEBHOOK_PATIENCE_MAX: Duration = Duration::from_secs(3 * 86_400);
 /// Memory that the windows of all aggregators may take until their functions have summed them up, in bytes.
 pub(crate) const AGGREGATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 // Two heartbeats fit into the silence, so a lost connection has had a PING without answer.
@@ -86,6 +90,7 @@ const _: () = assert!(ENCODE_DEPTH_MAX < DECODE_DEPTH_MAX);
 const _: () = assert!(128 + ACTED_MAX * 17 < IDENTITY_BYTES_MAX);
 // A holder misses two renewals in a row before it stops trusting its lease.
 const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE_OWN.as_secs() < LEASE.as_secs());
+const _: () = assert!(WEBHOOK_AGE_MAX.as_secs() < WEBHOOK_PATIENCE_MAX.as_secs());
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
 // A decoded event takes at most five bytes for two of its text, and must fit.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 < AGGREGATE_BYTES_MAX);

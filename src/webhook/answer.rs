@@ -11,9 +11,10 @@
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
 //! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
-//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
+//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
-//! | 3xx (never followed), all others | [`Verdict::Never`] |
+//! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`] |
+//! | all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
 //! [`without_own_words`] remove them.
@@ -59,6 +60,8 @@ pub(crate) enum Verdict {
     Unnamed,
     /// No attempt of this post can succeed.
     Never,
+    /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help.
+    NeverHere,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
     /// the sign.
     Denied,
@@ -96,13 +99,13 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         404 if code == 10008 => Verdict::Gone,
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
-        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
+        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
         401 | 403 | 404 | 410 => Verdict::Closed,
         400 if discord.as_ref().is_some_and(refuses_sender) => Verdict::Unnamed,
         // Not implemented: the server will not learn it.
-        501 => Verdict::Never,
+        300..=399 | 405 | 501 => Verdict::NeverHere,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
     };

@@ -17,6 +17,7 @@ fn shown(answer: &PostResult) -> String {
             format!("again{}", wait(after))
         }
         Verdict::Never => "never".to_owned(),
+        Verdict::NeverHere => "never here".to_owned(),
         Verdict::Denied => "denied".to_owned(),
         Verdict::Gone => "gone".to_owned(),
         Verdict::Closed => "closed".to_owned(),

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
-use crate::config::limits::SENDERS_MAX;
+use crate::config::limits::{SENDERS_MAX, WEBHOOK_ATTEMPTS_MAX};
 use crate::event::fingerprint::Fingerprint;
+use crate::hooks::delivery::Retries;
 use crate::hooks::signature::Signing;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
@@ -17,6 +18,9 @@ use crate::webhook::answer;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, PostId};
+
+mod batches;
+mod disk;
 
 /// A schedule and its clock.
 struct Clocked {
@@ -39,7 +43,8 @@ impl Clocked {
         let id = PostId { boot: 1, number: self.number };
         let expires = self.now + crate::config::limits::WEBHOOK_AGE_MAX;
         let (hook, event, merged) = (Arc::from(b"h".as_slice()), None, Vec::new());
-        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged }
+        let (retries, gathering) = (Retries::default(), None);
+        Post { id, address, hook, content, event, expires, retries, gathering, attempts: 0, refusals: 0, merged }
     }
 
     /// Offers a request to `http://<host>/`.

@@ -449,6 +449,35 @@ fn a_receiver_that_is_gone_gets_one_request_until_its_hook_is_added_again() {
 }
 
 #[test]
+fn events_are_posted_in_batches() {
+    for unwinding in unwinding() {
+        let web = Web::start(|_| Answer::Status(200));
+        let set = format!("web={}", web.url(""));
+        Host::start("batches", &prefix(&format!("batches-{unwinding}")), &["--set", &set, "--unwind", unwinding])
+            .pass();
+        let (mut array, mut lines) = (Vec::new(), Vec::new());
+        for seen in web.seen() {
+            let text = String::from_utf8_lossy(&seen.body).into_owned();
+            if seen.target == "/array" {
+                let batch: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+                assert!((1..=100).contains(&batch.len()), "{}", batch.len());
+                array.extend(batch);
+            } else {
+                let parsed: Vec<serde_json::Value> =
+                    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                assert_eq!((parsed.len(), seen.header("content-type")), (250, "application/x-ndjson"));
+                lines.extend(parsed.into_iter().skip(1).step_by(2));
+            }
+        }
+        for posted in [array, lines] {
+            let numbers: Vec<u64> = posted.iter().map(|event| event["n"].as_u64().unwrap()).collect();
+            assert!(numbers == (1..=250).collect::<Vec<_>>(), "{} from {:?} on", numbers.len(), numbers.first());
+            assert_eq!(posted[0]["name"], "a \"name\"\n");
+        }
+    }
+}
+
+#[test]
 fn scripts_that_are_loaded_again_replace_their_hooks() {
     for unwinding in unwinding() {
         let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();
