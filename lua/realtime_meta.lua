@@ -157,8 +157,30 @@ function realtime.GetLeaderboard(board, n) end
 function realtime.ReadEventLog(path, options) end
 
 ---@alias realtime.Scope "fleet"|"each" one server of the fleet acts, or every server
----@alias realtime.Test {eq?: any, ne?: any, lt?: number, le?: number, gt?: number, ge?: number, one_of?: any[]}
----@alias realtime.Where table<string, string|number|boolean|realtime.Test> conditions by dotted path; all must be true
+---@class realtime.Test conditions of one field; all must be true
+---@field eq? string|number|boolean
+---@field ne? string|number|boolean
+---@field lt? number
+---@field le? number
+---@field gt? number
+---@field ge? number
+---@field one_of? (string|number|boolean)[]
+---@field contains? string|number|boolean a part of a text, or an entry of a list
+---@field starts_with? string
+---@field exists? boolean
+---@field all_of? realtime.FieldCondition[]
+---@field any_of? realtime.FieldCondition[] at least one holds
+---@field none_of? realtime.FieldCondition[]
+---@field ["not"]? realtime.FieldCondition
+
+---@alias realtime.FieldCondition string|number|boolean|realtime.Test
+
+---@class realtime.Where conditions by dotted path; all must be true. A field named like a group has a dot before it
+---@field all_of? realtime.Where[]
+---@field any_of? realtime.Where[] at least one holds
+---@field none_of? realtime.Where[]
+---@field ["not"]? realtime.Where
+---@field [string] realtime.FieldCondition
 
 ---@class realtime.DiscordSpec
 ---@field type "discord"
@@ -167,9 +189,14 @@ function realtime.ReadEventLog(path, options) end
 ---@field format? string a template; or `message`, or `embed`
 ---@field message? string
 ---@field embed? table title, description, url, color, fields, footer, author, image, thumbnail, timestamp
----@field username? string
----@field avatar_url? string
+---@field username? string a template
+---@field avatar_url? string a template; `"{avatar}"` takes the whole URL from the event
 ---@field allow_mentions? boolean mentions that `format` itself contains may ping; false if left out
+---@field thread_id? string the id, in quotes, of the thread that gets the messages
+---@field thread_name? string a template; each message begins a post of a forum with this title
+---@field applied_tags? string[] ids of up to five tags of that post
+---@field silent? boolean no notifications
+---@field suppress_embeds? boolean no previews of links
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
@@ -178,14 +205,15 @@ function realtime.ReadEventLog(path, options) end
 ---@field url string a template
 ---@field method? "POST"|"PUT"|"PATCH"|"DELETE"|"GET"|"HEAD"
 ---@field headers? table<string, string> the values are templates; `Content-Type` decides how `format` is escaped
----@field format? string "json", the default, or a template
+---@field format? string "json", the default, or a template such as '{"type":"{channel}","data":{event}}'; none with GET and HEAD
+---@field secret? string|string[] signs each request (Standard Webhooks): "whsec_" and 24 to 64 bytes as base64, or up to 4 of them
 ---@field timeout? number seconds
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
 ---@class realtime.FileSpec
 ---@field type "file"
----@field path string below garrysmod/data/
+---@field path string below garrysmod/data/; may have `{channel}` and `{date}`
 ---@field format? "json"|"binary"
 ---@field max_bytes? integer
 ---@field max_files? integer 0 keeps all
@@ -196,7 +224,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field type "counter"
 ---@field key string a template
 ---@field action? "incr"|"decr"
----@field by? integer
+---@field by? integer|string or a placeholder: `"{amount}"`, `"-{amount}"`
 ---@field ttl? integer seconds from its first count
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
@@ -205,7 +233,7 @@ function realtime.ReadEventLog(path, options) end
 ---@field type "leaderboard"
 ---@field board string a template
 ---@field member string a template
----@field by? number
+---@field by? number|string or a placeholder: `"{amount}"`, `"-{amount}"`
 ---@field ttl? integer
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
@@ -220,7 +248,8 @@ function realtime.ReadEventLog(path, options) end
 ---@field scope? realtime.Scope the default of its actions
 
 ---@class realtime.AggregatorSpec
----@field interval integer seconds, 1 to 86400
+---@field interval integer|"day"|"week"|"month" seconds, 1 to 86400
+---@field at? string for days, weeks and months: the time of day at which they begin, "06:00"
 ---@field aggregate fun(events: any[]): table? for nil no action runs
 ---@field actions realtime.ActionSpec[]
 ---@field max_events? integer 10000 if left out
@@ -288,6 +317,7 @@ function realtime.Configure(options) end
 ---@field conditions integer calls of condition functions
 ---@field condition_errors integer calls of condition functions that raised an error
 ---@field actions_unmade integer actions that could not be made, for example because the event lacks a field of the key
+---@field message_parts_left_out integer URLs and colors that Discord messages went without, as the event gave none that can be used
 ---@field dead_letters_lost integer dead letters that could not be written
 ---@field files_held integer failed attempts to write the text log, the dead letters or a spool, which were repeated
 ---@field spool_unreadable integer lines of a spool that could not be read, and spools that are no plain files

@@ -113,6 +113,20 @@ ensure() {
     fi
 }
 
+# `ensure_from_pypi FOLDER PACKAGE...`: makes sure that the virtual environment in FOLDER has these packages of PyPI.
+ensure_from_pypi() {
+    local folder=$1
+    shift
+    ensure python3:python3
+    if [[ ! -x $folder/bin/pip ]]; then
+        # Debian's python3 lacks the files that are needed to create a virtual environment.
+        python3 -c 'import ensurepip, venv' 2>/dev/null || { can_install && apt_install python3-venv; } ||
+            fail "missing python3-venv; install it with: sudo apt-get install python3-venv"
+        python3 -m venv "$folder"
+    fi
+    "$folder/bin/pip" --quiet --disable-pip-version-check install "$@"
+}
+
 # `c_needs`: prints the needs for compiling and linking C, with make, readelf and the certificates for cargo's downloads, as
 # arguments of `ensure`.
 c_needs() {

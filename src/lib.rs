@@ -26,6 +26,7 @@
 //! | folder | question |
 //! |---|---|
 //! | [`config`] | Which settings and limits hold, and who said so? |
+//! | [`calendar`] | Which date and time does the owner's clock show? |
 //! | [`json`] | How does JSON text become a tape, a text, a Lua value? |
 //! | [`event`] | What flows: an event, its number, its topic, and news about the connection? |
 //! | [`hooks`] | What did a script ask for, and does this event concern it? |
@@ -77,6 +78,7 @@
 pub mod facade;
 
 // 0 values: what flows and what is counted; no I/O, no threads.
+mod calendar;
 mod config;
 mod event;
 mod hooks;

@@ -273,6 +273,8 @@ counters! {
         reads_failed_fast,
         /// Actions that could not be made from their event, for example because a key lacks a field.
         actions_unmade,
+        /// Parts that Discord messages went without: a URL or color that a field of the event should give, or too long.
+        message_parts_left_out,
         /// Functions of conditional hooks that were called.
         conditions,
         /// Those of them that raised an error.

@@ -23,6 +23,7 @@ use imports::{Import, Source};
 const LAYERS: &[(&str, u8)] = &[
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
+    ("calendar", 0),
     ("config", 0),
     ("event", 0),
     ("hooks", 0),
@@ -67,6 +68,8 @@ const OPENING: &[&str] = &[
     "webhook::dial",
     "webhook::resolve",
     "webhook::spool",
+    "webhook::trouble",
+    "webhook::tunnel",
 ];
 
 /// Comments are at least this share of the lines, unit tests excluded, because reasons must be written down.
@@ -290,7 +293,8 @@ fn the_readme_lists_every_option() {
             OptionKind::Text { bytes_max } => format!(" (at most {bytes_max} bytes)"),
             OptionKind::Name => " (1 to 32 characters)".to_owned(),
             OptionKind::Switch => " (`true` or `false`)".to_owned(),
-            OptionKind::Url => String::new(),
+            OptionKind::Url | OptionKind::Proxy => String::new(),
+            OptionKind::Offset => " (a distance from UTC such as `+02:00`, `-5:30` or `2`)".to_owned(),
         };
         let default = if row.default.is_empty() { "empty".to_owned() } else { format!("`{}`", row.default) };
         let line =

@@ -221,7 +221,7 @@ fn read_place(place: &str) -> Result<(&str, u16), Found> {
 }
 
 /// Whether the byte may stand in a host name. DNS has no `_`, but names of containers do.
-fn is_of_names(byte: u8) -> bool {
+pub(super) fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
@@ -244,12 +244,12 @@ fn read_database(path: &str, query: &str) -> Result<u32, Found> {
 }
 
 /// Parses a number written in digits alone: Rust's own parser would accept `+1`.
-fn whole<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn whole<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Decodes `%XX` escapes. An error if one is incomplete, or if the bytes are not UTF-8 in the end.
-fn percent_decode(text: &str) -> Result<String, Found> {
+pub(super) fn percent_decode(text: &str) -> Result<String, Found> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::calendar::offset;
 use crate::config::options::{
     ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, server_name_of,
     shown_name, unknown_option,
@@ -13,9 +14,11 @@ use crate::config::options::{
 
 pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
 pub(crate) use options::is_server_name;
+pub(crate) use proxy::{PROXY_VARIABLES, Proxies, Proxy};
 pub(crate) use sources::{Operator, Sources};
 pub(crate) use text::decode;
 
+use proxy::ProxyOption;
 use text::Member;
 
 pub(crate) mod options;
@@ -26,6 +29,7 @@ mod text;
 
 pub(crate) mod limits;
 pub(crate) mod nearest;
+mod proxy;
 
 /// The settings in force. Each field holds the option of its name.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +47,12 @@ pub struct Config {
     pub(crate) tls_ca_file: String,
     pub(crate) tls_server_name: String,
     pub(crate) webhook_ca_file: String,
+    /// Seconds to the east of UTC. `None`: the machine's zone.
+    pub(crate) timezone_offset_s: Option<i32>,
+    proxy: ProxyOption,
+    no_proxy: Option<String>,
+    /// The proxies that the environment names for all programs.
+    environment_proxies: Proxies,
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
     pub complaints: Vec<String>,
     /// Whether `server` is made from a name that holds other characters.
@@ -88,6 +98,10 @@ impl Config {
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
+            timezone_offset_s: None,
+            proxy: ProxyOption::Unset,
+            no_proxy: None,
+            environment_proxies: Proxies::default(),
             complaints: Vec::new(),
             is_server_repaired: false,
             not_understood: ByOption::default(),
@@ -102,6 +116,25 @@ impl Config {
     /// `redis` is returned.
     pub fn not_understood(&self) -> Option<&str> {
         self.not_understood.iter().next_back().map(|(_, error)| error.as_str())
+    }
+
+    /// Takes the proxies that the environment names, and complains about them unless an option decides.
+    fn take_proxies(&mut self, variables: &[(String, Option<String>)]) {
+        let is_it = |known: &str, name: &str| known == name || cfg!(windows) && known.eq_ignore_ascii_case(name);
+        let (proxies, complaints) = Proxies::of_environment(&|name| {
+            variables.iter().find(|(known, _)| is_it(known, name)).map(|(_, text)| text.clone())
+        });
+        self.environment_proxies = proxies;
+        if self.proxy == ProxyOption::Unset {
+            let advice =
+                |complaint| format!("{complaint}; correct it, or set the option `proxy`, to `none` for no proxy");
+            self.complaints.extend(complaints.into_iter().map(advice));
+        }
+    }
+
+    /// The proxies through which webhooks go out.
+    pub(crate) fn proxies(&self) -> Proxies {
+        self.environment_proxies.with(&self.proxy, self.no_proxy.as_deref())
     }
 
     /// Whether a connection made with `other` has to be replaced for these settings.
@@ -241,6 +274,9 @@ impl Config {
             }
             "tls_server_name" => self.tls_server_name = text.to_owned(),
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
+            "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
+            "proxy" => self.proxy = ProxyOption::parse(text)?,
+            "no_proxy" => self.no_proxy = Some(text.to_owned()),
             "identity" => self.identity = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),

@@ -13,10 +13,14 @@ pub enum OptionKind {
     Url,
     /// `true` or `false`; also `yes`, `no`, `on`, `off`, `1`, `0`.
     Switch,
+    /// `http://[user:password@]host:port`, or `none`.
+    Proxy,
     /// 1 to 32 characters, no control characters and no address. Those that are not `A-Z a-z 0-9 _ . -` are replaced.
     Name,
     /// At most this many bytes, no control characters.
     Text { bytes_max: usize },
+    /// A distance from UTC (`calendar/offset.rs`), or empty.
+    Offset,
     /// A whole number in this range, in this unit.
     Whole { min: u64, max: u64, unit: &'static str },
 }
@@ -61,6 +65,20 @@ pub const OPTIONS: &[OptionRow] = &[
         sentence: "PEM file of further authorities that webhooks trust, beside the public ones",
     },
     OptionRow {
+        name: "proxy",
+        kind: OptionKind::Proxy,
+        default: "<HTTPS_PROXY>",
+        sentence: "the HTTP proxy for webhooks: `http://[user:password@]host:port`, or `none`; if it is not set, \
+                   the variables HTTPS_PROXY, http_proxy and ALL_PROXY count",
+    },
+    OptionRow {
+        name: "no_proxy",
+        kind: OptionKind::Text { bytes_max: 4096 },
+        default: "<NO_PROXY>",
+        sentence: "hosts that webhooks reach without the proxy: names with their subdomains, addresses and \
+                   networks (`10.0.0.0/8`), separated by commas; `*` for all",
+    },
+    OptionRow {
         name: "server",
         kind: OptionKind::Name,
         default: "<host name>-<hostport>",
@@ -71,6 +89,13 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: OptionKind::Text { bytes_max: 64 },
         default: "",
         sentence: "stands before every channel and key, so that two sets of servers can share one Redis",
+    },
+    OptionRow {
+        name: "timezone_offset",
+        kind: OptionKind::Offset,
+        default: "",
+        sentence: "the owner's clock, for dates in templates and days of aggregators; empty: that of the machine, which \
+                   follows daylight saving time",
     },
     OptionRow {
         name: "identity",
@@ -111,10 +136,11 @@ pub fn environment_name(option: &str) -> String {
 
 impl OptionKind {
     /// Checks the text of a value. Returns the number of a `Whole`, 1 for a `Switch` that is on, and 0 for all else.
-    /// A `Url` is checked where it is parsed (`Address::parse`).
+    /// A `Url`, a `Proxy` and an `Offset` are checked where they are parsed (`Address::parse`, `Proxy::parse`,
+    /// `calendar/offset.rs`).
     pub(super) fn check(&self, text: &str) -> Result<u64, String> {
         match *self {
-            OptionKind::Url => Ok(0),
+            OptionKind::Url | OptionKind::Proxy | OptionKind::Offset => Ok(0),
             OptionKind::Switch => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Ok(1),
                 "false" | "no" | "off" | "0" => Ok(0),

@@ -26,6 +26,8 @@ pub struct Operator {
     pub(crate) file: Option<(String, Result<String, String>)>,
     /// The variables whose names begin with `REALTIME_`, and their values. `None`: the value is not UTF-8.
     pub(crate) variables: Vec<(String, Option<String>)>,
+    /// The variables of `PROXY_VARIABLES` that are set, and their values. `None`: the value is not UTF-8.
+    pub(crate) proxies: Vec<(String, Option<String>)>,
     /// Sentences for the log and the self-test, such as the hint that a file has a wrong name and is not read.
     pub(crate) hints: Vec<String>,
 }
@@ -46,7 +48,7 @@ impl Sources {
         let file = file.map(|(name, text)| (name, Ok(text)));
         let names = OPTIONS.iter().map(|row| environment_name(row.name));
         let variables = names.filter_map(|name| lookup(&name).map(|text| (name, Some(text)))).collect();
-        Sources::of(defaults, Operator { file, variables, hints: Vec::new() })
+        Sources::of(defaults, Operator { file, variables, ..Operator::default() })
     }
 
     /// Sources with all settings of the operator, unknown variables included, and none of scripts yet.
@@ -103,6 +105,7 @@ impl Sources {
         }
         errors.extend(config.apply_all(ENVIRONMENT, self.variables()));
         config.complaints = sentences(&errors);
+        config.take_proxies(&self.operator.proxies);
         config.complaints.extend(self.operator.hints.clone());
         (config, errors)
     }

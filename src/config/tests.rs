@@ -82,7 +82,7 @@ fn environments_are_read_as_panels_write_them() {
         });
         let text = r#"{"redis":"redis://file","server":"file","prefix":"f:"}"#.to_owned();
         let file = Some(("realtime.json".to_owned(), Ok(text)));
-        let operator = Operator { file, variables: variables.collect(), hints: Vec::new() };
+        let operator = Operator { file, variables: variables.collect(), ..Operator::default() };
         check(&Sources::of(Config::defaults("box", 27015), operator), &row);
     }
 }
@@ -92,7 +92,7 @@ fn environments_are_read_as_panels_write_them() {
 fn a_variable_that_may_belong_to_another_program_stops_nothing_once_redis_is_named() {
     let variables = || vec![("REALTIME_PASSWORD".to_owned(), Some("hunter2".to_owned()))];
     let file = |text: &str| Some(("realtime.json".to_owned(), Ok(text.to_owned())));
-    let operator = |file| Operator { file, variables: variables(), hints: Vec::new() };
+    let operator = |file| Operator { file, variables: variables(), ..Operator::default() };
     let mut rows = Vec::new();
     for text in ["{}", r#"{"redis":"redis://127.0.0.1:6379"}"#, r#"{"host":"h"}"#] {
         rows.push(Sources::of(Config::defaults("box", 27015), operator(file(text))));
@@ -194,6 +194,8 @@ fn only_some_options_need_another_connection() {
         let text = match row.name {
             "redis" => "embedded",
             "identity" => "false",
+            "timezone_offset" => "+02:00",
+            "proxy" => "http://p:1",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
             _ => "x",
         };
@@ -209,7 +211,7 @@ fn only_some_options_need_another_connection() {
 fn configure_names_the_options_that_the_operator_overrules() {
     let file = Some(("realtime.json".to_owned(), Ok("{\"Prefix\":\"f:\",\"server\":\"file\"}".to_owned())));
     let variables = vec![("REALTIME_SERVER".to_owned(), Some("env".to_owned()))];
-    let mut sources = Sources::of(Config::defaults("box", 27015), Operator { file, variables, hints: Vec::new() });
+    let mut sources = Sources::of(Config::defaults("box", 27015), Operator { file, variables, ..Operator::default() });
     let overruled = sources.configure(r#"{"prefix":"s:","Server":"script","tick_budget_us":600}"#).unwrap();
     assert_eq!(overruled, [("server", "the environment".to_owned()), ("prefix", "realtime.json".to_owned())]);
     let (config, errors) = sources.resolve();
@@ -231,7 +233,7 @@ fn a_redis_in_the_environment_replaces_an_unreadable_file() {
     ] {
         let file = Some(("realtime.json".to_owned(), Err("cannot read it: it is a folder".to_owned())));
         let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), Some((*text).to_owned()))).collect();
-        let operator = Operator { file, variables, hints: vec!["a hint".to_owned()] };
+        let operator = Operator { file, variables, hints: vec!["a hint".to_owned()], ..Operator::default() };
         let mut sources = Sources::of(Config::defaults("box", 27015), operator);
         // Scripts are a weaker source than the file, even if the file cannot be read.
         sources.configure(r#"{"redis":"redis://script"}"#).unwrap();
@@ -253,7 +255,7 @@ fn complaints_are_bounded() {
     assert_eq!((errors.len(), config.complaints.len()), (200, 17));
     assert_eq!((config.complaints[16].as_str(), config.not_understood()), ("and 184 more", None));
     let (config, _) = of(257);
-    assert_eq!(config.complaints, ["cannot use f: it holds 257 options, and there are 10"]);
+    assert_eq!(config.complaints, [format!("cannot use f: it holds 257 options, and there are {}", OPTIONS.len())]);
     assert!(config.not_understood().is_some());
 }
 
@@ -285,6 +287,33 @@ proptest::proptest! {
         let mut config = Config::defaults("box", 27015);
         config.apply_json("realtime.json", &decode(&bytes));
     }
+}
+
+/// A proxy of the environment that cannot be used is a complaint, unless the option `proxy` decides.
+#[test]
+fn proxies_of_the_environment_are_taken_or_complained_about() {
+    let resolved = |text: &str, option: &str| {
+        let proxies = vec![("HTTPS_PROXY".to_owned(), Some(text.to_owned()))];
+        let mut sources = Sources::of(Config::defaults("box", 27015), Operator { proxies, ..Operator::default() });
+        sources.configure(&format!(r#"{{"proxy":"{option}"}}"#)).unwrap();
+        sources.resolve().0
+    };
+    let host = |config: &Config| config.proxies().of(true, "discord.com").map(|proxy| proxy.to_string());
+    let config = resolved("http://u:hunter2@p:1", "");
+    assert_eq!((host(&config).as_deref(), config.complaints.len()), (Some("p:1"), 0));
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    let config = resolved("socks5://u:hunter2@p:1", "");
+    let expected = "cannot use HTTPS_PROXY of the environment for webhooks: expected http://[user:password@]host:port, \
+        found socks: the module speaks to HTTP proxies only; correct it, or set the option `proxy`, to `none` for no proxy";
+    assert_eq!((host(&config), config.complaints), (None, vec![expected.to_owned()]));
+    let config = resolved("socks5://u:hunter2@p:1", "http://o:1");
+    assert_eq!((host(&config).as_deref(), config.complaints.len()), (Some("o:1"), 0));
+    let config = resolved("http://p:1", "none");
+    assert_eq!((host(&config), config.complaints.len()), (None, 0));
+    let mut config = Config::defaults("box", 27015);
+    let errors = config.apply_json("test", r#"{"proxy":"http://u:hunter2@p"}"#);
+    assert!(errors.len() == 1 && !errors[0].to_string().contains("hunter2"), "{errors:?}");
+    assert!(errors[0].to_string().contains("option `proxy` of test: expected http://[user:password@]host:port"));
 }
 
 /// The self-test shows the sources that set something, each with its options, and no value.

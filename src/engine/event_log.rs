@@ -94,7 +94,7 @@ impl Engine {
     fn has_hook_for(&self, path: &LogPath) -> bool {
         let all = self.hooks.all().chain(self.aggregators.all());
         let mut actions = all.flat_map(|item| item.header().actions);
-        actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.path == *path))
+        actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.may_write(path)))
     }
 
     /// Grants the game thread time to read a log, with [`SyncLogRead::wait`].

@@ -17,12 +17,18 @@ static HOOKS: Kind = Kind { max: 4096, plural: "hooks", parse };
 
 /// Checks the specification of a hook.
 fn parse(spec: &Value, has_function: bool) -> Result<Build, SpecError> {
-    let spec = Spec::parse(spec)?;
+    let mut spec = Spec::parse(spec)?;
     // The JSON has only a mark where the function was; a table of a script may look like that mark.
     if spec.condition.is_some() && !has_function {
         return Err(SpecError::new("condition", format_args!("expected a function")));
     }
-    Ok(Box::new(|parts, _| {
+    Ok(Box::new(|parts, same| {
+        let last = same.map_or(&[][..], |same| same.header().actions);
+        for (action, last) in spec.actions.iter_mut().zip(last) {
+            if let (ActionKind::File(log), ActionKind::File(last)) = (&mut action.kind, &last.kind) {
+                log.go_on_from(last);
+            }
+        }
         let Parts { id, topic, fingerprint, lease } = parts;
         Registered::Hook(Arc::new(Hook { id, fingerprint, topic, spec, lease }))
     }))

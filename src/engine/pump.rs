@@ -611,7 +611,7 @@ mod tests {
         let origin = crate::engine::registrations::Origin::default();
         let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
         let aggregator = Arc::clone(added.unwrap().item.aggregator().unwrap());
-        let moment = |unix_ms| crate::hooks::aggregator::Moment { at: server.start, unix_ms };
+        let moment = |unix_ms| crate::hooks::aggregator::Moment { at: server.start, unix_ms, offset_s: 0 };
         let mut windows = aggregator.windows.lock().unwrap();
         windows.collect(b"x", moment(0), &Arc::default()).unwrap();
         windows.end_due(moment(5000));

@@ -79,6 +79,11 @@ impl Engine {
         if webhook_trust.is_some() || config.webhook_ca_file != self.config.webhook_ca_file {
             self.shared.webhooks.trust(&config.webhook_ca_file, webhook_trust);
         }
+        let proxies = config.proxies();
+        if proxies != self.config.proxies() {
+            log::info!("{}", proxies.sentence().unwrap_or_else(|| "webhooks go out without a proxy".to_owned()));
+            self.shared.webhooks.go_through(proxies);
+        }
         // Equal settings must not end the connections.
         if config == *self.config {
             return;

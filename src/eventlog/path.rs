@@ -133,7 +133,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 
 /// True if Windows takes the name for a device. It does so in every folder and with any ending (Naming Files, Paths,
 /// and Namespaces: reserved names).
-fn is_device(name: &str) -> bool {
+pub(crate) fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
     let numbered = |prefix: &str| {
         let number = stem.strip_prefix(prefix).unwrap_or_default();
@@ -162,7 +162,7 @@ fn is_beside(ending: &str) -> bool {
 /// macOS ignore letter case, and Windows knows a long name by a short one too, `REALTI~1` (Naming Files, Paths, and
 /// Namespaces: Short vs. Long Names). The case of ASCII letters suffices: no other character is one of these in lower
 /// case.
-fn is_in_own_folder(path: &str) -> bool {
+pub(crate) fn is_in_own_folder(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or(path);
     let begins = |start: &str| first.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
     first.eq_ignore_ascii_case("realtime") || begins("realti~")
@@ -176,6 +176,13 @@ pub(super) fn is_own(path: &Path) -> bool {
 impl fmt::Display for LogPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl PathError {
+    /// The rule that the path breaks, without the path.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
     }
 }
 

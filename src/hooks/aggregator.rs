@@ -1,5 +1,6 @@
 //! An aggregator as all threads share it, and the windows in which it collects events until a Lua function sums them
-//! up. Windows are aligned to the wall clock, which may jump: every event is in exactly one window, even then.
+//! up. Windows are aligned to the wall clock or to the owner's calendar, which may jump: every event is in exactly one
+//! window, even then.
 //! Pure: callers pass the time in. `threads/actions/collector.rs` collects into the windows, on `rt-subscriber` and
 //! `rt-actions`, and passes the ended ones to the game thread.
 //! Bounded by the aggregator's `max_events` for each window, and by the bytes of all windows together ([`Meter`]).
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::calendar::interval::Interval;
 use crate::config::limits::{AGGREGATE_BYTES_MAX, ITEM_OVERHEAD_BYTES};
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
@@ -40,6 +42,8 @@ pub(crate) struct Moment {
     pub(crate) at: Instant,
     /// Milliseconds of Unix time.
     pub(crate) unix_ms: u64,
+    /// The owner's zone, in seconds to the east of UTC: windows of days follow it.
+    pub(crate) offset_s: i32,
 }
 
 /// Bytes and events of all windows in the process, from collection until a window is dropped. Keeps the windows below
@@ -52,8 +56,8 @@ pub(crate) struct Meter {
 
 /// The events of one interval. Its drop returns its bytes to the [`Meter`].
 pub struct Window {
-    /// `floor(unix time / interval)` at its first event.
-    number: u64,
+    /// The number of its interval at its first event ([`Interval::number`]).
+    number: i64,
     /// The tapes (`json/tape.rs`) of its events, in order of arrival.
     events: Vec<Box<[u8]>>,
     /// The bytes that it took from the meter.
@@ -76,14 +80,14 @@ pub(crate) enum NotCollected {
 
 /// The windows of one aggregator.
 pub(crate) struct Windows {
-    interval_ms: u64,
+    interval: Interval,
     events_max: usize,
     /// The window that takes events now. `None` until the first event after the last window's end.
     open: Option<Window>,
     /// Ended windows, oldest first. They wait here until Redis has said which server sums them up.
     ended: VecDeque<Window>,
     /// Number of the last window that refused an event: only its first refusal becomes a notice.
-    refused_in: Option<u64>,
+    refused_in: Option<i64>,
     /// Set by [`Windows::remove`]: threads may still hold an old snapshot of the routes that names this aggregator.
     is_removed: bool,
 }
@@ -111,7 +115,7 @@ impl Meter {
 }
 
 impl Window {
-    fn new(number: u64, moment: Moment, meter: &Arc<Meter>) -> Window {
+    fn new(number: i64, moment: Moment, meter: &Arc<Meter>) -> Window {
         Window { number, events: Vec::new(), bytes: 0, meter: Arc::clone(meter), ended: moment }
     }
 
@@ -161,7 +165,7 @@ impl Windows {
     /// No window yet. The interval and the bound of events come from the spec.
     pub(crate) fn new(spec: &AggregatorSpec) -> Windows {
         Windows {
-            interval_ms: spec.interval_s.saturating_mul(1000).max(1),
+            interval: spec.interval,
             events_max: spec.max_events,
             open: None,
             ended: VecDeque::new(),
@@ -176,7 +180,7 @@ impl Windows {
             return Err(NotCollected::Removed);
         }
         self.end_due(moment);
-        let number = moment.unix_ms / self.interval_ms;
+        let number = self.number(moment);
         let open = self.open.get_or_insert_with(|| Window::new(number, moment, meter));
         if open.len() >= self.events_max {
             return Err(NotCollected::Events);
@@ -186,16 +190,17 @@ impl Windows {
 
     /// Records that an event of this moment was refused. True for the first refusal of its window.
     pub(crate) fn is_first_refusal(&mut self, moment: Moment) -> bool {
-        let number = moment.unix_ms / self.interval_ms;
+        let number = self.number(moment);
         self.refused_in.replace(number) != Some(number)
     }
 
     /// Ends the open window if its time is over.
     ///
     /// The system may set the clock back. By less than one window, the open window stays open and takes the events of
-    /// that time too. By more, the window ends: otherwise it would stay open until the clock has caught up.
+    /// that time too. By more, the window ends: otherwise it would stay open until the clock has caught up. A change of the
+    /// zone moves the clock on the wall in the same way.
     pub(crate) fn end_due(&mut self, moment: Moment) {
-        let number = moment.unix_ms / self.interval_ms;
+        let number = self.number(moment);
         let is_over = |open: &Window| number > open.number || number.saturating_add(1) < open.number;
         if let Some(mut window) = self.open.take_if(|open| is_over(open)) {
             window.ended = moment;
@@ -206,9 +211,13 @@ impl Windows {
         }
     }
 
-    /// The end of the open window, in milliseconds of Unix time. `None`: no window is open.
-    pub(crate) fn due_ms(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| open.number.saturating_add(1).saturating_mul(self.interval_ms))
+    /// The end of the open window in this zone, in milliseconds of Unix time. `None`: no window is open.
+    pub(crate) fn due_ms(&self, offset_s: i32) -> Option<u64> {
+        self.open.as_ref().map(|open| self.interval.end_ms(open.number, offset_s))
+    }
+
+    fn number(&self, moment: Moment) -> i64 {
+        self.interval.number(moment.unix_ms, moment.offset_s)
     }
 
     /// The oldest ended window.

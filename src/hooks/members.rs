@@ -12,7 +12,7 @@ use crate::config::nearest::unknown;
 use crate::hooks::error::SpecError;
 use crate::hooks::template;
 use crate::hooks::template::{Context, Template};
-use crate::hooks::url::{Url, UrlTemplate};
+use crate::hooks::url::{ShownUrl, Url, UrlTemplate};
 
 /// A Lua function, named after the file that adds it. The same script has the same name on every server, so the
 /// fingerprints of its hooks are equal there.
@@ -226,10 +226,10 @@ impl<'a> Members<'a> {
         self.template(name, text, context).map(Some)
     }
 
-    /// A member that is a URL with placeholders.
-    pub(crate) fn url_at(&self, name: &str) -> Result<Option<Box<UrlTemplate>>, SpecError> {
+    /// A member that is a URL which a message shows.
+    pub(crate) fn shown_url(&self, name: &str) -> Result<Option<Box<ShownUrl>>, SpecError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        self.url_template(name, text).map(Some)
+        ShownUrl::parse(text).map(|url| Some(Box::new(url))).map_err(|err| self.error(name, format_args!("{err}")))
     }
 
     /// Parses the text of a member as a URL with placeholders.

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::hooks::color::Color;
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
+use crate::hooks::sender_name::{self, NAME_CHARS_MAX};
+use crate::hooks::signature::{self, SECRETS_MAX, SIGNATURE, Signing, TIMESTAMP};
 use crate::hooks::template::body::Syntax;
 use crate::hooks::template::{Context, Template};
-use crate::hooks::url::{Url, UrlTemplate};
+use crate::hooks::url::{ShownUrl, Url, UrlTemplate, is_id};
 
 /// Most headers of one request. Each is rendered for every event.
 const HEADERS_MAX: usize = 32;
@@ -46,24 +50,37 @@ pub struct Discord {
     /// The text of the message, `format` or `message` in the spec.
     pub(crate) content: Option<Template>,
     pub(crate) embed: Option<Box<Embed>>,
-    pub(crate) username: Option<String>,
-    pub(crate) avatar_url: Option<Box<UrlTemplate>>,
+    /// The name that Discord shows as the author of the message (`sender_name.rs`).
+    pub(crate) username: Option<Template>,
+    pub(crate) avatar_url: Option<Box<ShownUrl>>,
     /// Mentions in the hook's own text may ping. Mentions in values never do.
     pub(crate) allow_mentions: bool,
+    /// Each message begins a post of a forum, with this title.
+    pub(crate) thread_name: Option<Template>,
+    /// The ids of that post's tags.
+    pub(crate) applied_tags: Vec<String>,
+    /// [`SILENT`] and [`SUPPRESS_EMBEDS`].
+    pub(crate) flags: u64,
 }
+
+// Bits of `flags`: <https://docs.discord.com/developers/resources/message#message-object-message-flags>.
+/// Discord shows no previews of the links in the message.
+pub(crate) const SUPPRESS_EMBEDS: u64 = 1 << 2;
+/// Nobody's device makes a sound or shows a notification.
+pub(crate) const SILENT: u64 = 1 << 12;
 
 /// The box below a message: <https://docs.discord.com/developers/resources/message#embed-object>.
 #[derive(Debug, Default)]
 pub(crate) struct Embed {
     pub(crate) title: Option<Template>,
     pub(crate) description: Option<Template>,
-    pub(crate) url: Option<Box<UrlTemplate>>,
-    pub(crate) color: Option<u32>,
+    pub(crate) url: Option<Box<ShownUrl>>,
+    pub(crate) color: Option<Color>,
     pub(crate) fields: Vec<EmbedField>,
     pub(crate) footer: Option<Box<Label>>,
     pub(crate) author: Option<Box<Label>>,
-    pub(crate) image: Option<Box<UrlTemplate>>,
-    pub(crate) thumbnail: Option<Box<UrlTemplate>>,
+    pub(crate) image: Option<Box<ShownUrl>>,
+    pub(crate) thumbnail: Option<Box<ShownUrl>>,
     /// The embed shows the time at which this server received the event.
     pub(crate) timestamp: bool,
 }
@@ -80,9 +97,9 @@ pub(crate) struct EmbedField {
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) text: Template,
-    pub(crate) icon_url: Option<Box<UrlTemplate>>,
+    pub(crate) icon_url: Option<Box<ShownUrl>>,
     /// The link of an author. A footer has none.
-    pub(crate) url: Option<Box<UrlTemplate>>,
+    pub(crate) url: Option<Box<ShownUrl>>,
 }
 
 /// A request to any HTTP server.
@@ -93,6 +110,8 @@ pub struct Http {
     /// Names as the script wrote them, each only once whatever its letter case.
     pub(crate) headers: Vec<(Box<str>, HeaderValue)>,
     pub(crate) body: HttpBody,
+    /// The member `secret`.
+    pub(crate) signing: Signing,
     /// From the look-up of the name to the last byte of the response's head.
     pub(crate) timeout: Duration,
 }
@@ -109,7 +128,9 @@ impl fmt::Debug for HeaderValue {
 /// The body of a request.
 #[derive(Debug)]
 pub(crate) enum HttpBody {
-    /// The event's own JSON, without its identity (`_rt`). The default, and `format = "json"`.
+    /// The method has no body.
+    None,
+    /// The event's own JSON, without its identity (`_rt`): `format = "json"`, the default of methods with a body.
     Event,
     /// The text `format` with its placeholders filled in.
     Template(Template),
@@ -129,9 +150,10 @@ pub(crate) const AUTHOR_CHARS_MAX: usize = 256;
 /// All texts of all embeds of a message together.
 pub(crate) const EMBEDS_CHARS_MAX: usize = 6000;
 const FIELDS_MAX: usize = 25;
-const USERNAME_CHARS_MAX: usize = 80;
-/// White, in 24 bits of red, green and blue.
-const COLOR_MAX: u64 = 0xff_ffff;
+/// Longest title of a forum's post.
+pub(crate) const THREAD_NAME_CHARS_MAX: usize = 100;
+/// Most tags of a forum's post.
+pub(crate) const TAGS_MAX: usize = 5;
 
 const METHODS: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
 
@@ -142,22 +164,38 @@ const OWN_HEADERS: [&str; 9] =
 
 /// The members of an action of type `discord`.
 pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
-    let own = ["webhook_url", "webhook", "format", "message", "embed", "username", "avatar_url", "allow_mentions"];
-    members.only(&COMMON, &own)?;
+    let own = "webhook_url webhook format message embed username avatar_url allow_mentions thread_name thread_id \
+        applied_tags silent suppress_embeds";
+    members.only(&COMMON, &own.split_ascii_whitespace().collect::<Vec<_>>())?;
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
-    let url = members.url(url_name, url)?;
-    let (embed, username, avatar_url, allow_mentions) = (None, None, None, false);
     // Filled in place, as the other large tables are: what was read is dropped in one place if the next member is wrong.
-    let mut discord = Box::new(Discord { url, content: None, embed, username, avatar_url, allow_mentions });
+    let mut discord = Box::new(Discord {
+        url: members.url(url_name, url)?,
+        content: None,
+        embed: None,
+        username: None,
+        avatar_url: None,
+        allow_mentions: false,
+        thread_name: None,
+        applied_tags: Vec::new(),
+        flags: 0,
+    });
     let content_name = content.map_or("format", |(name, _)| name);
     discord.content = text(members, content_name, Context::Markdown, CONTENT_CHARS_MAX)?;
     if let Some(members) = members.table("embed", "a table of an embed's members")? {
         read_embed(&members, discord.embed.insert(Box::default()))?;
     }
     discord.username = username_of(members)?;
-    discord.avatar_url = members.url_at("avatar_url")?;
+    discord.avatar_url = members.shown_url("avatar_url")?;
     discord.allow_mentions = members.switch("allow_mentions")?.unwrap_or(false);
+    read_thread(members, &mut discord)?;
+    for (name, flag) in [("silent", SILENT), ("suppress_embeds", SUPPRESS_EMBEDS)] {
+        discord.flags |= if members.switch(name)?.unwrap_or(false) { flag } else { 0 };
+    }
+    if discord.embed.is_some() && discord.flags & SUPPRESS_EMBEDS != 0 {
+        return Err(members.error("suppress_embeds", format_args!("would hide the hook's own `embed` too")));
+    }
     match (&discord.content, &discord.embed) {
         (None, None) => {
             Err(members.error("format", format_args!("is missing, and so is `embed`: at least one is required")))
@@ -169,18 +207,66 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> 
     }
 }
 
-/// The name that Discord shows as the author of the message.
-fn username_of(members: &Members<'_>) -> Result<Option<String>, SpecError> {
-    let Some(name) = members.text("username")? else { return Ok(None) };
-    if name.trim().is_empty() {
-        return Err(members.error("username", format_args!("is empty")));
+/// The name that Discord shows as the author of the message. A fixed name that Discord refuses is an error; a name with
+/// placeholders is repaired for each event.
+fn username_of(members: &Members<'_>) -> Result<Option<Template>, SpecError> {
+    let name = title(members, "username", NAME_CHARS_MAX)?;
+    let fixed = name.as_ref().filter(|name| !name.has_placeholders());
+    if let Some(word) = fixed.and_then(|name| name.literals().find_map(sender_name::refused)) {
+        let found = format_args!("Discord refuses the word `{word}` in the name of a webhook");
+        return Err(members.error("username", found));
     }
-    if name.chars().count() > USERNAME_CHARS_MAX {
-        return Err(members.error("username", format_args!("is longer than {USERNAME_CHARS_MAX} characters")));
+    Ok(name)
+}
+
+/// A text of one line that Discord shows unchanged. A fixed one must show something.
+fn title(members: &Members<'_>, name: &str, chars_max: usize) -> Result<Option<Template>, SpecError> {
+    let title = text(members, name, Context::Plain, chars_max)?;
+    if title.is_some() && members.text(name)?.and_then(|text| sender_name::title(text, chars_max)).is_none() {
+        return Err(members.error(name, format_args!("is empty")));
     }
-    // Discord refuses some names, and the name of a player could be one of them: no placeholders.
-    members.no_template("username", name)?;
-    Ok(Some(name.to_owned()))
+    Ok(title)
+}
+
+/// The members about the thread or the forum's post to which a message goes:
+/// <https://docs.discord.com/developers/resources/webhook#execute-webhook>.
+fn read_thread(members: &Members<'_>, discord: &mut Discord) -> Result<(), SpecError> {
+    discord.thread_name = title(members, "thread_name", THREAD_NAME_CHARS_MAX)?;
+    let thread_id = id("thread_id", members, members.get("thread_id"))?;
+    if thread_id.is_some() || discord.thread_name.is_some() {
+        let name = if thread_id.is_some() { "thread_id" } else { "thread_name" };
+        if thread_id.is_some() && discord.thread_name.is_some() {
+            let found = "is a thread that exists, and `thread_name` begins a new one: use one of them";
+            return Err(members.error(name, format_args!("{found}")));
+        }
+        if discord.url.asks_for("thread_id") {
+            return Err(members.error(name, format_args!("the URL of the webhook names a thread already")));
+        }
+    }
+    if let Some(id) = thread_id {
+        discord.url = discord.url.with_query(&format!("thread_id={id}"));
+    }
+    for tag in members.list("applied_tags", 0..=TAGS_MAX)?.unwrap_or_default() {
+        discord.applied_tags.extend(id("applied_tags", members, Some(tag))?.map(str::to_owned));
+    }
+    if !discord.applied_tags.is_empty() && discord.thread_name.is_none() {
+        return Err(members.error("applied_tags", format_args!("are the tags of a new post, and need `thread_name`")));
+    }
+    Ok(())
+}
+
+/// An id of Discord: up to 20 digits in a string.
+fn id<'a>(name: &str, members: &Members<'_>, value: Option<&'a Value>) -> Result<Option<&'a str>, SpecError> {
+    match value {
+        None => Ok(None),
+        Some(Value::String(id)) if is_id(id) => Ok(Some(id)),
+        Some(Value::Number(_)) => {
+            let found = "expected an id in quotes: a number of Lua does not hold all its digits";
+            Err(members.error(name, format_args!("{found}")))
+        }
+        Some(Value::String(_)) => Err(members.error(name, format_args!("expected an id, which has digits only"))),
+        Some(other) => Err(members.error(name, format_args!("expected an id in quotes, found {}", describe(other)))),
+    }
 }
 
 /// A text for Discord. Refused if it is without placeholders and longer than Discord's limit; a text with placeholders is
@@ -210,8 +296,8 @@ fn read_embed(members: &Members<'_>, embed: &mut Embed) -> Result<(), SpecError>
     members.only(&[], &own)?;
     embed.title = text(members, "title", Context::Markdown, TITLE_CHARS_MAX)?;
     embed.description = text(members, "description", Context::Markdown, DESCRIPTION_CHARS_MAX)?;
-    embed.url = members.url_at("url")?;
-    embed.color = color(members)?;
+    embed.url = members.shown_url("url")?;
+    embed.color = Color::read(members, "color")?;
     read_fields(members, &mut embed.fields)?;
     embed.footer = label(members, "footer", &["text", "icon_url"], FOOTER_CHARS_MAX)?;
     embed.author = label(members, "author", &["name", "icon_url", "url"], AUTHOR_CHARS_MAX)?;
@@ -241,18 +327,6 @@ fn read_embed(members: &Members<'_>, embed: &mut Embed) -> Result<(), SpecError>
     Ok(())
 }
 
-/// `0x2ecc71` as Discord writes a color, or `"#2ecc71"` as CSS does.
-fn color(members: &Members<'_>) -> Result<Option<u32>, SpecError> {
-    let Some(Value::String(text)) = members.get("color") else {
-        return Ok(members.whole("color", 0..=COLOR_MAX)?.and_then(|color| u32::try_from(color).ok()));
-    };
-    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && !digits.starts_with('+'));
-    match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
-        Some(color) => Ok(Some(color)),
-        None => Err(members.error("color", format_args!("expected a number, or \"#\" and six hexadecimal digits"))),
-    }
-}
-
 /// The list `fields` of an embed.
 fn read_fields(members: &Members<'_>, fields: &mut Vec<EmbedField>) -> Result<(), SpecError> {
     let list = members.list("fields", 0..=FIELDS_MAX)?.unwrap_or_default();
@@ -276,31 +350,66 @@ fn label(members: &Members<'_>, name: &str, own: &[&str], chars_max: usize) -> R
     label.only(&[], own)?;
     let text = needed(&label, own.first().copied().unwrap_or_default(), Context::Plain, chars_max)?;
     let mut read = Box::new(Label { text, icon_url: None, url: None });
-    read.icon_url = label.url_at("icon_url")?;
-    read.url = label.url_at("url")?;
+    read.icon_url = label.shown_url("icon_url")?;
+    read.url = label.shown_url("url")?;
     Ok(Some(read))
 }
 
 /// `image = "https://..."` or `image = {url = "https://..."}`.
-fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<UrlTemplate>>, SpecError> {
+fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<ShownUrl>>, SpecError> {
     if let Some(Value::String(_)) = members.get(name) {
-        return members.url_at(name);
+        return members.shown_url(name);
     }
     let Some(picture) = members.table(name, "a URL, or a table with `url`")? else { return Ok(None) };
     picture.only(&[], &["url"])?;
-    picture.url_template("url", picture.needed_text("url")?).map(Some)
+    if picture.get("url").is_none() { Err(picture.missing("url")) } else { picture.shown_url("url") }
 }
 
 /// The members of an action of type `http`.
 pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
-    members.only(&COMMON, &["url", "method", "headers", "format", "timeout"])?;
-    Ok(Http {
-        url: members.url_template("url", members.needed_text("url")?)?,
-        method: members.word("method", &METHODS)?.unwrap_or("POST"),
-        headers: headers(members)?,
-        body: body(members, syntax(members)?)?,
-        timeout: timeout(members)?,
-    })
+    members.only(&COMMON, &["url", "method", "headers", "format", "secret", "timeout"])?;
+    let url = members.url_template("url", members.needed_text("url")?)?;
+    let method = members.word("method", &METHODS)?.unwrap_or("POST");
+    let signing = signing(members)?;
+    let headers = headers(members, !signing.is_empty())?;
+    let body = if has_body(method) {
+        body(members, syntax(members)?)?
+    } else if members.get("format").is_some() {
+        let found = format_args!("is a body, but a {method} request has none: put the values into `url` or `headers`");
+        return Err(members.error("format", found));
+    } else {
+        HttpBody::None
+    };
+    Ok(Http { url, method, headers, body, signing, timeout: timeout(members)? })
+}
+
+/// Whether requests of this method carry a body. A server may refuse or ignore one of the others:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.1>.
+pub(crate) fn has_body(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD")
+}
+
+/// The member `secret`: one secret, or a list of them.
+fn signing(members: &Members<'_>) -> Result<Signing, SpecError> {
+    let secrets = match members.get("secret") {
+        None => return Ok(Signing::default()),
+        Some(one @ Value::String(_)) => std::slice::from_ref(one),
+        Some(Value::Array(_)) => members.list("secret", 1..=SECRETS_MAX)?.unwrap_or_default(),
+        Some(other) => {
+            let found = describe(other);
+            return Err(members.error("secret", format_args!("expected a string or a list of strings, found {found}")));
+        }
+    };
+    let mut read = Vec::new();
+    for (at, secret) in secrets.iter().enumerate() {
+        let name = if secrets.len() == 1 { "secret".to_owned() } else { format!("secret[{}]", at + 1) };
+        let Value::String(secret) = secret else {
+            return Err(members.error(&name, format_args!("expected a string, found {}", describe(secret))));
+        };
+        signature::check(secret).map_err(|found| members.error(&name, format_args!("{found}")))?;
+        read.push(Secret::new(secret.clone()));
+    }
+    Ok(Signing::new(read))
 }
 
 /// The syntax of the body according to the hook's own header `Content-Type`. `None`: the hook has no such header.
@@ -349,8 +458,8 @@ fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
 const HEADERS: &str = "a table of names and values";
 
 /// The table `headers`. Neither a name nor a value can end its line and begin another header, and no header appears
-/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>.
-fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
+/// twice: <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. `is_signed` reserves the headers of a signature.
+fn headers(members: &Members<'_>, is_signed: bool) -> Result<Vec<(Box<str>, HeaderValue)>, SpecError> {
     let Some(table) = members.table("headers", HEADERS)? else { return Ok(Vec::new()) };
     let mut headers: Vec<(Box<str>, HeaderValue)> = Vec::new();
     for (name, value) in table.iter() {
@@ -358,7 +467,8 @@ fn headers(members: &Members<'_>) -> Result<Vec<(Box<str>, HeaderValue)>, SpecEr
         if name.is_empty() || !name.bytes().all(is_token) {
             return wrong(format_args!("is not a valid header name"));
         }
-        if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        let is_own = |own: &&str| own.eq_ignore_ascii_case(name);
+        if OWN_HEADERS.iter().any(is_own) || is_signed && [&TIMESTAMP, &SIGNATURE].into_iter().any(is_own) {
             return wrong(format_args!("is set by the module itself"));
         }
         if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {

@@ -17,11 +17,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::calendar::interval::{Interval, Unit, time_of_day};
 use crate::config::limits::AGGREGATE_EVENTS_MAX;
-use crate::eventlog::path::LogPath;
 use crate::eventlog::spec::{EVENTLOG_SEGMENT_BYTES_MIN, Format, LogSpec};
+use crate::hooks::amount::{self, Amount, EventAmount};
 use crate::hooks::error::SpecError;
 use crate::hooks::filter::EventFilter;
+use crate::hooks::log_file::LogFile;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
 use crate::hooks::template::{Context, Template};
@@ -31,7 +33,7 @@ use crate::json::text::WHOLE_MAX;
 const ACTIONS_MAX: usize = 16;
 /// Longest time to live of a counter, in seconds: ten years.
 const TTL_S_MAX: u64 = 10 * 366 * 86_400;
-/// Longest window of an aggregator, in seconds: a day. Its events are kept in memory until then.
+/// Longest window of an aggregator that is given in seconds: a day. Its events are kept in memory until then.
 const INTERVAL_S_MAX: u64 = 86_400;
 /// Events that one window of an aggregator keeps, unless its spec has `max_events`.
 const AGGREGATE_EVENTS_DEFAULT: u64 = 10_000;
@@ -72,7 +74,7 @@ pub enum ActionKind {
     /// A request to Discord or to any HTTP server.
     Webhook(Arc<Webhook>),
     /// A record in an event log.
-    File(Arc<LogSpec>),
+    File(LogFile),
     /// A number in Redis.
     Counter(CounterAction),
     /// A score in a sorted set of Redis.
@@ -83,8 +85,8 @@ pub enum ActionKind {
 #[derive(Debug)]
 pub struct CounterAction {
     pub(crate) key: Template,
-    /// The amount added. Negative for `decr`, never 0.
-    pub(crate) by: i64,
+    /// The amount added. Negative for `decr`. A fixed one is never 0.
+    pub(crate) by: Amount<i64>,
     /// Time to live in seconds, from the creation of the key. `None`: the key stays.
     pub(crate) ttl: Option<u64>,
 }
@@ -95,7 +97,7 @@ pub struct LeaderboardAction {
     /// The key of the sorted set.
     pub(crate) board: Template,
     pub(crate) member: Template,
-    pub(crate) by: f64,
+    pub(crate) by: Amount<f64>,
     /// Time to live of the whole sorted set in seconds, as for a counter.
     pub(crate) ttl: Option<u64>,
 }
@@ -123,8 +125,8 @@ impl Spec {
 /// A checked spec of `AddAggregator`.
 #[derive(Debug)]
 pub(crate) struct AggregatorSpec {
-    /// Length of a window in seconds.
-    pub(crate) interval_s: u64,
+    /// The length and beginning of a window.
+    pub(crate) interval: Interval,
     /// Run for the value that the Lua function returns for a window.
     pub(crate) actions: Vec<Action>,
     /// Events that one window keeps. Later events of that window are dropped and counted.
@@ -135,18 +137,37 @@ impl AggregatorSpec {
     /// Checks a whole spec of `AddAggregator`.
     pub(crate) fn parse(value: &Value) -> Result<AggregatorSpec, SpecError> {
         let members = Members::of(value, "", "a table with `interval`, `aggregate` and `actions`")?;
-        members.only(&[], &["interval", "aggregate", "actions", "max_events"])?;
-        let interval_s = members.whole("interval", 1..=INTERVAL_S_MAX)?;
+        members.only(&[], &["interval", "at", "aggregate", "actions", "max_events"])?;
+        let interval = interval(&members)?;
         let max_events = members.whole("max_events", 1..=AGGREGATE_EVENTS_MAX)?.unwrap_or(AGGREGATE_EVENTS_DEFAULT);
-        let interval_s = interval_s.ok_or_else(|| members.missing("interval"))?;
         // Only checked: the engine keeps the Lua function itself.
         members.function("aggregate")?;
         Ok(AggregatorSpec {
-            interval_s,
+            interval,
             actions: actions(&members, None)?,
             max_events: usize::try_from(max_events).unwrap_or(usize::MAX),
         })
     }
+}
+
+/// The members `interval` and `at`.
+fn interval(members: &Members<'_>) -> Result<Interval, SpecError> {
+    let Some(Value::String(_)) = members.get("interval") else {
+        let seconds = members.whole("interval", 1..=INTERVAL_S_MAX)?.ok_or_else(|| members.missing("interval"))?;
+        if members.get("at").is_some() {
+            return Err(members.error("at", format_args!("belongs to the intervals \"day\", \"week\" and \"month\"")));
+        }
+        return Ok(Interval { unit: Unit::Seconds(seconds), at_s: 0 });
+    };
+    let unit = match members.needed_word("interval", &["day", "week", "month"])? {
+        "day" => Unit::Day,
+        "week" => Unit::Week,
+        _ => Unit::Month,
+    };
+    let Some(at) = members.text("at")? else { return Ok(Interval { unit, at_s: 0 }) };
+    let at_s = time_of_day(at);
+    let at_s = at_s.ok_or_else(|| members.error("at", format_args!("expected a time of day such as \"06:00\"")))?;
+    Ok(Interval { unit, at_s })
 }
 
 impl ActionKind {
@@ -182,7 +203,7 @@ fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecE
     let kind = match members.needed_word("type", &TYPES)? {
         "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(request::discord(members)?))),
         "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
-        "file" => ActionKind::File(Arc::new(file(members)?)),
+        "file" => ActionKind::File(file(members)?),
         "counter" => ActionKind::Counter(counter(members)?),
         _ => ActionKind::Leaderboard(leaderboard(members)?),
     };
@@ -206,43 +227,49 @@ fn scope(members: &Members<'_>) -> Result<Option<Scope>, SpecError> {
 }
 
 /// The members of an action of type `file`.
-fn file(members: &Members<'_>) -> Result<LogSpec, SpecError> {
+fn file(members: &Members<'_>) -> Result<LogFile, SpecError> {
     members.only(&COMMON, &["path", "format", "max_bytes", "max_files"])?;
     let text = members.needed_text("path")?;
-    // With placeholders, an event could choose the file, and every value would open one more.
-    members.no_template("path", text)?;
-    let path = LogPath::parse(text.as_bytes());
-    let path = path.map_err(|err| members.error("path", format_args!("{err}")))?;
-    let mut log = LogSpec::new(path);
-    if members.word("format", &["json", "binary"])? == Some("binary") {
-        log.format = Format::Binary;
-    }
-    log.max_bytes = members.whole("max_bytes", EVENTLOG_SEGMENT_BYTES_MIN..=WHOLE_MAX as u64)?.unwrap_or(log.max_bytes);
+    let is_binary = members.word("format", &["json", "binary"])? == Some("binary");
+    let max_bytes = members.whole("max_bytes", EVENTLOG_SEGMENT_BYTES_MIN..=WHOLE_MAX as u64)?;
     let max_files = members.whole("max_files", 0..=u64::from(u32::MAX))?;
-    log.max_files = max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(log.max_files);
-    Ok(log)
+    let made = |path| {
+        let mut log = LogSpec::new(path);
+        if is_binary {
+            log.format = Format::Binary;
+        }
+        log.max_bytes = max_bytes.unwrap_or(log.max_bytes);
+        log.max_files = max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(log.max_files);
+        log
+    };
+    LogFile::parse(text, made).map_err(|err| members.error("path", format_args!("{err}")))
 }
 
 /// The members of an action of type `counter`.
 fn counter(members: &Members<'_>) -> Result<CounterAction, SpecError> {
     members.only(&COMMON, &["key", "action", "by", "ttl"])?;
     let down = members.word("action", &["incr", "decr"])? == Some("decr");
-    let by = members.whole_signed("by")?.unwrap_or(1);
-    if by == 0 {
-        return Err(members.error("by", format_args!("0 would change nothing")));
-    }
-    Ok(CounterAction { key: key(members, "key")?, by: if down { -by } else { by }, ttl: ttl(members)? })
+    let by = match amount::of_event(members)? {
+        Some(amount) => Amount::Event(EventAmount { negated: amount.negated != down, ..amount }),
+        None => {
+            let by = members.whole_signed("by")?.unwrap_or(1);
+            if by == 0 {
+                return Err(members.error("by", format_args!("0 would change nothing")));
+            }
+            Amount::Fixed(if down { -by } else { by })
+        }
+    };
+    Ok(CounterAction { key: key(members, "key")?, by, ttl: ttl(members)? })
 }
 
 /// The members of an action of type `leaderboard`.
 fn leaderboard(members: &Members<'_>) -> Result<LeaderboardAction, SpecError> {
     members.only(&COMMON, &["board", "member", "by", "ttl"])?;
-    Ok(LeaderboardAction {
-        board: key(members, "board")?,
-        member: key(members, "member")?,
-        by: members.number("by")?.unwrap_or(1.0),
-        ttl: ttl(members)?,
-    })
+    let by = match amount::of_event(members)? {
+        Some(amount) => Amount::Event(amount),
+        None => Amount::Fixed(members.number("by")?.unwrap_or(1.0)),
+    };
+    Ok(LeaderboardAction { board: key(members, "board")?, member: key(members, "member")?, by, ttl: ttl(members)? })
 }
 
 /// A key of Redis or a member of a sorted set, which may have placeholders.

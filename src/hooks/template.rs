@@ -1,11 +1,12 @@
 //! Templates: texts in which `{name}` or `{name.path}` stands for a field of the event. All other text stays as it is.
+//! `template/source.rs` lists all placeholders.
 //! Parsed once on the game thread when a hook is added; rendered for each event, on the thread that runs the action.
 //! Pure. The context of the text decides how a value is escaped ([`Context`]). A value is never searched for
 //! placeholders. Bounded: a template by its length and its placeholders, a rendered text by the limit of its context.
 //!
 //! ```text
-//! parse:   text ── split ──▶ [Part] ── settle (markdown.rs, body.rs) ──▶ a Style and a Guard for each placeholder
-//! render:  a field of the event ── its Style (escape.rs) ──▶ its Guard ──▶ out
+//! parse:   text ── split ──▶ [Part] ── settle (source.rs, markdown.rs, body.rs) ──▶ a Style and a Guard for each
+//! render:  the value of its Source (source.rs) ── its Style (escape.rs) ──▶ its Guard ──▶ out
 //! ```
 //!
 //! | value | in text | in a JSON body | in a form or URL | in a header | in a Redis key |
@@ -13,9 +14,8 @@
 //! | text | cleaned; escaped where Discord reads markdown | escaped; outside quotes with its own quotes | percent-encoded | ASCII, no control characters | its bytes |
 //! | number, boolean | as JSON writes it | the same | the same, percent-encoded | the same | the same |
 //! | array, object | compact JSON, then as text | the JSON itself; inside quotes escaped | percent-encoded | as text | the JSON |
+//! | `{raw:name}`, the whole event | JSON, then as text | the same | the same | refused | refused |
 //! | absent | `?` | `?`; outside quotes `null` | `?` in a form, an error in a URL | `?` | an error |
-//!
-//! `{channel}` and `{time}` (whole seconds of Unix time) exist for every event that has no member of that name.
 //!
 //! Names consist of Unicode letters and digits, `_` and `-`. Other text in braces looks like a placeholder, and is
 //! refused, if it contains a letter or digit and no `"`, comma, semicolon, backslash, brace or line break. All other
@@ -23,15 +23,18 @@
 
 use std::fmt;
 
+use crate::calendar::format::DIRECTIVES;
 use crate::config::limits::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::json::find::{self, Field};
+use crate::json::find::Field;
 use crate::json::tape::TapeItem as Item;
 use crate::json::text;
 use body::{Hole, Syntax};
+use source::{Source, Value};
 
 pub(crate) mod body;
 mod escape;
 pub(crate) mod markdown;
+pub(crate) mod source;
 
 /// Longest template, in bytes: far longer than any text that Discord accepts.
 pub(crate) const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
@@ -118,9 +121,9 @@ const ZERO_WIDTH_SPACE: &str = "\u{200b}";
 #[derive(Debug)]
 enum Part {
     Literal(Box<str>),
-    /// A placeholder: the dotted path of its field, and the way its value is written.
+    /// A placeholder: the source of its value, and the way the value is written.
     Field {
-        path: Box<str>,
+        source: Source,
         style: Style,
         guard: Guard,
     },
@@ -143,10 +146,14 @@ pub(crate) struct Template {
 pub(crate) struct Fields<'a> {
     /// The decoded payload (`json/tape.rs`).
     pub(crate) tape: &'a [u8],
+    /// The payload as JSON text. The value of `{event}`.
+    pub(crate) json: &'a [u8],
     /// Without the prefix. The value of `{channel}`.
     pub(crate) channel: &'a [u8],
     /// The time at which this server received the event. The value of `{time}`, in seconds there.
     pub(crate) unix_ms: u64,
+    /// The owner's zone at that time, in seconds to the east of UTC. For `{date}` and the like.
+    pub(crate) offset_s: i32,
 }
 
 impl Template {
@@ -165,6 +172,7 @@ impl Template {
             Context::Key => (Style::Key, NAME_BYTES_MAX),
         };
         let mut parts = split(text, style)?;
+        source::settle(&mut parts, context)?;
         let mut is_json = false;
         match context {
             Context::Markdown => markdown::settle(&mut parts),
@@ -191,6 +199,11 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Field { .. }))
     }
 
+    /// True if the text is one placeholder and nothing else.
+    pub(crate) fn is_one_placeholder(&self) -> bool {
+        matches!(*self.parts, [Part::Field { .. }])
+    }
+
     /// The hook's own text, without the placeholders.
     pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
@@ -209,7 +222,7 @@ impl Template {
                 Part::Field { .. } if self.is_shortened && out.len() - start > self.bytes_max => {
                     out.extend_from_slice("…".as_bytes());
                 }
-                Part::Field { path, style, guard } => push_guarded(out, *style, *guard, fields, path)?,
+                Part::Field { source, style, guard } => push_guarded(out, *style, *guard, fields, source)?,
             }
             if !self.is_shortened && out.len() - start > self.bytes_max {
                 return Err(RenderError::TooLong { max: self.bytes_max });
@@ -251,28 +264,33 @@ fn split(text: &str, style: Style) -> Result<Vec<Part>, TemplateError> {
         let Some(end) = inner.find(['{', '}']).filter(|end| inner.as_bytes().get(*end) == Some(&b'}')) else {
             continue;
         };
-        let path = inner.get(..end).unwrap_or_default();
-        if !is_path(path) {
-            if looks_like_a_placeholder(path) {
-                return Err(TemplateError::Placeholder(path.chars().take(64).collect()));
+        let inner = inner.get(..end).unwrap_or_default();
+        let Some(source) = Source::parse(inner) else {
+            if looks_like_a_placeholder(inner) {
+                return Err(TemplateError::Placeholder(inner.chars().take(64).collect()));
             }
             continue;
-        }
+        };
         if let Some(before) = text.get(literal..open).filter(|before| !before.is_empty()) {
             parts.push(Part::Literal(before.into()));
         }
-        parts.push(Part::Field { path: path.into(), style, guard: Guard::None });
+        parts.push(Part::Field { source, style, guard: Guard::None });
         count += 1;
         if count > PLACEHOLDERS_MAX {
             return Err(TemplateError::Count);
         }
-        rest += path.len() + 1;
+        rest += inner.len() + 1;
         literal = rest;
     }
     if let Some(tail) = text.get(literal..).filter(|tail| !tail.is_empty()) {
         parts.push(Part::Literal(tail.into()));
     }
     Ok(parts)
+}
+
+/// The path of the placeholder that is the whole text: `player.color` for `{player.color}`.
+pub(crate) fn lone_path(text: &str) -> Option<&str> {
+    text.strip_prefix('{')?.strip_suffix('}').filter(|path| is_path(path))
 }
 
 /// True for names of Unicode letters and digits, `_` and `-`, separated by dots.
@@ -294,7 +312,9 @@ fn is_sign_of_a_letter(c: char) -> bool {
 /// True if the author of a text in braces most likely meant a placeholder: see the rule at the top of this file.
 fn looks_like_a_placeholder(inner: &str) -> bool {
     let is_code = |c: char| "\",;\\".contains(c) || (c.is_control() && c != '\t');
-    inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
+    // A format may have commas.
+    inner.starts_with(source::TIME) && inner.contains('%')
+        || inner.chars().any(char::is_alphanumeric) && !inner.chars().any(is_code)
 }
 
 /// Checks a text with escapes such as `%7B`. A value must not complete an escape that the text before it begins, as in
@@ -317,17 +337,30 @@ fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// Appends the value of a field, after a zero-width space if its guard asks for one.
+/// Appends a placeholder's value, after a zero-width space if its guard asks for one.
 fn push_guarded(
     out: &mut Vec<u8>,
     style: Style,
     guard: Guard,
     fields: &Fields<'_>,
-    path: &str,
+    source: &Source,
 ) -> Result<(), RenderError> {
     let start = out.len();
-    if !push_field(out, style, fields, path) {
-        return Err(RenderError::Missing { field: path.into() });
+    match source.value(fields) {
+        Value::Field(field) => push_field(out, style, &field),
+        Value::Text(bytes) => push_bytes(out, style, bytes),
+        Value::Made(text) => push_bytes(out, style, text.as_bytes()),
+        Value::Number(number) => _ = text::push_number(out, number),
+        Value::Json(json) => push_json(out, style, &json),
+        Value::Absent => match style {
+            // A URL or key without the value would address another thing.
+            Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
+            Style::Json(Hole::Bare | Hole::NestedBare) | Style::FormJson(Hole::Bare | Hole::NestedBare) => {
+                push_json(out, style, b"null");
+            }
+            _ if source.is_json() => push_json(out, style, b"null"),
+            _ => push_bytes(out, style, b"?"),
+        },
     }
     let value = out.get(start..).unwrap_or_default();
     let is_apart = match guard {
@@ -344,37 +377,31 @@ fn push_guarded(
     Ok(())
 }
 
-/// Appends the value of a field. False if the event lacks it and the context has no substitute: a URL or key without
-/// the value would address another thing.
-fn push_field(out: &mut Vec<u8>, style: Style, fields: &Fields<'_>, path: &str) -> bool {
-    match (find::field(fields.tape, path), path) {
-        (Some(field), _) => push_value(out, style, &field),
-        (None, "channel") => push_bytes(out, style, fields.channel),
-        (None, "time") => _ = text::push_number(out, (fields.unix_ms / 1000) as f64),
-        (None, _) => match style {
-            Style::Json(Hole::Bare) => out.extend_from_slice(b"null"),
-            Style::FormJson(Hole::Bare) => escape::push_percent(out, b"null"),
-            Style::Url | Style::Key => return false,
-            _ => push_bytes(out, style, b"?"),
-        },
-    }
-    true
-}
-
 /// Appends the value of a field that the event has.
-fn push_value(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
+fn push_field(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
     if let Item::Text(bytes) = field.item {
         return push_bytes(out, style, bytes);
     }
     let mut json = Vec::new();
     field.push_json(&mut json);
-    match (field.item, style) {
-        (_, Style::FormJson(Hole::Bare)) => escape::push_percent(out, &json),
-        (_, Style::Json(Hole::Bare)) => out.extend_from_slice(&json),
-        // Numbers and booleans contain nothing that a context escapes, except the `+` of a number such as `1e+300`.
-        (Item::Array(_) | Item::Object(_), _) => push_bytes(out, style, &json),
-        (Item::Number(_), style) if is_percent(style) => push_bytes(out, style, &json),
-        _ => out.extend_from_slice(&json),
+    // Numbers and booleans contain nothing that a context escapes, except the `+` of a number such as `1e+300`.
+    if matches!(field.item, Item::Array(_) | Item::Object(_)) || is_percent(style) {
+        push_json(out, style, &json);
+    } else {
+        out.extend_from_slice(&json);
+    }
+}
+
+/// Appends a JSON text: as it is where JSON takes a whole value, else as a text.
+fn push_json(out: &mut Vec<u8>, style: Style, json: &[u8]) {
+    match style {
+        Style::Json(hole) => body::push_value(out, hole, json),
+        Style::FormJson(hole) => {
+            let mut value = Vec::new();
+            body::push_value(&mut value, hole, json);
+            escape::push_percent(out, &value);
+        }
+        _ => push_bytes(out, style, json),
     }
 }
 
@@ -420,6 +447,8 @@ pub(crate) enum TemplateError {
     Count,
     /// Text in braces that looks like a placeholder but is not a valid name.
     Placeholder(Box<str>),
+    /// A placeholder whose value is JSON, in a text that takes none.
+    Json(Box<str>),
     /// `%` or `%4` directly before a placeholder.
     Escape,
     /// A placeholder in escaped braces, `%7Bname%7D`.
@@ -436,6 +465,9 @@ impl fmt::Display for TemplateError {
             TemplateError::Placeholder(inner) => {
                 let trimmed = inner.trim();
                 let shown = inner.escape_debug();
+                if inner.starts_with(source::TIME) {
+                    return write!(f, "`{{{shown}}}` is not a time: after `time:` known are {DIRECTIVES}");
+                }
                 if is_path(trimmed) {
                     return write!(f, "`{{{shown}}}` is not a placeholder: write `{{{trimmed}}}`, without spaces");
                 }
@@ -444,6 +476,7 @@ impl fmt::Display for TemplateError {
                     "`{{{shown}}}` is not a placeholder: names hold letters, digits, `_` and `-`, with dots between"
                 )
             }
+            TemplateError::Json(inner) => write!(f, "has `{{{inner}}}`, which is JSON: headers and keys take none"),
             TemplateError::Escape => f.write_str("has a placeholder inside a `%` escape"),
             TemplateError::Braces => {
                 f.write_str("has a placeholder in escaped braces (`%7B`, `%7D`): write `{` and `}`")

@@ -2,6 +2,7 @@
 //! Pure. Parsed on the game thread when a hook is added, rendered on `rt-webhooks`.
 //! A URL often is a secret: anybody who knows the URL of a webhook can post to it. So `Debug`, `Display` and every
 //! error show only scheme, host and port. Path and query become `***`, except for the number of a Discord webhook.
+//! A URL that a message only shows may be one field of the event ([`ShownUrl`]).
 //! Refused: other schemes, `user@host`, characters that a URL must not contain, placeholders before the path.
 //!
 //! ```text
@@ -13,7 +14,9 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::config::{Secret, WITHOUT_TLS};
-use crate::hooks::template::{Context, Fields, RenderError, TARGET_BYTES_MAX, Template, TemplateError};
+use crate::hooks::template::{Context, Fields, RenderError, TARGET_BYTES_MAX, Template, TemplateError, lone_path};
+use crate::json::find;
+use crate::json::tape::TapeItem;
 
 /// Longest URL in a spec, in bytes: a common default of web servers.
 const URL_BYTES_MAX: usize = 2048;
@@ -80,6 +83,12 @@ impl Url {
             Some(_) => "&",
         };
         Url { origin: self.origin.clone(), target: Secret::new(format!("{target}{joint}{member}")) }
+    }
+
+    /// True if the query has a member of this name.
+    pub(crate) fn asks_for(&self, name: &str) -> bool {
+        let query = self.target().split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|member| member.split('=').next() == Some(name))
     }
 
     /// The secret texts in the URL, for removal from the responses and errors that are shown.
@@ -177,6 +186,41 @@ impl fmt::Debug for UrlTemplate {
     }
 }
 
+/// A URL that a message shows, such as an avatar, a picture or a link. No request goes there, so an event may give all of
+/// it.
+#[derive(Debug)]
+pub(crate) enum ShownUrl {
+    Template(UrlTemplate),
+    /// The path of the event's field that holds the whole URL: `avatar` for `{avatar}`.
+    Field(Box<str>),
+}
+
+impl ShownUrl {
+    /// Reads a URL, or one placeholder that is the whole text.
+    pub(crate) fn parse(text: &str) -> Result<ShownUrl, UrlError> {
+        match lone_path(text) {
+            Some(path) => Ok(ShownUrl::Field(path.into())),
+            None => UrlTemplate::parse(text).map(ShownUrl::Template),
+        }
+    }
+
+    /// The URL for one event. `Ok(None)`: the event has no such field, or an empty one.
+    pub(crate) fn render(&self, fields: &Fields<'_>) -> Result<Option<Url>, UrlError> {
+        let path = match self {
+            ShownUrl::Template(template) => return template.render(fields).map(Some),
+            ShownUrl::Field(path) => path,
+        };
+        let text = match find::field(fields.tape, path).map(|field| field.item) {
+            None | Some(TapeItem::Text(b"")) => return Ok(None),
+            Some(TapeItem::Text(text)) => std::str::from_utf8(text).map_err(|_| UrlError::Value(path.clone()))?,
+            Some(_) => return Err(UrlError::Value(path.clone())),
+        };
+        // The fragment is a place inside a page. It is left out, as merged embeds get one of their own.
+        let text = text.trim().split('#').next().unwrap_or_default();
+        Url::parse(text).map(Some).map_err(|_| UrlError::Value(path.clone()))
+    }
+}
+
 /// Splits a URL into its origin and its target. A missing path becomes `/`, as RFC 9112, 3.2.1 requires.
 fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     if text.len() > URL_BYTES_MAX {
@@ -263,6 +307,11 @@ fn check_target(target: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
+/// True for an id of Discord, a 64-bit number.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Splits a path of a Discord webhook, `/api/webhooks/<number>/<token>`, after the slash behind the number: the number
 /// is not a secret, the token is. `None` for other paths. The host does not matter, as relays for Discord keep this
 /// form.
@@ -271,9 +320,8 @@ fn discord_parts(path: &str) -> Option<(&str, &str)> {
     let versioned = rest.strip_prefix('v').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
     let rest = versioned.and_then(|rest| rest.strip_prefix('/')).unwrap_or(rest).strip_prefix("webhooks/")?;
     let (number, token) = rest.split_once('/')?;
-    let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
     let public = path.len() - token.len();
-    (is_number && !token.is_empty()).then(|| path.split_at_checked(public)).flatten()
+    (is_id(number) && !token.is_empty()).then(|| path.split_at_checked(public)).flatten()
 }
 
 /// The target for logs and errors, without its secrets.
@@ -307,6 +355,8 @@ pub(crate) enum UrlError {
     Template(TemplateError),
     /// The event makes no target.
     Render(RenderError),
+    /// A field of the event should hold a whole URL, and holds something else.
+    Value(Box<str>),
 }
 
 impl fmt::Display for UrlError {
@@ -325,6 +375,7 @@ impl fmt::Display for UrlError {
             UrlError::Dots => f.write_str("has `.` or `..` as a segment of its path"),
             UrlError::Template(err) => err.fmt(f),
             UrlError::Render(unmade) => write!(f, "cannot be made: {unmade}"),
+            UrlError::Value(path) => write!(f, "cannot be made: `{path}` of the event is no http(s) URL"),
         }
     }
 }

@@ -56,7 +56,18 @@ pub(crate) struct Field<'a> {
     tape: &'a [u8],
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// The elements of an array: a scalar as itself, an array or object as its head. Nothing for any other value.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = TapeItem<'a>> + use<'a> {
+        let mut reader = Reader::new(self.tape);
+        let count = if let Some(TapeItem::Array(count)) = reader.next_item() { count } else { 0 };
+        (0..count).map_while(move |_| {
+            let item = Reader::new(reader.rest()).next_item();
+            reader.skip()?;
+            item
+        })
+    }
+
     /// Appends the value as JSON text without white space. False if the tape is cut off, which `tape::parse` never
     /// does.
     pub(crate) fn push_json(&self, out: &mut Vec<u8>) -> bool {

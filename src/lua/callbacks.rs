@@ -20,10 +20,10 @@ use crate::json::find;
 use crate::lua::decode::{Making, Stage};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
-use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, wants_attention};
+use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, set_clock, wants_attention};
 use crate::lua::shapes::{self, Shapes};
 use crate::lua::shield::{self, Filling, Results, Work};
-use crate::lua::stack::{self, LUA_TNIL, LUA_TTABLE, Lua, SHIELD, upvalue};
+use crate::lua::stack::{self, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Lua, SHIELD, upvalue};
 use crate::stats::Counter;
 use crate::threads::selftest::lines::Selftest;
 
@@ -454,11 +454,17 @@ entry! {
 }
 
 fn push_pumped(lua: Lua) -> EntryOutcome {
+    if lua.type_of(1) == LUA_TNUMBER
+        && let Some(process) = PROCESS.get()
+    {
+        set_clock(process, lua.number(1));
+    }
     lua.push_number(f64::from(PUMPED.swap(0, Ordering::Relaxed)));
     EntryOutcome::OnStack(1)
 }
 
 entry! {
-    /// For the prelude: how often the pump ran since the last call of this function. Zero means that the timer is gone.
+    /// For the prelude: how often the pump ran since the last call of this function. Zero means that the timer is gone. The
+    /// argument, if there is one, is the machine's distance from UTC in seconds.
     pumped, push_pumped
 }

@@ -11,7 +11,7 @@ use crate::engine::Flush;
 use crate::io::fail_point::fail_point;
 use crate::lua::callbacks::{context, pump, pumped};
 use crate::lua::entry::Line;
-use crate::lua::process::{PROCESS, guarded, is_attached, set_attached, start};
+use crate::lua::process::{PROCESS, guarded, is_attached, set_attached, set_clock, start};
 use crate::lua::stack::{LUA_TNUMBER, Lua};
 use crate::lua::{decode, event_log, events, hooks, shield, stack, status, values};
 
@@ -72,7 +72,7 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
 ///
 /// ```text
 ///  perform (no upvalues) ─▶ context, pumped, status_report, begin_selftest, reload
-///  prelude(those five)   ─▶ on_error, report, say, describe, takes_meta, strip, notify, start
+///  prelude(those five, the function of utc_offset.lua) ─▶ on_error, report, say, describe, takes_meta, strip, notify, start
 ///  perform (notify, say, report, table of kept values) ─▶ functions of `realtime`, pump
 ///  start(pump)           ─▶ the game's timer calls the pump at every tick
 /// ```
@@ -92,6 +92,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     let failure = guarded(|| match start(port, offset_s) {
         Ok(process) => {
             fail_point("open");
+            set_clock(process, offset_s);
             process.engine().attach();
             None
         }
@@ -106,7 +107,7 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     if !lua.load_chunk(include_str!("prelude.lua"), c"=realtime") {
         return lua.raise_top();
     }
-    // The prelude takes these five functions, so they exist before it has returned anything. Their `perform` therefore
+    // The prelude takes five of these functions, so they exist before it has returned anything. Their `perform` therefore
     // has none of the prelude's functions as upvalues; it only pushes results for them.
     lua.push_function(shield::perform, 0);
     for (at, function) in (3..).zip([context, pumped, status::report, status::begin_selftest, status::reload]) {
@@ -114,9 +115,10 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
         lua.push_function(function, 1);
         debug_assert_eq!(lua.top(), at);
     }
+    push_utc_offset(lua);
     lua.push_value(1);
     lua.insert(3);
-    lua.call(5, 8);
+    lua.call(6, 8);
     let [on_error, report, say, describe, takes_meta, strip, notify, start] = [3, 4, 5, 6, 7, 8, 9, 10];
     // The order of the upvalues that `perform` expects (`shield.rs`); the fourth is `decode::KEPT`.
     for upvalue in [notify, say, report] {
@@ -148,16 +150,21 @@ fn host_port(lua: Lua) -> u16 {
     port
 }
 
-/// The distance of local time from UTC now, in seconds to the east; 0 if Lua cannot tell. Of the systems' own calls, that on
+/// The distance of local time from UTC now, in seconds to the east; NaN if Lua cannot tell. Of the systems' own calls, that on
 /// Linux is not safe beside other threads. `[-0, +0]`, **raises** without memory.
-fn utc_offset(lua: Lua) -> i32 {
-    let chunk = "local now = os.time() local utc = os.date(\"!*t\", now) utc.isdst = os.date(\"*t\", now).isdst \
-                 return os.difftime(now, os.time(utc))";
-    let known = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
-    // The cast saturates, and the offset has no fraction.
-    let offset = if known { lua.number(-1) as i32 } else { 0 };
+fn utc_offset(lua: Lua) -> f64 {
+    push_utc_offset(lua);
+    let known = lua.pcall(0, 1, 0) && lua.type_of(-1) == LUA_TNUMBER;
+    let offset = if known { lua.number(-1) } else { f64::NAN };
     lua.pop(1);
     offset
+}
+
+/// Pushes the function of `utc_offset.lua`, or the error that prevents it: calling that is an error again.
+/// `[-0, +1]`, **raises** without memory.
+fn push_utc_offset(lua: Lua) {
+    let chunk = include_str!("utc_offset.lua");
+    let _ = lua.load_chunk(chunk, c"=realtime") && lua.pcall(0, 1, 0);
 }
 
 /// Puts the table `realtime` into the globals. `shield` is the index of [`crate::lua::shield::perform`]; `describe`,

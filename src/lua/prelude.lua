@@ -1,8 +1,8 @@
 -- The Lua half of the module: error reports, console commands, kinds of userdata, and the timer of the pump.
 -- gmod13_open runs it once in each Lua state (open.rs). It returns the functions that Rust calls, all under pcall.
-local context, pumped, status_report, begin_selftest, reload = ...
+local context, pumped, status_report, begin_selftest, reload, utc_offset = ...
 -- The game's own functions: a script may replace the globals later.
-local print, getinfo = print, debug.getinfo
+local print, getinfo, pcall = print, debug.getinfo, pcall
 
 -- The message handler of pcall. It runs on the stack of the error, so ErrorNoHaltWithStack prints the script's own stack.
 -- Returns true for "reported".
@@ -183,13 +183,16 @@ local function start(pump)
 	end
 	create_timer()
 	-- An addon may remove all timers. So a Think hook checks every second whether the pump ran, and creates the
-	-- timer again if it did not.
-	local next_look = 0
+	-- timer again if it did not. Every minute it also tells how far the clock is from UTC: daylight saving time changes it.
+	local next_look, looks = 0, 0
 	hook.Add("Think", "realtime.pump", function()
 		local now = SysTime()
 		if now < next_look then return end
 		next_look = now + 1
-		if pumped() == 0 then create_timer() end
+		looks = looks + 1
+		local known, offset
+		if looks % 60 == 2 then known, offset = pcall(utc_offset) end
+		if pumped(known and offset or nil) == 0 then create_timer() end
 	end)
 end
 

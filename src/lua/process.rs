@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
+use crate::calendar::offset;
 use crate::config::{Config, Operator, Sources};
 use crate::engine::Engine;
 use crate::io::channel::Receiver;
@@ -95,7 +96,7 @@ pub(super) fn process(lua: Lua) -> Result<&'static Process, &'static str> {
 
 /// Starts the log, the threads and the engine, once in the life of the process; later calls return the same process.
 /// `host_port` is the game's port, a part of the server's default name; `offset_s` is for the text log. The error says why the threads did not start.
-pub(super) fn start(host_port: u16, offset_s: i32) -> Result<&'static Process, String> {
+pub(super) fn start(host_port: u16, offset_s: f64) -> Result<&'static Process, String> {
     if let Some(process) = PROCESS.get() {
         return Ok(process);
     }
@@ -104,12 +105,14 @@ pub(super) fn start(host_port: u16, offset_s: i32) -> Result<&'static Process, S
     // Absolute: if the game changes its working directory later, our files stay where they are.
     let data = std::path::absolute(DATA_FOLDER).unwrap_or_else(|_| DATA_FOLDER.into());
     let directory = data.is_dir().then(|| data.join("realtime"));
-    let console = text_log::install(directory.as_deref(), offset_s, Arc::clone(&attention), Arc::clone(&stats));
+    // A number that is none becomes 0, UTC.
+    let console = text_log::install(directory.as_deref(), offset_s as i32, Arc::clone(&attention), Arc::clone(&stats));
     report_panics();
     let sources = Sources::of(Config::defaults(&host_name(), host_port), operator());
     let (config, _) = sources.resolve();
     config.complaints.iter().for_each(|complaint| log::warn!("{complaint}"));
     config.renaming().iter().for_each(|sentence| log::warn!("{sentence}"));
+    config.proxies().sentence().iter().for_each(|sentence| log::info!("{sentence}"));
     if config.not_understood().is_some() {
         log::error!("nothing connects to redis: the settings do not say where; {SETTINGS_ADVICE}");
     }
@@ -121,6 +124,14 @@ pub(super) fn start(host_port: u16, offset_s: i32) -> Result<&'static Process, S
         Engine::start(shared, sources).map_err(|err| format!("cannot start the threads of realtime: {err}"))?;
     let process = Process { engine: Mutex::new(engine), stats, attention, console };
     Ok(PROCESS.get_or_init(|| process))
+}
+
+/// Sets the machine's distance from UTC in seconds, and logs a change of the distance in force.
+pub(super) fn set_clock(process: &Process, offset_s: f64) {
+    let changed = process.engine().shared().zone.set_machine(offset_s);
+    if let Some(offset_s) = changed {
+        log::info!("dates and days follow the clock of this machine, UTC{}", offset::shown(offset_s));
+    }
 }
 
 /// Reads the operator's settings from the game's `cfg` folder and from the environment, as they are now.

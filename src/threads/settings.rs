@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::config::{Config, Operator, decode};
+use crate::config::{Config, Operator, PROXY_VARIABLES, decode};
 use crate::io::lock::lock;
 use crate::io::plain_file::read_at_most;
 use crate::io::sharing;
@@ -24,7 +24,8 @@ const FILE_NAME: &str = "realtime.json";
 /// Names that the file gets by mistake. Windows Explorer hides file extensions, and Notepad adds `.txt`.
 const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
 
-/// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` of `environment`.
+/// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` and those of proxies
+/// from `environment`.
 /// A file that cannot be read is an error inside [`Operator::file`]; one that another program holds, such as an editor that
 /// saves it, is tried again for a moment. If it is missing, but a file with a wrong name is
 /// there, a hint says so; the wrong file is not read.
@@ -41,11 +42,16 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
         }
         Err(err) => Some((name, Err(format!("cannot read it: {}{err}", sharing::words(&err))))),
     };
-    let variables = environment.filter_map(|(name, text)| {
-        let name = name.into_string().ok().filter(|name| name.to_ascii_uppercase().starts_with("REALTIME_"))?;
-        Some((name, text.into_string().ok()))
-    });
-    Operator { file, variables: variables.collect(), hints }
+    let (mut variables, mut proxies) = (Vec::new(), Vec::new());
+    for (name, text) in environment {
+        let Ok(name) = name.into_string() else { continue };
+        if name.to_ascii_uppercase().starts_with("REALTIME_") {
+            variables.push((name, text.into_string().ok()));
+        } else if PROXY_VARIABLES.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            proxies.push((name, text.into_string().ok()));
+        }
+    }
+    Operator { file, variables, proxies, hints }
 }
 
 /// The settings in force.
@@ -197,7 +203,14 @@ mod tests {
 
     #[test]
     fn variables_of_the_environment_keep_their_names_and_texts() {
-        let variables = [("REALTIME_SERVER", "a"), ("PATH", "x"), ("realtime_prefix", "p:"), ("REALTIME", "x")];
+        let variables = [
+            ("REALTIME_SERVER", "a"),
+            ("PATH", "x"),
+            ("realtime_prefix", "p:"),
+            ("REALTIME", "x"),
+            ("https_proxy", "http://h:1"),
+            ("HTTP_PROXY_X", "x"),
+        ];
         let variables = variables.map(|(name, text)| (OsString::from(name), OsString::from(text)));
         #[cfg(unix)]
         let no_text = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
@@ -207,5 +220,6 @@ mod tests {
         let operator = read_operator(Path::new("nowhere"), variables);
         let expected = [("REALTIME_SERVER", Some("a")), ("realtime_prefix", Some("p:")), ("REALTIME_REDIS", None)];
         assert_eq!(operator.variables, expected.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))));
+        assert_eq!(operator.proxies, [("https_proxy".to_owned(), Some("http://h:1".to_owned()))]);
     }
 }

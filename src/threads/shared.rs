@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::calendar::zone::Zone;
 use crate::config::Config;
 use crate::event::identity;
 use crate::event::ledger::Ledger;
@@ -33,6 +34,8 @@ use crate::threads::webhooks::queue::Webhooks;
 /// The handles of all queues and the state that several threads use. Behind one `Arc`; every field synchronizes itself.
 pub struct Shared {
     pub(crate) settings: Settings,
+    /// The owner's clock.
+    pub(crate) zone: Zone,
     /// The game's data folder, `garrysmod/data`.
     pub(crate) data: PathBuf,
     /// 64 random bits that stand for this process in the identity of its events and in its keys in Redis.
@@ -85,6 +88,7 @@ impl Shared {
         let links = Arc::new(Links::new(Arc::clone(&notices)));
         Shared {
             boot,
+            zone: Zone::new(config.timezone_offset_s),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             notices,
@@ -132,6 +136,7 @@ impl Shared {
     /// Puts other settings in force. If they ask for another connection (address, login, TLS, server name), the subscriber's
     /// connection ends at once; the publisher's ends after its commands in flight are answered.
     pub(crate) fn reconfigure(&self, config: Config) {
+        self.zone.set_owner(config.timezone_offset_s);
         if self.settings.replace(config) {
             self.outbox.set_generation(self.settings.connection_version());
             // Ends the pauses between attempts, and then the subscriber's wait for bytes. The lock is taken so that a

@@ -5,10 +5,13 @@
 //! |---|---|
 //! | 2xx | [`Verdict::Delivered`] |
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
+//! | none, as a proxy asks for another login (407) | [`Verdict::Unsent`] |
 //! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
-//! | other servers: 401, 403, 404, 410 | [`Verdict::Denied`]; several in a row pause the destination |
+//! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
+//! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
+//! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
 //! | 3xx (never followed), all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
@@ -42,6 +45,8 @@ pub(crate) enum Verdict {
         /// The limit holds for all Discord destinations of the origin.
         global: bool,
     },
+    /// A proxy asks for another login, so the post did not reach its destination.
+    Unsent,
     /// Another attempt may succeed.
     Again {
         /// The time that the server asks for. `None`: only the delay between attempts applies.
@@ -49,6 +54,8 @@ pub(crate) enum Verdict {
         /// False if no response came: then the request may have arrived all the same.
         answered: bool,
     },
+    /// Discord refuses the name or the picture of the sender; without them it may accept the post.
+    Unnamed,
     /// No attempt of this post can succeed.
     Never,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
@@ -86,8 +93,10 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
-        401 | 403 | 404 | 410 if kind == DestinationKind::Discord => Verdict::Closed,
-        401 | 403 | 404 | 410 => Verdict::Denied,
+        401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
+        // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
+        401 | 403 | 404 | 410 => Verdict::Closed,
+        400 if discord.as_ref().is_some_and(refuses_sender) => Verdict::Unnamed,
         // Not implemented: the server will not learn it.
         501 => Verdict::Never,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
@@ -97,9 +106,31 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
     PostResult { verdict, reason, pause: if kind == DestinationKind::Discord { bucket_pause(response) } else { None } }
 }
 
-/// The result of a request without a response; `reason` is the error.
-pub(crate) fn trouble(reason: String) -> PostResult {
-    PostResult { verdict: Verdict::Again { after: None, answered: false }, reason, pause: None }
+/// True for an error of Discord about the name or the picture of the sender. Its rules for names are not all documented,
+/// and change.
+fn refuses_sender(body: &Value) -> bool {
+    let errors = body.get("errors");
+    ["username", "avatar_url"].iter().any(|name| errors.is_some_and(|errors| errors.get(name).is_some()))
+}
+
+/// Why a request has no response.
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    /// A proxy asks for another login, so the request did not reach its destination.
+    pub(crate) asks_login: bool,
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Trouble {
+        Trouble { reason, asks_login: false }
+    }
+}
+
+/// The result of a request without a response. With a wrong login for a proxy no post can be sent, and none has reached its
+/// destination: all of them wait for the operator, until they are too old.
+pub(crate) fn trouble(trouble: Trouble) -> PostResult {
+    let verdict = if trouble.asks_login { Verdict::Unsent } else { Verdict::Again { after: None, answered: false } };
+    PostResult { verdict, reason: trouble.reason, pause: None }
 }
 
 /// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in

@@ -27,8 +27,9 @@ use crate::io::fail_point::fail_point;
 use crate::io::net::{Socket, Timed};
 use crate::io::thread::spawn;
 use crate::io::tls::Encrypted;
-use crate::webhook::dial::{Dialer, Interrupt, NoAnswer, io_trouble};
+use crate::webhook::dial::{Dialer, Interrupt, NoAnswer};
 use crate::webhook::head::{Head, head_end};
+use crate::webhook::trouble::io_trouble;
 
 /// Time that is added for the response's body: the head decides, the body only explains it.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);

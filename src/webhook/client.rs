@@ -6,9 +6,9 @@
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use crate::event::identity::new_boot;
+use crate::event::identity::{new_boot, unix_ms};
 use crate::webhook::carrier::{Carrier, Errand};
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer};
 use crate::webhook::http::{Request, Response};
@@ -53,7 +53,8 @@ impl Client {
             deadline,
             interrupt: Arc::clone(interrupt),
         };
-        let outgoing = request.minreq(carrier.url(&errand), id);
+        let unix_s = unix_ms(SystemTime::now()) / 1000;
+        let outgoing = request.minreq(carrier.url(&errand), id, unix_s);
         carrier.begin(errand);
         let read = outgoing.send_lazy().map(|lazy| {
             let has_body = &*request.method != "HEAD" && !matches!(lazy.status_code, 204 | 304);

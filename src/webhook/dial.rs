@@ -1,7 +1,7 @@
-//! Opens the connection for one request: name, TCP, TLS, all of it by one deadline.
+//! Opens the connection for one request: name, TCP, a proxy if there is one, TLS, all of it by one deadline.
 //! Runs on `rt-carry-*` (`webhook/carrier.rs`); shares the socket that it hands out with the [`Interrupt`].
 //! Trusts the built-in authorities and those of `webhook_ca_file`.
-//! Errors name the host and the reason, never a path or a token.
+//! Errors name the host, the proxy and the reason, never a path, a token or a login.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,20 +9,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::config::Proxies;
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::hooks::url::Origin;
 use crate::io::lock::lock;
 use crate::io::net::Socket;
-use crate::io::tls::{self, Encrypted, Trust};
+use crate::io::tls::{Encrypted, Trust};
 use crate::webhook::resolve::Resolver;
-
-/// The option that names further authorities.
-const CA_OPTION: &str = "webhook_ca_file";
+use crate::webhook::trouble::{CA_OPTION, io_trouble};
+use crate::webhook::tunnel;
 
 /// Connects for all senders: they share resolved addresses and TLS sessions.
 pub(crate) struct Dialer {
     resolver: Arc<Resolver>,
     trusted: Mutex<Trusted>,
+    proxies: Mutex<Arc<Proxies>>,
 }
 
 /// The authorities that may have signed a destination's certificate.
@@ -33,9 +34,19 @@ struct Trusted {
 }
 
 impl Dialer {
-    pub(crate) fn new(resolver: Resolver, ca_file: &str) -> Dialer {
+    pub(crate) fn new(resolver: Resolver, ca_file: &str, proxies: Proxies) -> Dialer {
         let trusted = Mutex::new(Trusted { ca_file: ca_file.to_owned(), trust: None });
-        Dialer { resolver: Arc::new(resolver), trusted }
+        Dialer { resolver: Arc::new(resolver), trusted, proxies: Mutex::new(Arc::new(proxies)) }
+    }
+
+    /// Requests from now on go through these proxies.
+    pub(crate) fn go_through(&self, proxies: Proxies) {
+        *lock(&self.proxies) = Arc::new(proxies);
+    }
+
+    /// The proxies of requests from now on.
+    pub(crate) fn proxies(&self) -> Arc<Proxies> {
+        Arc::clone(&lock(&self.proxies))
     }
 
     /// Requests from now on trust the authorities of this file; `trust` holds them if the file was read already.
@@ -48,7 +59,8 @@ impl Dialer {
         lock(&self.trusted)
     }
 
-    /// Connects to the host, trying its addresses in turn. `interrupt` ends the connection from then on.
+    /// Connects to the origin, through its proxy if it has one: then nobody looks up the origin's name here.
+    /// `interrupt` ends the connection from then on.
     pub(crate) fn connect(
         &self,
         origin: &Origin,
@@ -56,21 +68,43 @@ impl Dialer {
         interrupt: &Interrupt,
     ) -> Result<Arc<Socket>, NoAnswer> {
         let failed = |found: String| NoAnswer::new("connect to", origin, found);
-        let addresses = self.resolver.resolve(&origin.host, deadline, &|| interrupt.is_set());
-        let addresses = addresses.map_err(|err| failed(err.to_string()))?;
+        let proxies = self.proxies();
+        let Some(proxy) = proxies.of(origin.https, &origin.host) else {
+            return self.connect_to(&origin.host, origin.port, deadline, interrupt).map_err(failed);
+        };
+        let socket = self.connect_to(&proxy.host, proxy.port, deadline, interrupt);
+        let socket = socket.map_err(|found| failed(format!("cannot connect to the proxy {proxy}: {found}")))?;
+        tunnel::open(&socket, proxy, origin, deadline).map_err(|blocked| {
+            socket.end();
+            let no_answer = failed(format!("the proxy {proxy} {}", blocked.found));
+            NoAnswer { asks_login: blocked.asks_login, ..no_answer }
+        })?;
+        Ok(socket)
+    }
+
+    /// Connects to a host, trying its addresses in turn.
+    fn connect_to(
+        &self,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<Arc<Socket>, String> {
+        let addresses = self.resolver.resolve(host, deadline, &|| interrupt.is_set());
+        let addresses = addresses.map_err(|err| err.to_string())?;
         let mut last = "no answer in time".to_owned();
         for address in addresses {
             let left = deadline.saturating_duration_since(Instant::now()).min(CONNECT_TIMEOUT);
             if left.is_zero() || interrupt.is_set() {
                 break;
             }
-            let connected = TcpStream::connect_timeout(&SocketAddr::new(address, origin.port), left);
+            let connected = TcpStream::connect_timeout(&SocketAddr::new(address, port), left);
             match connected.and_then(Socket::new).and_then(|socket| interrupt.watch(socket)) {
                 Ok(socket) => return Ok(socket),
                 Err(err) => last = io_trouble(&err),
             }
         }
-        Err(failed(last))
+        Err(last)
     }
 
     /// Encrypts the connection to this host. The handshake happens at the first write.
@@ -153,30 +187,19 @@ fn end(state: &mut Interrupted) {
     }
 }
 
-/// The reason of an I/O error, in words that are the same on every system.
-pub(crate) fn io_trouble(err: &io::Error) -> String {
-    match tls::trouble(err, CA_OPTION, "", ": use http://") {
-        Some(found) => found,
-        None if err.kind() == ErrorKind::TimedOut => "no answer in time".to_owned(),
-        None if err.kind() == ErrorKind::UnexpectedEof => {
-            "it closed the connection (if it has no TLS, use http://)".to_owned()
-        }
-        None if err.kind() == ErrorKind::Interrupted => "the module is stopping".to_owned(),
-        None => err.to_string(),
-    }
-}
-
 /// Why a request has no response: doing what, to which origin, found what.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NoAnswer {
     doing: &'static str,
     origin: String,
     found: String,
+    /// A proxy asks for another login, so the request did not reach its destination.
+    pub(crate) asks_login: bool,
 }
 
 impl NoAnswer {
     pub(crate) fn new(doing: &'static str, origin: &Origin, found: String) -> NoAnswer {
-        NoAnswer { doing, origin: origin.to_string(), found }
+        NoAnswer { doing, origin: origin.to_string(), found, asks_login: false }
     }
 }
 

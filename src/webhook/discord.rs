@@ -10,23 +10,17 @@
 //! (`template/markdown.rs`). So every mention in the finished text is one that the hook began, even if a value gives the
 //! number: `<@{discord_id}>`.
 
-use std::fmt;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use crate::hooks::request::{
-    AUTHOR_CHARS_MAX, CONTENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, Embed, EmbedField,
-    FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX, FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
-};
-use crate::hooks::template::{Fields, RenderError, Template, markdown};
-use crate::hooks::url::{UrlError, UrlTemplate};
+use crate::hooks::request::{CONTENT_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, THREAD_NAME_CHARS_MAX};
+use crate::hooks::sender_name;
+use crate::hooks::template::{Fields, Template, markdown};
+use crate::hooks::url::is_id;
 use crate::json::writer::Writer;
-use crate::webhook::date;
+use crate::webhook::embed::{Making, NoMessage, URL_CHARS_MAX, cut, is_blank};
 
 /// Most embeds of one message.
 const EMBEDS_MAX: usize = 10;
-/// Longest URL that a message shows, in characters. A longer one is left out: a cut URL would lead elsewhere.
-const URL_CHARS_MAX: usize = 2048;
 /// Most names in each list of `allowed_mentions`.
 const MENTIONS_MAX: usize = 100;
 
@@ -40,6 +34,11 @@ pub(crate) struct Message {
     embeds_chars: usize,
     username: Option<String>,
     avatar_url: Option<String>,
+    /// The title of the forum's post that the message begins.
+    thread_name: Option<String>,
+    /// The tags of that post.
+    applied_tags: Vec<String>,
+    flags: u64,
     /// `None`: the hook does not allow mentions.
     mentions: Option<Mentions>,
 }
@@ -54,35 +53,44 @@ struct Mentions {
 
 impl Message {
     /// Builds the message of one event. An error if a template or a URL cannot be made, or if nothing of it is visible.
-    pub(crate) fn of(discord: &Discord, fields: &Fields<'_>) -> Result<Message, NoMessage> {
+    /// `left_out` gets a sentence for each part that the event should give and does not; the message goes without it.
+    pub(crate) fn of(discord: &Discord, fields: &Fields<'_>, left_out: &mut Vec<String>) -> Result<Message, NoMessage> {
+        let mut making = Making { fields, budget: EMBEDS_CHARS_MAX, left_out };
         let content = discord.content.as_ref().map_or(Ok(String::new()), |content| content.render_text(fields))?;
         let content = cut(content, CONTENT_CHARS_MAX);
-        let mut budget = EMBEDS_CHARS_MAX;
-        let embed = discord.embed.as_deref().map(|embed| embed_of(embed, fields, &mut budget)).transpose()?.flatten();
+        let embed = discord.embed.as_deref().map(|embed| making.embed(embed)).transpose()?.flatten();
         let content = if is_blank(&content) { String::new() } else { content };
         if content.is_empty() && embed.is_none() {
             return Err(NoMessage::Empty);
         }
-        let mentions = discord.allow_mentions.then(|| Mentions::of(discord.content.as_ref(), &content));
+        let rendered = |text: &Option<Template>| text.as_ref().map(|text| text.render_text(fields)).transpose();
+        let thread_name = rendered(&discord.thread_name)?;
         Ok(Message {
-            mentions,
+            mentions: discord.allow_mentions.then(|| Mentions::of(discord.content.as_ref(), &content)),
             content,
             embeds: embed.into_iter().collect(),
-            embeds_chars: EMBEDS_CHARS_MAX - budget,
-            username: discord.username.clone(),
-            avatar_url: url(discord.avatar_url.as_deref(), fields)?,
+            username: rendered(&discord.username)?.and_then(|name| sender_name::repaired(&name)),
+            avatar_url: making.url("avatar_url", discord.avatar_url.as_deref())?,
+            // A forum takes no post without a title.
+            thread_name: thread_name
+                .map(|name| sender_name::title(&name, THREAD_NAME_CHARS_MAX).unwrap_or_else(|| "?".to_owned())),
+            applied_tags: discord.applied_tags.clone(),
+            flags: discord.flags,
+            embeds_chars: EMBEDS_CHARS_MAX - making.budget,
         })
     }
 
     /// Merges a later message to the same destination into this one. Returns false, and changes nothing, if one message
-    /// cannot show both as they are: too long, other sender, other rights to ping, or an open mark of code.
+    /// cannot show both as they are: too long, other sender, other flags or rights to ping, posts of a forum, or an open mark
+    /// of code.
     pub(crate) fn merge(&mut self, next: &Message) -> bool {
         let (one, other) = (self.content.chars().count(), next.content.chars().count());
         let joint = usize::from(one > 0 && other > 0);
         let fits = one + joint + other <= CONTENT_CHARS_MAX
             && self.embeds.len() + next.embeds.len() <= EMBEDS_MAX
             && self.embeds_chars + next.embeds_chars <= EMBEDS_CHARS_MAX;
-        let same = self.username == next.username && self.avatar_url == next.avatar_url;
+        let same = self.username == next.username && self.avatar_url == next.avatar_url && self.flags == next.flags;
+        let same = same && self.thread_name.is_none() && next.thread_name.is_none();
         let mentions = match (&self.mentions, &next.mentions) {
             (None, None) => None,
             (Some(mine), Some(theirs)) => match mine.and(theirs) {
@@ -106,6 +114,11 @@ impl Message {
         true
     }
 
+    /// Takes off the name and the picture of the sender: Discord shows those of the webhook then. False if it has none.
+    pub(crate) fn forget_sender(&mut self) -> bool {
+        [self.username.take(), self.avatar_url.take()].iter().any(Option::is_some)
+    }
+
     /// Reads the message back from the JSON that [`Message::body`] makes, for posts from the spool. `None` if it is
     /// something else.
     pub(crate) fn from_body(body: &Value) -> Option<Message> {
@@ -115,12 +128,16 @@ impl Message {
         if content.is_empty() && embeds.is_empty() {
             return None;
         }
+        let tags = body.get("applied_tags").and_then(Value::as_array).into_iter().flatten();
         Some(Message {
             content,
             embeds_chars: embeds.iter().map(embed_chars).sum(),
             embeds,
             username: text("username"),
             avatar_url: text("avatar_url"),
+            thread_name: text("thread_name"),
+            applied_tags: tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect(),
+            flags: body.get("flags").and_then(Value::as_u64).unwrap_or(0),
             mentions: Mentions::from_json(body.get("allowed_mentions")?)?,
         })
     }
@@ -131,9 +148,12 @@ impl Message {
         body.open(b'{');
         Mentions::write(self.mentions.as_ref(), body.name("allowed_mentions"));
         let content = Some(&self.content).filter(|content| !content.is_empty());
-        for (name, text) in
-            [("avatar_url", self.avatar_url.as_ref()), ("content", content), ("username", self.username.as_ref())]
-        {
+        for (name, text) in [
+            ("avatar_url", self.avatar_url.as_ref()),
+            ("content", content),
+            ("thread_name", self.thread_name.as_ref()),
+            ("username", self.username.as_ref()),
+        ] {
             if let Some(text) = text {
                 body.name(name).text(text.as_bytes());
             }
@@ -142,6 +162,12 @@ impl Message {
             body.name("embeds").open(b'[');
             self.embeds.iter().for_each(|embed| body.shown(embed));
             body.close(b']');
+        }
+        if !self.applied_tags.is_empty() {
+            body.name("applied_tags").texts(&self.applied_tags);
+        }
+        if self.flags != 0 {
+            body.name("flags").shown(&self.flags);
         }
         body.close(b'}');
         body.end()
@@ -163,8 +189,8 @@ impl Message {
 
     /// About the bytes that the message takes in memory.
     pub(crate) fn weight(&self) -> usize {
-        let labels =
-            self.username.as_ref().map_or(0, String::len) + self.urls().iter().map(|url| url.len()).sum::<usize>();
+        let names = [&self.username, &self.thread_name].into_iter().flatten().chain(&self.applied_tags);
+        let labels = names.map(String::len).chain(self.urls().iter().map(|url| url.len())).sum::<usize>();
         // A character has up to four bytes; 1024 stands for the JSON around the texts of an embed.
         self.content.len() + self.embeds_chars * 4 + self.embeds.len() * 1024 + labels
     }
@@ -185,9 +211,7 @@ impl Mentions {
                 Some(role) => (&mut mentions.roles, role),
                 None => (&mut mentions.users, inner.strip_prefix('!').unwrap_or(inner)),
             };
-            // Ids are 64-bit numbers.
-            let is_number = (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
-            if is_number && !is_escaped && list.len() < MENTIONS_MAX && !list.iter().any(|known| known == number) {
+            if is_id(number) && !is_escaped && list.len() < MENTIONS_MAX && !list.iter().any(|known| known == number) {
                 list.push(number.to_owned());
             }
         }
@@ -271,199 +295,6 @@ fn embed_chars(embed: &Value) -> usize {
     let fields = embed.get("fields").and_then(Value::as_array).into_iter().flatten();
     let fields: usize = fields.map(|field| chars(field.get("name")) + chars(field.get("value"))).sum();
     chars(embed.get("title")) + chars(embed.get("description")) + of("footer", "text") + of("author", "name") + fields
-}
-
-/// Builds one embed of at most `budget` characters and takes its characters off the budget. Title, author and footer come
-/// before the long description, so that a long description does not use up their budget. `None` if the embed is empty.
-fn embed_of(embed: &Embed, fields: &Fields<'_>, budget: &mut usize) -> Result<Option<Value>, NoMessage> {
-    let mut built = Members::default();
-    built.text("title", text(embed.title.as_ref(), fields, TITLE_CHARS_MAX, budget)?);
-    built.put("author", label(embed.author.as_deref(), "name", fields, AUTHOR_CHARS_MAX, budget)?);
-    built.put("footer", label(embed.footer.as_deref(), "text", fields, FOOTER_CHARS_MAX, budget)?);
-    built.text("description", text(embed.description.as_ref(), fields, DESCRIPTION_CHARS_MAX, budget)?);
-    let rows = rows(&embed.fields, fields, budget)?;
-    if !rows.is_empty() {
-        built.put("fields", Some(Value::Array(rows)));
-    }
-    for (name, picture) in [("image", &embed.image), ("thumbnail", &embed.thumbnail)] {
-        let mut shown = Members::default();
-        shown.text("url", url(picture.as_deref(), fields)?);
-        built.put(name, shown.value());
-    }
-    // The members below are not visible by themselves.
-    if built.0.is_empty() {
-        return Ok(None);
-    }
-    built.text("url", url(embed.url.as_deref(), fields)?);
-    built.put("color", embed.color.map(Value::from));
-    built.text("timestamp", embed.timestamp.then(|| date::iso8601(fields.unix_ms)));
-    Ok(built.value())
-}
-
-/// The members of a JSON object that is being built.
-#[derive(Default)]
-struct Members(Map<String, Value>);
-
-impl Members {
-    /// Adds a member, if it has a value.
-    fn put(&mut self, name: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.0.insert(name.to_owned(), value);
-        }
-    }
-
-    /// Adds a text, if there is one.
-    fn text(&mut self, name: &str, text: Option<String>) {
-        self.put(name, text.map(Value::String));
-    }
-
-    /// The object. `None` without members.
-    fn value(self) -> Option<Value> {
-        (!self.0.is_empty()).then_some(Value::Object(self.0))
-    }
-}
-
-/// Builds the fields of an embed, as many as the budget allows.
-fn rows(templates: &[EmbedField], fields: &Fields<'_>, budget: &mut usize) -> Result<Vec<Value>, RenderError> {
-    let mut rows = Vec::new();
-    for field in templates {
-        if *budget < 2 {
-            break;
-        }
-        let mut row = Members::default();
-        // Leaves one character for the value.
-        for (name, template, chars_max, kept) in
-            [("name", &field.name, FIELD_NAME_CHARS_MAX, 1), ("value", &field.value, FIELD_VALUE_CHARS_MAX, 0)]
-        {
-            let mut room = *budget - kept;
-            // Discord requires name and value. An empty one becomes a zero-width space.
-            let filled = text(Some(template), fields, chars_max, &mut room)?.unwrap_or_else(|| "\u{200b}".to_owned());
-            *budget = budget.saturating_sub(filled.chars().count());
-            row.text(name, Some(filled));
-        }
-        row.put("inline", Some(Value::Bool(field.inline)));
-        rows.extend(row.value());
-    }
-    Ok(rows)
-}
-
-/// Renders a text of an embed, cut to its own limit and to the rest of the budget. `None` if it is empty.
-fn text(
-    template: Option<&Template>,
-    fields: &Fields<'_>,
-    chars_max: usize,
-    budget: &mut usize,
-) -> Result<Option<String>, RenderError> {
-    let Some(template) = template else { return Ok(None) };
-    let text = cut(template.render_text(fields)?, chars_max.min(*budget));
-    if is_blank(&text) {
-        return Ok(None);
-    }
-    *budget = budget.saturating_sub(text.chars().count());
-    Ok(Some(text))
-}
-
-/// Builds the author or the footer of an embed. `name` is the member for its text: `name` or `text`. `None` if its text is
-/// empty, whatever icon or link it has: Discord requires the text.
-fn label(
-    label: Option<&Label>,
-    name: &str,
-    fields: &Fields<'_>,
-    chars_max: usize,
-    budget: &mut usize,
-) -> Result<Option<Value>, NoMessage> {
-    let Some(label) = label else { return Ok(None) };
-    let Some(text) = text(Some(&label.text), fields, chars_max, budget)? else { return Ok(None) };
-    let mut built = Members::default();
-    built.text(name, Some(text));
-    built.text("icon_url", url(label.icon_url.as_deref(), fields)?);
-    built.text("url", url(label.url.as_deref(), fields)?);
-    Ok(built.value())
-}
-
-/// Renders a URL. `None` without a template, and for a URL that is too long for Discord.
-fn url(template: Option<&UrlTemplate>, fields: &Fields<'_>) -> Result<Option<String>, UrlError> {
-    match template.map(|template| template.render(fields)) {
-        None | Some(Err(UrlError::TooLong { .. } | UrlError::Render(RenderError::TooLong { .. }))) => Ok(None),
-        Some(Err(err)) => Err(err),
-        // A URL is ASCII, so its bytes are its characters.
-        Some(Ok(url)) => Ok(Some(url.reveal()).filter(|url| url.len() <= URL_CHARS_MAX)),
-    }
-}
-
-/// Whether Discord would treat the text as empty: it removes white space and control characters from both ends, and
-/// refuses a text that is empty then.
-fn is_blank(text: &str) -> bool {
-    text.chars().all(|character| character.is_whitespace() || character.is_control())
-}
-
-/// Cuts the text to `chars_max` characters; a cut text ends in `…`.
-///
-/// The cut must not change the meaning of the markdown around it: a value in a code span is not escaped, so an open code
-/// span would let it out.
-///
-/// ```text
-/// ab\*c       cut between `\` and `*`: the backslash goes too, it would escape the `…`
-/// ``co|de``   cut inside code: the code is closed with the same mark, or left out if that has no room
-/// ```
-fn cut(mut text: String, chars_max: usize) -> String {
-    if text.chars().count() <= chars_max {
-        return text;
-    }
-    let byte_of = |text: &str, chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
-    // One character is left for the `…`.
-    let mut kept = byte_of(&text, chars_max.saturating_sub(1));
-    let (codes, _) = markdown::code(&text);
-    let opened = codes.iter().find(|code| (code.open..code.close()).contains(&kept) && code.open < kept);
-    let mut end = String::new();
-    if let Some(code) = opened {
-        let room = byte_of(&text, chars_max.saturating_sub(1 + code.mark()));
-        if room >= code.start {
-            (kept, end) = (room.min(code.end), "`".repeat(code.mark()));
-        } else {
-            kept = code.open;
-        }
-    }
-    text.truncate(kept);
-    // An odd number of backslashes at the end: the last one began an escape.
-    let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    if backslashes % 2 == 1 && end.is_empty() {
-        text.pop();
-    }
-    if chars_max > 0 {
-        text.push('…');
-    }
-    text + &end
-}
-
-/// Why no message could be built from an event.
-#[derive(Debug, PartialEq)]
-pub(crate) enum NoMessage {
-    Url(UrlError),
-    RenderError(RenderError),
-    Empty,
-}
-
-impl From<UrlError> for NoMessage {
-    fn from(err: UrlError) -> NoMessage {
-        NoMessage::Url(err)
-    }
-}
-
-impl From<RenderError> for NoMessage {
-    fn from(unmade: RenderError) -> NoMessage {
-        NoMessage::RenderError(unmade)
-    }
-}
-
-impl fmt::Display for NoMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NoMessage::Url(err) => write!(f, "a url of the message {err}"),
-            NoMessage::RenderError(unmade) => write!(f, "the message cannot be made: {unmade}"),
-            NoMessage::Empty => f.write_str("the message would be empty"),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The status of a head. minreq would make 503 of a line that it does not understand.
-fn status(head: &[u8]) -> Result<u16, NotHttp> {
+pub(super) fn status(head: &[u8]) -> Result<u16, NotHttp> {
     let first = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default());
     let status = first.trim_ascii_end().split(' ').nth(1).filter(|code| code.len() == 3);
     let status = status.and_then(|code| code.parse::<u16>().ok()).filter(|status| (100..600).contains(status));

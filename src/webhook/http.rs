@@ -3,16 +3,15 @@
 //! Each request has a connection of its own (`Connection: close`). A server may close a kept connection just when the
 //! next request is written, and then it is unknown whether that request arrived.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use crate::config::Secret;
-use crate::event::identity::MEMBER;
-use crate::hooks::request::{Http, HttpBody};
+use crate::hooks::request::{Http, HttpBody, has_body};
+use crate::hooks::signature::{SIGNATURE, Signing, TIMESTAMP};
+use crate::hooks::template::source::event_json;
 use crate::hooks::template::{Fields, RenderError};
 use crate::hooks::url::{Url, UrlError};
-use crate::json::find;
 
 /// The name of this program for servers. It has no web address, because the program has none.
 const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " (Garry's Mod server module)");
@@ -29,32 +28,29 @@ pub(crate) struct Request {
     /// The hook's headers, and `Content-Type` if there is a body.
     pub(crate) headers: Vec<(Box<str>, Secret)>,
     pub(crate) body: Vec<u8>,
+    /// The secrets by which each attempt is signed.
+    pub(crate) signing: Signing,
     /// Time for the whole request, from the look-up of the name to the end of the response's head.
     pub(crate) timeout: Duration,
 }
 
 impl Request {
-    /// Builds the request for one event; `json` is the event's JSON text. An error if a template needs a member that the
-    /// event does not have, or becomes too long.
-    pub(crate) fn of(http: &Http, fields: &Fields<'_>, json: &[u8]) -> Result<Request, NoRequest> {
+    /// Builds the request for one event. An error if a template needs a member that the event does not have, or becomes
+    /// too long.
+    pub(crate) fn of(http: &Http, fields: &Fields<'_>) -> Result<Request, NoRequest> {
         let url = http.url.render(fields).map_err(NoRequest::Url)?;
         let mut request = Request {
             url,
             method: http.method.into(),
             headers: headers(http, fields)?,
             body: Vec::new(),
+            signing: http.signing.clone(),
             timeout: http.timeout,
         };
-        if matches!(http.method, "GET" | "HEAD") {
-            return Ok(request);
-        }
         let is_json = match &http.body {
+            HttpBody::None => return Ok(request),
             HttpBody::Event => {
-                find::push_without(&mut request.body, json, MEMBER);
-                if let Cow::Owned(clean) = String::from_utf8_lossy(&request.body) {
-                    // JSON must be UTF-8, but an event of another program may hold other bytes.
-                    request.body = clean.into_bytes();
-                }
+                request.body = event_json(fields.json);
                 true
             }
             HttpBody::Template(template) => {
@@ -72,16 +68,18 @@ impl Request {
     /// A POST request with a body of JSON.
     pub(crate) fn post_json(url: Url, body: String, timeout: Duration) -> Request {
         let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
-        Request { url, method: "POST".into(), headers, body: body.into_bytes(), timeout }
+        let (body, signing) = (body.into_bytes(), Signing::default());
+        Request { url, method: "POST".into(), headers, body, signing, timeout }
     }
 
     fn has_header(&self, name: &str) -> bool {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
-    /// The request as minreq sends it to `url`, which is the carrier's. `id` is the same for every attempt. A header of
-    /// the hook replaces the default of the same name, but not `Host`, `webhook-id`, `Connection` and `Content-Length`.
-    pub(crate) fn minreq(&self, url: String, id: &str) -> minreq::Request {
+    /// The request as minreq sends it to `url`, which is the carrier's. `id` is the same for every attempt, the time of
+    /// the attempt is not. A header of the hook replaces the default of the same name, but not those that the client
+    /// itself writes.
+    pub(crate) fn minreq(&self, url: String, id: &str, unix_s: u64) -> minreq::Request {
         let method = match &*self.method {
             "GET" => minreq::Method::Get,
             "HEAD" => minreq::Method::Head,
@@ -103,16 +101,22 @@ impl Request {
         for (name, value) in headers {
             request = request.with_header(name, value);
         }
-        if matches!(&*self.method, "GET" | "HEAD") { request } else { request.with_body(self.body.clone()) }
+        if !self.signing.is_empty() {
+            request = request
+                .with_header(TIMESTAMP, unix_s.to_string())
+                .with_header(SIGNATURE, self.signing.sign(id, unix_s, &self.body));
+        }
+        if has_body(&self.method) { request.with_body(self.body.clone()) } else { request }
     }
 
     /// About the bytes that the request takes in memory.
     pub(crate) fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.reveal().len()).sum();
-        self.body.len() + self.url.target().len() + headers
+        let secrets: usize = self.signing.reveal().iter().map(|secret| secret.len()).sum();
+        self.body.len() + self.url.target().len() + headers + secrets
     }
 
-    /// The secret texts in the request: parts of its URL and of its headers. Header texts of up to three bytes are
+    /// The secret texts in the request: parts of its URL and of its headers, and what signs it. Header texts of up to three bytes are
     /// left out: replacing them would garble every error text.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let mut secrets = self.url.secrets();
@@ -122,6 +126,7 @@ impl Request {
             let parts = value.split([' ', '\t', '=', ';', ',', ':', '"']).chain([value]);
             secrets.extend(parts.filter(|text| text.len() > 3));
         }
+        secrets.extend(self.signing.secrets());
         secrets
     }
 }

@@ -1,10 +1,10 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `discord`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
-//! `client`, `carrier`, `dial`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
+//! `post`, `discord`, `embed`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
+//! `client`, `carrier`, `dial`, `tunnel`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
 //! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client (minreq) ─▶ answer ─▶ schedule
-//!                                   ▲          │         └▶ carrier ─▶ dial, head: the connection
+//!                                   ▲          │         └▶ carrier ─▶ dial, tunnel, head: the connection
 //!                                   │          └─▶ dead_letter
 //!                                   └── spool: posts of the process before
 //! ```
@@ -12,6 +12,7 @@
 pub(crate) mod answer;
 mod date;
 pub(crate) mod discord;
+mod embed;
 mod head;
 pub(crate) mod http;
 pub(crate) mod post;
@@ -24,3 +25,5 @@ pub(crate) mod dead_letter;
 pub(crate) mod dial;
 pub(crate) mod resolve;
 pub(crate) mod spool;
+mod trouble;
+mod tunnel;

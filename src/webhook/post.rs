@@ -189,6 +189,17 @@ impl Post {
         (self.attempts == 0).then(|| self.whole(message))
     }
 
+    /// Takes the name and the picture of the sender off all parts. False if they have none.
+    pub(crate) fn forget_sender(&mut self) -> bool {
+        let mut any = false;
+        for part in std::iter::once(&mut self.content).chain(self.merged.iter_mut().map(|part| &mut part.content)) {
+            if let Content::Message { message, .. } = part {
+                any |= message.forget_sender();
+            }
+        }
+        any
+    }
+
     /// Merges this post's message into `joint`. False if both cannot go out as one message; then `joint` is unchanged.
     pub(crate) fn joins(&self, joint: &mut Message) -> bool {
         match &self.content {

@@ -57,6 +57,8 @@ const STEP_BEHIND_AFTER: u32 = 3;
 const EXPIRY_CHECK: Duration = Duration::from_secs(1);
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_POST_BYTES_MAX * 2 < WEBHOOK_BYTES_MAX);
 const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
+/// Longest pause while a proxy asks for another login: when the settings are right again, posts go out soon.
+const UNSENT_RETRY_LONGEST: Duration = Duration::from_secs(15);
 // Each sender may hang in a look-up of its own.
 const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 
@@ -137,15 +139,24 @@ impl Schedule {
         }
         let at = self.destinations.len();
         if at < DESTINATIONS_MAX {
-            self.destinations.push(Destination::new(post));
+            self.destinations.push(self.newcomer(post));
             return Some(at);
         }
         let idle = self.destinations.iter().enumerate().filter(|(_, destination)| destination.is_idle(now));
         let at = idle.min_by_key(|(_, destination)| (destination.is_in_trouble(), destination.served))?.0;
+        let newcomer = self.newcomer(post);
         let destination = self.destinations.get_mut(at)?;
         self.forgotten.add(&destination.tally);
-        *destination = Destination::new(post);
+        *destination = newcomer;
         Some(at)
+    }
+
+    /// The destination of a first post. It is paused as those are that share its rate limit.
+    fn newcomer(&self, post: &Post) -> Destination {
+        let (limit, mut newcomer) = (post.address.limit(), Destination::new(post));
+        let known = self.destinations.iter().filter(|known| known.address.limit() == limit);
+        newcomer.pause_until = known.filter_map(|known| known.pause_until).max();
+        newcomer
     }
 
     /// Accepts posts for this address again. A hook with it was added, so somebody may have repaired the destination.
@@ -252,8 +263,8 @@ impl Schedule {
         match verdict {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
-            Verdict::Again { .. } => destination.failures = destination.failures.saturating_add(1),
-            Verdict::Delivered | Verdict::Never | Verdict::Denied => destination.failures = 0,
+            Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
+            Verdict::Delivered | Verdict::Unnamed | Verdict::Never | Verdict::Denied => destination.failures = 0,
         }
         if let Some(pause) = pause {
             self.pause(at, now + pause);
@@ -268,6 +279,12 @@ impl Schedule {
                 self.pause(at, now + after);
                 self.put_back(at, queued, reason, false);
             }
+            // As for a rate limit: only its age ends the post.
+            Verdict::Unsent => {
+                let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
+                self.pause(at, now + backoff.min(UNSENT_RETRY_LONGEST));
+                self.put_back(at, queued, reason, false);
+            }
             Verdict::Again { after, answered } => {
                 queued.post.attempts += 1;
                 queued.post.refusals += u32::from(answered);
@@ -280,12 +297,16 @@ impl Schedule {
                     self.put_back(at, queued, reason, lets_others_pass);
                 }
             }
-            Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
+            Verdict::Unnamed if self.forget_sender(&mut queued.post) => {
+                queued.post.attempts += 1;
+                self.put_back(at, queued, reason, false);
+            }
+            Verdict::Unnamed | Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
                 // The answer does not tell which of the merged messages is refused: each is sent alone.
                 queued.post.attempts += 1;
                 self.put_back(at, queued, reason, true);
             }
-            Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
+            Verdict::Unnamed | Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
             Verdict::Denied => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
@@ -308,6 +329,14 @@ impl Schedule {
                 destination.queue = VecDeque::new();
             }
         }
+    }
+
+    /// Takes the name and the picture of the sender off the post, which becomes smaller. False if it has none.
+    fn forget_sender(&mut self, post: &mut Post) -> bool {
+        let before = post.weight();
+        let any = post.forget_sender();
+        self.bytes = self.bytes.saturating_sub(before.saturating_sub(post.weight()));
+        any
     }
 
     fn put_back(&mut self, at: usize, queued: Queued, reason: String, lets_others_pass: bool) {

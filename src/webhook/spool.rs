@@ -19,8 +19,8 @@
 //! (<https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-lockfileex>).
 //!
 //! Only the owner may read a spool (mode 0600; on Windows it has the rights of the folder). It holds URLs and headers with
-//! their secrets. The next process sends the posts before any script adds the hook again, and even if none does, so it
-//! has no other source for the secrets.
+//! their secrets, and the secrets that sign requests. The next process sends the posts before any script adds the hook
+//! again, and even if none does, so it has no other source for the secrets.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -34,6 +34,7 @@ use serde_json::Value;
 use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
 use crate::event::EventText;
+use crate::hooks::signature::{self, SECRETS_MAX, Signing};
 use crate::hooks::url::Url;
 use crate::io::shown::shown;
 use crate::io::{own_file, plain_file, sharing};
@@ -444,6 +445,9 @@ fn line(post: &Post, now: Now) -> String {
         line.texts(&[name, value.reveal()]);
     }
     line.close(b']');
+    if !request.signing.is_empty() {
+        line.name("secrets").texts(&request.signing.reveal());
+    }
     if let Some(event) = &post.event {
         line.name("event").open(b'{');
         line.name("channel").text(event.channel());
@@ -530,7 +534,19 @@ fn request(line: Line<'_>) -> Option<Request> {
     let timeout = Duration::from_millis(line.number("timeout_ms")?).min(REQUEST_TIMEOUT_MAX);
     let timeout = if timeout.is_zero() { REQUEST_TIMEOUT } else { timeout };
     let body = line.text("body")?.as_bytes().to_vec();
-    Some(Request { url: line.url("url")?, method: method.into(), headers, body, timeout })
+    let signing = signing(line)?;
+    Some(Request { url: line.url("url")?, method: method.into(), headers, body, signing, timeout })
+}
+
+/// Parses the secrets of one line; a request without them is not signed. `None`: one of them cannot sign, and unsigned
+/// its receiver would refuse the request.
+fn signing(line: Line<'_>) -> Option<Signing> {
+    let Some(secrets) = line.0.get("secrets") else { return Some(Signing::default()) };
+    let secrets = secrets.as_array()?.iter().take(SECRETS_MAX).map(|secret| {
+        let secret = secret.as_str().filter(|secret| signature::check(secret).is_ok())?;
+        Some(Secret::new(secret.to_owned()))
+    });
+    secrets.collect::<Option<Vec<_>>>().map(Signing::new)
 }
 
 /// Parses the event of one line.

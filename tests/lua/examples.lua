@@ -163,6 +163,15 @@ examples.cross_server_chat = {
 	end,
 }
 
+examples.discord_chat = {
+	begin = function()
+		local function say(text, team) host.game_event("player_say", { priority = 1, userid = john:UserID(), text = text, teamonly = team }) end
+		say("only for us", 1)
+		say("*hello* @everyone", 0)
+	end,
+	done = function() return realtime.Stats().webhooks.delivered == 1 end,
+}
+
 -- The server that watches has the player; later somebody with the ban joins it.
 local joined
 examples.shared_bans = {

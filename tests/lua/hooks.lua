@@ -26,8 +26,14 @@ for _, row in ipairs({
 	{ "config: type", {} },
 	{ "config: type", { type = "discrod" } },
 	{ "config: key", { type = "counter" } },
+	{ "config: by: expected a number, or one placeholder", { type = "counter", key = "k", by = "much" } },
+	{ "config: path: takes no placeholders but", { type = "file", path = "{player}.log" } },
+	{ "config: where.any_of: expected a list of tables", { type = "counter", key = "k", where = { any_of = { a = 1 } } } },
+	{ "config: where.not: expected a table", { type = "counter", key = "k", where = { ["not"] = 5 } } },
 	{ "config: tll", { type = "counter", key = "k", tll = 5 } },
 	{ "config: webhook_url", { type = "discord", webhook_url = "ftp://h/x", format = "x" } },
+	{ "config: secret: does not begin", { type = "http", url = "http://h/", secret = "x" } },
+	{ "config: format: is a body", { type = "http", url = "http://h/", method = "GET", format = "{n}" } },
 	{ "config: condition", { type = "conditional", condition = 5, actions = { counter } } },
 	{ "config: actions[2].key", { type = "conditional", condition = sum, actions = { counter, { type = "counter" } } } },
 	{ "encode: data.key is a thread", { type = "counter", key = coroutine.create(sum) } },
@@ -35,6 +41,8 @@ for _, row in ipairs({
 for _, row in ipairs({
 	{ "config: interval", { aggregate = sum, actions = { counter } } },
 	{ "config: aggregate", { interval = 1, actions = { counter } } },
+	{ "config: interval: unknown word", { interval = "hour", aggregate = sum, actions = { counter } } },
+	{ "config: at: expected a time of day", { interval = "day", at = "noon", aggregate = sum, actions = { counter } } },
 	{ "config: actions", { interval = 1, aggregate = sum } },
 	{ "config: max_event", { interval = 1, aggregate = sum, actions = { counter }, max_event = 5 } },
 }) do refused(row[1], realtime.AddAggregator("kill", row[2])) end
@@ -54,6 +62,14 @@ assert(#id == 16 and aggregator() == id and realtime.Stats().aggregators == 1)
 assert(not realtime.RemoveAggregator("other", id) and realtime.RemoveAggregator("ids", id) and aggregator() == id)
 assert(realtime.RemoveAggregator(id) and not realtime.RemoveAggregator(id))
 assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
+
+-- Groups of conditions, amounts of events, logs of channels and days, and windows of the calendar.
+assert(realtime.AddHook("groups", "groups", { type = "counter", key = "k:{date}", by = "-{n}", where = {
+	map = { none_of = { "gm_flatgrass", { contains = "test" } } }, any_of = { { team = 1 }, { name = { starts_with = "[VIP]" } } },
+	["not"] = { bot = { exists = true } }, [".not"] = 5 } }) == "groups")
+assert(realtime.AddHook("groups", "log", { type = "file", path = "logs/{date}/{channel}.log" }) == "log")
+assert(realtime.AddAggregator("groups", "week", { interval = "week", at = "06:00", aggregate = sum, actions = { counter } }) == "week")
+assert(realtime.RemoveHook("groups") and realtime.RemoveHook("log") and realtime.RemoveAggregator("week"))
 
 -- A condition that raises an error counts as false and does not stop other hooks.
 realtime.AddHook("kill", "raises", { type = "conditional", condition = function() error("from a condition") end,
@@ -78,7 +94,7 @@ realtime.AddAggregator("kill", "sums", { interval = 1, max_events = 100000, aggr
 	-- The function may remove its own aggregator.
 	assert(realtime.RemoveAggregator("sums"))
 	return { last = true }
-end, actions = { { type = "http", url = web .. "/sum" }, { type = "counter", key = "sums:{nan.x}" } } })
+end, actions = { { type = "http", url = web .. "/sum", format = '{"on":"{channel}","sum":{event}}' }, { type = "counter", key = "sums:{nan.x}" } } })
 
 local emitted, next_emit, deadline = 0, 0, host.mono() + 60
 timer.Create("check", 0, 0, function()

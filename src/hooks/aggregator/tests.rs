@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::*;
 
-fn spec(interval_s: u64, max_events: usize) -> AggregatorSpec {
+fn spec(interval: impl Into<serde_json::Value>, max_events: usize) -> AggregatorSpec {
     AggregatorSpec::parse(&json!({
-        "interval": interval_s,
+        "interval": interval.into(),
         "aggregate": { "\u{0}function": "x.lua:1" },
         "actions": [{ "type": "file", "path": "x.log" }],
         "max_events": max_events,
@@ -18,7 +18,7 @@ fn spec(interval_s: u64, max_events: usize) -> AggregatorSpec {
 }
 
 fn moment(unix_ms: u64) -> Moment {
-    Moment { at: Instant::now() + Duration::from_millis(unix_ms), unix_ms }
+    Moment { at: Instant::now() + Duration::from_millis(unix_ms), unix_ms, offset_s: 0 }
 }
 
 /// Takes all ended windows: the numbers in each.
@@ -60,17 +60,73 @@ fn each_event_is_in_the_window_of_its_clock() {
     }
 }
 
+/// A moment in a zone that is so many hours east.
+fn in_zone(hours: i32, unix_ms: u64) -> Moment {
+    Moment { offset_s: hours * 3600, ..moment(unix_ms) }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Events of one day, through changes of the zone: each row has the zone in hours and the hour of Unix time of each event.
+#[test]
+fn a_day_is_one_window_through_changes_of_the_clock() {
+    type Row = (&'static str, &'static [(i32, u64)], &'static [&'static [u32]]);
+    let rows: &[Row] = &[
+        ("days of UTC", &[(0, 0), (0, 23), (0, 24), (0, 47), (0, 48)], &[&[0, 1], &[2, 3], &[4]]),
+        ("days of another zone", &[(2, 21), (2, 22), (2, 45), (2, 46)], &[&[0], &[1, 2], &[3]]),
+        (
+            "a day of 23 hours: the clock goes from +1 to +2",
+            &[(1, 23), (1, 24), (2, 25), (2, 45), (2, 46)],
+            &[&[0, 1, 2, 3], &[4]],
+        ),
+        (
+            "a day of 25 hours: the clock goes from +2 to +1",
+            &[(2, 22), (2, 24), (1, 25), (1, 46), (1, 47)],
+            &[&[0, 1, 2, 3], &[4]],
+        ),
+        (
+            "the owner moves midnight ahead: the day ends at once",
+            &[(0, 10), (0, 22), (2, 22), (2, 45)],
+            &[&[0, 1], &[2, 3]],
+        ),
+        (
+            "the owner moves midnight back: the day goes on",
+            &[(2, 21), (2, 22), (0, 23), (0, 24), (0, 47), (0, 48)],
+            &[&[0], &[1, 2, 3, 4], &[5]],
+        ),
+    ];
+    for (case, events, expected) in rows {
+        let (mut windows, meter) = (Windows::new(&spec("day", 100)), Arc::default());
+        for (n, (hours, hour)) in events.iter().enumerate() {
+            windows.collect(&(n as u32).to_le_bytes(), in_zone(*hours, hour * HOUR_MS), &meter).unwrap();
+        }
+        windows.end_due(moment(1 << 40));
+        assert_eq!(drain(&mut windows), *expected, "{case}");
+    }
+}
+
+#[test]
+fn the_end_of_an_open_day_follows_the_zone() {
+    let (mut windows, meter) = (Windows::new(&spec("day", 100)), Arc::default());
+    windows.collect(&[0; 4], in_zone(1, 30 * HOUR_MS), &meter).unwrap();
+    assert_eq!([0, 3600, 7200].map(|offset_s| windows.due_ms(offset_s)), [48, 47, 46].map(|hour| Some(hour * HOUR_MS)));
+    windows.end_due(in_zone(2, 46 * HOUR_MS - 1));
+    assert!(windows.oldest().is_none());
+    windows.end_due(in_zone(2, 46 * HOUR_MS));
+    assert!(windows.oldest().is_some());
+}
+
 #[test]
 fn a_window_ends_without_another_event() {
     let (mut windows, meter) = (Windows::new(&spec(10, 100)), Arc::default());
-    assert_eq!(windows.due_ms(), None);
+    assert_eq!(windows.due_ms(0), None);
     windows.collect(&[0; 4], moment(12_345), &meter).unwrap();
-    assert_eq!(windows.due_ms(), Some(20_000));
+    assert_eq!(windows.due_ms(0), Some(20_000));
     windows.end_due(moment(19_999));
     assert!(windows.oldest().is_none());
     windows.end_due(moment(20_003));
     assert_eq!(windows.oldest().map(|window| window.ended().unix_ms), Some(20_003));
-    assert_eq!(windows.due_ms(), None);
+    assert_eq!(windows.due_ms(0), None);
 }
 
 #[test]
@@ -122,6 +178,26 @@ proptest! {
         if forward {
             prop_assert_eq!(found, expected.into_iter().map(|(_, events)| events).collect::<Vec<_>>());
         }
+        prop_assert_eq!((meter.events(), meter.bytes()), (0, 0));
+    }
+
+    /// The zone may change at any event: no event is lost or in two windows.
+    #[test]
+    fn no_change_of_the_zone_loses_an_event(
+        steps in proptest::collection::vec((0_u64..40, -12_i32..=14), 0..100), unit in 0..3_usize,
+    ) {
+        let spec = spec(["day", "week", "month"][unit], 1000);
+        let (mut windows, meter) = (Windows::new(&spec), Arc::default());
+        let (mut hour, mut found) = (400_000, Vec::new());
+        for (n, (hours, zone)) in steps.iter().enumerate() {
+            hour += hours;
+            windows.collect(&(n as u32).to_le_bytes(), in_zone(*zone, hour * HOUR_MS), &meter).unwrap();
+            windows.end_due(in_zone(-zone / 2, hour * HOUR_MS));
+            found.append(&mut drain(&mut windows));
+        }
+        windows.end_due(moment(1 << 50));
+        found.append(&mut drain(&mut windows));
+        prop_assert_eq!(found.concat(), (0..steps.len() as u32).collect::<Vec<_>>());
         prop_assert_eq!((meter.events(), meter.bytes()), (0, 0));
     }
 }

@@ -31,6 +31,56 @@ fn comparisons_are_bounded() {
     let many: serde_json::Map<_, _> = (0..=CONDITIONS_MAX).map(|n| (format!("f{n}"), json!(1))).collect();
     let err = EventFilter::parse(&Value::Object(many), "where").unwrap_err();
     assert_eq!(err.to_string(), "where: has 33 conditions, 32 are allowed");
+    let group: Vec<_> = (0..11).map(|n| json!({ "a": { "gt": n, "lt": n, "ne": n } })).collect();
+    let err = EventFilter::parse(&json!({ "any_of": group }), "where").unwrap_err();
+    assert_eq!(err.to_string(), "where: has 33 conditions, 32 are allowed");
+    let err = EventFilter::parse(&json!({ "a": { "none_of": vec![1; 257] } }), "where").unwrap_err();
+    assert_eq!(err.to_string(), "where.a.none_of: has 257 entries, 256 are allowed");
+    assert!(EventFilter::parse(&json!({ "a": { "none_of": vec![1; 256] } }), "where").is_ok());
+}
+
+/// A tree of groups over the members `a`, `b` and `c`, with the value of each leaf by plain Rust.
+#[derive(Debug, Clone)]
+enum Tree {
+    Leaf(usize, i32),
+    Group(&'static str, Vec<Tree>),
+}
+
+impl Tree {
+    fn spec(&self) -> Value {
+        match self {
+            Tree::Leaf(member, number) => json!({ ["a", "b", "c"][*member]: number }),
+            Tree::Group("not", trees) => json!({ "not": trees[0].spec() }),
+            Tree::Group(group, trees) => json!({ *group: trees.iter().map(Tree::spec).collect::<Vec<_>>() }),
+        }
+    }
+
+    /// The same tree inside one field.
+    fn spec_of_field(&self) -> Value {
+        match self {
+            Tree::Leaf(_, number) => json!({ "eq": number }),
+            Tree::Group("not", trees) => json!({ "not": trees[0].spec_of_field() }),
+            Tree::Group(group, trees) => json!({ *group: trees.iter().map(Tree::spec_of_field).collect::<Vec<_>>() }),
+        }
+    }
+
+    fn holds(&self, members: [i32; 3]) -> bool {
+        match self {
+            Tree::Leaf(member, number) => members[*member] == *number,
+            Tree::Group("not", trees) => !trees[0].holds(members),
+            Tree::Group("none_of", trees) => trees.iter().all(|tree| !tree.holds(members)),
+            Tree::Group("any_of", trees) => trees.iter().any(|tree| tree.holds(members)),
+            Tree::Group(_, trees) => trees.iter().all(|tree| tree.holds(members)),
+        }
+    }
+}
+
+fn tree() -> impl Strategy<Value = Tree> {
+    let leaf = (0..3_usize, 0..3_i32).prop_map(|(member, number)| Tree::Leaf(member, number));
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let group = prop_oneof![Just("not"), Just("none_of"), Just("any_of"), Just("all_of")];
+        (group, proptest::collection::vec(inner, 1..4)).prop_map(|(group, trees)| Tree::Group(group, trees))
+    })
 }
 
 proptest! {
@@ -43,6 +93,24 @@ proptest! {
             let wanted = json!({ "n": { operator: bound } });
             prop_assert_eq!(holds(event.as_bytes(), &wanted).unwrap(), expected, "{} {} {}", n, operator, bound);
         }
+    }
+
+    #[test]
+    fn groups_join_as_plain_logic_does(tree in tree(), members in [0..3_i32, 0..3, 0..3]) {
+        let [a, b, c] = members;
+        let event = json!({ "a": a, "b": b, "c": c }).to_string();
+        match holds(event.as_bytes(), &tree.spec()) {
+            Ok(found) => prop_assert_eq!(found, tree.holds(members)),
+            Err(err) => prop_assert!(err.to_string().ends_with("conditions, 32 are allowed"), "{}", err),
+        }
+        if let Ok(found) = holds(event.as_bytes(), &json!({ "a": tree.spec_of_field() })) {
+            prop_assert_eq!(found, tree.holds([a; 3]));
+        }
+    }
+
+    #[test]
+    fn contains_finds_what_a_comparison_at_each_place_finds(text in "[ab]{0,12}", wanted in "[ab]{1,5}") {
+        prop_assert_eq!(contains(text.as_bytes(), wanted.as_bytes()), text.contains(&wanted));
     }
 
     #[test]

@@ -25,20 +25,32 @@ fn shown_action(action: &Action) -> String {
             Webhook::Discord(discord) => discord.url.to_string(),
             Webhook::Http(http) => {
                 let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-                let body = if matches!(http.body, HttpBody::Event) { "event" } else { "template" };
-                format!("{} {}{headers} {body} {:?}", http.method, http.url, http.timeout)
+                let body = match http.body {
+                    HttpBody::None => "no body",
+                    HttpBody::Event => "event",
+                    HttpBody::Template(_) => "template",
+                };
+                let signed = " signed".repeat(http.signing.reveal().len());
+                format!("{} {}{headers} {body}{signed} {:?}", http.method, http.url, http.timeout)
             }
         },
         ActionKind::File(file) => {
-            let format = file.format.name();
-            format!("{} {format} {} {}", file.path.as_str(), file.max_bytes, file.max_files)
+            let LogSpec { format, max_bytes, max_files, .. } = file.spec();
+            format!("{file} {} {max_bytes} {max_files}", format.name())
         }
-        ActionKind::Counter(counter) => format!("{} {:?}", counter.by, counter.ttl),
-        ActionKind::Leaderboard(board) => format!("{} {:?}", board.by, board.ttl),
+        ActionKind::Counter(counter) => format!("{} {:?}", shown_amount(&counter.by), counter.ttl),
+        ActionKind::Leaderboard(board) => format!("{} {:?}", shown_amount(&board.by), board.ttl),
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };
     format!("{filter}{scope} {} {details}", action.kind.name())
+}
+
+fn shown_amount(amount: &Amount<impl ToString>) -> String {
+    match amount {
+        Amount::Fixed(number) => number.to_string(),
+        Amount::Event(amount) => if amount.negated { "minus a value" } else { "a value" }.to_owned(),
+    }
 }
 
 #[test]
@@ -61,9 +73,13 @@ fn each_row_of_aggregators_is_parsed_or_refused() {
         let value: Value = serde_json::from_str(&row.text(0)).unwrap();
         let found = match AggregatorSpec::parse(&value) {
             Ok(spec) => {
-                let AggregatorSpec { interval_s, actions, max_events } = spec;
+                let AggregatorSpec { interval, actions, max_events } = spec;
+                let interval = match interval.unit {
+                    Unit::Seconds(seconds) => format!("{seconds} s"),
+                    unit => format!("{unit:?} + {} s", interval.at_s),
+                };
                 let aggregate = Members::of(&value, "", "").unwrap().function("aggregate").unwrap();
-                format!("{interval_s} s {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
+                format!("{interval} {} {max_events} events: {}", aggregate.0, shown_actions(&actions))
             }
             Err(err) => err.to_string(),
         };

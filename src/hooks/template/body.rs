@@ -11,6 +11,8 @@
 //! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
 //! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
 //!
+//! In a string of JSON that contains JSON itself, values are escaped for both. The receiver parses twice.
+//!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
@@ -39,6 +41,9 @@ pub(crate) enum Hole {
     /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver
     /// parses twice.
     Nested,
+    /// In the place of a whole value of JSON that is a string, `"{\"name\":{name}}"`: a text gets quotes, and all of it
+    /// is escaped once.
+    NestedBare,
     /// In the place of a whole value: a text gets quotes of its own.
     Bare,
 }
@@ -87,7 +92,22 @@ pub(super) fn push_json(out: &mut Vec<u8>, hole: Hole, bytes: &[u8]) {
             text::push_escaped(&mut inner, bytes);
             text::push_escaped(out, &inner);
         }
+        Hole::NestedBare => {
+            let mut inner = Vec::new();
+            text::push_string(&mut inner, bytes);
+            text::push_escaped(out, &inner);
+        }
         Hole::Bare => text::push_string(out, bytes),
+    }
+}
+
+/// Appends JSON, the value of a placeholder, to JSON.
+pub(super) fn push_value(out: &mut Vec<u8>, hole: Hole, json: &[u8]) {
+    match hole {
+        Hole::Quoted | Hole::Nested => push_json(out, hole, json),
+        Hole::NestedBare => text::push_escaped(out, json),
+        // Line ends in it are white space. They become spaces, as each line may be a JSON text of its own.
+        Hole::Bare => out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })),
     }
 }
 
@@ -148,6 +168,8 @@ struct Json {
     quoted: bool,
     /// The scan is inside an escaped string (`\"`) of that string.
     nested: bool,
+    /// Open braces and brackets of that string, outside its escaped strings.
+    depth: i32,
     /// The last byte was a backslash that escapes the next.
     escaped: bool,
     /// Index of the first byte of the current string.
@@ -175,7 +197,11 @@ impl Json {
         match byte {
             b'"' if self.escaped => self.nested = !self.nested,
             _ if self.escaped => {}
-            b'"' => (self.quoted, self.nested, self.string) = (!self.quoted, false, self.text.len()),
+            b'"' => {
+                (self.quoted, self.nested, self.depth, self.string) = (!self.quoted, false, 0, self.text.len());
+            }
+            b'{' | b'[' if !self.nested => self.depth += 1,
+            b'}' | b']' if !self.nested => self.depth -= 1,
             _ => {}
         }
         self.escaped = byte == b'\\' && self.quoted && !self.escaped;
@@ -185,8 +211,12 @@ impl Json {
     fn hole(&mut self, index: usize) {
         let hole = if !self.quoted {
             Hole::Bare
-        } else if self.nested && begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
+        } else if !begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
+            Hole::Quoted
+        } else if self.nested {
             Hole::Nested
+        } else if self.depth > 0 {
+            Hole::NestedBare
         } else {
             Hole::Quoted
         };

@@ -133,8 +133,8 @@ pub(super) fn settle(parts: &mut [Part]) {
         let is_before_value = matches!(parts.get(index + 1), Some(Part::Field { .. }));
         match parts.get_mut(index) {
             Some(Part::Field { style, guard, .. }) => {
-                let (found, apart) =
-                    code.map_or_else(|| (outside(before, beside_marks), false), |code| inside(*code, &codes, &text, start));
+                let (found, apart) = code
+                    .map_or_else(|| (outside(before, beside_marks), false), |code| inside(*code, &codes, &text, start));
                 *style = found;
                 *guard = if apart { Guard::Apart } else { guard_of(before, text.get(start..).unwrap_or_default()) };
             }

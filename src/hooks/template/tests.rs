@@ -13,7 +13,7 @@ fn tape_of(json: &[u8]) -> Vec<u8> {
 }
 
 fn fields(tape: &[u8]) -> Fields<'_> {
-    Fields { tape, channel: b"player:kill/1", unix_ms: 1_700_000_000_999 }
+    Fields { tape, json: b"null", channel: b"player:kill/1", unix_ms: 1_700_000_000_999, offset_s: 7200 }
 }
 
 fn context(name: &str) -> Context {
@@ -41,7 +41,7 @@ fn each_row_of_the_table_renders_or_is_refused() {
         };
         let tape = tape_of(row.bytes(2));
         let mut out = b"before".to_vec();
-        match template.render(&fields(&tape), &mut out) {
+        match template.render(&Fields { json: row.bytes(2), ..fields(&tape) }, &mut out) {
             Ok(()) => assert_eq!(
                 out.escape_ascii().to_string(),
                 [b"before", row.bytes(3)].concat().escape_ascii().to_string(),
@@ -106,7 +106,7 @@ fn bare(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.\\- é]{0,24}") {
+    fn the_parser_finds_the_placeholders_of_a_naive_search(text in "[{}a.:\\- é]{0,24}") {
         let Ok(template) = Template::parse(&text, Context::Plain) else {
             // A refused text has braces with a letter inside that are not a placeholder.
             let braces = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
@@ -114,15 +114,15 @@ proptest! {
             prop_assert!(braces.into_iter().any(|(inner, _)| odd(inner)), "{}", text);
             return Ok(());
         };
-        let found: Vec<&str> = template.parts.iter().filter_map(|part| match part {
-            Part::Field { path, .. } => Some(&**path),
+        let found: Vec<String> = template.parts.iter().filter_map(|part| match part {
+            Part::Field { source, .. } => Some(source.to_string()),
             Part::Literal(_) => None,
         }).collect();
         prop_assert_eq!(&found, &naive_placeholders(&text));
         prop_assert_eq!(template.has_placeholders(), !found.is_empty());
         // The parts joined again are the text.
         let again: String = template.parts.iter().map(|part| match part {
-            Part::Field { path, .. } => format!("{{{path}}}"),
+            Part::Field { source, .. } => format!("{{{source}}}"),
             Part::Literal(text) => text.to_string(),
         }).collect();
         prop_assert_eq!(again, text);
@@ -155,6 +155,39 @@ proptest! {
     }
 
     #[test]
+    fn an_envelope_holds_the_event(event in event(), is_pretty: bool, text in ".{0,12}") {
+        let json = if is_pretty { serde_json::to_string_pretty(&event) } else { serde_json::to_string(&event) }.unwrap();
+        let tape = tape_of(serde_json::json!({ "t": text }).to_string().as_bytes());
+        let fields = Fields { json: json.as_bytes(), ..fields(&tape) };
+        let render = |text: &str, kind| {
+            let template = Template::parse(text, Context::Body(kind)).unwrap();
+            (template.is_json(), template.render_text(&fields).unwrap())
+        };
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let event = parse(&json);
+        for kind in [None, Some(Syntax::Json), Some(Syntax::Text)] {
+            let body = r#"{"type":"{channel}","data":{event},"list":[{event}],"text":"{event}","raw":{raw:t},"in":"{raw:t}"}"#;
+            let (is_json, body) = render(body, kind);
+            prop_assert!(is_json);
+            let body = parse(&body);
+            prop_assert_eq!(&body["type"], "player:kill/1");
+            prop_assert_eq!((&body["data"], &body["list"][0], &body["raw"]), (&event, &event, &serde_json::json!(text)));
+            prop_assert_eq!(body["text"].as_str(), Some(&*json));
+            prop_assert_eq!(parse(body["in"].as_str().unwrap()), serde_json::json!(text));
+        }
+        let (_, lines) = render("{\"a\":{event}}\n{event}\n", Some(Syntax::JsonLines));
+        let lines: Vec<_> = lines.lines().map(parse).collect();
+        prop_assert_eq!(lines, [serde_json::json!({ "a": event }), event.clone()]);
+        let (_, form) = render("a={event}&b={\"c\":{event},\"d\":\"{raw:t}\"}&e={raw:t}", Some(Syntax::Form));
+        let read: Vec<_> = form.split('&').map(|field| decoded(field.split_once('=').unwrap().1)).collect();
+        prop_assert_eq!(read.len(), 3, "{}", form);
+        let read: Vec<_> = read.iter().map(|field| parse(str::from_utf8(field).unwrap())).collect();
+        prop_assert_eq!(&read[0], &event);
+        prop_assert_eq!((&read[1]["c"], parse(read[1]["d"].as_str().unwrap())), (&event, serde_json::json!(text)));
+        prop_assert_eq!(&read[2], &serde_json::json!(text));
+    }
+
+    #[test]
     fn a_value_adds_no_separator_to_a_url(value in ".{0,16}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
         let path = Template::parse("/a/{v}/b?q={v}", Context::Url).unwrap().render_text(&fields(&tape)).unwrap();
@@ -176,9 +209,9 @@ proptest! {
         for part in &template.parts {
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Field { path, style, guard } => {
+                Part::Field { source, style, guard } => {
                     let start = out.len();
-                    push_guarded(&mut out, *style, *guard, &fields(&tape), path).unwrap();
+                    push_guarded(&mut out, *style, *guard, &fields(&tape), source).unwrap();
                     if matches!(style, Style::Code { .. }) {
                         written.push(start..out.len());
                     }
@@ -214,11 +247,12 @@ proptest! {
     #[test]
     fn json_inside_json_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let template = Template::parse(r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"]}"}"#, Context::Body(Some(Syntax::Json)));
+        let text = r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"],\"x\":{v}}"}"#;
+        let template = Template::parse(text, Context::Body(Some(Syntax::Json)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
         let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
-        prop_assert_eq!(inner, serde_json::json!({ "v": value, "w": [value] }));
+        prop_assert_eq!(inner, serde_json::json!({ "v": value, "w": [value], "x": value }));
     }
 
     #[test]
@@ -244,6 +278,24 @@ proptest! {
         Template::parse("x {v}", Context::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
         prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
     }
+}
+
+/// Events of all shapes. No member has the name of a built-in value, or that of the identity.
+fn event() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        ".{0,12}".prop_map(serde_json::Value::from),
+        "[\"\\\\{}:,]{0,8}".prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+            prop::collection::vec(("[a-d\"é]{0,3}", inner), 0..5).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
 }
 
 /// Pieces of generated texts of hooks: code marks, escapes, placeholders.
@@ -280,6 +332,15 @@ fn a_rendered_text_is_bounded() {
     assert_eq!(render("/{v}", Context::Url), longer(8192));
     assert_eq!(render("{v}{v}", Context::Body(None)), Ok(800_000));
     assert_eq!(render(&"{v}".repeat(256), Context::Body(None)), longer(BODY_BYTES_MAX));
+    let json = serde_json::json!({ "v": "x".repeat(400_000) }).to_string();
+    let large = Fields { json: json.as_bytes(), ..fields(&tape) };
+    let event =
+        |text: &str, context| Template::parse(text, context).unwrap().render_text(&large).map(|text| text.len());
+    assert_eq!(event("{event}{event}", Context::Body(None)), Ok(json.len() * 2));
+    assert_eq!(event("{event}{event}{event}", Context::Body(None)), Err(RenderError::TooLong { max: BODY_BYTES_MAX }));
+    assert_eq!(event("/?e={event:json}", Context::Url), Err(RenderError::TooLong { max: 8192 }));
+    let bytes = event(&"`{event}`".repeat(256), Context::Markdown).unwrap();
+    assert!(bytes < TEXT_BYTES_MAX * 2 + 2048, "{bytes}");
     // Texts for Discord are cut later. Values far beyond its limits are not rendered, and code marks stay in pairs.
     let long = "`{v}` ".repeat(256);
     let bytes = render(&long, Context::Markdown).unwrap();

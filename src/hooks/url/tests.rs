@@ -139,7 +139,7 @@ fn a_value_is_escaped_or_refused_in_a_url() {
     for (text, value, expected) in TEMPLATES {
         let mut found = Vec::new();
         tape::parse(serde_json::json!({ "v": value }).to_string().as_bytes(), &mut found).unwrap();
-        let fields = Fields { tape: &found, channel: b"c", unix_ms: 0 };
+        let fields = Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0, offset_s: 0 };
         match (UrlTemplate::parse(text).unwrap().render(&fields), expected) {
             (Ok(url), Ok(row)) => assert_eq!(url.reveal(), *row),
             (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{text}: {err}"),
@@ -168,6 +168,6 @@ fn a_value_is_escaped_or_refused_in_a_url() {
     let long = UrlTemplate::parse("http://h/{v}").unwrap();
     let mut found = Vec::new();
     tape::parse(serde_json::json!({ "v": "x".repeat(TARGET_BYTES_MAX) }).to_string().as_bytes(), &mut found).unwrap();
-    let err = long.render(&Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap_err();
+    let err = long.render(&Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0, offset_s: 0 }).unwrap_err();
     assert_eq!(err.to_string(), "cannot be made: it is longer than 8192 bytes");
 }

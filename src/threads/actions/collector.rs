@@ -109,7 +109,7 @@ impl Collector {
                 Turn::Others | Turn::Unknown => self.stats.aggregates.dropped.other_server.add(window.len() as u64),
             }
         }
-        windows.due_ms().map_or(longest, |due| Duration::from_millis(due.saturating_sub(now.unix_ms)))
+        windows.due_ms(now.offset_s).map_or(longest, |due| Duration::from_millis(due.saturating_sub(now.unix_ms)))
     }
 
     fn push(&self, due: Due) {
@@ -167,5 +167,79 @@ impl Collector {
     /// The number of events that were collected and have reached no function yet.
     pub(crate) fn waiting(&self) -> usize {
         self.meter.events()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::fingerprint::Fingerprint;
+    use crate::event::topic::Topic;
+    use crate::hooks::aggregator::Windows;
+    use crate::hooks::lease::Lease;
+    use crate::hooks::spec::AggregatorSpec;
+
+    const HOUR_MS: u64 = 3_600_000;
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// Two servers of a fleet with the same clock collect the days of an owner at +02:00, who begins them at six. The
+    /// clock goes to +01:00 in the second night. The holder of the lease sums up each day, the other server drops it.
+    #[test]
+    fn a_day_ends_at_the_owners_time_on_all_servers() {
+        let spec = json!({
+            "interval": "day",
+            "at": "06:00",
+            "aggregate": { "\u{0}function": "x.lua:1" },
+            "actions": [{ "type": "counter", "key": "days" }],
+        });
+        let start = Instant::now();
+        let hours = |hours: u64| Duration::from_millis(hours * HOUR_MS);
+        let servers = [true, false].map(|holds| {
+            let stats = Arc::<Stats>::default();
+            let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::default()));
+            let collector = Collector::new(Arc::clone(&stats), notices, Arc::default());
+            let (lease, spec) = (Lease::default(), AggregatorSpec::parse(&spec).unwrap());
+            if holds {
+                lease.set(Some(start + hours(1000)));
+            } else {
+                lease.refused(start + hours(1000));
+            }
+            let (windows, topic) = (Mutex::new(Windows::new(&spec)), Arc::new(Topic::new(b"kill")));
+            let (id, fingerprint) = (Arc::from(*b"id"), Fingerprint::of(b"kill", &json!({})));
+            (stats, collector, Arc::new(Aggregator { id, fingerprint, topic, spec, lease: Arc::new(lease), windows }))
+        });
+        // 06:00 at +02:00 is 04:00 in UTC: hour 4, 28 and so on; at +01:00 it is 05:00.
+        let steps: [(u64, i32, bool, usize); 9] = [
+            // hour of Unix time, zone in hours, whether an event comes, days summed up so far
+            (3, 2, true, 0),
+            (4, 2, false, 1),
+            (5, 2, true, 1),
+            (27, 2, true, 1),
+            (28, 2, true, 2),
+            (50, 1, true, 2),
+            (52, 1, true, 2),
+            (53, 1, false, 3),
+            (54, 1, false, 3),
+        ];
+        for (hour, zone, has_event, days) in steps {
+            let now = Moment { at: start + hours(hour), unix_ms: hour * HOUR_MS, offset_s: zone * 3600 };
+            for (_, collector, aggregator) in &servers {
+                if has_event {
+                    collector.collect([aggregator], &[0], now);
+                }
+                let pause = collector.tend_one(aggregator, now, LONGEST);
+                assert!(pause > LONGEST || lock(&aggregator.windows).due_ms(now.offset_s).is_none(), "hour {hour}");
+            }
+            assert_eq!((servers[0].1.due(), servers[1].1.due()), (days, 0), "hour {hour}");
+        }
+        let sizes: Vec<usize> = std::iter::from_fn(|| servers[0].1.pop(|_| true)).map(|due| due.window.len()).collect();
+        assert_eq!(sizes, [1, 2, 3]);
+        let dropped = servers.each_ref().map(|(stats, ..)| stats.aggregates.dropped.other_server.get());
+        assert_eq!((dropped, servers.map(|(_, collector, _)| collector.waiting())), ([0, 6], [0, 0]));
     }
 }

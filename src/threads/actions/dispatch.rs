@@ -10,12 +10,15 @@ use std::time::Instant;
 
 use log::Level;
 
+use crate::calendar::civil::Local;
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
 use crate::event::{Arrival, Arrived, Decoded, EventText, identity, payload};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
+use crate::hooks::amount::{self, Amount};
 use crate::hooks::hook::{Hook, Scopes};
+use crate::hooks::log_file::LogFile;
 use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
 use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
@@ -93,10 +96,11 @@ fn perform_all(
 /// Queues one action with the worker that carries it out. Reports a refusal, and an action that cannot be made from
 /// this event.
 fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventText>, tape: &[u8]) {
-    let fields = Fields { tape, channel: text.channel(), unix_ms: text.unix_ms };
+    let offset_s = shared.zone.offset_s();
+    let fields = Fields { tape, json: text.payload(), channel: text.channel(), unix_ms: text.unix_ms, offset_s };
     let refused = match &action.kind {
         ActionKind::Webhook(webhook) => {
-            let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text) };
+            let job = Job { hook: Arc::clone(id), webhook: Arc::clone(webhook), event: Arc::clone(text), offset_s };
             shared.webhooks.push(job).err().map(|refused| format!("queue_full: {} jobs wait", refused.waiting))
         }
         // Another program may publish on a channel of any length. An event log accepts the lengths that `Emit` accepts.
@@ -104,7 +108,15 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
             let reason = format!("too_large: the channel is longer than {NAME_BYTES_MAX} bytes");
             unmade(shared, id, action, reason)
         }
-        ActionKind::File(log) => record(shared, log, text),
+        ActionKind::File(LogFile::One(log)) => record(shared, log, text),
+        ActionKind::File(LogFile::Each(pattern)) => {
+            let local = Local::of(text.unix_ms, offset_s);
+            let log = pattern.log(&mut lock(&pattern.logs), text.channel(), local);
+            match log {
+                Ok(log) => record(shared, &log, text),
+                Err(reason) => unmade(shared, id, action, reason.to_string()),
+            }
+        }
         ActionKind::Counter(counter) => {
             count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
@@ -129,24 +141,36 @@ fn record(shared: &Shared, log: &Arc<LogSpec>, text: &EventText) -> Option<Strin
 }
 
 /// Queues a counter. `Ok` holds the reason of a refusal, if any; the error is the reason why the action cannot be made
-/// from this event.
+/// from this event. An event whose amount is 0 changes nothing, so nothing is queued.
 fn count(shared: &Shared, counter: &CounterAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let key = name("key", &counter.key, fields)?;
-    let by = itoa::Buffer::new().format(counter.by).into();
-    Ok(queue(shared, key, None, by, counter.ttl))
+    let by = match &counter.by {
+        Amount::Fixed(by) => *by,
+        Amount::Event(amount) => amount::whole(&name("amount", &amount.value, fields)?, amount.negated)
+            .ok_or("the value of `by` is not a whole number of 64 bits")?,
+    };
+    if by == 0 {
+        return Ok(None);
+    }
+    Ok(queue(shared, key, None, itoa::Buffer::new().format(by).into(), counter.ttl))
 }
 
-/// The same for a leaderboard.
+/// The same for a leaderboard, whose member exists after 0 was added to it.
 fn rank(shared: &Shared, leaderboard: &LeaderboardAction, fields: &Fields<'_>) -> Result<Option<String>, String> {
     let member = name("member", &leaderboard.member, fields)?;
     let board = name("board", &leaderboard.board, fields)?;
-    let mut by = Vec::new();
-    text::push_decimal(&mut by, leaderboard.by);
-    let by = String::from_utf8_lossy(&by).into();
+    let by = match &leaderboard.by {
+        Amount::Fixed(by) => *by,
+        Amount::Event(amount) => amount::finite(&name("amount", &amount.value, fields)?, amount.negated)
+            .ok_or("the value of `by` is not a number")?,
+    };
+    let mut text = Vec::new();
+    text::push_decimal(&mut text, by);
+    let by = String::from_utf8_lossy(&text).into();
     Ok(queue(shared, board, Some(member.into()), by, leaderboard.ttl))
 }
 
-/// Renders a key, board or member, within the bound that `realtime.Incr` has. The error text leaves out the size, so
+/// Renders a key, board, member or amount, within the bound that `realtime.Incr` has. The error text leaves out the size, so
 /// that it is the same for every event and can be throttled as one cause.
 fn name(part: &str, template: &Template, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
     let mut name = Vec::new();

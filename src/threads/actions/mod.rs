@@ -50,7 +50,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 /// Ends the windows of aggregators whose time is over. Returns the time until the next look, [`PATIENCE`] at most.
 fn tend(shared: &Shared, now: Instant) -> Duration {
     let (_, routes) = shared.published.current();
-    let moment = Moment { at: now, unix_ms: identity::unix_ms(SystemTime::now()) };
+    let offset_s = shared.zone.offset_s();
+    let moment = Moment { at: now, unix_ms: identity::unix_ms(SystemTime::now()), offset_s };
     shared.collector.tend(&routes, moment, PATIENCE)
 }
 
@@ -64,7 +65,7 @@ fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });
     }
     // The window is chosen by the time of `Emit`, not by the time at which this thread came to the event.
-    let moment = Moment { at: arrival.at, unix_ms: text.unix_ms };
+    let moment = Moment { at: arrival.at, unix_ms: text.unix_ms, offset_s: shared.zone.offset_s() };
     shared.collector.collect(matched.aggregators(), tape, moment);
     tape.shrink_to(SCRATCH_BYTES_KEPT);
     shared.actions.done();

@@ -21,7 +21,8 @@ pub(crate) fn begin(shared: &Arc<Shared>) -> Result<(), String> {
         let running = Running(&shared_there);
         let config = shared_there.goal().config;
         let mut failed = 0;
-        steps::run(&config, &shared_there.data, &mut |step| {
+        let offset_s = shared_there.zone.offset_s();
+        steps::run(&config, &shared_there.data, offset_s, &mut |step| {
             failed += usize::from(step.outcome.is_err());
             running.say(step.to_string());
         });

@@ -5,8 +5,9 @@
 //!
 //! | step | tries |
 //! |---|---|
-//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name and version |
+//! | `settings`, `platform` | the operator's settings and the files that they name; the library's file name, its version, the owner's clock |
 //! | `file` | to write, read and remove a file in `garrysmod/data/realtime` |
+//! | `proxy` | the way to Discord through the proxy of the webhooks, if there is one |
 //! | `resolve` | to look up the host of the option `redis` |
 //! | `connect`, `tls`, `log in`, `role` | a connection, stage by stage (`tls` only if the option asks for it) |
 //! | `kind` | whether Redis is a single server |
@@ -19,7 +20,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use crate::calendar::offset;
 use crate::config::{Config, Place};
+use crate::hooks::url::Origin;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
@@ -27,6 +30,8 @@ use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Decoder, OwnedReply};
 use crate::redis::{REPLY_LIMITS, counter};
+use crate::webhook::dial::{Dialer, Interrupt};
+use crate::webhook::resolve::Resolver;
 
 /// Longest time for all commands on one connection, once it is connected. A healthy Redis needs milliseconds; the owner
 /// of the server waits at the console.
@@ -65,16 +70,17 @@ impl fmt::Display for Step {
     }
 }
 
-/// Runs all steps, and reports each one when it ends. `data` is the game's data folder.
-pub fn run(config: &Config, data: &Path, report: &mut dyn FnMut(Step)) {
+/// Runs all steps, and reports each one when it ends. `data` is the game's data folder, `offset_s` the owner's clock in
+/// seconds to the east of UTC.
+pub fn run(config: &Config, data: &Path, offset_s: i32, report: &mut dyn FnMut(Step)) {
     let outcome = settings(config);
     report(Step { name: "settings", outcome });
-    report(Step {
-        name: "platform",
-        outcome: Ok(format!("{}, version {}", platform_file(), env!("CARGO_PKG_VERSION"))),
-    });
+    report(Step { name: "platform", outcome: Ok(platform(offset_s)) });
     let outcome = write_file(data);
     report(Step { name: "file", outcome });
+    if let Some(outcome) = proxy(config) {
+        report(Step { name: "proxy", outcome });
+    }
     // The step `settings` has reported it. Redis at a default address would be another one than the operator meant.
     if config.not_understood().is_some() {
         return;
@@ -108,6 +114,11 @@ fn settings(config: &Config) -> Result<String, Failure> {
     Err(Failure::new(&found.join("; "), SETTINGS_ADVICE))
 }
 
+/// The library, and the clock that dates and days follow.
+fn platform(offset_s: i32) -> String {
+    format!("{}, version {}, clock UTC{}", platform_file(), env!("CARGO_PKG_VERSION"), offset::shown(offset_s))
+}
+
 /// The file name under which Garry's Mod looks for this library: by system and by the width of a pointer.
 fn platform_file() -> &'static str {
     match (cfg!(windows), cfg!(target_pointer_width = "64")) {
@@ -133,6 +144,18 @@ fn write_file(data: &Path) -> Result<String, Failure> {
             "give the user that runs the game server the right to write there, and make room on the disk",
         )),
     }
+}
+
+/// Opens a way to Discord through the proxy of the webhooks. `None` if Discord is reached without one.
+fn proxy(config: &Config) -> Option<Result<String, Failure>> {
+    let proxies = config.proxies();
+    let discord = Origin { https: true, host: "discord.com".into(), port: 443 };
+    let proxy = proxies.of(discord.https, &discord.host)?;
+    let found = format!("{proxy}, set by `{}`, opens the way to {}", proxy.source, discord.host);
+    let dialer = Dialer::new(Resolver::default(), &config.webhook_ca_file, proxies.clone());
+    let connected = dialer.connect(&discord, Instant::now() + PATIENCE, &Interrupt::default());
+    let advice = format!("check `{}`, which names the proxy of the webhooks", proxy.source);
+    Some(connected.map(|_| found).map_err(|err| Failure::new(&err.to_string(), &advice)))
 }
 
 /// Resolves the host of the option `redis`. Connecting does the same; as a step of its own it tells a wrong name from a

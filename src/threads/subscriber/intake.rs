@@ -194,7 +194,8 @@ impl Intake<'_> {
         if identity.is_some_and(|identity| identity.boot == self.shared.boot) {
             return;
         }
-        let moment = Moment { at: self.arrival.at, unix_ms: self.arrival.unix_ms };
+        let Arrival { at, unix_ms, .. } = self.arrival;
+        let moment = Moment { at, unix_ms, offset_s: self.shared.zone.offset_s() };
         self.shared.collector.collect(&route.aggregators, &self.tape, moment);
         let mut text = None;
         for hook in &route.hooks {

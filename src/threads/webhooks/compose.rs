@@ -18,9 +18,15 @@ use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, Post, PostId};
 
-/// The post of a job, with a new id. The error is the reason why the templates cannot be filled from this event.
+/// The post of a job, with a new id. `left_out` gets a sentence for each part of it that the event does not give, as for
+/// [`Message::of`]. The error is the reason why the templates cannot be filled from this event.
 /// `scratch` is memory for the tape, kept from job to job.
-pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> Result<Post, String> {
+pub(super) fn post_of(
+    job: &Job,
+    webhooks: &Webhooks,
+    scratch: &mut Vec<u8>,
+    left_out: &mut Vec<String>,
+) -> Result<Post, String> {
     let event = &*job.event;
     scratch.clear();
     let mut json = Cow::Borrowed(event.payload());
@@ -36,16 +42,17 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
         text::push_string(&mut string, event.payload());
         json = Cow::Owned(string);
     }
-    let fields = Fields { tape: scratch, channel: event.channel(), unix_ms: event.unix_ms };
+    let Job { offset_s, .. } = *job;
+    let fields = Fields { tape: scratch, json: &json, channel: event.channel(), unix_ms: event.unix_ms, offset_s };
     // An answer may quote the body. If a template of the hook made it, the event is kept to tell the event's words,
     // which may be shown, from the hook's own, which may be secret.
     let shows_own_text = matches!(&*job.webhook, Webhook::Http(http) if matches!(http.body, HttpBody::Template(_)));
     let content = match &*job.webhook {
         Webhook::Discord(discord) => {
-            let message = Message::of(discord, &fields).map_err(|err| err.to_string())?;
+            let message = Message::of(discord, &fields, left_out).map_err(|err| err.to_string())?;
             Content::Message { url: answered_url(&discord.url), message }
         }
-        Webhook::Http(http) => Content::Request(Request::of(http, &fields, &json).map_err(|err| err.to_string())?),
+        Webhook::Http(http) => Content::Request(Request::of(http, &fields).map_err(|err| err.to_string())?),
     };
     let number = webhooks.numbers.fetch_add(1, Ordering::Relaxed);
     Ok(Post {
@@ -64,7 +71,5 @@ pub(super) fn post_of(job: &Job, webhooks: &Webhooks, scratch: &mut Vec<u8>) -> 
 /// The URL with `wait=true`, unless it has a `wait`. Discord confirms a message only with this parameter; without it, a
 /// refused message would look delivered (Discord's documentation of "Execute Webhook").
 fn answered_url(url: &Url) -> Url {
-    let query = url.target().split_once('?').map_or("", |(_, query)| query);
-    let is_said = query.split('&').any(|member| member.starts_with("wait="));
-    if is_said { url.clone() } else { url.with_query("wait=true") }
+    if url.asks_for("wait") { url.clone() } else { url.with_query("wait=true") }
 }

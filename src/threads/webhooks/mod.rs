@@ -204,17 +204,31 @@ impl<'a> Worker<'a> {
     fn make(&mut self, job: Job) {
         self.webhooks.intake_bytes.fetch_sub(job.weight(), Ordering::AcqRel);
         let stats = &self.shared.stats.webhooks;
+        let mut left_out = Vec::new();
         let made = {
             let _lost = LostInPanic(&stats.dropped.panic);
             fail_point("webhook");
-            compose::post_of(&job, self.webhooks, &mut self.tape)
+            compose::post_of(&job, self.webhooks, &mut self.tape, &mut left_out)
         };
         match made {
-            Ok(post) => self.offer(post),
+            Ok(post) => {
+                self.note_left_out(&job, &left_out);
+                self.offer(post);
+            }
             Err(reason) => {
                 stats.dropped.unmade.add(1);
                 self.tell(&job.hook, job.webhook.kind(), address_of(&job.webhook).name(), &reason);
             }
+        }
+    }
+
+    /// Counts and reports the parts that a message goes without.
+    fn note_left_out(&mut self, job: &Job, left_out: &[String]) {
+        self.shared.stats.message_parts_left_out.add(left_out.len() as u64);
+        for part in left_out {
+            let Some(more) = self.failures.pass(cause(&[&job.hook, part.as_bytes()]), Instant::now()) else { continue };
+            let hook = String::from_utf8_lossy(&job.hook);
+            log::warn!("a message of hook `{}` goes without a part: {}{more}", escaped(&hook), escaped(part));
         }
     }
 
@@ -242,7 +256,7 @@ impl<'a> Worker<'a> {
             // An order that no sender takes counts as a failed attempt.
             let at = order.at;
             if let Err(reason) = self.webhooks.senders.send(order) {
-                self.settle(Done { at, answer: Err(reason) });
+                self.settle(Done { at, answer: Err(reason.into()) });
             }
         }
     }
@@ -262,13 +276,16 @@ impl<'a> Worker<'a> {
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
-        let mut answer = match &answer {
-            Ok(response) => answer::read(asked, response, identity::unix_ms(SystemTime::now()) / 1000),
-            Err(reason) => answer::trouble(reason.clone()),
+        let mut answer = match answer {
+            Ok(response) => answer::read(asked, &response, identity::unix_ms(SystemTime::now()) / 1000),
+            Err(trouble) => answer::trouble(trouble),
         };
         // The reason quotes the other end. It goes to the log and to scripts, so secrets are cut out first.
         if !answer.reason.is_empty() {
-            answer.reason = answer::redacted(&answer.reason, post.secrets());
+            // A proxy may have answered in the destination's place. Errors of this module quote no proxy.
+            let of_proxies = if status == 0 { Vec::new() } else { self.webhooks.senders.proxy_secrets() };
+            let secrets = post.secrets().into_iter().chain(of_proxies.iter().map(String::as_str));
+            answer.reason = answer::redacted(&answer.reason, secrets.collect());
             if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
                 answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
             }
@@ -279,12 +296,21 @@ impl<'a> Worker<'a> {
         let trouble = self.trouble(&answer, &name);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
+        let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
+        let unnamed = answer.verdict == answer::Verdict::Unnamed;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
         if let Some(rest) = rest {
             // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
             log::warn!("other posts for {name} wait: {rest}");
+        }
+        if let Some(reason) = closed {
+            // Not throttled either: a closed destination gets no further request.
+            log::warn!("{name} is closed ({reason}): correct its URL or remove the hook; added again, a hook opens it");
+        }
+        if unnamed && dead.is_empty() {
+            self.shared.stats.message_parts_left_out.add(jobs);
         }
         if delivered {
             self.take_out(&ids);
@@ -299,7 +325,8 @@ impl<'a> Worker<'a> {
 
     /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
     fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
-        if !matches!(answer.verdict, answer::Verdict::Again { .. }) {
+        if !matches!(answer.verdict, answer::Verdict::Again { .. } | answer::Verdict::Unsent | answer::Verdict::Unnamed)
+        {
             return None;
         }
         let more = self.failures.pass(cause(&[name.as_bytes(), answer.reason.as_bytes()]), Instant::now())?;

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use crate::config::Config;
 use crate::config::limits::PAYLOAD_BYTES_MAX;
+use crate::config::{Config, Proxies};
 use crate::event::EventText;
 use crate::hooks::request::Webhook;
 use crate::io::channel::{self, Bell, Receiver, Sender};
@@ -41,6 +41,8 @@ pub struct Job {
     pub hook: Arc<[u8]>,
     pub webhook: Arc<Webhook>,
     pub event: Arc<EventText>,
+    /// The owner's zone at the time of the event, in seconds to the east of UTC.
+    pub offset_s: i32,
 }
 
 impl Job {
@@ -146,6 +148,11 @@ impl Webhooks {
     /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
     pub(crate) fn trust(&self, ca_file: &str, trust: Option<Trust>) {
         self.senders.trust(ca_file, trust);
+    }
+
+    /// Later requests go through these proxies.
+    pub(crate) fn go_through(&self, proxies: Proxies) {
+        self.senders.go_through(proxies);
     }
 
     /// A hook with this action was added: if its destination was closed after refusals, it gets posts again, as the

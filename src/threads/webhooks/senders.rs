@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
 use crate::config::limits::{SENDERS_KEPT, SENDERS_MAX};
+use crate::config::{Config, Proxies};
 use crate::io::channel::{self, Bell, Receiver, Sender};
 use crate::io::fail_point::fail_point;
 use crate::io::lock::lock;
@@ -17,6 +17,7 @@ use crate::io::thread;
 use crate::io::tls::Trust;
 use crate::stats::Stats;
 use crate::threads::join::join_by;
+use crate::webhook::answer::Trouble;
 use crate::webhook::client::Client;
 use crate::webhook::dial::{Dialer, Interrupt};
 use crate::webhook::http::{Request, Response};
@@ -36,7 +37,7 @@ pub(super) struct Done {
     /// The destination's number in the schedule.
     pub(super) at: usize,
     /// The response, or the reason why there is none.
-    pub(super) answer: Result<Response, String>,
+    pub(super) answer: Result<Response, Trouble>,
 }
 
 /// One item of the senders' queue.
@@ -80,7 +81,7 @@ impl Senders {
         let (jobs_tx, jobs_rx) = channel::bounded(THREADS_MAX * 2);
         let (done_tx, done_rx) = channel::bounded(THREADS_MAX);
         Senders {
-            dialer: Arc::new(Dialer::new(Resolver::default(), &config.webhook_ca_file)),
+            dialer: Arc::new(Dialer::new(Resolver::default(), &config.webhook_ca_file, config.proxies())),
             jobs_tx,
             jobs_rx,
             done_tx,
@@ -95,6 +96,16 @@ impl Senders {
     /// Later requests trust the certificate authorities of this file. `tls` is the file's content if it was read already.
     pub(super) fn trust(&self, ca_file: &str, trust: Option<Trust>) {
         self.dialer.trust(ca_file, trust);
+    }
+
+    /// Later requests go through these proxies.
+    pub(super) fn go_through(&self, proxies: Proxies) {
+        self.dialer.go_through(proxies);
+    }
+
+    /// The secret texts of the proxies in force.
+    pub(super) fn proxy_secrets(&self) -> Vec<String> {
+        self.dialer.proxies().secrets()
     }
 
     /// The number of orders that [`Senders::send`] would accept now.
@@ -181,15 +192,15 @@ impl SenderThread {
                 let answer = self.client.send(&order.request, &order.id, &interrupt);
                 answer.map_err(|err| {
                     if interrupt.is_set() {
-                        "no answer in time: other destinations waited for the sender".to_owned()
+                        Trouble::from("no answer in time: other destinations waited for the sender".to_owned())
                     } else {
-                        err.to_string()
+                        Trouble { reason: err.to_string(), asks_login: err.asks_login }
                     }
                 })
             };
             let answer = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
                 self.stats.panics.add(1);
-                Err("internal error".to_owned())
+                Err("internal error".to_owned().into())
             });
             if !self.done_tx.send(Done { at: order.at, answer }) {
                 return; // The receiver is gone: the process ends.

@@ -10,6 +10,8 @@ fn shown(answer: &PostResult) -> String {
         Verdict::Limited { after, global } => {
             format!("limited{}{}", wait(&Some(*after)), if *global { " global" } else { "" })
         }
+        Verdict::Unsent => "unsent".to_owned(),
+        Verdict::Unnamed => "unnamed".to_owned(),
         Verdict::Again { after, answered } => {
             assert!(answered);
             format!("again{}", wait(after))

@@ -7,11 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::config::Proxies;
 use crate::hooks::url::Url;
 use crate::webhook::resolve::Resolver;
 
 fn client() -> Client {
-    Client::new(Arc::new(Dialer::new(Resolver::default(), "")), 1)
+    Client::new(Arc::new(Dialer::new(Resolver::default(), "", Proxies::default())), 1)
 }
 
 fn request(url: &str, seconds: u64) -> Request {
@@ -157,7 +158,7 @@ fn a_request_ends_when_it_is_interrupted() {
         thread::sleep(Duration::from_secs(3600));
         Ok(Vec::new())
     };
-    let dialer = Arc::new(Dialer::new(Resolver::new(lookup), ""));
+    let dialer = Arc::new(Dialer::new(Resolver::new(lookup), "", Proxies::default()));
     for (url, words) in [("http://hangs/", "not looked up in time"), (&*mute, "it closed the connection")] {
         let request = request(url, 3600);
         let interrupt = Arc::new(Interrupt::default());

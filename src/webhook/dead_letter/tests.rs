@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Secret;
 use crate::event::EventText;
+use crate::hooks::signature::Signing;
 use crate::hooks::url::Url;
 use crate::io::sharing::HELD_RETRY;
 use crate::webhook::discord::Message;
@@ -22,6 +23,7 @@ fn dead(body: &[u8]) -> DeadLetter {
         method: "POST".into(),
         headers: vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))],
         body: body.to_vec(),
+        signing: Signing::new(vec![Secret::new("whsec_hunter2".to_owned())]),
         timeout: Duration::from_secs(1),
     };
     let post = Post {

@@ -1,7 +1,7 @@
 //! The table of bodies in `testdata/hooks/discord.txt`, Discord's limits, and the merging of messages.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::hooks::request::Webhook;
@@ -20,9 +20,15 @@ fn hook(mut spec: Value) -> Discord {
 }
 
 fn message(spec: Value, event: &[u8]) -> Result<Message, NoMessage> {
+    made(spec, event, &mut Vec::new())
+}
+
+fn made(spec: Value, event: &[u8], left_out: &mut Vec<String>) -> Result<Message, NoMessage> {
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    Message::of(&hook(spec), &Fields { tape: &found, channel: b"player:death", unix_ms: 1_700_000_000_999 })
+    let fields =
+        Fields { tape: &found, json: b"null", channel: b"player:death", unix_ms: 1_700_000_000_999, offset_s: 0 };
+    Message::of(&hook(spec), &fields, left_out)
 }
 
 fn said(text: &str) -> Message {
@@ -33,11 +39,19 @@ fn said(text: &str) -> Message {
 fn bodies_are_those_of_the_table() {
     for row in rows(include_str!("../../../testdata/hooks/discord.txt")) {
         let spec = serde_json::from_slice(row.bytes(0)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
-        let found = match message(spec, row.bytes(1)) {
-            Ok(message) => message.body(),
+        let mut left_out = Vec::new();
+        let found = match made(spec, row.bytes(1), &mut left_out) {
+            Ok(message) => {
+                let body = message.body();
+                let read = Message::from_body(&serde_json::from_str(&body).unwrap());
+                assert_eq!(read, Some(message), "line {}: a post of the spool differs", row.line);
+                body
+            }
             Err(err) => err.to_string(),
         };
         assert_eq!(found, row.text(2), "line {}", row.line);
+        let expected = row.columns.get(3).map(|_| row.text(3)).unwrap_or_default();
+        assert_eq!(left_out.join("; "), expected, "line {}", row.line);
         check_limits(&serde_json::from_str(&found).unwrap_or_default());
     }
 }
@@ -46,6 +60,9 @@ fn bodies_are_those_of_the_table() {
 fn check_limits(body: &Value) {
     let chars = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
     assert!(chars(&body["content"]) <= 2000);
+    for (name, max) in [("username", 80), ("thread_name", 100)] {
+        assert!(body[name].is_null() || (1..=max).contains(&chars(&body[name])), "{name}: {}", body[name]);
+    }
     let embeds = body["embeds"].as_array().cloned().unwrap_or_default();
     assert!(embeds.len() <= 10);
     let mut total = 0;
@@ -112,7 +129,7 @@ fn fixed_texts_beyond_the_limits_are_refused() {
             "embed.author.name: has 257 characters, Discord takes 256",
             |text| json!({ "embed": { "author": { "name": text } } }),
         ),
-        (80, "username: is longer than 80 characters", |text| json!({ "format": "m", "username": text })),
+        (80, "username: has 81 characters, Discord takes 80", |text| json!({ "format": "m", "username": text })),
         (
             2039,
             "avatar_url: is longer than 2048 bytes",
@@ -282,6 +299,8 @@ fn messages_that_differ_are_not_merged() {
         with("username", json!("b")),
         with("avatar_url", json!("https://a/")),
         with("allow_mentions", json!(true)),
+        with("silent", json!(true)),
+        with("suppress_embeds", json!(true)),
         message(json!({ "format": "@here", "allow_mentions": true }), b"{}").unwrap(),
     ];
     for (at, one) in others.iter().enumerate() {
@@ -295,6 +314,24 @@ fn messages_that_differ_are_not_merged() {
     let open = message(json!({ "format": "5` of" }), b"{}").unwrap();
     let code = message(json!({ "format": "`{t}`" }), br#"{"t":"*x*"}"#).unwrap();
     assert!(!open.clone().merge(&code) && code.clone().merge(&open));
+    // Each message with a title begins a post of its own.
+    let titled = with("thread_name", json!("t"));
+    assert!(!titled.clone().merge(&titled) && !plain.clone().merge(&titled) && !titled.clone().merge(&plain));
+    // The names that Discord shows count, not those of the event.
+    let relayed = |name: &str, avatar: &str| {
+        let event = json!({ "n": name, "a": avatar }).to_string();
+        let spec = json!({ "format": "m", "username": "{n}", "avatar_url": "{a}" });
+        message(spec, event.as_bytes()).unwrap()
+    };
+    let bob = relayed("Bob", "https://a/1");
+    for (other, merges) in [
+        (relayed(" Bob\n", "https://a/1#x"), true),
+        (relayed("Bob", "https://a/2"), false),
+        (relayed("Bob", ""), false),
+        (relayed("Alice", "https://a/1"), false),
+    ] {
+        assert_eq!(bob.clone().merge(&other), merges, "{other:?}");
+    }
     let mut pings = message(json!({ "format": "<@1>", "allow_mentions": true }), b"{}").unwrap();
     assert!(pings.merge(&message(json!({ "format": "<@2> <@&3>", "allow_mentions": true }), b"{}").unwrap()));
     assert!(pings.body().contains(r#""allowed_mentions":{"parse":[],"roles":["3"],"users":["1","2"]}"#));

@@ -10,6 +10,7 @@ use super::*;
 use crate::hooks::request::Webhook;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::json::tape;
+use crate::rows::rows;
 use crate::webhook::carrier;
 
 fn request(spec: Value, event: &str) -> Result<Request, NoRequest> {
@@ -22,17 +23,20 @@ fn request_of(mut spec: Value, event: &[u8]) -> Result<Request, NoRequest> {
     let Webhook::Http(http) = &*webhook else { panic!("not http") };
     let mut found = Vec::new();
     tape::parse(event, &mut found).unwrap();
-    let fields = Fields { tape: &found, channel: b"c", unix_ms: 1_700_000_000_000 };
-    Request::of(http, &fields, event)
+    let fields = Fields { tape: &found, json: event, channel: b"kill", unix_ms: 1_700_000_000_000, offset_s: 0 };
+    Request::of(http, &fields)
 }
 
 fn wire(spec: Value, event: &str) -> String {
-    // As minreq writes it, with the destination in place of the carrier.
-    let request = request(spec, event).unwrap();
+    wire_of(&request(spec, event).unwrap())
+}
+
+/// The request as minreq writes it, with the destination in place of the carrier.
+fn wire_of(request: &Request) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let sender = thread::spawn({
-        let minreq = request.minreq(url, "the-id");
+        let minreq = request.minreq(url, "the-id", 1_731_705_121);
         move || minreq.send_lazy().map(drop)
     });
     let mut stream = listener.accept().unwrap().0;
@@ -70,6 +74,32 @@ fn requests_are_encoded_with_their_default_headers() {
              webhook-id: the-id\r\nConnection: close\r\n\r\n"
         )
     );
+}
+
+#[test]
+fn each_row_of_the_table_is_written() {
+    for row in rows(include_str!("../../../testdata/hooks/http.txt")) {
+        let spec: Value = serde_json::from_str(&row.text(0)).unwrap();
+        let request = request_of(spec, row.bytes(1)).unwrap_or_else(|err| panic!("line {}: {err}", row.line));
+        let mut found = wire_of(&request);
+        let mut always = vec![
+            "Host: h".to_owned(),
+            format!("User-Agent: {USER_AGENT}"),
+            "Accept: */*".to_owned(),
+            "Accept-Encoding: identity".to_owned(),
+            "webhook-id: the-id".to_owned(),
+            "Connection: close".to_owned(),
+        ];
+        if !["GET", "HEAD"].contains(&&*request.method) {
+            always.push(format!("Content-Length: {}", request.body.len()));
+        }
+        for line in always {
+            let line = format!("\r\n{line}\r\n");
+            assert_eq!(found.matches(&line).count(), 1, "line {}: {line:?} in {found:?}", row.line);
+            found = found.replacen(&line, "\r\n", 1);
+        }
+        assert_eq!(found.replace("\r\n", "⏎"), row.text(2), "line {}", row.line);
+    }
 }
 
 #[test]

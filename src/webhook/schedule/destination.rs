@@ -7,7 +7,7 @@
 //! | paused | a rate limit or a failure | none | the time has passed |
 //! | broken | [`BROKEN_AFTER`] failures in a row | one after each pause, up to [`RETRY_LONGEST`] | a post is delivered or refused |
 //! | resting, reported as closed | [`DENIED_MAX`] denied posts in a row | one after each rest | a post is delivered, or its hook is added again |
-//! | closed | Discord does not know the webhook, or forbids it | none | its hook is added again |
+//! | closed | Discord does not know the webhook, or forbids it; another server says that it is gone | none | its hook is added again |
 //!
 //! If several states apply, the lowest in the table is reported.
 
@@ -33,7 +33,7 @@ pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
 /// Failures in a row after which a destination is reported as broken.
 const BROKEN_AFTER: u32 = 3;
-/// Posts in a row that one `http` destination denied (401, 403, 404, 410) before it rests.
+/// Posts in a row that one `http` destination denied (401, 403, 404) before it rests.
 pub const DENIED_MAX: u32 = 5;
 /// First rest of a destination that denies its posts. It doubles with each further denial, up to [`REST_LONGEST`].
 const REST_FIRST: Duration = Duration::from_secs(60);

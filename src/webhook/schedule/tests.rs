@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
 use crate::config::limits::SENDERS_MAX;
+use crate::hooks::signature::Signing;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
@@ -49,7 +50,7 @@ impl Clocked {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
         let address = PostAddress::http(url.reveal(), url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
-        let request = Request { url, method: "POST".into(), headers, body, timeout };
+        let request = Request { url, method: "POST".into(), headers, body, signing: Signing::default(), timeout };
         let post = self.post(address, Content::Request(request));
         self.schedule.offer(self.now, post)
     }
@@ -68,7 +69,8 @@ impl Clocked {
         let crate::hooks::request::Webhook::Discord(hook) = &*hook else { panic!("not discord") };
         let mut found = Vec::new();
         tape::parse(b"{}", &mut found).unwrap();
-        let message = Message::of(hook, &Fields { tape: &found, channel: b"c", unix_ms: 0 }).unwrap();
+        let fields = Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0, offset_s: 0 };
+        let message = Message::of(hook, &fields, &mut Vec::new()).unwrap();
         let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }
@@ -467,8 +469,12 @@ fn threads_of_one_webhook_pause_together() {
     clocked.schedule.done(clocked.now, 0, 0, answer);
     assert_eq!(clocked.next(), Some((2, 3)));
     assert_eq!(clocked.next(), None);
+    // A thread that gets its first post during the pause waits too.
+    clocked.discord(1, "?thread_id=7", "d");
+    assert_eq!(clocked.next(), None);
     clocked.pass(2.0);
     assert_eq!(clocked.next(), Some((1, 2)));
+    assert_eq!(clocked.next(), Some((3, 4)));
 }
 
 #[test]
@@ -618,6 +624,55 @@ fn a_post_that_fails_repeatedly_lets_the_others_pass() {
         clocked.pass(300.0);
     }
     assert_eq!(clocked.next(), Some((0, 2)));
+}
+
+/// A wrong password of a proxy gives up no post before its age does, and a right one is noticed soon.
+#[test]
+fn posts_that_a_proxy_holds_back_make_no_attempts() {
+    let mut clocked = Clocked::new();
+    clocked.discord(1, "", "a");
+    for _ in 0..WEBHOOK_ATTEMPTS_MAX * 2 {
+        assert_eq!(clocked.next(), Some((0, 1)));
+        assert!(clocked.done(0, Verdict::Unsent).is_empty());
+        clocked.discord(1, "", "b");
+        clocked.pass(UNSENT_RETRY_LONGEST.as_secs_f64());
+        clocked.check();
+    }
+    assert!(matches!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Broken(_)));
+    clocked.next();
+    let post = clocked.schedule.in_flight(0).unwrap();
+    // Nothing was sent, so further messages were merged into it.
+    assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
+}
+
+/// Discord refuses the name: all merged messages go again without it, together, and once only.
+#[test]
+fn a_refused_name_is_taken_off() {
+    let mut clocked = Clocked::new();
+    let address = PostAddress::discord(&Url::parse("http://discord/api/webhooks/1/token").unwrap());
+    for text in ["a", "b"] {
+        let body = serde_json::json!({
+            "content": text, "username": "Bob", "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
+        });
+        let message = Message::from_body(&body).unwrap();
+        let url = Url::parse("http://discord/api/webhooks/1/token").unwrap();
+        let post = clocked.post(address.clone(), Content::Message { url, message });
+        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+    }
+    clocked.next();
+    assert!(clocked.done(0, Verdict::Unnamed).is_empty());
+    clocked.check();
+    assert_eq!(clocked.next(), Some((0, 1)));
+    assert_eq!(said(&clocked, 0), (1, "a\nb".to_owned()));
+    let body = clocked.schedule.in_flight(0).unwrap().request().body;
+    assert!(!String::from_utf8(body).unwrap().contains("Bob"));
+    // Without a name it is a refusal like others: each message is sent alone, then given up.
+    assert!(clocked.done(0, Verdict::Unnamed).is_empty());
+    for number in [1, 2] {
+        assert_eq!(clocked.next(), Some((0, number)));
+        assert_eq!(clocked.done(0, Verdict::Unnamed)[0].cause, Cause::Refused);
+        clocked.check();
+    }
 }
 
 /// The merged messages are sent again one by one, which shows the refused one.
@@ -936,7 +991,7 @@ fn uses() -> impl Strategy<Value = Use> {
     prop_oneof![
         3 => (0..6_u8, any::<bool>()).prop_map(|(destination, discord)| Use::Offer { destination, discord }),
         3 => (0..5_usize).prop_map(|free| Use::Send { free }),
-        3 => (any::<usize>(), 0..8_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
+        3 => (any::<usize>(), 0..10_u8, any::<u64>()).prop_map(|(which, verdict, random)| Use::Answer { which, verdict, random }),
         1 => (0..600_u16).prop_map(|seconds| Use::Pass { seconds }),
     ]
 }
@@ -977,10 +1032,12 @@ proptest! {
                         4 => AGAIN,
                         5 => Verdict::Again { after: None, answered: true },
                         6 => Verdict::Never,
+                        7 => Verdict::Unsent,
+                        8 => Verdict::Unnamed,
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };
-                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned()) };
+                    let answer = PostResult { verdict, ..answer::trouble("why".to_owned().into()) };
                     let lost = clocked.schedule.done(clocked.now, random, at, answer);
                     dead += lost.iter().map(|dead| dead.post.jobs()).sum::<u64>();
                 }

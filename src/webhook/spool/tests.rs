@@ -7,10 +7,15 @@ use serde_json::json;
 use super::*;
 use crate::io::plain_file::held;
 
+/// A secret for signing.
+const SECRET: &str = "whsec_hunter2hunter2hunter2hunter2AAAA";
+
 fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
     let (method, timeout) = ("PUT".into(), Duration::from_millis(2500));
-    Request { url: Url::parse(url).unwrap(), method, headers, body: "é".repeat(bytes / 2).into_bytes(), timeout }
+    let (url, body) = (Url::parse(url).unwrap(), "é".repeat(bytes / 2).into_bytes());
+    let signing = Signing::new(vec![Secret::new(SECRET.to_owned())]);
+    Request { url, method, headers, body, signing, timeout }
 }
 
 fn message(text: &str) -> Message {
@@ -289,6 +294,7 @@ fn a_bad_line_loses_that_post_only() {
         change("Bearer hunter2", "Bearer\\r\\nX: y"),
         change("\"PUT\"", "\"PUT / HTTP/1.1\\r\\n\""),
         change("\"hook\":\"one\"", "\"hook\":1"),
+        change(SECRET, "whsec_short"),
         change("\"attempts\":2", "\"attempts\":99999999999"),
         change("\"type\":\"http\"", "\"type\":\"file\""),
         change("\"channel\":\"kill\"", "\"channel\":1"),

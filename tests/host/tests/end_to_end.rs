@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Answer, Folder, Redis, Scripted, Web};
+use fault_kit::{Answer, ConnectProxy, Folder, Redis, Scripted, Way, Web};
 use realtime::facade::redis::reply::Reply;
 use running::client::Client;
 use running::{Host, prefix, project, redis, seen_by_host, unwinding, variables};
@@ -68,6 +68,22 @@ fn the_api_keeps_its_rules() {
         let said =
             Host::start("api", &prefix(&format!("api-{unwinding}")), &["--unwind", unwinding, "--allow-errors"]).pass();
         assert!(said.contains("listener `raises` of `errors`, event on `errors`"), "{said}");
+    }
+}
+
+/// The machine's zone comes from Lua's `os.date` as it is at `require`, and again and again.
+#[test]
+fn dates_follow_the_machine_and_the_owner() {
+    // Of a zone that is 5:30 east, POSIX says -5:30. Windows has other names.
+    if seen_by_host(project("tests")).contains(':') {
+        return;
+    }
+    for unwinding in unwinding() {
+        let (prefix, options) = (prefix(&format!("calendar-{unwinding}")), ["--unwind", unwinding]);
+        let said = Host::start_with("calendar", &prefix, &options, &[("TZ", "XXX-5:30")]).pass();
+        for offset in ["+05:30", "+06:30"] {
+            assert!(said.contains(&format!("dates and days follow the clock of this machine, UTC{offset}")), "{said}");
+        }
     }
 }
 
@@ -284,6 +300,37 @@ fn the_hooks_of_the_wish_list_work_as_written() {
     assert_eq!(kills.sum::<u32>(), 5, "{log}");
 }
 
+/// Names, pictures, titles and colors of Discord messages come from Lua and its events.
+#[test]
+fn messages_have_the_names_and_colors_of_lua() {
+    let discord = Web::start(|_| Answer::Status(204));
+    let url = format!("discord={}", discord.url(""));
+    Host::start("relay", &prefix("relay"), &["--set", &url]).pass();
+    let seen: Vec<serde_json::Value> = discord.seen().iter().map(fault_kit::Seen::json).collect();
+    let shown = |text: &str| {
+        let body = seen.iter().find(|body| body["thread_name"] == text).unwrap();
+        assert_eq!(body["applied_tags"], serde_json::json!(["12"]));
+        format!("{} {} {}", body["username"], body["avatar_url"], body["embeds"][0]["color"])
+    };
+    assert_eq!(shown("a"), r#""Bob" "https://a/b.png" 16746496"#);
+    assert_eq!(shown("b"), "\"C\u{200a}lyde\" null 66051");
+    assert_eq!(shown("c"), r#""Bob" null null"#);
+}
+
+/// A host on which Discord is blocked: the proxy of the environment gets the posts. No name server knows the host.
+#[test]
+fn posts_go_through_the_proxy_of_the_environment() {
+    let discord = Web::start(|_| Answer::Status(204));
+    let proxy = ConnectProxy::start(|_| Way::Open);
+    let url = format!("discord={}", discord.url("").replace("127.0.0.1", "discord.example"));
+    let environment = [("http_proxy", proxy.url("gmod:hunter22@")), ("no_proxy", "other.example".to_owned())];
+    let environment = environment.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let said = Host::start_with("relay", &prefix("proxied"), &["--set", &url], &environment).pass();
+    assert_eq!(discord.seen().len(), 3);
+    assert_eq!(proxy.asked().len(), 3);
+    assert!(!said.contains("hunter22"), "{said}");
+}
+
 /// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
 /// those of the killed server may be missing.
 #[test]
@@ -345,7 +392,28 @@ fn hooks_may_be_wrong_raise_errors_and_be_removed() {
         let bodies: Vec<String> =
             web.seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
         assert_eq!(bodies.len(), 2, "{bodies:?}");
-        assert!(bodies[0].contains("\"nan\":null") && bodies[1].contains("\"last\":true"), "{bodies:?}");
+        assert!(
+            bodies[0].contains("\"nan\":null") && bodies[1] == r#"{"on":"kill","sum":{"last":true}}"#,
+            "{bodies:?}"
+        );
+    }
+}
+
+#[test]
+fn a_receiver_that_is_gone_gets_one_request_until_its_hook_is_added_again() {
+    for unwinding in unwinding() {
+        let is_asked = AtomicBool::new(false);
+        let web = Web::start(move |_| {
+            let is_back = is_asked.swap(true, Ordering::SeqCst);
+            if is_back { Answer::Status(200) } else { Answer::Full(410, String::new(), "moved away".to_owned()) }
+        });
+        let set = format!("web={}", web.url("/hook"));
+        let options = ["--set", &set, "--unwind", unwinding];
+        let said = Host::start("gone", &prefix(&format!("gone-{unwinding}")), &options).pass();
+        let expected =
+            "is closed (HTTP 410: moved away): correct its URL or remove the hook; added again, a hook opens it";
+        assert!(said.contains(expected) && !said.contains("/hook is"), "{said}");
+        assert_eq!(web.seen().len(), 2);
     }
 }
 
@@ -406,6 +474,10 @@ fn redis_and_webhooks_may_use_tls() {
             let seen: Vec<_> = web.seen().iter().map(|seen| (seen.target.clone(), seen.json()["n"].as_u64())).collect();
             assert_eq!(seen, [(target.to_owned(), Some(7))]);
         }
+        let signed = &secure.seen()[0];
+        let signatures: Vec<&str> = signed.header("webhook-signature").split(' ').collect();
+        assert!(signatures.len() == 2 && signatures.iter().all(|one| one.starts_with("v1,") && one.len() == 47));
+        assert!(signed.header("webhook-timestamp").parse::<u64>().unwrap() > 1_700_000_000);
     }
 }
 

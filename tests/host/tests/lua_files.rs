@@ -183,6 +183,19 @@ fn the_example_of_crossbow_shots_posts_low_health_only() {
 }
 
 #[test]
+fn the_example_of_chat_posts_under_the_names_of_players() {
+    let discord = Web::start(|_| Answer::Status(204));
+    run_example("discord_chat", &[(WEBHOOK, &discord.url("/api/webhooks/1/example"))]);
+    let seen = discord.seen();
+    let [line] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(
+        (line.content(), line.json()["flags"].as_u64()),
+        ("\\*hello\\* @\u{200b}everyone".to_owned(), Some(4100))
+    );
+    assert_eq!(line.json()["username"], "John on Garry's Mod");
+}
+
+#[test]
 fn the_examples_on_one_server_do_what_their_cards_say() {
     run_example("tournament", &[("local SHOW_EVERY_S = 5", "local SHOW_EVERY_S = 0.1")]);
     run_example("anticheat", &[]);

@@ -8,6 +8,7 @@
 //! | any reply, in any pieces, from a server that claims to be Redis | [`Scripted`] |
 //! | a Redis that is stopped, killed, restarted, full, busy, a replica, or has users or TLS | [`Redis`], a redis-server for one test |
 //! | any response, none, or an endless one, from a server that claims to be Discord or a web server | [`Web`] |
+//! | a way, a refusal, nonsense or nothing from an HTTP proxy | [`ConnectProxy`] |
 //! | valid, expired and wrong certificates | [`certificates`] |
 //! | a link that breaks silently | [`namespace`] |
 //! | all of these in a random order that can be repeated | [`Random`], which prints its seed |
@@ -16,6 +17,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub mod certificates;
+mod connect_proxy;
 pub mod namespace;
 mod poster;
 mod proxy;
@@ -25,6 +27,7 @@ mod scripted;
 mod server;
 mod web;
 
+pub use connect_proxy::{Asked, ConnectProxy, Way};
 pub use poster::{Folder, Hook, Poster};
 pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;

@@ -92,7 +92,7 @@ impl Poster {
     pub fn try_post(&self, hook: &Hook, json: &str) -> Result<(), IntakeFull> {
         let event = EventText::new(b"test", &[json.as_bytes()], 1_700_000_000_000);
         let (name, webhook) = (Arc::clone(&hook.name), Arc::clone(&hook.webhook));
-        self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event) })
+        self.shared.webhooks.push(Job { hook: name, webhook, event: Arc::new(event), offset_s: 0 })
     }
 
     /// The standing of the destination whose name contains `part` or whose hook is `part`. Waits until the worker has
@@ -144,19 +144,24 @@ impl Poster {
     /// Waits until no post waits any more and all of them are counted.
     #[track_caller]
     pub fn wait_drained(&self) {
-        wait_for("posts that wait", 0, || self.shared.webhooks.waiting());
+        // Both at once: a job that becomes a post just now is in neither queue, but not settled either.
+        wait_for("posts that wait and posts not settled", (0, 0), || {
+            (self.shared.webhooks.waiting(), self.unsettled())
+        });
         self.assert_balanced();
     }
 
     /// Asserts that in = delivered + dropped + waiting. A worker may be between two of its counts, so this waits for it.
     #[track_caller]
     pub fn assert_balanced(&self) {
+        wait_for("in - delivered - dropped - waiting", 0, || self.unsettled() - self.shared.webhooks.waiting() as i64);
+    }
+
+    /// Posts that are neither delivered nor given up, by the counts.
+    fn unsettled(&self) -> i64 {
         let stats = &self.shared.stats.webhooks;
-        wait_for("in - delivered - dropped - waiting", 0, || {
-            let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
-            let waiting = self.shared.webhooks.waiting() as u64;
-            stats.offered.get() as i64 - (stats.delivered.get() + dropped + waiting) as i64
-        });
+        let dropped: u64 = stats.dropped.list().iter().map(|(_, count)| count).sum();
+        stats.offered.get() as i64 - (stats.delivered.get() + dropped) as i64
     }
 
     /// Waits until `count` failed actions were reported since the last call, and returns them.

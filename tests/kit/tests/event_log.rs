@@ -1,6 +1,7 @@
 //! Event logs of a process that is killed at any moment: every record that it reported as safe is there, and the next
 //! process continues the log. Also event logs of a server that closes, and of one whose disk hangs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -139,6 +140,104 @@ fn a_pipe_instead_of_a_log_is_refused_and_delays_nothing() {
     server.emit("kill", "{}").unwrap();
     server.wait(|server| server.stat("/files/delivered") == 1 && server.stat("/files/dropped/refused") == 1);
     assert_eq!(records(&server, "other.log"), Ok(1));
+    server.assert_balanced();
+    server.stop();
+}
+
+/// Each channel has a log of its own, whatever its name holds. A flood of channels is refused beyond the bound, and a log
+/// that was closed for another goes on when its channel comes again.
+#[test]
+fn each_channel_has_a_log_of_its_own_below_the_folder() {
+    let hostile = [
+        "../../escape",
+        "..",
+        "kill",
+        "Kill",
+        "KILL",
+        "%4bill",
+        "con",
+        "CON",
+        "a/b",
+        "a\\b",
+        "nul\0x",
+        "C:x",
+        "x.idx",
+        "kill.log.000001",
+        "\u{e9}",
+        " ",
+        "x.",
+    ];
+    let written = |server: &mut Server| {
+        server.wait(|server| server.stat("/actions/waiting") + server.stat("/files/waiting") == 0)
+    };
+    let mut server = logging("*", "logs/{channel}.log");
+    for round in 0..2 {
+        for channel in hostile {
+            server.emit(channel, &json!({ "name": channel, "round": round }).to_string()).unwrap();
+        }
+        // More logs than may be open at once.
+        (0..100).for_each(|n| server.emit(&format!("many:{n}"), "{}").unwrap());
+        written(&mut server);
+    }
+    (0..200).for_each(|n| server.emit(&format!("flood:{n}"), "{}").unwrap());
+    written(&mut server);
+    let logs = 256;
+    let refused = hostile.len() as u64 + 100 + 200 - logs;
+    assert_eq!(
+        (server.stat("/actions_unmade"), server.stat("/files/delivered")),
+        (refused, logs + hostile.len() as u64 + 100)
+    );
+    server.wait(|server| server.told.iter().any(|told| format!("{told:?}").contains("has written 256 logs")));
+    let names: BTreeSet<String> = fs::read_dir(server.folder.path().join("logs"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap().to_lowercase())
+        .filter(|name| name.ends_with(".log"))
+        .collect();
+    // As many in lower case: Windows knows no other case.
+    assert_eq!(names.len() as u64, logs, "{names:?}");
+    // `realtime` is the module's own.
+    let beside = fs::read_dir(server.folder.path()).unwrap().map(|file| file.unwrap().file_name());
+    assert!(beside.into_iter().all(|name| name == "logs" || name == "realtime"));
+    for (path, name) in [("logs/%4bill.log", "Kill"), ("logs/kill.log", "kill"), ("logs/%2e%2e.log", "..")] {
+        let query = LogQuery::parse(path.as_bytes(), &json!({ "channel": name })).unwrap();
+        let count = server.answers.len();
+        server.engine.read_event_log(query, CallbackRef(9)).unwrap();
+        let answer = server.answered(count + 1).pop().unwrap().1;
+        assert!(answer.contains(&format!("channel='{name}'")) && answer.contains("round=1"), "{path}: {answer}");
+        assert_eq!(answer.matches("round=").count(), 2, "{path}: {answer}");
+    }
+    // Of a channel that was never seen the log is empty, as a hook may write it; another path is a mistake.
+    for (path, expected) in [("logs/never.log", "{}"), ("logs/never.txt", "no hook of this server writes it")] {
+        let query = LogQuery::parse(path.as_bytes(), &json!({})).unwrap();
+        let count = server.answers.len();
+        server.engine.read_event_log(query, CallbackRef(9)).unwrap();
+        let answer = server.answered(count + 1).pop().unwrap().1;
+        assert!(answer.contains(expected), "{path}: {answer}");
+    }
+    // A hook that is added again begins no further logs.
+    server.hook("*", json!({ "type": "file", "path": "logs/{channel}.log" }));
+    server.emit("after a reload", "{}").unwrap();
+    written(&mut server);
+    assert_eq!(server.stat("/actions_unmade"), refused + 1);
+    server.assert_balanced();
+    server.stop();
+}
+
+/// `{date}` is that of the owner's clock. Between these two zones it is never the same.
+#[test]
+fn a_log_of_each_day_follows_the_owners_clock() {
+    let mut server = logging("kill", "logs/{date}/kills.log");
+    for zone in ["-12:00", "+14:00", "-12:00"] {
+        server.engine.configure(&json!({ "timezone_offset": zone }).to_string()).unwrap();
+        server.emit("kill", "{}").unwrap();
+        server.wait(|server| server.stat("/actions/waiting") + server.stat("/files/waiting") == 0);
+    }
+    let days = fs::read_dir(server.folder.path().join("logs")).unwrap();
+    let days: BTreeSet<String> = days.map(|day| day.unwrap().file_name().into_string().unwrap()).collect();
+    // A day may end during the test.
+    assert!((2..=3).contains(&days.len()) && days.iter().all(|day| day.len() == 10), "{days:?}");
+    let counts = days.iter().map(|day| records(&server, &format!("logs/{day}/kills.log")).unwrap());
+    assert_eq!(counts.sum::<usize>(), 3);
     server.assert_balanced();
     server.stop();
 }

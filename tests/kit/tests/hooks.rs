@@ -378,6 +378,45 @@ fn an_action_that_cannot_be_made_is_counted_and_reported() {
     server.stop();
 }
 
+/// `by` may be a value of the event. A value that is no number fails the action, once reported; 0 changes nothing.
+#[test]
+fn hooks_add_amounts_of_events() {
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "amounts");
+    for (id, spec) in [
+        ("sum", json!({ "type": "counter", "key": "sum:{who}", "by": "{amount}" })),
+        ("left", json!({ "type": "counter", "key": "left", "by": "{amount}", "action": "decr" })),
+        ("top", json!({ "type": "leaderboard", "board": "top", "member": "{who}", "by": "{amount}" })),
+    ] {
+        server.engine.add_hook(b"pay", Some(id.as_bytes()), &spec, None).unwrap();
+    }
+    server.wait_ready();
+    for (who, amount) in [
+        ("a", json!(5)),
+        ("a", json!("9007199254740993")),
+        ("b", json!(0)),
+        ("c", json!(2.5)),
+        ("d", json!("12abc")),
+        ("d", json!("1e400")),
+        ("d", json!([5])),
+    ] {
+        emit(&mut server, "pay", &json!({ "who": who, "amount": amount }));
+    }
+    // Of seven events one has a fraction, which two counters refuse, and three have no number.
+    server.wait(|server| server.stat("/actions_unmade") == 2 + 3 * 3);
+    server.settle();
+    assert_eq!(redis.command(&["GET", "p:sum:a"]), "9007199254740998");
+    assert_eq!(redis.command(&["GET", "p:left"]), "-9007199254740998");
+    assert_eq!(redis.command(&["EXISTS", "p:sum:b", "p:sum:c", "p:sum:d"]), "0");
+    assert_eq!(redis.command(&["ZSCORE", "p:top", "b"]), "0");
+    assert_eq!(redis.command(&["ZSCORE", "p:top", "c"]), "2.5");
+    assert_eq!(redis.command(&["ZCARD", "p:top"]), "3");
+    server.wait(|server| server.stat("/notices/waiting") == 0);
+    let failed = |told: &&Notice| matches!(told, Notice::ActionFailed { .. });
+    assert_eq!(server.told.iter().filter(failed).count(), 3, "{:?}", server.told);
+    server.stop();
+}
+
 /// Keys, boards and members have the bound of `Incr`. Each cause is reported once; every action is counted.
 #[test]
 fn keys_and_members_of_hooks_have_the_bounds_of_incr() {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Redis, ReservedPort, wait_until};
+use fault_kit::{ConnectProxy, Redis, ReservedPort, Way, wait_until};
 use realtime::facade::config::Config;
 use realtime::facade::threads::selftest;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn lines(settings: &Value, data: &Folder) -> Vec<String> {
     let mut config = Config::defaults("test", 1);
     assert_eq!(config.apply_json("test", &settings.to_string()), []);
     let mut lines = Vec::new();
-    selftest::run(&config, &data.0, &mut |step| lines.push(step.to_string()));
+    selftest::run(&config, &data.0, 7200, &mut |step| lines.push(step.to_string()));
     lines
 }
 
@@ -59,8 +59,37 @@ fn a_redis_that_works_passes_every_step() {
     ];
     assert_eq!(names, expected, "{found:#?}");
     assert!(found.iter().all(|line| line.contains(" ok ")), "{found:#?}");
+    assert!(found[1].ends_with(", clock UTC+02:00"), "{}", found[1]);
     assert_eq!(redis.command(&["KEYS", "*"]), "", "nothing is left behind");
     assert_eq!(std::fs::read_dir(data.0.join("realtime")).unwrap().count(), 0);
+}
+
+/// The step `proxy` opens a way to Discord, if webhooks have a proxy for it, and tells its trouble without its password.
+#[test]
+fn a_proxy_is_a_step_of_its_own() {
+    let data = Folder::new("proxy");
+    let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n".to_vec();
+    // The way leads nowhere, as no packet of a test goes to Discord.
+    let opened = b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec();
+    let proxy = ConnectProxy::start(move |asked| {
+        Way::Raw(if asked.header("proxy-authorization").is_some() { opened.clone() } else { refusal.clone() })
+    });
+    let step = |settings: Value| {
+        let mut settings = settings;
+        settings["redis"] = json!("redis://127.0.0.1:1");
+        let found = lines(&settings, &data);
+        assert!(!found.concat().contains("hunter2"), "{found:?}");
+        let place = proxy.url("").replace("http://", "");
+        found.into_iter().find(|line| line.starts_with("proxy ")).map(|line| line.replace(&place, "PLACE"))
+    };
+    let ok = "proxy     ok     PLACE, set by `proxy`, opens the way to discord.com";
+    assert_eq!(step(json!({ "proxy": proxy.url("gmod:hunter2@") })).as_deref(), Some(ok));
+    assert_eq!(proxy.asked()[0].line, "CONNECT discord.com:443");
+    let failed = "proxy     FAILED cannot connect to https://discord.com: the proxy PLACE answered 407: set user and \
+        password, http://USER:PASSWORD@HOST:PORT. What to do: check `proxy`, which names the proxy of the webhooks";
+    assert_eq!(step(json!({ "proxy": proxy.url("") })).as_deref(), Some(failed));
+    assert_eq!(step(json!({ "proxy": proxy.url(""), "no_proxy": "discord.com" })), None);
+    assert_eq!(step(json!({})), None);
 }
 
 /// A port that neither accepts nor refuses connections, like a firewall that drops packets.

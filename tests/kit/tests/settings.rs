@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Answer, Folder, Redis, Server, Web, comes_true, wait_for};
+use fault_kit::{Answer, ConnectProxy, Folder, Redis, Server, Way, Web, comes_true, wait_for};
 use realtime::facade::config::{Config, OPTIONS, Operator, Sources};
 use realtime::facade::threads::settings::read_operator;
 use serde_json::{Value, json};
@@ -164,6 +164,27 @@ fn every_option_changes_at_run_time() {
                 assert_eq!(web.seen().len(), 1);
                 configure(&mut server, row.name, authority.file().to_str()).unwrap();
                 server.wait(|_| web.seen().len() == 2);
+            }
+            "proxy" | "no_proxy" => {
+                let (web, proxy) = (Web::start(|_| Answer::Status(200)), ConnectProxy::start(|_| Way::Open));
+                server.hook("w", json!({ "type": "http", "url": web.url("/") }));
+                let mut posts = 0;
+                // Each row: the option, its value, and the number of ways that the proxy has opened after one more post.
+                for (option, value, ways) in [
+                    ("proxy", "none".to_owned(), 0),
+                    ("proxy", proxy.url(""), 1),
+                    ("no_proxy", "10.0.0.0/8,127.0.0.0/8".to_owned(), 1),
+                    ("no_proxy", "10.0.0.0/8".to_owned(), 2),
+                    ("proxy", String::new(), 2),
+                ] {
+                    configure(&mut server, option, value).unwrap();
+                    posts += 1;
+                    server.emit("w", &format!("{{\"n\":{posts}}}")).unwrap();
+                    server.wait(|server| server.stat("/webhooks/delivered") == posts);
+                    assert_eq!((web.seen().len() as u64, proxy.asked().len()), (posts, ways), "{option}");
+                }
+                let said = configure(&mut server, "proxy", "http://user:hunter22@host").unwrap_err();
+                assert!(said.contains("no port") && !said.contains("hunter22"), "{said}");
             }
             other => panic!("`{other}` has no test"),
         }

@@ -28,6 +28,12 @@ fn once(first: Answer, then: Answer) -> impl Fn(&fault_kit::Seen) -> Answer {
     move |_| if asked.fetch_add(1, Ordering::SeqCst) == 0 { first.clone() } else { then.clone() }
 }
 
+/// The table with one more member.
+fn with(mut spec: Value, name: &str, value: Value) -> Value {
+    spec[name] = value;
+    spec
+}
+
 /// Waits for a report of failed actions and returns the reports.
 fn wait_told(poster: &Poster) -> Vec<(String, &'static str, String)> {
     let mut told = Vec::new();
@@ -64,6 +70,103 @@ fn messages_and_requests_arrive() {
     assert_eq!(request.header("x-identity"), "?");
     assert_ne!(message.header("webhook-id"), request.header("webhook-id"));
     poster.wait_drained();
+    poster.stop();
+}
+
+/// A relay of chat: each message has the name and the picture of its player, whatever these are.
+#[test]
+fn messages_appear_under_the_names_of_players() {
+    let web = Web::start(|_| DISCORD_OK);
+    let poster = Poster::default();
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}",
+        "username": "{name}", "avatar_url": "{avatar}", "silent": true,
+    });
+    let hook = Hook::new("d", spec);
+    for (name, avatar) in [("Bob", "https://a/1.png"), ("Clyde", "file:///etc/passwd"), ("\u{200b}", "")] {
+        poster.post(&hook, json!({ "text": "hi", "name": name, "avatar": avatar }));
+    }
+    poster.wait_delivered(3);
+    let seen: Vec<Value> = web.seen().iter().map(fault_kit::Seen::json).collect();
+    let shown =
+        |at: usize| (seen[at]["username"].as_str(), seen[at]["avatar_url"].as_str(), seen[at]["flags"].as_u64());
+    assert_eq!(shown(0), (Some("Bob"), Some("https://a/1.png"), Some(4096)));
+    assert_eq!(shown(1), (Some("C\u{200a}lyde"), None, Some(4096)));
+    assert_eq!(shown(2), (None, None, Some(4096)));
+    assert_eq!(poster.shared.stats.message_parts_left_out.get(), 1);
+    poster.wait_drained();
+    poster.stop();
+}
+
+/// Discord may refuse a name by a rule that nobody knows: the message appears under the webhook's own name then.
+#[test]
+fn a_message_whose_name_is_refused_goes_without_it() {
+    let refusal = json!({ "code": 50035, "message": "Invalid Form Body", "errors": { "username": { "_errors": [] } } });
+    let web = Web::start(move |seen| match seen.json()["username"].as_str() {
+        Some("Hated") => Answer::Full(400, String::new(), refusal.to_string()),
+        _ => DISCORD_OK,
+    });
+    let poster = Poster::default();
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}",
+        "username": "{name}", "avatar_url": "https://a/b.png",
+    });
+    let hook = Hook::new("d", spec);
+    for (name, text) in [("Bob", "a"), ("Hated", "b"), ("Bob", "c")] {
+        poster.post(&hook, json!({ "text": text, "name": name }));
+    }
+    poster.wait_delivered(3);
+    let seen: Vec<Value> = web.seen().iter().map(fault_kit::Seen::json).collect();
+    let said: Vec<_> = seen.iter().map(|body| (body["content"].as_str().unwrap(), body["username"].as_str())).collect();
+    assert_eq!(said, [("a", Some("Bob")), ("b", Some("Hated")), ("b", None), ("c", Some("Bob"))]);
+    assert!(seen[2]["avatar_url"].is_null());
+    assert_eq!(poster.shared.stats.message_parts_left_out.get(), 1);
+    poster.wait_drained();
+    poster.stop();
+}
+
+/// Threads of one webhook share its rate limit, as Discord counts requests to the webhook.
+#[test]
+fn threads_share_the_rate_limit_of_their_webhook() {
+    let web = Web::start(once(limited(1.5, false), DISCORD_OK));
+    let poster = Poster::default();
+    let webhook = web.url("/api/webhooks/1/token");
+    let spec = |more: Value| {
+        let mut spec = json!({ "type": "discord", "webhook": webhook, "format": "{text}" });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Hook::new("d", spec)
+    };
+    let hooks =
+        [json!({}), json!({ "thread_id": "5" }), json!({ "thread_name": "{text}", "applied_tags": ["7"] })].map(spec);
+    poster.post(&hooks[0], json!({ "text": "a" }));
+    wait_until("the limit is known", || poster.standing("webhooks/1").tally.status_429 == 1);
+    for hook in &hooks[1..] {
+        poster.post(hook, json!({ "text": "b" }));
+        poster.post(hook, json!({ "text": "c" }));
+    }
+    poster.wait_delivered(5);
+    let seen = web.seen();
+    let limit = seen[0].at + Duration::from_millis(1500);
+    assert!(seen.iter().skip(1).all(|later| later.at >= limit), "{seen:?}");
+    let mut got: Vec<_> = seen
+        .iter()
+        .skip(1)
+        .map(|seen| (seen.target.as_str(), seen.content(), seen.json()["thread_name"].clone()))
+        .collect();
+    got.sort_by_key(|(target, content, _)| (target.len(), content.clone()));
+    let wait = "/api/webhooks/1/token?wait=true";
+    let expected = [
+        (wait, "a".to_owned(), Value::Null),
+        (wait, "b".to_owned(), json!("b")),
+        (wait, "c".to_owned(), json!("c")),
+        ("/api/webhooks/1/token?thread_id=5&wait=true", "b\nc".to_owned(), Value::Null),
+    ];
+    assert_eq!(got, expected);
+    assert!(
+        seen.iter()
+            .filter(|seen| seen.json()["thread_name"].is_string())
+            .all(|seen| seen.json()["applied_tags"] == json!(["7"]))
+    );
     poster.stop();
 }
 
@@ -170,17 +273,21 @@ fn many_rate_limits_lose_no_message() {
 
 // ---- refusals -----------------------------------------------------------------------------------------------------
 
-/// Discord answers that a webhook no longer exists.
+/// Discord answers that a webhook no longer exists, or another receiver that it is gone.
 #[test]
 fn a_destination_that_is_gone_gets_one_request() {
-    for (status, body) in [
-        (401, r#"{"message":"Invalid Webhook Token","code":50027}"#),
-        (403, "{}"),
-        (404, r#"{"message":"Unknown Webhook","code":10015}"#),
-        (410, ""),
+    for (kind, status, body) in [
+        ("discord", 401, r#"{"message":"Invalid Webhook Token","code":50027}"#),
+        ("discord", 403, "{}"),
+        ("discord", 404, r#"{"message":"Unknown Webhook","code":10015}"#),
+        ("discord", 410, ""),
+        ("http", 410, "gone"),
     ] {
         let web = Web::start(move |_| Answer::Full(status, String::new(), body.to_owned()));
-        let (poster, hook) = (Poster::default(), Hook::discord(&web.url("/api/webhooks/1/hunter2")));
+        let url = web.url("/api/webhooks/1/hunter2");
+        let spec = json!({ "type": kind, "format": "{text}" });
+        let url_name = if kind == "http" { "url" } else { "webhook_url" };
+        let (poster, hook) = (Poster::default(), Hook::new("d", with(spec, url_name, json!(url))));
         poster.post(&hook, json!({ "text": "first" }));
         wait_until("the destination is closed", || {
             matches!(poster.standing("webhooks").state, DestinationState::Closed(_))
@@ -197,7 +304,7 @@ fn a_destination_that_is_gone_gets_one_request() {
             poster.dead_letters().iter().all(|line| line["cause"] == "closed" && line["reason"] == reason.as_str())
         );
         // The first post reports it; ten more of the same kind within ten seconds do not.
-        assert_eq!(poster.wait_told(1), [("d".to_owned(), "discord", reason)]);
+        assert_eq!(poster.wait_told(1), [("d".to_owned(), kind, reason)]);
         // The hook is added again: the module tries once more.
         poster.shared.webhooks.reopen(&hook.webhook);
         assert_eq!(poster.standing("webhooks").state, DestinationState::Ok);
@@ -281,7 +388,7 @@ fn a_denied_request_does_not_close_its_destination() {
     let web = Web::start(|seen| match seen.json()["n"].as_u64() {
         Some(n) if n % 3 == 1 => Answer::Status(403),
         Some(n) if n % 3 == 2 => Answer::Status(404),
-        _ if seen.target == "/gone" => Answer::Status(410),
+        _ if seen.target == "/missing" => Answer::Status(404),
         _ => Answer::Status(200),
     });
     let poster = Poster::default();
@@ -293,18 +400,18 @@ fn a_denied_request_does_not_close_its_destination() {
     poster.wait_drained();
     assert_eq!((web.seen().len(), poster.delivered(), poster.dropped("refused")), (40, 14, 26));
     assert_eq!(poster.standing("good").state, DestinationState::Ok);
-    // In the end the path that is gone is paused. Its other posts wait, and no other path does.
-    let gone = Hook::http_named("gone", &web.url("/gone"));
-    (0..DENIED_MAX + 1).for_each(|_| poster.post(&gone, json!({})));
-    wait_until("the path is paused", || matches!(poster.standing("gone").state, DestinationState::Closed(_)));
+    // In the end the path that is missing is paused. Its other posts wait, and no other path does.
+    let missing = Hook::http_named("missing", &web.url("/missing"));
+    (0..DENIED_MAX + 1).for_each(|_| poster.post(&missing, json!({})));
+    wait_until("the path is paused", || matches!(poster.standing("missing").state, DestinationState::Closed(_)));
     poster.post(&hook, json!({}));
     poster.wait_delivered(15);
     assert_eq!(poster.dropped("refused"), 26 + u64::from(DENIED_MAX));
-    let DestinationState::Closed(reason) = poster.standing("gone").state else {
-        panic!("{:?}", poster.standing("gone"))
+    let DestinationState::Closed(reason) = poster.standing("missing").state else {
+        panic!("{:?}", poster.standing("missing"))
     };
-    assert!(reason.starts_with("HTTP 410; it denied"), "{reason}");
-    assert_eq!(poster.standing("gone").waiting, 1);
+    assert!(reason.starts_with("HTTP 404; it denied"), "{reason}");
+    assert_eq!(poster.standing("missing").waiting, 1);
     poster.assert_balanced();
     poster.stop();
 }
@@ -728,7 +835,12 @@ fn the_next_process_sends_the_remaining_posts() {
     for n in 0..3 {
         hooks.iter().for_each(|hook| poster.post(hook, json!({ "text": n.to_string(), "n": n })));
     }
-    wait_for("posts in flight", 2, || web.seen().len());
+    let spec = json!({
+        "type": "discord", "webhook": web.url("/forum"), "format": "new", "username": "{name}", "avatar_url": "{avatar}",
+        "thread_name": "{name}", "applied_tags": ["7"], "silent": true, "suppress_embeds": true,
+    });
+    poster.post(&Hook::new("f", spec), json!({ "name": "Clyde", "avatar": "https://a/b" }));
+    wait_for("posts in flight", 3, || web.seen().len());
     let first: Vec<String> = web.seen().iter().map(|seen| seen.header("webhook-id").to_owned()).collect();
     poster.assert_balanced();
     poster.stop();
@@ -745,15 +857,25 @@ fn the_next_process_sends_the_remaining_posts() {
     std::fs::write(folder.path().join("spool.jsonl"), text).unwrap();
 
     let poster = Poster::with(json!({}), folder.clone());
-    poster.wait_delivered(6);
+    poster.wait_delivered(7);
     wait_until("the spool is removed", || !poster.spool().exists());
-    let seen = web.seen();
+    let mut seen = web.seen();
+    let forum = seen.remove(seen.iter().position(|seen| seen.target == "/forum?wait=true").unwrap());
+    let expected = json!({
+        "allowed_mentions": { "parse": [] }, "content": "new", "username": "C\u{200a}lyde", "avatar_url": "https://a/b",
+        "thread_name": "Clyde", "applied_tags": ["7"], "flags": 4100,
+    });
+    assert_eq!((forum.json(), first.contains(&forum.header("webhook-id").to_owned())), (expected, true));
     let numbers: Vec<u64> =
         seen.iter().filter(|seen| seen.target == "/a").map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [0, 1, 2]);
     let texts: Vec<String> = seen.iter().filter(|seen| seen.target != "/a").map(|seen| seen.content()).collect();
     assert_eq!(texts.join("\n"), "0\n1\n2");
-    assert!(first.iter().all(|id| seen.iter().any(|seen| seen.header("webhook-id") == id)));
+    assert!(
+        first
+            .iter()
+            .all(|id| *id == forum.header("webhook-id") || seen.iter().any(|seen| seen.header("webhook-id") == id))
+    );
     poster.wait_drained();
     poster.stop();
     let again = Poster::with(json!({}), folder);

@@ -1,0 +1,45 @@
+-- Dates in templates follow the machine's clock through a change, and the option. The test runs this with a zone 5:30 east
+-- of UTC.
+local date, shift = os.date, 0
+-- The clock of the machine as it is at `require`; daylight saving time begins when `shift` changes.
+function os.date(format, time) return date(format, format == "*t" and time + shift or time) end
+require("realtime")
+-- The module keeps the function that it found.
+function os.date() error("replaced by a script") end
+
+realtime.AddHook("tick", "count", { type = "counter", key = "{zone} {date} {time:%H:%M} {week}", by = "{n}" })
+
+-- What changes, and the distance from UTC that follows, in seconds.
+local zones = {
+	{ "as the machine begins", 19800, function() end },
+	{ "daylight saving time", 23400, function() shift = 3600 end },
+	{ "the owner's", -12600, function() assert(realtime.Configure({ timezone_offset = "-03:30" })) end },
+	{ "the machine's again", 23400, function() assert(realtime.Configure({ timezone_offset = "" })) end },
+}
+local begun, deadline = nil, host.mono() + 60
+
+timer.Create("steps", 0, 0, function()
+	local zone = zones[1]
+	if not zone then
+		assert(realtime.Configure({ timezone_offset = "Europe/Paris" }) == false)
+		print("1 passed, 0 failed")
+		return host.quit(0)
+	end
+	if host.mono() > deadline then print("no counter of zone " .. zone[1]) return host.quit(1) end
+	if not begun then
+		begun = os.time()
+		zone[3]()
+	end
+	assert(realtime.Emit("tick", { zone = zone[1], n = "3" }))
+	-- A minute may end between the event and now.
+	for time = begun, os.time() do
+		local key = zone[1] .. " " .. date("!%Y-%m-%d %H:%M %G-W%V", time + zone[2])
+		local count = tonumber(realtime.Get(key) or 0)
+		if count > 0 then
+			assert(count % 3 == 0)
+			table.remove(zones, 1)
+			begun = nil
+			return
+		end
+	end
+end)
