@@ -120,7 +120,79 @@ fn container_len(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+
+    /// The same by the structure of the value. Strings that are JSON themselves are looked into, as long as there are levels.
+    fn naive(value: &Value, level: usize) -> Value {
+        match value {
+            Value::Object(members) => {
+                let hidden = |name: &str| NAMES.iter().any(|other| other.eq_ignore_ascii_case(name));
+                let member = |(name, value): (&String, &Value)| {
+                    (name.clone(), if hidden(name) { Value::from("***") } else { naive(value, level) })
+                };
+                Value::Object(members.iter().map(member).collect())
+            }
+            Value::Array(elements) => elements.iter().map(|element| naive(element, level)).collect(),
+            Value::String(text) if level < LEVELS_MAX => match serde_json::from_str::<Value>(text) {
+                Ok(inner @ (Value::Object(_) | Value::Array(_) | Value::String(_))) => {
+                    Value::from(naive(&inner, level + 1).to_string())
+                }
+                _ => value.clone(),
+            },
+            other => other.clone(),
+        }
+    }
+
+    /// Values in which addresses, words like them, quotes and JSON in strings are frequent.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let word = || prop_oneof![Just("ip"), Just("Address"), Just("x"), Just("é"), Just("a\\\"b"), Just("[{")];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            word().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 4, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::Array),
+                vec((word(), inner.clone()), 0..4)
+                    .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+                inner.prop_map(|value| Value::from(value.to_string())),
+            ]
+        })
+    }
+
+    /// How deep JSON stands inside strings.
+    fn levels(value: &Value) -> usize {
+        match value {
+            Value::Array(elements) => elements.iter().map(levels).max().unwrap_or(0),
+            Value::Object(members) => members.values().map(levels).max().unwrap_or(0),
+            Value::String(text) => serde_json::from_str::<Value>(text).map_or(0, |inner| 1 + levels(&inner)),
+            _ => 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_masked_as_its_value(value in any_value(), is_pretty in any::<bool>()) {
+            // Deeper strings are hidden as a whole.
+            prop_assume!(levels(&value) < LEVELS_MAX);
+            let text = if is_pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            let hidden = masked(&text);
+            prop_assert_eq!(serde_json::from_str::<Value>(&hidden).unwrap(), naive(&value, 0), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_masked_without_a_panic(text in "[\"\\\\{}\\[\\]:, ipé\\n]{0,60}") {
+            let hidden = masked(&text);
+            // Hiding again changes nothing.
+            prop_assert_eq!(masked(&hidden), hidden.clone(), "{}", text);
+        }
+    }
 
     #[test]
     fn addresses_are_hidden_at_any_depth() {
