@@ -168,6 +168,7 @@ fn help_is_an_answer_and_no_error() {
     for (arguments, usage) in [
         (&["--help"][..], "usage: realtime-cli log cat|stat|verify LOG"),
         (&["-h"], "usage: realtime-cli log cat|stat|verify LOG"),
+        (&["--version"], "realtime-cli 0."),
         (&["log", "--help"], "usage: realtime-cli log cat LOG"),
         (&["log", "cat", "-h"], "usage: realtime-cli log cat LOG"),
         (&["tail", "--help"], "usage: realtime-cli tail PATTERN..."),

@@ -1,4 +1,4 @@
-//! `realtime-cli serve` on the wire: headers, refusals, limits, the stream of a page, and what never leaves the program.
+//! `realtime-cli serve` on the wire: headers, refusals, limits, and the stream of a page without addresses and passwords.
 //! `scripts/test-page` looks at the page in a browser.
 
 use std::fs;

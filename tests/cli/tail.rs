@@ -1,4 +1,4 @@
-//! `realtime-cli tail`: which lines it prints, how it survives the end of Redis, and what it never shows.
+//! `realtime-cli tail`: its lines, its way through the end of Redis, and messages without passwords.
 
 use crate::fleet::{Game, Running, numbered};
 

@@ -39,7 +39,7 @@ const EMPTY_WAITS_MAX: u32 = (SILENCE_MAX.as_millis() / HEARTBEAT.as_millis()) a
 /// Memory for decoding that is kept from event to event, in bytes.
 const SCRATCH_BYTES_KEPT: usize = 64 * 1024;
 
-/// One thing that the feed tells.
+/// A piece of news from the feed.
 pub(crate) enum News<'a> {
     Event(Event<'a>),
     /// An event over the limit of the module was skipped.
@@ -159,7 +159,7 @@ enum Asked {
 /// One connection.
 struct Session<'a> {
     topics: &'a [Topic],
-    prefix: &'a [u8],
+    prefix: &'a str,
     ledger: &'a mut Ledger,
     decoder: Decoder,
     /// In the order in which Redis answers.
@@ -174,7 +174,7 @@ impl<'a> Session<'a> {
     fn new(settings: &'a Settings, topics: &'a [Topic], ledger: &'a mut Ledger) -> Session<'a> {
         Session {
             topics,
-            prefix: settings.prefix().as_bytes(),
+            prefix: settings.prefix(),
             ledger,
             decoder: Decoder::new(PUSH_LIMITS),
             asked: VecDeque::new(),
@@ -190,8 +190,7 @@ impl<'a> Session<'a> {
         for (at, topic) in self.topics.iter().enumerate() {
             let verb: &[u8] = if topic.is_pattern() { b"PSUBSCRIBE" } else { b"SUBSCRIBE" };
             // One command for each: an ACL that forbids one topic would refuse all of one command.
-            let prefix = std::str::from_utf8(self.prefix).unwrap_or_default();
-            command::encode(&mut bytes, &[verb, &topic.wire_name(prefix)]);
+            command::encode(&mut bytes, &[verb, &topic.wire_name(self.prefix)]);
             self.asked.push_back(Asked::Subscription(at));
         }
         connection.write_all(&bytes)?;
@@ -291,8 +290,7 @@ impl<'a> Session<'a> {
         let channel = self.unprefixed(wire_channel);
         let first =
             self.topics.iter().zip(&self.is_refused).find(|(topic, refused)| !**refused && topic.covers(channel));
-        let prefix = std::str::from_utf8(self.prefix).unwrap_or_default();
-        if first.is_some_and(|(topic, _)| topic.is_pattern() != is_pattern || topic.wire_name(prefix) != name) {
+        if first.is_some_and(|(topic, _)| topic.is_pattern() != is_pattern || topic.wire_name(self.prefix) != name) {
             return ControlFlow::Continue(());
         }
         self.tape.clear();
@@ -306,6 +304,6 @@ impl<'a> Session<'a> {
     }
 
     fn unprefixed<'b>(&self, wire_channel: &'b [u8]) -> &'b [u8] {
-        wire_channel.strip_prefix(self.prefix).unwrap_or(wire_channel)
+        wire_channel.strip_prefix(self.prefix.as_bytes()).unwrap_or(wire_channel)
     }
 }

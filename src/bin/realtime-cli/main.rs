@@ -38,7 +38,7 @@ const USAGE: &str = "\
 usage: realtime-cli log cat|stat|verify LOG ...   reads event logs
        realtime-cli tail PATTERN... [OPTION...]   prints events as they pass through Redis
        realtime-cli serve [PATTERN...] [OPTION...] shows them on a page for a browser on this machine
-realtime-cli COMMAND --help lists the options of a command
+realtime-cli COMMAND --help lists the options of a command; realtime-cli --version prints the version
 ";
 
 /// Runs one command. Output is buffered and flushed at the end, so a failed flush counts like a failed write.
@@ -47,12 +47,13 @@ fn main() -> ExitCode {
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let command = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
     let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
-    let mut help = |usage: &str| out.write_all(usage.as_bytes()).map(|()| 0).map_err(Failure::from);
+    let mut print = |text: &str| out.write_all(text.as_bytes()).map(|()| 0).map_err(Failure::from);
     let result = match command.to_str() {
-        Some("--help" | "-h") => help(USAGE),
-        Some("log") if asks_for_help => help(log::USAGE),
-        Some("tail") if asks_for_help => help(tail::USAGE),
-        Some("serve") if asks_for_help => help(serve::USAGE),
+        Some("--help" | "-h") => print(USAGE),
+        Some("--version" | "-V") => print(concat!("realtime-cli ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some("log") if asks_for_help => print(log::USAGE),
+        Some("tail") if asks_for_help => print(tail::USAGE),
+        Some("serve") if asks_for_help => print(serve::USAGE),
         Some("log") => log::run(arguments, time::now_ms(), &mut out),
         Some("tail") => tail::run(arguments, &mut out).map(|()| 0),
         Some("serve") => serve::run(arguments, &mut out).map(|()| 0),

@@ -1,4 +1,4 @@
-//! What is known about the fleet now, for all open pages: the last events, counts, servers, gaps. The feed fills it, and
+//! The state of the fleet for all open pages: the last events, counts, servers, gaps. The feed fills it, and
 //! the thread of each page reads it. No thread holds its lock while it writes to a socket, so no page can hold up the
 //! feed. Everything in it is bounded.
 //!
@@ -103,7 +103,7 @@ impl Hub {
         Hub { facts, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Takes one thing that the feed tells.
+    /// Takes one piece of news of the feed.
     pub(super) fn take(&self, news: &News<'_>) {
         let now = now_ms();
         match news {

@@ -41,7 +41,7 @@ function clock(ms, withSeconds) {
   const minutes = pad(time.getHours()) + ":" + pad(time.getMinutes());
   return withSeconds ? minutes + ":" + pad(time.getSeconds()) : minutes;
 }
-const grouped = (number) => Number(number).toLocaleString("en-US");
+const grouped = (number) => (Number.isFinite(Number(number)) ? Number(number).toLocaleString("en-US") : tame(number));
 function ago(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return seconds + " s";
