@@ -200,6 +200,23 @@ function realtime.ReadEventLog(path, options) end
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
+---One message that is created once and then edited. Placeholders of its texts: server, hostname, map, gamemode, players,
+---max_players, uptime, started, time, events.
+---@class realtime.DiscordStatusSpec
+---@field type "discord_status"
+---@field webhook_url? string or `webhook`
+---@field webhook? string
+---@field format? string a template; or `message`, or `embed`
+---@field message? string
+---@field embed? table as in `realtime.DiscordSpec`
+---@field username? string
+---@field avatar_url? string
+---@field interval? integer seconds between two edits, 10 to 86400; 60 if left out
+---@field events? integer lines of `{events}`, 1 to 25; 5 if left out
+---@field event_format? string a template: the line of an event, for `{events}`
+---@field where? realtime.Where chooses the events
+---@field scope? realtime.Scope "each" if left out: a message for each server
+
 ---@class realtime.HttpSpec
 ---@field type "http"
 ---@field url string a template
@@ -258,10 +275,10 @@ function realtime.ReadEventLog(path, options) end
 ---channel is replaced.
 ---@param channel string
 ---@param id string
----@param spec realtime.ActionSpec|realtime.ConditionalSpec
+---@param spec realtime.ActionSpec|realtime.ConditionalSpec|realtime.DiscordStatusSpec
 ---@return string? id
 ---@return string? reason names the member; nothing is changed
----@overload fun(channel: string, spec: realtime.ActionSpec|realtime.ConditionalSpec): string?, string?
+---@overload fun(channel: string, spec: realtime.ActionSpec|realtime.ConditionalSpec|realtime.DiscordStatusSpec): string?, string?
 function realtime.AddHook(channel, id, spec) end
 
 ---Removes the hook with this id from the channel; without a channel, from every channel.

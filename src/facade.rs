@@ -77,6 +77,9 @@ pub mod hooks {
     pub mod spec {
         pub use crate::hooks::spec::{ActionKind, Spec};
     }
+    pub mod status {
+        pub use crate::hooks::status::GameValues;
+    }
 }
 
 pub mod io {

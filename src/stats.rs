@@ -182,6 +182,8 @@ counters! {
         closed,
         /// There are too many destinations.
         crowded,
+        /// A text of a status message that a newer one took the place of.
+        replaced,
         /// Lost in a panic of the library.
         panic,
     }

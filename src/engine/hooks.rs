@@ -52,7 +52,8 @@ impl Registrations {
 pub(crate) fn webhooks(actions: &[Action]) -> impl Iterator<Item = &Webhook> {
     actions.iter().filter_map(|action| match &action.kind {
         ActionKind::Webhook(webhook) => Some(&**webhook),
-        ActionKind::File(_) | ActionKind::Counter(_) | ActionKind::Leaderboard(_) => None,
+        // `rt-webhooks` itself opens the destination of a status message.
+        ActionKind::File(_) | ActionKind::Counter(_) | ActionKind::Leaderboard(_) | ActionKind::Status(_) => None,
     })
 }
 

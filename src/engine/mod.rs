@@ -162,6 +162,8 @@ impl Engine {
         self.attached_before += 1;
         self.generation = self.attached_before;
         self.shared.links.greet();
+        // A status message shows the new map as soon as the first tick tells it.
+        self.shared.webhooks.desk.ask_game();
         self.shared.inbox.raise_attention();
         self.generation
     }

@@ -13,7 +13,9 @@ use crate::engine::hooks::webhooks;
 use crate::engine::matched::ByChannel;
 use crate::engine::registrations::{Added, Origin, Registered, Registrations, Removed};
 use crate::engine::{Engine, Refusal, fits, report};
+use crate::event::fingerprint::Fingerprint;
 use crate::hooks::routes::Routes;
+use crate::hooks::status::STATUSES_MAX;
 
 /// Selects the hooks or the aggregators of an engine.
 pub(crate) type Select = fn(&mut Engine) -> &mut Registrations;
@@ -100,6 +102,7 @@ impl Engine {
         function: Option<CallbackRef>,
     ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
         self.admit_names(channel, id)?;
+        self.admit_status(channel, id, spec)?;
         let origin = self.take_origin();
         let added = select(self).add_spec(channel, id, spec, function, &origin);
         // Also after an error: taking the origin may have suspended registrations.
@@ -119,6 +122,20 @@ impl Engine {
         let mut released = self.forget_all(before.into_iter().collect(), false);
         released.extend(function);
         Ok((Arc::clone(item.header().id), released))
+    }
+
+    /// Refuses a hook with one more status message than [`STATUSES_MAX`]. One that is added again is no more.
+    fn admit_status(&self, channel: &[u8], id: Option<&[u8]>, spec: &Value) -> Result<(), Refusal> {
+        let is_status = spec.get("type").and_then(Value::as_str) == Some("discord_status");
+        if !is_status || self.routes.statuses().count() < STATUSES_MAX {
+            return Ok(());
+        }
+        let own = Fingerprint::of(channel, spec).to_string();
+        let id = id.unwrap_or(own.as_bytes());
+        if self.routes.statuses().any(|hook| hook.topic.name() == channel && *hook.id == *id) {
+            return Ok(());
+        }
+        Err(Refusal::Config(format!("there are {STATUSES_MAX} hooks of type discord_status already")))
     }
 
     /// Removes every hook or aggregator of this id, on one channel alone if one is given, an aggregator with the events

@@ -139,6 +139,7 @@ fn destination(standing: &DestinationReport) -> Value {
         ("in", tally.offered),
         ("delivered", tally.delivered),
         ("dead", tally.dead),
+        ("replaced", tally.replaced),
         ("waiting", *waiting),
         ("2xx", tally.status_2xx),
         ("4xx", tally.status_4xx),
@@ -162,8 +163,9 @@ fn summary(state: &str, detail: &str, lasted: Duration, stats: &Value) -> String
         .filter_map(|(_, group)| group.get("dropped")?.as_object())
         .flatten()
         .filter_map(|(reason, count)| {
-            // A duplicate that is not delivered twice, and an event that nobody listens to, are no loss.
-            count.as_u64().filter(|_| !matches!(reason.as_str(), "repeat" | "no_listener"))
+            // A duplicate that is not delivered twice, an event that nobody listens to, and a text that a newer one
+            // replaces are no loss.
+            count.as_u64().filter(|_| !matches!(reason.as_str(), "repeat" | "no_listener" | "replaced"))
         })
         .sum();
     let lost = match (dropped, count("missed")) {

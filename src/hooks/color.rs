@@ -50,6 +50,14 @@ impl Color {
         found.map(Some).ok_or_else(|| members.error(name, format_args!("{expected}")))
     }
 
+    /// The placeholder that stands for the color.
+    pub(crate) fn placeholder(&self) -> Option<&str> {
+        match self {
+            Color::Fixed(_) => None,
+            Color::Field(path) => Some(path),
+        }
+    }
+
     /// The color for one event. `Ok(None)`: the event has no such field, or an empty one. The error is the path of a
     /// field that holds something else than a color.
     pub(crate) fn of(&self, fields: &Fields<'_>) -> Result<Option<u32>, &str> {

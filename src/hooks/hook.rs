@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
 use crate::hooks::lease::Lease;
-use crate::hooks::spec::{Action, Scope, Spec};
+use crate::hooks::spec::{Action, ActionKind, Scope, Spec};
+use crate::hooks::status::Status;
 
 /// One registration of `AddHook`.
 pub(crate) struct Hook {
@@ -23,6 +24,19 @@ pub(crate) struct Hook {
 }
 
 impl Hook {
+    /// The status message that the hook keeps up to date.
+    pub(crate) fn status(&self) -> Option<&Arc<Status>> {
+        self.spec.actions.iter().find_map(|action| match &action.kind {
+            ActionKind::Status(status) => Some(status),
+            _ => None,
+        })
+    }
+
+    /// True if the hook needs its lease: an action or its status message is one server's to do.
+    pub(crate) fn wants_lease(&self) -> bool {
+        self.has(Scope::Fleet) || self.status().is_some_and(|status| status.is_fleet)
+    }
+
     /// True if at least one action of the hook has this scope.
     pub(crate) fn has(&self, scope: Scope) -> bool {
         has(&self.spec.actions, scope)

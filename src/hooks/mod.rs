@@ -7,6 +7,7 @@
 //! | `request` | Which text does a Discord or HTTP action send, and to which address? |
 //! | `sender_name`, `color` | Under which name and with which color does Discord show a message? |
 //! | `signature` | How does a receiver know that a request comes from this server? |
+//! | `status` | Which members has a status message, and which lines does it show? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `amount` | Which number does a counter or leaderboard add for an event? |
 //! | `log_file` | Which event log does a `file` action write for an event? |
@@ -29,6 +30,7 @@ pub(crate) mod routes;
 pub(crate) mod sender_name;
 pub(crate) mod signature;
 pub(crate) mod spec;
+pub(crate) mod status;
 pub(crate) mod template;
 pub(crate) mod trie;
 pub(crate) mod url;

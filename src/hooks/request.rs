@@ -167,6 +167,11 @@ pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> 
     let own = "webhook_url webhook format message embed username avatar_url allow_mentions thread_name thread_id \
         applied_tags silent suppress_embeds";
     members.only(&COMMON, &own.split_ascii_whitespace().collect::<Vec<_>>())?;
+    message(members)
+}
+
+/// The members of a message to Discord. Other members are not looked at.
+pub(crate) fn message(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let (url_name, url) = members.either("webhook_url", "webhook")?.ok_or_else(|| members.missing("webhook_url"))?;
     let content = members.either("format", "message")?;
     // Filled in place, as the other large tables are: what was read is dropped in one place if the next member is wrong.

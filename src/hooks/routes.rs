@@ -89,6 +89,7 @@ enum Kept {
     Pattern,
     Lease(LeaseUse),
     Aggregator(Arc<Aggregator>),
+    Status(Arc<Hook>),
 }
 
 impl Kept {
@@ -128,6 +129,8 @@ pub struct Routes {
     leases: Trie<Kept>,
     /// By address: two aggregators may have one fingerprint.
     aggregators: Trie<Kept>,
+    /// The hooks with a status message, by address.
+    statuses: Trie<Kept>,
 }
 
 impl Routes {
@@ -147,8 +150,13 @@ impl Routes {
         self.change(&hook.topic, &mut |route| replace(&mut route.hooks, before, after));
         // The new hook goes first: a lease that both use keeps at least one user, so this server does not free it.
         for (hook, wanted) in [(after, true), (before, false)] {
-            if let Some(hook) = hook.filter(|hook| hook.has(Scope::Fleet)) {
+            let Some(hook) = hook else { continue };
+            if hook.wants_lease() {
                 self.count_lease_use(hook.fingerprint, &hook.lease, wanted);
+            }
+            if hook.status().is_some() {
+                let address = Arc::as_ptr(hook).addr().to_ne_bytes();
+                self.statuses.update(&address, &mut |known| *known = wanted.then(|| Kept::Status(Arc::clone(hook))));
             }
         }
     }
@@ -227,6 +235,11 @@ impl Routes {
     /// All aggregators, in no order.
     pub(crate) fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
         self.aggregators.values().filter_map(Kept::aggregator)
+    }
+
+    /// The hooks with a status message, in no order.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = &Arc<Hook>> {
+        self.statuses.values().filter_map(|kept| if let Kept::Status(hook) = kept { Some(hook) } else { None })
     }
 
     /// The route of a `message` frame on this channel, or of a `pmessage` frame for this pattern.

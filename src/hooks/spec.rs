@@ -9,7 +9,8 @@
 //!               ├─ condition   Function     only `conditional`: asked on the game thread after `where`
 //!               └─ actions     Action       one, or up to 16 for a `conditional`
 //!                    ├─ where, scope        its own
-//!                    └─ ActionKind          discord and http (request.rs), file, counter, leaderboard
+//!                    └─ ActionKind          discord and http (request.rs), file, counter, leaderboard,
+//!                                           discord_status (status.rs), which is a hook's only action
 //! ```
 
 use std::ops::RangeInclusive;
@@ -26,6 +27,7 @@ use crate::hooks::filter::EventFilter;
 use crate::hooks::log_file::LogFile;
 use crate::hooks::members::{COMMON, Function, Members};
 use crate::hooks::request::{self, Webhook};
+use crate::hooks::status::{self, Status};
 use crate::hooks::template::{Context, Template};
 use crate::json::text::WHOLE_MAX;
 
@@ -79,6 +81,9 @@ pub enum ActionKind {
     Counter(CounterAction),
     /// A score in a sorted set of Redis.
     Leaderboard(LeaderboardAction),
+    /// A line in a message on Discord that is kept up to date. Every server adds the line, so that each can edit the
+    /// message: the scope of the action is [`Scope::Each`], whichever server edits.
+    Status(Arc<Status>),
 }
 
 /// An action of type `counter`: adds to a number in Redis.
@@ -103,7 +108,9 @@ pub struct LeaderboardAction {
 }
 
 /// The values of the member `type`. `conditional` is a kind of hook, not an action: see [`actions`].
-const TYPES: [&str; 6] = ["discord", "http", "file", "counter", "leaderboard", "conditional"];
+const TYPES: [&str; 7] = ["discord", "discord_status", "http", "file", "counter", "leaderboard", "conditional"];
+/// Those that are a hook of their own and no action in a list.
+const NO_ACTIONS: [&str; 2] = ["conditional", "discord_status"];
 
 impl Spec {
     /// Checks a whole spec of `AddHook`.
@@ -178,18 +185,21 @@ impl ActionKind {
             ActionKind::File(_) => "file",
             ActionKind::Counter(_) => "counter",
             ActionKind::Leaderboard(_) => "leaderboard",
+            ActionKind::Status(_) => "discord_status",
         }
     }
 }
 
-/// The list `actions`. A `conditional` inside it is refused: the function of a hook is asked once, before all actions.
+/// The list `actions`. A `conditional` inside it is refused: the function of a hook is asked once, before all actions. So
+/// is a `discord_status`: its message belongs to the id of its hook.
 fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, SpecError> {
     let list = members.list("actions", 1..=ACTIONS_MAX)?.ok_or_else(|| members.missing("actions"))?;
     let mut actions = Vec::with_capacity(list.len());
     for (at, value) in list.iter().enumerate() {
         let members = members.entry("actions", at, value, "a table with `type` and its members")?;
-        if members.needed_word("type", &TYPES)? == "conditional" {
-            let found = format_args!("a conditional cannot be an action: add it as a hook of its own");
+        let kind = members.needed_word("type", &TYPES)?;
+        if NO_ACTIONS.contains(&kind) {
+            let found = format_args!("a {kind} cannot be an action: add it as a hook of its own");
             return Err(members.error("type", found));
         }
         actions.push(action(&members, scope)?);
@@ -198,13 +208,19 @@ fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, S
 }
 
 /// One action. `default` is the scope of its hook, which holds if the action names none. Without both, an event log is
-/// written on each server, since it is a file of that server, and every other effect happens once for the fleet.
+/// written on each server, since it is a file of that server, and every other effect happens once for the fleet. A status
+/// message shows its own server, unless its scope says otherwise.
 fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecError> {
     let kind = match members.needed_word("type", &TYPES)? {
         "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(request::discord(members)?))),
         "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
         "file" => ActionKind::File(file(members)?),
         "counter" => ActionKind::Counter(counter(members)?),
+        "discord_status" => {
+            let is_fleet = scope(members)? == Some(Scope::Fleet);
+            let kind = ActionKind::Status(Arc::new(status::status(members, is_fleet)?));
+            return Ok(Action { filter: filter(members)?, scope: Scope::Each, kind });
+        }
         _ => ActionKind::Leaderboard(leaderboard(members)?),
     };
     let usual = if matches!(kind, ActionKind::File(_)) { Scope::Each } else { Scope::Fleet };

@@ -86,6 +86,8 @@ enum Style {
     /// Inside a URL in a text, which Discord makes a link.
     Link,
     Plain,
+    /// The value is text for Discord that other templates have made: it is written as it is.
+    Made,
     /// Plain text in which a line may be an entry: the value stays on its line.
     Line,
     Json(Hole),
@@ -202,6 +204,35 @@ impl Template {
     /// True if the text is one placeholder and nothing else.
     pub(crate) fn is_one_placeholder(&self) -> bool {
         matches!(*self.parts, [Part::Field { .. }])
+    }
+
+    /// The texts between the braces of the placeholders.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = String> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field { source, .. } => Some(source.to_string()),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// Where `path` would be escaped as markdown, the field `made` is written instead, as it is: it has the same content,
+    /// made by a template of its own. Between code marks, in a link and in plain text the field `path` stays.
+    pub(crate) fn write_as_made(&mut self, path: &str, made: &str) {
+        for part in &mut self.parts {
+            if let Part::Field { source, style: style @ Style::Markdown { .. }, .. } = part
+                && *source == Source::field(path)
+            {
+                (*source, *style) = (Source::field(made), Style::Made);
+            }
+        }
+    }
+
+    /// The text becomes a part of texts that may have backticks: none of a value may end a code mark there.
+    pub(crate) fn stands_beside_marks(&mut self) {
+        for part in &mut self.parts {
+            if let Part::Field { style: Style::Markdown { beside_marks }, .. } = part {
+                *beside_marks = true;
+            }
+        }
     }
 
     /// The hook's own text, without the placeholders.
@@ -417,6 +448,7 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
         Style::Link => escape::push_link(out, shortened(bytes)),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
+        Style::Made => out.extend_from_slice(bytes),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),
         Style::FormJson(hole) => {

@@ -74,6 +74,16 @@ impl Url {
         format!("{}{}", self.origin, self.target())
     }
 
+    /// This URL with `more` at the end of its path, and without the members `name` of its query.
+    pub(crate) fn below(&self, more: &str, name: &str) -> Url {
+        let (path, query) = self.target().split_once('?').unwrap_or((self.target(), ""));
+        let is_kept = |member: &&str| !member.is_empty() && member.split('=').next() != Some(name);
+        let kept = query.split('&').filter(is_kept).collect::<Vec<_>>().join("&");
+        let joint = if kept.is_empty() { "" } else { "?" };
+        let target = format!("{}{more}{joint}{kept}", path.trim_end_matches('/'));
+        Url { origin: self.origin.clone(), target: Secret::new(target) }
+    }
+
     /// This URL with one more member in its query.
     pub(crate) fn with_query(&self, member: &str) -> Url {
         let target = self.target();
@@ -161,6 +171,11 @@ impl UrlTemplate {
         self.text.reveal()
     }
 
+    /// The texts between the braces of the placeholders.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = String> {
+        self.target.placeholders()
+    }
+
     /// True if events of one hook can have different URLs.
     pub(crate) fn has_placeholders(&self) -> bool {
         self.target.has_placeholders()
@@ -201,6 +216,14 @@ impl ShownUrl {
         match lone_path(text) {
             Some(path) => Ok(ShownUrl::Field(path.into())),
             None => UrlTemplate::parse(text).map(ShownUrl::Template),
+        }
+    }
+
+    /// The texts between the braces of the placeholders.
+    pub(crate) fn placeholders(&self) -> Vec<String> {
+        match self {
+            ShownUrl::Template(template) => template.placeholders().collect(),
+            ShownUrl::Field(path) => vec![path.to_string()],
         }
     }
 

@@ -20,6 +20,7 @@ use crate::json::find;
 use crate::lua::decode::{Making, Stage};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
+use crate::lua::game;
 use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, set_clock, wants_attention};
 use crate::lua::shapes::{self, Shapes};
 use crate::lua::shield::{self, Filling, Results, Work};
@@ -42,6 +43,7 @@ static PUMPED: AtomicU32 = AtomicU32::new(0);
 const ON_ERROR: i32 = upvalue(2);
 const REPORT: i32 = upvalue(3);
 const DESCRIBE: i32 = upvalue(4);
+const GAME_VALUES: i32 = upvalue(5);
 
 /// The pump: the game's timer `realtime.pump` calls it at every tick. An idle tick costs two loads and a store. It does
 /// nothing if it is called inside a tick, or in a state that is not attached. Stack: `[-0, +0]`; **raises** only in an
@@ -91,6 +93,7 @@ fn run_tick(lua: Lua) {
     };
     released.into_iter().for_each(|function| lua.release(function));
     print_lines(lua, process, &shared.selftest);
+    game::tell(lua, GAME_VALUES, &shared.webhooks.desk);
     let (mut finished, mut scratch) = (None, Build::new());
     let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     let mut shapes = shapes::take();

@@ -8,6 +8,7 @@
 //! | [`events`], [`values`], [`hooks`], [`event_log`], [`status`] | What do the functions of the table `realtime` do? |
 //! | [`arguments`] | How do they read arguments and word refusals? |
 //! | [`callbacks`] | How does the pump run the engine's Calls, tick by tick? |
+//! | [`game`] | Which values of the game do status messages show? |
 //! | [`encode`], [`decode`] | How does a Lua value become JSON, and a tape a Lua value? |
 //! | [`shapes`] | Which objects are made by a compiled constructor? |
 //! | [`entry`] | How does a Rust function that Lua calls begin and end? |
@@ -34,6 +35,7 @@ mod decode;
 mod encode;
 mod event_log;
 mod events;
+mod game;
 mod hooks;
 mod open;
 mod process;

@@ -72,7 +72,8 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
 ///
 /// ```text
 ///  perform (no upvalues) ─▶ context, pumped, status_report, begin_selftest, reload
-///  prelude(those five, the function of utc_offset.lua) ─▶ on_error, report, say, describe, takes_meta, strip, notify, start
+///  prelude(those five, the function of utc_offset.lua)
+///                        ─▶ on_error, report, say, describe, takes_meta, strip, notify, game_values, start
 ///  perform (notify, say, report, table of kept values) ─▶ functions of `realtime`, pump
 ///  start(pump)           ─▶ the game's timer calls the pump at every tick
 /// ```
@@ -118,8 +119,9 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     push_utc_offset(lua);
     lua.push_value(1);
     lua.insert(3);
-    lua.call(6, 8);
-    let [on_error, report, say, describe, takes_meta, strip, notify, start] = [3, 4, 5, 6, 7, 8, 9, 10];
+    lua.call(6, 9);
+    let [on_error, report, say, describe, takes_meta, strip, notify, game_values, start] =
+        [3, 4, 5, 6, 7, 8, 9, 10, 11];
     // The order of the upvalues that `perform` expects (`shield.rs`); the fourth is `decode::KEPT`.
     for upvalue in [notify, say, report] {
         lua.push_value(upvalue);
@@ -130,10 +132,10 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     register(lua, shield, describe, takes_meta, strip);
     lua.push_value(start);
     // The order of the pump's upvalues (`callbacks.rs`).
-    for upvalue in [shield, on_error, report, describe] {
+    for upvalue in [shield, on_error, report, describe, game_values] {
         lua.push_value(upvalue);
     }
-    lua.push_function(pump, 4);
+    lua.push_function(pump, 5);
     lua.call(1, 0);
     set_attached(Some(lua));
     0

@@ -176,6 +176,18 @@ local function notify(name, ...)
 	hook.Run(name, ...)
 end
 
+-- The values of the game for status messages: hostname, map, gamemode, players, max_players. Nil for a value whose function
+-- is missing or raises an error.
+local function game_values()
+	local function ask(get)
+		local told, value = pcall(get)
+		if told then return value end
+	end
+	local players = ask(function() return player.GetCount() end) or ask(function() return #player.GetAll() end)
+	return ask(function() return GetHostName() end), ask(function() return game.GetMap() end),
+		ask(function() return engine.ActiveGamemode() end), players, ask(function() return game.MaxPlayers() end)
+end
+
 local function start(pump)
 	add_commands()
 	local function create_timer()
@@ -196,4 +208,4 @@ local function start(pump)
 	end)
 end
 
-return on_error, report, say, describe, takes_meta, strip, notify, start
+return on_error, report, say, describe, takes_meta, strip, notify, game_values, start

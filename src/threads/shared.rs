@@ -86,13 +86,14 @@ impl Shared {
         let outbox = Arc::new(Outbox::new(Arc::clone(&stats)));
         let (published, settled) = (Arc::<Published>::default(), Arc::<Settled>::default());
         let links = Arc::new(Links::new(Arc::clone(&notices)));
+        let webhooks = Webhooks::new(boot, &config, Arc::clone(&stats));
         Shared {
             boot,
             zone: Zone::new(config.timezone_offset_s),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
             notices,
-            replies: Replies::new(Arc::clone(&stats), attention),
+            replies: Replies::new(Arc::clone(&stats), attention, Arc::clone(&webhooks.desk)),
             selftest: Selftest::default(),
             files: Files::new(data.clone(), Arc::new(SystemDisk), Arc::clone(&stats)),
             subscriptions: Subscriptions::new(
@@ -107,7 +108,7 @@ impl Shared {
             settled,
             links,
             actions: Actions::new(Arc::clone(&stats)),
-            webhooks: Webhooks::new(boot, &config, Arc::clone(&stats)),
+            webhooks,
             limits: Limits::default(),
             embedded: Home::new(data.join("realtime")),
             ledger: Mutex::default(),
@@ -130,6 +131,8 @@ impl Shared {
             self.settled.asked_now();
         }
         self.outbox.wake();
+        // It follows the hooks with a status message.
+        self.webhooks.wake();
         version
     }
 
@@ -146,6 +149,7 @@ impl Shared {
             self.subscriptions.disconnect_before(self.settings.connection_version());
         }
         self.outbox.wake();
+        self.webhooks.wake();
     }
 
     /// True once [`Shared::stop`] was called: every loop ends at its next look.

@@ -7,6 +7,7 @@
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
 //! | none, as a proxy asks for another login (407) | [`Verdict::Unsent`] |
 //! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
+//! | Discord: its code 10008 (unknown message) | [`Verdict::Gone`] |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
 //! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
@@ -61,6 +62,8 @@ pub(crate) enum Verdict {
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
     /// the sign.
     Denied,
+    /// The message that was to be edited does not exist any more: somebody deleted it.
+    Gone,
     /// No post to this destination can succeed.
     Closed,
 }
@@ -90,6 +93,7 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         200..300 => Verdict::Delivered,
         // Discord's codes are more precise than the status.
         _ if code == 10015 || code == 50027 => Verdict::Closed,
+        404 if code == 10008 => Verdict::Gone,
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
@@ -131,6 +135,21 @@ impl From<String> for Trouble {
 pub(crate) fn trouble(trouble: Trouble) -> PostResult {
     let verdict = if trouble.asks_login { Verdict::Unsent } else { Verdict::Again { after: None, answered: false } };
     PostResult { verdict, reason: trouble.reason, pause: None }
+}
+
+/// Longest id of a message, in digits: ids are 64-bit numbers.
+const ID_DIGITS_MAX: usize = 20;
+
+/// The id of the message that a response to "Execute Webhook" shows. `None`: it shows none.
+pub(crate) fn message_id(response: &Response) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.body).ok()?;
+    id_of(body.get("id")?.as_str()?)
+}
+
+/// The text as an id of a message. `None`: it is something else, which must not get into a URL.
+pub(crate) fn id_of(text: &str) -> Option<String> {
+    let is_id = (1..=ID_DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_id.then(|| text.to_owned())
 }
 
 /// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in

@@ -34,7 +34,7 @@ use crate::webhook::trouble::io_trouble;
 /// Time that is added for the response's body: the head decides, the body only explains it.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// Most bytes of a body that are carried, the frames of its chunks included. minreq keeps less than that.
-const CARRIED_BODY_BYTES_MAX: usize = 80 * 1024;
+const CARRIED_BODY_BYTES_MAX: usize = 160 * 1024;
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 8 * 1024;
 /// Time in which a connection to the port must show its token: minreq sends it with its first bytes.

@@ -13,8 +13,9 @@ use crate::webhook::carrier::{Carrier, Errand};
 use crate::webhook::dial::{Dialer, Interrupt, NoAnswer};
 use crate::webhook::http::{Request, Response};
 
-/// Bytes kept of a response's body.
-const RESPONSE_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes kept of a response's body. Discord repeats a created message: at most 8000 characters, of up to 12 bytes each
+/// with their escapes. Its id stands at the end.
+const RESPONSE_BODY_BYTES_MAX: usize = 128 * 1024;
 
 /// Makes the requests of one sender, one after the other.
 pub(crate) struct Client {

@@ -92,7 +92,7 @@ fn shown(post: &Post) -> Value {
             find::push_without(&mut clean, event.payload(), MEMBER);
             payload(&clean)
         }
-        (None, Content::Message { .. }) => {
+        (None, Content::Message { .. } | Content::Status { .. }) => {
             let mut message = payload(&post.own_request().body);
             mask_urls(&mut message);
             message

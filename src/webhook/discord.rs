@@ -173,6 +173,20 @@ impl Message {
         body.end()
     }
 
+    /// The JSON of the request's body for an edit. Texts that the message does not have are there, too, and empty: they
+    /// remove those that it had before. An edit cannot change the author.
+    pub(crate) fn edit_body(&self) -> String {
+        let mut body = Writer::default();
+        body.open(b'{');
+        Mentions::write(self.mentions.as_ref(), body.name("allowed_mentions"));
+        body.name("content").text(self.content.as_bytes());
+        body.name("embeds").open(b'[');
+        self.embeds.iter().for_each(|embed| body.shown(embed));
+        body.close(b']');
+        body.close(b'}');
+        body.end()
+    }
+
     /// Every URL that the message shows. Each may hold a secret.
     pub(crate) fn urls(&self) -> Vec<&str> {
         let mut urls = Vec::new();

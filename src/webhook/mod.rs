@@ -1,6 +1,7 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `discord`, `embed`, `http`, `head`, `answer`, `schedule` and `date` are pure: the caller passes clocks and randomness.
-//! `client`, `carrier`, `dial`, `tunnel`, `resolve`, `dead_letter` and `spool` do the I/O. `threads/webhooks/` runs all of it.
+//! `post`, `discord`, `embed`, `http`, `head`, `answer`, `schedule`, `status` and `date` are pure: the caller passes clocks
+//! and randomness. `client`, `carrier`, `dial`, `tunnel`, `resolve`, `dead_letter` and `spool` do the I/O.
+//! `threads/webhooks/` runs all of it.
 //!
 //! ```text
 //! hook + event ─▶ discord, http ─▶ post ─▶ schedule ─▶ client (minreq) ─▶ answer ─▶ schedule
@@ -17,6 +18,7 @@ mod head;
 pub(crate) mod http;
 pub(crate) mod post;
 pub(crate) mod schedule;
+pub(crate) mod status;
 
 // 2 I/O
 pub(crate) mod carrier;

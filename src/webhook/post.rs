@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::config::Secret;
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT};
 use crate::event::EventText;
+use crate::event::fingerprint::Fingerprint;
 use crate::hooks::url::{Url, secrets_of};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
@@ -47,6 +48,8 @@ pub(crate) struct PostAddress {
     /// Length of the part of `url` that shares a rate limit.
     limit_bytes: usize,
     name: Arc<str>,
+    /// The status message that these posts create or edit. It makes another destination with the same rate limit.
+    status: Option<Fingerprint>,
 }
 
 /// The kind of a destination. It decides the meaning of a status and how long a pause reaches.
@@ -73,14 +76,20 @@ impl PostAddress {
     pub(crate) fn discord(url: &Url) -> PostAddress {
         let (kind, text, name) = (DestinationKind::Discord, url.reveal(), url.to_string());
         let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
-        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
+        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into(), status: None }
+    }
+
+    /// The address of a status message of this webhook. Its posts have a queue of their own, so that they neither wait for
+    /// other messages nor delay them.
+    pub(crate) fn status(url: &Url, key: Fingerprint) -> PostAddress {
+        PostAddress { status: Some(key), ..PostAddress::discord(url) }
     }
 
     /// The address of any other server. `text` is the URL as the hook has it, with placeholders if `varies`; `name` is
     /// its form without secrets.
     pub(crate) fn http(text: String, name: String, varies: bool) -> PostAddress {
         let (kind, origin_bytes, limit_bytes) = (DestinationKind::Http { varies }, origin_bytes(&text), text.len());
-        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into() }
+        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into(), status: None }
     }
 
     pub(crate) fn kind(&self) -> DestinationKind {
@@ -89,7 +98,16 @@ impl PostAddress {
 
     /// The `type` of the hook's action, as it stands in logs and files.
     pub(crate) fn kind_name(&self) -> &'static str {
-        if self.is_discord() { "discord" } else { "http" }
+        match self.kind {
+            DestinationKind::Discord if self.status.is_some() => "discord_status",
+            DestinationKind::Discord => "discord",
+            DestinationKind::Http { .. } => "http",
+        }
+    }
+
+    /// The status message of these posts. Only the newest of them counts: it replaces one that waits.
+    pub(crate) fn status_key(&self) -> Option<Fingerprint> {
+        self.status
     }
 
     pub(crate) fn is_discord(&self) -> bool {
@@ -136,6 +154,12 @@ pub(crate) enum Content {
     Message {
         url: Url,
         message: Message,
+    },
+    /// A status message, to be created at this URL or edited there. It is never merged with others.
+    Status {
+        url: Url,
+        message: Message,
+        is_new: bool,
     },
     Request(Request),
 }
@@ -193,7 +217,7 @@ impl Post {
     pub(crate) fn forget_sender(&mut self) -> bool {
         let mut any = false;
         for part in std::iter::once(&mut self.content).chain(self.merged.iter_mut().map(|part| &mut part.content)) {
-            if let Content::Message { message, .. } = part {
+            if let Content::Message { message, .. } | Content::Status { message, .. } = part {
                 any |= message.forget_sender();
             }
         }
@@ -204,7 +228,7 @@ impl Post {
     pub(crate) fn joins(&self, joint: &mut Message) -> bool {
         match &self.content {
             Content::Message { message, .. } => self.attempts == 0 && self.merged.is_empty() && joint.merge(message),
-            Content::Request(_) => false,
+            Content::Status { .. } | Content::Request(_) => false,
         }
     }
 
@@ -223,7 +247,9 @@ impl Post {
     /// About the bytes that the post takes in memory, its parts included.
     pub(crate) fn weight(&self) -> usize {
         let content = match &self.content {
-            Content::Message { url, message } => message.weight() + url.target().len(),
+            Content::Message { url, message } | Content::Status { url, message, .. } => {
+                message.weight() + url.target().len()
+            }
             Content::Request(request) => request.weight(),
         };
         let event = self.event.as_ref().map_or(0, |event| event.weight());
@@ -235,10 +261,10 @@ impl Post {
     /// redacted there.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         match &self.content {
-            Content::Message { url, .. } => {
+            Content::Message { url, .. } | Content::Status { url, .. } => {
                 let mut secrets = url.secrets();
                 for part in self.parts() {
-                    if let Content::Message { message, .. } = &part.content {
+                    if let Content::Message { message, .. } | Content::Status { message, .. } = &part.content {
                         message.urls().into_iter().for_each(|url| secrets.extend(secrets_of(url)));
                     }
                 }
@@ -254,14 +280,20 @@ impl Post {
             Content::Message { url, message } => {
                 Request::post_json(url.clone(), self.whole(message).body(), REQUEST_TIMEOUT)
             }
-            Content::Request(request) => request.clone(),
+            Content::Status { .. } | Content::Request(_) => self.own_request(),
         }
     }
 
     /// The request of this part alone, for the spool and the dead-letter file: both keep one line for each job.
     pub(crate) fn own_request(&self) -> Request {
         match &self.content {
-            Content::Message { url, message } => Request::post_json(url.clone(), message.body(), REQUEST_TIMEOUT),
+            Content::Message { url, message } | Content::Status { url, message, is_new: true } => {
+                Request::post_json(url.clone(), message.body(), REQUEST_TIMEOUT)
+            }
+            Content::Status { url, message, is_new: false } => {
+                let post = Request::post_json(url.clone(), message.edit_body(), REQUEST_TIMEOUT);
+                Request { method: "PATCH".into(), ..post }
+            }
             Content::Request(request) => request.clone(),
         }
     }

@@ -18,6 +18,8 @@
 //!   sender, the request that exceeds its time most (`SENDER_HOLD`) is ended.
 //! - Discord limits the webhook, whatever thread a message goes to: all destinations of one webhook pause together. A
 //!   global limit pauses the Discord destinations of that origin (scheme, host and port).
+//! - Of the posts of a status message only the newest counts: it replaces one that waits. Their failures pause no other
+//!   destination, but their rate limits do.
 //! - An `http` destination that denies [`DENIED_MAX`] posts in a row rests for a while. Its other posts wait. The first
 //!   post after the rest shows whether the destination accepts posts again.
 
@@ -109,12 +111,34 @@ impl Schedule {
             destination.tally.dead += post.jobs();
             return vec![DeadLetter { post, cause, reason }];
         }
+        let replaces = post.address.status_key().is_some();
+        let older = if replaces { std::mem::take(&mut destination.queue) } else { VecDeque::new() };
         self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
         destination.queue.push_back(Queued { post, turn, flight: None });
         let mut dead = Vec::new();
+        for queued in older {
+            self.bury(at, queued.post, Cause::Replaced, "a newer text took its place", &mut dead);
+        }
         self.make_room(at, &mut dead);
         dead
+    }
+
+    /// Takes out the posts that wait for this address, as its status message is not to be edited any more. A post in flight
+    /// stays there.
+    pub(crate) fn withdraw(&mut self, address: &PostAddress) -> Vec<DeadLetter> {
+        let mut dead = Vec::new();
+        let Some(at) = self.destinations.iter().position(|known| known.address == *address) else { return dead };
+        let Some(destination) = self.destinations.get_mut(at) else { return dead };
+        for queued in std::mem::take(&mut destination.queue) {
+            self.bury(at, queued.post, Cause::Replaced, "its message is not edited any more", &mut dead);
+        }
+        dead
+    }
+
+    /// Whether a post to this address is in flight.
+    pub(crate) fn is_in_flight(&self, address: &PostAddress) -> bool {
+        self.destinations.iter().any(|known| known.address == *address && known.in_flight.is_some())
     }
 
     /// Drops the oldest posts beyond the limits: first those of this destination, then those of all.
@@ -264,7 +288,9 @@ impl Schedule {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
             Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
-            Verdict::Delivered | Verdict::Unnamed | Verdict::Never | Verdict::Denied => destination.failures = 0,
+            Verdict::Delivered | Verdict::Unnamed | Verdict::Never | Verdict::Denied | Verdict::Gone => {
+                destination.failures = 0;
+            }
         }
         if let Some(pause) = pause {
             self.pause(at, now + pause);
@@ -289,7 +315,7 @@ impl Schedule {
                 queued.post.attempts += 1;
                 queued.post.refusals += u32::from(answered);
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
-                self.pause(at, now + after.unwrap_or_default().max(backoff));
+                self.pause_after_failure(at, now + after.unwrap_or_default().max(backoff));
                 if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
                     self.bury(at, queued.post, Cause::Attempts, &reason, &mut dead);
                 } else {
@@ -306,7 +332,13 @@ impl Schedule {
                 queued.post.attempts += 1;
                 self.put_back(at, queued, reason, true);
             }
-            Verdict::Unnamed | Verdict::Never => self.bury(at, queued.post, Cause::Refused, &reason, &mut dead),
+            // Its text goes into the message that takes the place of the deleted one.
+            Verdict::Gone if queued.post.address.status_key().is_some() => {
+                self.bury(at, queued.post, Cause::Replaced, &reason, &mut dead);
+            }
+            Verdict::Unnamed | Verdict::Never | Verdict::Gone => {
+                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
+            }
             Verdict::Denied => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
@@ -350,6 +382,15 @@ impl Schedule {
         let Some(limit) = self.destinations.get(at).map(|own| own.address.limit()) else { return };
         for destination in self.destinations.iter_mut().filter(|other| other.address.limit() == limit) {
             destination.pause_until = destination.pause_until.max(Some(until));
+        }
+    }
+
+    /// As [`Schedule::pause`] after a failure, which is no rate limit: the failure of a status message must not delay the
+    /// other messages of its webhook.
+    fn pause_after_failure(&mut self, at: usize, until: Instant) {
+        match self.destinations.get_mut(at) {
+            Some(own) if own.address.status_key().is_some() => own.pause_until = own.pause_until.max(Some(until)),
+            _ => self.pause(at, until),
         }
     }
 
@@ -415,7 +456,9 @@ impl Schedule {
     fn bury(&mut self, at: usize, post: Post, cause: Cause, reason: &str, dead: &mut Vec<DeadLetter>) {
         self.let_go(&post);
         if let Some(destination) = self.destinations.get_mut(at) {
-            destination.tally.dead += post.jobs();
+            let tally = &mut destination.tally;
+            let counted = if cause == Cause::Replaced { &mut tally.replaced } else { &mut tally.dead };
+            *counted += post.jobs();
         }
         for post in post.split() {
             dead.push(DeadLetter { post, cause, reason: reason.to_owned() });
@@ -431,10 +474,10 @@ impl Schedule {
     // ---- reports --------------------------------------------------------------------------------------------------
 
     /// Every post that is not delivered, by destination and in order, those in flight first. The parts of a merged post
-    /// come one by one.
+    /// come one by one. Without those of status messages: the next process makes newer ones.
     pub(crate) fn posts(&self) -> Vec<&Post> {
         let mut posts = Vec::with_capacity(self.jobs);
-        for destination in &self.destinations {
+        for destination in self.destinations.iter().filter(|known| known.address.status_key().is_none()) {
             for queued in destination.in_flight.iter().chain(&destination.queue) {
                 posts.push(&queued.post);
                 posts.extend(&queued.post.merged);

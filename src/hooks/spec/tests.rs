@@ -40,6 +40,10 @@ fn shown_action(action: &Action) -> String {
         }
         ActionKind::Counter(counter) => format!("{} {:?}", shown_amount(&counter.by), counter.ttl),
         ActionKind::Leaderboard(board) => format!("{} {:?}", shown_amount(&board.by), board.ttl),
+        ActionKind::Status(status) => {
+            let (who, lines) = (if status.is_fleet { "one for all" } else { "one each" }, status.lines.is_some());
+            format!("{} {:?} {who}, events {lines}", status.discord.url, status.interval)
+        }
     };
     let filter = if action.filter.is_empty() { "" } else { "where " };
     let scope = if action.scope == Scope::Each { "each" } else { "fleet" };

@@ -94,6 +94,11 @@ impl BuiltIn {
 }
 
 impl Source {
+    /// The field at this path, and nothing built in.
+    pub(super) fn field(path: &str) -> Source {
+        Source::Named(path.into(), None)
+    }
+
     /// Reads the text between braces. `None`: it is no placeholder.
     pub(super) fn parse(inner: &str) -> Option<Source> {
         match inner.split_once(':') {

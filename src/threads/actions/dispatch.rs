@@ -20,6 +20,7 @@ use crate::hooks::amount::{self, Amount};
 use crate::hooks::hook::{Hook, Scopes};
 use crate::hooks::log_file::LogFile;
 use crate::hooks::spec::{Action, ActionKind, CounterAction, LeaderboardAction};
+use crate::hooks::status::Status;
 use crate::hooks::template::{Fields, RenderError, Template};
 use crate::io::lock::lock;
 use crate::io::text_log::escaped;
@@ -32,6 +33,7 @@ use crate::threads::publisher::run::{CountJob, Run, Work};
 use crate::threads::shared::Shared;
 use crate::threads::subscriber::inbox::{Purpose, Undecided};
 use crate::threads::webhooks::queue::Job;
+use crate::webhook::status::text::line_of;
 
 /// One event with all that a hook needs of it.
 #[derive(Clone, Copy)]
@@ -120,6 +122,9 @@ fn hand_on(shared: &Shared, id: &Arc<[u8]>, action: &Action, text: &Arc<EventTex
         ActionKind::Counter(counter) => {
             count(shared, counter, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
+        ActionKind::Status(status) => {
+            add_line(status, &fields).err().and_then(|reason| unmade(shared, id, action, reason))
+        }
         ActionKind::Leaderboard(leaderboard) => {
             rank(shared, leaderboard, &fields).unwrap_or_else(|reason| unmade(shared, id, action, reason))
         }
@@ -168,6 +173,15 @@ fn rank(shared: &Shared, leaderboard: &LeaderboardAction, fields: &Fields<'_>) -
     text::push_decimal(&mut text, by);
     let by = String::from_utf8_lossy(&text).into();
     Ok(queue(shared, board, Some(member.into()), by, leaderboard.ttl))
+}
+
+/// Adds the line of the event to a status message, which `rt-webhooks` edits at its own pace. The error is the reason why
+/// the line cannot be made from this event.
+fn add_line(status: &Status, fields: &Fields<'_>) -> Result<(), String> {
+    let Some(lines) = &status.lines else { return Ok(()) };
+    let line = line_of(lines, fields).map_err(|err| err.to_string())?;
+    lock(&lines.kept).add(line);
+    Ok(())
 }
 
 /// Renders a key, board, member or amount, within the bound that `realtime.Incr` has. The error text leaves out the size, so

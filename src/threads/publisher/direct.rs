@@ -177,6 +177,7 @@ mod tests {
     use crate::redis::command::Command;
     use crate::threads::publisher::outbox::tests::publish;
     use crate::threads::publisher::replies::ReplyTo;
+    use crate::threads::webhooks::desk::StatusDesk;
 
     const TICKET: u64 = 7;
 
@@ -209,7 +210,8 @@ mod tests {
                 seen: 1,
                 was_used: false,
             });
-            let replies = Replies::new(Arc::clone(&stats), Arc::new(AtomicBool::new(false)));
+            let desk = Arc::new(StatusDesk::new(Arc::default()));
+            let replies = Replies::new(Arc::clone(&stats), Arc::new(AtomicBool::new(false)), desk);
             Bench { direct, outbox, replies, stats, redis: listener.accept().unwrap().0 }
         }
 

@@ -9,10 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
+use crate::event::fingerprint::Fingerprint;
 use crate::io::lock::lock;
 use crate::redis::answer::AnswerResult;
 use crate::stats::Stats;
 use crate::threads::queue::Queue;
+use crate::threads::webhooks::desk::StatusDesk;
 
 /// Memory of the answers that wait for their tick, in bytes: one reply of the largest size, or many usual ones. An
 /// answer beyond it becomes an error, so that its callback is still called.
@@ -30,6 +32,8 @@ pub(crate) enum ReplyTo {
     Reader { ticket: Ticket, deadline: Instant },
     /// A script's function is called with it in some later tick.
     Callback(Ticket),
+    /// `rt-webhooks` waits for the id of this status message.
+    Status(Fingerprint),
 }
 
 /// An answer on its way to a callback.
@@ -51,6 +55,8 @@ pub struct Replies {
     heard: AtomicU64,
     /// Raised so that the pump looks at the queue.
     attention: Arc<AtomicBool>,
+    /// Takes the answers for status messages.
+    desk: Arc<StatusDesk>,
     stats: Arc<Stats>,
 }
 
@@ -64,7 +70,7 @@ fn weight(outcome: &AnswerResult) -> usize {
 }
 
 impl Replies {
-    pub(crate) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>) -> Replies {
+    pub(crate) fn new(stats: Arc<Stats>, attention: Arc<AtomicBool>, desk: Arc<StatusDesk>) -> Replies {
         Replies {
             queue: Queue::default(),
             bytes: AtomicUsize::new(0),
@@ -72,6 +78,7 @@ impl Replies {
             arrived: Condvar::new(),
             heard: AtomicU64::new(0),
             attention,
+            desk,
             stats,
         }
     }
@@ -87,6 +94,7 @@ impl Replies {
                 }
                 self.arrived.notify_one();
             }
+            ReplyTo::Status(key) => self.desk.answer(key, outcome),
             ReplyTo::Callback(ticket) => self.push(CallbackAnswer { ticket, outcome }),
         }
     }

@@ -199,6 +199,10 @@ impl Intake<'_> {
         self.shared.collector.collect(&route.aggregators, &self.tape, moment);
         let mut text = None;
         for hook in &route.hooks {
+            // A status message of one server shows the events of that server, and those of programs that are none.
+            if identity.is_some() && hook.status().is_some_and(|status| !status.is_fleet) {
+                continue;
+            }
             let acted = identity.is_some_and(|identity| identity.has_acted(hook.fingerprint));
             let turn = if acted { Turn::Others } else { hook.lease.turn(self.arrival.at, self.arrival.at) };
             // Two servers must not both act: while Redis has not said which one holds the lease, this one does not act.

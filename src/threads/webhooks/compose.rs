@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::config::limits::WEBHOOK_AGE_MAX;
-use crate::event::identity;
+use crate::event::{EventText, identity};
 use crate::hooks::request::{HttpBody, Webhook};
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
@@ -16,7 +16,7 @@ use crate::json::text;
 use crate::threads::webhooks::queue::{Job, Webhooks, address_of};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::post::{Content, Post, PostAddress, PostId};
 
 /// The post of a job, with a new id. `left_out` gets a sentence for each part of it that the event does not give, as for
 /// [`Message::of`]. The error is the reason why the templates cannot be filled from this event.
@@ -54,18 +54,21 @@ pub(super) fn post_of(
         }
         Webhook::Http(http) => Content::Request(Request::of(http, &fields).map_err(|err| err.to_string())?),
     };
+    let event = shows_own_text.then(|| Arc::clone(&job.event));
+    Ok(post(webhooks, address_of(&job.webhook), Arc::clone(&job.hook), content, event))
+}
+
+/// A post with a new id. `hook` is the id of its hook; `event` as in [`Post`].
+pub(super) fn post(
+    webhooks: &Webhooks,
+    address: PostAddress,
+    hook: Arc<[u8]>,
+    content: Content,
+    event: Option<Arc<EventText>>,
+) -> Post {
     let number = webhooks.numbers.fetch_add(1, Ordering::Relaxed);
-    Ok(Post {
-        id: PostId { boot: webhooks.boot, number },
-        address: address_of(&job.webhook),
-        hook: Arc::clone(&job.hook),
-        content,
-        event: shows_own_text.then(|| Arc::clone(&job.event)),
-        expires: Instant::now() + WEBHOOK_AGE_MAX,
-        attempts: 0,
-        refusals: 0,
-        merged: Vec::new(),
-    })
+    let (id, expires) = (PostId { boot: webhooks.boot, number }, Instant::now() + WEBHOOK_AGE_MAX);
+    Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged: Vec::new() }
 }
 
 /// The URL with `wait=true`, unless it has a `wait`. Discord confirms a message only with this parameter; without it, a

@@ -9,6 +9,7 @@
 //!              intake          jobs become posts in the schedule
 //!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
 //!              expire          posts that are too old are given up
+//!              tend_statuses   status messages that are due become posts
 //!              dispatch        posts go to free senders; requests that hold up others are interrupted
 //!              tend_files      files that another program held are tried again
 //! ```
@@ -31,15 +32,19 @@ use crate::stats::Counter;
 use crate::threads::shared::Shared;
 use crate::threads::webhooks::queue::{Job, SpoolAll, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
+use crate::threads::webhooks::statuses::{Made, Statuses};
 use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
-use crate::webhook::post::{Content, Post, PostId};
+use crate::webhook::post::{Content, Post, PostAddress, PostId};
 use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Found, Now, Opened, Spool};
+use crate::webhook::status::Settled;
 
 mod compose;
+pub(crate) mod desk;
 pub(crate) mod queue;
 mod senders;
+mod statuses;
 
 /// Jobs made into posts in one round, before the senders are served again: a burst of events must not delay the results
 /// of requests.
@@ -60,6 +65,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         worker.intake();
         worker.settle_reports();
         worker.expire();
+        worker.tend_statuses();
         worker.dispatch();
         worker.tend_files();
     }
@@ -77,6 +83,7 @@ struct Worker<'a> {
     failures: Causes,
     /// Scratch memory for the tape of one event.
     tape: Vec<u8>,
+    statuses: Statuses,
 }
 
 impl<'a> Worker<'a> {
@@ -85,7 +92,7 @@ impl<'a> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
         let (tend_at, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
-        Worker { shared, webhooks, dead_letters, tend_at, failures, tape }
+        Worker { shared, webhooks, dead_letters, tend_at, failures, tape, statuses: Statuses::default() }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
@@ -168,13 +175,17 @@ impl<'a> Worker<'a> {
     /// Waits for a job, a result, a request or the next due time.
     fn wait(&mut self) {
         let now = Instant::now();
-        let due = lock(&self.webhooks.schedule).due(now);
+        let due = {
+            let schedule = lock(&self.webhooks.schedule);
+            let status = self.statuses.due(now, |address| schedule.is_in_flight(address));
+            schedule.due(now).into_iter().chain(status).min()
+        };
         // At least a millisecond: a post that is due may be held up, as all senders are busy.
         let patience = due.map_or(IDLE, |due| due.saturating_duration_since(now).max(Duration::from_millis(1)));
         let patience = if self.has_held_files() { patience.min(HELD_RETRY) } else { patience };
         // Items whose ring was heard before, by a round that left them or ended in a panic, wait for no further ring.
-        let Webhooks { jobs_rx, asks_rx, senders, bell, .. } = self.webhooks;
-        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() {
+        let Webhooks { jobs_rx, asks_rx, senders, desk, bell, .. } = self.webhooks;
+        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() && !desk.has_answer() {
             bell.wait(now + patience);
         }
     }
@@ -212,7 +223,7 @@ impl<'a> Worker<'a> {
         };
         match made {
             Ok(post) => {
-                self.note_left_out(&job, &left_out);
+                self.note_left_out(&job.hook, &left_out);
                 self.offer(post);
             }
             Err(reason) => {
@@ -223,12 +234,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Counts and reports the parts that a message goes without.
-    fn note_left_out(&mut self, job: &Job, left_out: &[String]) {
+    fn note_left_out(&mut self, hook: &[u8], left_out: &[String]) {
         self.shared.stats.message_parts_left_out.add(left_out.len() as u64);
         for part in left_out {
-            let Some(more) = self.failures.pass(cause(&[&job.hook, part.as_bytes()]), Instant::now()) else { continue };
-            let hook = String::from_utf8_lossy(&job.hook);
-            log::warn!("a message of hook `{}` goes without a part: {}{more}", escaped(&hook), escaped(part));
+            let Some(more) = self.failures.pass(cause(&[hook, part.as_bytes()]), Instant::now()) else { continue };
+            let hook = escaped(&String::from_utf8_lossy(hook)).to_string();
+            log::warn!("a message of hook `{hook}` goes without a part: {}{more}", escaped(part));
         }
     }
 
@@ -236,6 +247,31 @@ impl<'a> Worker<'a> {
     fn offer(&mut self, post: Post) {
         let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
         self.bury(dead);
+    }
+
+    /// Makes posts of the status messages that are due.
+    fn tend_statuses(&mut self) {
+        let now = Instant::now();
+        let webhooks = self.webhooks;
+        let (mut gone, again) = self.statuses.follow(self.shared, now);
+        again.iter().for_each(|address| lock(&webhooks.schedule).reopen(address));
+        let in_flight = |address: &PostAddress| lock(&webhooks.schedule).is_in_flight(address);
+        let made = self.statuses.tend(self.shared, now, &mut gone, in_flight);
+        for address in gone {
+            let dead = lock(&webhooks.schedule).withdraw(&address);
+            self.bury(dead);
+        }
+        for Made { address, hook, content, left_out } in made {
+            self.shared.stats.webhooks.offered.add(1);
+            self.note_left_out(&hook, &left_out);
+            match content {
+                Ok(content) => self.offer(compose::post(webhooks, address, hook, content, None)),
+                Err(reason) => {
+                    self.shared.stats.webhooks.dropped.unmade.add(1);
+                    self.tell(&hook, address.kind_name(), address.name(), &reason);
+                }
+            }
+        }
     }
 
     /// Gives posts to senders as long as the schedule and the senders allow it. Then interrupts requests that have used
@@ -276,6 +312,9 @@ impl<'a> Worker<'a> {
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
+        let status_message = post.address.status_key().map(|key| (key, Arc::clone(&post.hook)));
+        let is_new = matches!(post.content, Content::Status { is_new: true, .. });
+        let message_id = answer.as_ref().ok().filter(|_| is_new).and_then(answer::message_id);
         let mut answer = match answer {
             Ok(response) => answer::read(asked, &response, identity::unix_ms(SystemTime::now()) / 1000),
             Err(trouble) => answer::trouble(trouble),
@@ -298,6 +337,7 @@ impl<'a> Worker<'a> {
         let denied = answer.verdict == answer::Verdict::Denied;
         let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
         let unnamed = answer.verdict == answer::Verdict::Unnamed;
+        let gone = answer.verdict == answer::Verdict::Gone;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
         drop(schedule);
@@ -315,6 +355,16 @@ impl<'a> Worker<'a> {
         if delivered {
             self.take_out(&ids);
             self.shared.stats.webhooks.delivered.add(jobs);
+        }
+        if let Some((key, hook)) = status_message.filter(|_| delivered || gone) {
+            if gone {
+                let hook = escaped(&String::from_utf8_lossy(&hook));
+                log::info!("the status message of hook `{hook}` at {name} was deleted: it is posted again");
+            }
+            let result = if gone { Settled::Gone } else { Settled::Shown { id: message_id } };
+            if let Some(reason) = self.statuses.settled(self.shared, Instant::now(), key, result) {
+                self.tell(&hook, "discord_status", &name, reason);
+            }
         }
         // If posts were given up, `bury` reports them with the same reason.
         if let Some(trouble) = trouble.filter(|_| dead.is_empty()) {
@@ -352,11 +402,24 @@ impl<'a> Worker<'a> {
                 Cause::Refused => &dropped.refused,
                 Cause::Closed => &dropped.closed,
                 Cause::Crowded => &dropped.crowded,
+                Cause::Replaced => &dropped.replaced,
             };
             counter.add(dead.post.jobs());
         }
         let unix_ms = identity::unix_ms(SystemTime::now());
         for dead in &dead {
+            if let Some(key) = dead.post.address.status_key() {
+                let result = match dead.cause {
+                    // A newer text is on its way.
+                    Cause::Replaced => continue,
+                    Cause::Closed => Settled::Closed,
+                    _ => Settled::GivenUp,
+                };
+                // No dead letter: a text of before is of no use.
+                self.statuses.settled(self.shared, Instant::now(), key, result);
+                self.tell(&dead.post.hook, dead.post.address.kind_name(), dead.post.address.name(), &dead.reason);
+                continue;
+            }
             if let Some(written) = self.dead_letters.as_mut().map(|file| file.write(dead, unix_ms, Instant::now())) {
                 self.note_dead_letters(written);
             }

@@ -21,6 +21,7 @@ use crate::io::channel::{self, Bell, Receiver, Sender};
 use crate::io::lock::lock;
 use crate::io::tls::Trust;
 use crate::stats::Stats;
+use crate::threads::webhooks::desk::StatusDesk;
 use crate::threads::webhooks::senders::Senders;
 use crate::webhook::post::PostAddress;
 use crate::webhook::schedule::{DestinationReport, Schedule, WEBHOOK_BYTES_MAX};
@@ -78,6 +79,8 @@ pub struct Webhooks {
     pub(super) numbers: AtomicU64,
     /// The folder of the dead-letter file and the spool.
     pub(super) directory: OnceLock<PathBuf>,
+    /// The values that status messages show.
+    pub desk: Arc<StatusDesk>,
     /// Used by `rt-webhooks` only. It is here so that a thread that begins anew after a panic finds it open.
     pub(super) spool: Mutex<SpoolState>,
     stats: Arc<Stats>,
@@ -115,6 +118,7 @@ impl Webhooks {
             asks_rx,
             schedule: Mutex::default(),
             senders: Senders::new(config, Arc::clone(&bell), Arc::clone(&stats)),
+            desk: Arc::new(StatusDesk::new(Arc::clone(&bell))),
             bell,
             numbers: AtomicU64::new(0),
             directory: OnceLock::new(),

@@ -18,6 +18,7 @@ fn shown(answer: &PostResult) -> String {
         }
         Verdict::Never => "never".to_owned(),
         Verdict::Denied => "denied".to_owned(),
+        Verdict::Gone => "gone".to_owned(),
         Verdict::Closed => "closed".to_owned(),
     };
     let pause = answer.pause.map(|_| format!(", then{}", wait(&answer.pause))).unwrap_or_default();
@@ -40,6 +41,27 @@ fn responses_have_the_verdicts_of_the_table() {
             body: row.bytes(3).to_vec(),
         };
         assert_eq!(shown(&read(kind, &response, 784_111_777)), row.text(4), "line {}", row.line);
+    }
+}
+
+#[test]
+fn the_id_of_a_created_message_is_digits_or_nothing() {
+    for (body, id) in [
+        (
+            r#"{"type":0,"content":"{\"id\":\"5\"}","id":"1200000000000000000","channel_id":"3"}"#,
+            Some("1200000000000000000"),
+        ),
+        (r#"{"id":"12345678901234567890"}"#, Some("12345678901234567890")),
+        (r#"{"id":"123456789012345678901"}"#, None),
+        (r#"{"id":"1/../2"}"#, None),
+        (r#"{"id":""}"#, None),
+        (r#"{"id":5}"#, None),
+        (r#"["5"]"#, None),
+        ("", None),
+        (r#"{"id":"5""#, None),
+    ] {
+        let response = Response { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() };
+        assert_eq!(message_id(&response).as_deref(), id, "{body}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::webhook::post::Post;
 
-/// Counts of one destination since the process started. `offered` = `delivered` + `dead` + jobs that wait.
+/// Counts of one destination since the process started. `offered` = `delivered` + `dead` + `replaced` + jobs that wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Jobs; several may be merged into one request.
@@ -13,6 +13,8 @@ pub struct Tally {
     pub delivered: u64,
     /// Jobs that were given up.
     pub dead: u64,
+    /// Texts of a status message that a newer one took the place of.
+    pub replaced: u64,
     /// Requests by the status of the response.
     pub(crate) status_2xx: u64,
     /// All statuses that no other counter counts, redirections included.
@@ -28,6 +30,7 @@ impl Tally {
         self.offered += other.offered;
         self.delivered += other.delivered;
         self.dead += other.dead;
+        self.replaced += other.replaced;
         self.status_2xx += other.status_2xx;
         self.status_4xx += other.status_4xx;
         self.status_429 += other.status_429;
@@ -72,6 +75,8 @@ pub(crate) enum Cause {
     Closed,
     /// Too many other destinations have posts.
     Crowded,
+    /// A newer text of the same status message took its place.
+    Replaced,
 }
 
 impl Cause {
@@ -84,6 +89,7 @@ impl Cause {
             Cause::Refused => "refused",
             Cause::Closed => "closed",
             Cause::Crowded => "crowded",
+            Cause::Replaced => "replaced",
         }
     }
 }

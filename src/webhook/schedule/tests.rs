@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
 use crate::config::limits::SENDERS_MAX;
+use crate::event::fingerprint::Fingerprint;
 use crate::hooks::signature::Signing;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
@@ -75,6 +76,16 @@ impl Clocked {
         self.schedule.offer(self.now, post)
     }
 
+    /// Offers a text of the status message `key` of this webhook.
+    fn status(&mut self, webhook: u32, key: &str, text: &str) -> Vec<DeadLetter> {
+        let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token")).unwrap();
+        let key = Fingerprint::of(key.as_bytes(), &serde_json::Value::Null);
+        let body = serde_json::json!({ "content": text, "allowed_mentions": { "parse": [] } });
+        let message = Message::from_body(&body).unwrap();
+        let post = self.post(PostAddress::status(&url, key), Content::Status { url, message, is_new: false });
+        self.schedule.offer(self.now, post)
+    }
+
     /// The next post with four free senders: the number of its destination, and its own.
     fn next(&mut self) -> Option<(usize, u64)> {
         self.next_of(4)
@@ -99,8 +110,8 @@ impl Clocked {
     fn check(&self) {
         let mut waiting = 0;
         for report in self.schedule.reports(self.now) {
-            let Tally { offered, delivered, dead, .. } = report.tally;
-            assert_eq!(offered, delivered + dead + report.waiting, "{report:?}");
+            let Tally { offered, delivered, dead, replaced, .. } = report.tally;
+            assert_eq!(offered, delivered + dead + replaced + report.waiting, "{report:?}");
             waiting += report.waiting;
         }
         assert_eq!(waiting, self.schedule.jobs() as u64);
@@ -116,6 +127,47 @@ const AGAIN: Verdict = Verdict::Again { after: None, answered: false };
 
 fn limited(seconds: f64, global: bool) -> Verdict {
     Verdict::Limited { after: Duration::from_secs_f64(seconds), global }
+}
+
+/// Of a status message only the newest text counts. It neither waits for other messages of its webhook nor delays them, but
+/// for the rate limit that they share.
+#[test]
+fn the_newest_text_of_a_status_message_replaces_one_that_waits() {
+    let mut clocked = Clocked::new();
+    assert!(clocked.status(1, "s", "a").is_empty());
+    let dead = clocked.status(1, "s", "b");
+    assert_eq!((dead.len(), dead[0].cause, dead[0].post.id.number), (1, Cause::Replaced, 1));
+    clocked.discord(1, "", "other");
+    clocked.status(1, "t", "another");
+    let started: Vec<_> = std::iter::from_fn(|| clocked.next()).collect();
+    assert_eq!(started, [(0, 2), (1, 3), (2, 4)], "none waits for another");
+    // One text in flight, and one that waits.
+    assert!(clocked.status(1, "s", "c").is_empty());
+    assert_eq!(clocked.status(1, "s", "d").len(), 1);
+    clocked.check();
+    // A failure of the status message pauses nothing else.
+    assert!(clocked.done(0, AGAIN).is_empty());
+    clocked.done(1, Verdict::Delivered);
+    assert!(clocked.pause_of(0) > 0.0 && clocked.pause_of(1) == 0.0 && clocked.pause_of(2) == 0.0);
+    // A failure that is put back goes in front: the text that came later goes out alone.
+    clocked.pass(2.0);
+    let order = [clocked.next(), {
+        clocked.done(0, Verdict::Gone);
+        clocked.next()
+    }];
+    assert_eq!(order, [Some((0, 2)), Some((0, 6))]);
+    // A rate limit holds for all destinations of the webhook.
+    clocked.done(0, limited(5.0, false));
+    clocked.done(2, Verdict::Delivered);
+    clocked.discord(1, "", "later");
+    assert_eq!((clocked.pause_of(1), clocked.pause_of(2), clocked.next()), (5.0, 5.0, None));
+    assert_eq!(clocked.schedule.posts().len(), 1, "texts of a status message do not go into the spool");
+    // Its hook is removed.
+    let address = clocked.schedule.destinations[0].address.clone();
+    assert_eq!((clocked.schedule.withdraw(&address).len(), clocked.schedule.withdraw(&address).len()), (1, 0));
+    clocked.check();
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].tally.replaced, 4);
+    assert_eq!(clocked.schedule.reports(clocked.now)[0].kind, "discord_status");
 }
 
 #[test]
@@ -896,9 +948,9 @@ fn the_counts_of_forgotten_destinations_are_kept() {
         // So many others that it makes room.
         (1..=DESTINATIONS_MAX).for_each(|n| assert!(clocked.http(&format!("h{n}")).is_empty()));
         let others = clocked.schedule.reports(clocked.now).pop().unwrap();
-        let Tally { offered, delivered, dead, status_2xx, status_4xx, status_429, status_5xx, no_answer } =
+        let Tally { offered, delivered, dead, replaced, status_2xx, status_4xx, status_429, status_5xx, no_answer } =
             others.tally;
-        assert_eq!((others.name.as_str(), offered, delivered, dead), ("others", round, round, 0));
+        assert_eq!((others.name.as_str(), offered, delivered, dead, replaced), ("others", round, round, 0, 0));
         let counts = [status_2xx, status_4xx, status_429, status_5xx, no_answer];
         assert_eq!(counts, [4, 6, 7, 11, 13].map(|count| count * round));
         clocked.schedule = Schedule { forgotten: clocked.schedule.forgotten, ..Schedule::default() };
@@ -1008,7 +1060,9 @@ proptest! {
             match step {
                 Use::Offer { destination, discord } => {
                     offered += 1;
-                    let lost = if discord {
+                    let lost = if discord && destination == 5 {
+                        clocked.status(0, "s", "m")
+                    } else if discord {
                         clocked.discord(u32::from(destination), "", "m")
                     } else {
                         clocked.http(&format!("h{destination}"))
@@ -1031,6 +1085,7 @@ proptest! {
                         3 => limited(1.0, random % 2 == 0),
                         4 => AGAIN,
                         5 => Verdict::Again { after: None, answered: true },
+                        6 if random % 2 == 0 => Verdict::Gone,
                         6 => Verdict::Never,
                         7 => Verdict::Unsent,
                         8 => Verdict::Unnamed,

@@ -372,6 +372,37 @@ fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// The values come from the game, and a map change is shown by the same message.
+#[test]
+fn a_status_message_shows_the_game() {
+    let discord = Web::start(|_| Answer::Full(200, String::new(), r#"{"id":"120","type":0}"#.to_owned()));
+    let (set, prefix) = (format!("discord={}", discord.url("")), prefix("status"));
+    let run = |how: &str| {
+        let options = ["--set", &set, "--set", how, "--allow-errors"];
+        Host::start_with("status", &prefix, &options, &[("REALTIME_SERVER", "eu-1")])
+    };
+    run("how=long").pass();
+    let seen = discord.seen();
+    let (first, edits) = seen.split_first().unwrap();
+    assert_eq!((first.method.as_str(), first.target.as_str()), ("POST", "/api/webhooks/1/hunter2?wait=true"));
+    assert!(edits.iter().all(|edit| edit.method == "PATCH"), "{seen:?}");
+    assert!(edits.iter().all(|edit| edit.target == "/api/webhooks/1/hunter2/messages/120"), "{seen:?}");
+    let texts: Vec<String> = seen.iter().map(fault_kit::Seen::content).collect();
+    assert!(texts.iter().all(|text| text.contains(" eu-1 ") && text.contains("<t:1")), "{texts:?}");
+    assert!(texts[0].contains("sandbox 0/"), "{texts:?}");
+    let last = texts.last().unwrap();
+    assert!(last.starts_with("? eu-1 gm\\_next ? 0/? <t:"), "{last}");
+    assert!(last.ends_with("**Al\\_1** joined\n**Al\\_0** joined"), "{last}");
+    // Three more processes go on with the message; one of them is killed.
+    let mut killed = run("how=killed");
+    killed.line("shown");
+    killed.kill();
+    run("how=short").pass();
+    run("how=short").pass();
+    let created = discord.seen().iter().filter(|seen| seen.method == "POST").count();
+    assert_eq!((created, discord.seen().len() >= seen.len() + 3), (1, true));
+}
+
 #[test]
 fn hooks_may_be_wrong_raise_errors_and_be_removed() {
     for unwinding in unwinding() {

@@ -8,6 +8,7 @@ use realtime::facade::config::{Config, Sources};
 use realtime::facade::engine::requests::{Request, Requests};
 use realtime::facade::engine::{Call, CallbackRef, Deliver, Engine, Outcome, Refusal};
 use realtime::facade::event::notice::Notice;
+use realtime::facade::hooks::status::GameValues;
 use realtime::facade::json::tape::{Reader, TapeItem};
 use realtime::facade::redis::answer;
 use realtime::facade::stats::Stats;
@@ -38,6 +39,8 @@ pub struct Server {
     /// `{"n":count}`.
     pub windows: Vec<(i32, Vec<String>)>,
     gathered: Vec<String>,
+    /// The values that the game tells for status messages.
+    pub game: GameValues,
     /// The data folder of this server.
     pub folder: Folder,
 }
@@ -138,6 +141,7 @@ impl Server {
             conditions_hold: true,
             windows: Vec::new(),
             gathered: Vec::new(),
+            game: GameValues::default(),
             folder,
         }
     }
@@ -219,6 +223,10 @@ impl Server {
         if self.engine.shared().inbox.take_attention() {
             let mut now = Instant::now();
             self.engine.begin_tick(now);
+            let desk = &self.engine.shared().webhooks.desk;
+            if desk.take_question() {
+                desk.tell_game(self.game.clone(), now);
+            }
             while let Some(call) = self.engine.next_call(now) {
                 let mut outcome = Outcome::Done;
                 match &call {

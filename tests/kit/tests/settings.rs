@@ -186,6 +186,19 @@ fn every_option_changes_at_run_time() {
                 let said = configure(&mut server, "proxy", "http://user:hunter22@host").unwrap_err();
                 assert!(said.contains("no port") && !said.contains("hunter22"), "{said}");
             }
+            "timezone_offset" => {
+                let web = Web::start(|_| Answer::Status(200));
+                server.hook("w", json!({ "type": "http", "url": web.url("/"), "format": "{time} {time:%H:%M}" }));
+                for (posts, (value, minutes)) in (1..).zip([("+05:45", 345), ("-3", -180)]) {
+                    configure(&mut server, row.name, value).unwrap();
+                    server.emit("w", &format!("{{\"n\":{posts}}}")).unwrap();
+                    server.wait(|server| server.stat("/webhooks/delivered") == posts);
+                    let body = String::from_utf8(web.seen().pop().unwrap().body).unwrap();
+                    let (unix_s, shown) = body.split_once(' ').unwrap();
+                    let minute = (unix_s.parse::<i64>().unwrap() / 60 + minutes).rem_euclid(1440);
+                    assert_eq!(shown, format!("{:02}:{:02}", minute / 60, minute % 60), "{value}");
+                }
+            }
             other => panic!("`{other}` has no test"),
         }
         server.stop();

@@ -48,7 +48,7 @@ impl Backlog<'_> {
             }
             Outgoing::Run(run) => {
                 shared.replies.answer(run.reply_to, Err(reason.to_owned()));
-                if run.reply_to == ReplyTo::Nobody {
+                if matches!(run.reply_to, ReplyTo::Nobody | ReplyTo::Status(_)) {
                     if let Some(more) = self.failures.pass(Instant::now()) {
                         let target = String::from_utf8_lossy(&run.target);
                         log::error!("{} `{target}` failed: {reason}{more}", run.operation);

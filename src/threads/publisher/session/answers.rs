@@ -153,7 +153,7 @@ fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8])
     let error = match run.reply_to {
         _ if run.has_secret() => ErrorReply::of_secret(text),
         ReplyTo::Nobody if is_unknown => ErrorReply::new(b"ERR unknown command"),
-        ReplyTo::Nobody => ErrorReply::new(text),
+        ReplyTo::Nobody | ReplyTo::Status(_) => ErrorReply::new(text),
         ReplyTo::Reader { .. } | ReplyTo::Callback(_) => ErrorReply::with_arguments(text),
     };
     if let Work::Ask { command, .. } = &run.work
