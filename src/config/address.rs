@@ -37,7 +37,7 @@ impl fmt::Debug for Secret {
 
 /// How the Redis of this server is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// By [`Config::redis`](crate::config::Config::redis), which the settings name.
     Named,
     /// Nobody named one: a Redis at the default address if one listens there, else the embedded server.

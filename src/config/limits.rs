@@ -11,7 +11,7 @@ pub(crate) const IDENTITY_BYTES_MAX: usize = 1024;
 pub(crate) const NUMBERED_CHANNELS_MAX: usize = 16_384;
 /// Longest channel, pattern or listener id, in bytes. Redis allows more, but a longer name is probably a payload in the
 /// wrong place.
-pub(crate) const NAME_BYTES_MAX: usize = 1024;
+pub const NAME_BYTES_MAX: usize = 1024;
 /// Publishes, values and counters that may wait for Redis: 8 s of a busy server's traffic while Redis restarts.
 pub const OUTBOX_JOBS_MAX: usize = 8192;
 /// Memory that one queued item takes beside its bytes (its slot, its allocation header). With it the byte limits also
@@ -36,7 +36,7 @@ pub(crate) const DECODE_DEPTH_MAX: usize = 128;
 /// Longest wait for a connection to one address. This does not include name resolution, whose time the system decides.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this time without bytes from Redis, a connection sends a PING. That also keeps NAT entries alive.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(4800);
+pub const HEARTBEAT: Duration = Duration::from_millis(4800);
 /// Silence after which a connection counts as lost, although a PING was sent: under 15 s in all. A shorter limit gives
 /// false alarms under `CLIENT PAUSE` and slow commands.
 pub const SILENCE_MAX: Duration = Duration::from_millis(3 * 4800);

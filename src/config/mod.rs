@@ -37,9 +37,9 @@ pub struct Config {
     /// [`Address::unknown`] while a source holds a `redis` that cannot be read. For [`Place::Auto`] the address that is
     /// tried; for [`Place::Embedded`] that of the server, once it is known ([`Config::embedded_at`]).
     pub redis: Address,
-    pub(crate) place: Place,
+    pub place: Place,
     pub(crate) server: String,
-    pub(crate) prefix: String,
+    pub prefix: String,
     pub(crate) identity: bool,
     pub(crate) emit_age_max: Duration,
     pub(crate) tick_budget: Duration,
@@ -54,7 +54,7 @@ pub struct Config {
     /// The proxies that the environment names for all programs.
     environment_proxies: Proxies,
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
-    pub(crate) complaints: Vec<String>,
+    pub complaints: Vec<String>,
     /// Whether `server` is made from a name that holds other characters.
     is_server_repaired: bool,
     /// The options of [`LOCATING`] that a source sets in a way that cannot be read, each with its error.
@@ -114,7 +114,7 @@ impl Config {
     /// Why nothing may connect: a source names a Redis or a prefix that cannot be read. Falling back to the Redis or the
     /// prefix of a weaker source would mix this server's data with the data of others. With two errors, the one of
     /// `redis` is returned.
-    pub(crate) fn not_understood(&self) -> Option<&str> {
+    pub fn not_understood(&self) -> Option<&str> {
         self.not_understood.iter().next_back().map(|(_, error)| error.as_str())
     }
 
@@ -155,7 +155,7 @@ impl Config {
 
     /// The sources and the options that each of them sets, for the self-test:
     /// `garrysmod/cfg/realtime.json sets redis, server; Configure sets prefix`.
-    pub(crate) fn sources(&self) -> String {
+    pub fn sources(&self) -> String {
         let sets = |source: &str| {
             let names: Vec<&str> = self.origins.iter().filter(|(_, of)| *of == source).map(|(name, _)| *name).collect();
             if names.is_empty() { None } else { Some(format!("{source} sets {}", names.join(", "))) }
@@ -177,12 +177,12 @@ impl Config {
     }
 
     /// These settings with the embedded server as their Redis.
-    pub(crate) fn embedded_at(&self, redis: Address) -> Config {
+    pub fn embedded_at(&self, redis: Address) -> Config {
         Config { redis, place: Place::Embedded, ..self.clone() }
     }
 
     /// The Redis in the words of the log.
-    pub(crate) fn redis_name(&self) -> String {
+    pub fn redis_name(&self) -> String {
         let embedded = if self.place == Place::Embedded { "the embedded " } else { "" };
         format!("{embedded}redis at {}", self.redis)
     }

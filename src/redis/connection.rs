@@ -20,7 +20,8 @@ use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
 use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::ErrorReply};
 
-pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
+pub use error::ConnectError;
+pub(crate) use error::{SETTINGS_ADVICE, Stage};
 
 mod error;
 
@@ -111,12 +112,7 @@ impl Connection {
 
     /// Sends one command and waits for its reply until the deadline. For the handshake and the self-test, which have
     /// nothing else in flight.
-    pub(crate) fn ask(
-        &self,
-        decoder: &mut Decoder,
-        arguments: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<OwnedReply, AskError> {
+    pub fn ask(&self, decoder: &mut Decoder, arguments: &[&[u8]], deadline: Instant) -> Result<OwnedReply, AskError> {
         let mut bytes = Vec::new();
         command::encode(&mut bytes, arguments);
         self.write_all(&bytes)?;
@@ -149,7 +145,7 @@ impl Connection {
 
 /// Why a command has no reply.
 #[derive(Debug)]
-pub(crate) enum AskError {
+pub enum AskError {
     Io(Error),
     Protocol(ProtocolError),
 }

@@ -14,7 +14,7 @@ use std::fmt;
 
 /// The consequence of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
     /// Redis is busy for the moment and did nothing: the same command may succeed soon (`LOADING`, `BUSY`).
     Wait,
     /// This connection does not lead to a master, or not any more (`READONLY`).
@@ -30,7 +30,7 @@ pub(crate) enum Class {
 /// An error reply with advice for the owner of the server. Holds nothing of the command that it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorReply {
-    pub(crate) class: Class,
+    pub class: Class,
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
     /// One line that may be shown; empty where the reply may repeat a secret.
@@ -71,7 +71,7 @@ type Code = Option<&'static str>;
 
 impl ErrorReply {
     /// Classifies an error reply. `text` comes without its dash.
-    pub(crate) fn new(text: &[u8]) -> ErrorReply {
+    pub fn new(text: &[u8]) -> ErrorReply {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
         let inner = inside_script(&lower);

@@ -34,7 +34,7 @@ pub(crate) const SETTINGS_ADVICE: &str = "correct them, then type realtime_reloa
 
 impl ConnectError {
     /// The class, which decides the pace of further attempts ([`crate::redis::backoff::Backoff`]).
-    pub(crate) fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
             ConnectError::Embedded { .. }
             | ConnectError::Io { .. }
@@ -75,7 +75,7 @@ impl ConnectError {
     }
 
     /// Advice for the owner of the server.
-    pub(crate) fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
             ConnectError::Settings { .. } => SETTINGS_ADVICE,
             ConnectError::Embedded { .. } => "see the log, or name a redis in the option `redis`",
