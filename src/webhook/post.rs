@@ -89,17 +89,9 @@ impl PostAddress {
     /// The address of a Discord webhook. Discord limits the webhook, whatever thread a message goes to. So the query,
     /// which names the thread, makes another destination with the same rate limit.
     pub(crate) fn discord(url: &Url) -> PostAddress {
-        let (kind, text, name) = (DestinationKind::Discord, url.reveal(), url.to_string());
-        let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
-        PostAddress {
-            kind,
-            url: text.into(),
-            origin_bytes,
-            limit_bytes,
-            name: name.into(),
-            batches_of: None,
-            status: None,
-        }
+        let text = url.reveal();
+        let limit_bytes = text.find('?').unwrap_or(text.len());
+        PostAddress::new(DestinationKind::Discord, &text, &url.to_string(), limit_bytes)
     }
 
     /// The address of a status message of this webhook. Its posts have a queue of their own, so that they neither wait for
@@ -110,17 +102,13 @@ impl PostAddress {
 
     /// The address of any other server. `text` is the URL as the hook has it, with placeholders if `varies`; `name` is
     /// its form without secrets.
-    pub(crate) fn http(text: String, name: String, varies: bool) -> PostAddress {
-        let (kind, origin_bytes, limit_bytes) = (DestinationKind::Http { varies }, origin_bytes(&text), text.len());
-        PostAddress {
-            kind,
-            url: text.into(),
-            origin_bytes,
-            limit_bytes,
-            name: name.into(),
-            batches_of: None,
-            status: None,
-        }
+    pub(crate) fn http(text: &str, name: &str, varies: bool) -> PostAddress {
+        PostAddress::new(DestinationKind::Http { varies }, text, name, text.len())
+    }
+
+    fn new(kind: DestinationKind, url: &str, name: &str, limit_bytes: usize) -> PostAddress {
+        let (origin_bytes, url, name) = (origin_bytes(url), url.into(), name.into());
+        PostAddress { kind, url, origin_bytes, limit_bytes, name, batches_of: None, status: None }
     }
 
     /// The same address for the batches of this hook.

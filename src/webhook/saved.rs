@@ -164,7 +164,7 @@ pub(crate) fn post(line: &Value, now: Now) -> Option<Post> {
             let request = request(line)?;
             let name = if hooks.is_some() { request.url.to_string() } else { line.text("name")?.to_owned() };
             let varies = line.0.get("varies")?.as_bool()?;
-            (PostAddress::http(line.text("address")?.to_owned(), name, varies), Content::Request(request))
+            (PostAddress::http(line.text("address")?, &name, varies), Content::Request(request))
         }
         _ => return None,
     };

@@ -214,7 +214,7 @@ pub(super) fn address_of(webhook: &Webhook) -> PostAddress {
         Webhook::Discord(discord) => PostAddress::discord(&discord.url),
         Webhook::Http(http) => {
             let text = format!("{}{}", http.url.origin(), http.url.target_text());
-            PostAddress::http(text, http.url.to_string(), http.url.has_placeholders())
+            PostAddress::http(&text, &http.url.to_string(), http.url.has_placeholders())
         }
     }
 }

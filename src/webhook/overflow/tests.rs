@@ -17,7 +17,7 @@ fn post_of(number: u64, host: &str, bytes: usize, now: Now) -> Post {
     let url = format!("http://{host}/");
     Post {
         id: PostId { boot: 7, number },
-        address: PostAddress::http(url.clone(), url.clone(), false),
+        address: PostAddress::http(&url, &url, false),
         hook: b"h".as_slice().into(),
         content: Content::Request(request(&url, bytes)),
         event: None,

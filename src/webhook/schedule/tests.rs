@@ -54,7 +54,7 @@ impl Clocked {
 
     fn http_of(&mut self, host: &str, bytes: usize) -> Vec<DeadLetter> {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
         let request = Request { url, method: "POST".into(), headers, body, signing: Signing::default(), timeout };
         let post = self.post(address, Content::Request(request));
@@ -426,7 +426,7 @@ fn a_post_that_comes_expired_is_given_up_at_once() {
     for (left, is_taken) in [(0, false), (1, true)] {
         let mut clocked = Clocked::new();
         let url = Url::parse("http://a/").unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         let expires = clocked.now + Duration::from_millis(left);
@@ -546,7 +546,7 @@ fn a_closed_destination_gets_no_more_requests() {
     assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed("why".to_owned()));
     // Adding its hook again opens it.
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
     assert!(clocked.http("a").is_empty());
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.check();
@@ -626,7 +626,7 @@ fn a_denied_path_does_not_count_twice_for_a_template() {
     let mut clocked = Clocked::new();
     let mut post = |path: &str, verdict: Verdict| {
         let url = Url::parse(&format!("http://a/{path}")).unwrap();
-        let address = PostAddress::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let address = PostAddress::http("http://a/{player}", "http://a/{player}", true);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         assert!(clocked.schedule.offer(clocked.now, post).is_empty());
@@ -656,7 +656,7 @@ fn a_rest_ends_when_the_hook_is_added_again() {
     clocked.http("a");
     assert_eq!(clocked.next(), None);
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
     assert!(clocked.next().is_some());
 }
 

@@ -55,7 +55,7 @@ fn posts(now: Now) -> Vec<Post> {
     let sent = Content::Request(request("http://h/x", 40));
     let mut posts = vec![
         make(1, PostAddress::discord(&discord), said),
-        make(2, PostAddress::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
+        make(2, PostAddress::http("http://h/{k}", "http://h/{k}", true), sent),
     ];
     posts[1].event = Some(Arc::new(EventText::new(b"kill", &[b"{\"k\":\"x\"}"], 7)));
     posts

@@ -24,7 +24,7 @@ impl Clocked {
         let Kind { hook, max, seconds, header, bytes } = kind;
         let url = Url::parse("http://a/").unwrap();
         let hook: Arc<[u8]> = hook.as_bytes().into();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false).for_batches_of(&hook);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false).for_batches_of(&hook);
         let headers = vec![("X".into(), crate::config::Secret::new(header.to_owned()))];
         let (body, timeout) = (vec![b'1'; bytes], Duration::from_secs(10));
         let signing = Signing::default();
@@ -117,7 +117,7 @@ fn only_equal_requests_of_one_hook_share_a_batch() {
     for at in 0..2 {
         clocked.schedule.destinations[at].closed = Some("why".to_owned());
     }
-    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
     assert!(clocked.next().is_some() && clocked.next().is_some());
     clocked.check();
 }

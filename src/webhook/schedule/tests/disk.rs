@@ -26,7 +26,7 @@ impl Disked {
     /// Offers a post of a hook with a long `retry_for`, or of another, as `rt-webhooks` does.
     fn offer(&mut self, host: &str, is_long: bool, bytes: usize) {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
         let signing = Signing::default();
         let request = Request { url, method: "POST".into(), headers, body, signing, timeout };
@@ -253,7 +253,7 @@ fn lost_posts_are_counted_and_a_destination_with_posts_on_the_disk_is_not_forgot
     // A dead process left more than there are destinations for.
     let url = Url::parse("http://late/").unwrap();
     let post = disked.clocked.post(
-        PostAddress::http(url.reveal(), url.to_string(), false),
+        PostAddress::http(&url.reveal(), &url.to_string(), false),
         Content::Request(Request::post_json(url, "{}".to_owned(), Duration::from_secs(1))),
     );
     assert!(!disked.clocked.schedule.found_on_disk(disked.clocked.now, &post, 7));
