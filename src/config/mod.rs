@@ -11,7 +11,7 @@ use crate::config::options::{
     shown_name, unknown_option,
 };
 
-pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
+pub(crate) use address::{Address, Place, Secret, Sentinels, WITHOUT_TLS, named_place};
 pub(crate) use options::is_server_name;
 pub(crate) use sources::{Operator, Sources};
 pub(crate) use text::decode;
@@ -139,7 +139,9 @@ impl Config {
     /// with count as another Redis.
     pub(crate) fn is_elsewhere(&self, other: &Config) -> bool {
         let (here, there) = (&self.redis, &other.redis);
+        let master = |address: &Address| address.sentinels.as_ref().map(|sentinels| sentinels.master.clone());
         (here.port, here.database, &here.host) != (there.port, there.database, &there.host)
+            || master(here) != master(there)
             || self.not_understood().is_some() != other.not_understood().is_some()
     }
 

@@ -40,7 +40,8 @@ pub const OPTIONS: &[OptionRow] = &[
         default: "auto",
         sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `embedded`: \
                    the module's own, for this server alone; `auto`: 127.0.0.1:6379, and the embedded one if nothing \
-                   listens there",
+                   listens there; `redis+sentinel://[[user:]password@]host[:port][,host...]/master[/db]`: the master \
+                   that these sentinels name",
     },
     OptionRow {
         name: "tls_ca_file",

@@ -2,6 +2,8 @@
 //! may write to it or shut it down. Every call is bounded by a timeout; name resolution by the system's own. Errors
 //! name the operation and the address, never the password.
 //!
+//! Where the address names sentinels, they are asked for the master first (`connection/sentinel.rs`).
+//!
 //! ```text
 //!   connect ── TLS ── AUTH ── SELECT ── CLIENT SETNAME ── ROLE ──▶ ready
 //!   for each address  if asked for       may be forbidden  master, else an error; may be forbidden
@@ -23,12 +25,13 @@ use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::Error
 pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
 
 mod error;
+mod sentinel;
 
 /// Longest wait for room in the socket: if Redis takes nothing for so long, it hangs or the network is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(5);
 /// Longest write to Redis that still makes progress: 8 MiB through a slow link.
 const WRITE_LONGEST: Duration = Duration::from_secs(60);
-/// Longest handshake with Redis, TLS included: a few round trips, on a busy server too.
+/// Longest TLS handshake, and then longest login: a few round trips each, on a busy server too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open socket. The decoder of its bytes belongs to the thread that reads.
@@ -36,6 +39,8 @@ pub struct Connection {
     socket: Socket,
     tls: Option<Tls>,
     tells_role: bool,
+    /// See [`Connection::master`].
+    master: Option<String>,
 }
 
 impl Connection {
@@ -45,26 +50,45 @@ impl Connection {
         if let Some(found) = config.not_understood() {
             return Err(ConnectError::Settings { found: found.to_owned() });
         }
-        let address = &config.redis;
-        let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
-        let socket = connect(address).and_then(Socket::new).map_err(failed)?;
-        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let mut tls = None;
-        if address.tls {
-            let name = if config.tls_server_name.is_empty() { &address.host } else { &config.tls_server_name };
-            let session = Tls::open(Timed { socket: &socket, deadline }, name, &config.tls_ca_file);
-            tls = Some(session.map_err(|found| ConnectError::Tls { address: address.to_string(), found })?);
+        match &config.redis.sentinels {
+            Some(sentinels) => Connection::open_master(config, sentinels, purpose),
+            None => Connection::open_at(config, &config.redis, purpose),
         }
-        let mut connection = Connection { socket, tls, tells_role: true };
+    }
+
+    /// As [`Connection::open`], at this address.
+    fn open_at(config: &Config, address: &Address, purpose: &str) -> Result<Connection, ConnectError> {
+        let mut connection = Connection::dial(config, address, CONNECT_TIMEOUT)?;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let handshake = Handshake { connection: &connection, address, deadline, decoder: Decoder::new(REPLY_LIMITS) };
         connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server), &config.prefix)?;
         Ok(connection)
     }
 
+    /// A connection on which nothing was said yet, with TLS if the address asks for it. `patience`: for each address of
+    /// the host.
+    fn dial(config: &Config, address: &Address, patience: Duration) -> Result<Connection, ConnectError> {
+        let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
+        let socket = connect(address, patience).and_then(Socket::new).map_err(failed)?;
+        let mut tls = None;
+        if address.tls {
+            let deadline = Instant::now() + patience.min(HANDSHAKE_TIMEOUT);
+            let name = if config.tls_server_name.is_empty() { &address.host } else { &config.tls_server_name };
+            let session = Tls::open(Timed { socket: &socket, deadline }, name, &config.tls_ca_file);
+            tls = Some(session.map_err(|found| ConnectError::Tls { address: address.to_string(), found })?);
+        }
+        Ok(Connection { socket, tls, tells_role: true, master: None })
+    }
+
     /// A connection that is ready already.
     #[cfg(test)]
     pub(crate) fn over(socket: Socket) -> Connection {
-        Connection { socket, tls: None, tells_role: true }
+        Connection { socket, tls: None, tells_role: true, master: None }
+    }
+
+    /// Host and port of the master, if sentinels have named it.
+    pub(crate) fn master(&self) -> Option<&str> {
+        self.master.as_deref()
     }
 
     /// Whether Redis answers ROLE. An ACL may forbid it.
@@ -187,10 +211,10 @@ impl Read for Incoming<'_> {
 }
 
 /// Tries the addresses of the host in turn. One name may have an IPv6 address on which nothing listens.
-fn connect(address: &Address) -> io::Result<TcpStream> {
+fn connect(address: &Address, patience: Duration) -> io::Result<TcpStream> {
     let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
     for place in look_up(&address.host, address.port)? {
-        match TcpStream::connect_timeout(&place, CONNECT_TIMEOUT) {
+        match TcpStream::connect_timeout(&place, patience) {
             Ok(stream) => return Ok(stream),
             Err(err) => last = err,
         }

@@ -55,6 +55,8 @@ pub(super) struct Session<'a, 'b> {
     decoder: Decoder,
     /// When the connection was ready.
     ready: Instant,
+    /// The version of the master that the connection leads to ([`crate::threads::links::Masters`]).
+    master: u64,
     /// Encoded commands that are not written yet.
     batch: Vec<u8>,
     /// The version of the routes that [`Shared::subscriptions`] last asked Redis for.
@@ -71,12 +73,14 @@ pub(super) struct Session<'a, 'b> {
 }
 
 impl<'a, 'b> Session<'a, 'b> {
-    /// Begins the work on a connection that was made for the settings of this connection version.
+    /// Begins the work on a connection that was made for the settings of this connection version, to the master of this
+    /// version.
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         connection: &'b Arc<Connection>,
         backlog: &'b mut Backlog<'a>,
         seen: u64,
+        master: u64,
     ) -> Session<'a, 'b> {
         let ready = Instant::now();
         backlog.connected(seen);
@@ -87,6 +91,7 @@ impl<'a, 'b> Session<'a, 'b> {
             backlog,
             decoder: Decoder::new(REPLY_LIMITS),
             ready,
+            master,
             batch: Vec::new(),
             synced: 0,
             poll: ANSWER_POLL_FIRST,
@@ -107,6 +112,9 @@ impl<'a, 'b> Session<'a, 'b> {
     fn work(&mut self) -> Result<End, End> {
         while !self.shared.is_stopping() {
             fail_point("publisher");
+            if self.shared.masters.version() != self.master {
+                return Err(End::lost("the sentinels name another master"));
+            }
             self.sync_subscriptions();
             self.backlog.look_at_settings();
             let before = self.backlog.in_flight();

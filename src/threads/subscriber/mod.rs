@@ -48,6 +48,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let redis = config.redis_name();
         let (trouble, class) = match goal.open(shared, "subscriber") {
             Ok(connection) => {
+                shared.follow_master(&connection);
                 let (connection, began) = (Arc::new(connection), Instant::now());
                 let subscribed = Subscribed::begin(shared, &connection, seen);
                 // `stop` ends the connection of `subscriptions`. If it came before the line above, it found none there.

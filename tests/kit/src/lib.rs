@@ -7,6 +7,7 @@
 //! | bytes that are cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
 //! | any reply, in any pieces, from a server that claims to be Redis | [`Scripted`] |
 //! | a Redis that is stopped, killed, restarted, full, busy, a replica, or has users or TLS | [`Redis`], a redis-server for one test |
+//! | a failover | [`Sentinels`], three for one test |
 //! | any response, none, or an endless one, from a server that claims to be Discord or a web server | [`Web`] |
 //! | valid, expired and wrong certificates | [`certificates`] |
 //! | a link that breaks silently | [`namespace`] |
@@ -22,6 +23,7 @@ mod proxy;
 mod random;
 mod redis;
 mod scripted;
+mod sentinels;
 mod server;
 mod web;
 
@@ -30,6 +32,7 @@ pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;
 pub use redis::{Redis, ReservedPort};
 pub use scripted::{Client, Scripted, answer_with};
+pub use sentinels::{MASTER, Sentinels};
 pub use server::Server;
 pub use web::{Answer, Bucket, Seen, Web};
 

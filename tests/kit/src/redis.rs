@@ -217,7 +217,7 @@ pub(crate) fn encode(arguments: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
+pub(crate) fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);

@@ -46,7 +46,7 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let attention = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
     let mut backlog = Backlog::new(&shared);
-    test(&mut Session::new(&shared, &connection, &mut backlog, 0));
+    test(&mut Session::new(&shared, &connection, &mut backlog, 0, 0));
 }
 
 fn set(reply_to: ReplyTo) -> Box<Run> {
