@@ -37,6 +37,7 @@ pub struct Config {
     pub(crate) server: String,
     pub(crate) prefix: String,
     pub(crate) identity: bool,
+    pub(crate) thrifty: bool,
     pub(crate) emit_age_max: Duration,
     pub(crate) tick_budget: Duration,
     pub(crate) sync_timeout: Duration,
@@ -82,6 +83,7 @@ impl Config {
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
             identity: true,
+            thrifty: false,
             emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
             sync_timeout: Duration::from_millis(50),
@@ -112,6 +114,11 @@ impl Config {
             || self.tls_ca_file != other.tls_ca_file
             || self.tls_server_name != other.tls_server_name
             || self.not_understood != other.not_understood
+    }
+
+    /// How many times longer than usual heartbeats and leases last.
+    pub(crate) fn thrift(&self) -> u32 {
+        if self.thrifty { limits::THRIFT } else { 1 }
     }
 
     /// A sentence if this server has another name than the settings give it.
@@ -244,6 +251,7 @@ impl Config {
             "tls_server_name" => self.tls_server_name = text.to_owned(),
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
             "identity" => self.identity = number == 1,
+            "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
             "sync_timeout_ms" => self.sync_timeout = Duration::from_millis(number),

@@ -80,6 +80,12 @@ pub const OPTIONS: &[OptionRow] = &[
         sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
     },
     OptionRow {
+        name: "thrifty",
+        kind: OptionKind::Switch,
+        default: "false",
+        sentence: "for a Redis that is paid by the command: heartbeats and leases last 12 times longer",
+    },
+    OptionRow {
         name: "emit_age_max_s",
         kind: OptionKind::Whole { min: 1, max: 86_400, unit: "seconds" },
         default: "60",

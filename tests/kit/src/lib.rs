@@ -7,6 +7,7 @@
 //! | bytes that are cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
 //! | any reply, in any pieces, from a server that claims to be Redis | [`Scripted`] |
 //! | a Redis that is stopped, killed, restarted, full, busy, a replica, or has users or TLS | [`Redis`], a redis-server for one test |
+//! | keys on several nodes, and slots that move | [`Cluster`], three nodes for one test |
 //! | a failover | [`Sentinels`], three for one test |
 //! | any response, none, or an endless one, from a server that claims to be Discord or a web server | [`Web`] |
 //! | valid, expired and wrong certificates | [`certificates`] |
@@ -17,6 +18,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub mod certificates;
+mod cluster;
 pub mod namespace;
 mod poster;
 mod proxy;
@@ -27,6 +29,7 @@ mod sentinels;
 mod server;
 mod web;
 
+pub use cluster::Cluster;
 pub use poster::{Folder, Hook, Poster};
 pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;
