@@ -117,15 +117,22 @@ impl SlotMap {
     pub(crate) fn line_to(&mut self, place: NodePlace, speaker: LineNumber) -> Option<LineNumber> {
         let host = |line| self.node(line).or(self.home.first()).map(|(host, _)| host.clone());
         let place = if place.0.is_empty() { (host(speaker)?, place.1) } else { place };
-        if self.home.contains(&place) {
+        if let Some(line) = self.known(&place) {
+            return Some(line);
+        }
+        if self.nodes.len() >= NODES_MAX {
+            return None;
+        }
+        self.nodes.push(place);
+        LineNumber::try_from(self.nodes.len()).ok()
+    }
+
+    /// The line of a node that is known already.
+    pub(crate) fn known(&self, place: &NodePlace) -> Option<LineNumber> {
+        if self.home.contains(place) {
             return Some(HOME);
         }
-        let at = self.nodes.iter().position(|node| *node == place).or_else(|| {
-            self.nodes.push(place);
-            (self.nodes.len() <= NODES_MAX).then(|| self.nodes.len() - 1)
-        });
-        self.nodes.truncate(NODES_MAX);
-        LineNumber::try_from(at? + 1).ok()
+        LineNumber::try_from(self.nodes.iter().position(|node| node == place)? + 1).ok()
     }
 
     /// A node said that another one serves this slot.

@@ -135,9 +135,13 @@ impl Command {
 
     /// The first key, as far as the name tells where keys are: the first argument, or the one behind the number of keys.
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        let calls_script =
-            ["EVAL", "EVALSHA", "FCALL"].iter().any(|name| self.name().eq_ignore_ascii_case(name.as_bytes()));
-        self.word(if calls_script { 3 } else { 1 })
+        self.word(if self.runs_script() { 3 } else { 1 })
+    }
+
+    /// Whether it runs a script, which may answer with any error: EVAL, EVALSHA, FCALL, and their read-only forms.
+    pub(crate) fn runs_script(&self) -> bool {
+        let begins = |start: &[u8]| self.name().get(..start.len()).is_some_and(|name| name.eq_ignore_ascii_case(start));
+        begins(b"EVAL") || begins(b"FCALL")
     }
 
     /// A word, read back from the encoding: `$3\r\nGET\r\n...`. Word 0 is the name.

@@ -200,6 +200,11 @@ impl Run {
         }
     }
 
+    /// Whether it runs a script of a script author's own, whose errors may look like those of Redis.
+    pub(crate) fn runs_script(&self) -> bool {
+        matches!(&self.work, Work::Ask { command, .. } if command.runs_script())
+    }
+
     /// Its slot, if Redis is a cluster: a node has named it, or its key has it.
     pub(crate) fn slot(&self) -> Option<u16> {
         let key = match &self.work {

@@ -281,9 +281,7 @@ fn kind(config: &Config, asking: &mut Asking<'_>) -> Result<String, Failure> {
         _ => return Ok("unknown (INFO was refused)".to_owned()),
     };
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
-    match value("redis_mode:").as_str() {
-        mode => Ok(format!("{mode}, version {}", value("redis_version:"))),
-    }
+    Ok(format!("{}, version {}", value("redis_mode:"), value("redis_version:")))
 }
 
 /// Publishes on one connection, and receives the event on a second one that has subscribed.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use fault_kit::{Cluster, Redis, Server, comes_true, wait_for, wait_until};
+use fault_kit::{Cluster, Redis, Scripted, Server, comes_true, wait_for, wait_until};
 use serde_json::json;
 
 /// The slots of these keys are on different nodes, and on those of the keys of numbers.
@@ -252,4 +252,31 @@ fn a_replica_of_a_cluster_is_as_good_as_a_master() {
     });
     here.stop();
     there.stop();
+}
+
+/// A script of an addon can answer with any error. It makes the module neither log in elsewhere nor run it again.
+#[test]
+fn a_script_cannot_lead_the_module_to_another_server() {
+    let elsewhere = Scripted::start(|client| client.behave());
+    let place = elsewhere.url().replace("redis://", "");
+    let plain = Redis::start(&[]);
+    let cluster = Cluster::start(&[]);
+    for url in [plain.url(), cluster.url()] {
+        let mut server = at(&url, "one");
+        KEYS.iter().for_each(|key| server.incr(key, None).unwrap());
+        settle(&mut server);
+        for redirect in ["MOVED 1", "ASK 1"] {
+            let script = format!("redis.call('INCR', KEYS[1]) return redis.error_reply('{redirect} {place}')");
+            let command = words(&["EVAL", &script, "1", "p:{ran}"]);
+            server.submit(Some(1), |requests| requests.command(&command)).unwrap();
+        }
+        let answers = server.answered(2);
+        assert!(answers.iter().all(|(_, answer)| answer.contains(&place)), "{answers:?}");
+        settle(&mut server);
+        server.set("k", "v").unwrap();
+        assert_eq!(server.get("k"), "'v'");
+        server.stop();
+    }
+    assert_eq!(plain.command(&["GET", "p:{ran}"]), "2");
+    assert_eq!(elsewhere.connections(), 0);
 }

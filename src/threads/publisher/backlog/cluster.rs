@@ -99,7 +99,8 @@ impl Backlog<'_> {
 
     /// The reply to CLUSTER SLOTS. If an ACL forbids it, the map grows by redirections alone.
     pub(crate) fn map_answered(&mut self, reply: Reply<'_>) {
-        if !matches!(reply, Reply::Error(_)) {
+        if let Reply::Array(_) = reply {
+            self.cluster.is_one = true;
             self.cluster.map().read(reply);
         }
     }
@@ -112,10 +113,24 @@ impl Backlog<'_> {
             return Some(sent);
         }
         let now = Instant::now();
+        // A script can answer with any text. It must not make this server log in anywhere, nor be run twice: only a known
+        // cluster, and its map, are believed.
+        let runs_script = matches!(&sent, Sent::Item(Outgoing::Run(run)) if run.runs_script());
+        if runs_script && !self.cluster.is_one {
+            self.cluster.wants_map = true;
+            return Some(sent);
+        }
         self.cluster.is_one = true;
         self.refused.is_of_cluster();
         let known = match redirect {
             Redirect::CrossSlot => None,
+            Redirect::Moved(slot, _) if runs_script => {
+                self.cluster.wants_map = true;
+                Some((slot, None))
+            }
+            Redirect::Ask(slot, place) if runs_script => {
+                self.cluster.map().known(&place).map(|line| (slot, Some(line)))
+            }
             Redirect::Moved(slot, place) => {
                 let to = self.cluster.map().line_to(place, line);
                 if let Some(to) = to {
