@@ -193,7 +193,7 @@ fn only_some_options_need_another_connection() {
     for row in OPTIONS {
         let text = match row.name {
             "redis" => "embedded",
-            "identity" => "false",
+            "identity" | "thrifty" => "false",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
             _ => "x",
         };
@@ -253,7 +253,7 @@ fn complaints_are_bounded() {
     assert_eq!((errors.len(), config.complaints.len()), (200, 17));
     assert_eq!((config.complaints[16].as_str(), config.not_understood()), ("and 184 more", None));
     let (config, _) = of(257);
-    assert_eq!(config.complaints, ["cannot use f: it holds 257 options, and there are 10"]);
+    assert_eq!(config.complaints, ["cannot use f: it holds 257 options, and there are 11"]);
     assert!(config.not_understood().is_some());
 }
 
