@@ -65,6 +65,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 pub(crate) const LEASE_OWN: Duration = Duration::from_secs(9);
 /// How often a lease holder renews its lease.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(3);
+/// How many times longer heartbeats and leases last with the option `thrifty`: a heartbeat each 58 s, which most
+/// firewalls and hosts take for a sign of life, and a lease of two minutes.
+pub(crate) const THRIFT: u32 = 12;
 /// Threads that send requests to any destination. Each sends one request at a time, so this many destinations can hang
 /// at once before requests to new destinations have to wait.
 pub const SENDERS_MAX: usize = 5;

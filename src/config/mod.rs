@@ -12,7 +12,7 @@ use crate::config::options::{
     shown_name, unknown_option,
 };
 
-pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
+pub(crate) use address::{Address, Place, Secret, Sentinels, WITHOUT_TLS, named_place};
 pub(crate) use options::is_server_name;
 pub(crate) use proxy::{PROXY_VARIABLES, Proxies, Proxy};
 pub(crate) use sources::{Operator, Sources};
@@ -41,6 +41,7 @@ pub struct Config {
     pub(crate) server: String,
     pub prefix: String,
     pub(crate) identity: bool,
+    pub(crate) thrifty: bool,
     pub(crate) emit_age_max: Duration,
     pub(crate) tick_budget: Duration,
     pub(crate) sync_timeout: Duration,
@@ -92,6 +93,7 @@ impl Config {
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
             identity: true,
+            thrifty: false,
             emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
             sync_timeout: Duration::from_millis(50),
@@ -147,6 +149,11 @@ impl Config {
             || self.not_understood != other.not_understood
     }
 
+    /// How many times longer than usual heartbeats and leases last.
+    pub(crate) fn thrift(&self) -> u32 {
+        if self.thrifty { limits::THRIFT } else { 1 }
+    }
+
     /// A sentence if this server has another name than the settings give it.
     pub(crate) fn renaming(&self) -> Option<String> {
         let name = self.is_server_repaired.then_some(&self.server)?;
@@ -172,7 +179,9 @@ impl Config {
     /// with count as another Redis.
     pub(crate) fn is_elsewhere(&self, other: &Config) -> bool {
         let (here, there) = (&self.redis, &other.redis);
+        let master = |address: &Address| address.sentinels.as_ref().map(|sentinels| sentinels.master.clone());
         (here.port, here.database, &here.host) != (there.port, there.database, &there.host)
+            || master(here) != master(there)
             || self.not_understood().is_some() != other.not_understood().is_some()
     }
 
@@ -278,6 +287,7 @@ impl Config {
             "proxy" => self.proxy = ProxyOption::parse(text)?,
             "no_proxy" => self.no_proxy = Some(text.to_owned()),
             "identity" => self.identity = number == 1,
+            "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
             "sync_timeout_ms" => self.sync_timeout = Duration::from_millis(number),

@@ -44,7 +44,8 @@ pub const OPTIONS: &[OptionRow] = &[
         default: "auto",
         sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `embedded`: \
                    the module's own, for this server alone; `auto`: 127.0.0.1:6379, and the embedded one if nothing \
-                   listens there",
+                   listens there; `redis+sentinel://[[user:]password@]host[:port][,host...]/master[/db]`: the master \
+                   that these sentinels name",
     },
     OptionRow {
         name: "tls_ca_file",
@@ -102,6 +103,12 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: OptionKind::Switch,
         default: "true",
         sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
+    },
+    OptionRow {
+        name: "thrifty",
+        kind: OptionKind::Switch,
+        default: "false",
+        sentence: "for a Redis that is paid by the command: heartbeats and leases last 12 times longer",
     },
     OptionRow {
         name: "emit_age_max_s",

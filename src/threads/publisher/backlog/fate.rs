@@ -149,6 +149,9 @@ impl Backlog<'_> {
                 return self.refuse(item, error);
             }
         }
+        if self.is_cluster() {
+            self.refused.is_of_cluster();
+        }
         self.refused.push(item);
     }
 
