@@ -33,7 +33,7 @@ for _, row in ipairs({
 	{ "config: tll", { type = "counter", key = "k", tll = 5 } },
 	{ "config: webhook_url", { type = "discord", webhook_url = "ftp://h/x", format = "x" } },
 	{ "config: secret: does not begin", { type = "http", url = "http://h/", secret = "x" } },
-	{ "config: format: is a body", { type = "http", url = "http://h/", method = "GET", format = "{n}" } },
+	{ "config: format: needs a body", { type = "http", url = "http://h/", method = "GET", format = "{n}" } },
 	{ "config: condition", { type = "conditional", condition = 5, actions = { counter } } },
 	{ "config: actions[2].key", { type = "conditional", condition = sum, actions = { counter, { type = "counter" } } } },
 	{ "encode: data.key is a thread", { type = "counter", key = coroutine.create(sum) } },
