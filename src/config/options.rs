@@ -3,7 +3,7 @@
 //! one arm in `Config::apply`.
 //! Errors show a value only if it looks like a plain word or number: anything else may be a password in the wrong place.
 
-use crate::config::nearest::{nearest, unknown};
+use crate::config::nearest::{nearest, unknown_of};
 use crate::sorted::Sorted;
 
 /// The kind of value that an option takes. [`OptionKind::check`] enforces it.
@@ -269,7 +269,7 @@ pub(super) fn unknown_option(name: &str) -> String {
         const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
         return format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}");
     }
-    unknown("option", &plain_name(name), &mut OPTIONS.iter().map(|row| row.name))
+    unknown_of("option", &plain_name(name), &OPTIONS.iter().map(|row| row.name).collect::<Vec<_>>())
 }
 
 /// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.

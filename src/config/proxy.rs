@@ -56,7 +56,7 @@ impl Proxy {
             });
             Ok(Proxy { host: host.into(), port, login: login.transpose()?.map(Secret::new), source })
         };
-        read().map_err(|found| format!("expected http://[user:password@]host:port, found {found}"))
+        read().map_err(|found| format!("expected http://[user:password@]host:port or none, found {found}"))
     }
 
     /// The value of `Proxy-Authorization`. `None`: the proxy gets no login.

@@ -3,6 +3,9 @@
 
 use crate::event::glob;
 
+/// Begins the channels and keys of self-tests, after the prefix. Patterns of scripts do not hear these channels.
+pub(crate) const SELFTEST: &str = "rt:selftest:";
+
 /// A channel or a pattern, named without the prefix, as Lua names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {

@@ -114,10 +114,15 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
 }
 
 /// True for an error of Discord about the name or the picture of the sender. Its rules for names are not all documented,
-/// and change.
+/// and change. A webhook's URL as Discord shows it names no version of the API, and old versions answer without `errors`:
+/// `{"username":["Username cannot contain \"discord\""]}`.
 fn refuses_sender(body: &Value) -> bool {
     let errors = body.get("errors");
-    ["username", "avatar_url"].iter().any(|name| errors.is_some_and(|errors| errors.get(name).is_some()))
+    let is_refused = |name: &&str| match errors {
+        Some(errors) => errors.get(name).is_some(),
+        None => body.get(name).is_some_and(Value::is_array),
+    };
+    ["username", "avatar_url"].iter().any(is_refused)
 }
 
 /// Why a request has no response.

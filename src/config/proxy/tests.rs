@@ -15,7 +15,7 @@ fn a_proxy_is_parsed_or_refused_without_its_secrets() {
             }
             Err(err) => {
                 assert_eq!(expected, "!", "{text}: {err}");
-                assert!(err.starts_with("expected http://[user:password@]host:port, found "), "{text}: {err}");
+                assert!(err.starts_with("expected http://[user:password@]host:port or none, found "), "{text}: {err}");
                 assert!(err.contains(&row.text(2)) && !err.contains("hunter2"), "{text}: {err}");
             }
         }

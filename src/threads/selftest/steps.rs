@@ -22,6 +22,7 @@ use std::{fs, io};
 
 use crate::calendar::offset;
 use crate::config::{Config, Place};
+use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
@@ -270,7 +271,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
     // A random number in the name: two servers that test at once use different keys and channels.
-    let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
+    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(config, &mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
