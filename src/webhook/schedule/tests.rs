@@ -702,6 +702,25 @@ fn posts_that_a_proxy_holds_back_make_no_attempts() {
     assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
 }
 
+/// A file of another program may name any number of attempts. The count ends at the largest number, and a post without a
+/// bound of attempts stays.
+#[test]
+fn a_post_with_any_number_of_attempts_is_counted() {
+    for answered in [false, true] {
+        let mut clocked = Clocked::new();
+        let url = Url::parse("http://a/").unwrap();
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let content = Content::Request(Request::post_json(url, "{}".to_owned(), Duration::from_secs(1)));
+        let retries = Retries { attempts: u32::MAX, ..Retries::default() };
+        let post = Post { attempts: u32::MAX, refusals: u32::MAX, retries, ..clocked.post(address, content) };
+        clocked.schedule.readmit(clocked.now, post);
+        clocked.next();
+        let dead = clocked.done(0, Verdict::Again { after: None, answered });
+        assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Attempts]);
+        clocked.check();
+    }
+}
+
 /// Discord refuses the name: all merged messages go again without it, together, and once only.
 #[test]
 fn a_refused_name_is_taken_off() {
