@@ -164,17 +164,18 @@ struct Contents {
 
 impl Contents {
     fn of(text: &[u8], now: Now) -> Contents {
-        let mut contents = Contents::default();
+        let (mut contents, mut known) = (Contents::default(), HashSet::new());
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let json = serde_json::from_slice(line).unwrap_or(Value::Null);
-            if let Some(ids) = marked_in(&json) {
-                contents.done.extend(ids);
+            if let Some(ids) = marked_in(line) {
+                contents.done.extend(ids.filter(|id| known.contains(id)));
                 continue;
             }
+            let json = serde_json::from_slice(line).unwrap_or(Value::Null);
             let address = contents.first.as_ref().map(|first| &first.address);
             match post(&json, now).filter(|post| address.is_none_or(|address| post.address == *address)) {
                 Some(post) => {
                     contents.posts.push(post.id);
+                    known.insert(post.id);
                     contents.first.get_or_insert(post);
                 }
                 // A killed process did not finish its last line, or a failed write its own.

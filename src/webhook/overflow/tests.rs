@@ -244,6 +244,23 @@ fn foreign_names_do_not_stop_new_files() {
     }
 }
 
+/// Another program may write any marks into a file: only those of its posts are kept.
+#[test]
+fn marks_of_other_posts_take_no_memory() {
+    let (directory, now) = (Directory::new("over-marks"), clock());
+    let mut dead = overflow(&directory);
+    (1..=2).for_each(|number| dead.append(&post_of(number, "a", 10, now), now).unwrap());
+    drop(dead);
+    let others: String = (100..9000).map(|number| format!("\"7-{number}\",")).collect();
+    let text = directory.text("overflow.1.1.jsonl");
+    let text = format!("{text}{{\"done\":[{others}7,\"x\",\"7-\",\"7-2\"]}}\n{{\"done\":[\"7-1");
+    fs::write(directory.path("overflow.1.1.jsonl"), text).unwrap();
+    let (mut heir, adopted) = heir(&directory, now);
+    assert_eq!((adopted.files.len(), adopted.unreadable), (1, 0));
+    assert_eq!(heir.queues[0].files[0].done, ids(&[2]).into_iter().collect());
+    assert_eq!(drain(&mut heir, "a", now), (vec![1], 0));
+}
+
 /// The posts that were adopted count, also if the marks of those in the spool cannot be written yet.
 #[test]
 fn adopted_posts_count_although_marks_fail() {
