@@ -233,7 +233,8 @@ fn foreign_names_do_not_stop_new_files() {
         let mut dead = overflow(&directory);
         (1..=2).for_each(|number| dead.append(&post_of(number, "a", 10, now), now).unwrap());
         drop(dead);
-        fs::rename(directory.path("overflow.1.1.jsonl"), directory.path(&format!("overflow.1.{foreign}.jsonl"))).unwrap();
+        fs::rename(directory.path("overflow.1.1.jsonl"), directory.path(&format!("overflow.1.{foreign}.jsonl")))
+            .unwrap();
         let (mut heir, _) = heir(&directory, now);
         for number in 3..=8 {
             // Each takes the name of the file that would be next.

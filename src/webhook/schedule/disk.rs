@@ -34,7 +34,8 @@ impl Schedule {
             return false;
         };
         // A spool may bring many posts, each of which asks this: so the answer takes no time in proportion to all of them.
-        let is_full = destination.queue.len() >= WEBHOOK_JOBS_MAX || destination.queued_jobs() >= WEBHOOK_JOBS_MAX as u64;
+        let is_full =
+            destination.queue.len() >= WEBHOOK_JOBS_MAX || destination.queued_jobs() >= WEBHOOK_JOBS_MAX as u64;
         let mut oldest = destination.queue.iter().take(WEBHOOK_JOBS_MAX);
         destination.on_disk > 0
             || is_long && (is_full || bytes > LONG_BYTES_MAX)

@@ -135,7 +135,8 @@ fn a_refused_name_that_no_message_has_is_no_part_left_out() {
         first.unwrap_or_else(|| Answer::Full(400, String::new(), refusal.to_string()))
     });
     let poster = Poster::default();
-    let hook = Hook::new("d", json!({ "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}" }));
+    let hook =
+        Hook::new("d", json!({ "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}" }));
     for text in ["a", "b", "c"] {
         poster.post(&hook, json!({ "text": text }));
     }
