@@ -338,7 +338,7 @@ pub(super) fn whole<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Decodes `%XX` escapes. An error if one is incomplete, or if the bytes are not UTF-8 in the end.
-pub(super) fn percent_decode(text: &str) -> Result<String, Found> {
+pub(crate) fn percent_decode(text: &str) -> Result<String, Found> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);

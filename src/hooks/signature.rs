@@ -112,7 +112,7 @@ fn push_base64(out: &mut String, bytes: &[u8]) {
 }
 
 /// Decodes base64 with or without its padding, as receivers do. `None`: it is no base64.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
     // One digit alone is less than a byte.

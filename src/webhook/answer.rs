@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::address::percent_decode;
+use crate::hooks::signature::from_base64;
 use crate::webhook::date;
 use crate::webhook::http::Response;
 use crate::webhook::post::DestinationKind;
@@ -238,8 +240,26 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     reason + &words
 }
 
-/// Replaces these secrets in the text by `***`. At the cut of an excerpt it also replaces the beginning of a secret.
-pub(crate) fn redacted(text: &str, mut secrets: Vec<&str>) -> String {
+/// The forms of a secret that a server may show in its place: without its `%XX` escapes, and the login of `Basic`, whole
+/// and in its parts. Short parts are left out, as they appear everywhere.
+fn decoded(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    if secret.contains('%') {
+        forms.extend(percent_decode(secret));
+    }
+    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(from_base64(login)?).ok());
+    if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
+        forms.extend([user, word].map(str::to_owned));
+    }
+    forms.extend(login);
+    forms.retain(|form| form.len() > 2);
+    forms
+}
+
+/// Replaces these secrets in the text by `***`, and their decoded forms. At the cut of an excerpt it also replaces the beginning of a secret.
+pub(crate) fn redacted(text: &str, secrets: Vec<&str>) -> String {
+    let forms: Vec<String> = secrets.iter().flat_map(|secret| decoded(secret)).collect();
+    let mut secrets: Vec<&str> = secrets.into_iter().chain(forms.iter().map(String::as_str)).collect();
     secrets.retain(|secret| !secret.is_empty());
     // Longest first, because one secret may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

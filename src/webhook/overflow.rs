@@ -44,6 +44,11 @@ mod tests;
 const READ_BYTES: usize = 256 * 1024;
 /// Longest line. A post in memory is smaller than a third of it, and JSON may take six bytes for one.
 const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Largest number that a file keeps at its adoption. Only another program gives a larger one: it gets the next number, so
+/// that the numbers never end.
+const NUMBER_KEPT_MAX: u64 = 1 << 48;
+/// Names in a row that are tried for a new file, as another program may have taken some.
+const NAMES_TRIED: usize = 16;
 /// Most processes that may share one folder.
 const PROCESSES_MAX: u64 = 16;
 
@@ -190,12 +195,8 @@ impl Overflow {
         if !queue.files.back().is_some_and(is_open) {
             // Another program may have removed the folder.
             plain_file::make_folder(&self.directory)?;
-            let number = self.next;
-            let mut options = OpenOptions::new();
-            let options = own_file::private(options.append(true));
-            let path = path(&self.directory, own, number);
-            self.tail = Some((number, sharing::patiently(|| plain_file::create_new(options, &path))?));
-            self.next += 1;
+            let (number, file) = new_file(&self.directory, own, &mut self.next)?;
+            self.tail = Some((number, file));
             queue.files.push_back(PostFile { number, ..PostFile::default() });
         }
         let Some(file) = queue.files.back_mut() else { return Ok(()) };
@@ -373,6 +374,26 @@ fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
     }
     files.sort_unstable();
     Ok(files)
+}
+
+/// Makes the next file of this process, and returns its number. A name that another program has taken is passed over.
+fn new_file(directory: &Path, own: u64, next: &mut u64) -> io::Result<(u64, File)> {
+    let mut made = Err(ErrorKind::AlreadyExists.into());
+    for _ in 0..NAMES_TRIED {
+        let (number, path) = (*next, path(directory, own, *next));
+        let mut options = OpenOptions::new();
+        let options = own_file::private(options.append(true));
+        made = sharing::patiently(|| plain_file::create_new(options, &path)).map(|file| (number, file));
+        match &made {
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => *next = next.saturating_add(1),
+            Err(_) => break,
+            Ok(_) => {
+                *next = next.saturating_add(1);
+                break;
+            }
+        }
+    }
+    made
 }
 
 /// Appends to a file of this process, which stays open as the tail if it is it.

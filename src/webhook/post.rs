@@ -266,6 +266,14 @@ impl Post {
         parts
     }
 
+    /// Whether a part has a name or a picture of its sender.
+    pub(crate) fn has_sender(&self) -> bool {
+        self.parts().any(|part| match &part.content {
+            Content::Message { message, .. } | Content::Status { message, .. } => message.has_sender(),
+            Content::Request(_) => false,
+        })
+    }
+
     /// Takes the name and the picture of the sender off all parts. False if they have none.
     pub(crate) fn forget_sender(&mut self) -> bool {
         let mut any = false;

@@ -341,8 +341,9 @@ impl Schedule {
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Again { after, answered } => {
-                queued.post.attempts += 1;
-                queued.post.refusals += u32::from(answered);
+                // A file may have named any number of them.
+                queued.post.attempts = queued.post.attempts.saturating_add(1);
+                queued.post.refusals = queued.post.refusals.saturating_add(u32::from(answered));
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
                 self.pause_after_failure(at, now + after.unwrap_or_default().max(backoff));
                 let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
@@ -351,7 +352,7 @@ impl Schedule {
                 }
             }
             Verdict::Unnamed if self.forget_sender(&mut queued.post) => {
-                queued.post.attempts += 1;
+                queued.post.attempts = queued.post.attempts.saturating_add(1);
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Unnamed | Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {

@@ -359,21 +359,25 @@ impl SpoolContents {
     /// Parses a spool file and adds its posts without a mark. False, and nothing is added, if the file has lines and none
     /// of them is a spool's: then it belongs to somebody else.
     fn add(&mut self, text: &[u8], now: Now) -> bool {
-        let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
+        let (mut posts, mut unreadable, mut done, mut has_marks) = (Vec::<Post>::new(), 0, HashSet::new(), false);
+        let mut ids = HashSet::new();
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let line_json = serde_json::from_slice(line).unwrap_or(Value::Null);
-            if let Some(marked) = marked_in(&line_json) {
-                done.extend(marked);
+            if let Some(marked) = marked_in(line) {
+                has_marks = true;
+                done.extend(marked.filter(|id| ids.contains(id)));
                 continue;
             }
-            match post(&line_json, now) {
-                Some(post) => posts.push(post),
+            match post(&serde_json::from_slice(line).unwrap_or(Value::Null), now) {
+                Some(post) => {
+                    ids.insert(post.id);
+                    posts.push(post);
+                }
                 // A killed process did not finish this mark. Its post is sent again.
                 None if is_mark(line) => {}
                 None => unreadable += 1,
             }
         }
-        if unreadable > 0 && posts.is_empty() && done.is_empty() {
+        if unreadable > 0 && posts.is_empty() && !has_marks {
             return false;
         }
         self.unreadable += unreadable;

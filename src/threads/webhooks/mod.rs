@@ -334,6 +334,7 @@ impl<'a> Worker<'a> {
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status = answer.as_ref().map_or(0, |response| response.status);
         let status_message = post.address.status_key().map(|key| (key, Arc::clone(&post.hook)));
+        let has_sender = post.has_sender();
         let is_new = matches!(post.content, Content::Status { is_new: true, .. });
         let message_id = answer.as_ref().ok().filter(|_| is_new).and_then(answer::message_id);
         let mut answer = match answer {
@@ -359,7 +360,7 @@ impl<'a> Worker<'a> {
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
         let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
-        let unnamed = answer.verdict == answer::Verdict::Unnamed;
+        let unnamed = answer.verdict == answer::Verdict::Unnamed && has_sender;
         let gone = answer.verdict == answer::Verdict::Gone;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);

@@ -33,10 +33,11 @@ impl Worker<'_> {
     pub(super) fn adopt_disk(&mut self) {
         let known = self.spooled();
         let adopted = lock(&self.webhooks.overflow).as_mut().map(|overflow| overflow.adopt(&known, now()));
-        match adopted {
-            Some(Ok(adopted)) => self.take_over_disk(adopted),
-            Some(Err(err)) => log::error!("cannot read the posts on the disk, they stay there: {err}"),
-            None => {}
+        if let Some((adopted, result)) = adopted {
+            if let Err(err) = result {
+                self.note_disk("cannot take over all posts on the disk", &err);
+            }
+            self.take_over_disk(adopted);
         }
     }
 

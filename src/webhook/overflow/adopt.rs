@@ -3,12 +3,12 @@
 //! gets a number of this process, while the lock of the dead one is held.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{DiskQueue, LINE_BYTES_MAX, Overflow, PostFile, list, lock_path, path};
+use super::{DiskQueue, LINE_BYTES_MAX, NUMBER_KEPT_MAX, Overflow, PostFile, list, lock_path, path};
 use crate::io::shown::shown;
 use crate::io::{own_file, plain_file, sharing};
 use crate::webhook::post::{Post, PostId};
@@ -34,17 +34,17 @@ pub(super) struct Adoption<'a> {
 }
 
 impl Overflow {
-    /// Takes over the files of dead processes. Posts in `known` are in the spool: they are not taken again.
-    pub(crate) fn adopt(&mut self, known: &HashSet<PostId>, now: Now) -> io::Result<Adopted> {
+    /// Takes over the files of dead processes. Posts in `known` are in the spool: they are not taken again. The adopted
+    /// posts count after an error too: [`Overflow::retry`] goes on with the marks.
+    pub(crate) fn adopt(&mut self, known: &HashSet<PostId>, now: Now) -> (Adopted, io::Result<()>) {
         let mut adoption = Adoption { known, now, adopted: Adopted::default() };
-        let files = match list(&self.directory) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(adoption.adopted),
-            files => files?,
-        };
-        self.adopt_all(&files, &mut adoption);
+        match list(&self.directory) {
+            Ok(files) => self.adopt_all(&files, &mut adoption),
+            Err(err) => return (adoption.adopted, plain_file::missing(err)),
+        }
         // Marks the posts of the spool: it holds them, and the files need not.
-        self.write_marks()?;
-        Ok(adoption.adopted)
+        let marked = self.write_marks();
+        (adoption.adopted, marked)
     }
 
     /// Adopts these files, named by the numbers of their process and their own, one process after the other.
@@ -77,7 +77,7 @@ impl Overflow {
             is_own = true;
         }
         for number in numbers {
-            if !is_own {
+            if !is_own || *number > NUMBER_KEPT_MAX {
                 self.adopt_file((process, *number), self.next, adoption);
             } else if !self.queues.iter().flat_map(|queue| &queue.files).any(|file| file.number == *number) {
                 self.next = self.next.max(number.saturating_add(1));
@@ -164,17 +164,18 @@ struct Contents {
 
 impl Contents {
     fn of(text: &[u8], now: Now) -> Contents {
-        let mut contents = Contents::default();
+        let (mut contents, mut known) = (Contents::default(), HashSet::new());
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let json = serde_json::from_slice(line).unwrap_or(Value::Null);
-            if let Some(ids) = marked_in(&json) {
-                contents.done.extend(ids);
+            if let Some(ids) = marked_in(line) {
+                contents.done.extend(ids.filter(|id| known.contains(id)));
                 continue;
             }
+            let json = serde_json::from_slice(line).unwrap_or(Value::Null);
             let address = contents.first.as_ref().map(|first| &first.address);
             match post(&json, now).filter(|post| address.is_none_or(|address| post.address == *address)) {
                 Some(post) => {
                     contents.posts.push(post.id);
+                    known.insert(post.id);
                     contents.first.get_or_insert(post);
                 }
                 // A killed process did not finish its last line, or a failed write its own.

@@ -44,7 +44,8 @@ fn overflow(directory: &Directory) -> Overflow {
 /// The next process after the death of all others.
 fn heir(directory: &Directory, now: Now) -> (Overflow, Adopted) {
     let mut heir = overflow(directory);
-    let adopted = heir.adopt(&HashSet::new(), now).unwrap();
+    let (adopted, marked) = heir.adopt(&HashSet::new(), now);
+    marked.unwrap();
     (heir, adopted)
 }
 
@@ -167,7 +168,8 @@ fn posts_of_the_spool_are_not_taken_twice() {
     (1..=5).for_each(|number| ended.append(&post_of(number, "a", 10, now), now).unwrap());
     drop(ended);
     let mut next = overflow(&directory);
-    let adopted = next.adopt(&ids(&[1, 2, 3]).into_iter().collect(), now).unwrap();
+    let (adopted, marked) = next.adopt(&ids(&[1, 2, 3]).into_iter().collect(), now);
+    marked.unwrap();
     assert_eq!(adopted.files.iter().map(|(_, count)| count).sum::<u64>(), 2);
     assert_eq!(drain(&mut next, "a", now), (vec![4, 5], 0));
     drop(next);
@@ -220,6 +222,62 @@ fn a_failed_write_closes_the_file_and_loses_that_post_only() {
     overflow.tail = Some((3, File::open(directory.path("overflow.1.3.jsonl")).unwrap()));
     assert!(overflow.append(&post_of(5, "a", 10, now), now).is_err());
     assert_eq!(drain(&mut overflow, "a", now), (vec![4], 0));
+}
+
+/// Names of files come from outside: the largest numbers do not end the numbers of new files, and a name that is taken is
+/// passed over.
+#[test]
+fn foreign_names_do_not_stop_new_files() {
+    for foreign in [u64::MAX, u64::MAX - 1, 1 << 48, (1 << 48) - 1, 3] {
+        let (directory, now) = (Directory::new(&format!("over-foreign-{foreign}")), clock());
+        let mut dead = overflow(&directory);
+        (1..=2).for_each(|number| dead.append(&post_of(number, "a", 10, now), now).unwrap());
+        drop(dead);
+        fs::rename(directory.path("overflow.1.1.jsonl"), directory.path(&format!("overflow.1.{foreign}.jsonl")))
+            .unwrap();
+        let (mut heir, _) = heir(&directory, now);
+        for number in 3..=8 {
+            // Each takes the name of the file that would be next.
+            fs::write(directory.path(&format!("overflow.1.{}.jsonl", heir.next)), "mine").unwrap();
+            heir.append(&post_of(number, "b", 300, now), now).unwrap();
+        }
+        assert_eq!(drain(&mut heir, "b", now), ((3..=8).collect(), 0), "{foreign}");
+    }
+}
+
+/// Another program may write any marks into a file: only those of its posts are kept.
+#[test]
+fn marks_of_other_posts_take_no_memory() {
+    let (directory, now) = (Directory::new("over-marks"), clock());
+    let mut dead = overflow(&directory);
+    (1..=2).for_each(|number| dead.append(&post_of(number, "a", 10, now), now).unwrap());
+    drop(dead);
+    let others: String = (100..9000).map(|number| format!("\"7-{number}\",")).collect();
+    let text = directory.text("overflow.1.1.jsonl");
+    let text = format!("{text}{{\"done\":[{others}7,\"x\",\"7-\",\"7-2\"]}}\n{{\"done\":[\"7-1");
+    fs::write(directory.path("overflow.1.1.jsonl"), text).unwrap();
+    let (mut heir, adopted) = heir(&directory, now);
+    assert_eq!((adopted.files.len(), adopted.unreadable), (1, 0));
+    assert_eq!(heir.queues[0].files[0].done, ids(&[2]).into_iter().collect());
+    assert_eq!(drain(&mut heir, "a", now), (vec![1], 0));
+}
+
+/// The posts that were adopted count, also if the marks of those in the spool cannot be written yet.
+#[test]
+fn adopted_posts_count_although_marks_fail() {
+    let (directory, now) = (Directory::new("over-unmarked"), clock());
+    let mut killed = overflow(&directory);
+    (1..=4).for_each(|number| killed.append(&post_of(number, "a", 10, now), now).unwrap());
+    drop(killed);
+    let mut heir = overflow(&directory);
+    held::hold_after(&directory.path("overflow.1.1.jsonl"), 1, 1);
+    let known: HashSet<PostId> = ids(&[1]).into_iter().collect();
+    let (adopted, marked) = heir.adopt(&known, now);
+    assert!(marked.is_err() && heir.wants_retry());
+    let counts: Vec<u64> = adopted.files.iter().map(|(_, count)| *count).collect();
+    assert_eq!((counts, count(&heir, "a")), (vec![1, 2], 3));
+    assert!(heir.retry(&known, now).1.is_ok() && !heir.wants_retry());
+    assert_eq!(drain(&mut heir, "a", now), (vec![2, 3, 4], 0));
 }
 
 #[test]
@@ -325,7 +383,8 @@ fn foreign_files_are_left_untouched() {
     assert!(adopted.left.is_empty() && directory.names().len() == 5);
     // A folder that is not there, or is none.
     let mut nowhere = Overflow::new(&directory.path("nowhere"), SMALL);
-    assert!(nowhere.adopt(&HashSet::new(), now).unwrap().left.is_empty());
+    let (adopted, marked) = nowhere.adopt(&HashSet::new(), now);
+    assert!(adopted.left.is_empty() && marked.is_ok());
     let mut none = Overflow::new(&directory.path("overflow.jsonl"), SMALL);
     assert!(none.append(&post_of(1, "a", 10, now), now).is_err());
 }

@@ -33,10 +33,13 @@ impl Schedule {
         let Some(destination) = self.destinations.get(at).filter(|own| own.refusal(now, post).is_none()) else {
             return false;
         };
-        let is_full = destination.queued_jobs() >= WEBHOOK_JOBS_MAX as u64;
+        // A spool may bring many posts, each of which asks this: so the answer takes no time in proportion to all of them.
+        let is_full =
+            destination.queue.len() >= WEBHOOK_JOBS_MAX || destination.queued_jobs() >= WEBHOOK_JOBS_MAX as u64;
+        let mut oldest = destination.queue.iter().take(WEBHOOK_JOBS_MAX);
         destination.on_disk > 0
             || is_long && (is_full || bytes > LONG_BYTES_MAX)
-            || is_full && destination.queue.iter().any(|queued| queued.post.retries.is_long())
+            || is_full && oldest.any(|queued| queued.post.retries.is_long())
     }
 
     /// A new post was written to the disk.

@@ -81,6 +81,17 @@ impl Clocked {
         self.schedule.offer(self.now, post)
     }
 
+    /// As [`Clocked::discord`], from a sender of this name.
+    fn named(&mut self, webhook: u32, text: &str, name: &str) -> Vec<DeadLetter> {
+        let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token")).unwrap();
+        let body = serde_json::json!({
+            "content": text, "username": name, "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
+        });
+        let message = Message::from_body(&body).unwrap();
+        let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
+        self.schedule.offer(self.now, post)
+    }
+
     /// Offers a text of the status message `key` of this webhook.
     fn status(&mut self, webhook: u32, key: &str, text: &str) -> Vec<DeadLetter> {
         let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token")).unwrap();
@@ -702,19 +713,31 @@ fn posts_that_a_proxy_holds_back_make_no_attempts() {
     assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
 }
 
+/// A file of another program may name any number of attempts. The count ends at the largest number, and a post without a
+/// bound of attempts stays.
+#[test]
+fn a_post_with_any_number_of_attempts_is_counted() {
+    for answered in [false, true] {
+        let mut clocked = Clocked::new();
+        let url = Url::parse("http://a/").unwrap();
+        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let content = Content::Request(Request::post_json(url, "{}".to_owned(), Duration::from_secs(1)));
+        let retries = Retries { attempts: u32::MAX, ..Retries::default() };
+        let post = Post { attempts: u32::MAX, refusals: u32::MAX, retries, ..clocked.post(address, content) };
+        clocked.schedule.readmit(clocked.now, post);
+        clocked.next();
+        let dead = clocked.done(0, Verdict::Again { after: None, answered });
+        assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Attempts]);
+        clocked.check();
+    }
+}
+
 /// Discord refuses the name: all merged messages go again without it, together, and once only.
 #[test]
 fn a_refused_name_is_taken_off() {
     let mut clocked = Clocked::new();
-    let address = PostAddress::discord(&Url::parse("http://discord/api/webhooks/1/token").unwrap());
     for text in ["a", "b"] {
-        let body = serde_json::json!({
-            "content": text, "username": "Bob", "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
-        });
-        let message = Message::from_body(&body).unwrap();
-        let url = Url::parse("http://discord/api/webhooks/1/token").unwrap();
-        let post = clocked.post(address.clone(), Content::Message { url, message });
-        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+        assert!(clocked.named(1, text, "Bob").is_empty());
     }
     clocked.next();
     assert!(clocked.done(0, Verdict::Unnamed).is_empty());
@@ -1067,6 +1090,10 @@ proptest! {
                     offered += 1;
                     let lost = if discord && destination == 5 {
                         clocked.status(0, "s", "m")
+                    } else if discord && destination == 4 {
+                        clocked.named(4, "m", if offered % 3 == 0 { "Bob" } else { "Eve" })
+                    } else if destination == 5 {
+                        clocked.batch_of_some(offered)
                     } else if discord {
                         clocked.discord(u32::from(destination), "", "m")
                     } else {
@@ -1094,6 +1121,7 @@ proptest! {
                         6 => Verdict::Never,
                         7 => Verdict::Unsent,
                         8 => Verdict::Unnamed,
+                        9 if random % 2 == 0 => Verdict::NeverHere,
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };

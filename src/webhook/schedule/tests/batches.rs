@@ -37,6 +37,11 @@ impl Clocked {
         self.schedule.offer(self.now, post)
     }
 
+    /// Offers a post of a batch that gathers for no time, or for some.
+    pub(super) fn batch_of_some(&mut self, number: u64) -> Vec<DeadLetter> {
+        self.batched(Kind { seconds: (number % 3) as f64, bytes: number as usize % 50, ..KIND })
+    }
+
     /// The numbers of the posts that are in flight for this destination.
     fn sent(&self, at: usize) -> Vec<u64> {
         self.schedule.in_flight(at).map_or(Vec::new(), |post| post.parts().map(|part| part.id.number).collect())
