@@ -78,6 +78,7 @@
 pub mod facade;
 
 // 0 values: what flows and what is counted; no I/O, no threads.
+mod base64;
 mod calendar;
 mod config;
 mod event;

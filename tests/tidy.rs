@@ -21,6 +21,7 @@ use imports::{Import, Source};
 ///
 /// `eventlog` has further rows: the spec of a hook holds the path and format of an event log, but reads no log.
 const LAYERS: &[(&str, u8)] = &[
+    ("base64", 0),
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
     ("calendar", 0),

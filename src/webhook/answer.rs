@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::base64;
 use crate::config::address::percent_decode;
-use crate::hooks::signature::from_base64;
 use crate::webhook::date;
 use crate::webhook::http::Response;
 use crate::webhook::post::DestinationKind;
@@ -247,7 +247,7 @@ fn decoded(secret: &str) -> Vec<String> {
     if secret.contains('%') {
         forms.extend(percent_decode(secret));
     }
-    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(from_base64(login)?).ok());
+    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(base64::decode(login)?).ok());
     if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
         forms.extend([user, word].map(str::to_owned));
     }

@@ -235,6 +235,14 @@ pub(crate) struct Post {
     pub(crate) merged: Vec<Post>,
 }
 
+/// Texts that an answer may repeat and a report must not show.
+#[derive(Default)]
+pub(crate) struct OwnWords {
+    pub(crate) secrets: Vec<Secret>,
+    /// Bodies with text of the hook's own, each with its event, whose words may be shown.
+    pub(crate) bodies: Vec<(Vec<u8>, Arc<EventText>)>,
+}
+
 impl Post {
     /// The number of jobs in this post.
     pub(crate) fn jobs(&self) -> u64 {
@@ -389,6 +397,16 @@ impl Post {
             }
             Content::Request(request) => request.secrets(),
         }
+    }
+
+    /// The texts of this post that no report may show.
+    pub(crate) fn own_words(&self) -> OwnWords {
+        let bodies = self.parts().filter_map(|part| match (&part.event, &part.content) {
+            (Some(event), Content::Request(request)) => Some((request.body.clone(), Arc::clone(event))),
+            _ => None,
+        });
+        let secrets = self.secrets().into_iter().map(|secret| Secret::new(secret.to_owned()));
+        OwnWords { secrets: secrets.collect(), bodies: bodies.collect() }
     }
 
     /// The request to send, with all parts in it. Also a batch of one event has the form of a batch.

@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::Secret;
 use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::io::bounded_file::Written;
@@ -329,13 +330,17 @@ impl<'a> Worker<'a> {
     fn settle(&mut self, done: Done) {
         let Done { at, answer } = done;
         self.webhooks.senders.settle(at);
-        let mut schedule = lock(&self.webhooks.schedule);
+        let schedule = lock(&self.webhooks.schedule);
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
-        let status = answer.as_ref().map_or(0, |response| response.status);
         let status_message = post.address.status_key().map(|key| (key, Arc::clone(&post.hook)));
         let has_sender = post.has_sender();
         let is_new = matches!(post.content, Content::Status { is_new: true, .. });
+        // A request may carry several merged messages, each with an id of its own in the spool.
+        let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
+        // The game thread takes this lock for `Stats()`, and an answer may be long: nothing reads it under the lock.
+        drop(schedule);
+        let status = answer.as_ref().map_or(0, |response| response.status);
         let message_id = answer.as_ref().ok().filter(|_| is_new).and_then(answer::message_id);
         let mut answer = match answer {
             Ok(response) => answer::read(asked, &response, identity::unix_ms(SystemTime::now()) / 1000),
@@ -345,18 +350,16 @@ impl<'a> Worker<'a> {
         if !answer.reason.is_empty() {
             // A proxy may have answered in the destination's place. Errors of this module quote no proxy.
             let of_proxies = if status == 0 { Vec::new() } else { self.webhooks.senders.proxy_secrets() };
-            let secrets = post.secrets().into_iter().chain(of_proxies.iter().map(String::as_str));
+            let own = lock(&self.webhooks.schedule).in_flight(at).map(Post::own_words).unwrap_or_default();
+            let secrets = own.secrets.iter().map(Secret::reveal).chain(of_proxies.iter().map(String::as_str));
             answer.reason = answer::redacted(&answer.reason, secrets.collect());
-            for part in post.parts() {
-                if let (Some(event), Content::Request(request)) = (&part.event, &part.content) {
-                    answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
-                }
+            for (body, event) in &own.bodies {
+                answer.reason = answer::without_own_words(&answer.reason, body, event.payload());
             }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
-        // A request may carry several merged messages, each with an id of its own in the spool.
-        let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
         let trouble = self.trouble(&answer, &name);
+        let mut schedule = lock(&self.webhooks.schedule);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
         let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());

@@ -720,7 +720,7 @@ fn a_post_with_any_number_of_attempts_is_counted() {
     for answered in [false, true] {
         let mut clocked = Clocked::new();
         let url = Url::parse("http://a/").unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let content = Content::Request(Request::post_json(url, "{}".to_owned(), Duration::from_secs(1)));
         let retries = Retries { attempts: u32::MAX, ..Retries::default() };
         let post = Post { attempts: u32::MAX, refusals: u32::MAX, retries, ..clocked.post(address, content) };
