@@ -270,6 +270,8 @@ fn a_disk_that_fails_for_a_while_costs_counted_posts() {
         poster.post(&hook, json!({ "n": n, "long": long }));
     }
     taken(5000);
+    // A post is counted as offered before it is given up.
+    poster.assert_balanced();
     let failed = Instant::now();
     let lost = poster.dropped("overflow");
     assert!((1..1000).contains(&lost), "{lost}");
