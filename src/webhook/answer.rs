@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::base64;
 use crate::config::address::percent_decode;
+use crate::hooks::url::is_id;
 use crate::webhook::date;
 use crate::webhook::http::Response;
 use crate::webhook::post::DestinationKind;
@@ -147,19 +148,11 @@ pub(crate) fn trouble(trouble: Trouble) -> PostResult {
     PostResult { verdict, reason: trouble.reason, pause: None }
 }
 
-/// Longest id of a message, in digits: ids are 64-bit numbers.
-const ID_DIGITS_MAX: usize = 20;
-
-/// The id of the message that a response to "Execute Webhook" shows. `None`: it shows none.
+/// The id of the message that a response to "Execute Webhook" shows. `None`: it shows none, or a text that must not get
+/// into a URL.
 pub(crate) fn message_id(response: &Response) -> Option<String> {
     let body: Value = serde_json::from_slice(&response.body).ok()?;
-    id_of(body.get("id")?.as_str()?)
-}
-
-/// The text as an id of a message. `None`: it is something else, which must not get into a URL.
-pub(crate) fn id_of(text: &str) -> Option<String> {
-    let is_id = (1..=ID_DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_id.then(|| text.to_owned())
+    body.get("id")?.as_str().filter(|id| is_id(id)).map(str::to_owned)
 }
 
 /// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in
