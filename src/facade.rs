@@ -2,6 +2,11 @@
 //!
 //! Nothing else is public: so the compiler reports code that nobody calls.
 
+pub mod calendar {
+    pub use crate::calendar::civil::days;
+    pub use crate::calendar::format::iso8601;
+}
+
 pub mod config {
     pub use crate::config::Config;
     pub use crate::config::address::{Address, Place};

@@ -32,7 +32,6 @@ for _, row in ipairs({
 	{ "config: where.not: expected a table", { type = "counter", key = "k", where = { ["not"] = 5 } } },
 	{ "config: tll", { type = "counter", key = "k", tll = 5 } },
 	{ "config: webhook_url", { type = "discord", webhook_url = "ftp://h/x", format = "x" } },
-	{ "config: secret: does not begin", { type = "http", url = "http://h/", secret = "x" } },
 	{ "config: format: needs a body", { type = "http", url = "http://h/", method = "GET", format = "{n}" } },
 	{ "config: condition", { type = "conditional", condition = 5, actions = { counter } } },
 	{ "config: actions[2].key", { type = "conditional", condition = sum, actions = { counter, { type = "counter" } } } },

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use realtime::facade::calendar::iso8601;
 use realtime::facade::eventlog::folder::LogFiles;
 use realtime::facade::eventlog::reader::{Damage, ReadError, ReadOutcome, Scan, ScanProgress, ScanTally};
 use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
 use realtime::facade::io::shown::shown;
 
-use crate::time::{date, time_ms};
+use crate::time::time_ms;
 use crate::{Failure, report};
 
 /// Text for `--help`, and for wrong arguments.
@@ -161,8 +162,8 @@ fn stat(tally: &ScanTally, damage: &Damage, log: &Path, out: &mut impl Write) ->
     writeln!(out, "bytes             {}", tally.bytes)?;
     writeln!(out, "records           {}", tally.records)?;
     if let (Some(earliest), Some(latest)) = (tally.earliest_ms, tally.latest_ms) {
-        writeln!(out, "earliest          {}", date(earliest))?;
-        writeln!(out, "latest            {}", date(latest))?;
+        writeln!(out, "earliest          {}", iso8601(earliest))?;
+        writeln!(out, "latest            {}", iso8601(latest))?;
         writeln!(out, "bytes per record  {:.1}", tally.bytes as f64 / tally.records as f64)?;
     }
     if damage.damaged > 0 || damage.torn_bytes > 0 {

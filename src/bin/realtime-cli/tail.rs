@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
+use realtime::facade::calendar::iso8601;
 use realtime::facade::event::topic::Topic;
 
 use crate::feed::{self, Event, News};
 use crate::options::{Options, redis_options};
 use crate::settings::Settings;
 use crate::text::{plain, quoted};
-use crate::time::date;
 use crate::{Failure, report};
 
 /// Text for `--help`, and for wrong arguments.
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: Vec<OsString>, out: &mut impl Write) -> Result<(), 
 fn push_human(line: &mut String, event: &Event<'_>) {
     let server = event.identity.map_or("-", |identity| identity.server);
     let channel = plain(&String::from_utf8_lossy(event.channel));
-    *line += &format!("{} {server} {channel} {}\n", date(event.unix_ms), event.data());
+    *line += &format!("{} {server} {channel} {}\n", iso8601(event.unix_ms), event.data());
 }
 
 /// `{"time":1763942400.250,"seq":42,"channel":"player:kill","server":"eu-1","data":{"killer":"Al"}}`

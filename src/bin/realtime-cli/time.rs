@@ -1,7 +1,8 @@
-//! Times as people write them in arguments, and as the tool prints them. Pure.
+//! Times as people write them in arguments. Pure.
 
 use std::time::SystemTime;
 
+use realtime::facade::calendar::days;
 use realtime::facade::event::identity::unix_ms;
 
 /// The time in milliseconds of Unix time.
@@ -41,7 +42,11 @@ pub(crate) fn time_ms(text: &str, now_ms: u64) -> Option<u64> {
     // minute.
     let valid = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
     let valid = valid && hours < 24 && minutes < 60 && seconds < 61;
-    valid.then(|| ((days_before(year, month, day) * 24 + hours) * 60 + minutes) * 60_000 + seconds * 1000)
+    if !valid {
+        return None;
+    }
+    let days = u64::try_from(days(year as i64, month as i64, day as i64)).ok()?;
+    Some(((days * 24 + hours) * 60 + minutes) * 60_000 + seconds * 1000)
 }
 
 /// Three whole numbers with `between` between them.
@@ -50,33 +55,10 @@ fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
     numbers?.try_into().ok()
 }
 
-/// Days from 1970-01-01 to this date in the Gregorian calendar.
-fn days_before(year: u64, month: u64, day: u64) -> u64 {
-    // A year that begins in March has its leap day at its end, so the days before a month do not depend on leap
-    // years.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468
-}
-
-/// A time in the form `2026-11-24T12:30:00.250Z`: the reverse of [`days_before`], counted in eras of 400 years, after
-/// which the calendar repeats.
-pub(crate) fn date(time_ms: u64) -> String {
-    let (days, seconds) = (time_ms / 86_400_000, time_ms / 1000 % 86_400);
-    let day = days + 719_468;
-    let era_day = day % 146_097;
-    // Takes the leap days of the era out of the day count, so that all years have 365 days.
-    let era_year = (era_day - era_day / 1460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let year_day = era_day - (era_year * 365 + era_year / 4 - era_year / 100);
-    let month = (year_day * 5 + 2) / 153;
-    let day_of_month = year_day - (month * 153 + 2) / 5 + 1;
-    let (month, year) = if month < 10 { (month + 3, era_year) } else { (month - 9, era_year + 1) };
-    let year = year + day / 146_097 * 400;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day_of_month:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", time_ms % 1000)
-}
-
 #[cfg(test)]
 mod tests {
+    use realtime::facade::calendar::iso8601;
+
     use super::*;
 
     #[test]
@@ -110,10 +92,10 @@ mod tests {
 
     #[test]
     fn a_printed_date_is_read_as_the_same_time() {
-        assert_eq!(date(1_709_251_199_007), "2024-02-29T23:59:59.007Z");
+        assert_eq!(iso8601(1_709_251_199_007), "2024-02-29T23:59:59.007Z");
         for day in 0..60_000 {
             let time = day * 86_400_000 + 3_661_000;
-            assert_eq!(time_ms(&date(time).replace(".000Z", ""), 0), Some(time));
+            assert_eq!(time_ms(&iso8601(time).replace(".000Z", ""), 0), Some(time));
         }
     }
 }
