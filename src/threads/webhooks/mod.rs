@@ -105,6 +105,8 @@ impl<'a> Worker<'a> {
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
     /// the schedule that had not reached a sender.
     fn recover(&mut self) {
+        // A job that was being made at a panic is lost, and counted as such.
+        self.webhooks.is_making.store(false, Ordering::SeqCst);
         // The senders outlive a panic of this thread: their orders are still in flight.
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
         let is_first = self.prepare_disk();
@@ -215,9 +217,7 @@ impl<'a> Worker<'a> {
     fn answer_asks(&mut self) {
         while let Some(SpoolAll(reply)) = self.webhooks.asks_rx.try_recv() {
             // Jobs that were queued before the request belong into the spool.
-            while let Some(job) = self.webhooks.jobs_rx.try_recv() {
-                self.make(job);
-            }
+            while self.make_next() {}
             let written = self.write_spool();
             // The caller's deadline may be over.
             let _ = reply.send(written);
@@ -227,9 +227,21 @@ impl<'a> Worker<'a> {
     /// Makes posts from queued jobs.
     fn intake(&mut self) {
         for _ in 0..INTAKE_AT_ONCE {
-            let Some(job) = self.webhooks.jobs_rx.try_recv() else { return };
-            self.make(job);
+            if !self.make_next() {
+                return;
+            }
         }
+    }
+
+    /// Makes the post of the next job. False if there is none. The job counts as waiting all the time: otherwise a close
+    /// that looks in between would find nothing to write to the spool.
+    fn make_next(&mut self) -> bool {
+        self.webhooks.is_making.store(true, Ordering::SeqCst);
+        let job = self.webhooks.jobs_rx.try_recv();
+        let is_one = job.is_some();
+        job.into_iter().for_each(|job| self.make(job));
+        self.webhooks.is_making.store(false, Ordering::SeqCst);
+        is_one
     }
 
     /// Makes the post of one job and gives it to the schedule. A job whose post cannot be made is counted and reported.

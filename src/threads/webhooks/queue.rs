@@ -10,7 +10,7 @@
 //! ```
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -70,6 +70,8 @@ pub struct Webhooks {
     pub(super) jobs_rx: Receiver<Job>,
     /// The weight of the jobs in the queue.
     pub(super) intake_bytes: AtomicUsize,
+    /// A job has left the queue and may not be in the schedule yet.
+    pub(super) is_making: AtomicBool,
     asks_tx: Sender<SpoolAll>,
     pub(super) asks_rx: Receiver<SpoolAll>,
     /// Rung for each job, result and request, and at stop.
@@ -119,6 +121,7 @@ impl Webhooks {
             jobs_tx,
             jobs_rx,
             intake_bytes: AtomicUsize::new(0),
+            is_making: AtomicBool::new(false),
             asks_tx,
             asks_rx,
             schedule: Mutex::default(),
@@ -171,8 +174,8 @@ impl Webhooks {
         lock(&self.schedule).reopen(&address_of(webhook));
     }
 
-    /// Asks the thread to write all posts in memory that are not delivered to the spool, and waits for that until the deadline: the
-    /// process may end right after. True if they are written, or if there are none.
+    /// Asks the thread to write all posts in memory that are not delivered to the spool, and waits for that until the
+    /// deadline: the process may end right after. True if they are written, or if there are none.
     pub fn spool(&self, deadline: Instant) -> bool {
         if self.waiting() == 0 || self.directory.get().is_none() {
             return self.waiting() == 0;
@@ -185,11 +188,10 @@ impl Webhooks {
 
     /// Jobs accepted and neither delivered nor given up.
     pub fn waiting(&self) -> usize {
-        // The schedule first: a job that moves there in between is counted twice rather than not at all.
+        // In the order in which a job moves: one that moves meanwhile is counted twice rather than not at all.
+        let (queued, moving) = (self.jobs_rx.len(), usize::from(self.is_making.load(Ordering::SeqCst)));
         let schedule = lock(&self.schedule);
-        let scheduled = schedule.jobs() + schedule.on_disk() as usize;
-        drop(schedule);
-        scheduled + self.jobs_rx.len()
+        queued + moving + schedule.jobs() + schedule.on_disk() as usize
     }
 
     /// Those of them that wait on the disk.
