@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::base64;
 use crate::config::address::{Secret, is_of_names, percent_decode, whole};
+use crate::config::sources::unquoted;
 
 /// The variables that name proxies. On Windows the letter case of a name does not count.
 pub(crate) const PROXY_VARIABLES: [&str; 7] =
@@ -152,14 +153,14 @@ impl Proxies {
     /// The proxies of the environment, and a sentence for each variable that cannot be used. `lookup` returns the text of
     /// a variable; the inner `None` stands for one that is no text.
     pub(super) fn of_environment(lookup: &dyn Fn(&str) -> Option<Option<String>>) -> (Proxies, Vec<String>) {
-        let first = |names: &[&'static str]| {
-            names.iter().find_map(|name| Some((*name, lookup(name).filter(|text| text.as_deref() != Some(""))?)))
-        };
+        // A file of variables may leave quotes around a value, as for the module's own.
+        let is_set = |text: &Option<String>| text.as_deref().map(unquoted) != Some("");
+        let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, lookup(name).filter(is_set)?)));
         let mut complaints = Vec::new();
         let mut of = |names: &[&'static str]| {
             let (name, text) = first(names)?;
             let text = text.ok_or_else(|| "its value is not UTF-8 text".to_owned());
-            match text.and_then(|text| Proxy::parse(text.trim(), name)) {
+            match text.and_then(|text| Proxy::parse(unquoted(&text), name)) {
                 Ok(proxy) => Some(Arc::new(proxy)),
                 Err(found) => {
                     let complaint = format!("cannot use {name} of the environment for webhooks: {found}");
@@ -172,7 +173,8 @@ impl Proxies {
         };
         let https = of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
         let http = of(&["http_proxy", "all_proxy", "ALL_PROXY"]);
-        let exceptions = first(&["no_proxy", "NO_PROXY"]).and_then(|(_, text)| text).unwrap_or_default().into();
+        let exceptions = first(&["no_proxy", "NO_PROXY"]).and_then(|(_, text)| text).unwrap_or_default();
+        let exceptions = unquoted(&exceptions).into();
         (Proxies { https, http, exceptions, has_loopback: false }, complaints)
     }
 

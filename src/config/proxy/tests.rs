@@ -74,6 +74,8 @@ fn options_come_before_variables_and_curl_s_order_holds() {
         (&all[5..], "", None, "L by ALL_PROXY | L by ALL_PROXY | -", 0),
         (&all[3..4], "", None, none, 0),
         (&[("https_proxy", ""), ("HTTPS_PROXY", " http://S:1 ")], "", None, "S by HTTPS_PROXY | - | -", 0),
+        (&[("https_proxy", "\"\""), ("HTTPS_PROXY", "'http://S:1'")], "", None, "S by HTTPS_PROXY | - | -", 0),
+        (&[all[0], ("no_proxy", "\"b, a\"")], "", None, none, 0),
         // One that cannot be used is not replaced by a weaker one.
         (&[("https_proxy", "socks5://s:1"), ("all_proxy", "http://l:1")], "", None, "- | l by all_proxy | -", 1),
         (&[("all_proxy", "no text")], "", None, none, 1),
