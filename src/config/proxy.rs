@@ -220,12 +220,28 @@ fn is_loopback(host: &str) -> bool {
     is_address || name == "localhost" || name.ends_with(".localhost")
 }
 
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(|separator: char| separator == ',' || separator.is_whitespace())
+}
+
+/// Checks the option `no_proxy`: an entry of another form would name no host. In the variable such entries may be meant
+/// for other programs.
+pub(super) fn check_exceptions(list: &str) -> Result<(), String> {
+    let is_name = |entry: &str| entry.bytes().all(is_of_names);
+    if entries(list).all(|entry| entry == "*" || is_name(entry) || network(entry).is_some()) {
+        return Ok(());
+    }
+    let expected = "expected names, IP addresses and networks such as 10.0.0.0/8, separated by commas: a name without \
+                    scheme, port and `*.` stands for its subdomains too";
+    Err(expected.to_owned())
+}
+
 /// Whether the list of `no_proxy` names this host: a name stands for itself and its subdomains, with or without a dot
 /// before it; an IP address for itself; `address/bits` for a network; `*` for all hosts.
 fn is_listed(list: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok();
-    list.split(|separator: char| separator == ',' || separator.is_whitespace()).any(|entry| {
+    entries(list).any(|entry| {
         let entry = entry.to_ascii_lowercase();
         match address {
             _ if entry.is_empty() => false,
@@ -241,19 +257,28 @@ fn is_listed(list: &str, host: &str) -> bool {
     })
 }
 
-/// Whether the address is this one, or in this network: `10.0.0.1`, `10.0.0.0/8`, `::1`, `[::1]`, `fd00::/8`.
-fn is_in_network(entry: &str, address: IpAddr) -> bool {
+/// Reads an address or a network: `10.0.0.1`, `10.0.0.0/8`, `::1`, `[::1]`, `fd00::/8`. Returns the address and the number
+/// of its bits that count.
+fn network(entry: &str) -> Option<(IpAddr, u32)> {
     let (network, bits) = entry.split_once('/').map_or((entry, None), |(network, bits)| (network, Some(bits)));
     let network = network.strip_prefix('[').and_then(|network| network.strip_suffix(']')).unwrap_or(network);
-    let Ok(network) = network.parse::<IpAddr>() else { return false };
+    let network = network.parse::<IpAddr>().ok()?;
+    let width = if network.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width)?;
+    Some((network, bits))
+}
+
+/// Whether the address is this one, or in this network.
+fn is_in_network(entry: &str, address: IpAddr) -> bool {
+    let Some((network, bits)) = network(entry).filter(|(network, _)| network.is_ipv4() == address.is_ipv4()) else {
+        return false;
+    };
     // Both as numbers whose highest bits are the network's.
     let number = |address: IpAddr| match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
     };
-    let ((network, width), (address, own_width)) = (number(network), number(address));
-    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width && width == own_width);
-    bits.is_some_and(|bits| (network ^ address).checked_shr(128 - bits).unwrap_or(0) == 0)
+    (number(network) ^ number(address)).checked_shr(128 - bits).unwrap_or(0) == 0
 }
 
 #[cfg(test)]
