@@ -285,7 +285,10 @@ impl Config {
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
             "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
             "proxy" => self.proxy = ProxyOption::parse(text)?,
-            "no_proxy" => self.no_proxy = Some(text.to_owned()),
+            "no_proxy" => {
+                proxy::check_exceptions(text)?;
+                self.no_proxy = Some(text.to_owned());
+            }
             "identity" => self.identity = number == 1,
             "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),

@@ -15,15 +15,19 @@
 //! | `values`, `counters` | a key with a time to live; the script that counters use |
 
 use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write as _;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use crate::calendar::offset;
 use crate::config::{Config, Place};
+use crate::event::identity::new_boot;
 use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
+use crate::io::plain_file;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
@@ -134,19 +138,25 @@ fn platform_file() -> &'static str {
 
 /// Writes, reads and removes a file in the folder of the module's own files.
 fn write_file(data: &Path) -> Result<String, Failure> {
-    let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
-    let path = folder.join("selftest.tmp");
-    let tried =
-        fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).and_then(|()| fs::read(&path)).and_then(
-            |read| if read == text { fs::remove_file(&path) } else { Err(io::Error::other("it reads back changed")) },
-        );
-    match tried {
+    let folder = data.join("realtime");
+    // A new name each time: whatever has the name of a file is never written to, be it a link, a pipe or a file.
+    let path = folder.join(format!("selftest.{:016x}.tmp", new_boot()));
+    match write_and_remove(&folder, &path) {
         Ok(()) => Ok(format!("wrote and read {}", shown(&path))),
         Err(err) => Err(Failure::new(
             &format!("cannot write {}: {err}", shown(&path)),
             "give the user that runs the game server the right to write there, and make room on the disk",
         )),
     }
+}
+
+fn write_and_remove(folder: &Path, path: &Path) -> io::Result<()> {
+    let text = b"written by realtime_selftest";
+    plain_file::make_folder(folder)?;
+    let written = plain_file::create_new(OpenOptions::new().write(true), path)?.write_all(text);
+    let read = written.and_then(|()| plain_file::read_own_at_most(path, text.len()));
+    let removed = plain_file::remove(path);
+    if read? == text { removed } else { Err(io::Error::other("it reads back changed")) }
 }
 
 /// Opens a way to Discord through the proxy of the webhooks. `None` if Discord is reached without one.
@@ -271,7 +281,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
     // A random number in the name: two servers that test at once use different keys and channels.
-    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, crate::event::identity::new_boot());
+    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(config, &mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
@@ -364,4 +374,23 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     };
     asking.tell(&[b"DEL", key, &done])?;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventlog::writer::tests::double::Folder;
+
+    /// A name that a pipe or a link has would block the thread, or lead to the file of somebody else.
+    #[test]
+    fn the_file_of_the_test_is_a_new_one() {
+        let folder = Folder::new();
+        let own = folder.0.join("realtime");
+        assert!(write_file(&folder.0).is_ok_and(|found| found.starts_with("wrote and read ")));
+        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+        let path = own.join("x.tmp");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(write_and_remove(&own, &path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
 }
