@@ -272,6 +272,31 @@ fn paths_in_messages_go_through_one_helper() {
     }
 }
 
+/// `io/plain_file.rs` opens plain files only, and its tests hold files as another program does on Windows.
+#[test]
+fn files_are_used_through_one_module() {
+    const CALLS: [&str; 9] = [
+        "fs::write(",
+        "fs::read(",
+        "fs::read_to_string(",
+        "fs::rename(",
+        "fs::remove_file(",
+        "fs::copy(",
+        "File::create(",
+        "File::open(",
+        "create_new(true)",
+    ];
+    let mut found = 0;
+    for source in &CODE.sources {
+        // A folder is opened to sync the names in it, which is no use of a file.
+        let text = source.text.replace("File::open(folder)?.sync_all()", "");
+        let calls: Vec<_> = CALLS.iter().filter(|call| text.contains(**call)).collect();
+        found += calls.len();
+        assert!(calls.is_empty() || source.module == "io::plain_file", "{} calls {calls:?}", source.path);
+    }
+    assert!(found > 0, "no file is used");
+}
+
 #[test]
 fn thread_names_fit_the_fifteen_bytes_that_linux_shows() {
     let mut names = 0;

@@ -15,10 +15,11 @@
 //! | `values`, `counters` | a key with a time to live; the script that counters use |
 
 use std::fmt::{self, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use crate::calendar::offset;
 use crate::config::{Config, Place};
@@ -26,6 +27,7 @@ use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
+use crate::io::{plain_file, sharing};
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
@@ -132,21 +134,27 @@ fn platform_file() -> &'static str {
     }
 }
 
-/// Writes, reads and removes a file in the folder of the module's own files.
+/// Writes, reads and removes a file in the folder of the module's own files. A virus scanner looks at new files, so it is
+/// tried again while another program holds the file.
 fn write_file(data: &Path) -> Result<String, Failure> {
     let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
     let path = folder.join("selftest.tmp");
-    let tried =
-        fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).and_then(|()| fs::read(&path)).and_then(
-            |read| if read == text { fs::remove_file(&path) } else { Err(io::Error::other("it reads back changed")) },
-        );
-    match tried {
-        Ok(()) => Ok(format!("wrote and read {}", shown(&path))),
-        Err(err) => Err(Failure::new(
-            &format!("cannot write {}: {err}", shown(&path)),
-            "give the user that runs the game server the right to write there, and make room on the disk",
-        )),
-    }
+    let tried = sharing::patiently(|| {
+        fs::create_dir_all(&folder)?;
+        plain_file::open(OpenOptions::new().write(true).create(true).truncate(true), &path)?.write_all(text)?;
+        if plain_file::read_at_most(&path, text.len())? != text {
+            return Err(io::Error::other("it reads back changed"));
+        }
+        plain_file::remove(&path)
+    });
+    tried.map(|()| format!("wrote and read {}", shown(&path))).map_err(|err| {
+        let advice = if sharing::is_in_use(&err) {
+            "tell that program, such as a virus scanner or a backup, to leave this folder out"
+        } else {
+            "give the user that runs the game server the right to write there, and make room on the disk"
+        };
+        Failure::new(&format!("cannot write {}: {}{err}", shown(&path), sharing::words(&err)), advice)
+    })
 }
 
 /// Opens a way to Discord through the proxy of the webhooks. `None` if Discord is reached without one.
@@ -364,4 +372,33 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     };
     asking.tell(&[b"DEL", key, &done])?;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::plain_file::held;
+
+    #[test]
+    fn a_file_that_a_scanner_holds_is_tried_again_and_then_told() {
+        let data = std::env::temp_dir().join(format!("realtime-selftest-{}", std::process::id()));
+        fs::create_dir_all(&data).unwrap();
+        let path = data.join("realtime").join("selftest.tmp");
+        // Each attempt opens the file twice and removes it.
+        for calls in 0..3 {
+            held::hold_after(&path, calls, 2);
+            assert_eq!(write_file(&data).unwrap(), format!("wrote and read {}", shown(&path)));
+            assert!(!path.exists(), "held at call {calls}");
+        }
+        held::hold(&path, u32::MAX);
+        let Failure { found, advice } = write_file(&data).unwrap_err();
+        assert!(found.starts_with(&format!("cannot write {}: another program holds it: ", shown(&path))), "{found}");
+        assert!(advice.starts_with("tell that program"), "{advice}");
+        held::release(&path);
+        // Any other fault has the advice of rights and room.
+        fs::create_dir(&path).unwrap();
+        let Failure { found, advice } = write_file(&data).unwrap_err();
+        assert!(found.ends_with(": it is a folder") && advice.starts_with("give the user"), "{found}; {advice}");
+        fs::remove_dir_all(&data).unwrap();
+    }
 }
