@@ -348,3 +348,24 @@ fn files_that_the_documentation_names_exist() {
     }
     assert!(checked > 30, "only {checked} paths found");
 }
+
+/// Nothing else looks at the workflows before they run: their scripts exist, and an action is named by a commit, as a tag
+/// may be moved.
+#[test]
+fn workflows_name_scripts_that_exist_and_actions_by_commit() {
+    let (mut scripts, mut actions) = (0, 0);
+    for entry in fs::read_dir(".github/workflows").unwrap() {
+        let path = entry.unwrap().path();
+        for word in fs::read_to_string(&path).unwrap().split_whitespace() {
+            if ["scripts/", "tests/", ".ci/"].iter().any(|folder| word.starts_with(folder)) {
+                scripts += 1;
+                assert!(Path::new(word).exists(), "{path:?} runs {word}, which is gone");
+            } else if let Some((_, commit)) = word.split_once('@').filter(|_| word.starts_with("actions/")) {
+                actions += 1;
+                let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+                assert!(is_commit, "{path:?} names {word} by no commit");
+            }
+        }
+    }
+    assert!(scripts >= 5 && actions >= 5, "{scripts} scripts and {actions} actions");
+}
