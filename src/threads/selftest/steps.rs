@@ -16,8 +16,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
-use std::io;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -30,6 +29,7 @@ use crate::hooks::url::Origin;
 use crate::io::plain_file;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
+use crate::io::{plain_file, sharing};
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
@@ -136,26 +136,35 @@ fn platform_file() -> &'static str {
     }
 }
 
-/// Writes, reads and removes a file in the folder of the module's own files.
+/// Writes, reads and removes a file in the folder of the module's own files. A virus scanner looks at new files, so it is
+/// tried again while another program holds the file.
 fn write_file(data: &Path) -> Result<String, Failure> {
     let folder = data.join("realtime");
     // A new name each time: whatever has the name of a file is never written to, be it a link, a pipe or a file.
     let path = folder.join(format!("selftest.{:016x}.tmp", new_boot()));
-    match write_and_remove(&folder, &path) {
-        Ok(()) => Ok(format!("wrote and read {}", shown(&path))),
-        Err(err) => Err(Failure::new(
-            &format!("cannot write {}: {err}", shown(&path)),
-            "give the user that runs the game server the right to write there, and make room on the disk",
-        )),
-    }
+    write_at(&folder, &path)
+}
+
+fn write_at(folder: &Path, path: &Path) -> Result<String, Failure> {
+    let tried = write_and_remove(folder, path);
+    tried.map(|()| format!("wrote and read {}", shown(path))).map_err(|err| {
+        let advice = if sharing::is_in_use(&err) {
+            "tell that program, such as a virus scanner or a backup, to leave this folder out"
+        } else {
+            "give the user that runs the game server the right to write there, and make room on the disk"
+        };
+        Failure::new(&format!("cannot write {}: {}{err}", shown(path), sharing::words(&err)), advice)
+    })
 }
 
 fn write_and_remove(folder: &Path, path: &Path) -> io::Result<()> {
     let text = b"written by realtime_selftest";
     plain_file::make_folder(folder)?;
-    let written = plain_file::create_new(OpenOptions::new().write(true), path)?.write_all(text);
-    let read = written.and_then(|()| plain_file::read_own_at_most(path, text.len()));
-    let removed = plain_file::remove(path);
+    let mut file = sharing::patiently(|| plain_file::create_new(OpenOptions::new().write(true), path))?;
+    let written = file.write_all(text);
+    drop(file);
+    let read = written.and_then(|()| sharing::patiently(|| plain_file::read_own_at_most(path, text.len())));
+    let removed = sharing::patiently(|| plain_file::remove(path));
     if read? == text { removed } else { Err(io::Error::other("it reads back changed")) }
 }
 
@@ -380,6 +389,7 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
 mod tests {
     use super::*;
     use crate::eventlog::writer::tests::double::Folder;
+    use crate::io::plain_file::held;
 
     /// A name that a pipe or a link has would block the thread, or lead to the file of somebody else.
     #[test]
@@ -390,7 +400,25 @@ mod tests {
         assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
         let path = own.join("x.tmp");
         std::fs::write(&path, "mine").unwrap();
-        assert!(write_and_remove(&own, &path).is_err());
+        let Failure { found, advice } = write_at(&own, &path).unwrap_err();
+        assert!(found.starts_with("cannot write ") && advice.starts_with("give the user"), "{found}; {advice}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_that_a_scanner_holds_is_tried_again_and_then_told() {
+        let folder = Folder::new();
+        let path = folder.0.join("x.tmp");
+        // The file is made, read and removed.
+        for calls in 0..3 {
+            held::hold_after(&path, calls, 2);
+            assert_eq!(write_at(&folder.0, &path).unwrap(), format!("wrote and read {}", shown(&path)));
+            assert!(!path.exists(), "held at call {calls}");
+        }
+        held::hold(&path, u32::MAX);
+        let Failure { found, advice } = write_at(&folder.0, &path).unwrap_err();
+        assert!(found.starts_with(&format!("cannot write {}: another program holds it: ", shown(&path))), "{found}");
+        assert!(advice.starts_with("tell that program"), "{advice}");
+        held::release(&path);
     }
 }
