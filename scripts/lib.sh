@@ -287,7 +287,7 @@ ensure_rust() {
         fi
         rust_from_apt "$least" && return 0
     fi
-    fail "missing cargo and rustc $least or later; install rustup and run: rustup default stable"
+    fail "missing cargo and rustc $least or later; install rustup (https://rustup.rs) and run: rustup default stable"
 }
 
 # `ensure_std_source`: true if the source of the standard library of the `rustc` in PATH is installed, or could be.
