@@ -7,6 +7,7 @@
 mod running;
 
 use fault_kit::{Answer, Folder, Web};
+use realtime::facade::redis::reply::Reply;
 use running::client::Client;
 use running::{Host, prefix, project, redis, variables};
 
@@ -80,15 +81,46 @@ fn the_readme_and_the_types_name_all_that_scripts_find() {
     typed.for_each(|name| assert!(names.contains(&name), "there is no {name}"));
 }
 
+/// The lines `ACL SETUSER ...` of a document, without the marks of code around them.
+fn users(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(project(document)).unwrap();
+    let lines = text.lines().filter_map(|line| Some(&line[line.find("ACL SETUSER ")?..]));
+    lines.map(|line| line.split('`').next().unwrap_or(line).to_owned()).collect()
+}
+
+/// Makes the user of a line, under a name of this process, and returns the name. A rule may take back what an earlier one of
+/// the same line gave: every command that the line names must be the user's at the end.
+fn make_user(admin: &mut Client, line: &str) -> String {
+    let name = line.split(' ').nth(2).unwrap();
+    let user = format!("{name}-{}", std::process::id());
+    admin.administer(&line.replacen(name, &user, 1).replace("PASSWORD", "hunter2"));
+    admin.send(&[b"ACL", b"LIST"]);
+    let own = format!("user {user} ");
+    let listed = admin.read(|reply| {
+        let Reply::Array(users) = reply else { panic!("{reply:?}") };
+        let mut lines = users.into_iter().map(|user| String::from_utf8_lossy(user.text().unwrap()).into_owned());
+        Some(lines.find(|listed| listed.starts_with(&own)))
+    });
+    let listed = listed.expect("the user exists");
+    let rights: Vec<&str> = listed.split(' ').collect();
+    for right in line.split(' ').filter(|word| word.starts_with('+') && !word.starts_with("+@")) {
+        assert!(rights.contains(&right), "{right} is taken back by a later rule: {line}");
+    }
+    user
+}
+
 #[test]
-fn the_user_of_the_readme_may_do_all_that_the_module_does() {
-    let readme = std::fs::read_to_string(project("README.md")).unwrap();
-    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER gmod ")).expect("the README has the line");
-    let user = format!("gmod-{}", std::process::id());
+fn the_users_of_the_readme_may_do_all_that_they_are_for() {
+    let lines = users("README.md");
+    let [of_module, of_tool] = &lines[..] else { panic!("{lines:#?}") };
+    assert_eq!(users("README.fr.md"), [of_module.replace("PASSWORD", "MOT_DE_PASSE")]);
     let mut admin = Client::connect();
-    admin.administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
+    let watch = make_user(&mut admin, of_tool);
+    let user = make_user(&mut admin, of_module);
+    let discord = Web::start(|_| Answer::Full(200, String::new(), r#"{"id":"1"}"#.to_owned()));
+    let set = format!("discord={}", discord.url("/api/webhooks/1/acl"));
     let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
     let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
-    Host::launch("acl", 60, &[], environment).pass();
-    admin.administer(&format!("ACL DELUSER {user}"));
+    Host::launch("acl", 60, &["--set", &set], environment).pass();
+    admin.administer(&format!("ACL DELUSER {user} {watch}"));
 }
