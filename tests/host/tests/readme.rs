@@ -9,7 +9,7 @@ mod running;
 use fault_kit::{Answer, Folder, Web};
 use realtime::facade::redis::reply::Reply;
 use running::client::Client;
-use running::{Host, prefix, project, redis, variables};
+use running::{Host, prefix, project, redis, variables, without_redis};
 
 /// The addresses of the examples; the tests reach no other host than this one.
 const PLACES: [&str; 3] = ["https://discord.com/api/webhooks/...", "https://example.org", "https://example.com"];
@@ -31,6 +31,66 @@ fn pieces(document: &str) -> Vec<(usize, String)> {
     }
     assert!(open.is_none(), "{document}: a block has no end");
     found
+}
+
+/// The text between the heading and the next one.
+fn section(document: &str, heading: &str) -> String {
+    let text = std::fs::read_to_string(project(document)).unwrap();
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).expect("the section exists");
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// Does the steps of "Five minutes" as they are written, on a server without a Redis and on one with a real one.
+fn first_minutes(document: &str, heading: &str) {
+    let text = section(document, heading);
+    let command = |start: &str| {
+        let found = text.split('`').find(|code| code.starts_with(start) && !code.contains('\n'));
+        found.unwrap_or_else(|| panic!("{document} lacks `{start}...`")).to_owned()
+    };
+    let file = text.split("```lua\n").nth(1).unwrap().split("```").next().unwrap();
+    let place = text.split('`').find(|code| code.ends_with("/kills.lua")).unwrap();
+    for (state, mut environment) in [("embedded", without_redis()), ("connected", variables(&prefix(document), &[]))] {
+        environment.push(("REALTIME_SERVER".to_owned(), "first".to_owned()));
+        let discord = Web::start(|_| Answer::Status(204));
+        let folder = Folder::default();
+        let script = folder.path().join(place);
+        std::fs::create_dir_all(script.parent().unwrap()).unwrap();
+        std::fs::write(&script, file.replace(PLACES[0], &discord.url("/api/webhooks/1/a"))).unwrap();
+        // Files of this folder run in the order of their names.
+        std::fs::write(script.with_file_name("a_clock.lua"), CLOCK).unwrap();
+        let root = folder.path().display().to_string();
+        let [platform, emit] = [("platform", "lua_run print("), ("emit", "lua_run realtime.Emit(")]
+            .map(|(name, start)| format!("{name}={}", command(start)));
+        let set = format!("state={state}");
+        let options = ["--root", &root, "--set", &set, "--set", &platform, "--set", &emit];
+        let said = Host::launch("five_minutes", 100, &options, environment).pass();
+        said.lines().filter(|line| line.contains("the first require")).for_each(|line| eprintln!("{document}: {line}"));
+        // The table of files names the system and the width as they are printed here, with a tab between them.
+        let system = said.lines().find(|line| line.contains("\tx")).unwrap_or_default();
+        assert!(text.contains(&format!("| `{}` |", system.replace('\t', " "))), "{said}");
+        assert!(said.contains("[realtime] self-test passed") && said.contains(&format!(": {state} for ")), "{said}");
+        let posted = discord.seen();
+        assert!(posted.len() == 1 && posted[0].content().starts_with("**"), "{posted:?}");
+        assert!(folder.path().join("garrysmod/data/logs/kills.log").exists());
+    }
+}
+
+/// Notes the time and the memory of the server before the module is loaded, and the end of the self-test.
+const CLOCK: &str = r#"local load, say, kb = require, print, host.resources().rss_kb
+function require(name)
+    if name == "realtime" and not first_require then first_require, first_kb = SysTime(), kb end
+    return load(name)
+end
+function print(...)
+    if tostring((...)):find("[realtime] self-test ", 1, true) then selftest_ended = true end
+    return say(...)
+end
+"#;
+
+#[test]
+fn the_first_five_minutes_go_as_the_readmes_say() {
+    first_minutes("README.md", "Five minutes");
+    first_minutes("README.fr.md", "Cinq minutes");
 }
 
 fn run_all(document: &str) {
