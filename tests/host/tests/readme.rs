@@ -121,6 +121,32 @@ fn the_pieces_of_the_french_readme_work() {
     run_all("README.fr.md");
 }
 
+/// A piece of Lua without the texts in quotes and without comments.
+fn skeleton(piece: &str) -> String {
+    let code = piece.lines().map(|line| line.split("--").next().unwrap_or(line));
+    code.flat_map(|line| line.split('"').step_by(2)).flat_map(str::split_whitespace).collect()
+}
+
+/// The French README has the same pieces of code as the owner's half of the English one, apart from texts and comments, and as
+/// many symptoms and alternatives.
+#[test]
+fn both_readmes_say_the_same() {
+    let french: Vec<String> = pieces("README.fr.md").iter().map(|(_, piece)| skeleton(piece)).collect();
+    let english = pieces("README.md");
+    for ((line, piece), french) in english.iter().zip(&french) {
+        assert_eq!(&skeleton(piece), french, "README.md:{line} is another piece of code in French");
+    }
+    let rows =
+        |document: &str, heading: &str| section(document, heading).lines().filter(|line| line.starts_with('|')).count();
+    for (heading, titre) in [
+        ("Five minutes", "Cinq minutes"),
+        ("Troubleshooting", "Dépannage"),
+        ("Beside other ways", "À côté des autres solutions"),
+    ] {
+        assert_eq!(rows("README.md", heading), rows("README.fr.md", titre), "{heading}");
+    }
+}
+
 /// What scripts find in the table `realtime` stands in the README's table and in the types for editors, and nothing else.
 #[test]
 fn the_readme_and_the_types_name_all_that_scripts_find() {
