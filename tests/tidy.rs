@@ -382,10 +382,24 @@ fn the_readme_shows_the_sizes_of_size_tsv() {
     }
 }
 
+/// Tables cannot be wrapped, and a line of a console is pasted as a whole.
+#[test]
+fn lines_of_the_documents_fit_120_columns() {
+    for document in ["README.md", "README.fr.md", ".github/CONTRIBUTING.md", "tests/host/README.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| line.chars().count() > 120) {
+            assert!(
+                line.starts_with('|') || line.contains("ACL SETUSER"),
+                "{document}:{number} has more than 120 columns"
+            );
+        }
+    }
+}
+
 #[test]
 fn files_that_the_documentation_names_exist() {
     let mut checked = 0;
-    for document in [".github/CONTRIBUTING.md", "README.md", "tests/host/README.md"] {
+    for document in [".github/CONTRIBUTING.md", "README.md", "README.fr.md", "tests/host/README.md"] {
         let text = fs::read_to_string(document).unwrap();
         // Every second piece stands between backticks.
         for name in text.split('`').skip(1).step_by(2) {

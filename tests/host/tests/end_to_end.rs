@@ -14,7 +14,7 @@ use fault_kit::certificates::{Authority, Validity};
 use fault_kit::{Answer, ConnectProxy, Folder, Redis, Scripted, Way, Web};
 use realtime::facade::redis::reply::Reply;
 use running::client::Client;
-use running::{Host, prefix, project, redis, seen_by_host, unwinding, variables};
+use running::{Host, prefix, project, redis, seen_by_host, unwinding, variables, without_redis};
 
 /// The rows of a file, `left | right`; the right side may be empty.
 fn rows(file: &str) -> Vec<(String, String)> {
@@ -748,15 +748,11 @@ fn a_hibernating_server_still_hears_events() {
     Host::start("api", &prefix("asleep"), &["--hibernate", "--allow-errors"]).pass();
 }
 
-/// A fresh server whose owner has set nothing. `auto` looks at port 6379 of this machine; if something listens there, the
-/// embedded server is asked for outright.
 #[test]
 fn a_server_without_a_redis_serves_itself_and_keeps_its_values() {
-    let is_free = std::net::TcpStream::connect(("127.0.0.1", 6379)).is_err();
     // The text log has local time, here that of a zone of five and a half hours.
     let zone = ("TZ".to_owned(), "XYZ-5:30".to_owned());
-    let redis = (!is_free).then(|| ("REALTIME_REDIS".to_owned(), "embedded".to_owned()));
-    let environment = || redis.iter().chain([&zone]).cloned().collect();
+    let environment = || without_redis().into_iter().chain([zone.clone()]).collect();
     for unwinding in unwinding() {
         let folder = Folder::default();
         let root = folder.path().display().to_string();
