@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::registrations::{Header, Registered, Removed};
-use crate::stats::{Counters, Histogram, QueueStats, people};
+use crate::stats::{Counters, Histogram, people};
+use crate::threads::numbers::{self, QueueNumbers};
 use crate::threads::selftest;
 use crate::webhook::schedule::{DestinationReport, DestinationState};
 
@@ -61,19 +62,13 @@ impl Engine {
         let (shared, pump) = (&*self.shared, &self.pump);
         let stats = &*shared.stats;
         let mut groups = numbers(&stats.list());
-        // An item that the pump has taken and not finished still waits.
-        set(&mut groups, "outbox", queue(&stats.outbox, shared.outbox.waiting()));
-        set(&mut groups, "inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting()));
-        set(&mut groups, "notices", queue(&stats.notices, shared.notices.waiting()));
-        set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
-        set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
-        set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
-        let mut webhooks = queue(&stats.webhooks, shared.webhooks.waiting());
-        if let Value::Object(group) = &mut webhooks {
-            set(group, "on_disk", shared.webhooks.on_disk().into());
+        for numbers in numbers::queues(shared, pump.waiting(), pump.answers_waiting()) {
+            let mut group = queue(&numbers);
+            if numbers.name == "webhooks" {
+                set(&mut group, "on_disk", shared.webhooks.on_disk().into());
+            }
+            set(&mut groups, numbers.name, group.into());
         }
-        set(&mut groups, "webhooks", webhooks);
-        set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
         for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
             set(&mut groups, name, percentiles(durations));
         }
@@ -106,15 +101,11 @@ fn numbers(counts: &[(&str, u64)]) -> Map<String, Value> {
 }
 
 /// The group of one queue.
-fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Value {
-    queue_group(offered.get(), delivered.get(), &dropped.list(), waiting)
-}
-
-#[inline(never)]
-fn queue_group(offered: u64, delivered: u64, dropped: &[(&str, u64)], waiting: usize) -> Value {
-    let mut group = numbers(&[("in", offered), ("delivered", delivered), ("waiting", waiting as u64)]);
+fn queue(queue: &QueueNumbers) -> Map<String, Value> {
+    let QueueNumbers { offered, delivered, waiting, dropped, .. } = queue;
+    let mut group = numbers(&[("in", *offered), ("delivered", *delivered), ("waiting", *waiting as u64)]);
     set(&mut group, "dropped", numbers(dropped).into());
-    group.into()
+    group
 }
 
 /// The group of a duration: how often it was measured, and percentiles in microseconds with one decimal.
@@ -146,12 +137,8 @@ fn destination(standing: &DestinationReport) -> Value {
         ("replaced", tally.replaced),
         ("waiting", *waiting),
         ("on_disk", *on_disk),
-        ("2xx", tally.status_2xx),
-        ("4xx", tally.status_4xx),
-        ("429", tally.status_429),
-        ("5xx", tally.status_5xx),
-        ("no_answer", tally.no_answer),
     ]);
+    tally.codes().iter().for_each(|(code, count)| set(&mut group, code, (*count).into()));
     for (member, text) in [("name", name.as_str()), ("hook", hook), ("type", kind), ("state", word), ("detail", detail)]
     {
         set(&mut group, member, text.into());

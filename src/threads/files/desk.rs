@@ -118,6 +118,7 @@ impl<'a> Desk<'a> {
                 self.files.take_read();
                 self.begin_read(path, query, reply, now);
             }
+            Job::Wake => {}
             Job::Stop => return true,
         }
         false
