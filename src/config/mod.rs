@@ -302,7 +302,10 @@ impl Config {
             "metrics_file" => self.metrics_file = metrics_path(text)?,
             "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
             "proxy" => self.proxy = ProxyOption::parse(text)?,
-            "no_proxy" => self.no_proxy = Some(text.to_owned()),
+            "no_proxy" => {
+                proxy::check_exceptions(text)?;
+                self.no_proxy = Some(text.to_owned());
+            }
             "identity" => self.identity = number == 1,
             "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),

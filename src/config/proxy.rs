@@ -172,8 +172,13 @@ impl Proxies {
         };
         let https = of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
         let http = of(&["http_proxy", "all_proxy", "ALL_PROXY"]);
-        let exceptions = first(&["no_proxy", "NO_PROXY"]).and_then(|(_, text)| text).unwrap_or_default().into();
-        (Proxies { https, http, exceptions, has_loopback: false }, complaints)
+        let (name, exceptions) = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+        let exceptions = exceptions.unwrap_or_default();
+        // Other programs may read more into the list, so the other entries count all the same.
+        if let Some(found) = check_exceptions(&exceptions).err().filter(|_| https.is_some() || http.is_some()) {
+            complaints.push(format!("cannot use all of {name} of the environment for webhooks: {found}"));
+        }
+        (Proxies { https, http, exceptions: exceptions.into(), has_loopback: false }, complaints)
     }
 
     /// These proxies of the environment under the options `proxy` and `no_proxy`.
@@ -223,10 +228,9 @@ fn is_loopback(host: &str) -> bool {
 fn is_listed(list: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok();
-    list.split(|separator: char| separator == ',' || separator.is_whitespace()).any(|entry| {
+    entries(list).any(|entry| {
         let entry = entry.to_ascii_lowercase();
         match address {
-            _ if entry.is_empty() => false,
             _ if entry == "*" => true,
             Some(address) => is_in_network(&entry, address),
             None => {
@@ -241,17 +245,44 @@ fn is_listed(list: &str, host: &str) -> bool {
 
 /// Whether the address is this one, or in this network: `10.0.0.1`, `10.0.0.0/8`, `::1`, `[::1]`, `fd00::/8`.
 fn is_in_network(entry: &str, address: IpAddr) -> bool {
+    let Some((network, width, bits)) = network_of(entry) else { return false };
+    let (address, own_width) = number_of(address);
+    width == own_width && (network ^ address).checked_shr(128 - bits).unwrap_or(0) == 0
+}
+
+/// An address or network: its number, the bits of such an address, and those of the network. `None`: it is neither.
+fn network_of(entry: &str) -> Option<(u128, u32, u32)> {
     let (network, bits) = entry.split_once('/').map_or((entry, None), |(network, bits)| (network, Some(bits)));
     let network = network.strip_prefix('[').and_then(|network| network.strip_suffix(']')).unwrap_or(network);
-    let Ok(network) = network.parse::<IpAddr>() else { return false };
-    // Both as numbers whose highest bits are the network's.
-    let number = |address: IpAddr| match address {
+    let (number, width) = number_of(network.parse::<IpAddr>().ok()?);
+    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width)?;
+    Some((number, width, bits))
+}
+
+/// The address as a number whose highest bits are the network's, and the bits of such an address.
+fn number_of(address: IpAddr) -> (u128, u32) {
+    match address {
         IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
         IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    let ((network, width), (address, own_width)) = (number(network), number(address));
-    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width && width == own_width);
-    bits.is_some_and(|bits| (network ^ address).checked_shr(128 - bits).unwrap_or(0) == 0)
+    }
+}
+
+/// The entries of a list of `no_proxy`.
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(|separator: char| separator == ',' || separator.is_whitespace()).filter(|entry| !entry.is_empty())
+}
+
+/// Checks the networks of a list of `no_proxy`: one that is none would never match, and its hosts would be reached through
+/// the proxy. An entry may be a password in the wrong place, so the error tells its number only.
+pub(super) fn check_exceptions(list: &str) -> Result<(), String> {
+    match entries(list).position(|entry| entry.contains('/') && network_of(entry).is_none()) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "entry {} is no network: expected address/bits, with 0 to 32 bits as in 10.0.0.0/8, or 0 to 128 as in fd00::/8; \
+             a host stands without https:// and without a path",
+            at + 1
+        )),
+    }
 }
 
 #[cfg(test)]

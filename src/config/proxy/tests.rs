@@ -26,7 +26,15 @@ fn a_proxy_is_parsed_or_refused_without_its_secrets() {
 fn no_proxy_names_hosts_and_networks() {
     for row in rows(include_str!("../../../testdata/config/no_proxy.txt")) {
         let list = if row.text(0) == "-" { String::new() } else { row.text(0) };
-        let found = if is_listed(&list, &row.text(1)) { "direct" } else { "proxy" };
+        let way = if is_listed(&list, &row.text(1)) { "direct" } else { "proxy" };
+        let found = match check_exceptions(&list) {
+            Ok(()) => way.to_owned(),
+            Err(err) => {
+                let number: String = err.chars().filter(char::is_ascii_digit).take(1).collect();
+                assert!(err.starts_with(&format!("entry {number} is no network: expected address/bits")), "{err}");
+                format!("{way} ! {number}")
+            }
+        };
         assert_eq!(found, row.text(2), "line {}", row.line);
     }
 }
@@ -77,6 +85,8 @@ fn options_come_before_variables_and_curl_s_order_holds() {
         // One that cannot be used is not replaced by a weaker one.
         (&[("https_proxy", "socks5://s:1"), ("all_proxy", "http://l:1")], "", None, "- | l by all_proxy | -", 1),
         (&[("all_proxy", "no text")], "", None, none, 1),
+        // The other entries of such a list count.
+        (&[all[0], ("no_proxy", "10.0.0.0/99,a")], "", None, none, 1),
         (&all, "", Some("a"), none, 0),
         (&[all[0], ("no_proxy", "a")], "", None, none, 0),
         (&[all[0], ("NO_PROXY", "b")], "", None, "s by https_proxy | - | -", 0),
