@@ -120,14 +120,18 @@ fn percentiles(of: &Histogram) -> Value {
 /// The group of one webhook destination.
 fn destination(standing: &DestinationReport) -> Value {
     let DestinationReport { name, hook, kind, tally, waiting, on_disk, state } = standing;
-    let paused;
+    let words;
     let (word, detail) = match state {
         DestinationState::Ok => ("ok", ""),
         DestinationState::Paused(left) => {
-            paused = format!("for {:.1} s", left.as_secs_f64());
-            ("paused", paused.as_str())
+            words = format!("for {:.1} s", left.as_secs_f64());
+            ("paused", words.as_str())
         }
-        DestinationState::Broken(trouble) => ("broken", trouble.as_str()),
+        DestinationState::Broken(trouble, left) if !left.is_zero() => {
+            words = format!("{trouble}; the next attempt is in {:.1} s", left.as_secs_f64());
+            ("broken", words.as_str())
+        }
+        DestinationState::Broken(trouble, _) => ("broken", trouble.as_str()),
         DestinationState::Closed(reason) => ("closed", reason.as_str()),
     };
     let mut group = numbers(&[
@@ -320,6 +324,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::webhook::schedule::Tally;
 
     #[test]
     fn the_lines_show_the_settings_and_every_number_that_is_not_zero() {
@@ -355,6 +360,22 @@ mod tests {
             ]
         );
         assert!(!said.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_broken_destination_says_when_it_is_tried_again() {
+        let shown = |state| {
+            let (name, hook) = ("h/***".to_owned(), "a".to_owned());
+            let report =
+                DestinationReport { name, hook, kind: "http", tally: Tally::default(), waiting: 2, on_disk: 0, state };
+            destination_line(&destination(&report))
+        };
+        let broken = |left| DestinationState::Broken("HTTP 500".to_owned(), left);
+        let line = |words: &str| format!("to h/*** of hook `a`: {words}, in 0, delivered 0, dead 0, waiting 2");
+        let later = line("broken HTTP 500; the next attempt is in 12.5 s");
+        assert_eq!(shown(broken(Duration::from_millis(12_500))), later);
+        assert_eq!(shown(broken(Duration::ZERO)), line("broken HTTP 500"));
+        assert_eq!(shown(DestinationState::Paused(Duration::from_millis(1500))), line("paused for 1.5 s"));
     }
 
     #[test]

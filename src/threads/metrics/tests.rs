@@ -145,7 +145,6 @@ fn failures_are_counted_and_told_once_and_tried_again() {
     let told = write(&mut metrics, &mut now);
     held::release(&folder.0.join(FILE));
     assert!(told.len() == 1 && told[0].starts_with("file: another program holds it: "), "{told:?}");
-    let old = text(&folder, FILE).unwrap();
     assert!(write(&mut metrics, &mut now).is_empty());
     assert_eq!(shared.stats.metrics_unwritten.get(), 4);
     assert_eq!(metrics.target.as_ref().map(|target| target.trouble.as_str()), Some(""));

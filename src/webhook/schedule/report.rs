@@ -131,8 +131,9 @@ pub enum DestinationState {
     Ok,
     /// A rate limit or a failure pauses it for this time.
     Paused(Duration),
-    /// Several failures in a row. The text is the last of them.
-    Broken(String),
+    /// Several failures in a row: the last of them, and the time until the next attempt. Zero: it is under way, or waits for
+    /// a post.
+    Broken(String, Duration),
     /// No posts are sent: for good (Discord), or for the time in the reason (`http`).
     Closed(String),
 }
