@@ -349,6 +349,7 @@ function realtime.Configure(options) end
 ---@field message_parts_left_out integer URLs and colors that Discord messages went without, as the event gave none that can be used
 ---@field dead_letters_lost integer dead letters that could not be written
 ---@field files_held integer failed attempts to write the text log, the dead letters, a spool or posts on the disk, which were repeated
+---@field metrics_unwritten integer failed attempts to write the metrics file, which is tried again every 15 s
 ---@field spool_unreadable integer lines of a spool or of posts on the disk that could not be read, and such files that are no plain files
 ---@field callbacks integer callbacks that wait for an answer
 ---@field replies_too_large integer answers replaced by an error, because too many bytes waited for the tick

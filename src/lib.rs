@@ -14,7 +14,7 @@
 //!        ├──▶ rt-webhooks  threads/webhooks/  when, how often (webhook/schedule.rs)               │
 //!        │       └──▶ rt-send-1..6  one request each (webhook/client.rs, minreq)                  │
 //!        │               └──▶ rt-carry-1..6  limits, TLS (webhook/carrier.rs) ─▶ Discord, any     │
-//!        ├──▶ rt-files     threads/files/     event logs (eventlog/)                              │
+//!        ├──▶ rt-files     threads/files/     event logs (eventlog/), and the metrics file        │
 //!        ├──▶ rt-publisher counters, leaderboards (redis/counter.rs)                              │
 //!        └──▶ windows of aggregators (threads/actions/collector.rs) ──┐                           │
 //!                                                                     ▼                           ▼
@@ -51,7 +51,7 @@
 //! | `rt-save` | one write of the embedded server's values | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
-//! | `rt-files` | [`threads::files`] | its queue, the disk | a job, a sync or another attempt that is due, stop |
+//! | `rt-files` | [`threads::files`], [`threads::metrics`] | its queue, the disk | a job, a sync, a metrics file or another attempt that is due, a change of the settings, stop |
 //! | `rt-webhooks` | [`threads::webhooks`] | its queues | a job, a report, a pause that ends, stop |
 //! | `rt-send-1..6` | [`webhook::client`] | their queue, one request by its deadline | an order, the end of their carrier's connection, stop |
 //! | `rt-carry-1..6` | [`webhook::carrier`] | their queue, sockets by the request's deadline | a request, the end of its connection, the end of their sender |

@@ -292,6 +292,8 @@ counters! {
         /// Failed attempts to write or rename the text log, the dead-letter file, a spool or posts on the disk: they were
         /// repeated.
         files_held,
+        /// Failed attempts to write the metrics file.
+        metrics_unwritten,
         /// Lines of spools and of posts on the disk that could not be read, and files in their place that are none.
         spool_unreadable,
         /// Calls of listeners.
@@ -349,12 +351,14 @@ counters! {
 pub(crate) struct Histogram {
     counts: Box<[u32; Histogram::BUCKETS]>,
     total: u64,
+    /// All durations together, in nanoseconds: enough for five centuries.
+    sum_ns: u64,
     max: Duration,
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { counts: Box::new([0; Histogram::BUCKETS]), total: 0, max: Duration::ZERO }
+        Histogram { counts: Box::new([0; Histogram::BUCKETS]), total: 0, sum_ns: 0, max: Duration::ZERO }
     }
 }
 
@@ -364,17 +368,30 @@ impl Histogram {
 
     /// Counts one duration. Longer ones than the last bucket's count there; the maximum is exact.
     pub(crate) fn record(&mut self, duration: Duration) {
-        let bucket = Histogram::bucket(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = Histogram::bucket(nanos);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);
         }
         self.total += 1;
+        self.sum_ns = self.sum_ns.saturating_add(nanos);
         self.max = self.max.max(duration);
     }
 
     /// The number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.total
+    }
+
+    /// All durations together.
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_ns)
+    }
+
+    /// The number of durations below 2^`exponent` nanoseconds. Exact: no bucket crosses a power of two.
+    pub(crate) fn below(&self, exponent: u32) -> u64 {
+        let buckets = exponent.saturating_sub(2) as usize * 8;
+        self.counts.iter().take(buckets).map(|count| u64::from(*count)).sum()
     }
 
     /// The longest duration.
@@ -476,5 +493,17 @@ mod tests {
             assert!((exact..=exact * 1.125).contains(&found), "{share}: {found}");
         }
         assert_eq!(histogram.max(), Duration::from_millis(1));
+        assert_eq!(histogram.sum(), Duration::from_micros(500_500));
+    }
+
+    #[test]
+    fn powers_of_two_divide_the_durations_exactly() {
+        let mut histogram = Histogram::default();
+        let nanos = [0, 7, 8, 1023, 1024, 1025, (1 << 27) - 1, 1 << 27, 1 << 50];
+        nanos.iter().for_each(|nanos| histogram.record(Duration::from_nanos(*nanos)));
+        for exponent in 3..40 {
+            let expected = nanos.iter().filter(|nanos| **nanos < 1 << exponent).count() as u64;
+            assert_eq!(histogram.below(exponent), expected, "{exponent}");
+        }
     }
 }

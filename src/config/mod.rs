@@ -12,6 +12,8 @@ use crate::config::options::{
     shown_name, unknown_option,
 };
 
+use crate::eventlog::path::LogPath;
+
 pub(crate) use address::{Address, Place, Secret, Sentinels, WITHOUT_TLS, named_place};
 pub(crate) use options::is_server_name;
 pub(crate) use proxy::{PROXY_VARIABLES, Proxies, Proxy};
@@ -48,6 +50,8 @@ pub struct Config {
     pub(crate) tls_ca_file: String,
     pub(crate) tls_server_name: String,
     pub(crate) webhook_ca_file: String,
+    /// Below the game's data folder. `None`: no file is written.
+    pub(crate) metrics_file: Option<LogPath>,
     /// Seconds to the east of UTC. `None`: the machine's zone.
     pub(crate) timezone_offset_s: Option<i32>,
     proxy: ProxyOption,
@@ -76,6 +80,17 @@ fn is_certificate_name(text: &str) -> bool {
     return !text.is_empty();
 }
 
+/// The path of the metrics file, by the rules of event logs. The ending is the one that node_exporter asks for, and no
+/// other file of a game has it.
+fn metrics_path(text: &str) -> Result<Option<LogPath>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let path = LogPath::parse(text.as_bytes()).map_err(|err| format!("cannot use this path: {}", err.reason()))?;
+    let expected = || "expected a path below garrysmod/data that ends in .prom, as metrics/server.prom".to_owned();
+    if path.as_str().ends_with(".prom") { Ok(Some(path)) } else { Err(expected()) }
+}
+
 /// Errors that are kept as sentences. A file of something else may hold thousands of unknown names.
 const COMPLAINTS_MAX: usize = 16;
 
@@ -100,6 +115,7 @@ impl Config {
             tls_ca_file: String::new(),
             tls_server_name: String::new(),
             webhook_ca_file: String::new(),
+            metrics_file: None,
             timezone_offset_s: None,
             proxy: ProxyOption::Unset,
             no_proxy: None,
@@ -283,6 +299,7 @@ impl Config {
             }
             "tls_server_name" => self.tls_server_name = text.to_owned(),
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
+            "metrics_file" => self.metrics_file = metrics_path(text)?,
             "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
             "proxy" => self.proxy = ProxyOption::parse(text)?,
             "no_proxy" => {

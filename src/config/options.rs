@@ -99,6 +99,13 @@ pub const OPTIONS: &[OptionRow] = &[
                    follows daylight saving time",
     },
     OptionRow {
+        name: "metrics_file",
+        kind: OptionKind::Text { bytes_max: 512 },
+        default: "",
+        sentence: "a file below `garrysmod/data`, named `*.prom`, for the numbers of the module in the text format of \
+                   Prometheus; empty: none",
+    },
+    OptionRow {
         name: "identity",
         kind: OptionKind::Switch,
         default: "true",

@@ -196,6 +196,7 @@ fn only_some_options_need_another_connection() {
             "identity" | "thrifty" => "false",
             "timezone_offset" => "+02:00",
             "proxy" => "http://p:1",
+            "metrics_file" => "x.prom",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
             _ => "x",
         };

@@ -213,7 +213,7 @@ impl Files {
         // Another program may have removed the folder.
         plain_file::make_folder(&self.folder)?;
         let temporary = self.folder.join(format!("{name}.new"));
-        own_file::replace(&self.folder.join(name), &temporary, bytes, File::sync_all).map(drop)
+        own_file::replace(&self.folder.join(name), &temporary, bytes, true, File::sync_all).map(drop)
     }
 }
 

@@ -139,6 +139,7 @@ impl Pump {
         self.deadline = Some(now + budget);
         self.calls_this_tick = 0;
         self.report_overflow(shared, now);
+        shared.metrics.answer(&self.times);
     }
 
     /// Reports the events that a full inbox dropped since the last report, once per [`OVERFLOW_PAUSE`].

@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::registrations::{Header, Registered, Removed};
-use crate::stats::{Counters, Histogram, QueueStats, people};
+use crate::stats::{Counters, Histogram, people};
+use crate::threads::numbers::{self, QueueNumbers};
 use crate::threads::selftest;
 use crate::webhook::schedule::{DestinationReport, DestinationState};
 
@@ -61,19 +62,13 @@ impl Engine {
         let (shared, pump) = (&*self.shared, &self.pump);
         let stats = &*shared.stats;
         let mut groups = numbers(&stats.list());
-        // An item that the pump has taken and not finished still waits.
-        set(&mut groups, "outbox", queue(&stats.outbox, shared.outbox.waiting()));
-        set(&mut groups, "inbox", queue(&stats.inbox, shared.inbox.waiting() + pump.waiting()));
-        set(&mut groups, "notices", queue(&stats.notices, shared.notices.waiting()));
-        set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
-        set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
-        set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
-        let mut webhooks = queue(&stats.webhooks, shared.webhooks.waiting());
-        if let Value::Object(group) = &mut webhooks {
-            set(group, "on_disk", shared.webhooks.on_disk().into());
+        for numbers in numbers::queues(shared, pump.waiting(), pump.answers_waiting()) {
+            let mut group = queue(&numbers);
+            if numbers.name == "webhooks" {
+                set(&mut group, "on_disk", shared.webhooks.on_disk().into());
+            }
+            set(&mut groups, numbers.name, group.into());
         }
-        set(&mut groups, "webhooks", webhooks);
-        set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
         for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
             set(&mut groups, name, percentiles(durations));
         }
@@ -106,15 +101,11 @@ fn numbers(counts: &[(&str, u64)]) -> Map<String, Value> {
 }
 
 /// The group of one queue.
-fn queue<D: Counters>(QueueStats { offered, delivered, dropped }: &QueueStats<D>, waiting: usize) -> Value {
-    queue_group(offered.get(), delivered.get(), &dropped.list(), waiting)
-}
-
-#[inline(never)]
-fn queue_group(offered: u64, delivered: u64, dropped: &[(&str, u64)], waiting: usize) -> Value {
-    let mut group = numbers(&[("in", offered), ("delivered", delivered), ("waiting", waiting as u64)]);
+fn queue(queue: &QueueNumbers) -> Map<String, Value> {
+    let QueueNumbers { offered, delivered, waiting, dropped, .. } = queue;
+    let mut group = numbers(&[("in", *offered), ("delivered", *delivered), ("waiting", *waiting as u64)]);
     set(&mut group, "dropped", numbers(dropped).into());
-    group.into()
+    group
 }
 
 /// The group of a duration: how often it was measured, and percentiles in microseconds with one decimal.
@@ -129,14 +120,18 @@ fn percentiles(of: &Histogram) -> Value {
 /// The group of one webhook destination.
 fn destination(standing: &DestinationReport) -> Value {
     let DestinationReport { name, hook, kind, tally, waiting, on_disk, state } = standing;
-    let paused;
+    let words;
     let (word, detail) = match state {
         DestinationState::Ok => ("ok", ""),
         DestinationState::Paused(left) => {
-            paused = format!("for {:.1} s", left.as_secs_f64());
-            ("paused", paused.as_str())
+            words = format!("for {:.1} s", left.as_secs_f64());
+            ("paused", words.as_str())
         }
-        DestinationState::Broken(trouble) => ("broken", trouble.as_str()),
+        DestinationState::Broken(trouble, left) if !left.is_zero() => {
+            words = format!("{trouble}; the next attempt is in {:.1} s", left.as_secs_f64());
+            ("broken", words.as_str())
+        }
+        DestinationState::Broken(trouble, _) => ("broken", trouble.as_str()),
         DestinationState::Closed(reason) => ("closed", reason.as_str()),
     };
     let mut group = numbers(&[
@@ -146,12 +141,8 @@ fn destination(standing: &DestinationReport) -> Value {
         ("replaced", tally.replaced),
         ("waiting", *waiting),
         ("on_disk", *on_disk),
-        ("2xx", tally.status_2xx),
-        ("4xx", tally.status_4xx),
-        ("429", tally.status_429),
-        ("5xx", tally.status_5xx),
-        ("no_answer", tally.no_answer),
     ]);
+    tally.codes().iter().for_each(|(code, count)| set(&mut group, code, (*count).into()));
     for (member, text) in [("name", name.as_str()), ("hook", hook), ("type", kind), ("state", word), ("detail", detail)]
     {
         set(&mut group, member, text.into());
@@ -333,6 +324,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::webhook::schedule::Tally;
 
     #[test]
     fn the_lines_show_the_settings_and_every_number_that_is_not_zero() {
@@ -368,6 +360,22 @@ mod tests {
             ]
         );
         assert!(!said.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_broken_destination_says_when_it_is_tried_again() {
+        let shown = |state| {
+            let (name, hook) = ("h/***".to_owned(), "a".to_owned());
+            let report =
+                DestinationReport { name, hook, kind: "http", tally: Tally::default(), waiting: 2, on_disk: 0, state };
+            destination_line(&destination(&report))
+        };
+        let broken = |left| DestinationState::Broken("HTTP 500".to_owned(), left);
+        let line = |words: &str| format!("to h/*** of hook `a`: {words}, in 0, delivered 0, dead 0, waiting 2");
+        let later = line("broken HTTP 500; the next attempt is in 12.5 s");
+        assert_eq!(shown(broken(Duration::from_millis(12_500))), later);
+        assert_eq!(shown(broken(Duration::ZERO)), line("broken HTTP 500"));
+        assert_eq!(shown(DestinationState::Paused(Duration::from_millis(1500))), line("paused for 1.5 s"));
     }
 
     #[test]

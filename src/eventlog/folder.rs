@@ -115,7 +115,7 @@ impl LogFiles {
 
     /// Refuses a path that a link takes out of the root or into the module's own folder. A file that does not exist
     /// yet is judged by its deepest existing folder.
-    pub(super) fn check(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn check(&self, path: &Path) -> io::Result<()> {
         /// Reason of a refusal that protects the text log, dead letters and spool in `realtime/`.
         const OWN: &str = "a link leads to the module's own files";
         let Some(root) = &self.root else { return Ok(()) };
@@ -146,7 +146,7 @@ impl LogFiles {
 
     /// Creates the folder of the log and all missing folders above it, and syncs each parent, so that a crash of the
     /// machine leaves no synced segment in a lost folder.
-    pub(super) fn make_folder(&self, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn make_folder(&self, disk: &dyn Disk) -> io::Result<()> {
         self.check(&self.folder)?;
         let mut missing: Vec<&Path> = Vec::new();
         let mut folder = self.folder.as_path();

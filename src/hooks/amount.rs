@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::hooks::error::SpecError;
 use crate::hooks::members::Members;
-use crate::hooks::template::{Context, Template};
+use crate::hooks::template::{Context, Fields, Template};
+use crate::json::tape;
 
 /// The amount that an action adds.
 #[derive(Debug)]
@@ -45,7 +46,23 @@ pub(crate) fn of_event(members: &Members<'_>) -> Result<Option<EventAmount>, Spe
         let found = format_args!("expected a number, or one placeholder such as `{{amount}}` and nothing else");
         return Err(members.error("by", found));
     }
+    if let Some(text) = never_a_number(&value) {
+        let found = format_args!("`{placeholder}` is a text such as `{text}` and no number: name a field of the event");
+        return Err(members.error("by", found));
+    }
     Ok(Some(EventAmount { value, negated }))
+}
+
+/// An example of a built-in value that is no number, such as `{date}`: every event has it, so the action would fail each
+/// time. `None`: the value can be one.
+fn never_a_number(value: &Template) -> Option<String> {
+    let (mut tape, mut text) = (Vec::new(), Vec::new());
+    let event = b"{}";
+    tape::parse(event, &mut tape).ok()?;
+    // A channel may be a number.
+    let fields = Fields { tape: &tape, json: event, channel: b"0", unix_ms: 0, offset_s: 0 };
+    value.render(&fields, &mut text).ok()?;
+    if finite(&text, false).is_some() { None } else { Some(String::from_utf8_lossy(&text).into_owned()) }
 }
 
 /// The rendered value as a whole number within the 64 bits of Redis' integers. `None`: it is no such number, or its
@@ -79,8 +96,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::hooks::template::Fields;
-    use crate::json::tape;
     use crate::rows::rows;
 
     /// The amounts of a counter and of a leaderboard for this event. `-`: the action fails.

@@ -9,7 +9,7 @@
 //!               ├─ condition   Function     only `conditional`: asked on the game thread after `where`
 //!               └─ actions     Action       one, or up to 16 for a `conditional`
 //!                    ├─ where, scope        its own
-//!                    └─ ActionKind          discord and http (request.rs), file, counter, leaderboard,
+//!                    └─ ActionKind          discord and http (request/), file, counter, leaderboard,
 //!                                           discord_status (status.rs), which is a hook's only action
 //! ```
 
@@ -26,7 +26,7 @@ use crate::hooks::error::SpecError;
 use crate::hooks::filter::EventFilter;
 use crate::hooks::log_file::LogFile;
 use crate::hooks::members::{COMMON, Function, Members};
-use crate::hooks::request::{self, Webhook};
+use crate::hooks::request::{Webhook, discord, http};
 use crate::hooks::status::{self, Status};
 use crate::hooks::template::{Context, Template};
 use crate::json::text::WHOLE_MAX;
@@ -215,8 +215,8 @@ fn actions(members: &Members<'_>, scope: Option<Scope>) -> Result<Vec<Action>, S
 /// message shows its own server, unless its scope says otherwise.
 fn action(members: &Members<'_>, default: Option<Scope>) -> Result<Action, SpecError> {
     let kind = match members.needed_word("type", &TYPES)? {
-        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(request::discord(members)?))),
-        "http" => ActionKind::Webhook(Arc::new(Webhook::Http(request::http(members)?))),
+        "discord" => ActionKind::Webhook(Arc::new(Webhook::Discord(discord::discord(members)?))),
+        "http" => ActionKind::Webhook(Arc::new(Webhook::Http(http::http(members)?))),
         "file" => ActionKind::File(file(members)?),
         "counter" => ActionKind::Counter(counter(members)?),
         "discord_status" => {

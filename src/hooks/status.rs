@@ -12,7 +12,7 @@ use crate::config::nearest::unknown;
 use crate::hooks::color::Color;
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members};
-use crate::hooks::request::{self, Discord};
+use crate::hooks::request::discord::{self, Discord};
 use crate::hooks::template::{Context, Template};
 use crate::hooks::url::ShownUrl;
 
@@ -66,7 +66,7 @@ pub(crate) fn status(members: &Members<'_>, is_fleet: bool) -> Result<Status, Sp
     members.only(&COMMON, &[&own[..], &["interval", "events", "event_format"]].concat())?;
     let interval_s = members.whole("interval", INTERVAL_S)?.unwrap_or(INTERVAL_S_DEFAULT);
     let kept = members.whole("events", LINES)?;
-    let mut discord = request::message(members)?;
+    let mut discord = discord::message(members)?;
     let shows_events = check_placeholders(members, &mut discord)?;
     let lines = match members.text("event_format")? {
         None if shows_events => return Err(members.missing("event_format")),

@@ -1,5 +1,5 @@
-//! Files that only this program writes and only its owner reads: their rights, the lock of a process, and the replacement of
-//! a whole file. Any thread; owns nothing.
+//! Files that only this program writes: the rights of those that only its owner reads, the lock of a process, and the
+//! replacement of a whole file. Any thread; owns nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -32,19 +32,24 @@ pub(crate) fn take_lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Replaces the content of a file: a kill at any moment leaves the old or the new one. The new content is first written to
-/// `temporary`, which lies in the same folder, and `ready` is called with it before the rename. Returns the file.
-/// Attempts are repeated for a moment, because virus scanners look at new files.
+/// `temporary`, which lies in the same folder, and `ready` is called with it before the rename. Returns the file. One
+/// that is not private has the rights that the system gives to new files. Attempts are repeated for a moment, because
+/// virus scanners look at new files.
 pub(crate) fn replace(
     path: &Path,
     temporary: &Path,
     content: &[u8],
+    is_private: bool,
     ready: fn(&File) -> io::Result<()>,
 ) -> io::Result<File> {
     // A killed process may have left a temporary file, with other rights.
     sharing::patiently(|| plain_file::remove(temporary).or_else(plain_file::missing))?;
     let mut options = OpenOptions::new();
-    let options = private(options.write(true));
-    let mut file = sharing::patiently(|| plain_file::create_new(options, temporary))?;
+    options.write(true);
+    if is_private {
+        private(&mut options);
+    }
+    let mut file = sharing::patiently(|| plain_file::create_new(&mut options, temporary))?;
     file.write_all(content)?;
     ready(&file)?;
     sharing::patiently(|| plain_file::rename(temporary, path))?;

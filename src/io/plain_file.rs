@@ -53,10 +53,21 @@ pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>
 /// As [`read_at_most`], for a file that only this program writes. A symbolic link is refused: this program makes none,
 /// so the link and the file behind it belong to somebody else.
 pub(crate) fn read_own_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    no_link(path)?;
+    read_at_most(path, bytes_max)
+}
+
+/// As [`read`], for such a file.
+pub(crate) fn read_own(path: &Path) -> io::Result<File> {
+    no_link(path)?;
+    read(path)
+}
+
+fn no_link(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_symlink() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
     }
-    read_at_most(path, bytes_max)
+    Ok(())
 }
 
 /// Takes the lock of a file, or returns `WouldBlock` if another process holds it. A child process inherits the locks of

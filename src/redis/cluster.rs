@@ -96,16 +96,26 @@ pub(crate) struct SlotMap {
     nodes: Vec<NodePlace>,
     /// The line of each slot; [`HOME`] if none is known: that node then says which one it is.
     lines: Vec<LineNumber>,
+    /// The last reply to CLUSTER SLOTS named a node for each slot.
+    is_complete: bool,
 }
 
 impl SlotMap {
     pub(crate) fn new(home: Vec<NodePlace>) -> SlotMap {
-        SlotMap { home, nodes: Vec::new(), lines: vec![HOME; usize::from(SLOTS)] }
+        SlotMap { home, nodes: Vec::new(), lines: vec![HOME; usize::from(SLOTS)], is_complete: false }
     }
 
     /// The line on which commands for this key go.
     pub(crate) fn line_of(&self, slot: u16) -> LineNumber {
         self.lines.get(usize::from(slot)).copied().unwrap_or(HOME)
+    }
+
+    /// The lines of all masters, each once. `None`: some are not known.
+    pub(crate) fn masters(&self) -> Option<Vec<LineNumber>> {
+        let mut masters = self.lines.clone();
+        masters.sort_unstable();
+        masters.dedup();
+        self.is_complete.then_some(masters)
     }
 
     /// The node of a line, but for [`HOME`].
@@ -145,13 +155,16 @@ impl SlotMap {
     /// Takes over the reply to CLUSTER SLOTS, `[[first, last, [host, port, ...], ...], ...]`, of the Redis of the settings.
     /// Parts of another form are passed over.
     pub(crate) fn read(&mut self, reply: Reply<'_>) {
+        let mut slots = 0;
         for range in reply.array().iter().flat_map(|ranges| ranges.iter()) {
             // `None` ends this part only.
-            let _ = self.read_range(range);
+            slots += self.read_range(range).unwrap_or(0);
         }
+        self.is_complete = slots >= usize::from(SLOTS);
     }
 
-    fn read_range(&mut self, range: Reply<'_>) -> Option<()> {
+    /// Returns the number of slots in the range.
+    fn read_range(&mut self, range: Reply<'_>) -> Option<usize> {
         let mut parts = range.array()?.iter();
         let mut number = || parts.next()?.integer().and_then(|slot| usize::try_from(slot).ok());
         let (first, last) = (number()?, number()?);
@@ -160,8 +173,9 @@ impl SlotMap {
         let host = master.next()?.text().unwrap_or_default();
         let port = master.next()?.integer()?.to_string();
         let line = self.line_to(node_place(host, port.as_bytes())?, HOME)?;
-        self.lines.get_mut(first..=last.min(usize::from(SLOTS) - 1))?.fill(line);
-        Some(())
+        let lines = self.lines.get_mut(first..=last.min(usize::from(SLOTS) - 1))?;
+        lines.fill(line);
+        Some(lines.len())
     }
 }
 
@@ -246,6 +260,13 @@ mod tests {
         map.read(decoder.next().unwrap().unwrap());
         let lines = [0, 99, 100, 199, 200, 299, 300, 16383].map(|slot| map.line_of(slot));
         assert_eq!(lines, [1, 1, HOME, HOME, 2, 2, 3, 3]);
+        assert_eq!(map.masters(), Some(vec![HOME, 1, 2, 3]));
+        // One slot is missing, so a node may be, too.
+        let mut decoder = Decoder::new(REPLY_LIMITS);
+        decoder.feed(b"*1\r\n*3\r\n:1\r\n:16383\r\n*2\r\n$1\r\na\r\n:1\r\n");
+        let mut part = SlotMap::new(Vec::new());
+        part.read(decoder.next().unwrap().unwrap());
+        assert_eq!((part.masters(), part.line_of(1)), (None, 1));
         let nodes = [1, 2, 3].map(|line| map.node(line).cloned().unwrap());
         assert_eq!(nodes, [("::".to_owned(), 7), ("b".to_owned(), 2), ("home".to_owned(), 3)]);
         assert!(map.node(HOME).is_none() && map.node(4).is_none());

@@ -7,7 +7,9 @@
 //!   CLUSTER INFO ──▶ an error: a single server
 //!   SCAN 0 MATCH kills:*:daily ──▶ cursor 17, keys ── MGET keys ──▶ values ── SCAN 17 ... ──▶ cursor 0: done
 //! ```
-//! In a cluster each node knows some of the keys only: the search ends there, and a part is never taken for the whole.
+//! In a cluster each node knows some of the keys only: each is scanned in turn. A command has the keys of one slot, so
+//! there is one MGET for each slot, which as a rule has one key. A part is never taken for the whole: without a map of all
+//! slots there is no search. As with SCAN itself, a key that moves to a node scanned before may be missed.
 //! Never KEYS, which stops Redis for the whole search. Rules of SCAN: <https://redis.io/docs/latest/commands/scan/>.
 
 use std::cmp::{Ordering, Reverse};
@@ -16,8 +18,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::redis::answer::{self, Answer};
+use crate::redis::cluster::{self, LineNumber};
+use crate::redis::command;
 use crate::redis::reply::Reply;
-use crate::redis::{cluster, command};
 
 /// Keys that a leaderboard with `*` may match: their hashes take 4 MiB in all.
 pub(crate) const BOARD_KEYS_MAX: usize = 262_144;
@@ -25,8 +28,8 @@ pub(crate) const BOARD_KEYS_MAX: usize = 262_144;
 pub(crate) const BOARD_STEP_KEYS: usize = 1000;
 
 /// Why there is no board.
-pub(crate) const IN_A_CLUSTER: &str =
-    "redis: in a cluster no node knows all keys: use a sorted set, a leaderboard hook, for this board";
+pub(crate) const IN_A_CLUSTER: &str = "redis: in a cluster no node knows all keys, and it does not say which nodes \
+    serve all slots: use a sorted set, a leaderboard hook, for this board";
 
 /// The search for one board.
 pub(crate) struct Board {
@@ -43,10 +46,19 @@ pub(crate) struct Board {
     best: BinaryHeap<Reverse<BoardEntry>>,
     /// The cursor of the next SCAN; `0` at the start and again at the end.
     cursor: Vec<u8>,
-    /// The server is no cluster: it has refused CLUSTER INFO.
-    is_single: bool,
-    /// Keys of the last SCAN, whose values the next MGET asks for.
+    place: Place,
+    /// Keys found by SCAN whose values are not known yet. In a cluster they stand in the order of their slots.
     keys: Vec<Box<[u8]>>,
+}
+
+/// Where the keys are.
+enum Place {
+    /// CLUSTER INFO tells.
+    Unknown,
+    /// The server is no cluster: it has refused CLUSTER INFO.
+    Single,
+    /// The nodes that are not scanned to their end. The last one is scanned now.
+    Nodes(Vec<LineNumber>),
 }
 
 /// One entry, ordered as on the board.
@@ -76,6 +88,8 @@ impl PartialOrd for BoardEntry {
 pub(crate) enum SearchProgress {
     /// [`Board::encode`] has another command.
     More,
+    /// Redis is a cluster: [`Board::spread`] is next.
+    Cluster,
     /// The board is complete.
     Done(Answer),
 }
@@ -93,7 +107,7 @@ impl Board {
             seen: HashSet::new(),
             best: BinaryHeap::new(),
             cursor: b"0".to_vec(),
-            is_single: false,
+            place: Place::Unknown,
             keys: Vec::new(),
         })
     }
@@ -103,17 +117,49 @@ impl Board {
         self.seen.clear();
         self.best.clear();
         self.cursor = b"0".to_vec();
-        self.is_single = false;
+        self.place = Place::Unknown;
         self.keys.clear();
     }
 
-    /// Appends the next command: CLUSTER INFO at first, MGET of the keys that the last SCAN found, else the next SCAN.
+    /// Redis is a cluster, whose masters are on these lines.
+    pub(crate) fn spread(&mut self, lines: Vec<LineNumber>) {
+        self.place = Place::Nodes(lines);
+    }
+
+    /// Whether it knows the nodes of the cluster.
+    pub(crate) fn is_spread(&self) -> bool {
+        matches!(self.place, Place::Nodes(_))
+    }
+
+    /// The line of the next command, if it is a SCAN in a cluster.
+    pub(crate) fn line(&self) -> Option<LineNumber> {
+        match &self.place {
+            Place::Nodes(lines) if self.keys.is_empty() => lines.last().copied(),
+            _ => None,
+        }
+    }
+
+    /// The slot of the next command, if it is an MGET.
+    pub(crate) fn slot(&self) -> Option<u16> {
+        self.keys.last().map(|key| cluster::slot(key))
+    }
+
+    /// The index of the first key of the next MGET, which has all keys from there on.
+    fn group(&self) -> usize {
+        if !self.is_spread() {
+            return 0;
+        }
+        let slot = self.slot();
+        self.keys.iter().rposition(|key| Some(cluster::slot(key)) != slot).map_or(0, |at| at + 1)
+    }
+
+    /// Appends the next command: CLUSTER INFO at first, MGET of keys that the last SCAN found, else the next SCAN.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        if !self.is_single {
+        if self.expects_error() {
             return command::encode(out, &[b"CLUSTER", b"INFO"]);
         }
         if !self.keys.is_empty() {
-            let keys = self.keys.iter().map(AsRef::as_ref);
+            let keys = self.keys.iter().skip(self.group()).map(AsRef::as_ref);
             command::encode(out, &std::iter::once(b"MGET".as_slice()).chain(keys).collect::<Vec<_>>());
             return;
         }
@@ -124,15 +170,17 @@ impl Board {
 
     /// Whether the next reply may be an error: that of a server that is no cluster.
     pub(crate) fn expects_error(&self) -> bool {
-        !self.is_single
+        matches!(self.place, Place::Unknown)
     }
 
     /// Takes the reply to the command that [`Board::encode`] appended. `Err` is a reason string of the API.
     pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
-        if !self.is_single {
-            let enabled = reply.text().is_some_and(|text| text.starts_with(cluster::INFO));
-            self.is_single = !enabled;
-            return if enabled { Err(IN_A_CLUSTER.to_owned()) } else { Ok(SearchProgress::More) };
+        if self.expects_error() {
+            if reply.text().is_some_and(|text| text.starts_with(cluster::INFO)) {
+                return Ok(SearchProgress::Cluster);
+            }
+            self.place = Place::Single;
+            return Ok(SearchProgress::More);
         }
         match reply {
             Reply::Error(text) => return Err(answer::redis_error(text)),
@@ -146,10 +194,17 @@ impl Board {
                 "too_large: more than {BOARD_KEYS_MAX} keys match, use a sorted set (a leaderboard hook)"
             ));
         }
-        if self.keys.is_empty() && self.cursor == b"0" {
-            return Ok(SearchProgress::Done(self.finish()));
+        if !self.keys.is_empty() || self.cursor != b"0" || self.has_more_nodes() {
+            return Ok(SearchProgress::More);
         }
-        Ok(SearchProgress::More)
+        Ok(SearchProgress::Done(self.finish()))
+    }
+
+    /// A node is scanned to its end. The cursor is that of a beginning, for the next node.
+    fn has_more_nodes(&mut self) -> bool {
+        let Place::Nodes(lines) = &mut self.place else { return false };
+        lines.pop();
+        !lines.is_empty()
     }
 
     /// Reads the reply to SCAN: `cursor, [key, ...]`. `None`: it is no such reply.
@@ -164,6 +219,9 @@ impl Board {
                 self.keys.push(key.into());
             }
         }
+        if self.is_spread() {
+            self.keys.sort_by_cached_key(|key| cluster::slot(key));
+        }
         Some(())
     }
 
@@ -171,7 +229,8 @@ impl Board {
     /// no finite number is skipped.
     fn take_values(&mut self, reply: Reply<'_>) -> Option<()> {
         let values = reply.array()?;
-        for (key, value) in std::mem::take(&mut self.keys).iter().zip(values) {
+        let group = self.keys.split_off(self.group());
+        for (key, value) in group.iter().zip(values) {
             let score = value.text().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
             let Some(score) = score.filter(|score: &f64| score.is_finite()) else { continue };
             let Some(name) = self.name(key) else { continue };

@@ -20,6 +20,8 @@ pub(crate) mod embedded;
 pub(crate) mod files;
 mod join;
 pub(crate) mod links;
+pub(crate) mod metrics;
+pub(crate) mod numbers;
 pub(crate) mod publisher;
 mod queue;
 pub(crate) mod selftest;

@@ -23,6 +23,7 @@ use crate::threads::actions::queue::Actions;
 use crate::threads::embedded::home::{Goal, Home};
 use crate::threads::files::queue::Files;
 use crate::threads::links::{Limits, Links, Masters, Published, Settled, Side, Trouble};
+use crate::threads::metrics::desk::MetricsDesk;
 use crate::threads::publisher::direct::DirectReads;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
@@ -55,6 +56,7 @@ pub struct Shared {
     pub actions: Actions,
     pub collector: Collector,
     pub webhooks: Webhooks,
+    pub(crate) metrics: MetricsDesk,
 
     // The routes, the subscriptions made for them, and the connections.
     pub published: Arc<Published>,
@@ -111,6 +113,7 @@ impl Shared {
             links,
             actions: Actions::new(Arc::clone(&stats)),
             webhooks,
+            metrics: MetricsDesk::default(),
             limits: Limits::default(),
             masters: Masters::default(),
             embedded: Home::new(data.join("realtime")),
@@ -153,6 +156,8 @@ impl Shared {
         }
         self.outbox.wake();
         self.webhooks.wake();
+        // It writes the metrics file.
+        self.files.wake();
     }
 
     /// True once [`Shared::stop`] was called: every loop ends at its next look.

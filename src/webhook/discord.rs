@@ -12,7 +12,7 @@
 
 use serde_json::Value;
 
-use crate::hooks::request::{CONTENT_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, THREAD_NAME_CHARS_MAX};
+use crate::hooks::request::discord::{CONTENT_CHARS_MAX, Discord, EMBEDS_CHARS_MAX, THREAD_NAME_CHARS_MAX};
 use crate::hooks::sender_name;
 use crate::hooks::template::{Fields, Template, markdown};
 use crate::hooks::url::is_id;

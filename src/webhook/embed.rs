@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::calendar::format;
 use crate::hooks::color::Color;
-use crate::hooks::request::{
+use crate::hooks::request::discord::{
     AUTHOR_CHARS_MAX, DESCRIPTION_CHARS_MAX, Embed, EmbedField, FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX,
     FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Secret;
 use crate::hooks::delivery::BatchForm;
-use crate::hooks::request::{Http, HttpBody, has_body};
+use crate::hooks::request::http::{Http, HttpBody, has_body};
 use crate::hooks::signature::{SIGNATURE, Signing, TIMESTAMP};
 use crate::hooks::template::source::event_json;
 use crate::hooks::template::{Fields, RenderError};

@@ -38,7 +38,7 @@ use destination::{Destination, Queued};
 use origins::OriginPauses;
 
 pub use destination::DENIED_MAX;
-pub(crate) use report::{Cause, DeadLetter, Tally};
+pub(crate) use report::{Cause, DeadLetter, OTHERS, Tally};
 pub use report::{DestinationReport, DestinationState};
 
 mod destination;
@@ -552,7 +552,7 @@ impl Schedule {
         let report = |destination: &Destination| destination.report(now, self.held_until(destination));
         let mut reports: Vec<_> = self.destinations.iter().map(report).collect();
         if self.forgotten != Tally::default() {
-            let (name, hook, tally) = ("others".to_owned(), String::new(), self.forgotten);
+            let (name, hook, tally) = (OTHERS.to_owned(), String::new(), self.forgotten);
             reports.push(DestinationReport {
                 name,
                 hook,

@@ -199,7 +199,7 @@ impl Spool {
     /// Writes the file of this number.
     fn write_file(&self, number: usize, text: &[u8]) -> io::Result<()> {
         let [temporary, path] = ["jsonl.new", "jsonl"].map(|end| self.directory.join(file_name(number, end)));
-        let file = own_file::replace(&path, &temporary, text, |_| Ok(()))?;
+        let file = own_file::replace(&path, &temporary, text, true, |_| Ok(()))?;
         // Synced after the rename: a sync on a busy disk may take seconds, and the process may end at any moment.
         file.sync_data()
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::delivery::{Batch, Retries};
 use crate::hooks::members::FUNCTION_MARK;
-use crate::hooks::request::HttpBody;
+use crate::hooks::request::http::HttpBody;
 use crate::rows::rows;
 
 fn shown(spec: &Spec) -> String {

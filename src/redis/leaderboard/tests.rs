@@ -51,6 +51,7 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
         decoder.feed(&reply);
         match board.take(decoder.next().unwrap().unwrap())? {
             SearchProgress::More => {}
+            SearchProgress::Cluster => panic!("no cluster"),
             SearchProgress::Done(answer) => return Ok(answer),
         }
     }
@@ -62,13 +63,48 @@ fn the_commands_of_a_search() {
     let mut bytes = Vec::new();
     board.encode(&mut bytes);
     assert_eq!(words(&bytes).join(" "), "CLUSTER INFO");
-    assert!(board.take(Reply::Bulk(b"cluster_state:ok\r\n")).is_err_and(|reason| reason.contains("in a cluster")));
+    assert_eq!(board.take(Reply::Bulk(b"cluster_state:ok\r\n")), Ok(SearchProgress::Cluster));
     // A proxy that takes any command.
     assert_eq!(board.take(Reply::Simple(b"OK")), Ok(SearchProgress::More));
     bytes.clear();
     board.encode(&mut bytes);
     assert_eq!(words(&bytes).join(" "), "SCAN 0 MATCH p\\[1\\]:kills:*:daily\\? COUNT 1000");
     assert!(Board::new(b"", b"no star", 10).is_none() && Board::new(b"", b"two*stars*", 10).is_none());
+}
+
+/// Nodes in turn, each from its beginning to its end; an MGET has the keys of one slot.
+#[test]
+fn a_search_in_a_cluster_goes_over_all_nodes() {
+    let mut board = Board::new(b"", b"k:*", 10).unwrap();
+    assert_eq!((board.line(), board.slot()), (None, None));
+    board.spread(vec![0, 3]);
+    let step = |board: &mut Board, reply: &str| {
+        let mut bytes = Vec::new();
+        let route = (board.line(), board.slot());
+        board.encode(&mut bytes);
+        let mut decoder = Decoder::new(REPLY_LIMITS);
+        decoder.feed(reply.as_bytes());
+        let progress = board.take(decoder.next().unwrap().unwrap()).unwrap();
+        (words(&bytes).join(" "), route, progress)
+    };
+    let scan = |cursor: &str| format!("SCAN {cursor} MATCH k:* COUNT 1000");
+    let more = |command: String, line, slot| (command, (line, slot), SearchProgress::More);
+    let [tagged, plain] = [b"k:{t}1".as_slice(), b"k:x"].map(|key| Some(cluster::slot(key)));
+    assert!(tagged < plain);
+    let found = "*2\r\n$1\r\n7\r\n*3\r\n$6\r\nk:{t}1\r\n$3\r\nk:x\r\n$6\r\nk:{t}2\r\n";
+    assert_eq!(step(&mut board, found), more(scan("0"), Some(3), None));
+    assert_eq!(step(&mut board, "*1\r\n$1\r\n5\r\n"), more("MGET k:x".to_owned(), None, plain));
+    assert_eq!(step(&mut board, "*2\r\n$1\r\n1\r\n$1\r\n2\r\n"), more("MGET k:{t}1 k:{t}2".to_owned(), None, tagged));
+    assert_eq!(step(&mut board, "*2\r\n$1\r\n0\r\n*0\r\n"), more(scan("7"), Some(3), None));
+    // The next node. It names a key again that has moved.
+    let again = "*2\r\n$1\r\n0\r\n*2\r\n$3\r\nk:x\r\n$3\r\nk:y\r\n";
+    assert_eq!(step(&mut board, again), more(scan("0"), Some(0), None));
+    let (command, _, progress) = step(&mut board, "*1\r\n$1\r\n9\r\n");
+    let rows = [("y", 9.0), ("x", 5.0), ("{t}2", 2.0), ("{t}1", 1.0)].map(|(name, n)| (Box::from(name.as_bytes()), n));
+    assert_eq!((command.as_str(), progress), ("MGET k:y", SearchProgress::Done(answer::ranked(&rows))));
+    // On another connection the lines may lead elsewhere.
+    board.restart();
+    assert!(!board.is_spread() && board.expects_error());
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl<'a> Desk<'a> {
                 self.answer_flushes(now);
             }
             Job::Read { path, query, reply } => self.begin_read(path, query, reply, now),
+            Job::Wake => {}
             Job::Stop => return true,
         }
         false

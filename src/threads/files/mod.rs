@@ -1,7 +1,7 @@
-//! The loop of `rt-files`, which writes and reads event logs. Everybody else uses the handle, `files/queue.rs`; the open
-//! logs and the reads under way are in `files/desk.rs`.
+//! The loop of `rt-files`, which writes and reads event logs, and writes the metrics file (`threads/metrics`). Everybody
+//! else uses the handle, `files/queue.rs`; the open logs and the reads under way are in `files/desk.rs`.
 //! One round: take a batch of jobs, write and sync the records that are due, then spend a slice of time each on opening a
-//! large log and on reading. So appends never wait for a long read.
+//! large log and on reading, then look at the metrics file. So appends never wait for a long read.
 //! While more logs are in use than may be open, the records of a batch are sorted by log: each log is opened once for all
 //! of them, and not for every record. A path with `{channel}` makes that many logs, and players may choose channels.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::event::notice::Notice;
 use crate::threads::files::desk::Desk;
 use crate::threads::files::queue::{Files, Job};
+use crate::threads::metrics::Metrics;
 use crate::threads::shared::Shared;
 
 mod desk;
@@ -26,16 +27,19 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// Runs `rt-files` until [`Shared::stop`]. A panic starts it again.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    serve(&shared.files, &|notice| shared.notices.push(notice));
+    let mut metrics = Metrics::new(shared, Instant::now());
+    serve(&shared.files, &|notice| shared.notices.push(notice), &mut |now| metrics.tend(now));
 }
 
 /// The loop: it needs no more of the process than the handle, so tests run it alone. `tell` takes the notices for
-/// scripts. Returns after [`queue::Job::Stop`], with every log closed.
-fn serve(files: &Files, tell: &dyn Fn(Notice)) {
+/// scripts; `aside` does its own work once a round, and returns the time until it has more. Returns after
+/// [`queue::Job::Stop`], with every log closed.
+fn serve(files: &Files, tell: &dyn Fn(Notice), aside: &mut dyn FnMut(Instant) -> Duration) {
     files.settle_lost();
     let mut desk = Desk::new(files, tell);
     loop {
-        let mut next = files.next(desk.patience(Instant::now()).min(IDLE));
+        let now = Instant::now();
+        let mut next = files.next(desk.patience(now).min(aside(now)).min(IDLE));
         let (mut batch, mut crowd) = (0, Vec::new());
         while let Some(job) = next.take() {
             let job = match job {

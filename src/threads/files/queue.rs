@@ -35,6 +35,8 @@ pub(super) enum Job {
         query: Query,
         reply: ReadReply,
     },
+    /// Nothing: the thread looks at the settings in each round.
+    Wake,
     /// Write and sync everything, close every log, and end the thread.
     Stop,
 }
@@ -137,7 +139,7 @@ pub struct Files {
     rx: Receiver<Job>,
     /// The game's data folder, to which every log path is relative.
     pub(super) root: PathBuf,
-    pub(super) disk: Arc<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
     /// Records accepted and neither written nor dropped, and their weight.
     waiting: AtomicUsize,
     bytes: AtomicUsize,
@@ -246,6 +248,11 @@ impl Files {
         self.push(Job::Stop);
     }
 
+    /// Makes the thread look at the settings.
+    pub(crate) fn wake(&self) {
+        self.push(Job::Wake);
+    }
+
     /// Records accepted and neither written nor dropped.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
@@ -272,7 +279,7 @@ impl Files {
         match &job {
             Some(Job::Append(append)) => self.take(append.weight()),
             Some(Job::Read { .. }) => self.take_read(),
-            Some(Job::Flush(..) | Job::Stop) | None => {}
+            Some(Job::Flush(..) | Job::Wake | Job::Stop) | None => {}
         }
         job
     }
@@ -320,7 +327,7 @@ impl Files {
                     self.settle(1, append.weight());
                 }
                 Job::Read { .. } => self.settle_reads(1),
-                Job::Flush(..) | Job::Stop => {}
+                Job::Flush(..) | Job::Wake | Job::Stop => {}
             }
         }
     }

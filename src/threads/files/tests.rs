@@ -62,7 +62,7 @@ fn balance(files: &Files) -> (u64, Vec<(&'static str, u64)>) {
 /// Runs `run` while the thread's loop serves, then stops the loop.
 fn serving<T>(files: &Files, run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
-        scope.spawn(|| serve(files, &|_| {}));
+        scope.spawn(|| serve(files, &|_| {}, &mut |_| Duration::MAX));
         let result = catch_unwind(AssertUnwindSafe(run));
         files.stop();
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -604,10 +604,10 @@ fn a_panic_loses_the_taken_records_and_counts_them() {
     }
     let reply = ReadReply::new(move |result| tx.send(result.unwrap_err().to_string()).unwrap());
     files.read(LogPath::parse(b"a").unwrap(), Query::default(), reply);
-    assert!(catch_unwind(AssertUnwindSafe(|| serve(&files, &|_| {}))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| serve(&files, &|_| {}, &mut |_| Duration::MAX))).is_err());
     // The loop starts again, as it does for every worker.
     files.stop();
-    serve(&files, &|_| {});
+    serve(&files, &|_| {}, &mut |_| Duration::MAX);
     assert_eq!(balance(&files), (0, vec![("panic", 10)]));
     assert_eq!(rx.try_recv().unwrap(), "the event logs are closed");
     assert_eq!(files.held(), (0, 0, 0));

@@ -63,7 +63,7 @@ pub(crate) enum Work {
     Ask { command: Command, expect: Expect, again: Again },
     /// A counter: a call of the script, or plain commands.
     Count(CountJob),
-    /// The search for a leaderboard: SCAN and MGET in turn.
+    /// The search for a leaderboard: SCAN and MGET in turn, in a cluster on all masters.
     Board(Box<Board>),
 }
 
@@ -184,6 +184,11 @@ impl Run {
         matches!(self.work, Work::Board(_))
     }
 
+    /// Whether it has to know the masters of a cluster, and does not.
+    pub(crate) fn wants_masters(&self) -> bool {
+        matches!(&self.work, Work::Board(board) if !board.is_spread())
+    }
+
     /// The number of a counter that has one.
     pub(crate) fn number(&self) -> Option<u64> {
         match &self.work {
@@ -205,12 +210,20 @@ impl Run {
         matches!(&self.work, Work::Ask { command, .. } if command.runs_script())
     }
 
+    /// The line of its next step, if that is a SCAN in a cluster.
+    pub(crate) fn scans_on(&self) -> Option<LineNumber> {
+        match &self.work {
+            Work::Board(board) => board.line(),
+            Work::Ask { .. } | Work::Count(_) => None,
+        }
+    }
+
     /// Its slot, if Redis is a cluster: a node has named it, or its key has it.
     pub(crate) fn slot(&self) -> Option<u16> {
         let key = match &self.work {
             Work::Ask { command, .. } => command.key(),
             Work::Count(job) => Some(&*job.count.key),
-            Work::Board(_) => None,
+            Work::Board(board) => return self.slot.or_else(|| board.slot()),
         };
         self.slot.or_else(|| key.map(cluster::slot))
     }

@@ -26,7 +26,6 @@ use crate::config::{Config, Place};
 use crate::event::identity::new_boot;
 use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
-use crate::io::plain_file;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
 use crate::io::{plain_file, sharing};

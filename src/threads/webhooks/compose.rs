@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use crate::event::{EventText, identity};
 use crate::hooks::delivery::Retries;
-use crate::hooks::request::{HttpBody, Webhook};
+use crate::hooks::request::Webhook;
+use crate::hooks::request::http::HttpBody;
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
 use crate::json::tape::{self, Undecoded};

@@ -1,5 +1,5 @@
 //! [`StatusDesk`], the place where status messages get their values: the game thread leaves those of the game,
-//! `rt-publisher` the ids that Redis keeps, and `rt-webhooks` takes both. Any thread; nobody waits here.
+//! `rt-publisher` the ids that Redis keeps, and `rt-webhooks` takes both. `rt-files` takes those of the game, too. Any thread; nobody waits here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,14 @@ impl StatusDesk {
 
     /// Asks for the values of the game, if there are status messages. The caller makes the pump look.
     pub(crate) fn ask_game(&self) {
-        self.wants_game.store(self.is_used.load(Ordering::Acquire), Ordering::Release);
+        if self.is_used.load(Ordering::Acquire) {
+            self.want_game();
+        }
+    }
+
+    /// The same whether or not there are status messages: for the metrics file.
+    pub(crate) fn want_game(&self) {
+        self.wants_game.store(true, Ordering::Release);
     }
 
     /// Whether the game thread is to ask Lua for the values. Each request is returned once.

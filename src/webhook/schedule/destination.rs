@@ -322,7 +322,9 @@ impl Destination {
         let closed = self.closed.clone().or_else(|| self.rest(now));
         let state = match (closed, left.filter(|left| !left.is_zero())) {
             (Some(reason), _) => DestinationState::Closed(reason),
-            (None, _) if self.failures >= BROKEN_AFTER => DestinationState::Broken(self.last_trouble.clone()),
+            (None, _) if self.failures >= BROKEN_AFTER => {
+                DestinationState::Broken(self.last_trouble.clone(), left.unwrap_or_default())
+            }
             (None, Some(left)) => DestinationState::Paused(left),
             (None, None) => DestinationState::Ok,
         };

@@ -26,7 +26,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds the counts of another destination.
-    pub(super) fn add(&mut self, other: &Tally) {
+    pub(crate) fn add(&mut self, other: &Tally) {
         self.offered += other.offered;
         self.delivered += other.delivered;
         self.dead += other.dead;
@@ -36,6 +36,17 @@ impl Tally {
         self.status_429 += other.status_429;
         self.status_5xx += other.status_5xx;
         self.no_answer += other.no_answer;
+    }
+
+    /// The requests by the status of their response, as they are shown.
+    pub(crate) fn codes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("2xx", self.status_2xx),
+            ("4xx", self.status_4xx),
+            ("429", self.status_429),
+            ("5xx", self.status_5xx),
+            ("no_answer", self.no_answer),
+        ]
     }
 
     /// Counts a request by the status of its response; 0 stands for no response.
@@ -95,6 +106,9 @@ impl Cause {
     }
 }
 
+/// The name under which destinations are summed up.
+pub(crate) const OTHERS: &str = "others";
+
 /// One destination for `Stats()`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DestinationReport {
@@ -117,8 +131,9 @@ pub enum DestinationState {
     Ok,
     /// A rate limit or a failure pauses it for this time.
     Paused(Duration),
-    /// Several failures in a row. The text is the last of them.
-    Broken(String),
+    /// Several failures in a row: the last of them, and the time until the next attempt. Zero: it is under way, or waits for
+    /// a post.
+    Broken(String, Duration),
     /// No posts are sent: for good (Discord), or for the time in the reason (`http`).
     Closed(String),
 }

@@ -719,7 +719,7 @@ fn posts_that_a_proxy_holds_back_make_no_attempts() {
         clocked.pass(UNSENT_RETRY_LONGEST.as_secs_f64());
         clocked.check();
     }
-    assert!(matches!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Broken(_)));
+    assert!(matches!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Broken(..)));
     clocked.next();
     let post = clocked.schedule.in_flight(0).unwrap();
     // Nothing was sent, so further messages were merged into it.
@@ -1063,11 +1063,15 @@ fn reports_show_state_and_counts() {
         clocked.schedule.count_status(0, status);
         clocked.done(0, AGAIN);
         assert_eq!(clocked.pause_of(0), pause);
+        if status == 429 {
+            let state = clocked.schedule.reports(clocked.now).remove(0).state;
+            assert_eq!(state, DestinationState::Broken("why".to_owned(), Duration::from_secs_f64(pause)));
+        }
         clocked.pass(pause);
     }
     let report = clocked.schedule.reports(clocked.now).remove(0);
     assert_eq!((report.name.as_str(), report.kind, report.waiting), ("http://a/", "http", 1));
-    assert_eq!(report.state, DestinationState::Broken("why".to_owned()));
+    assert_eq!(report.state, DestinationState::Broken("why".to_owned(), Duration::ZERO));
     let Tally { status_2xx, status_4xx, status_429, status_5xx, no_answer, .. } = report.tally;
     assert_eq!((status_2xx, status_4xx, status_429, status_5xx, no_answer), (0, 0, 1, 1, 1));
 }

@@ -401,6 +401,14 @@ fn a_status_message_shows_the_game() {
 }
 
 #[test]
+fn the_metrics_file_shows_the_game() {
+    for unwinding in unwinding() {
+        let (prefix, options) = (prefix(&format!("metrics-{unwinding}")), ["--unwind", unwinding, "--allow-errors"]);
+        Host::start_with("metrics", &prefix, &options, &[("REALTIME_SERVER", "a\"b\\}")]).pass();
+    }
+}
+
+#[test]
 fn hooks_may_be_wrong_raise_errors_and_be_removed() {
     for unwinding in unwinding() {
         let web = Web::start(|_| Answer::Status(200));

@@ -20,7 +20,9 @@ impl Cluster {
         for node in &cluster.0 {
             wait_until("the nodes agree", || {
                 let info = node.command(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+                ["cluster_state:ok", "cluster_known_nodes:3", "cluster_slots_assigned:16384"]
+                    .iter()
+                    .all(|line| info.contains(line))
             });
         }
         cluster

@@ -123,7 +123,7 @@ impl Poster {
     pub fn wait_broken(&self, part: &str) -> String {
         let mut found = String::new();
         wait_until(&format!("{part} is broken"), || {
-            let DestinationState::Broken(reason) = self.standing(part).state else { return false };
+            let DestinationState::Broken(reason, _) = self.standing(part).state else { return false };
             found = reason;
             true
         });

@@ -77,10 +77,64 @@ fn values_and_counters_work_on_keys_of_all_nodes() {
         // The nodes answer in any order.
         assert_eq!(answers.iter().filter(|(_, answer)| is_refused(answer)).count(), 1, "{answers:?}");
         assert_eq!(answers.iter().filter(|(_, answer)| answer == "2").count(), 1, "{answers:?}");
-        server.submit(Some(3), |requests| requests.leaderboard(b"bo*", 5.0)).unwrap();
-        assert!(server.answered(3)[2].1.contains("in a cluster no node knows all keys"), "{:?}", server.answers);
         server.stop();
     }
+}
+
+/// The board of `count` counters `kills:NAME`, of which the first `rows` are asked for.
+fn board_of(count: usize, rows: usize) -> String {
+    let names: Vec<String> = (0..count).rev().take(rows).map(|n| format!("n{n:04}={}", n + 1)).collect();
+    let row = |(at, n): (usize, usize)| format!("{{rank={},name='n{n:04}',score={}}}", at + 1, n + 1);
+    let ranked: Vec<String> = (0..count).rev().take(rows).enumerate().map(row).collect();
+    format!("{{{}}} {{{}}}", names.join(","), ranked.join(","))
+}
+
+/// A search goes over all masters, through a slot on its way and to a node that is away; a part is never the answer.
+#[test]
+fn a_board_of_counters_is_searched_on_all_nodes() {
+    const COUNT: usize = 1500;
+    let mut cluster = Cluster::start(&["--cluster-require-full-coverage", "no"]);
+    for n in 0..COUNT {
+        let key = format!("p:kills:n{n:04}");
+        assert_eq!(cluster.command(&["SET", &key, &(n + 1).to_string()]), "OK");
+    }
+    // Values that are no counters, and a key of another board.
+    cluster.command(&["SET", "p:kills:text", "x"]);
+    cluster.command(&["SET", "p:other:n1", "99999"]);
+    let mut server = at(&cluster.url(), "one");
+    let ask = |server: &mut Server| {
+        server.answers.clear();
+        server.submit(Some(1), |requests| requests.leaderboard(b"kills:*", 4.0)).unwrap();
+        server.answered(1)[0].1.clone()
+    };
+    let sorted = |answer: &str| answer.split_once("} {").map(|(_, rows)| rows.to_owned());
+    let expected = sorted(&board_of(COUNT, 4));
+    // The first command of a connection, and later ones, while others are on their way.
+    for _ in 0..3 {
+        KEYS.iter().for_each(|key| server.incr(key, None).unwrap());
+        let found = ask(&mut server);
+        assert_eq!(sorted(&found), expected, "{found}");
+    }
+    // The slot of the best is on its way: first its keys are on the old node, then on both, then on the new one.
+    let best = format!("p:kills:n{:04}", COUNT - 1);
+    let slot = cluster.begin_move(&best);
+    assert_eq!(sorted(&ask(&mut server)), expected);
+    cluster.end_move(&slot, &[best]);
+    assert_eq!(sorted(&ask(&mut server)), expected);
+    settle(&mut server);
+    assert_eq!(lost(&server), 0, "{:?}", server.errors());
+    // A node is away: an error, never a part.
+    cluster.0[2].kill();
+    wait_until("the search fails", || ask(&mut server).starts_with("disconnected: a node of the cluster is away"));
+    cluster.0[2].restart();
+    // Without its keys, which it kept in memory only.
+    wait_until("the search works", || sorted(&ask(&mut server)).is_some_and(|rows| rows.starts_with("{rank=1,")));
+    server.stop();
+    // A user who may not know the nodes.
+    cluster.0.iter().for_each(|node| assert_eq!(node.command(&["ACL", "SETUSER", "default", "-cluster|slots"]), "OK"));
+    let mut server = at(&cluster.url(), "two");
+    assert!(ask(&mut server).contains("in a cluster no node knows all keys"), "{:?}", server.answers);
+    server.stop();
 }
 
 /// Two servers on different nodes hear each other; one of them counts an event of another program, once.

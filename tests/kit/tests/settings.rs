@@ -207,6 +207,15 @@ fn every_option_changes_at_run_time() {
                     assert_eq!(shown, format!("{:02}:{:02}", minute / 60, minute % 60), "{value}");
                 }
             }
+            "metrics_file" => {
+                let exists = |server: &Server, file: &str| server.folder.path().join(file).exists();
+                configure(&mut server, row.name, "a.prom").unwrap();
+                server.wait(|server| exists(server, "a.prom"));
+                configure(&mut server, row.name, "m/b.prom").unwrap();
+                server.wait(|server| exists(server, "m/b.prom") && !exists(server, "a.prom"));
+                configure(&mut server, row.name, "").unwrap();
+                server.wait(|server| !exists(server, "m/b.prom"));
+            }
             other => panic!("`{other}` has no test"),
         }
         server.stop();

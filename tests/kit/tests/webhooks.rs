@@ -759,7 +759,7 @@ fn hung_destinations_do_not_delay_others_for_their_whole_timeout() {
         let standings = poster.shared.webhooks.standings();
         standings
             .iter()
-            .any(|standing| matches!(&standing.state, DestinationState::Broken(reason) if reason.contains(words)))
+            .any(|standing| matches!(&standing.state, DestinationState::Broken(reason, _) if reason.contains(words)))
     });
     poster.assert_balanced();
     poster.stop();

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::limits::REFUSED_RETRY;
 use crate::redis::cluster::{self, HOME, LineNumber, NodePlace, Redirect, SlotMap};
 use crate::redis::error_reply::ErrorReply;
+use crate::redis::leaderboard::IN_A_CLUSTER;
 use crate::redis::reply::Reply;
 use crate::threads::publisher::in_flight::Sent;
 use crate::threads::publisher::outbox::Outgoing;
@@ -44,6 +45,11 @@ impl Cluster {
         *self = Cluster::default();
     }
 
+    /// Whether the last question for the map is long enough ago.
+    fn may_ask(&self, now: Instant) -> bool {
+        self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= MAP_PAUSE)
+    }
+
     fn map(&mut self) -> &mut SlotMap {
         self.map.get_or_insert_with(|| SlotMap::new(self.home.clone()))
     }
@@ -73,20 +79,43 @@ impl Backlog<'_> {
     /// The line on which this command goes.
     pub(crate) fn line_of(&self, run: &Run) -> LineNumber {
         let Some(map) = &self.cluster.map else { return HOME };
-        if let Some(line) = run.asked_at {
+        if let Some(line) = run.asked_at.or_else(|| run.scans_on()) {
             return line;
         }
         run.slot().map_or(HOME, |slot| map.line_of(slot))
     }
 
+    /// Gives a search for a leaderboard the lines of all masters, and returns it. `None`: the map is asked for first, or the
+    /// cluster has just not told all of them.
+    pub(crate) fn spread(&mut self, mut run: Box<Run>) -> Option<Box<Run>> {
+        match (&mut run.work, self.cluster.map.as_ref().and_then(SlotMap::masters)) {
+            (Work::Board(board), Some(masters)) => {
+                board.spread(masters);
+                return Some(run);
+            }
+            _ if !self.cluster.may_ask(Instant::now()) => self.lose_to_redis(Outgoing::Run(run), IN_A_CLUSTER),
+            _ => {
+                self.cluster.wants_map = true;
+                let error = ErrorReply::new(b"CLUSTERDOWN the nodes of the cluster are not known yet");
+                self.put_off(Outgoing::Run(run), &error, None);
+            }
+        }
+        None
+    }
+
+    /// Redis said that it is a cluster. The map is asked for before anything else is written.
+    pub(crate) fn found_cluster(&mut self) {
+        self.cluster.is_one = true;
+        self.cluster.wants_map = true;
+        self.cluster.map();
+    }
+
     /// True if the map is to be asked for now. It is in use once all answers are in.
     pub(crate) fn asks_for_map(&mut self) -> bool {
         let now = Instant::now();
-        let cluster = &mut self.cluster;
-        let is_due = cluster.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= MAP_PAUSE);
-        let asks = std::mem::take(&mut cluster.wants_map) && is_due;
+        let asks = std::mem::take(&mut self.cluster.wants_map) && self.cluster.may_ask(now);
         if asks {
-            cluster.asked = Some(now);
+            self.cluster.asked = Some(now);
             self.pace.put_off(now, None);
         }
         asks

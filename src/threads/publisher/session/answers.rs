@@ -241,7 +241,12 @@ fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
         Work::Ask { expect, .. } => expect.read(reply),
         Work::Count(_) => Expect::Number.read(reply),
         Work::Board(board) => match board.take(reply) {
-            Ok(SearchProgress::More) => {
+            Ok(progress @ (SearchProgress::More | SearchProgress::Cluster)) => {
+                if progress == SearchProgress::Cluster {
+                    backlog.found_cluster();
+                }
+                // A redirection was about the step that is answered.
+                (run.slot, run.redirects) = (None, 0);
                 if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
                     backlog.put_back(item);
                 }

@@ -7,7 +7,6 @@ use super::Session;
 use crate::config::limits::REFUSED_RETRY;
 use crate::redis::cluster::{self, LineNumber};
 use crate::redis::counter::Form;
-use crate::redis::leaderboard::IN_A_CLUSTER;
 use crate::redis::{command, counter};
 use crate::threads::publisher::backlog::BATCH_BYTES_MAX;
 use crate::threads::publisher::expiries::Expiry;
@@ -35,12 +34,15 @@ impl Session<'_, '_> {
 
     /// A command counts as resent if it was written before.
     fn encode_run(&mut self, mut run: Box<Run>) {
+        if run.wants_masters() && self.backlog.is_cluster() {
+            match self.backlog.spread(run) {
+                Some(spread) => run = spread,
+                None => return,
+            }
+        }
         let line = self.backlog.line_of(&run);
         if let Err(reason) = self.prepare(line) {
             return self.lose_for_node(run, &reason);
-        }
-        if run.is_board() && self.backlog.is_cluster() {
-            return self.backlog.lose_to_redis(Outgoing::Run(run), IN_A_CLUSTER);
         }
         let is_asking = run.asked_at.take().is_some();
         // Each step of the search for a leaderboard is a command of its own, and none of them is a repeat.
