@@ -66,7 +66,7 @@ pub mod hooks {
         pub use crate::hooks::spec::{ActionKind, Spec};
     }
     pub mod status {
-        pub use crate::hooks::status::GameValues;
+        pub use crate::hooks::status::{GameValues, Player};
     }
 }
 

@@ -104,6 +104,18 @@ pub const OPTIONS: &[OptionRow] = &[
         sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
     },
     OptionRow {
+        name: "presence",
+        kind: OptionKind::Switch,
+        default: "true",
+        sentence: "whether the other servers see this one (`realtime.Servers`); `false`: nothing is written",
+    },
+    OptionRow {
+        name: "presence_players",
+        kind: OptionKind::Switch,
+        default: "false",
+        sentence: "whether they also see the name and SteamID64 of each player here (`realtime.FindPlayer`)",
+    },
+    OptionRow {
         name: "emit_age_max_s",
         kind: OptionKind::Whole { min: 1, max: 86_400, unit: "seconds" },
         default: "60",

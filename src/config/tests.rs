@@ -193,7 +193,7 @@ fn only_some_options_need_another_connection() {
     for row in OPTIONS {
         let text = match row.name {
             "redis" => "embedded",
-            "identity" => "false",
+            "identity" | "presence" | "presence_players" => "false",
             "timezone_offset" => "+02:00",
             "proxy" => "http://p:1",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",

@@ -25,6 +25,7 @@ use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
 use crate::threads::publisher::direct::DirectReads;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
+use crate::threads::publisher::standing::Standing;
 use crate::threads::selftest::lines::Selftest;
 use crate::threads::settings::Settings;
 use crate::threads::subscriber::inbox::{Inbox, Notices};
@@ -46,6 +47,7 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     pub(crate) direct: DirectReads,
     pub replies: Replies,
+    pub(crate) presence: Standing,
     // To the game thread, and to the other workers.
     pub inbox: Inbox,
     pub notices: Arc<Notices>,
@@ -104,6 +106,7 @@ impl Shared {
             ),
             outbox,
             direct: DirectReads::default(),
+            presence: Standing::default(),
             published,
             settled,
             links,

@@ -33,6 +33,7 @@ use crate::threads::publisher::in_flight::{InFlight, Sent};
 use crate::threads::publisher::leases::Leases;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
+use crate::threads::publisher::presence::Presence;
 use crate::threads::publisher::refused::Refused;
 use crate::threads::publisher::scripts::Scripts;
 use crate::threads::shared::Shared;
@@ -59,6 +60,7 @@ pub(super) struct Backlog<'a> {
     pace: Pace,
     scripts: Scripts,
     leases: Leases,
+    presence: Presence,
     expiries: Expiries,
     /// Some unsent counter may carry a number that Redis may have applied. False: certainly none does, so that a new
     /// number costs no walk through `unsent`.
@@ -93,6 +95,7 @@ impl<'a> Backlog<'a> {
             pace: Pace::default(),
             scripts: Scripts::default(),
             leases: Leases::default(),
+            presence: Presence::default(),
             expiries: Expiries::default(),
             has_doubts: false,
             pass: None,
@@ -138,6 +141,16 @@ impl<'a> Backlog<'a> {
     pub(super) fn ask_for_leases(&mut self, now: Instant, batch: &mut Vec<u8>) {
         let scripts = !self.scripts.are_forbidden();
         self.leases.ask(self.shared, now, scripts, batch, &mut self.in_flight);
+    }
+
+    /// Appends the commands for this server's presence that are due.
+    pub(super) fn ask_for_presence(&mut self, now: Instant, batch: &mut Vec<u8>) {
+        self.presence.ask(self.shared, now, batch, &mut self.in_flight);
+    }
+
+    /// Appends the commands that end this server's presence.
+    pub(super) fn end_presence(&mut self, batch: &mut Vec<u8>) {
+        self.presence.end(self.shared, batch, &mut self.in_flight);
     }
 
     // ---- reads by the game thread ------------------------------------------------------------------------------------
@@ -191,6 +204,10 @@ impl<'a> Backlog<'a> {
 
     pub(super) fn leases(&mut self) -> &mut Leases {
         &mut self.leases
+    }
+
+    pub(super) fn presence(&mut self) -> &mut Presence {
+        &mut self.presence
     }
 
     /// Moves everything in the outbox behind the unsent items, and takes back the mark that a reader waits there.

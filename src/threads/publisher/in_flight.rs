@@ -20,6 +20,7 @@ pub(super) enum Sent {
     /// TTL or EXPIRE of a counter's key.
     Expiry(Expiry),
     Leases(LeaseRequest),
+    Presence(PresenceRequest),
     /// ROLE, or PING where an ACL forbids ROLE. Any reply proves that the connection is alive; a role other than master
     /// proves that it is of no use.
     Heartbeat,
@@ -30,6 +31,16 @@ pub(super) struct LeaseRequest {
     pub(super) leases: Vec<(Fingerprint, Arc<Lease>)>,
     /// When the command was encoded: a lease counts from before Redis could grant it.
     pub(super) asked: Instant,
+}
+
+/// A command of this server's presence, by its reply (`publisher/presence.rs`).
+pub(super) enum PresenceRequest {
+    /// A write. Only an error matters.
+    Write,
+    /// ZRANGE of the index.
+    Index,
+    /// MGET of the keys of these members.
+    Values(Vec<Box<str>>),
 }
 
 /// The queue of commands in flight.
@@ -93,7 +104,7 @@ impl InFlight {
             match sent {
                 Sent::Item(item) => items.push(item),
                 Sent::Expiry(expiry) => expiries.push(expiry),
-                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => {}
+                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Heartbeat => {}
             }
         }
         (items, expiries)
@@ -105,7 +116,7 @@ impl Sent {
         match self {
             Sent::Item(item) => item.weight(),
             Sent::Expiry(expiry) => expiry.weight(),
-            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => 0,
+            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Heartbeat => 0,
         }
     }
 
@@ -115,7 +126,11 @@ impl Sent {
         match self {
             Sent::Item(Outgoing::Run(run)) => run.is_awaited(),
             Sent::Leases(_) => true,
-            Sent::Item(Outgoing::Publish(_)) | Sent::Auxiliary(..) | Sent::Expiry(_) | Sent::Heartbeat => false,
+            Sent::Item(Outgoing::Publish(_))
+            | Sent::Auxiliary(..)
+            | Sent::Expiry(_)
+            | Sent::Presence(_)
+            | Sent::Heartbeat => false,
         }
     }
 }

@@ -119,6 +119,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 let now = Instant::now();
                 self.encode_heartbeat(now);
                 self.backlog.ask_for_leases(now, &mut self.batch);
+                self.backlog.ask_for_presence(now, &mut self.batch);
                 self.encode_expiries(now);
             }
             self.write(before == 0)?;
@@ -131,6 +132,7 @@ impl<'a, 'b> Session<'a, 'b> {
         }
         // A key that should end is not left without an end.
         self.encode_expiries(Instant::now());
+        self.backlog.end_presence(&mut self.batch);
         self.write(false)?;
         Ok(End::Stop)
     }

@@ -27,6 +27,9 @@ pub struct StatusDesk {
     pub(crate) started_ms: u64,
     /// A hook with a status message exists. Without one nobody asks the game.
     is_used: AtomicBool,
+    /// Other servers see this one, and its players.
+    is_present: AtomicBool,
+    shows_players: AtomicBool,
     /// The game thread is to ask Lua for the values.
     wants_game: AtomicBool,
     game: Mutex<Option<Told>>,
@@ -41,6 +44,8 @@ impl StatusDesk {
         StatusDesk {
             started_ms: identity::unix_ms(SystemTime::now()),
             is_used: AtomicBool::new(false),
+            is_present: AtomicBool::new(false),
+            shows_players: AtomicBool::new(false),
             wants_game: AtomicBool::new(false),
             game: Mutex::default(),
             ids: Queue::default(),
@@ -53,9 +58,21 @@ impl StatusDesk {
         self.is_used.store(is_used, Ordering::Release);
     }
 
-    /// Asks for the values of the game, if there are status messages. The caller makes the pump look.
+    /// Notes whether other servers see this one, and its players.
+    pub(crate) fn be_present(&self, is_present: bool, shows_players: bool) {
+        self.is_present.store(is_present, Ordering::Release);
+        self.shows_players.store(shows_players, Ordering::Release);
+    }
+
+    /// Whether the list of players is wanted with the other values.
+    pub(crate) fn shows_players(&self) -> bool {
+        self.shows_players.load(Ordering::Acquire)
+    }
+
+    /// Asks for the values of the game, if somebody needs them. The caller makes the pump look.
     pub(crate) fn ask_game(&self) {
-        self.wants_game.store(self.is_used.load(Ordering::Acquire), Ordering::Release);
+        let is_needed = self.is_used.load(Ordering::Acquire) || self.is_present.load(Ordering::Acquire);
+        self.wants_game.store(is_needed, Ordering::Release);
     }
 
     /// Whether the game thread is to ask Lua for the values. Each request is returned once.

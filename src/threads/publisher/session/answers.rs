@@ -17,7 +17,7 @@ use crate::redis::reply::{OwnedReply, Reply};
 use crate::threads::links::Limit;
 use crate::threads::publisher::backlog::Backlog;
 use crate::threads::publisher::expiries::Expiry;
-use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
+use crate::threads::publisher::in_flight::{LeaseRequest, PresenceRequest, Sent};
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
@@ -107,7 +107,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             if run.form().is_some() && backlog.scripts().succeeded() {
                 shared.limits.lift(Limit::Scripts);
             }
-            finish_run(backlog, run, reply);
+            finish_run(shared, backlog, run, reply);
         }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
@@ -118,6 +118,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }
         (Sent::Expiry(expiry), reply) => expiry_answered(backlog, expiry, reply),
+        (Sent::Presence(request), reply) => return presence_answered(shared, backlog, request, reply),
         (Sent::Leases(request), reply) => return leases_answered(shared, backlog, &request, reply),
         (Sent::Auxiliary(..) | Sent::Heartbeat, _) => {}
     }
@@ -200,7 +201,7 @@ fn keep_connection(error: &ErrorReply) -> Result<(), End> {
 
 /// The reply to a command: its answer, or one step of the search for a leaderboard, which then goes first so that other
 /// commands do not delay it.
-fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
+fn finish_run(shared: &Shared, backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
     let mut run = match run.effect() {
         Effect::Reads => match backlog.keep_unless_spoiled(run) {
             Some(run) => run,
@@ -208,19 +209,27 @@ fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
         },
         Effect::Writes | Effect::Counts | Effect::Unknown => run,
     };
-    let outcome = match &mut run.work {
-        Work::Ask { expect, .. } => expect.read(reply),
-        Work::Count(_) => Expect::Number.read(reply),
-        Work::Board(board) => match board.take(reply) {
-            Ok(SearchProgress::More) => {
-                if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
-                    backlog.put_back(item);
-                }
-                return;
+    let progress = match &mut run.work {
+        Work::Ask { expect, .. } => expect.read(reply).map(SearchProgress::Done),
+        Work::Count(_) => Expect::Number.read(reply).map(SearchProgress::Done),
+        Work::Board(board) => board.take(reply),
+        Work::Servers(search) => {
+            let progress = search.take(reply);
+            if !matches!(progress, Ok(SearchProgress::More)) {
+                shared.stats.presence_skipped.add(search.skipped);
             }
-            Ok(SearchProgress::Done(answer)) => Ok(answer),
-            Err(reason) => Err(reason),
-        },
+            progress
+        }
+    };
+    let outcome = match progress {
+        Ok(SearchProgress::More) => {
+            if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
+                backlog.put_back(item);
+            }
+            return;
+        }
+        Ok(SearchProgress::Done(answer)) => Ok(answer),
+        Err(reason) => Err(reason),
     };
     let item = Outgoing::Run(run);
     backlog.note_success(&item);
@@ -283,6 +292,35 @@ fn leases_answered(
         }
         (Ok(()), Reply::Bulk(_)) if !backlog.leases().has_failed() => shared.limits.lift(Limit::Leases),
         (Ok(()), _) => {}
+    }
+    Ok(())
+}
+
+/// The answer to a command of this server's presence. A failure is reported once, and lifted when all commands of a later
+/// beat succeed.
+fn presence_answered(
+    shared: &Shared,
+    backlog: &mut Backlog<'_>,
+    request: PresenceRequest,
+    reply: Reply<'_>,
+) -> Result<(), End> {
+    let outcome = match reply {
+        Reply::Error(text) => {
+            let error = ErrorReply::new(text);
+            if error.class != Class::Never {
+                return keep_connection(&error);
+            }
+            Err(error.to_string())
+        }
+        reply => backlog.presence().answered(request, reply, shared, Instant::now()),
+    };
+    match outcome {
+        Ok(true) => shared.limits.lift(Limit::Presence),
+        Ok(false) => {}
+        Err(found) => {
+            backlog.presence().note_failure();
+            backlog.note_limit(Limit::Presence, &found);
+        }
     }
     Ok(())
 }

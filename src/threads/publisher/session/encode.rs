@@ -38,6 +38,7 @@ impl Session<'_, '_> {
         match &mut run.work {
             Work::Ask { command, .. } => command.encode_into(&mut self.batch),
             Work::Board(board) => board.encode(&mut self.batch),
+            Work::Servers(search) => search.encode(&mut self.batch),
             Work::Count(_) => return self.encode_count(run),
         }
         self.backlog.sent(Sent::Item(Outgoing::Run(run)));
