@@ -8,10 +8,12 @@
 //! | [`connection`], `tls`, [`backoff`] | How is a connection made, and how soon after a failure? |
 //! | [`error_reply`] | Does an error reply mean: wait, connect again, or give this command up? |
 //! | [`counter`], [`lease`], [`leaderboard`] | Which commands make a counter, a lease, a search? |
+//! | [`cluster`] | Which node of a cluster serves a key? |
 //! | [`answer`] | How does a reply become Lua values? |
 
 pub mod answer;
 pub(crate) mod backoff;
+pub(crate) mod cluster;
 pub mod command;
 pub(crate) mod connection;
 pub(crate) mod counter;

@@ -2,10 +2,11 @@
 //! out commands and takes replies. Everything that is read here may have been written by any program.
 //!
 //! ```text
-//!   rt:servers                    sorted set, every score 0: `<name>/<boot>` of each server
-//!   rt:server:<name>/<boot>       JSON, ends by itself: name, map, gamemode, players, ...
-//!   rt:players:<name>/<boot>      JSON, ends by itself: [{"steamid64": "7656...", "name": "..."}, ...]
+//!   rt:{servers}:index                   sorted set, every score 0: `<name>/<boot>` of each server
+//!   rt:{servers}:server:<name>/<boot>    JSON, ends by itself: name, map, gamemode, players, ...
+//!   rt:{servers}:players:<name>/<boot>   JSON, ends by itself: [{"steamid64": "7656...", "name": "..."}, ...]
 //! ```
+//! The tag `{servers}` gives all keys one slot of a cluster, so that one MGET reads many of them.
 //! A server is up as long as its key exists: Redis' clock decides, whatever the clocks of the servers say. The boot is a
 //! part of the key, so that two servers of one name do not overwrite each other.
 
@@ -15,7 +16,7 @@ use crate::config::is_server_name;
 use crate::hooks::status::{GameValues, Player};
 use crate::json::tape;
 use crate::redis::answer::{self, Answer};
-use crate::redis::command;
+use crate::redis::{cluster, command};
 use crate::redis::leaderboard::SearchProgress;
 use crate::redis::reply::Reply;
 
@@ -43,12 +44,12 @@ pub(crate) fn key(prefix: &str, kind: Kind, member: &str) -> Vec<u8> {
         Kind::Server => "server",
         Kind::Players => "players",
     };
-    format!("{prefix}rt:{kind}:{member}").into_bytes()
+    format!("{prefix}rt:{{servers}}:{kind}:{member}").into_bytes()
 }
 
 /// The key of the index.
 pub(crate) fn index(prefix: &str) -> Vec<u8> {
-    format!("{prefix}rt:servers").into_bytes()
+    format!("{prefix}rt:{{servers}}:index").into_bytes()
 }
 
 /// The member of the index for this server.
@@ -183,6 +184,11 @@ impl Search {
     pub(crate) fn restart(&mut self) {
         (self.members, self.skipped) = (None, 0);
         self.found.clear();
+    }
+
+    /// The slot of all its keys in a cluster.
+    pub(crate) fn slot(&self) -> u16 {
+        cluster::slot(&index(&self.prefix))
     }
 
     fn step(&self) -> &[Box<str>] {

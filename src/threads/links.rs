@@ -165,6 +165,33 @@ impl Link {
     }
 }
 
+/// The master that sentinels named last: both connections lead to it. Events that one server publishes are heard on
+/// another only if they follow each other, so a connection to an older master ends.
+#[derive(Default)]
+pub(crate) struct Masters {
+    newest: Mutex<String>,
+    version: AtomicU64,
+}
+
+impl Masters {
+    /// A connection was made to the master that sentinels named just now. True if it is another one than before.
+    pub(crate) fn note(&self, master: &str) -> bool {
+        let mut newest = lock(&self.newest);
+        let is_other = *newest != *master;
+        if is_other {
+            newest.clear();
+            newest.push_str(master);
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        is_other
+    }
+
+    /// Changes with the master.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+}
+
 /// The abilities that Redis denies to this user, as last found: for `Stats()` and `realtime_status`, and for one
 /// `RealtimeError` each.
 #[derive(Default)]
@@ -176,6 +203,7 @@ struct Denied {
     scripts: Option<String>,
     leases: Option<String>,
     presence: Option<String>,
+    name: Option<String>,
 }
 
 impl Denied {
@@ -184,11 +212,12 @@ impl Denied {
             Limit::Scripts => &mut self.scripts,
             Limit::Leases => &mut self.leases,
             Limit::Presence => &mut self.presence,
+            Limit::Name => &mut self.name,
         }
     }
 }
 
-/// An ability that an ACL can deny.
+/// An ability that an ACL, or another server, can deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Scripts (EVAL). Counters and leases then use plain commands.
@@ -197,6 +226,8 @@ pub(crate) enum Limit {
     Leases,
     /// The keys by which other servers see this one.
     Presence,
+    /// A name of its own: another server has taken it.
+    Name,
 }
 
 impl Limits {
@@ -220,7 +251,7 @@ impl Limits {
     pub(crate) fn list(&self) -> Vec<String> {
         let mut denied = lock(&self.0);
         let sentence = |limit: Limit| Some(format!("{}; {}", limit.effect(), denied.of(limit).as_ref()?));
-        [Limit::Scripts, Limit::Leases, Limit::Presence].into_iter().filter_map(sentence).collect()
+        [Limit::Scripts, Limit::Leases, Limit::Presence, Limit::Name].into_iter().filter_map(sentence).collect()
     }
 }
 
@@ -234,8 +265,11 @@ impl Limit {
                  events of others"
             }
             Limit::Presence => {
-                "redis refuses the presence of this server (keys `rt:servers`, `rt:server:*`, `rt:players:*`): servers do \
-                 not see each other"
+                "redis refuses the presence of this server (keys `rt:{servers}:*`): servers do not see each other"
+            }
+            Limit::Name => {
+                "another server has the name of this one: give each server its own name (option `server`), or scripts cannot \
+                 tell them apart"
             }
         }
     }

@@ -27,13 +27,13 @@ fn play(search: &mut Search, keys: &[(String, Option<Vec<u8>>)]) -> (Result<Answ
         names.push(format!("{} {}", words[0], words.len() - 1));
         let parts: Vec<Vec<u8>> = match words[0] {
             "ZRANGE" => {
-                assert_eq!(words[1..], ["p:rt:servers", "0", "999"]);
+                assert_eq!(words[1..], ["p:rt:{servers}:index", "0", "999"]);
                 keys.iter().map(|(member, _)| bulk(member.as_bytes())).collect()
             }
             _ => {
                 let value = |key: &&str| {
                     let member =
-                        key.strip_prefix("p:rt:server:").or_else(|| key.strip_prefix("p:rt:players:")).unwrap();
+                        key.strip_prefix("p:rt:{servers}:server:").or_else(|| key.strip_prefix("p:rt:{servers}:players:")).unwrap();
                     keys.iter().find(|(known, _)| known == member).and_then(|(_, value)| value.clone())
                 };
                 words[1..].iter().map(|key| value(key).map_or(b"$-1\r\n".to_vec(), |value| bulk(&value))).collect()

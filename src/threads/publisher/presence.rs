@@ -3,13 +3,13 @@
 //! `redis/presence.rs`.
 //!
 //! ```text
-//!  every BEAT    SET rt:server:<own> EX LIFE, ZRANGE rt:servers ──▶ members
-//!  at its reply  ZADD rt:servers <own>  if it is not a member
-//!                MGET rt:server:<others>                        ──▶ alive, or gone
-//!  at its reply  ZREM rt:servers <gone>
+//!  every BEAT    SET server:<own> EX 3 BEATS, ZRANGE index ──▶ members
+//!  at its reply  ZADD index <own>  if it is not a member
+//!                MGET server:<others>                        ──▶ alive, or gone
+//!  at its reply  ZREM index <gone>
 //! ```
 //! A server is present from the first values that its game tells. A killed server is gone when its key has ended: after
-//! [`LIFE_S`] and one look. At the end of a Lua state, which may be the end of the process, the key gets the short life
+//! [`LIFE_BEATS`] and one look. At the end of a Lua state, which may be the end of the process, the key gets the short life
 //! [`LEAVING_MS`], and if the process lives on, the next beat makes it long again before that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,31 +18,37 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::hooks::status::Player;
-use crate::redis::command;
 use crate::redis::presence::{self, Kind};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{InFlight, PresenceRequest, Sent};
+use crate::threads::publisher::in_flight::{OwnCommands, PresenceRequest, Sent};
+use crate::threads::links::Limit;
 use crate::threads::publisher::standing::LEAVING_MS;
 use crate::threads::shared::Shared;
 
 /// Time between two beats of a server, each with a look at the others.
 const BEAT: Duration = Duration::from_secs(10);
-/// How long a server stays visible after its last beat, in seconds.
-const LIFE_S: u64 = 30;
+/// How long a server stays visible after its last beat, in beats. One may be late by another.
+const LIFE_BEATS: u32 = 3;
 /// Time between two looks at the own players, if the others see them.
 const PLAYERS_BEAT: Duration = Duration::from_secs(2);
 /// How long before a beat the game is asked for its values: longer than a tick.
 const ASK_BEFORE: Duration = Duration::from_secs(1);
 /// Time from the end of a Lua state to the next beat.
 const RETURN: Duration = Duration::from_millis(1000);
-// A beat may be late by another beat.
-const _: () = assert!(2 * BEAT.as_secs() < LIFE_S && RETURN.as_millis() * 2 < LEAVING_MS as u128);
+const _: () = assert!(LIFE_BEATS > 2 && RETURN.as_millis() * 2 < LEAVING_MS as u128);
+/// Longest time between two beats: it doubles while Redis refuses them.
+const BEAT_MAX: Duration = Duration::from_secs(320);
+/// Beats in a row that a busy Redis may refuse until that is reported: by then the key has ended.
+const FAILURES_QUIET: u32 = 2;
+/// Bound of the number of doublings.
+const FAILURES_MAX: u32 = 5;
 
 /// The settings that it follows.
 #[derive(Default, PartialEq, Clone)]
 struct Follows {
     is_on: bool,
     shows_players: bool,
+    thrift: u32,
     prefix: String,
     name: String,
 }
@@ -71,16 +77,18 @@ pub(super) struct Presence {
     remove: Vec<Box<[u8]>>,
     look_at: Option<Vec<Box<str>>>,
     is_missing: bool,
-    /// A command failed since the last beat.
+    /// A command failed since the last beat, and so many beats before it failed in a row.
     has_failed: bool,
-    /// Another server has the own name, and the log says so.
-    has_namesake: bool,
+    failures: u32,
+    /// The member of another server that has the own name.
+    namesake: Option<Box<str>>,
 }
 
 impl Presence {
     /// A new connection.
     pub(super) fn reconnected(&mut self, now: Instant) {
         (self.due, self.players_due, self.look_at, self.ready) = (None, None, None, Some(now));
+        (self.has_failed, self.failures) = (false, 0);
         self.remove.clear();
     }
 
@@ -94,15 +102,20 @@ impl Presence {
         Some(if self.has_asked { next } else { next - ASK_BEFORE })
     }
 
-    /// Appends the commands that are due to `batch`, and notes them as in flight.
-    pub(super) fn ask(&mut self, shared: &Shared, now: Instant, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
+    /// The commands that are due.
+    pub(super) fn ask(&mut self, shared: &Shared, now: Instant) -> OwnCommands {
+        let mut out = OwnCommands::default();
         if shared.settings.version() != self.settings {
-            self.follow(shared, batch, in_flight);
+            out = self.follow(shared);
+        }
+        if !out.sent.is_empty() {
+            return out;
         }
         if !self.follows.is_on {
-            return;
+            return out;
         }
-        self.look(batch, in_flight);
+        out.key = presence::index(&self.follows.prefix);
+        self.look(&mut out);
         if shared.presence.take_leaving() {
             self.due = Some(now + RETURN);
         }
@@ -113,96 +126,121 @@ impl Presence {
             shared.inbox.raise_attention();
         }
         if next.is_some_and(|next| now < next) {
-            return;
+            return out;
         }
         let Some(game) = shared.webhooks.desk.game() else {
             // The game loads, and has told nothing yet.
             self.has_asked = false;
-            return;
+            return out;
         };
         let is_beat = self.due.is_none_or(|due| now >= due);
         self.has_asked = false;
-        self.players_due = self.follows.shows_players.then(|| now + PLAYERS_BEAT);
-        if !is_beat && self.players == game.values.list {
-            return;
+        self.players_due = self.follows.shows_players.then(|| now + PLAYERS_BEAT * self.follows.thrift);
+        if !is_beat && (self.has_failed || self.players == game.values.list) {
+            return out;
+        }
+        if is_beat {
+            self.failures = if self.has_failed { (self.failures + 1).min(FAILURES_MAX) } else { 0 };
+            self.has_failed = false;
         }
         let Follows { prefix, name, .. } = &self.follows;
         self.beat += 1;
-        let (seen, life) = (identity::unix_ms(SystemTime::now()), LIFE_S.to_string());
+        let (seen, life) = (identity::unix_ms(SystemTime::now()), self.life().as_secs().to_string());
         let own = self.own.get_or_insert_with(|| presence::member(name, shared.boot).into());
         let text = presence::server_text(name, &game.values, shared.webhooks.desk.started_ms, seen, self.beat);
         let key = presence::key(prefix, Kind::Server, own);
-        let mut set = |key: &[u8], text: &str| {
-            command::encode(batch, &[b"SET", key, text.as_bytes(), b"EX", life.as_bytes()]);
-            in_flight.push(Sent::Presence(PresenceRequest::Write));
-        };
-        set(&key, &text);
+        out.add(&[b"SET", &key, text.as_bytes(), b"EX", life.as_bytes()], PresenceRequest::Write);
         shared.presence.set(Some(key.into()));
         if self.follows.shows_players {
-            set(&presence::key(prefix, Kind::Players, own), &presence::players_text(&game.values.list));
+            let (key, text) = (presence::key(prefix, Kind::Players, own), presence::players_text(&game.values.list));
+            out.add(&[b"SET", &key, text.as_bytes(), b"EX", life.as_bytes()], PresenceRequest::Write);
             self.players = game.values.list;
         }
         if is_beat {
-            self.due = Some(now + BEAT);
-            self.has_failed = false;
-            presence::encode_index(batch, prefix);
-            in_flight.push(Sent::Presence(PresenceRequest::Index));
+            self.due = Some(now + self.interval());
+            presence::encode_index(&mut out.bytes, prefix);
+            out.sent.push(Sent::Presence(PresenceRequest::Index));
         }
+        out
     }
 
-    /// Appends the commands that the last replies ask for.
-    fn look(&mut self, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
+    /// The time between two beats: longer on a Redis that is paid by the command, or that refuses them.
+    fn interval(&self) -> Duration {
+        (BEAT * (self.follows.thrift.max(1) << self.failures)).min(BEAT_MAX)
+    }
+
+    /// How long this server stays visible after its last beat.
+    fn life(&self) -> Duration {
+        self.interval() * LIFE_BEATS
+    }
+
+    /// Adds the commands that the last replies ask for.
+    fn look(&mut self, out: &mut OwnCommands) {
         let (prefix, index) = (&self.follows.prefix, presence::index(&self.follows.prefix));
         if let Some(own) = self.own.as_ref().filter(|_| self.is_missing) {
-            command::encode(batch, &[b"ZADD", &index, b"0", own.as_bytes()]);
-            in_flight.push(Sent::Presence(PresenceRequest::Write));
+            out.add(&[b"ZADD", &index, b"0", own.as_bytes()], PresenceRequest::Write);
         }
         self.is_missing = false;
         if !self.remove.is_empty() {
             let members = std::mem::take(&mut self.remove);
             let words = [&b"ZREM"[..], &index].into_iter().chain(members.iter().map(AsRef::as_ref));
-            command::encode(batch, &words.collect::<Vec<_>>());
-            in_flight.push(Sent::Presence(PresenceRequest::Write));
+            out.add(&words.collect::<Vec<_>>(), PresenceRequest::Write);
         }
         if let Some(members) = self.look_at.take() {
-            presence::encode_values(batch, prefix, Kind::Server, &members);
-            in_flight.push(Sent::Presence(PresenceRequest::Values(members)));
+            presence::encode_values(&mut out.bytes, prefix, Kind::Server, &members);
+            out.sent.push(Sent::Presence(PresenceRequest::Values(members)));
         }
     }
 
     /// Follows the settings. A server that shows itself no more, or under another name, takes its keys away.
-    fn follow(&mut self, shared: &Shared, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
+    fn follow(&mut self, shared: &Shared) -> OwnCommands {
         self.settings = shared.settings.version();
         let config = shared.settings.current();
         let follows = Follows {
             is_on: config.presence,
             shows_players: config.presence && config.presence_players,
+            thrift: config.thrift(),
             prefix: config.prefix.clone(),
             name: config.server.clone(),
         };
         shared.webhooks.desk.be_present(follows.is_on, follows.shows_players);
         if follows == self.follows {
-            return;
+            return OwnCommands::default();
         }
-        self.end(shared, batch, in_flight);
+        let out = self.end(shared);
         *self =
             Presence { settings: self.settings, beat: self.beat, ready: self.ready, follows, ..Presence::default() };
+        [Limit::Presence, Limit::Name].into_iter().for_each(|limit| shared.limits.lift(limit));
+        out
     }
 
-    /// Takes the own keys away: the server ends, or is to be seen no more.
-    pub(super) fn end(&mut self, shared: &Shared, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
-        let Some(own) = self.own.take() else { return };
+    /// The commands that take the own keys away: the server ends, or is to be seen no more.
+    pub(super) fn end(&mut self, shared: &Shared) -> OwnCommands {
+        let mut out = OwnCommands::default();
+        let Some(own) = self.own.take() else { return out };
         let prefix = &self.follows.prefix;
+        out.key = presence::index(prefix);
         let keys = [Kind::Server, Kind::Players].map(|kind| presence::key(prefix, kind, &own));
-        command::encode(batch, &[b"DEL", &keys[0], &keys[1]]);
-        command::encode(batch, &[b"ZREM", &presence::index(prefix), own.as_bytes()]);
-        (0..2).for_each(|_| in_flight.push(Sent::Presence(PresenceRequest::Write)));
+        out.add(&[b"DEL", &keys[0], &keys[1]], PresenceRequest::Write);
+        out.add(&[b"ZREM", &presence::index(prefix), own.as_bytes()], PresenceRequest::Write);
         shared.presence.set(None);
+        out
     }
 
-    /// Notes that Redis refused a command.
-    pub(super) fn note_failure(&mut self) {
+    /// Another node of the cluster has the keys: the next beat, at this moment, goes there.
+    pub(super) fn put_off(&mut self, until: Instant) {
+        self.due = Some(until);
+    }
+
+    /// Notes that Redis refused a command. True if this is worth a report: an error that passes has to last.
+    pub(super) fn note_failure(&mut self, passes: bool) -> bool {
         self.has_failed = true;
+        !passes || self.failures >= FAILURES_QUIET
+    }
+
+    /// The own name, if another server has it as well.
+    pub(super) fn shared_name(&self) -> Option<&str> {
+        self.namesake.as_ref().map(|_| self.follows.name.as_str())
     }
 
     /// Reads a reply that is no error. True: the whole look succeeded. `Err` describes a reply of another kind.
@@ -223,6 +261,10 @@ impl Presence {
                 self.remove = others;
                 let Some(own) = &self.own else { return Ok(false) };
                 self.is_missing = !members.contains(own);
+                if self.is_missing && self.known.is_some() {
+                    // Redis has lost its keys: the others write theirs again with their next beats.
+                    self.ready = Some(now);
+                }
                 members.retain(|member| member != own);
                 if members.is_empty() {
                     self.compare(BTreeMap::new(), shared, now);
@@ -246,7 +288,7 @@ impl Presence {
                 self.compare(alive, shared, now);
             }
         }
-        Ok(!self.has_failed)
+        Ok(!self.has_failed && !self.is_missing && self.remove.is_empty())
     }
 
     /// Reports the servers that came and went since the last look. The first look reports none.
@@ -256,7 +298,7 @@ impl Presence {
             return;
         };
         // After a loss of the connection, or of all keys, the others may need as long as this server to come back.
-        if self.ready.is_some_and(|ready| now < ready + Duration::from_secs(LIFE_S)) {
+        if self.ready.is_some_and(|ready| now < ready + self.life()) {
             for (member, beat) in &known {
                 alive.entry(member.clone()).or_insert(*beat);
             }
@@ -280,11 +322,9 @@ impl Presence {
         let is_namesake = |member: &str, beat: u64| {
             presence::name_of(member) == Some(own) && known.get(member).is_some_and(|last| *last != beat)
         };
-        let has_namesake = alive.iter().any(|(member, beat)| is_namesake(member, *beat));
-        if has_namesake && !self.has_namesake {
-            log::warn!("another server is called `{own}`, too: give each server its own name (option `server`)");
-        }
-        self.has_namesake |= has_namesake;
+        let still = self.namesake.take().filter(|member| alive.contains_key(member));
+        let found = || alive.iter().find(|(member, beat)| is_namesake(member, **beat)).map(|(member, _)| member.clone());
+        self.namesake = still.or_else(found);
         self.known = Some(alive);
     }
 }

@@ -28,8 +28,8 @@ fn at(redis: &Redis, name: &str) -> Server {
 fn pretend(redis: &Redis, name: &str, life_ms: u64) -> String {
     let member = format!("{name}/00000000000000aa");
     let text = json!({ "name": name, "beat": 1, "players": 7 }).to_string();
-    redis.command(&["SET", &format!("p:rt:server:{member}"), &text, "PX", &life_ms.to_string()]);
-    redis.command(&["ZADD", "p:rt:servers", "0", &member]);
+    redis.command(&["SET", &format!("p:rt:{{servers}}:server:{member}"), &text, "PX", &life_ms.to_string()]);
+    redis.command(&["ZADD", "p:rt:{servers}:index", "0", &member]);
     member
 }
 
@@ -70,14 +70,14 @@ fn calls(redis: &Redis, command: &str) -> u64 {
 fn fifty_servers_come_and_go_and_each_change_is_told_once() {
     let redis = Redis::start(&[]);
     let (mut one, mut two) = (at(&redis, "one"), at(&redis, "two"));
-    until("the first look", &mut [&mut one, &mut two], |_| redis.command(&["ZCARD", "p:rt:servers"]) == "2");
+    until("the first look", &mut [&mut one, &mut two], |_| redis.command(&["ZCARD", "p:rt:{servers}:index"]) == "2");
     redis.command(&["CONFIG", "RESETSTAT"]);
     let began = Instant::now();
     let names: Vec<String> = (0..50).map(|number| format!("s{number:02}")).collect();
     let members: Vec<String> = names.iter().map(|name| pretend(&redis, name, 600_000)).collect();
-    redis.command(&["ZADD", "p:rt:servers", "0", "evil \n/", "0", "zombie/00000000000000aa"]);
-    redis.command(&["SET", "p:rt:server:liar/00000000000000aa", "[1]"]);
-    redis.command(&["ZADD", "p:rt:servers", "0", "liar/00000000000000aa"]);
+    redis.command(&["ZADD", "p:rt:{servers}:index", "0", "evil \n/", "0", "zombie/00000000000000aa"]);
+    redis.command(&["SET", "p:rt:{servers}:server:liar/00000000000000aa", "[1]"]);
+    redis.command(&["ZADD", "p:rt:{servers}:index", "0", "liar/00000000000000aa"]);
     until("all are up", &mut [&mut one, &mut two], |servers| {
         servers.iter().all(|server| news(server).0.iter().filter(|name| name.starts_with('s')).count() == 50)
     });
@@ -91,14 +91,14 @@ fn fifty_servers_come_and_go_and_each_change_is_told_once() {
     assert_eq!(two.read(|requests| requests.find_player(b"1")), "nil");
     assert!(one.stat("/presence_skipped") > 0);
     // Members without a key, and those that no server wrote, are taken out of the index.
-    until("a clean index", &mut [&mut one, &mut two], |_| redis.command(&["ZCARD", "p:rt:servers"]) == "53");
+    until("a clean index", &mut [&mut one, &mut two], |_| redis.command(&["ZCARD", "p:rt:{servers}:index"]) == "53");
 
     // Twenty are killed: their keys end. A map change of the second is no news.
-    members.iter().take(20).for_each(|member| _ = redis.command(&["DEL", &format!("p:rt:server:{member}")]));
+    members.iter().take(20).for_each(|member| _ = redis.command(&["DEL", &format!("p:rt:{{servers}}:server:{member}")]));
     two.engine.detach();
-    let own = redis.command(&["ZRANGE", "p:rt:servers", "0", "-1"]);
+    let own = redis.command(&["ZRANGE", "p:rt:{servers}:index", "0", "-1"]);
     let own = own.lines().find(|member| member.starts_with("two/")).unwrap().to_owned();
-    let left = |redis: &Redis| redis.command(&["PTTL", &format!("p:rt:server:{own}")]).parse::<i64>().unwrap();
+    let left = |redis: &Redis| redis.command(&["PTTL", &format!("p:rt:{{servers}}:server:{own}")]).parse::<i64>().unwrap();
     until("a short life", &mut [&mut one], |_| left(&redis) <= 3000);
     until("a long life", &mut [&mut one], |_| left(&redis) > 10_000);
     two.engine.attach();
@@ -121,10 +121,10 @@ fn fifty_servers_come_and_go_and_each_change_is_told_once() {
         servers[0].read(|requests| requests.servers()).matches("name='two'").count() == 2
     });
     again.stop();
-    assert_eq!(redis.command(&["ZRANGE", "p:rt:servers", "0", "-1"]).matches("two/").count(), 1);
+    assert_eq!(redis.command(&["ZRANGE", "p:rt:{servers}:index", "0", "-1"]).matches("two/").count(), 1);
     // The clean end of a server takes its key away at once.
     two.stop();
-    assert_eq!(redis.command(&["EXISTS", &format!("p:rt:server:{own}")]), "0");
+    assert_eq!(redis.command(&["EXISTS", &format!("p:rt:{{servers}}:server:{own}")]), "0");
     until("the second is down", &mut [&mut one], |servers| news(servers[0]).1.contains(&"two"));
     let (up, down) = news(&one);
     let expected: Vec<&str> = names.iter().take(20).map(String::as_str).chain(["two"]).collect();
@@ -134,7 +134,7 @@ fn fifty_servers_come_and_go_and_each_change_is_told_once() {
     // Nothing is left of a server that is to be seen no more.
     one.engine.configure(&json!({ "presence": false }).to_string()).unwrap();
     until("out of the index", &mut [&mut one], |_| {
-        !redis.command(&["ZRANGE", "p:rt:servers", "0", "-1"]).contains("one/")
+        !redis.command(&["ZRANGE", "p:rt:{servers}:index", "0", "-1"]).contains("one/")
     });
     assert_eq!(redis.command(&["KEYS", "p:rt:*:one/*"]), "");
     one.stop();

@@ -96,7 +96,7 @@ impl Backlog<'_> {
             let (operation, target): (_, &[u8]) = match limit {
                 Limit::Scripts => ("script", b"EVAL"),
                 Limit::Leases => ("lease", b"rt:lead:*"),
-                Limit::Presence => ("presence", b"rt:servers"),
+                Limit::Presence | Limit::Name => ("presence", b"rt:{servers}:index"),
             };
             self.shared.notices.push(Notice::Error { operation, target: target.into(), reason });
         }
@@ -149,6 +149,9 @@ impl Backlog<'_> {
             if run.is_reader() && pause.is_some() {
                 return self.refuse(item, error);
             }
+        }
+        if self.is_cluster() {
+            self.refused.is_of_cluster();
         }
         self.refused.push(item);
     }
