@@ -41,7 +41,7 @@ pub struct Config {
     pub(crate) server: String,
     pub prefix: String,
     pub(crate) identity: bool,
-    pub(crate) presence: bool,
+    pub presence: bool,
     pub(crate) presence_players: bool,
     pub(crate) thrifty: bool,
     pub(crate) emit_age_max: Duration,

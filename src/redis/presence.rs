@@ -16,9 +16,9 @@ use crate::config::is_server_name;
 use crate::hooks::status::{GameValues, Player};
 use crate::json::tape;
 use crate::redis::answer::{self, Answer};
-use crate::redis::{cluster, command};
 use crate::redis::leaderboard::SearchProgress;
 use crate::redis::reply::Reply;
+use crate::redis::{cluster, command};
 
 /// Most servers that are looked at. Members of the index beyond it are not read.
 pub(crate) const SERVERS_MAX: usize = 1000;

@@ -32,8 +32,10 @@ fn play(search: &mut Search, keys: &[(String, Option<Vec<u8>>)]) -> (Result<Answ
             }
             _ => {
                 let value = |key: &&str| {
-                    let member =
-                        key.strip_prefix("p:rt:{servers}:server:").or_else(|| key.strip_prefix("p:rt:{servers}:players:")).unwrap();
+                    let member = key
+                        .strip_prefix("p:rt:{servers}:server:")
+                        .or_else(|| key.strip_prefix("p:rt:{servers}:players:"))
+                        .unwrap();
                     keys.iter().find(|(known, _)| known == member).and_then(|(_, value)| value.clone())
                 };
                 words[1..].iter().map(|key| value(key).map_or(b"$-1\r\n".to_vec(), |value| bulk(&value))).collect()

@@ -20,8 +20,8 @@ use crate::event::notice::Notice;
 use crate::hooks::status::Player;
 use crate::redis::presence::{self, Kind};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{OwnCommands, PresenceRequest, Sent};
 use crate::threads::links::Limit;
+use crate::threads::publisher::in_flight::{OwnCommands, PresenceRequest, Sent};
 use crate::threads::publisher::standing::LEAVING_MS;
 use crate::threads::shared::Shared;
 
@@ -323,7 +323,8 @@ impl Presence {
             presence::name_of(member) == Some(own) && known.get(member).is_some_and(|last| *last != beat)
         };
         let still = self.namesake.take().filter(|member| alive.contains_key(member));
-        let found = || alive.iter().find(|(member, beat)| is_namesake(member, **beat)).map(|(member, _)| member.clone());
+        let found =
+            || alive.iter().find(|(member, beat)| is_namesake(member, **beat)).map(|(member, _)| member.clone());
         self.namesake = still.or_else(found);
         self.known = Some(alive);
     }
