@@ -73,7 +73,7 @@ impl PartialOrd for BoardEntry {
 
 /// The state of a search after a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SearchProgress {
+pub enum SearchProgress {
     /// [`Board::encode`] has another command.
     More,
     /// The board is complete.

@@ -162,20 +162,21 @@ fn player_of(text: &[u8], steamid64: &str) -> Option<Option<String>> {
 // ---- the search -----------------------------------------------------------------------------------------------
 
 /// A search through all servers: one ZRANGE, then MGET in steps.
-pub(crate) struct Search {
+pub struct Search {
     prefix: Box<str>,
     /// The SteamID64 of the player that is looked for. `None`: all servers are listed.
     player: Option<Box<str>>,
     /// The members whose values are not read yet. `None`: the index is not read.
     members: Option<Vec<Box<str>>>,
-    found: Vec<Map<String, Value>>,
+    /// The servers, each with its boot.
+    found: Vec<(Box<str>, Map<String, Value>)>,
     /// Entries that no server wrote.
     pub(crate) skipped: u64,
 }
 
 impl Search {
     /// Lists all servers, or looks for one player.
-    pub(crate) fn new(prefix: &str, player: Option<&str>) -> Search {
+    pub fn new(prefix: &str, player: Option<&str>) -> Search {
         let player = player.map(Box::from);
         Search { prefix: prefix.into(), player, members: None, found: Vec::new(), skipped: 0 }
     }
@@ -197,7 +198,7 @@ impl Search {
     }
 
     /// Appends the next command.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let kind = if self.player.is_some() { Kind::Players } else { Kind::Server };
         match self.members {
             None => encode_index(out, &self.prefix),
@@ -206,7 +207,7 @@ impl Search {
     }
 
     /// Takes the reply to the command that [`Search::encode`] appended. `Err` is a reason string of the API.
-    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
+    pub fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
         let unexpected = || format!("redis: expected the reply of ZRANGE or MGET, found {}", reply.describe());
         match (reply, &self.members) {
             (Reply::Error(text), _) => return Err(answer::redis_error(text)),
@@ -244,7 +245,7 @@ impl Search {
     fn take_value(&mut self, member: &str, text: &[u8]) -> Option<Answer> {
         let Some(player) = &self.player else {
             match server_of(member, text) {
-                Some(server) => self.found.push(server),
+                Some(server) => self.found.push((boot_of(member).into(), server)),
                 None => self.skipped += 1,
             }
             return None;
@@ -262,6 +263,11 @@ impl Search {
         Some(Answer { tape, values: 1 })
     }
 
+    /// The servers that were found, in the order of their names: the boot of each, and its members that are known.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = (&'static str, &Value)>)> {
+        self.found.iter().map(|(boot, server)| (&**boot, members(server)))
+    }
+
     /// The answer at the end: the servers in the order of their names, or nil if the player was not found.
     fn finish(&mut self) -> Answer {
         let mut tape = Vec::new();
@@ -270,11 +276,10 @@ impl Search {
             return Answer { tape, values: 1 };
         }
         // The index is in the order of the members, in which `/` stands among the other characters of a name.
-        self.found.sort_by(|one, other| name_in(one).cmp(name_in(other)));
+        self.found.sort_by(|one, other| name_in(&one.1).cmp(name_in(&other.1)));
         tape::push_array(&mut tape, self.found.len());
-        for server in &self.found {
-            let members: Vec<(&&str, &Value)> =
-                TEXTS.iter().chain(&NUMBERS).filter_map(|name| Some((name, server.get(*name)?))).collect();
+        for (_, server) in &self.found {
+            let members: Vec<(&str, &Value)> = members(server).collect();
             tape::push_object(&mut tape, members.len());
             for (name, value) in members {
                 tape::push_text(&mut tape, name.as_bytes());
@@ -286,6 +291,16 @@ impl Search {
         }
         Answer { tape, values: 1 }
     }
+}
+
+/// The boot in a member of the index.
+fn boot_of(member: &str) -> &str {
+    member.split_once('/').map_or("", |(_, boot)| boot)
+}
+
+/// The members of a server's text that are known. Any program may add others.
+fn members(server: &Map<String, Value>) -> impl Iterator<Item = (&'static str, &Value)> {
+    TEXTS.iter().chain(&NUMBERS).filter_map(|name| Some((*name, server.get(*name)?)))
 }
 
 fn name_in(server: &Map<String, Value>) -> &str {

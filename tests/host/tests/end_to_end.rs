@@ -380,7 +380,7 @@ fn servers_see_each_other_and_their_players() {
     let mut client = Client::connect();
     let first =
         Host::start_with("presence", &prefix, &["--set", "how=first"], &[("REALTIME_SERVER", "first"), players]);
-    let index = format!("{prefix}rt:servers");
+    let index = format!("{prefix}rt:{{servers}}:index");
     let is_there = fault_kit::comes_true(fault_kit::PATIENCE, || {
         client.send(&[b"ZCARD", index.as_bytes()]);
         client.read(|reply| match reply {

@@ -340,7 +340,7 @@ fn a_fleet_at_rest_and_through_kills() {
     let memory = number_of(&redis, "memory", "used_memory:");
     let resident: u64 = fleets.iter().map(Fleet::memory).sum();
     println!(
-        "{} servers at rest, commands in a second: {}; cpu of redis {:.1} %; memory of redis {} KiB, of a server {} KiB",
+        "{} servers at rest, commands in a second: {}; cpu of redis {:.2} %; memory of redis {} KiB, of a server {} KiB",
         all.len(),
         per_second.join(", "),
         stats
