@@ -120,7 +120,7 @@ pub const OPTIONS: &[OptionRow] = &[
         name: "thrifty",
         kind: OptionKind::Switch,
         default: "false",
-        sentence: "for a Redis that is paid by the command: heartbeats and leases last 12 times longer",
+        sentence: "for a Redis that is paid by the command: heartbeats, beats and leases last 12 times longer",
     },
     OptionRow {
         name: "emit_age_max_s",
