@@ -1,10 +1,14 @@
 //! `realtime-cli servers`: one line for each server that is up, whatever other programs have written into its keys.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::fleet::Game;
+use crate::tool;
 
 /// Standard output, standard error and the exit status.
 fn run(mut command: Command) -> (String, String, Option<i32>) {
@@ -77,4 +81,55 @@ fn what_cannot_be_read_is_said() {
         code == Some(2) && out.is_empty() && said.starts_with("realtime-cli: ") && !said.contains(&password),
         "{said}"
     );
+}
+
+/// A node of a cluster that serves no key itself, or all of them: its port. It answers each command by these words.
+fn node(answer: impl Fn(&[String], u16) -> Option<String> + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = answer.clone();
+            thread::spawn(move || serve(stream.unwrap(), |words| answer(words, port)));
+        }
+    });
+    port
+}
+
+/// No word of a test holds the end of a line.
+fn serve(stream: TcpStream, answer: impl Fn(&[String]) -> Option<String>) {
+    let mut out = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    while let Some(count) = lines.next() {
+        let count: usize = count.strip_prefix('*').unwrap().parse().unwrap();
+        let words: Vec<String> = (0..count).map(|_| lines.nth(1).unwrap()).collect();
+        let reply = answer(&words).unwrap_or_else(|| "-ERR unknown command".to_owned());
+        out.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn the_node_of_a_cluster_that_has_the_list_is_found() {
+    let text = json!({ "name": "eu-1", "players": 3 }).to_string();
+    let owner = node(move |words, _| match words[0].as_str() {
+        "ZRANGE" => Some("*1\r\n$21\r\neu-1/0000000000000007".to_owned()),
+        "MGET" => Some(format!("*1\r\n${}\r\n{text}", text.len())),
+        _ => None,
+    });
+    // Without a host it is that of the node which says so.
+    for place in [format!("127.0.0.1:{owner}"), format!(":{owner}")] {
+        let first = node(move |words, _| (words[0] == "ZRANGE").then(|| format!("-MOVED 5 {place}")));
+        let mut command = tool();
+        command.args(["servers", "--json", "--redis", &format!("redis://127.0.0.1:{first}")]);
+        let (out, said, code) = run(command);
+        assert_eq!(
+            (out.as_str(), said.as_str(), code),
+            ("{\"boot\":\"0000000000000007\",\"name\":\"eu-1\",\"players\":3}\n", "", Some(0))
+        );
+    }
+    let lost = node(|words, port| (words[0] == "ZRANGE").then(|| format!("-MOVED 5 127.0.0.1:{port}")));
+    let mut command = tool();
+    command.args(["servers", "--redis", &format!("redis://127.0.0.1:{lost}")]);
+    let (out, said, code) = run(command);
+    assert!(code == Some(2) && out.is_empty() && said.contains("the nodes of the cluster disagree"), "{out}{said}");
 }

@@ -88,7 +88,9 @@ fn the_user_of_the_readme_may_do_all_that_the_module_does() {
     let mut admin = Client::connect();
     admin.administer(&line.replace("gmod", &user).replace("PASSWORD", "hunter2"));
     let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
-    let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
+    let options =
+        [("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user), ("REALTIME_PRESENCE_PLAYERS", "true")];
+    let environment = variables("gm:", &options);
     Host::launch("acl", 60, &[], environment).pass();
     admin.administer(&format!("ACL DELUSER {user}"));
 }

@@ -293,7 +293,7 @@ function showServers(servers, trouble, now) {
       .filter(([, text]) => text !== undefined)
       .map(([title, text]) => title + " " + tame(text));
     if (server.started) facts.push("started at " + clock(server.started * 1000, true));
-    if (server.first) facts.push("first heard at " + clock(server.first, true));
+    if (server.first) facts.push(grouped(server.events) + " events, the first one at " + clock(server.first, true));
     name.title = ["process " + server.boot, ...facts].join("\n");
     row.append(make("i"), name);
     if (server.map !== undefined) row.append(make("span", "map", tame(server.map)));
@@ -301,7 +301,7 @@ function showServers(servers, trouble, now) {
       row.append(make("span", "", grouped(server.players) + "/" + grouped(server.max_players ?? "?")));
     }
     if (server.missed) row.append(make("span", "lost", grouped(server.missed) + " missed"));
-    if (server.events) row.append(make("span", "", grouped(server.events) + " events"));
+    if (!server.up) row.append(make("span", "", grouped(server.events) + " events"));
     const last = Math.max(server.last || 0, (server.seen || 0) * 1000);
     row.append(make("span", "", ago(now - last) + " ago"));
     return row;
