@@ -1,5 +1,7 @@
 //! The presence of whole servers without Lua, against a real Redis: who sees whom, through beats, ends and kills.
 
+#![allow(clippy::print_stdout, reason = "the figures of a fleet are for people to read")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};

@@ -36,7 +36,6 @@ fn start(settings: &Value, name: &str) -> Server {
         players: Some(1),
         max_players: Some(64),
         list,
-        ..GameValues::default()
     };
     server
 }
