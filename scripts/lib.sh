@@ -157,26 +157,33 @@ ensure_all() {
 # `name_all_missing RUST NEED...`: if something is missing that only root can install, ends the script with one line that
 # installs all of it. A Rust that rustup can install is not missing: rustup needs no root.
 name_all_missing() {
-    local rust=$1 need missing=() packages=() after=
+    local rust=$1 need missing=() packages=() line='' after=''
     shift
     for need; do
         have "${need%%:*}" || { missing+=("${need%%:*}") packages+=("${need#*:}"); }
     done
     if [[ -n $rust ]] && ! rust_find "$(rust_least)" && ! have rustup && ! have "${HOME:-}/.cargo/bin/rustup"; then
         missing+=("cargo and rustc $(rust_least) or later")
-        if have apt-get && [[ -z $(apt_candidate rustup) ]]; then
-            # shellcheck disable=SC2207  # names of packages
-            packages+=($(rust_sets "$(rust_least)" | head -n 1))
-        else
+        if ! have apt-get || [[ -n $(apt_candidate rustup) ]]; then
             packages+=(rustup)
-            after=' && rustup default stable'
+            after='rustup default stable'
+        elif line=$(rust_sets "$(rust_least)" | head -n 1) && [[ -n $line ]]; then
+            # shellcheck disable=SC2206  # names of packages
+            packages+=($line)
+        else
+            # No package of this distribution is new enough, or its lists of packages were never fetched.
+            have curl || packages+=(curl)
+            after='curl -sSf https://sh.rustup.rs | sh -s -- -y'
         fi
     fi
     ((${#missing[@]} > 0)) || return 0
-    if have apt-get; then
-        fail "missing ${missing[*]}; install with: sudo apt-get install ${packages[*]}$after"
+    have apt-get || fail "missing ${missing[*]}; install what Debian calls: ${packages[*]}${after:+, then: $after}"
+    line=$after
+    if ((${#packages[@]} > 0)); then
+        line="sudo apt-get install ${packages[*]}${after:+ && $after}"
+        [[ -n $(apt_candidate "${packages[0]}") ]] || line="sudo apt-get update && $line"
     fi
-    fail "missing ${missing[*]}; install what Debian calls: ${packages[*]}${after:+, then: rustup default stable}"
+    fail "missing ${missing[*]}; install with: $line"
 }
 
 # `at_least WANTED VERSION`: true if VERSION is WANTED or later. The part of VERSION after a `-` or `+` is ignored.
@@ -287,7 +294,7 @@ ensure_rust() {
         fi
         rust_from_apt "$least" && return 0
     fi
-    fail "missing cargo and rustc $least or later; install rustup and run: rustup default stable"
+    fail "missing cargo and rustc $least or later; install rustup (https://rustup.rs) and run: rustup default stable"
 }
 
 # `ensure_std_source`: true if the source of the standard library of the `rustc` in PATH is installed, or could be.

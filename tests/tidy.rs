@@ -272,6 +272,31 @@ fn paths_in_messages_go_through_one_helper() {
     }
 }
 
+/// `io/plain_file.rs` opens plain files only, and its tests hold files as another program does on Windows.
+#[test]
+fn files_are_used_through_one_module() {
+    const CALLS: [&str; 9] = [
+        "fs::write(",
+        "fs::read(",
+        "fs::read_to_string(",
+        "fs::rename(",
+        "fs::remove_file(",
+        "fs::copy(",
+        "File::create(",
+        "File::open(",
+        "create_new(true)",
+    ];
+    let mut found = 0;
+    for source in &CODE.sources {
+        // A folder is opened to sync the names in it, which is no use of a file.
+        let text = source.text.replace("File::open(folder)?.sync_all()", "");
+        let calls: Vec<_> = CALLS.iter().filter(|call| text.contains(**call)).collect();
+        found += calls.len();
+        assert!(calls.is_empty() || source.module == "io::plain_file", "{} calls {calls:?}", source.path);
+    }
+    assert!(found > 0, "no file is used");
+}
+
 #[test]
 fn thread_names_fit_the_fifteen_bytes_that_linux_shows() {
     let mut names = 0;
@@ -305,10 +330,76 @@ fn the_readme_lists_every_option() {
     }
 }
 
+/// Bytes as the README shows them: `2,388,184`.
+fn in_thousands(bytes: u64) -> String {
+    let digits = bytes.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// The shares add up to the library for 64-bit Linux. That of TLS is the difference to the library without it, which has
+/// the others.
+#[test]
+fn the_readme_shows_the_sizes_of_size_tsv() {
+    const STD: [&str; 4] = ["core", "alloc", "std", "compiler_builtins"];
+    let [readme, table] = ["README.md", "testdata/size.tsv"].map(|file| fs::read_to_string(file).unwrap());
+    let rows: Vec<(&str, &str, u64)> = table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let mut fields = line.split('\t');
+            let mut next = || fields.next().expect(line);
+            (next(), next(), next().parse().expect(line))
+        })
+        .collect();
+    let sum = |library: &str, is_meant: &dyn Fn(&str) -> bool| -> u64 {
+        let found = rows.iter().filter(|(name, part, _)| *name == library && is_meant(part));
+        found.map(|(.., bytes)| bytes).sum()
+    };
+    let total = |library: &str| sum(library, &|part| part == "total");
+    let plain = |is_meant: &dyn Fn(&str) -> bool| sum("linux64_without_tls", is_meant);
+    let (own, std) = (plain(&|part| part == "realtime"), plain(&|part| STD.contains(&part)));
+    let crates = plain(&|part| !STD.contains(&part) && !["realtime", "total", "other"].contains(&part));
+    let without_tls = total("linux64_without_tls");
+    for (label, bytes) in [
+        ("64-bit Linux", total("linux64")),
+        ("32-bit Linux", total("linux32")),
+        ("64-bit Windows", total("win64")),
+        ("32-bit Windows", total("win32")),
+        (
+            "64-bit Linux, `scripts/package --without-tls`: refuses `https://` and `rediss://` URLs, and so Discord",
+            without_tls,
+        ),
+        ("64-bit Linux, `cargo build --release`: standard library as it comes with Rust", total("plain")),
+        ("this module", own),
+        ("TLS (ring, rustls, webpki, public authorities), with its tables", total("linux64") - without_tls),
+        ("the standard library", std),
+        ("JSON, HTTP, checksums, numbers, queues, Lua bindings", crates),
+        ("unwinding tables, relocations, the rest", without_tls - own - std - crates),
+    ] {
+        let line = format!("| {label} | {} |", in_thousands(bytes));
+        assert!(readme.contains(&line), "README.md lacks the line\n{line}");
+    }
+}
+
+/// Tables cannot be wrapped, and a line of a console is pasted as a whole.
+#[test]
+fn lines_of_the_documents_fit_120_columns() {
+    for document in ["README.md", "README.fr.md", ".github/CONTRIBUTING.md", "tests/host/README.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| line.chars().count() > 120) {
+            assert!(
+                line.starts_with('|') || line.contains("ACL SETUSER"),
+                "{document}:{number} has more than 120 columns"
+            );
+        }
+    }
+}
+
 #[test]
 fn files_that_the_documentation_names_exist() {
     let mut checked = 0;
-    for document in [".github/CONTRIBUTING.md", "README.md", "tests/host/README.md"] {
+    for document in [".github/CONTRIBUTING.md", "README.md", "README.fr.md", "tests/host/README.md"] {
         let text = fs::read_to_string(document).unwrap();
         // Every second piece stands between backticks.
         for name in text.split('`').skip(1).step_by(2) {
@@ -322,4 +413,25 @@ fn files_that_the_documentation_names_exist() {
         }
     }
     assert!(checked > 30, "only {checked} paths found");
+}
+
+/// Nothing else looks at the workflows before they run: their scripts exist, and an action is named by a commit, as a tag
+/// may be moved.
+#[test]
+fn workflows_name_scripts_that_exist_and_actions_by_commit() {
+    let (mut scripts, mut actions) = (0, 0);
+    for entry in fs::read_dir(".github/workflows").unwrap() {
+        let path = entry.unwrap().path();
+        for word in fs::read_to_string(&path).unwrap().split_whitespace() {
+            if ["scripts/", "tests/", ".ci/"].iter().any(|folder| word.starts_with(folder)) {
+                scripts += 1;
+                assert!(Path::new(word).exists(), "{path:?} runs {word}, which is gone");
+            } else if let Some((_, commit)) = word.split_once('@').filter(|_| word.starts_with("actions/")) {
+                actions += 1;
+                let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+                assert!(is_commit, "{path:?} names {word} by no commit");
+            }
+        }
+    }
+    assert!(scripts >= 5 && actions >= 5, "{scripts} scripts and {actions} actions");
 }

@@ -8,7 +8,9 @@ local KILLS, SECONDS = 5, 3
 -- The same player is reported at most this often.
 local REPORT_EVERY_S = 60
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] anticheat.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 -- For each player: the times of the last KILLS kills, and of the last report.

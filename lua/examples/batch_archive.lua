@@ -8,7 +8,9 @@ local EVERY_S = 300
 -- A batch of this size is sent at once, because an event has at most 512 KiB.
 local KILLS_MAX = 2000
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] batch_archive.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 -- "fleet": each batch is written by the server that sends it, and not by all.

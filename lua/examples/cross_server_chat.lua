@@ -7,7 +7,9 @@
 -- The game cuts a line of chat at 255 bytes.
 local TEXT_BYTES_MAX = 180
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] cross_server_chat.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 -- On one line, without control characters, and not cut inside a character.

@@ -7,7 +7,9 @@
 
 local WEBHOOK = "https://discord.com/api/webhooks/ID/TOKEN"
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] crossbow_shot.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 if WEBHOOK:find("ID/TOKEN", 1, true) then

@@ -8,7 +8,9 @@ local WEBHOOK = "https://discord.com/api/webhooks/ID/TOKEN"
 local BIG = 100000
 local WINDOW_S = 3600
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] economy_discord.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 if WEBHOOK:find("ID/TOKEN", 1, true) then

@@ -7,7 +7,9 @@
 
 local WINDOW_S = 60
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] minute_stats.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 -- The key with the highest count.

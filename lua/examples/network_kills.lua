@@ -4,7 +4,9 @@
 -- Use:      `network_top` in the console prints the leaderboard
 -- Sends:    network:kill {server, killer, victim}
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] network_kills.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 hook.Add("PlayerDeath", "network_kills", function(victim, _, attacker)

@@ -6,7 +6,9 @@
 -- Lift a ban on the server that has it, or with lua_run realtime.Del("shared_ban:76561198000000001").
 -- Whoever may publish in your Redis can ban: protect it with a password.
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] shared_bans.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 local function key_of(steamid64) return "shared_ban:" .. steamid64 end

@@ -5,7 +5,9 @@
 -- Each day has its own leaderboard, such as top:2026-11-26, which Redis removes after two days. It counts names, as the
 -- chat shows them; use {steamid64} as member to tell players of the same name apart.
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] top_killer.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 -- In UTC, so that servers in other time zones agree.

@@ -8,7 +8,9 @@ local BOARD = "tournament:frags"
 -- The leaderboard is shown at most this often.
 local SHOW_EVERY_S = 5
 
-if not util.IsBinaryModuleInstalled("realtime") then return end
+if not util.IsBinaryModuleInstalled("realtime") then
+	return print("[realtime] tournament.lua: garrysmod/lua/bin has no realtime module for this server")
+end
 require("realtime")
 
 local running = false

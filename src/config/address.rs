@@ -71,6 +71,8 @@ pub(crate) struct Sentinels {
     pub(crate) password: Option<Secret>,
 }
 
+/// The parameter with the password of the sentinels.
+const SENTINEL_PASSWORD: &str = "sentinel_password=";
 /// Most sentinels that one address names. Usual are three or five.
 const SENTINELS_MAX: usize = 8;
 /// The port on which a sentinel listens unless its settings say otherwise.
@@ -155,8 +157,19 @@ impl fmt::Debug for Address {
 }
 
 /// Schemes that other programs accept and this module does not. An error text may name these.
-const FOREIGN_SCHEMES: [&str; 10] =
-    ["http", "https", "redis+socket", "redis+tls", "redis+unix", "redis-sentinel", "ssl", "tcp", "tls", "unix"];
+const FOREIGN_SCHEMES: [&str; 11] = [
+    "http",
+    "https",
+    "redis+socket",
+    "redis+tls",
+    "redis+unix",
+    "redis-sentinel",
+    "sentinel",
+    "ssl",
+    "tcp",
+    "tls",
+    "unix",
+];
 
 impl Address {
     /// The address to use when a source names one that cannot be read. Nothing connects to it.
@@ -183,7 +196,12 @@ impl Address {
         let scheme = scheme.to_ascii_lowercase();
         // A word from the list is a scheme. Any other word may be a password, so it is not shown.
         let found = if FOREIGN_SCHEMES.contains(&scheme.as_str()) {
-            format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")
+            let ours = if scheme.ends_with("sentinel") {
+                "redis+sentinel://host:26379,host:26379/mymaster"
+            } else {
+                "redis://, or rediss:// for TLS, and a host with its port"
+            };
+            format!("scheme `{scheme}`: write {ours}")
         } else if cfg!(not(feature = "tls")) && matches!(scheme.as_str(), "rediss" | "valkeys" | "rediss+sentinel") {
             format!("rediss://, but {WITHOUT_TLS}")
         } else {
@@ -212,7 +230,13 @@ fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
             );
         }
     };
-    let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+    // The password of the sentinels stands behind the host, and may hold an `@` too.
+    let behind = if has_sentinels { rest.find(SENTINEL_PASSWORD) } else { None };
+    let before = rest.split_at_checked(behind.unwrap_or(rest.len())).map_or(rest, |(before, _)| before);
+    let (login, place) = match before.rsplit_once('@') {
+        Some((login, _)) => (login, rest.get(login.len() + 1..).unwrap_or_default()),
+        None => ("", rest),
+    };
     let (place, query) = place.split_once('?').unwrap_or((place, ""));
     let (place, path) = place.split_once('/').unwrap_or((place, ""));
     let (user, password) = login.split_once(':').unwrap_or(("", login));
@@ -256,7 +280,7 @@ fn read_sentinels<'a>(places: &str, path: &'a str, query: &str) -> Result<(Senti
     }
     let (mut password, mut others) = (None, Vec::new());
     for parameter in query.split('&') {
-        match parameter.strip_prefix("sentinel_password=") {
+        match parameter.strip_prefix(SENTINEL_PASSWORD) {
             Some(word) => password = Some(Secret::new(percent_decode(word)?)),
             None => others.push(parameter),
         }

@@ -289,7 +289,10 @@ impl Config {
             "webhook_ca_file" => self.webhook_ca_file = text.to_owned(),
             "timezone_offset" => self.timezone_offset_s = offset::parse(text)?,
             "proxy" => self.proxy = ProxyOption::parse(text)?,
-            "no_proxy" => self.no_proxy = Some(text.to_owned()),
+            "no_proxy" => {
+                proxy::check_exceptions(text)?;
+                self.no_proxy = Some(text.to_owned());
+            }
             "identity" => self.identity = number == 1,
             "presence" => self.presence = number == 1,
             "presence_players" => self.presence_players = number == 1,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::base64;
 use crate::config::address::{Secret, is_of_names, percent_decode, whole};
+use crate::config::sources::unquoted;
 
 /// The variables that name proxies. On Windows the letter case of a name does not count.
 pub(crate) const PROXY_VARIABLES: [&str; 7] =
@@ -152,14 +153,14 @@ impl Proxies {
     /// The proxies of the environment, and a sentence for each variable that cannot be used. `lookup` returns the text of
     /// a variable; the inner `None` stands for one that is no text.
     pub(super) fn of_environment(lookup: &dyn Fn(&str) -> Option<Option<String>>) -> (Proxies, Vec<String>) {
-        let first = |names: &[&'static str]| {
-            names.iter().find_map(|name| Some((*name, lookup(name).filter(|text| text.as_deref() != Some(""))?)))
-        };
+        // A file of variables may leave quotes around a value, as for the module's own.
+        let is_set = |text: &Option<String>| text.as_deref().map(unquoted) != Some("");
+        let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, lookup(name).filter(is_set)?)));
         let mut complaints = Vec::new();
         let mut of = |names: &[&'static str]| {
             let (name, text) = first(names)?;
             let text = text.ok_or_else(|| "its value is not UTF-8 text".to_owned());
-            match text.and_then(|text| Proxy::parse(text.trim(), name)) {
+            match text.and_then(|text| Proxy::parse(unquoted(&text), name)) {
                 Ok(proxy) => Some(Arc::new(proxy)),
                 Err(found) => {
                     let complaint = format!("cannot use {name} of the environment for webhooks: {found}");
@@ -172,7 +173,8 @@ impl Proxies {
         };
         let https = of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
         let http = of(&["http_proxy", "all_proxy", "ALL_PROXY"]);
-        let exceptions = first(&["no_proxy", "NO_PROXY"]).and_then(|(_, text)| text).unwrap_or_default().into();
+        let exceptions = first(&["no_proxy", "NO_PROXY"]).and_then(|(_, text)| text).unwrap_or_default();
+        let exceptions = unquoted(&exceptions).into();
         (Proxies { https, http, exceptions, has_loopback: false }, complaints)
     }
 
@@ -218,12 +220,28 @@ fn is_loopback(host: &str) -> bool {
     is_address || name == "localhost" || name.ends_with(".localhost")
 }
 
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split(|separator: char| separator == ',' || separator.is_whitespace())
+}
+
+/// Checks the option `no_proxy`: an entry of another form would name no host. In the variable such entries may be meant
+/// for other programs.
+pub(super) fn check_exceptions(list: &str) -> Result<(), String> {
+    let is_name = |entry: &str| entry.bytes().all(is_of_names);
+    if entries(list).all(|entry| entry == "*" || is_name(entry) || network(entry).is_some()) {
+        return Ok(());
+    }
+    let expected = "expected names, IP addresses and networks such as 10.0.0.0/8, separated by commas: a name without \
+                    scheme, port and `*.` stands for its subdomains too";
+    Err(expected.to_owned())
+}
+
 /// Whether the list of `no_proxy` names this host: a name stands for itself and its subdomains, with or without a dot
 /// before it; an IP address for itself; `address/bits` for a network; `*` for all hosts.
 fn is_listed(list: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok();
-    list.split(|separator: char| separator == ',' || separator.is_whitespace()).any(|entry| {
+    entries(list).any(|entry| {
         let entry = entry.to_ascii_lowercase();
         match address {
             _ if entry.is_empty() => false,
@@ -239,19 +257,28 @@ fn is_listed(list: &str, host: &str) -> bool {
     })
 }
 
-/// Whether the address is this one, or in this network: `10.0.0.1`, `10.0.0.0/8`, `::1`, `[::1]`, `fd00::/8`.
-fn is_in_network(entry: &str, address: IpAddr) -> bool {
+/// Reads an address or a network: `10.0.0.1`, `10.0.0.0/8`, `::1`, `[::1]`, `fd00::/8`. Returns the address and the number
+/// of its bits that count.
+fn network(entry: &str) -> Option<(IpAddr, u32)> {
     let (network, bits) = entry.split_once('/').map_or((entry, None), |(network, bits)| (network, Some(bits)));
     let network = network.strip_prefix('[').and_then(|network| network.strip_suffix(']')).unwrap_or(network);
-    let Ok(network) = network.parse::<IpAddr>() else { return false };
+    let network = network.parse::<IpAddr>().ok()?;
+    let width = if network.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width)?;
+    Some((network, bits))
+}
+
+/// Whether the address is this one, or in this network.
+fn is_in_network(entry: &str, address: IpAddr) -> bool {
+    let Some((network, bits)) = network(entry).filter(|(network, _)| network.is_ipv4() == address.is_ipv4()) else {
+        return false;
+    };
     // Both as numbers whose highest bits are the network's.
     let number = |address: IpAddr| match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
     };
-    let ((network, width), (address, own_width)) = (number(network), number(address));
-    let bits = bits.map_or(Some(width), whole::<u32>).filter(|bits| *bits <= width && width == own_width);
-    bits.is_some_and(|bits| (network ^ address).checked_shr(128 - bits).unwrap_or(0) == 0)
+    (number(network) ^ number(address)).checked_shr(128 - bits).unwrap_or(0) == 0
 }
 
 #[cfg(test)]

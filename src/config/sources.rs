@@ -142,7 +142,7 @@ fn is_made_by_containers(name: &str, text: Option<&str>) -> bool {
 }
 
 /// The text without blanks and without a pair of quotes around it.
-fn unquoted(text: &str) -> &str {
+pub(super) fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
     inner.unwrap_or(text).trim()

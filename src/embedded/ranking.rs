@@ -2,6 +2,7 @@
 //! A map and a sorted list share the bytes of the members. A change moves the entries behind its place in the list, which
 //! takes microseconds for some ten thousand members.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::sorted::Sorted;
@@ -71,6 +72,17 @@ impl Ranking {
         true
     }
 
+    /// Removes the entries of these places in one step, however many they are. Returns their number.
+    pub(super) fn take_span(&mut self, span: Range<usize>) -> usize {
+        let end = span.end.min(self.order.len());
+        let gone: Vec<Scored> = self.order.drain(span.start.min(end)..end).collect();
+        for (_, member) in &gone {
+            self.scores.remove(member);
+            self.bytes -= member.len() + MEMBER_OVERHEAD_BYTES;
+        }
+        gone.len()
+    }
+
     /// The number of entries for which this holds. It must hold for a beginning of the order and for nothing behind it.
     pub(super) fn count_while(&self, holds: impl Fn(f64) -> bool) -> usize {
         self.order.partition_point(|(score, _)| holds(*score))
@@ -88,6 +100,24 @@ mod tests {
         let mut all: Vec<_> = map.iter().map(|(member, score)| (*score, member.clone())).collect();
         all.sort();
         all
+    }
+
+    /// In one step, however many they are: one by one, those behind would move for each of them.
+    #[test]
+    fn entries_of_any_places_are_removed() {
+        proptest::proptest!(|(scores: Vec<i8>, start in 0_usize..40, len in 0_usize..40)| {
+            let mut ranking = Ranking::default();
+            for (number, score) in scores.iter().enumerate() {
+                ranking.set(&number.to_le_bytes(), f64::from(*score));
+            }
+            let mut kept = ranking.entries().to_vec();
+            let end = (start + len).min(kept.len());
+            let gone: Vec<Scored> = kept.drain(start.min(end)..end).collect();
+            assert_eq!(ranking.take_span(start..start + len), gone.len());
+            assert_eq!((ranking.entries(), ranking.bytes()), (&*kept, kept.len() * (8 + MEMBER_OVERHEAD_BYTES)));
+            assert!(kept.iter().all(|(score, name)| ranking.score(name) == Some(*score)));
+            assert!(gone.iter().all(|(_, name)| ranking.score(name).is_none()));
+        });
     }
 
     #[test]

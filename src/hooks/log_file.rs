@@ -49,6 +49,8 @@ pub enum LogFile {
 pub struct LogPattern {
     /// As the script wrote it.
     text: Box<str>,
+    /// Matches the paths of its logs. Made once: a reader of a log asks all hooks whether they write it.
+    glob: Box<str>,
     /// The settings of every log, with the path of an example.
     spec: LogSpec,
     /// The logs so far. A hook that is added again goes on with them, so that reloads give no new ones.
@@ -85,7 +87,10 @@ impl LogFile {
         let spec = made(LogPath::parse(example.as_bytes()).map_err(|err| err.to_string())?);
         Ok(match count {
             0 => LogFile::One(Arc::new(spec)),
-            _ => LogFile::Each(Box::new(LogPattern { text: text.into(), spec, logs: Arc::default() })),
+            _ => {
+                let (text, glob) = (text.into(), glob_of(text).into());
+                LogFile::Each(Box::new(LogPattern { text, glob, spec, logs: Arc::default() }))
+            }
         })
     }
 
@@ -130,13 +135,16 @@ impl LogPattern {
 
     /// Whether some channel and day have this path. A `*` may not reach into a folder.
     fn may_write(&self, path: &LogPath) -> bool {
-        let literal: String =
-            self.text.chars().flat_map(|c| ['\\', c].into_iter().skip(usize::from(c != '['))).collect();
-        let digits = |count| "[0-9]".repeat(count);
-        let pattern = literal.replace(CHANNEL, "*").replace(DATE, &format!("{0}-{1}-{1}", digits(4), digits(2)));
-        let folders = |path: &str| path.matches('/').count();
-        folders(path.as_str()) == folders(&self.text) && glob::matches(pattern.as_bytes(), path.as_str().as_bytes())
+        let folders = |path: &str| path.bytes().filter(|byte| *byte == b'/').count();
+        glob::matches(self.glob.as_bytes(), path.as_str().as_bytes()) && folders(path.as_str()) == folders(&self.text)
     }
+}
+
+/// The pattern of a path's logs.
+fn glob_of(text: &str) -> String {
+    let literal: String = text.chars().flat_map(|c| ['\\', c].into_iter().skip(usize::from(c != '['))).collect();
+    let digits = |count| "[0-9]".repeat(count);
+    literal.replace(CHANNEL, "*").replace(DATE, &format!("{0}-{1}-{1}", digits(4), digits(2)))
 }
 
 impl fmt::Display for LogFile {

@@ -27,7 +27,8 @@ pub(crate) fn refused(name: &str) -> Option<&'static str> {
 
 /// The name as Discord takes it. `None` if nothing of it is visible.
 pub(crate) fn repaired(name: &str) -> Option<String> {
-    let chars: Vec<char> = joined(name).chars().collect();
+    // No more is shown, and the search takes time for each word and letter: a value may have thousands.
+    let chars: Vec<char> = joined(name).chars().take(NAME_CHARS_MAX + 1).collect();
     let hidden = words(&chars);
     let mut repaired = String::with_capacity(name.len());
     for (at, character) in chars.iter().enumerate() {

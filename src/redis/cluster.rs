@@ -65,7 +65,7 @@ impl Redirect {
     pub fn parse(error: &[u8]) -> Option<Redirect> {
         let text = std::str::from_utf8(error).ok()?;
         let mut words = text.split(' ');
-        let code = words.next()?;
+        let code = words.next()?.to_ascii_uppercase();
         if code == "CROSSSLOT" {
             return Some(Redirect::CrossSlot);
         }
@@ -205,6 +205,7 @@ mod tests {
         let place = |host: &str, port| (host.to_owned(), port);
         let rows = [
             ("MOVED 3999 127.0.0.1:6381", Some(Redirect::Moved(3999, place("127.0.0.1", 6381)))),
+            ("Moved 3999 h:1", Some(Redirect::Moved(3999, place("h", 1)))),
             ("MOVED 0 :6381", Some(Redirect::Moved(0, place("", 6381)))),
             ("MOVED 1 ::1:6381", Some(Redirect::Moved(1, place("::1", 6381)))),
             ("ASK 16383 node-1.example:1", Some(Redirect::Ask(16383, place("node-1.example", 1)))),

@@ -169,7 +169,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Its kind in words, for "expected an integer, found an array".
-    pub(crate) fn describe(&self) -> &'static str {
+    pub fn describe(&self) -> &'static str {
         match self {
             Reply::Simple(_) => "a status",
             Reply::Error(_) => "an error",

@@ -10,10 +10,10 @@
 //! | Discord: its code 10008 (unknown message) | [`Verdict::Gone`] |
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
-//! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
+//! | other servers: 401, 403, 404; Discord: a page instead of JSON | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
-//! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`] |
+//! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`]; several in a row pause the destination |
 //! | all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
@@ -63,7 +63,8 @@ pub(crate) enum Verdict {
     Unnamed,
     /// No attempt of this post can succeed.
     Never,
-    /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help.
+    /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help. A
+    /// server that is being repaired may answer all posts with a redirection: several in a row are the sign.
     NeverHere,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
     /// the sign.
@@ -95,6 +96,8 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
     let number = |name: &str| discord.as_ref().and_then(|body: &Value| body.get(name)).and_then(Value::as_f64);
     let code = number("code").unwrap_or(0.0) as u64;
     let status = response.status;
+    // Discord speaks JSON. A page comes from something in front of it that blocks this machine, and closes no webhook.
+    let is_page = kind == DestinationKind::Discord && discord.is_none() && !response.body.is_empty();
     let verdict = match status {
         200..300 => Verdict::Delivered,
         // Discord's codes are more precise than the status.
@@ -103,6 +106,7 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
+        401 | 403 | 404 | 410 if is_page => Verdict::Denied,
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
         401 | 403 | 404 | 410 => Verdict::Closed,

@@ -370,7 +370,8 @@ fn list(directory: &Path) -> io::Result<Vec<(u64, u64)>> {
             let process = process.parse().ok().filter(|process| (1..=PROCESSES_MAX).contains(process))?;
             Some((process, number.parse().ok()?))
         });
-        files.extend(numbers);
+        // `+7` and `007` are read as numbers too, but are no names of ours.
+        files.extend(numbers.filter(|(process, number)| path(directory, *process, *number) == directory.join(&name)));
     }
     files.sort_unstable();
     Ok(files)

@@ -22,7 +22,7 @@
 //!   global limit pauses the Discord destinations of that origin (scheme, host and port).
 //! - Of the posts of a status message only the newest counts: it replaces one that waits. Their failures pause no other
 //!   destination, but their rate limits do.
-//! - An `http` destination that denies [`DENIED_MAX`] posts in a row rests for a while. Its other posts wait. The first
+//! - A destination that denies [`DENIED_MAX`] posts in a row, or takes no request of this kind, rests for a while. Its other posts wait. The first
 //!   post after the rest shows whether the destination accepts posts again.
 
 use std::collections::VecDeque;
@@ -365,13 +365,17 @@ impl Schedule {
             Verdict::Gone if queued.post.address.status_key().is_some() => {
                 self.bury(at, queued.post, Cause::Replaced, &reason, &mut dead);
             }
-            Verdict::Unnamed | Verdict::Never | Verdict::NeverHere | Verdict::Gone => {
+            // Another event may have another URL.
+            Verdict::NeverHere if queued.post.address.varies() => {
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
-            Verdict::Denied => {
+            Verdict::Unnamed | Verdict::Never | Verdict::Gone => {
+                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
+            }
+            Verdict::Denied | Verdict::NeverHere => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
-                    self.pause(at, now + rest);
+                    self.pause_after_failure(at, now + rest);
                 }
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }

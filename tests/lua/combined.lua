@@ -36,16 +36,17 @@ host.command("realtime_selftest")
 local deadline = host.mono() + 60
 timer.Create("check", 0, 0, function()
 	local stats = realtime.Stats()
-	-- Three of the batch, two of the forum and the status message.
-	local done = stats.webhooks.delivered >= 6 and #heard >= 6 and saw("[realtime] self-test passed")
-	if not done and host.mono() < deadline then return end
-	timer.Remove("check")
 	local events = realtime.ReadEventLog("logs/" .. today .. "/kill.log")
 	local _, folders = file.Find("logs/*", "DATA")
 	local files = file.Find("logs/" .. today .. "/*.log", "DATA")
 	local damage = realtime.Get("damage:" .. today)
-	local fine = done and table.concat(heard, " ") == "kill kill kill kill kill kill" and events and #events == 6
+	-- Three of the batch, two of the forum and the status message. All is asked again until the deadline, because a reader
+	-- without callback may time out on a busy machine, and a count of the hook may still be on its way.
+	local fine = stats.webhooks.delivered == 6 and saw("[realtime] self-test passed")
+		and table.concat(heard, " ") == "kill kill kill kill kill kill" and events and #events == 6
 		and #folders == 1 and #files == 1 and damage == "-12" and stats.raw == 0 and stats.panics == 0
+	if not fine and host.mono() < deadline then return end
+	timer.Remove("check")
 	real_print(fine and "1 passed, 0 failed" or "0 passed, 1 failed", table.concat(heard, " "), events and #events, #files,
 		damage, util.TableToJSON(stats))
 	host.quit(fine and 0 or 1)

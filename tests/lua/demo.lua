@@ -38,8 +38,10 @@ local next_kill = host.mono() + 1
 hook.Add("Think", "demo kills", function()
 	if host.mono() < next_kill or host.mono() > ends then return end
 	next_kill = host.mono() + 0.7 + math.random() * 1.2
+	-- The victim is another one of the names than the killer.
+	local killer, further = math.random(#names), math.random(#names - 1)
 	assert(realtime.Emit("player:kill", {
-		killer = names[math.random(#names)], victim = names[math.random(#names)], weapon = weapons[math.random(#weapons)],
+		killer = names[killer], victim = names[(killer + further - 1) % #names + 1], weapon = weapons[math.random(#weapons)],
 		server = me, at = host.now(),
 	}))
 	assert(realtime.Incr("demo:emitted"))

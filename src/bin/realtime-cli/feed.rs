@@ -265,7 +265,7 @@ impl<'a> Session<'a> {
                 (_, refusal) => return Err(io::Error::other(refusal.to_string())),
             },
             Push::Unexpected(reply) => {
-                let found = format!("expected an event, found {reply:?}");
+                let found = format!("expected an event, found {}", reply.describe());
                 return Err(io::Error::new(ErrorKind::InvalidData, found));
             }
             Push::Subscribed { .. } | Push::PatternSubscribed { .. } | Push::Pong { .. } => {

@@ -31,6 +31,19 @@ fn no_proxy_names_hosts_and_networks() {
     }
 }
 
+/// An entry that names no host would be taken, and change nothing.
+#[test]
+fn the_option_takes_only_entries_that_can_name_a_host() {
+    for list in ["", "*", "discord.com", ".a.com, b_c-d.e 10.0.0.1", "10.0.0.0/8,fd00::/8", "[::1],::1 ,", "a.com."] {
+        assert_eq!(check_exceptions(list), Ok(()), "{list}");
+    }
+    for list in
+        ["*.a.com", "a.com;b.com", "a.com:443", "https://a.com", "10.0.0.1/33", "10.0.0.1/", "a.com, b/8", "[::1"]
+    {
+        assert!(check_exceptions(list).is_err_and(|err| err.contains("expected names")), "{list}");
+    }
+}
+
 /// The example of RFC 7617, section 2.
 #[test]
 fn logins_are_sent_in_base64() {
@@ -74,6 +87,8 @@ fn options_come_before_variables_and_curl_s_order_holds() {
         (&all[5..], "", None, "L by ALL_PROXY | L by ALL_PROXY | -", 0),
         (&all[3..4], "", None, none, 0),
         (&[("https_proxy", ""), ("HTTPS_PROXY", " http://S:1 ")], "", None, "S by HTTPS_PROXY | - | -", 0),
+        (&[("https_proxy", "\"\""), ("HTTPS_PROXY", "'http://S:1'")], "", None, "S by HTTPS_PROXY | - | -", 0),
+        (&[all[0], ("no_proxy", "\"b, a\"")], "", None, none, 0),
         // One that cannot be used is not replaced by a weaker one.
         (&[("https_proxy", "socks5://s:1"), ("all_proxy", "http://l:1")], "", None, "- | l by all_proxy | -", 1),
         (&[("all_proxy", "no text")], "", None, none, 1),

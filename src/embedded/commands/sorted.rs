@@ -1,7 +1,6 @@
 //! Commands about rankings (Redis' sorted sets). Pure.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::{Ask, NO_FLOAT, NO_INTEGER, Ran, SYNTAX, is};
 use crate::embedded::number;
@@ -135,18 +134,17 @@ fn add(
     Ok(Some(score))
 }
 
-/// Removes members. Answers how many there were.
-fn remove(ask: &mut Ask<'_>, members: &[&[u8]]) -> Ran {
+/// Removes members, and answers how many. `take` removes them from the ranking.
+fn remove(ask: &mut Ask<'_>, take: &dyn Fn(&mut Ranking) -> usize) -> Ran {
     let mut gone = 0;
-    ask.world.store.change_ranking(ask.key(), ask.now, &mut |ranking| {
-        gone = members.iter().filter(|member| ranking.take(member)).count();
-    })?;
+    ask.world.store.change_ranking(ask.key(), ask.now, &mut |ranking| gone = take(ranking))?;
     ask.out().count(gone);
     Ok(())
 }
 
 pub(super) fn zrem(ask: &mut Ask<'_>) -> Ran {
-    remove(ask, ask.words_from(2))
+    let members = ask.words_from(2);
+    remove(ask, &|ranking| members.iter().filter(|member| ranking.take(member)).count())
 }
 
 pub(super) fn zremrangebyrank(ask: &mut Ask<'_>) -> Ran {
@@ -160,12 +158,7 @@ pub(super) fn zremrangebyscore(ask: &mut Ask<'_>) -> Ran {
 }
 
 fn remove_span(ask: &mut Ask<'_>, span: &dyn Fn(&Ranking) -> Range<usize>) -> Ran {
-    let mut names: Vec<Arc<[u8]>> = Vec::new();
-    if let Some(ranking) = ask.world.store.ranking(ask.key(), ask.now)? {
-        let entries = ranking.entries().get(span(ranking)).unwrap_or_default();
-        names.extend(entries.iter().map(|(_, name)| Arc::clone(name)));
-    }
-    remove(ask, &names.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    remove(ask, &|ranking| ranking.take_span(span(ranking)))
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------

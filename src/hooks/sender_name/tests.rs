@@ -35,6 +35,13 @@ proptest! {
         }
     }
 
+    /// A long value takes no time in proportion to its square.
+    #[test]
+    fn a_long_name_is_as_its_beginning(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40)) {
+        let begun = format!("{}{}", pieces.concat(), "x".repeat(90));
+        prop_assert_eq!(repaired(&(begun.clone() + &"clyde".repeat(20_000))), repaired(&begun));
+    }
+
     #[test]
     fn any_text_makes_a_name_that_is_taken(text in any::<String>()) {
         prop_assert!(repaired(&text).is_none_or(|name| is_taken(&name)));

@@ -146,7 +146,7 @@ fn note_answer(shared: &Shared, config: &Config, failed: Option<&ConnectError>) 
         config.redis
     );
     let written = plain_file::make_folder(&shared.embedded.folder)
-        .and_then(|()| OpenOptions::new().write(true).create_new(true).open(&mark))
+        .and_then(|()| plain_file::create_new(OpenOptions::new().write(true), &mark))
         .and_then(|mut file| file.write_all(text.as_bytes()));
     // Both threads that connect may come here at once.
     if let Err(err) = written.or_else(|err| if err.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(err) }) {

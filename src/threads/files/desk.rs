@@ -105,8 +105,6 @@ impl<'a> Desk<'a> {
     pub(super) fn serve(&mut self, job: Job, now: Instant) -> bool {
         match job {
             Job::Append(append) => {
-                // Before any step that may panic: from here on the record counts as the thread's.
-                self.files.take(append.weight());
                 fail_point("files");
                 self.append(append, now);
             }
@@ -114,13 +112,28 @@ impl<'a> Desk<'a> {
                 self.flushes.push((path, done));
                 self.answer_flushes(now);
             }
-            Job::Read { path, query, reply } => {
-                self.files.take_read();
-                self.begin_read(path, query, reply, now);
-            }
+            Job::Read { path, query, reply } => self.begin_read(path, query, reply, now),
             Job::Stop => return true,
         }
         false
+    }
+
+    /// Whether the next log takes the place of another one.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.logs.len() >= EVENTLOG_OPEN_MAX
+    }
+
+    /// Appends these records, all of one log together and in their order. Leaves none.
+    pub(super) fn append_crowd(&mut self, crowd: &mut Vec<Append>, now: Instant) {
+        let mut logs: Vec<Arc<LogSpec>> = Vec::new();
+        crowd.sort_by_cached_key(|append| {
+            let is_it = |log: &Arc<LogSpec>| Arc::ptr_eq(log, &append.log) || log.path == append.log.path;
+            logs.iter().position(is_it).unwrap_or_else(|| {
+                logs.push(Arc::clone(&append.log));
+                logs.len() - 1
+            })
+        });
+        crowd.drain(..).for_each(|append| self.append(append, now));
     }
 
     /// Hands a record to its log's writer, which buffers it, or keeps it while the log is being opened. A record that the

@@ -264,13 +264,21 @@ impl Files {
 
     // ---- the thread's side ----------------------------------------------------------------------------------
 
-    /// The oldest job; waits for one at most `patience`.
+    /// The oldest job; waits for one at most `patience`. From here on its record or read counts as the thread's: a panic
+    /// loses it.
     pub(super) fn next(&self, patience: Duration) -> Option<Job> {
-        if patience.is_zero() { self.rx.try_recv() } else { self.rx.recv_deadline(Instant::now() + patience).ok() }
+        let job =
+            if patience.is_zero() { self.rx.try_recv() } else { self.rx.recv_deadline(Instant::now() + patience).ok() };
+        match &job {
+            Some(Job::Append(append)) => self.take(append.weight()),
+            Some(Job::Read { .. }) => self.take_read(),
+            Some(Job::Flush(..) | Job::Stop) | None => {}
+        }
+        job
     }
 
     /// The thread took a read out of the queue.
-    pub(super) fn take_read(&self) {
+    fn take_read(&self) {
         self.reads_taken.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -281,7 +289,7 @@ impl Files {
     }
 
     /// The thread took a record of this weight out of the queue.
-    pub(super) fn take(&self, weight: usize) {
+    fn take(&self, weight: usize) {
         self.taken.fetch_add(1, Ordering::AcqRel);
         self.taken_bytes.fetch_add(weight, Ordering::AcqRel);
     }
@@ -305,17 +313,13 @@ impl Files {
 
     /// Counts the records that were queued behind [`Job::Stop`] as dropped; their reads answer by being dropped.
     pub(super) fn refuse_rest(&self) {
-        while let Some(job) = self.rx.try_recv() {
+        while let Some(job) = self.next(Duration::ZERO) {
             match job {
                 Job::Append(append) => {
-                    self.take(append.weight());
                     self.stats.files.dropped.closed.add(1);
                     self.settle(1, append.weight());
                 }
-                Job::Read { .. } => {
-                    self.take_read();
-                    self.settle_reads(1);
-                }
+                Job::Read { .. } => self.settle_reads(1),
                 Job::Flush(..) | Job::Stop => {}
             }
         }

@@ -301,6 +301,29 @@ fn more_logs_than_may_be_open_are_all_written() {
     }
 }
 
+/// Players may choose channels, and a path with `{channel}` makes a log of each.
+#[test]
+fn records_of_many_logs_in_turn_open_each_log_once_for_a_batch() {
+    let syncs_of = |rounds: u64| {
+        let (folder, disk) = (Folder::new(), DoubleDisk::default());
+        let files = files(&folder, Arc::new(disk.clone()));
+        let logs: Vec<_> = (0..EVENTLOG_OPEN_MAX * 4).map(|number| log(&format!("logs/{number}.log"))).collect();
+        // Another hook writes one of the logs, too.
+        let other = Arc::new(LogSpec::clone(&logs[40]));
+        for time in 0..rounds {
+            logs.iter().chain([&other]).for_each(|log| files.append(log, time, b"c", b"1").unwrap());
+        }
+        serving(&files, || assert!(files.flush(far())));
+        assert_eq!(balance(&files), (rounds * (logs.len() as u64 + 1), vec![]));
+        let query = Query { limit: usize::MAX, ..Query::default() };
+        let read = reader::read(&folder.0, &other.path, &query, far()).unwrap();
+        assert!(read.records.iter().map(|record| record.time_ms).eq((0..rounds).flat_map(|time| [time, time])));
+        disk.plan(|plan| plan.syncs)
+    };
+    let (one, many) = (syncs_of(1), syncs_of(40));
+    assert!(many < one * 2, "{one} {many}");
+}
+
 #[test]
 fn a_log_that_cannot_be_opened_drops_its_own_records_and_is_tried_again() {
     let folder = Folder::new();

@@ -15,17 +15,20 @@
 //! | `values`, `counters` | a key with a time to live; the script that counters use |
 
 use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use crate::calendar::offset;
 use crate::config::{Config, Place};
+use crate::event::identity::new_boot;
 use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
+use crate::io::{plain_file, sharing};
 use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
@@ -132,21 +135,36 @@ fn platform_file() -> &'static str {
     }
 }
 
-/// Writes, reads and removes a file in the folder of the module's own files.
+/// Writes, reads and removes a file in the folder of the module's own files. A virus scanner looks at new files, so it is
+/// tried again while another program holds the file.
 fn write_file(data: &Path) -> Result<String, Failure> {
-    let (folder, text) = (data.join("realtime"), b"written by realtime_selftest");
-    let path = folder.join("selftest.tmp");
-    let tried =
-        fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).and_then(|()| fs::read(&path)).and_then(
-            |read| if read == text { fs::remove_file(&path) } else { Err(io::Error::other("it reads back changed")) },
-        );
-    match tried {
-        Ok(()) => Ok(format!("wrote and read {}", shown(&path))),
-        Err(err) => Err(Failure::new(
-            &format!("cannot write {}: {err}", shown(&path)),
-            "give the user that runs the game server the right to write there, and make room on the disk",
-        )),
-    }
+    let folder = data.join("realtime");
+    // A new name each time: whatever has the name of a file is never written to, be it a link, a pipe or a file.
+    let path = folder.join(format!("selftest.{:016x}.tmp", new_boot()));
+    write_at(&folder, &path)
+}
+
+fn write_at(folder: &Path, path: &Path) -> Result<String, Failure> {
+    let tried = write_and_remove(folder, path);
+    tried.map(|()| format!("wrote and read {}", shown(path))).map_err(|err| {
+        let advice = if sharing::is_in_use(&err) {
+            "tell that program, such as a virus scanner or a backup, to leave this folder out"
+        } else {
+            "give the user that runs the game server the right to write there, and make room on the disk"
+        };
+        Failure::new(&format!("cannot write {}: {}{err}", shown(path), sharing::words(&err)), advice)
+    })
+}
+
+fn write_and_remove(folder: &Path, path: &Path) -> io::Result<()> {
+    let text = b"written by realtime_selftest";
+    plain_file::make_folder(folder)?;
+    let mut file = sharing::patiently(|| plain_file::create_new(OpenOptions::new().write(true), path))?;
+    let written = file.write_all(text);
+    drop(file);
+    let read = written.and_then(|()| sharing::patiently(|| plain_file::read_own_at_most(path, text.len())));
+    let removed = sharing::patiently(|| plain_file::remove(path));
+    if read? == text { removed } else { Err(io::Error::other("it reads back changed")) }
 }
 
 /// Opens a way to Discord through the proxy of the webhooks. `None` if Discord is reached without one.
@@ -271,7 +289,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
     // A random number in the name: two servers that test at once use different keys and channels.
-    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, crate::event::identity::new_boot());
+    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(config, &mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
@@ -364,4 +382,42 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     };
     asking.tell(&[b"DEL", key, &done])?;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventlog::writer::tests::double::Folder;
+    use crate::io::plain_file::held;
+
+    /// A name that a pipe or a link has would block the thread, or lead to the file of somebody else.
+    #[test]
+    fn the_file_of_the_test_is_a_new_one() {
+        let folder = Folder::new();
+        let own = folder.0.join("realtime");
+        assert!(write_file(&folder.0).is_ok_and(|found| found.starts_with("wrote and read ")));
+        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
+        let path = own.join("x.tmp");
+        std::fs::write(&path, "mine").unwrap();
+        let Failure { found, advice } = write_at(&own, &path).unwrap_err();
+        assert!(found.starts_with("cannot write ") && advice.starts_with("give the user"), "{found}; {advice}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_that_a_scanner_holds_is_tried_again_and_then_told() {
+        let folder = Folder::new();
+        let path = folder.0.join("x.tmp");
+        // The file is made, read and removed.
+        for calls in 0..3 {
+            held::hold_after(&path, calls, 2);
+            assert_eq!(write_at(&folder.0, &path).unwrap(), format!("wrote and read {}", shown(&path)));
+            assert!(!path.exists(), "held at call {calls}");
+        }
+        held::hold(&path, u32::MAX);
+        let Failure { found, advice } = write_at(&folder.0, &path).unwrap_err();
+        assert!(found.starts_with(&format!("cannot write {}: another program holds it: ", shown(&path))), "{found}");
+        assert!(advice.starts_with("tell that program"), "{advice}");
+        held::release(&path);
+    }
 }

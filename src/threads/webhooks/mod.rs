@@ -373,7 +373,7 @@ impl<'a> Worker<'a> {
         let trouble = self.trouble(&answer, &name);
         let mut schedule = lock(&self.webhooks.schedule);
         schedule.count_status(at, status);
-        let denied = answer.verdict == answer::Verdict::Denied;
+        let denied = matches!(answer.verdict, answer::Verdict::Denied | answer::Verdict::NeverHere);
         let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
         let unnamed = answer.verdict == answer::Verdict::Unnamed && has_sender;
         let gone = answer.verdict == answer::Verdict::Gone;

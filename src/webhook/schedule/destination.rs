@@ -34,7 +34,7 @@ pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
 /// Failures in a row after which a destination is reported as broken.
 const BROKEN_AFTER: u32 = 3;
-/// Posts in a row that one `http` destination denied (401, 403, 404) before it rests.
+/// Posts in a row that one destination denied (401, 403, 404 of an `http` server, redirections) before it rests.
 pub const DENIED_MAX: u32 = 5;
 /// First rest of a destination that denies its posts. It doubles with each further denial, up to [`REST_LONGEST`].
 const REST_FIRST: Duration = Duration::from_secs(60);

@@ -631,6 +631,19 @@ fn a_destination_that_denies_several_posts_in_a_row_rests() {
     clocked.check();
 }
 
+/// A web site that is being repaired sends all posts to another page.
+#[test]
+fn a_destination_that_redirects_several_posts_in_a_row_rests() {
+    let mut clocked = Clocked::new();
+    (0..=DENIED_MAX).for_each(|_| drop(clocked.http("a")));
+    for _ in 0..DENIED_MAX {
+        clocked.next().unwrap();
+        assert_eq!(clocked.done(0, Verdict::NeverHere).len(), 1);
+    }
+    assert_eq!((clocked.next(), clocked.pause_of(0)), (None, 60.0));
+    clocked.check();
+}
+
 /// With `http://a/{player}`, a denied post for one player says nothing about the other players.
 #[test]
 fn a_denied_path_does_not_count_twice_for_a_template() {

@@ -113,6 +113,13 @@ fn missing_and_broken_modules_are_lua_errors() {
     run.contains("climbing\tfalse\tModule not found!");
     run.contains("broken\tfalse\tCouldn't load module library!");
     run.contains("installed\ttrue\tfalse");
+    // An owner looks the words up.
+    for document in ["README.md", "README.fr.md"] {
+        let text = std::fs::read_to_string(format!("../../{document}")).unwrap();
+        for words in ["Module not found!", "Couldn't load module library!"] {
+            assert!(text.contains(&format!("`{words}`")), "{document} does not explain `{words}`");
+        }
+    }
 }
 
 #[test]

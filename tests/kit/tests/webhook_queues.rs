@@ -179,11 +179,12 @@ fn posts_of_a_long_outage_wait_on_the_disk() {
     let batch = json!({ "max": 500, "seconds": 0.2 });
     let spec = json!({ "type": "http", "url": away.web.url("/"), "batch": batch, "retry_for": 7200 });
     post_numbers(&poster, &Hook::new("h", spec), 0..COUNT);
+    // The queue of posts has room for others then.
+    wait_until("all posts were taken", || poster.standing("h").tally.offered == COUNT);
     // Another destination is served meanwhile, and its posts never touch the disk.
     let other = Web::start(|_| Answer::Status(200));
     (0..10).for_each(|_| poster.post(&Hook::http_named("other", &other.url("/")), json!({})));
     wait_for("posts to the other one", 10, || other.seen().len());
-    wait_until("all posts were taken", || poster.standing("h").tally.offered == COUNT);
     let standing = poster.standing("h");
     assert_eq!((standing.waiting, standing.tally.dead), (COUNT, 0));
     // In memory are those in the queue, and those that were in flight when it became full.

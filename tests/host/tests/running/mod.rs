@@ -76,6 +76,13 @@ pub(crate) fn variables(prefix: &str, more: &[(&str, &str)]) -> Vec<(String, Str
     shared.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// The environment of a server on a machine without a Redis, whose owner has set nothing. `auto` looks at port 6379 of this
+/// machine; if something listens there, the embedded server is asked for outright.
+pub(crate) fn without_redis() -> Vec<(String, String)> {
+    let is_free = std::net::TcpStream::connect(("127.0.0.1", 6379)).is_err();
+    if is_free { Vec::new() } else { vec![("REALTIME_REDIS".to_owned(), "embedded".to_owned())] }
+}
+
 /// One running stand-in server.
 pub(crate) struct Host {
     child: Child,
