@@ -136,6 +136,31 @@ function realtime.Command(words, callback) end
 ---@overload fun(board: string, n: integer, callback: fun(map?: table<string, number>, err?: string, ranked?: realtime.Row[])): true?, string?
 function realtime.GetLeaderboard(board, n) end
 
+---A server that is up. A member is missing if the game did not tell it. Times are by that server's clock.
+---@class realtime.Server
+---@field name string
+---@field map? string
+---@field gamemode? string
+---@field hostname? string
+---@field players? integer
+---@field max_players? integer
+---@field started? integer Unix seconds, when its process began
+---@field seen? integer Unix seconds, when it last renewed its key
+---@field version? string of the module
+
+---The servers that are up, by their names.
+---@return realtime.Server[]? servers
+---@return string? reason
+---@overload fun(callback: fun(servers?: realtime.Server[], err?: string)): true?, string?
+function realtime.Servers() end
+
+---The server that a player is on. Only servers with the option `presence_players` show their players.
+---@param steamid64 string
+---@return {server: string, name: string}? found
+---@return string? reason
+---@overload fun(steamid64: string, callback: fun(found?: {server: string, name: string}, err?: string)): true?, string?
+function realtime.FindPlayer(steamid64) end
+
 ---@class realtime.LogOptions
 ---@field start_time? number Unix seconds, fractions allowed, inclusive
 ---@field end_time? number Unix seconds, fractions allowed, inclusive
@@ -357,6 +382,7 @@ function realtime.Configure(options) end
 ---@field reads_failed_fast integer readers that failed without waiting
 ---@field limits string[] rights or commands that Redis refuses this user, each with the consequence; empty if nothing is refused
 ---@field beside_failures integer times to live and releases of leases that Redis refused
+---@field presence_skipped integer entries among the servers in Redis that no server wrote, each time that they were found
 ---@field events_without_lease integer events of others on which a fleet hook did not act, because no lease holder was known
 ---@field numbers_implausible integer events whose `_rt` has a number that no server can have reached
 ---@field numbers_renewed integer how often a server's real numbers were taken again after forged ones
@@ -391,9 +417,11 @@ function realtime.Stats() end
 -- RealtimeConnected()
 -- RealtimeDisconnected(reason: string)
 -- RealtimeGap(channel: string, server: string, missed: integer)
+-- RealtimeServerUp(name: string)
+-- RealtimeServerDown(name: string)
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"file", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"presence"|"file", target: string, reason: string)
 
 -- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
 

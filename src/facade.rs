@@ -83,7 +83,7 @@ pub mod hooks {
         pub use crate::hooks::spec::{ActionKind, Spec};
     }
     pub mod status {
-        pub use crate::hooks::status::GameValues;
+        pub use crate::hooks::status::{GameValues, Player};
     }
 }
 
@@ -113,6 +113,9 @@ pub mod redis {
     pub mod backoff {
         pub use crate::redis::backoff::Backoff;
     }
+    pub mod cluster {
+        pub use crate::redis::cluster::{NodePlace, Redirect};
+    }
     pub mod connection {
         pub use crate::redis::connection::{AskError, ConnectError, Connection};
     }
@@ -124,6 +127,10 @@ pub mod redis {
     }
     pub mod lease {
         pub use crate::redis::lease::{FREE, FREE_SHA, TAKE, TAKE_SHA};
+    }
+    pub mod presence {
+        pub use crate::redis::leaderboard::SearchProgress;
+        pub use crate::redis::presence::Search;
     }
     pub mod push {
         pub use crate::redis::push::Push;

@@ -318,6 +318,8 @@ counters! {
         refused_encode,
         /// Auxiliary commands beside another that Redis refused: a counter's time to live, the end of a hook's lease.
         beside_failures,
+        /// Entries among the servers in Redis that no server wrote, each time that they were found.
+        presence_skipped,
         /// Events of other servers on which a fleet hook did not act here while no lease holder was known.
         events_without_lease,
         /// Events whose number is higher than any server can reach. They are delivered, but the number is ignored.

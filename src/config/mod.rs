@@ -43,6 +43,8 @@ pub struct Config {
     pub(crate) server: String,
     pub prefix: String,
     pub(crate) identity: bool,
+    pub presence: bool,
+    pub(crate) presence_players: bool,
     pub(crate) thrifty: bool,
     pub(crate) emit_age_max: Duration,
     pub(crate) tick_budget: Duration,
@@ -108,6 +110,8 @@ impl Config {
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
             identity: true,
+            presence: true,
+            presence_players: false,
             thrifty: false,
             emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
@@ -307,6 +311,8 @@ impl Config {
                 self.no_proxy = Some(text.to_owned());
             }
             "identity" => self.identity = number == 1,
+            "presence" => self.presence = number == 1,
+            "presence_players" => self.presence_players = number == 1,
             "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),

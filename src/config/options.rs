@@ -112,10 +112,22 @@ pub const OPTIONS: &[OptionRow] = &[
         sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
     },
     OptionRow {
+        name: "presence",
+        kind: OptionKind::Switch,
+        default: "true",
+        sentence: "whether the other servers see this one (`realtime.Servers`); `false`: nothing is written",
+    },
+    OptionRow {
+        name: "presence_players",
+        kind: OptionKind::Switch,
+        default: "false",
+        sentence: "whether they also see the name and SteamID64 of each player here (`realtime.FindPlayer`)",
+    },
+    OptionRow {
         name: "thrifty",
         kind: OptionKind::Switch,
         default: "false",
-        sentence: "for a Redis that is paid by the command: heartbeats and leases last 12 times longer",
+        sentence: "for a Redis that is paid by the command: heartbeats, beats and leases last 12 times longer",
     },
     OptionRow {
         name: "emit_age_max_s",

@@ -193,7 +193,7 @@ fn only_some_options_need_another_connection() {
     for row in OPTIONS {
         let text = match row.name {
             "redis" => "embedded",
-            "identity" | "thrifty" => "false",
+            "identity" | "presence" | "presence_players" | "thrifty" => "false",
             "timezone_offset" => "+02:00",
             "proxy" => "http://p:1",
             "metrics_file" => "x.prom",

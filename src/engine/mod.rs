@@ -36,6 +36,11 @@ use crate::engine::pump::Pump;
 use crate::engine::registrations::{Origin, Registrations};
 use crate::event::identity::{Numbering, UnixClock};
 use crate::hooks::routes::Routes;
+use crate::redis::answer::Expect;
+use crate::redis::command::Command;
+use crate::threads::publisher::replies::ReplyTo;
+use crate::threads::publisher::run::{Again, Run, Work};
+use crate::threads::publisher::standing::LEAVING_MS;
 use crate::threads::shared::Shared;
 use crate::threads::workers::Workers;
 
@@ -189,7 +194,21 @@ impl Engine {
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
         callbacks.append(&mut self.hooks.detach());
+        self.shorten_presence();
         (callbacks, Flush::new(Arc::clone(&self.shared)))
+    }
+
+    /// Gives this server's key a short life: the end of the state may be the end of the process. If it is not, the next
+    /// beat comes before the key ends.
+    fn shorten_presence(&self) {
+        let key = self.shared.presence.leave().filter(|_| self.shared.links.publisher.is_ready());
+        if let Some(key) = key {
+            let command = Command::new("PEXPIRE").arg(&key).arg_int(LEAVING_MS as i64);
+            let work = Work::Ask { command, expect: Expect::Number, again: Again::Write };
+            let run = Run::new(work, "presence", self.shared.unprefixed(&key), ReplyTo::Nobody, Instant::now());
+            // A full outbox refuses it and counts that; the key then ends at its usual time.
+            let _ = self.shared.outbox.push(Box::new(run));
+        }
     }
 
     /// Ends the threads. True if all of them ended by the deadline.

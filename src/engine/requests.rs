@@ -9,11 +9,13 @@ use crate::config::limits::{
     COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, REPLY_ELEMENTS_MAX, VALUE_BYTES_MAX,
 };
 use crate::engine::refusal::{Refusal, fits};
+use crate::hooks::status::is_steamid64;
 use crate::json::text;
 use crate::redis::answer::Expect;
 use crate::redis::command::{Command, carries_secret};
 use crate::redis::counter::Count;
 use crate::redis::leaderboard::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, Board};
+use crate::redis::presence::Search;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
@@ -47,7 +49,7 @@ impl Request {
     pub(super) fn advice(&self) -> &'static str {
         match self.work {
             Work::Board(_) => "use a callback, or a leaderboard hook",
-            Work::Ask { .. } | Work::Count(_) => "use a callback",
+            Work::Ask { .. } | Work::Count(_) | Work::Servers(_) => "use a callback",
         }
     }
 
@@ -167,6 +169,22 @@ impl Requests<'_> {
         Ok(Request { work: Work::Board(Box::new(search)), operation, target: board.into(), more_targets: Vec::new() })
     }
 
+    /// All servers that are up.
+    pub fn servers(&self) -> Made {
+        let work = Work::Servers(Box::new(Search::new(self.prefix, None)));
+        Ok(Request { work, operation: "servers", target: Box::default(), more_targets: Vec::new() })
+    }
+
+    /// The server with this player.
+    pub fn find_player(&self, steamid64: &[u8]) -> Made {
+        let player = std::str::from_utf8(steamid64).ok().filter(|text| is_steamid64(text));
+        let Some(player) = player else {
+            return Err(Refusal::Encode("the steamid64 has other characters than 1 to 20 digits".to_owned()));
+        };
+        let work = Work::Servers(Box::new(Search::new(self.prefix, Some(player))));
+        Ok(Request { work, operation: "findplayer", target: steamid64.into(), more_targets: Vec::new() })
+    }
+
     /// The beginning of a command whose first argument is a key.
     fn on_key(&self, name: &str, key: &[u8]) -> Result<Command, Refusal> {
         fits("key", key, NAME_BYTES_MAX)?;
@@ -282,6 +300,12 @@ mod tests {
                 (requests.leaderboard(b"a*b*", 10.0), "encode: the board has more than one `*`"),
                 (requests.leaderboard(b"a", 0.0), "encode: n is 0"),
                 (requests.leaderboard(b"a", 10_001.0), "encode: n is 10001, 10000 are allowed"),
+                (
+                    requests.find_player(b"STEAM_0:1:1"),
+                    "encode: the steamid64 has other characters than 1 to 20 digits",
+                ),
+                (requests.find_player(b""), "encode: the steamid64"),
+                (requests.find_player(b"76561197960287930"), "made"),
                 (requests.command(&[vec![b'x'; VALUE_BYTES_MAX + 1]]), "too_large: the command"),
                 (requests.command(&vec![vec![b'x']; COMMAND_ARGUMENTS_MAX + 1]), "encode: the command has 15001 words"),
             ] {

@@ -22,6 +22,10 @@ pub enum Notice {
     Error { operation: &'static str, target: Box<[u8]>, reason: String },
     /// `RealtimeActionFailed(hook, kind, reason)`: the library gave up an action of this hook.
     ActionFailed { hook: Arc<[u8]>, kind: &'static str, reason: String },
+    /// `RealtimeServerUp(name)`: another server is there.
+    ServerUp { name: Box<str> },
+    /// `RealtimeServerDown(name)`: another server is gone.
+    ServerDown { name: Box<str> },
 }
 
 /// An argument of a game hook.
@@ -41,6 +45,8 @@ impl Notice {
             Notice::Overflow { .. } => "RealtimeOverflow",
             Notice::Error { .. } => "RealtimeError",
             Notice::ActionFailed { .. } => "RealtimeActionFailed",
+            Notice::ServerUp { .. } => "RealtimeServerUp",
+            Notice::ServerDown { .. } => "RealtimeServerDown",
         }
     }
 
@@ -58,6 +64,7 @@ impl Notice {
                 [text(operation.as_bytes()), text(target), text(reason.as_bytes())]
             }
             Notice::ActionFailed { hook, kind, reason } => [text(hook), text(kind.as_bytes()), text(reason.as_bytes())],
+            Notice::ServerUp { name } | Notice::ServerDown { name } => [text(name.as_bytes()), None, None],
         }
     }
 

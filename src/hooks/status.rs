@@ -207,6 +207,21 @@ pub struct GameValues {
     pub gamemode: Option<String>,
     pub players: Option<u32>,
     pub max_players: Option<u32>,
+    /// The players, if they were asked for (option `presence_players`).
+    pub list: Vec<Player>,
+}
+
+/// Whether the text can be a SteamID64: 1 to 20 digits. Bots have short ones.
+pub(crate) fn is_steamid64(text: &str) -> bool {
+    (1..=20).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// A player on this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Player {
+    /// Decimal digits.
+    pub steamid64: Box<str>,
+    pub name: Box<str>,
 }
 
 #[cfg(test)]

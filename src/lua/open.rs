@@ -175,9 +175,9 @@ fn push_utc_offset(lua: Lua) {
 fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_globals();
     lua.push_bytes(b"realtime");
-    lua.push_table(0, 24);
+    lua.push_table(0, 26);
     // Name, function, and the function of the prelude that it calls: upvalue 2 (`stack::HELPER`).
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 20] = [
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 22] = [
         ("Emit", events::emit, Some(describe)),
         ("On", events::on, Some(takes_meta)),
         ("Off", events::off, None),
@@ -190,6 +190,8 @@ fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
         ("Expire", values::expire, None),
         ("Command", values::command, None),
         ("GetLeaderboard", values::get_leaderboard, None),
+        ("Servers", values::servers, None),
+        ("FindPlayer", values::find_player, None),
         ("AddHook", hooks::add_hook, Some(strip)),
         ("RemoveHook", hooks::remove_hook, None),
         ("ReadEventLog", event_log::read_event_log, Some(describe)),

@@ -176,16 +176,26 @@ local function notify(name, ...)
 	hook.Run(name, ...)
 end
 
--- The values of the game for status messages: hostname, map, gamemode, players, max_players. Nil for a value whose function
--- is missing or raises an error.
-local function game_values()
+-- The values of the game for status messages and other servers: hostname, map, gamemode, players, max_players, and, if it
+-- is wanted, the list of players: a line "steamid64 name" for each. Nil for a value whose function is missing or raises an
+-- error.
+local function game_values(wants_list)
 	local function ask(get)
 		local told, value = pcall(get)
 		if told then return value end
 	end
 	local players = ask(function() return player.GetCount() end) or ask(function() return #player.GetAll() end)
+	local list = wants_list and ask(function()
+		local lines = {}
+		for _, ply in ipairs(player.GetAll()) do
+			-- A player who has just connected may have no name yet, and must not cost the others.
+			local line = ask(function() return ply:SteamID64() .. " " .. string.gsub(ply:Nick(), "%c", " ") end)
+			if #lines < 128 and line then lines[#lines + 1] = line end
+		end
+		return table.concat(lines, "\n")
+	end)
 	return ask(function() return GetHostName() end), ask(function() return game.GetMap() end),
-		ask(function() return engine.ActiveGamemode() end), players, ask(function() return game.MaxPlayers() end)
+		ask(function() return engine.ActiveGamemode() end), players, ask(function() return game.MaxPlayers() end), list
 end
 
 local function start(pump)

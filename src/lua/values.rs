@@ -329,3 +329,22 @@ fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
     let list = [Argument::Key, Argument::Number, Argument::Callback];
     read(lua, "GetLeaderboard", &list, |requests, given| requests.leaderboard(given.key, given.number))
 }
+
+entry! {
+    /// `realtime.Servers([cb]) -> array of servers | nil, reason`: the servers that are up, by their names.
+    servers, run_servers
+}
+
+fn run_servers(lua: Lua) -> EntryOutcome {
+    read(lua, "Servers", &[Argument::Callback], |requests, _| requests.servers())
+}
+
+entry! {
+    /// `realtime.FindPlayer(steamid64 [, cb]) -> {server, name} | nil [, reason]`. Nil without a reason: the player is on no
+    /// server that shows its players.
+    find_player, run_find_player
+}
+
+fn run_find_player(lua: Lua) -> EntryOutcome {
+    read(lua, "FindPlayer", &[Argument::Key, Argument::Callback], |requests, given| requests.find_player(given.key))
+}

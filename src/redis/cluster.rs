@@ -20,7 +20,7 @@ const NODES_MAX: usize = 16;
 pub(crate) const INFO: &[u8] = b"cluster_state:";
 
 /// A node, by host and port.
-pub(crate) type NodePlace = (String, u16);
+pub type NodePlace = (String, u16);
 
 /// The line of a node: 0 is the connection to the Redis of the settings, and 1 the first of the other nodes.
 pub(crate) type LineNumber = u8;
@@ -51,7 +51,7 @@ pub(crate) fn beside(name: &[u8], key: &[u8]) -> Option<Vec<u8>> {
 
 /// An error reply by which a node says that another one serves the key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Redirect {
+pub enum Redirect {
     /// The slot belongs to another node. The host is empty if it is that of the node which says so.
     Moved(u16, NodePlace),
     /// The slot is on its way to another node.
@@ -62,7 +62,7 @@ pub(crate) enum Redirect {
 
 impl Redirect {
     /// Reads an error reply, without its dash. `None`: it is another error, or names no usable node.
-    pub(crate) fn parse(error: &[u8]) -> Option<Redirect> {
+    pub fn parse(error: &[u8]) -> Option<Redirect> {
         let text = std::str::from_utf8(error).ok()?;
         let mut words = text.split(' ');
         let code = words.next()?.to_ascii_uppercase();

@@ -68,13 +68,9 @@ impl Connection {
     }
 
     /// As [`Connection::open`], to another node of a cluster, with the same login. `patience`: for each address of the
-    /// host, for TLS, and for the login.
-    pub(crate) fn open_node(
-        config: &Config,
-        host: String,
-        port: u16,
-        patience: Duration,
-    ) -> Result<Connection, ConnectError> {
+    /// host, for TLS, and for the login. An empty host is that of the settings.
+    pub fn open_node(config: &Config, host: String, port: u16, patience: Duration) -> Result<Connection, ConnectError> {
+        let host = if host.is_empty() { config.redis.host.clone() } else { host };
         let address = Address { host, port, sentinels: None, ..config.redis.clone() };
         Connection::open_within(config, &address, "node", patience)
     }

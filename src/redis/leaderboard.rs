@@ -85,7 +85,7 @@ impl PartialOrd for BoardEntry {
 
 /// The state of a search after a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SearchProgress {
+pub enum SearchProgress {
     /// [`Board::encode`] has another command.
     More,
     /// Redis is a cluster: [`Board::spread`] is next.

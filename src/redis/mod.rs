@@ -20,6 +20,7 @@ pub(crate) mod counter;
 pub(crate) mod error_reply;
 pub(crate) mod leaderboard;
 pub(crate) mod lease;
+pub(crate) mod presence;
 pub(crate) mod push;
 pub(crate) mod reply;
 #[cfg(feature = "tls")]

@@ -202,6 +202,8 @@ pub(crate) struct Limits(Mutex<Denied>);
 struct Denied {
     scripts: Option<String>,
     leases: Option<String>,
+    presence: Option<String>,
+    name: Option<String>,
 }
 
 impl Denied {
@@ -209,17 +211,23 @@ impl Denied {
         match limit {
             Limit::Scripts => &mut self.scripts,
             Limit::Leases => &mut self.leases,
+            Limit::Presence => &mut self.presence,
+            Limit::Name => &mut self.name,
         }
     }
 }
 
-/// An ability that an ACL can deny.
+/// An ability that an ACL, or another server, can deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Scripts (EVAL). Counters and leases then use plain commands.
     Scripts,
     /// Leases. This server then never acts for the fleet on events of other servers.
     Leases,
+    /// The keys by which other servers see this one.
+    Presence,
+    /// A name of its own: another server has taken it.
+    Name,
 }
 
 impl Limits {
@@ -243,7 +251,7 @@ impl Limits {
     pub(crate) fn list(&self) -> Vec<String> {
         let mut denied = lock(&self.0);
         let sentence = |limit: Limit| Some(format!("{}; {}", limit.effect(), denied.of(limit).as_ref()?));
-        [Limit::Scripts, Limit::Leases].into_iter().filter_map(sentence).collect()
+        [Limit::Scripts, Limit::Leases, Limit::Presence, Limit::Name].into_iter().filter_map(sentence).collect()
     }
 }
 
@@ -255,6 +263,13 @@ impl Limit {
             Limit::Leases => {
                 "redis refuses the leases of this server (keys `rt:lead:*`): its fleet hooks and aggregators do not act on \
                  events of others"
+            }
+            Limit::Presence => {
+                "redis refuses the presence of this server (keys `rt:{servers}:*`): servers do not see each other"
+            }
+            Limit::Name => {
+                "another server has the name of this one: give each server its own name (option `server`), or scripts cannot \
+                 tell them apart"
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::threads::metrics::desk::MetricsDesk;
 use crate::threads::publisher::direct::DirectReads;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
+use crate::threads::publisher::standing::Standing;
 use crate::threads::selftest::lines::Selftest;
 use crate::threads::settings::Settings;
 use crate::threads::subscriber::inbox::{Inbox, Notices};
@@ -48,6 +49,7 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     pub(crate) direct: DirectReads,
     pub replies: Replies,
+    pub(crate) presence: Standing,
     // To the game thread, and to the other workers.
     pub inbox: Inbox,
     pub notices: Arc<Notices>,
@@ -108,6 +110,7 @@ impl Shared {
             ),
             outbox,
             direct: DirectReads::default(),
+            presence: Standing::default(),
             published,
             settled,
             links,

@@ -6,6 +6,7 @@ use std::process::Command;
 mod fleet;
 mod log;
 mod serve;
+mod servers;
 mod tail;
 
 /// The program, without the settings of whoever runs the tests.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use serde_json::{Value, json};
 
 use crate::fleet::{Game, PATIENCE, Running, numbered, wait_until};
+use crate::servers::show;
 
 /// A running program and the address of its page.
 struct Page {
@@ -411,4 +412,34 @@ fn pages_are_bounded_and_a_page_that_does_not_read_is_dropped() {
     assert_eq!((&pages["open"], &pages["refused"], &pages["most"]), (&json!(1), &json!(1), &json!(8)));
     // There is room again.
     page.open().wait("it is open", Stream::is_connected);
+}
+
+#[test]
+fn a_page_lists_the_servers_that_are_up() {
+    let game = Game::start(Some(r#"{"prefix":"gm:"}"#));
+    let page = Page::start(&game, &[]);
+    game.publish_heard(b"gm:player:kill", numbered("eu-1", 7, 1, "gm:player:kill", "\"x\":1").as_bytes());
+    game.publish(b"gm:player:kill", numbered("heard", 8, 1, "gm:player:kill", "\"x\":1").as_bytes());
+    let map = "<img src=x onerror=alert(1)>";
+    let text = json!({ "name": "eu-1", "map": map, "hostname": "x".repeat(200), "players": 3, "seen": 5 });
+    show(&game, "gm:", "eu-1/0000000000000007", &text);
+    let mut stream = page.open();
+    stream.wait("the list", |stream| stream.state["servers"][0]["up"] == true);
+    let servers = &stream.state["servers"];
+    let shown = |at: usize, names: &[&str]| names.iter().map(|name| servers[at][name].clone()).collect::<Vec<_>>();
+    assert_eq!(
+        shown(0, &["name", "boot", "map", "players", "seen", "events"]),
+        [json!("eu-1"), json!("0000000000000007"), json!(map), json!(3), json!(5), json!(1)]
+    );
+    assert_eq!(servers[0]["hostname"].as_str().unwrap().len(), 128);
+    assert_eq!(shown(1, &["name", "up", "events"]), [json!("heard"), Value::Null, json!(1)]);
+    assert_eq!((servers.as_array().unwrap().len(), &stream.state["trouble"]), (2, &json!("")));
+    // Its key is gone, and only the event is left of it.
+    game.command(&[b"DEL", b"gm:rt:{servers}:server:eu-1/0000000000000007"]);
+    stream.wait("it is down", |stream| {
+        stream.state["servers"].as_array().unwrap().iter().all(|server| server["up"].is_null())
+    });
+    assert_eq!(stream.state["servers"].as_array().unwrap().len(), 2);
+    game.command(&[b"SET", b"gm:rt:{servers}:index", b"x"]);
+    stream.wait("the trouble is said", |stream| stream.state["trouble"].as_str().unwrap().contains("WRONGTYPE"));
 }

@@ -25,7 +25,7 @@ realtime.AddAggregator("player:event", "sum", {
 })
 
 local function keep(name) return function(value, err) answers[name] = { value, err } end end
-local begun, deadline = false, host.mono() + 30
+local begun, asking, deadline = false, false, host.mono() + 30
 timer.Create("acl", 0, 0, function()
 	if realtime.Status() == "connected" and not begun then
 		begun = true
@@ -46,11 +46,20 @@ timer.Create("acl", 0, 0, function()
 		realtime.GetLeaderboard("acl:board", 3, keep("board"))
 		realtime.GetLeaderboard("acl:count:*", 3, keep("counters"))
 		realtime.Del("acl:text", "acl:zset", keep("del"))
+		realtime.FindPlayer("76561198012345678", keep("player"))
+	end
+	-- It shows itself with its first beat.
+	if begun and not answers.servers and not asking then
+		asking = true
+		realtime.Servers(function(list, err)
+			asking = false
+			if err or #list > 0 then keep("servers")(list, err) end
+		end)
 	end
 	local stats = realtime.Stats()
 	-- One by the hook `post`, one by the hook `status`.
 	local posted = stats.webhooks.delivered
-	local done = table.Count(answers) == 10 and heard == 1 and matched == 1 and window == 1 and asked == 1 and posted >= 2
+	local done = table.Count(answers) == 12 and heard == 1 and matched == 1 and window == 1 and asked == 1 and posted >= 2
 		and stats.outbox.waiting == 0 and saw("[realtime] self-test ")
 	if not done and host.mono() < deadline then return end
 	for name, answer in pairs(answers) do if answer[2] then refused[#refused + 1] = name .. ": " .. answer[2] end end

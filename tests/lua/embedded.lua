@@ -68,7 +68,10 @@ when("ready", ready, function()
 	assert(realtime.Set("settings", { map = "gm_construct" }) and realtime.Set("money:Jo", 100))
 	assert(realtime.Incr("money:Jo", 50, function(value) counted = value end))
 	for _, killer in ipairs({ "Jo", "Al", "Jo" }) do assert(realtime.Emit("kill", { killer = killer })) end
+	local listed = {}
 	when("all is heard, counted and summed up", function()
+		realtime.Servers(function(list) listed = list or listed end)
+		if #listed ~= 1 or listed[1].map ~= game.GetMap() then return false end
 		if #heard < 2 or counted == nil then return false end
 		local sum = 0
 		for _, count in ipairs(windows) do sum = sum + count end

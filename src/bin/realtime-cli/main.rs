@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `log.rs` | What do event logs hold? |
 //! | `tail.rs` | What passes through Redis now, line by line? |
+//! | `roll.rs`, `servers.rs` | Which servers are up, and how is their list printed? |
 //! | `serve/` | The same for a browser on this machine: which page, for whom, how much? |
 //! | `feed.rs` | How do events come from Redis, again and again? |
 //! | `settings.rs` | Which Redis, and who said so? |
@@ -27,7 +28,9 @@ mod feed;
 mod log;
 mod mask;
 mod options;
+mod roll;
 mod serve;
+mod servers;
 mod settings;
 mod tail;
 mod text;
@@ -37,6 +40,7 @@ mod time;
 const USAGE: &str = "\
 usage: realtime-cli log cat|stat|verify LOG ...   reads event logs
        realtime-cli tail PATTERN... [OPTION...]   prints events as they pass through Redis
+       realtime-cli servers [OPTION...]           prints the servers that are up
        realtime-cli serve [PATTERN...] [OPTION...] shows them on a page for a browser on this machine
 realtime-cli COMMAND --help lists the options of a command; realtime-cli --version prints the version
 ";
@@ -53,9 +57,11 @@ fn main() -> ExitCode {
         Some("--version" | "-V") => print(concat!("realtime-cli ", env!("CARGO_PKG_VERSION"), "\n")),
         Some("log") if asks_for_help => print(log::USAGE),
         Some("tail") if asks_for_help => print(tail::USAGE),
+        Some("servers") if asks_for_help => print(servers::USAGE),
         Some("serve") if asks_for_help => print(serve::USAGE),
         Some("log") => log::run(arguments, time::now_ms(), &mut out),
         Some("tail") => tail::run(arguments, &mut out).map(|()| 0),
+        Some("servers") => servers::run(arguments, &mut out).map(|()| 0),
         Some("serve") => serve::run(arguments, &mut out).map(|()| 0),
         Some("") => Err(Failure::Usage("no command is given".to_owned(), USAGE)),
         _ => Err(Failure::Usage(format!("there is no command `{}`", command.to_string_lossy()), USAGE)),

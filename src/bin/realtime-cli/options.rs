@@ -1,4 +1,4 @@
-//! The arguments of `tail` and `serve`: patterns, and options of which most have a value. Pure.
+//! The arguments of `tail`, `servers` and `serve`: patterns, and options of which most have a value. Pure.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use crate::Failure;
 /// Most patterns or boards of one run. Redis asks each pattern about each event.
 const NAMES_MAX: usize = 64;
 
-/// The options that both commands know, for their usage.
+/// The options that all of them know, for their usage.
 macro_rules! redis_options {
     () => {
         "\

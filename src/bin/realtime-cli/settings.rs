@@ -5,15 +5,20 @@
 //! embedded server of the folder first, which answers only while a game server uses it, and then the default address.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use realtime::facade::config::{Config, Place, Sources};
 use realtime::facade::embedded::Files;
 use realtime::facade::io::shown::shown;
+use realtime::facade::redis::cluster::NodePlace;
 use realtime::facade::redis::connection::{ConnectError, Connection};
 use realtime::facade::threads::settings::read_operator;
 
 use crate::Failure;
 use crate::options::Options;
+
+/// Longest attempt to connect to a node of a cluster.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The settings of one run.
 pub(crate) struct Settings {
@@ -55,6 +60,11 @@ impl Settings {
     /// Stands before every channel and key in Redis.
     pub(crate) fn prefix(&self) -> &str {
         &self.config.prefix
+    }
+
+    /// Connects to another node of the cluster that this Redis belongs to.
+    pub(crate) fn open_node(&self, (host, port): NodePlace) -> Result<Connection, ConnectError> {
+        Connection::open_node(&self.config, host, port, NODE_PATIENCE)
     }
 
     /// Connects. `purpose` is the end of the name in CLIENT LIST. Also returns the Redis in words.

@@ -32,10 +32,11 @@ use crate::redis::connection::Connection;
 use crate::redis::reply::Decoder;
 use crate::threads::publisher::direct::Line;
 use crate::threads::publisher::expiries::{Expiries, Expiry};
-use crate::threads::publisher::in_flight::{InFlight, Sent};
-use crate::threads::publisher::leases::{LEASE_KEYS_MAX, LeaseCommand, Leases};
+use crate::threads::publisher::in_flight::{InFlight, OwnCommands, Sent};
+use crate::threads::publisher::leases::{LEASE_KEYS_MAX, Leases};
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
+use crate::threads::publisher::presence::Presence;
 use crate::threads::publisher::refused::Refused;
 use crate::threads::publisher::scripts::Scripts;
 use crate::threads::shared::Shared;
@@ -64,6 +65,7 @@ pub(super) struct Backlog<'a> {
     pace: Pace,
     scripts: Scripts,
     leases: Leases,
+    presence: Presence,
     cluster: Cluster,
     expiries: Expiries,
     /// Some unsent counter may carry a number that Redis may have applied. False: certainly none does, so that a new
@@ -100,6 +102,7 @@ impl<'a> Backlog<'a> {
             pace: Pace::default(),
             scripts: Scripts::default(),
             leases: Leases::default(),
+            presence: Presence::default(),
             cluster: Cluster::default(),
             expiries: Expiries::default(),
             has_doubts: false,
@@ -149,13 +152,28 @@ impl<'a> Backlog<'a> {
     }
 
     /// The commands for leases that are due.
-    pub(super) fn ask_for_leases(&mut self, now: Instant) -> Vec<LeaseCommand> {
-        // A request before the map of a cluster is known would only be redirected.
-        if self.is_cluster() && matches!(self.pace, Pace::Rephrase { .. }) {
+    pub(super) fn ask_for_leases(&mut self, now: Instant) -> Vec<OwnCommands> {
+        if self.awaits_map() {
             return Vec::new();
         }
         let keys_max = if self.is_cluster() { 1 } else { LEASE_KEYS_MAX };
         self.leases.ask(self.shared, now, !self.scripts.are_forbidden(), keys_max)
+    }
+
+    /// The commands for this server's presence that are due. `ends`: those that end it.
+    pub(super) fn ask_for_presence(&mut self, now: Instant, ends: bool) -> OwnCommands {
+        if ends {
+            self.presence.end(self.shared)
+        } else if self.awaits_map() {
+            OwnCommands::default()
+        } else {
+            self.presence.ask(self.shared, now)
+        }
+    }
+
+    /// The map of a cluster is not known yet: a command of this thread's own would only be redirected.
+    fn awaits_map(&self) -> bool {
+        self.is_cluster() && matches!(self.pace, Pace::Rephrase { .. })
     }
 
     // ---- reads by the game thread ------------------------------------------------------------------------------------
@@ -219,6 +237,10 @@ impl<'a> Backlog<'a> {
 
     pub(super) fn leases(&mut self) -> &mut Leases {
         &mut self.leases
+    }
+
+    pub(super) fn presence(&mut self) -> &mut Presence {
+        &mut self.presence
     }
 
     /// Moves everything in the outbox behind the unsent items, and takes back the mark that a reader waits there.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
 use crate::redis::cluster::LineNumber;
+use crate::redis::command;
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::outbox::Outgoing;
 
@@ -21,11 +22,29 @@ pub(super) enum Sent {
     /// TTL or EXPIRE of a counter's key.
     Expiry(Expiry),
     Leases(LeaseRequest),
+    Presence(PresenceRequest),
     /// CLUSTER SLOTS: the map of a cluster.
     Map,
     /// ROLE, or PING where an ACL forbids ROLE. Any reply proves that the connection is alive; a role other than master
     /// proves that it is of no use.
     Heartbeat,
+}
+
+/// Commands of this thread's own that are sent together: in a cluster to the node of the first key.
+#[derive(Default)]
+pub(super) struct OwnCommands {
+    pub(super) key: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
+    /// One entry for each reply.
+    pub(super) sent: Vec<Sent>,
+}
+
+impl OwnCommands {
+    /// Adds a command of this server's presence.
+    pub(super) fn add(&mut self, words: &[&[u8]], request: PresenceRequest) {
+        command::encode(&mut self.bytes, words);
+        self.sent.push(Sent::Presence(request));
+    }
 }
 
 /// Leases that one command asks for.
@@ -35,6 +54,16 @@ pub(super) struct LeaseRequest {
     pub(super) asked: Instant,
     /// How many times longer than usual the lease lasts ([`crate::config::limits::THRIFT`]).
     pub(super) thrift: u32,
+}
+
+/// A command of this server's presence, by its reply (`publisher/presence.rs`).
+pub(super) enum PresenceRequest {
+    /// A write. Only an error matters.
+    Write,
+    /// ZRANGE of the index.
+    Index,
+    /// MGET of the keys of these members.
+    Values(Vec<Box<str>>),
 }
 
 /// The queue of commands in flight.
@@ -132,7 +161,7 @@ impl InFlight {
             match sent {
                 Sent::Item(item) => items.push(item),
                 Sent::Expiry(expiry) => expiries.push(expiry),
-                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Map | Sent::Heartbeat => {}
+                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Map | Sent::Heartbeat => {}
             }
         }
         (items, expiries)
@@ -144,7 +173,7 @@ impl Sent {
         match self {
             Sent::Item(item) => item.weight(),
             Sent::Expiry(expiry) => expiry.weight(),
-            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Map | Sent::Heartbeat => 0,
+            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Map | Sent::Heartbeat => 0,
         }
     }
 
@@ -154,7 +183,11 @@ impl Sent {
         match self {
             Sent::Item(Outgoing::Run(run)) => run.is_awaited(),
             Sent::Leases(_) | Sent::Map => true,
-            Sent::Item(Outgoing::Publish(_)) | Sent::Auxiliary(..) | Sent::Expiry(_) | Sent::Heartbeat => false,
+            Sent::Item(Outgoing::Publish(_))
+            | Sent::Auxiliary(..)
+            | Sent::Expiry(_)
+            | Sent::Presence(_)
+            | Sent::Heartbeat => false,
         }
     }
 }

@@ -31,19 +31,11 @@ use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
+use crate::threads::publisher::in_flight::{LeaseRequest, OwnCommands, Sent};
 use crate::threads::shared::Shared;
 
 /// Most leases in one request: Redis runs a script to its end before it serves anybody else.
 pub(super) const LEASE_KEYS_MAX: usize = 256;
-
-/// Commands that are to be sent together, for leases of which `key` is the first.
-pub(super) struct LeaseCommand {
-    pub(super) key: Vec<u8>,
-    pub(super) bytes: Vec<u8>,
-    /// One entry for each reply.
-    pub(super) sent: Vec<Sent>,
-}
 
 #[derive(Default)]
 pub(super) struct Leases {
@@ -133,7 +125,7 @@ impl Leases {
     }
 
     /// The requests that are due. `scripts`: this user may run scripts. `keys_max`: leases in one request.
-    pub(super) fn ask(&mut self, shared: &Shared, now: Instant, scripts: bool, keys_max: usize) -> Vec<LeaseCommand> {
+    pub(super) fn ask(&mut self, shared: &Shared, now: Instant, scripts: bool, keys_max: usize) -> Vec<OwnCommands> {
         let mut commands = Vec::new();
         if shared.published.version() != self.version {
             self.follow(shared, scripts, keys_max, &mut commands);
@@ -151,7 +143,7 @@ impl Leases {
             let note = |leases: &[(Fingerprint, Arc<Lease>)]| {
                 Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now, thrift })
             };
-            let mut command = LeaseCommand { key: keys.first().to_vec(), bytes: Vec::new(), sent: Vec::new() };
+            let mut command = OwnCommands { key: keys.first().to_vec(), bytes: Vec::new(), sent: Vec::new() };
             if scripts {
                 keys.encode_take(&mut command.bytes, shared.boot, LEASE * thrift);
                 command.sent.push(note(some));
@@ -168,7 +160,7 @@ impl Leases {
     }
 
     /// Takes over the leases of the newest routes, and frees the keys of leases that no hook wants any more.
-    fn follow(&mut self, shared: &Shared, scripts: bool, keys_max: usize, commands: &mut Vec<LeaseCommand>) {
+    fn follow(&mut self, shared: &Shared, scripts: bool, keys_max: usize, commands: &mut Vec<OwnCommands>) {
         let (version, routes) = shared.published.current();
         let moved = *routes.prefix() != self.prefix;
         let mut gone = Vec::new();
@@ -199,7 +191,7 @@ impl Leases {
             let mut bytes = Vec::new();
             keys.encode_free(&mut bytes, shared.boot);
             let sent = vec![Sent::Auxiliary("lease", b"rt:lead:*".as_slice().into())];
-            commands.push(LeaseCommand { key: keys.first().to_vec(), bytes, sent });
+            commands.push(OwnCommands { key: keys.first().to_vec(), bytes, sent });
         }
         (self.version, self.prefix) = (version, routes.prefix().to_owned());
         self.routes = routes;

@@ -11,7 +11,7 @@
 //! | [`backlog`] | Which items have no fate yet, and which is written next? |
 //! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
 //! | [`in_flight`] | Which command does the next reply answer? |
-//! | [`leases`], [`expiries`] | Which commands does this thread add of its own? |
+//! | [`leases`], [`expiries`], [`presence`] with [`standing`] | Which commands does this thread add of its own? |
 //! | [`session`] | How does the work on one connection go? |
 
 use std::sync::Arc;
@@ -33,11 +33,13 @@ mod in_flight;
 mod leases;
 pub(crate) mod outbox;
 mod pace;
+mod presence;
 mod refused;
 pub(crate) mod replies;
 pub(crate) mod run;
 mod scripts;
 mod session;
+pub(crate) mod standing;
 
 /// The thread's loop: connect, work until the connection ends, wait, connect again, until stop.
 pub(crate) fn run(shared: &Arc<Shared>) {

@@ -7,7 +7,7 @@
 //! | `Ask`, [`Again::Write`] (idempotent) | writes | sent again, unless that would undo a change behind it | kept |
 //! | `Ask`, [`Again::Never`] | unknown | counts as `unknown` | kept |
 //! | `Count` | counts | sent again with its number | counters among themselves: none |
-//! | `Board` | reads | begins anew | none |
+//! | `Board`, `Servers` | reads | begins anew | none |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::redis::cluster::{self, LineNumber};
 use crate::redis::command::Command;
 use crate::redis::counter::{Count, Form};
 use crate::redis::leaderboard::Board;
+use crate::redis::presence::Search;
 use crate::threads::publisher::replies::ReplyTo;
 
 /// Bytes that one search for a leaderboard is charged against the outbox's bound, so that only a few run at once.
@@ -65,6 +66,8 @@ pub(crate) enum Work {
     Count(CountJob),
     /// The search for a leaderboard: SCAN and MGET in turn, in a cluster on all masters.
     Board(Box<Board>),
+    /// The search for servers, or for a player on them: ZRANGE, then MGET.
+    Servers(Box<Search>),
 }
 
 /// Whether a command is sent again when its answer is lost.
@@ -103,7 +106,7 @@ impl Run {
             Work::Ask { command, .. } => command.bytes_max(),
             Work::Count(job) => job.count.bytes(),
             // It keeps keys and hashes while it searches.
-            Work::Board(_) => BOARD_BYTES,
+            Work::Board(_) | Work::Servers(_) => BOARD_BYTES,
         };
         Run {
             weight: bytes + target.len() + ITEM_OVERHEAD_BYTES,
@@ -148,7 +151,7 @@ impl Run {
         let waited = now.saturating_duration_since(self.queued);
         match (self.reply_to, &self.work) {
             (ReplyTo::Reader { deadline, .. }, _) => now >= deadline,
-            (_, Work::Board(_)) => waited >= BOARD_TIME_MAX,
+            (_, Work::Board(_) | Work::Servers(_)) => waited >= BOARD_TIME_MAX,
             (_, Work::Ask { again: Again::Read, .. }) => waited >= READ_AGE_MAX,
             _ => false,
         }
@@ -159,7 +162,7 @@ impl Run {
         match &self.work {
             Work::Ask { again: Again::Never, .. } => false,
             Work::Ask { again: Again::Write, .. } => self.attempts < WRITE_ATTEMPTS_MAX,
-            Work::Ask { again: Again::Read, .. } | Work::Board(_) => true,
+            Work::Ask { again: Again::Read, .. } | Work::Board(_) | Work::Servers(_) => true,
             Work::Count(job) => job.number.is_some_and(|(_, since)| remembers(now.saturating_duration_since(since))),
         }
     }
@@ -167,7 +170,7 @@ impl Run {
     /// Its effect on keys, which decides about order.
     pub(crate) fn effect(&self) -> Effect {
         match &self.work {
-            Work::Ask { again: Again::Read, .. } | Work::Board(_) => Effect::Reads,
+            Work::Ask { again: Again::Read, .. } | Work::Board(_) | Work::Servers(_) => Effect::Reads,
             Work::Ask { again: Again::Write, .. } => Effect::Writes,
             Work::Ask { again: Again::Never, .. } => Effect::Unknown,
             Work::Count(_) => Effect::Counts,
@@ -179,9 +182,9 @@ impl Run {
         matches!(&self.work, Work::Board(board) if board.expects_error())
     }
 
-    /// Whether it is the search for a leaderboard.
+    /// Whether it is a search in steps, for a leaderboard or for servers.
     pub(crate) fn is_board(&self) -> bool {
-        matches!(self.work, Work::Board(_))
+        matches!(self.work, Work::Board(_) | Work::Servers(_))
     }
 
     /// Whether it has to know the masters of a cluster, and does not.
@@ -193,7 +196,7 @@ impl Run {
     pub(crate) fn number(&self) -> Option<u64> {
         match &self.work {
             Work::Count(job) => job.number.map(|(number, _)| number),
-            Work::Ask { .. } | Work::Board(_) => None,
+            Work::Ask { .. } | Work::Board(_) | Work::Servers(_) => None,
         }
     }
 
@@ -201,7 +204,7 @@ impl Run {
     pub(crate) fn form(&self) -> Option<Form> {
         match &self.work {
             Work::Count(job) => job.form,
-            Work::Ask { .. } | Work::Board(_) => None,
+            Work::Ask { .. } | Work::Board(_) | Work::Servers(_) => None,
         }
     }
 
@@ -214,7 +217,7 @@ impl Run {
     pub(crate) fn scans_on(&self) -> Option<LineNumber> {
         match &self.work {
             Work::Board(board) => board.line(),
-            Work::Ask { .. } | Work::Count(_) => None,
+            Work::Ask { .. } | Work::Count(_) | Work::Servers(_) => None,
         }
     }
 
@@ -224,6 +227,7 @@ impl Run {
             Work::Ask { command, .. } => command.key(),
             Work::Count(job) => Some(&*job.count.key),
             Work::Board(board) => return self.slot.or_else(|| board.slot()),
+            Work::Servers(search) => return self.slot.or_else(|| Some(search.slot())),
         };
         self.slot.or_else(|| key.map(cluster::slot))
     }
@@ -252,7 +256,17 @@ impl Run {
         match &mut self.work {
             Work::Count(job) => job.in_doubt = job.number.is_some(),
             Work::Board(board) => board.restart(),
+            Work::Servers(search) => search.restart(),
             Work::Ask { .. } => {}
+        }
+    }
+
+    /// Begins a search in steps anew; any other command stays as it is.
+    pub(crate) fn restart_search(&mut self) {
+        match &mut self.work {
+            Work::Board(board) => board.restart(),
+            Work::Servers(search) => search.restart(),
+            Work::Ask { .. } | Work::Count(_) => {}
         }
     }
 

@@ -134,6 +134,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 let now = Instant::now();
                 self.encode_heartbeat(now);
                 self.encode_leases(now);
+                self.encode_presence(now, false);
                 self.encode_expiries(now);
             }
             self.write(before == 0)?;
@@ -145,7 +146,9 @@ impl<'a, 'b> Session<'a, 'b> {
             self.poll = if in_flight < before { ANSWER_POLL_FIRST } else { (self.poll * 2).min(ANSWER_POLL_LONGEST) };
         }
         // A key that should end is not left without an end.
-        self.encode_expiries(Instant::now());
+        let now = Instant::now();
+        self.encode_expiries(now);
+        self.encode_presence(now, true);
         self.write(false)?;
         Ok(End::Stop)
     }

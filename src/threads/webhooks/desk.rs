@@ -27,6 +27,9 @@ pub struct StatusDesk {
     pub(crate) started_ms: u64,
     /// A hook with a status message exists. Without one nobody asks the game.
     is_used: AtomicBool,
+    /// Other servers see this one, and its players.
+    is_present: AtomicBool,
+    shows_players: AtomicBool,
     /// The game thread is to ask Lua for the values.
     wants_game: AtomicBool,
     game: Mutex<Option<Told>>,
@@ -41,6 +44,8 @@ impl StatusDesk {
         StatusDesk {
             started_ms: identity::unix_ms(SystemTime::now()),
             is_used: AtomicBool::new(false),
+            is_present: AtomicBool::new(false),
+            shows_players: AtomicBool::new(false),
             wants_game: AtomicBool::new(false),
             game: Mutex::default(),
             ids: Queue::default(),
@@ -53,14 +58,25 @@ impl StatusDesk {
         self.is_used.store(is_used, Ordering::Release);
     }
 
-    /// Asks for the values of the game, if there are status messages. The caller makes the pump look.
+    /// Notes whether other servers see this one, and its players.
+    pub(crate) fn be_present(&self, is_present: bool, shows_players: bool) {
+        self.is_present.store(is_present, Ordering::Release);
+        self.shows_players.store(shows_players, Ordering::Release);
+    }
+
+    /// Whether the list of players is wanted with the other values.
+    pub(crate) fn shows_players(&self) -> bool {
+        self.shows_players.load(Ordering::Acquire)
+    }
+
+    /// Asks for the values of the game, if somebody needs them. The caller makes the pump look.
     pub(crate) fn ask_game(&self) {
-        if self.is_used.load(Ordering::Acquire) {
+        if self.is_used.load(Ordering::Acquire) || self.is_present.load(Ordering::Acquire) {
             self.want_game();
         }
     }
 
-    /// The same whether or not there are status messages: for the metrics file.
+    /// The same whether or not anybody needs them: for the metrics file.
     pub(crate) fn want_game(&self) {
         self.wants_game.store(true, Ordering::Release);
     }

@@ -351,6 +351,7 @@ fn values_of_the_game_fill_the_texts() {
         gamemode: None,
         players: Some(3),
         max_players: Some(16),
+        ..GameValues::default()
     };
     let expected = json!({
         "allowed_mentions": { "parse": [] },

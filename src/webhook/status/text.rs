@@ -57,7 +57,7 @@ pub(crate) fn message_of(
 impl Values<'_> {
     /// A member for each placeholder, except for `{time}`, which every event has.
     fn json(&self) -> String {
-        let GameValues { hostname, map, gamemode, players, max_players } = self.game;
+        let GameValues { hostname, map, gamemode, players, max_players, .. } = self.game;
         let mut json = Writer::default();
         json.open(b'{');
         json.name("server").text(self.server.as_bytes());

@@ -369,6 +369,27 @@ fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// The first is in the index before the second begins, so it hears of the second, and the second does not hear of it.
+#[test]
+fn servers_see_each_other_and_their_players() {
+    let prefix = prefix("presence");
+    let players = ("REALTIME_PRESENCE_PLAYERS", "true");
+    let mut client = Client::connect();
+    let first =
+        Host::start_with("presence", &prefix, &["--set", "how=first"], &[("REALTIME_SERVER", "first"), players]);
+    let index = format!("{prefix}rt:{{servers}}:index");
+    let is_there = fault_kit::comes_true(fault_kit::PATIENCE, || {
+        client.send(&[b"ZCARD", index.as_bytes()]);
+        client.read(|reply| match reply {
+            Reply::Integer(count) => Some(count),
+            _ => None,
+        }) == 1
+    });
+    assert!(is_there, "the first server is not in the index");
+    Host::start_with("presence", &prefix, &["--set", "how=second"], &[("REALTIME_SERVER", "second")]).pass();
+    first.pass();
+}
+
 /// The values come from the game, and a map change is shown by the same message.
 #[test]
 fn a_status_message_shows_the_game() {

@@ -206,7 +206,9 @@ fn the_users_of_the_readme_may_do_all_that_they_are_for() {
     let discord = Web::start(|_| Answer::Full(200, String::new(), r#"{"id":"1"}"#.to_owned()));
     let set = format!("discord={}", discord.url("/api/webhooks/1/acl"));
     let address = redis().replace("redis://", &format!("redis://{user}:hunter2@"));
-    let environment = variables("gm:", &[("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user)]);
+    let options =
+        [("REALTIME_REDIS", address.as_str()), ("REALTIME_SERVER", &user), ("REALTIME_PRESENCE_PLAYERS", "true")];
+    let environment = variables("gm:", &options);
     Host::launch("acl", 60, &["--set", &set], environment).pass();
     admin.administer(&format!("ACL DELUSER {user} {watch}"));
 }

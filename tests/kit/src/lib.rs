@@ -18,6 +18,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use realtime::facade::config::Config;
+
 pub mod certificates;
 mod cluster;
 mod connect_proxy;
@@ -48,6 +50,13 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often [`within`] measures before it reports a broken bound.
 const TRIES_MAX: usize = 10;
+
+/// The settings of a server in a test. Without presence, so that a scripted Redis gets the test's own commands only.
+pub fn defaults() -> Config {
+    let mut config = Config::defaults("test", 1);
+    config.presence = false;
+    config
+}
 
 /// Waits until `done` returns true; the test fails after [`PATIENCE`].
 #[track_caller]

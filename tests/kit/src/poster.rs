@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use realtime::facade::config::Config;
 use realtime::facade::event::EventText;
 use realtime::facade::event::notice::Notice;
 use realtime::facade::hooks::request::Webhook;
@@ -17,7 +16,7 @@ use realtime::facade::threads::workers::Workers;
 use realtime::facade::webhook::schedule::{DestinationReport, DestinationState};
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, comes_true, wait_for, wait_until};
+use crate::{PATIENCE, comes_true, defaults, wait_for, wait_until};
 
 pub struct Poster {
     pub shared: Arc<Shared>,
@@ -74,7 +73,7 @@ impl Poster {
     pub fn with(mut settings: Value, folder: Folder) -> Poster {
         // No server listens on this port: webhooks need no Redis.
         settings["redis"] = json!("redis://127.0.0.1:1");
-        let mut config = Config::defaults("test", 1);
+        let mut config = defaults();
         assert_eq!(config.apply_json("test", &settings.to_string()), []);
         let shared =
             Shared::new(config, folder.path().to_owned(), Arc::new(Stats::default()), Arc::new(AtomicBool::new(true)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use realtime::facade::config::{Config, Sources};
+use realtime::facade::config::Sources;
 use realtime::facade::engine::requests::{Request, Requests};
 use realtime::facade::engine::{Call, CallbackRef, Deliver, Engine, Outcome, Refusal};
 use realtime::facade::event::notice::Notice;
@@ -16,7 +16,7 @@ use realtime::facade::threads::shared::Shared;
 use serde_json::{Value, json};
 
 use crate::poster::Folder;
-use crate::{PATIENCE, comes_true};
+use crate::{PATIENCE, comes_true, defaults};
 
 /// The queues of `Stats()`.
 const QUEUES: [&str; 8] = ["outbox", "inbox", "notices", "replies", "actions", "aggregates", "files", "webhooks"];
@@ -113,7 +113,7 @@ impl Server {
 
     /// Starts with these options; [`Engine::configure`] can change them later.
     pub fn with(settings: Value) -> Server {
-        let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
+        let mut sources = Sources::new(defaults(), None, |_| None);
         sources.configure(&settings.to_string()).unwrap();
         assert_eq!(sources.resolve().1, []);
         Server::from_sources(sources)

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use fault_kit::{Cluster, Redis, Scripted, Server, comes_true, wait_for, wait_until};
+use realtime::facade::event::notice::Notice;
+use realtime::facade::hooks::status::Player;
 use serde_json::json;
 
 /// The slots of these keys are on different nodes, and on those of the keys of numbers.
@@ -223,6 +225,57 @@ fn a_slot_that_moves_loses_and_doubles_nothing() {
     assert_eq!(lists, ["4", "4", "6", "6"]);
     assert_eq!(lost(&server), 0, "{:?}", server.errors());
     server.stop();
+}
+
+/// Servers on three nodes see each other: all keys of presence have one slot, which moves.
+#[test]
+fn servers_on_all_nodes_see_each_other() {
+    let cluster = Cluster::start(&[]);
+    let start = |node: &Redis, name: &str| {
+        let settings = json!({ "redis": node.url(), "server": name, "prefix": "p:", "sync_timeout_ms": 1000,
+            "presence": true, "presence_players": true });
+        Server::with(settings)
+    };
+    let names = ["one", "two", "three"];
+    let mut fleet: Vec<Server> = cluster.0.iter().zip(names).map(|(node, name)| start(node, name)).collect();
+    for (server, name) in fleet.iter_mut().zip(["1", "2", "3"]) {
+        server.game.list = vec![Player { steamid64: name.into(), name: name.into() }];
+    }
+    let all = |fleet: &mut Vec<Server>| {
+        fleet.iter_mut().for_each(|server| _ = server.tick());
+        fleet.iter_mut().all(|server| server.read(|requests| requests.servers()).matches("{name=").count() == 3)
+    };
+    wait_until("each lists all", || all(&mut fleet));
+    assert_eq!(fleet[2].read(|requests| requests.find_player(b"1")), "{server='one',name='1'}");
+    assert_eq!(fleet[0].read(|requests| requests.find_player(b"9")), "nil");
+
+    let index = "p:rt:{servers}:index";
+    let slot = cluster.begin_move(index);
+    let keys = cluster.nodes_of(index).0.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+    let mut keys: Vec<String> = keys.lines().map(str::to_owned).collect();
+    // The index, three servers and their players. The first key decides which node is the old one.
+    keys.sort_by_key(|key| key != index);
+    assert_eq!(keys.len(), 7, "{keys:?}");
+    cluster.end_move(&slot, &keys);
+    wait_until("each lists all again", || all(&mut fleet));
+    let beat = |cluster: &Cluster| cluster.command(&["PTTL", &keys[1]]).parse::<i64>().unwrap();
+    let before = beat(&cluster);
+    wait_until("it beats at the new node", || {
+        fleet.iter_mut().for_each(|server| _ = server.tick());
+        beat(&cluster) > before
+    });
+    let gone = fleet.pop().unwrap();
+    gone.stop();
+    assert_eq!(cluster.command(&["ZCARD", index]), "2");
+    let is_down = |server: &Server| server.told.contains(&Notice::ServerDown { name: "three".into() });
+    wait_until("its end is told", || {
+        fleet.iter_mut().for_each(|server| _ = server.tick());
+        fleet.iter().all(is_down)
+    });
+    for server in &fleet {
+        assert!(server.errors().is_empty() && server.stat("/reconnects") == 0, "{:?}", server.errors());
+    }
+    fleet.into_iter().for_each(Server::stop);
 }
 
 /// A node dies: events and the keys of other nodes go on, each command for it is reported; when it is back, it is used.

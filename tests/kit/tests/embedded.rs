@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fault_kit::{Folder, PATIENCE, Redis, ReservedPort, wait_until};
-use realtime::facade::config::{Address, Config, Sources};
+use fault_kit::{Folder, PATIENCE, Redis, ReservedPort, defaults, wait_until};
+use realtime::facade::config::{Address, Sources};
 use realtime::facade::embedded::{Claim, Files, Server, Waker};
 use realtime::facade::redis::counter::{SCRIPT, SCRIPT_SHA};
 use realtime::facade::redis::lease;
@@ -411,7 +411,7 @@ fn values_survive_a_restart_and_a_lost_file_is_reported() {
 
 /// A server whose settings name this Redis, in this folder. `None`: the settings name none, and `auto` tries this port.
 fn module(redis: Option<&str>, auto_port: u16, folder: &Folder) -> fault_kit::Server {
-    let mut defaults = Config::defaults("test", 1);
+    let mut defaults = defaults();
     defaults.redis = Address::parse(&format!("redis://127.0.0.1:{auto_port}")).unwrap();
     let mut sources = Sources::new(defaults, None, |_| None);
     if let Some(redis) = redis {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fault_kit::{Redis, Server};
+use fault_kit::{Redis, Server, wait_until};
 use serde_json::json;
 
 /// The calls of each command so far, those in scripts included.
@@ -17,6 +17,51 @@ fn calls(redis: &Redis) -> Vec<(String, u64)> {
         .filter_map(read)
         .filter(|(name, _)| !name.starts_with("info") && !name.starts_with("config"))
         .collect()
+}
+
+/// Two servers that see each other, one minute: each beats with SET, ZRANGE and MGET.
+#[test]
+fn the_commands_of_a_minute_of_presence() {
+    let redis = [false, true].map(|thrifty| (thrifty, Redis::start(&[])));
+    let mut servers = Vec::new();
+    for (thrifty, redis) in &redis {
+        for name in ["one", "two"] {
+            let settings =
+                json!({ "redis": redis.url(), "prefix": "p:", "server": name, "thrifty": thrifty, "presence": true });
+            servers.push(Server::with(settings));
+        }
+    }
+    let of = |at: usize, name: &str| {
+        calls(&redis[at].1).iter().find(|(known, _)| known == name).map_or(0, |(_, calls)| *calls)
+    };
+    let mut tick = || servers.iter_mut().for_each(|server| _ = server.tick());
+    // Each beats at once, and is in the index.
+    wait_until("all are seen", || {
+        tick();
+        redis.iter().all(|(_, redis)| redis.command(&["ZCARD", "p:rt:{servers}:index"]) == "2")
+    });
+    wait_until("the first looks", || {
+        tick();
+        (0..2).all(|at| of(at, "zrange") == 2)
+    });
+    redis.iter().for_each(|(_, redis)| assert_eq!(redis.command(&["CONFIG", "RESETSTAT"]), "OK"));
+    let (began, minute) = (Instant::now(), Duration::from_secs(60));
+    while began.elapsed() < minute {
+        tick();
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    for name in ["set", "zrange", "mget"] {
+        let found = [of(0, name), of(1, name)];
+        assert!((10..=14).contains(&found[0]) && found[1] <= 2, "{name} {found:?}");
+    }
+    // Without a beat in this minute, as with a thrifty server, it is listed all the same.
+    let lives = redis[1].1.command(&["KEYS", "p:rt:{servers}:server:*"]);
+    assert_eq!(lives.lines().count(), 2, "{lives}");
+    for key in lives.lines() {
+        let left: i64 = redis[1].1.command(&["PTTL", key]).parse().unwrap();
+        assert!((180_000..=360_000).contains(&left), "{left}");
+    }
+    servers.into_iter().for_each(Server::stop);
 }
 
 /// A server with two hooks, one minute without an event. The README's table has these numbers for 30 days.

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{ConnectProxy, Redis, ReservedPort, Scripted, Way, wait_until};
-use realtime::facade::config::Config;
+use fault_kit::{ConnectProxy, Redis, ReservedPort, Scripted, Way, defaults, wait_until};
 use realtime::facade::threads::selftest;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
@@ -32,7 +31,7 @@ impl Drop for Folder {
 
 /// The lines that the console shows.
 fn lines(settings: &Value, data: &Folder) -> Vec<String> {
-    let mut config = Config::defaults("test", 1);
+    let mut config = defaults();
     assert_eq!(config.apply_json("test", &settings.to_string()), []);
     let mut lines = Vec::new();
     selftest::run(&config, &data.0, 7200, &mut |step| lines.push(step.to_string()));

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{Answer, ConnectProxy, Folder, Redis, Server, Way, Web, comes_true, wait_for};
-use realtime::facade::config::{Config, OPTIONS, Operator, Sources};
+use fault_kit::{Answer, ConnectProxy, Folder, Redis, Server, Way, Web, comes_true, defaults, wait_for};
+use realtime::facade::config::{OPTIONS, Operator, Sources};
 use realtime::facade::threads::settings::read_operator;
 use serde_json::{Value, json};
 
@@ -96,6 +96,20 @@ fn every_option_changes_at_run_time() {
                 configure(&mut server, row.name, true).unwrap();
                 // The next renewal makes it longer.
                 server.wait(|_| life().is_ok_and(|left| (100_000..=120_000).contains(&left)));
+            }
+            "presence" => {
+                let index = || redis.command(&["ZCARD", "rt:{servers}:index"]);
+                configure(&mut server, row.name, true).unwrap();
+                server.wait(|_| index() == "1");
+                configure(&mut server, row.name, false).unwrap();
+                server.wait(|_| index() == "0" && redis.command(&["KEYS", "*"]).is_empty());
+            }
+            "presence_players" => {
+                server.engine.configure(r#"{ "presence": true }"#).unwrap();
+                server.wait(|_| redis.command(&["KEYS", "*:server:*"]).contains("test"));
+                assert_eq!(redis.command(&["KEYS", "*:players:*"]), "");
+                configure(&mut server, row.name, true).unwrap();
+                server.wait(|_| redis.command(&["KEYS", "*:players:*"]).contains("test"));
             }
             "emit_age_max_s" => {
                 drop(redis);
@@ -294,7 +308,7 @@ fn with_a_wrong_redis_setting_nothing_connects() {
     let right = format!("{{\"redis\":\"{}\"}}", redis.url());
     for wrong in [&b"{\"redis\": hunter2@h\"}"[..], b"{\"redis_url\":\"redis://hunter2@h\"}", b"", b"{\"prefix\":null}"]
     {
-        let mut sources = Sources::of(Config::defaults("test", 1), operator(folder.path(), wrong));
+        let mut sources = Sources::of(defaults(), operator(folder.path(), wrong));
         sources.configure(&right).unwrap();
         let mut server = Server::from_sources(sources);
         server.wait(|server| server.engine.status().1.starts_with("settings not understood: cannot use "));
@@ -336,7 +350,7 @@ fn with_a_wrong_redis_setting_nothing_connects() {
 fn no_event_is_sent_while_the_prefix_is_unknown() {
     let (redis, folder) = (Redis::start(&[]), Folder::default());
     let wrong = format!("{{\"redis\":\"{}\",\"prefix\":[]}}", redis.url());
-    let sources = Sources::of(Config::defaults("test", 1), operator(folder.path(), wrong.as_bytes()));
+    let sources = Sources::of(defaults(), operator(folder.path(), wrong.as_bytes()));
     let mut server = Server::from_sources(sources);
     server.wait(|server| server.engine.status().1.contains("option `prefix`"));
     server.set("k", "v").unwrap();
@@ -360,7 +374,7 @@ fn a_reload_reads_certificates_again() {
     std::fs::copy(other.file(), &ca).unwrap();
     let text = json!({ "redis": redis.url(), "webhook_ca_file": ca }).to_string();
     let read = || operator(folder.path(), text.as_bytes());
-    let mut server = Server::from_sources(Sources::of(Config::defaults("test", 1), read()));
+    let mut server = Server::from_sources(Sources::of(defaults(), read()));
     let web = Web::start_tls(&authority.server("localhost", Validity::Now), |_| Answer::Status(200));
     server.hook("w", json!({ "type": "http", "url": web.url("/") }));
     server.emit("w", "{}").unwrap();
@@ -387,7 +401,7 @@ fn a_reload_applies_the_right_options_beside_a_wrong_one() {
         let text = json!({ "redis": redis, "webhook_ca_file": ca }).to_string();
         operator(folder.path(), text.as_bytes())
     };
-    let mut server = Server::from_sources(Sources::of(Config::defaults("test", 1), operator(folder.path(), b"")));
+    let mut server = Server::from_sources(Sources::of(defaults(), operator(folder.path(), b"")));
     server.wait(|server| server.engine.status().1.contains("is empty"));
     let lines = server.engine.reload(read(&redis.url()));
     assert!(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fault_kit::{Answer, Folder, Redis, Seen, Server, Web, comes_true, wait_for, wait_until};
-use realtime::facade::config::{Config, Sources};
+use fault_kit::{Answer, Folder, Redis, Seen, Server, Web, comes_true, defaults, wait_for, wait_until};
+use realtime::facade::config::Sources;
 use realtime::facade::hooks::status::GameValues;
 use realtime::facade::webhook::schedule::DestinationState;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ impl State {
 }
 
 fn at(redis: &str, name: &str, folder: Folder) -> Server {
-    let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
+    let mut sources = Sources::new(defaults(), None, |_| None);
     sources.configure(&json!({ "redis": redis, "server": name, "prefix": "p:" }).to_string()).unwrap();
     let mut server = Server::in_folder(sources, folder);
     server.game = on("gmconstruct");

@@ -14,6 +14,7 @@ use realtime::facade::io::lock::lock;
 use serde_json::{Value, json};
 
 use crate::feed::{Event, News};
+use crate::roll::Row;
 use crate::serve::servers::Servers;
 use crate::serve::tally::Tally;
 use crate::text::{beginning, quoted};
@@ -138,6 +139,16 @@ impl Hub {
         }
     }
 
+    /// Whether a page is open.
+    pub(super) fn has_pages(&self) -> bool {
+        lock(&self.state).pages.open > 0
+    }
+
+    /// The list of servers that are up was read, or could not be.
+    pub(super) fn servers(&self, found: Result<Vec<Row>, String>) {
+        lock(&self.state).servers.present(found);
+    }
+
     /// Admits a page. `None`: [`PAGES_MAX`] are open.
     pub(super) fn admit(&self) -> Option<Visit<'_>> {
         let mut state = lock(&self.state);
@@ -238,6 +249,7 @@ impl State {
             },
             "chart": self.tally.chart(now),
             "servers": self.servers.list(),
+            "trouble": self.servers.trouble(),
             "gaps": self.gaps.iter().rev().collect::<Vec<_>>(),
         })
     }

@@ -1,8 +1,9 @@
-//! `serve`: one page on 127.0.0.1 that shows what passes through Redis. The main thread reads Redis; one thread accepts
-//! connections, and each connection has a thread while it lives. Nothing here changes anything: there are GET routes only.
+//! `serve`: one page on 127.0.0.1 that shows what passes through Redis. The main thread reads Redis; one thread reads the list of
+//! servers, one accepts connections, and each connection has a thread while it lives. Nothing here changes anything: there are GET routes only.
 //!
 //! ```text
 //!   Redis ──▶ feed.rs ──▶ hub.rs: last events, counts, servers, gaps ──▶ a thread for each page ──▶ browser
+//!   roll.rs: ZRANGE, MGET, each 5 s while a page is open ──▶ hub.rs
 //!                          boards.rs: ZREVRANGE, when a page asks ◀──────────────┘
 //! ```
 //!
@@ -29,6 +30,7 @@ use realtime::facade::io::net::Socket;
 
 use crate::feed::{self, News};
 use crate::options::{Options, redis_options};
+use crate::roll::Roll;
 use crate::serve::boards::{Boards, ROWS_MAX};
 use crate::serve::http::{Refusal, Request, STALL_MAX, WRITE_MAX};
 use crate::serve::hub::{Facts, Hub};
@@ -66,6 +68,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two batches of events for a page, and the longest without one.
 const BATCH_PAUSE: Duration = Duration::from_millis(100);
 const BATCH_WAIT: Duration = Duration::from_secs(1);
+/// Time between two readings of the list of servers: half of that between two beats of a server.
+const ROLL_PAUSE: Duration = Duration::from_secs(5);
 /// Rows of a board if the page names no number.
 const BOARD_ROWS: usize = 10;
 
@@ -108,8 +112,9 @@ pub(crate) fn run(arguments: Vec<OsString>, out: &mut impl Write) -> Result<(), 
         connections: AtomicUsize::new(0),
     });
     let accepting = Arc::clone(&site);
-    let started = Builder::new().name("accept".to_owned()).spawn(move || accept(&accepting, &listener));
-    started.map_err(|err| Failure::Other(format!("cannot start a thread: {err}")))?;
+    start("accept", move || accept(&accepting, &listener))?;
+    let (calling, roll) = (Arc::clone(&site), Roll::new(Arc::clone(&settings), "servers"));
+    start("servers", move || call_roll(&calling.hub, roll))?;
     let mut said = String::new();
     let mut tell = |news: News<'_>| {
         site.hub.take(&news);
@@ -128,6 +133,24 @@ pub(crate) fn run(arguments: Vec<OsString>, out: &mut impl Write) -> Result<(), 
     };
     feed::run(&settings, "serve", &topics, &mut tell);
     Ok(())
+}
+
+/// Starts a thread that lives as long as the process.
+fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let started = Builder::new().name(name.to_owned()).spawn(body);
+    started.map(drop).map_err(|err| Failure::Other(format!("cannot start a thread: {err}")))
+}
+
+/// Reads which servers are up, while a page is open, for ever.
+fn call_roll(hub: &Hub, mut roll: Roll) {
+    loop {
+        if hub.has_pages() {
+            hub.servers(roll.read());
+            std::thread::sleep(ROLL_PAUSE);
+        } else {
+            std::thread::sleep(BATCH_PAUSE);
+        }
+    }
 }
 
 /// A token that nobody can guess.

@@ -176,6 +176,7 @@ impl Backlog<'_> {
             Sent::Item(Outgoing::Run(run)) => return self.redirect(run, known, text).map(Sent::Item),
             Sent::Expiry(expiry) => self.put_off_expiry(expiry, REFUSED_RETRY),
             Sent::Leases(_) => self.leases.put_off(now + REFUSED_RETRY),
+            Sent::Presence(_) => self.presence.put_off(now + REFUSED_RETRY),
             // The item that it accompanies is redirected as well.
             _ => {}
         }

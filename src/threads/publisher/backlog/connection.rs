@@ -25,7 +25,7 @@ use crate::redis::cluster::NodePlace;
 use crate::redis::reply::Decoder;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
-use crate::threads::publisher::run::{Effect, Work};
+use crate::threads::publisher::run::Effect;
 use crate::threads::shared::Pause;
 
 impl Backlog<'_> {
@@ -37,6 +37,7 @@ impl Backlog<'_> {
         self.scripts.connected();
         self.cluster.connected(home);
         self.leases.reconnected();
+        self.presence.reconnected(Instant::now());
         self.read_settings();
     }
 
@@ -121,10 +122,8 @@ impl Backlog<'_> {
         self.release_refused();
         // A cursor of SCAN is of no use on another connection, which may lead to another server.
         for item in &mut self.unsent {
-            if let Outgoing::Run(run) = item
-                && let Work::Board(board) = &mut run.work
-            {
-                board.restart();
+            if let Outgoing::Run(run) = item {
+                run.restart_search();
             }
         }
         self.pace = Pace::Open;

@@ -96,6 +96,7 @@ impl Backlog<'_> {
             let (operation, target): (_, &[u8]) = match limit {
                 Limit::Scripts => ("script", b"EVAL"),
                 Limit::Leases => ("lease", b"rt:lead:*"),
+                Limit::Presence | Limit::Name => ("presence", b"rt:{servers}:index"),
             };
             self.shared.notices.push(Notice::Error { operation, target: target.into(), reason });
         }

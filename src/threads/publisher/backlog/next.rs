@@ -206,7 +206,12 @@ impl Backlog<'_> {
         if !self.in_flight.is_empty() {
             return if self.in_flight.has_awaited() { Duration::ZERO } else { at.poll };
         }
-        let due = [Some(self.next_heartbeat(at.heartbeat)), self.leases.due(), self.expiries.due(at.now)];
+        let due = [
+            Some(self.next_heartbeat(at.heartbeat)),
+            self.leases.due(),
+            self.presence.due(at.now),
+            self.expiries.due(at.now),
+        ];
         due.into_iter().flatten().map(|due| due.saturating_duration_since(at.now)).fold(IDLE_CHECK, Duration::min)
     }
 

@@ -18,7 +18,7 @@ use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::threads::links::Limit;
 use crate::threads::publisher::backlog::Backlog;
 use crate::threads::publisher::expiries::Expiry;
-use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
+use crate::threads::publisher::in_flight::{LeaseRequest, PresenceRequest, Sent};
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
@@ -127,7 +127,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
         (Sent::Item(Outgoing::Run(run)), Reply::Error(text))
             if run.expects_error() && ErrorReply::new(text).class == Class::Never =>
         {
-            finish_run(backlog, run, reply);
+            finish_run(shared, backlog, run, reply);
         }
         (Sent::Item(item), Reply::Error(text)) => return item_refused(backlog, item, text),
         (Sent::Item(Outgoing::Run(run)), reply) => {
@@ -135,7 +135,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             if run.form().is_some() && backlog.scripts().succeeded() {
                 shared.limits.lift(Limit::Scripts);
             }
-            finish_run(backlog, run, reply);
+            finish_run(shared, backlog, run, reply);
         }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
@@ -146,6 +146,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }
         (Sent::Expiry(expiry), reply) => expiry_answered(backlog, expiry, reply),
+        (Sent::Presence(request), reply) => return presence_answered(shared, backlog, request, reply),
         (Sent::Leases(request), reply) => return leases_answered(shared, backlog, &request, reply),
         (Sent::Map, reply) => backlog.map_answered(reply),
         (Sent::Auxiliary(..) | Sent::Heartbeat, _) => {}
@@ -229,7 +230,7 @@ fn keep_connection(error: &ErrorReply) -> Result<(), End> {
 
 /// The reply to a command: its answer, or one step of the search for a leaderboard, which then goes first so that other
 /// commands do not delay it.
-fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
+fn finish_run(shared: &Shared, backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
     let mut run = match run.effect() {
         Effect::Reads => match backlog.keep_unless_spoiled(run) {
             Some(run) => run,
@@ -237,24 +238,32 @@ fn finish_run(backlog: &mut Backlog<'_>, run: Box<Run>, reply: Reply<'_>) {
         },
         Effect::Writes | Effect::Counts | Effect::Unknown => run,
     };
-    let outcome = match &mut run.work {
-        Work::Ask { expect, .. } => expect.read(reply),
-        Work::Count(_) => Expect::Number.read(reply),
-        Work::Board(board) => match board.take(reply) {
-            Ok(progress @ (SearchProgress::More | SearchProgress::Cluster)) => {
-                if progress == SearchProgress::Cluster {
-                    backlog.found_cluster();
-                }
-                // A redirection was about the step that is answered.
-                (run.slot, run.redirects) = (None, 0);
-                if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
-                    backlog.put_back(item);
-                }
-                return;
+    let progress = match &mut run.work {
+        Work::Ask { expect, .. } => expect.read(reply).map(SearchProgress::Done),
+        Work::Count(_) => Expect::Number.read(reply).map(SearchProgress::Done),
+        Work::Board(board) => board.take(reply),
+        Work::Servers(search) => {
+            let progress = search.take(reply);
+            if !matches!(progress, Ok(SearchProgress::More)) {
+                shared.stats.presence_skipped.add(search.skipped);
             }
-            Ok(SearchProgress::Done(answer)) => Ok(answer),
-            Err(reason) => Err(reason),
-        },
+            progress
+        }
+    };
+    let outcome = match progress {
+        Ok(progress @ (SearchProgress::More | SearchProgress::Cluster)) => {
+            if progress == SearchProgress::Cluster {
+                backlog.found_cluster();
+            }
+            // A redirection was about the step that is answered.
+            (run.slot, run.redirects) = (None, 0);
+            if let Some(item) = backlog.keep_unless_late(Outgoing::Run(run), Instant::now(), Duration::MAX) {
+                backlog.put_back(item);
+            }
+            return;
+        }
+        Ok(SearchProgress::Done(answer)) => Ok(answer),
+        Err(reason) => Err(reason),
     };
     let item = Outgoing::Run(run);
     backlog.note_success(&item);
@@ -317,6 +326,41 @@ fn leases_answered(
         }
         (Ok(()), Reply::Bulk(_)) if !backlog.leases().has_failed() => shared.limits.lift(Limit::Leases),
         (Ok(()), _) => {}
+    }
+    Ok(())
+}
+
+/// The answer to a command of this server's presence. A failure is reported once, and lifted when all commands of a later
+/// beat succeed.
+fn presence_answered(
+    shared: &Shared,
+    backlog: &mut Backlog<'_>,
+    request: PresenceRequest,
+    reply: Reply<'_>,
+) -> Result<(), End> {
+    let outcome = match reply {
+        Reply::Error(text) => {
+            let error = ErrorReply::new(text);
+            keep_connection(&error)?;
+            Err((error.to_string(), error.class == Class::Wait))
+        }
+        reply => backlog.presence().answered(request, reply, shared, Instant::now()).map_err(|found| (found, false)),
+    };
+    match outcome {
+        Err((found, passes)) => {
+            if backlog.presence().note_failure(passes) {
+                backlog.note_limit(Limit::Presence, &found);
+            }
+        }
+        Ok(is_whole) => {
+            if is_whole {
+                shared.limits.lift(Limit::Presence);
+            }
+            match backlog.presence().shared_name().map(|name| format!("it is `{name}`")) {
+                Some(name) => backlog.note_limit(Limit::Name, &name),
+                None => shared.limits.lift(Limit::Name),
+            }
+        }
     }
     Ok(())
 }

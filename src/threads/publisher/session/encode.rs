@@ -10,7 +10,7 @@ use crate::redis::counter::Form;
 use crate::redis::{command, counter};
 use crate::threads::publisher::backlog::BATCH_BYTES_MAX;
 use crate::threads::publisher::expiries::Expiry;
-use crate::threads::publisher::in_flight::Sent;
+use crate::threads::publisher::in_flight::{OwnCommands, Sent};
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::run::{Run, Work};
 
@@ -60,6 +60,7 @@ impl Session<'_, '_> {
         match &mut run.work {
             Work::Ask { command, .. } => command.encode_into(self.batch_of(line)),
             Work::Board(board) => board.encode(self.batch_of(line)),
+            Work::Servers(search) => search.encode(self.batch_of(line)),
             Work::Count(_) => return self.encode_count(run, line),
         }
         self.backlog.sent_on(line, Sent::Item(Outgoing::Run(run)));
@@ -132,12 +133,24 @@ impl Session<'_, '_> {
 
     /// The requests for leases that are due. One for a node that cannot be reached is left out: the next one asks again.
     pub(super) fn encode_leases(&mut self, now: Instant) {
-        for command in self.backlog.ask_for_leases(now) {
-            let line = self.backlog.line_of_key(&command.key);
-            if self.prepare(line).is_ok() {
-                self.batch_of(line).extend_from_slice(&command.bytes);
-                command.sent.into_iter().for_each(|sent| self.backlog.sent_on(line, sent));
-            }
+        for commands in self.backlog.ask_for_leases(now) {
+            self.encode_own(commands);
+        }
+    }
+
+    /// The commands of this server's presence. Those for a node that cannot be reached are left out: the next beat is soon.
+    pub(super) fn encode_presence(&mut self, now: Instant, ends: bool) {
+        let commands = self.backlog.ask_for_presence(now, ends);
+        if !commands.sent.is_empty() {
+            self.encode_own(commands);
+        }
+    }
+
+    fn encode_own(&mut self, commands: OwnCommands) {
+        let line = self.backlog.line_of_key(&commands.key);
+        if self.prepare(line).is_ok() {
+            self.batch_of(line).extend_from_slice(&commands.bytes);
+            commands.sent.into_iter().for_each(|sent| self.backlog.sent_on(line, sent));
         }
     }
 

@@ -11,7 +11,7 @@ const RECORD_MAX = 4 * 1024 * 1024;
 const SILENCE_MS = 10000;
 const BOARD_MS = 5000;
 const BOARDS_MAX = 12;
-// A server that was heard within this time is shown as living.
+// A server that was heard within this time is shown as living, although it has no key that says so.
 const LIVES_MS = 60000;
 // Colours for channels; the next one is for all others.
 const COLOURS = 7;
@@ -282,16 +282,31 @@ function replaceIfChanged(parent, children) {
   }
 }
 
-function showServers(servers, now) {
+// A server is up as long as its key is in Redis. One without a key was heard, and may show itself to nobody.
+const lives = (server, now) => server.up || now - server.last < LIVES_MS;
+
+function showServers(servers, trouble, now) {
   replaceIfChanged($("servers"), servers.map((server) => {
-    const row = make("li", now - server.last < LIVES_MS ? "lives" : "");
+    const row = make("li", lives(server, now) ? "lives" : "");
     const name = make("b", "", tame(server.name));
-    name.title = "process " + server.boot + ", first heard at " + clock(server.first, true);
+    const facts = [["host name", server.hostname], ["game mode", server.gamemode], ["version", server.version]]
+      .filter(([, text]) => text !== undefined)
+      .map(([title, text]) => title + " " + tame(text));
+    if (server.started) facts.push("started at " + clock(server.started * 1000, true));
+    if (server.first) facts.push(grouped(server.events) + " events, the first one at " + clock(server.first, true));
+    name.title = ["process " + server.boot, ...facts].join("\n");
     row.append(make("i"), name);
+    if (server.map !== undefined) row.append(make("span", "map", tame(server.map)));
+    if (server.players !== undefined) {
+      row.append(make("span", "", grouped(server.players) + "/" + grouped(server.max_players ?? "?")));
+    }
     if (server.missed) row.append(make("span", "lost", grouped(server.missed) + " missed"));
-    row.append(make("span", "", grouped(server.events) + " events"), make("span", "", ago(now - server.last) + " ago"));
+    if (!server.up) row.append(make("span", "", grouped(server.events) + " events"));
+    const last = Math.max(server.last || 0, (server.seen || 0) * 1000);
+    row.append(make("span", "", ago(now - last) + " ago"));
     return row;
   }));
+  $("trouble").textContent = trouble ? "Which servers are up is not known: " + tame(trouble) : "";
   $("silent").hidden = servers.length > 0;
 }
 
@@ -335,11 +350,11 @@ function showState(state) {
   const last = rows[0].length - 2;
   $("rate").textContent = grouped(rows.reduce((sum, row) => sum + (row[last] || 0), 0));
   $("total").textContent = grouped(counts.events);
-  $("fleet").textContent = grouped(servers.filter((server) => state.now - server.last < LIVES_MS).length);
+  $("fleet").textContent = grouped(servers.filter((server) => lives(server, state.now)).length);
   $("missed").textContent = grouped(counts.missed);
   $("missed").className = counts.missed ? "bad" : "";
   showChart(state.chart);
-  showServers(servers, state.now);
+  showServers(servers, state.trouble, state.now);
   showLosses(counts, pages);
   replaceIfChanged($("gaps"), state.gaps.map((gap) => {
     const row = make("li");
