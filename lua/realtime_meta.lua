@@ -62,6 +62,33 @@ function realtime.Status() end
 ---@field name string
 ---@field score number
 
+---@class realtime.KeepOptions
+---@field max_events? integer events in the stream of one channel, about: 1 to 1000000; 10000 if left out
+---@field max_age? integer seconds from the last event of a channel to the end of its stream: 1 to 2592000 (30 days); 86400 if left out
+
+---@class realtime.KeptEvent
+---@field data any as a listener would get it
+---@field channel string
+---@field time number Unix seconds by the clock of Redis, to the millisecond
+---@field id string the entry of the stream, as XRANGE takes it
+
+---Has Redis keep the events of a channel or pattern that this server emits from now on, for `History`; `false` ends it.
+---Needs Redis 5 or later.
+---@param channel string with `*`, `?` or `[` a pattern
+---@param options? realtime.KeepOptions|false
+---@return boolean kept
+---@return string? reason starts with a code: `config`, `encode`, `too_large`, `closed`
+function realtime.Keep(channel, options) end
+
+---Reads the last `n` events of a channel that Redis keeps, newest last. Without a callback it waits, at most
+---`sync_timeout_ms`, and does not wait for events emitted just before; with one it returns true.
+---@param channel string
+---@param n integer 1 to 1000
+---@return realtime.KeptEvent[]? events
+---@return string? reason
+---@overload fun(channel: string, n: integer, callback: fun(events?: realtime.KeptEvent[], err?: string)): true?, string?
+function realtime.History(channel, n) end
+
 ---Stores a value. Never waits. A string is stored as its bytes, a number as decimal text, a table as JSON.
 ---@param key string
 ---@param value string|number|boolean|table
@@ -353,6 +380,8 @@ function realtime.Configure(options) end
 ---@field reconnects integer connections lost after they were ready
 ---@field connect_failures integer failed attempts to connect
 ---@field resent integer commands sent again
+---@field kept integer events that Redis keeps (`Keep`)
+---@field not_kept integer events that were published and could not be kept
 ---@field missed integer events of other servers that never arrived, as reported by `RealtimeGap`
 ---@field relayed integer events whose `_rt` belongs to another channel or is malformed
 ---@field refused_too_large integer calls refused for a size limit
@@ -380,7 +409,7 @@ function realtime.Stats() end
 -- RealtimeGap(channel: string, server: string, missed: integer)
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"file", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"keep"|"file", target: string, reason: string)
 
 -- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
 

@@ -90,6 +90,9 @@ pub mod redis {
     pub mod counter {
         pub use crate::redis::counter::{SCRIPT, SCRIPT_SHA};
     }
+    pub mod kept {
+        pub use crate::redis::kept::{SCRIPT, SCRIPT_SHA};
+    }
     pub mod lease {
         pub use crate::redis::lease::{FREE, FREE_SHA, TAKE, TAKE_SHA};
     }

@@ -301,6 +301,9 @@ counters! {
         connect_failures,
         /// Commands written again because their connection ended before the answer, or because Redis was busy.
         resent,
+        /// Events that Redis keeps (`Keep`), and those that it should have kept and could not.
+        kept,
+        not_kept,
         /// Other servers whose events came, by their names.
         servers_heard,
         /// Events of other servers that never came, by the gaps in their numbers (`RealtimeGap`).

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `call` | Which values pass between the engine and Lua? |
 //! | `register`, `registry`, `listeners`, `registrations`, `hooks`, `aggregators`, `loads`, `grace` | Who wants which events, and how long? |
-//! | `emit`, `matched` | How does an event leave this server, and which hooks act on it? |
+//! | `emit`, `matched`, `keeps` | How does an event leave this server, which hooks act on it, and which does Redis keep? |
 //! | `submit`, `requests`, `pending`, `patience`, `event_log` | How does a script ask for values and records, and how long may it wait? |
 //! | `pump`, `gathering` | Which call is next in this tick? |
 //! | `settings`, `report`, `flush`, `refusal` | How do settings change, which numbers do people see, how does a state end, why was a request refused? |
@@ -45,6 +45,7 @@ pub(crate) mod call;
 mod aggregators;
 mod grace;
 mod hooks;
+mod keeps;
 mod listeners;
 mod loads;
 mod matched;
@@ -107,6 +108,8 @@ pub struct Engine {
     generation: u64,
     /// The number of the last state that was attached.
     attached_before: u64,
+    /// Channels that an earlier state asked Redis to keep, and the grace period is not over.
+    has_old_keeps: bool,
 }
 
 impl Engine {
@@ -139,6 +142,7 @@ impl Engine {
             pump: Pump::default(),
             generation: 0,
             attached_before: 0,
+            has_old_keeps: false,
             config,
         })
     }
@@ -182,6 +186,7 @@ impl Engine {
     /// still queued. The registrations stay for the next state.
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
+        self.has_old_keeps = self.shared.keeps.is_used();
         self.grace.restart();
         let mut callbacks = self.end_loads();
         callbacks.extend(self.pump.interrupt(&self.shared));
@@ -207,7 +212,8 @@ impl Engine {
         let mut released = self.end_loads();
         released.append(&mut self.pump.take_orphans());
         self.grace.begin(now);
-        let keeps_any = self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any();
+        let keeps_any =
+            self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() || self.has_old_keeps;
         if keeps_any && self.grace.is_over(now) {
             self.drop_kept();
         } else if keeps_any {
@@ -223,6 +229,8 @@ impl Engine {
     fn drop_kept(&mut self) {
         self.listeners.drop_kept();
         self.hooks.drop_kept();
+        self.shared.keeps.end_others(self.generation);
+        self.has_old_keeps = false;
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
         for item in self.aggregators.drop_kept() {
             item.aggregator().into_iter().for_each(|aggregator| self.shared.collector.remove(aggregator, true));

@@ -1,4 +1,4 @@
-//! The functions of the table `realtime` for events: `Emit`, `On` and `Off`.
+//! The functions of the table `realtime` for events: `Emit`, `On`, `Off` and `Keep`.
 //! Runs on the game thread; each function is an `entry!`. `Emit` is a hot path: it encodes its argument into a reused
 //! buffer and queues it for the thread `rt-publisher`. It never waits; a full queue is refused with a reason.
 
@@ -12,9 +12,10 @@ use crate::json::tape;
 use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
+use crate::lua::event_log::read_options;
 use crate::lua::process::{Process, process};
 use crate::lua::shield::{self, Results, nested};
-use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua};
+use crate::lua::stack::{HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua};
 
 thread_local! {
     /// Bytes for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
@@ -140,4 +141,25 @@ fn run_off(lua: Lua) -> EntryOutcome {
     removed.into_iter().for_each(|callback| lua.release(callback));
     lua.push_number(count as f64);
     EntryOutcome::OnStack(1)
+}
+
+entry! {
+    /// `realtime.Keep(channel [, options | false]) -> true | false, reason`: Redis keeps the events of a channel or
+    /// pattern that this server emits, or no longer. Upvalue 2: the prelude's `describe`.
+    keep, run_keep
+}
+
+fn run_keep(lua: Lua) -> EntryOutcome {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Keep", "string") };
+    let options = match lua.type_of(2) {
+        LUA_TNONE | LUA_TNIL => Some(None),
+        LUA_TTABLE => Some(Some(2)),
+        LUA_TBOOLEAN if !lua.boolean(2) => None,
+        _ => return bad(lua, 2, "Keep", "table or false"),
+    };
+    done(process(lua).map_err(str::to_owned).and_then(|process| {
+        // Before the engine is borrowed: reading the table may run script code.
+        let options = options.map(|at| read_options(lua, at)).transpose()?;
+        process.engine().keep(channel, options.as_ref()).map_err(|refusal| refusal.to_string())
+    }))
 }

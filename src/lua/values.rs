@@ -329,3 +329,14 @@ fn run_get_leaderboard(lua: Lua) -> EntryOutcome {
     let list = [Argument::Key, Argument::Number, Argument::Callback];
     read(lua, "GetLeaderboard", &list, |requests, given| requests.leaderboard(given.key, given.number))
 }
+
+entry! {
+    /// `realtime.History(channel, n [, cb]) -> array | nil, reason`: the last `n` events that Redis keeps of a channel,
+    /// newest last.
+    history, run_history
+}
+
+fn run_history(lua: Lua) -> EntryOutcome {
+    let list = [Argument::Key, Argument::Number, Argument::Callback];
+    read(lua, "History", &list, |requests, given| requests.history(given.key, given.number))
+}

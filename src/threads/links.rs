@@ -175,6 +175,7 @@ pub(crate) struct Limits(Mutex<Denied>);
 struct Denied {
     scripts: Option<String>,
     leases: Option<String>,
+    streams: Option<String>,
 }
 
 impl Denied {
@@ -182,6 +183,7 @@ impl Denied {
         match limit {
             Limit::Scripts => &mut self.scripts,
             Limit::Leases => &mut self.leases,
+            Limit::Streams => &mut self.streams,
         }
     }
 }
@@ -193,6 +195,8 @@ pub(crate) enum Limit {
     Scripts,
     /// Leases. This server then never acts for the fleet on events of other servers.
     Leases,
+    /// Streams. Events are then published and not kept.
+    Streams,
 }
 
 impl Limits {
@@ -216,7 +220,7 @@ impl Limits {
     pub(crate) fn list(&self) -> Vec<String> {
         let mut denied = lock(&self.0);
         let sentence = |limit: Limit| Some(format!("{}; {}", limit.effect(), denied.of(limit).as_ref()?));
-        [Limit::Scripts, Limit::Leases].into_iter().filter_map(sentence).collect()
+        [Limit::Scripts, Limit::Leases, Limit::Streams].into_iter().filter_map(sentence).collect()
     }
 }
 
@@ -228,6 +232,10 @@ impl Limit {
             Limit::Leases => {
                 "redis refuses the leases of this server (keys `rt:lead:*`): its fleet hooks and aggregators do not act on \
                  events of others"
+            }
+            Limit::Streams => {
+                "redis has no streams (they need Redis 5 or later, the embedded server has none): events of `Keep` are \
+                 published and not kept"
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::threads::embedded::home::{Goal, Home};
 use crate::threads::files::queue::Files;
 use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
 use crate::threads::publisher::direct::DirectReads;
+use crate::threads::publisher::keeps::Keeps;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
 use crate::threads::selftest::lines::Selftest;
@@ -45,6 +46,7 @@ pub struct Shared {
     // To rt-publisher, and its answers to the game thread.
     pub outbox: Arc<Outbox>,
     pub(crate) direct: DirectReads,
+    pub(crate) keeps: Keeps,
     pub replies: Replies,
     // To the game thread, and to the other workers.
     pub inbox: Inbox,
@@ -104,6 +106,7 @@ impl Shared {
             ),
             outbox,
             direct: DirectReads::default(),
+            keeps: Keeps::default(),
             published,
             settled,
             links,

@@ -22,6 +22,7 @@ use crate::io::channel::Bell;
 use crate::io::lock::lock;
 use crate::json::bytes::Bytes;
 use crate::redis::REPLY_BYTES_MAX;
+use crate::redis::counter::Form;
 use crate::stats::Stats;
 use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed, Spares};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
@@ -68,6 +69,8 @@ pub(crate) struct Publish {
     head: PublishHead,
     /// It was written once: Redis may have it.
     pub(crate) written: bool,
+    /// The form in which it was last written as a call of the script that keeps it (`redis/kept.rs`); `None`: PUBLISH.
+    pub(crate) form: Option<Form>,
 }
 
 /// The part of an event that is not text.
@@ -145,7 +148,7 @@ impl TakenItems {
                 Some(QueuedItem::Event(head)) => {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
-                    return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
+                    return Some(Outgoing::Publish(Publish { block, start, head, written: false, form: None }));
                 }
                 None => {
                     let Some(mut chunk) = self.chunks.pop_front() else {

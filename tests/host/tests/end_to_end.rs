@@ -548,6 +548,15 @@ fn values_settings_and_console_commands_keep_their_rules() {
 }
 
 #[test]
+fn kept_events_are_read_again() {
+    for unwinding in unwinding() {
+        let prefix = prefix(&format!("durable-{unwinding}"));
+        let set = format!("prefix={prefix}");
+        Host::start("durable", &prefix, &["--set", &set, "--unwind", unwinding]).pass();
+    }
+}
+
+#[test]
 fn event_logs_are_written_and_read() {
     for unwinding in unwinding() {
         let prefix = prefix(&format!("event-log-{unwinding}"));

@@ -217,6 +217,14 @@ impl Server {
         told.collect()
     }
 
+    /// The last events that Redis keeps of a channel, as Lua writes them; asked behind everything emitted so far.
+    pub fn history(&mut self, channel: &str, count: f64) -> String {
+        let before = self.answers.len();
+        self.submit(Some(1), |requests| requests.history(channel.as_bytes(), count)).unwrap();
+        self.wait(|server| server.answers.len() > before);
+        self.answers.remove(before).1
+    }
+
     /// Runs one tick. Returns the number of calls.
     pub fn tick(&mut self) -> usize {
         let calls = self.heard.len();

@@ -33,6 +33,7 @@ impl Backlog<'_> {
     pub(crate) fn connected(&mut self, seen: u64) {
         (self.seen, self.drain_until, self.pass) = (seen, None, None);
         self.scripts.connected();
+        self.keeping.connected();
         self.leases.reconnected();
         self.read_settings();
     }
@@ -69,6 +70,7 @@ impl Backlog<'_> {
         let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
         self.shared.limits.forget();
         self.scripts.forget();
+        self.keeping.forget();
         for expiry in self.expiries.take() {
             let reason = "disconnected: the settings led to another redis before the answer";
             self.auxiliary_failed("counter", &expiry.key, reason);

@@ -8,6 +8,7 @@ use super::Backlog;
 use crate::event::notice::Notice;
 use crate::redis::answer::Answer;
 use crate::redis::error_reply::ErrorReply;
+use crate::redis::kept;
 use crate::stats::Counter;
 use crate::threads::links::Limit;
 use crate::threads::publisher::expiries::Expiry;
@@ -30,6 +31,31 @@ impl Backlog<'_> {
         let (shared, reply_to) = (self.shared, run.reply_to);
         self.settle(&Outgoing::Run(run), &shared.stats.outbox.delivered);
         shared.replies.answer(reply_to, Ok(answer));
+    }
+
+    /// Redis published an event that it could not keep, with the error `text`.
+    pub(crate) fn published_only(&mut self, publish: Publish, text: &[u8]) {
+        let channel: Box<[u8]> = publish.parts().0.into();
+        let item = Outgoing::Publish(publish);
+        self.calm_down();
+        self.note_success(&item);
+        self.keeping.scripts.succeeded();
+        let shared = self.shared;
+        self.settle(&item, &shared.stats.outbox.delivered);
+        self.not_kept(&channel, text);
+    }
+
+    /// Redis could not keep an event on this channel, with the error `text`. If it has no streams at all, that is
+    /// reported once, and no other event is tried on this connection.
+    pub(crate) fn not_kept(&mut self, channel: &[u8], text: &[u8]) {
+        self.shared.stats.not_kept.add(1);
+        let error = ErrorReply::new(text);
+        if kept::has_no_streams(text) {
+            self.keeping.has_no_streams = true;
+            self.note_limit(Limit::Streams, &error.to_string());
+        } else {
+            self.auxiliary_failed("keep", channel, &format!("redis: {error}"));
+        }
     }
 
     /// An item is lost: it is counted, and its caller learns of it, else the log and the game hook `RealtimeError`. The
@@ -96,6 +122,7 @@ impl Backlog<'_> {
             let (operation, target): (_, &[u8]) = match limit {
                 Limit::Scripts => ("script", b"EVAL"),
                 Limit::Leases => ("lease", b"rt:lead:*"),
+                Limit::Streams => ("keep", b"rt:kept:*"),
             };
             self.shared.notices.push(Notice::Error { operation, target: target.into(), reason });
         }

@@ -18,6 +18,7 @@ use crate::threads::links::Limit;
 use crate::threads::publisher::backlog::Backlog;
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
@@ -71,6 +72,12 @@ impl Session<'_, '_> {
                 (Some(Sent::Item(Outgoing::Publish(publish))), Reply::Integer(_)) => {
                     delivered += 1;
                     weight += publish.weight();
+                    if publish.form.is_some() {
+                        self.shared.stats.kept.add(1);
+                        if self.backlog.keeping().scripts.succeeded() {
+                            self.shared.limits.lift(Limit::Streams);
+                        }
+                    }
                     self.backlog.calm_down();
                     self.backlog.note_success(&Outgoing::Publish(publish));
                     Ok(())
@@ -109,11 +116,17 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             }
             finish_run(backlog, run, reply);
         }
+        (Sent::Item(Outgoing::Publish(publish)), Reply::Array(found)) if publish.form.is_some() => {
+            let error = found.iter().nth(1).and_then(|error| error.text()).unwrap_or(b"ERR no reason given");
+            backlog.published_only(publish, error);
+        }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
             backlog.put_back_answered(Sent::Item(publish));
             return Err(End::lost(reason));
         }
+        (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => backlog.not_kept(&channel, text),
+        (Sent::Auxiliary(KEEP, _), _) => shared.stats.kept.add(1),
         (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }
@@ -141,7 +154,25 @@ fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Resul
             }
         };
     }
+    if let Outgoing::Publish(publish) = &item
+        && let Some(form) = publish.form
+    {
+        return kept_refused(backlog, item, form, text);
+    }
     refused(backlog, item, &ErrorReply::new(text))
+}
+
+/// Redis refused an event that was sent as a call of the script that keeps it. The script did not publish it: whatever
+/// stays wrong with the script, plain commands do their part.
+fn kept_refused(backlog: &mut Backlog<'_>, item: Outgoing, form: Form, text: &[u8]) -> Result<(), End> {
+    let error = ErrorReply::new(text);
+    match backlog.keeping().scripts.refused(form, text, error.class) {
+        ScriptRefusal::Counter if error.class != Class::Never => return refused(backlog, item, &error),
+        ScriptRefusal::Counter | ScriptRefusal::Script => backlog.keeping().scripts.forbid(),
+        ScriptRefusal::Form => {}
+    }
+    backlog.put_off(item, &error, None);
+    Ok(())
 }
 
 /// Redis refused a command of a script's own. If it carried a secret, the text of the error reply, which may repeat the

@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use super::Session;
 use crate::config::limits::HEARTBEAT;
+use crate::redis::counter::Form;
+use crate::redis::kept::Target;
 use crate::redis::{command, counter};
 use crate::threads::publisher::backlog::BATCH_BYTES_MAX;
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::Sent;
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::run::{Run, Work};
 
@@ -24,10 +27,34 @@ impl Session<'_, '_> {
     /// The hot path. The channel already carries its prefix.
     pub(super) fn encode_publish(&mut self, mut publish: Publish) {
         let (channel, payload) = publish.parts();
-        command::encode_publish(&mut self.batch, channel, payload);
+        let form = match self.backlog.keep_target(channel) {
+            None => None,
+            Some(target) => self.encode_kept(&target, channel, payload),
+        };
+        if form.is_none() {
+            command::encode_publish(&mut self.batch, channel, payload);
+        }
         self.shared.stats.resent.add(u64::from(publish.written));
-        publish.written = true;
+        (publish.written, publish.form) = (true, form);
         self.backlog.sent(Sent::Item(Outgoing::Publish(publish)));
+    }
+
+    /// Appends the commands that keep an event: a call of the script, whose form is returned, or plain commands before
+    /// its PUBLISH. Nothing if Redis has no streams.
+    fn encode_kept(&mut self, target: &Target, channel: &[u8], payload: &[u8]) -> Option<Form> {
+        if self.backlog.keeping().has_no_streams {
+            self.shared.stats.not_kept.add(1);
+            return None;
+        }
+        let Some(form) = self.backlog.keeping().scripts.form() else {
+            target.encode_plain(&mut self.batch, channel, payload);
+            self.backlog.sent(Sent::Auxiliary(KEEP, channel.into()));
+            self.backlog.sent(Sent::Auxiliary("expire", target.key.clone()));
+            return None;
+        };
+        target.encode(&mut self.batch, form, channel, payload);
+        self.backlog.keeping().scripts.was_sent();
+        Some(form)
     }
 
     /// A command counts as resent if it was written before.
