@@ -55,6 +55,9 @@ function realtime.Status() end
 ---@field dropped table<string, integer> by reason
 ---@field waiting integer
 
+---@class realtime.PostQueue : realtime.Queue
+---@field on_disk integer those of the waiting items that wait on the disk
+
 ---@alias realtime.Callback fun(value: any, err?: string) is called in a later tick; err starts with a code
 
 ---@class realtime.Row
@@ -209,6 +212,10 @@ function realtime.ReadEventLog(path, options) end
 ---@field ["not"]? realtime.Where
 ---@field [string] realtime.FieldCondition
 
+---@class realtime.Batch several events in one request
+---@field max? integer events, 100 if left out, at most 1000
+---@field seconds? number the first event waits so long for others, 3 if left out, at most 300
+
 ---@class realtime.DiscordSpec
 ---@field type "discord"
 ---@field webhook_url? string or `webhook`
@@ -224,6 +231,8 @@ function realtime.ReadEventLog(path, options) end
 ---@field applied_tags? string[] ids of up to five tags of that post
 ---@field silent? boolean no notifications
 ---@field suppress_embeds? boolean no previews of links
+---@field retry_for? number seconds for which a post is tried, 3600 if left out, at most 259200; if more than 3600, it may wait on the disk
+---@field attempts? integer failed attempts after which a post is given up, 20 if left out, any number if `retry_for` is set
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
@@ -252,6 +261,9 @@ function realtime.ReadEventLog(path, options) end
 ---@field format? string "json", the default, or a template such as '{"type":"{channel}","data":{event}}'; none with GET and HEAD
 ---@field secret? string|string[] signs each request (Standard Webhooks): "whsec_" and 24 to 64 bytes as base64, or up to 4 of them
 ---@field timeout? number seconds
+---@field retry_for? number seconds for which a post is tried, 3600 if left out, at most 259200; if more than 3600, it may wait on the disk
+---@field attempts? integer failed attempts after which a post is given up, 20 if left out, any number if `retry_for` is set
+---@field batch? realtime.Batch a JSON array of the events, or with a template a line for each
 ---@field where? realtime.Where
 ---@field scope? realtime.Scope
 
@@ -350,8 +362,8 @@ function realtime.Configure(options) end
 ---@field replies realtime.Queue answers for callbacks; delivered: the callback was called
 ---@field actions realtime.Queue events of this server that hooks act on; delivered: each action was handed to its thread
 ---@field aggregates realtime.Queue events collected by aggregators; delivered: the function was called with the event
----@field webhooks realtime.Queue Discord messages and HTTP requests; delivered: the server answered with success
----@field destinations table[] each destination of posts: its `name` without secrets, the `hook` of the last post, and its state
+---@field webhooks realtime.PostQueue Discord messages and HTTP requests; delivered: the server answered with success
+---@field destinations table[] each destination of posts: its `name` without secrets, the `hook` of the last post, its state, and how many posts wait `on_disk`
 ---@field files realtime.Queue records for event logs; delivered: written
 ---@field event_logs table<string, integer> operations of event logs on the disk; `held`: attempts put off, as another program held a file
 ---@field hooks integer registered hooks
@@ -363,8 +375,8 @@ function realtime.Configure(options) end
 ---@field actions_unmade integer actions that could not be made, for example because the event lacks a field of the key
 ---@field message_parts_left_out integer URLs and colors that Discord messages went without, as the event gave none that can be used
 ---@field dead_letters_lost integer dead letters that could not be written
----@field files_held integer failed attempts to write the text log, the dead letters or a spool, which were repeated
----@field spool_unreadable integer lines of a spool that could not be read, and spools that are no plain files
+---@field files_held integer failed attempts to write the text log, the dead letters, a spool or posts on the disk, which were repeated
+---@field spool_unreadable integer lines of a spool or of posts on the disk that could not be read, and such files that are no plain files
 ---@field callbacks integer callbacks that wait for an answer
 ---@field replies_too_large integer answers replaced by an error, because too many bytes waited for the tick
 ---@field reads_timed_out integer readers that waited in vain

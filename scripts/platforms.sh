@@ -30,9 +30,9 @@ platform_set() {
         *) fail "there is no platform $platform; use one of: ${PLATFORMS[*]}" ;;
     esac
     if [[ $platform == linux* ]]; then
-        os=linux built_library=libgmsv_realtime.so built_tool=realtime-log
+        os=linux built_library=libgmsv_realtime.so built_tool=realtime-cli
     else
-        os=windows built_library=gmsv_realtime.dll built_tool=realtime-log.exe
+        os=windows built_library=gmsv_realtime.dll built_tool=realtime-cli.exe
     fi
 }
 

@@ -1,15 +1,20 @@
-//! What tests, benches and `realtime-log` use of this crate, under the names that it has inside.
+//! What tests, benches and `realtime-cli` use of this crate, under the names that it has inside.
 //!
 //! Nothing else is public: so the compiler reports code that nobody calls.
 
+pub mod calendar {
+    pub use crate::calendar::civil::days;
+    pub use crate::calendar::format::iso8601;
+}
+
 pub mod config {
     pub use crate::config::Config;
-    pub use crate::config::address::Address;
+    pub use crate::config::address::{Address, Place};
     pub use crate::config::options::{OPTIONS, OptionKind, environment_name};
     pub use crate::config::sources::{Operator, Sources};
     pub mod limits {
         pub use crate::config::limits::{
-            CLOSE_FLUSH_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, SENDERS_MAX, SILENCE_MAX,
+            CLOSE_FLUSH_MAX, HEARTBEAT, NAME_BYTES_MAX, OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX, SENDERS_MAX, SILENCE_MAX,
         };
     }
 }
@@ -33,8 +38,20 @@ pub mod engine {
 
 pub mod event {
     pub use crate::event::{EventText, glob};
+    pub mod identity {
+        pub use crate::event::identity::{Identity, MEMBER, unix_ms};
+    }
+    pub mod ledger {
+        pub use crate::event::ledger::{Ledger, Sight};
+    }
     pub mod notice {
         pub use crate::event::notice::Notice;
+    }
+    pub mod payload {
+        pub use crate::event::payload::decode_with;
+    }
+    pub mod topic {
+        pub use crate::event::topic::Topic;
     }
 }
 
@@ -71,24 +88,39 @@ pub mod hooks {
 }
 
 pub mod io {
+    pub mod lock {
+        pub use crate::io::lock::lock;
+    }
+    pub mod net {
+        pub use crate::io::net::{Socket, Timed};
+    }
     pub mod shown {
         pub use crate::io::shown::shown;
     }
 }
 
 pub mod json {
+    pub mod find {
+        pub use crate::json::find::push_without;
+    }
     pub mod tape {
-        pub use crate::json::tape::{Reader, TapeItem};
+        pub use crate::json::tape::{Reader, TapeItem, Undecoded};
     }
 }
 
 pub mod redis {
     pub use crate::redis::{PUSH_LIMITS, REPLY_LIMITS, answer, command};
+    pub mod backoff {
+        pub use crate::redis::backoff::Backoff;
+    }
     pub mod connection {
-        pub use crate::redis::connection::Connection;
+        pub use crate::redis::connection::{AskError, ConnectError, Connection};
     }
     pub mod counter {
         pub use crate::redis::counter::{SCRIPT, SCRIPT_SHA};
+    }
+    pub mod error_reply {
+        pub use crate::redis::error_reply::{Class, ErrorReply};
     }
     pub mod kept {
         pub use crate::redis::kept::{SCRIPT, SCRIPT_SHA};
@@ -100,8 +132,8 @@ pub mod redis {
         pub use crate::redis::push::Push;
     }
     pub mod reply {
-        pub use crate::redis::reply::Reply;
         pub use crate::redis::reply::decoder::Decoder;
+        pub use crate::redis::reply::{OwnedReply, Reply};
     }
 }
 

@@ -39,7 +39,7 @@
 //! | [`engine`] | What does the game thread own, and what is Lua to run next? |
 //! | [`lua`] | How does all this look to a script, without a way to end the server? |
 //!
-//! `src/bin/realtime-log.rs` reads event logs without a server. `src/library` makes the file that the game loads; its two
+//! `src/bin/realtime-cli` reads event logs and looks at a fleet without a server. `src/library` makes the file that the game loads; its two
 //! functions are in `lua/open.rs`.
 //!
 //! | thread | runs | blocks on | woken by |
@@ -78,6 +78,7 @@
 pub mod facade;
 
 // 0 values: what flows and what is counted; no I/O, no threads.
+mod base64;
 mod calendar;
 mod config;
 mod event;

@@ -170,9 +170,9 @@ counters! {
         queue_full,
         /// The event lacks a field that the URL needs, or the message would be empty.
         unmade,
-        /// Too many waited for this destination: this one was the oldest and made room.
+        /// Too many waited for this destination, or on the disk: this one was the oldest and made room.
         overflow,
-        /// Older than an hour.
+        /// Older than an hour, or than the hook's `retry_for`.
         expired,
         /// Too many attempts failed.
         attempts,
@@ -184,6 +184,8 @@ counters! {
         crowded,
         /// A text of a status message that a newer one took the place of.
         replaced,
+        /// It waited on the disk, and another program changed or removed its file.
+        disk,
         /// Lost in a panic of the library.
         panic,
     }
@@ -287,9 +289,10 @@ counters! {
         aggregate_errors,
         /// Lines that could not be written to the dead-letter file.
         dead_letters_lost,
-        /// Failed attempts to write or rename the text log, the dead-letter file or a spool: they were repeated.
+        /// Failed attempts to write or rename the text log, the dead-letter file, a spool or posts on the disk: they were
+        /// repeated.
         files_held,
-        /// Lines of spools that could not be read, and files at the place of a spool that are none.
+        /// Lines of spools and of posts on the disk that could not be read, and files in their place that are none.
         spool_unreadable,
         /// Calls of listeners.
         calls,

@@ -21,6 +21,7 @@ use imports::{Import, Source};
 ///
 /// `eventlog` has further rows: the spec of a hook holds the path and format of an event log, but reads no log.
 const LAYERS: &[(&str, u8)] = &[
+    ("base64", 0),
     ("eventlog::path", 0),
     ("eventlog::spec", 0),
     ("calendar", 0),
@@ -38,6 +39,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("threads", 3),
     ("engine", 4),
     ("lua", 5),
+    // Crates of their own, which use the facade.
+    ("bin", 6),
 ];
 
 /// The modules of layers 1 and 2 that open sockets or files. The other modules there turn bytes into values and back, and
@@ -64,6 +67,7 @@ const OPENING: &[&str] = &[
     "webhook::client",
     "webhook::dead_letter",
     "webhook::dial",
+    "webhook::overflow",
     "webhook::resolve",
     "webhook::spool",
     "webhook::trouble",
@@ -86,8 +90,7 @@ fn layer_of(module: &str) -> u8 {
 
 /// The source, as all rules read it.
 struct Code {
-    /// The files without those of unit tests, in the order of their paths. `src/bin` is another crate, so it imports
-    /// nothing here.
+    /// The files without those of unit tests, in the order of their paths. Each folder of `src/bin` is a crate of its own.
     sources: Vec<Source>,
     /// The files that contain unit tests only.
     tests: Vec<Source>,

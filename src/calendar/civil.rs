@@ -43,7 +43,7 @@ pub(crate) fn weekday(days: i64) -> i64 {
 }
 
 /// Days from 1970-01-01 to this date.
-pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
+pub fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let of_era = year.rem_euclid(400);
     // From March on, five months take 153 days: 31 30 31 30 31.

@@ -1,4 +1,4 @@
-//! The text of a time after a format, as in `{time:%H:%M}`. Pure.
+//! The text of a time: after a format, as in `{time:%H:%M}`, or as ISO 8601 has it. Pure.
 //!
 //! | directive | text | | directive | text |
 //! |---|---|---|---|---|
@@ -78,6 +78,14 @@ fn push(out: &mut String, directive: char, local: Local) {
     let _ = write!(out, "{number:0width$}");
 }
 
+/// Formats a Unix time as `2023-11-14T22:13:20.000Z` in UTC.
+pub fn iso8601(unix_ms: u64) -> String {
+    let Local { days, second } = Local::of(unix_ms, 0);
+    let ((year, month, day), millis) = (civil(days), unix_ms % 1000);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{millis:03}Z", second % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +121,13 @@ mod tests {
         for letter in (0..=0x7f_u8).map(char::from) {
             assert_eq!(is_format(&format!("%{letter}")), DIRECTIVES.contains(&format!("%{letter}")), "{letter:?}");
         }
+    }
+
+    #[test]
+    fn times_are_formatted_as_iso_8601() {
+        assert_eq!(iso8601(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso8601(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(iso8601(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert!(iso8601(u64::MAX).ends_with('Z'));
     }
 }

@@ -4,10 +4,13 @@
 //! ```text
 //! redis://user:password@host:6379/2?db=2
 //! scheme  login         place     database: in the path, in the query, or the same in both
+//!
+//! redis+sentinel://user:password@host:26379,host:26379/master/2?sentinel_password=word
+//!                  login         sentinels             name   database
 //! ```
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The reason why a library without the feature `tls` refuses something.
@@ -37,7 +40,7 @@ impl fmt::Debug for Secret {
 
 /// How the Redis of this server is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// By [`Config::redis`](crate::config::Config::redis), which the settings name.
     Named,
     /// Nobody named one: a Redis at the default address if one listens there, else the embedded server.
@@ -57,6 +60,24 @@ impl Place {
     }
 }
 
+/// The sentinels that name the master of a set of servers: <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Sentinels {
+    /// Host and port of each, in the order in which they are asked; [`SENTINELS_MAX`] at most.
+    pub(crate) places: Vec<(String, u16)>,
+    /// The name that the sentinels have for the master.
+    pub(crate) master: String,
+    /// The password of the sentinels themselves.
+    pub(crate) password: Option<Secret>,
+}
+
+/// Most sentinels that one address names. Usual are three or five.
+const SENTINELS_MAX: usize = 8;
+/// The port on which a sentinel listens unless its settings say otherwise.
+const SENTINEL_PORT: u16 = 26379;
+/// Longest host name that a server may name, in bytes: the longest of DNS.
+const HOST_BYTES_MAX: usize = 253;
+
 /// Host, port, login and database of Redis. `Display` prints `host:port`. Neither `Display` nor `Debug` prints the
 /// password, or a user that may really be a password ([`Address::shown_user`]).
 #[derive(Clone, PartialEq)]
@@ -70,23 +91,49 @@ pub struct Address {
     pub(crate) database: u32,
     /// True for `rediss://` and `valkeys://`.
     pub(crate) tls: bool,
+    /// If set, they name the Redis at each connect; `host` and `port` are then those of the first of them.
+    pub(crate) sentinels: Option<Sentinels>,
 }
 
 impl Default for Address {
     fn default() -> Address {
-        Address { host: "127.0.0.1".to_owned(), port: 6379, user: None, password: None, database: 0, tls: false }
+        Address {
+            host: "127.0.0.1".to_owned(),
+            port: 6379,
+            user: None,
+            password: None,
+            database: 0,
+            tls: false,
+            sentinels: None,
+        }
+    }
+}
+
+/// `host:port`, an IPv6 address in brackets.
+fn put_place(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+}
+
+impl Sentinels {
+    /// Their hosts and ports, with this between two of them.
+    fn put_places(&self, f: &mut fmt::Formatter<'_>, between: &str) -> fmt::Result {
+        for (at, (host, port)) in self.places.iter().enumerate() {
+            f.write_str(if at > 0 { between } else { "" })?;
+            put_place(f, host, *port)?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.is_empty() {
-            f.write_str("an address that was not understood")
-        } else if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+            return f.write_str("an address that was not understood");
         }
+        let Some(sentinels) = &self.sentinels else { return put_place(f, &self.host, self.port) };
+        write!(f, "{} (sentinels ", sentinels.master)?;
+        sentinels.put_places(f, ", ")?;
+        f.write_str(")")
     }
 }
 
@@ -97,24 +144,19 @@ impl fmt::Debug for Address {
             (None, Some(_)) => "***@".to_owned(),
             (None, None) => String::new(),
         };
-        write!(f, "redis{}://{login}{self}/{}", if self.tls { "s" } else { "" }, self.database)
+        let tls = if self.tls { "s" } else { "" };
+        let Some(sentinels) = &self.sentinels else {
+            return write!(f, "redis{tls}://{login}{self}/{}", self.database);
+        };
+        write!(f, "redis{tls}+sentinel://{login}")?;
+        sentinels.put_places(f, ",")?;
+        write!(f, "/{}/{}", sentinels.master, self.database)
     }
 }
 
 /// Schemes that other programs accept and this module does not. An error text may name these.
-const FOREIGN_SCHEMES: [&str; 11] = [
-    "http",
-    "https",
-    "redis+sentinel",
-    "redis+socket",
-    "redis+tls",
-    "redis+unix",
-    "redis-sentinel",
-    "ssl",
-    "tcp",
-    "tls",
-    "unix",
-];
+const FOREIGN_SCHEMES: [&str; 10] =
+    ["http", "https", "redis+socket", "redis+tls", "redis+unix", "redis-sentinel", "ssl", "tcp", "tls", "unix"];
 
 impl Address {
     /// The address to use when a source names one that cannot be read. Nothing connects to it.
@@ -129,6 +171,7 @@ impl Address {
     }
 
     /// Parses `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `valkey://` means the same.
+    /// `redis+sentinel://[[user:]password@]host[:port][,host...]/master[/db]` names sentinels.
     ///
     /// - A single word before the `@` is the password, as for `redis-cli -u`.
     /// - The last `@` ends the login, so a password may hold `@`, `:`, `/`, `?` and `#` as they are.
@@ -141,7 +184,7 @@ impl Address {
         // A word from the list is a scheme. Any other word may be a password, so it is not shown.
         let found = if FOREIGN_SCHEMES.contains(&scheme.as_str()) {
             format!("scheme `{scheme}`: write redis://, or rediss:// for TLS, and a host with its port")
-        } else if cfg!(not(feature = "tls")) && matches!(scheme.as_str(), "rediss" | "valkeys") {
+        } else if cfg!(not(feature = "tls")) && matches!(scheme.as_str(), "rediss" | "valkeys" | "rediss+sentinel") {
             format!("rediss://, but {WITHOUT_TLS}")
         } else {
             match read(&scheme, rest) {
@@ -158,9 +201,11 @@ type Found = &'static str;
 
 /// Reads a URL of this scheme; `rest` stands behind its `://`.
 fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
-    let tls = match scheme {
-        "redis" | "valkey" => false,
-        "rediss" | "valkeys" => true,
+    let (tls, has_sentinels) = match scheme {
+        "redis" | "valkey" => (false, false),
+        "rediss" | "valkeys" => (true, false),
+        "redis+sentinel" | "valkey+sentinel" => (false, true),
+        "rediss+sentinel" | "valkeys+sentinel" => (true, true),
         _ => {
             return Err(
                 "no `redis://` at its start: write it, as in redis://127.0.0.1:6379, or the word auto or embedded",
@@ -170,23 +215,66 @@ fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
     let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (place, query) = place.split_once('?').unwrap_or((place, ""));
     let (place, path) = place.split_once('/').unwrap_or((place, ""));
-    let (host, port) = read_place(place)?;
     let (user, password) = login.split_once(':').unwrap_or(("", login));
     let (user, password) = (percent_decode(user)?, percent_decode(password)?);
     let (has_user, has_password) = (!user.is_empty(), !password.is_empty());
+    let mut path = path.trim_end_matches('/');
+    let mut sentinels = None;
+    let query = if has_sentinels {
+        let (found, database, query) = read_sentinels(place, path, query)?;
+        (sentinels, path) = (Some(found), database);
+        query
+    } else {
+        query.to_owned()
+    };
+    let (host, port) = match &sentinels {
+        Some(Sentinels { places, .. }) => places.first().cloned().unwrap_or_default(),
+        None => read_place(place, 6379)?,
+    };
     Ok(Address {
-        host: host.to_owned(),
+        host,
         port,
         user: has_user.then_some(user),
         password: (has_user || has_password).then_some(Secret::new(password)),
-        database: read_database(path.trim_end_matches('/'), query)?,
+        database: read_database(path, &query)?,
         tls,
+        sentinels,
     })
 }
 
-/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. The port of Redis is the default; 0 is refused. An IPv6 address
-/// may have a zone: `[fe80::1%eth0]`.
-fn read_place(place: &str) -> Result<(&str, u16), Found> {
+/// Parses `host:port,host:port`, `master/db` and the query of an address with sentinels. Returns the path and the query
+/// that are left for the database.
+fn read_sentinels<'a>(places: &str, path: &'a str, query: &str) -> Result<(Sentinels, &'a str, String), Found> {
+    let places: Vec<_> = places.split(',').map(|place| read_place(place, SENTINEL_PORT)).collect::<Result<_, _>>()?;
+    if places.len() > SENTINELS_MAX {
+        return Err("more than 8 sentinels: name some of them");
+    }
+    let (master, database) = path.split_once('/').unwrap_or((path, ""));
+    if master.is_empty() || master.len() > HOST_BYTES_MAX || !master.bytes().all(is_of_names) {
+        return Err("sentinels without the name of the master: write it behind them, as in \
+                    redis+sentinel://host:26379/mymaster");
+    }
+    let (mut password, mut others) = (None, Vec::new());
+    for parameter in query.split('&') {
+        match parameter.strip_prefix("sentinel_password=") {
+            Some(word) => password = Some(Secret::new(percent_decode(word)?)),
+            None => others.push(parameter),
+        }
+    }
+    Ok((Sentinels { places, master: master.to_owned(), password }, database, others.join("&")))
+}
+
+/// Checks a host and a port that a server has named. `None`: they are none, so nothing may connect there.
+pub(crate) fn named_place(host: &[u8], port: &[u8]) -> Option<(String, u16)> {
+    let (host, port) = (std::str::from_utf8(host).ok()?, std::str::from_utf8(port).ok()?);
+    let is_name = !host.is_empty() && host.len() <= HOST_BYTES_MAX && host.bytes().all(is_of_names);
+    let port = whole::<u16>(port).filter(|port| *port > 0)?;
+    (is_name || host.parse::<IpAddr>().is_ok()).then(|| (host.to_owned(), port))
+}
+
+/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. Port 0 is refused. An IPv6 address may have a zone:
+/// `[fe80::1%eth0]`.
+fn read_place(place: &str, default_port: u16) -> Result<(String, u16), Found> {
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or("an unclosed `[` in the host")?;
         let (address, zone) = host.split_once('%').unwrap_or((host, ""));
@@ -211,13 +299,14 @@ fn read_place(place: &str) -> Result<(&str, u16), Found> {
         }
     };
     if host.contains(',') {
-        return Err("no usable host: name one alone, the master");
+        return Err("no usable host: name one alone, the master, or sentinels as in \
+                    redis+sentinel://host,host/mymaster");
     }
     if host.is_empty() || !(place.starts_with('[') || host.bytes().all(is_of_names)) {
         return Err("no usable host: for this machine write redis://127.0.0.1:6379");
     }
-    let port = port.map_or(Some(6379), |port| whole::<u16>(port).filter(|port| *port > 0));
-    Ok((host, port.ok_or("a port that is not 1 to 65535")?))
+    let port = port.map_or(Some(default_port), |port| whole::<u16>(port).filter(|port| *port > 0));
+    Ok((host.to_owned(), port.ok_or("a port that is not 1 to 65535")?))
 }
 
 /// Whether the byte may stand in a host name. DNS has no `_`, but names of containers do.
@@ -233,7 +322,7 @@ fn read_database(path: &str, query: &str) -> Result<u32, Found> {
             Some(number) if database.is_empty() || database == number => database = number,
             _ => {
                 return Err(
-                    "something behind a `?`: only db=NUMBER may stand there; a password stands before the host, and \
+                    "something behind a `?`: only db=NUMBER may stand there, and sentinel_password=WORD; a password stands before the host, and \
                      what belongs to TLS in the options tls_ca_file and tls_server_name",
                 );
             }
@@ -249,7 +338,7 @@ pub(super) fn whole<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Decodes `%XX` escapes. An error if one is incomplete, or if the bytes are not UTF-8 in the end.
-pub(super) fn percent_decode(text: &str) -> Result<String, Found> {
+pub(crate) fn percent_decode(text: &str) -> Result<String, Found> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -264,8 +353,8 @@ pub(super) fn percent_decode(text: &str) -> Result<String, Found> {
             _ => (None, rest),
         };
         let code = code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(code.ok_or("a bad % escape before the @: write a `%` of the password as %25")?);
+        bytes.push(code.ok_or("a bad % escape: write a `%` of the password as %25")?);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| "% escapes before the @ that are not UTF-8 text")
+    String::from_utf8(bytes).map_err(|_| "% escapes that are not UTF-8 text")
 }

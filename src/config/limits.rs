@@ -11,7 +11,7 @@ pub(crate) const IDENTITY_BYTES_MAX: usize = 1024;
 pub(crate) const NUMBERED_CHANNELS_MAX: usize = 16_384;
 /// Longest channel, pattern or listener id, in bytes. Redis allows more, but a longer name is probably a payload in the
 /// wrong place.
-pub(crate) const NAME_BYTES_MAX: usize = 1024;
+pub const NAME_BYTES_MAX: usize = 1024;
 /// Publishes, values and counters that may wait for Redis: 8 s of a busy server's traffic while Redis restarts.
 pub const OUTBOX_JOBS_MAX: usize = 8192;
 /// Memory that one queued item takes beside its bytes (its slot, its allocation header). With it the byte limits also
@@ -36,7 +36,7 @@ pub(crate) const DECODE_DEPTH_MAX: usize = 128;
 /// Longest wait for a connection to one address. This does not include name resolution, whose time the system decides.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this time without bytes from Redis, a connection sends a PING. That also keeps NAT entries alive.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(4800);
+pub const HEARTBEAT: Duration = Duration::from_millis(4800);
 /// Silence after which a connection counts as lost, although a PING was sent: under 15 s in all. A shorter limit gives
 /// false alarms under `CLIENT PAUSE` and slow commands.
 pub const SILENCE_MAX: Duration = Duration::from_millis(3 * 4800);
@@ -65,6 +65,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 pub(crate) const LEASE_OWN: Duration = Duration::from_secs(9);
 /// How often a lease holder renews its lease.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(3);
+/// How many times longer heartbeats and leases last with the option `thrifty`: a heartbeat each 58 s, which most
+/// firewalls and hosts take for a sign of life, and a lease of two minutes.
+pub(crate) const THRIFT: u32 = 12;
 /// Threads that send requests to any destination. Each sends one request at a time, so this many destinations can hang
 /// at once before requests to new destinations have to wait.
 pub const SENDERS_MAX: usize = 5;
@@ -75,8 +78,12 @@ pub(crate) const SENDERS_KEPT: usize = 1;
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for one request that a hook may ask for.
 pub(crate) const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Age at which a post is given up and goes to the dead-letter file.
+/// Age at which a post is given up and goes to the dead-letter file, unless its hook asks for another.
 pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3600);
+/// Failed attempts after which a post is given up.
+pub(crate) const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
+/// Longest time that a hook may have its posts repeated: a long weekend.
+pub(crate) const WEBHOOK_PATIENCE_MAX: Duration = Duration::from_secs(3 * 86_400);
 /// Memory that the windows of all aggregators may take until their functions have summed them up, in bytes.
 pub(crate) const AGGREGATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 // Two heartbeats fit into the silence, so a lost connection has had a PING without answer.
@@ -86,6 +93,7 @@ const _: () = assert!(ENCODE_DEPTH_MAX < DECODE_DEPTH_MAX);
 const _: () = assert!(128 + ACTED_MAX * 17 < IDENTITY_BYTES_MAX);
 // A holder misses two renewals in a row before it stops trusting its lease.
 const _: () = assert!(LEASE_RENEWAL.as_secs() * 2 < LEASE_OWN.as_secs() && LEASE_OWN.as_secs() < LEASE.as_secs());
+const _: () = assert!(WEBHOOK_AGE_MAX.as_secs() < WEBHOOK_PATIENCE_MAX.as_secs());
 const _: () = assert!(REQUEST_TIMEOUT.as_secs() <= REQUEST_TIMEOUT_MAX.as_secs());
 // A decoded event takes at most five bytes for two of its text, and must fit.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 3 < AGGREGATE_BYTES_MAX);

@@ -12,7 +12,7 @@ use crate::config::options::{
     shown_name, unknown_option,
 };
 
-pub(crate) use address::{Address, Place, Secret, WITHOUT_TLS};
+pub(crate) use address::{Address, Place, Secret, Sentinels, WITHOUT_TLS, named_place};
 pub(crate) use options::is_server_name;
 pub(crate) use proxy::{PROXY_VARIABLES, Proxies, Proxy};
 pub(crate) use sources::{Operator, Sources};
@@ -37,10 +37,11 @@ pub struct Config {
     /// [`Address::unknown`] while a source holds a `redis` that cannot be read. For [`Place::Auto`] the address that is
     /// tried; for [`Place::Embedded`] that of the server, once it is known ([`Config::embedded_at`]).
     pub redis: Address,
-    pub(crate) place: Place,
+    pub place: Place,
     pub(crate) server: String,
-    pub(crate) prefix: String,
+    pub prefix: String,
     pub(crate) identity: bool,
+    pub(crate) thrifty: bool,
     pub(crate) emit_age_max: Duration,
     pub(crate) tick_budget: Duration,
     pub(crate) sync_timeout: Duration,
@@ -54,7 +55,7 @@ pub struct Config {
     /// The proxies that the environment names for all programs.
     environment_proxies: Proxies,
     /// The errors and hints of the operator's sources, one sentence each. Bounded: [`COMPLAINTS_MAX`].
-    pub(crate) complaints: Vec<String>,
+    pub complaints: Vec<String>,
     /// Whether `server` is made from a name that holds other characters.
     is_server_repaired: bool,
     /// The options of [`LOCATING`] that a source sets in a way that cannot be read, each with its error.
@@ -92,6 +93,7 @@ impl Config {
             server: default_server_name(host_name, host_port),
             prefix: String::new(),
             identity: true,
+            thrifty: false,
             emit_age_max: Duration::from_secs(60),
             tick_budget: Duration::from_micros(500),
             sync_timeout: Duration::from_millis(50),
@@ -114,7 +116,7 @@ impl Config {
     /// Why nothing may connect: a source names a Redis or a prefix that cannot be read. Falling back to the Redis or the
     /// prefix of a weaker source would mix this server's data with the data of others. With two errors, the one of
     /// `redis` is returned.
-    pub(crate) fn not_understood(&self) -> Option<&str> {
+    pub fn not_understood(&self) -> Option<&str> {
         self.not_understood.iter().next_back().map(|(_, error)| error.as_str())
     }
 
@@ -147,6 +149,11 @@ impl Config {
             || self.not_understood != other.not_understood
     }
 
+    /// How many times longer than usual heartbeats and leases last.
+    pub(crate) fn thrift(&self) -> u32 {
+        if self.thrifty { limits::THRIFT } else { 1 }
+    }
+
     /// A sentence if this server has another name than the settings give it.
     pub(crate) fn renaming(&self) -> Option<String> {
         let name = self.is_server_repaired.then_some(&self.server)?;
@@ -155,7 +162,7 @@ impl Config {
 
     /// The sources and the options that each of them sets, for the self-test:
     /// `garrysmod/cfg/realtime.json sets redis, server; Configure sets prefix`.
-    pub(crate) fn sources(&self) -> String {
+    pub fn sources(&self) -> String {
         let sets = |source: &str| {
             let names: Vec<&str> = self.origins.iter().filter(|(_, of)| *of == source).map(|(name, _)| *name).collect();
             if names.is_empty() { None } else { Some(format!("{source} sets {}", names.join(", "))) }
@@ -172,17 +179,19 @@ impl Config {
     /// with count as another Redis.
     pub(crate) fn is_elsewhere(&self, other: &Config) -> bool {
         let (here, there) = (&self.redis, &other.redis);
+        let master = |address: &Address| address.sentinels.as_ref().map(|sentinels| sentinels.master.clone());
         (here.port, here.database, &here.host) != (there.port, there.database, &there.host)
+            || master(here) != master(there)
             || self.not_understood().is_some() != other.not_understood().is_some()
     }
 
     /// These settings with the embedded server as their Redis.
-    pub(crate) fn embedded_at(&self, redis: Address) -> Config {
+    pub fn embedded_at(&self, redis: Address) -> Config {
         Config { redis, place: Place::Embedded, ..self.clone() }
     }
 
     /// The Redis in the words of the log.
-    pub(crate) fn redis_name(&self) -> String {
+    pub fn redis_name(&self) -> String {
         let embedded = if self.place == Place::Embedded { "the embedded " } else { "" };
         format!("{embedded}redis at {}", self.redis)
     }
@@ -278,6 +287,7 @@ impl Config {
             "proxy" => self.proxy = ProxyOption::parse(text)?,
             "no_proxy" => self.no_proxy = Some(text.to_owned()),
             "identity" => self.identity = number == 1,
+            "thrifty" => self.thrifty = number == 1,
             "emit_age_max_s" => self.emit_age_max = Duration::from_secs(number),
             "tick_budget_us" => self.tick_budget = Duration::from_micros(number),
             "sync_timeout_ms" => self.sync_timeout = Duration::from_millis(number),

@@ -17,6 +17,15 @@ pub(crate) fn unknown(kind: &str, name: &str, known: &mut dyn Iterator<Item = &s
     }
 }
 
+/// As [`unknown`]; if no name is near, the text lists all of them: `unknown member (known are ...)`.
+#[cold]
+pub(crate) fn unknown_of(kind: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, &mut known.iter().copied()) {
+        Some(near) => format!("unknown {kind}, did you mean `{near}`?"),
+        None => format!("unknown {kind} (known are {})", known.join(", ")),
+    }
+}
+
 /// Levenshtein distance in characters. Only the first 64 characters of `from` count: nothing that long is near to a
 /// name of ours, and a hostile name costs a bounded time.
 fn edit_distance(from: &str, to: &str) -> usize {

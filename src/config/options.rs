@@ -3,7 +3,7 @@
 //! one arm in `Config::apply`.
 //! Errors show a value only if it looks like a plain word or number: anything else may be a password in the wrong place.
 
-use crate::config::nearest::{nearest, unknown};
+use crate::config::nearest::{nearest, unknown_of};
 use crate::sorted::Sorted;
 
 /// The kind of value that an option takes. [`OptionKind::check`] enforces it.
@@ -44,7 +44,8 @@ pub const OPTIONS: &[OptionRow] = &[
         default: "auto",
         sentence: "where Redis is: `redis://[[user:]password@]host[:port][/db]`, or `rediss://...` for TLS; `embedded`: \
                    the module's own, for this server alone; `auto`: 127.0.0.1:6379, and the embedded one if nothing \
-                   listens there",
+                   listens there; `redis+sentinel://[[user:]password@]host[:port][,host...]/master[/db]`: the master \
+                   that these sentinels name",
     },
     OptionRow {
         name: "tls_ca_file",
@@ -102,6 +103,12 @@ pub const OPTIONS: &[OptionRow] = &[
         kind: OptionKind::Switch,
         default: "true",
         sentence: "whether events carry the member `_rt`: without it no loss and no repeat is noticed",
+    },
+    OptionRow {
+        name: "thrifty",
+        kind: OptionKind::Switch,
+        default: "false",
+        sentence: "for a Redis that is paid by the command: heartbeats and leases last 12 times longer",
     },
     OptionRow {
         name: "emit_age_max_s",
@@ -262,7 +269,7 @@ pub(super) fn unknown_option(name: &str) -> String {
         const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
         return format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}");
     }
-    unknown("option", &plain_name(name), &mut OPTIONS.iter().map(|row| row.name))
+    unknown_of("option", &plain_name(name), &OPTIONS.iter().map(|row| row.name).collect::<Vec<_>>())
 }
 
 /// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.

@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::base64;
 use crate::config::address::{Secret, is_of_names, percent_decode, whole};
 
 /// The variables that name proxies. On Windows the letter case of a name does not count.
@@ -56,12 +57,12 @@ impl Proxy {
             });
             Ok(Proxy { host: host.into(), port, login: login.transpose()?.map(Secret::new), source })
         };
-        read().map_err(|found| format!("expected http://[user:password@]host:port, found {found}"))
+        read().map_err(|found| format!("expected http://[user:password@]host:port or none, found {found}"))
     }
 
     /// The value of `Proxy-Authorization`. `None`: the proxy gets no login.
     pub(crate) fn authorization(&self) -> Option<Secret> {
-        self.login.as_ref().map(|login| Secret::new(format!("Basic {}", base64(login.reveal().as_bytes()))))
+        self.login.as_ref().map(|login| Secret::new(format!("Basic {}", base64::encode(login.reveal().as_bytes()))))
     }
 
     /// Whether it has a user or a password.
@@ -74,7 +75,7 @@ impl Proxy {
     fn secrets(&self) -> Vec<String> {
         let Some(login) = &self.login else { return Vec::new() };
         let login = login.reveal();
-        let mut secrets = vec![login.to_owned(), base64(login.as_bytes())];
+        let mut secrets = vec![login.to_owned(), base64::encode(login.as_bytes())];
         secrets.extend(login.split_once(':').into_iter().flat_map(|(user, word)| [user.to_owned(), word.to_owned()]));
         secrets.retain(|secret| secret.len() > 3);
         secrets
@@ -113,20 +114,6 @@ fn read_place(place: &str) -> Result<(&str, u16), &'static str> {
     let port = port.ok_or("no port: write it, as in http://host:3128")?;
     let port = whole::<u16>(port).filter(|port| *port > 0).ok_or("a port that is not 1 to 65535")?;
     Ok((host, port))
-}
-
-/// The text in base64 (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for part in bytes.chunks(3) {
-        let bits = part.iter().chain(&[0; 2]).take(3).fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
-        for digit in 0..4 {
-            let found = DIGITS.get(bits >> (18 - 6 * digit) & 63).filter(|_| digit <= part.len());
-            text.push(char::from(*found.unwrap_or(&b'=')));
-        }
-    }
-    text
 }
 
 /// The option `proxy`.

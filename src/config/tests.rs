@@ -193,7 +193,7 @@ fn only_some_options_need_another_connection() {
     for row in OPTIONS {
         let text = match row.name {
             "redis" => "embedded",
-            "identity" => "false",
+            "identity" | "thrifty" => "false",
             "timezone_offset" => "+02:00",
             "proxy" => "http://p:1",
             "emit_age_max_s" | "tick_budget_us" | "sync_timeout_ms" => "500",
@@ -303,7 +303,7 @@ fn proxies_of_the_environment_are_taken_or_complained_about() {
     assert_eq!((host(&config).as_deref(), config.complaints.len()), (Some("p:1"), 0));
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
     let config = resolved("socks5://u:hunter2@p:1", "");
-    let expected = "cannot use HTTPS_PROXY of the environment for webhooks: expected http://[user:password@]host:port, \
+    let expected = "cannot use HTTPS_PROXY of the environment for webhooks: expected http://[user:password@]host:port or none, \
         found socks: the module speaks to HTTP proxies only; correct it, or set the option `proxy`, to `none` for no proxy";
     assert_eq!((host(&config), config.complaints), (None, vec![expected.to_owned()]));
     let config = resolved("socks5://u:hunter2@p:1", "http://o:1");
@@ -313,7 +313,9 @@ fn proxies_of_the_environment_are_taken_or_complained_about() {
     let mut config = Config::defaults("box", 27015);
     let errors = config.apply_json("test", r#"{"proxy":"http://u:hunter2@p"}"#);
     assert!(errors.len() == 1 && !errors[0].to_string().contains("hunter2"), "{errors:?}");
-    assert!(errors[0].to_string().contains("option `proxy` of test: expected http://[user:password@]host:port"));
+    assert!(
+        errors[0].to_string().contains("option `proxy` of test: expected http://[user:password@]host:port or none")
+    );
 }
 
 /// The self-test shows the sources that set something, each with its options, and no value.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::snapshot;
 use super::store::Store;
-use crate::config::Secret;
+use crate::config::{Address, Secret};
 use crate::io::shown::shown;
 use crate::io::{own_file, plain_file, sharing};
 
@@ -45,6 +45,11 @@ pub struct Login {
 impl Login {
     pub fn password(&self) -> &str {
         self.password.reveal()
+    }
+
+    /// The address of the server, with its password.
+    pub fn address(&self) -> Address {
+        Address { port: self.port, password: Some(self.password.clone()), ..Address::default() }
     }
 }
 
@@ -79,6 +84,12 @@ impl Files {
             Err(err) => files.unkept = Some(format!("cannot write in `{}`: {err}", shown(folder))),
         }
         Ok(Claim::Ours(files))
+    }
+
+    /// The login of the server that serves from this folder, or that did; it may have ended. Changes nothing there.
+    pub fn peek(folder: &Path) -> Option<Login> {
+        let files = Files { folder: folder.to_owned(), lock: None, unkept: None };
+        files.read_login().filter(|login| login.port > 0)
     }
 
     /// False: another process holds the lock.

@@ -68,7 +68,11 @@ impl Engine {
         set(&mut groups, "replies", queue(&stats.replies, shared.replies.waiting() + pump.answers_waiting()));
         set(&mut groups, "actions", queue(&stats.actions, shared.actions.waiting()));
         set(&mut groups, "aggregates", queue(&stats.aggregates, shared.collector.waiting()));
-        set(&mut groups, "webhooks", queue(&stats.webhooks, shared.webhooks.waiting()));
+        let mut webhooks = queue(&stats.webhooks, shared.webhooks.waiting());
+        if let Value::Object(group) = &mut webhooks {
+            set(group, "on_disk", shared.webhooks.on_disk().into());
+        }
+        set(&mut groups, "webhooks", webhooks);
         set(&mut groups, "files", queue(&stats.files, shared.files.waiting()));
         for (name, durations) in [("pump", pump.times()), ("wait", pump.waits()), ("latency", pump.latencies())] {
             set(&mut groups, name, percentiles(durations));
@@ -124,7 +128,7 @@ fn percentiles(of: &Histogram) -> Value {
 
 /// The group of one webhook destination.
 fn destination(standing: &DestinationReport) -> Value {
-    let DestinationReport { name, hook, kind, tally, waiting, state } = standing;
+    let DestinationReport { name, hook, kind, tally, waiting, on_disk, state } = standing;
     let paused;
     let (word, detail) = match state {
         DestinationState::Ok => ("ok", ""),
@@ -141,6 +145,7 @@ fn destination(standing: &DestinationReport) -> Value {
         ("dead", tally.dead),
         ("replaced", tally.replaced),
         ("waiting", *waiting),
+        ("on_disk", *on_disk),
         ("2xx", tally.status_2xx),
         ("4xx", tally.status_4xx),
         ("429", tally.status_429),
@@ -263,7 +268,7 @@ fn list<'a>(stats: &'a Value, member: &str) -> &'a [Value] {
 fn queue_line(name: &str, group: &Value) -> String {
     let mut line = format!("{}: in {}, delivered {}", words(name), group["in"], group["delivered"]);
     if group["waiting"] != 0 {
-        let _ = write!(line, ", waiting {}", group["waiting"]);
+        let _ = write!(line, ", waiting {}{}", group["waiting"], on_disk(group));
     }
     for (reason, count) in group["dropped"].as_object().into_iter().flatten() {
         if count.as_u64() > Some(0) {
@@ -273,15 +278,24 @@ fn queue_line(name: &str, group: &Value) -> String {
     line
 }
 
-/// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 1`
+/// ` (5 on the disk)`, for a group of which some items wait there.
+fn on_disk(group: &Value) -> String {
+    match group["on_disk"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(count) => format!(" ({count} on the disk)"),
+    }
+}
+
+/// `to h/*** of hook `a`: paused for 1.5 s, in 3, delivered 1, dead 1, waiting 9 (5 on the disk)`
 fn destination_line(stats: &Value) -> String {
     let text = |member: &str| stats[member].as_str().unwrap_or_default();
     let (name, hook, state, detail) = (text("name"), text("hook"), text("state"), text("detail"));
     let between = if detail.is_empty() { "" } else { " " };
     let (offered, delivered, dead, waiting) = (&stats["in"], &stats["delivered"], &stats["dead"], &stats["waiting"]);
+    let on_disk = on_disk(stats);
     let whose = if hook.is_empty() { String::new() } else { format!(" of hook `{hook}`") };
     format!(
-        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}"
+        "to {name}{whose}: {state}{between}{detail}, in {offered}, delivered {delivered}, dead {dead}, waiting {waiting}{on_disk}"
     )
 }
 
@@ -329,11 +343,13 @@ mod tests {
             "pump": { "count": 2, "p50_us": 1.6, "p99_us": 2500.0, "max_us": 3000000.0 },
             "inbox": { "in": 0, "delivered": 0, "dropped": {}, "waiting": 0 },
             "wait": { "count": 0, "p50_us": 0.0, "p99_us": 0.0, "max_us": 0.0 },
+            "webhooks": { "in": 9, "delivered": 2, "dropped": {}, "waiting": 7, "on_disk": 5 },
             "resent": 7,
             "missed": 0,
             "limits": ["redis refuses scripts; NOPERM"],
             "destinations": [
-                { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1 }
+                { "name": "h/***", "hook": "a", "state": "broken", "detail": "no answer", "in": 3, "delivered": 1, "dead": 1, "waiting": 1, "on_disk": 0 },
+                { "name": "h/***", "hook": "b", "state": "ok", "in": 6, "delivered": 0, "dead": 0, "waiting": 6, "on_disk": 5 }
             ],
         });
         let said = lines("connected", &config, &stats);
@@ -344,8 +360,10 @@ mod tests {
                 "server `box-27015`, prefix `p:`, budget 500 us a tick",
                 "redis refuses scripts; NOPERM",
                 "to redis (outbox): in 5, delivered 3, dropped as expired 2",
+                "posts (webhooks): in 9, delivered 2, waiting 7 (5 on the disk)",
                 "work in one tick (pump): p50 2 us, p99 2.5 ms, longest 3.0 s",
                 "to h/*** of hook `a`: broken no answer, in 3, delivered 1, dead 1, waiting 1",
+                "to h/*** of hook `b`: ok, in 6, delivered 0, dead 0, waiting 6 (5 on the disk)",
                 "counts: resent 7",
             ]
         );

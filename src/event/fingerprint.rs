@@ -44,7 +44,7 @@ impl Fingerprint {
 
 /// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>), then the last step of splitmix64, so that short texts use all
 /// bits. Not the hasher of the standard library: its result may change with the compiler.
-fn hash<'a>(seed: u64, bytes: impl Iterator<Item = &'a u8>) -> u64 {
+pub(crate) fn hash<'a>(seed: u64, bytes: impl Iterator<Item = &'a u8>) -> u64 {
     let hash = bytes.fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let mixed = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

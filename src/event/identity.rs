@@ -28,7 +28,7 @@ pub(crate) use numbering::Numbering;
 mod numbering;
 
 /// The name of the member.
-pub(crate) const MEMBER: &str = "_rt";
+pub const MEMBER: &str = "_rt";
 
 /// A boot number: 64 random bits that name this process. A restarted server is a new sender, as its numbers start anew.
 pub(crate) fn new_boot() -> u64 {
@@ -37,7 +37,7 @@ pub(crate) fn new_boot() -> u64 {
 }
 
 /// Milliseconds of Unix time; 0 before 1970.
-pub(crate) fn unix_ms(now: SystemTime) -> u64 {
+pub fn unix_ms(now: SystemTime) -> u64 {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -67,13 +67,13 @@ impl UnixClock {
 
 /// A parsed identity. Anybody who may publish can forge one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity<'a> {
+pub struct Identity<'a> {
     /// The name of the sender, for scripts.
-    pub(crate) server: &'a str,
+    pub server: &'a str,
     /// The boot number of the sender.
-    pub(crate) boot: u64,
+    pub boot: u64,
     /// The number of the event. 0: the sender does not number this channel.
-    pub(crate) seq: u64,
+    pub seq: u64,
     /// The time of sending, in milliseconds of Unix time by the sender's clock.
     pub(crate) sent_ms: u64,
     /// Fingerprints of the hooks that acted at the sender, 16 hex digits each, separated by colons; or `*`.
@@ -84,7 +84,7 @@ impl<'a> Identity<'a> {
     /// Parses the text of the member. `None` if it is malformed, or if its checksum belongs to another channel: then a
     /// relay published the event again.
     #[optimize(speed)]
-    pub(crate) fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
+    pub fn parse(text: &'a [u8], wire_channel: &[u8]) -> Option<Identity<'a>> {
         let slash = text.iter().position(|byte| *byte == b'/')?;
         let (server, rest) = (text.get(..slash)?, text.get(slash + 1..)?);
         let server = std::str::from_utf8(server).ok().filter(|server| crate::config::is_server_name(server))?;

@@ -50,7 +50,7 @@ const _: () = assert!(JUMP_MAX > crate::config::limits::OUTBOX_JOBS_MAX as u64 &
 
 /// The result for one event. All but [`Sight::Repeat`] are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub enum Sight {
     /// The number was seen, or is below a seen one. Senders send in order, so the sender sent it again.
     Repeat,
     /// The event is new. `missed` events before it did not arrive, and no gap was reported for them yet.
@@ -64,7 +64,7 @@ pub(crate) enum Sight {
 /// All sources. It lives as long as the process: after a reconnection, the gap of the numbers shows the events that
 /// were lost meanwhile.
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     /// Hashes channels for the keys below, so that each key has a fixed size.
     hasher: Keyed,
     /// By number of the subscription, boot number of the sender, hash of the channel.
@@ -88,14 +88,7 @@ impl Ledger {
     /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
     /// before it.
     #[optimize(speed)]
-    pub(crate) fn see(
-        &mut self,
-        pattern: bool,
-        name: &[u8],
-        channel: &[u8],
-        identity: &Identity<'_>,
-        now: Instant,
-    ) -> Sight {
+    pub fn see(&mut self, pattern: bool, name: &[u8], channel: &[u8], identity: &Identity<'_>, now: Instant) -> Sight {
         let Identity { boot, seq, .. } = *identity;
         if seq == 0 {
             return Sight::New { missed: 0 };

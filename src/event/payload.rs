@@ -13,7 +13,7 @@ pub(crate) fn decode(payload: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Appends the tape of an event's payload without the member `_rt`, whose text goes into `member`. If the payload cannot
 /// be decoded, the tape is its text as one string, and the error says why.
-pub(crate) fn decode_with(payload: &[u8], out: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), Undecoded> {
+pub fn decode_with(payload: &[u8], out: &mut Vec<u8>, member: &mut Vec<u8>) -> Result<(), Undecoded> {
     let parsed = tape::parse_without(payload, Some(identity::MEMBER), out, member);
     match parsed {
         Ok(()) => {}

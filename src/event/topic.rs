@@ -3,9 +3,12 @@
 
 use crate::event::glob;
 
+/// Begins the channels and keys of self-tests, after the prefix. Patterns of scripts do not hear these channels.
+pub(crate) const SELFTEST: &str = "rt:selftest:";
+
 /// A channel or a pattern, named without the prefix, as Lua names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Topic {
+pub struct Topic {
     name: Box<[u8]>,
     pattern: bool,
 }
@@ -13,22 +16,22 @@ pub(crate) struct Topic {
 impl Topic {
     /// A name with `*`, `?` or `[` is a Redis pattern, any other an exact channel. A backslash alone makes no pattern:
     /// it may be part of a channel's name.
-    pub(crate) fn new(name: &[u8]) -> Topic {
+    pub fn new(name: &[u8]) -> Topic {
         Topic { name: name.into(), pattern: name.iter().any(|byte| b"*?[".contains(byte)) }
     }
 
     /// The name without the prefix.
-    pub(crate) fn name(&self) -> &[u8] {
+    pub fn name(&self) -> &[u8] {
         &self.name
     }
 
     /// True if Redis is asked with PSUBSCRIBE, false with SUBSCRIBE.
-    pub(crate) fn is_pattern(&self) -> bool {
+    pub fn is_pattern(&self) -> bool {
         self.pattern
     }
 
     /// True if the events of this channel, which has no prefix, belong to the topic.
-    pub(crate) fn covers(&self, channel: &[u8]) -> bool {
+    pub fn covers(&self, channel: &[u8]) -> bool {
         if self.pattern { glob::matches(&self.name, channel) } else { *self.name == *channel }
     }
 
@@ -40,7 +43,7 @@ impl Topic {
 
     /// The name on the wire: prefix, then name. In a pattern, special bytes of the prefix are escaped, so that they
     /// match only themselves.
-    pub(crate) fn wire_name(&self, prefix: &str) -> Vec<u8> {
+    pub fn wire_name(&self, prefix: &str) -> Vec<u8> {
         let mut wire = Vec::with_capacity(prefix.len() * 2 + self.name.len());
         for byte in prefix.bytes() {
             if self.pattern && b"*?[]\\".contains(&byte) {

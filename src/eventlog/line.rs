@@ -1,4 +1,4 @@
-//! JSON lines: the second format of a segment, and the output of `realtime-log cat`. One object per line, for other
+//! JSON lines: the second format of a segment, and the output of `realtime-cli log cat`. One object per line, for other
 //! tools. Pure functions over bytes, on `rt-files` and on the thread of a reader.
 //!
 //! ```text

@@ -23,7 +23,7 @@
 use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
-use crate::config::nearest::unknown;
+use crate::config::nearest::unknown_of;
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{describe, function_in, number_of};
 use crate::hooks::template::{TEMPLATE_BYTES_MAX, check_none, is_path};
@@ -88,6 +88,9 @@ enum Scalar {
     Number(f64),
     Boolean(bool),
 }
+
+/// What a field of a filter takes, for errors.
+const EXPECTED: &str = "expected a string, number, boolean or table of operators";
 
 const OPERATORS: [&str; 14] = [
     "eq",
@@ -219,6 +222,10 @@ impl Parser {
 
     /// The condition that a field has this value.
     fn equal(&mut self, path: &str, value: &Value, place: &str) -> Result<Condition, SpecError> {
+        if value.as_array().is_some_and(|entries| !entries.is_empty()) {
+            const HINT: &str = "several values stand in `one_of`, several tables of fields in `any_of`";
+            return Err(SpecError::new(place, format_args!("{EXPECTED}, found a list; {HINT}")));
+        }
         Ok(self.comparison(path, Operator::Eq(scalar(value, place)?)))
     }
 
@@ -326,7 +333,7 @@ impl Operator {
                 other => return Err(wrong_type(place, "true or false", other)),
             },
             other => {
-                let found = unknown("operator", other, &mut OPERATORS.into_iter());
+                let found = unknown_of("operator", other, &OPERATORS);
                 return Err(SpecError::new(place, format_args!("{found}")));
             }
         })
@@ -417,7 +424,7 @@ fn scalar(value: &Value, place: &str) -> Result<Scalar, SpecError> {
         Value::Bool(boolean) => Some(Scalar::Boolean(*boolean)),
         other => number_of(other).map(Scalar::Number),
     };
-    scalar.ok_or_else(|| wrong_type(place, "a string, number, boolean or table of operators", value))
+    scalar.ok_or_else(|| SpecError::new(place, format_args!("{EXPECTED}, found {}", describe(value))))
 }
 
 /// Reads the operands of `one_of`.

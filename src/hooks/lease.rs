@@ -5,16 +5,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::limits::LEASE_RENEWAL;
-
 /// This server's copy of one lease: a key in Redis that one server holds at a time. Redis keeps the key longer than the
 /// holder trusts it (`LEASE` and `LEASE_OWN` in `config/limits.rs`), so two servers never act at once.
 #[derive(Default)]
 pub struct Lease {
     /// End of the right, in milliseconds by [`since_epoch`]. 0: not held.
     until: AtomicU64,
-    /// Time of the last question that Redis answered with "another server holds it", by [`since_epoch`]. 0: never.
-    refused: AtomicU64,
+    /// Until when the last answer "another server holds it" counts, by [`since_epoch`]. 0: there was none.
+    refused_until: AtomicU64,
 }
 
 /// The server that acts for the fleet.
@@ -34,23 +32,21 @@ impl Lease {
         since_epoch(now) < self.until.load(Ordering::Acquire)
     }
 
-    /// The server that acts on an event of `since`, or on a window that ended then. A refusal by Redis counts if it is
-    /// at most two renewals ([`LEASE_RENEWAL`]) older than `since`: one answer may still be on its way.
+    /// The server that acts on an event of `since`, or on a window that ended then.
     pub(crate) fn turn(&self, now: Instant, since: Instant) -> Turn {
-        let refused = self.refused.load(Ordering::Acquire);
-        let lately = u64::try_from((LEASE_RENEWAL * 2).as_millis()).unwrap_or(u64::MAX);
         if self.holds(now) {
             Turn::Ours
-        } else if refused > 0 && refused.saturating_add(lately) >= since_epoch(since) {
+        } else if self.refused_until.load(Ordering::Acquire) >= since_epoch(since) {
             Turn::Others
         } else {
             Turn::Unknown
         }
     }
 
-    /// Records that Redis, asked at `asked`, named another holder. This server's right ends with it.
-    pub(crate) fn refused(&self, asked: Instant) {
-        self.refused.store(since_epoch(asked), Ordering::Release);
+    /// Records that Redis, asked at `asked`, named another holder. This server's right ends with it. The answer counts for
+    /// `lately`, two renewals: the next answer may still be on its way.
+    pub(crate) fn refused(&self, asked: Instant, lately: Duration) {
+        self.refused_until.store(since_epoch(asked + lately), Ordering::Release);
         self.set(None);
     }
 
@@ -89,14 +85,14 @@ mod tests {
         let (lease, now) = (Lease::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(lease.turn(now, now), Turn::Unknown, "never asked");
-        lease.refused(after(10));
+        lease.refused(after(10), Duration::from_secs(6));
         assert_eq!(lease.turn(after(60), after(5)), Turn::Others);
         assert_eq!(lease.turn(after(60), after(15)), Turn::Others, "the next answer is on its way");
         assert_eq!(lease.turn(after(60), after(17)), Turn::Unknown, "the answer is too old");
         lease.set(Some(after(69)));
         assert_eq!(lease.turn(after(60), after(17)), Turn::Ours);
         assert_eq!(lease.turn(after(70), after(17)), Turn::Unknown, "it ended while Redis could not be asked");
-        lease.refused(after(71));
+        lease.refused(after(71), Duration::from_secs(6));
         assert_eq!(lease.turn(after(71), after(17)), Turn::Others);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::config::nearest::unknown;
+use crate::config::nearest::{unknown, unknown_of};
 use crate::hooks::error::SpecError;
 use crate::hooks::template;
 use crate::hooks::template::{Context, Template};
@@ -53,7 +53,7 @@ impl<'a> Members<'a> {
     pub(crate) fn only(&self, common: &[&str], own: &[&str]) -> Result<(), SpecError> {
         for (name, _) in self.iter() {
             if ![common, own].iter().any(|list| list.contains(&name.as_str())) {
-                let found = unknown("member", name, &mut common.iter().chain(own).copied());
+                let found = unknown_of("member", name, &[own, common].concat());
                 return Err(self.error(name, format_args!("{found}")));
             }
         }

@@ -8,6 +8,7 @@
 //! | `sender_name`, `color` | Under which name and with which color does Discord show a message? |
 //! | `signature` | How does a receiver know that a request comes from this server? |
 //! | `status` | Which members has a status message, and which lines does it show? |
+//! | `delivery` | How long is such a request repeated, and how many events does it carry? |
 //! | `template`, `url` | How is a text rendered from an event, with its values escaped? |
 //! | `amount` | Which number does a counter or leaderboard add for an event? |
 //! | `log_file` | Which event log does a `file` action write for an event? |
@@ -19,6 +20,7 @@
 pub(crate) mod aggregator;
 pub(crate) mod amount;
 pub(crate) mod color;
+pub(crate) mod delivery;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod hook;

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::hooks::color::Color;
+use crate::hooks::delivery::{Batch, Retries, seconds};
 use crate::hooks::error::SpecError;
 use crate::hooks::members::{COMMON, Members, describe};
 use crate::hooks::sender_name::{self, NAME_CHARS_MAX};
@@ -61,6 +61,7 @@ pub struct Discord {
     pub(crate) applied_tags: Vec<String>,
     /// [`SILENT`] and [`SUPPRESS_EMBEDS`].
     pub(crate) flags: u64,
+    pub(crate) retries: Retries,
 }
 
 // Bits of `flags`: <https://docs.discord.com/developers/resources/message#message-object-message-flags>.
@@ -114,6 +115,9 @@ pub struct Http {
     pub(crate) signing: Signing,
     /// From the look-up of the name to the last byte of the response's head.
     pub(crate) timeout: Duration,
+    pub(crate) retries: Retries,
+    /// `None`: one request for each event.
+    pub(crate) batch: Option<Batch>,
 }
 
 /// The value of a header. It may be a secret, so `Debug` shows nothing of it.
@@ -165,7 +169,7 @@ const OWN_HEADERS: [&str; 9] =
 /// The members of an action of type `discord`.
 pub(crate) fn discord(members: &Members<'_>) -> Result<Box<Discord>, SpecError> {
     let own = "webhook_url webhook format message embed username avatar_url allow_mentions thread_name thread_id \
-        applied_tags silent suppress_embeds";
+        applied_tags silent suppress_embeds retry_for attempts";
     members.only(&COMMON, &own.split_ascii_whitespace().collect::<Vec<_>>())?;
     message(members)
 }
@@ -185,6 +189,7 @@ pub(crate) fn message(members: &Members<'_>) -> Result<Box<Discord>, SpecError> 
         thread_name: None,
         applied_tags: Vec::new(),
         flags: 0,
+        retries: Retries::parse(members)?,
     });
     let content_name = content.map_or("format", |(name, _)| name);
     discord.content = text(members, content_name, Context::Markdown, CONTENT_CHARS_MAX)?;
@@ -372,20 +377,15 @@ fn picture(members: &Members<'_>, name: &str) -> Result<Option<Box<ShownUrl>>, S
 
 /// The members of an action of type `http`.
 pub(crate) fn http(members: &Members<'_>) -> Result<Http, SpecError> {
-    members.only(&COMMON, &["url", "method", "headers", "format", "secret", "timeout"])?;
+    let own = ["url", "method", "headers", "format", "secret", "timeout", "retry_for", "attempts", "batch"];
+    members.only(&COMMON, &own)?;
     let url = members.url_template("url", members.needed_text("url")?)?;
     let method = members.word("method", &METHODS)?.unwrap_or("POST");
     let signing = signing(members)?;
     let headers = headers(members, !signing.is_empty())?;
-    let body = if has_body(method) {
-        body(members, syntax(members)?)?
-    } else if members.get("format").is_some() {
-        let found = format_args!("is a body, but a {method} request has none: put the values into `url` or `headers`");
-        return Err(members.error("format", found));
-    } else {
-        HttpBody::None
-    };
-    Ok(Http { url, method, headers, body, signing, timeout: timeout(members)? })
+    let (body, batch) = bodies(members, method)?;
+    let (timeout, retries) = (timeout(members)?, Retries::parse(members)?);
+    Ok(Http { url, method, headers, body, signing, timeout, retries, batch })
 }
 
 /// Whether requests of this method carry a body. A server may refuse or ignore one of the others:
@@ -427,6 +427,24 @@ fn syntax(members: &Members<'_>) -> Result<Option<Syntax>, SpecError> {
     Syntax::of(value).map(Some).map_err(|found| table.error(name, format_args!("{found}")))
 }
 
+/// The members `format` and `batch`.
+fn bodies(members: &Members<'_>, method: &str) -> Result<(HttpBody, Option<Batch>), SpecError> {
+    if !has_body(method) {
+        return match ["format", "batch"].iter().find(|name| members.get(name).is_some()) {
+            None => Ok((HttpBody::None, None)),
+            Some(name) => {
+                let found = format_args!("needs a body, and a {method} request has none: use `url` or `headers`");
+                Err(members.error(name, found))
+            }
+        };
+    }
+    let syntax = syntax(members)?;
+    let is_template = members.text("format")?.is_some_and(|text| text != "json");
+    let batch = Batch::parse(members, syntax, is_template)?;
+    let of_one = if batch.is_some() && is_template { Some(Batch::syntax(syntax)) } else { syntax };
+    Ok((body(members, of_one)?, batch))
+}
+
 /// The member `format`. A text without a placeholder is refused: its body would be the same for every event.
 fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecError> {
     let text = match members.text("format")? {
@@ -448,15 +466,8 @@ fn body(members: &Members<'_>, syntax: Option<Syntax>) -> Result<HttpBody, SpecE
 
 /// The member `timeout`, in seconds.
 fn timeout(members: &Members<'_>) -> Result<Duration, SpecError> {
-    const RANGE: RangeInclusive<f64> = 0.1..=REQUEST_TIMEOUT_MAX.as_secs() as f64;
-    match members.number("timeout")? {
-        None => Ok(REQUEST_TIMEOUT),
-        Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        Some(seconds) => {
-            let (min, max) = (RANGE.start(), RANGE.end());
-            Err(members.error("timeout", format_args!("expected {min} to {max} seconds, found {seconds}")))
-        }
-    }
+    let range = 0.1..=REQUEST_TIMEOUT_MAX.as_secs_f64();
+    Ok(seconds(members, "timeout", &range)?.unwrap_or(REQUEST_TIMEOUT))
 }
 
 /// The description of the table `headers`, for errors.

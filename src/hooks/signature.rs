@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use crate::base64;
 use crate::config::{Secret, WITHOUT_TLS};
 
 /// Most secrets of one hook. Two are enough while receivers change from an old one to a new one.
@@ -49,9 +50,9 @@ impl Signing {
         let head = format!("{id}.{timestamp}.");
         let mut signatures = String::new();
         for secret in self.0.iter() {
-            let key = secret.reveal().strip_prefix(SECRET_START).and_then(from_base64).unwrap_or_default();
+            let key = secret.reveal().strip_prefix(SECRET_START).and_then(base64::decode).unwrap_or_default();
             signatures.push_str(if signatures.is_empty() { "v1," } else { " v1," });
-            push_base64(&mut signatures, &hmac_sha256(&key, &[head.as_bytes(), body]));
+            signatures.push_str(&base64::encode(&hmac_sha256(&key, &[head.as_bytes(), body])));
         }
         signatures
     }
@@ -73,7 +74,7 @@ pub(crate) fn check(secret: &str) -> Result<(), String> {
         return Err(format!("cannot be used: {WITHOUT_TLS}"));
     }
     let key = secret.strip_prefix(SECRET_START).ok_or("does not begin with `whsec_`")?;
-    let key = from_base64(key).ok_or("is not base64 after `whsec_`")?;
+    let key = base64::decode(key).ok_or("is not base64 after `whsec_`")?;
     if KEY_BYTES.contains(&key.len()) {
         Ok(())
     } else {
@@ -93,43 +94,6 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 #[cfg(not(feature = "tls"))]
 fn hmac_sha256(_: &[u8], _: &[&[u8]]) -> Vec<u8> {
     Vec::new()
-}
-
-/// The digits of base64: <https://www.rfc-editor.org/rfc/rfc4648#section-4>.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn push_base64(out: &mut String, bytes: &[u8]) {
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = bits >> (18 - 6 * digit) & 63;
-            // Three bytes are four digits; one byte fewer is one digit fewer.
-            let digit = DIGITS.get(value as usize).filter(|_| digit <= chunk.len());
-            out.push(digit.map_or('=', |digit| char::from(*digit)));
-        }
-    }
-}
-
-/// Decodes base64 with or without its padding, as receivers do. `None`: it is no base64.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    let padding = text.len() - digits.len();
-    // One digit alone is less than a byte.
-    if digits.len() % 4 == 1 || padding > 0 && (padding > 2 || !text.len().is_multiple_of(4)) {
-        return None;
-    }
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for digit in digits.bytes() {
-        let value = DIGITS.iter().position(|known| *known == digit)?;
-        bits = bits << 6 | value as u32;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -166,6 +166,9 @@ fn interval(members: &Members<'_>) -> Result<Interval, SpecError> {
         }
         return Ok(Interval { unit: Unit::Seconds(seconds), at_s: 0 });
     };
+    if members.text("interval")?.is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit())) {
+        return Err(members.error("interval", format_args!("expected seconds without quotes, such as 60")));
+    }
     let unit = match members.needed_word("interval", &["day", "week", "month"])? {
         "day" => Unit::Day,
         "week" => Unit::Week,

@@ -98,7 +98,10 @@ fn check_placeholders(members: &Members<'_>, discord: &mut Discord) -> Result<bo
             return Ok(());
         }
         let found = unknown("placeholder", placeholder, &mut PLACEHOLDERS.into_iter());
-        Err(members.error(name, format_args!("`{{{placeholder}}}`: {found} (known are {})", PLACEHOLDERS.join(", "))))
+        let known = PLACEHOLDERS.join(", ");
+        let found =
+            format_args!("`{{{placeholder}}}`: {found} (known are {known}; `event_format` takes fields of events)");
+        Err(members.error(name, found))
     };
     let color = discord.embed.as_ref().and_then(|embed| embed.color.as_ref()).and_then(Color::placeholder);
     color.map_or(Ok(()), |path| check("embed.color", path))?;

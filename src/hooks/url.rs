@@ -57,8 +57,15 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// Reads a URL without placeholders.
+    /// Reads a URL without placeholders, to which requests go.
     pub(crate) fn parse(text: &str) -> Result<Url, UrlError> {
+        let url = Url::read(text)?;
+        check_tls(&url.origin)?;
+        Ok(url)
+    }
+
+    /// Reads any URL without placeholders.
+    fn read(text: &str) -> Result<Url, UrlError> {
         let (origin, target) = cut(text)?;
         check_target(&target)?;
         Ok(Url { origin, target: Secret::new(target) })
@@ -151,8 +158,16 @@ pub(crate) struct UrlTemplate {
 }
 
 impl UrlTemplate {
-    /// Reads a URL. With placeholders, [`UrlTemplate::render`] checks the complete target again for each event.
+    /// Reads a URL to which requests go. With placeholders, [`UrlTemplate::render`] checks the complete target again for
+    /// each event.
     pub(crate) fn parse(text: &str) -> Result<UrlTemplate, UrlError> {
+        let template = UrlTemplate::read(text)?;
+        check_tls(&template.origin)?;
+        Ok(template)
+    }
+
+    /// Reads any URL.
+    fn read(text: &str) -> Result<UrlTemplate, UrlError> {
         let (origin, target) = cut(text)?;
         let template = Template::parse(&target, Context::Url).map_err(UrlError::Template)?;
         template.literals().try_for_each(check_characters)?;
@@ -215,7 +230,7 @@ impl ShownUrl {
     pub(crate) fn parse(text: &str) -> Result<ShownUrl, UrlError> {
         match lone_path(text) {
             Some(path) => Ok(ShownUrl::Field(path.into())),
-            None => UrlTemplate::parse(text).map(ShownUrl::Template),
+            None => UrlTemplate::read(text).map(ShownUrl::Template),
         }
     }
 
@@ -240,7 +255,7 @@ impl ShownUrl {
         };
         // The fragment is a place inside a page. It is left out, as merged embeds get one of their own.
         let text = text.trim().split('#').next().unwrap_or_default();
-        Url::parse(text).map(Some).map_err(|_| UrlError::Value(path.clone()))
+        Url::read(text).map(Some).map_err(|_| UrlError::Value(path.clone()))
     }
 }
 
@@ -252,7 +267,6 @@ fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
     let https = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
-        "https" if cfg!(not(feature = "tls")) => return Err(UrlError::WithoutTls),
         "https" => true,
         other if other.contains('{') => return Err(UrlError::Placeholder),
         _ => return Err(UrlError::Scheme),
@@ -261,6 +275,11 @@ fn cut(text: &str) -> Result<(Origin, String), UrlError> {
     let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
     Ok((origin(https, authority)?, target))
+}
+
+/// Refuses the origin of a request that needs TLS, in a library without it.
+fn check_tls(origin: &Origin) -> Result<(), UrlError> {
+    if origin.https && cfg!(not(feature = "tls")) { Err(UrlError::WithoutTls) } else { Ok(()) }
 }
 
 /// Parses `host`, `host:port` or `[v6]:port`. A host with other letters than ASCII is refused, as it needs IDNA: a

@@ -31,7 +31,7 @@ fn in_order(found: &mut dyn Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// A connected socket in non-blocking mode.
-pub(crate) struct Socket {
+pub struct Socket {
     stream: TcpStream,
     /// Set by [`Socket::end`]. Windows does not promise that a shutdown ends a wait of another thread, so each wait looks
     /// here.
@@ -41,7 +41,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Takes over a new connection.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Socket> {
+    pub fn new(stream: TcpStream) -> io::Result<Socket> {
         Socket::with(stream, &SystemWaits)
     }
 
@@ -59,7 +59,7 @@ impl Socket {
     }
 
     /// Ends the connection. Waits of other threads end soon, and what they try then fails or finds the end.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
         // Fails only if the other end was first.
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -125,7 +125,7 @@ impl Socket {
 
     /// Writes everything by the deadline, as long as there is room for some of it within each `stall`. After an error the
     /// connection is of no use: a part may have left.
-    pub(crate) fn write_all(&self, mut bytes: &[u8], stall: Duration, deadline: Instant) -> io::Result<()> {
+    pub fn write_all(&self, mut bytes: &[u8], stall: Duration, deadline: Instant) -> io::Result<()> {
         let mut now = self.now();
         while !bytes.is_empty() {
             match self.write_by(bytes, deadline.min(now + stall)) {
@@ -152,10 +152,10 @@ impl Read for &Socket {
 
 /// A socket whose reads and writes all end at one deadline. A timeout for each would not do: a server that sends one byte
 /// a second could hold the thread for ever.
-pub(crate) struct Timed<'a> {
-    pub(crate) socket: &'a Socket,
+pub struct Timed<'a> {
+    pub socket: &'a Socket,
     /// The caller may move it between two reads.
-    pub(crate) deadline: Instant,
+    pub deadline: Instant,
 }
 
 impl Timed<'_> {

@@ -148,23 +148,33 @@ pub(crate) mod held {
 
     use crate::io::lock::lock;
 
-    static HELD: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
+    /// Each path, the calls that still succeed, and those that fail then.
+    static HELD: Mutex<Vec<(PathBuf, u32, u32)>> = Mutex::new(Vec::new());
 
     /// Makes the next calls for this path fail, so many times.
     pub(crate) fn hold(path: &Path, times: u32) {
+        hold_after(path, 0, times);
+    }
+
+    /// As [`hold`], after so many calls that succeed.
+    pub(crate) fn hold_after(path: &Path, calls: u32, times: u32) {
         release(path);
-        lock(&HELD).push((path.to_owned(), times));
+        lock(&HELD).push((path.to_owned(), calls, times));
     }
 
     /// Ends [`hold`].
     pub(crate) fn release(path: &Path) {
-        lock(&HELD).retain(|(held, _)| held != path);
+        lock(&HELD).retain(|(held, ..)| held != path);
     }
 
     pub(super) fn check(path: &Path) -> std::io::Result<()> {
         let mut held = lock(&HELD);
-        match held.iter_mut().find(|(held, times)| held == path && *times > 0) {
-            Some((_, times)) => {
+        match held.iter_mut().find(|(held, _, times)| held == path && *times > 0) {
+            Some((_, calls @ 1.., _)) => {
+                *calls -= 1;
+                Ok(())
+            }
+            Some((.., times)) => {
                 *times -= 1;
                 Err(std::io::ErrorKind::ResourceBusy.into())
             }

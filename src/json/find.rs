@@ -149,7 +149,7 @@ fn push_scalar(item: TapeItem<'_>, out: &mut Vec<u8>) {
 /// Appends the text of a JSON object without the members `name` of the outermost object. `text` must be JSON; anything
 /// but an object is appended unchanged. It works on the text, not on a tape, so numbers and escapes stay as the sender
 /// wrote them.
-pub(crate) fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
+pub fn push_without(out: &mut Vec<u8>, text: &[u8], name: &str) {
     let key = [b"\"", name.as_bytes(), b"\""].concat();
     // A quick search decides most texts: without the quoted name and without any escape no member has this name.
     let may_have = || has_key(text, &key) || memchr::memchr(b'\\', text).is_some();

@@ -36,7 +36,7 @@ pub(crate) const OBJECT_HEAD_BYTES: usize = 5;
 
 /// Why a text has no tape. `Display` continues a sentence that begins with the text: `the payload has 4 bytes and …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Undecoded {
+pub enum Undecoded {
     /// It is no JSON, or has more than [`DECODE_DEPTH_MAX`] levels.
     NotJson {
         /// Offset in bytes at which the parser gave up. `Display` counts from 1.

@@ -9,7 +9,7 @@ use crate::redis::error_reply::Class;
 /// The delay doubles from 50 ms to 1.5 s, so that a Redis that comes back is found within two seconds. It is longer
 /// where only an operator can help.
 #[derive(Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     /// Attempts since the last connection that lasted.
     attempts: u32,
 }
@@ -28,7 +28,7 @@ impl Backoff {
 
     /// The next delay. `random`, any number, shortens the quick delays by up to a half and lengthens the slow ones by
     /// up to a fifth.
-    pub(crate) fn next_delay(&mut self, class: Class, random: u64) -> Duration {
+    pub fn next_delay(&mut self, class: Class, random: u64) -> Duration {
         // 53 random bits are an evenly spread double below 1.
         let share = (random >> 11) as f64 / (1u64 << 53) as f64;
         match class {
@@ -51,7 +51,7 @@ impl Backoff {
 
     /// A connection was ready for `lasted`. If that is long enough, the next failure is a new one and delays start
     /// again; else the next delay stays long, but below a second.
-    pub(crate) fn was_ready(&mut self, lasted: Duration) {
+    pub fn was_ready(&mut self, lasted: Duration) {
         self.attempts = if lasted >= Self::LASTED { 0 } else { self.attempts.min(4) };
     }
 }

@@ -128,11 +128,35 @@ impl Command {
         self.has_secret
     }
 
-    /// The command's name, read back from its encoding: `$3\r\nGET\r\n...`.
+    /// The command's name, up to the end of its first line.
     pub(crate) fn name(&self) -> &[u8] {
-        let line = self.body.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let rest = self.body.get(line..).unwrap_or_default();
-        rest.split(|byte| *byte == b'\r').next().unwrap_or_default()
+        self.word(0).unwrap_or_default().split(|byte| *byte == b'\r').next().unwrap_or_default()
+    }
+
+    /// The first key, as far as the name tells where keys are: the first argument, or the one behind the number of keys.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.word(if self.runs_script() { 3 } else { 1 })
+    }
+
+    /// Whether it runs a script, which may answer with any error: EVAL, EVALSHA, FCALL, and their read-only forms.
+    pub(crate) fn runs_script(&self) -> bool {
+        let begins = |start: &[u8]| self.name().get(..start.len()).is_some_and(|name| name.eq_ignore_ascii_case(start));
+        begins(b"EVAL") || begins(b"FCALL")
+    }
+
+    /// A word, read back from the encoding: `$3\r\nGET\r\n...`. Word 0 is the name.
+    pub(crate) fn word(&self, at: usize) -> Option<&[u8]> {
+        let mut rest = self.body.as_slice();
+        for left in (0..=at).rev() {
+            let line = rest.iter().position(|byte| *byte == b'\r')?;
+            let length: usize = std::str::from_utf8(rest.get(1..line)?).ok()?.parse().ok()?;
+            let (word, behind) = rest.get(line + 2..)?.split_at_checked(length)?;
+            if left == 0 {
+                return Some(word);
+            }
+            rest = behind.get(2..)?;
+        }
+        None
     }
 
     /// The most bytes that it takes on the wire; a queue charges it so much.

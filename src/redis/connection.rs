@@ -2,6 +2,8 @@
 //! may write to it or shut it down. Every call is bounded by a timeout; name resolution by the system's own. Errors
 //! name the operation and the address, never the password.
 //!
+//! Where the address names sentinels, they are asked for the master first (`connection/sentinel.rs`).
+//!
 //! ```text
 //!   connect ── TLS ── AUTH ── SELECT ── CLIENT SETNAME ── ROLE ──▶ ready
 //!   for each address  if asked for       may be forbidden  master, else an error; may be forbidden
@@ -10,25 +12,29 @@
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read};
 use std::net::TcpStream;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::CONNECT_TIMEOUT;
 use crate::config::{Address, Config};
 use crate::io::net::{Socket, Timed, look_up};
 use crate::io::wait::Interest;
+use crate::redis::cluster::NodePlace;
 use crate::redis::reply::{Decoder, OwnedReply, ProtocolError};
 use crate::redis::tls::Tls;
-use crate::redis::{REPLY_LIMITS, command, error_reply::Class, error_reply::ErrorReply};
+use crate::redis::{REPLY_LIMITS, cluster, command, error_reply::Class, error_reply::ErrorReply};
 
-pub(crate) use error::{ConnectError, SETTINGS_ADVICE, Stage};
+pub use error::ConnectError;
+pub(crate) use error::{SETTINGS_ADVICE, Stage};
 
 mod error;
+mod sentinel;
 
 /// Longest wait for room in the socket: if Redis takes nothing for so long, it hangs or the network is gone.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(5);
 /// Longest write to Redis that still makes progress: 8 MiB through a slow link.
 const WRITE_LONGEST: Duration = Duration::from_secs(60);
-/// Longest handshake with Redis, TLS included: a few round trips, on a busy server too.
+/// Longest TLS handshake, and then longest login: a few round trips each, on a busy server too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open socket. The decoder of its bytes belongs to the thread that reads.
@@ -36,6 +42,11 @@ pub struct Connection {
     socket: Socket,
     tls: Option<Tls>,
     tells_role: bool,
+    ignores_database: bool,
+    /// See [`Connection::master`].
+    master: Option<String>,
+    /// See [`Connection::places`].
+    places: Vec<NodePlace>,
 }
 
 impl Connection {
@@ -45,31 +56,86 @@ impl Connection {
         if let Some(found) = config.not_understood() {
             return Err(ConnectError::Settings { found: found.to_owned() });
         }
-        let address = &config.redis;
+        match &config.redis.sentinels {
+            Some(sentinels) => Connection::open_master(config, sentinels, purpose),
+            None => Connection::open_at(config, &config.redis, purpose),
+        }
+    }
+
+    /// As [`Connection::open`], at this address.
+    fn open_at(config: &Config, address: &Address, purpose: &str) -> Result<Connection, ConnectError> {
+        Connection::open_within(config, address, purpose, CONNECT_TIMEOUT)
+    }
+
+    /// As [`Connection::open`], to another node of a cluster, with the same login. `patience`: for each address of the
+    /// host, for TLS, and for the login.
+    pub(crate) fn open_node(
+        config: &Config,
+        host: String,
+        port: u16,
+        patience: Duration,
+    ) -> Result<Connection, ConnectError> {
+        let address = Address { host, port, sentinels: None, ..config.redis.clone() };
+        Connection::open_within(config, &address, "node", patience)
+    }
+
+    fn open_within(
+        config: &Config,
+        address: &Address,
+        purpose: &str,
+        patience: Duration,
+    ) -> Result<Connection, ConnectError> {
+        let mut connection = Connection::dial(config, address, patience)?;
+        let deadline = Instant::now() + patience.min(HANDSHAKE_TIMEOUT);
+        let decoder = Decoder::new(REPLY_LIMITS);
+        let mut handshake = Handshake { connection: &connection, address, deadline, decoder, ignores_database: false };
+        let tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server), &config.prefix)?;
+        (connection.ignores_database, connection.tells_role) = (handshake.ignores_database, tells_role);
+        Ok(connection)
+    }
+
+    /// A connection on which nothing was said yet, with TLS if the address asks for it. `patience`: for each address of
+    /// the host.
+    fn dial(config: &Config, address: &Address, patience: Duration) -> Result<Connection, ConnectError> {
         let failed = |err| ConnectError::Io { doing: "connect", address: address.to_string(), err };
-        let socket = connect(address).and_then(Socket::new).map_err(failed)?;
-        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let stream = connect(address, patience).map_err(failed)?;
+        let mut places = vec![(address.host.clone(), address.port)];
+        places.extend(stream.peer_addr().ok().map(|peer| (peer.ip().to_string(), peer.port())));
+        let socket = Socket::new(stream).map_err(failed)?;
         let mut tls = None;
         if address.tls {
+            let deadline = Instant::now() + patience.min(HANDSHAKE_TIMEOUT);
             let name = if config.tls_server_name.is_empty() { &address.host } else { &config.tls_server_name };
             let session = Tls::open(Timed { socket: &socket, deadline }, name, &config.tls_ca_file);
             tls = Some(session.map_err(|found| ConnectError::Tls { address: address.to_string(), found })?);
         }
-        let mut connection = Connection { socket, tls, tells_role: true };
-        let handshake = Handshake { connection: &connection, address, deadline, decoder: Decoder::new(REPLY_LIMITS) };
-        connection.tells_role = handshake.run(&format!("realtime-{}-{purpose}", config.server), &config.prefix)?;
-        Ok(connection)
+        Ok(Connection { socket, tls, tells_role: true, ignores_database: false, master: None, places })
     }
 
     /// A connection that is ready already.
     #[cfg(test)]
     pub(crate) fn over(socket: Socket) -> Connection {
-        Connection { socket, tls: None, tells_role: true }
+        Connection { socket, tls: None, tells_role: true, ignores_database: false, master: None, places: Vec::new() }
+    }
+
+    /// The server by the names that it is known to have: as in the settings, and by its IP address.
+    pub(crate) fn places(&self) -> &[NodePlace] {
+        &self.places
+    }
+
+    /// Host and port of the master, if sentinels have named it.
+    pub(crate) fn master(&self) -> Option<&str> {
+        self.master.as_deref()
     }
 
     /// Whether Redis answers ROLE. An ACL may forbid it.
     pub(crate) fn tells_role(&self) -> bool {
         self.tells_role
+    }
+
+    /// Whether Redis accepted SELECT and uses another database, so that `/db` separates nothing.
+    pub(crate) fn ignores_database(&self) -> bool {
+        self.ignores_database
     }
 
     /// The bytes from Redis that are there, for one thread: two readers would each get a part of them. A read never
@@ -111,12 +177,7 @@ impl Connection {
 
     /// Sends one command and waits for its reply until the deadline. For the handshake and the self-test, which have
     /// nothing else in flight.
-    pub(crate) fn ask(
-        &self,
-        decoder: &mut Decoder,
-        arguments: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<OwnedReply, AskError> {
+    pub fn ask(&self, decoder: &mut Decoder, arguments: &[&[u8]], deadline: Instant) -> Result<OwnedReply, AskError> {
         let mut bytes = Vec::new();
         command::encode(&mut bytes, arguments);
         self.write_all(&bytes)?;
@@ -149,7 +210,7 @@ impl Connection {
 
 /// Why a command has no reply.
 #[derive(Debug)]
-pub(crate) enum AskError {
+pub enum AskError {
     Io(Error),
     Protocol(ProtocolError),
 }
@@ -187,10 +248,10 @@ impl Read for Incoming<'_> {
 }
 
 /// Tries the addresses of the host in turn. One name may have an IPv6 address on which nothing listens.
-fn connect(address: &Address) -> io::Result<TcpStream> {
+fn connect(address: &Address, patience: Duration) -> io::Result<TcpStream> {
     let mut last = Error::new(ErrorKind::NotFound, "the name has no address");
     for place in look_up(&address.host, address.port)? {
-        match TcpStream::connect_timeout(&place, CONNECT_TIMEOUT) {
+        match TcpStream::connect_timeout(&place, patience) {
             Ok(stream) => return Ok(stream),
             Err(err) => last = err,
         }
@@ -204,11 +265,13 @@ struct Handshake<'a> {
     address: &'a Address,
     deadline: Instant,
     decoder: Decoder,
+    /// See [`Connection::ignores_database`].
+    ignores_database: bool,
 }
 
 impl Handshake<'_> {
     /// True if Redis answered ROLE.
-    fn run(mut self, client_name: &str, prefix: &str) -> Result<bool, ConnectError> {
+    fn run(&mut self, client_name: &str, prefix: &str) -> Result<bool, ConnectError> {
         if let Some(password) = &self.address.password {
             let mut arguments = vec![b"AUTH".as_slice()];
             arguments.extend(self.address.user.as_deref().map(str::as_bytes));
@@ -217,16 +280,44 @@ impl Handshake<'_> {
         }
         if self.address.database != 0 {
             self.demand("select the database", &[b"SELECT", self.address.database.to_string().as_bytes()])?;
+            self.ignores_database = self.uses_other_database()?;
         }
         // Only shown to operators in CLIENT LIST, so an ACL may forbid it.
         self.offer(&[b"CLIENT", b"SETNAME", client_name.as_bytes()])?;
         let Some(reply) = self.offer(&[b"ROLE"])? else { return Ok(false) };
         match role(&reply) {
             Some(Role::Master) => Ok(true),
+            // In a cluster every node passes events on, and says which node serves a key.
+            Some(Role::Other("replica")) if self.is_of_cluster()? => Ok(false),
             Some(Role::Other(role)) => Err(ConnectError::Role { address: self.address.to_string(), role }),
             Some(Role::Unknown) => self.try_a_write(prefix).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    fn is_of_cluster(&mut self) -> Result<bool, ConnectError> {
+        let info = self.offer(&[b"CLUSTER", b"INFO"])?;
+        Ok(matches!(info, Some(OwnedReply::Bulk(info)) if info.starts_with(cluster::INFO)))
+    }
+
+    /// Some servers accept SELECT and do nothing: two sets of servers would then share all keys. CLIENT INFO, where it is
+    /// known, tells the database in use. True if it is another one. Said once in the life of the process.
+    fn uses_other_database(&mut self) -> Result<bool, ConnectError> {
+        static SAID: Once = Once::new();
+        let Some(OwnedReply::Bulk(info)) = self.offer(&[b"CLIENT", b"INFO"])? else { return Ok(false) };
+        let (info, wanted) = (String::from_utf8_lossy(&info), self.address.database);
+        let used = info.split_ascii_whitespace().find_map(|word| word.strip_prefix("db=")?.parse::<u32>().ok());
+        let is_other = used.is_some_and(|used| used != wanted);
+        if is_other {
+            let address = self.address;
+            SAID.call_once(|| {
+                log::warn!(
+                    "redis at {address} accepts database {wanted} and does not use it: `/{wanted}` in the option `redis` \
+                     separates nothing there, the option `prefix` does"
+                );
+            });
+        }
+        Ok(is_other)
     }
 
     /// A write that changes nothing, for servers with a role unknown here: a replica refuses it with READONLY.

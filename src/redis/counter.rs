@@ -94,25 +94,32 @@ impl Count {
         command::encode(out, &arguments);
     }
 
-    /// Appends the counter as plain commands. Returns how many replies come before the value.
+    /// Appends the counter as plain commands. Returns how many replies come before the value. `is_asking`: before each goes
+    /// ASKING, which has a reply as well and is not counted here.
     ///
     /// A counter with a time to live is created with it (SET ... EX ... NX), so that the end of a process between two
     /// commands leaves no counter that never ends. The key may still have none afterwards: it is a sorted set, it was
     /// SET before, or it ended between the two commands. So TTL follows ([`Count::asks_ttl`]), and [`encode_expire`] is
     /// sent if the key has none; `EXPIRE ... NX`, which would do both, exists only since Redis 7.
-    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>) -> usize {
+    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>, is_asking: bool) -> usize {
         let ttl = self.ttl.to_string();
+        let mut put = |words: &[&[u8]]| {
+            if is_asking {
+                command::encode(out, &[b"ASKING"]);
+            }
+            command::encode(out, words);
+        };
         let is_born_with_it = self.asks_ttl() && self.member.is_none();
         if is_born_with_it {
-            command::encode(out, &[b"SET", &self.key, b"0", b"EX", ttl.as_bytes(), b"NX"]);
+            put(&[b"SET", &self.key, b"0", b"EX", ttl.as_bytes(), b"NX"]);
         }
         match &self.member {
-            Some(member) => command::encode(out, &[b"ZINCRBY", &self.key, self.by.as_bytes(), member]),
-            None if self.by.parse::<i64>().is_ok() => command::encode(out, &[b"INCRBY", &self.key, self.by.as_bytes()]),
-            None => command::encode(out, &[b"INCRBYFLOAT", &self.key, self.by.as_bytes()]),
+            Some(member) => put(&[b"ZINCRBY", &self.key, self.by.as_bytes(), member]),
+            None if self.by.parse::<i64>().is_ok() => put(&[b"INCRBY", &self.key, self.by.as_bytes()]),
+            None => put(&[b"INCRBYFLOAT", &self.key, self.by.as_bytes()]),
         }
         if self.asks_ttl() {
-            encode_ttl(out, &self.key);
+            put(&[b"TTL", &self.key]);
         }
         usize::from(is_born_with_it)
     }
@@ -227,7 +234,7 @@ mod tests {
         ];
         for (member, by, ttl, expected, before) in rows {
             let mut out = Vec::new();
-            let found = count(member, by, ttl).encode_plain(&mut out);
+            let found = count(member, by, ttl).encode_plain(&mut out, false);
             assert_eq!((words(&out).as_str(), found), (expected, before));
         }
         let mut out = Vec::new();

@@ -14,7 +14,7 @@ use std::fmt;
 
 /// The consequence of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub enum Class {
     /// Redis is busy for the moment and did nothing: the same command may succeed soon (`LOADING`, `BUSY`).
     Wait,
     /// This connection does not lead to a master, or not any more (`READONLY`).
@@ -30,7 +30,7 @@ pub(crate) enum Class {
 /// An error reply with advice for the owner of the server. Holds nothing of the command that it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorReply {
-    pub(crate) class: Class,
+    pub class: Class,
     /// The code word in capital letters: `ERR`, `NOPERM`.
     code: Code,
     /// One line that may be shown; empty where the reply may repeat a secret.
@@ -71,7 +71,7 @@ type Code = Option<&'static str>;
 
 impl ErrorReply {
     /// Classifies an error reply. `text` comes without its dash.
-    pub(crate) fn new(text: &[u8]) -> ErrorReply {
+    pub fn new(text: &[u8]) -> ErrorReply {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
         let inner = inside_script(&lower);
@@ -88,7 +88,8 @@ impl ErrorReply {
         };
         let advice = match code.unwrap_or_default() {
             "NOAUTH" => " (this Redis wants a password)",
-            "MOVED" | "ASK" | "CROSSSLOT" => CLUSTER,
+            "MOVED" | "ASK" => " (a node of a cluster that this module cannot follow: see CLUSTER NODES)",
+            "CROSSSLOT" => " (in a cluster the keys of one command share a tag, `{tag}`)",
             "NOPERM" => " (an ACL forbids it: ACL SETUSER can allow it)",
             "OOM" => " (this Redis is full: raise maxmemory, or let it evict)",
             "MISCONF" => " (Redis cannot save to its disk: its log says why)",
@@ -173,11 +174,10 @@ fn one_line(text: &str) -> String {
     line
 }
 
-const CLUSTER: &str = " (a Redis cluster is not supported: use a single server)";
 const NO_PASSWORD: &str = " (this Redis has no password: leave it out)";
 
 /// Errors under `ERR` or without a code word: class, a part of the sentence in lower case, and advice.
-const SENTENCES: [(Class, &str, &str); 10] = [
+const SENTENCES: [(Class, &str, &str); 11] = [
     (Class::Full, "max number of clients", " (this Redis takes no more clients: raise maxclients)"),
     (Class::Full, "max number of connections", " (this Redis takes no more clients: raise maxclients)"),
     (Class::Login, "auth <password> called without", NO_PASSWORD),
@@ -192,7 +192,8 @@ const SENTENCES: [(Class, &str, &str); 10] = [
     // Proxies, and Redis before version 2.6.
     (Class::Login, "authentication required", " (this Redis wants a password)"),
     (Class::Login, "operation not permitted", " (this Redis wants a password)"),
-    (Class::Never, "cluster mode", CLUSTER),
+    (Class::Never, "db index", " (this Redis has no such database: use the option `prefix` instead of /db)"),
+    (Class::Never, "cluster mode", " (a cluster has database 0 alone: use the option `prefix` instead of /db)"),
 ];
 
 impl fmt::Display for ErrorReply {

@@ -4,8 +4,10 @@
 //! descending, as ZREVRANGE orders them.
 //!
 //! ```text
+//!   CLUSTER INFO ──▶ an error: a single server
 //!   SCAN 0 MATCH kills:*:daily ──▶ cursor 17, keys ── MGET keys ──▶ values ── SCAN 17 ... ──▶ cursor 0: done
 //! ```
+//! In a cluster each node knows some of the keys only: the search ends there, and a part is never taken for the whole.
 //! Never KEYS, which stops Redis for the whole search. Rules of SCAN: <https://redis.io/docs/latest/commands/scan/>.
 
 use std::cmp::{Ordering, Reverse};
@@ -14,13 +16,17 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::redis::answer::{self, Answer};
-use crate::redis::command;
 use crate::redis::reply::Reply;
+use crate::redis::{cluster, command};
 
 /// Keys that a leaderboard with `*` may match: their hashes take 4 MiB in all.
 pub(crate) const BOARD_KEYS_MAX: usize = 262_144;
 /// Keys that one step of SCAN looks at: they take some tenths of a millisecond of Redis' time.
 pub(crate) const BOARD_STEP_KEYS: usize = 1000;
+
+/// Why there is no board.
+pub(crate) const IN_A_CLUSTER: &str =
+    "redis: in a cluster no node knows all keys: use a sorted set, a leaderboard hook, for this board";
 
 /// The search for one board.
 pub(crate) struct Board {
@@ -37,6 +43,8 @@ pub(crate) struct Board {
     best: BinaryHeap<Reverse<BoardEntry>>,
     /// The cursor of the next SCAN; `0` at the start and again at the end.
     cursor: Vec<u8>,
+    /// The server is no cluster: it has refused CLUSTER INFO.
+    is_single: bool,
     /// Keys of the last SCAN, whose values the next MGET asks for.
     keys: Vec<Box<[u8]>>,
 }
@@ -85,6 +93,7 @@ impl Board {
             seen: HashSet::new(),
             best: BinaryHeap::new(),
             cursor: b"0".to_vec(),
+            is_single: false,
             keys: Vec::new(),
         })
     }
@@ -94,11 +103,15 @@ impl Board {
         self.seen.clear();
         self.best.clear();
         self.cursor = b"0".to_vec();
+        self.is_single = false;
         self.keys.clear();
     }
 
-    /// Appends the next command: MGET of the keys that the last SCAN found, else the next SCAN.
+    /// Appends the next command: CLUSTER INFO at first, MGET of the keys that the last SCAN found, else the next SCAN.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        if !self.is_single {
+            return command::encode(out, &[b"CLUSTER", b"INFO"]);
+        }
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(AsRef::as_ref);
             command::encode(out, &std::iter::once(b"MGET".as_slice()).chain(keys).collect::<Vec<_>>());
@@ -109,8 +122,18 @@ impl Board {
         command::encode(out, &[b"SCAN", &self.cursor, b"MATCH", &pattern, b"COUNT", step.as_bytes()]);
     }
 
+    /// Whether the next reply may be an error: that of a server that is no cluster.
+    pub(crate) fn expects_error(&self) -> bool {
+        !self.is_single
+    }
+
     /// Takes the reply to the command that [`Board::encode`] appended. `Err` is a reason string of the API.
     pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<SearchProgress, String> {
+        if !self.is_single {
+            let enabled = reply.text().is_some_and(|text| text.starts_with(cluster::INFO));
+            self.is_single = !enabled;
+            return if enabled { Err(IN_A_CLUSTER.to_owned()) } else { Ok(SearchProgress::More) };
+        }
         match reply {
             Reply::Error(text) => return Err(answer::redis_error(text)),
             Reply::TooLarge(lost) => return Err(answer::too_large(lost)),

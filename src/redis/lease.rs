@@ -1,9 +1,10 @@
 //! Commands for leases: the right of one server to act for its fleet. A lease is a key `<prefix>rt:lead:<fingerprint>`
-//! that holds the boot number of the lease holder and ends by itself after [`LEASE`]. Pure; runs on `rt-publisher`,
+//! that holds the boot number of the lease holder and ends by itself after its `life`. Pure; runs on `rt-publisher`,
 //! which keeps the time (`threads/publisher/leases.rs`). Where Redis refuses scripts, two plain commands for each key
 //! do the same. All of them exist since Redis 2.6.12, and none can take a key from another server.
 
-use crate::config::limits::LEASE;
+use std::time::Duration;
+
 use crate::event::fingerprint::Fingerprint;
 use crate::redis::command;
 
@@ -44,9 +45,14 @@ impl Keys {
         Keys(keys.collect())
     }
 
-    /// Appends one EVAL of [`TAKE`], whose reply has 1 or 0 for each key.
-    pub(crate) fn encode_take(&self, out: &mut Vec<u8>, boot: u64) {
-        self.encode_script(out, TAKE, &[&boot_text(boot), LEASE.as_millis().to_string().as_bytes()]);
+    /// The first key, empty if there is none.
+    pub(crate) fn first(&self) -> &[u8] {
+        self.0.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Appends one EVAL of [`TAKE`], whose reply has 1 or 0 for each key. `life`: how long Redis keeps a lease.
+    pub(crate) fn encode_take(&self, out: &mut Vec<u8>, boot: u64, life: Duration) {
+        self.encode_script(out, TAKE, &[&boot_text(boot), life.as_millis().to_string().as_bytes()]);
     }
 
     /// Appends one EVAL of [`FREE`]. Its reply means nothing unless it is an error.
@@ -72,8 +78,8 @@ impl Keys {
     ///
     /// This server holds the lease if both replies say so. No other server writes this server's boot number, so a key
     /// that has it after PEXPIRE had it before.
-    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, is_ours: impl Fn(usize) -> bool) {
-        let (boot, millis) = (boot_text(boot), LEASE.as_millis().to_string());
+    pub(crate) fn encode_plain(&self, out: &mut Vec<u8>, boot: u64, life: Duration, is_ours: impl Fn(usize) -> bool) {
+        let (boot, millis) = (boot_text(boot), life.as_millis().to_string());
         for (at, key) in self.0.iter().enumerate() {
             if is_ours(at) {
                 command::encode(out, &[b"PEXPIRE", key, millis.as_bytes()]);

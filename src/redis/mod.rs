@@ -9,10 +9,12 @@
 //! | [`error_reply`] | Does an error reply mean: wait, connect again, or give this command up? |
 //! | [`counter`], [`lease`], [`leaderboard`] | Which commands make a counter, a lease, a search? |
 //! | [`kept`], [`history`] | How does Redis keep events, and how are they read again? |
+//! | [`cluster`] | Which node of a cluster serves a key? |
 //! | [`answer`] | How does a reply become Lua values? |
 
 pub mod answer;
 pub(crate) mod backoff;
+pub(crate) mod cluster;
 pub mod command;
 pub(crate) mod connection;
 pub(crate) mod counter;

@@ -107,7 +107,7 @@ struct Lost {
 
 /// One of the [`Limits`], which a reply exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Cap {
+pub enum Cap {
     Depth,
     Elements,
     BulkBytes,
@@ -117,7 +117,7 @@ pub(crate) enum Cap {
 
 /// A reply that owns its bytes, so that it outlives the decoder's buffer.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum OwnedReply {
+pub enum OwnedReply {
     Simple(Vec<u8>),
     Error(Vec<u8>),
     Integer(i64),
@@ -184,7 +184,7 @@ impl<'a> Reply<'a> {
 
 impl<'a> TooLarge<'a> {
     /// Size of the whole reply on the wire.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.lost.bytes
     }
 

@@ -165,6 +165,33 @@ impl Link {
     }
 }
 
+/// The master that sentinels named last: both connections lead to it. Events that one server publishes are heard on
+/// another only if they follow each other, so a connection to an older master ends.
+#[derive(Default)]
+pub(crate) struct Masters {
+    newest: Mutex<String>,
+    version: AtomicU64,
+}
+
+impl Masters {
+    /// A connection was made to the master that sentinels named just now. True if it is another one than before.
+    pub(crate) fn note(&self, master: &str) -> bool {
+        let mut newest = lock(&self.newest);
+        let is_other = *newest != *master;
+        if is_other {
+            newest.clear();
+            newest.push_str(master);
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        is_other
+    }
+
+    /// Changes with the master.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+}
+
 /// The abilities that Redis denies to this user, as last found: for `Stats()` and `realtime_status`, and for one
 /// `RealtimeError` each.
 #[derive(Default)]

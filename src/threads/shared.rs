@@ -16,12 +16,13 @@ use crate::eventlog::disk::SystemDisk;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
 use crate::io::text_log::Causes;
+use crate::redis::connection::Connection;
 use crate::stats::Stats;
 use crate::threads::actions::collector::Collector;
 use crate::threads::actions::queue::Actions;
 use crate::threads::embedded::home::{Goal, Home};
 use crate::threads::files::queue::Files;
-use crate::threads::links::{Limits, Links, Published, Settled, Side, Trouble};
+use crate::threads::links::{Limits, Links, Masters, Published, Settled, Side, Trouble};
 use crate::threads::publisher::direct::DirectReads;
 use crate::threads::publisher::keeps::Keeps;
 use crate::threads::publisher::outbox::Outbox;
@@ -63,6 +64,7 @@ pub struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub links: Arc<Links>,
     pub(crate) limits: Limits,
+    pub(crate) masters: Masters,
     /// The embedded server, and which Redis is this server's.
     pub(crate) embedded: Home,
 
@@ -113,6 +115,7 @@ impl Shared {
             actions: Actions::new(Arc::clone(&stats)),
             webhooks,
             limits: Limits::default(),
+            masters: Masters::default(),
             embedded: Home::new(data.join("realtime")),
             ledger: Mutex::default(),
             unmade: Mutex::default(),
@@ -216,6 +219,16 @@ impl Shared {
     /// secrets.
     pub(crate) fn random(&self) -> u64 {
         self.jitter.hash_one(Instant::now())
+    }
+
+    /// One of the connections was made. If sentinels named another master for it than before, the other connection
+    /// follows. Returns the version of the master that it leads to.
+    pub(crate) fn follow_master(&self, connection: &Connection) -> u64 {
+        if connection.master().is_some_and(|master| self.masters.note(master)) {
+            self.subscriptions.disconnect();
+            self.outbox.wake();
+        }
+        self.masters.version()
     }
 
     /// [`Links::down`], with the address in force for the notice.

@@ -11,9 +11,10 @@
 //! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
 //! | other servers: 401, 403, 404 | [`Verdict::Denied`]; several in a row pause the destination |
-//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::Never`]; another event may have another URL |
+//! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
-//! | 3xx (never followed), all others | [`Verdict::Never`] |
+//! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`] |
+//! | all others | [`Verdict::Never`] |
 //!
 //! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
 //! [`without_own_words`] remove them.
@@ -25,6 +26,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::base64;
+use crate::config::address::percent_decode;
+use crate::hooks::url::is_id;
 use crate::webhook::date;
 use crate::webhook::http::Response;
 use crate::webhook::post::DestinationKind;
@@ -59,6 +63,8 @@ pub(crate) enum Verdict {
     Unnamed,
     /// No attempt of this post can succeed.
     Never,
+    /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help.
+    NeverHere,
     /// No attempt of this post can succeed. Perhaps the destination accepts no post at all: several of these in a row are
     /// the sign.
     Denied,
@@ -96,13 +102,13 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         404 if code == 10008 => Verdict::Gone,
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
-        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::Never,
+        404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
         401 | 403 | 404 | 410 => Verdict::Closed,
         400 if discord.as_ref().is_some_and(refuses_sender) => Verdict::Unnamed,
         // Not implemented: the server will not learn it.
-        501 => Verdict::Never,
+        300..=399 | 405 | 501 => Verdict::NeverHere,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         _ => Verdict::Never,
     };
@@ -111,10 +117,15 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
 }
 
 /// True for an error of Discord about the name or the picture of the sender. Its rules for names are not all documented,
-/// and change.
+/// and change. A webhook's URL as Discord shows it names no version of the API, and old versions answer without `errors`:
+/// `{"username":["Username cannot contain \"discord\""]}`.
 fn refuses_sender(body: &Value) -> bool {
     let errors = body.get("errors");
-    ["username", "avatar_url"].iter().any(|name| errors.is_some_and(|errors| errors.get(name).is_some()))
+    let is_refused = |name: &&str| match errors {
+        Some(errors) => errors.get(name).is_some(),
+        None => body.get(name).is_some_and(Value::is_array),
+    };
+    ["username", "avatar_url"].iter().any(is_refused)
 }
 
 /// Why a request has no response.
@@ -137,19 +148,11 @@ pub(crate) fn trouble(trouble: Trouble) -> PostResult {
     PostResult { verdict, reason: trouble.reason, pause: None }
 }
 
-/// Longest id of a message, in digits: ids are 64-bit numbers.
-const ID_DIGITS_MAX: usize = 20;
-
-/// The id of the message that a response to "Execute Webhook" shows. `None`: it shows none.
+/// The id of the message that a response to "Execute Webhook" shows. `None`: it shows none, or a text that must not get
+/// into a URL.
 pub(crate) fn message_id(response: &Response) -> Option<String> {
     let body: Value = serde_json::from_slice(&response.body).ok()?;
-    id_of(body.get("id")?.as_str()?)
-}
-
-/// The text as an id of a message. `None`: it is something else, which must not get into a URL.
-pub(crate) fn id_of(text: &str) -> Option<String> {
-    let is_id = (1..=ID_DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_id.then(|| text.to_owned())
+    body.get("id")?.as_str().filter(|id| is_id(id)).map(str::to_owned)
 }
 
 /// The time until Discord accepts another request to this webhook. `None`: it accepts one now. Discord counts requests in
@@ -230,8 +233,26 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
     reason + &words
 }
 
-/// Replaces these secrets in the text by `***`. At the cut of an excerpt it also replaces the beginning of a secret.
-pub(crate) fn redacted(text: &str, mut secrets: Vec<&str>) -> String {
+/// The forms of a secret that a server may show in its place: without its `%XX` escapes, and the login of `Basic`, whole
+/// and in its parts. Short parts are left out, as they appear everywhere.
+fn decoded(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    if secret.contains('%') {
+        forms.extend(percent_decode(secret));
+    }
+    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(base64::decode(login)?).ok());
+    if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
+        forms.extend([user, word].map(str::to_owned));
+    }
+    forms.extend(login);
+    forms.retain(|form| form.len() > 2);
+    forms
+}
+
+/// Replaces these secrets in the text by `***`, and their decoded forms. At the cut of an excerpt it also replaces the beginning of a secret.
+pub(crate) fn redacted(text: &str, secrets: Vec<&str>) -> String {
+    let forms: Vec<String> = secrets.iter().flat_map(|secret| decoded(secret)).collect();
+    let mut secrets: Vec<&str> = secrets.into_iter().chain(forms.iter().map(String::as_str)).collect();
     secrets.retain(|secret| !secret.is_empty());
     // Longest first, because one secret may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

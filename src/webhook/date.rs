@@ -1,6 +1,6 @@
-//! Times in the formats of HTTP and Discord. Pure; all times are UTC.
+//! Times in the format of HTTP. Pure; all times are UTC.
 
-use crate::calendar::civil::{DAY_S, Local, MONTHS, civil, days};
+use crate::calendar::civil::{DAY_S, MONTHS, days};
 
 /// Parses `Sun, 06 Nov 1994 08:49:37 GMT` to a Unix time in seconds. This is the only form that servers may still send
 /// (RFC 9110, 5.6.7). `None` for anything else, and for years before 1970. The name of the day is not checked.
@@ -18,14 +18,6 @@ pub(super) fn parse_http(text: &str) -> Option<u64> {
     let is_end = words.next() == Some("GMT") && words.next().is_none();
     let unix_s = days(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second;
     u64::try_from(unix_s).ok().filter(|_| valid && is_end)
-}
-
-/// Formats a Unix time as `2023-11-14T22:13:20.000Z`, for embeds and dead letters.
-pub(super) fn iso8601(unix_ms: u64) -> String {
-    let Local { days, second } = Local::of(unix_ms, 0);
-    let ((year, month, day), millis) = (civil(days), unix_ms % 1000);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{millis:03}Z", second % 60)
 }
 
 #[cfg(test)]
@@ -49,13 +41,5 @@ mod tests {
         ] {
             assert_eq!(parse_http(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn times_are_formatted_for_discord() {
-        assert_eq!(iso8601(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(iso8601(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(iso8601(951_782_400_000), "2000-02-29T00:00:00.000Z");
-        assert!(iso8601(u64::MAX).ends_with('Z'));
     }
 }

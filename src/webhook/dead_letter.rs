@@ -17,12 +17,12 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::calendar::format;
 use crate::event::identity::MEMBER;
 use crate::hooks::url::Url;
 use crate::io::bounded_file::{BoundedFile, Bounds, Written};
 use crate::json::find;
 use crate::json::writer::Writer;
-use crate::webhook::date;
 use crate::webhook::post::{Content, Post};
 use crate::webhook::schedule::DeadLetter;
 
@@ -78,7 +78,7 @@ fn line(dead: &DeadLetter, unix_ms: u64) -> String {
     line.name("id").text(post.id.to_string().as_bytes());
     line.name("payload").shown(&shown(post));
     line.name("reason").text(dead.reason.as_bytes());
-    line.name("time").text(date::iso8601(unix_ms).as_bytes());
+    line.name("time").text(format::iso8601(unix_ms).as_bytes());
     line.name("type").text(post.address.kind_name().as_bytes());
     line.close(b'}');
     one_line(&line.end())

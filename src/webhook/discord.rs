@@ -114,6 +114,11 @@ impl Message {
         true
     }
 
+    /// Whether it has a name or a picture of its sender.
+    pub(crate) fn has_sender(&self) -> bool {
+        self.username.is_some() || self.avatar_url.is_some()
+    }
+
     /// Takes off the name and the picture of the sender: Discord shows those of the webhook then. False if it has none.
     pub(crate) fn forget_sender(&mut self) -> bool {
         [self.username.take(), self.avatar_url.take()].iter().any(Option::is_some)

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::calendar::format;
 use crate::hooks::color::Color;
 use crate::hooks::request::{
     AUTHOR_CHARS_MAX, DESCRIPTION_CHARS_MAX, Embed, EmbedField, FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX,
@@ -13,7 +14,6 @@ use crate::hooks::request::{
 };
 use crate::hooks::template::{Fields, RenderError, Template, markdown};
 use crate::hooks::url::{ShownUrl, UrlError};
-use crate::webhook::date;
 
 /// Longest URL that a message shows, in characters. A longer one is left out: a cut URL would lead elsewhere.
 pub(crate) const URL_CHARS_MAX: usize = 2048;
@@ -51,7 +51,7 @@ impl Making<'_> {
         }
         built.text("url", self.url("url", embed.url.as_deref())?);
         built.put("color", self.color(embed.color.as_ref()).map(Value::from));
-        built.text("timestamp", embed.timestamp.then(|| date::iso8601(self.fields.unix_ms)));
+        built.text("timestamp", embed.timestamp.then(|| format::iso8601(self.fields.unix_ms)));
         Ok(built.value())
     }
 

@@ -52,7 +52,7 @@ impl Head {
     fn check_start(&self) -> Result<(), NotHttp> {
         const START: &[u8] = b"HTTP/1.";
         let start = self.pending.get(..START.len()).unwrap_or(&self.pending);
-        if START.starts_with(start) { Ok(()) } else { Err(NotHttp::Start(start.escape_ascii().to_string())) }
+        if START.starts_with(start) { Ok(()) } else { Err(NotHttp::start(start)) }
     }
 
     /// The head as minreq is to see it, and the beginning of the body.
@@ -79,9 +79,7 @@ pub(super) fn status(head: &[u8]) -> Result<u16, NotHttp> {
     let first = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default());
     let status = first.trim_ascii_end().split(' ').nth(1).filter(|code| code.len() == 3);
     let status = status.and_then(|code| code.parse::<u16>().ok()).filter(|status| (100..600).contains(status));
-    status.ok_or_else(|| {
-        NotHttp::Start(first.trim_ascii_end().chars().take(32).collect::<String>().escape_debug().to_string())
-    })
+    status.ok_or_else(|| NotHttp::Start("its first line has no status".to_owned()))
 }
 
 /// The head without anything that minreq refuses a response for: bytes that are no ASCII, a length that is no number, a
@@ -118,7 +116,7 @@ fn is_length(value: &[u8]) -> bool {
 /// The other end is no HTTP server, or its head passes the caps.
 #[derive(Debug, PartialEq)]
 pub(super) enum NotHttp {
-    /// The beginning of its answer.
+    /// What is wrong with the beginning of its answer.
     Start(String),
     HeadTooLong,
     /// The connection ended before the head was whole.
@@ -127,10 +125,18 @@ pub(super) enum NotHttp {
     },
 }
 
+impl NotHttp {
+    /// Shows so few bytes that no secret is among them: whoever is at the other end may repeat those of the request, or the
+    /// login of a proxy.
+    fn start(start: &[u8]) -> NotHttp {
+        NotHttp::Start(format!("`{}`", start.get(..3).unwrap_or(start).escape_ascii()))
+    }
+}
+
 impl fmt::Display for NotHttp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotHttp::Start(start) => write!(f, "it does not answer in HTTP/1: `{start}`"),
+            NotHttp::Start(start) => write!(f, "it does not answer in HTTP/1: {start}"),
             NotHttp::HeadTooLong => write!(f, "the head of its answer is longer than {RESPONSE_HEAD_BYTES_MAX} bytes"),
             NotHttp::Ended { bytes: 0 } => f.write_str("it closed the connection without an answer"),
             NotHttp::Ended { bytes } => write!(f, "it closed the connection after {bytes} bytes of an answer"),

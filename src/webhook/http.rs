@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Secret;
+use crate::hooks::delivery::BatchForm;
 use crate::hooks::request::{Http, HttpBody, has_body};
 use crate::hooks::signature::{SIGNATURE, Signing, TIMESTAMP};
 use crate::hooks::template::source::event_json;
@@ -19,6 +20,7 @@ const USER_AGENT: &str = concat!("realtime-gmod/", env!("CARGO_PKG_VERSION"), " 
 /// Content types of the bodies that hooks make.
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON_LINES: &str = "application/x-ndjson";
 
 /// One request. `encode` adds the headers that every request has.
 #[derive(Clone, PartialEq)]
@@ -58,8 +60,13 @@ impl Request {
                 template.is_json()
             }
         };
+        let has_lines = http.batch.is_some_and(|batch| batch.form == BatchForm::Lines);
+        if has_lines && matches!(http.body, HttpBody::Event) {
+            on_one_line(&mut request.body);
+        }
         if !request.has_header("content-type") {
-            let value = if is_json { JSON } else { TEXT };
+            let json = if has_lines { JSON_LINES } else { JSON };
+            let value = if is_json { json } else { TEXT };
             request.headers.push(("Content-Type".into(), Secret::new(value.to_owned())));
         }
         Ok(request)
@@ -70,6 +77,36 @@ impl Request {
         let headers = vec![("Content-Type".into(), Secret::new(JSON.to_owned()))];
         let (body, signing) = (body.into_bytes(), Signing::default());
         Request { url, method: "POST".into(), headers, body, signing, timeout }
+    }
+
+    /// Whether both requests differ in their bodies alone, so that one request can carry both.
+    pub(crate) fn differs_in_body_only(&self, other: &Request) -> bool {
+        // Named one by one, so that a new member cannot be forgotten here.
+        let Request { url, method, headers, body: _, signing, timeout } = self;
+        let is_same_head = *url == other.url && *method == other.method && *headers == other.headers;
+        is_same_head && *signing == other.signing && *timeout == other.timeout
+    }
+
+    /// This request with the bodies of several, each of which differs in its body only.
+    pub(crate) fn joined<'a>(&'a self, bodies: impl Iterator<Item = &'a Request>, form: BatchForm) -> Request {
+        let mut joined = Vec::new();
+        for (at, Request { body, .. }) in bodies.enumerate() {
+            match form {
+                BatchForm::Array => joined.push(if at == 0 { b'[' } else { b',' }),
+                // A template may end its last line itself.
+                BatchForm::Lines if joined.last().is_some_and(|last| *last != b'\n') => joined.push(b'\n'),
+                BatchForm::Lines => {}
+            }
+            joined.extend_from_slice(body);
+        }
+        match form {
+            BatchForm::Array => joined.push(b']'),
+            BatchForm::Lines if joined.ends_with(b"\n") => {}
+            BatchForm::Lines => joined.push(b'\n'),
+        }
+        let Request { url, method, headers, body: _, signing, timeout } = self;
+        let (url, method, headers, signing) = (url.clone(), method.clone(), headers.clone(), signing.clone());
+        Request { url, method, headers, body: joined, signing, timeout: *timeout }
     }
 
     fn has_header(&self, name: &str) -> bool {
@@ -128,6 +165,15 @@ impl Request {
         }
         secrets.extend(self.signing.secrets());
         secrets
+    }
+}
+
+/// Takes the line breaks out of a JSON text. They stand between its values only: inside strings JSON escapes them.
+fn on_one_line(json: &mut [u8]) {
+    for byte in json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A post: one request to make, the jobs in it, its destination, and its attempts so far.
 //! Made on `rt-webhooks` from a job or from a line of the spool; a pure value.
-//! Discord messages that wait for one destination are merged: they go out in one request, which saves rate limit. A
-//! merged post can be split again, so that a refused message does not take the others with it.
+//! Posts that wait for one destination are merged, so that they go out in one request: Discord messages, which saves rate
+//! limit, and the events of a hook with `batch`. A merged post can be split again, so that a refused part does not take
+//! the others with it: messages one by one, a batch into halves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +11,17 @@ use std::time::Instant;
 use crate::config::Secret;
 use crate::config::limits::{ITEM_OVERHEAD_BYTES, REQUEST_TIMEOUT};
 use crate::event::EventText;
-use crate::event::fingerprint::Fingerprint;
+use crate::event::fingerprint::{self, Fingerprint};
+use crate::hooks::delivery::{Batch, Retries};
 use crate::hooks::url::{Url, secrets_of};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 
+/// Most bytes of the bodies in one batch. A single body may be as large as a batch.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// The id of a post: the process (`boot`) and a number. It is sent as the header `webhook-id`, the same at every attempt,
-/// so that a receiver can deduplicate.
+/// so that a receiver can deduplicate. A batch has an id of its own ([`Post::sent_id`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PostId {
     pub(crate) boot: u64,
@@ -30,10 +35,17 @@ pub(crate) struct PostId {
 /// ```
 impl fmt::Display for PostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PostId { boot, number } = *self;
+        f.write_str(&self.uuid(0))
+    }
+}
+
+impl PostId {
+    /// The UUID. `kind` is 0 for a post and 1 for a batch; it stands in bits that no process number uses.
+    fn uuid(self, kind: u64) -> String {
+        let PostId { boot, number } = self;
         let (a, b, c) = (boot >> 32, boot >> 16 & 0xffff, boot & 0xfff);
-        let variant = 0x8000 | boot >> 12 & 0xf;
-        write!(f, "{a:08x}-{b:04x}-8{c:03x}-{variant:04x}-{:012x}", number & 0xffff_ffff_ffff)
+        let variant = 0x8000 | kind << 4 | boot >> 12 & 0xf;
+        format!("{a:08x}-{b:04x}-8{c:03x}-{variant:04x}-{:012x}", number & 0xffff_ffff_ffff)
     }
 }
 
@@ -50,6 +62,9 @@ pub(crate) struct PostAddress {
     name: Arc<str>,
     /// The status message that these posts create or edit. It makes another destination with the same rate limit.
     status: Option<Fingerprint>,
+    /// The hook, if it posts in batches: such hooks have queues of their own, so that the posts of others for the same URL
+    /// do not stand between those of one batch.
+    batches_of: Option<Arc<[u8]>>,
 }
 
 /// The kind of a destination. It decides the meaning of a status and how long a pause reaches.
@@ -74,9 +89,9 @@ impl PostAddress {
     /// The address of a Discord webhook. Discord limits the webhook, whatever thread a message goes to. So the query,
     /// which names the thread, makes another destination with the same rate limit.
     pub(crate) fn discord(url: &Url) -> PostAddress {
-        let (kind, text, name) = (DestinationKind::Discord, url.reveal(), url.to_string());
-        let (origin_bytes, limit_bytes) = (origin_bytes(&text), text.find('?').unwrap_or(text.len()));
-        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into(), status: None }
+        let text = url.reveal();
+        let limit_bytes = text.find('?').unwrap_or(text.len());
+        PostAddress::new(DestinationKind::Discord, &text, &url.to_string(), limit_bytes)
     }
 
     /// The address of a status message of this webhook. Its posts have a queue of their own, so that they neither wait for
@@ -87,9 +102,23 @@ impl PostAddress {
 
     /// The address of any other server. `text` is the URL as the hook has it, with placeholders if `varies`; `name` is
     /// its form without secrets.
-    pub(crate) fn http(text: String, name: String, varies: bool) -> PostAddress {
-        let (kind, origin_bytes, limit_bytes) = (DestinationKind::Http { varies }, origin_bytes(&text), text.len());
-        PostAddress { kind, url: text.into(), origin_bytes, limit_bytes, name: name.into(), status: None }
+    pub(crate) fn http(text: &str, name: &str, varies: bool) -> PostAddress {
+        PostAddress::new(DestinationKind::Http { varies }, text, name, text.len())
+    }
+
+    fn new(kind: DestinationKind, url: &str, name: &str, limit_bytes: usize) -> PostAddress {
+        let (origin_bytes, url, name) = (origin_bytes(url), url.into(), name.into());
+        PostAddress { kind, url, origin_bytes, limit_bytes, name, batches_of: None, status: None }
+    }
+
+    /// The same address for the batches of this hook.
+    pub(crate) fn for_batches_of(self, hook: &Arc<[u8]>) -> PostAddress {
+        PostAddress { batches_of: Some(Arc::clone(hook)), ..self }
+    }
+
+    /// Whether both lead to the same URL, in batches or not.
+    pub(crate) fn leads_to(&self, other: &PostAddress) -> bool {
+        self.kind == other.kind && self.url == other.url
     }
 
     pub(crate) fn kind(&self) -> DestinationKind {
@@ -164,7 +193,25 @@ pub(crate) enum Content {
     Request(Request),
 }
 
-/// One request to make; with merged messages, several jobs in one request.
+/// The share of a post in batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Gathering {
+    pub(crate) batch: Batch,
+    /// Until then it waits for others.
+    pub(crate) until: Instant,
+}
+
+/// The content of several posts in one request, while posts are merged into it.
+pub(crate) enum Joint {
+    Message(Message),
+    /// The number of posts, and the bytes of their bodies.
+    Batch {
+        posts: u64,
+        bytes: usize,
+    },
+}
+
+/// One request to make; with merged posts, several jobs in one request.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) id: PostId,
@@ -177,12 +224,23 @@ pub(crate) struct Post {
     pub(crate) event: Option<Arc<EventText>>,
     /// From this moment on the post is too old to be delivered.
     pub(crate) expires: Instant,
+    pub(crate) retries: Retries,
+    /// `None`: it has a request of its own.
+    pub(crate) gathering: Option<Gathering>,
     /// Attempts so far that failed or whose result is unknown. A rate limit is not an attempt.
     pub(crate) attempts: u32,
     /// The part of `attempts` that the destination answered.
     pub(crate) refusals: u32,
-    /// Later messages that are merged into this post, oldest first. Their own `merged` is empty.
+    /// Later posts that are merged into this post, oldest first. Their own `merged` is empty.
     pub(crate) merged: Vec<Post>,
+}
+
+/// Texts that an answer may repeat and a report must not show.
+#[derive(Default)]
+pub(crate) struct OwnWords {
+    pub(crate) secrets: Vec<Secret>,
+    /// Bodies with text of the hook's own, each with its event, whose words may be shown.
+    pub(crate) bodies: Vec<(Vec<u8>, Arc<EventText>)>,
 }
 
 impl Post {
@@ -206,11 +264,22 @@ impl Post {
         parts
     }
 
-    /// The whole message that this post sends, as a base for merging more into it. `None` for a request, and for a
-    /// message after its first attempt: that attempt may have arrived, so the post's id must keep its content.
-    pub(crate) fn joint(&self) -> Option<Message> {
-        let Content::Message { message, .. } = &self.content else { return None };
-        (self.attempts == 0).then(|| self.whole(message))
+    /// Makes posts of parts that were split: a batch again, messages one by one.
+    pub(crate) fn regroup(mut parts: Vec<Post>) -> Vec<Post> {
+        if parts.len() > 1 && parts.iter().all(|part| part.gathering.is_some()) {
+            let mut first = parts.remove(0);
+            first.merged = parts;
+            return vec![first];
+        }
+        parts
+    }
+
+    /// Whether a part has a name or a picture of its sender.
+    pub(crate) fn has_sender(&self) -> bool {
+        self.parts().any(|part| match &part.content {
+            Content::Message { message, .. } | Content::Status { message, .. } => message.has_sender(),
+            Content::Request(_) => false,
+        })
     }
 
     /// Takes the name and the picture of the sender off all parts. False if they have none.
@@ -224,11 +293,67 @@ impl Post {
         any
     }
 
-    /// Merges this post's message into `joint`. False if both cannot go out as one message; then `joint` is unchanged.
-    pub(crate) fn joins(&self, joint: &mut Message) -> bool {
+    /// Splits a merged post so that its refused part can be found: a batch into halves, messages one by one.
+    pub(crate) fn divide(self) -> Vec<Post> {
+        let mut parts = self.split();
+        let later = parts.split_off(parts.len().div_ceil(2));
+        let mut divided = Post::regroup(parts);
+        divided.extend(Post::regroup(later));
+        divided
+    }
+
+    /// What this post sends, as a base for merging more into it. `None` for a post that is not merged, and after its first
+    /// attempt: that attempt may have arrived, so the post's id must keep its content.
+    pub(crate) fn joint(&self) -> Option<Joint> {
+        let joint = match (&self.content, &self.gathering) {
+            (Content::Message { message, .. }, _) => Joint::Message(self.whole(message)),
+            (Content::Request(_), Some(_)) => {
+                Joint::Batch { posts: self.jobs(), bytes: self.parts().map(Post::body_bytes).sum() }
+            }
+            (Content::Request(_), None) | (Content::Status { .. }, _) => return None,
+        };
+        (self.attempts == 0).then_some(joint)
+    }
+
+    /// Merges this post into `joint`, which begins with the post `first`. False if both cannot go out in one request; then
+    /// `joint` is unchanged.
+    pub(crate) fn joins(&self, first: &Post, joint: &mut Joint) -> bool {
+        if self.attempts > 0 || !self.merged.is_empty() {
+            return false;
+        }
+        match (&self.content, joint) {
+            (Content::Message { message, .. }, Joint::Message(joint)) => joint.merge(message),
+            (Content::Request(_), Joint::Batch { posts, bytes }) => {
+                let total = *bytes + self.body_bytes();
+                let fits = first.gathers_more(*posts, *bytes) && total <= BATCH_BYTES_MAX;
+                if !fits || !first.batches_with(self) {
+                    return false;
+                }
+                (*posts, *bytes) = (*posts + 1, total);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a batch that begins with this post takes more than these posts, which have so many bytes.
+    pub(crate) fn gathers_more(&self, posts: u64, bytes: usize) -> bool {
+        self.gathering.is_some_and(|own| posts < u64::from(own.batch.max)) && bytes < BATCH_BYTES_MAX
+    }
+
+    /// Whether both posts can go out in one batch: their hook, its settings and all of the request but the body are equal.
+    pub(crate) fn batches_with(&self, other: &Post) -> bool {
+        let (Content::Request(own), Content::Request(others)) = (&self.content, &other.content) else { return false };
+        let (Some(mine), Some(theirs)) = (&self.gathering, &other.gathering) else { return false };
+        let is_same = self.hook == other.hook && mine.batch == theirs.batch && self.retries == other.retries;
+        is_same && own.differs_in_body_only(others)
+    }
+
+    /// Bytes of the body of this part of a batch.
+    pub(crate) fn body_bytes(&self) -> usize {
         match &self.content {
-            Content::Message { message, .. } => self.attempts == 0 && self.merged.is_empty() && joint.merge(message),
-            Content::Status { .. } | Content::Request(_) => false,
+            Content::Request(request) => request.body.len(),
+            Content::Message { .. } | Content::Status { .. } => 0,
         }
     }
 
@@ -274,14 +399,45 @@ impl Post {
         }
     }
 
-    /// The request to send, with all parts in it.
+    /// The texts of this post that no report may show.
+    pub(crate) fn own_words(&self) -> OwnWords {
+        let bodies = self.parts().filter_map(|part| match (&part.event, &part.content) {
+            (Some(event), Content::Request(request)) => Some((request.body.clone(), Arc::clone(event))),
+            _ => None,
+        });
+        let secrets = self.secrets().into_iter().map(|secret| Secret::new(secret.to_owned()));
+        OwnWords { secrets: secrets.collect(), bodies: bodies.collect() }
+    }
+
+    /// The request to send, with all parts in it. Also a batch of one event has the form of a batch.
     pub(crate) fn request(&self) -> Request {
-        match &self.content {
-            Content::Message { url, message } => {
+        match (&self.content, &self.gathering) {
+            (Content::Message { url, message }, _) => {
                 Request::post_json(url.clone(), self.whole(message).body(), REQUEST_TIMEOUT)
             }
-            Content::Status { .. } | Content::Request(_) => self.own_request(),
+            (Content::Request(request), Some(own)) => {
+                let requests = self.parts().filter_map(|part| match &part.content {
+                    Content::Request(request) => Some(request),
+                    Content::Message { .. } | Content::Status { .. } => None,
+                });
+                request.joined(requests, own.batch.form)
+            }
+            (Content::Status { .. }, _) | (Content::Request(_), None) => self.own_request(),
         }
+    }
+
+    /// The id to send. That of a batch follows from the ids of its parts: it is equal at every attempt with the same parts,
+    /// in the next process too, and another one when parts were added or split off.
+    pub(crate) fn sent_id(&self) -> String {
+        if self.gathering.is_none() || self.merged.is_empty() {
+            return self.id.to_string();
+        }
+        let mut ids = Vec::with_capacity(16 * (1 + self.merged.len()));
+        for PostId { boot, number } in self.parts().map(|part| part.id) {
+            ids.extend_from_slice(&boot.to_le_bytes());
+            ids.extend_from_slice(&number.to_le_bytes());
+        }
+        PostId { boot: self.id.boot, number: fingerprint::hash(self.jobs(), ids.iter()) }.uuid(1)
     }
 
     /// The request of this part alone, for the spool and the dead-letter file: both keep one line for each job.

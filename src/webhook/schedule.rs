@@ -13,7 +13,9 @@
 //! - One post is in flight for a destination. So posts stay in order, and a rate limit is known before the next request.
 //! - After a failure the whole destination waits, twice as long each time, less jitter. A post that the destination itself
 //!   refused [`STEP_BEHIND_AFTER`] times lets the others pass.
-//! - Merged messages that were refused are sent again one by one: only the refused one is lost.
+//! - Merged messages that were refused are sent again one by one, a batch in halves: only the refused one is lost.
+//! - The first post of a batch waits for others, for the time that its hook names. A batch that waits for the end of a
+//!   request or of a pause gathers meanwhile.
 //! - The last free sender is kept for destinations that answered their last request soon. When a destination waits for a
 //!   sender, the request that exceeds its time most (`SENDER_HOLD`) is ended.
 //! - Discord limits the webhook, whatever thread a message goes to: all destinations of one webhook pause together. A
@@ -27,6 +29,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::limits::{PAYLOAD_BYTES_MAX, SENDERS_KEPT, SENDERS_MAX, TEXT_BYTES_MAX};
+use crate::hooks::delivery::BATCH_EVENTS_MAX;
 use crate::hooks::template::{BODY_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::webhook::answer::{PostResult, Verdict};
 use crate::webhook::post::{Post, PostAddress};
@@ -39,10 +42,12 @@ pub(crate) use report::{Cause, DeadLetter, Tally};
 pub use report::{DestinationReport, DestinationState};
 
 mod destination;
+mod disk;
 mod origins;
 mod report;
 
-/// Most jobs that wait for one destination. A further one drops the oldest.
+/// Most jobs that wait for one destination. A further one drops the oldest. A batch whose request failed may come back to a
+/// full queue, so there may be as many again for a while.
 pub const WEBHOOK_JOBS_MAX: usize = 1000;
 /// Memory that all waiting posts may take, in bytes. Beyond it the oldest are dropped.
 pub(crate) const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
@@ -50,8 +55,6 @@ pub(crate) const WEBHOOK_BYTES_MAX: usize = 12 * 1024 * 1024;
 const WEBHOOK_POST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most destinations that are remembered. A further one takes the place of an idle one.
 const DESTINATIONS_MAX: usize = 256;
-/// Attempts after which a post is given up.
-const WEBHOOK_ATTEMPTS_MAX: u32 = 20;
 /// Failures in a row of one post, each answered by the destination, after which the post lets the others pass. Failures
 /// without an answer are the destination's and not the post's: they do not count.
 const STEP_BEHIND_AFTER: u32 = 3;
@@ -61,6 +64,7 @@ const _: () = assert!(PAYLOAD_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX && WEBHOOK_
 const _: () = assert!(TEMPLATE_BYTES_MAX < TEXT_BYTES_MAX && BODY_BYTES_MAX * 2 < WEBHOOK_POST_BYTES_MAX);
 /// Longest pause while a proxy asks for another login: when the settings are right again, posts go out soon.
 const UNSENT_RETRY_LONGEST: Duration = Duration::from_secs(15);
+const _: () = assert!(BATCH_EVENTS_MAX <= WEBHOOK_JOBS_MAX as u64);
 // Each sender may hang in a look-up of its own.
 const _: () = assert!(SENDERS_MAX > 1 && SENDERS_KEPT > 0);
 
@@ -77,6 +81,8 @@ pub(crate) struct Schedule {
     /// A counter that is increased when a post is queued or a destination is served. It orders both by age.
     turn: u64,
     expiry_checked: Option<Instant>,
+    /// A hook with a long `retry_for` has posted: posts may go to the disk.
+    has_long: bool,
     /// Counts of destinations that made room for others.
     forgotten: Tally,
 }
@@ -86,42 +92,54 @@ impl Schedule {
 
     /// Queues a post. Returns the posts that had to make room for it, or the post itself if it is not accepted.
     pub(crate) fn offer(&mut self, now: Instant, post: Post) -> Vec<DeadLetter> {
+        let mut dead = Vec::new();
+        if let Some(at) = self.enter(now, post, &mut dead) {
+            // One for one: a batch that came back from its flight may have brought more than there is room for.
+            if self.destinations.get(at).is_some_and(|own| own.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
+                self.bury_oldest_of(at, "too many others waited for the same destination", &mut dead);
+            }
+            self.make_room(&mut dead);
+        }
+        dead
+    }
+
+    /// Queues a post of the spool. Those of one destination were in memory together, in its queue and in a batch in flight,
+    /// so they have room together.
+    pub(crate) fn readmit(&mut self, now: Instant, post: Post) -> Vec<DeadLetter> {
+        let mut dead = Vec::new();
+        self.enter(now, post, &mut dead);
+        self.make_room(&mut dead);
+        dead
+    }
+
+    /// Queues a post, or adds it to the dead letters. Returns the number of its destination if it is queued.
+    fn enter(&mut self, now: Instant, post: Post, dead: &mut Vec<DeadLetter>) -> Option<usize> {
         let Some(at) = self.number_of(now, &post) else {
             let reason = format!("{DESTINATIONS_MAX} other destinations have posts waiting");
             self.forgotten.offered += post.jobs();
             self.forgotten.dead += post.jobs();
-            return vec![DeadLetter { post, cause: Cause::Crowded, reason }];
+            dead.push(DeadLetter { post, cause: Cause::Crowded, reason });
+            return None;
         };
         self.turn += 1;
         let turn = self.turn;
-        let Some(destination) = self.destinations.get_mut(at) else { return Vec::new() };
+        let destination = self.destinations.get_mut(at)?;
         destination.tally.offered += post.jobs();
         destination.hook.clone_from(&post.hook);
-        let refused = if let Some(reason) = destination.closed.clone() {
-            Some((Cause::Closed, reason))
-        } else if post.expires <= now {
-            Some((Cause::Expired, "it waited too long".to_owned()))
-        } else if post.weight() > WEBHOOK_POST_BYTES_MAX {
-            let reason = format!("it has {} bytes, {WEBHOOK_POST_BYTES_MAX} are allowed", post.weight());
-            Some((Cause::Overflow, reason))
-        } else {
-            None
-        };
-        if let Some((cause, reason)) = refused {
+        if let Some((cause, reason)) = destination.refusal(now, &post) {
             destination.tally.dead += post.jobs();
-            return vec![DeadLetter { post, cause, reason }];
+            dead.push(DeadLetter { post, cause, reason });
+            return None;
         }
         let replaces = post.address.status_key().is_some();
         let older = if replaces { std::mem::take(&mut destination.queue) } else { VecDeque::new() };
         self.bytes += post.weight();
         self.jobs += post.jobs() as usize;
-        destination.queue.push_back(Queued { post, turn, flight: None });
-        let mut dead = Vec::new();
+        destination.push(post, turn);
         for queued in older {
-            self.bury(at, queued.post, Cause::Replaced, "a newer text took its place", &mut dead);
+            self.bury(at, queued.post, Cause::Replaced, "a newer text took its place", dead);
         }
-        self.make_room(at, &mut dead);
-        dead
+        Some(at)
     }
 
     /// Takes out the posts that wait for this address, as its status message is not to be edited any more. A post in flight
@@ -141,15 +159,15 @@ impl Schedule {
         self.destinations.iter().any(|known| known.address == *address && known.in_flight.is_some())
     }
 
-    /// Drops the oldest posts beyond the limits: first those of this destination, then those of all.
-    fn make_room(&mut self, at: usize, dead: &mut Vec<DeadLetter>) {
-        while self.destinations.get(at).is_some_and(|own| own.queued_jobs() > WEBHOOK_JOBS_MAX as u64) {
-            self.bury_oldest_of(at, "too many others waited for the same destination", dead);
-        }
+    /// Drops the oldest posts of all destinations while they take too much memory.
+    fn make_room(&mut self, dead: &mut Vec<DeadLetter>) {
         while self.bytes > WEBHOOK_BYTES_MAX {
-            let fronts = self.destinations.iter().enumerate();
-            let fronts = fronts.filter_map(|(at, destination)| Some((destination.queue.front()?.turn, at)));
-            let Some((_, at)) = fronts.min() else { break };
+            let fronts = self.destinations.iter().enumerate().filter_map(|(at, destination)| {
+                // Posts that would have gone to the disk have their share of the memory, and keep it.
+                let first = destination.queue.front()?;
+                Some((first.post.retries.is_long(), first.turn, at))
+            });
+            let Some((_, _, at)) = fronts.min() else { break };
             self.bury_oldest_of(at, "the posts of all destinations took too much memory", dead);
         }
     }
@@ -185,9 +203,8 @@ impl Schedule {
 
     /// Accepts posts for this address again. A hook with it was added, so somebody may have repaired the destination.
     pub(crate) fn reopen(&mut self, address: &PostAddress) {
-        if let Some(destination) = self.destinations.iter_mut().find(|known| known.address == *address) {
-            destination.reopen();
-        }
+        // With batches, several hooks for one URL have a destination each.
+        self.destinations.iter_mut().filter(|known| known.address.leads_to(address)).for_each(Destination::reopen);
     }
 
     // ---- posts go out ---------------------------------------------------------------------------------------------
@@ -207,7 +224,13 @@ impl Schedule {
 
     /// Whether the destination has a post that may be sent now if a sender is free.
     fn is_ready(&self, destination: &Destination, now: Instant) -> bool {
-        !destination.queue.is_empty() && destination.in_flight.is_none() && self.held_until(destination) <= Some(now)
+        !destination.queue.is_empty() && destination.in_flight.is_none() && self.ready_at(destination) <= Some(now)
+    }
+
+    /// From when on its first post may be sent: the end of its pause, or of the time in which a batch gathers. It may be
+    /// past. `None`: at once.
+    fn ready_at(&self, destination: &Destination) -> Option<Instant> {
+        self.held_until(destination).max(destination.gathers_until())
     }
 
     /// The number of a destination whose request has to be ended, so that another destination gets its sender. The caller
@@ -241,11 +264,14 @@ impl Schedule {
         for destination in &self.destinations {
             let has_posts = !destination.queue.is_empty();
             if has_posts && destination.in_flight.is_none() {
-                at(self.held_until(destination).filter(|until| *until > now));
+                at(self.ready_at(destination).filter(|until| *until > now));
             }
             // If a destination waits for a sender, the next request that exceeds its time can be ended.
             if waits {
                 at(destination.cut_at().filter(|at| *at > now));
+            }
+            if destination.on_disk > 0 {
+                at(destination.disk_until.filter(|until| *until > now));
             }
             // Waiting posts expire.
             if has_posts {
@@ -288,9 +314,12 @@ impl Schedule {
             // A rate limit is no failure, and a closed destination needs no count.
             Verdict::Limited { .. } | Verdict::Closed => {}
             Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
-            Verdict::Delivered | Verdict::Unnamed | Verdict::Never | Verdict::Denied | Verdict::Gone => {
-                destination.failures = 0;
-            }
+            Verdict::Delivered
+            | Verdict::Unnamed
+            | Verdict::Never
+            | Verdict::NeverHere
+            | Verdict::Denied
+            | Verdict::Gone => destination.failures = 0,
         }
         if let Some(pause) = pause {
             self.pause(at, now + pause);
@@ -312,31 +341,31 @@ impl Schedule {
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Again { after, answered } => {
-                queued.post.attempts += 1;
-                queued.post.refusals += u32::from(answered);
+                // A file may have named any number of them.
+                queued.post.attempts = queued.post.attempts.saturating_add(1);
+                queued.post.refusals = queued.post.refusals.saturating_add(u32::from(answered));
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
                 self.pause_after_failure(at, now + after.unwrap_or_default().max(backoff));
-                if queued.post.attempts >= WEBHOOK_ATTEMPTS_MAX {
-                    self.bury(at, queued.post, Cause::Attempts, &reason, &mut dead);
-                } else {
-                    let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
+                let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
+                if let Some(queued) = self.bury_tired(at, queued, &reason, &mut dead) {
                     self.put_back(at, queued, reason, lets_others_pass);
                 }
             }
             Verdict::Unnamed if self.forget_sender(&mut queued.post) => {
-                queued.post.attempts += 1;
+                queued.post.attempts = queued.post.attempts.saturating_add(1);
                 self.put_back(at, queued, reason, false);
             }
             Verdict::Unnamed | Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
-                // The answer does not tell which of the merged messages is refused: each is sent alone.
-                queued.post.attempts += 1;
+                // The answer does not tell which of the merged posts is refused. However often they are divided, that is one
+                // attempt at each of them.
+                queued.post.attempts = queued.post.attempts.max(1);
                 self.put_back(at, queued, reason, true);
             }
             // Its text goes into the message that takes the place of the deleted one.
             Verdict::Gone if queued.post.address.status_key().is_some() => {
                 self.bury(at, queued.post, Cause::Replaced, &reason, &mut dead);
             }
-            Verdict::Unnamed | Verdict::Never | Verdict::Gone => {
+            Verdict::Unnamed | Verdict::Never | Verdict::NeverHere | Verdict::Gone => {
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
             Verdict::Denied => {
@@ -424,15 +453,32 @@ impl Schedule {
             if expired.is_empty() {
                 continue;
             }
-            let reason = match destination.last_trouble.as_str() {
-                "" => "it waited too long".to_owned(),
-                trouble => format!("it waited too long; last: {trouble}"),
-            };
+            let reason = destination.age_reason();
             for post in expired {
                 self.bury(at, post, Cause::Expired, &reason, &mut dead);
             }
         }
         dead
+    }
+
+    /// Gives up the parts of a post that have used up their attempts, and queues the others again: messages of several
+    /// hooks may be merged. Returns the post if all of its parts have attempts left.
+    fn bury_tired(&mut self, at: usize, queued: Queued, reason: &str, dead: &mut Vec<DeadLetter>) -> Option<Queued> {
+        let attempts = queued.post.attempts;
+        let is_tired = |part: &Post| part.retries.attempts <= attempts;
+        if !queued.post.parts().any(is_tired) {
+            return Some(queued);
+        }
+        let Queued { post, run, turn, .. } = queued;
+        let (tired, others): (Vec<Post>, Vec<Post>) = post.split().into_iter().partition(is_tired);
+        for post in tired {
+            self.bury(at, post, Cause::Attempts, reason, dead);
+        }
+        if let Some(destination) = self.destinations.get_mut(at) {
+            destination.last_trouble = reason.to_owned();
+            destination.push_front(Post::regroup(others), run, turn);
+        }
+        None
     }
 
     /// Closes the destination and gives up all its posts.
@@ -503,7 +549,15 @@ impl Schedule {
         let mut reports: Vec<_> = self.destinations.iter().map(report).collect();
         if self.forgotten != Tally::default() {
             let (name, hook, tally) = ("others".to_owned(), String::new(), self.forgotten);
-            reports.push(DestinationReport { name, hook, kind: "", tally, waiting: 0, state: DestinationState::Ok });
+            reports.push(DestinationReport {
+                name,
+                hook,
+                kind: "",
+                tally,
+                waiting: 0,
+                on_disk: 0,
+                state: DestinationState::Ok,
+            });
         }
         reports
     }

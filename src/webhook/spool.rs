@@ -26,35 +26,18 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::config::Secret;
-use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_AGE_MAX};
-use crate::event::EventText;
-use crate::hooks::signature::{self, SECRETS_MAX, Signing};
-use crate::hooks::url::Url;
 use crate::io::shown::shown;
 use crate::io::{own_file, plain_file, sharing};
-use crate::json::writer::Writer;
-use crate::webhook::discord::Message;
-use crate::webhook::http::Request;
-use crate::webhook::post::{Content, Post, PostAddress, PostId};
+use crate::webhook::post::{Post, PostId};
+use crate::webhook::saved::{Now, is_mark, line, marked_in, marks, post};
 
 /// Most bytes of posts in one spool. The marks appended later take less than the posts.
 const SPOOL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most processes that may share one folder, each with a spool of its own.
 const SPOOLS_MAX: usize = 16;
-
-/// Both clocks at one moment. Deadlines are counted by the monotonic clock in the process, and by the clock of the world
-/// between two processes.
-#[derive(Clone, Copy)]
-pub(crate) struct Now {
-    pub(crate) instant: Instant,
-    pub(crate) unix_ms: u64,
-}
 
 /// The spool of this process.
 pub(crate) struct Spool {
@@ -73,7 +56,7 @@ pub(crate) struct Spool {
     /// The own file, open for appending marks. `None` before the first mark.
     marks: Option<File>,
     /// Marks that are not in the file yet, as it could not be opened or written. Empty as a rule.
-    unmarked: Vec<String>,
+    unmarked: Vec<PostId>,
     /// Writing marks failed, and may have left a part of a line.
     is_torn: bool,
     /// A file could not be removed.
@@ -145,6 +128,11 @@ impl Spool {
             is_removal_due: false,
         };
         Ok(Opened { spool, found: Found { posts, unreadable, left } })
+    }
+
+    /// The posts that were found in the spools of dead processes.
+    pub(crate) fn known(&self) -> &HashSet<PostId> {
+        &self.known
     }
 
     /// True if [`Spool::retry`] has something to do: another program held a file.
@@ -227,7 +215,7 @@ impl Spool {
     pub(crate) fn settled(&mut self, ids: &[PostId]) -> io::Result<()> {
         for id in ids {
             if self.written.remove(id) {
-                self.unmarked.push(mark(*id));
+                self.unmarked.push(*id);
             }
         }
         if self.unmarked.is_empty() {
@@ -253,12 +241,8 @@ impl Spool {
                 opened => opened?,
             },
         };
-        let mut line = Writer::default();
-        line.open(b'{');
-        line.name("done").texts(&self.unmarked);
-        line.close(b'}');
         let start = if std::mem::replace(&mut self.is_torn, true) { "\n" } else { "" };
-        (&file).write_all(format!("{start}{}\n", line.end()).as_bytes())?;
+        (&file).write_all(format!("{start}{}", marks(&self.unmarked)).as_bytes())?;
         self.is_torn = false;
         self.unmarked.clear();
         self.marks = Some(file);
@@ -375,21 +359,25 @@ impl SpoolContents {
     /// Parses a spool file and adds its posts without a mark. False, and nothing is added, if the file has lines and none
     /// of them is a spool's: then it belongs to somebody else.
     fn add(&mut self, text: &[u8], now: Now) -> bool {
-        let (mut posts, mut unreadable, mut done) = (Vec::new(), 0, HashSet::new());
+        let (mut posts, mut unreadable, mut done, mut has_marks) = (Vec::<Post>::new(), 0, HashSet::new(), false);
+        let mut ids = HashSet::new();
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let line_json = serde_json::from_slice(line).unwrap_or(Value::Null);
-            if let Some(Value::Array(marks)) = line_json.get("done") {
-                done.extend(marks.iter().filter_map(|mark| marked(mark.as_str()?)));
+            if let Some(marked) = marked_in(line) {
+                has_marks = true;
+                done.extend(marked.filter(|id| ids.contains(id)));
                 continue;
             }
-            match post(Line(&line_json), now) {
-                Some(post) => posts.push(post),
+            match post(&serde_json::from_slice(line).unwrap_or(Value::Null), now) {
+                Some(post) => {
+                    ids.insert(post.id);
+                    posts.push(post);
+                }
                 // A killed process did not finish this mark. Its post is sent again.
-                None if line.starts_with(br#"{"done":"#) => {}
+                None if is_mark(line) => {}
                 None => unreadable += 1,
             }
         }
-        if unreadable > 0 && posts.is_empty() && done.is_empty() {
+        if unreadable > 0 && posts.is_empty() && !has_marks {
             return false;
         }
         self.unreadable += unreadable;
@@ -399,161 +387,5 @@ impl SpoolContents {
     }
 }
 
-/// The name of a post in a mark: `boot-number`.
-fn mark(id: PostId) -> String {
-    format!("{}-{}", id.boot, id.number)
-}
-
-/// The post that a mark names.
-fn marked(mark: &str) -> Option<PostId> {
-    let (boot, number) = mark.split_once('-')?;
-    Some(PostId { boot: boot.parse().ok()?, number: number.parse().ok()? })
-}
-
-/// The line of one post, with its line end. `saved_ms` and `left_ms` together carry the deadline over to a process with
-/// another monotonic clock.
-fn line(post: &Post, now: Now) -> String {
-    let request = post.own_request();
-    let left = post.expires.saturating_duration_since(now.instant);
-    let mut line = Writer::default();
-    line.open(b'{');
-    for (name, text) in [
-        ("boot", post.id.boot.to_string().as_bytes()),
-        ("number", post.id.number.to_string().as_bytes()),
-        ("type", post.address.kind_name().as_bytes()),
-        ("address", post.address.reveal().as_bytes()),
-        ("name", post.address.name().as_bytes()),
-        ("hook", &post.hook),
-        ("url", request.url.reveal().as_bytes()),
-        ("method", request.method.as_bytes()),
-        ("body", &request.body),
-    ] {
-        line.name(name).text(text);
-    }
-    for (name, number) in [
-        ("attempts", u64::from(post.attempts)),
-        ("refusals", u64::from(post.refusals)),
-        ("saved_ms", now.unix_ms),
-        ("left_ms", millis(left)),
-        ("timeout_ms", millis(request.timeout)),
-    ] {
-        line.name(name).shown(&number);
-    }
-    line.name("varies").shown(&post.address.varies());
-    line.name("headers").open(b'[');
-    for (name, value) in &request.headers {
-        line.texts(&[name, value.reveal()]);
-    }
-    line.close(b']');
-    if !request.signing.is_empty() {
-        line.name("secrets").texts(&request.signing.reveal());
-    }
-    if let Some(event) = &post.event {
-        line.name("event").open(b'{');
-        line.name("channel").text(event.channel());
-        line.name("payload").text(event.payload());
-        line.name("unix_ms").shown(&event.unix_ms);
-        line.close(b'}');
-    }
-    line.close(b'}');
-    line.end() + "\n"
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A line of the spool, or the event in it.
-#[derive(Clone, Copy)]
-struct Line<'a>(&'a Value);
-
-impl<'a> Line<'a> {
-    fn text(self, name: &str) -> Option<&'a str> {
-        self.0.get(name)?.as_str()
-    }
-
-    fn number(self, name: &str) -> Option<u64> {
-        self.0.get(name)?.as_u64()
-    }
-
-    fn small(self, name: &str) -> Option<u32> {
-        u32::try_from(self.number(name)?).ok()
-    }
-
-    fn url(self, name: &str) -> Option<Url> {
-        Url::parse(self.text(name)?).ok()
-    }
-}
-
-/// Parses the post of one line. Its time went on while no process ran. Older versions wrote a list `hooks` in the place of
-/// `hook`, and a `name` that may show a secret: then the name is made anew from the URL.
-fn post(line: Line<'_>, now: Now) -> Option<Post> {
-    let id = PostId { boot: line.text("boot")?.parse().ok()?, number: line.text("number")?.parse().ok()? };
-    let (attempts, refusals) = (line.small("attempts")?, line.small("refusals")?);
-    let away = Duration::from_millis(now.unix_ms.saturating_sub(line.number("saved_ms")?));
-    let left = Duration::from_millis(line.number("left_ms")?).min(WEBHOOK_AGE_MAX).saturating_sub(away);
-    let hooks = line.0.get("hooks");
-    let hook = line.text("hook").or_else(|| hooks?.get(0)?.as_str())?;
-    let event = match line.0.get("event") {
-        Some(event) => Some(self::event(Line(event))?),
-        None => None,
-    };
-    let (address, content) = match line.text("type")? {
-        "discord" => {
-            let message = Message::from_body(&serde_json::from_str(line.text("body")?).ok()?)?;
-            (PostAddress::discord(&line.url("address")?), Content::Message { url: line.url("url")?, message })
-        }
-        "http" => {
-            let request = request(line)?;
-            let name = if hooks.is_some() { request.url.to_string() } else { line.text("name")?.to_owned() };
-            let varies = line.0.get("varies")?.as_bool()?;
-            (PostAddress::http(line.text("address")?.to_owned(), name, varies), Content::Request(request))
-        }
-        _ => return None,
-    };
-    let (hook, expires, merged) = (hook.as_bytes().into(), now.instant + left, Vec::new());
-    Some(Post { id, address, hook, content, event, expires, attempts, refusals, merged })
-}
-
-/// Parses the request of one line.
-fn request(line: Line<'_>) -> Option<Request> {
-    // No spooled header has a character that could end it, but another program may have changed the file.
-    let is_clean = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
-    let mut headers = Vec::new();
-    for pair in line.0.get("headers")?.as_array()? {
-        let (name, value) = (pair.get(0)?.as_str()?, pair.get(1)?.as_str()?);
-        if name.is_empty() || !is_clean(name) || !is_clean(value) {
-            return None;
-        }
-        headers.push((name.into(), Secret::new(value.to_owned())));
-    }
-    let method = line.text("method")?;
-    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    let timeout = Duration::from_millis(line.number("timeout_ms")?).min(REQUEST_TIMEOUT_MAX);
-    let timeout = if timeout.is_zero() { REQUEST_TIMEOUT } else { timeout };
-    let body = line.text("body")?.as_bytes().to_vec();
-    let signing = signing(line)?;
-    Some(Request { url: line.url("url")?, method: method.into(), headers, body, signing, timeout })
-}
-
-/// Parses the secrets of one line; a request without them is not signed. `None`: one of them cannot sign, and unsigned
-/// its receiver would refuse the request.
-fn signing(line: Line<'_>) -> Option<Signing> {
-    let Some(secrets) = line.0.get("secrets") else { return Some(Signing::default()) };
-    let secrets = secrets.as_array()?.iter().take(SECRETS_MAX).map(|secret| {
-        let secret = secret.as_str().filter(|secret| signature::check(secret).is_ok())?;
-        Some(Secret::new(secret.to_owned()))
-    });
-    secrets.collect::<Option<Vec<_>>>().map(Signing::new)
-}
-
-/// Parses the event of one line.
-fn event(line: Line<'_>) -> Option<Arc<EventText>> {
-    let [channel, payload] = ["channel", "payload"].map(|name| line.text(name).map(str::as_bytes));
-    Some(Arc::new(EventText::new(channel?, &[payload?], line.number("unix_ms")?)))
-}
-
 #[cfg(test)]
-mod tests;
+pub(in crate::webhook) mod tests;

@@ -18,8 +18,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::hooks::url::Url;
-use crate::webhook::answer;
+use crate::hooks::url::{Url, is_id};
 
 pub(crate) mod text;
 
@@ -276,7 +275,7 @@ pub(crate) fn edit_url(webhook: &Url, id: &str) -> Url {
 
 /// Reads the stored id. `None`: nothing is stored, or something that is no id.
 pub(crate) fn stored_id(text: &[u8]) -> Option<String> {
-    answer::id_of(std::str::from_utf8(text).ok()?)
+    std::str::from_utf8(text).ok().filter(|id| is_id(id)).map(str::to_owned)
 }
 
 #[cfg(test)]

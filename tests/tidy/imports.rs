@@ -32,7 +32,16 @@ pub(crate) fn module_of(path: &str) -> String {
     let module = path.replace('/', "::");
     match module.as_str() {
         "lib" | "mod" => String::new(),
-        other => other.strip_suffix("::mod").unwrap_or(other).to_owned(),
+        other => other.strip_suffix("::mod").or(other.strip_suffix("::main")).unwrap_or(other).to_owned(),
+    }
+}
+
+/// The root of the crate that a module belongs to: each folder of `src/bin` is one of its own.
+fn root(module: &str) -> String {
+    let mut parts = module.split("::");
+    match (parts.next(), parts.next()) {
+        (Some("bin"), Some(name)) => format!("bin::{name}"),
+        _ => String::new(),
     }
 }
 
@@ -72,7 +81,7 @@ impl Names {
     fn file(&self, module: &str, segments: &[String], followed: usize) -> Option<usize> {
         let (first, mut rest) = segments.split_first()?;
         let mut now = match first.as_str() {
-            "crate" => String::new(),
+            "crate" => root(module),
             "self" => module.to_owned(),
             "super" => parent(module).to_owned(),
             name => return self.named(module, name, rest, followed),
@@ -356,6 +365,8 @@ fn every_form_of_an_import_is_read() {
         ("src/b.rs", "fn f() { crate::c::C::new(); }\n// crate::d::D\nconst TEXT: &str = \"crate::d::D\";\n"),
         ("src/c/mod.rs", "mod deep;\n"),
         ("src/c/deep.rs", "use crate::a::Inner;\nuse crate::a;\nfn f() -> a::Inner { serde_json::Value::Null }\n"),
+        ("src/bin/tool/main.rs", "mod a;\nfn f() { a::g(); }\n"),
+        ("src/bin/tool/a.rs", "use realtime::facade::b::B;\nuse crate::f;\n"),
         ("src/d.rs", "macro_rules! m { () => { $crate::b::f() } }\n#[cfg(test)]\nmod tests { use crate::a::Inner; }\n"),
     ]);
     let read: Vec<String> = imports(&sources)
@@ -378,6 +389,8 @@ fn every_form_of_an_import_is_read() {
         "c/deep.rs:1 a/inner.rs",
         "c/deep.rs:2 a/mod.rs",
         "c/deep.rs:3 a/inner.rs",
+        "bin/tool/main.rs:2 bin/tool/a.rs",
+        "bin/tool/a.rs:2 bin/tool/main.rs",
         "d.rs:1 b.rs",
     ];
     assert_eq!(read, expected);

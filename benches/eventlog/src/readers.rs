@@ -66,7 +66,7 @@ pub fn read_all(path: &Path) -> usize {
     }
 }
 
-/// Reads, checks and decodes every record, as `realtime-log verify` does. Returns their number.
+/// Reads, checks and decodes every record, as `realtime-cli log verify` does. Returns their number.
 #[inline(never)]
 pub fn verify(path: &Path) -> u64 {
     let mut scan = reader::Scan::verify(LogFiles::anywhere(path)).expect("the log");

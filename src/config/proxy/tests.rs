@@ -15,7 +15,7 @@ fn a_proxy_is_parsed_or_refused_without_its_secrets() {
             }
             Err(err) => {
                 assert_eq!(expected, "!", "{text}: {err}");
-                assert!(err.starts_with("expected http://[user:password@]host:port, found "), "{text}: {err}");
+                assert!(err.starts_with("expected http://[user:password@]host:port or none, found "), "{text}: {err}");
                 assert!(err.contains(&row.text(2)) && !err.contains("hunter2"), "{text}: {err}");
             }
         }
@@ -31,23 +31,9 @@ fn no_proxy_names_hosts_and_networks() {
     }
 }
 
-/// RFC 4648, section 10, and the example of RFC 7617, section 2.
+/// The example of RFC 7617, section 2.
 #[test]
 fn logins_are_sent_in_base64() {
-    for (text, expected) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foob", "Zm9vYg=="),
-        ("fooba", "Zm9vYmE="),
-        ("foobar", "Zm9vYmFy"),
-        ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-        ("test:123\u{a3}", "dGVzdDoxMjPCow=="),
-        ("\u{7f}~?>", "f34/Pg=="),
-    ] {
-        assert_eq!(base64(text.as_bytes()), expected);
-    }
     let proxy = Proxy::parse("http://Aladdin:open%20sesame@h:1", "proxy").unwrap();
     assert_eq!(proxy.authorization().unwrap().reveal(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     let secrets = ["Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin", "open sesame"];

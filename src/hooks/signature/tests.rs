@@ -1,6 +1,4 @@
-//! The rows of `testdata/hooks/signatures.txt`, and base64 of all lengths.
-
-use proptest::prelude::*;
+//! The rows of `testdata/hooks/signatures.txt`.
 
 use super::*;
 use crate::rows::rows;
@@ -28,21 +26,4 @@ fn a_secret_is_known_by_its_parts() {
     let signing = Signing::new(vec![Secret::new(secret.to_owned())]);
     let known: Vec<&str> = signing.secrets().collect();
     assert_eq!(known, [secret, &secret[6..], "plJ3nmyCDG", "KInavdO", "15jslAA"]);
-}
-
-proptest! {
-    #[test]
-    fn base64_comes_back(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        let mut text = String::new();
-        push_base64(&mut text, &bytes);
-        prop_assert_eq!(text.len(), bytes.len().div_ceil(3) * 4);
-        prop_assert_eq!(from_base64(&text), Some(bytes));
-    }
-
-    #[test]
-    fn no_text_is_decoded_to_more_than_it_holds(text in "[A-Za-z0-9+/=é-]{0,40}") {
-        if let Some(bytes) = from_base64(&text) {
-            prop_assert!(bytes.len() * 4 <= text.len() * 3);
-        }
-    }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::fingerprint::Fingerprint;
+use crate::hooks::delivery::{Batch, Retries};
 use crate::hooks::members::FUNCTION_MARK;
 use crate::hooks::request::HttpBody;
 use crate::rows::rows;
@@ -19,10 +20,17 @@ fn shown_actions(actions: &[Action]) -> String {
     actions.iter().map(shown_action).collect::<Vec<_>>().join("; ")
 }
 
+/// Empty for the default.
+fn shown_retries(retries: Retries) -> String {
+    let Retries { retry_for, attempts } = retries;
+    let attempts = if attempts == u32::MAX { "any number".to_owned() } else { attempts.to_string() };
+    if retries == Retries::default() { String::new() } else { format!(" for {retry_for:?}, {attempts} of attempts") }
+}
+
 fn shown_action(action: &Action) -> String {
     let details = match &action.kind {
         ActionKind::Webhook(webhook) => match &**webhook {
-            Webhook::Discord(discord) => discord.url.to_string(),
+            Webhook::Discord(discord) => format!("{}{}", discord.url, shown_retries(discord.retries)),
             Webhook::Http(http) => {
                 let headers: String = http.headers.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
                 let body = match http.body {
@@ -31,7 +39,11 @@ fn shown_action(action: &Action) -> String {
                     HttpBody::Template(_) => "template",
                 };
                 let signed = " signed".repeat(http.signing.reveal().len());
-                format!("{} {}{headers} {body}{signed} {:?}", http.method, http.url, http.timeout)
+                let batch = http
+                    .batch
+                    .map_or(String::new(), |Batch { max, wait, form }| format!(" {form:?} of {max} within {wait:?}"));
+                let retries = shown_retries(http.retries);
+                format!("{} {}{headers} {body}{signed} {:?}{retries}{batch}", http.method, http.url, http.timeout)
             }
         },
         ActionKind::File(file) => {

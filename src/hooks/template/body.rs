@@ -134,7 +134,9 @@ pub(super) fn settle(parts: &mut [Part], declared: Option<Syntax>) -> Result<boo
             let json = Json::of(parts);
             let mut lines = json.text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
             if !lines.all(|line| tape::parse(line, &mut Vec::new()).is_ok()) {
-                return Err(TemplateError::Body("has a line that is not JSON, but its Content-Type says JSON lines"));
+                return Err(TemplateError::Body(
+                    "has a line that is not JSON, but its Content-Type is JSON lines (the default of a batch)",
+                ));
             }
             json.settle(parts, Style::Json);
             Ok(true)

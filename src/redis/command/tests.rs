@@ -117,3 +117,21 @@ proptest! {
         prop_assert_eq!(out, encoded(&[b"PUBLISH", &channel, &payload]));
     }
 }
+
+#[test]
+fn the_key_is_the_first_argument_or_behind_the_number_of_keys() {
+    let rows: [(&[&str], Option<&str>); 8] = [
+        (&["GET", "k"], Some("k")),
+        (&["PING"], None),
+        (&["SET", "a\r\nb", "v"], Some("a\r\nb")),
+        (&["SET", "", "v"], Some("")),
+        (&["EVAL", "return 1", "1", "k"], Some("k")),
+        (&["evalsha_ro", "sha", "2", "k", "l"], Some("k")),
+        (&["FCALL", "f", "0"], None),
+        (&["EVA", "k"], Some("k")),
+    ];
+    for (words, key) in rows {
+        let command = words.iter().skip(1).fold(Command::new(words[0]), |command, word| command.arg(word));
+        assert_eq!(command.key(), key.map(str::as_bytes), "{words:?}");
+    }
+}

@@ -25,6 +25,8 @@ pub enum ConnectError {
     NoReply { address: String },
     /// Redis answered with an error.
     Refused { doing: &'static str, address: String, user: Option<String>, refusal: ErrorReply },
+    /// No sentinel named the master. `found`: the reason of each.
+    Sentinels { master: String, found: String },
     /// A replica or a sentinel: an event published there reaches few subscribers or none.
     Role { address: String, role: &'static str },
 }
@@ -34,12 +36,13 @@ pub(crate) const SETTINGS_ADVICE: &str = "correct them, then type realtime_reloa
 
 impl ConnectError {
     /// The class, which decides the pace of further attempts ([`crate::redis::backoff::Backoff`]).
-    pub(crate) fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
             ConnectError::Embedded { .. }
             | ConnectError::Io { .. }
             | ConnectError::Protocol { .. }
             | ConnectError::NoReply { .. }
+            | ConnectError::Sentinels { .. }
             | ConnectError::Role { .. } => Class::Reconnect,
             // Only an operator can help.
             ConnectError::Settings { .. } | ConnectError::Tls { .. } => Class::Full,
@@ -64,6 +67,7 @@ impl ConnectError {
         match self {
             ConnectError::Settings { .. }
             | ConnectError::Embedded { .. }
+            | ConnectError::Sentinels { .. }
             | ConnectError::Io { doing: "connect", .. } => Stage::Connect,
             ConnectError::Tls { .. } => Stage::Tls,
             ConnectError::Io { .. }
@@ -75,7 +79,7 @@ impl ConnectError {
     }
 
     /// Advice for the owner of the server.
-    pub(crate) fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> &'static str {
         match self {
             ConnectError::Settings { .. } => SETTINGS_ADVICE,
             ConnectError::Embedded { .. } => "see the log, or name a redis in the option `redis`",
@@ -103,6 +107,9 @@ impl ConnectError {
                 Class::Wait => "wait until redis is ready",
                 Class::Reconnect | Class::Never => "the answer of redis says what it wants",
             },
+            ConnectError::Sentinels { .. } => {
+                "start the sentinels, or correct their hosts and the name of the master in the option `redis`"
+            }
             ConnectError::Role { .. } => "name the master in the option `redis`",
         }
     }
@@ -133,6 +140,9 @@ impl fmt::Display for ConnectError {
                     write!(f, " as `{user}`")?;
                 }
                 write!(f, ": {refusal}")
+            }
+            ConnectError::Sentinels { master, found } => {
+                write!(f, "cannot find the redis `{master}`: no sentinel names it: {found}")
             }
             ConnectError::Role { address, role } => {
                 write!(

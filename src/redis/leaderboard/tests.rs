@@ -18,6 +18,7 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
         board.encode(&mut bytes);
         let words = words(&bytes);
         let reply = match words[0].as_str() {
+            "CLUSTER" => b"-ERR This instance has cluster support disabled\r\n".to_vec(),
             "SCAN" => {
                 let from: usize = words[1].parse().unwrap();
                 let end = keys.len().min(from + portion);
@@ -57,8 +58,14 @@ fn play(board: &mut Board, keys: &[(String, String)], portion: usize) -> Result<
 
 #[test]
 fn the_commands_of_a_search() {
-    let board = Board::new(b"p[1]:", b"kills:*:daily?", 10).unwrap();
+    let mut board = Board::new(b"p[1]:", b"kills:*:daily?", 10).unwrap();
     let mut bytes = Vec::new();
+    board.encode(&mut bytes);
+    assert_eq!(words(&bytes).join(" "), "CLUSTER INFO");
+    assert!(board.take(Reply::Bulk(b"cluster_state:ok\r\n")).is_err_and(|reason| reason.contains("in a cluster")));
+    // A proxy that takes any command.
+    assert_eq!(board.take(Reply::Simple(b"OK")), Ok(SearchProgress::More));
+    bytes.clear();
     board.encode(&mut bytes);
     assert_eq!(words(&bytes).join(" "), "SCAN 0 MATCH p\\[1\\]:kills:*:daily\\? COUNT 1000");
     assert!(Board::new(b"", b"no star", 10).is_none() && Board::new(b"", b"two*stars*", 10).is_none());

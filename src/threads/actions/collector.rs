@@ -207,7 +207,7 @@ mod tests {
             if holds {
                 lease.set(Some(start + hours(1000)));
             } else {
-                lease.refused(start + hours(1000));
+                lease.refused(start, hours(1000));
             }
             let (windows, topic) = (Mutex::new(Windows::new(&spec)), Arc::new(Topic::new(b"kill")));
             let (id, fingerprint) = (Arc::from(*b"id"), Fingerprint::of(b"kill", &json!({})));

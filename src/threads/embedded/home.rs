@@ -186,7 +186,6 @@ impl Answers {
 
 impl Serving {
     fn address(&self) -> Address {
-        let Login { password, port } = self.login.clone();
-        Address { port, password: Some(password), ..Address::default() }
+        self.login.address()
     }
 }

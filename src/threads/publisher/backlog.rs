@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`next`] | Which item does the session write next, and when? |
 //! | [`fate`] | How does an item end: answered, lost, refused for good, refused for the moment? |
+//! | [`mod@cluster`] | Which node of a cluster gets an item? |
 //! | [`connection`] | How do items go on when a connection begins or ends, or the settings change? |
 //!
 //! ```text
@@ -23,8 +24,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::config::limits::HEARTBEAT;
 use crate::io::text_log::Throttle;
 use crate::redis::REPLY_LIMITS;
+use crate::redis::cluster::LineNumber;
 use crate::redis::connection::Connection;
 use crate::redis::kept::Target;
 use crate::redis::reply::Decoder;
@@ -32,15 +35,18 @@ use crate::threads::publisher::direct::Line;
 use crate::threads::publisher::expiries::{Expiries, Expiry};
 use crate::threads::publisher::in_flight::{InFlight, Sent};
 use crate::threads::publisher::keeping::Keeping;
-use crate::threads::publisher::leases::Leases;
+use crate::threads::publisher::leases::{LEASE_KEYS_MAX, LeaseCommand, Leases};
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
 use crate::threads::publisher::refused::Refused;
 use crate::threads::publisher::scripts::Scripts;
 use crate::threads::shared::Shared;
 
+use cluster::Cluster;
+pub(super) use cluster::REDIRECTS_MAX;
 pub(super) use next::{BATCH_BYTES_MAX, Moment, Step};
 
+mod cluster;
 mod connection;
 mod fate;
 mod next;
@@ -62,6 +68,7 @@ pub(super) struct Backlog<'a> {
     scripts: Scripts,
     keeping: Keeping,
     leases: Leases,
+    cluster: Cluster,
     expiries: Expiries,
     /// Some unsent counter may carry a number that Redis may have applied. False: certainly none does, so that a new
     /// number costs no walk through `unsent`.
@@ -70,9 +77,10 @@ pub(super) struct Backlog<'a> {
     pass: Option<next::Pass>,
     /// The settings that the current connection and all items here belong to; `None` before the first connection.
     home: Option<Arc<Config>>,
-    /// The newest settings that were looked at: their version, and how long an event may wait.
+    /// The newest settings that were looked at: their version, how long an event may wait, and how often a heartbeat is due.
     config_version: u64,
     event_age_max: Duration,
+    heartbeat: Duration,
     /// The settings' connection version that the current connection was made for.
     seen: u64,
     /// Until then publishes stay, and what is behind them: after a lost connection the other servers are not back yet.
@@ -97,12 +105,14 @@ impl<'a> Backlog<'a> {
             scripts: Scripts::default(),
             keeping: Keeping::default(),
             leases: Leases::default(),
+            cluster: Cluster::default(),
             expiries: Expiries::default(),
             has_doubts: false,
             pass: None,
             home: None,
             config_version: 0,
             event_age_max: Duration::MAX,
+            heartbeat: HEARTBEAT,
             seen: 0,
             held_until: None,
             drain_until: None,
@@ -149,22 +159,31 @@ impl<'a> Backlog<'a> {
         self.in_flight.push(sent);
     }
 
+    /// A command was appended to the batch of this line.
+    pub(super) fn sent_on(&mut self, line: LineNumber, sent: Sent) {
+        self.in_flight.push_on(line, sent);
+    }
+
     /// The next key whose time to live is to be checked or set now.
     pub(super) fn next_expiry(&mut self, now: Instant) -> Option<Expiry> {
         self.expiries.pop(now)
     }
 
-    /// Appends the commands for leases that are due.
-    pub(super) fn ask_for_leases(&mut self, now: Instant, batch: &mut Vec<u8>) {
-        let scripts = !self.scripts.are_forbidden();
-        self.leases.ask(self.shared, now, scripts, batch, &mut self.in_flight);
+    /// The commands for leases that are due.
+    pub(super) fn ask_for_leases(&mut self, now: Instant) -> Vec<LeaseCommand> {
+        // A request before the map of a cluster is known would only be redirected.
+        if self.is_cluster() && matches!(self.pace, Pace::Rephrase { .. }) {
+            return Vec::new();
+        }
+        let keys_max = if self.is_cluster() { 1 } else { LEASE_KEYS_MAX };
+        self.leases.ask(self.shared, now, !self.scripts.are_forbidden(), keys_max)
     }
 
     // ---- reads by the game thread ------------------------------------------------------------------------------------
 
     /// Lends the connection to the game thread, which may read on it unless an item waits for an answer to go.
     pub(super) fn lend(&mut self, connection: &Arc<Connection>, decoder: &mut Decoder) {
-        if self.pace != Pace::Open || self.awaits_script() || !self.unsent.is_empty() {
+        if self.pace != Pace::Open || self.awaits_script() || !self.unsent.is_empty() || self.is_cluster() {
             return;
         }
         self.shared.direct.lend(Line {
@@ -183,6 +202,11 @@ impl<'a> Backlog<'a> {
         line.was_used
     }
 
+    /// When the heartbeat after this one is due.
+    pub(super) fn next_heartbeat(&self, last: Instant) -> Instant {
+        last + self.heartbeat
+    }
+
     // ---- answers ----------------------------------------------------------------------------------------------------
 
     /// How many commands are in flight.
@@ -199,9 +223,14 @@ impl<'a> Backlog<'a> {
         is_full || !self.in_flight.is_empty() && is_urgent()
     }
 
-    /// The command that the next reply answers.
-    pub(super) fn take_answered(&mut self) -> Option<Sent> {
-        self.in_flight.pop()
+    /// How many commands are in flight on this line.
+    pub(super) fn in_flight_on(&self, line: LineNumber) -> usize {
+        self.in_flight.len_on(line)
+    }
+
+    /// The command that the next reply on this line answers.
+    pub(super) fn take_answered(&mut self, line: LineNumber) -> Option<Sent> {
+        self.in_flight.pop_on(line)
     }
 
     /// The reply was none to this command: the command stays unanswered.

@@ -1,6 +1,6 @@
 //! The commands that are in flight: written on this connection and not answered, in the order written. `rt-publisher`
 //! owns the queue. Redis answers in the order of the commands, so the oldest entry is the one that the next reply
-//! belongs to. Counts bytes, which bound how much is in flight, and answers that are waited for.
+//! belongs to. Nodes of a cluster answer each on their own line, so each has a queue. Counts bytes, which bound how much is in flight, and answers that are waited for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
+use crate::redis::cluster::LineNumber;
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::outbox::Outgoing;
 
@@ -20,6 +21,8 @@ pub(super) enum Sent {
     /// TTL or EXPIRE of a counter's key.
     Expiry(Expiry),
     Leases(LeaseRequest),
+    /// CLUSTER SLOTS: the map of a cluster.
+    Map,
     /// ROLE, or PING where an ACL forbids ROLE. Any reply proves that the connection is alive; a role other than master
     /// proves that it is of no use.
     Heartbeat,
@@ -30,12 +33,16 @@ pub(super) struct LeaseRequest {
     pub(super) leases: Vec<(Fingerprint, Arc<Lease>)>,
     /// When the command was encoded: a lease counts from before Redis could grant it.
     pub(super) asked: Instant,
+    /// How many times longer than usual the lease lasts ([`crate::config::limits::THRIFT`]).
+    pub(super) thrift: u32,
 }
 
 /// The queue of commands in flight.
 #[derive(Default)]
 pub(super) struct InFlight {
     queue: VecDeque<Sent>,
+    /// The queues of the nodes of a cluster, in the order of their lines.
+    nodes: Vec<VecDeque<Sent>>,
     bytes: usize,
     /// Entries whose answer is waited for ([`Sent::is_awaited`]).
     awaited: usize,
@@ -46,6 +53,36 @@ impl InFlight {
         self.bytes += sent.weight();
         self.awaited += usize::from(sent.is_awaited());
         self.queue.push_back(sent);
+    }
+
+    /// As [`InFlight::push`], for a command on this line.
+    pub(super) fn push_on(&mut self, line: LineNumber, sent: Sent) {
+        let Some(at) = usize::from(line).checked_sub(1) else { return self.push(sent) };
+        if self.nodes.len() <= at {
+            self.nodes.resize_with(at + 1, VecDeque::new);
+        }
+        if let Some(queue) = self.nodes.get_mut(at) {
+            self.bytes += sent.weight();
+            self.awaited += usize::from(sent.is_awaited());
+            queue.push_back(sent);
+        }
+    }
+
+    /// As [`InFlight::pop`], for the reply on this line.
+    pub(super) fn pop_on(&mut self, line: LineNumber) -> Option<Sent> {
+        let Some(at) = usize::from(line).checked_sub(1) else { return self.pop() };
+        let sent = self.nodes.get_mut(at)?.pop_front()?;
+        self.bytes -= sent.weight();
+        self.awaited -= usize::from(sent.is_awaited());
+        Some(sent)
+    }
+
+    /// How many commands are in flight on this line.
+    pub(super) fn len_on(&self, line: LineNumber) -> usize {
+        match usize::from(line).checked_sub(1) {
+            Some(at) => self.nodes.get(at).map_or(0, VecDeque::len),
+            None => self.queue.len(),
+        }
     }
 
     /// Puts the entry that [`InFlight::pop`] returned back as the oldest.
@@ -69,11 +106,11 @@ impl InFlight {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.nodes.iter().map(VecDeque::len).sum::<usize>()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
     }
 
     /// Memory of the items and keys in flight, in bytes, as the outbox charges it.
@@ -86,14 +123,16 @@ impl InFlight {
     }
 
     /// Empties the queue when the connection is gone: all items, and the keys whose time to live was being checked. The
-    /// other commands are made anew for each connection.
+    /// other commands are made anew for each connection. Items on different lines have different keys, so their order is
+    /// of no weight.
     pub(super) fn take(&mut self) -> (Vec<Outgoing>, Vec<Expiry>) {
         let (mut items, mut expiries) = (Vec::new(), Vec::new());
-        for sent in std::mem::take(self).queue {
+        let InFlight { queue, nodes, .. } = std::mem::take(self);
+        for sent in queue.into_iter().chain(nodes.into_iter().flatten()) {
             match sent {
                 Sent::Item(item) => items.push(item),
                 Sent::Expiry(expiry) => expiries.push(expiry),
-                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => {}
+                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Map | Sent::Heartbeat => {}
             }
         }
         (items, expiries)
@@ -105,7 +144,7 @@ impl Sent {
         match self {
             Sent::Item(item) => item.weight(),
             Sent::Expiry(expiry) => expiry.weight(),
-            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Heartbeat => 0,
+            Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Map | Sent::Heartbeat => 0,
         }
     }
 
@@ -114,7 +153,7 @@ impl Sent {
     fn is_awaited(&self) -> bool {
         match self {
             Sent::Item(Outgoing::Run(run)) => run.is_awaited(),
-            Sent::Leases(_) => true,
+            Sent::Leases(_) | Sent::Map => true,
             Sent::Item(Outgoing::Publish(_)) | Sent::Auxiliary(..) | Sent::Expiry(_) | Sent::Heartbeat => false,
         }
     }

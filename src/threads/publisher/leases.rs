@@ -25,17 +25,25 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::limits::{LEASE_OWN, LEASE_RENEWAL};
+use crate::config::limits::{LEASE, LEASE_OWN, LEASE_RENEWAL};
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
 use crate::hooks::routes::Routes;
 use crate::redis::lease::{self, Keys};
 use crate::redis::reply::Reply;
-use crate::threads::publisher::in_flight::{InFlight, LeaseRequest, Sent};
+use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
 use crate::threads::shared::Shared;
 
 /// Most leases in one request: Redis runs a script to its end before it serves anybody else.
-const LEASE_KEYS_MAX: usize = 256;
+pub(super) const LEASE_KEYS_MAX: usize = 256;
+
+/// Commands that are to be sent together, for leases of which `key` is the first.
+pub(super) struct LeaseCommand {
+    pub(super) key: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
+    /// One entry for each reply.
+    pub(super) sent: Vec<Sent>,
+}
 
 #[derive(Default)]
 pub(super) struct Leases {
@@ -64,8 +72,8 @@ impl Leases {
         if let Reply::Array(held) = reply {
             for ((fingerprint, lease), held) in request.leases.iter().zip(held.iter()) {
                 match held.integer() {
-                    Some(1) => self.note_held(*fingerprint, lease, request.asked),
-                    Some(0) => self.note_refused(*fingerprint, lease, request.asked),
+                    Some(1) => self.note_held(*fingerprint, lease, request),
+                    Some(0) => self.note_refused(*fingerprint, lease, request),
                     _ => return Err(format!("expected 1 or 0 for each key, found {}", held.describe())),
                 }
             }
@@ -80,12 +88,12 @@ impl Leases {
             // Reply to GET: this server's own key. If it was not renewed just now, it may be about to end.
             Reply::Bulk(holder) if holder == lease::boot_text(boot) => {
                 if self.fresh.remove(fingerprint) {
-                    self.note_held(*fingerprint, lease, request.asked);
+                    self.note_held(*fingerprint, lease, request);
                 } else {
                     self.ours.insert(*fingerprint);
                 }
             }
-            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, request.asked),
+            Reply::Bulk(_) => self.note_refused(*fingerprint, lease, request),
             // Reply to SET: the key exists, and GET tells whose it is. Reply to GET: the key ended and is free to be
             // taken.
             Reply::Nil => {
@@ -110,62 +118,57 @@ impl Leases {
     }
 
     /// Redis granted a lease. Ignored if no hook wants it any more: its key was freed meanwhile.
-    fn note_held(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
+    fn note_held(&mut self, fingerprint: Fingerprint, lease: &Lease, request: &LeaseRequest) {
         if self.wanted.contains_key(&fingerprint) {
             self.ours.insert(fingerprint);
-            lease.set(Some(asked + LEASE_OWN));
+            lease.set(Some(request.asked + LEASE_OWN * request.thrift));
         }
     }
 
     /// Another server is the lease holder.
-    fn note_refused(&mut self, fingerprint: Fingerprint, lease: &Lease, asked: Instant) {
+    fn note_refused(&mut self, fingerprint: Fingerprint, lease: &Lease, request: &LeaseRequest) {
         self.ours.remove(&fingerprint);
         self.fresh.remove(&fingerprint);
-        lease.refused(asked);
+        lease.refused(request.asked, LEASE_RENEWAL * 2 * request.thrift);
     }
 
-    /// Appends the requests that are due to `batch`, and notes them as in flight. `scripts`: this user may run scripts.
-    pub(super) fn ask(
-        &mut self,
-        shared: &Shared,
-        now: Instant,
-        scripts: bool,
-        batch: &mut Vec<u8>,
-        in_flight: &mut InFlight,
-    ) {
+    /// The requests that are due. `scripts`: this user may run scripts. `keys_max`: leases in one request.
+    pub(super) fn ask(&mut self, shared: &Shared, now: Instant, scripts: bool, keys_max: usize) -> Vec<LeaseCommand> {
+        let mut commands = Vec::new();
         if shared.published.version() != self.version {
-            self.follow(shared, scripts, batch, in_flight);
+            self.follow(shared, scripts, keys_max, &mut commands);
         }
         if self.wanted.is_empty() || self.due.is_some_and(|due| now < due) {
-            return;
+            return commands;
         }
-        self.due = Some(now + LEASE_RENEWAL);
+        let thrift = shared.settings.current().thrift();
+        self.due = Some(now + LEASE_RENEWAL * thrift);
         self.has_failed = false;
         let all: Vec<(Fingerprint, Arc<Lease>)> =
             self.wanted.iter().map(|(fingerprint, lease)| (*fingerprint, Arc::clone(lease))).collect();
-        for some in all.chunks(LEASE_KEYS_MAX) {
+        for some in all.chunks(keys_max.max(1)) {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
-            let mut note = |leases: &[(Fingerprint, Arc<Lease>)]| {
-                in_flight.push(Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now }));
+            let note = |leases: &[(Fingerprint, Arc<Lease>)]| {
+                Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now, thrift })
             };
+            let mut command = LeaseCommand { key: keys.first().to_vec(), bytes: Vec::new(), sent: Vec::new() };
             if scripts {
-                keys.encode_take(batch, shared.boot);
-                note(some);
-                continue;
+                keys.encode_take(&mut command.bytes, shared.boot, LEASE * thrift);
+                command.sent.push(note(some));
+            } else {
+                keys.encode_plain(&mut command.bytes, shared.boot, LEASE * thrift, |at| {
+                    some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
+                });
+                // Two commands, so two replies.
+                command.sent.extend(some.chunks(1).flat_map(|one| [note(one), note(one)]));
             }
-            keys.encode_plain(batch, shared.boot, |at| {
-                some.get(at).is_some_and(|(print, _)| self.ours.contains(print))
-            });
-            // Two commands, so two replies.
-            for one in some.chunks(1) {
-                note(one);
-                note(one);
-            }
+            commands.push(command);
         }
+        commands
     }
 
     /// Takes over the leases of the newest routes, and frees the keys of leases that no hook wants any more.
-    fn follow(&mut self, shared: &Shared, scripts: bool, batch: &mut Vec<u8>, in_flight: &mut InFlight) {
+    fn follow(&mut self, shared: &Shared, scripts: bool, keys_max: usize, commands: &mut Vec<LeaseCommand>) {
         let (version, routes) = shared.published.current();
         let moved = *routes.prefix() != self.prefix;
         let mut gone = Vec::new();
@@ -191,9 +194,12 @@ impl Leases {
             lease.set(None);
         }
         // A plain DEL could free the key of another server, so without scripts keys are left to end by themselves.
-        for some in gone.chunks(LEASE_KEYS_MAX).filter(|_| scripts) {
-            Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint)).encode_free(batch, shared.boot);
-            in_flight.push(Sent::Auxiliary("lease", b"rt:lead:*".as_slice().into()));
+        for some in gone.chunks(keys_max.max(1)).filter(|_| scripts) {
+            let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
+            let mut bytes = Vec::new();
+            keys.encode_free(&mut bytes, shared.boot);
+            let sent = vec![Sent::Auxiliary("lease", b"rt:lead:*".as_slice().into())];
+            commands.push(LeaseCommand { key: keys.first().to_vec(), bytes, sent });
         }
         (self.version, self.prefix) = (version, routes.prefix().to_owned());
         self.routes = routes;
@@ -210,6 +216,11 @@ impl Leases {
     pub(super) fn reconnected(&mut self) {
         self.due = None;
         self.fresh.clear();
+    }
+
+    /// The last request was not for this server: the next one is due at this moment.
+    pub(super) fn put_off(&mut self, until: Instant) {
+        self.due = Some(until);
     }
 
     /// When the next request is due, if any lease is wanted.

@@ -62,11 +62,13 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let (trouble, class) = match goal.open(shared, "publisher") {
             Ok(connection) => {
                 let (ready, connection) = (Instant::now(), Arc::new(connection));
-                log::info!("connected to {redis}");
+                let master = shared.follow_master(&connection);
+                let named = connection.master().map(|master| format!(", the master is {master}")).unwrap_or_default();
+                log::info!("connected to {redis}{named}");
                 shared.links.up(Side::Publisher);
                 let hold = lost.take().map_or(Duration::ZERO, |lost| Backoff::others_return_within(lost.elapsed()));
                 backlog.hold_publishes(ready + hold);
-                let end = Session::new(shared, &connection, &mut backlog, seen).serve();
+                let end = Session::new(shared, &connection, &mut backlog, seen, master).serve();
                 backlog.connection_ended();
                 match end {
                     End::Stop => return,

@@ -22,6 +22,10 @@ pub(super) struct Refused {
     overtaken: HashMap<(Space, Box<[u8]>), Overtaken>,
     /// How many items had been refused when a script's own command succeeded, which may have changed anything.
     by_unknown: usize,
+    /// The same in a cluster, where it may have changed keys of its slot.
+    by_unknown_of: HashMap<u16, usize>,
+    /// Redis is a cluster.
+    is_cluster: bool,
     /// The highest number of the counters that Redis applied, or may have applied.
     counted: u64,
     /// The error reply, as `redis: ...`.
@@ -74,6 +78,11 @@ impl Refused {
         }
     }
 
+    /// Redis is a cluster: each command has keys of one slot.
+    pub(super) fn is_of_cluster(&mut self) {
+        self.is_cluster = true;
+    }
+
     /// Adds an item behind those that were written before it.
     pub(super) fn push(&mut self, item: Outgoing) {
         self.items.push(item);
@@ -94,7 +103,10 @@ impl Refused {
             Outgoing::Publish(publish) => self.entry(Space::Channel, publish.parts().0).by_others = refused,
             Outgoing::Run(run) => match run.effect() {
                 Effect::Reads => {}
-                Effect::Unknown => self.by_unknown = refused,
+                Effect::Unknown => match run.slot().filter(|_| self.is_cluster) {
+                    Some(slot) => _ = self.by_unknown_of.insert(slot, refused),
+                    None => self.by_unknown = refused,
+                },
                 Effect::Writes => run.targets().for_each(|key| self.entry(Space::Key, key).by_others = refused),
                 Effect::Counts => {
                     run.targets().for_each(|key| self.entry(Space::Key, key).by_counts = refused);
@@ -144,7 +156,10 @@ impl Refused {
             Outgoing::Publish(_) => return Fate::Again,
             Outgoing::Run(run) => run,
         };
-        let by_others = self.by_unknown > at || run.targets().any(|key| of(Space::Key, key).by_others > at);
+        let by_unknown = |slot| self.by_unknown_of.get(&slot).is_some_and(|before| *before > at);
+        let by_others = self.by_unknown > at
+            || run.slot().filter(|_| self.is_cluster).is_some_and(by_unknown)
+            || run.targets().any(|key| of(Space::Key, key).by_others > at);
         let by_counts = run.targets().any(|key| of(Space::Key, key).by_counts > at);
         match run.effect() {
             Effect::Reads => Fate::Again,

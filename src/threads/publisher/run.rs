@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::{COUNTER_MEMORY, ITEM_OVERHEAD_BYTES};
 use crate::redis::answer::Expect;
+use crate::redis::cluster::{self, LineNumber};
 use crate::redis::command::Command;
 use crate::redis::counter::{Count, Form};
 use crate::redis::leaderboard::Board;
@@ -46,6 +47,12 @@ pub(crate) struct Run {
     pub(crate) attempts: u32,
     /// See [`crate::threads::publisher::outbox::Outgoing::generation`].
     pub(crate) generation: u64,
+    /// Its slot in a cluster, if a node has named it.
+    pub(crate) slot: Option<u16>,
+    /// The node of a cluster that it goes to once, behind ASKING.
+    pub(crate) asked_at: Option<LineNumber>,
+    /// How often a node of a cluster has redirected it.
+    pub(crate) redirects: u8,
     /// See [`Run::weight`].
     weight: usize,
 }
@@ -83,6 +90,11 @@ pub(crate) struct CountJob {
     pub(crate) in_doubt: bool,
     /// The form of the script's call when it was last written; `None`: plain commands, or not written yet.
     pub(crate) form: Option<Form>,
+    /// Its number is kept under a key with the tag of its own key, as a cluster wants it. Fixed while it is in doubt: Redis
+    /// must look for the number where it may have written it.
+    pub(crate) is_tagged: bool,
+    /// A part of its slot is on another node of the cluster: it goes as plain commands until it is sent.
+    pub(crate) is_split: bool,
 }
 
 impl Run {
@@ -103,6 +115,9 @@ impl Run {
             queued,
             attempts: 0,
             generation: 0,
+            slot: None,
+            asked_at: None,
+            redirects: 0,
         }
     }
 
@@ -159,6 +174,11 @@ impl Run {
         }
     }
 
+    /// Whether an error of Redis that says "never" is an answer to it: that it is no cluster.
+    pub(crate) fn expects_error(&self) -> bool {
+        matches!(&self.work, Work::Board(board) if board.expects_error())
+    }
+
     /// Whether it is the search for a leaderboard.
     pub(crate) fn is_board(&self) -> bool {
         matches!(self.work, Work::Board(_))
@@ -180,6 +200,26 @@ impl Run {
         }
     }
 
+    /// Whether it runs a script of a script author's own, whose errors may look like those of Redis.
+    pub(crate) fn runs_script(&self) -> bool {
+        matches!(&self.work, Work::Ask { command, .. } if command.runs_script())
+    }
+
+    /// Its slot, if Redis is a cluster: a node has named it, or its key has it.
+    pub(crate) fn slot(&self) -> Option<u16> {
+        let key = match &self.work {
+            Work::Ask { command, .. } => command.key(),
+            Work::Count(job) => Some(&*job.count.key),
+            Work::Board(_) => None,
+        };
+        self.slot.or_else(|| key.map(cluster::slot))
+    }
+
+    /// Whether it is a counter whose number is kept under a key with the tag of the counter's key.
+    pub(crate) fn has_tag(&self) -> bool {
+        matches!(&self.work, Work::Count(job) if job.is_tagged)
+    }
+
     /// Whether it carries a password or may carry one: no error reply to it is ever shown.
     pub(crate) fn has_secret(&self) -> bool {
         matches!(&self.work, Work::Ask { command, .. } if command.has_secret())
@@ -195,6 +235,7 @@ impl Run {
 
     /// Notes that its answer was lost.
     pub(crate) fn was_lost(&mut self) {
+        (self.asked_at, self.redirects) = (None, 0);
         match &mut self.work {
             Work::Count(job) => job.in_doubt = job.number.is_some(),
             Work::Board(board) => board.restart(),
@@ -226,7 +267,7 @@ pub(crate) enum Effect {
 
 impl CountJob {
     pub(crate) fn new(count: Count, done: Arc<[u8]>) -> CountJob {
-        CountJob { count, done, number: None, in_doubt: false, form: None }
+        CountJob { count, done, number: None, in_doubt: false, form: None, is_tagged: false, is_split: false }
     }
 }
 

@@ -107,6 +107,13 @@ impl Scripts {
         ScriptRefusal::Form
     }
 
+    /// A node of a cluster did not run a call of the script, but named another node: the next counter brings the text.
+    pub(super) fn redirected(&mut self) {
+        if self.state == ScriptState::Asked {
+            self.state = ScriptState::Unknown;
+        }
+    }
+
     /// This user may run no scripts.
     pub(super) fn forbid(&mut self) {
         self.state = ScriptState::Forbidden;

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | this one | In which order do the steps of one round come, and when does the connection end? |
 //! | [`encode`] | Which bytes does an item, a heartbeat, a time to live become? |
+//! | [`nodes`] | How are the other nodes of a cluster reached? |
 //! | [`answers`] | How does a reply change the fate of the item that it answers? |
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::config::limits::{HEARTBEAT, SILENCE_MAX};
 use crate::io::fail_point::fail_point;
 use crate::redis::REPLY_LIMITS;
+use crate::redis::cluster::HOME;
 use crate::redis::connection::Connection;
 use crate::redis::error_reply::Class;
 use crate::redis::reply::Decoder;
@@ -24,6 +26,7 @@ use crate::threads::shared::Shared;
 
 mod answers;
 mod encode;
+mod nodes;
 
 /// The first pause after a write before the publisher looks for an answer, and the longest: the pause doubles while no
 /// answer comes. An answer only settles a count; a new publish never waits for this.
@@ -55,8 +58,12 @@ pub(super) struct Session<'a, 'b> {
     decoder: Decoder,
     /// When the connection was ready.
     ready: Instant,
+    /// The version of the master that the connection leads to ([`crate::threads::links::Masters`]).
+    master: u64,
     /// Encoded commands that are not written yet.
     batch: Vec<u8>,
+    /// The other nodes of a cluster; the first is line 1.
+    nodes: Vec<nodes::Node>,
     /// The version of the routes that [`Shared::subscriptions`] last asked Redis for.
     synced: u64,
     /// The pause before the next look for answers.
@@ -71,15 +78,17 @@ pub(super) struct Session<'a, 'b> {
 }
 
 impl<'a, 'b> Session<'a, 'b> {
-    /// Begins the work on a connection that was made for the settings of this connection version.
+    /// Begins the work on a connection that was made for the settings of this connection version, to the master of this
+    /// version.
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         connection: &'b Arc<Connection>,
         backlog: &'b mut Backlog<'a>,
         seen: u64,
+        master: u64,
     ) -> Session<'a, 'b> {
         let ready = Instant::now();
-        backlog.connected(seen);
+        backlog.connected(seen, connection.places().to_vec());
         shared.replies.note_heard();
         Session {
             shared,
@@ -87,7 +96,9 @@ impl<'a, 'b> Session<'a, 'b> {
             backlog,
             decoder: Decoder::new(REPLY_LIMITS),
             ready,
+            master,
             batch: Vec::new(),
+            nodes: Vec::new(),
             synced: 0,
             poll: ANSWER_POLL_FIRST,
             heartbeat: ready,
@@ -107,8 +118,12 @@ impl<'a, 'b> Session<'a, 'b> {
     fn work(&mut self) -> Result<End, End> {
         while !self.shared.is_stopping() {
             fail_point("publisher");
+            if self.shared.masters.version() != self.master {
+                return Err(End::lost("the sentinels name another master"));
+            }
             self.sync_subscriptions();
             self.backlog.look_at_settings();
+            self.ask_for_map()?;
             let before = self.backlog.in_flight();
             if self.backlog.is_draining() {
                 if self.gather() == Gathered::Drained {
@@ -118,13 +133,13 @@ impl<'a, 'b> Session<'a, 'b> {
                 self.gather();
                 let now = Instant::now();
                 self.encode_heartbeat(now);
-                self.backlog.ask_for_leases(now, &mut self.batch);
+                self.encode_leases(now);
                 self.encode_expiries(now);
             }
             self.write(before == 0)?;
             self.read_answers()?;
             let in_flight = self.backlog.in_flight();
-            if in_flight > 0 && Instant::now() >= self.answer_by {
+            if self.backlog.in_flight_on(HOME) > 0 && Instant::now() >= self.answer_by {
                 return Err(End::lost(format!("no answer for {} s", SILENCE_MAX.as_secs())));
             }
             self.poll = if in_flight < before { ANSWER_POLL_FIRST } else { (self.poll * 2).min(ANSWER_POLL_LONGEST) };
@@ -150,7 +165,7 @@ impl<'a, 'b> Session<'a, 'b> {
     fn gather(&mut self) -> Gathered {
         let mut may_wait = true;
         let mut at =
-            Moment { now: Instant::now(), batch_bytes: self.batch.len(), poll: self.poll, heartbeat: self.heartbeat };
+            Moment { now: Instant::now(), batch_bytes: self.batch_bytes(), poll: self.poll, heartbeat: self.heartbeat };
         loop {
             match self.backlog.next(&at) {
                 Step::Write(item) => self.encode(item),
@@ -161,7 +176,7 @@ impl<'a, 'b> Session<'a, 'b> {
                     }
                     self.encode_publish(publish);
                 }
-                Step::Idle(patience) if self.batch.is_empty() => {
+                Step::Idle(patience) if self.batch_bytes() == 0 => {
                     if may_wait {
                         self.sleep(patience);
                     }
@@ -182,7 +197,7 @@ impl<'a, 'b> Session<'a, 'b> {
                 }
                 Step::Drained => return Gathered::Drained,
             }
-            at.batch_bytes = self.batch.len();
+            at.batch_bytes = self.batch_bytes();
         }
     }
 
@@ -214,8 +229,9 @@ impl<'a, 'b> Session<'a, 'b> {
         shared.settled.is_reached(publish.head().routes_version) || !self.backlog.reader_waits()
     }
 
-    /// Writes the batch. `was_idle`: nothing was in flight before it.
+    /// Writes the batches. `was_idle`: nothing was in flight before it.
     fn write(&mut self, was_idle: bool) -> Result<(), End> {
+        self.write_nodes()?;
         if self.batch.is_empty() {
             return Ok(());
         }

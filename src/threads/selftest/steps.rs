@@ -22,6 +22,7 @@ use std::{fs, io};
 
 use crate::calendar::offset;
 use crate::config::{Config, Place};
+use crate::event::topic::SELFTEST;
 use crate::hooks::url::Origin;
 use crate::io::shown::shown;
 use crate::io::tls::Trust;
@@ -29,13 +30,15 @@ use crate::redis::connection::{AskError, Connection, SETTINGS_ADVICE, Stage};
 use crate::redis::counter::{Count, Form};
 use crate::redis::error_reply::ErrorReply;
 use crate::redis::reply::{Decoder, OwnedReply};
-use crate::redis::{REPLY_LIMITS, counter};
+use crate::redis::{REPLY_LIMITS, cluster, counter};
 use crate::webhook::dial::{Dialer, Interrupt};
 use crate::webhook::resolve::Resolver;
 
 /// Longest time for all commands on one connection, once it is connected. A healthy Redis needs milliseconds; the owner
 /// of the server waits at the console.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Keys that are tried in a cluster until this node serves one of them: enough for one of 16 nodes.
+const KEYS_TRIED_MAX: usize = 100;
 
 /// One step and its result. Shown as one line: `publish   ok     heard itself after 0.21 ms`.
 #[derive(Debug)]
@@ -258,7 +261,7 @@ fn refused(name: &str, text: &[u8]) -> Failure {
     let advice = match &refusal {
         _ if refusal.is("NOPERM") => "give this user the rights that the README lists",
         _ if refusal.is("OOM") => "redis is full: raise its maxmemory, or delete what nobody needs",
-        _ if refusal.is("CLUSTERDOWN") || refusal.is("MOVED") => "use a redis that is no cluster",
+        _ if refusal.is("CLUSTERDOWN") => "no node serves a part of the keys: see CLUSTER NODES",
         _ => "",
     };
     Failure::new(&format!("{name} was refused: {refusal}"), advice)
@@ -268,18 +271,33 @@ fn refused(name: &str, text: &[u8]) -> Failure {
 fn use_redis(config: &Config, connection: &Connection, report: &mut dyn FnMut(Step)) {
     let mut asking = Asking::new(connection);
     // A random number in the name: two servers that test at once use different keys and channels.
-    let mine = format!("{}rt:selftest:{:016x}", config.prefix, crate::event::identity::new_boot());
+    let mine = format!("{}{SELFTEST}{:016x}", config.prefix, crate::event::identity::new_boot());
     let mut step = |name, outcome| report(Step { name, outcome });
     step("kind", kind(config, &mut asking));
     step("publish", publish_to_itself(config, &mut asking, mine.as_bytes()));
+    let Some(mine) = own_key(&mut asking, &mine) else {
+        return step("values", Ok("not tried: this node of a cluster serves no key of the test".to_owned()));
+    };
     step("values", write_and_read(&mut asking, mine.as_bytes()));
     step("counters", count(&mut asking, mine.as_bytes()));
 }
 
-/// The kind of the server. The module works with one server; a node of a cluster holds a part of the keys only.
+/// A key that this server serves. In a cluster, other nodes serve most keys.
+fn own_key(asking: &mut Asking<'_>, mine: &str) -> Option<String> {
+    (0..KEYS_TRIED_MAX).map(|number| format!("{mine}:{number}")).find(|key| {
+        let reply = asking.connection.ask(&mut asking.decoder, &[b"GET", key.as_bytes()], asking.deadline);
+        !matches!(reply, Ok(OwnedReply::Error(text)) if ErrorReply::new(&text).is("MOVED"))
+    })
+}
+
+/// The kind of the server.
 fn kind(config: &Config, asking: &mut Asking<'_>) -> Result<String, Failure> {
     if config.place == Place::Embedded {
         return Ok("embedded: other servers are not reached; to connect servers, set the option `redis`".to_owned());
+    }
+    if asking.connection.ignores_database() {
+        let found = format!("it accepts database {} and does not use it", config.redis.database);
+        return Err(Failure::new(&found, "leave the number out of the option `redis`, and use the option `prefix`"));
     }
     let info = match asking.ask(&[b"INFO", b"server"]) {
         Ok(OwnedReply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
@@ -287,10 +305,7 @@ fn kind(config: &Config, asking: &mut Asking<'_>) -> Result<String, Failure> {
         _ => return Ok("unknown (INFO was refused)".to_owned()),
     };
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
-    match value("redis_mode:").as_str() {
-        "cluster" => Err(Failure::new("this is a node of a redis cluster", "use a redis that is no cluster")),
-        mode => Ok(format!("{mode}, version {}", value("redis_version:"))),
-    }
+    Ok(format!("{}, version {}", value("redis_mode:"), value("redis_version:")))
 }
 
 /// Publishes on one connection, and receives the event on a second one that has subscribed.
@@ -332,7 +347,7 @@ fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure
 /// scripts is no failure: counters then use plain commands.
 fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     // The script notes the number of the last counter in this key, so that a resend does not count twice.
-    let done = [key, b":done"].concat();
+    let done = cluster::beside(&[key, b":done"].concat(), key).unwrap_or_default();
     let job = Count { key: key.into(), member: None, by: "1".into(), ttl: 60 };
     let mut bytes = Vec::new();
     job.encode(&mut bytes, Form::Eval, &done, 1);

@@ -48,6 +48,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let redis = config.redis_name();
         let (trouble, class) = match goal.open(shared, "subscriber") {
             Ok(connection) => {
+                shared.follow_master(&connection);
                 let (connection, began) = (Arc::new(connection), Instant::now());
                 let subscribed = Subscribed::begin(shared, &connection, seen);
                 // `stop` ends the connection of `subscriptions`. If it came before the line above, it found none there.
@@ -161,11 +162,15 @@ impl<'a> Subscriber<'a> {
     }
 
     /// Reads until the connection ends. Returns the reason. After each [`HEARTBEAT`] without bytes it sends a PING: a
-    /// network that drops packets silently is noticed after [`SILENCE_MAX`].
+    /// network that drops packets silently is noticed after [`SILENCE_MAX`]. With the option `thrifty` the first silence may
+    /// last longer.
     fn serve(mut self, connection: &Connection) -> io::Error {
         let mut empty_waits = 0;
+        let shared = self.intake.shared;
+        // Read again after a silence only: the settings are locked for a moment.
+        let mut quiet = HEARTBEAT * shared.settings.current().thrift();
         loop {
-            match connection.wait(HEARTBEAT) {
+            match connection.wait(if empty_waits == 0 { quiet } else { HEARTBEAT }) {
                 Ok(true) => {}
                 Ok(false) => {
                     empty_waits += 1;
@@ -173,7 +178,8 @@ impl<'a> Subscriber<'a> {
                         let found = format!("no answer for {} s", SILENCE_MAX.as_secs());
                         return io::Error::new(ErrorKind::TimedOut, found);
                     }
-                    self.intake.shared.subscriptions.ping();
+                    shared.subscriptions.ping();
+                    quiet = HEARTBEAT * shared.settings.current().thrift();
                     continue;
                 }
                 Err(err) => return err,

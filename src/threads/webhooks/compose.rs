@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::config::limits::WEBHOOK_AGE_MAX;
 use crate::event::{EventText, identity};
+use crate::hooks::delivery::Retries;
 use crate::hooks::request::{HttpBody, Webhook};
 use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
@@ -16,7 +16,7 @@ use crate::json::text;
 use crate::threads::webhooks::queue::{Job, Webhooks, address_of};
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
-use crate::webhook::post::{Content, Post, PostAddress, PostId};
+use crate::webhook::post::{Content, Gathering, Post, PostAddress, PostId};
 
 /// The post of a job, with a new id. `left_out` gets a sentence for each part of it that the event does not give, as for
 /// [`Message::of`]. The error is the reason why the templates cannot be filled from this event.
@@ -54,11 +54,23 @@ pub(super) fn post_of(
         }
         Webhook::Http(http) => Content::Request(Request::of(http, &fields).map_err(|err| err.to_string())?),
     };
+    let (retries, batch) = match &*job.webhook {
+        Webhook::Discord(discord) => (discord.retries, None),
+        Webhook::Http(http) => (http.retries, http.batch),
+    };
+    let address = address_of(&job.webhook);
+    let address = if batch.is_some() { address.for_batches_of(&job.hook) } else { address };
     let event = shows_own_text.then(|| Arc::clone(&job.event));
-    Ok(post(webhooks, address_of(&job.webhook), Arc::clone(&job.hook), content, event))
+    let now = Instant::now();
+    Ok(Post {
+        expires: now + retries.retry_for,
+        retries,
+        gathering: batch.map(|batch| Gathering { batch, until: now + batch.wait }),
+        ..post(webhooks, address, Arc::clone(&job.hook), content, event)
+    })
 }
 
-/// A post with a new id. `hook` is the id of its hook; `event` as in [`Post`].
+/// A post with a new id, which is repeated for the usual time. `hook` is the id of its hook; `event` as in [`Post`].
 pub(super) fn post(
     webhooks: &Webhooks,
     address: PostAddress,
@@ -66,9 +78,10 @@ pub(super) fn post(
     content: Content,
     event: Option<Arc<EventText>>,
 ) -> Post {
-    let number = webhooks.numbers.fetch_add(1, Ordering::Relaxed);
-    let (id, expires) = (PostId { boot: webhooks.boot, number }, Instant::now() + WEBHOOK_AGE_MAX);
-    Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged: Vec::new() }
+    let id = PostId { boot: webhooks.boot, number: webhooks.numbers.fetch_add(1, Ordering::Relaxed) };
+    let retries = Retries::default();
+    let (expires, gathering, merged) = (Instant::now() + retries.retry_for, None, Vec::new());
+    Post { id, address, hook, content, event, expires, retries, gathering, attempts: 0, refusals: 0, merged }
 }
 
 /// The URL with `wait=true`, unless it has a `wait`. Discord confirms a message only with this parameter; without it, a

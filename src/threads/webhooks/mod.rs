@@ -10,6 +10,7 @@
 //!              settle_reports  results: a post is delivered, put back, or given up (`bury`)
 //!              expire          posts that are too old are given up
 //!              tend_statuses   status messages that are due become posts
+//!              refill          posts come back from the disk (`webhooks/overflow.rs`)
 //!              dispatch        posts go to free senders; requests that hold up others are interrupted
 //!              tend_files      files that another program held are tried again
 //! ```
@@ -20,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::Secret;
 use crate::event::identity;
 use crate::event::notice::Notice;
 use crate::io::bounded_file::Written;
@@ -36,12 +38,14 @@ use crate::threads::webhooks::statuses::{Made, Statuses};
 use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostAddress, PostId};
+use crate::webhook::saved::Now;
 use crate::webhook::schedule::{Cause, DeadLetter};
-use crate::webhook::spool::{Found, Now, Opened, Spool};
+use crate::webhook::spool::{Found, Opened, Spool};
 use crate::webhook::status::Settled;
 
 mod compose;
 pub(crate) mod desk;
+mod overflow;
 pub(crate) mod queue;
 mod senders;
 mod statuses;
@@ -66,6 +70,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         worker.settle_reports();
         worker.expire();
         worker.tend_statuses();
+        worker.refill();
         worker.dispatch();
         worker.tend_files();
     }
@@ -79,6 +84,8 @@ struct Worker<'a> {
     dead_letters: Option<DeadLetters>,
     /// When files that another program held are tried again at the earliest.
     tend_at: Instant,
+    /// When the disk is asked again at the earliest to take a post, after it failed.
+    disk_write_at: Instant,
     /// Throttles the log lines about failed posts.
     failures: Causes,
     /// Scratch memory for the tape of one event.
@@ -91,15 +98,27 @@ impl<'a> Worker<'a> {
     fn new(shared: &'a Arc<Shared>) -> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
-        let (tend_at, failures, tape) = (Instant::now(), Causes::default(), Vec::new());
-        Worker { shared, webhooks, dead_letters, tend_at, failures, tape, statuses: Statuses::default() }
+        let (now, failures, tape, statuses) = (Instant::now(), Causes::default(), Vec::new(), Statuses::default());
+        Worker { shared, webhooks, dead_letters, tend_at: now, disk_write_at: now, failures, tape, statuses }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
     /// the schedule that had not reached a sender.
     fn recover(&mut self) {
+        // A job that was being made at a panic is lost, and counted as such.
+        self.webhooks.is_making.store(false, Ordering::SeqCst);
         // The senders outlive a panic of this thread: their orders are still in flight.
         lock(&self.webhooks.schedule).recover(&self.webhooks.senders.under_way());
+        let is_first = self.prepare_disk();
+        self.recover_spool();
+        if is_first {
+            self.adopt_disk();
+        }
+        self.dispatch();
+    }
+
+    /// The part of [`Worker::recover`] that reads the spools.
+    fn recover_spool(&mut self) {
         let Some(directory) = self.webhooks.directory.get() else { return };
         if !matches!(*lock(&self.webhooks.spool), SpoolState::Unopened) {
             return;
@@ -123,7 +142,6 @@ impl<'a> Worker<'a> {
                 shown(directory)
             ),
         }
-        self.dispatch();
     }
 
     /// Puts the posts of dead processes into the schedule.
@@ -138,14 +156,17 @@ impl<'a> Worker<'a> {
         }
         for post in posts {
             self.shared.stats.webhooks.offered.add(post.jobs());
-            self.offer(post);
+            if let Some(post) = self.spill(post) {
+                let dead = lock(&self.webhooks.schedule).readmit(Instant::now(), post);
+                self.bury(dead);
+            }
         }
     }
 
     /// Whether a file waits until another program lets it go: dead letters, or the spool.
     fn has_held_files(&self) -> bool {
         let spool_waits = matches!(&*lock(&self.webhooks.spool), SpoolState::Open(spool) if spool.wants_retry());
-        spool_waits || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
+        spool_waits || self.has_held_disk() || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
     }
 
     /// Tries the files again that another program held, once a second.
@@ -159,6 +180,7 @@ impl<'a> Worker<'a> {
             let written = file.retry(instant);
             self.note_dead_letters(written);
         }
+        self.tend_disk();
         let retried = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) if spool.wants_retry() => spool.retry(now()),
             _ => return,
@@ -185,7 +207,8 @@ impl<'a> Worker<'a> {
         let patience = if self.has_held_files() { patience.min(HELD_RETRY) } else { patience };
         // Items whose ring was heard before, by a round that left them or ended in a panic, wait for no further ring.
         let Webhooks { jobs_rx, asks_rx, senders, desk, bell, .. } = self.webhooks;
-        if jobs_rx.is_empty() && asks_rx.is_empty() && senders.reports().is_empty() && !desk.has_answer() {
+        let is_asked = !jobs_rx.is_empty() || !asks_rx.is_empty() || !senders.reports().is_empty();
+        if !is_asked && !desk.has_answer() && !self.can_refill() {
             bell.wait(now + patience);
         }
     }
@@ -194,9 +217,7 @@ impl<'a> Worker<'a> {
     fn answer_asks(&mut self) {
         while let Some(SpoolAll(reply)) = self.webhooks.asks_rx.try_recv() {
             // Jobs that were queued before the request belong into the spool.
-            while let Some(job) = self.webhooks.jobs_rx.try_recv() {
-                self.make(job);
-            }
+            while self.make_next() {}
             let written = self.write_spool();
             // The caller's deadline may be over.
             let _ = reply.send(written);
@@ -206,9 +227,21 @@ impl<'a> Worker<'a> {
     /// Makes posts from queued jobs.
     fn intake(&mut self) {
         for _ in 0..INTAKE_AT_ONCE {
-            let Some(job) = self.webhooks.jobs_rx.try_recv() else { return };
-            self.make(job);
+            if !self.make_next() {
+                return;
+            }
         }
+    }
+
+    /// Makes the post of the next job. False if there is none. The job counts as waiting all the time: otherwise a close
+    /// that looks in between would find nothing to write to the spool.
+    fn make_next(&mut self) -> bool {
+        self.webhooks.is_making.store(true, Ordering::SeqCst);
+        let job = self.webhooks.jobs_rx.try_recv();
+        let is_one = job.is_some();
+        job.into_iter().for_each(|job| self.make(job));
+        self.webhooks.is_making.store(false, Ordering::SeqCst);
+        is_one
     }
 
     /// Makes the post of one job and gives it to the schedule. A job whose post cannot be made is counted and reported.
@@ -243,8 +276,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives a post to the schedule, and buries the posts that had to make room.
+    /// Gives a post to the disk or to the schedule, and buries the posts that had to make room.
     fn offer(&mut self, post: Post) {
+        let Some(post) = self.spill(post) else { return };
         let dead = lock(&self.webhooks.schedule).offer(Instant::now(), post);
         self.bury(dead);
     }
@@ -287,7 +321,7 @@ impl<'a> Worker<'a> {
                     }
                     return;
                 };
-                Order { at, id: post.id.to_string(), request: post.request() }
+                Order { at, id: post.sent_id(), request: post.request() }
             };
             // An order that no sender takes counts as a failed attempt.
             let at = order.at;
@@ -308,12 +342,17 @@ impl<'a> Worker<'a> {
     fn settle(&mut self, done: Done) {
         let Done { at, answer } = done;
         self.webhooks.senders.settle(at);
-        let mut schedule = lock(&self.webhooks.schedule);
+        let schedule = lock(&self.webhooks.schedule);
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
-        let status = answer.as_ref().map_or(0, |response| response.status);
         let status_message = post.address.status_key().map(|key| (key, Arc::clone(&post.hook)));
+        let has_sender = post.has_sender();
         let is_new = matches!(post.content, Content::Status { is_new: true, .. });
+        // A request may carry several merged messages, each with an id of its own in the spool.
+        let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
+        // The game thread takes this lock for `Stats()`, and an answer may be long: nothing reads it under the lock.
+        drop(schedule);
+        let status = answer.as_ref().map_or(0, |response| response.status);
         let message_id = answer.as_ref().ok().filter(|_| is_new).and_then(answer::message_id);
         let mut answer = match answer {
             Ok(response) => answer::read(asked, &response, identity::unix_ms(SystemTime::now()) / 1000),
@@ -323,20 +362,20 @@ impl<'a> Worker<'a> {
         if !answer.reason.is_empty() {
             // A proxy may have answered in the destination's place. Errors of this module quote no proxy.
             let of_proxies = if status == 0 { Vec::new() } else { self.webhooks.senders.proxy_secrets() };
-            let secrets = post.secrets().into_iter().chain(of_proxies.iter().map(String::as_str));
+            let own = lock(&self.webhooks.schedule).in_flight(at).map(Post::own_words).unwrap_or_default();
+            let secrets = own.secrets.iter().map(Secret::reveal).chain(of_proxies.iter().map(String::as_str));
             answer.reason = answer::redacted(&answer.reason, secrets.collect());
-            if let (Some(event), Content::Request(request)) = (&post.event, &post.content) {
-                answer.reason = answer::without_own_words(&answer.reason, &request.body, event.payload());
+            for (body, event) in &own.bodies {
+                answer.reason = answer::without_own_words(&answer.reason, body, event.payload());
             }
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
-        // A request may carry several merged messages, each with an id of its own in the spool.
-        let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
         let trouble = self.trouble(&answer, &name);
+        let mut schedule = lock(&self.webhooks.schedule);
         schedule.count_status(at, status);
         let denied = answer.verdict == answer::Verdict::Denied;
         let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
-        let unnamed = answer.verdict == answer::Verdict::Unnamed;
+        let unnamed = answer.verdict == answer::Verdict::Unnamed && has_sender;
         let gone = answer.verdict == answer::Verdict::Gone;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
@@ -389,7 +428,7 @@ impl<'a> Worker<'a> {
         self.bury(dead);
     }
 
-    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the spool.
+    /// Counts posts that are given up, writes them to the dead-letter file, reports them, and takes them out of the files.
     fn bury(&mut self, dead: Vec<DeadLetter>) {
         // These posts have left the schedule, so they are counted before any is written: the numbers of `Stats()` add up
         // even while the file is slow.
@@ -468,13 +507,14 @@ impl<'a> Worker<'a> {
         left_out == 0
     }
 
-    /// Takes settled posts out of the spool, so that the next process does not send them again.
+    /// Takes settled posts out of the spool and off the disk, so that the next process does not send them again.
     fn take_out(&mut self, ids: &[PostId]) {
         let taken = match &mut *lock(&self.webhooks.spool) {
             SpoolState::Open(spool) => spool.settled(ids),
             SpoolState::Unopened | SpoolState::Closed => Ok(()),
         };
         self.note_spool(taken);
+        self.take_out_of_disk(ids);
     }
 
     /// Reports that the spool still holds settled posts.
@@ -511,6 +551,7 @@ impl<'a> Worker<'a> {
         }
         // Closing it releases its lock: another process may take the posts over from now on.
         *lock(&self.webhooks.spool) = SpoolState::Closed;
+        *lock(&self.webhooks.overflow) = None;
     }
 }
 

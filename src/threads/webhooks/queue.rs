@@ -5,11 +5,12 @@
 //!
 //! ```text
 //!  push() ──▶ jobs (8192, 4 MiB) ──▶ rt-webhooks: post ──▶ schedule (12 MiB) ──▶ senders ──▶ HTTP
-//!                                                              └──▶ spool, when the process ends
+//!                                                              ├──▶ spool, when the process ends
+//!                                                              └──▶ overflow, when the memory is full
 //! ```
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::io::tls::Trust;
 use crate::stats::Stats;
 use crate::threads::webhooks::desk::StatusDesk;
 use crate::threads::webhooks::senders::Senders;
+use crate::webhook::overflow::Overflow;
 use crate::webhook::post::PostAddress;
 use crate::webhook::schedule::{DestinationReport, Schedule, WEBHOOK_BYTES_MAX};
 use crate::webhook::spool::Spool;
@@ -68,6 +70,8 @@ pub struct Webhooks {
     pub(super) jobs_rx: Receiver<Job>,
     /// The weight of the jobs in the queue.
     pub(super) intake_bytes: AtomicUsize,
+    /// A job has left the queue and may not be in the schedule yet.
+    pub(super) is_making: AtomicBool,
     asks_tx: Sender<SpoolAll>,
     pub(super) asks_rx: Receiver<SpoolAll>,
     /// Rung for each job, result and request, and at stop.
@@ -77,12 +81,15 @@ pub struct Webhooks {
     pub(super) senders: Senders,
     /// The number of posts made so far; the next post's id holds it.
     pub(super) numbers: AtomicU64,
-    /// The folder of the dead-letter file and the spool.
+    /// The folder of the dead-letter file, the spool and the posts on the disk.
     pub(super) directory: OnceLock<PathBuf>,
     /// The values that status messages show.
     pub desk: Arc<StatusDesk>,
     /// Used by `rt-webhooks` only. It is here so that a thread that begins anew after a panic finds it open.
     pub(super) spool: Mutex<SpoolState>,
+    /// The posts on the disk; used by `rt-webhooks` only, too. `None` before the thread runs, after it has ended, and without
+    /// a folder.
+    pub(super) overflow: Mutex<Option<Overflow>>,
     stats: Arc<Stats>,
 }
 
@@ -114,6 +121,7 @@ impl Webhooks {
             jobs_tx,
             jobs_rx,
             intake_bytes: AtomicUsize::new(0),
+            is_making: AtomicBool::new(false),
             asks_tx,
             asks_rx,
             schedule: Mutex::default(),
@@ -123,11 +131,12 @@ impl Webhooks {
             numbers: AtomicU64::new(0),
             directory: OnceLock::new(),
             spool: Mutex::default(),
+            overflow: Mutex::default(),
             stats,
         }
     }
 
-    /// Sets the folder of the dead-letter file and the spool. Must be called before the threads start; without a folder
+    /// Sets the folder of the dead-letter file, the spool and the posts on the disk. Must be called before the threads start; without a folder
     /// there are no such files.
     pub fn keep_files_in(&self, directory: PathBuf) {
         // A second call changes nothing: the files are open already.
@@ -165,8 +174,8 @@ impl Webhooks {
         lock(&self.schedule).reopen(&address_of(webhook));
     }
 
-    /// Asks the thread to write all posts that are not delivered to the spool, and waits for that until the deadline: the
-    /// process may end right after. True if they are written, or if there are none.
+    /// Asks the thread to write all posts in memory that are not delivered to the spool, and waits for that until the
+    /// deadline: the process may end right after. True if they are written, or if there are none.
     pub fn spool(&self, deadline: Instant) -> bool {
         if self.waiting() == 0 || self.directory.get().is_none() {
             return self.waiting() == 0;
@@ -179,9 +188,15 @@ impl Webhooks {
 
     /// Jobs accepted and neither delivered nor given up.
     pub fn waiting(&self) -> usize {
-        // The schedule first: a job that moves there in between is counted twice rather than not at all.
-        let scheduled = lock(&self.schedule).jobs();
-        scheduled + self.jobs_rx.len()
+        // In the order in which a job moves: one that moves meanwhile is counted twice rather than not at all.
+        let (queued, moving) = (self.jobs_rx.len(), usize::from(self.is_making.load(Ordering::SeqCst)));
+        let schedule = lock(&self.schedule);
+        queued + moving + schedule.jobs() + schedule.on_disk() as usize
+    }
+
+    /// Those of them that wait on the disk.
+    pub fn on_disk(&self) -> u64 {
+        lock(&self.schedule).on_disk()
     }
 
     /// The state of every destination, for `Stats()`.
@@ -201,7 +216,7 @@ pub(super) fn address_of(webhook: &Webhook) -> PostAddress {
         Webhook::Discord(discord) => PostAddress::discord(&discord.url),
         Webhook::Http(http) => {
             let text = format!("{}{}", http.url.origin(), http.url.target_text());
-            PostAddress::http(text, http.url.to_string(), http.url.has_placeholders())
+            PostAddress::http(&text, &http.url.to_string(), http.url.has_placeholders())
         }
     }
 }

@@ -17,6 +17,7 @@ fn shown(answer: &PostResult) -> String {
             format!("again{}", wait(after))
         }
         Verdict::Never => "never".to_owned(),
+        Verdict::NeverHere => "never here".to_owned(),
         Verdict::Denied => "denied".to_owned(),
         Verdict::Gone => "gone".to_owned(),
         Verdict::Closed => "closed".to_owned(),
@@ -96,6 +97,12 @@ fn secrets_and_their_cut_beginnings_are_redacted() {
         ("POST /hunter2 failed: hunter2x", vec!["hunter2"], "POST /*** failed: ***x"),
         ("Bearer hunter2", vec!["hunter2", "Bearer hunter2"], "***"),
         ("nothing", vec!["", "hunter2"], "nothing"),
+        // A server may show the path as its program sees it, or the login that it read.
+        ("no route /a+hunter/2", vec!["a%2Bhunter%2f2"], "no route /***"),
+        ("no route /a%2Bhunter", vec!["a%2Bhunter", "%zz", "%"], "no route /***"),
+        ("bob may not", vec!["Basic Ym9iOmh1bnRlcjI="], "*** may not"),
+        ("bob:hunter2 or hunter2", vec!["Basic Ym9iOmh1bnRlcjI="], "*** or ***"),
+        ("at Ym9i: bob", vec!["Ym9iOmh1bnRlcjI=", "Basic !", "Basic YQ"], "at Ym9i: bob"),
         // The beginning of a secret counts only at the cut of the excerpt.
         ("bad hunter…", vec!["hun", "hunter2"], "bad ***ter…"),
         ("bad hunter…", vec!["hunter2", "/hunter2"], "bad ***…"),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Secret;
 use crate::event::EventText;
+use crate::hooks::delivery::Retries;
 use crate::hooks::signature::Signing;
 use crate::hooks::url::Url;
 use crate::io::sharing::HELD_RETRY;
@@ -33,6 +34,8 @@ fn dead(body: &[u8]) -> DeadLetter {
         content: Content::Request(request),
         event: None,
         expires: Instant::now(),
+        retries: Retries::default(),
+        gathering: None,
         attempts: 3,
         refusals: 0,
         merged: Vec::new(),

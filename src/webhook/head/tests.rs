@@ -78,6 +78,19 @@ fn a_head_that_is_no_http_is_refused_with_its_beginning() {
     }
 }
 
+/// Whoever is at the other end may repeat a token of the request, or the login of a proxy. A part of it is no secret that
+/// could be found and masked, so an error shows no more than names a protocol.
+#[test]
+fn a_head_that_is_no_http_shows_no_secret() {
+    for start in ["", "HTTP/1.1 ", "HTTP/1.1 200", "HTTP/1.", "HTTP/", "SSH-2.0-", "HTTP/1.1 20 ", " "] {
+        cut_at_every_byte(&format!("{start}hunter2-letmein-hunter2\r\n\r\n"), |found| {
+            let reason = found.map(|_| ()).map_err(|err| err.to_string());
+            let shown = reason.unwrap_err();
+            assert!(!shown.contains("hunt"), "{start:?}: {shown}");
+        });
+    }
+}
+
 #[test]
 fn a_head_without_end_is_refused_at_its_cap() {
     let line = [b"HTTP/1.1 200 OK\r\nA: ".as_slice(), &[b'x'; 100_000]].concat();

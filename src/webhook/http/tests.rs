@@ -174,3 +174,61 @@ fn debug_shows_no_secret_and_secrets_finds_them() {
         assert!(self::request(spec, "{}").unwrap().secrets().contains(&"hunter2"), "{value}");
     }
 }
+
+/// Rows: the hook's format, its `Content-Type`, the events, the `Content-Type` of the request, and its body.
+#[test]
+fn one_body_holds_several_events() {
+    let bulk = "{\"index\":{}}\n{\"k\":\"{k}\"}";
+    let rows: [(&str, &str, &[&str], &str, &str); 9] = [
+        ("json", "", &[r#"{"k":1,"_rt":"x"}"#], JSON, r#"[{"k":1}]"#),
+        ("json", "", &[r#"{"k":1}"#, "[2]", "3"], JSON, r#"[{"k":1},[2],3]"#),
+        (
+            "json",
+            "application/x-ndjson",
+            &["{\n\"k\":\r\n\"a\\n\"}", "2"],
+            "application/x-ndjson",
+            "{ \"k\":  \"a\\n\"}\n2\n",
+        ),
+        ("json", "text/plain", &["1", "2"], "text/plain", "[1,2]"),
+        (r#"{"k":"{k}"}"#, "", &[r#"{"k":"a\nb"}"#], JSON_LINES, "{\"k\":\"a\\nb\"}\n"),
+        (
+            bulk,
+            "",
+            &[r#"{"k":"a"}"#, r#"{"k":"b"}"#],
+            JSON_LINES,
+            "{\"index\":{}}\n{\"k\":\"a\"}\n{\"index\":{}}\n{\"k\":\"b\"}\n",
+        ),
+        (
+            &format!("{bulk}\n"),
+            "",
+            &[r#"{"k":"a"}"#, r#"{"k":"b"}"#],
+            JSON_LINES,
+            "{\"index\":{}}\n{\"k\":\"a\"}\n{\"index\":{}}\n{\"k\":\"b\"}\n",
+        ),
+        (bulk, "application/json", &[r#"{"k":"a"}"#], JSON, "{\"index\":{}}\n{\"k\":\"a\"}\n"),
+        ("kill k={k}", "text/plain", &[r#"{"k":"a\nb"}"#, "{}"], "text/plain", "kill k=a b\nkill k=?\n"),
+    ];
+    for (format, content_type, events, sent_type, body) in rows {
+        let mut spec = json!({ "url": "http://h/", "format": format, "batch": {} });
+        if !content_type.is_empty() {
+            spec["headers"] = json!({ "Content-Type": content_type });
+        }
+        let requests: Vec<Request> = events.iter().map(|event| request(spec.clone(), event).unwrap()).collect();
+        let form = if body.starts_with('[') { BatchForm::Array } else { BatchForm::Lines };
+        let joined = requests[0].joined(requests.iter(), form);
+        assert_eq!(String::from_utf8(joined.body.clone()).unwrap(), body, "{spec}");
+        assert_eq!(joined.headers, [("Content-Type".into(), Secret::new(sent_type.to_owned()))], "{spec}");
+        assert!(joined.differs_in_body_only(&requests[0]), "{spec}");
+    }
+    let of = |spec: Value| request(spec, r#"{"k":1}"#).unwrap();
+    let first = of(json!({ "url": "http://h/{k}" }));
+    for (spec, is_equal) in [
+        (json!({ "url": "http://h/{k}", "format": "{\"k\":{k}}" }), true),
+        (json!({ "url": "http://h/2" }), false),
+        (json!({ "url": "http://h/{k}", "method": "PUT" }), false),
+        (json!({ "url": "http://h/{k}", "headers": { "X": "y" } }), false),
+        (json!({ "url": "http://h/{k}", "timeout": 9 }), false),
+    ] {
+        assert_eq!(first.differs_in_body_only(&of(spec.clone())), is_equal, "{spec}");
+    }
+}

@@ -15,8 +15,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::{DestinationReport, DestinationState, Tally};
-use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX};
+use super::WEBHOOK_POST_BYTES_MAX;
+use super::report::{Cause, DestinationReport, DestinationState, Tally};
+use crate::config::limits::{REQUEST_TIMEOUT, WEBHOOK_AGE_MAX, WEBHOOK_ATTEMPTS_MAX};
 use crate::hooks::url::Url;
 use crate::webhook::answer::PAUSE_MAX;
 use crate::webhook::http::Request;
@@ -39,7 +40,7 @@ pub const DENIED_MAX: u32 = 5;
 const REST_FIRST: Duration = Duration::from_secs(60);
 /// Longest rest of a destination that denies its posts.
 const REST_LONGEST: Duration = Duration::from_secs(900);
-const _: () = assert!(BROKEN_AFTER < super::WEBHOOK_ATTEMPTS_MAX);
+const _: () = assert!(BROKEN_AFTER < WEBHOOK_ATTEMPTS_MAX);
 const _: () = assert!(SENDER_HOLD.as_secs() < REQUEST_TIMEOUT.as_secs());
 // A post that waits for a resting destination is tried before it expires.
 const _: () = assert!(REST_FIRST.as_secs() < REST_LONGEST.as_secs());
@@ -52,6 +53,10 @@ pub(super) struct Destination {
     pub(super) hook: Arc<[u8]>,
     /// The posts that wait, in the order in which they are to be sent.
     pub(super) queue: VecDeque<Queued>,
+    /// Posts that wait on the disk, all of them later than those in the queue.
+    pub(super) on_disk: u64,
+    /// No attempt to read them before this moment. It may be past.
+    pub(super) disk_until: Option<Instant>,
     /// At most one post is in flight.
     pub(super) in_flight: Option<Queued>,
     /// No request before this moment. It may be past.
@@ -76,6 +81,8 @@ pub(super) struct Destination {
 /// A post in the queue or in flight.
 pub(super) struct Queued {
     pub(super) post: Post,
+    /// Equal for neighbours that can go out in one batch.
+    pub(super) run: u64,
     /// The schedule's turn at which it was queued: its age among the posts of all destinations.
     pub(super) turn: u64,
     /// Set while it is in flight.
@@ -95,6 +102,8 @@ impl Destination {
             address: first.address.clone(),
             hook: Arc::clone(&first.hook),
             queue: VecDeque::new(),
+            on_disk: 0,
+            disk_until: None,
             in_flight: None,
             pause_until: None,
             failures: 0,
@@ -110,16 +119,54 @@ impl Destination {
 
     // ---- the queue ------------------------------------------------------------------------------------------------
 
+    /// Why this post does not enter the queue. `None`: it does.
+    pub(super) fn refusal(&self, now: Instant, post: &Post) -> Option<(Cause, String)> {
+        if let Some(reason) = self.closed.clone() {
+            return Some((Cause::Closed, reason));
+        }
+        if post.expires <= now {
+            return Some((Cause::Expired, self.age_reason()));
+        }
+        let weight = post.weight();
+        let is_large = weight > WEBHOOK_POST_BYTES_MAX;
+        is_large.then(|| (Cause::Overflow, format!("it has {weight} bytes, {WEBHOOK_POST_BYTES_MAX} are allowed")))
+    }
+
+    /// The reason to give up posts that are too old.
+    pub(super) fn age_reason(&self) -> String {
+        match self.last_trouble.as_str() {
+            "" => "it waited too long".to_owned(),
+            trouble => format!("it waited too long; last: {trouble}"),
+        }
+    }
+
     /// Number of jobs in the queue, without those in flight.
     pub(super) fn queued_jobs(&self) -> u64 {
         self.queue.iter().map(|queued| queued.post.jobs()).sum()
     }
 
     /// Queues these posts before all others, in this order.
-    fn push_front(&mut self, mut posts: Vec<Post>, turn: u64) {
+    pub(super) fn push_front(&mut self, mut posts: Vec<Post>, run: u64, turn: u64) {
         while let Some(post) = posts.pop() {
-            self.queue.push_front(Queued { post, turn, flight: None });
+            self.queue.push_front(Queued { post, run, turn, flight: None });
         }
+    }
+
+    /// Queues a post behind all others.
+    pub(super) fn push(&mut self, post: Post, turn: u64) {
+        let goes_on = self.queue.back().filter(|last| last.post.batches_with(&post));
+        let run = goes_on.map_or(turn, |last| last.run);
+        self.queue.push_back(Queued { post, run, turn, flight: None });
+    }
+
+    /// The end of the time in which the first post waits for others to go out in one batch. `None`: it is not waiting. A
+    /// batch is complete when it has its number of posts or of bytes, or when another post follows that cannot join it.
+    pub(super) fn gathers_until(&self) -> Option<Instant> {
+        let (first, last) = (self.queue.front()?, self.queue.back()?);
+        let gathering = first.post.gathering.filter(|_| first.post.attempts == 0 && first.run == last.run)?;
+        let parts = self.queue.iter().flat_map(|queued| queued.post.parts());
+        let is_open = first.post.gathers_more(self.queued_jobs(), parts.map(Post::body_bytes).sum());
+        is_open.then_some(gathering.until)
     }
 
     /// Takes the oldest part of the oldest post out of the queue. The parts merged with it stay.
@@ -127,7 +174,7 @@ impl Destination {
         let oldest = self.queue.pop_front()?;
         let mut parts = oldest.post.split();
         let first = parts.remove(0);
-        self.push_front(parts, oldest.turn);
+        self.push_front(Post::regroup(parts), oldest.run, oldest.turn);
         Some(first)
     }
 
@@ -143,12 +190,10 @@ impl Destination {
                 self.queue.push_back(queued);
                 continue;
             }
-            for post in queued.post.split() {
-                if is_old(&post) {
-                    old.push(post);
-                } else {
-                    self.queue.push_back(Queued { post, turn: queued.turn, flight: None });
-                }
+            let (gone, kept) = queued.post.split().into_iter().partition(is_old);
+            old.extend::<Vec<Post>>(gone);
+            for post in Post::regroup(kept) {
+                self.queue.push_back(Queued { post, flight: None, ..queued });
             }
         }
         old
@@ -159,7 +204,7 @@ impl Destination {
         let mut next = self.queue.pop_front()?;
         self.served = turn;
         if let Some(mut joint) = next.post.joint() {
-            while self.queue.front().is_some_and(|waiting| waiting.post.joins(&mut joint)) {
+            while self.queue.front().is_some_and(|waiting| waiting.post.joins(&next.post, &mut joint)) {
                 next.post.merged.extend(self.queue.pop_front().map(|waiting| waiting.post));
             }
         }
@@ -167,16 +212,18 @@ impl Destination {
         Some(&self.in_flight.insert(next).post)
     }
 
-    /// Queues a post again after its request failed. With `lets_others_pass` a single post goes to the end of the queue; a
-    /// merged one is split, and its parts keep their place.
+    /// Queues a post again after its request failed. With `lets_others_pass` a single post goes to the end of the queue,
+    /// unless it is of a batch, whose order is kept; a merged one is split, and its parts keep their place.
     pub(super) fn put_back(&mut self, queued: Queued, reason: String, lets_others_pass: bool) {
         self.last_trouble = reason;
         if !lets_others_pass {
             self.queue.push_front(queued);
-        } else if queued.post.merged.is_empty() {
-            self.queue.push_back(queued);
+        } else if !queued.post.merged.is_empty() {
+            self.push_front(queued.post.divide(), queued.run, queued.turn);
+        } else if queued.post.gathering.is_some() {
+            self.queue.push_front(queued);
         } else {
-            self.push_front(queued.post.split(), queued.turn);
+            self.queue.push_back(queued);
         }
     }
 
@@ -203,7 +250,7 @@ impl Destination {
     /// Whether a new destination may take its place: nothing would be lost but its counts and its state.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let is_free = self.pause_until.is_none_or(|until| until <= now);
-        self.queue.is_empty() && self.in_flight.is_none() && is_free
+        self.queue.is_empty() && self.in_flight.is_none() && self.on_disk == 0 && is_free
     }
 
     /// Whether its state is worth keeping: it is forgotten only if no other destination is idle.
@@ -279,9 +326,10 @@ impl Destination {
             (None, Some(left)) => DestinationState::Paused(left),
             (None, None) => DestinationState::Ok,
         };
-        let waiting = self.queued_jobs() + self.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
+        let in_flight = self.in_flight.as_ref().map_or(0, |queued| queued.post.jobs());
+        let waiting = self.queued_jobs() + in_flight + self.on_disk;
         let (name, kind) = (self.address.name().to_owned(), self.address.kind_name());
         let hook = String::from_utf8_lossy(&self.hook).into_owned();
-        DestinationReport { name, hook, kind, tally: self.tally, waiting, state }
+        DestinationReport { name, hook, kind, tally: self.tally, waiting, on_disk: self.on_disk, state }
     }
 }

@@ -63,9 +63,10 @@ pub(crate) struct DeadLetter {
 /// The counter under which a dead letter is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
-    /// Too many posts waited, or they took too much memory: the oldest made room. Also a single post that is too large.
+    /// Too many posts waited in memory or on the disk: the oldest made room. Also a single post that is too large, and one
+    /// that the disk did not take.
     Overflow,
-    /// Older than `WEBHOOK_AGE_MAX`.
+    /// Older than `WEBHOOK_AGE_MAX`, or than its hook's `retry_for`.
     Expired,
     /// Too many attempts failed.
     Attempts,
@@ -105,6 +106,8 @@ pub struct DestinationReport {
     pub tally: Tally,
     /// Jobs that wait or are in flight.
     pub waiting: u64,
+    /// Those of them that wait on the disk.
+    pub on_disk: u64,
     pub state: DestinationState,
 }
 

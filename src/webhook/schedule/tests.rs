@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
-use crate::config::limits::SENDERS_MAX;
+use crate::config::limits::{SENDERS_MAX, WEBHOOK_ATTEMPTS_MAX};
 use crate::event::fingerprint::Fingerprint;
+use crate::hooks::delivery::Retries;
 use crate::hooks::signature::Signing;
 use crate::hooks::spec::{ActionKind, Spec};
 use crate::hooks::template::Fields;
@@ -17,6 +18,9 @@ use crate::webhook::answer;
 use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, PostId};
+
+mod batches;
+mod disk;
 
 /// A schedule and its clock.
 struct Clocked {
@@ -39,7 +43,8 @@ impl Clocked {
         let id = PostId { boot: 1, number: self.number };
         let expires = self.now + crate::config::limits::WEBHOOK_AGE_MAX;
         let (hook, event, merged) = (Arc::from(b"h".as_slice()), None, Vec::new());
-        Post { id, address, hook, content, event, expires, attempts: 0, refusals: 0, merged }
+        let (retries, gathering) = (Retries::default(), None);
+        Post { id, address, hook, content, event, expires, retries, gathering, attempts: 0, refusals: 0, merged }
     }
 
     /// Offers a request to `http://<host>/`.
@@ -49,7 +54,7 @@ impl Clocked {
 
     fn http_of(&mut self, host: &str, bytes: usize) -> Vec<DeadLetter> {
         let url = Url::parse(&format!("http://{host}/")).unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let (headers, body, timeout) = (Vec::new(), vec![b'x'; bytes], Duration::from_secs(10));
         let request = Request { url, method: "POST".into(), headers, body, signing: Signing::default(), timeout };
         let post = self.post(address, Content::Request(request));
@@ -72,6 +77,17 @@ impl Clocked {
         tape::parse(b"{}", &mut found).unwrap();
         let fields = Fields { tape: &found, json: b"null", channel: b"c", unix_ms: 0, offset_s: 0 };
         let message = Message::of(hook, &fields, &mut Vec::new()).unwrap();
+        let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
+        self.schedule.offer(self.now, post)
+    }
+
+    /// As [`Clocked::discord`], from a sender of this name.
+    fn named(&mut self, webhook: u32, text: &str, name: &str) -> Vec<DeadLetter> {
+        let url = Url::parse(&format!("http://discord/api/webhooks/{webhook}/token")).unwrap();
+        let body = serde_json::json!({
+            "content": text, "username": name, "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
+        });
+        let message = Message::from_body(&body).unwrap();
         let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
     }
@@ -421,7 +437,7 @@ fn a_post_that_comes_expired_is_given_up_at_once() {
     for (left, is_taken) in [(0, false), (1, true)] {
         let mut clocked = Clocked::new();
         let url = Url::parse("http://a/").unwrap();
-        let address = PostAddress::http(url.reveal(), url.to_string(), false);
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         let expires = clocked.now + Duration::from_millis(left);
@@ -541,7 +557,7 @@ fn a_closed_destination_gets_no_more_requests() {
     assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed("why".to_owned()));
     // Adding its hook again opens it.
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
     assert!(clocked.http("a").is_empty());
     assert_eq!(clocked.next(), Some((0, 5)));
     clocked.check();
@@ -621,7 +637,7 @@ fn a_denied_path_does_not_count_twice_for_a_template() {
     let mut clocked = Clocked::new();
     let mut post = |path: &str, verdict: Verdict| {
         let url = Url::parse(&format!("http://a/{path}")).unwrap();
-        let address = PostAddress::http("http://a/{player}".to_owned(), "http://a/{player}".to_owned(), true);
+        let address = PostAddress::http("http://a/{player}", "http://a/{player}", true);
         let request = Request::post_json(url, "{}".to_owned(), Duration::from_secs(10));
         let post = clocked.post(address, Content::Request(request));
         assert!(clocked.schedule.offer(clocked.now, post).is_empty());
@@ -651,7 +667,7 @@ fn a_rest_ends_when_the_hook_is_added_again() {
     clocked.http("a");
     assert_eq!(clocked.next(), None);
     let url = Url::parse("http://a/").unwrap();
-    clocked.schedule.reopen(&PostAddress::http(url.reveal(), url.to_string(), false));
+    clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
     assert!(clocked.next().is_some());
 }
 
@@ -697,19 +713,31 @@ fn posts_that_a_proxy_holds_back_make_no_attempts() {
     assert_eq!((post.attempts, post.jobs()), (0, u64::from(WEBHOOK_ATTEMPTS_MAX) * 2 + 1));
 }
 
+/// A file of another program may name any number of attempts. The count ends at the largest number, and a post without a
+/// bound of attempts stays.
+#[test]
+fn a_post_with_any_number_of_attempts_is_counted() {
+    for answered in [false, true] {
+        let mut clocked = Clocked::new();
+        let url = Url::parse("http://a/").unwrap();
+        let address = PostAddress::http(&url.reveal(), &url.to_string(), false);
+        let content = Content::Request(Request::post_json(url, "{}".to_owned(), Duration::from_secs(1)));
+        let retries = Retries { attempts: u32::MAX, ..Retries::default() };
+        let post = Post { attempts: u32::MAX, refusals: u32::MAX, retries, ..clocked.post(address, content) };
+        clocked.schedule.readmit(clocked.now, post);
+        clocked.next();
+        let dead = clocked.done(0, Verdict::Again { after: None, answered });
+        assert_eq!(dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(), [Cause::Attempts]);
+        clocked.check();
+    }
+}
+
 /// Discord refuses the name: all merged messages go again without it, together, and once only.
 #[test]
 fn a_refused_name_is_taken_off() {
     let mut clocked = Clocked::new();
-    let address = PostAddress::discord(&Url::parse("http://discord/api/webhooks/1/token").unwrap());
     for text in ["a", "b"] {
-        let body = serde_json::json!({
-            "content": text, "username": "Bob", "avatar_url": "https://a/", "allowed_mentions": { "parse": [] },
-        });
-        let message = Message::from_body(&body).unwrap();
-        let url = Url::parse("http://discord/api/webhooks/1/token").unwrap();
-        let post = clocked.post(address.clone(), Content::Message { url, message });
-        assert!(clocked.schedule.offer(clocked.now, post).is_empty());
+        assert!(clocked.named(1, text, "Bob").is_empty());
     }
     clocked.next();
     assert!(clocked.done(0, Verdict::Unnamed).is_empty());
@@ -1062,6 +1090,10 @@ proptest! {
                     offered += 1;
                     let lost = if discord && destination == 5 {
                         clocked.status(0, "s", "m")
+                    } else if discord && destination == 4 {
+                        clocked.named(4, "m", if offered % 3 == 0 { "Bob" } else { "Eve" })
+                    } else if destination == 5 {
+                        clocked.batch_of_some(offered)
                     } else if discord {
                         clocked.discord(u32::from(destination), "", "m")
                     } else {
@@ -1089,6 +1121,7 @@ proptest! {
                         6 => Verdict::Never,
                         7 => Verdict::Unsent,
                         8 => Verdict::Unnamed,
+                        9 if random % 2 == 0 => Verdict::NeverHere,
                         _ => Verdict::Closed,
                     };
                     delivered += if verdict == Verdict::Delivered { jobs } else { 0 };

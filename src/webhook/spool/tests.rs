@@ -1,16 +1,27 @@
 //! Posts in a spool come back in exactly one process, with the time that has passed, and without the settled ones.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::*;
+use crate::config::Secret;
+use crate::event::EventText;
+use crate::hooks::delivery::{Batch, BatchForm, Retries};
+use crate::hooks::signature::Signing;
+use crate::hooks::url::Url;
 use crate::io::plain_file::held;
+use crate::webhook::discord::Message;
+use crate::webhook::http::Request;
+use crate::webhook::post::{Content, Gathering, PostAddress};
+use crate::webhook::saved;
 
 /// A secret for signing.
 const SECRET: &str = "whsec_hunter2hunter2hunter2hunter2AAAA";
 
-fn request(url: &str, bytes: usize) -> Request {
+pub(in crate::webhook) fn request(url: &str, bytes: usize) -> Request {
     let headers = vec![("Authorization".into(), Secret::new("Bearer hunter2".to_owned()))];
     let (method, timeout) = ("PUT".into(), Duration::from_millis(2500));
     let (url, body) = (Url::parse(url).unwrap(), "é".repeat(bytes / 2).into_bytes());
@@ -33,6 +44,8 @@ fn posts(now: Now) -> Vec<Post> {
         content,
         event: None,
         expires: now.instant + Duration::from_secs(1000 + number),
+        retries: Retries::default(),
+        gathering: None,
         attempts: 2,
         refusals: 1,
         merged: Vec::new(),
@@ -42,17 +55,17 @@ fn posts(now: Now) -> Vec<Post> {
     let sent = Content::Request(request("http://h/x", 40));
     let mut posts = vec![
         make(1, PostAddress::discord(&discord), said),
-        make(2, PostAddress::http("http://h/{k}".to_owned(), "http://h/{k}".to_owned(), true), sent),
+        make(2, PostAddress::http("http://h/{k}", "http://h/{k}", true), sent),
     ];
     posts[1].event = Some(Arc::new(EventText::new(b"kill", &[b"{\"k\":\"x\"}"], 7)));
     posts
 }
 
 /// A directory for one test, removed at its end.
-struct Directory(PathBuf);
+pub(in crate::webhook) struct Directory(pub(in crate::webhook) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
+    pub(in crate::webhook) fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path); // A killed run may have left it.
         fs::create_dir_all(&path).unwrap();
@@ -69,16 +82,16 @@ impl Directory {
         opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(in crate::webhook) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(in crate::webhook) fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// The names of all files except the locks, which stay.
-    fn names(&self) -> Vec<String> {
+    pub(in crate::webhook) fn names(&self) -> Vec<String> {
         let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock")).collect();
         names.sort();
@@ -92,11 +105,11 @@ impl Drop for Directory {
     }
 }
 
-fn clock() -> Now {
+pub(in crate::webhook) fn clock() -> Now {
     Now { instant: Instant::now(), unix_ms: 1_700_000_000_000 }
 }
 
-fn numbers(posts: &[Post]) -> Vec<u64> {
+pub(in crate::webhook) fn numbers(posts: &[Post]) -> Vec<u64> {
     posts.iter().map(|post| post.id.number).collect()
 }
 
@@ -124,6 +137,40 @@ fn written_posts_come_back_in_the_next_process() {
     assert_eq!(directory.names(), ["spool.jsonl"]);
     spool.write(Spool::lines([].into_iter(), later)).unwrap();
     assert!(directory.names().is_empty());
+}
+
+/// The settings of a hook that the next process has not added yet.
+#[test]
+fn a_line_holds_the_retries_and_the_batch_of_its_hook() {
+    let now = clock();
+    let hook: Arc<[u8]> = b"one".as_slice().into();
+    let batch = Batch { max: 7, wait: Duration::from_millis(1500), form: BatchForm::Lines };
+    let retries = Retries { retry_for: Duration::from_secs(3 * 86_400), attempts: u32::MAX };
+    let plain = posts(now).remove(1);
+    let address = plain.address.clone().for_batches_of(&hook);
+    let gathering = Some(Gathering { batch, until: now.instant + batch.wait });
+    let expires = now.instant + retries.retry_for;
+    let post = Post { address, retries, gathering, expires, ..posts(now).remove(1) };
+    // Half of its time passes, by the clock of the world alone.
+    let later = Now { instant: now.instant, unix_ms: now.unix_ms + 36 * 3_600_000 };
+    let text = line(&post, now);
+    let read = |text: &str, now| saved::post(&serde_json::from_str(text).unwrap(), now);
+    let back = read(&text, later).unwrap();
+    assert_eq!((back.retries, &back.address, &back.hook), (retries, &post.address, &hook));
+    assert_eq!(back.expires, now.instant + retries.retry_for / 2);
+    // It has waited: it goes out with those that wait.
+    assert_eq!(back.gathering, Some(Gathering { batch, until: now.instant }));
+    // The time is over; a clock that was set back makes it no longer than the hook asked for.
+    for (hours, left_hours) in [(72, 0), (100, 0), (-5, 72)] {
+        let at = Now { instant: now.instant, unix_ms: now.unix_ms.saturating_add_signed(hours * 3_600_000) };
+        assert_eq!(read(&text, at).unwrap().expires, now.instant + Duration::from_secs(left_hours * 3600), "{hours}");
+    }
+    // Longer than any hook may ask for.
+    let forged = text.replace("\"left_ms\":259200000", "\"left_ms\":99999999999999");
+    assert!(forged != text && read(&forged, now).unwrap().expires == expires);
+    let shorter = line(&plain, now);
+    assert!(!shorter.contains("retry") && !shorter.contains("batch"), "{shorter}");
+    assert_eq!(read(&shorter, now).unwrap().address, plain.address);
 }
 
 #[test]
@@ -192,7 +239,7 @@ fn a_spool_can_be_read_after_a_kill_at_any_moment() {
     let posts = posts(now);
     directory.leave(&posts, now);
     let whole = directory.text("spool.jsonl");
-    let marked = format!("{whole}{{\"done\":[\"{}\"]}}\n", mark(posts[0].id));
+    let marked = format!("{whole}{}", saved::marks(&[posts[0].id]));
     for end in whole.len()..=marked.len() {
         fs::write(directory.path("spool.jsonl"), &marked[..end]).unwrap();
         fs::write(directory.path("spool.jsonl.new"), &whole[..whole.len() / 2]).unwrap();

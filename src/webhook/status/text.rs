@@ -29,10 +29,10 @@ pub(crate) struct Values<'a> {
     pub(crate) game: &'a GameValues,
     /// When the game told them, in milliseconds of Unix time.
     pub(crate) unix_ms: u64,
-    /// The owner's clock, in seconds to the east of UTC.
-    pub(crate) offset_s: i32,
     /// When this process began, likewise.
     pub(crate) started_ms: u64,
+    /// The owner's clock, in seconds to the east of UTC.
+    pub(crate) offset_s: i32,
     /// The lines of the last events, newest first.
     pub(crate) lines: &'a [Line],
     /// The channel or pattern of the hook.

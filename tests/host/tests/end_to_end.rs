@@ -449,6 +449,75 @@ fn a_receiver_that_is_gone_gets_one_request_until_its_hook_is_added_again() {
 }
 
 #[test]
+fn events_are_posted_in_batches() {
+    for unwinding in unwinding() {
+        let web = Web::start(|_| Answer::Status(200));
+        let set = format!("web={}", web.url(""));
+        Host::start("batches", &prefix(&format!("batches-{unwinding}")), &["--set", &set, "--unwind", unwinding])
+            .pass();
+        let (mut array, mut lines) = (Vec::new(), Vec::new());
+        for seen in web.seen() {
+            let text = String::from_utf8_lossy(&seen.body).into_owned();
+            if seen.target == "/array" {
+                let batch: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+                assert!((1..=100).contains(&batch.len()), "{}", batch.len());
+                array.extend(batch);
+            } else {
+                let parsed: Vec<serde_json::Value> =
+                    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                assert_eq!((parsed.len(), seen.header("content-type")), (250, "application/x-ndjson"));
+                lines.extend(parsed.into_iter().skip(1).step_by(2));
+            }
+        }
+        for posted in [array, lines] {
+            let numbers: Vec<u64> = posted.iter().map(|event| event["n"].as_u64().unwrap()).collect();
+            assert!(numbers == (1..=250).collect::<Vec<_>>(), "{} from {:?} on", numbers.len(), numbers.first());
+            assert_eq!(posted[0]["name"], "a \"name\"\n");
+        }
+    }
+}
+
+/// Discord answers in the words of the oldest version of its API, as a webhook's URL names none.
+#[test]
+fn hooks_with_many_members_do_all_that_they_say() {
+    for unwinding in unwinding() {
+        let web = Web::start(|seen| {
+            let body = String::from_utf8_lossy(&seen.body).into_owned();
+            let answer = |status, text: &str| Answer::Full(status, String::new(), text.to_owned());
+            if body.contains(r#""username":"Zoe"#) {
+                answer(400, r#"{"username":["Username cannot contain \"zoe\""]}"#)
+            } else {
+                answer(200, r#"{"id":"77"}"#)
+            }
+        });
+        let set = format!("web={}", web.url(""));
+        let options = ["--set", &set, "--unwind", unwinding];
+        let said = Host::start("combined", &prefix(&format!("combined-{unwinding}")), &options).pass();
+        assert!(!said.contains("hunter2"), "{said}");
+        let seen = web.seen();
+        let bodies = |part: &str| -> Vec<String> {
+            let asked = seen.iter().filter(|seen| seen.target.contains(part));
+            asked.map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
+        };
+        let batch = bodies("/batch");
+        let lines: Vec<serde_json::Value> = batch[0].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let day = lines[0]["on"].as_str().unwrap();
+        let numbers: Vec<_> = lines.iter().map(|line| line["n"].as_u64().unwrap()).collect();
+        assert_eq!((batch.len(), numbers, day.len()), (1, vec![2, 4, 6], "2026-11-27".len()));
+        // With the refused name, and again without it.
+        for (part, shown) in [("/webhooks/1/", format!("Zoe on {day}")), ("/webhooks/2/", format!("1 {day}"))] {
+            let made: Vec<_> = bodies(part).into_iter().filter(|body| body.contains(&shown)).collect();
+            let named = |body: &String| body.contains("\"username\"");
+            assert!(made.iter().any(named), "{made:?}");
+            assert!(made.iter().any(|body| !named(body)), "{made:?}");
+        }
+        let threads = bodies("/webhooks/1/");
+        let shown = |text: &str| threads.iter().any(|body| body.contains(text));
+        assert!(shown(&format!("Al on {day}")) && shown(&0x00ff03.to_string()) && !shown("Bo on"), "{threads:?}");
+    }
+}
+
+#[test]
 fn scripts_that_are_loaded_again_replace_their_hooks() {
     for unwinding in unwinding() {
         let said = Host::start("reload", &prefix(&format!("reload-{unwinding}")), &["--unwind", unwinding]).pass();

@@ -7,6 +7,8 @@
 //! | bytes that are cut off, delayed, flipped, swallowed, sent twice or one by one | [`Proxy`] between a client and its server |
 //! | any reply, in any pieces, from a server that claims to be Redis | [`Scripted`] |
 //! | a Redis that is stopped, killed, restarted, full, busy, a replica, or has users or TLS | [`Redis`], a redis-server for one test |
+//! | keys on several nodes, and slots that move | [`Cluster`], three nodes for one test |
+//! | a failover | [`Sentinels`], three for one test |
 //! | any response, none, or an endless one, from a server that claims to be Discord or a web server | [`Web`] |
 //! | a way, a refusal, nonsense or nothing from an HTTP proxy | [`ConnectProxy`] |
 //! | valid, expired and wrong certificates | [`certificates`] |
@@ -17,6 +19,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub mod certificates;
+mod cluster;
 mod connect_proxy;
 pub mod namespace;
 mod poster;
@@ -24,15 +27,18 @@ mod proxy;
 mod random;
 mod redis;
 mod scripted;
+mod sentinels;
 mod server;
 mod web;
 
+pub use cluster::Cluster;
 pub use connect_proxy::{Asked, ConnectProxy, Way};
 pub use poster::{Folder, Hook, Poster};
 pub use proxy::{Direction, Fault, Proxy};
 pub use random::Random;
 pub use redis::{Redis, ReservedPort};
 pub use scripted::{Client, Scripted, answer_with};
+pub use sentinels::{MASTER, Sentinels};
 pub use server::Server;
 pub use web::{Answer, Bucket, Seen, Web};
 

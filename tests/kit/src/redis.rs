@@ -20,7 +20,7 @@ pub struct Redis {
     port: ReservedPort,
     tls_port: Option<ReservedPort>,
     /// The port on which the nodes of a cluster talk to each other. The default port may be taken or above 65535.
-    _bus_port: Option<ReservedPort>,
+    bus_port: Option<ReservedPort>,
     settings: Vec<String>,
     /// The words before `redis-server` in its command line, for example to run it in another network.
     before: Vec<String>,
@@ -70,14 +70,19 @@ impl Redis {
         let port = ReservedPort::default();
         let before = before.to_vec();
         let child = spawn(host, port.number(), &settings, &before, &folder);
-        let (login, _bus_port) = (Vec::new(), bus_port);
-        let mut redis = Redis { child, host, port, tls_port, _bus_port, settings, before, folder, login };
+        let login = Vec::new();
+        let mut redis = Redis { child, host, port, tls_port, bus_port, settings, before, folder, login };
         redis.wait_ready();
         redis
     }
 
     pub fn port(&self) -> u16 {
         self.tls_port.as_ref().unwrap_or(&self.port).number()
+    }
+
+    /// The port for the other nodes, of a node of a cluster.
+    pub fn bus_port(&self) -> u16 {
+        self.bus_port.as_ref().expect("a node of a cluster").number()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -217,7 +222,7 @@ pub(crate) fn encode(arguments: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
+pub(crate) fn ask(address: SocketAddr, login: &[String], arguments: &[&str]) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fault_kit::certificates::{Authority, Validity};
-use fault_kit::{ConnectProxy, Redis, ReservedPort, Way, wait_until};
+use fault_kit::{ConnectProxy, Redis, ReservedPort, Scripted, Way, wait_until};
 use realtime::facade::config::Config;
 use realtime::facade::threads::selftest;
 use serde_json::{Value, json};
@@ -117,6 +117,10 @@ fn each_of_twelve_mistakes_is_found_by_its_step() {
     let expired = Redis::start_tls(&certificate("localhost", Validity::Expired), &[]);
     let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", plain.port())]);
     let cluster = Redis::start(&["--cluster-enabled", "yes"]);
+    let redis = plain.address();
+    let ignores = Scripted::start(move |client| {
+        client.relay(redis, |command| if command[0] == "SELECT" { vec!["PING".to_owned()] } else { command });
+    });
     let full = Redis::start(&["--maxmemory", "1"]);
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (_drops, _full, dropping_port) = dropping();
@@ -189,7 +193,21 @@ fn each_of_twelve_mistakes_is_found_by_its_step() {
         ),
         ("a bad certificate", json!({ "redis": expired.url(), "tls_ca_file": ca }), "tls", "expired", "tls_ca_file"),
         ("a replica", json!({ "redis": replica.url() }), "role", "it is a replica", "name the master"),
-        ("a cluster node", json!({ "redis": cluster.url() }), "kind", "cluster", "no cluster"),
+        ("a cluster without slots", json!({ "redis": cluster.url() }), "values", "CLUSTERDOWN", "CLUSTER NODES"),
+        (
+            "a database that does not exist",
+            json!({ "redis": format!("{}/99", plain.url()) }),
+            "log in",
+            "DB index is out of range",
+            "the answer of redis",
+        ),
+        (
+            "a database that is ignored",
+            json!({ "redis": format!("{}/3", ignores.url()) }),
+            "kind",
+            "database 3",
+            "prefix",
+        ),
         ("full memory", json!({ "redis": full.url() }), "values", "OOM", "maxmemory"),
         // The name is too long, so no name server is asked.
         (

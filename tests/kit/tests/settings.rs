@@ -89,6 +89,14 @@ fn every_option_changes_at_run_time() {
                 server.emit("a", "{\"n\":2}").unwrap();
                 assert!(plain.read_until("}\r\n").ends_with("{\"n\":2}\r\n"));
             }
+            "thrifty" => {
+                server.hook("a", json!({ "type": "counter", "key": "hooked" }));
+                let life = || redis.command(&["PTTL", redis.command(&["KEYS", "rt:lead:*"]).as_str()]).parse::<i64>();
+                server.wait(|_| life().is_ok_and(|left| (1..=10_000).contains(&left)));
+                configure(&mut server, row.name, true).unwrap();
+                // The next renewal makes it longer.
+                server.wait(|_| life().is_ok_and(|left| (100_000..=120_000).contains(&left)));
+            }
             "emit_age_max_s" => {
                 drop(redis);
                 // Both connections must be lost: an event that was written to one of them would be in doubt, not late.

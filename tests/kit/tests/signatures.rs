@@ -30,6 +30,40 @@ fn texts(seen: &[Seen], header: &str) -> HashSet<String> {
     seen.iter().map(|seen| seen.header(header).to_owned()).collect()
 }
 
+/// The bodies of a batch are joined before they are signed, in this process and from the spool of the one before.
+#[test]
+fn a_batch_is_signed_as_a_whole_even_after_a_restart() {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = Arc::clone(&is_up);
+    let web = Web::start(move |_| Answer::Status(if up.load(Ordering::SeqCst) { 204 } else { 503 }));
+    let folder = Folder::default();
+    let poster = Poster::with(json!({ "timezone_offset": "+14:00" }), folder.clone());
+    let spec = json!({ "type": "http", "url": web.url("/{date}"), "secret": secret(KEYS[0]), "batch": { "max": 3, "seconds": 300 },
+        "format": r#"{"n":{n},"on":"{date}"}"# });
+    let hook = Hook::new("h", spec);
+    (0..6).for_each(|n| poster.post(&hook, json!({ "n": n })));
+    wait_until("an attempt failed", || poster.standing("h").tally.status_5xx >= 1);
+    poster.stop();
+    let failed = web.seen().len();
+    is_up.store(true, Ordering::SeqCst);
+    let poster = Poster::with(json!({}), folder);
+    poster.wait_delivered(6);
+    let seen = web.seen();
+    assert!(seen.iter().all(|seen| seen.header("webhook-signature") == signature(seen, KEYS[0])));
+    let text: String = seen.iter().skip(failed).map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().map(|event| event["n"].as_u64().unwrap()).eq(0..6), "{text}");
+    // Both have the date of the event: not one of the next process, whose clock is another.
+    for seen in &seen {
+        let body = String::from_utf8_lossy(&seen.body).into_owned();
+        let date = seen.target.trim_start_matches('/');
+        assert!(body.lines().all(|line| line.contains(&format!(r#""on":"{date}""#))), "{date}: {body}");
+    }
+    assert!(seen.len() - failed < 6, "nothing was joined: {text}");
+    poster.wait_drained();
+    poster.stop();
+}
+
 #[test]
 fn each_attempt_has_its_own_time_and_signature_even_after_a_restart() {
     let is_up = Arc::new(AtomicBool::new(false));

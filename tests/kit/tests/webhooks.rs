@@ -125,6 +125,28 @@ fn a_message_whose_name_is_refused_goes_without_it() {
     poster.stop();
 }
 
+/// An answer may speak of a name that no message has: then nothing is left out, and the messages are refused one by one.
+#[test]
+fn a_refused_name_that_no_message_has_is_no_part_left_out() {
+    let refusal = json!({ "code": 50035, "message": "Invalid Form Body", "errors": { "username": { "_errors": [] } } });
+    let answers = std::sync::Mutex::new(vec![limited(0.5, false)]);
+    let web = Web::start(move |_| {
+        let first = answers.lock().unwrap().pop();
+        first.unwrap_or_else(|| Answer::Full(400, String::new(), refusal.to_string()))
+    });
+    let poster = Poster::default();
+    let hook =
+        Hook::new("d", json!({ "type": "discord", "webhook": web.url("/api/webhooks/1/token"), "format": "{text}" }));
+    for text in ["a", "b", "c"] {
+        poster.post(&hook, json!({ "text": text }));
+    }
+    poster.wait_drained();
+    let stats = &poster.shared.stats;
+    assert_eq!((stats.webhooks.dropped.refused.get(), stats.message_parts_left_out.get()), (3, 0));
+    assert_eq!(web.seen().len(), 5, "one limited, one merged, three alone");
+    poster.stop();
+}
+
 /// Threads of one webhook share its rate limit, as Discord counts requests to the webhook.
 #[test]
 fn threads_share_the_rate_limit_of_their_webhook() {

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use super::{Backlog, IDLE_CHECK, next::DRAIN_MAX};
 use crate::config::Config;
+use crate::config::limits::HEARTBEAT;
 use crate::redis::REPLY_LIMITS;
+use crate::redis::cluster::NodePlace;
 use crate::redis::reply::Decoder;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
@@ -29,11 +31,12 @@ use crate::threads::shared::Pause;
 impl Backlog<'_> {
     // ---- a connection begins ----------------------------------------------------------------------------------------
 
-    /// A connection is ready; it was made for the settings of this connection version.
-    pub(crate) fn connected(&mut self, seen: u64) {
+    /// A connection is ready; it was made for the settings of this connection version, to a server of these names.
+    pub(crate) fn connected(&mut self, seen: u64, home: Vec<NodePlace>) {
         (self.seen, self.drain_until, self.pass) = (seen, None, None);
         self.scripts.connected();
         self.keeping.connected();
+        self.cluster.connected(home);
         self.leases.reconnected();
         self.read_settings();
     }
@@ -56,11 +59,12 @@ impl Backlog<'_> {
         }
     }
 
-    /// Reads how long events may wait. Not the address: a connection keeps the settings that it was made for.
+    /// Reads how long events may wait, and how often a heartbeat is due. Not the address: a connection keeps the settings that it was made for.
     fn read_settings(&mut self) {
         // The version first: a change between the two is then read again.
         self.config_version = self.shared.settings.version();
-        self.event_age_max = self.shared.settings.current().emit_age_max;
+        let config = self.shared.settings.current();
+        (self.event_age_max, self.heartbeat) = (config.emit_age_max, HEARTBEAT * config.thrift());
     }
 
     /// The next connection is made for these settings. If they lead to another Redis, or to other names in it, items of
@@ -71,6 +75,7 @@ impl Backlog<'_> {
         self.shared.limits.forget();
         self.scripts.forget();
         self.keeping.forget();
+        self.cluster.forget();
         for expiry in self.expiries.take() {
             let reason = "disconnected: the settings led to another redis before the answer";
             self.auxiliary_failed("counter", &expiry.key, reason);

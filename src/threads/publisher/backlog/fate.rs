@@ -12,6 +12,7 @@ use crate::redis::kept;
 use crate::stats::Counter;
 use crate::threads::links::Limit;
 use crate::threads::publisher::expiries::Expiry;
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::refused::Fate;
 use crate::threads::publisher::replies::ReplyTo;
@@ -48,14 +49,20 @@ impl Backlog<'_> {
     /// Redis could not keep an event on this channel, with the error `text`. If it has no streams at all, that is
     /// reported once, and no other event is tried on this connection.
     pub(crate) fn not_kept(&mut self, channel: &[u8], text: &[u8]) {
-        self.shared.stats.not_kept.add(1);
         let error = ErrorReply::new(text);
         if kept::has_no_streams(text) {
+            self.shared.stats.not_kept.add(1);
             self.keeping.has_no_streams = true;
             self.note_limit(Limit::Streams, &error.to_string());
         } else {
-            self.auxiliary_failed("keep", channel, &format!("redis: {error}"));
+            self.lose_keeping(channel, &format!("redis: {error}"));
         }
+    }
+
+    /// An event on this channel is published and not kept.
+    pub(crate) fn lose_keeping(&mut self, channel: &[u8], reason: &str) {
+        self.shared.stats.not_kept.add(1);
+        self.auxiliary_failed(KEEP, channel, reason);
     }
 
     /// An item is lost: it is counted, and its caller learns of it, else the log and the game hook `RealtimeError`. The
@@ -175,6 +182,9 @@ impl Backlog<'_> {
             if run.is_reader() && pause.is_some() {
                 return self.refuse(item, error);
             }
+        }
+        if self.is_cluster() {
+            self.refused.is_of_cluster();
         }
         self.refused.push(item);
     }

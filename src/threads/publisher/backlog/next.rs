@@ -14,7 +14,6 @@
 use std::time::{Duration, Instant};
 
 use super::{Backlog, IDLE_CHECK};
-use crate::config::limits::HEARTBEAT;
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::pace::Pace;
 
@@ -207,7 +206,7 @@ impl Backlog<'_> {
         if !self.in_flight.is_empty() {
             return if self.in_flight.has_awaited() { Duration::ZERO } else { at.poll };
         }
-        let due = [Some(at.heartbeat + HEARTBEAT), self.leases.due(), self.expiries.due(at.now)];
+        let due = [Some(self.next_heartbeat(at.heartbeat)), self.leases.due(), self.expiries.due(at.now)];
         due.into_iter().flatten().map(|due| due.saturating_duration_since(at.now)).fold(IDLE_CHECK, Duration::min)
     }
 

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use super::{ANSWER_WAIT, End, Session};
 use crate::config::limits::{REFUSED_RETRY, SILENCE_MAX};
 use crate::redis::answer::Expect;
+use crate::redis::cluster::{HOME, LineNumber};
 use crate::redis::connection::{self, Role};
 use crate::redis::counter::{self, Form};
 use crate::redis::error_reply::{self, Class, ErrorReply};
 use crate::redis::leaderboard::SearchProgress;
-use crate::redis::reply::{OwnedReply, Reply};
+use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::threads::links::Limit;
-use crate::threads::publisher::backlog::Backlog;
+use crate::threads::publisher::backlog::{Backlog, REDIRECTS_MAX};
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::{LeaseRequest, Sent};
 use crate::threads::publisher::keeping::KEEP;
@@ -36,7 +37,14 @@ impl Session<'_, '_> {
         if std::mem::take(&mut self.has_unmatched) {
             self.match_answers()?;
         }
-        if self.backlog.wants_answer() && !self.connection.wait(ANSWER_WAIT).map_err(End::lost)? {
+        let patience = self.backlog.wants_answer().then_some(ANSWER_WAIT);
+        if !self.nodes.is_empty() {
+            // The answer that is waited for may come from any of them.
+            self.read_nodes(patience.filter(|_| self.backlog.in_flight_on(HOME) == 0))?;
+        }
+        if let Some(patience) = patience.filter(|_| self.backlog.in_flight_on(HOME) > 0)
+            && !self.connection.wait(patience).map_err(End::lost)?
+        {
             return Ok(());
         }
         while self.read_once()? >= READ_BYTES_FULL {}
@@ -60,45 +68,60 @@ impl Session<'_, '_> {
     /// Matches all replies in the decoder. Delivered publishes are counted once for all of them: their counters are
     /// shared with other threads.
     pub(super) fn match_answers(&mut self) -> Result<(), End> {
-        let (mut delivered, mut weight) = (0, 0);
-        self.shared.replies.note_heard();
-        let outcome = loop {
-            let reply = match self.decoder.next() {
-                Ok(Some(reply)) => reply,
-                Ok(None) => break Ok(()),
-                Err(err) => break Err(End::lost(err)),
-            };
-            let matched = match (self.backlog.take_answered(), reply) {
-                (Some(Sent::Item(Outgoing::Publish(publish))), Reply::Integer(_)) => {
-                    delivered += 1;
-                    weight += publish.weight();
-                    if publish.form.is_some() {
-                        self.shared.stats.kept.add(1);
-                        if self.backlog.keeping().scripts.succeeded() {
-                            self.shared.limits.lift(Limit::Streams);
-                        }
-                    }
-                    self.backlog.calm_down();
-                    self.backlog.note_success(&Outgoing::Publish(publish));
-                    Ok(())
-                }
-                (Some(Sent::Heartbeat), reply) => {
-                    self.heartbeat_is_out = false;
-                    check_role(self.shared, &reply.keep())
-                }
-                (Some(sent), reply) => answered(self.shared, self.backlog, sent, reply),
-                (None, other) => Err(End::lost(format!("{} that nobody asked for", other.describe()))),
-            };
-            if matched.is_err() {
-                break matched;
-            }
-        };
-        if delivered > 0 {
-            self.shared.stats.outbox.delivered.add(delivered);
-            self.shared.outbox.settle(delivered as usize, weight);
-        }
-        outcome
+        match_all(self.shared, self.backlog, HOME, &mut self.decoder, &mut self.heartbeat_is_out)
     }
+}
+
+/// As [`Session::match_answers`], on this line.
+pub(super) fn match_all(
+    shared: &Shared,
+    backlog: &mut Backlog<'_>,
+    line: LineNumber,
+    decoder: &mut Decoder,
+    heartbeat_is_out: &mut bool,
+) -> Result<(), End> {
+    let (mut delivered, mut weight) = (0, 0);
+    shared.replies.note_heard();
+    let outcome = loop {
+        let reply = match decoder.next() {
+            Ok(Some(reply)) => reply,
+            Ok(None) => break Ok(()),
+            Err(err) => break Err(End::lost(err)),
+        };
+        let matched = match (backlog.take_answered(line), reply) {
+            (Some(Sent::Item(Outgoing::Publish(publish))), Reply::Integer(_)) => {
+                delivered += 1;
+                weight += publish.weight();
+                if publish.form.is_some() {
+                    shared.stats.kept.add(1);
+                    if backlog.keeping().scripts.succeeded() {
+                        shared.limits.lift(Limit::Streams);
+                    }
+                }
+                backlog.calm_down();
+                backlog.note_success(&Outgoing::Publish(publish));
+                Ok(())
+            }
+            (Some(Sent::Heartbeat), reply) => {
+                *heartbeat_is_out = false;
+                check_role(shared, &reply.keep())
+            }
+            (Some(sent), Reply::Error(text)) => match backlog.follow_redirect(line, sent, text) {
+                Some(sent) => answered(shared, backlog, sent, reply),
+                None => Ok(()),
+            },
+            (Some(sent), reply) => answered(shared, backlog, sent, reply),
+            (None, other) => Err(End::lost(format!("{} that nobody asked for", other.describe()))),
+        };
+        if matched.is_err() {
+            break matched;
+        }
+    };
+    if delivered > 0 {
+        shared.stats.outbox.delivered.add(delivered);
+        shared.outbox.settle(delivered as usize, weight);
+    }
+    outcome
 }
 
 /// The answer to any command but a heartbeat and a publish that succeeded: those two come by far the most often, or
@@ -108,6 +131,11 @@ impl Session<'_, '_> {
 /// whole.
 fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply<'_>) -> Result<(), End> {
     match (sent, reply) {
+        (Sent::Item(Outgoing::Run(run)), Reply::Error(text))
+            if run.expects_error() && ErrorReply::new(text).class == Class::Never =>
+        {
+            finish_run(backlog, run, reply);
+        }
         (Sent::Item(item), Reply::Error(text)) => return item_refused(backlog, item, text),
         (Sent::Item(Outgoing::Run(run)), reply) => {
             backlog.calm_down();
@@ -132,6 +160,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
         }
         (Sent::Expiry(expiry), reply) => expiry_answered(backlog, expiry, reply),
         (Sent::Leases(request), reply) => return leases_answered(shared, backlog, &request, reply),
+        (Sent::Map, reply) => backlog.map_answered(reply),
         (Sent::Auxiliary(..) | Sent::Heartbeat, _) => {}
     }
     Ok(())
@@ -164,8 +193,17 @@ fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Resul
 
 /// Redis refused an event that was sent as a call of the script that keeps it. The script did not publish it: whatever
 /// stays wrong with the script, plain commands do their part.
-fn kept_refused(backlog: &mut Backlog<'_>, item: Outgoing, form: Form, text: &[u8]) -> Result<(), End> {
+fn kept_refused(backlog: &mut Backlog<'_>, mut item: Outgoing, form: Form, text: &[u8]) -> Result<(), End> {
     let error = ErrorReply::new(text);
+    if let Outgoing::Publish(publish) = &mut item
+        && error.is("CLUSTERDOWN")
+    {
+        // A cluster without a node for the stream passes events on all the same.
+        publish.redirects = REDIRECTS_MAX;
+        backlog.keeping().scripts.redirected();
+        backlog.put_off(item, &error, None);
+        return Ok(());
+    }
     match backlog.keeping().scripts.refused(form, text, error.class) {
         ScriptRefusal::Counter if error.class != Class::Never => return refused(backlog, item, &error),
         ScriptRefusal::Counter | ScriptRefusal::Script => backlog.keeping().scripts.forbid(),

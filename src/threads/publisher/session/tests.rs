@@ -46,7 +46,7 @@ fn with_session(test: impl FnOnce(&mut Session<'_, '_>)) {
     let attention = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
     let mut backlog = Backlog::new(&shared);
-    test(&mut Session::new(&shared, &connection, &mut backlog, 0));
+    test(&mut Session::new(&shared, &connection, &mut backlog, 0, 0));
 }
 
 fn set(reply_to: ReplyTo) -> Box<Run> {
@@ -276,7 +276,7 @@ fn a_counter_before_one_in_doubt_goes_without_a_number() {
         session.gather();
         assert_eq!(names(session), ["EVAL"]);
         session.backlog.connection_ended();
-        session.backlog.connected(0);
+        session.backlog.connected(0, Vec::new());
         session.backlog.put_back(Outgoing::Run(incr("n", 60)));
         session.shared.outbox.push_reader(get(1)).unwrap();
         session.gather();
@@ -409,7 +409,7 @@ fn leases_work_by_plain_commands() {
             let mut now = Instant::now();
             for (reply, is_ours, command, is_held) in [first, second] {
                 session.backlog.leases().want(fingerprint, Arc::clone(&lease));
-                session.backlog.ask_for_leases(now, &mut session.batch);
+                session.encode_leases(now);
                 assert_eq!(names(session), [command, "GET"], "{first:?} {second:?}");
                 let holder = if is_ours { ours(session) } else { other() };
                 answer(session, format!("{reply}\r\n{holder}").as_bytes());

@@ -1,9 +1,9 @@
-//! The program `realtime-log`: its output, its error output and its exit status.
+//! `realtime-cli log`: its output, its error output and its exit status.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,13 +12,15 @@ use realtime::facade::eventlog::path::LogPath;
 use realtime::facade::eventlog::writer::Writer;
 use realtime::facade::eventlog::{Format, LogSpec};
 
+use crate::tool;
+
 /// The log of one test, in a temporary folder.
 struct Log(PathBuf);
 
 impl Log {
     /// `count` records, a second apart from 1970-01-02 on, every fifth on channel `five`; segments of 64 KiB.
     fn of(name: &str, format: Format, count: u64) -> Log {
-        let folder = std::env::temp_dir().join(format!("realtime-log-{name}-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("realtime-cli-log-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = LogPath::parse(b"deaths.log").unwrap();
         let spec = LogSpec { format, max_bytes: 64 * 1024, ..LogSpec::new(path) };
@@ -40,8 +42,7 @@ impl Log {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_realtime-log"));
-        command.arg(arguments[0]).arg(self.path()).args(&arguments[1..]).output().unwrap()
+        tool().arg("log").arg(arguments[0]).arg(self.path()).args(&arguments[1..]).output().unwrap()
     }
 
     /// The numbers in the lines that `cat` prints.
@@ -131,7 +132,7 @@ fn files_beside_a_log_are_ignored_and_damaged_segments_are_reported() {
     fs::copy(beside("deaths.log.000001"), beside("deaths.log.231224")).unwrap();
     fs::create_dir(beside("deaths.log.000099")).unwrap();
     #[cfg(unix)]
-    assert!(Command::new("mkfifo").arg(beside("deaths.log.000098")).status().unwrap().success());
+    assert!(std::process::Command::new("mkfifo").arg(beside("deaths.log.000098")).status().unwrap().success());
     // The same without the `.lock` file that lists the segments of the log.
     for _ in 0..2 {
         assert!(log.cat(&[]).into_iter().eq(0..20_000));
@@ -152,13 +153,8 @@ fn files_beside_a_log_are_ignored_and_damaged_segments_are_reported() {
 #[test]
 fn a_closed_pipe_ends_cat_without_an_error() {
     let log = Log::of("pipe", Format::Binary, 20_000);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_realtime-log"))
-        .arg("cat")
-        .arg(log.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        tool().args(["log", "cat"]).arg(log.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("{\"time\":86400.000,\"seq\":1,"));
@@ -169,10 +165,18 @@ fn a_closed_pipe_ends_cat_without_an_error() {
 
 #[test]
 fn help_is_an_answer_and_no_error() {
-    for arguments in [&["--help"][..], &["-h"], &["cat", "--help"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_realtime-log")).args(arguments).output().unwrap();
+    for (arguments, usage) in [
+        (&["--help"][..], "usage: realtime-cli log cat|stat|verify LOG"),
+        (&["-h"], "usage: realtime-cli log cat|stat|verify LOG"),
+        (&["--version"], "realtime-cli 0."),
+        (&["log", "--help"], "usage: realtime-cli log cat LOG"),
+        (&["log", "cat", "-h"], "usage: realtime-cli log cat LOG"),
+        (&["tail", "--help"], "usage: realtime-cli tail PATTERN..."),
+        (&["serve", "--port", "1", "--help"], "usage: realtime-cli serve [PATTERN...]"),
+    ] {
+        let output = tool().args(arguments).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
-        assert!(output.stdout.starts_with(b"usage: realtime-log cat LOG"), "{arguments:?}: {output:?}");
+        assert!(output.stdout.starts_with(usage.as_bytes()), "{arguments:?}: {output:?}");
     }
 }
 
@@ -180,7 +184,7 @@ fn help_is_an_answer_and_no_error() {
 fn wrong_arguments_are_refused_with_the_reason() {
     let log = Log::of("usage", Format::Json, 1);
     for (arguments, reason) in [
-        (&["dance"][..], "there is no command `dance`"),
+        (&["dance"][..], "there is no command `log dance`"),
         (&["cat", "--since"], "`--since` has no value"),
         (&["cat", "--since", "soon"], "`--since` cannot be `soon`"),
         (&["cat", "--limit", "-1"], "`--limit` cannot be `-1`"),
@@ -191,11 +195,24 @@ fn wrong_arguments_are_refused_with_the_reason() {
         let output = log.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(text.contains(reason) && text.contains("usage: realtime-log"), "{text}");
+        assert!(text.contains(reason) && text.contains("usage: realtime-cli log cat"), "{text}");
     }
     for foreign in ["Cargo.toml", "no/such.log", "src"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_realtime-log")).args(["verify", foreign]).output().unwrap();
+        let output = tool().args(["log", "verify", foreign]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{foreign}");
         assert!(String::from_utf8(output.stderr).unwrap().contains(foreign));
+    }
+    for (arguments, reason) in [
+        (&[][..], "no command is given"),
+        (&["dance"], "there is no command `dance`"),
+        (&["log"], "`log` needs a command"),
+        (&["tail"], "no pattern is given"),
+        (&["tail", "a", "--port", "1"], "there is no option `--port`"),
+        (&["serve", "--json"], "there is no option `--json`"),
+    ] {
+        let output = tool().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(reason) && text.contains("usage: realtime-cli"), "{text}");
     }
 }
