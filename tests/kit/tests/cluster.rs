@@ -329,7 +329,7 @@ fn events_are_kept_by_the_node_of_their_stream() {
             let fresh = cluster.begin_move("p:rt:kept:chat1");
             cluster.command(&["DEL", "p:rt:kept:chat1"]);
             say(&mut here, &mut there, 60..80);
-            cluster.end_move(&fresh, &[]);
+            cluster.end_move(&fresh, &["p:rt:kept:chat1".to_owned()]);
             assert_eq!(kept(&mut here, "chat1"), (60..80).collect::<Vec<_>>());
             assert_eq!((here.stat("/not_kept"), here.stat("/kept"), here.errors()), (0, 480, vec![]));
         } else {
