@@ -87,9 +87,21 @@ impl Ledger {
     /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a
     /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
     /// before it.
-    #[optimize(speed)]
+    #[inline]
     pub fn see(&mut self, pattern: bool, name: &[u8], channel: &[u8], identity: &Identity<'_>, now: Instant) -> Sight {
-        let Identity { boot, seq, .. } = *identity;
+        self.see_number(pattern, name, channel, (identity.boot, identity.seq), now)
+    }
+
+    /// As [`Ledger::see`], for an event of this sender's process and number.
+    #[optimize(speed)]
+    pub(crate) fn see_number(
+        &mut self,
+        pattern: bool,
+        name: &[u8],
+        channel: &[u8],
+        (boot, seq): (u64, u64),
+        now: Instant,
+    ) -> Sight {
         if seq == 0 {
             return Sight::New { missed: 0 };
         }

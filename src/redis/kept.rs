@@ -4,9 +4,11 @@
 //! ```text
 //!   key    <prefix>rt:kept:<channel>            a stream of at most about `max_events` entries
 //!   entry  1732460000123-0  channel <channel>  event <payload>
-//!          Redis' time, ms  without the prefix  as published, with `_rt`
+//!          Redis' time, ms  without the prefix  as emitted, with `_rt`
 //! ```
 //!
+//! The published event tells its entry in `_rt` (`event/identity.rs`): a listener that comes back later knows where to read
+//! on. Plain commands, on a server that runs no scripts, cannot do that.
 //! An event whose answer was lost is sent again and then stands in the stream twice, with the same `_rt`: readers drop
 //! the second one (`redis/history.rs`). Commands: <https://redis.io/docs/latest/commands/xadd/>, since Redis 5.0.
 
@@ -31,6 +33,7 @@ pub(crate) const EVENT_FIELD: &[u8] = b"event";
 /// | `ARGV[3]` | the channel on the wire |
 /// | `ARGV[4]` | the channel without the prefix |
 /// | `ARGV[5]` | the payload |
+/// | `ARGV[6]` | `1`: the payload ends with `_rt` and `}`, and is published with its entry there |
 ///
 /// It answers as PUBLISH does. If the event cannot be kept it is published nevertheless, and the answer is an array: the
 /// number of receivers and the error. On a server that became a replica it does neither. Redis 5 needs the first line
@@ -41,13 +44,15 @@ local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'channel
 local failed = type(added) == 'table' and added.err
 if failed and string.find(failed, 'READONLY', 1, true) then return added end
 if not failed then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-local heard = redis.call('PUBLISH', ARGV[3], ARGV[5])
+local event = ARGV[5]
+if not failed and ARGV[6] == '1' then event = string.sub(event, 1, -3) .. ':@' .. added .. '\"}' end
+local heard = redis.call('PUBLISH', ARGV[3], event)
 if failed then return {heard, failed} end
 return heard
 ";
 
 /// SHA-1 of [`SCRIPT`], by which Redis knows it. A test compares it with the reply of a real Redis to SCRIPT LOAD.
-pub const SCRIPT_SHA: &str = "e1f8f728311ce2ae5f7236a6f339662c2d9bffdb";
+pub const SCRIPT_SHA: &str = "8ead53c23bd241b80157ab09f1249373eaf8f25f";
 
 /// How the events of one channel are kept: the words of the commands.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,14 +67,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Appends a call of the script.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, form: Form, channel: &[u8], payload: &[u8]) {
+    /// Appends a call of the script. `numbered`: the payload ends with an identity.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, form: Form, channel: &[u8], payload: &[u8], numbered: bool) {
         let [name, script]: [&[u8]; 2] = match form {
             Form::Eval => [b"EVAL", SCRIPT.as_bytes()],
             Form::EvalSha => [b"EVALSHA", SCRIPT_SHA.as_bytes()],
         };
         let (events, age, bare) = (self.max_events.as_bytes(), self.max_age_ms.as_bytes(), self.unprefixed(channel));
-        command::encode(out, &[name, script, b"1", &self.key, events, age, channel, bare, payload]);
+        let numbered: &[u8] = if numbered { b"1" } else { b"0" };
+        command::encode(out, &[name, script, b"1", &self.key, events, age, channel, bare, payload, numbered]);
     }
 
     /// Appends the plain commands: XADD, then PEXPIRE. PUBLISH follows.
@@ -110,8 +116,8 @@ mod tests {
             max_age_ms: "60000".into(),
         };
         for (form, expected) in [
-            (Some(Form::Eval), "*9 EVAL SCRIPT 1 p:rt:kept:chat 10 60000 p:chat chat {}".to_owned()),
-            (Some(Form::EvalSha), format!("*9 EVALSHA {SCRIPT_SHA} 1 p:rt:kept:chat 10 60000 p:chat chat {{}}")),
+            (Some(Form::Eval), "*10 EVAL SCRIPT 1 p:rt:kept:chat 10 60000 p:chat chat {} 1".to_owned()),
+            (Some(Form::EvalSha), format!("*10 EVALSHA {SCRIPT_SHA} 1 p:rt:kept:chat 10 60000 p:chat chat {{}} 1")),
             (
                 None,
                 "*10 XADD p:rt:kept:chat MAXLEN ~ 10 * channel chat event {} *3 PEXPIRE p:rt:kept:chat 60000"
@@ -120,7 +126,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             match form {
-                Some(form) => target.encode(&mut out, form, b"p:chat", b"{}"),
+                Some(form) => target.encode(&mut out, form, b"p:chat", b"{}", true),
                 None => target.encode_plain(&mut out, b"p:chat", b"{}"),
             }
             assert_eq!(words(&out), expected);

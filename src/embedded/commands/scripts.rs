@@ -115,7 +115,7 @@ fn is_held(store: &mut Store, key: &[u8], boot: &[u8], now: u64) -> Result<bool,
 
 /// [`kept::SCRIPT`] on a server without streams: the event is published and not kept.
 fn keep(ask: &mut Ask<'_>, _: &[&[u8]], arguments: &[&[u8]]) -> Ran {
-    let [_, _, channel, _, payload] = arguments else { return Err(BAD_CALL) };
+    let [_, _, channel, _, payload, _] = arguments else { return Err(BAD_CALL) };
     let heard = pubsub::heard(ask, channel, payload);
     let out = ask.out();
     out.array(2);

@@ -54,8 +54,7 @@ impl Session<'_, '_> {
             return (HOME, None);
         }
         let line = publish.asked_at.unwrap_or_else(|| self.backlog.line_of_key(&target.key));
-        let prepared =
-            if publish.redirects >= REDIRECTS_MAX { Err(NO_NODE.to_owned()) } else { self.prepare(line) };
+        let prepared = if publish.redirects >= REDIRECTS_MAX { Err(NO_NODE.to_owned()) } else { self.prepare(line) };
         if let Err(reason) = prepared {
             self.backlog.lose_keeping(channel, &reason);
             return (HOME, None);
@@ -72,7 +71,7 @@ impl Session<'_, '_> {
         }
         // The other nodes may not know the script by its SHA.
         let form = if self.backlog.is_cluster() { Form::Eval } else { form };
-        target.encode(self.batch_of(line), form, channel, payload);
+        target.encode(self.batch_of(line), form, channel, payload, publish.head().repeatable);
         self.backlog.keeping().scripts.was_sent();
         (line, Some(form))
     }
