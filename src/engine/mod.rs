@@ -19,6 +19,7 @@
 //! | `emit`, `matched`, `keeps` | How does an event leave this server, which hooks act on it, and which does Redis keep? |
 //! | `submit`, `requests`, `pending`, `patience`, `event_log` | How does a script ask for values and records, and how long may it wait? |
 //! | `pump`, `gathering` | Which call is next in this tick? |
+//! | `followers`, `follower`, `known_places` | How does a listener with `missed` get the events that it missed? |
 //! | `settings`, `report`, `flush`, `refusal` | How do settings change, which numbers do people see, how does a state end, why was a request refused? |
 
 use std::io;
@@ -43,9 +44,12 @@ pub(crate) mod call;
 
 // Who wants which events.
 mod aggregators;
+mod follower;
+mod followers;
 mod grace;
 mod hooks;
 mod keeps;
+mod known_places;
 mod listeners;
 mod loads;
 mod matched;
@@ -190,6 +194,7 @@ impl Engine {
         self.grace.restart();
         let mut callbacks = self.end_loads();
         callbacks.extend(self.pump.interrupt(&self.shared));
+        self.pump.followers.detach(&self.shared);
         callbacks.append(&mut self.listeners.detach());
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
@@ -222,7 +227,20 @@ impl Engine {
         }
         self.follow();
         self.publish_changes();
+        self.follow_streams(now);
         (now + self.config.tick_budget, released)
+    }
+
+    /// The tick of the listeners with `missed`.
+    fn follow_streams(&mut self, now: Instant) {
+        if self.pump.followers.is_empty() {
+            return;
+        }
+        let Engine { shared, listeners, config, routes_version, generation, .. } = self;
+        let (routes_version, generation) = (*routes_version, *generation);
+        self.pump.followers.tick(&followers::Moment { shared, listeners, config, routes_version, generation, now });
+        // Followers that ended change the routes.
+        self.follow();
     }
 
     /// Drops everything of the previous state that the attached one did not register again.
@@ -230,6 +248,7 @@ impl Engine {
         self.listeners.drop_kept();
         self.hooks.drop_kept();
         self.shared.keeps.end_others(self.generation);
+        self.pump.followers.drop_old(self.generation, &self.shared);
         self.has_old_keeps = false;
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
         for item in self.aggregators.drop_kept() {

@@ -4,9 +4,12 @@
 
 use std::cell::Cell;
 
+use serde_json::Value;
+
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
-use crate::engine::CallbackRef;
+use crate::engine::{CallbackRef, Engine};
+use crate::hooks::members::Members;
 use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
 use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
@@ -81,7 +84,8 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Bytes) -> Result<(),
 }
 
 entry! {
-    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Adds a listener, or replaces the one with this id.
+    /// `realtime.On(channel, [id,] callback [, options]) -> id | nil, reason`. Adds a listener, or replaces the one with
+    /// this id. The option `missed`: it gets from the stream of the channel what it missed.
     /// Upvalue 2: the prelude's `takes_meta`.
     on, run_on
 }
@@ -94,8 +98,13 @@ fn run_on(lua: Lua) -> EntryOutcome {
         LUA_TSTRING => return bad(lua, 3, "On", "function"),
         _ => return bad(lua, 2, "On", "function"),
     };
-    let process = match process(lua) {
-        Ok(process) => process,
+    let missed = match lua.type_of(callback + 1) {
+        LUA_TNONE | LUA_TNIL => Ok(false),
+        LUA_TTABLE => read_options(lua, Some(callback + 1)).and_then(|options| wants_missed(&options)),
+        _ => return bad(lua, callback + 1, "On", "table"),
+    };
+    let (process, missed) = match process(lua).map_err(str::to_owned).and_then(|process| Ok((process, missed?))) {
+        Ok(ready) => ready,
         Err(reason) => return refused(None, reason),
     };
     lua.push_value(HELPER);
@@ -106,7 +115,8 @@ fn run_on(lua: Lua) -> EntryOutcome {
     // A call leaves its result or error; without a call, the function and its argument are still there.
     lua.pop(if called.is_some() { 1 } else { 2 });
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
-    let registered = process.engine().on(channel, id, kept, wants_meta);
+    let register = if missed { Engine::on_missed } else { Engine::on };
+    let registered = register(&mut process.engine(), channel, id, kept, wants_meta);
     match registered {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|callback| lua.release(callback));
@@ -117,6 +127,13 @@ fn run_on(lua: Lua) -> EntryOutcome {
             refused(None, refusal.to_string())
         }
     }
+}
+
+/// The option `missed` of On; unknown ones are errors.
+fn wants_missed(options: &Value) -> Result<bool, String> {
+    let members = Members::of(options, "", "a table of options").map_err(|err| err.to_string())?;
+    members.only(&[], &["missed"]).map_err(|err| err.to_string())?;
+    Ok(members.switch("missed").map_err(|err| err.to_string())?.unwrap_or(false))
 }
 
 entry! {

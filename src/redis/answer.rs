@@ -33,6 +33,8 @@ pub(crate) enum Expect {
     Ranked,
     /// Entries of a stream of kept events: a list, newest last.
     History,
+    /// The same for a listener that reads on: [`history::push_entries`], which is no tape.
+    Entries,
 }
 
 /// Values for Lua.
@@ -63,6 +65,8 @@ impl Expect {
             (Expect::Number, Reply::Bulk(digits)) => push_number(&mut tape, digits),
             (Expect::Ranked, Reply::Array(array)) => return ranked_from(array),
             (Expect::History, Reply::Array(array)) => history::push_events(array, &mut tape),
+            (Expect::Entries, Reply::Array(array)) => history::push_entries(array, &mut tape),
+            (Expect::Entries, other) => return Err(format!("redis: expected entries, found {}", other.describe())),
             _ => push_any(&mut tape, reply, false),
         }
         Ok(Answer { tape, values: 1 })

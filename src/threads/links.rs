@@ -300,6 +300,8 @@ impl Published {
 pub(crate) struct Settled {
     /// 0: none.
     version: AtomicU64,
+    /// How often a subscribed connection ended.
+    losses: AtomicU64,
     request: Mutex<SettleRequest>,
     changed: Condvar,
 }
@@ -354,12 +356,18 @@ impl Settled {
     /// The subscribed connection ended, and all subscriptions with it.
     pub(crate) fn lost(&self) {
         let mut request = lock(&self.request);
+        self.losses.fetch_add(1, Ordering::AcqRel);
         self.version.store(0, Ordering::Release);
         *request = SettleRequest { since: Some(Instant::now()), news: None };
     }
 
     pub(crate) fn is_reached(&self, version: u64) -> bool {
         self.version.load(Ordering::Acquire) >= version
+    }
+
+    /// How often a subscribed connection ended. Raised before the first event of the next one.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Makes a waiting publisher look at its `give_up` again.
