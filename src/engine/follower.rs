@@ -306,19 +306,25 @@ impl Follower {
         self.look(around.shared);
         match self.state {
             State::Off => true,
-            State::Live if self.takes_plain || !entry_of(event).is_none() => {
-                self.is_new(event, self.reports_gaps, around)
-            }
-            State::Live => {
-                self.state = State::Waiting;
-                self.hold(event, around.shared);
-                false
-            }
-            _ => {
+            State::Live if !self.wants_stream(event, around) => self.is_new(event, self.reports_gaps, around),
+            state => {
+                if state == State::Live {
+                    self.state = State::Waiting;
+                }
                 self.hold(event, around.shared);
                 false
             }
         }
+    }
+
+    /// Whether the stream has to be read before this live event: nobody knows its entry, or numbers before it are missing,
+    /// as when a link between two nodes of a cluster broke.
+    fn wants_stream(&self, event: &Event, around: &mut Around<'_>) -> bool {
+        if entry_of(event).is_none() {
+            return !self.takes_plain;
+        }
+        let number = event.origin().map_or((0, 0), |origin| (origin.boot, origin.seq));
+        around.ledger.has_gap(false, &self.name(), self.topic.name(), number)
     }
 
     /// Keeps a copy of a live event until the stream is read.

@@ -129,6 +129,13 @@ impl Ledger {
         }
     }
 
+    /// Whether numbers are missing between the last event of this source and this one. Nothing is recorded.
+    pub(crate) fn has_gap(&mut self, pattern: bool, name: &[u8], channel: &[u8], (boot, seq): (u64, u64)) -> bool {
+        let (subscription, channel) = (self.subscription(pattern, name), self.hasher.hash_one(channel));
+        let [(_, last), ..] = self.seen.at((subscription, boot, channel)).regions;
+        last > 0 && seq > last + 1
+    }
+
     /// True if this is the first event of a server of this name. Further names than [`SERVERS_MAX`] do not count. Runs for
     /// each event, and events of one server come in runs.
     pub(crate) fn is_first_of(&mut self, boot: u64, server: &str) -> bool {

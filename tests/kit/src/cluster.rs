@@ -22,6 +22,11 @@ impl Cluster {
                 let info = node.command(&["CLUSTER", "INFO"]);
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
             });
+            // An event that a node publishes goes over its links to the others, and is lost without them.
+            wait_until("the nodes have links", || {
+                let nodes = node.command(&["CLUSTER", "NODES"]);
+                !nodes.contains("disconnected") && !nodes.contains("handshake")
+            });
         }
         cluster
     }
