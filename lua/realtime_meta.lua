@@ -15,6 +15,7 @@ realtime.Null = nil
 ---Information about an event besides its data.
 ---@class realtime.Meta
 ---@field pattern? string the pattern of this listener, if it listens to a pattern
+---@field missed? boolean true if the event comes late, from the stream of its channel (`realtime.ListenOptions`)
 ---@field raw? boolean `data` is the payload's text, because it is no JSON, has more than 32 levels or 15,000 values, or took Lua too long
 ---@field server? string the name of the sending server; this and the fields below exist only for objects that this module sent, here or on another server
 ---@field seq? integer the event's number on its channel, from 1
@@ -28,15 +29,19 @@ realtime.Null = nil
 ---@return string? reason starts with a code: `queue_full`, `too_large`, `encode`, `closed`
 function realtime.Emit(channel, data) end
 
+---@class realtime.ListenOptions
+---@field missed? boolean also get the events that came while this server was away, its link was down or the map changed, if `Keep` was called where they were emitted; needs an id and one channel
+
 ---Listens to a channel, or to a pattern if the name contains `*`, `?` or `[`. A listener with the same id on the same channel
 ---is replaced.
 ---@param channel string
 ---@param id string
 ---@param callback fun(data: any, channel: string, meta: realtime.Meta)
+---@param options? realtime.ListenOptions
 ---@return string? id
 ---@return string? reason
 ---@overload fun(channel: string, callback: fun(data: any, channel: string, meta: realtime.Meta)): string?, string?
-function realtime.On(channel, id, callback) end
+function realtime.On(channel, id, callback, options) end
 
 ---Removes one listener of the channel, or all of them.
 ---@param channel string
@@ -394,6 +399,10 @@ function realtime.Configure(options) end
 ---@field resent integer commands sent again
 ---@field kept integer events that Redis keeps (`Keep`)
 ---@field not_kept integer events that were published and could not be kept
+---@field caught_up integer events that listeners with `missed` got from streams
+---@field caught_up_repeats integer entries of streams that they had got before
+---@field places_lost integer places of such listeners that Redis no longer had
+---@field missed_dropped integer events outside the stream that came while such a listener read it, and found no room
 ---@field missed integer events of other servers that never arrived, as reported by `RealtimeGap`
 ---@field relayed integer events whose `_rt` belongs to another channel or is malformed
 ---@field refused_too_large integer calls refused for a size limit
@@ -418,10 +427,10 @@ function realtime.Stats() end
 -- Game hooks, for hook.Add. The module ignores their return values.
 -- RealtimeConnected()
 -- RealtimeDisconnected(reason: string)
--- RealtimeGap(channel: string, server: string, missed: integer)
+-- RealtimeGap(channel: string, server: string, missed: integer), with "" and 0 if nobody knows whose and how many
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"keep"|"file", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"keep"|"missed"|"file", target: string, reason: string)
 
 -- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
 

@@ -436,10 +436,20 @@ fn the_server_that_is_killed() {
     }
 }
 
-fn start(url: &str, path: &std::path::Path) -> Child {
+/// A process that ends with the test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(url: &str, path: &std::path::Path) -> Killed {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "the_server_that_is_killed", "--nocapture"]);
-    command.env(CHILD, format!("{url} {}", path.display())).spawn().unwrap()
+    Killed(command.env(CHILD, format!("{url} {}", path.display())).spawn().unwrap())
 }
 
 /// Emits 200 events a second for so long.
@@ -466,15 +476,14 @@ fn a_killed_server_gets_all_that_was_emitted_while_it_was_dead() {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
     let mut next = 0;
-    let mut child = start(&redis.url(), &first);
+    let child = start(&redis.url(), &first);
     wait_until("it has its place", || redis.command(&["EXISTS", "p:rt:place:in:4:chat:shop"]) == "1");
     emit_for(&mut out, &mut next, Duration::from_secs(3));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     let killed_at = next;
     emit_for(&mut out, &mut next, Duration::from_secs(away));
     let (back_at, began) = (next, Instant::now());
-    let mut child = start(&redis.url(), &second);
+    let child = start(&redis.url(), &second);
     // Live events flow meanwhile, until one comes live: it has caught up.
     wait_until("it has caught up", || {
         emit_for(&mut out, &mut next, Duration::from_millis(50));
@@ -484,8 +493,7 @@ fn a_killed_server_gets_all_that_was_emitted_while_it_was_dead() {
     emit_for(&mut out, &mut next, Duration::from_secs(1));
     let end = next;
     wait_until("the last", || read(&second).contains(&format!("1 chat {}\n", end - 1)));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     let (first, second) = (read(&first), read(&second));
     assert!(!first.contains("gap") && !second.contains("gap"), "nothing was lost");
     let [before, after] = [&first, &second].map(|text| {
