@@ -151,7 +151,7 @@ impl Follower {
     }
 
     /// The name of its numbers in the ledger.
-    fn name(&self) -> Vec<u8> {
+    pub(super) fn name(&self) -> Vec<u8> {
         [self.topic.name(), b"\0", &self.id].concat()
     }
 
@@ -525,3 +525,6 @@ fn place_in(answer: &Answer) -> Option<StreamId> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,6 +154,7 @@ impl Followers {
             self.save(number, place, shared, Instant::now());
         }
         if let Some(follower) = self.list.remove(&number) {
+            self.ledger.forget(false, &follower.name());
             self.ended.push(follower.topic);
         }
     }

@@ -148,11 +148,12 @@ impl Routes {
 
     /// Whether its listeners report gaps themselves. False for a topic with hooks or aggregators, which read no stream.
     pub(crate) fn recovers(&mut self, topic: &Arc<Topic>, recovers: bool) -> bool {
-        let mut does = false;
-        self.change(topic, &mut |route| {
-            route.recovers = recovers && !route.is_acted_on();
-            does = route.recovers;
-        });
+        let Some(route) = self.get(topic.is_pattern(), &topic.wire_name(&self.prefix)) else { return false };
+        let does = recovers && !route.is_acted_on();
+        // Mostly nothing changes, and looking is cheap.
+        if route.recovers != does {
+            self.change(topic, &mut |route| route.recovers = does);
+        }
         does
     }
 

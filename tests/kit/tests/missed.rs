@@ -368,6 +368,66 @@ fn each_listener_has_its_place() {
     out.stop();
 }
 
+/// Replies that would be too large are asked for in smaller steps.
+#[test]
+fn large_events_come_in_small_steps() {
+    let redis = Redis::start(&[]);
+    let mut out = emitter(&redis.url(), "[]");
+    let mut server = receiver(&redis.url());
+    wait_live(&redis, &mut server);
+    server.leave();
+    let filling = "x".repeat(500_000);
+    for n in 0..140 {
+        out.emit("chat", &format!(r#"{{"n":{n},"filling":"{filling}"}}"#)).unwrap();
+        out.wait(|server| server.stat("/outbox/waiting") == 0);
+    }
+    let mut server = receiver(&redis.url());
+    server.wait(|server| server.heard.len() >= 140);
+    rest(&mut server);
+    assert_eq!(server.heard, missed(0..140));
+    server.leave();
+    out.stop();
+}
+
+/// A listener that is removed and comes back in the same process; then other names, whose places and streams are others.
+#[test]
+fn a_listener_that_comes_back_reads_on() {
+    let redis = Redis::start(&[]);
+    let mut out = emitter(&redis.url(), "[]");
+    let mut server = receiver(&redis.url());
+    wait_live(&redis, &mut server);
+    say(&mut out, 0..10);
+    server.hear(10);
+    server.engine.off(b"chat", Some(b"shop"));
+    server.tick();
+    say(&mut out, 10..20);
+    server.on_missed("chat", "shop", 1);
+    server.wait(|server| server.heard.len() >= 20);
+    rest(&mut server);
+    assert_eq!(server.heard, [live(0..10), missed(10..20)].concat());
+    // Replaced by a listener that wants live events only.
+    server.on("other", 2);
+    let callback = realtime::facade::engine::CallbackRef(1);
+    server.engine.on(b"chat", Some(b"shop"), callback, false).unwrap();
+    say(&mut out, 20..25);
+    server.hear(25);
+    assert_eq!(server.heard[20..], live(20..25));
+    server.on_missed("chat", "shop", 1);
+    for prefix in ["q:", "p:"] {
+        server.engine.configure(&json!({ "prefix": prefix }).to_string()).unwrap();
+        let key = format!("{prefix}rt:place:in:4:chat:shop");
+        server.wait(|_| redis.command(&["EXISTS", &key]) == "1");
+    }
+    rest(&mut server);
+    let before = server.heard.len();
+    say(&mut out, 30..35);
+    server.wait(|server| server.heard.len() >= before + 5);
+    rest(&mut server);
+    assert_eq!(numbers(&server.heard[before..]), (30..35).collect::<Vec<_>>());
+    server.leave();
+    out.stop();
+}
+
 /// Redis lets this user read no streams, or has none: live events come, and it is told once.
 #[test]
 fn without_streams_live_events_come() {
