@@ -1,6 +1,8 @@
 //! Listeners with `missed`: a server that was away, links that are cut, map changes, streams that forget. Each event comes
 //! once and in order, or its loss is told.
 
+#![allow(clippy::print_stdout, reason = "how soon a server has caught up is for people to read")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Child, Command};
