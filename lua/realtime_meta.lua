@@ -15,6 +15,7 @@ realtime.Null = nil
 ---Information about an event besides its data.
 ---@class realtime.Meta
 ---@field pattern? string the pattern of this listener, if it listens to a pattern
+---@field missed? boolean true if the event comes late, from the stream of its channel (`realtime.ListenOptions`)
 ---@field raw? boolean `data` is the payload's text, because it is no JSON, has more than 32 levels or 15,000 values, or took Lua too long
 ---@field server? string the name of the sending server; this and the fields below exist only for objects that this module sent, here or on another server
 ---@field seq? integer the event's number on its channel, from 1
@@ -28,15 +29,19 @@ realtime.Null = nil
 ---@return string? reason starts with a code: `queue_full`, `too_large`, `encode`, `closed`
 function realtime.Emit(channel, data) end
 
+---@class realtime.ListenOptions
+---@field missed? boolean also get the events that came while this server was away, its link was down or the map changed, if `Keep` was called where they were emitted; needs an id and one channel
+
 ---Listens to a channel, or to a pattern if the name contains `*`, `?` or `[`. A listener with the same id on the same channel
 ---is replaced.
 ---@param channel string
 ---@param id string
 ---@param callback fun(data: any, channel: string, meta: realtime.Meta)
+---@param options? realtime.ListenOptions
 ---@return string? id
 ---@return string? reason
 ---@overload fun(channel: string, callback: fun(data: any, channel: string, meta: realtime.Meta)): string?, string?
-function realtime.On(channel, id, callback) end
+function realtime.On(channel, id, callback, options) end
 
 ---Removes one listener of the channel, or all of them.
 ---@param channel string
@@ -64,6 +69,33 @@ function realtime.Status() end
 ---@field rank integer from 1
 ---@field name string
 ---@field score number
+
+---@class realtime.KeepOptions
+---@field max_events? integer events in the stream of one channel, about: 1 to 1000000; 10000 if left out
+---@field max_age? integer seconds from the last event of a channel to the end of its stream: 1 to 2592000 (30 days); 86400 if left out
+
+---@class realtime.KeptEvent
+---@field data any as a listener would get it
+---@field channel string
+---@field time number Unix seconds by the clock of Redis, to the millisecond
+---@field id string the entry of the stream, as XRANGE takes it
+
+---Has Redis keep the events of a channel or pattern that this server emits from now on, for `History`; `false` ends it.
+---Needs Redis 5 or later.
+---@param channel string with `*`, `?` or `[` a pattern
+---@param options? realtime.KeepOptions|false
+---@return boolean kept
+---@return string? reason starts with a code: `config`, `encode`, `too_large`, `closed`
+function realtime.Keep(channel, options) end
+
+---Reads the last `n` events of a channel that Redis keeps, newest last. Without a callback it waits, at most
+---`sync_timeout_ms`, and does not wait for events emitted just before; with one it returns true.
+---@param channel string
+---@param n integer 1 to 1000
+---@return realtime.KeptEvent[]? events
+---@return string? reason
+---@overload fun(channel: string, n: integer, callback: fun(events?: realtime.KeptEvent[], err?: string)): true?, string?
+function realtime.History(channel, n) end
 
 ---Stores a value. Never waits. A string is stored as its bytes, a number as decimal text, a table as JSON.
 ---@param key string
@@ -392,6 +424,12 @@ function realtime.Configure(options) end
 ---@field reconnects integer connections lost after they were ready
 ---@field connect_failures integer failed attempts to connect
 ---@field resent integer commands sent again
+---@field kept integer events that Redis keeps (`Keep`)
+---@field not_kept integer events that were published and could not be kept
+---@field caught_up integer events that listeners with `missed` got from streams
+---@field caught_up_repeats integer entries of streams that they had got before
+---@field places_lost integer places of such listeners that Redis no longer had
+---@field missed_dropped integer events outside the stream that came while such a listener read it, and found no room
 ---@field missed integer events of other servers that never arrived, as reported by `RealtimeGap`
 ---@field relayed integer events whose `_rt` belongs to another channel or is malformed
 ---@field refused_too_large integer calls refused for a size limit
@@ -416,12 +454,12 @@ function realtime.Stats() end
 -- Game hooks, for hook.Add. The module ignores their return values.
 -- RealtimeConnected()
 -- RealtimeDisconnected(reason: string)
--- RealtimeGap(channel: string, server: string, missed: integer)
+-- RealtimeGap(channel: string, server: string, missed: integer), with "" and 0 if nobody knows whose and how many
 -- RealtimeServerUp(name: string)
 -- RealtimeServerDown(name: string)
 -- RealtimeOverflow(queue: string, dropped: integer)
 -- RealtimeActionFailed(hook_id: string, type: string, reason: string)
--- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"presence"|"file", target: string, reason: string)
+-- RealtimeError(operation: "connect"|"subscribe"|"publish"|"receive"|"set"|"setex"|"incr"|"del"|"expire"|"command"|"counter"|"script"|"lease"|"presence"|"keep"|"missed"|"file", target: string, reason: string)
 
 -- Standard events of lua/autorun/server/realtime_game_hooks.lua. Each event has the fields of `realtime.event.Base`.
 

@@ -125,6 +125,9 @@ pub mod redis {
     pub mod error_reply {
         pub use crate::redis::error_reply::{Class, ErrorReply};
     }
+    pub mod kept {
+        pub use crate::redis::kept::{SCRIPT, SCRIPT_SHA};
+    }
     pub mod lease {
         pub use crate::redis::lease::{FREE, FREE_SHA, TAKE, TAKE_SHA};
     }

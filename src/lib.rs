@@ -49,6 +49,7 @@
 //! | `rt-subscriber` | [`threads::subscriber`] | its socket, connecting | bytes, a heartbeat, the end of its connection, stop |
 //! | `rt-embedded` | [`threads::embedded`], the loop of [`embedded::server`] | its sockets, or a question while it does not serve | a client, a question, a wish to save, stop |
 //! | `rt-save` | one write of the embedded server's values | the disk | |
+//! | `rt-places` | one line of the file of [`engine`] that remembers listeners with `missed` | the disk | |
 //! | `rt-selftest` | [`threads::selftest`], while one runs | sockets and files of its own | its deadlines |
 //! | `rt-actions` | [`threads::actions`], the clock of [`threads::actions::collector`] | its queue | an event of this server's own, the end of a window, stop |
 //! | `rt-files` | [`threads::files`], [`threads::metrics`] | its queue, the disk | a job, a sync, a metrics file or another attempt that is due, a change of the settings, stop |

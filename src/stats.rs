@@ -306,6 +306,17 @@ counters! {
         connect_failures,
         /// Commands written again because their connection ended before the answer, or because Redis was busy.
         resent,
+        /// Events that Redis keeps (`Keep`), and those that it should have kept and could not.
+        kept,
+        not_kept,
+        /// Events that listeners with `missed` got from streams, and entries there that they had got before.
+        caught_up,
+        caught_up_repeats,
+        /// Places of listeners with `missed` that the stream no longer held (`RealtimeGap` without a number).
+        places_lost,
+        /// Events without an entry in a stream that a listener with `missed` did not get: too many came while it read, or
+        /// they were lost in a panic of the library.
+        missed_dropped,
         /// Other servers whose events came, by their names.
         servers_heard,
         /// Events of other servers that never came, by the gaps in their numbers (`RealtimeGap`).

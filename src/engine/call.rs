@@ -77,6 +77,26 @@ pub struct Deliver {
     pub(super) until: u64,
     /// No listener follows, so the event is done with this Call.
     pub(super) is_last: bool,
+    /// The listener reads streams, and this is its event.
+    pub(super) follow: Option<Follow>,
+}
+
+/// An event for a listener that reads the stream of its channel (`engine/followers.rs`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Follow {
+    /// The number of the follower.
+    pub(super) number: u64,
+    /// It has waited for the follower's turn: it comes from the stream, or was held back.
+    pub(super) is_own: bool,
+    /// It comes from the stream.
+    pub(super) is_missed: bool,
+}
+
+impl Deliver {
+    /// Whether the listener gets the event late, from the stream of its channel.
+    pub fn is_missed(&self) -> bool {
+        self.follow.is_some_and(|follow| follow.is_missed)
+    }
 }
 
 /// The answer of a command on its way to its callback, which is called this once.

@@ -18,6 +18,8 @@ pub(crate) struct Listener {
     pub(crate) callback: CallbackRef,
     /// The function takes a third argument, the event's meta table.
     pub(crate) wants_meta: bool,
+    /// Its follower, if it reads the stream of its channel (`engine/followers.rs`).
+    pub(super) follower: Option<u64>,
 }
 
 /// The listener whose turn it is.
@@ -74,7 +76,8 @@ impl Listeners {
             *newest += 1;
             *newest
         });
-        let replaced = listeners.put(&id, serial, Listener { id: Arc::clone(&id), callback, wants_meta });
+        let replaced =
+            listeners.put(&id, serial, Listener { id: Arc::clone(&id), callback, wants_meta, follower: None });
         *count += usize::from(replaced.is_none());
         (id, replaced.map(|listener| listener.callback))
     }
@@ -94,6 +97,31 @@ impl Listeners {
             self.changes.push((topic, is_kept));
         }
         removed
+    }
+
+    /// The listener of this channel and id, and its serial.
+    pub(super) fn get(&self, channel: &[u8], id: &[u8]) -> Option<(u64, &Listener)> {
+        let listeners = &self.topics.get(channel)?.listeners;
+        Some((listeners.serial(id)?, listeners.get(id)?))
+    }
+
+    /// Notes the follower of a listener.
+    pub(super) fn set_follower(&mut self, channel: &[u8], id: &[u8], follower: u64) {
+        let Some(on_topic) = self.topics.get_mut(channel) else { return };
+        if let Some(listener) = on_topic.listeners.serial(id).and_then(|serial| on_topic.listeners.at_mut(serial)) {
+            listener.follower = Some(follower);
+        }
+    }
+
+    /// The follower of the listener of this channel and id.
+    pub(super) fn follower(&self, channel: &[u8], id: &[u8]) -> Option<u64> {
+        self.get(channel, id)?.1.follower
+    }
+
+    /// Whether all listeners of the topic have a follower.
+    pub(super) fn all_follow(&self, topic: &Topic) -> bool {
+        let on_topic = self.topics.get(topic.name());
+        on_topic.is_some_and(|on_topic| on_topic.listeners.iter().all(|(_, listener)| listener.follower.is_some()))
     }
 
     /// The first listener of the topic that was registered after the serial `after` and not after `until`.

@@ -16,9 +16,10 @@
 //! |---|---|
 //! | `call` | Which values pass between the engine and Lua? |
 //! | `register`, `registry`, `listeners`, `registrations`, `hooks`, `aggregators`, `loads`, `grace` | Who wants which events, and how long? |
-//! | `emit`, `matched` | How does an event leave this server, and which hooks act on it? |
+//! | `emit`, `matched`, `keeps` | How does an event leave this server, which hooks act on it, and which does Redis keep? |
 //! | `submit`, `requests`, `pending`, `patience`, `event_log` | How does a script ask for values and records, and how long may it wait? |
 //! | `pump`, `gathering` | Which call is next in this tick? |
+//! | `followers`, `follower`, `known_places` | How does a listener with `missed` get the events that it missed? |
 //! | `settings`, `report`, `flush`, `refusal` | How do settings change, which numbers do people see, how does a state end, why was a request refused? |
 
 use std::io;
@@ -48,8 +49,12 @@ pub(crate) mod call;
 
 // Who wants which events.
 mod aggregators;
+mod follower;
+mod followers;
 mod grace;
 mod hooks;
+mod keeps;
+mod known_places;
 mod listeners;
 mod loads;
 mod matched;
@@ -112,6 +117,8 @@ pub struct Engine {
     generation: u64,
     /// The number of the last state that was attached.
     attached_before: u64,
+    /// Channels that an earlier state asked Redis to keep, and the grace period is not over.
+    has_old_keeps: bool,
 }
 
 impl Engine {
@@ -144,6 +151,7 @@ impl Engine {
             pump: Pump::default(),
             generation: 0,
             attached_before: 0,
+            has_old_keeps: false,
             config,
         })
     }
@@ -187,9 +195,11 @@ impl Engine {
     /// still queued. The registrations stay for the next state.
     pub fn detach(&mut self) -> (Vec<CallbackRef>, Flush) {
         self.generation = 0;
+        self.has_old_keeps = self.shared.keeps.is_used();
         self.grace.restart();
         let mut callbacks = self.end_loads();
         callbacks.extend(self.pump.interrupt(&self.shared));
+        self.pump.followers.detach(&self.shared);
         callbacks.append(&mut self.listeners.detach());
         callbacks.append(&mut self.aggregators.detach());
         callbacks.append(&mut self.pending.detach());
@@ -226,7 +236,8 @@ impl Engine {
         let mut released = self.end_loads();
         released.append(&mut self.pump.take_orphans());
         self.grace.begin(now);
-        let keeps_any = self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any();
+        let keeps_any =
+            self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() || self.has_old_keeps;
         if keeps_any && self.grace.is_over(now) {
             self.drop_kept();
         } else if keeps_any {
@@ -235,13 +246,29 @@ impl Engine {
         }
         self.follow();
         self.publish_changes();
+        self.follow_streams(now);
         (now + self.config.tick_budget, released)
+    }
+
+    /// The tick of the listeners with `missed`.
+    fn follow_streams(&mut self, now: Instant) {
+        if self.pump.followers.is_empty() {
+            return;
+        }
+        let Engine { shared, listeners, config, routes_version, generation, .. } = self;
+        let (routes_version, generation) = (*routes_version, *generation);
+        self.pump.followers.tick(&followers::Moment { shared, listeners, config, routes_version, generation, now });
+        // Followers that ended change the routes.
+        self.follow();
     }
 
     /// Drops everything of the previous state that the attached one did not register again.
     fn drop_kept(&mut self) {
         self.listeners.drop_kept();
         self.hooks.drop_kept();
+        self.shared.keeps.end_others(self.generation);
+        self.pump.followers.drop_old(self.generation, &self.shared);
+        self.has_old_keeps = false;
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
         for item in self.aggregators.drop_kept() {
             item.aggregator().into_iter().for_each(|aggregator| self.shared.collector.remove(aggregator, true));

@@ -18,7 +18,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Gather, Outcome};
+use crate::engine::call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Follow, Gather, Outcome};
+use crate::engine::followers::Followers;
 use crate::engine::gathering::Gathering;
 use crate::engine::listeners::{Listener, Listeners};
 use crate::engine::pending::Pending;
@@ -58,6 +59,8 @@ struct Current {
 enum Out {
     /// An event, for a listener or for a condition.
     Delivery,
+    /// An event of a follower's own.
+    Missed,
     Notice,
     Answer,
     /// A window, with its number of events.
@@ -70,6 +73,7 @@ enum Source {
     News,
     Answers,
     Events,
+    Missed,
     Windows,
 }
 
@@ -80,7 +84,7 @@ struct Turns {
 }
 
 impl Turns {
-    const ORDER: [Source; 4] = [Source::News, Source::Answers, Source::Events, Source::Windows];
+    const ORDER: [Source; 5] = [Source::News, Source::Answers, Source::Events, Source::Missed, Source::Windows];
 
     /// Asks the sources in turn and returns the first Call that one of them has; the source after it is next.
     fn take<T>(&mut self, mut give: impl FnMut(Source) -> Option<T>) -> Option<T> {
@@ -109,6 +113,7 @@ pub(crate) struct Pump {
     /// An answer whose Lua values are half built.
     parked_answer: Option<Answered>,
     gathering: Gathering,
+    pub(super) followers: Followers,
     turns: Turns,
     /// The Call that Lua is running; `complete` takes it back.
     out: Option<Out>,
@@ -130,6 +135,7 @@ impl Pump {
         // A Call of the last tick that never came back was lost in a panic, which the edge caught.
         match self.out.take() {
             Some(Out::Delivery) => shared.stats.inbox.dropped.panic.add(1),
+            Some(Out::Missed) => shared.stats.missed_dropped.add(1),
             Some(Out::Notice) => shared.stats.notices.dropped.panic.add(1),
             Some(Out::Answer) => shared.stats.replies.dropped.panic.add(1),
             Some(Out::Window(events)) => shared.stats.aggregates.dropped.panic.add(events as u64),
@@ -162,7 +168,8 @@ impl Pump {
         if !spent {
             // The fast path: mostly only events wait, and then the other sources are not asked.
             let others = shared.notices.waiting() + shared.replies.waiting() + shared.collector.due();
-            let call = if others == 0 && self.parked_answer.is_none() && !self.gathering.is_under_way() {
+            let is_quiet = !self.gathering.is_under_way() && !self.followers.is_busy();
+            let call = if others == 0 && self.parked_answer.is_none() && is_quiet {
                 self.next_event(of, now).map(|call| (call, Out::Delivery))
             } else {
                 self.next_in_turn(of, pending, now)
@@ -175,7 +182,7 @@ impl Pump {
         }
         let overflow_unreported = shared.stats.inbox.dropped.overflow.get() > self.overflow_reported;
         let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
-        let windows = self.gathering.is_under_way() || shared.collector.due() > 0;
+        let windows = self.gathering.is_under_way() || shared.collector.due() > 0 || self.followers.are_restless();
         if self.current.is_some() || self.parked_answer.is_some() || waiting > 0 || windows || overflow_unreported {
             shared.inbox.raise_attention();
         }
@@ -193,10 +200,15 @@ impl Pump {
         let call = turns.take(|source| match source {
             Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
             Source::Answers => {
-                let answered = self.parked_answer.take().or_else(|| next_answer(shared, pending));
+                let answered = self.parked_answer.take();
+                let answered = answered.or_else(|| next_answer(shared, pending, &mut self.followers, now));
                 answered.map(|answered| (Call::Answer(answered), Out::Answer))
             }
             Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
+            Source::Missed => {
+                let call = self.followers.next(shared, of.listeners, now);
+                call.map(|call| (call, Out::Missed))
+            }
             Source::Windows => self.next_window(shared, of.aggregators),
         });
         self.turns = turns;
@@ -252,10 +264,22 @@ impl Pump {
             }
             let until = until.unwrap_or_else(|| listeners.newest());
             if let Some(turn) = listeners.next_listener(event.topic(), after, until) {
-                let Listener { id, callback, wants_meta } = turn.listener;
+                let Listener { id, callback, wants_meta, follower } = turn.listener;
                 let (id, callback, wants_meta) = (Arc::clone(id), *callback, *wants_meta);
                 let (serial, is_last) = (turn.serial, turn.is_last);
-                let delivery = Deliver { event, callback, wants_meta, id, build, after, serial, until, is_last };
+                let follow = follower.map(|number| Follow { number, is_own: false, is_missed: false });
+                // Parked: the listener has taken it.
+                if let Some(follow) = follow
+                    && build.is_none()
+                    && !is_text
+                    && !self.followers.takes(follow.number, &event, shared, now)
+                {
+                    let (after, until) = (serial, Some(until));
+                    self.current = Some(Current { event, purpose, after, until, build: None, is_text: false });
+                    continue;
+                }
+                let delivery =
+                    Deliver { event, callback, wants_meta, id, build, after, serial, until, is_last, follow };
                 return Some(Call::Deliver(delivery));
             }
             // No listener is left. With `after` at 0 there was none at all.
@@ -321,6 +345,16 @@ impl Pump {
             _ => None,
         };
         match call {
+            Call::Deliver(Deliver { event, build, follow: Some(follow), .. }) if follow.is_own => {
+                let (event, build) = match text {
+                    None => (event, build),
+                    Some(text) => {
+                        shared.stats.raw_slow.add(1);
+                        (event.into_text(&text), None)
+                    }
+                };
+                self.followers.park(follow, event, build);
+            }
             Call::Deliver(Deliver { event, build, after, until, .. }) => {
                 let purpose = Purpose::Listeners;
                 let current = Current { event, purpose, after, until: Some(until), build, is_text: false };
@@ -366,6 +400,13 @@ impl Pump {
         shared.stats.calls.add_alone(1);
         if *outcome == Outcome::Failed {
             shared.stats.call_errors.add(1);
+        }
+        if let Some(follow) = call.follow {
+            self.followers.delivered(follow, &call.event);
+            if follow.is_own {
+                self.out = None;
+                return;
+            }
         }
         // If it is not out any more, the Lua state ended inside the callback, and the event ends with it.
         let goes_on = self.out.take().is_some() && !call.is_last;
@@ -450,9 +491,10 @@ impl Pump {
 }
 
 /// The next answer whose callback still exists. Answers for an ended Lua state are counted and dropped.
-fn next_answer(shared: &Shared, pending: &mut Pending) -> Option<Answered> {
+fn next_answer(shared: &Shared, pending: &mut Pending, followers: &mut Followers, now: Instant) -> Option<Answered> {
     loop {
-        let answered = pending.answered(shared.replies.pop()?);
+        let Some(reply) = followers.answered(shared.replies.pop()?, shared, now) else { continue };
+        let answered = pending.answered(reply);
         if answered.is_some() {
             return answered;
         }

@@ -9,11 +9,13 @@ use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::call::CallbackRef;
+use crate::engine::followers::FOLLOWERS_MAX;
 use crate::engine::hooks::webhooks;
 use crate::engine::matched::ByChannel;
 use crate::engine::registrations::{Added, Origin, Registered, Registrations, Removed};
 use crate::engine::{Engine, Refusal, fits, report};
 use crate::event::fingerprint::Fingerprint;
+use crate::event::topic::Topic;
 use crate::hooks::routes::Routes;
 use crate::hooks::status::STATUSES_MAX;
 
@@ -39,6 +41,35 @@ impl Engine {
     ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
         self.admit_names(channel, id)?;
         let registered = self.listeners.add(channel, id, callback, wants_meta);
+        self.follow();
+        Ok(registered)
+    }
+
+    /// As [`Engine::on`], for a listener that gets from the stream of the channel what it missed. Its id names its place
+    /// there.
+    pub fn on_missed(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        callback: CallbackRef,
+        wants_meta: bool,
+    ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
+        self.admit_names(channel, id)?;
+        let name = String::from_utf8_lossy(channel);
+        let Some(id) = id else {
+            let found =
+                format!("`missed` needs an id, under which redis keeps the place: On(\"{name}\", \"my id\", ...)");
+            return Err(Refusal::Config(found));
+        };
+        if Topic::new(channel).is_pattern() {
+            let found = format!("`{name}` is a pattern; `missed` is for one channel: call On for each");
+            return Err(Refusal::Config(found));
+        }
+        let Some(follower) = self.pump.followers.add(channel, id, self.generation, &self.shared) else {
+            return Err(Refusal::Config(format!("there are {FOLLOWERS_MAX} listeners with `missed` already")));
+        };
+        let registered = self.listeners.add(channel, Some(id), callback, wants_meta);
+        self.listeners.set_follower(channel, id, follower);
         self.follow();
         Ok(registered)
     }
@@ -208,6 +239,7 @@ impl Engine {
         let (topics, mut changes) = (self.listeners.take_changes(), self.hooks.take_changes());
         changes.append(&mut self.aggregators.take_changes());
         if topics.is_empty() && changes.is_empty() {
+            self.routes_changed |= self.pump.followers.follow(&self.listeners, routes);
             return;
         }
         for (topic, wanted) in topics {
@@ -217,6 +249,7 @@ impl Engine {
             change.topic().into_iter().for_each(|topic| matched.changed(topic));
             replace(routes, change.before.as_ref(), change.after.as_ref());
         }
+        self.pump.followers.follow(&self.listeners, routes);
         self.routes_changed = true;
         self.shared.inbox.raise_attention();
     }
@@ -228,6 +261,7 @@ impl Engine {
         self.listeners.wanted().for_each(|topic| self.routes.listen(&topic, true));
         let all = self.hooks.all().chain(self.aggregators.all());
         all.for_each(|item| replace(&mut self.routes, None, Some(item)));
+        self.pump.followers.follow(&self.listeners, &mut self.routes);
         (self.matched, self.routes_changed) = (ByChannel::default(), true);
     }
 

@@ -9,11 +9,13 @@ use crate::config::limits::{
     COMMAND_ARGUMENTS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, REPLY_ELEMENTS_MAX, VALUE_BYTES_MAX,
 };
 use crate::engine::refusal::{Refusal, fits};
+use crate::event::topic::Topic;
 use crate::hooks::status::is_steamid64;
 use crate::json::text;
 use crate::redis::answer::Expect;
 use crate::redis::command::{Command, carries_secret};
 use crate::redis::counter::Count;
+use crate::redis::kept;
 use crate::redis::leaderboard::{BOARD_KEYS_MAX, BOARD_STEP_KEYS, Board};
 use crate::redis::presence::Search;
 use crate::threads::publisher::replies::ReplyTo;
@@ -21,6 +23,8 @@ use crate::threads::publisher::run::{Again, CountJob, Run, Work};
 
 /// Rows in the answer of `GetLeaderboard`: far more than a screen shows.
 const BOARD_ROWS_MAX: usize = 10_000;
+/// Events in the answer of `History`.
+const HISTORY_EVENTS_MAX: i64 = 1000;
 // A step of the search is one reply with a name and a value for each key.
 const _: () = assert!(BOARD_STEP_KEYS * 2 < REPLY_ELEMENTS_MAX && BOARD_ROWS_MAX < BOARD_KEYS_MAX);
 
@@ -185,6 +189,22 @@ impl Requests<'_> {
         Ok(Request { work, operation: "findplayer", target: steamid64.into(), more_targets: Vec::new() })
     }
 
+    /// The last `count` events of the stream of this channel (`redis/kept.rs`).
+    pub fn history(&self, channel: &[u8], count: f64) -> Made {
+        fits("channel", channel, NAME_BYTES_MAX)?;
+        let count = whole("n", count, 1)?;
+        if count > HISTORY_EVENTS_MAX {
+            return Err(Refusal::Encode(format!("n is {count}, {HISTORY_EVENTS_MAX} are allowed")));
+        }
+        if Topic::new(channel).is_pattern() {
+            let channel = String::from_utf8_lossy(channel);
+            return Err(Refusal::Encode(format!("`{channel}` is a pattern; name one channel")));
+        }
+        let key = [self.prefix.as_bytes(), kept::KEY.as_bytes(), channel];
+        let command = Command::new("XREVRANGE").arg_parts(&key).arg("+").arg("-").arg("COUNT").arg_int(count);
+        Ok(asked("history", channel, command, Expect::History, Again::Read))
+    }
+
     /// The beginning of a command whose first argument is a key.
     fn on_key(&self, name: &str, key: &[u8]) -> Result<Command, Refusal> {
         fits("key", key, NAME_BYTES_MAX)?;
@@ -299,6 +319,10 @@ mod tests {
                 (requests.incr(b"k", 0.5), "made"),
                 (requests.leaderboard(b"a*b*", 10.0), "encode: the board has more than one `*`"),
                 (requests.leaderboard(b"a", 0.0), "encode: n is 0"),
+                (requests.history(b"a", 0.0), "encode: n is 0"),
+                (requests.history(b"a", 1001.0), "encode: n is 1001, 1000 are allowed"),
+                (requests.history(b"a*", 1.0), "encode: `a*` is a pattern; name one channel"),
+                (requests.history(b"a", 1000.0), "made"),
                 (requests.leaderboard(b"a", 10_001.0), "encode: n is 10001, 10000 are allowed"),
                 (
                     requests.find_player(b"STEAM_0:1:1"),

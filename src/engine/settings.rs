@@ -93,6 +93,9 @@ impl Engine {
         if prefix_changes || config.server != self.config.server {
             self.numbering.rename(&config.server, config.prefix.as_bytes());
         }
+        if prefix_changes || config.is_elsewhere(&self.config) {
+            self.pump.followers.forget();
+        }
         self.done_key = self.shared.done_key(&config.prefix);
         self.shared.reconfigure(config);
         self.config = self.shared.settings.current();

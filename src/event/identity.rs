@@ -11,7 +11,9 @@
 //!                       |    |       number of the event on its channel, from 1; 0: not numbered
 //!                       |    the sender's process (its boot number), 16 hex digits
 //!                       the sender's name (`server`)           (then, each after a colon: the fingerprint of a hook
-//!                                                              that acted at the sender, 16 hex digits; or one `*`)
+//!                                                              that acted at the sender, 16 hex digits; or one `*`;
+//!                                                              at last, for an event that Redis keeps: `@` and its
+//!                                                              entry in the stream, which Redis adds)
 //! ```
 //!
 //! The checksum of the channel exposes a relay: a program that publishes the event again on another channel, where the
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::limits::ACTED_MAX;
 use crate::event::fingerprint::Fingerprint;
+use crate::event::stream_id::StreamId;
 
 pub(crate) use numbering::Numbering;
 
@@ -76,6 +79,8 @@ pub struct Identity<'a> {
     pub seq: u64,
     /// The time of sending, in milliseconds of Unix time by the sender's clock.
     pub(crate) sent_ms: u64,
+    /// The entry of its stream, if Redis keeps the event (`redis/kept.rs`).
+    pub(crate) kept: StreamId,
     /// Fingerprints of the hooks that acted at the sender, 16 hex digits each, separated by colons; or `*`.
     acted: &'a str,
 }
@@ -92,11 +97,17 @@ impl<'a> Identity<'a> {
         let (seq, rest) = decimal(rest.strip_prefix(b":")?)?;
         let (sent_ms, rest) = decimal(rest.strip_prefix(b":")?)?;
         let (channel_crc, rest) = hex::<8>(rest.strip_prefix(b":")?)?;
+        let (rest, kept) = if rest.is_empty() { (rest, StreamId::NONE) } else { kept(rest)? };
         let acted = if rest.is_empty() { rest } else { rest.strip_prefix(b":")? };
         if acted.len() > ACTED_BYTES_MAX || channel_crc != u64::from(crc32fast::hash(wire_channel)) {
             return None;
         }
-        Some(Identity { server, boot, seq, sent_ms, acted: std::str::from_utf8(acted).ok()? })
+        Some(Identity { server, boot, seq, sent_ms, kept, acted: std::str::from_utf8(acted).ok()? })
+    }
+
+    /// The identity of an event that was read from this entry of its stream.
+    pub(crate) fn at(self, entry: StreamId) -> Identity<'a> {
+        Identity { kept: entry, ..self }
     }
 
     /// True if the hook of this fingerprint has already acted on the event for the fleet, according to the sender.
@@ -106,6 +117,13 @@ impl<'a> Identity<'a> {
             self.acted.split(':').any(|acted| acted == wanted || acted == EVERY_HOOK)
         }
     }
+}
+
+/// Splits the entry of the stream off, `:@1732460000123-0`. `None`: it is malformed.
+fn kept(rest: &[u8]) -> Option<(&[u8], StreamId)> {
+    let Some(at) = rest.iter().rposition(|byte| *byte == b'@') else { return Some((rest, StreamId::NONE)) };
+    let (before, id) = rest.split_at_checked(at)?;
+    Some((before.strip_suffix(b":")?, StreamId::parse(id.get(1..)?)?))
 }
 
 /// Longest list of fingerprints, in bytes. No server writes a longer one, and every hook of a receiver searches it.

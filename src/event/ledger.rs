@@ -87,9 +87,21 @@ impl Ledger {
     /// Records one event that arrived at `now` on `channel`, through the subscription to `name`, a pattern or a
     /// channel. All names are as on the wire. The first number of a source is its baseline: nothing counts as missed
     /// before it.
-    #[optimize(speed)]
+    #[inline]
     pub fn see(&mut self, pattern: bool, name: &[u8], channel: &[u8], identity: &Identity<'_>, now: Instant) -> Sight {
-        let Identity { boot, seq, .. } = *identity;
+        self.see_number(pattern, name, channel, (identity.boot, identity.seq), now)
+    }
+
+    /// As [`Ledger::see`], for an event of this sender's process and number.
+    #[optimize(speed)]
+    pub(crate) fn see_number(
+        &mut self,
+        pattern: bool,
+        name: &[u8],
+        channel: &[u8],
+        (boot, seq): (u64, u64),
+        now: Instant,
+    ) -> Sight {
         if seq == 0 {
             return Sight::New { missed: 0 };
         }
@@ -115,6 +127,13 @@ impl Ledger {
                 Sight::New { missed }
             }
         }
+    }
+
+    /// Whether numbers are missing between the last event of this source and this one. Nothing is recorded.
+    pub(crate) fn has_gap(&mut self, pattern: bool, name: &[u8], channel: &[u8], (boot, seq): (u64, u64)) -> bool {
+        let (subscription, channel) = (self.subscription(pattern, name), self.hasher.hash_one(channel));
+        let [(_, last), ..] = self.seen.at((subscription, boot, channel)).regions;
+        last > 0 && seq > last + 1
     }
 
     /// True if this is the first event of a server of this name. Further names than [`SERVERS_MAX`] do not count. Runs for

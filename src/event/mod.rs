@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::limits::ITEM_OVERHEAD_BYTES;
 use crate::event::identity::Identity;
+use crate::event::stream_id::StreamId;
 use crate::event::topic::Topic;
 use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
@@ -19,6 +20,7 @@ pub(crate) mod keyed;
 pub(crate) mod ledger;
 pub(crate) mod notice;
 pub(crate) mod payload;
+pub(crate) mod stream_id;
 pub(crate) mod topic;
 
 /// An event as it was published. All jobs for it share one.
@@ -70,6 +72,7 @@ pub struct Event {
 }
 
 /// The part of an event that is not bytes.
+#[derive(Clone)]
 pub(crate) struct EventHead {
     topic: Arc<Topic>,
     channel_bytes: usize,
@@ -98,7 +101,9 @@ impl<'a> Arrived<'a> {
         let Arrived { topic, channel, decoded: Decoded { tape, raw, identity }, arrival } = self;
         let server = identity.map_or("", |identity| identity.server).as_bytes();
         let origin = identity.map(|identity| EventOrigin {
+            boot: identity.boot,
             seq: identity.seq,
+            kept: identity.kept,
             sent_ms: identity.sent_ms,
             own: identity.boot == arrival.own_boot,
             travel: travel(identity.sent_ms, arrival.unix_ms),
@@ -135,6 +140,10 @@ const TRAVEL_MS_MAX: u64 = 3_600_000;
 /// The origin of an event according to its identity. Anybody who may publish can forge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventOrigin {
+    /// The boot number of its sender.
+    pub(crate) boot: u64,
+    /// Its entry in the stream of its channel, if Redis keeps it.
+    pub(crate) kept: StreamId,
     /// Its number on its channel. 0: the sender does not number this channel.
     pub(crate) seq: u64,
     /// The time of sending in milliseconds of Unix time, by the sender's clock.
@@ -146,6 +155,26 @@ pub(crate) struct EventOrigin {
 }
 
 impl Event {
+    /// An event in memory of its own, not in that of a queue.
+    pub(crate) fn new(arrived: Arrived<'_>) -> Event {
+        let (head, parts) = arrived.parts();
+        let mut block = Bytes::new();
+        parts.iter().for_each(|part| block.push_bytes(part));
+        head.at(Arc::new(block), 0)
+    }
+
+    /// A copy in memory of its own: the event itself keeps the memory of its whole chunk.
+    pub(crate) fn copied(&self) -> Event {
+        let mut block = Bytes::new();
+        block.push_bytes(self.part(0, self.head.bytes));
+        self.head.clone().at(Arc::new(block), 0)
+    }
+
+    /// Bytes of its three parts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.head.bytes
+    }
+
     /// The channel or pattern of the subscription that brought it.
     pub(crate) fn topic(&self) -> &Topic {
         &self.head.topic

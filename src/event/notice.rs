@@ -14,7 +14,8 @@ pub enum Notice {
     Connected,
     /// `RealtimeDisconnected(reason)`: a connection was lost.
     Disconnected { reason: String },
-    /// `RealtimeGap(channel, server, missed)`: so many events of that server on that channel did not arrive.
+    /// `RealtimeGap(channel, server, missed)`: so many events of that server on that channel did not arrive. Without a
+    /// server and with the number 0: the stream of the channel no longer holds the place from which a listener reads on.
     Gap { channel: Box<[u8]>, server: Box<str>, missed: u64 },
     /// `RealtimeOverflow(queue, dropped)`: a full queue dropped so many items.
     Overflow { queue: &'static str, dropped: u64 },

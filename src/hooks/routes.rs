@@ -28,6 +28,8 @@ pub(crate) struct Route {
     pub(crate) topic: Arc<Topic>,
     /// Lua listens: the events go to the inbox too.
     pub(crate) is_listened: bool,
+    /// All its listeners read on in the stream after a gap, and report what they do not find there.
+    pub(crate) recovers: bool,
     /// In order of registration.
     pub(crate) hooks: Vec<Arc<Hook>>,
     pub(crate) aggregators: Vec<Arc<Aggregator>>,
@@ -35,7 +37,7 @@ pub(crate) struct Route {
 
 impl Route {
     fn new(topic: Arc<Topic>) -> Route {
-        Route { topic, is_listened: false, hooks: Vec::new(), aggregators: Vec::new() }
+        Route { topic, is_listened: false, recovers: false, hooks: Vec::new(), aggregators: Vec::new() }
     }
 
     /// True if a hook or an aggregator wants its events.
@@ -142,6 +144,17 @@ impl Routes {
     /// Lua begins to listen to this topic, or stops.
     pub(crate) fn listen(&mut self, topic: &Arc<Topic>, wanted: bool) {
         self.change(topic, &mut |route| route.is_listened = wanted);
+    }
+
+    /// Whether its listeners report gaps themselves. False for a topic with hooks or aggregators, which read no stream.
+    pub(crate) fn recovers(&mut self, topic: &Arc<Topic>, recovers: bool) -> bool {
+        let Some(route) = self.get(topic.is_pattern(), &topic.wire_name(&self.prefix)) else { return false };
+        let does = recovers && !route.is_acted_on();
+        // Mostly nothing changes, and looking is cheap.
+        if route.recovers != does {
+            self.change(topic, &mut |route| route.recovers = does);
+        }
+        does
     }
 
     /// Replaces one hook by another of the same topic. `before` is `None` for an addition, `after` for a removal.

@@ -42,7 +42,7 @@ fn run_read_event_log(lua: Lua) -> EntryOutcome {
 /// The options table at `at` as JSON; without options an empty array, which is how an empty table encodes. Encoding may
 /// run script code (to describe userdata), so the engine must not be borrowed. `[-0, +0]`, or after an error
 /// `[-0, +?]`; never raises.
-fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
+pub(super) fn read_options(lua: Lua, at: Option<i32>) -> Result<Value, String> {
     let Some(at) = at else { return Ok(Value::Array(Vec::new())) };
     let mut text = Bytes::default();
     let non_finite = encode::push_json(lua, at, HELPER, &mut text).map_err(|err| err.to_string())?;

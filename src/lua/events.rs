@@ -1,20 +1,24 @@
-//! The functions of the table `realtime` for events: `Emit`, `On` and `Off`.
+//! The functions of the table `realtime` for events: `Emit`, `On`, `Off` and `Keep`.
 //! Runs on the game thread; each function is an `entry!`. `Emit` is a hot path: it encodes its argument into a reused
 //! buffer and queues it for the thread `rt-publisher`. It never waits; a full queue is refused with a reason.
 
 use std::cell::Cell;
 
+use serde_json::Value;
+
 use crate::config::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::engine;
-use crate::engine::CallbackRef;
+use crate::engine::{CallbackRef, Engine};
+use crate::hooks::members::Members;
 use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
 use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
+use crate::lua::event_log::read_options;
 use crate::lua::process::{Process, process};
 use crate::lua::shield::{self, Results, nested};
-use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, Lua};
+use crate::lua::stack::{HELPER, LUA_TBOOLEAN, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua};
 
 thread_local! {
     /// Bytes for the JSON of Emit, reused so that a usual Emit allocates nothing. It is taken while in use: an Emit
@@ -80,7 +84,8 @@ fn write_payload(lua: Lua, process: &Process, payload: &mut Bytes) -> Result<(),
 }
 
 entry! {
-    /// `realtime.On(channel, [id,] callback) -> id | nil, reason`. Adds a listener, or replaces the one with this id.
+    /// `realtime.On(channel, [id,] callback [, options]) -> id | nil, reason`. Adds a listener, or replaces the one with
+    /// this id. The option `missed`: it gets from the stream of the channel what it missed.
     /// Upvalue 2: the prelude's `takes_meta`.
     on, run_on
 }
@@ -93,8 +98,13 @@ fn run_on(lua: Lua) -> EntryOutcome {
         LUA_TSTRING => return bad(lua, 3, "On", "function"),
         _ => return bad(lua, 2, "On", "function"),
     };
-    let process = match process(lua) {
-        Ok(process) => process,
+    let missed = match lua.type_of(callback + 1) {
+        LUA_TNONE | LUA_TNIL => Ok(false),
+        LUA_TTABLE => read_options(lua, Some(callback + 1)).and_then(|options| wants_missed(&options)),
+        _ => return bad(lua, callback + 1, "On", "table"),
+    };
+    let (process, missed) = match process(lua).map_err(str::to_owned).and_then(|process| Ok((process, missed?))) {
+        Ok(ready) => ready,
         Err(reason) => return refused(None, reason),
     };
     lua.push_value(HELPER);
@@ -105,7 +115,8 @@ fn run_on(lua: Lua) -> EntryOutcome {
     // A call leaves its result or error; without a call, the function and its argument are still there.
     lua.pop(if called.is_some() { 1 } else { 2 });
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
-    let registered = process.engine().on(channel, id, kept, wants_meta);
+    let register = if missed { Engine::on_missed } else { Engine::on };
+    let registered = register(&mut process.engine(), channel, id, kept, wants_meta);
     match registered {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|callback| lua.release(callback));
@@ -116,6 +127,13 @@ fn run_on(lua: Lua) -> EntryOutcome {
             refused(None, refusal.to_string())
         }
     }
+}
+
+/// The option `missed` of On; unknown ones are errors.
+fn wants_missed(options: &Value) -> Result<bool, String> {
+    let members = Members::of(options, "", "a table of options").map_err(|err| err.to_string())?;
+    members.only(&[], &["missed"]).map_err(|err| err.to_string())?;
+    Ok(members.switch("missed").map_err(|err| err.to_string())?.unwrap_or(false))
 }
 
 entry! {
@@ -140,4 +158,25 @@ fn run_off(lua: Lua) -> EntryOutcome {
     removed.into_iter().for_each(|callback| lua.release(callback));
     lua.push_number(count as f64);
     EntryOutcome::OnStack(1)
+}
+
+entry! {
+    /// `realtime.Keep(channel [, options | false]) -> true | false, reason`: Redis keeps the events of a channel or
+    /// pattern that this server emits, or no longer. Upvalue 2: the prelude's `describe`.
+    keep, run_keep
+}
+
+fn run_keep(lua: Lua) -> EntryOutcome {
+    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Keep", "string") };
+    let options = match lua.type_of(2) {
+        LUA_TNONE | LUA_TNIL => Some(None),
+        LUA_TTABLE => Some(Some(2)),
+        LUA_TBOOLEAN if !lua.boolean(2) => None,
+        _ => return bad(lua, 2, "Keep", "table or false"),
+    };
+    done(process(lua).map_err(str::to_owned).and_then(|process| {
+        // Before the engine is borrowed: reading the table may run script code.
+        let options = options.map(|at| read_options(lua, at)).transpose()?;
+        process.engine().keep(channel, options.as_ref()).map_err(|refusal| refusal.to_string())
+    }))
 }

@@ -177,10 +177,12 @@ fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
     lua.push_bytes(b"realtime");
     lua.push_table(0, 26);
     // Name, function, and the function of the prelude that it calls: upvalue 2 (`stack::HELPER`).
-    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 22] = [
+    let functions: [(&str, gmod::lua::LuaFunction, Option<i32>); 24] = [
         ("Emit", events::emit, Some(describe)),
         ("On", events::on, Some(takes_meta)),
         ("Off", events::off, None),
+        ("Keep", events::keep, Some(describe)),
+        ("History", values::history, None),
         ("Set", values::set, Some(describe)),
         ("SetEx", values::set_ex, Some(describe)),
         ("Get", values::get, None),

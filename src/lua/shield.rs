@@ -218,7 +218,7 @@ fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
     lua.push_bytes(event.channel());
     let mut arguments = 2;
     if delivery.wants_meta {
-        push_meta(lua, event);
+        push_meta(lua, event, delivery.is_missed());
         arguments = 3;
     }
     decode::finish(lua, making.build, Lane::Event);
@@ -227,20 +227,22 @@ fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
     0
 }
 
-/// Pushes the table `{pattern=, raw=, server=, seq=, sent=, own=}`. An event without an origin (not sent by this
+/// Pushes the table `{pattern=, raw=, missed=, server=, seq=, sent=, own=}`. An event without an origin (not sent by this
 /// module) has none of the last four; `seq` is absent if the sender did not number the event, and `sent` is in seconds.
 /// `[-0, +1]`, **raises**.
-fn push_meta(lua: Lua, event: &Event) {
+fn push_meta(lua: Lua, event: &Event, is_missed: bool) {
     lua.push_table(0, 4);
     if event.topic().is_pattern() {
         lua.push_bytes(b"pattern");
         lua.push_bytes(event.topic().name());
         lua.raw_set(-3);
     }
-    if event.is_raw() {
-        lua.push_bytes(b"raw");
-        lua.push_boolean(true);
-        lua.raw_set(-3);
+    for (name, holds) in [(&b"raw"[..], event.is_raw()), (b"missed", is_missed)] {
+        if holds {
+            lua.push_bytes(name);
+            lua.push_boolean(true);
+            lua.raw_set(-3);
+        }
     }
     let Some(origin) = event.origin() else { return };
     lua.push_bytes(b"server");

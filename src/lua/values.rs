@@ -348,3 +348,14 @@ entry! {
 fn run_find_player(lua: Lua) -> EntryOutcome {
     read(lua, "FindPlayer", &[Argument::Key, Argument::Callback], |requests, given| requests.find_player(given.key))
 }
+
+entry! {
+    /// `realtime.History(channel, n [, cb]) -> array | nil, reason`: the last `n` events that Redis keeps of a channel,
+    /// newest last.
+    history, run_history
+}
+
+fn run_history(lua: Lua) -> EntryOutcome {
+    let list = [Argument::Key, Argument::Number, Argument::Callback];
+    read(lua, "History", &list, |requests, given| requests.history(given.key, given.number))
+}

@@ -13,6 +13,7 @@
 
 use crate::json::tape;
 use crate::redis::error_reply::ErrorReply;
+use crate::redis::history;
 use crate::redis::reply::{Array, Reply, TooLarge};
 
 /// The kind of reply that a command's caller expects.
@@ -30,6 +31,10 @@ pub(crate) enum Expect {
     Any,
     /// Members and scores of a sorted set: a map, and a ranked list.
     Ranked,
+    /// Entries of a stream of kept events: a list, newest last.
+    History,
+    /// The same for a listener that reads on: [`history::push_entries`], which is no tape.
+    Entries,
 }
 
 /// Values for Lua.
@@ -59,6 +64,9 @@ impl Expect {
                 .map_err(|err| format!("decode: the value has {} bytes and {err}", text.len()))?,
             (Expect::Number, Reply::Bulk(digits)) => push_number(&mut tape, digits),
             (Expect::Ranked, Reply::Array(array)) => return ranked_from(array),
+            (Expect::History, Reply::Array(array)) => history::push_events(array, &mut tape),
+            (Expect::Entries, Reply::Array(array)) => history::push_entries(array, &mut tape),
+            (Expect::Entries, other) => return Err(format!("redis: expected entries, found {}", other.describe())),
             _ => push_any(&mut tape, reply, false),
         }
         Ok(Answer { tape, values: 1 })

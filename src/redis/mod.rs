@@ -8,6 +8,7 @@
 //! | [`connection`], `tls`, [`backoff`] | How is a connection made, and how soon after a failure? |
 //! | [`error_reply`] | Does an error reply mean: wait, connect again, or give this command up? |
 //! | [`counter`], [`lease`], [`leaderboard`] | Which commands make a counter, a lease, a search? |
+//! | [`kept`], [`history`] | How does Redis keep events, and how are they read again? |
 //! | [`cluster`] | Which node of a cluster serves a key? |
 //! | [`answer`] | How does a reply become Lua values? |
 
@@ -18,6 +19,8 @@ pub mod command;
 pub(crate) mod connection;
 pub(crate) mod counter;
 pub(crate) mod error_reply;
+pub(crate) mod history;
+pub(crate) mod kept;
 pub(crate) mod leaderboard;
 pub(crate) mod lease;
 pub(crate) mod presence;

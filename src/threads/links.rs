@@ -204,6 +204,7 @@ struct Denied {
     leases: Option<String>,
     presence: Option<String>,
     name: Option<String>,
+    streams: Option<String>,
 }
 
 impl Denied {
@@ -213,6 +214,7 @@ impl Denied {
             Limit::Leases => &mut self.leases,
             Limit::Presence => &mut self.presence,
             Limit::Name => &mut self.name,
+            Limit::Streams => &mut self.streams,
         }
     }
 }
@@ -228,6 +230,8 @@ pub(crate) enum Limit {
     Presence,
     /// A name of its own: another server has taken it.
     Name,
+    /// Streams. Events are then published and not kept.
+    Streams,
 }
 
 impl Limits {
@@ -251,7 +255,10 @@ impl Limits {
     pub(crate) fn list(&self) -> Vec<String> {
         let mut denied = lock(&self.0);
         let sentence = |limit: Limit| Some(format!("{}; {}", limit.effect(), denied.of(limit).as_ref()?));
-        [Limit::Scripts, Limit::Leases, Limit::Presence, Limit::Name].into_iter().filter_map(sentence).collect()
+        [Limit::Scripts, Limit::Leases, Limit::Presence, Limit::Name, Limit::Streams]
+            .into_iter()
+            .filter_map(sentence)
+            .collect()
     }
 }
 
@@ -270,6 +277,10 @@ impl Limit {
             Limit::Name => {
                 "another server has the name of this one: give each server its own name (option `server`), or scripts cannot \
                  tell them apart"
+            }
+            Limit::Streams => {
+                "redis has no streams (they need Redis 5 or later, the embedded server has none): events of `Keep` are \
+                 published and not kept"
             }
         }
     }
@@ -307,6 +318,8 @@ impl Published {
 pub(crate) struct Settled {
     /// 0: none.
     version: AtomicU64,
+    /// How often a subscribed connection ended.
+    losses: AtomicU64,
     request: Mutex<SettleRequest>,
     changed: Condvar,
 }
@@ -361,12 +374,18 @@ impl Settled {
     /// The subscribed connection ended, and all subscriptions with it.
     pub(crate) fn lost(&self) {
         let mut request = lock(&self.request);
+        self.losses.fetch_add(1, Ordering::AcqRel);
         self.version.store(0, Ordering::Release);
         *request = SettleRequest { since: Some(Instant::now()), news: None };
     }
 
     pub(crate) fn is_reached(&self, version: u64) -> bool {
         self.version.load(Ordering::Acquire) >= version
+    }
+
+    /// How often a subscribed connection ended. Raised before the first event of the next one.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
     }
 
     /// Makes a waiting publisher look at its `give_up` again.

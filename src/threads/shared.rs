@@ -25,6 +25,7 @@ use crate::threads::files::queue::Files;
 use crate::threads::links::{Limits, Links, Masters, Published, Settled, Side, Trouble};
 use crate::threads::metrics::desk::MetricsDesk;
 use crate::threads::publisher::direct::DirectReads;
+use crate::threads::publisher::keeps::Keeps;
 use crate::threads::publisher::outbox::Outbox;
 use crate::threads::publisher::replies::Replies;
 use crate::threads::publisher::standing::Standing;
@@ -48,6 +49,7 @@ pub struct Shared {
     // To rt-publisher, and its answers to the game thread.
     pub outbox: Arc<Outbox>,
     pub(crate) direct: DirectReads,
+    pub(crate) keeps: Keeps,
     pub replies: Replies,
     pub(crate) presence: Standing,
     // To the game thread, and to the other workers.
@@ -111,6 +113,7 @@ impl Shared {
             outbox,
             direct: DirectReads::default(),
             presence: Standing::default(),
+            keeps: Keeps::default(),
             published,
             settled,
             links,

@@ -62,11 +62,15 @@ fn acknowledge(ask: &mut Ask<'_>, verb: &str, name: Option<&[u8]>) {
 }
 
 pub(super) fn publish(ask: &mut Ask<'_>) -> Ran {
-    let (channel, payload) = (ask.word(1), ask.word(2));
-    let others = ask.others.iter_mut().flat_map(|some| some.iter_mut());
-    let heard: usize = others.map(|session| session.publish(channel, payload)).sum();
+    let heard = heard(ask, ask.word(1), ask.word(2));
     ask.out().count(heard);
     Ok(())
+}
+
+/// Sends an event to all clients that subscribed to its channel. Returns how many hear it.
+pub(super) fn heard(ask: &mut Ask<'_>, channel: &[u8], payload: &[u8]) -> usize {
+    let others = ask.others.iter_mut().flat_map(|some| some.iter_mut());
+    others.map(|session| session.publish(channel, payload)).sum()
 }
 
 /// CHANNELS, NUMSUB and NUMPAT.

@@ -1,11 +1,11 @@
 //! The scripts of this module as functions, known by their text or its SHA-1: the embedded server has no Lua inside.
-//! Pure. Each function does what its script says (`redis/counter.rs`, `redis/lease.rs`), with the same reply.
+//! Pure. Each function does what its script says (`redis/counter.rs`, `redis/lease.rs`, `redis/kept.rs`), with the same reply.
 
-use super::{Ask, Ran, is, sorted, strings};
+use super::{Ask, Ran, is, pubsub, sorted, strings};
 use crate::embedded::number;
 use crate::embedded::store::Store;
 use crate::embedded::store::Value;
-use crate::redis::{counter, lease};
+use crate::redis::{counter, kept, lease};
 
 /// A script's function. Gets its keys and its arguments.
 type Script = fn(&mut Ask<'_>, &[&[u8]], &[&[u8]]) -> Ran;
@@ -18,10 +18,11 @@ struct Known {
     run: Script,
 }
 
-static KNOWN: [Known; 3] = [
+static KNOWN: [Known; 4] = [
     Known { text: counter::SCRIPT, sha: counter::SCRIPT_SHA, run: count },
     Known { text: lease::TAKE, sha: lease::TAKE_SHA, run: take },
     Known { text: lease::FREE, sha: lease::FREE_SHA, run: free },
+    Known { text: kept::SCRIPT, sha: kept::SCRIPT_SHA, run: keep },
 ];
 
 const OTHERS: &str = "ERR the embedded server of realtime runs no Lua scripts but those of realtime itself";
@@ -110,6 +111,17 @@ fn answer(ask: &mut Ask<'_>, key: &[u8], member: Option<&[u8]>) -> Ran {
 /// Whether the key holds this boot number.
 fn is_held(store: &mut Store, key: &[u8], boot: &[u8], now: u64) -> Result<bool, &'static str> {
     Ok(store.text(key, now)? == Some(boot))
+}
+
+/// [`kept::SCRIPT`] on a server without streams: the event is published and not kept.
+fn keep(ask: &mut Ask<'_>, _: &[&[u8]], arguments: &[&[u8]]) -> Ran {
+    let [_, _, channel, _, payload, _] = arguments else { return Err(BAD_CALL) };
+    let heard = pubsub::heard(ask, channel, payload);
+    let out = ask.out();
+    out.array(2);
+    out.count(heard);
+    out.bulk(b"ERR unknown command 'XADD': the embedded server of realtime has no streams");
+    Ok(())
 }
 
 /// [`lease::TAKE`].

@@ -21,6 +21,14 @@ const TEXTS: &[(&str, Option<&str>)] = &[
     ("eu-1/00000000000000ff:1:1:CRC:HOOKS", Some("eu-1 255 1 1")),
     ("eu-1/00000000000000ff:1:1:CRC:HOOKS:", None),
     ("eu-1/00000000000000ff:1:1:CRC:HOOKSHOOKSHOOKS", None),
+    ("eu-1/00000000000000ff:1:1:CRC:@5-1", Some("eu-1 255 1 1 5-1")),
+    ("eu-1/00000000000000ff:1:1:CRC:HOOKS:@5-1", Some("eu-1 255 1 1 5-1")),
+    ("eu-1/00000000000000ff:1:1:CRC:*:@5-1", Some("eu-1 255 1 1 5-1")),
+    ("eu-1/00000000000000ff:1:1:CRC:@5-1:HOOKS", None),
+    ("eu-1/00000000000000ff:1:1:CRC@5-1", None),
+    ("eu-1/00000000000000ff:1:1:CRC:@", None),
+    ("eu-1/00000000000000ff:1:1:CRC:@0-0", None),
+    ("eu-1/00000000000000ff:1:1:CRC:@5", None),
     ("eu-1/00000000000000ff:42:1:00000000", None),
     ("eu-1/00000000000000ff:42:1:CR", None),
     ("eu-1/00000000000000FF:42:1:CRC", None),
@@ -43,7 +51,10 @@ fn only_the_exact_form_is_an_identity() {
         let text = text.replace("CRC", &crc).replace("HOOKS", &hooks);
         let text = text.replace("LONGEST", "12345678901234567890123456789012");
         let found = Identity::parse(text.as_bytes(), b"chat");
-        let found = found.map(|i| format!("{} {} {} {}", i.server, i.boot, i.seq, i.sent_ms));
+        let found = found.map(|i| {
+            let kept = if i.kept.is_none() { String::new() } else { format!(" {}", i.kept) };
+            format!("{} {} {} {}{kept}", i.server, i.boot, i.seq, i.sent_ms)
+        });
         assert_eq!(found.as_deref(), *expected, "{text}");
     }
     assert_eq!(Identity::parse(b"eu\xff/", b"chat"), None);
@@ -75,7 +86,10 @@ fn a_written_identity_is_read_back() {
     assert!(sent.len() - 7 <= crate::config::limits::IDENTITY_BYTES_MAX);
     let text = sent.split('"').nth(5).unwrap();
     let identity = Identity::parse(text.as_bytes(), b"p:chat").unwrap();
-    assert_eq!(identity, Identity { server: "eu-1", boot: 0xabc, seq: 1, sent_ms: 1000, acted: "" });
+    assert_eq!(
+        identity,
+        Identity { server: "eu-1", boot: 0xabc, seq: 1, sent_ms: 1000, kept: StreamId::NONE, acted: "" }
+    );
     assert_eq!(Identity::parse(text.as_bytes(), b"chat"), None, "another prefix is another channel");
 }
 
@@ -169,7 +183,7 @@ fn a_renamed_server_keeps_its_numbers() {
 }
 
 fn of(boot: u64, seq: u64) -> Identity<'static> {
-    Identity { server: "s", boot, seq, sent_ms: 0, acted: "" }
+    Identity { server: "s", boot, seq, sent_ms: 0, kept: StreamId::NONE, acted: "" }
 }
 
 fn missed(missed: u64) -> Sight {

@@ -29,10 +29,12 @@ use crate::io::text_log::Throttle;
 use crate::redis::REPLY_LIMITS;
 use crate::redis::cluster::LineNumber;
 use crate::redis::connection::Connection;
+use crate::redis::kept::Target;
 use crate::redis::reply::Decoder;
 use crate::threads::publisher::direct::Line;
 use crate::threads::publisher::expiries::{Expiries, Expiry};
 use crate::threads::publisher::in_flight::{InFlight, OwnCommands, Sent};
+use crate::threads::publisher::keeping::Keeping;
 use crate::threads::publisher::leases::{LEASE_KEYS_MAX, Leases};
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::pace::Pace;
@@ -42,6 +44,7 @@ use crate::threads::publisher::scripts::Scripts;
 use crate::threads::shared::Shared;
 
 use cluster::Cluster;
+pub(super) use cluster::REDIRECTS_MAX;
 pub(super) use next::{BATCH_BYTES_MAX, Moment, Step};
 
 mod cluster;
@@ -64,6 +67,7 @@ pub(super) struct Backlog<'a> {
     refused: Refused,
     pace: Pace,
     scripts: Scripts,
+    keeping: Keeping,
     leases: Leases,
     presence: Presence,
     cluster: Cluster,
@@ -101,6 +105,7 @@ impl<'a> Backlog<'a> {
             refused: Refused::default(),
             pace: Pace::default(),
             scripts: Scripts::default(),
+            keeping: Keeping::default(),
             leases: Leases::default(),
             presence: Presence::default(),
             cluster: Cluster::default(),
@@ -134,6 +139,22 @@ impl<'a> Backlog<'a> {
 
     pub(super) fn scripts(&mut self) -> &mut Scripts {
         &mut self.scripts
+    }
+
+    /// How this process keeps events.
+    pub(super) fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
+    }
+
+    /// How the events of this channel, which is a name on the wire, are kept; `None`: they are not.
+    pub(super) fn keep_target(&mut self, wire: &[u8]) -> Option<Arc<Target>> {
+        let prefix = self.home.as_ref().map_or("", |home| &home.prefix);
+        self.keeping.target(&self.shared.keeps, prefix, wire)
+    }
+
+    /// Whether a command has brought the text of a script and Redis has not answered it: nothing is written behind it.
+    fn awaits_script(&self) -> bool {
+        self.scripts.are_asked() || self.keeping.scripts.are_asked()
     }
 
     /// A command was appended to the batch.
@@ -180,7 +201,7 @@ impl<'a> Backlog<'a> {
 
     /// Lends the connection to the game thread, which may read on it unless an item waits for an answer to go.
     pub(super) fn lend(&mut self, connection: &Arc<Connection>, decoder: &mut Decoder) {
-        if self.pace != Pace::Open || self.scripts.are_asked() || !self.unsent.is_empty() || self.is_cluster() {
+        if self.pace != Pace::Open || self.awaits_script() || !self.unsent.is_empty() || self.is_cluster() {
             return;
         }
         self.shared.direct.lend(Line {
@@ -216,7 +237,7 @@ impl<'a> Backlog<'a> {
     pub(super) fn wants_answer(&mut self) -> bool {
         let is_full = self.is_full();
         let is_urgent =
-            || self.in_flight.has_awaited() || self.scripts.are_asked() || matches!(self.pace, Pace::Rephrase { .. });
+            || self.in_flight.has_awaited() || self.awaits_script() || matches!(self.pace, Pace::Rephrase { .. });
         is_full || !self.in_flight.is_empty() && is_urgent()
     }
 

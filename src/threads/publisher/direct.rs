@@ -140,6 +140,7 @@ impl Line {
             let Some(Sent::Item(item)) = self.in_flight.pop() else { return None };
             let counts = &to.stats.outbox;
             let (weight, mut counter) = (item.weight(), &counts.delivered);
+            let is_kept = matches!(&item, Outgoing::Publish(publish) if publish.form.is_some());
             if let Outgoing::Run(run) = item
                 && let Work::Ask { expect, .. } = run.work
             {
@@ -150,6 +151,7 @@ impl Line {
                 to.replies.answer(run.reply_to, outcome);
             }
             counter.add(1);
+            to.stats.kept.add(u64::from(is_kept));
             to.outbox.settle(1, weight);
             if self.in_flight.is_empty() {
                 return Some(true);

@@ -10,6 +10,7 @@
 //! | [`direct`] | How does the game thread read on a connection that nobody else uses? |
 //! | [`backlog`] | Which items have no fate yet, and which is written next? |
 //! | [`pace`], [`scripts`], [`refused`] | Which commands do the replies so far allow? |
+//! | [`keeps`], [`keeping`] | Which events does Redis keep, and can it? |
 //! | [`in_flight`] | Which command does the next reply answer? |
 //! | [`leases`], [`expiries`], [`presence`] with [`standing`] | Which commands does this thread add of its own? |
 //! | [`session`] | How does the work on one connection go? |
@@ -30,6 +31,8 @@ mod backlog;
 pub(crate) mod direct;
 mod expiries;
 mod in_flight;
+mod keeping;
+pub(crate) mod keeps;
 mod leases;
 pub(crate) mod outbox;
 mod pace;

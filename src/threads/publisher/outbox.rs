@@ -22,6 +22,8 @@ use crate::io::channel::Bell;
 use crate::io::lock::lock;
 use crate::json::bytes::Bytes;
 use crate::redis::REPLY_BYTES_MAX;
+use crate::redis::cluster::LineNumber;
+use crate::redis::counter::Form;
 use crate::stats::Stats;
 use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed, Spares};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
@@ -68,6 +70,12 @@ pub(crate) struct Publish {
     head: PublishHead,
     /// It was written once: Redis may have it.
     pub(crate) written: bool,
+    /// The form in which it was last written as a call of the script that keeps it (`redis/kept.rs`); `None`: PUBLISH.
+    pub(crate) form: Option<Form>,
+    /// For an event that is kept in a cluster: the node that it goes to once, behind ASKING, and how often a node has
+    /// redirected it.
+    pub(crate) asked_at: Option<LineNumber>,
+    pub(crate) redirects: u8,
 }
 
 /// The part of an event that is not text.
@@ -145,7 +153,9 @@ impl TakenItems {
                 Some(QueuedItem::Event(head)) => {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
-                    return Some(Outgoing::Publish(Publish { block, start, head, written: false }));
+                    let (written, form, asked_at, redirects) = (false, None, None, 0);
+                    let publish = Publish { block, start, head, written, form, asked_at, redirects };
+                    return Some(Outgoing::Publish(publish));
                 }
                 None => {
                     let Some(mut chunk) = self.chunks.pop_front() else {

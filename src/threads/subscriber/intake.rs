@@ -163,6 +163,8 @@ impl Intake<'_> {
             }
             match self.ledger.see(pattern, name, wire_channel, identity, self.arrival.at) {
                 Sight::New { missed: 0 } => {}
+                // Its listeners read the stream, and report what is not there.
+                Sight::New { .. } if route.recovers => {}
                 Sight::Implausible => stats.numbers_implausible.add(1),
                 Sight::Renewed => stats.numbers_renewed.add(1),
                 Sight::New { missed } => {

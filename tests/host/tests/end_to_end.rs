@@ -643,6 +643,29 @@ fn values_settings_and_console_commands_keep_their_rules() {
 }
 
 #[test]
+fn kept_events_are_read_again() {
+    for unwinding in unwinding() {
+        let prefix = prefix(&format!("durable-{unwinding}"));
+        let set = format!("prefix={prefix}");
+        Host::start("durable", &prefix, &["--set", &set, "--unwind", unwinding]).pass();
+    }
+}
+
+/// Two processes of one name: the second gets what the first one missed.
+#[test]
+fn missed_events_come_to_the_next_process() {
+    for unwinding in unwinding() {
+        let prefix = prefix(&format!("missed-{unwinding}"));
+        let set = format!("prefix={prefix}");
+        for run in ["run=1", "run=2"] {
+            let options = ["--set", &set, "--set", run, "--set", "server=shop", "--unwind", unwinding];
+            let environment = variables(&prefix, &[("REALTIME_SERVER", "shop")]);
+            Host::launch("missed", 60, &options, environment).pass();
+        }
+    }
+}
+
+#[test]
 fn event_logs_are_written_and_read() {
     for unwinding in unwinding() {
         let prefix = prefix(&format!("event-log-{unwinding}"));

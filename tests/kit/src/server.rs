@@ -27,7 +27,8 @@ const BALANCE_MAX: Duration = Duration::from_secs(10);
 /// One server. Each test has its own prefix, so that tests can share a Redis.
 pub struct Server {
     pub engine: Engine,
-    /// `callback channel payload` for each delivery; of an object the payload shows the first value.
+    /// `callback channel payload` for each delivery; of an object the payload shows the first value. ` missed` follows if
+    /// the event came from the stream.
     pub heard: Vec<String>,
     /// The notices for game hooks.
     pub told: Vec<Notice>,
@@ -56,7 +57,8 @@ fn shown(delivery: &Deliver) -> String {
             other => break format!("{other:?}"),
         }
     };
-    format!("{} {} {payload}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
+    let missed = if delivery.is_missed() { " missed" } else { "" };
+    format!("{} {} {payload}{missed}", delivery.callback.0, String::from_utf8_lossy(delivery.event.channel()))
 }
 
 /// The values of an answer as Lua writes them, or the reason.
@@ -150,6 +152,22 @@ impl Server {
         self.engine.on(channel.as_bytes(), None, CallbackRef(callback), false).unwrap();
     }
 
+    /// A listener that gets what it missed; its id names its place.
+    pub fn on_missed(&mut self, channel: &str, id: &str, callback: i32) {
+        let callback = CallbackRef(callback);
+        self.engine.on_missed(channel.as_bytes(), Some(id.as_bytes()), callback, false).unwrap();
+    }
+
+    /// Ends as a game server does: the Lua state ends, and everything that is queued is sent.
+    /// Returns its data folder.
+    pub fn leave(mut self) -> Folder {
+        let (_, flush) = self.engine.detach();
+        flush.wait();
+        let folder = std::mem::take(&mut self.folder);
+        self.stop();
+        folder
+    }
+
     pub fn emit(&mut self, channel: &str, payload: &str) -> Result<(), Refusal> {
         self.engine.emit(channel.as_bytes(), payload.as_bytes())
     }
@@ -215,6 +233,14 @@ impl Server {
             _ => None,
         });
         told.collect()
+    }
+
+    /// The last events that Redis keeps of a channel, as Lua writes them; asked behind everything emitted so far.
+    pub fn history(&mut self, channel: &str, count: f64) -> String {
+        let before = self.answers.len();
+        self.submit(Some(1), |requests| requests.history(channel.as_bytes(), count)).unwrap();
+        self.wait(|server| server.answers.len() > before);
+        self.answers.remove(before).1
     }
 
     /// Runs one tick. Returns the number of calls.

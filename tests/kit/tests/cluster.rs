@@ -387,3 +387,97 @@ fn a_script_cannot_lead_the_module_to_another_server() {
     assert_eq!(plain.command(&["GET", "p:{ran}"]), "2");
     assert_eq!(elsewhere.connections(), 0);
 }
+
+/// Streams on all nodes: events are kept there, by the script and without it, while a stream moves, and while a node is
+/// dead. Listeners on another node hear each of them in any case.
+#[test]
+fn events_are_kept_by_the_node_of_their_stream() {
+    let channels: Vec<String> = (0..6).map(|n| format!("chat{n}")).collect();
+    let say = |here: &mut Server, there: &mut Server, numbers: std::ops::Range<u32>| {
+        let before = there.heard.len();
+        for n in numbers.clone() {
+            channels.iter().for_each(|channel| here.emit(channel, &format!(r#"{{"n":{n}}}"#)).unwrap());
+        }
+        settle(here);
+        there.hear(before + numbers.len() * channels.len());
+        for channel in &channels {
+            let prefix = format!("1 {channel} ");
+            let heard: Vec<u32> =
+                there.heard[before..].iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect();
+            assert_eq!(heard, numbers.clone().collect::<Vec<_>>(), "{channel}");
+        }
+    };
+    let kept = |server: &mut Server, channel: &str| -> Vec<u32> {
+        let answer = server.history(channel, 1000.0);
+        answer.split("data={n=").skip(1).map(|rest| rest.split('}').next().unwrap().parse().unwrap()).collect()
+    };
+    for settings in [&[][..], &["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]] {
+        // The nodes drop their links, and the events on them, if a busy machine holds one of them up for longer.
+        let patient = ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "30000"];
+        let mut cluster = Cluster::start(&[settings, &patient].concat());
+        let (mut here, mut there) = (at(&cluster.url(), "here"), at(&cluster.0[1].url(), "there"));
+        channels.iter().for_each(|channel| there.on(channel, 1));
+        there.tick();
+        there.wait_ready();
+        channels.iter().for_each(|channel| here.engine.keep(channel.as_bytes(), Some(&json!({}))).unwrap());
+        say(&mut here, &mut there, 0..20);
+        // Without scripts the events go on while a node names the right one.
+        let missed = here.stat("/not_kept");
+        let all = (0..20).collect::<Vec<u32>>();
+        if settings.is_empty() {
+            assert_eq!((missed, here.stat("/kept"), here.errors()), (0, 120, vec![]));
+            channels.iter().for_each(|channel| assert_eq!(kept(&mut here, channel), all, "{channel}"));
+            // A stream moves while events come.
+            let key = "p:rt:kept:chat0";
+            let slot = cluster.begin_move(key);
+            say(&mut here, &mut there, 20..40);
+            cluster.end_move(&slot, &[key.to_owned()]);
+            say(&mut here, &mut there, 40..60);
+            assert_eq!(kept(&mut here, "chat0"), (0..60).collect::<Vec<_>>());
+            // A stream that begins while its slot is on its way begins at the new node.
+            let fresh = cluster.begin_move("p:rt:kept:chat1");
+            cluster.command(&["DEL", "p:rt:kept:chat1"]);
+            say(&mut here, &mut there, 60..80);
+            cluster.end_move(&fresh, &["p:rt:kept:chat1".to_owned()]);
+            assert_eq!(kept(&mut here, "chat1"), (60..80).collect::<Vec<_>>());
+            assert_eq!((here.stat("/not_kept"), here.stat("/kept"), here.errors()), (0, 480, vec![]));
+            // A listener reads on, at the nodes of its streams and of its places.
+            let follow = |server: &mut Server| {
+                channels.iter().for_each(|channel| server.on_missed(channel, "shop", 2));
+                server.tick();
+                server.wait_ready();
+            };
+            let mut away = at(&cluster.0[2].url(), "away");
+            follow(&mut away);
+            for channel in &channels {
+                let key = format!("p:rt:place:away:5:{channel}:shop");
+                away.wait(|_| cluster.command(&["EXISTS", &key]) == "1");
+            }
+            away.leave();
+            say(&mut here, &mut there, 100..120);
+            let mut away = at(&cluster.0[2].url(), "away");
+            follow(&mut away);
+            away.hear(120);
+            for channel in &channels {
+                let of = |line: &&String| line.starts_with(&format!("2 {channel} "));
+                let expected: Vec<String> = (100..120).map(|n| format!("2 {channel} {n} missed")).collect();
+                assert_eq!(away.heard.iter().filter(of).cloned().collect::<Vec<_>>(), expected);
+            }
+            away.leave();
+        } else {
+            assert!(missed > 0 && missed + here.stat("/kept") == 120, "{:?}", here.errors());
+            let found: usize = channels.iter().map(|channel| kept(&mut here, channel).len()).sum();
+            assert_eq!(found as u64, here.stat("/kept"));
+            assert!(here.errors().iter().any(|error| error.contains("MOVED")), "{:?}", here.errors());
+        }
+        // Its streams are away with it; listeners hear all.
+        let before = (here.stat("/kept"), here.stat("/not_kept"));
+        cluster.0[2].kill();
+        say(&mut here, &mut there, 80..100);
+        let (kept, missed) = (here.stat("/kept") - before.0, here.stat("/not_kept") - before.1);
+        assert!(kept >= 20 && missed >= 20 && kept + missed == 120, "{kept} {missed}: {:?}", here.errors());
+        assert_eq!(lost(&here), 0, "{:?}", here.errors());
+        here.stop();
+        there.stop();
+    }
+}

@@ -14,11 +14,12 @@ use crate::redis::error_reply::ErrorReply;
 use crate::redis::leaderboard::IN_A_CLUSTER;
 use crate::redis::reply::Reply;
 use crate::threads::publisher::in_flight::Sent;
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::run::{Run, Work};
 
 /// Redirections of one command, beyond which the nodes disagree and it is given up.
-const REDIRECTS_MAX: u8 = 8;
+pub(crate) const REDIRECTS_MAX: u8 = 8;
 /// Shortest time between two questions for the map.
 const MAP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -138,7 +139,7 @@ impl Backlog<'_> {
     /// command goes on as elsewhere.
     pub(crate) fn follow_redirect(&mut self, line: LineNumber, sent: Sent, text: &[u8]) -> Option<Sent> {
         let Some(redirect) = Redirect::parse(text) else { return self.do_without_number(sent, text) };
-        if let Sent::Item(Outgoing::Publish(_)) = sent {
+        if matches!(&sent, Sent::Item(Outgoing::Publish(publish)) if publish.form.is_none()) {
             return Some(sent);
         }
         let now = Instant::now();
@@ -174,6 +175,16 @@ impl Backlog<'_> {
         self.cluster.map();
         match sent {
             Sent::Item(Outgoing::Run(run)) => return self.redirect(run, known, text).map(Sent::Item),
+            Sent::Item(Outgoing::Publish(mut publish)) => {
+                self.keeping.scripts.redirected();
+                // Without a node for its stream it is published only.
+                let line = known.map(|(_, line)| line);
+                publish.redirects = if line.is_some() { publish.redirects.saturating_add(1) } else { REDIRECTS_MAX };
+                publish.asked_at = line.flatten();
+                self.put_off(Outgoing::Publish(publish), &ErrorReply::new(text), None);
+            }
+            // Its PUBLISH is on the way.
+            Sent::Auxiliary(KEEP, channel) => self.not_kept(&channel, text),
             Sent::Expiry(expiry) => self.put_off_expiry(expiry, REFUSED_RETRY),
             Sent::Leases(_) => self.leases.put_off(now + REFUSED_RETRY),
             Sent::Presence(_) => self.presence.put_off(now + REFUSED_RETRY),

@@ -35,6 +35,7 @@ impl Backlog<'_> {
     pub(crate) fn connected(&mut self, seen: u64, home: Vec<NodePlace>) {
         (self.seen, self.drain_until, self.pass) = (seen, None, None);
         self.scripts.connected();
+        self.keeping.connected();
         self.cluster.connected(home);
         self.leases.reconnected();
         self.presence.reconnected(Instant::now());
@@ -74,6 +75,7 @@ impl Backlog<'_> {
         let Some(home) = self.home.replace(Arc::clone(config)).filter(|home| home.is_elsewhere(config)) else { return };
         self.shared.limits.forget();
         self.scripts.forget();
+        self.keeping.forget();
         self.cluster.forget();
         for expiry in self.expiries.take() {
             let reason = "disconnected: the settings led to another redis before the answer";

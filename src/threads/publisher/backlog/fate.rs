@@ -8,9 +8,11 @@ use super::Backlog;
 use crate::event::notice::Notice;
 use crate::redis::answer::Answer;
 use crate::redis::error_reply::ErrorReply;
+use crate::redis::kept;
 use crate::stats::Counter;
 use crate::threads::links::Limit;
 use crate::threads::publisher::expiries::Expiry;
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::refused::Fate;
 use crate::threads::publisher::replies::ReplyTo;
@@ -30,6 +32,37 @@ impl Backlog<'_> {
         let (shared, reply_to) = (self.shared, run.reply_to);
         self.settle(&Outgoing::Run(run), &shared.stats.outbox.delivered);
         shared.replies.answer(reply_to, Ok(answer));
+    }
+
+    /// Redis published an event that it could not keep, with the error `text`.
+    pub(crate) fn published_only(&mut self, publish: Publish, text: &[u8]) {
+        let channel: Box<[u8]> = publish.parts().0.into();
+        let item = Outgoing::Publish(publish);
+        self.calm_down();
+        self.note_success(&item);
+        self.keeping.scripts.succeeded();
+        let shared = self.shared;
+        self.settle(&item, &shared.stats.outbox.delivered);
+        self.not_kept(&channel, text);
+    }
+
+    /// Redis could not keep an event on this channel, with the error `text`. If it has no streams at all, that is
+    /// reported once, and no other event is tried on this connection.
+    pub(crate) fn not_kept(&mut self, channel: &[u8], text: &[u8]) {
+        let error = ErrorReply::new(text);
+        if kept::has_no_streams(text) {
+            self.shared.stats.not_kept.add(1);
+            self.keeping.has_no_streams = true;
+            self.note_limit(Limit::Streams, &error.to_string());
+        } else {
+            self.lose_keeping(channel, &format!("redis: {error}"));
+        }
+    }
+
+    /// An event on this channel is published and not kept.
+    pub(crate) fn lose_keeping(&mut self, channel: &[u8], reason: &str) {
+        self.shared.stats.not_kept.add(1);
+        self.auxiliary_failed(KEEP, channel, reason);
     }
 
     /// An item is lost: it is counted, and its caller learns of it, else the log and the game hook `RealtimeError`. The
@@ -97,6 +130,7 @@ impl Backlog<'_> {
                 Limit::Scripts => ("script", b"EVAL"),
                 Limit::Leases => ("lease", b"rt:lead:*"),
                 Limit::Presence | Limit::Name => ("presence", b"rt:{servers}:index"),
+                Limit::Streams => ("keep", b"rt:kept:*"),
             };
             self.shared.notices.push(Notice::Error { operation, target: target.into(), reason });
         }

@@ -6,7 +6,7 @@
 //! | [`Pace::Open`] | unsent items, then the outbox, in order, up to [`BATCH_BYTES_MAX`] a batch |
 //! | [`Pace::Careful`] | the same, one item at a time, each after the answer to the one before |
 //! | [`Pace::Rephrase`], [`Pace::Paused`] | nothing until all answers are in; then the refused items |
-//! | a counter brought the script | nothing before its answer |
+//! | a counter or a kept event brought a script | nothing before its answer |
 //! | a reader waits in the outbox | all commands in order, past the publishes: a [`Pass`] |
 //! | held after a lost connection | nothing, but all commands if a reader waits |
 //! | draining | items queued before the settings changed: a [`Pass`], again and again |
@@ -84,7 +84,7 @@ impl Backlog<'_> {
             if at.batch_bytes > 0 {
                 let is_complete = at.batch_bytes >= BATCH_BYTES_MAX || self.pace == Pace::Careful;
                 // Nothing follows the counter that brings the script, and a reader does not wait for a whole batch.
-                if is_complete || self.scripts.are_asked() || self.reader_waits() {
+                if is_complete || self.awaits_script() || self.reader_waits() {
                     return Step::Wait(Duration::ZERO);
                 }
             } else if let Some(step) = self.begin(at) {
@@ -155,7 +155,7 @@ impl Backlog<'_> {
             Pace::Careful if !self.in_flight.is_empty() => return Some(Step::Wait(at.poll)),
             Pace::Careful | Pace::Open => {}
         }
-        if self.scripts.are_asked() {
+        if self.awaits_script() {
             return Some(Step::Wait(Duration::ZERO));
         }
         if self.reader_waits() {
@@ -265,7 +265,7 @@ impl Backlog<'_> {
 
     /// Whether the pass lets this item go now. Newer items stay for the next connection.
     fn may_go(&self, item: &Outgoing, purpose: Purpose, at: &Moment) -> bool {
-        if self.is_newer(item) || self.scripts.are_asked() {
+        if self.is_newer(item) || self.awaits_script() {
             return false;
         }
         match purpose {

@@ -16,9 +16,10 @@ use crate::redis::error_reply::{self, Class, ErrorReply};
 use crate::redis::leaderboard::SearchProgress;
 use crate::redis::reply::{Decoder, OwnedReply, Reply};
 use crate::threads::links::Limit;
-use crate::threads::publisher::backlog::Backlog;
+use crate::threads::publisher::backlog::{Backlog, REDIRECTS_MAX};
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::{LeaseRequest, PresenceRequest, Sent};
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
@@ -91,6 +92,12 @@ pub(super) fn match_all(
             (Some(Sent::Item(Outgoing::Publish(publish))), Reply::Integer(_)) => {
                 delivered += 1;
                 weight += publish.weight();
+                if publish.form.is_some() {
+                    shared.stats.kept.add(1);
+                    if backlog.keeping().scripts.succeeded() {
+                        shared.limits.lift(Limit::Streams);
+                    }
+                }
                 backlog.calm_down();
                 backlog.note_success(&Outgoing::Publish(publish));
                 Ok(())
@@ -137,11 +144,17 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             }
             finish_run(shared, backlog, run, reply);
         }
+        (Sent::Item(Outgoing::Publish(publish)), Reply::Array(found)) if publish.form.is_some() => {
+            let error = found.iter().nth(1).and_then(|error| error.text()).unwrap_or(b"ERR no reason given");
+            backlog.published_only(publish, error);
+        }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
             backlog.put_back_answered(Sent::Item(publish));
             return Err(End::lost(reason));
         }
+        (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => backlog.not_kept(&channel, text),
+        (Sent::Auxiliary(KEEP, _), _) => shared.stats.kept.add(1),
         (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }
@@ -171,7 +184,34 @@ fn item_refused(backlog: &mut Backlog<'_>, item: Outgoing, text: &[u8]) -> Resul
             }
         };
     }
+    if let Outgoing::Publish(publish) = &item
+        && let Some(form) = publish.form
+    {
+        return kept_refused(backlog, item, form, text);
+    }
     refused(backlog, item, &ErrorReply::new(text))
+}
+
+/// Redis refused an event that was sent as a call of the script that keeps it. The script did not publish it: whatever
+/// stays wrong with the script, plain commands do their part.
+fn kept_refused(backlog: &mut Backlog<'_>, mut item: Outgoing, form: Form, text: &[u8]) -> Result<(), End> {
+    let error = ErrorReply::new(text);
+    if let Outgoing::Publish(publish) = &mut item
+        && error.is("CLUSTERDOWN")
+    {
+        // A cluster without a node for the stream passes events on all the same.
+        publish.redirects = REDIRECTS_MAX;
+        backlog.keeping().scripts.redirected();
+        backlog.put_off(item, &error, None);
+        return Ok(());
+    }
+    match backlog.keeping().scripts.refused(form, text, error.class) {
+        ScriptRefusal::Counter if error.class != Class::Never => return refused(backlog, item, &error),
+        ScriptRefusal::Counter | ScriptRefusal::Script => backlog.keeping().scripts.forbid(),
+        ScriptRefusal::Form => {}
+    }
+    backlog.put_off(item, &error, None);
+    Ok(())
 }
 
 /// Redis refused a command of a script's own. If it carried a secret, the text of the error reply, which may repeat the

@@ -5,14 +5,19 @@ use std::time::Instant;
 
 use super::Session;
 use crate::config::limits::REFUSED_RETRY;
-use crate::redis::cluster::{self, LineNumber};
+use crate::redis::cluster::{self, HOME, LineNumber};
 use crate::redis::counter::Form;
+use crate::redis::kept::Target;
 use crate::redis::{command, counter};
-use crate::threads::publisher::backlog::BATCH_BYTES_MAX;
+use crate::threads::publisher::backlog::{BATCH_BYTES_MAX, REDIRECTS_MAX};
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::{OwnCommands, Sent};
+use crate::threads::publisher::keeping::KEEP;
 use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::run::{Run, Work};
+
+/// The reason why an event is published only.
+const NO_NODE: &str = "no node of the cluster serves its stream at the moment";
 
 impl Session<'_, '_> {
     /// Appends an item's commands to the batch. One item may take several commands, or none if it cannot be sent.
@@ -26,10 +31,48 @@ impl Session<'_, '_> {
     /// The hot path. The channel already carries its prefix.
     pub(super) fn encode_publish(&mut self, mut publish: Publish) {
         let (channel, payload) = publish.parts();
-        command::encode_publish(&mut self.batch, channel, payload);
+        let (line, form) = match self.backlog.keep_target(channel) {
+            None => (HOME, None),
+            Some(target) => self.encode_kept(&target, &publish),
+        };
+        if form.is_none() {
+            command::encode_publish(self.batch_of(line), channel, payload);
+        }
         self.shared.stats.resent.add(u64::from(publish.written));
-        publish.written = true;
-        self.backlog.sent(Sent::Item(Outgoing::Publish(publish)));
+        (publish.written, publish.form, publish.asked_at) = (true, form, None);
+        self.backlog.sent_on(line, Sent::Item(Outgoing::Publish(publish)));
+    }
+
+    /// Appends the commands that keep an event: a call of the script, whose form is returned, or plain commands before
+    /// its PUBLISH. Nothing if it cannot be kept. Returns the line, too: in a cluster that of the stream's node, and every
+    /// node passes the event on to all listeners.
+    fn encode_kept(&mut self, target: &Target, publish: &Publish) -> (LineNumber, Option<Form>) {
+        let (channel, payload) = publish.parts();
+        if self.backlog.keeping().has_no_streams {
+            self.shared.stats.not_kept.add(1);
+            return (HOME, None);
+        }
+        let line = publish.asked_at.unwrap_or_else(|| self.backlog.line_of_key(&target.key));
+        let prepared = if publish.redirects >= REDIRECTS_MAX { Err(NO_NODE.to_owned()) } else { self.prepare(line) };
+        if let Err(reason) = prepared {
+            self.backlog.lose_keeping(channel, &reason);
+            return (HOME, None);
+        }
+        let Some(form) = self.backlog.keeping().scripts.form() else {
+            target.encode_plain(self.batch_of(line), channel, payload);
+            self.backlog.sent_on(line, Sent::Auxiliary(KEEP, channel.into()));
+            self.backlog.sent_on(line, Sent::Auxiliary("expire", target.key.clone()));
+            return (line, None);
+        };
+        if publish.asked_at.is_some() {
+            command::encode(self.batch_of(line), &[b"ASKING"]);
+            self.backlog.sent_on(line, Sent::Auxiliary("expire", target.key.clone()));
+        }
+        // The other nodes may not know the script by its SHA.
+        let form = if self.backlog.is_cluster() { Form::Eval } else { form };
+        target.encode(self.batch_of(line), form, channel, payload, publish.head().repeatable);
+        self.backlog.keeping().scripts.was_sent();
+        (line, Some(form))
     }
 
     /// A command counts as resent if it was written before.

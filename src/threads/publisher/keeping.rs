@@ -1,0 +1,69 @@
+//! Whether and how Redis keeps the events of a channel. A plain value; `rt-publisher` owns it as a field of its backlog.
+//! It looks every channel up once and remembers the result until the rules change. While nothing is kept, an event costs
+//! one look at an atomic number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::limits::NUMBERED_CHANNELS_MAX;
+use crate::event::keyed::Keyed;
+use crate::redis::kept::{self, Target};
+use crate::threads::publisher::keeps::{Keeps, Rules, rule_for};
+use crate::threads::publisher::scripts::Scripts;
+
+/// The operation of XADD as the game hook `RealtimeError` names it.
+pub(super) const KEEP: &str = "keep";
+
+#[derive(Default)]
+pub(super) struct Keeping {
+    version: u64,
+    rules: Rules,
+    /// By channel on the wire. Bounded by [`NUMBERED_CHANNELS_MAX`]: then it begins anew.
+    known: HashMap<Box<[u8]>, Option<Arc<Target>>, Keyed>,
+    /// The script of `redis/kept.rs` on this connection.
+    pub(super) scripts: Scripts,
+    /// Redis said on this connection that it has no streams.
+    pub(super) has_no_streams: bool,
+}
+
+impl Keeping {
+    /// A new connection: Redis may have restarted as another version.
+    pub(super) fn connected(&mut self) {
+        self.scripts.connected();
+        self.has_no_streams = false;
+    }
+
+    /// The settings lead to another Redis or to other names in it.
+    pub(super) fn forget(&mut self) {
+        self.scripts.forget();
+        self.known.clear();
+    }
+
+    /// How the events of this channel on the wire are kept; `None`: they are not.
+    pub(super) fn target(&mut self, keeps: &Keeps, prefix: &str, wire: &[u8]) -> Option<Arc<Target>> {
+        if let Some((rules, version)) = keeps.newer(self.version) {
+            (self.rules, self.version) = (rules, version);
+            self.known.clear();
+        }
+        if self.rules.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.known.get(wire) {
+            return known.clone();
+        }
+        let channel = wire.strip_prefix(prefix.as_bytes()).unwrap_or(wire);
+        let target = rule_for(&self.rules, channel).map(|rule| {
+            Arc::new(Target {
+                key: [prefix.as_bytes(), kept::KEY.as_bytes(), channel].concat().into(),
+                prefix_bytes: wire.len() - channel.len(),
+                max_events: rule.max_events.to_string().into(),
+                max_age_ms: rule.max_age_ms.to_string().into(),
+            })
+        });
+        if self.known.len() >= NUMBERED_CHANNELS_MAX {
+            self.known.clear();
+        }
+        self.known.insert(wire.into(), target.clone());
+        target
+    }
+}
