@@ -9,13 +9,13 @@
 
 use super::words;
 
-/// Memory that the entries of one stream may take, in bytes. The reply that has them all then fits the replies that may
-/// wait for a client.
+/// Memory that the entries of one stream may take, in bytes: an eighth of the store.
 pub(super) const STREAM_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Memory that one entry takes beside its fields: its place in the list, which may be three quarters empty, and an
-/// allocation.
-pub(super) const ITEM_OVERHEAD_BYTES: usize = 144;
-/// Part of a bound by which a stream may exceed it, so that entries go in groups: a group moves the list once.
+/// Memory that one entry takes beside its fields: its place in the list, which may be half empty, and an allocation.
+const ITEM_OVERHEAD_BYTES: usize = 96;
+/// Memory that a stream takes beside its entries: itself, and the first places of its list.
+const STREAM_OVERHEAD_BYTES: usize = 192;
+/// Entries beyond a bound go in groups of about this part of it, as each group moves the whole list.
 const SPARE: usize = 16;
 
 pub(super) type Id = u128;
@@ -40,13 +40,14 @@ pub(super) struct Stream {
     items: Vec<Item>,
     /// The largest id that it ever had.
     last: Id,
+    /// Memory of the entries.
     bytes: usize,
 }
 
 impl Stream {
     /// Memory that it is charged for, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + STREAM_OVERHEAD_BYTES
     }
 
     pub(super) fn items(&self) -> &[Item] {
@@ -120,9 +121,9 @@ impl Stream {
         before - self.items.len()
     }
 
-    /// Frees memory of a list that is far from full, as only its entries are charged for.
+    /// Frees memory of a list that is less than half full, as only its entries are charged for.
     fn shrink(&mut self) {
-        if self.items.capacity() / 4 > self.items.len() {
+        if self.items.capacity() / 2 > self.items.len() {
             self.items.shrink_to(self.items.len() * 2);
         }
     }

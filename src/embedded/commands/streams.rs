@@ -2,9 +2,13 @@
 
 use super::{ARITY, Ask, NO_INTEGER, Ran, SYNTAX, is};
 use crate::embedded::number;
+use crate::embedded::session::OUT_BYTES_MAX;
 use crate::embedded::store::Store;
-use crate::embedded::stream::{Id, Stream, print_id, read_id};
+use crate::embedded::stream::{Id, STREAM_BYTES_MAX, Stream, print_id, read_id};
 use crate::embedded::words;
+
+// A whole stream is one reply, after which no client is cut: an entry takes at most twice its bytes there.
+const _: () = assert!(2 * STREAM_BYTES_MAX <= OUT_BYTES_MAX);
 
 const BAD_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 

@@ -362,6 +362,32 @@ fn huge_commands_are_refused_within_bounded_memory() {
     assert_eq!(client.ask(&["SET", "k", "v"]), "+OK");
 }
 
+/// Streams that take much memory for their bytes: many of one entry, of short entries, and of lists that were long once.
+#[test]
+fn streams_are_charged_for_their_memory() {
+    let embedded = Embedded::start();
+    let mut client = embedded.client();
+    let used = |client: &mut Client| info(client, "used_memory") as usize;
+    let shapes: [(&str, fn(usize, usize) -> String); 3] = [
+        ("one entry each", |batch, n| format!("XADD {batch}:{n} * f v\r\n")),
+        ("short entries", |batch, _| format!("XADD {} * f v\r\n", batch / 40)),
+        ("once long lists", |batch, n| format!("XADD {batch} MAXLEN {} * f v\r\n", if n == 999 { 3 } else { 1000 })),
+    ];
+    for (name, line) in shapes {
+        assert_eq!(client.ask(&["FLUSHALL"]), "+OK");
+        let (before, mut batch) = (resident(), 0);
+        while batch < 300 && used(&mut client) < 40 * MB {
+            let lines: String = (0..1000).map(|n| line(batch, n)).collect();
+            client.stream.write_all(lines.as_bytes()).unwrap();
+            assert!(!client.replies(1000, false).contains("-ERR"), "{name}");
+            batch += 1;
+        }
+        let (charged, taken) = (used(&mut client), resident().saturating_sub(before));
+        eprintln!("{name}: {} kB charged, {} kB taken, {batch} batches", charged / 1024, taken / 1024);
+        assert!(taken < charged + charged / 2 + 8 * MB, "{name}: {charged} bytes charged, {taken} taken");
+    }
+}
+
 #[test]
 fn values_survive_a_restart_and_a_lost_file_is_reported() {
     let embedded = Embedded::start();
