@@ -368,7 +368,9 @@ fn streams_are_charged_for_their_memory() {
     let embedded = Embedded::start();
     let mut client = embedded.client();
     let used = |client: &mut Client| info(client, "used_memory") as usize;
-    let shapes: [(&str, fn(usize, usize) -> String); 3] = [
+    /// The command number `n` of a batch.
+    type Line = fn(usize, usize) -> String;
+    let shapes: [(&str, Line); 3] = [
         ("one entry each", |batch, n| format!("XADD {batch}:{n} * f v\r\n")),
         ("short entries", |batch, _| format!("XADD {} * f v\r\n", batch / 40)),
         ("once long lists", |batch, n| format!("XADD {batch} MAXLEN {} * f v\r\n", if n == 999 { 3 } else { 1000 })),
