@@ -81,7 +81,7 @@ function realtime.Status() end
 ---@field id string the entry of the stream, as XRANGE takes it
 
 ---Has Redis keep the events of a channel or pattern that this server emits from now on, for `History`; `false` ends it.
----Needs Redis 5 or later.
+---Needs Redis 5 or later, or the embedded server.
 ---@param channel string with `*`, `?` or `[` a pattern
 ---@param options? realtime.KeepOptions|false
 ---@return boolean kept

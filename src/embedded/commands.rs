@@ -10,6 +10,7 @@
 //! | [`keys`] | DEL, EXPIRE, TTL, KEYS, SCAN, ...: about keys of any type |
 //! | [`strings`] | GET, SET, INCR, ... |
 //! | [`sorted`] | ZADD, ZRANGE, ... |
+//! | [`streams`] | XADD, XRANGE, ... |
 //! | [`scripts`] | EVAL, EVALSHA, SCRIPT: the scripts of this module, as functions |
 
 use super::number;
@@ -21,6 +22,7 @@ mod keys;
 mod pubsub;
 mod scripts;
 mod sorted;
+mod streams;
 mod strings;
 
 const SYNTAX: &str = "ERR syntax error";
@@ -133,7 +135,7 @@ const fn growing(name: &'static str, arity: i8, run: fn(&mut Ask<'_>) -> Ran) ->
     Row { name, arity, grows: true, run }
 }
 
-static TABLE: [Row; 66] = [
+static TABLE: [Row; 71] = [
     row("AUTH", -2, connection::auth),
     row("CLIENT", -2, connection::client),
     row("COMMAND", -1, connection::command),
@@ -183,6 +185,11 @@ static TABLE: [Row; 66] = [
     growing("SETEX", 4, strings::setex),
     growing("SETNX", 3, strings::setnx),
     row("STRLEN", 2, strings::strlen),
+    growing("XADD", -5, streams::xadd),
+    row("XDEL", -3, streams::xdel),
+    row("XLEN", 2, streams::xlen),
+    row("XRANGE", -4, streams::xrange),
+    row("XREVRANGE", -4, streams::xrevrange),
     growing("ZADD", -4, sorted::zadd),
     row("ZCARD", 2, sorted::zcard),
     row("ZCOUNT", 4, sorted::zcount),
@@ -197,8 +204,9 @@ static TABLE: [Row; 66] = [
     row("ZREVRANGEBYSCORE", -4, sorted::zrevrangebyscore),
     row("ZREVRANK", 3, sorted::zrevrank),
     row("ZSCORE", 3, sorted::zscore),
-    growing("EVAL", -3, scripts::eval),
-    growing("EVALSHA", -3, scripts::evalsha),
+    // Each script asks for its room.
+    row("EVAL", -3, scripts::eval),
+    row("EVALSHA", -3, scripts::evalsha),
     row("SCRIPT", -2, scripts::script),
 ];
 
@@ -232,7 +240,7 @@ pub(crate) fn run(world: &mut World, sessions: &mut [Session], at: usize, words:
         }
         Some(row) if !has_arity(row.arity, words.len()) => Err(ARITY),
         Some(row) if ask.me.subscriptions() > 0 && !pubsub::ALLOWED.contains(&row.name) => Err(pubsub::NOT_ALLOWED),
-        Some(row) if row.grows && !has_room(&mut ask) => Err(NO_ROOM),
+        Some(row) if row.grows => room(&mut ask).and_then(|()| (row.run)(&mut ask)),
         Some(row) => (row.run)(&mut ask),
     };
     if let Err(text) = ran {
@@ -249,10 +257,11 @@ fn has_arity(arity: i8, words: usize) -> bool {
     if arity < 0 { words >= wanted } else { words == wanted }
 }
 
-fn has_room(ask: &mut Ask<'_>) -> bool {
+/// An error if the words of the command may not fit the memory.
+fn room(ask: &mut Ask<'_>) -> Ran {
     let (words, now) = (ask.words, ask.now);
     let bytes = words.iter().map(|word| word.len()).sum();
-    ask.store().has_room(words.len(), bytes, now)
+    if ask.store().has_room(words.len(), bytes, now) { Ok(()) } else { Err(NO_ROOM) }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@
 //! | [`request`] | How do bytes become commands? |
 //! | [`commands`] | Which commands are there, and which replies do they have? |
 //! | [`session`] | Which replies and events wait for a client? |
-//! | [`store`], [`ranking`], [`number`] | How are values kept, bounded, ended, added up? |
-//! | [`snapshot`] | How do the values stand in a file? |
+//! | [`store`], [`ranking`], [`stream`], [`number`] | How are values kept, bounded, ended, added up? |
+//! | [`snapshot`], [`words`] | How do the values stand in a file? |
 //! | [`files`] | How do they and the password survive a restart? |
 //! | [`server`] | How are many sockets served by one thread? |
 
@@ -28,3 +28,5 @@ pub(crate) mod server;
 mod session;
 mod snapshot;
 mod store;
+mod stream;
+mod words;

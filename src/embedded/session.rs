@@ -112,6 +112,11 @@ impl Out {
         }
     }
 
+    /// No array, which is not an empty one.
+    pub(super) fn no_array(&mut self) {
+        self.line(b'*', b"-1");
+    }
+
     /// The start of an array of so many values, which follow.
     pub(super) fn array(&mut self, count: usize) {
         self.header(b'*', count);

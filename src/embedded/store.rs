@@ -1,4 +1,4 @@
-//! [`Store`], the values of the embedded server: texts and rankings by key, each with or without an end. Pure: every call
+//! [`Store`], the values of the embedded server: texts, rankings and streams by key, each with or without an end. Pure: every call
 //! gets the time, in milliseconds of Unix time. Memory is counted and bounded; [`Store::has_room`] is asked before a
 //! command that may grow it.
 //!
@@ -16,11 +16,14 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::ranking::Ranking;
+use super::stream::{STREAM_BYTES_MAX, Stream};
 
 /// Memory that one key takes beside its bytes: its place in the list, which may be half empty, and two allocations.
 const KEY_OVERHEAD_BYTES: usize = 160;
 /// A full search for ended keys is made at most once in this time, in milliseconds.
 const SWEEP_PAUSE_MS: u64 = 1000;
+/// Part of the store that is freed at once when the entries of streams make room: until the next search, writes fit it.
+const ROOM_SHARE: usize = 16;
 /// Bits of a hash. Programs that hold a cursor as a double keep 53 bits of it.
 const HASH_BITS: u32 = 52;
 
@@ -29,9 +32,10 @@ const HASH_BITS: u32 = 52;
 pub(super) enum Value {
     Text(Box<[u8]>),
     Ranking(Box<Ranking>),
+    Stream(Box<Stream>),
 }
 
-/// A key holds a value of the other type.
+/// A key holds a value of another type.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OtherType;
 
@@ -52,6 +56,7 @@ impl Entry {
         match &self.value {
             Value::Text(text) => text.len(),
             Value::Ranking(ranking) => ranking.bytes(),
+            Value::Stream(stream) => stream.bytes(),
         }
     }
 }
@@ -136,7 +141,7 @@ impl Store {
         match self.value(key, now) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(Value::Ranking(_)) => Err(OtherType),
+            Some(_) => Err(OtherType),
         }
     }
 
@@ -145,7 +150,16 @@ impl Store {
         match self.value(key, now) {
             None => Ok(None),
             Some(Value::Ranking(ranking)) => Ok(Some(ranking)),
-            Some(Value::Text(_)) => Err(OtherType),
+            Some(_) => Err(OtherType),
+        }
+    }
+
+    /// The stream of a key; `None`: there is no such key.
+    pub(super) fn stream(&mut self, key: &[u8], now: u64) -> Result<Option<&Stream>, OtherType> {
+        match self.value(key, now) {
+            None => Ok(None),
+            Some(Value::Stream(stream)) => Ok(Some(stream)),
+            Some(_) => Err(OtherType),
         }
     }
 
@@ -186,18 +200,46 @@ impl Store {
             self.put(key, Value::Ranking(Box::default()), None);
         }
         let mut is_empty = false;
-        let (mut before, mut after) = (0, 0);
-        if let Some(Entry { value: Value::Ranking(ranking), .. }) = self.look(key, now) {
-            before = ranking.bytes();
-            change(ranking);
-            (is_empty, after) = (ranking.entries().is_empty(), ranking.bytes());
-        }
-        self.bytes = self.bytes + after - before;
-        self.changes += 1;
+        self.change(key, now, &mut |value| {
+            if let Value::Ranking(ranking) = value {
+                change(ranking);
+                is_empty = ranking.entries().is_empty();
+            }
+        });
         if is_empty {
             self.remove(key);
         }
         Ok(())
+    }
+
+    /// Changes the stream of a key. It is made if there is none. An empty one stays, for its largest id.
+    pub(super) fn change_stream(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        change: &mut dyn FnMut(&mut Stream),
+    ) -> Result<(), OtherType> {
+        if self.stream(key, now)?.is_none() {
+            self.put(key, Value::Stream(Box::default()), None);
+        }
+        self.change(key, now, &mut |value| {
+            if let Value::Stream(stream) = value {
+                change(stream);
+            }
+        });
+        Ok(())
+    }
+
+    /// Changes a value in its place.
+    fn change(&mut self, key: &[u8], now: u64, change: &mut dyn FnMut(&mut Value)) {
+        let (mut before, mut after) = (0, 0);
+        if let Some(entry) = self.look(key, now) {
+            before = entry.bytes();
+            change(&mut entry.value);
+            after = entry.bytes();
+        }
+        self.bytes = self.bytes + after - before;
+        self.changes += 1;
     }
 
     /// Removes a key. False: there is none.
@@ -266,7 +308,8 @@ impl Store {
         self.changes += u64::from(self.keys.len() < before);
     }
 
-    /// Whether a command with arguments of so many bytes may grow the store. If memory is short, ended keys make room.
+    /// Whether a command with arguments of so many bytes may grow the store. If memory is short, ended keys make room,
+    /// then the oldest entries of streams: other values cannot be had again.
     pub(super) fn has_room(&mut self, words: usize, bytes: usize, now: u64) -> bool {
         let growth = bytes.saturating_add(words.saturating_mul(KEY_OVERHEAD_BYTES));
         let fits = |store: &Store| store.bytes.saturating_add(growth) <= store.bytes_max;
@@ -275,8 +318,30 @@ impl Store {
             self.swept = now;
             self.sweep_from = 0;
             self.sweep(usize::MAX, now);
+            if !fits(self) {
+                self.shorten_streams(growth.saturating_add(self.bytes_max / ROOM_SHARE));
+            }
         }
         fits(self)
+    }
+
+    /// Drops the oldest entries of streams, of the largest ones first, until so many bytes fit. The newest entry of each
+    /// stream stays.
+    fn shorten_streams(&mut self, growth: usize) {
+        let (mut most, mut freed) = (STREAM_BYTES_MAX, 0);
+        let bytes_max = self.bytes_max.saturating_sub(growth);
+        while most > 0 && self.bytes - freed > bytes_max {
+            most /= 2;
+            for slot in &mut self.keys {
+                if let Value::Stream(stream) = &mut slot.entry.value {
+                    let before = stream.bytes();
+                    stream.fit(most);
+                    freed += before - stream.bytes();
+                }
+            }
+        }
+        self.bytes -= freed;
+        self.changes += u64::from(freed > 0);
     }
 }
 

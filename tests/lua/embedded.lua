@@ -27,6 +27,10 @@ local function read_values()
 	assert(realtime.GetTable("settings").map == "gm_construct")
 	local _, ranked = realtime.GetLeaderboard("top", 10)
 	assert(#ranked == 2 and ranked[1].name == "Jo" and ranked[1].score == 2)
+	local kept, reason = realtime.History("chat", 10)
+	assert(kept, reason)
+	assert(#kept == 2 and kept[1].data.text == "early" and kept[2].data.text == "hello" and kept[2].channel == "chat")
+	assert(kept[1].time <= kept[2].time and math.abs(kept[2].time - os.time()) < 120)
 	local map = realtime.GetLeaderboard("kills:*", 10)
 	assert(map.Jo == 2 and map.Al == 1)
 	assert(host.arg.how ~= "again" or realtime.Get("last") == "words", "the last words are lost")
@@ -59,6 +63,7 @@ realtime.AddAggregator("kill", "window", { interval = 1, aggregate = function(ev
 	return { kills = #events }
 end, actions = { { type = "counter", key = "windows" } } })
 
+assert(realtime.Keep("chat", { max_events = 100 }))
 assert(realtime.Emit("chat", { text = "early" }), "events wait while the server starts")
 when("ready", ready, function()
 	local state, detail = realtime.Status()
@@ -79,6 +84,7 @@ when("ready", ready, function()
 		local waiting = stats.outbox.waiting + stats.actions.waiting
 		return sum == 3 and waiting == 0 and tonumber(realtime.Get("windows") or 0) > 0
 	end, function()
+		assert(realtime.Stats().kept == 2 and realtime.Stats().not_kept == 0)
 		assert(heard[1] == "earlytrue" and heard[2] == "hellotrue" and counted == 150)
 		when("the values", values_are_there, function() host.changelevel("gm_next") end)
 	end)

@@ -28,6 +28,7 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Text(_) => "string",
         Value::Ranking(_) => "zset",
+        Value::Stream(_) => "stream",
     }
 }
 

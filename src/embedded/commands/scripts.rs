@@ -1,10 +1,11 @@
 //! The scripts of this module as functions, known by their text or its SHA-1: the embedded server has no Lua inside.
 //! Pure. Each function does what its script says (`redis/counter.rs`, `redis/lease.rs`, `redis/kept.rs`), with the same reply.
 
-use super::{Ask, Ran, is, pubsub, sorted, strings};
+use super::{Ask, Ran, is, pubsub, room, sorted, streams, strings};
 use crate::embedded::number;
 use crate::embedded::store::Store;
 use crate::embedded::store::Value;
+use crate::embedded::stream::print_id;
 use crate::redis::{counter, kept, lease};
 
 /// A script's function. Gets its keys and its arguments.
@@ -73,6 +74,7 @@ fn count(ask: &mut Ask<'_>, keys: &[&[u8]], arguments: &[&[u8]]) -> Ran {
     let (member, now) = (rest.first().copied(), ask.now);
     let whole = |text: &[u8]| number::whole(text).and_then(|number| u64::try_from(number).ok()).ok_or(BAD_CALL);
     let (memory, ttl, new) = (whole(memory)?, whole(ttl)?, whole(number)?);
+    room(ask)?;
     let later = |seconds: u64| now.saturating_add(seconds.saturating_mul(1000));
     let store = ask.store();
     if new != 0 {
@@ -113,23 +115,50 @@ fn is_held(store: &mut Store, key: &[u8], boot: &[u8], now: u64) -> Result<bool,
     Ok(store.text(key, now)? == Some(boot))
 }
 
-/// [`kept::SCRIPT`] on a server without streams: the event is published and not kept.
-fn keep(ask: &mut Ask<'_>, _: &[&[u8]], arguments: &[&[u8]]) -> Ran {
-    let [_, _, channel, _, payload, _] = arguments else { return Err(BAD_CALL) };
-    let heard = pubsub::heard(ask, channel, payload);
+/// Milliseconds as an argument.
+fn millis(text: &[u8]) -> Result<u64, &'static str> {
+    number::whole(text).and_then(|millis| u64::try_from(millis).ok()).ok_or(BAD_CALL)
+}
+
+/// [`kept::SCRIPT`].
+fn keep(ask: &mut Ask<'_>, keys: &[&[u8]], arguments: &[&[u8]]) -> Ran {
+    let ([key], [most, age, channel, bare, payload, numbered]) = (keys, arguments) else { return Err(BAD_CALL) };
+    let ends = ask.now.saturating_add(millis(age)?);
+    let added = room(ask).and_then(|()| {
+        let (most, now) = (streams::most(most)?, ask.now);
+        let entry = [kept::CHANNEL_FIELD, *bare, kept::EVENT_FIELD, *payload];
+        let id = streams::add(key, None, &entry, Some((most, true)), now, ask.store())?;
+        ask.store().set_end(key, now, Some(ends));
+        Ok(id)
+    });
+    let told;
+    let event = match added {
+        Ok(id) if *numbered == b"1" => {
+            let head = payload.get(..payload.len().saturating_sub(2)).unwrap_or_default();
+            told = [head, b":@", print_id(id).as_bytes(), b"\"}"].concat();
+            &*told
+        }
+        _ => *payload,
+    };
+    // An event that cannot be kept is heard nevertheless.
+    let heard = pubsub::heard(ask, channel, event);
     let out = ask.out();
-    out.array(2);
-    out.count(heard);
-    out.bulk(b"ERR unknown command 'XADD': the embedded server of realtime has no streams");
+    if let Err(text) = added {
+        out.array(2);
+        out.count(heard);
+        out.bulk(text.as_bytes());
+    } else {
+        out.count(heard);
+    }
     Ok(())
 }
 
 /// [`lease::TAKE`].
 fn take(ask: &mut Ask<'_>, keys: &[&[u8]], arguments: &[&[u8]]) -> Ran {
     let [boot, millis] = arguments else { return Err(BAD_CALL) };
-    let millis = number::whole(millis).and_then(|millis| u64::try_from(millis).ok()).ok_or(BAD_CALL)?;
+    let ends = Some(ask.now.saturating_add(self::millis(millis)?));
+    room(ask)?;
     let (store, now) = (&mut ask.world.store, ask.now);
-    let ends = Some(now.saturating_add(millis));
     let mut held = Vec::with_capacity(keys.len());
     for key in keys {
         let is_ours = is_held(store, key, boot, now)?;

@@ -1,7 +1,7 @@
 //! Every row of `testdata/embedded/commands.txt` without sockets, the limits of the commands, and the clock.
 
 use super::*;
-use crate::redis::{counter, lease};
+use crate::redis::{counter, kept, lease};
 
 mod table;
 
@@ -67,6 +67,8 @@ fn cases() -> Vec<Case> {
         ("take_sha", lease::TAKE_SHA),
         ("free", lease::FREE),
         ("free_sha", lease::FREE_SHA),
+        ("kept", kept::SCRIPT),
+        ("kept_sha", kept::SCRIPT_SHA),
     ];
     table::cases(include_str!("../../../testdata/embedded/commands.txt"), &names)
 }
@@ -169,6 +171,86 @@ fn memory_is_bounded() {
     desk.now += 10_000;
     assert_eq!(desk.ask("SET new x"), "+OK");
     assert_eq!((desk.ask("DBSIZE"), desk.ask("GET key0")), (":2".into(), "$x".into()));
+}
+
+/// Kept events make room for other values, those of the largest streams first. An event that does not fit is heard.
+#[test]
+fn the_oldest_kept_events_make_room() {
+    let mut desk = Desk::new(200_000);
+    assert_eq!(desk.ask_at(1, "SUBSCRIBE chat"), "[$subscribe $chat :1]");
+    let sha = kept::SCRIPT_SHA;
+    let keep = |desk: &mut Desk, channel: &str, bytes: usize| {
+        let found = desk.ask(&format!("EVALSHA {sha} 1 {channel} 9999 600000 chat chat {} 0", "x".repeat(bytes)));
+        assert_eq!(desk.replies(1, 1, false).len(), "[$message $chat $]".len() + bytes, "it is heard");
+        assert!(desk.world.store.bytes() <= 200_000);
+        found
+    };
+    for n in 0..10 {
+        assert_eq!(keep(&mut desk, &format!("quiet{n}"), 10), ":1");
+    }
+    let mut lost = 0;
+    for _ in 0..1000 {
+        desk.now += 1;
+        lost += u32::from(keep(&mut desk, "busy", 1000) != ":1");
+    }
+    // The largest stream gave way once; the next search comes a second later.
+    assert!((700..900).contains(&lost), "{lost}");
+    assert_eq!(keep(&mut desk, "busy", 1000), format!("[:1 ${NO_ROOM}]"));
+    assert_eq!((desk.ask("XLEN quiet0"), desk.ask("XLEN quiet9")), (":1".into(), ":1".into()));
+    assert_eq!(desk.ask(&format!("SET k {}", "x".repeat(5000))), format!("-{NO_ROOM}"));
+    desk.now += 1000;
+    assert_eq!(desk.ask(&format!("SET k {}", "x".repeat(5000))), "+OK");
+    assert_eq!(desk.ask("XREVRANGE busy + - COUNT 1").matches("$event").count(), 1);
+    // Values alone fill the memory: the newest event of each stream is left.
+    for n in 0..300 {
+        desk.now += 1000;
+        desk.ask(&format!("SET key{n} {}", "x".repeat(1000)));
+    }
+    assert!(desk.world.store.bytes() > 180_000);
+    assert_eq!((desk.ask("XLEN busy"), desk.ask("XLEN quiet0")), (":1".into(), ":1".into()));
+    assert_eq!(keep(&mut desk, "busy", 1000), format!("[:1 ${NO_ROOM}]"));
+    // The streams end as the script said.
+    desk.now += 600_000;
+    assert_eq!((desk.ask("EXISTS busy quiet0"), desk.ask("EXISTS k")), (":0".into(), ":1".into()));
+}
+
+#[test]
+fn ids_grow_also_if_the_clock_is_set_back() {
+    let mut desk = Desk::new(1 << 20);
+    let mut ids = Vec::new();
+    for change in [0, 0, 5, 0, -1_000_000, 0, 1_000_001] {
+        desk.now = desk.now.saturating_add_signed(change);
+        ids.push(desk.ask("XADD s * f v"));
+    }
+    let [first, later] = [NOW, NOW + 5];
+    let expected = [(first, 0), (first, 1), (later, 0), (later, 1), (later, 2), (later, 3), (NOW + 6, 0)];
+    assert_eq!(ids, expected.map(|(millis, number)| format!("${millis}-{number}")));
+    // Nor does an entry that is gone give its id away.
+    assert_eq!(
+        (desk.ask(&format!("XDEL s {}-0", NOW + 6)), desk.ask("XADD s * f v")),
+        (":1".into(), format!("${}-1", NOW + 6))
+    );
+    assert_eq!((desk.ask("DEL s"), desk.ask("XADD s * f v")), (":1".into(), format!("${}-0", NOW + 6)));
+}
+
+/// A stream of the largest size is one reply, and the client is not cut.
+#[test]
+fn the_reply_with_a_whole_stream_fits_what_may_wait() {
+    let mut desk = Desk::new(64 << 20);
+    // Fields without bytes take the most beside their bytes, and one field of many bytes takes the least.
+    for (key, fields, bytes) in [("s", 100_000, 0), ("t", 2, 250_000)] {
+        let head = ["XADD", key, "*"].map(|word| word.as_bytes().to_vec());
+        let words = [&head[..], &vec![vec![b'x'; bytes]; fields]].concat();
+        for _ in 0..22 {
+            desk.send(0, &words);
+            assert!(desk.replies(0, 1, false).starts_with('$'));
+        }
+        desk.send(0, &["XRANGE", key, "-", "+"].map(|word| word.as_bytes().to_vec()));
+        let out = &mut desk.sessions[0].out;
+        let pending = out.pending().len();
+        assert!(!out.is_full() && pending > 7_000_000, "{pending}");
+        out.wrote(pending);
+    }
 }
 
 #[test]

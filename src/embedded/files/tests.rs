@@ -104,10 +104,11 @@ fn files_of_others_and_damaged_ones_are_set_aside_and_reported() {
     save(&files, "good");
     let good = fs::read(folder.0.join(VALUES)).unwrap();
     type Make = fn(&Path, &[u8]);
-    let rows: [(Make, &str); 5] = [
+    let rows: [(Make, &str); 6] = [
         (|path, good| fs::write(path, &good[..good.len() - 1]).unwrap(), "it is damaged"),
         (|path, _| fs::write(path, b"").unwrap(), "it is no file of the embedded server"),
         (|path, _| fs::write(path, b"REDIS0009").unwrap(), "it is no file of the embedded server"),
+        (|path, _| fs::write(path, b"realtime embedded 3\nnew").unwrap(), "a newer version of realtime wrote it"),
         (|path, _| fs::create_dir(path).unwrap(), "it is a folder"),
         (|path, good| fs::write(path, [good, &vec![0; VALUES_BYTES_MAX]].concat()).unwrap(), "bytes"),
     ];

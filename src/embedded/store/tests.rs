@@ -12,6 +12,8 @@ enum Step {
     PutText(u8, u8),
     Score(u8, u8, i8),
     Take(u8, u8),
+    Add(u8, u8),
+    Drop(u8, u8),
     Delete(u8),
     End(u8, Option<u8>),
     Wait(u8),
@@ -27,6 +29,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Step::PutText(key, value)),
         4 => (key.clone(), 0..4u8, any::<i8>()).prop_map(|(key, member, score)| Step::Score(key, member, score)),
         2 => (key.clone(), 0..4u8).prop_map(|(key, member)| Step::Take(key, member)),
+        3 => (key.clone(), any::<u8>()).prop_map(|(key, bytes)| Step::Add(key, bytes)),
+        1 => (key.clone(), 0..4u8).prop_map(|(key, most)| Step::Drop(key, most)),
         2 => key.clone().prop_map(Step::Delete),
         3 => (key, any::<Option<u8>>()).prop_map(|(key, ends)| Step::End(key, ends)),
         2 => any::<u8>().prop_map(Step::Wait),
@@ -39,6 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
 enum Plain {
     Text(Vec<u8>),
     Board(BTreeMap<Vec<u8>, i32>),
+    /// The largest id, and the bytes of the fields of each entry.
+    Events(u128, Vec<usize>),
 }
 
 type Naive = BTreeMap<Vec<u8>, (Plain, Option<u64>)>;
@@ -48,6 +54,9 @@ fn plain(value: &Value) -> Plain {
         Value::Text(text) => Plain::Text(text.to_vec()),
         Value::Ranking(ranking) => {
             Plain::Board(ranking.entries().iter().map(|(score, name)| (name.to_vec(), *score as i32)).collect())
+        }
+        Value::Stream(stream) => {
+            Plain::Events(stream.last(), stream.items().iter().map(|item| item.fields.len()).collect())
         }
     }
 }
@@ -96,6 +105,32 @@ fn apply(step: &Step, store: &mut Store, naive: &mut Naive, now: &mut u64) {
                 }
                 Some(_) => assert_eq!(found, Err(OtherType)),
                 None => assert_eq!(found, Ok(false)),
+            }
+        }
+        Step::Add(key, bytes) => {
+            let (value, mut added) = (vec![0; bytes.into()], 0);
+            let changed = store.change_stream(&[key], at, &mut |stream| {
+                added = stream.last() + 1;
+                stream.add(added, &[b"f", &value]);
+            });
+            match naive.entry(vec![key]).or_insert((Plain::Events(0, Vec::new()), None)) {
+                (Plain::Events(last, events), _) => {
+                    *last += 1;
+                    events.push(4 + 1 + 4 + value.len());
+                    assert_eq!((changed, added), (Ok(()), *last));
+                }
+                _ => assert_eq!(changed, Err(OtherType)),
+            }
+        }
+        Step::Drop(key, most) => {
+            let most = usize::from(most);
+            let changed = store.change_stream(&[key], at, &mut |stream| stream.keep(most, false));
+            match naive.entry(vec![key]).or_insert((Plain::Events(0, Vec::new()), None)) {
+                (Plain::Events(_, events), _) => {
+                    events.drain(..events.len().saturating_sub(most));
+                    assert_eq!(changed, Ok(()));
+                }
+                _ => assert_eq!(changed, Err(OtherType)),
             }
         }
         Step::Delete(key) => assert_eq!(store.delete(&[key], at), naive.remove(&vec![key]).is_some()),

@@ -235,13 +235,27 @@ fn the_history_of_a_fleet_has_the_order_of_the_live_events() {
 }
 
 #[test]
-fn the_embedded_server_publishes_and_says_that_it_keeps_nothing() {
+fn the_embedded_server_keeps_events_too() {
     let mut server = with("embedded");
-    say(&mut server, 0..20);
-    assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (0, 20));
-    assert_eq!(said(&mut server, "redis has no streams"), (1, 1), "{:?}", server.errors());
-    let answer = server.history("chat", 5.0);
-    assert!(answer.starts_with("redis: ERR unknown command"), "{answer}");
+    keep(&mut server, "round:*", r#"{"max_events":10,"max_age":60}"#);
+    assert_eq!(server.history("chat", 5.0), "{}");
+    say(&mut server, 0..40);
+    assert_eq!(kept(&mut server, 5.0), [35, 36, 37, 38, 39]);
+    assert_eq!(kept(&mut server, 1000.0), (0..40).collect::<Vec<_>>());
+    let one = server.history("chat", 1.0);
+    assert!(one.starts_with("{{data={n=39},channel='chat',time=1") && one.contains(",id='1") && !one.contains("_rt"));
+    (0..500).for_each(|n| server.emit("round:1", &n.to_string()).unwrap());
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
+    let all = server.history("round:1", 1000.0);
+    assert!(all.matches("data=").count() == 10 && all.contains("data=490,") && all.contains("data=499,"), "{all}");
+    assert_eq!((server.stat("/kept"), server.stat("/not_kept"), server.errors()), (540, 0, vec![]));
+    let words = ["SET", "p:rt:kept:text", "no stream"].map(|word| word.as_bytes().to_vec());
+    server.submit(None, |requests| requests.command(&words)).unwrap();
+    assert!(server.history("text", 1.0).starts_with("redis: WRONGTYPE"));
+    keep(&mut server, "text", "[]");
+    server.emit("text", "1").unwrap();
+    server.wait(|server| server.stat("/not_kept") == 1);
+    assert_eq!(said(&mut server, "keep text: redis: WRONGTYPE").1, 1, "{:?}", server.errors());
     end(server);
 }
 

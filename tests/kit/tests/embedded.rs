@@ -16,7 +16,7 @@ use fault_kit::{Folder, PATIENCE, Redis, ReservedPort, defaults, wait_until};
 use realtime::facade::config::{Address, Sources};
 use realtime::facade::embedded::{Claim, Files, Server, Waker};
 use realtime::facade::redis::counter::{SCRIPT, SCRIPT_SHA};
-use realtime::facade::redis::lease;
+use realtime::facade::redis::{kept, lease};
 
 #[path = "../../../src/embedded/commands/tests/table.rs"]
 mod table;
@@ -164,6 +164,8 @@ fn every_command_answers_as_a_real_redis_does() {
         ("take_sha", lease::TAKE_SHA),
         ("free", lease::FREE),
         ("free_sha", lease::FREE_SHA),
+        ("kept", kept::SCRIPT),
+        ("kept_sha", kept::SCRIPT_SHA),
     ];
     let cases = table::cases(&text, &names);
     let embedded = Embedded::start();
@@ -377,6 +379,34 @@ fn huge_commands_are_refused_within_bounded_memory() {
     assert_eq!(client.ask(&["SET", "k", "v"]), "+OK");
 }
 
+/// Streams that take much memory for their bytes: many of one entry, of short entries, and of lists that were long once.
+#[test]
+fn streams_are_charged_for_their_memory() {
+    let embedded = Embedded::start();
+    let mut client = embedded.client();
+    let used = |client: &mut Client| info(client, "used_memory") as usize;
+    /// The command number `n` of a batch.
+    type Line = fn(usize, usize) -> String;
+    let shapes: [(&str, Line); 3] = [
+        ("one entry each", |batch, n| format!("XADD {batch}:{n} * f v\r\n")),
+        ("short entries", |batch, _| format!("XADD {} * f v\r\n", batch / 40)),
+        ("once long lists", |batch, n| format!("XADD {batch} MAXLEN {} * f v\r\n", if n == 999 { 3 } else { 1000 })),
+    ];
+    for (name, line) in shapes {
+        assert_eq!(client.ask(&["FLUSHALL"]), "+OK");
+        let (before, mut batch) = (resident(), 0);
+        while batch < 300 && used(&mut client) < 40 * MB {
+            let lines: String = (0..1000).map(|n| line(batch, n)).collect();
+            client.stream.write_all(lines.as_bytes()).unwrap();
+            assert!(!client.replies(1000, false).contains("-ERR"), "{name}");
+            batch += 1;
+        }
+        let (charged, taken) = (used(&mut client), resident().saturating_sub(before));
+        eprintln!("{name}: {} kB charged, {} kB taken, {batch} batches", charged / 1024, taken / 1024);
+        assert!(taken < charged + charged / 2 + 8 * MB, "{name}: {charged} bytes charged, {taken} taken");
+    }
+}
+
 #[test]
 fn values_survive_a_restart_and_a_lost_file_is_reported() {
     let embedded = Embedded::start();
@@ -386,6 +416,10 @@ fn values_survive_a_restart_and_a_lost_file_is_reported() {
         (&["SET", "short", "v", "PX", "1"], "+OK"),
         (&["SET", "long", "v", "EX", "1000"], "+OK"),
         (&["ZADD", "z", "1.5", "a", "2", "b"], ":2"),
+        (&["XADD", "s", "5-1", "f", "v"], "$5-1"),
+        (&["XADD", "s", "9-9", "f", ""], "$9-9"),
+        (&["XDEL", "s", "9-9"], ":1"),
+        (&["EXPIRE", "s", "1000"], ":1"),
     ] {
         assert_eq!(client.ask(words), reply);
     }
@@ -398,6 +432,9 @@ fn values_survive_a_restart_and_a_lost_file_is_reported() {
     assert_eq!(client.ask(&["MGET", "k", "short", "long"]), "[$v nil $v]");
     assert_eq!(client.ask(&["ZRANGE", "z", "0", "-1", "WITHSCORES"]), "[$a $1.5 $b $2]");
     assert!(matches!(client.ask(&["TTL", "long"]).as_str(), ":999" | ":1000"));
+    assert_eq!(client.ask(&["XRANGE", "s", "-", "+"]), "[[$5-1 [$f $v]]]");
+    assert!(client.ask(&["XADD", "s", "9-9", "f", "v"]).contains("equal or smaller"), "ids go on");
+    assert!(matches!(client.ask(&["TTL", "s"]).as_str(), ":999" | ":1000"));
     // The end of `short` was a change. Nothing has changed since: nothing is written.
     assert!(embedded.waker.save(Instant::now() + PATIENCE));
     let values = embedded.folder.path().join("realtime/embedded.values");
@@ -439,6 +476,15 @@ fn the_module_works_without_a_redis_and_keeps_its_values() {
     server.emit("player:death", "{\"n\":2}").unwrap();
     server.hear(2);
     assert_eq!(server.heard, ["1 chat 1", "2 player:death 2"]);
+    // Kept events.
+    server.engine.keep(b"chat", Some(&serde_json::json!({ "max_events": 2 }))).unwrap();
+    for n in 3..6 {
+        server.emit("chat", &format!("{{\"n\":{n}}}")).unwrap();
+    }
+    let history = server.history("chat", 10.0);
+    let numbers = |history: &str| history.matches("data={n=").count() == 2 && history.starts_with("{{data={n=4}");
+    assert!(numbers(&history) && history.contains("{data={n=5},channel='chat',"), "{history}");
+    assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (3, 0));
     // Values, counters, a leaderboard of counters and one of a sorted set.
     server.set("k", "v").unwrap();
     server.submit(None, |requests| requests.set_ex("short".as_bytes(), b"v", 1000.0)).unwrap();
@@ -503,6 +549,7 @@ fn the_module_works_without_a_redis_and_keeps_its_values() {
     server.wait_ready();
     assert_eq!(server.get("k"), "'v'");
     assert!(board(&mut server, "top").contains("name='Jo',score=4}"));
+    assert_eq!(server.history("chat", 10.0), history);
     server.stop();
 }
 

@@ -582,3 +582,43 @@ fn a_killed_server_gets_all_that_was_emitted_while_it_was_dead() {
     assert!(missed as u32 >= back_at - killed_at);
     out.stop();
 }
+
+/// Two processes of one folder share the embedded server of the first. Its streams and places survive its end.
+#[test]
+fn the_embedded_server_has_what_was_missed() {
+    let folder = Folder::default();
+    let sources = |name: &str| {
+        let mut sources = Sources::new(Config::defaults("test", 1), None, |_| None);
+        sources.configure(&json!({ "redis": "embedded", "prefix": "p:", "server": name }).to_string()).unwrap();
+        sources
+    };
+    let start = || {
+        let mut out = Server::in_folder(sources("out"), folder.clone());
+        out.wait_ready();
+        out.engine.keep(b"chat", Some(&json!({}))).unwrap();
+        let mut server = Server::in_folder(sources("in"), folder.clone());
+        server.on_missed("chat", "shop", 1);
+        server.tick();
+        server.wait_ready();
+        (out, server)
+    };
+    let (mut out, mut server) = start();
+    wait_until("the listener has a place", || {
+        server.tick();
+        out.get("rt:place:in:4:chat:shop") != "nil"
+    });
+    say(&mut out, 0..10);
+    server.hear(10);
+    server.leave();
+    say(&mut out, 10..700);
+    out.stop();
+    let (mut out, mut server) = start();
+    server.hear(690);
+    say(&mut out, 700..710);
+    server.hear(700);
+    rest(&mut server);
+    assert_eq!(server.heard, [missed(10..700), live(700..710)].concat());
+    assert_eq!((gaps(&server), server.stat("/caught_up"), server.errors()), (vec![], 690, vec![]));
+    server.leave();
+    out.stop();
+}

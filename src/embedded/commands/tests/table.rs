@@ -99,6 +99,7 @@ pub fn shown(bytes: &[u8], is_unordered: bool) -> Option<(String, usize)> {
             bytes.get(end..end + 2)?;
             Some((format!("${text}"), end + 2))
         }
+        b'*' if number() < 0 => Some(("nil*".to_owned(), size)),
         b'*' => {
             let (mut all, mut at) = (Vec::new(), size);
             for _ in 0..number() {
