@@ -78,27 +78,37 @@ rust_has_std() {
     have rustup && rustup target add "$target" </dev/null >&2 && compgen -G "$folder/libstd-*" >/dev/null
 }
 
-# `win32_startup FOLDER`: if Rust's start-up objects for 32-bit Windows are not installed, builds them from the source of
-# the standard library into FOLDER, and prints the path of a linker that finds them there. rustc names them without a path.
-win32_startup() {
-    local sysroot object
-    sysroot=$(rustc --print sysroot </dev/null)
-    [[ ! -e $sysroot/lib/rustlib/$target/lib/rsbegin.o ]] || return 0
-    mkdir -p "$1"
-    for object in rsbegin rsend; do
-        RUSTC_BOOTSTRAP=1 rustc --target "$target" --emit=obj -Copt-level=2 -o "$1/$object.o" \
-            "$sysroot/lib/rustlib/src/rust/library/rtstartup/$object.rs" || return 1
-    done
-    # The name of the linker must not be `ld`: rustc guesses the kind of linker by it.
-    cat >"$1/link-win32" <<LINKER
+# `windows_linker TARGET_FOLDER`: prints the path of a linker for the Windows platform of `platform_set`, which it makes in
+# cargo's folder of results. For 32 bits it builds Rust's start-up objects from the source of the standard library, if that
+# is here: rustc names them without a path if they are not installed, and installed ones may have other bytes.
+#
+# The linker sorts the libraries of Windows by the paths of the archives that import them. Some are mingw's, in /usr, and
+# some are in cargo's folder: their paths are made relative to it, so that the result does not depend on its place.
+windows_linker() {
+    local source object folder=$1/linker-$platform
+    source=$(rustc --print sysroot </dev/null)/lib/rustlib/src/rust/library/rtstartup
+    mkdir -p "$folder"
+    if [[ $platform == win32 && -d $source ]]; then
+        for object in rsbegin rsend; do
+            RUSTC_BOOTSTRAP=1 rustc --target "$target" --emit=obj -Copt-level=2 -o "$folder/$object.o" \
+                "$source/$object.rs" || return 1
+        done
+    fi
+    # rustc guesses the kind of linker by its name: `ld` and `link` would be other kinds.
+    cat >"$folder/gcc" <<LINKER
 #!/bin/sh
+cd '$1' || exit
 for argument do
     shift
-    case \$argument in rsbegin.o | rsend.o) argument=$1/\$argument ;; esac
+    own=linker-$platform/\${argument##*/}
+    case \$argument in
+        rsbegin.o | rsend.o | */rsbegin.o | */rsend.o) [ ! -e "\$own" ] || argument=\$own ;;
+        '$1'/*) argument=\${argument#'$1'/} ;;
+    esac
     set -- "\$@" "\$argument"
 done
-exec i686-w64-mingw32-gcc "\$@"
+exec ${target%%-*}-w64-mingw32-gcc "\$@"
 LINKER
-    chmod 755 "$1/link-win32"
-    printf '%s\n' "$1/link-win32"
+    chmod 755 "$folder/gcc"
+    printf '%s\n' "$folder/gcc"
 }

@@ -304,9 +304,13 @@ fn proxies_of_the_environment_are_taken_or_complained_about() {
     assert_eq!((host(&config).as_deref(), config.complaints.len()), (Some("p:1"), 0));
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
     let config = resolved("socks5://u:hunter2@p:1", "");
-    let expected = "cannot use HTTPS_PROXY of the environment for webhooks: expected http://[user:password@]host:port or none, \
-        found socks: the module speaks to HTTP proxies only; correct it, or set the option `proxy`, to `none` for no proxy";
-    assert_eq!((host(&config), config.complaints), (None, vec![expected.to_owned()]));
+    // Windows takes both names for one variable, and the first one is asked for.
+    let name = if cfg!(windows) { "https_proxy" } else { "HTTPS_PROXY" };
+    let expected = format!(
+        "cannot use {name} of the environment for webhooks: expected http://[user:password@]host:port or none, found socks: \
+         the module speaks to HTTP proxies only; correct it, or set the option `proxy`, to `none` for no proxy"
+    );
+    assert_eq!((host(&config), config.complaints), (None, vec![expected]));
     let config = resolved("socks5://u:hunter2@p:1", "http://o:1");
     assert_eq!((host(&config).as_deref(), config.complaints.len()), (Some("o:1"), 0));
     let config = resolved("http://p:1", "none");

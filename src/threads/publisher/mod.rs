@@ -57,6 +57,9 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut lost: Option<Instant> = None;
     loop {
         let (seen, mut was_ready) = (shared.settings.connection_version(), false);
+        // With new settings this thread may be faster than the one that changed them: a publish waits for subscriptions that
+        // are made with them too.
+        shared.subscriptions.disconnect_before(seen);
         let goal = shared.goal();
         let config = &goal.config;
         backlog.follow(config);

@@ -56,10 +56,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     return;
                 }
                 shared.subscriptions.sync();
-                // The same holds for new settings.
-                if shared.settings.connection_version() != seen {
-                    connection.shut_down(); // The read below then ends at once.
-                }
+                // The same holds for new settings. The read below then ends at once.
+                shared.subscriptions.disconnect_before(shared.settings.connection_version());
                 let err = Subscriber::new(shared).serve(&connection);
                 if shared.settings.connection_version() != seen && !shared.is_stopping() {
                     drop(subscribed);
@@ -227,8 +225,14 @@ mod tests {
     use crate::io::wait::Waits;
     use crate::io::wait::tests::Scripted;
     use crate::stats::Stats;
+    use crate::threads::subscriber::subscriptions::Verb;
 
     const HOUR: Duration = Duration::from_secs(3600);
+
+    fn shared() -> Shared {
+        let attention = Arc::new(AtomicBool::new(false));
+        Shared::new(Config::defaults("box", 1), PathBuf::new(), Arc::new(Stats::default()), attention)
+    }
 
     /// Reads a connection to a Redis that sends the beginning of a push and then nothing. Returns the time until the
     /// connection counts as lost.
@@ -240,9 +244,7 @@ mod tests {
         // Until the bytes are there: the scripted waits tell nothing about the socket.
         near.peek(&mut [0]).unwrap();
         let connection = Connection::over(Socket::with(near, waits).unwrap());
-        let attention = Arc::new(AtomicBool::new(false));
-        let config = Config::defaults("box", 1);
-        let shared = Arc::new(Shared::new(config, PathBuf::new(), Arc::new(Stats::default()), attention));
+        let shared = Arc::new(shared());
         let began = waits.now();
         let lost = Subscriber::new(&shared).serve(&connection);
         assert!(lost.to_string().contains("no answer"), "{lost}");
@@ -269,6 +271,28 @@ mod tests {
             // The bytes count as a sign of life, so the silence begins after them.
             assert_eq!(time_until_lost(waits), HOUR + SILENCE_MAX);
         }
+    }
+
+    /// Meanwhile the thread that reads the connection has not noticed its end yet, and reads its last answers.
+    #[test]
+    fn subscriptions_of_an_ended_connection_do_not_stand() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = Arc::new(Connection::over(Socket::new(near).unwrap()));
+        let shared = shared();
+        let Shared { subscriptions, settled, .. } = &shared;
+        subscriptions.connected(&connection, 1);
+        subscriptions.ping();
+        settled.reached(1);
+        subscriptions.disconnect_before(1);
+        assert!(settled.is_reached(1), "it was made with these settings");
+        subscriptions.disconnect_before(2);
+        assert!(!settled.is_reached(1));
+        assert!(subscriptions.answered(Verb::Ping, false, b"") && !settled.is_reached(1));
+        subscriptions.connected(&connection, 2);
+        settled.reached(1);
+        subscriptions.disconnect();
+        assert!(!settled.is_reached(1));
     }
 
     #[test]

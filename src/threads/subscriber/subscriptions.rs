@@ -218,17 +218,22 @@ impl Subscriptions {
     /// and connected with the newest ones.
     pub(crate) fn disconnect_before(&self, generation: u64) {
         let mut state = lock(&self.state);
-        if state.generation < generation
-            && let Some(connection) = state.connection.take()
-        {
-            connection.shut_down();
+        if state.generation < generation {
+            self.end(&mut state);
         }
     }
 
     /// Ends the connection, if there is one, which soon ends the wait of `rt-subscriber`.
     pub(crate) fn disconnect(&self) {
-        if let Some(connection) = lock(&self.state).connection.take() {
+        self.end(&mut lock(&self.state));
+    }
+
+    /// From here on no subscription stands, although on Windows `rt-subscriber` notices the end up to a slice of its wait
+    /// later: a publish on the next connection must not be faster than the subscriptions there.
+    fn end(&self, state: &mut SubscriptionState) {
+        if let Some(connection) = state.connection.take() {
             connection.shut_down();
+            self.reports.settled.lost();
         }
     }
 
