@@ -98,7 +98,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let trouble = Trouble::new(trouble, class);
         // Faults in the settings were logged when the settings were read.
         if shared.link_down(Side::Publisher, &trouble) && config.not_understood().is_none() {
-            log::warn!("{}; retrying, {} commands wait", trouble.reason, shared.outbox.waiting());
+            log::warn!("{}; retrying, {} wait", trouble.reason, shared.outbox.waiting());
         }
         // Counted after the link is down: a thread that sees the count finds the link so.
         shared.stats.reconnects.add(u64::from(was_ready));

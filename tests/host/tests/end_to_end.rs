@@ -443,6 +443,8 @@ fn hooks_may_be_wrong_raise_errors_and_be_removed() {
             "from an aggregator",
             "it returned a string, expected a table or nil",
             "encode: data.f is a function",
+            "AddHook on `kill` at ",
+            "hooks.lua:39 was refused: config: tll",
         ] {
             assert!(said.contains(expected), "{expected}: {said}");
         }

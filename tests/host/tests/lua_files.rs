@@ -102,6 +102,12 @@ fn the_files_do_no_harm_without_the_module() {
             files.push((name.clone(), text_of(&format!("lua/examples/{name}"))));
         }
     }
+    // The file that the README has owners paste.
+    for document in ["README.md", "README.fr.md"] {
+        let text = text_of(document);
+        let piece = text.split("```lua\n").find(|piece| piece.starts_with("if not util.")).unwrap();
+        files.push((format!("{document}.lua"), piece.split("```").next().unwrap().to_owned()));
+    }
     let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let (folder, root) = server_with(&files);
     let program = folder.path().join("gmod-host");
@@ -109,8 +115,9 @@ fn the_files_do_no_harm_without_the_module() {
     let run = Command::new(program).args(["--root", &root, "--ticks", "5"]).output().unwrap();
     let said = String::from_utf8(run.stdout).unwrap();
     assert!(run.status.success(), "{said}");
-    let is_told =
-        |line: &str| line.starts_with("[realtime] ") && line.contains("garrysmod/lua/bin has no realtime module");
+    let in_english = "garrysmod/lua/bin has no realtime module for this server";
+    let in_french = "garrysmod/lua/bin n'a pas de module realtime pour ce serveur";
+    let is_told = |line: &str| line.contains(in_english) || line.contains(in_french);
     assert!(said.lines().count() == files.len() && said.lines().all(is_told), "{said}");
 }
 

@@ -50,7 +50,8 @@ fn first_minutes(document: &str, heading: &str) {
     let file = text.split("```lua\n").nth(1).unwrap().split("```").next().unwrap();
     let place = text.split('`').find(|code| code.ends_with("/kills.lua")).unwrap();
     for (state, mut environment) in [("embedded", without_redis()), ("connected", variables(&prefix(document), &[]))] {
-        environment.push(("REALTIME_SERVER".to_owned(), "first".to_owned()));
+        // An owner calls the server as people do.
+        environment.push(("REALTIME_SERVER".to_owned(), "My server #1".to_owned()));
         let discord = Web::start(|_| Answer::Status(204));
         let folder = Folder::default();
         let script = folder.path().join(place);
@@ -69,6 +70,7 @@ fn first_minutes(document: &str, heading: &str) {
         let system = said.lines().find(|line| line.contains("\tx")).unwrap_or_default();
         assert!(text.contains(&format!("| `{}` |", system.replace('\t', " "))), "{said}");
         assert!(said.contains("[realtime] self-test passed") && said.contains(&format!(": {state} for ")), "{said}");
+        assert!(said.contains("this server is called `My-server--1`: a name has the characters "), "{said}");
         let posted = discord.seen();
         assert!(posted.len() == 1 && posted[0].content().starts_with("**"), "{posted:?}");
         assert!(folder.path().join("garrysmod/data/logs/kills.log").exists());
