@@ -236,8 +236,12 @@ impl<'a> Backlog<'a> {
     /// written before it.
     pub(super) fn wants_answer(&mut self) -> bool {
         let is_full = self.is_full();
-        let is_urgent =
-            || self.in_flight.has_awaited() || self.awaits_script() || matches!(self.pace, Pace::Rephrase { .. });
+        let is_urgent = || {
+            self.in_flight.has_awaited()
+                || self.awaits_script()
+                || self.is_asking()
+                || matches!(self.pace, Pace::Rephrase { .. })
+        };
         is_full || !self.in_flight.is_empty() && is_urgent()
     }
 

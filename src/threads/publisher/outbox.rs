@@ -51,6 +51,14 @@ impl Outgoing {
         }
     }
 
+    /// Whether it goes to a node of a cluster once, behind ASKING.
+    pub(crate) fn is_asked(&self) -> bool {
+        match self {
+            Outgoing::Publish(publish) => publish.asked_at.is_some(),
+            Outgoing::Run(run) => run.asked_at.is_some(),
+        }
+    }
+
     /// The settings' connection version when it was queued (`threads/settings.rs`): an item of newer settings must not
     /// go out on a connection made for older ones.
     pub(crate) fn generation(&self) -> u64 {

@@ -399,6 +399,7 @@ fn events_are_kept_by_the_node_of_their_stream() {
             channels.iter().for_each(|channel| here.emit(channel, &format!(r#"{{"n":{n}}}"#)).unwrap());
         }
         settle(here);
+        assert_eq!(lost(here), 0, "{:?}", here.errors());
         there.hear(before + numbers.len() * channels.len());
         for channel in &channels {
             let prefix = format!("1 {channel} ");

@@ -33,6 +33,8 @@ pub(super) struct Cluster {
     home: Vec<NodePlace>,
     wants_map: bool,
     asked: Option<Instant>,
+    /// An item is on its way behind ASKING.
+    is_asking: bool,
 }
 
 impl Cluster {
@@ -70,6 +72,19 @@ impl Backlog<'_> {
     /// The node of a line.
     pub(crate) fn node(&self, line: LineNumber) -> Option<NodePlace> {
         self.cluster.map.as_ref()?.node(line).cloned()
+    }
+
+    /// Whether this item has to wait until the items behind ASKING are answered. It would go to the old node of the slot,
+    /// be refused before they succeed, and count as overtaken by them.
+    pub(super) fn waits_for_asked(&mut self, item: &Outgoing) -> bool {
+        let is_asking = self.cluster.is_asking && !self.in_flight.is_empty();
+        self.cluster.is_asking = is_asking || item.is_asked();
+        is_asking && !item.is_asked()
+    }
+
+    /// Whether items behind ASKING may be on their way.
+    pub(super) fn is_asking(&self) -> bool {
+        self.cluster.is_asking
     }
 
     /// The line on which commands for this key go.

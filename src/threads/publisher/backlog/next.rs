@@ -183,7 +183,7 @@ impl Backlog<'_> {
 
     /// The step for the item that is first; `None`: it was too old, and is lost.
     fn judge(&mut self, item: Outgoing, at: &Moment) -> Option<Step> {
-        if self.is_newer(&item) {
+        if self.is_newer(&item) || self.waits_for_asked(&item) {
             self.unsent.push_front(item);
             return Some(Step::Wait(Duration::ZERO));
         }
