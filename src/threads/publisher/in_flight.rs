@@ -1,6 +1,7 @@
 //! The commands that are in flight: written on this connection and not answered, in the order written. `rt-publisher`
 //! owns the queue. Redis answers in the order of the commands, so the oldest entry is the one that the next reply
-//! belongs to. Nodes of a cluster answer each on their own line, so each has a queue. Counts bytes, which bound how much is in flight, and answers that are waited for.
+//! belongs to. Nodes of a cluster answer each on their own line, so each has a queue. Counts bytes, which bound how much is
+//! in flight, and answers that are waited for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -136,6 +137,13 @@ impl InFlight {
 
     pub(super) fn len(&self) -> usize {
         self.queue.len() + self.nodes.iter().map(VecDeque::len).sum::<usize>()
+    }
+
+    /// Whether the fate of an item, or the end of a key, depends on an answer. The commands of the thread's own are made
+    /// anew on the next connection.
+    pub(super) fn has_items(&self) -> bool {
+        let is_own = |sent: &Sent| matches!(sent, Sent::Leases(_) | Sent::Presence(_) | Sent::Map | Sent::Heartbeat);
+        self.nodes.iter().chain([&self.queue]).flatten().any(|sent| !is_own(sent))
     }
 
     pub(super) fn is_empty(&self) -> bool {

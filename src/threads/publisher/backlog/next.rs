@@ -278,11 +278,12 @@ impl Backlog<'_> {
         }
     }
 
-    /// The end of one pass over a connection that is to be left.
+    /// The end of one pass over a connection that is to be left. A Redis that is silent may owe a heartbeat's answer, which
+    /// nobody needs any more.
     fn drained_or_wait(&self, at: &Moment) -> Step {
         let is_over = self.drain_until.is_none_or(|until| at.now >= until);
         let waits = at.batch_bytes > 0 || self.unsent.iter().any(|item| !self.is_newer(item));
-        if is_over || !waits && self.in_flight.is_empty() {
+        if is_over || !waits && !self.in_flight.has_items() {
             return Step::Drained;
         }
         Step::Wait(if at.batch_bytes == 0 { at.poll } else { Duration::ZERO })
