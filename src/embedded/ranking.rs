@@ -108,7 +108,7 @@ mod tests {
         proptest::proptest!(|(scores: Vec<i8>, start in 0_usize..40, len in 0_usize..40)| {
             let mut ranking = Ranking::default();
             for (number, score) in scores.iter().enumerate() {
-                ranking.set(&number.to_le_bytes(), f64::from(*score));
+                ranking.set(&(number as u64).to_le_bytes(), f64::from(*score));
             }
             let mut kept = ranking.entries().to_vec();
             let end = (start + len).min(kept.len());
