@@ -61,10 +61,10 @@ pub(super) struct LeaseRequest {
 pub(super) enum PresenceRequest {
     /// A write. Only an error matters.
     Write,
-    /// ZRANGE of the index.
-    Index,
+    /// ZRANGE of the index. The number is that of the settings that it was asked with: [`super::presence::Presence`].
+    Index(u64),
     /// MGET of the keys of these members.
-    Values(Vec<Box<str>>),
+    Values(u64, Vec<Box<str>>),
 }
 
 /// The queue of commands in flight.

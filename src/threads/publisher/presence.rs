@@ -57,6 +57,9 @@ struct Follows {
 pub(super) struct Presence {
     settings: u64,
     follows: Follows,
+    /// Counts the changes of what it follows. A look that was asked for before a change may show the servers of another
+    /// prefix.
+    era: u64,
     /// The own member of the index, from the first beat on.
     own: Option<Box<str>>,
     /// Counts the own texts.
@@ -159,7 +162,7 @@ impl Presence {
         if is_beat {
             self.due = Some(now + self.interval());
             presence::encode_index(&mut out.bytes, prefix);
-            out.sent.push(Sent::Presence(PresenceRequest::Index));
+            out.sent.push(Sent::Presence(PresenceRequest::Index(self.era)));
         }
         out
     }
@@ -188,7 +191,7 @@ impl Presence {
         }
         if let Some(members) = self.look_at.take() {
             presence::encode_values(&mut out.bytes, prefix, Kind::Server, &members);
-            out.sent.push(Sent::Presence(PresenceRequest::Values(members)));
+            out.sent.push(Sent::Presence(PresenceRequest::Values(self.era, members)));
         }
     }
 
@@ -208,8 +211,11 @@ impl Presence {
             return OwnCommands::default();
         }
         let out = self.end(shared);
-        *self =
-            Presence { settings: self.settings, beat: self.beat, ready: self.ready, follows, ..Presence::default() };
+        // A server that went since the last look is still to be told, unless this one looks elsewhere or looked away.
+        let looks_on = self.follows.is_on && self.follows.prefix == follows.prefix;
+        let known = self.known.take().filter(|_| looks_on);
+        let (settings, era, beat, ready) = (self.settings, self.era + 1, self.beat, self.ready);
+        *self = Presence { settings, follows, era, beat, ready, known, ..Presence::default() };
         [Limit::Presence, Limit::Name].into_iter().for_each(|limit| shared.limits.lift(limit));
         out
     }
@@ -253,7 +259,8 @@ impl Presence {
     ) -> Result<bool, String> {
         match request {
             PresenceRequest::Write => return Ok(false),
-            PresenceRequest::Index => {
+            PresenceRequest::Index(era) | PresenceRequest::Values(era, _) if era != self.era => return Ok(false),
+            PresenceRequest::Index(_) => {
                 let found = presence::read_index(reply);
                 let (mut members, others) =
                     found.ok_or_else(|| format!("expected the reply of ZRANGE, found {}", reply.describe()))?;
@@ -273,7 +280,14 @@ impl Presence {
                     return Ok(false);
                 }
             }
-            PresenceRequest::Values(members) => {
+            PresenceRequest::Values(_, members) if matches!(reply, Reply::TooLarge(_)) => {
+                // Some program wrote values of many megabytes, and one of them would hide all servers for ever. Those that
+                // live add themselves again with their next beats.
+                shared.stats.presence_skipped.add(members.len() as u64);
+                self.remove = members.into_iter().map(str::into_boxed_bytes).collect();
+                self.ready = Some(now);
+            }
+            PresenceRequest::Values(_, members) => {
                 let values = reply.array();
                 let values = values.ok_or_else(|| format!("expected the reply of MGET, found {}", reply.describe()))?;
                 let mut alive = BTreeMap::new();
@@ -329,3 +343,6 @@ impl Presence {
         self.known = Some(alive);
     }
 }
+
+#[cfg(test)]
+mod tests;
