@@ -34,6 +34,8 @@ pub(super) const FOLLOWERS_MAX: usize = 256;
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// Memory of all replies that are being delivered, in bytes. A reply beyond it is asked for again later.
 const STEPS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Listeners without a new event in their reply that are looked through for one Call: such a reply takes its time, too.
+const LOOKED_THROUGH_MAX: usize = 8;
 /// How long Redis keeps a place after it was saved.
 const PLACE_AGE_S: i64 = 90 * 86_400;
 /// The bit that the tickets of followers have, and those of callbacks do not.
@@ -290,7 +292,7 @@ impl Followers {
         let mut busy: Vec<u64> = busy.collect();
         let after = busy.partition_point(|number| *number <= self.turn);
         busy.rotate_left(after);
-        for number in busy {
+        for number in busy.into_iter().take(LOOKED_THROUGH_MAX) {
             let prefix = self.config.as_ref().map_or("", |config| &config.prefix);
             let mut around = Around { shared, ledger: &mut self.ledger, prefix, now };
             let next = self.list.get_mut(&number).and_then(|follower| follower.next(&mut around));
