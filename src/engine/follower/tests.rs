@@ -213,6 +213,24 @@ fn failures_are_repeated_or_told() {
     assert!(!world.live(9, 9) && world.follower.state == State::Waiting);
 }
 
+/// Anybody who may publish can forge an entry. It moves the place until the next event only, and a place beyond the end
+/// of the stream leads to its beginning: nothing is missed.
+#[test]
+fn a_forged_entry_costs_no_event() {
+    let mut world = World::new();
+    world.answer(Question::Read(StreamId::NONE, 4), entries([1]));
+    world.deliver();
+    assert!(world.live(2, u64::MAX) && world.follower.place == Some(id(u64::MAX)));
+    assert!(world.live(3, 3) && world.follower.place == Some(id(3)));
+    assert!(world.live(4, u64::MAX));
+    world.shared.settled.lost();
+    assert!(!world.live(7, 7));
+    world.answer(Question::Read(id(u64::MAX), 4), entries([]));
+    assert_eq!((world.follower.place, world.shared.stats.places_lost.get()), (Some(StreamId::NONE), 1));
+    world.answer(Question::Read(StreamId::NONE, 9), entries([1, 3, 5, 6, 7]));
+    assert_eq!(world.deliver(), ["5 missed", "6 missed", "7 missed"]);
+}
+
 /// Large entries make the steps small, but not for ever.
 #[test]
 fn steps_grow_again() {
