@@ -37,6 +37,8 @@ const HELD_BYTES_MAX: usize = 1024 * 1024;
 /// Entries that one reply has at first, and after replies that were too large. The first one is the place itself.
 const STEP_ENTRIES: u32 = 200;
 const STEP_ENTRIES_MIN: u32 = 2;
+/// How many more the next reply has after one that was not too large.
+const STEP_ENTRIES_MORE: u32 = 4;
 /// The pause after a question that failed for the moment.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -94,6 +96,10 @@ pub(super) struct Follower {
     /// The entry that was handed out last.
     handed: StreamId,
     step_entries: u32,
+    /// The sender's process and the number of the event that the listener is about to get: the ledger has it already.
+    in_hand: Option<(u64, u64)>,
+    /// The same for an event that did not reach its listener, because that was gone: it is no repeat.
+    owed: Option<(u64, u64)>,
     held: VecDeque<Event>,
     held_bytes: usize,
     /// How many of them came before the last question: the answer has their entries, if they have any.
@@ -102,6 +108,8 @@ pub(super) struct Follower {
     is_behind: bool,
     /// Redis had no place, so nothing was read: events that came meanwhile are those that were held back.
     is_first: bool,
+    /// Redis refused the last question for good: the events that were held back come, then live events only.
+    is_refused: bool,
     /// The stream did not hold the place, and no number was told.
     has_gap: bool,
     /// Hashes of delivered entries without a number: a live event of the same text is one of them.
@@ -138,11 +146,14 @@ impl Follower {
             at: 0,
             handed: StreamId::NONE,
             step_entries: STEP_ENTRIES,
+            in_hand: None,
+            owed: None,
             held: VecDeque::new(),
             held_bytes: 0,
             held_before: 0,
             is_behind: false,
             is_first: false,
+            is_refused: false,
             has_gap: false,
             plain: VecDeque::new(),
             takes_plain: false,
@@ -175,6 +186,17 @@ impl Follower {
         (self.step, self.at) = (Vec::new(), 0);
         self.held.retain(|event| entry_of(event).is_none());
         self.held_bytes = self.held.iter().map(Event::bytes).sum();
+    }
+
+    /// The listener is gone for now: an event whose value was half built is due again.
+    pub(super) fn detach(&mut self) {
+        self.owed = self.in_hand.take();
+        self.pause();
+    }
+
+    /// Bytes of the reply that is being delivered.
+    pub(super) fn step_bytes(&self) -> usize {
+        self.step.len()
     }
 
     /// The settings lead to another Redis, or to other names in it.
@@ -211,7 +233,7 @@ impl Follower {
     pub(super) fn was_asked(&mut self, question: Question, ticket: Ticket) {
         (self.state, self.asked, self.not_before) = (State::Asked(question), ticket, None);
         // From here on every live event is held, unless too many come.
-        (self.is_behind, self.held_before) = (false, self.held.len());
+        (self.is_behind, self.held_before, self.is_refused) = (false, self.held.len(), false);
     }
 
     pub(super) fn wait_a_moment(&mut self, now: Instant) {
@@ -254,6 +276,7 @@ impl Follower {
     /// Begins with the entries of a reply. The first one is the place, unless the stream no longer holds it.
     fn begin(&mut self, place: StreamId, asked: u32, answer: Answer, shared: &Shared) {
         let (count, mut at) = history::entries(&answer.tape);
+        self.step_entries = (self.step_entries + STEP_ENTRIES_MORE).min(STEP_ENTRIES);
         match history::next_entry(&answer.tape, at) {
             Some((entry, behind)) if entry.id == place => at = behind,
             first => {
@@ -292,11 +315,8 @@ impl Follower {
         log::warn!("listener `{id}` of `{channel}` gets live events only: {reason}");
         let reason = format!("the listener `{id}` gets live events only; {reason}");
         around.shared.notices.push(Notice::Error { operation: MISSED, target: self.topic.name().into(), reason });
-        self.state = State::Off;
-        let held = self.held.len() as u64;
-        self.lost(held, around.shared);
-        self.held.clear();
-        self.held_bytes = 0;
+        // No stream decides about the events that were held back.
+        (self.state, self.is_first, self.is_refused) = (State::Delivers { is_last: true }, true, true);
     }
 
     // ---- events -----------------------------------------------------------------------------------------------------
@@ -400,13 +420,24 @@ impl Follower {
         if std::mem::take(&mut self.has_gap) {
             self.tell_gap("", 0, around.shared);
         }
-        self.state = if self.is_behind { State::Waiting } else { State::Live };
+        self.state = if self.is_refused {
+            State::Off
+        } else if self.is_behind {
+            State::Waiting
+        } else {
+            State::Live
+        };
         None
     }
 
     /// The listener was called with an event of its own, or with a live one: it is the new place if it has an entry.
     pub(super) fn delivered(&mut self, event: &Event, is_own: bool) {
         let entry = if is_own { std::mem::take(&mut self.handed) } else { entry_of(event) };
+        (self.in_hand, self.owed) = (None, None);
+        // Its callback led to another Redis: the entry is no place there.
+        if self.place.is_none() && self.state != State::Off && !self.is_refused {
+            return;
+        }
         // Events that were held back may be older than the end of the stream.
         let is_back = is_own && self.place.is_some_and(|place| place >= entry);
         if !entry.is_none() && !is_back {
@@ -430,16 +461,18 @@ impl Follower {
     fn is_new(&mut self, event: &Event, tells: bool, around: &mut Around<'_>) -> bool {
         let Some(origin) = event.origin().filter(|origin| origin.seq > 0) else { return true };
         let (channel, number) = (self.topic.name(), (origin.boot, origin.seq));
+        let is_owed = self.owed == Some(number);
         match around.ledger.see_number(false, &self.name(), channel, number, around.now) {
-            Sight::Repeat => false,
+            Sight::Repeat if !is_owed => return false,
             Sight::New { missed } if missed > 0 && tells => {
                 self.has_gap = false;
                 around.shared.stats.missed.add(missed);
                 self.tell_gap(&String::from_utf8_lossy(event.server()), missed, around.shared);
-                true
             }
-            Sight::New { .. } | Sight::Implausible | Sight::Renewed => true,
+            Sight::Repeat | Sight::New { .. } | Sight::Implausible | Sight::Renewed => {}
         }
+        self.in_hand = Some(number);
+        true
     }
 
     fn tell_gap(&self, server: &str, missed: u64, shared: &Shared) {

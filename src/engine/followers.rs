@@ -32,6 +32,10 @@ use crate::threads::shared::Shared;
 pub(super) const FOLLOWERS_MAX: usize = 256;
 /// Shortest time between two places of one listener that are sent to Redis.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// Memory of all replies that are being delivered, in bytes. A reply beyond it is asked for again later.
+const STEPS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Listeners without a new event in their reply that are looked through for one Call: such a reply takes its time, too.
+const LOOKED_THROUGH_MAX: usize = 8;
 /// How long Redis keeps a place after it was saved.
 const PLACE_AGE_S: i64 = 90 * 86_400;
 /// The bit that the tickets of followers have, and those of callbacks do not.
@@ -165,7 +169,7 @@ impl Followers {
         let unsaved = self.list.iter().filter_map(|(number, follower)| Some((*number, follower.unsaved()?)));
         let unsaved: Vec<(u64, StreamId)> = unsaved.collect();
         unsaved.into_iter().for_each(|(number, place)| self.save(number, place, shared, Instant::now()));
-        self.list.values_mut().for_each(Follower::pause);
+        self.list.values_mut().for_each(Follower::detach);
     }
 
     /// The settings lead to another Redis, or to other names in it.
@@ -213,8 +217,15 @@ impl Followers {
         }
         shared.stats.replies.delivered.add(1);
         let prefix = self.config.as_ref().map_or("", |config| &config.prefix);
+        let steps: usize = self.list.iter().map(|(_, follower)| follower.step_bytes()).sum();
+        let bytes = answer.outcome.as_ref().map_or(0, |answer| answer.tape.len());
+        let is_full = steps > 0 && steps + bytes > STEPS_BYTES_MAX;
         let found = self.list.iter().find(|(_, follower)| follower.waits_for(answer.ticket)).map(|(number, _)| *number);
         if let Some((number, follower)) = found.and_then(|number| Some((number, self.list.get_mut(&number)?))) {
+            if is_full {
+                follower.wait_a_moment(now);
+                return None;
+            }
             let around = Around { shared, ledger: &mut self.ledger, prefix, now };
             if let Some(question) = follower.answered(answer.outcome, &around) {
                 // Redis has no place.
@@ -264,16 +275,24 @@ impl Followers {
 
     /// The next event of a follower's own, of each follower in turn.
     pub(super) fn next(&mut self, shared: &Shared, listeners: &Listeners, now: Instant) -> Option<Call> {
-        if let Some(Parked { number, event, is_missed, build }) = self.parked.take()
-            && let Some(call) = self.call(number, event, is_missed, build, listeners)
-        {
-            return Some(call);
+        if let Some(Parked { number, event, is_missed, build }) = self.parked.take() {
+            let call = self.call(number, event, is_missed, build, listeners);
+            if call.is_some() {
+                return call;
+            }
+            // The listener is gone, and may come back before the next tick.
+            self.list.get_mut(&number).into_iter().for_each(Follower::detach);
         }
-        let busy = self.list.iter().filter(|(_, follower)| follower.is_busy()).map(|(number, _)| *number);
+        // An event that is taken from a follower counts as delivered: nothing is taken for a listener that is gone, as it
+        // may come back before the next tick.
+        let is_due = |number, follower: &Follower| {
+            follower.is_busy() && listeners.follower(follower.topic.name(), &follower.id) == Some(number)
+        };
+        let busy = self.list.iter().filter(|(number, follower)| is_due(**number, follower)).map(|(number, _)| *number);
         let mut busy: Vec<u64> = busy.collect();
         let after = busy.partition_point(|number| *number <= self.turn);
         busy.rotate_left(after);
-        for number in busy {
+        for number in busy.into_iter().take(LOOKED_THROUGH_MAX) {
             let prefix = self.config.as_ref().map_or("", |config| &config.prefix);
             let mut around = Around { shared, ledger: &mut self.ledger, prefix, now };
             let next = self.list.get_mut(&number).and_then(|follower| follower.next(&mut around));

@@ -21,30 +21,35 @@ const BYTES_MAX: usize = 64 * 1024;
 const LINE_BYTES: usize = 17;
 const STACK_BYTES: usize = 64 * 1024;
 
-/// The hashes in the file; `None` before it was read.
 #[derive(Default)]
-pub(super) struct KnownPlaces(Option<HashSet<u64>>);
+pub(super) struct KnownPlaces {
+    /// The hashes in the file; `None` before it was read.
+    known: Option<HashSet<u64>>,
+    /// The file could not be read: the next line is its first one, or it would grow without an end.
+    is_unreadable: bool,
+}
 
 impl KnownPlaces {
     /// Reads the file in this folder, unless that is done. A file that cannot be read counts as empty.
     pub(super) fn read(&mut self, folder: &Path) {
-        if self.0.is_some() {
+        if self.known.is_some() {
             return;
         }
         let path = folder.join(FILE);
         let text = plain_file::read_own_at_most(&path, BYTES_MAX).unwrap_or_else(|err| {
             if err.kind() != ErrorKind::NotFound {
                 log::warn!("cannot read `{}`: {err}", shown(&path));
+                self.is_unreadable = true;
             }
             Vec::new()
         });
         let lines = std::str::from_utf8(&text).unwrap_or_default().lines();
-        self.0 = Some(lines.filter_map(|line| u64::from_str_radix(line, 16).ok()).collect());
+        self.known = Some(lines.filter_map(|line| u64::from_str_radix(line, 16).ok()).collect());
     }
 
     /// Notes that the listener of this key has a place now. True: it had one before.
     pub(super) fn note(&mut self, folder: &Path, key: &[u8]) -> bool {
-        let known = self.0.get_or_insert_default();
+        let known = self.known.get_or_insert_default();
         let hash = fingerprint::hash(0xcbf2_9ce4_8422_2325, key.iter());
         let is_full = (known.len() + 1) * LINE_BYTES > BYTES_MAX;
         if is_full {
@@ -53,9 +58,10 @@ impl KnownPlaces {
         if !known.insert(hash) {
             return true;
         }
+        let begins_anew = is_full || std::mem::take(&mut self.is_unreadable);
         let (folder, line) = (folder.to_owned(), format!("{hash:016x}\n"));
         let run = move || {
-            if let Err(err) = write(&folder, &line, is_full) {
+            if let Err(err) = write(&folder, &line, begins_anew) {
                 log::warn!("cannot remember the place of a listener in `{}`: {err}", shown(&folder.join(FILE)));
             }
         };
@@ -66,12 +72,12 @@ impl KnownPlaces {
     }
 }
 
-fn write(folder: &Path, line: &str, is_full: bool) -> io::Result<()> {
+fn write(folder: &Path, line: &str, begins_anew: bool) -> io::Result<()> {
     let path: PathBuf = folder.join(FILE);
     plain_file::make_folder(folder)?;
     let mut options = OpenOptions::new();
-    let mut file = plain_file::open(own_file::private(options.append(true).create(true)), &path)?;
-    if is_full {
+    let mut file = plain_file::open_own(own_file::private(options.append(true).create(true)), &path)?;
+    if begins_anew {
         file.set_len(0)?;
     }
     // One write: lines of several threads do not mix.
@@ -102,7 +108,12 @@ mod tests {
         std::fs::write(&path, vec![0xff; BYTES_MAX + 1]).unwrap();
         let mut other = KnownPlaces::default();
         other.read(&folder);
-        assert_eq!(other.0.map(|known| known.len()), Some(0));
+        assert_eq!(other.known.as_ref().map(HashSet::len), Some(0));
+        other.note(&folder, b"a");
+        while std::fs::metadata(&path).unwrap().len() != LINE_BYTES as u64 {
+            assert!(std::time::Instant::now() < deadline, "the file begins anew");
+            std::thread::yield_now();
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

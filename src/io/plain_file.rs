@@ -63,6 +63,12 @@ pub(crate) fn read_own(path: &Path) -> io::Result<File> {
     read(path)
 }
 
+/// As [`open`], for such a file, which may be made.
+pub(crate) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    no_link(path).or_else(missing)?;
+    open(options, path)
+}
+
 fn no_link(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_symlink() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
@@ -241,6 +247,9 @@ mod tests {
         for link in [&link, &dangling] {
             assert_eq!(read_own_at_most(link, 3).unwrap_err().to_string(), "it is a link");
         }
+        let append = |path| open_own(OpenOptions::new().append(true).create(true), path);
+        assert_eq!(append(&dangling).unwrap_err().to_string(), "it is a link");
+        assert!(!folder.join("nothing").exists() && append(&path).is_ok());
         assert_eq!(read_own_at_most(&folder.join("nothing"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -33,6 +33,9 @@ impl World {
     }
 
     fn ask(&mut self, question: Question) {
+        if let Question::Read(place, _) = question {
+            self.follower.place.get_or_insert(place);
+        }
         self.tickets += 1;
         self.follower.was_asked(question, self.tickets);
         assert!(self.follower.waits_for(self.tickets) && !self.follower.waits_for(self.tickets + 1));
@@ -202,12 +205,97 @@ fn failures_are_repeated_or_told() {
         assert!(world.follower.not_before.is_some_and(|at| at > world.now) && world.shared.notices.pop().is_none());
     }
     world.answer(Question::Read(id(1), 200), Err("redis: ERR unknown command 'XRANGE'".to_owned()));
-    assert_eq!(world.follower.state, State::Off);
     assert!(matches!(world.shared.notices.pop(), Some(Notice::Error { operation: MISSED, .. })));
+    assert_eq!((world.deliver().len(), world.follower.state), (0, State::Off));
     assert!(world.live(7, 0) && world.live(8, 8));
     // The next connection may allow it.
     world.shared.settled.lost();
     assert!(!world.live(9, 9) && world.follower.state == State::Waiting);
+}
+
+/// Anybody who may publish can forge an entry. It moves the place until the next event only, and a place beyond the end
+/// of the stream leads to its beginning: nothing is missed.
+#[test]
+fn a_forged_entry_costs_no_event() {
+    let mut world = World::new();
+    world.answer(Question::Read(StreamId::NONE, 4), entries([1]));
+    world.deliver();
+    assert!(world.live(2, u64::MAX) && world.follower.place == Some(id(u64::MAX)));
+    assert!(world.live(3, 3) && world.follower.place == Some(id(3)));
+    assert!(world.live(4, u64::MAX));
+    world.shared.settled.lost();
+    assert!(!world.live(7, 7));
+    world.answer(Question::Read(id(u64::MAX), 4), entries([]));
+    assert_eq!((world.follower.place, world.shared.stats.places_lost.get()), (Some(StreamId::NONE), 1));
+    world.answer(Question::Read(StreamId::NONE, 9), entries([1, 3, 5, 6, 7]));
+    assert_eq!(world.deliver(), ["5 missed", "6 missed", "7 missed"]);
+}
+
+/// Large entries make the steps small, but not for ever.
+#[test]
+fn steps_grow_again() {
+    let mut world = World::new();
+    for expected in [50, 12, 3, 2] {
+        world.answer(Question::Read(id(1), 200), Err("too_large: the reply has 99 bytes".to_owned()));
+        assert_eq!((world.follower.step_entries, world.follower.state), (expected, State::Waiting));
+    }
+    for n in 1..=60 {
+        world.answer(Question::Read(id(n), 2), entries([n, n + 1]));
+        assert_eq!(world.deliver().len(), 1);
+    }
+    assert_eq!(world.follower.step_entries, STEP_ENTRIES);
+}
+
+/// No stream decides about the events that were held back for it: they come as live ones.
+#[test]
+fn events_that_were_held_back_come_if_redis_refuses_the_stream() {
+    let mut world = World::new();
+    world.ask(Question::Place);
+    assert!(!world.live(1, 1) && !world.live(2, 0));
+    let (follower, around) = world.around();
+    follower.answered(Err("redis: NOPERM this user has no permissions".to_owned()), &around);
+    assert_eq!((world.deliver(), world.follower.state), (vec!["1".to_owned(), "2".to_owned()], State::Off));
+    assert!(world.live(3, 3));
+    assert_eq!((world.shared.stats.missed_dropped.get(), world.follower.takes_plain), (0, false));
+}
+
+/// The ledger has the number of an event whose value is half built when the Lua state ends.
+#[test]
+fn an_event_that_did_not_reach_its_listener_is_no_repeat() {
+    for is_live in [false, true] {
+        let mut world = World::new();
+        world.answer(Question::Read(id(3), 2), entries([3, 4]));
+        assert_eq!(world.deliver(), ["4 missed"]);
+        if is_live {
+            world.answer(Question::Read(id(4), 2), entries([4]));
+            assert!(world.deliver().is_empty() && world.follower.state == State::Live);
+            let (follower, mut around) = world.around();
+            assert!(follower.takes(&event(5, 5), &mut around));
+        } else {
+            world.answer(Question::Read(id(4), 9), entries([4, 5, 6]));
+            let (follower, mut around) = world.around();
+            assert!(follower.next(&mut around).is_some());
+        }
+        world.follower.detach();
+        world.answer(Question::Read(id(4), 9), entries([4, 5, 6]));
+        assert_eq!(world.deliver(), ["5 missed", "6 missed"], "{is_live}");
+        world.follower.detach();
+        world.answer(Question::Read(id(4), 9), entries([4, 5, 6]));
+        assert_eq!(world.deliver().len(), 0);
+    }
+}
+
+#[test]
+fn a_callback_that_leads_to_another_redis_leaves_no_place_there() {
+    for is_own in [false, true] {
+        let mut world = World::new();
+        world.answer(Question::Read(id(3), 9), entries([3, 4]));
+        let (follower, mut around) = world.around();
+        let (event, _) = follower.next(&mut around).unwrap();
+        follower.forget();
+        follower.delivered(&event, is_own);
+        assert_eq!((follower.place, follower.unsaved()), (None, None));
+    }
 }
 
 /// An event without an entry is looked for in the stream: what came before the question is there by then, or never.

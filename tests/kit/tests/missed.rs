@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fault_kit::{Direction, Fault, Folder, Proxy, Redis, Server, wait_until};
 use realtime::facade::config::{Config, Sources};
+use realtime::facade::engine::{Call, Outcome};
 use realtime::facade::event::notice::Notice;
 use serde_json::json;
 
@@ -426,6 +427,39 @@ fn a_listener_that_comes_back_reads_on() {
     server.wait(|server| server.heard.len() >= before + 5);
     rest(&mut server);
     assert_eq!(numbers(&server.heard[before..]), (30..35).collect::<Vec<_>>());
+    server.leave();
+    out.stop();
+}
+
+/// The rest of the reply waits for the listener, which is there again before the next tick.
+#[test]
+fn a_listener_that_is_gone_for_a_part_of_a_tick_misses_nothing() {
+    let redis = Redis::start(&[]);
+    let mut out = emitter(&redis.url(), "[]");
+    let mut server = receiver(&redis.url());
+    wait_live(&redis, &mut server);
+    server.leave();
+    say(&mut out, 0..20);
+    let mut server = receiver(&redis.url());
+    let (mut heard, deadline) = (0, Instant::now() + Duration::from_secs(60));
+    while heard == 0 {
+        assert!(Instant::now() < deadline, "the first event comes");
+        let now = Instant::now();
+        server.engine.begin_tick(now);
+        while let Some(call) = server.engine.next_call(now) {
+            let is_event = matches!(call, Call::Deliver(_));
+            server.engine.complete(call, Outcome::Done);
+            if is_event {
+                heard += 1;
+                server.engine.off(b"chat", Some(b"shop"));
+            }
+        }
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    server.on_missed("chat", "shop", 1);
+    server.hear(19);
+    rest(&mut server);
+    assert_eq!((heard, server.heard.clone()), (1, missed(1..20)));
     server.leave();
     out.stop();
 }
