@@ -451,9 +451,11 @@ fn module(redis: Option<&str>, auto_port: u16, folder: &Folder) -> fault_kit::Se
     let mut defaults = defaults();
     defaults.redis = Address::parse(&format!("redis://127.0.0.1:{auto_port}")).unwrap();
     let mut sources = Sources::new(defaults, None, |_| None);
+    let mut settings = serde_json::json!({ "sync_timeout_ms": 1000 });
     if let Some(redis) = redis {
-        sources.configure(&serde_json::json!({ "redis": redis }).to_string()).unwrap();
+        settings["redis"] = redis.into();
     }
+    sources.configure(&settings.to_string()).unwrap();
     fault_kit::Server::in_folder(sources, folder.clone())
 }
 

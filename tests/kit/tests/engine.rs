@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use fault_kit::{PATIENCE, Redis, Server};
+use fault_kit::{PATIENCE, Redis, Server, wait_for};
 use realtime::facade::config::limits::{OUTBOX_JOBS_MAX, PAYLOAD_BYTES_MAX};
 use realtime::facade::engine::{Call, CallbackRef, Outcome, Refusal};
 use realtime::facade::threads::subscriber::INBOX_EVENTS_MAX;
@@ -446,7 +446,7 @@ fn a_slow_condition_still_acts_on_the_whole_event() {
     fill(&server, 1, 0);
     assert_eq!(run(&mut server, &["parked", "slow", "holds"]), ["condition", "condition", "condition raw"]);
     server.wait(|server| server.stat("/outbox/waiting") == 0);
-    assert_eq!(server.get("kills:John"), "'1'");
+    wait_for("the counter", "'1'".to_owned(), || server.get("kills:John"));
     assert_eq!((server.stat("/conditions"), server.stat("/actions_unmade")), (1, 0));
     server.assert_balanced();
     server.stop();
