@@ -14,7 +14,7 @@ end
 if map == 1 then
 	host.hibernate(true)
 	-- The game itself writes no file with this ending.
-	local notes = host.io.open("garrysmod/data/notes.prom", "w")
+	local notes = host.io.open("garrysmod/data/notes.prom", "wb")
 	notes:write("mine\n")
 	notes:close()
 	assert(realtime.Configure { metrics_file = "notes.prom" })
