@@ -97,6 +97,11 @@ fn unknown_commands_leave_room_in_the_outbox() {
     server.stop();
 }
 
+/// On a busy machine a reader may wait in vain: the next one then has a share of the next second.
+fn get_in_the_end(server: &mut Server, key: &str) -> String {
+    wait_until_some(|| Some(server.get(key)).filter(|said| !said.starts_with("timeout: ")))
+}
+
 /// A reader sees all earlier writes, and does not wait for the publishes in the queue.
 #[test]
 fn a_reader_sees_earlier_writes_and_overtakes_publishes() {
@@ -111,9 +116,9 @@ fn a_reader_sees_earlier_writes_and_overtakes_publishes() {
         wait_until("there is room", || server.set("k", &value).is_ok());
         let count = wait_until_some(|| server.incr("n", None).ok().map(|()| round + 1));
         let waiting = server.engine.shared().outbox.waiting();
-        assert_eq!(server.get("k"), format!("'{value}'"), "with {waiting} waiting");
+        assert_eq!(get_in_the_end(&mut server, "k"), format!("'{value}'"), "with {waiting} waiting");
         most_overtaken = most_overtaken.max(server.engine.shared().outbox.waiting());
-        assert_eq!(server.get("n"), format!("'{count}'"));
+        assert_eq!(get_in_the_end(&mut server, "n"), format!("'{count}'"));
         server.wait(|server| server.stat("/outbox/waiting") == 0);
     }
     // A reader that waited for its turn would leave no publish in the queue. On a busy machine this thread may see the answer
