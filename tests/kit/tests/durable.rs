@@ -271,7 +271,7 @@ fn cut_connections_lose_and_double_nothing_in_the_history() {
         if n % 80 == 40 {
             // Redis gets the events, and their answers are lost.
             proxy.set_now(Direction::ToClient, Fault::SwallowAfter(0));
-            let until = Instant::now() + Duration::from_millis(20);
+            let until = Instant::now() + Duration::from_millis(200);
             server.wait(|_| Instant::now() >= until);
             proxy.cut_all();
             proxy.set_now(Direction::ToClient, Fault::None);
