@@ -74,6 +74,8 @@ enum State {
 pub(super) struct Follower {
     pub(super) topic: Arc<Topic>,
     pub(super) id: Arc<[u8]>,
+    /// The name of its numbers in the ledger.
+    pub(super) name: Box<[u8]>,
     /// The Lua state that registered it last.
     pub(super) generation: u64,
     /// The routes whose subscriptions must stand; 0 until they are published.
@@ -131,6 +133,7 @@ pub(super) struct Around<'a> {
 impl Follower {
     pub(super) fn new(topic: Topic, id: &[u8], shared: &Shared) -> Follower {
         Follower {
+            name: [topic.name(), b"\0", id].concat().into(),
             topic: Arc::new(topic),
             id: id.into(),
             generation: 0,
@@ -159,11 +162,6 @@ impl Follower {
             takes_plain: false,
             said_plain: false,
         }
-    }
-
-    /// The name of its numbers in the ledger.
-    pub(super) fn name(&self) -> Vec<u8> {
-        [self.topic.name(), b"\0", &self.id].concat()
     }
 
     // ---- states -----------------------------------------------------------------------------------------------------
@@ -344,7 +342,7 @@ impl Follower {
             return !self.takes_plain;
         }
         let number = event.origin().map_or((0, 0), |origin| (origin.boot, origin.seq));
-        around.ledger.has_gap(false, &self.name(), self.topic.name(), number)
+        around.ledger.has_gap(false, &self.name, self.topic.name(), number)
     }
 
     /// Keeps a copy of a live event until the stream is read.
@@ -462,7 +460,7 @@ impl Follower {
         let Some(origin) = event.origin().filter(|origin| origin.seq > 0) else { return true };
         let (channel, number) = (self.topic.name(), (origin.boot, origin.seq));
         let is_owed = self.owed == Some(number);
-        match around.ledger.see_number(false, &self.name(), channel, number, around.now) {
+        match around.ledger.see_number(false, &self.name, channel, number, around.now) {
             Sight::Repeat if !is_owed => return false,
             Sight::New { missed } if missed > 0 && tells => {
                 self.has_gap = false;

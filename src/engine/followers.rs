@@ -158,7 +158,7 @@ impl Followers {
             self.save(number, place, shared, Instant::now());
         }
         if let Some(follower) = self.list.remove(&number) {
-            self.ledger.forget(false, &follower.name());
+            self.ledger.forget(false, &follower.name);
             self.ended.push(follower.topic);
         }
     }
@@ -188,21 +188,19 @@ impl Followers {
 
     fn ask(&mut self, number: u64, question: Question, shared: &Shared, now: Instant) {
         let Some((follower, config)) = self.list.get_mut(&number).zip(self.config.as_ref()) else { return };
-        let key = [config.prefix.as_bytes(), kept::KEY.as_bytes(), follower.topic.name()];
+        let channel = follower.topic.name();
         let (command, expect) = match question {
             Question::Place => (Command::new("GET").arg(place_key(config, follower)), Expect::Text),
-            Question::End => {
-                (Command::new("XREVRANGE").arg_parts(&key).arg("+").arg("-").arg("COUNT").arg_int(1), Expect::Entries)
-            }
+            Question::End => (kept::newest(&config.prefix, channel, 1), Expect::Entries),
             Question::Read(from, count) => {
-                let from = Command::new("XRANGE").arg_parts(&key).arg(from.to_string());
+                let from = Command::new("XRANGE").arg_parts(&kept::key(&config.prefix, channel)).arg(from.to_string());
                 (from.arg("+").arg("COUNT").arg_int(i64::from(count)), Expect::Entries)
             }
         };
         self.tickets += 1;
         let ticket = TICKET | self.tickets;
         let work = Work::Ask { command, expect, again: Again::Read };
-        let run = Run::new(work, MISSED, follower.topic.name(), ReplyTo::Callback(ticket), now);
+        let run = Run::new(work, MISSED, channel, ReplyTo::Callback(ticket), now);
         if shared.outbox.push(Box::new(run)).is_ok() {
             follower.was_asked(question, ticket);
         } else {

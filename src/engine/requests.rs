@@ -200,8 +200,7 @@ impl Requests<'_> {
             let channel = String::from_utf8_lossy(channel);
             return Err(Refusal::Encode(format!("`{channel}` is a pattern; name one channel")));
         }
-        let key = [self.prefix.as_bytes(), kept::KEY.as_bytes(), channel];
-        let command = Command::new("XREVRANGE").arg_parts(&key).arg("+").arg("-").arg("COUNT").arg_int(count);
+        let command = kept::newest(self.prefix, channel, count);
         Ok(asked("history", channel, command, Expect::History, Again::Read))
     }
 

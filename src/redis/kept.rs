@@ -12,12 +12,19 @@
 //! An event whose answer was lost is sent again and then stands in the stream twice, with the same `_rt`: readers drop
 //! the second one (`redis/history.rs`). Commands: <https://redis.io/docs/latest/commands/xadd/>, since Redis 5.0.
 
-use crate::redis::command;
+use crate::redis::command::{self, Command};
 use crate::redis::counter::Form;
 use crate::redis::error_reply;
 
-/// The key of a channel's stream, between the prefix and the channel.
-pub(crate) const KEY: &str = "rt:kept:";
+/// The key of a channel's stream, in parts.
+pub(crate) fn key<'a>(prefix: &'a str, channel: &'a [u8]) -> [&'a [u8]; 3] {
+    [prefix.as_bytes(), b"rt:kept:", channel]
+}
+
+/// The command that reads the newest entries of a channel's stream, the last one first.
+pub(crate) fn newest(prefix: &str, channel: &[u8], count: i64) -> Command {
+    Command::new("XREVRANGE").arg_parts(&key(prefix, channel)).arg("+").arg("-").arg("COUNT").arg_int(count)
+}
 
 /// The fields of an entry.
 pub(crate) const CHANNEL_FIELD: &[u8] = b"channel";

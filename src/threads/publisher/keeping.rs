@@ -54,7 +54,7 @@ impl Keeping {
         let channel = wire.strip_prefix(prefix.as_bytes()).unwrap_or(wire);
         let target = rule_for(&self.rules, channel).map(|rule| {
             Arc::new(Target {
-                key: [prefix.as_bytes(), kept::KEY.as_bytes(), channel].concat().into(),
+                key: kept::key(prefix, channel).concat().into(),
                 prefix_bytes: wire.len() - channel.len(),
                 max_events: rule.max_events.to_string().into(),
                 max_age_ms: rule.max_age_ms.to_string().into(),

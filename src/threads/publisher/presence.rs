@@ -98,14 +98,24 @@ impl Presence {
     /// When the next command or question is due.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let due = self.due.filter(|_| self.follows.is_on)?;
-        if self.is_missing || self.look_at.is_some() || !self.remove.is_empty() {
+        if self.has_to_look() {
             return Some(now);
         }
-        let next = self.players_due.map_or(due, |players| players.min(due));
+        let next = self.next(due);
         Some(if self.has_asked { next } else { next - ASK_BEFORE })
     }
 
-    /// The commands that are due.
+    /// The next time at which the values of the game are needed, if the next beat is due then.
+    fn next(&self, due: Instant) -> Instant {
+        self.players_due.map_or(due, |players| players.min(due))
+    }
+
+    /// Whether the last replies ask for commands.
+    fn has_to_look(&self) -> bool {
+        self.is_missing || self.look_at.is_some() || !self.remove.is_empty()
+    }
+
+    /// The commands that are due. The session asks in each round, so nothing is made before it is needed.
     pub(super) fn ask(&mut self, shared: &Shared, now: Instant) -> OwnCommands {
         let mut out = OwnCommands::default();
         if shared.settings.version() != self.settings {
@@ -117,12 +127,13 @@ impl Presence {
         if !self.follows.is_on {
             return out;
         }
-        out.key = presence::index(&self.follows.prefix);
-        self.look(&mut out);
+        if self.has_to_look() {
+            self.look(&mut out);
+        }
         if shared.presence.take_leaving() {
             self.due = Some(now + RETURN);
         }
-        let next = self.due.map(|due| self.players_due.map_or(due, |players| players.min(due)));
+        let next = self.due.map(|due| self.next(due));
         if !self.has_asked && next.is_none_or(|next| next <= now + ASK_BEFORE) {
             self.has_asked = true;
             shared.webhooks.desk.ask_game();
@@ -147,6 +158,7 @@ impl Presence {
             self.has_failed = false;
         }
         let Follows { prefix, name, .. } = &self.follows;
+        out.key = presence::index(prefix);
         self.beat += 1;
         let (seen, life) = (identity::unix_ms(SystemTime::now()), self.life().as_secs().to_string());
         let own = self.own.get_or_insert_with(|| presence::member(name, shared.boot).into());
@@ -180,6 +192,7 @@ impl Presence {
     /// Adds the commands that the last replies ask for.
     fn look(&mut self, out: &mut OwnCommands) {
         let (prefix, index) = (&self.follows.prefix, presence::index(&self.follows.prefix));
+        out.key.clone_from(&index);
         if let Some(own) = self.own.as_ref().filter(|_| self.is_missing) {
             out.add(&[b"ZADD", &index, b"0", own.as_bytes()], PresenceRequest::Write);
         }
@@ -225,10 +238,11 @@ impl Presence {
         let mut out = OwnCommands::default();
         let Some(own) = self.own.take() else { return out };
         let prefix = &self.follows.prefix;
-        out.key = presence::index(prefix);
+        let index = presence::index(prefix);
         let keys = [Kind::Server, Kind::Players].map(|kind| presence::key(prefix, kind, &own));
         out.add(&[b"DEL", &keys[0], &keys[1]], PresenceRequest::Write);
-        out.add(&[b"ZREM", &presence::index(prefix), own.as_bytes()], PresenceRequest::Write);
+        out.add(&[b"ZREM", &index, own.as_bytes()], PresenceRequest::Write);
+        out.key = index;
         shared.presence.set(None);
         out
     }

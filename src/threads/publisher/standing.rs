@@ -2,6 +2,7 @@
 //! `rt-publisher` writes the key (`publisher/presence.rs`).
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::io::lock::lock;
 
@@ -10,31 +11,28 @@ pub(crate) const LEAVING_MS: u64 = 3000;
 
 /// The part of the presence that other threads use.
 #[derive(Default)]
-pub(crate) struct Standing(Mutex<Stands>);
-
-#[derive(Default)]
-struct Stands {
+pub(crate) struct Standing {
     /// The own key, if it is in Redis.
-    key: Option<Box<[u8]>>,
+    key: Mutex<Option<Box<[u8]>>>,
     /// A Lua state has ended, and the key with a short life is on its way.
-    is_leaving: bool,
+    is_leaving: AtomicBool,
 }
 
 impl Standing {
     /// A Lua state ends. Returns the key that needs a short life now.
     pub(crate) fn leave(&self) -> Option<Box<[u8]>> {
-        let mut stands = lock(&self.0);
-        stands.is_leaving = stands.key.is_some();
-        stands.key.clone()
+        let key = lock(&self.key).clone();
+        self.is_leaving.store(key.is_some(), Ordering::Release);
+        key
     }
 
     /// Notes the key when it is written, and `None` when it is taken away.
     pub(super) fn set(&self, key: Option<Box<[u8]>>) {
-        lock(&self.0).key = key;
+        *lock(&self.key) = key;
     }
 
-    /// Whether a Lua state has ended since the last look.
+    /// Whether a Lua state has ended since the last look. One load in a round of the session.
     pub(super) fn take_leaving(&self) -> bool {
-        std::mem::take(&mut lock(&self.0).is_leaving)
+        self.is_leaving.load(Ordering::Acquire) && self.is_leaving.swap(false, Ordering::AcqRel)
     }
 }
