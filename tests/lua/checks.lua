@@ -39,6 +39,13 @@ function checks.same(got, wanted)
 	if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
 end
 
+-- Prints the summary, with the reason of a failure, and ends the server.
+function checks.finish(ok, why)
+	if not ok then print("FAILED: " .. tostring(why)) end
+	print(ok and "1 passed, 0 failed" or "0 passed, 1 failed")
+	host.quit(ok and 0 or 1)
+end
+
 -- Emits one `kill` once Redis is connected, and ends the server when it was heard and so many posts were delivered.
 function checks.finish_after_posts(count)
 	local sent, heard

@@ -59,9 +59,7 @@ end
 local deadline, checked = host.mono() + 60, false
 local function finish(ok, why)
 	timer.Remove("steps")
-	if not ok then print("FAILED: " .. tostring(why)) end
-	print(ok and "1 passed, 0 failed" or "0 passed, 1 failed")
-	host.quit(ok and 0 or 1)
+	checks.finish(ok, why)
 end
 timer.Create("steps", 0, 0, function()
 	if host.mono() > deadline then return finish(false, "late") end

@@ -6,11 +6,6 @@ require("realtime")
 -- A busy machine must not make readers fail.
 assert(realtime.Configure({ sync_timeout_ms = 1000 }))
 
-local function finish(ok, why)
-	if not ok then print("FAILED: " .. tostring(why)) end
-	print(ok and "1 passed, 0 failed" or "0 passed, 1 failed")
-	host.quit(ok and 0 or 1)
-end
 -- Runs `step` in each tick until it returns true.
 local function when(name, step, continue)
 	local deadline = host.mono() + 60
@@ -18,7 +13,7 @@ local function when(name, step, continue)
 		local ok, done = pcall(step)
 		if ok and not done and host.mono() < deadline then return end
 		timer.Remove(name)
-		if not ok or not done then return finish(false, name .. ": " .. tostring(done)) end
+		if not ok or not done then return checks.finish(false, name .. ": " .. tostring(done)) end
 		continue()
 	end)
 end
@@ -48,7 +43,7 @@ if host.arg.how == "again" or host.map_changes() > 0 then
 	when("ready again", ready, function()
 		when("the values", values_are_there, function()
 			if host.arg.how ~= "again" then assert(realtime.Set("last", "words")) end
-			finish(true)
+			checks.finish(true)
 		end)
 	end)
 	return

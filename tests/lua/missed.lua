@@ -37,9 +37,7 @@ end
 
 local function finish(ok, why)
 	timer.Remove("steps")
-	if not ok then print("FAILED: " .. tostring(why)) end
-	print(ok and "1 passed, 0 failed" or "0 passed, 1 failed")
-	host.quit(ok and 0 or 1)
+	checks.finish(ok, why)
 end
 
 local deadline, step = host.mono() + 60, 1
@@ -50,8 +48,7 @@ local steps = {
 	function() listen() return true end,
 	function()
 		if is_second then return #heard >= 5 end
-		local key = host.arg.prefix .. "rt:place:" .. host.arg.server .. ":6:orders:delivery"
-		return realtime.Command and realtime.Get(key:sub(#host.arg.prefix + 1)) ~= nil
+		return realtime.Get("rt:place:" .. host.arg.server .. ":6:orders:delivery") ~= nil
 	end,
 	function() return realtime.Emit("orders", { n = 6 }) end,
 	function() return #heard >= (is_second and 6 or 1) end,
