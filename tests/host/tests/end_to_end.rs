@@ -658,9 +658,8 @@ fn kept_events_are_read_again() {
 fn missed_events_come_to_the_next_process() {
     for unwinding in unwinding() {
         let prefix = prefix(&format!("missed-{unwinding}"));
-        let set = format!("prefix={prefix}");
         for run in ["run=1", "run=2"] {
-            let options = ["--set", &set, "--set", run, "--set", "server=shop", "--unwind", unwinding];
+            let options = ["--set", run, "--set", "server=shop", "--unwind", unwinding];
             let environment = variables(&prefix, &[("REALTIME_SERVER", "shop")]);
             Host::launch("missed", 60, &options, environment).pass();
         }
