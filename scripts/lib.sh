@@ -6,9 +6,13 @@
 
 # The test steps of scripts/test and of scripts/test-busy.
 # shellcheck disable=SC2034  # the scripts use them
-TEST_WITHOUT_LUA=(scripts/redis-in-docker cargo test -p realtime -p fault-kit -p bench-report --no-default-features)
+TEST_WITHOUT_LUA=(scripts/redis-in-docker scripts/test-programs -p realtime -p fault-kit -p bench-report --no-default-features)
 # shellcheck disable=SC2034
-TEST_WITH_LUA=(scripts/redis-in-docker cargo test -p realtime -p gmod-host)
+TEST_WITH_LUA=(scripts/redis-in-docker scripts/test-programs -p realtime -p gmod-host)
+
+# Each run draws the same cases, so that a commit passes or fails for what is in it. `scripts/test properties` draws new ones.
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
+export PROPTEST_DISABLE_FAILURE_PERSISTENCE=1
 
 # `say TEXT...`: prints one line on stderr, with the script's name. Stdout belongs to the commands that the script runs.
 say() {

@@ -16,7 +16,7 @@ local zones = {
 	{ "the owner's", -12600, function() assert(realtime.Configure({ timezone_offset = "-03:30" })) end },
 	{ "the machine's again", 23400, function() assert(realtime.Configure({ timezone_offset = "" })) end },
 }
-local begun, deadline = nil, host.mono() + 60
+local begun, waiting, deadline = nil, 0, host.mono() + 100
 
 timer.Create("steps", 0, 0, function()
 	local zone = zones[1]
@@ -31,15 +31,18 @@ timer.Create("steps", 0, 0, function()
 		zone[3]()
 	end
 	assert(realtime.Emit("tick", { zone = zone[1], n = "3" }))
+	if waiting > 0 then return end
 	-- A minute may end between the event and now.
-	for time = begun, os.time() do
-		local key = zone[1] .. " " .. date("!%Y-%m-%d %H:%M %G-W%V", time + zone[2])
-		local count = tonumber(realtime.Get(key) or 0)
-		if count > 0 then
+	for time = begun, os.time() + 59, 60 do
+		waiting = waiting + 1
+		realtime.Get(zone[1] .. " " .. date("!%Y-%m-%d %H:%M %G-W%V", time + zone[2]), function(value)
+			waiting = waiting - 1
+			local count = tonumber(value) or 0
 			assert(count % 3 == 0)
-			table.remove(zones, 1)
-			begun = nil
-			return
-		end
+			if count > 0 and zones[1] == zone then
+				table.remove(zones, 1)
+				begun = nil
+			end
+		end)
 	end
 end)
