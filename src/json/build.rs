@@ -158,9 +158,9 @@ impl Build {
         self.done as i32 + self.depth as i32
     }
 
-    /// Counts a slice of work that took so long and made so many values. True if all slices together exceed the time
+    /// Counts a slice of work that took so long and made so many values ([`Pace::take_made`]). True if all slices together exceed the time
     /// ([`BUILD_TIME_MAX`]) for their values.
-    pub(crate) fn spend(&mut self, took: Duration, values: u32) -> bool {
+    pub(crate) fn spend(&mut self, (took, values): (Duration, u32)) -> bool {
         self.values = self.values.saturating_add(values);
         self.spent += took;
         self.spent > BUILD_TIME_MAX + BUILD_TIME_PER_VALUE * self.values
@@ -206,8 +206,9 @@ pub(crate) struct Pace {
     every: u32,
     /// Values left until the next look.
     left: u32,
-    /// Values up to the last look that nobody has taken yet.
+    /// Values up to the last look that nobody has taken yet, and the time that they took.
     made: u32,
+    spent: Duration,
 }
 
 impl Pace {
@@ -217,18 +218,21 @@ impl Pace {
     const SLOW: Duration = Duration::from_micros(100);
     /// If they take less than this, it is read less often.
     const FAST: Duration = Duration::from_micros(25);
+    /// Most time between two looks that counts against the values: more than [`Pace::EVERY_MAX`] of the slowest strings
+    /// take. If more has passed, the thread was off its processor, or Lua collected garbage.
+    const COUNTED_MAX: Duration = Duration::from_millis(1);
 
     /// A pace up to the deadline. `every` is the value that the pace before ended with, because slow values come in
     /// floods.
     pub(crate) fn new(now: Instant, deadline: Instant, every: u32) -> Pace {
         let every = every.clamp(1, Pace::EVERY_MAX);
-        Pace { deadline, looked: now, every, left: every, made: 0 }
+        Pace { deadline, looked: now, every, left: every, made: 0, spent: Duration::ZERO }
     }
 
     /// Starts the next Call of the same tick.
     #[inline]
     pub(crate) fn restart(&mut self, now: Instant) {
-        (self.looked, self.left, self.made) = (now, self.every, 0);
+        (self.looked, self.left, self.made, self.spent) = (now, self.every, 0, Duration::ZERO);
     }
 
     /// Values between two looks at present, for the next pace.
@@ -236,21 +240,14 @@ impl Pace {
         self.every
     }
 
-    /// Takes the number of values up to the last look; each is handed out once.
-    pub(crate) fn take_made(&mut self) -> u32 {
-        std::mem::take(&mut self.made)
+    /// Takes the number of values up to the last look and the time that counts for them; each is handed out once.
+    pub(crate) fn take_made(&mut self) -> (Duration, u32) {
+        (std::mem::take(&mut self.spent), std::mem::take(&mut self.made))
     }
 
     /// The time of the last look at the clock.
     pub(crate) fn looked(&self) -> Instant {
         self.looked
-    }
-
-    /// The time from `began` to the last look, without the time far past the deadline. Even slow values are looked at
-    /// often enough to stop near the deadline; if the last look is far behind it, the thread was off its processor, and
-    /// that must not count against the values.
-    pub(crate) fn counted(&self, began: Instant) -> Duration {
-        self.looked.min(self.deadline + 2 * Pace::SLOW).saturating_duration_since(began)
     }
 
     /// Counts a value with this [`weight`]. True if the deadline has passed; calls `clock` only when a look is due.
@@ -267,6 +264,7 @@ impl Pace {
     fn look(&mut self, now: Instant, last: u32) -> bool {
         let took = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
         self.made = self.made.saturating_add(self.every.max(last));
+        self.spent += took.min(Pace::COUNTED_MAX);
         if took > Pace::SLOW {
             // The number of values that would have taken SLOW.
             let share = Pace::SLOW.as_secs_f64() / took.as_secs_f64();
@@ -329,7 +327,7 @@ mod tests {
         // Microseconds and values of each slice, and the number of slices that are accepted.
         for (micros, values, slices) in [(500, 10, 50), (500, 49, 2000), (500, 50, u64::MAX), (500, 5000, u64::MAX)] {
             let mut build = Build::new();
-            let given_up = (1..10_000).find(|_| build.spend(micros * US, values));
+            let given_up = (1..10_000).find(|_| build.spend((micros * US, values)));
             assert_eq!(given_up.unwrap_or(u64::MAX), slices.saturating_add(1), "{values} values a slice");
         }
     }
@@ -337,12 +335,17 @@ mod tests {
     #[test]
     fn time_off_the_processor_does_not_count_as_slow() {
         let start = Instant::now();
-        let mut pace = Pace::new(start, start + 500 * US, 1);
-        assert!(pace.is_over(1, || start + Duration::from_secs(1)));
-        assert_eq!(pace.counted(start), 700 * US);
-        let mut pace = Pace::new(start, start + 500 * US, 1);
-        assert!(!pace.is_over(1, || start + 300 * US));
-        assert_eq!(pace.counted(start), 300 * US);
+        // Also with a tick of 20 ms, which is all the time that the values may take.
+        for tick in [500 * US, 20_000 * US] {
+            let mut pace = Pace::new(start, start + tick, 1);
+            assert!(pace.is_over(1, || start + Duration::from_secs(1)));
+            assert_eq!(pace.take_made(), (1000 * US, 1));
+            pace.restart(start);
+            assert!(!pace.is_over(1, || start + 300 * US));
+            assert!(!pace.is_over(1, || start + 400 * US));
+            assert_eq!(pace.take_made(), (400 * US, 2));
+            assert_eq!(pace.take_made(), (Duration::ZERO, 0));
+        }
     }
 
     #[test]

@@ -160,8 +160,7 @@ fn run_one(lua: Lua, call: &mut Call, tools: &mut Tools<'_>, scratch: &mut Build
         *scratch = *built;
     }
     tools.shapes.begin();
-    let began = tools.pace.looked();
-    let outcome = run_call(lua, call, scratch, tools, began);
+    let outcome = run_call(lua, call, scratch, tools);
     if goes_on && outcome != Outcome::Parked {
         scratch.clear();
     }
@@ -188,7 +187,7 @@ fn keep_build(call: &mut Call, scratch: &mut Build) {
 /// Runs a Call other than [`Call::Gather`]. It loops only to repeat after an error of Lua's memory. `[-0, +0]`, never
 /// raises.
 #[inline]
-fn run_call(lua: Lua, call: &Call, build: &mut Build, tools: &mut Tools<'_>, began: Instant) -> Outcome {
+fn run_call(lua: Lua, call: &Call, build: &mut Build, tools: &mut Tools<'_>) -> Outcome {
     let top = lua.top();
     let asks = matches!(call, Call::Condition(_) | Call::Aggregate(_));
     loop {
@@ -222,7 +221,7 @@ fn run_call(lua: Lua, call: &Call, build: &mut Build, tools: &mut Tools<'_>, beg
         if done && stage == Stage::Called {
             return outcome;
         }
-        if let Some(outcome) = unfinished(call, build, tools.pace, began, done, stage) {
+        if let Some(outcome) = unfinished(call, build, tools.pace, done, stage) {
             return outcome;
         }
     }
@@ -265,16 +264,9 @@ fn report_unreported(lua: Lua) {
 ///  true   Making          a script replaced `perform`              Failed
 /// ```
 #[cold]
-fn unfinished(
-    call: &Call,
-    build: &mut Build,
-    pace: &mut Pace,
-    began: Instant,
-    done: bool,
-    stage: Stage,
-) -> Option<Outcome> {
+fn unfinished(call: &Call, build: &mut Build, pace: &mut Pace, done: bool, stage: Stage) -> Option<Outcome> {
     match (done, stage) {
-        (true, Stage::Parked) => return Some(parked(call, build, pace, began)),
+        (true, Stage::Parked) => return Some(parked(call, build, pace)),
         // The values made so far are kept, and the build goes on from there.
         (false, Stage::Making | Stage::Parked) if build.after_error() == AfterError::GoOn => return None,
         // The last two rows of the table, and builds that are given up.
@@ -287,8 +279,8 @@ fn unfinished(
 /// The outcome of a Call whose values were not ready in time: later ticks go on with it. If the values take too long
 /// for their number (strings made to collide do that to LuaJIT), the function gets the payload's text instead, and the
 /// callback of an answer gets a reason.
-fn parked(call: &Call, build: &mut Build, pace: &mut Pace, began: Instant) -> Outcome {
-    if !build.spend(pace.counted(began), pace.take_made()) {
+fn parked(call: &Call, build: &mut Build, pace: &mut Pace) -> Outcome {
+    if !build.spend(pace.take_made()) {
         return Outcome::Parked;
     }
     Outcome::Slow(match call {
@@ -312,7 +304,7 @@ fn text_of(tape: &[u8]) -> Vec<u8> {
 #[inline(never)]
 fn run_window(lua: Lua, call: &mut Call, tools: &mut Tools<'_>, build: &mut Build) -> Outcome {
     let Tools { pace, shapes } = tools;
-    let (began, top) = (pace.looked(), lua.top());
+    let top = lua.top();
     if let Call::Gather(gather) = call
         && let Some(built) = gather.build.take()
     {
@@ -349,7 +341,7 @@ fn run_window(lua: Lua, call: &mut Call, tools: &mut Tools<'_>, build: &mut Buil
             (true, Stage::Parked, _) if gather.is_slow => {
                 pace.is_over(weight(bytes), Instant::now).then_some(Outcome::Parked)
             }
-            (true, Stage::Parked, _) if build.spend(pace.counted(began), pace.take_made()) => {
+            (true, Stage::Parked, _) if build.spend(pace.take_made()) => {
                 gather.is_slow = true;
                 build.restart();
                 None
